@@ -1,0 +1,142 @@
+//! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
+
+use std::net::IpAddr;
+
+use time::OffsetDateTime;
+
+use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome};
+use crate::authz::acl::earliest;
+use crate::authz::{Answer, Authorizer, Question, RuleRef};
+use crate::scope::{Actions, Scope};
+
+/// The identity backends and the sources of rules, each asked in order.
+pub struct Access {
+    authn: Vec<Box<dyn Authenticator>>,
+    authz: Vec<Box<dyn Authorizer>>,
+}
+
+/// Why there is no decision.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
+    #[error("the credentials were not accepted")]
+    Credentials,
+    /// The credentials are right, but the account may not be used.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// A backend could not find out. Never a yes, and never a "wrong password" either.
+    #[error("{backend} could not answer")]
+    Unavailable {
+        /// The backend that failed.
+        backend: &'static str,
+        /// Its error, for the log only.
+        #[source]
+        cause: anyhow::Error,
+    },
+}
+
+/// What is granted of one requested scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What was asked for.
+    pub scope: Scope,
+    /// What is given: never more than was asked, where `*` asks for everything.
+    pub granted: Actions,
+    /// The source of rules and the rule that decided; `None` where no rule matched.
+    pub by: Option<(&'static str, RuleRef)>,
+}
+
+impl Grant {
+    /// What was asked for and is not given.
+    pub fn withheld(&self) -> Actions {
+        self.scope.actions.difference(&self.granted).cloned().collect()
+    }
+}
+
+/// The answer to a whole request. Only [`Access::decide`] makes one, and a token is minted from nothing else: an
+/// account's standing was looked at, whichever door was used.
+#[derive(Debug)]
+pub struct Decision {
+    account: String,
+    grants: Vec<Grant>,
+    until: Option<OffsetDateTime>,
+}
+
+impl Decision {
+    /// Whom it is about; empty for anonymous.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// One grant for each requested scope, in their order.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// The moment at which it stops being true by itself; what is derived from it must not outlive that.
+    pub fn until(&self) -> Option<OffsetDateTime> {
+        self.until
+    }
+}
+
+impl Access {
+    /// The chains, in the order in which they are asked.
+    pub fn new(authn: Vec<Box<dyn Authenticator>>, authz: Vec<Box<dyn Authorizer>>) -> Access {
+        Access { authn, authz }
+    }
+
+    /// Finds out who presented these credentials.
+    ///
+    /// # Errors
+    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Unavailable`] where a
+    /// backend could not tell.
+    pub async fn identify(&self, who: &Credentials) -> Result<Identity, Denied> {
+        for backend in &self.authn {
+            match backend.authenticate(who).await {
+                Ok(Outcome::Accepted(identity)) => return Ok(identity),
+                Ok(Outcome::Rejected) => return Err(Denied::Credentials),
+                Ok(Outcome::NotMine) => {}
+                Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+            }
+        }
+        Err(Denied::Credentials)
+    }
+
+    /// Decides each scope by itself: one that is refused never fails the others.
+    ///
+    /// # Errors
+    /// [`Denied::Closed`] where the account may not be used now, [`Denied::Unavailable`] where a source of rules could
+    /// not tell.
+    pub async fn decide(
+        &self,
+        who: &Identity,
+        address: Option<IpAddr>,
+        service: &str,
+        scopes: Vec<Scope>,
+        now: OffsetDateTime,
+    ) -> Result<Decision, Denied> {
+        who.standing.check(now)?;
+        let mut until = who.standing.not_after;
+        let mut grants = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            let question =
+                Question { identity: who, address, service, resource: &scope.resource, actions: &scope.actions, now };
+            let mut granted = Actions::new();
+            let mut by = None;
+            for source in &self.authz {
+                let answer = source.authorize(&question).await;
+                match answer.map_err(|cause| Denied::Unavailable { backend: source.name(), cause })? {
+                    Answer::Decided { actions, by: rule, until: end } => {
+                        until = earliest(until, end);
+                        granted = actions;
+                        by = Some((source.name(), rule));
+                        break;
+                    }
+                    Answer::NoMatch { until: end } => until = earliest(until, end),
+                }
+            }
+            grants.push(Grant { scope, granted, by });
+        }
+        Ok(Decision { account: who.account.clone(), grants, until })
+    }
+}

@@ -1,0 +1,300 @@
+//! What runs: a snapshot of everything compiled from one configuration, swapped as a whole when the files change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use jsonwebtoken::Algorithm;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tracing::{error, info, warn};
+
+use crate::access::{Access, Decision};
+use crate::authn::password::Passwords;
+use crate::authn::users::StaticUsers;
+use crate::authz::acl::Acl;
+use crate::config::{Config, Hsts, Invalid, Keys, Pair, Server, Tls};
+use crate::http::client_address::AddressSource;
+use crate::http::metrics::Metrics;
+use crate::keys::{PairFiles, create_pair};
+use crate::scope::Action;
+use crate::token::{AccessEntry, HeaderChoice, Issuer, jti};
+
+/// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
+/// it never sees half of a change.
+pub struct Snapshot {
+    /// Counts the configurations of this process, from 1; it is in each line of the decision log.
+    pub generation: u64,
+    /// Who, and what they may do.
+    pub access: Access,
+    /// Signs.
+    pub issuer: Issuer,
+    /// The audiences that tokens are made for; empty means any.
+    pub services: Vec<String>,
+    /// Where a client's address is taken from.
+    pub address: AddressSource,
+    /// Whether replies carry HSTS.
+    pub hsts: Hsts,
+    /// TLS for new connections.
+    pub tls: Option<Tls>,
+    life: Duration,
+    loaded: Instant,
+}
+
+impl Snapshot {
+    /// How long it has been in use.
+    pub fn age(&self) -> Duration {
+        self.loaded.elapsed()
+    }
+
+    fn build(config: Config, generation: u64, passwords: &Arc<Passwords>) -> anyhow::Result<Snapshot> {
+        let Pair::Loaded(key) = config.token.pair else {
+            anyhow::bail!("the signing key is not there yet");
+        };
+        let users = StaticUsers::new(config.users, Arc::clone(passwords))?;
+        let acl = Acl::new(config.acl.into_rules());
+        Ok(Snapshot {
+            generation,
+            access: Access::new(vec![Box::new(users)], vec![Box::new(acl)]),
+            issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
+            services: config.token.services,
+            address: config.server.address,
+            hsts: config.server.hsts,
+            tls: config.server.tls,
+            life: config.token.life,
+            loaded: Instant::now(),
+        })
+    }
+}
+
+/// A signed token and the seconds it lives.
+pub struct Minted {
+    /// The token.
+    pub token: String,
+    /// From now until its `exp`.
+    pub lives_for: i64,
+}
+
+/// The running server's state.
+pub struct App {
+    /// The figures.
+    pub metrics: Metrics,
+    snapshot: ArcSwap<Snapshot>,
+    source: Source,
+    generations: AtomicU64,
+    passwords: Arc<Passwords>,
+    /// How many signatures are made at once: more than there are cores would only wait for each other.
+    signing: Arc<Semaphore>,
+    stopping: AtomicBool,
+    /// What is read at each reload, for the watcher.
+    files: Mutex<Vec<PathBuf>>,
+    /// What cannot change while the process runs.
+    fixed: Fixed,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// The environment variables that override it.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self, keys: Keys) -> Result<Config, Invalid> {
+        Config::load(&self.file, self.variables.iter().cloned(), keys)
+    }
+
+    /// Reads the configuration, after making the signing key where the file asks for that and there is none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or why the key could not be made.
+    pub fn load_and_make_key(&self) -> anyhow::Result<Config> {
+        let config = self.load(Keys::Read)?;
+        let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
+        let certificate = &config.token.certificate;
+        let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, OffsetDateTime::now_utc())?;
+        match made {
+            PairFiles::Made | PairFiles::CertificateMade => {
+                info!(key = %key.display(), certificate = %certificate.display(), "made a key pair for signing tokens");
+            }
+            PairFiles::Found => {}
+        }
+        Ok(self.load(Keys::Read)?)
+    }
+}
+
+/// Settings that take effect only when the process starts.
+#[derive(PartialEq, Eq)]
+struct Fixed {
+    listen: crate::config::ListenAddress,
+    admin: Option<crate::config::ListenAddress>,
+    path_prefix: String,
+    tls: bool,
+}
+
+impl Fixed {
+    fn of(server: &Server) -> Fixed {
+        Fixed {
+            listen: server.listen.clone(),
+            admin: server.admin.clone(),
+            path_prefix: server.path_prefix.clone(),
+            tls: server.pair.is_some(),
+        }
+    }
+}
+
+impl App {
+    /// Makes everything ready for a first configuration.
+    ///
+    /// # Errors
+    /// The signing key is not there, does not sign, or the system gave no random bytes.
+    pub fn open(source: Source, config: Config) -> anyhow::Result<App> {
+        let metrics = Metrics::default();
+        let observer = metrics.clone();
+        let passwords = Arc::new(Passwords::new(move |took| observer.hashed(took))?);
+        let files = config.files.clone();
+        let fixed = Fixed::of(&config.server);
+        let snapshot = Snapshot::build(config, 1, &passwords)?;
+        warn_of_fallback(&snapshot);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Ok(App {
+            metrics,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            source,
+            generations: AtomicU64::new(1),
+            passwords,
+            signing: Arc::new(Semaphore::new(cores)),
+            stopping: AtomicBool::new(false),
+            files: Mutex::new(files),
+            fixed,
+        })
+    }
+
+    /// The configuration in use now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Every file that the configuration is read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the configuration anew and, if all of it is right, puts it in the place of the old one. Requests under
+    /// way keep the one they began with. If anything is wrong the old one stays, and the log says what it is.
+    pub fn reload(&self) {
+        let built = self.source.load_and_make_key().and_then(|config| {
+            let files = config.files.clone();
+            let fixed = Fixed::of(&config.server);
+            let warnings = config.warnings.len();
+            let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+            Ok((Snapshot::build(config, generation, &self.passwords)?, files, fixed, warnings))
+        });
+        match built {
+            Ok((snapshot, files, fixed, warnings)) => {
+                if fixed != self.fixed {
+                    warn!(
+                        reason = "restart_needed",
+                        "server.addr, admin_addr, path_prefix and whether TLS is spoken change only at a restart"
+                    );
+                }
+                info!(snapshot = snapshot.generation, warnings, "configuration reloaded");
+                *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+                warn_of_fallback(&snapshot);
+                self.snapshot.store(Arc::new(snapshot));
+                self.metrics.reloaded();
+            }
+            Err(cause) => {
+                error!(reason = "reload_failed", file = %self.source.file.display(), cause = %cause,
+                    "the changed configuration cannot be used; the old one stays");
+                self.metrics.reload_failed();
+            }
+        }
+    }
+
+    /// Makes the token for a decision. It lives as long as the configuration says, and no longer than the account or
+    /// the rules behind the decision.
+    ///
+    /// # Errors
+    /// The signature failed.
+    pub async fn mint(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        decision: &Decision,
+        service: &str,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Minted> {
+        let latest = now + snapshot.life;
+        let expires = decision.until().map_or(latest, |until| until.min(latest));
+        let lives_for = expires.unix_timestamp().saturating_sub(now.unix_timestamp()).max(0);
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+        let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
+        let claims =
+            snapshot.issuer.claims(decision.account(), service, access_of(decision), now, lifetime, jti(random));
+        let token = match snapshot.issuer.key().algorithm() {
+            // A hundredth of the cost of RSA: cheaper than handing it to another thread.
+            Algorithm::ES256 | Algorithm::ES384 => snapshot.issuer.mint(&claims, now)?,
+            _ => {
+                let turn = Arc::clone(&self.signing).acquire_owned().await?;
+                let snapshot = Arc::clone(snapshot);
+                tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
+                    snapshot.issuer.mint(&claims, now)
+                })
+                .await
+                .context("the signing thread died")??
+            }
+        };
+        Ok(Minted { token, lives_for })
+    }
+
+    /// Whether the server has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Says that the server has begun to stop.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> &Path {
+        &self.source.file
+    }
+}
+
+fn access_of(decision: &Decision) -> Vec<AccessEntry> {
+    let entry = |grant: &crate::access::Grant| AccessEntry {
+        kind: grant.scope.resource.kind().to_owned(),
+        name: grant.scope.resource.name().to_owned(),
+        actions: grant.granted.iter().map(Action::as_str).map(str::to_owned).collect(),
+    };
+    decision.grants().iter().map(entry).collect()
+}
+
+/// Says loudly that registries would refuse the certificate today.
+pub fn warn_of_fallback(snapshot: &Snapshot) {
+    match snapshot.issuer.header_form_at(OffsetDateTime::now_utc()) {
+        HeaderChoice::Configured(_) => {}
+        HeaderChoice::KidInstead(_) => error!(
+            reason = "certificate_out_of_time",
+            not_before = %snapshot.issuer.key().not_before(),
+            not_after = %snapshot.issuer.key().not_after(),
+            "the signing certificate is out of its time: tokens name the key by kid alone, which registries that know it \
+             by certificate id still take; put a new certificate in place, here and in the registries' bundle"
+        ),
+    }
+}

@@ -1,0 +1,151 @@
+//! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
+
+pub mod password;
+pub mod users;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::authz::pattern::LabelValues;
+
+/// A secret that a client presented. It has no readable `Debug` form and is never written anywhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret over.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The secret itself, for the one place that compares it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("[secret]")
+    }
+}
+
+/// What the client presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing: no header, or an empty one. Whether that is somebody, the chain decides.
+    Anonymous,
+    /// An account and a password; neither is empty.
+    Password {
+        /// The account as the client wrote it.
+        account: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+impl Credentials {
+    /// The account that is claimed: empty for nobody.
+    pub fn account(&self) -> &str {
+        match self {
+            Credentials::Anonymous => "",
+            Credentials::Password { account, .. } => account,
+        }
+    }
+}
+
+/// Who it turned out to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// The account, as the backend spells it; empty for anonymous.
+    pub account: String,
+    /// Label name to values; shared, since every request of an account carries the same ones.
+    pub labels: Arc<LabelValues>,
+    /// Whether and when the account may be used.
+    pub standing: Standing,
+}
+
+/// Whether and when an account may be used. Looked at where decisions are made, not where passwords are checked, so
+/// that no door can forget it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether somebody switched the account off.
+    pub state: AccountState,
+    /// The account may be used from this moment on.
+    pub not_before: Option<OffsetDateTime>,
+    /// The account may be used until just before this moment; no token outlives it.
+    pub not_after: Option<OffsetDateTime>,
+}
+
+/// Whether somebody switched an account off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountState {
+    /// It may be used.
+    #[default]
+    Enabled,
+    /// It may not be used, whatever its password.
+    Disabled,
+}
+
+/// Why an account with the right password gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// Switched off.
+    #[error("the account is disabled")]
+    Disabled,
+    /// Its time has not come.
+    #[error("the account is not valid yet")]
+    NotYet,
+    /// Its time is over.
+    #[error("the account has expired")]
+    Over,
+}
+
+impl Standing {
+    /// Whether the account may be used at this moment.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn check(&self, now: OffsetDateTime) -> Result<(), Closed> {
+        match self.state {
+            AccountState::Disabled => return Err(Closed::Disabled),
+            AccountState::Enabled => {}
+        }
+        if self.not_before.is_some_and(|start| now < start) {
+            return Err(Closed::NotYet);
+        }
+        match self.not_after {
+            Some(end) if now >= end => Err(Closed::Over),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// What a backend says to credentials.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is this account. Ends the chain.
+    Accepted(Identity),
+    /// The account is known here and the password is wrong. Ends the chain: another backend must not let in whom
+    /// this one turned away.
+    Rejected,
+    /// The account is not known here; the next backend is asked.
+    NotMine,
+}
+
+/// An identity backend.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// Its name in logs, such as `users`.
+    fn name(&self) -> &'static str;
+
+    /// Finds out who presented these credentials.
+    ///
+    /// # Errors
+    /// "Could not find out". The caller ends the chain and answers 503: going on would let a stale account of another
+    /// backend answer for this one, and a 401 would make clients throw a good password away.
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome>;
+}

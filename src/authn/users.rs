@@ -1,0 +1,208 @@
+//! The static users of the configuration file (`users:`), the identity backend that needs nothing else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::password::{Check, PasswordHash, Passwords, usual_hash};
+use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Standing};
+use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::config::problem::At;
+use crate::config::section::{DayEnd, Problems, Section, texts_of};
+use crate::config::yaml::{Node, Value};
+
+/// One user of the file.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The bcrypt hash of the password; only the anonymous user (`""`) has none.
+    pub password: Option<At<PasswordHash>>,
+    /// The labels. Their values are globs: an administrator wrote them.
+    pub labels: Arc<LabelValues>,
+    /// Whether and when the account may be used.
+    pub standing: Standing,
+}
+
+/// The `users:` section: account to user.
+pub type Users = BTreeMap<String, User>;
+
+/// Reads the `users:` section. Files with passwords are read here and added to `files`.
+pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Users {
+    let mut users = Users::new();
+    let entries = match &section.value {
+        Value::Map(entries) => entries.as_slice(),
+        Value::Null => &[],
+        Value::Text(_) | Value::List(_) => {
+            problems.add(
+                &section.place,
+                "users",
+                "accounts and their settings are expected here: users: {alice: {password: …}}",
+            );
+            return users;
+        }
+    };
+    for entry in entries {
+        let path = format!("users.{}", if entry.key.is_empty() { "\"\"" } else { &entry.key });
+        if entry.key.contains(|letter: char| letter.is_control()) {
+            problems.add(&entry.place, "users", "an account's name must not contain control characters");
+            continue;
+        }
+        if entry.key.contains(':') {
+            problems.add(
+                &entry.place,
+                path,
+                "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
+            );
+            continue;
+        }
+        let Some(fields) = Section::open(&entry.node, path, problems) else { continue };
+        if let Some(user) = read_user(&entry.key, fields, problems, files) {
+            users.insert(entry.key.clone(), user);
+        }
+    }
+    users
+}
+
+fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<User> {
+    let inline = fields.text("password");
+    let file = fields.path("password_file");
+    let written = match (inline, file) {
+        (Some(_), Some(file)) => {
+            fields.problem(&file.place, "password_file", "give password or password_file, not both");
+            None
+        }
+        (inline, None) => inline,
+        (None, Some(file)) => {
+            let text = crate::config::read_secret(&file.value);
+            files.push(file.value);
+            match text {
+                Ok(value) => Some(At { place: file.place, value }),
+                Err(message) => {
+                    fields.problem(&file.place, "password_file", message);
+                    None
+                }
+            }
+        }
+    };
+    let labels = Arc::new(read_labels(&mut fields, problems));
+    let state = match fields.flag("disabled") {
+        Some(At { value: true, .. }) => AccountState::Disabled,
+        Some(At { value: false, .. }) | None => AccountState::Enabled,
+    };
+    let not_before = fields.moment("not_before", DayEnd::Start);
+    let not_after = fields.moment("not_after", DayEnd::End);
+    if let (Some(start), Some(end)) = (&not_before, &not_after)
+        && start.value >= end.value
+    {
+        fields.problem(
+            &end.place,
+            "not_after",
+            "the account would expire before it begins; exchange not_before and not_after",
+        );
+    }
+    let place = fields.place().clone();
+    let password = match (account.is_empty(), written) {
+        (true, None) => Ok(None),
+        (true, Some(written)) => {
+            fields.problem(
+                &written.place,
+                "password",
+                "the anonymous user has no password; write \"\": {} or give the account a name",
+            );
+            Err(())
+        }
+        (false, None) => {
+            // Without a password docker_auth lets in everybody who knows the name.
+            fields.problem(
+                &place,
+                "password",
+                "a named user needs a bcrypt hash; make one with: dockwarden hash-password",
+            );
+            Err(())
+        }
+        (false, Some(written)) => PasswordHash::from_str(&written.value)
+            .map(|value| Some(At { place: written.place.clone(), value }))
+            .map_err(|message| fields.problem(&written.place, "password", message)),
+    };
+    fields.finish();
+    let standing =
+        Standing { state, not_before: not_before.map(|at| at.value), not_after: not_after.map(|at| at.value) };
+    Some(User { password: password.ok()?, labels, standing })
+}
+
+fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
+    let mut labels = LabelValues::new();
+    let path = fields.path_of("labels");
+    let Some(node) = fields.node("labels") else { return labels };
+    let Value::Map(entries) = &node.value else {
+        problems.add(&node.place, path, "labels are names with lists of values: labels: {team: [web, api]}");
+        return labels;
+    };
+    for entry in entries {
+        let path = format!("{path}.{}", entry.key);
+        let mut values = Vec::new();
+        for text in texts_of(&entry.node, &path, problems) {
+            match LabelValue::glob(&text.value) {
+                Ok(value) => values.push(value),
+                Err(error) => problems.add(&text.place, &path, error.to_string()),
+            }
+        }
+        labels.insert(entry.key.clone(), values);
+    }
+    labels
+}
+
+/// The static users as an identity backend.
+pub struct StaticUsers {
+    users: Users,
+    usual: PasswordHash,
+    passwords: Arc<Passwords>,
+}
+
+impl StaticUsers {
+    /// A backend over these users.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
+        let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
+        Ok(StaticUsers { users, usual, passwords })
+    }
+
+    fn accepted(&self, account: &str, user: &User) -> Outcome {
+        Outcome::Accepted(Identity {
+            account: account.to_owned(),
+            labels: Arc::clone(&user.labels),
+            standing: user.standing,
+        })
+    }
+}
+
+#[async_trait]
+impl Authenticator for StaticUsers {
+    fn name(&self) -> &'static str {
+        "users"
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        match who {
+            Credentials::Anonymous => Ok(match self.users.get("") {
+                Some(user) => self.accepted("", user),
+                None => Outcome::NotMine,
+            }),
+            Credentials::Password { account, password } => {
+                let Some((user, hash)) = self.users.get(account).and_then(|user| Some((user, user.password.as_ref()?)))
+                else {
+                    self.passwords.check_nobody(password, &self.usual).await?;
+                    return Ok(Outcome::NotMine);
+                };
+                Ok(match self.passwords.check(account, password, &hash.value).await? {
+                    Check::Right => self.accepted(account, user),
+                    Check::Wrong => Outcome::Rejected,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a question was decided as it was: each rule with the first field that did not agree, up to the one that decided.
+
+use super::Question;
+use super::acl::{Acl, MatchField, Rule, Verdict};
+use super::pattern::{Bindings, Field, TooComplex};
+
+/// What one rule said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The rule's position, from 0.
+    pub index: usize,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// What it said.
+    pub said: Said,
+}
+
+/// What a rule says to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It matches, and decides.
+    Decides,
+    /// A field does not agree.
+    Differs {
+        /// The field.
+        field: MatchField,
+        /// What the rule wants there, with placeholders filled in.
+        wanted: String,
+        /// What the question has there.
+        found: String,
+    },
+}
+
+/// Asks the rules one by one, up to the one that decides.
+///
+/// # Errors
+/// As [`Acl::decide`]: the same rules are compared by the same code.
+pub fn explain(acl: &Acl, question: &Question<'_>) -> Result<Vec<Step>, TooComplex> {
+    let mut steps = Vec::new();
+    for (index, rule) in acl.rules().iter().enumerate() {
+        let said = match rule.check(question)? {
+            Verdict::Matches => Said::Decides,
+            Verdict::Fails(field) => differs(rule, question, field)?,
+        };
+        let decided = said == Said::Decides;
+        steps.push(Step { index, comment: rule.comment().map(str::to_owned), said });
+        if decided {
+            break;
+        }
+    }
+    Ok(steps)
+}
+
+fn differs(rule: &Rule, question: &Question<'_>, field: MatchField) -> Result<Said, TooComplex> {
+    let bindings = rule.bindings(question)?;
+    let (start, end) = rule.window();
+    let moment = |moment: Option<time::OffsetDateTime>| moment.map(|moment| moment.to_string()).unwrap_or_default();
+    let (wanted, found) = match &field {
+        MatchField::Account => of_field(rule, Field::Account, &bindings),
+        MatchField::Type => of_field(rule, Field::Type, &bindings),
+        MatchField::Name => of_field(rule, Field::Name, &bindings),
+        MatchField::Service => of_field(rule, Field::Service, &bindings),
+        MatchField::Ip => (
+            rule.network().map(ToString::to_string).unwrap_or_default(),
+            question.address.map_or("an unknown address".to_owned(), |address| address.to_string()),
+        ),
+        MatchField::Label(label) => {
+            let pattern = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
+            let values = question.identity.labels.get(label).map(Vec::as_slice).unwrap_or_default();
+            let texts: Vec<&str> = values.iter().map(super::pattern::LabelValue::text).collect();
+            (pattern.map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), format!("[{}]", texts.join(", ")))
+        }
+        MatchField::NotBefore => (moment(start), question.now.to_string()),
+        MatchField::NotAfter => (moment(end), question.now.to_string()),
+        // No question fails on what a rule would grant.
+        MatchField::Actions => (String::new(), String::new()),
+    };
+    Ok(Said::Differs { field, wanted, found })
+}
+
+fn of_field(rule: &Rule, field: Field, bindings: &Bindings<'_>) -> (String, String) {
+    let wanted = rule.pattern(field).map(|pattern| pattern.expand(bindings)).unwrap_or_default();
+    (wanted, bindings.values().get(field).to_owned())
+}

@@ -1,0 +1,217 @@
+//! What loads but is probably not meant: rules that never decide, patterns wider or narrower than they look, weak hashes.
+
+use super::acl::{Grants, Rule};
+use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use crate::authn::users::Users;
+use crate::config::Problem;
+use crate::config::problem::{At, Place};
+use crate::scope::Action;
+
+/// A cheaper hash than this can be guessed offline quickly.
+const LEAST_COST: u32 = 10;
+
+/// Looks at users and rules together.
+pub fn lint(users: &Users, rules: &[At<Rule>]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let anonymous = users.contains_key("");
+    for (index, At { place, value: rule }) in rules.iter().enumerate() {
+        let mut warn = |field: &str, message: String| {
+            found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
+        };
+        let earlier = rules.iter().take(index).position(|earlier| covers(&earlier.value, rule));
+        if let Some(earlier) = earlier {
+            warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
+        }
+        if rule.matches_everything() && index + 1 < rules.len() {
+            warn(
+                ".match",
+                "an empty match is for everybody and everything, so no rule below it is ever looked at".to_owned(),
+            );
+        }
+        if anonymous && lets_anonymous_write(rule) {
+            warn(
+                "",
+                "clients without an account may push or delete; add account: \"/.+/\" to the match if they should not"
+                    .to_owned(),
+            );
+        }
+        lint_patterns(rule, users, &mut warn);
+        match rule.grants() {
+            Grants::Listed(actions) if actions.contains(&Action::All) => {
+                warn(
+                    ".actions",
+                    "\"*\" beside other actions stands only for itself; write [\"*\"] for everything".to_owned(),
+                );
+            }
+            Grants::Listed(actions) => {
+                for action in actions.iter().filter(|action| !action.is_known()) {
+                    warn(".actions", format!("\"{action}\" is no action of a registry (pull, push, delete)"));
+                }
+            }
+            Grants::All => {}
+        }
+    }
+    lint_users(users, &mut found);
+    found.sort_by(|one, other| one.place.cmp(&other.place));
+    found
+}
+
+fn lint_patterns(rule: &Rule, users: &Users, warn: &mut impl FnMut(&str, String)) {
+    if let Some(account) = rule.pattern(Field::Account)
+        && account.is_regex()
+        && !account.is_anchored()
+    {
+        let text = account.text();
+        warn(
+            ".match.account",
+            format!("{text} also matches inside longer names; write /^(?:…)$/ around it if it should not"),
+        );
+    }
+    if let Some(name) = rule.pattern(Field::Name)
+        && !name.is_regex()
+        && (name.text() == "*" || name.text().contains("**"))
+    {
+        let text = name.text();
+        warn(
+            ".match.name",
+            format!(
+                "\"*\" does not cross a slash, so \"{text}\" does not match team/app; leave name out for every name, or write a regular expression (\"/^team\\\\/.*$/\")"
+            ),
+        );
+    }
+    let fields = [
+        (Field::Account, ".match.account"),
+        (Field::Type, ".match.type"),
+        (Field::Name, ".match.name"),
+        (Field::Service, ".match.service"),
+    ];
+    for (field, path) in fields {
+        if let Some(pattern) = rule.pattern(field) {
+            lint_placeholders(pattern, rule, users, path, warn);
+        }
+    }
+    for (label, pattern) in rule.label_patterns() {
+        lint_placeholders(pattern, rule, users, &format!(".match.labels.{label}"), warn);
+        if !has_label(users, label) {
+            warn(
+                &format!(".match.labels.{label}"),
+                format!("no user has the label \"{label}\", so the rule never matches"),
+            );
+        }
+    }
+}
+
+fn lint_placeholders(pattern: &Pattern, rule: &Rule, users: &Users, path: &str, warn: &mut impl FnMut(&str, String)) {
+    for unknown in pattern.unknown_placeholders() {
+        warn(
+            path,
+            format!(
+                "{unknown} is no placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
+            ),
+        );
+    }
+    for placeholder in pattern.placeholders() {
+        match placeholder {
+            Placeholder::Value(_) => {}
+            Placeholder::Capture(field, _) => {
+                if !rule.pattern(*field).is_some_and(Pattern::is_regex) {
+                    warn(
+                        path,
+                        format!("{placeholder} stands for nothing: {field} is no regular expression in this rule"),
+                    );
+                }
+            }
+            Placeholder::Label(label) => {
+                if !has_label(users, label) {
+                    warn(path, format!("no user has the label \"{label}\", so {placeholder} matches nothing"));
+                }
+            }
+        }
+    }
+}
+
+fn has_label(users: &Users, label: &str) -> bool {
+    users.values().any(|user| user.labels.get(label).is_some_and(|values| !values.is_empty()))
+}
+
+fn lint_users(users: &Users, found: &mut Vec<Problem>) {
+    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
+    let mut mixed: Option<&Place> = None;
+    for (account, hash) in hashes() {
+        let cost = hash.value.cost();
+        if cost < LEAST_COST {
+            let message = format!(
+                "the hash's cost of {cost} is weak; make a new one with: dockwarden hash-password --cost {LEAST_COST}"
+            );
+            found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), message));
+        }
+        if cost != highest && mixed.is_none() {
+            mixed = Some(&hash.place);
+        }
+    }
+    if let Some(place) = mixed {
+        let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
+        found.push(Problem::new(place.clone(), "users", message));
+    }
+}
+
+/// Whether a client without an account, and without labels, could be let push or delete by this rule.
+fn lets_anonymous_write(rule: &Rule) -> bool {
+    let labels = LabelValues::new();
+    let values = Values { account: "", kind: "repository", name: "app", service: "" };
+    let bindings = Bindings::new(values, &labels);
+    let agrees = |field: Field, subject: &str| {
+        rule.pattern(field).is_none_or(|pattern| pattern.matches(subject, &bindings).unwrap_or(true))
+    };
+    let writes = match rule.grants() {
+        Grants::All => true,
+        Grants::Listed(actions) => {
+            [Action::Push, Action::Delete, Action::All].iter().any(|action| actions.contains(action))
+        }
+    };
+    let needs_label = rule
+        .pattern(Field::Name)
+        .is_some_and(|pattern| pattern.placeholders().any(|placeholder| matches!(placeholder, Placeholder::Label(_))));
+    writes
+        && rule.network().is_none()
+        && rule.label_patterns().is_empty()
+        && !needs_label
+        && agrees(Field::Account, "")
+        && agrees(Field::Type, "repository")
+}
+
+/// Whether `one` matches everything that `other` does. Says no where that cannot be told from the texts.
+fn covers(one: &Rule, other: &Rule) -> bool {
+    let fields = [Field::Account, Field::Type, Field::Name, Field::Service];
+    fields.iter().all(|&field| pattern_covers(one.pattern(field), other.pattern(field), one, other))
+        && match (one.network(), other.network()) {
+            (None, _) => true,
+            (Some(wide), Some(narrow)) => wide.contains(narrow),
+            (Some(_), None) => false,
+        }
+        && one.label_patterns().iter().all(|(label, pattern)| {
+            let own = other.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
+            own.is_some_and(|own| pattern_covers(Some(pattern), Some(own), one, other))
+        })
+        && one.window() == (None, None)
+}
+
+fn pattern_covers(one: Option<&Pattern>, other: Option<&Pattern>, one_rule: &Rule, other_rule: &Rule) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() };
+    if one.text() == other.text() {
+        // The same text means the same, unless it speaks of groups of different expressions.
+        return one.placeholders().all(|placeholder| match placeholder {
+            Placeholder::Capture(field, _) => {
+                one_rule.pattern(*field).map(Pattern::text) == other_rule.pattern(*field).map(Pattern::text)
+            }
+            Placeholder::Value(_) | Placeholder::Label(_) => true,
+        });
+    }
+    if one.placeholders().next().is_some() || other.placeholders().next().is_some() {
+        return false;
+    }
+    let labels = LabelValues::new();
+    let bindings = Bindings::new(Values { account: "", kind: "", name: "", service: "" }, &labels);
+    other.literal().is_some_and(|text| one.matches(text, &bindings).unwrap_or(false))
+}

@@ -1,0 +1,76 @@
+//! Who may do what: the contract every source of rules keeps, and the vocabulary they share.
+
+pub mod acl;
+pub mod explain;
+mod glob;
+pub mod lint;
+pub mod pattern;
+mod re2;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::authn::Identity;
+use crate::scope::{Actions, Resource};
+
+/// One question: may this account do these things to this resource?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// The client's address, where it is known; a rule with `ip` never matches without one.
+    pub address: Option<IpAddr>,
+    /// The registry that the token is for (its audience).
+    pub service: &'a str,
+    /// What is asked for.
+    pub resource: &'a Resource,
+    /// What is to be done to it.
+    pub actions: &'a Actions,
+    /// The moment of the decision.
+    pub now: OffsetDateTime,
+}
+
+/// Where a decision comes from, for the log and for `explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// The rule's position in its list, counted from 0.
+    pub index: usize,
+    /// The rule's comment, if it has one.
+    pub comment: Option<Arc<str>>,
+}
+
+/// What a source of rules says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A rule decided; `actions` may be empty, which is a refusal and final.
+    Decided {
+        /// What is granted, never more than was asked.
+        actions: Actions,
+        /// The rule that decided.
+        by: RuleRef,
+        /// The moment at which this answer stops being true by itself: the deciding rule ends, or one before it begins.
+        until: Option<OffsetDateTime>,
+    },
+    /// No rule here matches: the next source is asked, and after the last one nothing is granted.
+    NoMatch {
+        /// The moment at which a rule begins that would have matched.
+        until: Option<OffsetDateTime>,
+    },
+}
+
+/// A source of rules.
+#[async_trait]
+pub trait Authorizer: Send + Sync {
+    /// Its name in logs, such as `acl`.
+    fn name(&self) -> &'static str;
+
+    /// Decides one question.
+    ///
+    /// # Errors
+    /// "Could not find out". The caller grants nothing and answers 503; it never asks the next source instead, since
+    /// a rule that refuses might have been missed.
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer>;
+}

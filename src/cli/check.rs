@@ -1,0 +1,48 @@
+//! `dockwarden check`: everything `serve` does short of listening, and what is probably not meant.
+
+use crate::app::{App, Source};
+use crate::authz::lint::lint;
+use crate::config::{Config, Keys, Pair, Problem};
+
+use super::{DONE, FAILED};
+
+/// Everything that loaded but is probably not meant, in the order of the file.
+pub(super) fn warnings(config: &Config) -> Vec<Problem> {
+    let mut warnings = config.warnings.clone();
+    warnings.extend(lint(&config.users, &config.acl.0));
+    warnings.sort_by(|one, other| one.place.cmp(&other.place));
+    warnings
+}
+
+/// Runs the command.
+pub(super) fn run(source: &Source) -> u8 {
+    let config = match source.load(Keys::Read) {
+        Ok(config) => config,
+        Err(invalid) => {
+            eprintln!("{invalid}");
+            eprintln!("{} problem(s): the file cannot be used", invalid.problems.len());
+            return FAILED;
+        }
+    };
+    let warnings = warnings(&config);
+    for warning in &warnings {
+        println!("warning: {}", warning.in_file(&config.file));
+    }
+    let key = match &config.token.pair {
+        Pair::Loaded(key) => format!("{:?}", key.algorithm()),
+        Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
+        Pair::NotRead => "not read".to_owned(),
+    };
+    let summary = format!("{} users, {} rules, signing with {key}", config.users.len(), config.acl.0.len());
+    if matches!(config.token.pair, Pair::Loaded(_)) {
+        if let Err(error) = App::open(source.clone(), config) {
+            eprintln!("{}: {error:#}", source.file.display());
+            return FAILED;
+        }
+    }
+    match warnings.len() {
+        0 => println!("{}: ok ({summary})", source.file.display()),
+        number => println!("{}: usable, with {number} warning(s) ({summary})", source.file.display()),
+    }
+    DONE
+}

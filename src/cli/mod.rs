@@ -1,0 +1,167 @@
+//! The command line.
+
+mod check;
+mod explain;
+mod glog;
+mod logs;
+mod password;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch as channel;
+
+use crate::app::{App, Source};
+use crate::config::{Config, ENVIRONMENT_PREFIX};
+use crate::{server, watch};
+
+/// Nothing is wrong.
+const DONE: u8 = 0;
+/// Something is wrong with what was given, and the text says what.
+const FAILED: u8 = 1;
+/// `explain`: understood, and not everything that was asked is granted.
+const NOT_ALL_GRANTED: u8 = 3;
+
+/// The authorization server for private Docker and OCI registries.
+#[derive(Parser)]
+#[command(
+    name = "dockwarden",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+`dockwarden CONFIG` is short for `dockwarden serve CONFIG`. The flags of docker_auth (--v=2, --alsologtostderr, …) are accepted."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve tokens
+    Serve {
+        /// The configuration file
+        config: PathBuf,
+    },
+    /// Check a configuration file, as serve would, and point out what is probably not meant
+    Check {
+        /// The configuration file
+        config: PathBuf,
+    },
+    /// Explain what an account may do, rule by rule
+    Explain(explain::Arguments),
+    /// Make the bcrypt hash of a password, read from standard input or asked for
+    HashPassword {
+        /// The work factor: each step doubles the time
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=20))]
+        cost: u32,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program with these arguments, the program's own name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let glog::Taken { arguments, verbosity } = glog::take(arguments);
+    let arguments = match Arguments::try_parse_from(with_default_command(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_answer =
+                matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+            // Nothing can be said about a message that could not be printed.
+            drop(error.print());
+            return ExitCode::from(if is_answer { DONE } else { 2 });
+        }
+    };
+    ExitCode::from(match arguments.command {
+        Command::Serve { config } => serve(source(config), verbosity),
+        Command::Check { config } => check::run(&source(config)),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::HashPassword { cost } => password::run(cost),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut std::io::stdout());
+            DONE
+        }
+    })
+}
+
+/// `dockwarden CONFIG` as docker_auth has it: a first word that is neither a command nor a flag is a file to serve.
+fn with_default_command(arguments: Vec<OsString>) -> Vec<OsString> {
+    let command = Arguments::command();
+    let is_file = arguments.get(1).is_some_and(|first| {
+        let first = first.to_string_lossy();
+        let known = command.get_subcommands().any(|known| known.get_name() == first) || first == "help";
+        !first.starts_with('-') && !known
+    });
+    let mut arguments = arguments;
+    if is_file {
+        arguments.insert(1, OsString::from("serve"));
+    }
+    arguments
+}
+
+fn source(file: PathBuf) -> Source {
+    let ours = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let variables = std::env::vars_os().filter_map(ours).filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+    Source { file, variables: variables.collect() }
+}
+
+fn serve(source: Source, verbosity: glog::Verbosity) -> u8 {
+    logs::start(verbosity);
+    let config = match source.load_and_make_key() {
+        Ok(config) => config,
+        Err(error) => {
+            logs::startup_failed(&error);
+            return FAILED;
+        }
+    };
+    for warning in check::warnings(&config) {
+        tracing::warn!(reason = "lint", "{}", warning.in_file(&config.file));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            logs::startup_failed(&error.into());
+            return FAILED;
+        }
+    };
+    match runtime.block_on(serve_until_stopped(source, config)) {
+        Ok(()) => DONE,
+        Err(error) => {
+            logs::startup_failed(&error);
+            FAILED
+        }
+    }
+}
+
+async fn serve_until_stopped(source: Source, config: Config) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let listening = config.server.clone();
+    let app = Arc::new(App::open(source, config)?);
+    tokio::spawn(watch::run(Arc::clone(&app)));
+    let reloading = Arc::clone(&app);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            watch::reload(&reloading).await;
+        }
+    });
+    let (stop, stopped) = channel::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    server::serve(app, &listening, stopped).await
+}

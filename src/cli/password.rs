@@ -1,0 +1,41 @@
+//! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
+
+use std::io::{IsTerminal as _, Read as _, stdin};
+
+use super::{DONE, FAILED};
+use crate::authn::password::{MAX_PASSWORD, hash};
+
+/// Runs the command.
+pub(super) fn run(cost: u32) -> u8 {
+    match read().and_then(|password| hash(&password, cost)) {
+        Ok(hash) => {
+            println!("{hash}");
+            DONE
+        }
+        Err(message) => {
+            eprintln!("dockwarden: {message}");
+            FAILED
+        }
+    }
+}
+
+/// Asks twice on a terminal; otherwise takes standard input without the line break at its end.
+fn read() -> Result<String, String> {
+    if stdin().is_terminal() {
+        let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(|error| error.to_string());
+        let password = ask("Password: ")?;
+        if password != ask("Again: ")? {
+            return Err("the two passwords differ".to_owned());
+        }
+        return Ok(password);
+    }
+    let mut text = String::new();
+    let limit = MAX_PASSWORD as u64 + 3;
+    stdin().take(limit).read_to_string(&mut text).map_err(|error| format!("standard input cannot be read: {error}"))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.contains('\n') {
+        return Err("standard input holds more than one line; give the password alone".to_owned());
+    }
+    Ok(password.to_owned())
+}

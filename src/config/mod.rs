@@ -1,0 +1,203 @@
+//! The configuration file as types that cannot be wrong: docker_auth's format, extended, and strict.
+//!
+//! Everything that is wrong is found in one reading and reported with file and line. What the keys mean is in
+//! `docs/CONFIG.md`.
+
+mod env;
+pub mod problem;
+mod rules;
+pub mod section;
+mod server;
+mod token;
+pub mod yaml;
+
+use std::path::{Path, PathBuf};
+
+pub use env::PREFIX as ENVIRONMENT_PREFIX;
+pub use problem::{Invalid, Problem};
+pub use rules::Rules;
+pub use server::{Hsts, ListenAddress, Server, Tls};
+pub use token::{Pair, Token};
+
+use crate::authn::users::{self, Users};
+use problem::Place;
+use section::{Problems, Section};
+use yaml::{Node, Value};
+
+/// A larger file is refused, in bytes: ten thousand rules take less than two million.
+const MAX_FILE: u64 = 32 * 1024 * 1024;
+/// A larger secret, certificate or key is refused, in bytes.
+const MAX_SECRET: u64 = 1024 * 1024;
+
+/// A configuration that can be served.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Where and how to listen.
+    pub server: Server,
+    /// What tokens look like and what signs them.
+    pub token: Token,
+    /// The static users.
+    pub users: Users,
+    /// The static rules.
+    pub acl: Rules,
+    /// What was loaded but is probably not meant.
+    pub warnings: Vec<Problem>,
+    /// Every file that was read, or would have been: a change to any of them means to read all again.
+    pub files: Vec<PathBuf>,
+}
+
+/// The backends of docker_auth that are not here, and what to do about each.
+const ABSENT: &[(&str, &str)] = &[
+    ("mongo_auth", "MongoDB users are not supported by this version; use users"),
+    ("acl_mongo", "rules from MongoDB are not supported by this version; use acl"),
+    ("ldap_auth", "LDAP is not supported by this version; use users"),
+    ("ext_auth", "external authentication programs are not supported by this version; use users"),
+    ("ext_authz", "external authorization programs are not supported by this version; use acl"),
+    ("http_auth", "HTTP authentication is not supported by this version; use users"),
+    ("http_authz", "HTTP authorization is not supported by this version; use acl"),
+    ("htpasswd_auth", "htpasswd files are not supported by this version; copy their bcrypt entries into users"),
+    ("google_auth", "Google sign-in is not supported; use users"),
+    ("github_auth", "GitHub sign-in is not supported; use users"),
+    ("gitlab_auth", "GitLab sign-in is not supported; use users"),
+    ("oidc_auth", "OpenID Connect is not supported; use users"),
+    ("xorm_auth", "SQL users are not supported; use users"),
+    ("acl_xorm", "rules from SQL are not supported; use acl"),
+    ("plugin_authn", "Go plugins cannot be loaded; use users"),
+    ("plugin_authz", "Go plugins cannot be loaded; use acl"),
+    ("casbin_authz", "Casbin policies are not supported; use acl"),
+];
+
+/// Whether certificates and keys are read with the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// They are, and must be fit for use.
+    Read,
+    /// They are left alone: to explain a decision, nobody needs the keys, and they may not be on this machine.
+    LeftAlone,
+}
+
+impl Config {
+    /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load(
+        file: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        keys: Keys,
+    ) -> Result<Config, Invalid> {
+        let invalid = |problems| Invalid { file: file.to_owned(), problems };
+        let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
+        let bytes = read_limited(file, MAX_FILE).map_err(whole)?;
+        let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
+        Config::read(file, &text, variables, keys).map_err(invalid)
+    }
+
+    /// Reads a configuration from its text; `file` is where it came from, for messages and for reloading.
+    ///
+    /// # Errors
+    /// Everything that is wrong, ordered by place.
+    pub fn read(
+        file: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        keys: Keys,
+    ) -> Result<Config, Vec<Problem>> {
+        let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
+        let problems = Problems::default();
+        for problem in env::override_with(&mut root, variables) {
+            problems.add(&problem.place, problem.path, problem.message);
+        }
+        let config = decode(file, &root, keys, &problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            Some(_) | None => Err(problems.into_sorted()),
+        }
+    }
+}
+
+fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<Config> {
+    let mut files = vec![file.to_owned()];
+    let mut warnings = Vec::new();
+    let mut top = match &root.value {
+        Value::Null => {
+            problems.add(&root.place, "", "the file is empty; start from config.example.yml");
+            return None;
+        }
+        Value::Text(_) | Value::List(_) | Value::Map(_) => Section::open(root, "", problems)?,
+    };
+    for &(key, instead) in ABSENT {
+        if let Some(entry) = top.entry(key) {
+            problems.add(&entry.place, key, instead);
+        }
+    }
+    let server = match top.section("server") {
+        Some(section) => server::read(section, keys, &mut files, &mut warnings),
+        None => {
+            problems.add(&root.place, "server", "this section is missing; it needs at least: addr: \":5001\"");
+            None
+        }
+    };
+    let token = match top.section("token") {
+        Some(section) => {
+            let of_server = server.as_ref().and_then(|server| server.pair.as_ref());
+            token::read(section, of_server, keys, &mut files, &mut warnings)
+        }
+        None => {
+            problems.add(
+                &root.place,
+                "token",
+                "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings",
+            );
+            None
+        }
+    };
+    let users = match top.node("users") {
+        Some(node) => users::read(node, problems, &mut files),
+        None => {
+            problems.add(&root.place, "users", "no way to log in is configured; write users: {} if really nobody may");
+            Users::new()
+        }
+    };
+    let acl = match top.node("acl") {
+        Some(node) => rules::read(node, problems),
+        None => {
+            problems.add(&root.place, "acl", "no rules are configured; write acl: [] if really nothing is allowed");
+            Rules::default()
+        }
+    };
+    top.finish();
+    Some(Config { file: file.to_owned(), server: server?, token: token?, users, acl, warnings, files })
+}
+
+/// The secret in a file, without the white space around it (editors end files with a line break).
+///
+/// # Errors
+/// Says which file could not be read and why.
+pub fn read_secret(file: &Path) -> Result<String, String> {
+    let bytes = read_limited(file, MAX_SECRET)?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// The bytes of a certificate or key file.
+///
+/// # Errors
+/// Says which file could not be read and why.
+pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
+    read_limited(file, MAX_SECRET)
+}
+
+fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", file.display());
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("{} is larger than {limit} bytes", file.display()));
+    }
+    Ok(bytes)
+}

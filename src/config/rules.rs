@@ -1,0 +1,135 @@
+//! The `acl:` section: rules as the file writes them, compiled, with the line of each.
+
+use std::collections::BTreeMap;
+
+use super::problem::{At, Place};
+use super::section::{DayEnd, Problems, Section};
+use super::yaml::{Node, Value};
+use crate::authz::acl::{MatchField, Rule, RuleText};
+
+/// The rules of the file, in order.
+#[derive(Debug, Default)]
+pub struct Rules(pub Vec<At<Rule>>);
+
+impl Rules {
+    /// The rules without their places.
+    pub fn into_rules(self) -> Vec<Rule> {
+        self.0.into_iter().map(|at| at.value).collect()
+    }
+}
+
+/// Reads the `acl:` list.
+pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
+    let Value::List(items) = &node.value else {
+        problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
+        return Rules::default();
+    };
+    let rules = items.iter().enumerate().filter_map(|(index, item)| {
+        let section = Section::open(item, format!("acl[{index}]"), problems)?;
+        read_rule(section).map(|value| At { place: item.place.clone(), value })
+    });
+    Rules(rules.collect())
+}
+
+/// Where each of a rule's fields stands, for the problems that compiling it brings up.
+#[derive(Default)]
+struct Places(Vec<(MatchField, Place)>);
+
+impl Places {
+    fn note(&mut self, field: MatchField, at: Option<At<String>>) -> Option<String> {
+        let At { place, value } = at?;
+        self.0.push((field, place));
+        Some(value)
+    }
+
+    fn of<'a>(&'a self, field: &MatchField, otherwise: &'a Place) -> &'a Place {
+        self.0.iter().find(|(own, _)| own == field).map_or(otherwise, |(_, place)| place)
+    }
+}
+
+fn read_rule(mut fields: Section<'_>) -> Option<Rule> {
+    let place = fields.place().clone();
+    let mut places = Places::default();
+    let mut text = RuleText::default();
+    let mut complete = true;
+    match fields.entry("match").map(|entry| &entry.node.value) {
+        // A rule that says nothing about whom it is for would be for everybody; the empty match has to be written.
+        None | Some(Value::Null) => {
+            fields.problem(
+                &place,
+                "match",
+                "a rule needs a match; write match: {} if it is for everybody and everything",
+            );
+            complete = false;
+        }
+        Some(Value::Text(_) | Value::List(_) | Value::Map(_)) => match fields.section("match") {
+            Some(conditions) => read_match(conditions, &mut text, &mut places),
+            None => complete = false,
+        },
+    }
+    match fields.entry("actions").map(|entry| (&entry.place, &entry.node.value)) {
+        None | Some((_, Value::Null)) => {
+            fields.problem(
+                &place,
+                "actions",
+                "a rule needs actions; write actions: [] to refuse, [\"*\"] to allow everything",
+            );
+            complete = false;
+        }
+        Some((_, Value::Text(_))) => {
+            fields.problem(&place, "actions", "actions are a list; write actions: [pull, push]");
+            complete = false;
+        }
+        Some((place, Value::List(_) | Value::Map(_))) => {
+            places.0.push((MatchField::Actions, place.clone()));
+            text.actions = fields.texts("actions").unwrap_or_default().into_iter().map(|at| at.value).collect();
+        }
+    }
+    text.comment = fields.text("comment").map(|at| at.value);
+    text.not_before = fields.moment("not_before", DayEnd::Start).map(|at| at.value);
+    text.not_after = fields.moment("not_after", DayEnd::End).map(|at| at.value);
+    let compiled = Rule::compile(&text);
+    if let Err(problems) = &compiled {
+        for problem in problems {
+            let key = match &problem.field {
+                field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => field.to_string(),
+                field => format!("match.{field}"),
+            };
+            fields.problem(places.of(&problem.field, &place), &key, problem.message.clone());
+        }
+    }
+    fields.finish();
+    compiled.ok().filter(|_| complete)
+}
+
+fn read_match(mut conditions: Section<'_>, text: &mut RuleText, places: &mut Places) {
+    text.account = places.note(MatchField::Account, conditions.text("account"));
+    text.kind = places.note(MatchField::Type, conditions.text("type"));
+    text.name = places.note(MatchField::Name, conditions.text("name"));
+    text.service = places.note(MatchField::Service, conditions.text("service"));
+    text.ip = places.note(MatchField::Ip, conditions.text("ip"));
+    text.labels = read_labels(&mut conditions, places);
+    conditions.finish();
+}
+
+fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let Some(node) = conditions.node("labels") else { return labels };
+    let Value::Map(entries) = &node.value else {
+        conditions.problem(&node.place, "labels", "labels are names with one pattern each: labels: {team: \"web*\"}");
+        return labels;
+    };
+    for entry in entries {
+        match &entry.node.value {
+            Value::Text(pattern) => {
+                places.0.push((MatchField::Label(entry.key.clone()), entry.node.place.clone()));
+                labels.insert(entry.key.clone(), pattern.clone());
+            }
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                let message = format!("one pattern is expected here, not {}", entry.node.value.describe());
+                conditions.problem(&entry.node.place, &format!("labels.{}", entry.key), message);
+            }
+        }
+    }
+    labels
+}

@@ -1,0 +1,283 @@
+//! Reading one map of the configuration key by key: typed values out, problems collected, unknown keys named.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use time::format_description::well_known::Rfc3339;
+use time::{Date, OffsetDateTime, Time};
+
+use super::problem::{At, Place, Problem};
+use super::yaml::{Entry, Node, Value};
+
+/// The problems found so far, shared by all sections of one file.
+#[derive(Default)]
+pub struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    /// Notes a problem and goes on: all of them are reported at once.
+    pub fn add(&self, place: &Place, path: impl Into<String>, message: impl Into<String>) {
+        self.0.borrow_mut().push(Problem::new(place.clone(), path, message));
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// All problems, ordered by place.
+    pub fn into_sorted(self) -> Vec<Problem> {
+        let mut problems = self.0.into_inner();
+        problems.sort_by(|one, other| one.place.cmp(&other.place));
+        problems
+    }
+}
+
+/// One map of the file while it is being read. Keys that nobody asked for are problems when it is finished: a
+/// misspelt key would otherwise silently change who may do what.
+pub struct Section<'file> {
+    entries: &'file [Entry],
+    place: Place,
+    path: String,
+    asked: BTreeSet<&'static str>,
+    problems: &'file Problems,
+}
+
+/// Which end of a day a bare date stands for.
+#[derive(Clone, Copy)]
+pub enum DayEnd {
+    /// `not_before: 2026-12-01` begins with that day.
+    Start,
+    /// `not_after: 2026-12-31` holds to the end of that day.
+    End,
+}
+
+impl<'file> Section<'file> {
+    /// Opens `node` as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.
+    pub fn open(node: &'file Node, path: impl Into<String>, problems: &'file Problems) -> Option<Section<'file>> {
+        let path = path.into();
+        let entries: &[Entry] = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            Value::Text(_) | Value::List(_) => {
+                problems.add(
+                    &node.place,
+                    &path,
+                    format!("keys are expected here (\"key: value\"), not {}", node.value.describe()),
+                );
+                return None;
+            }
+        };
+        Some(Section { entries, place: node.place.clone(), path, asked: BTreeSet::new(), problems })
+    }
+
+    /// Where the section begins.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The path of one of its keys.
+    pub fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Notes a problem with one of its keys.
+    pub fn problem(&self, place: &Place, key: &str, message: impl Into<String>) {
+        self.problems.add(place, self.path_of(key), message);
+    }
+
+    /// The key's entry, if it is there.
+    pub fn entry(&mut self, key: &'static str) -> Option<&'file Entry> {
+        self.asked.insert(key);
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The key's value, if it is there and not null.
+    pub fn node(&mut self, key: &'static str) -> Option<&'file Node> {
+        self.entry(key).map(|entry| &entry.node).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// A section below this one; `None` where the key is absent or null.
+    pub fn section(&mut self, key: &'static str) -> Option<Section<'file>> {
+        let path = self.path_of(key);
+        self.node(key).and_then(|node| Section::open(node, path, self.problems))
+    }
+
+    /// A single value, as written.
+    pub fn text(&mut self, key: &'static str) -> Option<At<String>> {
+        let node = self.node(key)?;
+        match &node.value {
+            Value::Text(text) => Some(At { place: node.place.clone(), value: text.clone() }),
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                self.problem(&node.place, key, format!("one value is expected here, not {}", node.value.describe()));
+                None
+            }
+        }
+    }
+
+    /// A value parsed from its text; what `parse` refuses is a problem with its words.
+    pub fn parsed<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<At<T>> {
+        let At { place, value } = self.text(key)?;
+        match parse(&value) {
+            Ok(value) => Some(At { place, value }),
+            Err(message) => {
+                self.problem(&place, key, message);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false` (and YAML 1.1's yes, no, on, off, as docker_auth reads them).
+    pub fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
+        self.parsed(key, |text| match text {
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Ok(true),
+            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Ok(false),
+            other => Err(format!("\"{other}\" is neither true nor false")),
+        })
+    }
+
+    /// A path; what it names is not looked at here.
+    pub fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
+        self.parsed(key, |text| match text {
+            "" => Err("a file's path is expected here".to_owned()),
+            path => Ok(PathBuf::from(path)),
+        })
+    }
+
+    /// A list of single values. One value alone is read as a list of it.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
+        let node = self.node(key)?;
+        let path = self.path_of(key);
+        Some(texts_of(node, &path, self.problems))
+    }
+
+    /// A moment: RFC 3339 (`2026-12-31T18:00:00Z`), or a date, which stands for the given end of that day in UTC.
+    pub fn moment(&mut self, key: &'static str, day: DayEnd) -> Option<At<OffsetDateTime>> {
+        self.parsed(key, |text| {
+            parse_moment(text, day).ok_or_else(|| {
+                format!("\"{text}\" is no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+            })
+        })
+    }
+
+    /// Ends the reading: keys that nobody asked for are problems.
+    pub fn finish(self) {
+        for entry in self.entries {
+            if !self.asked.contains(entry.key.as_str()) {
+                let known: Vec<&str> = self.asked.iter().copied().collect();
+                self.problem(&entry.place, &entry.key, unknown_key(&entry.key, &known));
+            }
+        }
+    }
+}
+
+/// The texts of a list node, or of a single value.
+pub fn texts_of(node: &Node, path: &str, problems: &Problems) -> Vec<At<String>> {
+    let items = match &node.value {
+        Value::List(items) => items.as_slice(),
+        Value::Text(_) => std::slice::from_ref(node),
+        Value::Null => &[],
+        Value::Map(_) => {
+            problems.add(&node.place, path, "a list is expected here (\"[a, b]\"), not a map of keys");
+            &[]
+        }
+    };
+    let mut texts = Vec::with_capacity(items.len());
+    for item in items {
+        match &item.value {
+            Value::Text(text) => texts.push(At { place: item.place.clone(), value: text.clone() }),
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                problems.add(&item.place, path, format!("each item must be one value, not {}", item.value.describe()));
+            }
+        }
+    }
+    texts
+}
+
+fn join(path: &str, key: &str) -> String {
+    match path.is_empty() {
+        true => key.to_owned(),
+        false => format!("{path}.{key}"),
+    }
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    let nearest = known.iter().map(|other| (distance(key, other), other)).min();
+    match nearest {
+        Some((near, other)) if near <= 2 || (near <= 3 && key.len() > 6) => {
+            format!("there is no such key; did you mean \"{other}\"?")
+        }
+        _ if key.contains(':') => {
+            format!("there is no such key; a space is missing after the colon? (known here: {})", known.join(", "))
+        }
+        _ => format!("there is no such key (known here: {})", known.join(", ")),
+    }
+}
+
+/// The number of single-letter edits between two words (Levenshtein), for "did you mean".
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, letter) in one.chars().take(64).enumerate() {
+        let mut diagonal = above;
+        let mut left = above + 1;
+        let mut next = vec![left];
+        for (cell, &target) in row.iter().skip(1).zip(&other) {
+            let change = diagonal + usize::from(letter != target);
+            diagonal = *cell;
+            left = change.min(left + 1).min(cell + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
+    if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Some(moment);
+    }
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    let date = Date::parse(text, &format).ok()?;
+    let date = match day {
+        DayEnd::Start => date,
+        DayEnd::End => date.next_day()?,
+    };
+    Some(OffsetDateTime::new_utc(date, Time::MIDNIGHT))
+}
+
+/// A length of time: a bare number is seconds, as in docker_auth; otherwise Go's form, `15m`, `1h30m`, `90s`, `500ms`.
+///
+/// # Errors
+/// Says what to write instead.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("\"{text}\" is no length of time; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at_checked(digits).ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let letters = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(letters).ok_or_else(wrong)?;
+        let part = match unit {
+            "ms" => Some(Duration::from_millis(number)),
+            "s" => Some(Duration::from_secs(number)),
+            "m" => number.checked_mul(60).map(Duration::from_secs),
+            "h" => number.checked_mul(3600).map(Duration::from_secs),
+            _ => None,
+        };
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    Ok(total)
+}

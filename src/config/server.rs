@@ -1,0 +1,346 @@
+//! The `server:` section: where to listen, with which certificate, and whom to believe about the client's address.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+use super::Keys;
+use super::problem::{At, Problem};
+use super::section::Section;
+use crate::authz::acl::parse_network;
+use crate::http::client_address::{AddressSource, Proxies};
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where tokens are asked for.
+    pub listen: ListenAddress,
+    /// Where metrics and health are served; `None` means on the same listener.
+    pub admin: Option<ListenAddress>,
+    /// What the token endpoint's path starts with: empty, or `/some/path` without a slash at its end.
+    pub path_prefix: String,
+    /// Where a client's address is taken from.
+    pub address: AddressSource,
+    /// The files of certificate and key, where they are configured.
+    pub pair: Option<(At<PathBuf>, At<PathBuf>)>,
+    /// TLS, where a certificate is configured and was read.
+    pub tls: Option<Tls>,
+    /// Whether replies tell browsers to use TLS from now on.
+    pub hsts: Hsts,
+}
+
+/// Whether replies carry `Strict-Transport-Security`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hsts {
+    /// They do.
+    Sent,
+    /// They do not.
+    Omitted,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port; an empty host means every address of the machine, IPv4 and IPv6.
+    Tcp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// Port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Tcp { host, port } if host.contains(':') => write!(out, "[{host}]:{port}"),
+            ListenAddress::Tcp { host, port } => write!(out, "{host}:{port}"),
+            ListenAddress::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What TLS connections are made with.
+pub type Tls = Arc<ServerConfig>;
+
+/// Reads the section.
+pub(super) fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Server> {
+    let place = section.place().clone();
+    let unix = section.parsed("net", |text| match text {
+        "" | "tcp" => Ok(false),
+        "unix" => Ok(true),
+        other => Err(format!("\"{other}\" is neither tcp nor unix")),
+    });
+    let unix = unix.is_some_and(|at| at.value);
+    let written = section.text("addr");
+    let listen = match &written {
+        Some(addr) if unix => Some(ListenAddress::Unix(PathBuf::from(addr.value.trim_start_matches("unix:")))),
+        Some(addr) => parse_address(&addr.value).map_err(|message| section.problem(&addr.place, "addr", message)).ok(),
+        None => {
+            section.problem(&place, "addr", "an address to listen on is needed; write addr: \":5001\"");
+            None
+        }
+    };
+    let admin = section.parsed("admin_addr", parse_address).map(|at| at.value);
+    let path_prefix = section.parsed("path_prefix", |text| match text.trim_end_matches('/') {
+        "" => Ok(String::new()),
+        path if path.starts_with('/') && path.split('/').skip(1).all(is_plain_segment) => Ok(path.to_owned()),
+        other => Err(format!("\"{other}\" is no path; write it like /registry, with letters, digits, dots and dashes")),
+    });
+    let address = read_address_source(&mut section, warnings);
+    let hsts = match section.flag("hsts") {
+        Some(At { value: true, .. }) => Hsts::Sent,
+        Some(At { value: false, .. }) | None => Hsts::Omitted,
+    };
+    if let Some(entry) = section.entry("letsencrypt") {
+        let message = "certificates are not fetched from Let's Encrypt here; let a proxy or certbot fetch them, and name the files as certificate and key (they are reloaded when they change)";
+        section.problem(&entry.place, "letsencrypt", message);
+    }
+    let negotiation = read_negotiation(&mut section, warnings);
+    let pair = match (section.path("certificate"), section.path("key")) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(only), None) => {
+            section.problem(&only.place, "key", "a certificate is given without its key");
+            None
+        }
+        (None, Some(only)) => {
+            section.problem(&only.place, "certificate", "a key is given without its certificate");
+            None
+        }
+    };
+    let tls = match (&pair, keys) {
+        (None, _) | (Some(_), Keys::LeftAlone) => None,
+        (Some((certificate, key)), Keys::Read) => {
+            files.extend([certificate.value.clone(), key.value.clone()]);
+            Some(build_tls(negotiation?, certificate, key, &section)?)
+        }
+    };
+    section.finish();
+    Some(Server {
+        listen: listen?,
+        admin,
+        path_prefix: path_prefix.map(|at| at.value).unwrap_or_default(),
+        address: address?,
+        pair,
+        tls,
+        hsts,
+    })
+}
+
+fn is_plain_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..")
+        && segment.bytes().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'-' | b'_' | b'~'))
+}
+
+/// Reads `host:port`, `:port` or `[v6]:port`, or `unix:/path`.
+fn parse_address(text: &str) -> Result<ListenAddress, String> {
+    let wrong = || format!("\"{text}\" is no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(ListenAddress::Unix(PathBuf::from(path)));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.strip_suffix(']').ok_or_else(wrong)?,
+        None if host.contains(':') => return Err(wrong()),
+        None => host,
+    };
+    let port = port.parse().map_err(|_| wrong())?;
+    Ok(ListenAddress::Tcp { host: host.to_owned(), port })
+}
+
+fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<AddressSource> {
+    let header = section.parsed("real_ip_header", |text| {
+        hyper::header::HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("\"{text}\" is no header's name"))
+    });
+    let position = section.parsed("real_ip_pos", |text| {
+        text.parse::<i32>().map_err(|_| format!("\"{text}\" is no position; 0 is the first address, -1 the last"))
+    });
+    let named = section.node("trusted_proxies").map(|node| node.place.clone());
+    let Some(place) = named else {
+        let Some(header) = header else {
+            if let Some(position) = position {
+                section.problem(&position.place, "real_ip_pos", "this position has no meaning without real_ip_header");
+                return None;
+            }
+            return Some(AddressSource::Peer);
+        };
+        let message =
+            "the header is believed from anybody who can reach this port; name your proxies in trusted_proxies";
+        warnings.push(Problem::new(header.place.clone(), section.path_of("real_ip_header"), message));
+        return Some(AddressSource::Position { header: header.value, position: position.map_or(0, |at| at.value) });
+    };
+    let mut networks: Vec<IpNet> = Vec::new();
+    let mut unix = false;
+    for text in section.texts("trusted_proxies").unwrap_or_default() {
+        match parse_network(&text.value) {
+            Some(network) => networks.push(network),
+            None if text.value == "unix" => unix = true,
+            None => {
+                let message = format!(
+                    "\"{}\" is no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket",
+                    text.value
+                );
+                section.problem(&text.place, "trusted_proxies", message);
+            }
+        }
+    }
+    if let Some(position) = position {
+        let message =
+            "a position is not needed with trusted_proxies: the address is found from the right, past your proxies";
+        section.problem(&position.place, "real_ip_pos", message);
+    }
+    if networks.is_empty() && !unix {
+        section.problem(&place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
+    }
+    let header = header.map_or(hyper::header::HeaderName::from_static("x-forwarded-for"), |at| at.value);
+    Some(AddressSource::Proxies(Proxies { header, networks, unix }))
+}
+
+/// What a TLS connection may agree on.
+struct Negotiation {
+    provider: CryptoProvider,
+    versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+fn read_negotiation(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<Negotiation> {
+    let minimum = section.parsed("tls_min_version", |text| {
+        let version = text.to_ascii_uppercase().replace(['V', '.', ' ', '_'], "");
+        match version.trim_start_matches("TLS") {
+            "10" | "11" => Ok(MinimumVersion::Raised),
+            "12" => Ok(MinimumVersion::Tls12),
+            "13" => Ok(MinimumVersion::Tls13),
+            _ => Err(format!("\"{text}\" is no TLS version; write TLS12 or TLS13")),
+        }
+    });
+    if let Some(At { place, value: MinimumVersion::Raised }) = &minimum {
+        let message = "TLS 1.0 and 1.1 are broken and not spoken here; TLS 1.2 is the least";
+        warnings.push(Problem::new(place.clone(), section.path_of("tls_min_version"), message));
+    }
+    let provider = read_provider(section, warnings)?;
+    let versions = match minimum.map(|at| at.value) {
+        Some(MinimumVersion::Tls13) => vec![&rustls::version::TLS13],
+        Some(MinimumVersion::Tls12 | MinimumVersion::Raised) | None => rustls::ALL_VERSIONS.to_vec(),
+    };
+    Some(Negotiation { provider, versions })
+}
+
+fn build_tls(
+    negotiation: Negotiation,
+    certificate: &At<PathBuf>,
+    key: &At<PathBuf>,
+    section: &Section<'_>,
+) -> Option<Tls> {
+    let chain = super::read_pem(&certificate.value).and_then(|pem| {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match chain {
+            Ok(chain) if !chain.is_empty() => Ok(chain),
+            Ok(_) => Err(format!("{} holds no certificate", certificate.value.display())),
+            Err(error) => Err(format!("{} is no PEM file: {error}", certificate.value.display())),
+        }
+    });
+    let private = super::read_pem(&key.value).and_then(|pem| {
+        let message = |_| format!("{} holds no private key that can be read", key.value.display());
+        PrivateKeyDer::from_pem_slice(&pem).map_err(message)
+    });
+    let chain = chain.map_err(|message| section.problem(&certificate.place, "certificate", message));
+    let private = private.map_err(|message| section.problem(&key.place, "key", message));
+    let (chain, private) = (chain.ok()?, private.ok()?);
+    let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
+        .with_protocol_versions(&negotiation.versions)
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|error| section.problem(&certificate.place, "certificate", format!("cannot be served: {error}")));
+    let mut config = config.ok()?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Some(Arc::new(config))
+}
+
+/// The least TLS version that is spoken.
+#[derive(Clone, Copy)]
+enum MinimumVersion {
+    /// 1.0 or 1.1 was asked for; it is 1.2.
+    Raised,
+    Tls12,
+    Tls13,
+}
+
+/// The cryptography that connections may use: everything safe, or what `tls_cipher_suites` and
+/// `tls_curve_preferences` leave of it.
+fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if let Some(wanted) = section.texts("tls_cipher_suites") {
+        let name_of = |suite: &rustls::SupportedCipherSuite| suite.suite().as_str().unwrap_or_default().to_owned();
+        let spelled = |wanted: &str| match wanted {
+            // Go's older names leave the hash out.
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305" | "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305" => {
+                format!("{wanted}_SHA256")
+            }
+            other => other.to_owned(),
+        };
+        let wanted_names: Vec<String> = wanted.iter().map(|at| spelled(&at.value)).collect();
+        for (at, name) in wanted.iter().zip(&wanted_names) {
+            if !provider.cipher_suites.iter().any(|suite| name_of(suite) == *name) {
+                let message = format!("\"{}\" is not among the cipher suites spoken here; it is left out", at.value);
+                warnings.push(Problem::new(at.place.clone(), section.path_of("tls_cipher_suites"), message));
+            }
+        }
+        // The list is about TLS 1.2, as in Go: the suites of TLS 1.3 are all safe and not configurable.
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || wanted_names.contains(&name_of(suite)));
+        if let Some(first) = wanted.first()
+            && provider.cipher_suites.iter().all(|suite| suite.tls13().is_some())
+        {
+            section.problem(
+                &first.place,
+                "tls_cipher_suites",
+                "none of these cipher suites is spoken here; leave the key out for the safe default",
+            );
+            return None;
+        }
+    }
+    if let Some(wanted) = section.texts("tls_curve_preferences") {
+        let mut groups = Vec::with_capacity(wanted.len());
+        for at in &wanted {
+            let name = match at.value.to_ascii_uppercase().as_str() {
+                "P256" | "CURVEP256" => Some(rustls::NamedGroup::secp256r1),
+                "P384" | "CURVEP384" => Some(rustls::NamedGroup::secp384r1),
+                "X25519" => Some(rustls::NamedGroup::X25519),
+                _ => None,
+            };
+            match provider.kx_groups.iter().find(|group| Some(group.name()) == name) {
+                Some(group) => groups.push(*group),
+                None => {
+                    let message = format!(
+                        "\"{}\" is not among the curves spoken here (P256, P384, X25519); it is left out",
+                        at.value
+                    );
+                    warnings.push(Problem::new(at.place.clone(), section.path_of("tls_curve_preferences"), message));
+                }
+            }
+        }
+        match (groups.is_empty(), wanted.first()) {
+            (true, Some(first)) => {
+                section.problem(
+                    &first.place,
+                    "tls_curve_preferences",
+                    "none of these curves is spoken here; write P256, P384 or X25519",
+                );
+                return None;
+            }
+            (true, None) => {}
+            (false, _) => provider.kx_groups = groups,
+        }
+    }
+    Some(provider)
+}

@@ -1,0 +1,194 @@
+//! The `token:` section: the issuer, how long tokens live, which registries they may be for, and what signs them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::Keys;
+use super::problem::{At, Problem};
+use super::section::{Section, parse_duration};
+use crate::keys::{KidForm, SigningKey, key_permission_warning};
+use crate::token::HeaderForm;
+
+/// How long a token lives where the file does not say.
+const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+/// A shorter life than this makes clients ask for a token before every request.
+const SHORT_LIFE: Duration = Duration::from_secs(60);
+/// A longer life than this is a mistake: a revoked right would live on as long.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// What tokens look like and what signs them.
+#[derive(Debug)]
+pub struct Token {
+    /// The `iss` claim; the registry's `REGISTRY_AUTH_TOKEN_ISSUER` must be the same text.
+    pub issuer: String,
+    /// How long a token lives.
+    pub life: Duration,
+    /// The audiences that may be asked for; empty means any.
+    pub services: Vec<String>,
+    /// How a registry finds the key: by certificate or by its id.
+    pub header: HeaderForm,
+    /// Which id the key has.
+    pub kid: KidForm,
+    /// The certificate's file, for the registry's `REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE`.
+    pub certificate: PathBuf,
+    /// The key pair.
+    pub pair: Pair,
+}
+
+/// The key pair that signs.
+#[derive(Debug)]
+pub enum Pair {
+    /// Read and checked.
+    Loaded(Arc<SigningKey>),
+    /// `generate: true`, and the certificate is not there: what is missing is made when the server first starts.
+    ToBeMade {
+        /// Where the private key will be.
+        key: PathBuf,
+    },
+    /// Nobody asked for it ([`Keys::LeftAlone`]).
+    NotRead,
+}
+
+/// Reads the section. `of_server` is the server's certificate and key, which sign where the section names none.
+pub(super) fn read(
+    mut section: Section<'_>,
+    of_server: Option<&(At<PathBuf>, At<PathBuf>)>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Token> {
+    let place = section.place().clone();
+    let issuer = section.text("issuer").filter(|issuer| !issuer.value.is_empty());
+    if issuer.is_none() {
+        section.problem(
+            &place,
+            "issuer",
+            "an issuer is needed, the same text as the registry's REGISTRY_AUTH_TOKEN_ISSUER",
+        );
+    }
+    let issuer = issuer.and_then(|issuer| {
+        if issuer.value.contains(|letter: char| letter.is_control()) {
+            section.problem(&issuer.place, "issuer", "the issuer must not contain control characters");
+            return None;
+        }
+        Some(issuer.value)
+    });
+    let life = section.parsed("expiration", |text| match parse_duration(text)? {
+        life if life < Duration::from_secs(1) => Err("a token must live at least one second; 900 is usual".to_owned()),
+        life if life > MAX_LIFE => {
+            Err("a token must not live longer than a day: a revoked right would live on as long".to_owned())
+        }
+        life if life.subsec_nanos() != 0 => Err("a token lives for whole seconds".to_owned()),
+        life => Ok(life),
+    });
+    if let Some(At { place, value }) = &life
+        && *value < SHORT_LIFE
+    {
+        let message = "clients treat a life below 60 seconds as 60, and ask for a token before every request";
+        warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
+    }
+    let services = section.texts("services").unwrap_or_default();
+    for service in services.iter().filter(|service| service.value.is_empty()) {
+        section.problem(
+            &service.place,
+            "services",
+            "a service needs a name, the registry's REGISTRY_AUTH_TOKEN_SERVICE",
+        );
+    }
+    let header = section.parsed("header", |text| match text {
+        "x5c" => Ok(HeaderForm::X5c),
+        "kid" => Ok(HeaderForm::Kid),
+        other => Err(format!("\"{other}\" is neither x5c nor kid")),
+    });
+    let kid = match section.flag("disable_legacy_key_id") {
+        Some(At { value: true, .. }) => KidForm::Thumbprint,
+        Some(At { value: false, .. }) | None => KidForm::Libtrust,
+    };
+    let generate = section.flag("generate").is_some_and(|at| at.value);
+    let certificate = section.path("certificate");
+    let key = section.path("key");
+    let files_of_pair = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => {
+            section.problem(&place, "key", "a certificate is given without its key");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem(&place, "certificate", "a key is given without its certificate");
+            None
+        }
+        (None, None) => match of_server {
+            Some(pair) => Some(pair.clone()),
+            None => {
+                let message = "a certificate and a key are needed to sign tokens; name them, and write generate: true to have them made";
+                section.problem(&place, "certificate", message);
+                None
+            }
+        },
+    };
+    let pair = files_of_pair.as_ref().and_then(|(certificate, key)| {
+        match keys {
+            Keys::LeftAlone => return Some(Pair::NotRead),
+            Keys::Read => {}
+        }
+        files.extend([certificate.value.clone(), key.value.clone()]);
+        if generate && is_absent(&certificate.value) {
+            return Some(Pair::ToBeMade { key: key.value.clone() });
+        }
+        load_pair(certificate, key, &section, warnings).map(Pair::Loaded)
+    });
+    section.finish();
+    Some(Token {
+        issuer: issuer?,
+        life: life.map_or(DEFAULT_LIFE, |at| at.value),
+        services: services.into_iter().map(|at| at.value).collect(),
+        header: header.map_or(HeaderForm::X5c, |at| at.value),
+        kid,
+        certificate: files_of_pair?.0.value,
+        pair: pair?,
+    })
+}
+
+fn is_absent(file: &Path) -> bool {
+    matches!(file.try_exists(), Ok(false))
+}
+
+fn load_pair(
+    certificate: &At<PathBuf>,
+    key: &At<PathBuf>,
+    section: &Section<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Arc<SigningKey>> {
+    let read = |at: &At<PathBuf>, name: &str| match super::read_pem(&at.value) {
+        Ok(bytes) => Some(bytes),
+        Err(message) => {
+            section.problem(&at.place, name, message);
+            None
+        }
+    };
+    let (certificate_pem, key_pem) = (read(certificate, "certificate"), read(key, "key"));
+    if let Some(message) = key_permission_warning(&key.value) {
+        warnings.push(Problem::new(key.place.clone(), section.path_of("key"), message));
+    }
+    match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
+        Ok(pair) => {
+            for message in pair.warnings(OffsetDateTime::now_utc()) {
+                warnings.push(Problem::new(
+                    certificate.place.clone(),
+                    section.path_of("certificate"),
+                    message.to_string(),
+                ));
+            }
+            Some(Arc::new(pair))
+        }
+        Err(problems) => {
+            for problem in problems {
+                section.problem(&key.place, "key", problem.to_string());
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One line in the log for each decision, with everything needed to answer "why?", and no secret.
+
+use std::net::IpAddr;
+
+use time::OffsetDateTime;
+use tracing::{error, info, warn};
+
+use crate::access::{Decision, Denied, Grant};
+use crate::app::Snapshot;
+use crate::scope::{Actions, words};
+
+/// The id that ties a reply (`X-Decision-Id`) to its line in the log.
+#[derive(Clone, Debug)]
+pub struct DecisionId(String);
+
+impl DecisionId {
+    /// A new id, of 8 random bytes.
+    #[expect(clippy::new_without_default, reason = "two of them are never alike, so no value is the default one")]
+    pub fn new() -> DecisionId {
+        let mut bytes = [0_u8; 8];
+        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+            // The id protects nothing: without random bytes the time still tells lines apart.
+            let now = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes();
+            for (to, from) in bytes.iter_mut().rev().zip(now.iter().rev()) {
+                *to = *from;
+            }
+        }
+        DecisionId(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The id as 16 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who asks, as far as it is known.
+#[derive(Debug, Default)]
+pub struct Asker {
+    /// The account; before it was verified, the claimed one.
+    pub account: String,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The audience.
+    pub service: String,
+    /// How many scopes could not be read.
+    pub scopes_ignored: usize,
+}
+
+impl Asker {
+    fn address(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Writes one line for each scope of a request, or one for a login without scopes.
+pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision) {
+    let line = |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: &str| {
+        info!(
+            decision.id = id.as_str(),
+            decision.outcome = outcome,
+            user.account = %printable(&asker.account),
+            client.address = asker.address(),
+            service = %printable(&asker.service),
+            scope,
+            granted = words(granted),
+            withheld = words(withheld),
+            rule,
+            scopes.ignored = asker.scopes_ignored,
+            snapshot = snapshot.generation,
+            "decided"
+        );
+    };
+    if decision.grants().is_empty() {
+        line(String::new(), &Actions::new(), &Actions::new(), None, "login");
+    }
+    for grant in decision.grants() {
+        let withheld = grant.withheld();
+        let outcome = match (grant.granted.is_empty(), withheld.is_empty()) {
+            (_, true) => "granted",
+            (true, false) => "withheld",
+            (false, false) => "partly_granted",
+        };
+        line(grant.scope.to_string(), &grant.granted, &withheld, rule(grant), outcome);
+    }
+}
+
+/// Writes the line of a request that got no token. The cause is here and nowhere else: the client is not told.
+pub fn refused(id: &DecisionId, asker: &Asker, reason: &'static str, cause: &(dyn std::error::Error + 'static)) {
+    let (account, address, service) = (printable(&asker.account), asker.address(), printable(&asker.service));
+    let chain = chain_of(cause);
+    if cause_is_ours(cause) {
+        error!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account, client.address = address,
+            service = %service, cause = %chain, "could not be decided");
+    } else {
+        warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account, client.address = address,
+            service = %service, cause = %chain, "refused");
+    }
+}
+
+fn cause_is_ours(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(cause);
+    while let Some(error) = next {
+        if matches!(error.downcast_ref::<Denied>(), Some(Denied::Unavailable { .. })) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    printable(&text)
+}
+
+fn rule(grant: &Grant) -> Option<String> {
+    let (source, rule) = grant.by.as_ref()?;
+    Some(match &rule.comment {
+        Some(comment) => format!("{source}[{}] {}", rule.index, printable(comment)),
+        None => format!("{source}[{}]", rule.index),
+    })
+}
+
+/// Text that a client chose, safe to print: no control characters (a terminal would obey them, and a line break would
+/// forge a line), and no more than 512 bytes.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(512));
+    for letter in text.chars() {
+        if out.len() >= 512 {
+            out.push('…');
+            break;
+        }
+        if letter.is_control()
+            || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}

@@ -1,0 +1,226 @@
+//! The client's address behind proxies: which header lines to believe, and whose.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+/// Header text beyond this many bytes is not looked at: it is an attack, not a chain of proxies.
+const MAX_HEADER: usize = 8 * 1024;
+
+/// Where a client's address is taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The connection itself.
+    Peer,
+    /// docker_auth's way: one position in the header's list, from whoever connects. The header has to be there.
+    Position {
+        /// The header.
+        header: HeaderName,
+        /// 0 is the first address of the list, -1 the last; beyond the beginning is the first.
+        position: i32,
+    },
+    /// The header is read from right to left, past the proxies that are trusted, and only from one of them.
+    Proxies(Proxies),
+}
+
+/// The proxies that are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxies {
+    /// The header they add their client's address to, at the end.
+    pub header: HeaderName,
+    /// Their networks.
+    pub networks: Vec<IpNet>,
+    /// Whether whoever connects by unix socket is one of them.
+    pub unix: bool,
+}
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP connection from this address.
+    Tcp(IpAddr),
+    /// A unix socket.
+    Unix,
+}
+
+impl Peer {
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.to_canonical()),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// The header that should name the client does not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the header {header} does not hold the client's address")]
+pub struct NoAddress {
+    header: HeaderName,
+}
+
+impl AddressSource {
+    /// The client's address; `None` where there is none to know (a unix socket without a header). Rules with `ip`
+    /// then do not match.
+    ///
+    /// # Errors
+    /// The header is missing, or holds no address where one has to be: the request is not understood (400).
+    pub fn client(&self, peer: Peer, headers: &HeaderMap) -> Result<Option<IpAddr>, NoAddress> {
+        match self {
+            AddressSource::Peer => Ok(peer.address()),
+            AddressSource::Position { header, position } => {
+                let missing = || NoAddress { header: header.clone() };
+                let line = joined(headers, header)?.ok_or_else(missing)?;
+                let all: Vec<&str> = line.split(',').collect();
+                let index = match usize::try_from(*position) {
+                    Ok(index) => index,
+                    Err(_) => all.len().saturating_sub(position.unsigned_abs() as usize),
+                };
+                all.get(index).and_then(|text| parse(text)).map(Some).ok_or_else(missing)
+            }
+            AddressSource::Proxies(proxies) => proxies.client(peer, headers),
+        }
+    }
+}
+
+impl Proxies {
+    fn client(&self, peer: Peer, headers: &HeaderMap) -> Result<Option<IpAddr>, NoAddress> {
+        let trusted = match peer {
+            Peer::Tcp(address) => self.trusts(address),
+            Peer::Unix => self.unix,
+        };
+        if !trusted {
+            return Ok(peer.address());
+        }
+        let Some(line) = joined(headers, &self.header)? else { return Ok(peer.address()) };
+        let mut nearest = peer.address();
+        for text in line.rsplit(',') {
+            // What stands left of something that is no address was not written by a proxy that is trusted.
+            let address = parse(text).ok_or_else(|| NoAddress { header: self.header.clone() })?;
+            nearest = Some(address);
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        Ok(nearest)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// All lines of the header as one list, `None` where there is no such line. A proxy may add a line of its own after the
+/// client's instead of adding to it; reading only the first would leave the client's in charge. A line that cannot be
+/// read is an error, never "no header": the request would then seem to come from the proxy itself.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, NoAddress> {
+    let mut all: Option<String> = None;
+    for line in headers.get_all(name) {
+        let line = line.to_str().map_err(|_| NoAddress { header: name.clone() })?;
+        let list = all.get_or_insert_default();
+        if list.len() + line.len() > MAX_HEADER {
+            return Err(NoAddress { header: name.clone() });
+        }
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(line);
+    }
+    Ok(all)
+}
+
+/// Reads `1.2.3.4`, `1.2.3.4:555`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:555`.
+fn parse(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let address = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            let port_is_one = port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
+            let nothing_else = port.is_empty() || port.starts_with(':');
+            address.parse::<std::net::Ipv6Addr>().ok().filter(|_| port_is_one && nothing_else).map(IpAddr::V6)?
+        }
+        None => match text.parse::<IpAddr>() {
+            Ok(address) => address,
+            Err(_) => {
+                let (address, port) = text.split_once(':')?;
+                port.parse::<u16>().ok()?;
+                IpAddr::V4(address.parse().ok()?)
+            }
+        },
+    };
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            if let Ok(value) = line.parse() {
+                headers.append("x-forwarded-for", value);
+            }
+        }
+        headers
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn one_position_of_the_list_is_taken_as_docker_auth_takes_it() {
+        let cases: &[(i32, &[&str], Option<&str>)] = &[
+            (0, &["1.1.1.1, 2.2.2.2"], Some("1.1.1.1")),
+            (1, &["1.1.1.1, 2.2.2.2"], Some("2.2.2.2")),
+            (-1, &["1.1.1.1, 2.2.2.2"], Some("2.2.2.2")),
+            (-1, &["6.6.6.6", "1.1.1.1"], Some("1.1.1.1")),
+            (-5, &["1.1.1.1, 2.2.2.2"], Some("1.1.1.1")),
+            (2, &["1.1.1.1, 2.2.2.2"], None),
+            (0, &["1.2.3.4:555"], Some("1.2.3.4")),
+            (0, &["[2001:db8::1]:555"], Some("2001:db8::1")),
+            (0, &["[::1]"], Some("::1")),
+            (0, &["::ffff:1.2.3.4"], Some("1.2.3.4")),
+            (0, &["unknown"], None),
+            (0, &[""], None),
+            (0, &[], None),
+        ];
+        for (position, lines, expected) in cases {
+            let source =
+                AddressSource::Position { header: HeaderName::from_static("x-forwarded-for"), position: *position };
+            let found = source.client(Peer::Unix, &headers(lines)).ok().flatten();
+            assert_eq!(found, expected.and_then(address), "{position} of {lines:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_believed_from_the_right_and_nobody_else() {
+        let networks = ["10.0.0.0/8", "fd00::/8"].iter().filter_map(|text| text.parse().ok()).collect();
+        let source = AddressSource::Proxies(Proxies {
+            header: HeaderName::from_static("x-forwarded-for"),
+            networks,
+            unix: true,
+        });
+        let cases: &[(&str, &[&str], Option<&str>)] = &[
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], Some("1.1.1.1")),
+            ("10.0.0.1", &["6.6.6.6", "1.1.1.1, 10.0.0.2"], Some("1.1.1.1")),
+            ("::ffff:10.0.0.1", &["1.1.1.1"], Some("1.1.1.1")),
+            ("10.0.0.1", &["10.0.0.9, 10.0.0.2"], Some("10.0.0.9")),
+            ("10.0.0.1", &[], Some("10.0.0.1")),
+            ("9.9.9.9", &["1.1.1.1"], Some("9.9.9.9")),
+            ("10.0.0.1", &["1.1.1.1, junk"], None),
+            ("10.0.0.1", &[""], None),
+            ("10.0.0.1", &[&"1.1.1.1,".repeat(2000)], None),
+            ("10.0.0.1", &["junk, 1.1.1.1"], Some("1.1.1.1")),
+        ];
+        for (peer, lines, expected) in cases {
+            let Some(peer_address) = address(peer) else { continue };
+            let found = source.client(Peer::Tcp(peer_address), &headers(lines));
+            assert_eq!(found.ok().flatten(), expected.and_then(address), "{peer} with {lines:?}");
+        }
+        assert_eq!(source.client(Peer::Unix, &headers(&["1.1.1.1"])).ok().flatten(), address("1.1.1.1"));
+    }
+}

@@ -1,0 +1,109 @@
+//! What a request presents: Basic credentials or a form's user name and password, to [`Credentials`].
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::error::TokenError;
+use crate::authn::{Credentials, Secret};
+
+/// A longer account name is nobody's (bytes); it is refused before any backend sees it.
+const MAX_ACCOUNT: usize = 255;
+
+/// Reads the Authorization header.
+///
+/// No header, an empty one and `Og==` (":") are anonymous: clients without an account send all three. Everything else
+/// that is not an account with a password is an error and never anonymous: a refresh token or a mistyped header must
+/// not quietly become somebody with fewer rights.
+///
+/// # Errors
+/// [`TokenError::MalformedCredentials`] (401).
+pub(super) fn of_header(headers: &HeaderMap) -> Result<Credentials, TokenError> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(Credentials::Anonymous) };
+    if lines.next().is_some() {
+        return Err(TokenError::MalformedCredentials);
+    }
+    let line = line.to_str().map_err(|_| TokenError::MalformedCredentials)?.trim();
+    if line.is_empty() {
+        return Ok(Credentials::Anonymous);
+    }
+    let (scheme, encoded) = line.split_once(' ').unwrap_or((line, ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(TokenError::MalformedCredentials);
+    }
+    let encoded = encoded.trim();
+    if encoded.is_empty() {
+        return Ok(Credentials::Anonymous);
+    }
+    let decoded = STANDARD.decode(encoded).map_err(|_| TokenError::MalformedCredentials)?;
+    let text = String::from_utf8(decoded).map_err(|_| TokenError::MalformedCredentials)?;
+    match text.split_once(':') {
+        Some(("", "")) => Ok(Credentials::Anonymous),
+        Some((account, password)) => of_pair(account, password),
+        None => Err(TokenError::MalformedCredentials),
+    }
+}
+
+/// An account and a password as one pair; an empty one of the two is refused here, so that no backend ever compares
+/// (or binds with) an empty password.
+///
+/// # Errors
+/// [`TokenError::MalformedCredentials`] (401).
+pub(super) fn of_pair(account: &str, password: &str) -> Result<Credentials, TokenError> {
+    let impossible =
+        account.is_empty() || account.len() > MAX_ACCOUNT || account.contains(|letter: char| letter.is_control());
+    if impossible || password.is_empty() {
+        return Err(TokenError::MalformedCredentials);
+    }
+    Ok(Credentials::Password { account: account.to_owned(), password: Secret::new(password) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: Option<&str>) -> Result<Credentials, TokenError> {
+        let mut headers = HeaderMap::new();
+        if let Some(line) = line.and_then(|line| line.parse().ok()) {
+            headers.insert(AUTHORIZATION, line);
+        }
+        of_header(&headers)
+    }
+
+    #[test]
+    fn only_nothing_is_anonymous() {
+        for line in [None, Some(""), Some("Basic "), Some("basic"), Some("Basic Og==")] {
+            assert!(matches!(read(line), Ok(Credentials::Anonymous)), "{line:?}");
+        }
+        // user: | :token | junk | no colon | not UTF-8 | other schemes
+        for line in [
+            "Basic dXNlcjo=",
+            "Basic OlJFRlJFU0gx",
+            "Basic !!!",
+            "Basic dXNlcg==",
+            "Basic //86eA==",
+            "Bearer x",
+            "Digest a=b",
+            "Basi",
+        ] {
+            assert!(matches!(read(Some(line)), Err(TokenError::MalformedCredentials)), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_password_begins_after_the_first_colon() {
+        let credentials = read(Some("Basic YWxpK2NlOnArdzrDtiAl")).ok();
+        let expected = Credentials::Password { account: "ali+ce".to_owned(), password: Secret::new("p+w:ö %") };
+        assert_eq!(credentials, Some(expected));
+    }
+
+    #[test]
+    fn names_that_no_account_can_have_are_refused() {
+        let long = "a".repeat(MAX_ACCOUNT + 1);
+        for account in ["", "a\nb", "a\0", long.as_str()] {
+            assert!(of_pair(account, "secret").is_err(), "{account:?}");
+        }
+    }
+}

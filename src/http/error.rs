@@ -1,0 +1,169 @@
+//! What clients are told when there is no token: a code, a plain sentence, and nothing about the cause.
+
+use axum::Json;
+use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::client_address::NoAddress;
+use crate::access::Denied;
+
+/// Which of the two protocols a reply is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// The distribution project's GET.
+    Get,
+    /// OAuth 2's POST, whose errors also carry `error` (RFC 6749, section 5.2).
+    OAuth,
+}
+
+/// Why a token request got no token.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TokenError {
+    /// A parameter is missing, doubled or contradicts another.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The address of the client cannot be told.
+    #[error(transparent)]
+    NoAddress(#[from] NoAddress),
+    /// A grant type other than `password`.
+    #[error("only grant_type=password is supported")]
+    UnsupportedGrant,
+    /// The audience is none that tokens are made for.
+    #[error("tokens are not issued for this service")]
+    UnknownService,
+    /// The credentials could not be read at all.
+    #[error("the Authorization header is not understood; send Basic credentials")]
+    MalformedCredentials,
+    /// Who, or what they may do, was not to be found out, or was refused.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The signature failed.
+    #[error("the token could not be signed")]
+    Signing(#[source] anyhow::Error),
+    /// The body is no form.
+    #[error("send the parameters as application/x-www-form-urlencoded")]
+    NotAForm,
+    /// The body did not arrive in time.
+    #[error("the request did not arrive in time")]
+    TooSlow,
+    /// The body is too long.
+    #[error("the request body is too long")]
+    BodyTooLong,
+    /// The query is too long.
+    #[error("the request address is too long")]
+    AddressTooLong,
+    /// Neither GET nor POST.
+    #[error("ask for tokens with GET or POST")]
+    Method,
+}
+
+/// How an error looks to the client.
+struct Shape {
+    status: StatusCode,
+    /// The registry's error code.
+    code: &'static str,
+    /// OAuth's error code.
+    oauth: &'static str,
+    message: String,
+}
+
+impl TokenError {
+    /// The outcome's name in logs and metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            TokenError::BadRequest(_) | TokenError::NotAForm | TokenError::Method => "bad_request",
+            TokenError::NoAddress(_) => "no_client_address",
+            TokenError::UnsupportedGrant => "unsupported_grant_type",
+            TokenError::UnknownService => "unknown_service",
+            TokenError::MalformedCredentials => "malformed_credentials",
+            TokenError::Denied(Denied::Credentials) => "wrong_credentials",
+            TokenError::Denied(Denied::Closed(_)) => "account_closed",
+            TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
+            TokenError::Signing(_) => "signing_failed",
+            TokenError::TooSlow => "too_slow",
+            TokenError::BodyTooLong | TokenError::AddressTooLong => "too_long",
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        let bad = |status, oauth, error: &TokenError| Shape {
+            status,
+            code: "UNSUPPORTED",
+            oauth,
+            message: error.to_string(),
+        };
+        match self {
+            TokenError::BadRequest(_) | TokenError::NoAddress(_) => {
+                bad(StatusCode::BAD_REQUEST, "invalid_request", self)
+            }
+            TokenError::UnsupportedGrant => bad(StatusCode::BAD_REQUEST, "unsupported_grant_type", self),
+            TokenError::UnknownService => Shape {
+                status: StatusCode::BAD_REQUEST,
+                code: "DENIED",
+                oauth: "invalid_request",
+                message: self.to_string(),
+            },
+            // An account that is closed looks like a wrong password: the client learns nothing about who exists.
+            TokenError::MalformedCredentials | TokenError::Denied(Denied::Credentials | Denied::Closed(_)) => Shape {
+                status: StatusCode::UNAUTHORIZED,
+                code: "UNAUTHORIZED",
+                oauth: "invalid_grant",
+                message: match self {
+                    TokenError::MalformedCredentials => self.to_string(),
+                    _ => "the account or the password is wrong".to_owned(),
+                },
+            },
+            TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "UNAVAILABLE",
+                oauth: "temporarily_unavailable",
+                message: "this cannot be answered now; try again".to_owned(),
+            },
+            TokenError::NotAForm => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", self),
+            TokenError::TooSlow => bad(StatusCode::REQUEST_TIMEOUT, "invalid_request", self),
+            TokenError::BodyTooLong => bad(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", self),
+            TokenError::AddressTooLong => bad(StatusCode::URI_TOO_LONG, "invalid_request", self),
+            TokenError::Method => bad(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", self),
+        }
+    }
+
+    /// The reply. `realm` is the issuer's name, for the challenge of a 401.
+    pub(super) fn into_response(self, protocol: Protocol, realm: &str) -> Response {
+        let shape = self.shape();
+        let errors = json!([{ "code": shape.code, "message": shape.message, "detail": null }]);
+        let body = match protocol {
+            Protocol::Get => json!({ "errors": errors }),
+            Protocol::OAuth => json!({ "error": shape.oauth, "error_description": shape.message, "errors": errors }),
+        };
+        let mut response = (shape.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match shape.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, challenge(realm));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// `Basic realm="…"`, the issuer quoted as RFC 9110 (section 5.6.4) has it.
+fn challenge(realm: &str) -> HeaderValue {
+    let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
+    let text = format!("Basic realm=\"{quoted}\"");
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("Basic realm=\"dockwarden\""))
+}
+
+/// An error outside the token endpoint, in the registry's shape.
+pub(super) fn plain_error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({ "errors": [{ "code": code, "message": message, "detail": null }] }))).into_response()
+}

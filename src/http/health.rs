@@ -1,0 +1,44 @@
+//! What monitoring and registries read: health, metrics, and the public key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::error::plain_error;
+use crate::app::App;
+
+/// `GET /healthz`: the process runs.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: it should be sent requests. Not once it is stopping.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    if app.is_stopping() {
+        return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server is stopping");
+    }
+    Json(json!({ "status": "ready" })).into_response()
+}
+
+/// `GET /metrics`: in Prometheus' text form.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match app.metrics.text(&app.snapshot()) {
+        Ok(text) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(reason = "metrics", error = %error, "the metrics could not be written");
+            plain_error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the metrics could not be written")
+        }
+    }
+}
+
+/// `GET /.well-known/jwks.json`: the public key under both of its ids (RFC 7517).
+pub(super) async fn key_set(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(app.snapshot().issuer.key().jwks())
+}

@@ -1,0 +1,126 @@
+//! The figures that monitoring reads, by Prometheus' names and units.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
+
+use crate::app::Snapshot;
+use crate::token::HeaderChoice;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// All figures. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    requests: Family<Outcome, Counter>,
+    answering: Histogram,
+    hashing: Histogram,
+    reloads: Counter,
+    reload_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let milliseconds_to_seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        Metrics {
+            requests: Family::default(),
+            answering: milliseconds_to_seconds(),
+            hashing: milliseconds_to_seconds(),
+            reloads: Counter::default(),
+            reload_failures: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A token request was answered.
+    pub(super) fn answered(&self, outcome: &'static str, took: Duration) {
+        self.requests.get_or_create(&Outcome { outcome }).inc();
+        self.answering.observe(took.as_secs_f64());
+    }
+
+    /// A password was hashed.
+    pub fn hashed(&self, took: Duration) {
+        self.hashing.observe(took.as_secs_f64());
+    }
+
+    /// A changed configuration was taken over.
+    pub fn reloaded(&self) {
+        self.reloads.inc();
+    }
+
+    /// A changed configuration could not be used.
+    pub fn reload_failed(&self) {
+        self.reload_failures.inc();
+    }
+
+    /// The figures as text.
+    ///
+    /// # Errors
+    /// The text could not be formatted.
+    pub fn text(&self, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+        let now = OffsetDateTime::now_utc();
+        let mut registry = Registry::with_prefix("dockwarden");
+        registry.register("token_requests", "Token requests by outcome", self.requests.clone());
+        registry.register_with_unit(
+            "token_request",
+            "How long token requests took",
+            Unit::Seconds,
+            self.answering.clone(),
+        );
+        registry.register_with_unit(
+            "password_hash",
+            "How long password hashes took",
+            Unit::Seconds,
+            self.hashing.clone(),
+        );
+        registry.register("reloads", "Configurations taken over while running", self.reloads.clone());
+        registry.register(
+            "reload_failures",
+            "Changed configurations that could not be used",
+            self.reload_failures.clone(),
+        );
+        let gauge = |value: f64| {
+            let gauge = Gauge::<f64, AtomicU64>::default();
+            gauge.set(value);
+            gauge
+        };
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+        let expiry = snapshot.issuer.key().not_after().unix_timestamp() as f64;
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the signing certificate ends, since 1970",
+            Unit::Seconds,
+            gauge(expiry),
+        );
+        let fallback = match snapshot.issuer.header_form_at(now) {
+            HeaderChoice::Configured(_) => 0.0,
+            HeaderChoice::KidInstead(_) => 1.0,
+        };
+        registry.register(
+            "header_fallback",
+            "1 while tokens carry kid alone because the certificate is out of its time",
+            gauge(fallback),
+        );
+        registry.register_with_unit(
+            "snapshot_age",
+            "Age of the configuration in use",
+            Unit::Seconds,
+            gauge(snapshot.age().as_secs_f64()),
+        );
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}

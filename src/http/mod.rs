@@ -1,0 +1,88 @@
+//! Every URL that is served, on one screen.
+
+pub mod client_address;
+mod credentials;
+mod error;
+mod health;
+pub mod metrics;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
+use axum::http::{HeaderValue, StatusCode, Version};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{any, get};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::config::Hsts;
+use error::plain_error;
+
+/// Whether a listener serves health and metrics beside tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminRoutes {
+    /// They are served here too: there is no listener of their own for them.
+    Here,
+    /// They are served on `server.admin_addr`.
+    Elsewhere,
+}
+
+/// What the public listener serves.
+pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
+    let mut routes = Router::new().route("/.well-known/jwks.json", get(health::key_set));
+    for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
+        routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
+    }
+    if !path_prefix.is_empty() {
+        routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(health::key_set));
+    }
+    match admin {
+        AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
+        AdminRoutes::Elsewhere => finished(app, routes),
+    }
+}
+
+/// What `server.admin_addr` serves.
+pub fn admin(app: &Arc<App>) -> Router {
+    finished(app, admin_routes())
+}
+
+fn admin_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+}
+
+fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
+    routes
+        .fallback(|| async { plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address") })
+        .layer(from_fn_with_state(Arc::clone(app), reply_headers))
+        .layer(CatchPanicLayer::custom(|_| {
+            tracing::error!(reason = "panic", "a request was given up after a fault in the program");
+            plain_error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "something went wrong here; it is in the log")
+        }))
+        .with_state(Arc::clone(app))
+}
+
+/// The headers that every reply carries: HSTS where it is configured, and, once the server is stopping,
+/// `Connection: close`, so that clients take their next request elsewhere before the connection is closed on them.
+async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    match app.snapshot().hsts {
+        Hsts::Sent => {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        Hsts::Omitted => {}
+    }
+    if app.is_stopping() && version <= Version::HTTP_11 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,242 @@
+//! The token endpoint: read the question, find out who asks, decide, sign.
+//!
+//! GET is the distribution project's token protocol, POST its OAuth 2 form; they differ only in how the parameters are
+//! read. A refused scope is never an HTTP error: the token then simply allows less.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, request::Parts};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::client_address::Peer;
+use super::credentials;
+use super::error::{Protocol, TokenError};
+use crate::access::Decision;
+use crate::app::{App, Snapshot};
+use crate::authn::Credentials;
+use crate::decision_log::{self, Asker, DecisionId};
+use crate::scope::{self, Requested};
+
+/// The longest request target, in bytes. A hundred scopes take half of it.
+const MAX_TARGET: usize = 32 * 1024;
+/// The longest form, in bytes.
+const MAX_FORM: usize = 64 * 1024;
+/// How long a form may take to arrive.
+const FORM_PATIENCE: Duration = Duration::from_secs(10);
+/// The least life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
+/// for 60 seconds after its end.
+const LEAST_EXPIRES_IN: i64 = 60;
+
+/// A successful reply, as both protocols want it.
+#[derive(Serialize)]
+struct Reply<'a> {
+    token: &'a str,
+    access_token: &'a str,
+    expires_in: i64,
+    issued_at: String,
+    /// RFC 6749, section 5.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+}
+
+/// Answers one request for a token.
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    let snapshot = app.snapshot();
+    let id = DecisionId::new();
+    let protocol = match *request.method() {
+        Method::POST => Protocol::OAuth,
+        _ => Protocol::Get,
+    };
+    let mut asker = Asker::default();
+    let outcome = respond(&app, &snapshot, peer, request, &id, &mut asker).await;
+    let (mut response, name) = match outcome {
+        Ok((response, name)) => (response, name),
+        Err(error) => {
+            decision_log::refused(&id, &asker, error.reason(), &error);
+            let reason = error.reason();
+            (error.into_response(protocol, snapshot.issuer.name()), reason)
+        }
+    };
+    app.metrics.answered(name, started.elapsed());
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert("x-decision-id", value);
+    }
+    response
+}
+
+async fn respond(
+    app: &App,
+    snapshot: &Arc<Snapshot>,
+    peer: Peer,
+    request: Request,
+    id: &DecisionId,
+    asker: &mut Asker,
+) -> Result<(Response, &'static str), TokenError> {
+    let (parts, body) = request.into_parts();
+    let (asked, protocol) = match parts.method {
+        Method::GET => (Asked::of_query(&parts)?, Protocol::Get),
+        Method::POST => (Asked::of_form(&parts.headers, body).await?, Protocol::OAuth),
+        _ => return Err(TokenError::Method),
+    };
+    asker.scopes_ignored = asked.requested.ignored;
+    asker.address = snapshot.address.client(peer, &parts.headers)?;
+    let who = asked.credentials(&parts.headers, protocol)?;
+    asker.account = who.account().to_owned();
+    let service = snapshot.audience(asked.service.as_deref())?;
+    asker.service = service.to_owned();
+
+    let now = OffsetDateTime::now_utc();
+    let identity = snapshot.access.identify(&who).await?;
+    asker.account.clone_from(&identity.account);
+    let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
+    let minted = app.mint(snapshot, &decision, service, now).await.map_err(TokenError::Signing)?;
+
+    decision_log::decided(id, asker, snapshot, &decision);
+    let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
+    let reply = Reply {
+        token: &minted.token,
+        access_token: &minted.token,
+        expires_in: minted.lives_for.max(LEAST_EXPIRES_IN),
+        issued_at: issued_at.map_err(|error| TokenError::Signing(error.into()))?,
+        token_type: match protocol {
+            Protocol::Get => None,
+            Protocol::OAuth => Some("Bearer"),
+        },
+    };
+    let mut response = Json(reply).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok((response, outcome(&decision)))
+}
+
+/// The outcome's name in metrics.
+fn outcome(decision: &Decision) -> &'static str {
+    let grants = decision.grants();
+    if grants.is_empty() {
+        "login"
+    } else if grants.iter().all(|grant| grant.withheld().is_empty()) {
+        "granted"
+    } else if grants.iter().all(|grant| grant.granted.is_empty()) {
+        "nothing_granted"
+    } else {
+        "partly_granted"
+    }
+}
+
+impl Snapshot {
+    /// The audience that a token is to be for.
+    fn audience<'a>(&'a self, asked: Option<&'a str>) -> Result<&'a str, TokenError> {
+        match (asked, self.services.as_slice()) {
+            (Some(asked), []) => Ok(asked),
+            (Some(asked), known) => {
+                known.iter().find(|service| *service == asked).map(String::as_str).ok_or(TokenError::UnknownService)
+            }
+            (None, [only]) => Ok(only),
+            (None, _) => Err(TokenError::BadRequest("name the registry's service: service=…")),
+        }
+    }
+}
+
+/// A request's parameters, of either protocol. `account`, `client_id` and `offline_token` are read by nothing: the
+/// account is who logs in, whatever a parameter says.
+#[derive(Default)]
+struct Asked {
+    service: Option<String>,
+    requested: Requested,
+    grant_type: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+}
+
+impl Asked {
+    fn of_query(parts: &Parts) -> Result<Asked, TokenError> {
+        let query = parts.uri.query().unwrap_or_default();
+        if query.len() > MAX_TARGET {
+            return Err(TokenError::AddressTooLong);
+        }
+        Asked::read(query.as_bytes())
+    }
+
+    async fn of_form(headers: &HeaderMap, body: axum::body::Body) -> Result<Asked, TokenError> {
+        let is_form = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+            let media_type = value.split(';').next().unwrap_or_default();
+            media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        });
+        if !is_form {
+            return Err(TokenError::NotAForm);
+        }
+        let arrived = tokio::time::timeout(FORM_PATIENCE, Limited::new(body, MAX_FORM).collect()).await;
+        let form: Bytes = match arrived {
+            Err(_) => return Err(TokenError::TooSlow),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(TokenError::BodyTooLong),
+            Ok(Err(_)) => return Err(TokenError::BadRequest("the form ended too early")),
+            Ok(Ok(form)) => form.to_bytes(),
+        };
+        let asked = Asked::read(&form)?;
+        match asked.grant_type.as_deref() {
+            Some("password") => Ok(asked),
+            Some(_) | None => Err(TokenError::UnsupportedGrant),
+        }
+    }
+
+    fn read(text: &[u8]) -> Result<Asked, TokenError> {
+        let mut asked = Asked::default();
+        let mut scopes: Vec<Cow<'_, str>> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text) {
+            let slot = match name.as_ref() {
+                "scope" => {
+                    scopes.push(value);
+                    continue;
+                }
+                "service" => &mut asked.service,
+                "grant_type" => &mut asked.grant_type,
+                "username" => &mut asked.username,
+                "password" => &mut asked.password,
+                _ => continue,
+            };
+            // Two readers of a doubled parameter could each see another one.
+            if slot.as_ref().is_some_and(|known| *known != value) {
+                return Err(TokenError::BadRequest("a parameter is given twice, with different values"));
+            }
+            *slot = Some(value.into_owned());
+        }
+        asked.service = asked.service.filter(|service| !service.is_empty());
+        asked.requested = scope::parse_all(scopes);
+        Ok(asked)
+    }
+
+    /// Who is presented: by header on GET; on POST by the form, which a header may repeat but not contradict.
+    fn credentials(&self, headers: &HeaderMap, protocol: Protocol) -> Result<Credentials, TokenError> {
+        let in_header = credentials::of_header(headers)?;
+        match protocol {
+            Protocol::Get => Ok(in_header),
+            Protocol::OAuth => {
+                let (Some(username), Some(password)) = (&self.username, &self.password) else {
+                    return Err(TokenError::BadRequest("grant_type=password needs username and password"));
+                };
+                let in_form = credentials::of_pair(username, password)?;
+                match in_header {
+                    Credentials::Anonymous => Ok(in_form),
+                    same if same == in_form => Ok(in_form),
+                    Credentials::Password { .. } => {
+                        Err(TokenError::BadRequest("the form and the Authorization header name different credentials"))
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Certificates: the chain that goes into a token, how long all of it is valid, and whether it belongs to the key.
+
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Version;
+
+use super::pem::{self, BeginAt, Block};
+use super::private::{Kind, Named, PrivateKey, integer_bits, named_kind, sequence};
+use super::problem::{KeyProblem, KeyWarning, PairFile};
+
+/// The certificates that go with a key, the one of the key first.
+pub(super) struct Chain {
+    pub(super) certificates: Vec<Vec<u8>>,
+    pub(super) not_before: OffsetDateTime,
+    pub(super) not_after: OffsetDateTime,
+    pub(super) warnings: Vec<KeyWarning>,
+}
+
+/// The certificate blocks of a file, before any of them is parsed.
+pub(super) struct Certificates {
+    blocks: Vec<Block>,
+    warnings: Vec<KeyWarning>,
+}
+
+impl Certificates {
+    /// The certificates of a PEM file; other blocks than certificates are skipped, as registries do.
+    pub(super) fn from_pem(bytes: &[u8]) -> Result<Certificates, KeyProblem> {
+        let mut blocks = pem::blocks(bytes, PairFile::Certificate)?;
+        let is_key = |block: &Block| block.label.ends_with("PRIVATE KEY");
+        let holds_key = blocks.iter().any(is_key);
+        let other = blocks.iter().find(|block| !is_key(block)).map(|block| block.label.clone());
+        blocks.retain(|block| block.label == "CERTIFICATE");
+        if blocks.is_empty() {
+            return Err(match other {
+                None => KeyProblem::CertificateIsKey,
+                Some(label) if holds_key && label == "EC PARAMETERS" => KeyProblem::CertificateIsKey,
+                Some(label) if label.ends_with("CERTIFICATE REQUEST") => KeyProblem::CertificateIsRequest,
+                Some(label) => KeyProblem::CertificateIsOther(label),
+            });
+        }
+        let mut warnings = Vec::new();
+        if holds_key {
+            warnings.push(KeyWarning::CertificateHoldsKey);
+        }
+        for block in &blocks {
+            match block.begin {
+                BeginAt::LineStart => {}
+                BeginAt::AfterSomething => warnings.push(KeyWarning::BeginNotFirst(block.line)),
+            }
+        }
+        Ok(Certificates { blocks, warnings })
+    }
+
+    /// Parses every certificate, and looks for the ones above the first. With a key, the first one must be the key's.
+    pub(super) fn chain(mut self, key: Option<&PrivateKey>) -> Result<Chain, Vec<KeyProblem>> {
+        let mut problems = Vec::new();
+        let mut parsed = Vec::new();
+        for (number, block) in (1..).zip(&self.blocks) {
+            match X509Certificate::from_der(&block.der) {
+                Ok(([], certificate)) => parsed.push((block, certificate)),
+                Ok(_) => problems.push(unreadable(number, "there are bytes after its end")),
+                Err(_) => problems.push(unreadable(number, "it is not an X.509 certificate")),
+            }
+        }
+        let Some(((leaf_block, leaf), others)) = parsed.split_first() else {
+            return Err(problems);
+        };
+        match key {
+            Some(key) if problems.is_empty() => problems.extend(mismatch(key, leaf, others)),
+            Some(_) => {}
+            None => problems.extend(kind_of(leaf).err().map(KeyProblem::CertificateKind)),
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+
+        if matches!(leaf.key_usage(), Ok(Some(usage)) if !usage.value.digital_signature()) {
+            self.warnings.push(KeyWarning::KeyUsage);
+        }
+        let mut chain = vec![(*leaf_block, leaf)];
+        let mut left: Vec<_> = others.iter().map(|(block, certificate)| (*block, certificate)).collect();
+        // Each certificate of `x5c` certifies the one before it (RFC 7515 section 4.1.6). One that does not is left
+        // out: its dates would otherwise take part in deciding whether registries will accept the chain.
+        while let Some((_, below)) = chain.last() {
+            let above = left.iter().position(|(_, one)| {
+                below.subject().as_raw() != below.issuer().as_raw() && one.subject().as_raw() == below.issuer().as_raw()
+            });
+            let Some(above) = above else { break };
+            if let Some(name) = weak_signature(below) {
+                self.warnings.push(KeyWarning::WeakSignature(below.subject().to_string(), name.to_owned()));
+            }
+            let (block, certificate) = left.remove(above);
+            // A certificate of version 1 has no place for the mark, and passes as a root.
+            if certificate.version() == X509Version::V3 && !certificate.is_ca() {
+                self.warnings.push(KeyWarning::NotAnAuthority(certificate.subject().to_string()));
+            }
+            chain.push((block, certificate));
+        }
+        self.warnings
+            .extend(left.iter().map(|(_, certificate)| KeyWarning::NotInChain(certificate.subject().to_string())));
+
+        let (mut not_before, mut not_after) = window(leaf);
+        for (_, certificate) in &chain {
+            let (from, until) = window(certificate);
+            not_before = not_before.max(from);
+            not_after = not_after.min(until);
+        }
+        Ok(Chain {
+            certificates: chain.into_iter().map(|(block, _)| block.der.clone()).collect(),
+            not_before,
+            not_after,
+            warnings: self.warnings,
+        })
+    }
+}
+
+fn window(certificate: &X509Certificate<'_>) -> (OffsetDateTime, OffsetDateTime) {
+    let validity = certificate.validity();
+    (validity.not_before.to_datetime(), validity.not_after.to_datetime())
+}
+
+fn unreadable(number: usize, what: &str) -> KeyProblem {
+    KeyProblem::CertificateUnreadable { number, what: what.to_owned() }
+}
+
+fn bits_of<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
+    &certificate.public_key().subject_public_key.data
+}
+
+/// The kind of a certificate's key; the error names a kind that is not accepted.
+fn kind_of(certificate: &X509Certificate<'_>) -> Result<Kind, String> {
+    let algorithm = &certificate.public_key().algorithm;
+    match named_kind(&algorithm.algorithm.to_id_string(), algorithm.parameters.as_ref())? {
+        Named::Ec(curve) => Ok(Kind::Ec(curve)),
+        Named::Rsa => {
+            let numbers = sequence(bits_of(certificate)).unwrap_or_default();
+            Ok(Kind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
+        }
+    }
+}
+
+/// Why the first certificate of the file is not the key's, if it is not.
+fn mismatch(
+    key: &PrivateKey,
+    leaf: &X509Certificate<'_>,
+    others: &[(&Block, X509Certificate<'_>)],
+) -> Option<KeyProblem> {
+    if bits_of(leaf) == key.public_bits() {
+        // The registry's reader knows only the usual form, the one that we would write ourselves.
+        let usual = key.spki().is_ok_and(|usual| usual == leaf.public_key().raw);
+        return (!usual).then(|| KeyProblem::CertificateForm("its algorithm is not named in the usual way".to_owned()));
+    }
+    if let Some(place) = others.iter().position(|(_, other)| bits_of(other) == key.public_bits()) {
+        let subject = others.get(place).map(|(_, other)| other.subject().to_string()).unwrap_or_default();
+        // The leaf is number 1 and is not among the others.
+        return Some(KeyProblem::CertificateNotFirst { number: place + 2, subject });
+    }
+    match kind_of(leaf) {
+        Ok(Kind::Ec(_)) if matches!(bits_of(leaf).first(), Some(2 | 3)) => {
+            Some(KeyProblem::CertificateForm("a compressed point".to_owned()))
+        }
+        Ok(kind) => Some(KeyProblem::Mismatch {
+            subject: leaf.subject().to_string(),
+            certificate_kind: kind.to_string(),
+            key_kind: key.kind().to_string(),
+        }),
+        Err(kind) => Some(KeyProblem::Mismatch {
+            subject: leaf.subject().to_string(),
+            certificate_kind: kind,
+            key_kind: key.kind().to_string(),
+        }),
+    }
+}
+
+/// The hash of a signature that Go's verifier, and so every registry, no longer accepts.
+fn weak_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.2" => Some("MD2"),
+        "1.2.840.113549.1.1.4" => Some("MD5"),
+        "1.2.840.113549.1.1.5" | "1.2.840.10040.4.3" | "1.2.840.10045.4.1" => Some("SHA-1"),
+        _ => None,
+    }
+}

@@ -1,0 +1,304 @@
+//! Making a signing pair: a new key, a certificate signed by itself, and both as files that never replace others.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use jsonwebtoken::Algorithm;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
+};
+use time::{Duration, OffsetDateTime};
+
+use super::pem;
+use super::private::Curve;
+use super::problem::PairFile;
+
+/// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock
+/// that is behind from refusing the first tokens.
+const BACKDATED: Duration = Duration::hours(1);
+const LIFETIME: Duration = Duration::days(3650);
+
+/// The upper bound of a common name in characters (RFC 5280 appendix A.1, `ub-common-name`).
+const COMMON_NAME_LENGTH: usize = 64;
+
+/// The text before the key in a file that we wrote. It tells a key that we made, and may finish the pair of, from
+/// one that its owner put there.
+const KEY_PREFACE: &str = "Token signing key made by Dockwarden. Whoever reads it can make tokens: keep it secret.";
+
+/// Why no pair was made.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// Not one of RS256, ES256 and ES384.
+    #[error("cannot make a key for {0:?}; choose RS256, ES256 or ES384")]
+    Algorithm(Algorithm),
+    /// The cryptographic library failed.
+    #[error("could not make the {0}: {1}")]
+    Making(PairFile, String),
+    /// The clock gives a year that no certificate can hold.
+    #[error("cannot make a certificate that starts at {0}; set this machine's clock")]
+    Clock(OffsetDateTime),
+    /// Key and certificate would be one file.
+    #[error(
+        "the key and the certificate cannot both be made in {0}: registries get the certificate's file; name two files"
+    )]
+    SameFile(PathBuf),
+    /// There is a certificate, but its key is missing.
+    #[error(
+        "there is a certificate at {certificate} but no key at {key}; put its key there, or remove the certificate so that a new pair is made"
+    )]
+    KeyMissing {
+        /// Where the key should be.
+        key: PathBuf,
+        /// The certificate that is there.
+        certificate: PathBuf,
+    },
+    /// There is a key that we did not make, without a certificate.
+    #[error(
+        "there is a key at {key} but no certificate at {certificate}; put its certificate there, or remove the key so that a new pair is made"
+    )]
+    CertificateMissing {
+        /// The key that is there.
+        key: PathBuf,
+        /// Where the certificate should be.
+        certificate: PathBuf,
+    },
+    /// A file or directory could not be read or written.
+    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put an own pair in place and turn `token.generate` off", path = path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A new key and its certificate, as PEM text.
+#[derive(Clone)]
+pub struct GeneratedPair {
+    /// The private key in PKCS#8.
+    pub key_pem: String,
+    /// The certificate, signed with the key itself.
+    pub certificate_pem: String,
+}
+
+/// Shows the certificate only.
+impl fmt::Debug for GeneratedPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneratedPair").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+    }
+}
+
+/// Makes a pair in memory: RS256 with 3072 bits, ES256 or ES384; valid from an hour before `now` for ten years.
+pub fn generate(algorithm: Algorithm, common_name: &str, now: OffsetDateTime) -> Result<GeneratedPair, GenerateError> {
+    let key = new_key(algorithm)?;
+    Ok(GeneratedPair { key_pem: key_text(&key), certificate_pem: self_signed(&key, common_name, now)? })
+}
+
+/// What [`create_pair`] found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairFiles {
+    /// Both files were there, or another process made them meanwhile; nothing was touched.
+    Found,
+    /// A new key and its certificate were written.
+    Made,
+    /// A key made by an earlier start was there without its certificate; a new certificate for it was written.
+    CertificateMade,
+}
+
+/// Makes sure that a pair is at the two paths: makes one if neither file exists, and never replaces a file.
+///
+/// Two processes that start at the same moment end with one matching pair, and so does one that is killed halfway
+/// and started again. No lock is needed for that (locks fail on some network file systems, and outlive a crash):
+/// a file appears whole or not at all, only one process can be the first to put it there, and the certificate is
+/// always made from the key that is at its path by then, whoever made it. So any certificate that wins belongs to
+/// the only key that there ever was.
+pub fn create_pair(
+    key_path: &Path,
+    certificate_path: &Path,
+    algorithm: Algorithm,
+    common_name: &str,
+    now: OffsetDateTime,
+) -> Result<PairFiles, GenerateError> {
+    if key_path == certificate_path {
+        return Err(GenerateError::SameFile(key_path.to_owned()));
+    }
+    // In this order: a process that is making the pair writes the key first, so that a certificate that is seen
+    // without a key afterwards really has none.
+    let certificate_there = exists(certificate_path)?;
+    let key_there = exists(key_path)?;
+    match (key_there, certificate_there) {
+        (true, true) => return Ok(PairFiles::Found),
+        (false, true) => {
+            return Err(GenerateError::KeyMissing { key: key_path.into(), certificate: certificate_path.into() });
+        }
+        (true | false, false) => {}
+    }
+    let key_placed = if key_there {
+        Placed::AlreadyThere
+    } else {
+        place(key_path, key_text(&new_key(algorithm)?).as_bytes(), Readers::Owner)?
+    };
+
+    let text = fs::read(key_path).map_err(failed("read", key_path))?;
+    if !text.starts_with(KEY_PREFACE.as_bytes()) {
+        return Err(GenerateError::CertificateMissing { key: key_path.into(), certificate: certificate_path.into() });
+    }
+    let certificate = self_signed(&parse_own(&text)?, common_name, now)?;
+    match (place(certificate_path, certificate.as_bytes(), Readers::All)?, key_placed) {
+        (Placed::ByUs, Placed::ByUs) => Ok(PairFiles::Made),
+        (Placed::ByUs, Placed::AlreadyThere) => Ok(PairFiles::CertificateMade),
+        (Placed::AlreadyThere, _) => Ok(PairFiles::Found),
+    }
+}
+
+fn new_key(algorithm: Algorithm) -> Result<KeyPair, GenerateError> {
+    let ec = |curve: Curve, signature| loop {
+        let key = KeyPair::generate_for(signature)?;
+        // Registries up to 3.1.1 leave out a coordinate's leading zero byte when they compute the RFC 7638 id, and
+        // then do not find the key. One key in 128 has such a byte; another is made instead.
+        let starts_with_zero = |at: usize| key.der_bytes().get(at) == Some(&0);
+        if !starts_with_zero(1) && !starts_with_zero(1 + curve.field_bytes()) {
+            break Ok(key);
+        }
+    };
+    match algorithm {
+        Algorithm::RS256 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+        Algorithm::ES256 => ec(Curve::P256, &PKCS_ECDSA_P256_SHA256),
+        Algorithm::ES384 => ec(Curve::P384, &PKCS_ECDSA_P384_SHA384),
+        other => return Err(GenerateError::Algorithm(other)),
+    }
+    .map_err(|error| GenerateError::Making(PairFile::Key, error.to_string()))
+}
+
+fn key_text(key: &KeyPair) -> String {
+    format!("{KEY_PREFACE}\n{}", pem::write("PRIVATE KEY", key.serialized_der()))
+}
+
+/// A key from a file that we wrote.
+fn parse_own(text: &[u8]) -> Result<KeyPair, GenerateError> {
+    let unreadable = |what: String| GenerateError::Making(PairFile::Certificate, format!("the key: {what}"));
+    let blocks = pem::blocks(text, PairFile::Key).map_err(|problem| unreadable(problem.to_string()))?;
+    let block = blocks.first().ok_or_else(|| unreadable("its file is empty".to_owned()))?;
+    KeyPair::try_from(block.der.as_slice()).map_err(|error| unreadable(error.to_string()))
+}
+
+fn self_signed(key: &KeyPair, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {
+    let clock = || GenerateError::Clock(now);
+    let mut params = CertificateParams::default();
+    params.not_before = now.checked_sub(BACKDATED).ok_or_else(clock)?;
+    params.not_after = now.checked_add(LIFETIME).ok_or_else(clock)?;
+    // A certificate cannot hold years outside these (RFC 5280 section 4.1.2.5).
+    if params.not_before.year() < 1950 || params.not_after.year() > 9999 {
+        return Err(clock());
+    }
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, subject(common_name));
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let certificate =
+        params.self_signed(key).map_err(|error| GenerateError::Making(PairFile::Certificate, error.to_string()))?;
+    Ok(pem::write("CERTIFICATE", certificate.der()))
+}
+
+/// A common name that every reader takes: not empty, not too long, nothing that cannot be printed.
+fn subject(common_name: &str) -> String {
+    let name: String = common_name.chars().filter(|c| !c.is_control()).take(COMMON_NAME_LENGTH).collect();
+    if name.trim().is_empty() { "Dockwarden".to_owned() } else { name }
+}
+
+/// Who may read a file that is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    Owner,
+    All,
+}
+
+/// Whose file is at a path.
+enum Placed {
+    ByUs,
+    AlreadyThere,
+}
+
+/// Puts a file at a path, whole, unless there is one already.
+fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, GenerateError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| failed("find a name beside", path)(ErrorKind::Other.into()))?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
+    let draft = directory.join(name);
+
+    write_new(&draft, content, readers).map_err(failed("write", &draft))?;
+    // A hard link, unlike a rename, fails when the name is taken.
+    let linked = fs::hard_link(&draft, path);
+    let removed = fs::remove_file(&draft);
+    let placed = match linked {
+        Ok(()) => {
+            // A draft that stays is a second copy of the key that nobody knows of.
+            removed.map_err(failed("remove", &draft))?;
+            Placed::ByUs
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
+        // Some file systems (FAT, some shared folders) have no hard links. There the file is written in place: still
+        // only one process can create it, but another may for a moment see it half written, and then stops with an
+        // error instead of starting.
+        Err(_) => match write_new(path, content, readers) {
+            Ok(()) => Placed::ByUs,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
+            Err(error) => return Err(failed("write", path)(error)),
+        },
+    };
+    // So that a power cut cannot keep the certificate and lose the key. Where directories cannot be flushed, the
+    // system does it when it sees fit.
+    if let Ok(directory) = File::open(directory) {
+        let _ = directory.sync_all();
+    }
+    Ok(placed)
+}
+
+/// Creates a file that must not exist; leaves nothing behind when the writing fails.
+fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+    let mut file = open_new(path, readers)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+#[cfg(unix)]
+fn open_new(path: &Path, readers: Readers) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    // The mode is given at creation: a later chmod would leave a moment in which others can open the key.
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::All => 0o644,
+    };
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+#[cfg(not(unix))]
+fn open_new(path: &Path, _readers: Readers) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+fn exists(path: &Path) -> Result<bool, GenerateError> {
+    path.try_exists().map_err(failed("look for", path))
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GenerateError {
+    let path = path.to_owned();
+    move |source| GenerateError::File { doing, path, source }
+}

@@ -1,0 +1,29 @@
+//! Dockwarden, the authorization server for private Docker and OCI registries.
+//!
+//! The path of one token request, `GET /auth?service=registry&scope=repository:team/app:pull,push`:
+//!
+//! 1. [`server`] accepts the connection, [`http`] lists every URL.
+//! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply.
+//! 3. `http/credentials.rs` reads who is presented, [`http::client_address`] where from.
+//! 4. [`scope`] reads what is asked for.
+//! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is.
+//! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`authz::acl`] holds the rules.
+//! 7. [`token`] makes the claims, [`keys`] signs them.
+//! 8. `http/error.rs` says what clients are told when there is no token, [`decision_log`] what the log is told.
+//!
+//! Everything compiled from one configuration ([`config`]) is one [`app::Snapshot`], swapped as a whole when
+//! [`watch`] sees a file change.
+
+pub mod access;
+pub mod app;
+pub mod authn;
+pub mod authz;
+pub mod cli;
+pub mod config;
+pub mod decision_log;
+pub mod http;
+pub mod keys;
+pub mod scope;
+pub mod server;
+pub mod token;
+pub mod watch;

@@ -1,0 +1,349 @@
+//! What a client asks for: a resource and the actions on it, `repository:team/app:pull,push`.
+//!
+//! The grammar is the distribution project's (`docs/content/spec/auth/scope.md`): the type ends at the first colon,
+//! the actions begin after the last one, and the name between them may hold a `host:port/`. A scope that does not
+//! parse is ignored by the doors, never repaired: clients treat an error for one scope as fatal, and a repaired name
+//! would be decided on as something else than the registry serves.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The longest resource name, in bytes (the stock registry's own limit).
+pub const MAX_NAME: usize = 255;
+/// The number of different resources that one request may name; further ones are ignored.
+pub const MAX_SCOPES: usize = 256;
+/// The number of actions on one resource; further ones are ignored.
+pub const MAX_ACTIONS: usize = 16;
+
+/// One thing that may be done to a resource. Ordered by its text, bytewise, as docker_auth sorts them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// `*`: everything the registry knows.
+    All,
+    /// `delete`.
+    Delete,
+    /// `pull`.
+    Pull,
+    /// `push`.
+    Push,
+    /// Another word, `[a-z][a-z0-9_-]*`. Only a rule that lists it by name grants it.
+    Other(Box<str>),
+}
+
+impl Action {
+    /// Reads one action; `None` where it is no word an action can have (`PULL`, `pu sh`, nothing).
+    pub fn parse(text: &str) -> Option<Action> {
+        match text {
+            "*" => Some(Action::All),
+            "delete" => Some(Action::Delete),
+            "pull" => Some(Action::Pull),
+            "push" => Some(Action::Push),
+            other => {
+                let mut letters = other.bytes();
+                let first = letters.next().is_some_and(|letter| letter.is_ascii_lowercase());
+                let rest = letters.all(|letter| matches!(letter, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+                (first && rest && other.len() <= 32).then(|| Action::Other(other.into()))
+            }
+        }
+    }
+
+    /// The action's word.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Action::All => "*",
+            Action::Delete => "delete",
+            Action::Pull => "pull",
+            Action::Push => "push",
+            Action::Other(word) => word,
+        }
+    }
+
+    /// Whether a rule's `["*"]` may grant it. It grants what registries know; an unknown word would let a client
+    /// choose what we sign.
+    pub fn is_known(&self) -> bool {
+        match self {
+            Action::All | Action::Delete | Action::Pull | Action::Push => true,
+            Action::Other(_) => false,
+        }
+    }
+}
+
+impl Ord for Action {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Action {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A set of actions, sorted.
+pub type Actions = BTreeSet<Action>;
+
+/// Reads a list of actions; words that are no action are left out, as the clients need.
+pub fn parse_actions<'text>(words: impl IntoIterator<Item = &'text str>) -> Actions {
+    let mut actions = Actions::new();
+    for action in words.into_iter().filter_map(Action::parse) {
+        if actions.len() < MAX_ACTIONS {
+            actions.insert(action);
+        }
+    }
+    actions
+}
+
+/// A resource: its type and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Resource {
+    kind: Box<str>,
+    name: Box<str>,
+}
+
+impl Resource {
+    /// Checks a type and a name.
+    ///
+    /// # Errors
+    /// Says which of them is not in the grammar. Such a resource matches no rule.
+    pub fn new(kind: &str, name: &str) -> Result<Resource, NotAScope> {
+        if !is_type(kind) {
+            return Err(NotAScope::Type);
+        }
+        if !is_name(name) {
+            return Err(NotAScope::Name);
+        }
+        Ok(Resource { kind: kind.into(), name: name.into() })
+    }
+
+    /// The type: `repository`, `registry`.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The name: `team/app`, `catalog`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One requested resource and its actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// What is asked for.
+    pub resource: Resource,
+    /// `plugin` in `repository(plugin)`. Registries compare the bare type, so the class decides nothing; it is kept
+    /// for the log.
+    pub class: Option<Box<str>>,
+    /// What is to be done to it.
+    pub actions: Actions,
+}
+
+/// Why a text is no scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAScope {
+    /// Fewer than three parts.
+    #[error("a scope has the form type:name:actions")]
+    Parts,
+    /// The type is not in the grammar.
+    #[error("the type must be lower-case letters and digits, with an optional (class)")]
+    Type,
+    /// The name is not in the grammar.
+    #[error("the name is none that a registry can hold")]
+    Name,
+}
+
+impl Scope {
+    /// Reads one scope.
+    ///
+    /// # Errors
+    /// Says what is not in the grammar. Unknown words among the actions are left out, not errors.
+    pub fn parse(text: &str) -> Result<Scope, NotAScope> {
+        let (kind, rest) = text.split_once(':').ok_or(NotAScope::Parts)?;
+        let (name, actions) = rest.rsplit_once(':').ok_or(NotAScope::Parts)?;
+        let (kind, class) = match kind.strip_suffix(')').and_then(|kind| kind.split_once('(')) {
+            Some((kind, class)) if is_type(class) => (kind, Some(class.into())),
+            Some(_) => return Err(NotAScope::Type),
+            None => (kind, None),
+        };
+        Ok(Scope { resource: Resource::new(kind, name)?, class, actions: parse_actions(actions.split(',')) })
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.resource.kind)?;
+        if let Some(class) = &self.class {
+            write!(out, "({class})")?;
+        }
+        write!(out, ":{}:{}", self.resource.name, words(&self.actions))
+    }
+}
+
+/// Actions as the comma-separated words of a scope.
+pub fn words(actions: &Actions) -> String {
+    actions.iter().map(Action::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// What came of reading a request's `scope` parameters.
+#[derive(Debug, Default)]
+pub struct Requested {
+    /// The scopes, one for each resource, in the order of first mention, their actions united.
+    pub scopes: Vec<Scope>,
+    /// How many texts were ignored, because they are no scopes or beyond [`MAX_SCOPES`].
+    pub ignored: usize,
+}
+
+/// Reads all `scope` parameters of a request. Each may hold several scopes, separated by spaces; the same resource
+/// may be named more than once, and then its actions are united: a token must not hold it twice.
+pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -> Requested {
+    let mut requested = Requested::default();
+    for parameter in parameters {
+        for text in parameter.split(' ').filter(|text| !text.is_empty()) {
+            let Ok(scope) = Scope::parse(text) else {
+                requested.ignored += 1;
+                continue;
+            };
+            let room = requested.scopes.len() < MAX_SCOPES;
+            match requested.scopes.iter_mut().find(|known| known.resource == scope.resource) {
+                Some(known) => {
+                    known.actions.extend(scope.actions);
+                    while known.actions.len() > MAX_ACTIONS {
+                        known.actions.pop_last();
+                    }
+                }
+                None if room => requested.scopes.push(scope),
+                None => requested.ignored += 1,
+            }
+        }
+    }
+    requested
+}
+
+fn is_type(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 32
+        && text.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+}
+
+/// `[host[:port]/]component[/component]…`: no upper case, no empty part, no dot segment, nothing percent-encoded.
+fn is_name(text: &str) -> bool {
+    if text.len() > MAX_NAME {
+        return false;
+    }
+    let path = match text.split_once('/') {
+        Some((first, rest)) => match first.split_once(':') {
+            Some((host, port)) if is_component(host) && is_port(port) => rest,
+            Some(_) => return false,
+            None => text,
+        },
+        None => text,
+    };
+    path.split('/').all(is_component)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|letter| letter.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+/// Letters and digits, joined by one dot, one or two underscores, or any number of dashes.
+fn is_component(text: &str) -> bool {
+    let alphanumeric = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let mut separator: Vec<u8> = Vec::new();
+    let mut seen = false;
+    for letter in text.bytes() {
+        if alphanumeric(letter) {
+            let joined = match separator.as_slice() {
+                [] => true,
+                _ if !seen => false,
+                [b'.'] | [b'_'] | [b'_', b'_'] => true,
+                dashes => dashes.iter().all(|&dash| dash == b'-'),
+            };
+            if !joined {
+                return false;
+            }
+            separator.clear();
+            seen = true;
+        } else if matches!(letter, b'.' | b'_' | b'-') {
+            separator.push(letter);
+        } else {
+            return false;
+        }
+    }
+    seen && separator.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_parse_as_the_grammar_says() {
+        let cases: &[(&str, Result<(&str, &str, &str), NotAScope>)] = &[
+            ("repository:team/app:pull,push", Ok(("repository", "team/app", "pull,push"))),
+            ("repository:app:push,pull,push", Ok(("repository", "app", "pull,push"))),
+            ("repository:host.tld:5000/foo:pull", Ok(("repository", "host.tld:5000/foo", "pull"))),
+            ("repository(plugin):x:pull", Ok(("repository", "x", "pull"))),
+            ("registry:catalog:*", Ok(("registry", "catalog", "*"))),
+            ("repository:a:pull,,PULL,pu sh,delete", Ok(("repository", "a", "delete,pull"))),
+            ("repository:a:", Ok(("repository", "a", ""))),
+            ("repository:a-b--c_d__e.f/g:pull", Ok(("repository", "a-b--c_d__e.f/g", "pull"))),
+            ("", Err(NotAScope::Parts)),
+            ("foo", Err(NotAScope::Parts)),
+            ("repository:x", Err(NotAScope::Parts)),
+            ("::", Err(NotAScope::Type)),
+            ("REPOsitory:a:pull", Err(NotAScope::Type)),
+            ("!!repository!!:a:pull", Err(NotAScope::Type)),
+            ("repository(:a:pull", Err(NotAScope::Type)),
+            ("repository():a:pull", Err(NotAScope::Type)),
+            ("repository:A:pull", Err(NotAScope::Name)),
+            ("repository:a/../b:pull", Err(NotAScope::Name)),
+            ("repository:a..b:pull", Err(NotAScope::Name)),
+            ("repository:a___b:pull", Err(NotAScope::Name)),
+            ("repository:-a:pull", Err(NotAScope::Name)),
+            ("repository:a-:pull", Err(NotAScope::Name)),
+            ("repository:%2e%2e/b:pull", Err(NotAScope::Name)),
+            ("repository:a//b:pull", Err(NotAScope::Name)),
+            ("repository:/a:pull", Err(NotAScope::Name)),
+            ("repository:a/:pull", Err(NotAScope::Name)),
+            ("repository:a:b/c:pull", Err(NotAScope::Name)),
+            ("repository:a/b:5000/c:pull", Err(NotAScope::Name)),
+            ("repository:a:99999/c:pull", Err(NotAScope::Name)),
+            ("repository:a b:pull", Err(NotAScope::Name)),
+        ];
+        for (text, expected) in cases {
+            let parsed = Scope::parse(text);
+            let seen = parsed.as_ref().map(|scope| {
+                (scope.resource.kind().to_owned(), scope.resource.name().to_owned(), words(&scope.actions))
+            });
+            let expected = expected.map(|(kind, name, actions)| (kind.to_owned(), name.to_owned(), actions.to_owned()));
+            assert_eq!(seen.map_err(|error| *error), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_resource_is_asked_for_once() {
+        let requested = parse_all([
+            Cow::Borrowed("repository:a:pull repository:b:pull"),
+            Cow::Borrowed(""),
+            Cow::Borrowed("nonsense repository(plugin):a:push,pull "),
+        ]);
+        let texts: Vec<String> = requested.scopes.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["repository:a:pull,push", "repository:b:pull"]);
+        assert_eq!(requested.ignored, 1);
+    }
+
+    #[test]
+    fn more_resources_than_the_limit_are_ignored() {
+        let all = (0..MAX_SCOPES + 10).map(|index| Cow::Owned(format!("repository:r{index}:pull")));
+        let requested = parse_all(all);
+        assert_eq!((requested.scopes.len(), requested.ignored), (MAX_SCOPES, 10));
+    }
+}

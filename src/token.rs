@@ -1,0 +1,367 @@
+//! The token that a registry checks: its claims, its header, and how both become one signed text.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::Header;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::keys::{KidForm, SigningKey};
+
+pub use crate::keys::SignError;
+
+/// Seconds by which `nbf` lies before `iat`. Registries allow 60 seconds more by themselves, so that together their
+/// clock may be a minute and a half behind ours.
+pub const NOT_BEFORE_MARGIN: i64 = 30;
+
+/// What a token allows on one resource: an entry of the `access` claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccessEntry {
+    /// The resource's type, `repository` or `registry`, without any class.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The resource's name.
+    pub name: String,
+    /// What may be done with it; empty allows nothing.
+    pub actions: Vec<String>,
+}
+
+/// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// Who made the token.
+    pub iss: String,
+    /// The account; empty for anonymous.
+    pub sub: String,
+    /// The service the token is for; a text and never a list, which registry 2.x cannot read.
+    pub aud: String,
+    /// Until when it is good.
+    pub exp: i64,
+    /// From when it is good.
+    pub nbf: i64,
+    /// When it was made.
+    pub iat: i64,
+    /// Its own id.
+    pub jti: String,
+    /// What it allows.
+    pub access: Vec<AccessEntry>,
+}
+
+/// How a token tells the registry which key signed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderForm {
+    /// The certificate chain (`x5c`) and the key's id: all that a registry with a `rootcertbundle` needs.
+    X5c,
+    /// The key's id (`kid`) alone: for registries that know the key by a JWK set.
+    Kid,
+}
+
+/// Which header the tokens of a moment get, and whether it is the one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderChoice {
+    /// The header that was configured.
+    Configured(HeaderForm),
+    /// `x5c` was configured, but registries would refuse it now; the tokens carry the key's id alone. Say it loudly:
+    /// registries that do not know the key by this id refuse the tokens.
+    KidInstead(CertificateTime),
+}
+
+impl HeaderChoice {
+    /// The form that the tokens really have.
+    pub fn form(self) -> HeaderForm {
+        match self {
+            HeaderChoice::Configured(form) => form,
+            HeaderChoice::KidInstead(CertificateTime::NotBegun | CertificateTime::Over) => HeaderForm::Kid,
+        }
+    }
+}
+
+/// Why the certificate chain is of no use at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateTime {
+    /// Its time has not begun.
+    NotBegun,
+    /// Its time is over.
+    Over,
+}
+
+/// What makes tokens: a key, the issuer's name, and the header. It reads no clock and throws no dice, both come in
+/// with each call.
+#[derive(Debug)]
+pub struct Issuer {
+    key: Arc<SigningKey>,
+    name: String,
+    form: HeaderForm,
+    /// The headers are the same in all tokens, so they are encoded once; the chain is most of a token.
+    x5c_header: String,
+    kid_header: String,
+}
+
+impl Issuer {
+    /// An issuer called `name` (the `iss` claim, which the registries' `issuer` setting must equal).
+    pub fn new(
+        key: Arc<SigningKey>,
+        name: impl Into<String>,
+        form: HeaderForm,
+        kid_form: KidForm,
+    ) -> Result<Issuer, SignError> {
+        let mut header = Header::new(key.algorithm());
+        header.kid = Some(key.kid(kid_form).to_owned());
+        let kid_header = part(&header)?;
+        header.x5c = Some(key.certificates().iter().map(|der| STANDARD.encode(der)).collect());
+        let x5c_header = part(&header)?;
+        Ok(Issuer { key, name: name.into(), form, x5c_header, kid_header })
+    }
+
+    /// The `iss` claim.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key that signs.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Which header the tokens made at this moment get. Registries compare the certificates with their clock at
+    /// each request and give no leeway, while a key known by its id has no end.
+    pub fn header_form_at(&self, now: OffsetDateTime) -> HeaderChoice {
+        match self.form {
+            HeaderForm::Kid => HeaderChoice::Configured(HeaderForm::Kid),
+            HeaderForm::X5c if now < self.key.not_before() => HeaderChoice::KidInstead(CertificateTime::NotBegun),
+            HeaderForm::X5c if now > self.key.not_after() => HeaderChoice::KidInstead(CertificateTime::Over),
+            HeaderForm::X5c => HeaderChoice::Configured(HeaderForm::X5c),
+        }
+    }
+
+    /// The claims of a token that is made now and good for `lifetime` seconds.
+    pub fn claims(
+        &self,
+        subject: impl Into<String>,
+        audience: impl Into<String>,
+        access: Vec<AccessEntry>,
+        now: OffsetDateTime,
+        lifetime: u32,
+        jti: String,
+    ) -> Claims {
+        let iat = now.unix_timestamp();
+        Claims {
+            iss: self.name.clone(),
+            sub: subject.into(),
+            aud: audience.into(),
+            exp: iat.saturating_add(i64::from(lifetime)),
+            nbf: iat.saturating_sub(NOT_BEFORE_MARGIN),
+            iat,
+            jti,
+            access,
+        }
+    }
+
+    /// The signed token (JWS in its compact form, RFC 7515 section 7.1). Takes milliseconds with a large RSA key, so
+    /// call it where blocking is allowed.
+    pub fn mint(&self, claims: &Claims, now: OffsetDateTime) -> Result<String, SignError> {
+        let header = match self.header_form_at(now).form() {
+            HeaderForm::X5c => &self.x5c_header,
+            HeaderForm::Kid => &self.kid_header,
+        };
+        let mut token = format!("{header}.{}", part(claims)?);
+        let signature = self.key.sign(token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+}
+
+/// A token's id from 16 random bytes. They must come from a cryptographic generator: an id that can be guessed can
+/// be claimed for another's token.
+pub fn jti(random: [u8; 16]) -> String {
+    URL_SAFE_NO_PAD.encode(random)
+}
+
+fn part(value: &impl Serialize) -> Result<String, SignError> {
+    let json = serde_json::to_vec(value).map_err(|_| SignError::Encoding)?;
+    Ok(URL_SAFE_NO_PAD.encode(json))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+        VerificationAlgorithm,
+    };
+    use jsonwebtoken::Algorithm;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use time::Duration;
+    use x509_parser::certificate::X509Certificate;
+    use x509_parser::prelude::FromDer as _;
+
+    use crate::keys::generate;
+
+    use super::*;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+    }
+
+    fn key(algorithm: Algorithm) -> Arc<SigningKey> {
+        let made = generate(algorithm, "auth.example.org", now()).unwrap();
+        let key = SigningKey::from_pem(made.key_pem.as_bytes(), made.certificate_pem.as_bytes());
+        Arc::new(key.unwrap_or_else(|problems| panic!("{problems:?}")))
+    }
+
+    fn issuer(key: &Arc<SigningKey>, form: HeaderForm, kid_form: KidForm) -> Issuer {
+        Issuer::new(Arc::clone(key), "Auth service", form, kid_form).unwrap()
+    }
+
+    fn sample(issuer: &Issuer) -> Claims {
+        let access = vec![
+            AccessEntry {
+                kind: "repository".to_owned(),
+                name: "team/app".to_owned(),
+                actions: vec!["pull".to_owned(), "push".to_owned()],
+            },
+            AccessEntry { kind: "registry".to_owned(), name: "catalog".to_owned(), actions: vec![] },
+        ];
+        issuer.claims("waldi", "Docker registry", access, now(), 900, jti([0xff; 16]))
+    }
+
+    /// The three parts of a token, taken apart by hand; the text has to be exactly base64url without padding.
+    fn parts(token: &str) -> (String, String, Vec<u8>) {
+        let parts: Vec<Vec<u8>> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+        let [header, claims, signature] = <[Vec<u8>; 3]>::try_from(parts).unwrap();
+        (String::from_utf8(header).unwrap(), String::from_utf8(claims).unwrap(), signature)
+    }
+
+    /// How often each member's name occurs in a JSON object of one level, which parsers do not tell.
+    fn occurrences(object: &str, member: &str) -> usize {
+        object.matches(&format!("\"{member}\":")).count()
+    }
+
+    #[test]
+    fn every_algorithm_makes_tokens_that_the_certificate_in_them_verifies() {
+        let cases: [(Algorithm, &str, &dyn VerificationAlgorithm, usize); 3] = [
+            (Algorithm::RS256, "RS256", &RSA_PKCS1_2048_8192_SHA256, 384),
+            (Algorithm::ES256, "ES256", &ECDSA_P256_SHA256_FIXED, 64),
+            (Algorithm::ES384, "ES384", &ECDSA_P384_SHA384_FIXED, 96),
+        ];
+        for (algorithm, name, verification, signature_bytes) in cases {
+            let key = key(algorithm);
+            for (form, kid_form) in [
+                (HeaderForm::X5c, KidForm::Libtrust),
+                (HeaderForm::X5c, KidForm::Thumbprint),
+                (HeaderForm::Kid, KidForm::Libtrust),
+                (HeaderForm::Kid, KidForm::Thumbprint),
+            ] {
+                let issuer = issuer(&key, form, kid_form);
+                let token = issuer.mint(&sample(&issuer), now()).unwrap();
+                let (header, _, signature) = parts(&token);
+                let header: Value = serde_json::from_str(&header).unwrap();
+                let mut expected = json!({"typ": "JWT", "alg": name, "kid": key.kid(kid_form)});
+                if form == HeaderForm::X5c {
+                    let chain: Vec<String> = key.certificates().iter().map(|der| STANDARD.encode(der)).collect();
+                    expected.as_object_mut().unwrap().insert("x5c".to_owned(), json!(chain));
+                }
+                assert_eq!(header, expected);
+
+                assert_eq!(signature.len(), signature_bytes);
+                let (_, certificate) = X509Certificate::from_der(key.certificates().first().unwrap()).unwrap();
+                let signed = token.rsplit_once('.').unwrap().0;
+                UnparsedPublicKey::new(verification, &certificate.public_key().subject_public_key.data)
+                    .verify(signed.as_bytes(), &signature)
+                    .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn claims_are_what_all_registries_read() {
+        let key = key(Algorithm::ES256);
+        let issuer = issuer(&key, HeaderForm::X5c, KidForm::Libtrust);
+        let (_, text, _) = parts(&issuer.mint(&sample(&issuer), now()).unwrap());
+        let claims: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            claims,
+            json!({
+                "iss": "Auth service", "sub": "waldi", "aud": "Docker registry",
+                "exp": 1_800_000_900, "nbf": 1_799_999_970, "iat": 1_800_000_000,
+                "jti": "_____________________w",
+                "access": [
+                    {"type": "repository", "name": "team/app", "actions": ["pull", "push"]},
+                    {"type": "registry", "name": "catalog", "actions": []}
+                ]
+            })
+        );
+        for member in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access"] {
+            assert_eq!(occurrences(&text, member), 1, "{member} in {text}");
+        }
+        // Digits and nothing else: registries refuse `1800000900.0` and `1.8e9`.
+        for (member, digits) in [("exp", "1800000900"), ("nbf", "1799999970"), ("iat", "1800000000")] {
+            let written = [",", "}"].map(|end| format!("\"{member}\":{digits}{end}"));
+            assert!(written.iter().any(|written| text.contains(written)), "{member} in {text}");
+        }
+    }
+
+    #[test]
+    fn anonymous_without_rights_gets_an_empty_subject_and_list() {
+        let key = key(Algorithm::ES256);
+        let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
+        let claims = issuer.claims("", "s", vec![], now(), 60, jti([0; 16]));
+        let (_, text, _) = parts(&issuer.mint(&claims, now()).unwrap());
+        assert!(text.contains(r#""sub":"""#) && text.contains(r#""access":[]"#), "{text}");
+    }
+
+    #[test]
+    fn x5c_gives_way_to_kid_exactly_when_registries_would_refuse_the_certificate() {
+        let key = key(Algorithm::ES256);
+        let second = Duration::seconds(1);
+        let usual = HeaderChoice::Configured(HeaderForm::X5c);
+        let by_kid = HeaderChoice::Configured(HeaderForm::Kid);
+        for (moment, expected) in [
+            (key.not_before() - second, HeaderChoice::KidInstead(CertificateTime::NotBegun)),
+            (key.not_before(), usual),
+            (now(), usual),
+            (key.not_after(), usual),
+            (key.not_after() + second, HeaderChoice::KidInstead(CertificateTime::Over)),
+        ] {
+            let with_x5c = issuer(&key, HeaderForm::X5c, KidForm::Thumbprint);
+            assert_eq!(with_x5c.header_form_at(moment), expected, "{moment}");
+            let (header, _, _) = parts(&with_x5c.mint(&sample(&with_x5c), moment).unwrap());
+            assert_eq!(occurrences(&header, "x5c") == 1, expected == usual, "{moment}: {header}");
+            assert!(header.contains(key.kid(KidForm::Thumbprint)), "{moment}: {header}");
+
+            let with_kid = issuer(&key, HeaderForm::Kid, KidForm::Thumbprint);
+            assert_eq!(with_kid.header_form_at(moment), by_kid, "{moment}");
+        }
+    }
+
+    #[test]
+    fn ids_of_tokens_hold_all_random_bits() {
+        assert_eq!(jti([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        for bit in 0..128_usize {
+            let mut random = [0; 16];
+            *random.get_mut(bit / 8).unwrap() = 1 << (bit % 8);
+            assert_ne!(jti(random), jti([0; 16]), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_breaks_out_of_its_claim(subject in any::<String>(), audience in any::<String>(), name in any::<String>()) {
+            let key = key(Algorithm::ES256);
+            let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
+            let access = vec![AccessEntry { kind: "repository".to_owned(), name: name.clone(), actions: vec![] }];
+            let claims = issuer.claims(subject.clone(), audience.clone(), access, now(), 60, jti([1; 16]));
+            let (_, text, _) = parts(&issuer.mint(&claims, now()).unwrap());
+            let read: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(read.as_object().unwrap().len(), 8);
+            prop_assert_eq!(read.get("sub"), Some(&json!(subject)));
+            prop_assert_eq!(read.get("aud"), Some(&json!(audience)));
+            prop_assert_eq!(read.pointer("/access/0/name"), Some(&json!(name)));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Notices that a configuration file has changed, in whichever way: written, renamed over, or a symbolic link swapped.
+//!
+//! It looks twice a second instead of asking the system to be told: that sees every way of changing a file, also
+//! through a bind mount of a single file and on network file systems, where notifications do not arrive.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::error;
+
+use crate::app::{App, warn_of_fallback};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How often the end of the signing certificate is looked at.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What tells one state of a file from another, without reading it. A link is followed: what counts is what it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    length: u64,
+    modified: Option<SystemTime>,
+    identity: (u64, u64, i64, i64),
+}
+
+type State = BTreeMap<PathBuf, Option<Fingerprint>>;
+
+/// Reloads whenever a file of the configuration has changed and has been at rest since the last look: a file that is
+/// still being written could be valid and lack its last rules. Runs until the process ends.
+pub async fn run(app: Arc<App>) {
+    let mut in_use = look(&app).await;
+    let mut before = in_use.clone();
+    let mut certificate_seen = Instant::now();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = look(&app).await;
+        if now != in_use && now == before {
+            reload(&app).await;
+            // The changed configuration may name other files. Of those that it shares with the old one, what counts is
+            // how they were before the reload: a change during it is then seen at the next look.
+            let files = look(&app).await;
+            in_use = files
+                .into_iter()
+                .map(|(file, print)| (file.clone(), now.get(&file).cloned().unwrap_or(print)))
+                .collect();
+        }
+        before = now;
+        if certificate_seen.elapsed() >= CERTIFICATE_INTERVAL {
+            certificate_seen = Instant::now();
+            warn_of_fallback(&app.snapshot());
+        }
+    }
+}
+
+/// Reads the configuration anew on a thread that may block.
+pub async fn reload(app: &Arc<App>) {
+    let app = Arc::clone(app);
+    if let Err(cause) = tokio::task::spawn_blocking(move || app.reload()).await {
+        error!(reason = "reload_failed", cause = %cause, "reading the configuration was given up; the old one stays");
+    }
+}
+
+async fn look(app: &Arc<App>) -> State {
+    let files = app.files();
+    let looked =
+        tokio::task::spawn_blocking(move || files.into_iter().map(|file| (file.clone(), fingerprint(&file))).collect());
+    looked.await.unwrap_or_default()
+}
+
+#[cfg(unix)]
+fn fingerprint(file: &std::path::Path) -> Option<Fingerprint> {
+    use std::os::unix::fs::MetadataExt as _;
+    let seen = std::fs::metadata(file).ok()?;
+    Some(Fingerprint {
+        length: seen.len(),
+        modified: seen.modified().ok(),
+        identity: (seen.dev(), seen.ino(), seen.ctime(), seen.ctime_nsec()),
+    })
+}
+
+#[cfg(not(unix))]
+fn fingerprint(file: &std::path::Path) -> Option<Fingerprint> {
+    let seen = std::fs::metadata(file).ok()?;
+    Some(Fingerprint { length: seen.len(), modified: seen.modified().ok(), identity: (0, 0, 0, 0) })
+}

@@ -1,0 +1,215 @@
+//! The guide's scenario with docker itself, against both generations of the registry.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::bed::{self, Bed};
+use crate::support::dockwarden::{events, password};
+use crate::support::engine::{self, Engine};
+use crate::support::part::{self, Said};
+use crate::support::registry::{Edition, Registry};
+use crate::support::{client, http, image, scratch, visit};
+
+/// What docker prints when a registry refuses.
+const DENIED: &str = "denied: requested access to the resource is denied";
+
+/// Somebody at a docker command line, logged in to one registry.
+struct Operator {
+    engine: &'static Engine,
+    home: PathBuf,
+    registry: String,
+}
+
+impl Operator {
+    fn new(registry: &Registry) -> Self {
+        Self { engine: engine::shared(), home: client::home(), registry: registry.host() }
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Said {
+        part::run(self.engine.docker(&self.home).args(arguments))
+    }
+
+    fn login(&self, account: &str, password: &str) -> Said {
+        let mut login = self.engine.docker(&self.home);
+        login.args(["login", "--username", account, "--password-stdin", &self.registry]);
+        part::run_with(&mut login, password.as_bytes())
+    }
+
+    /// Tags a local image for the registry and gives its full name.
+    fn tag(&self, local: &str, repository: &str) -> String {
+        let name = format!("{}/{repository}:latest", self.registry);
+        self.docker(&["tag", local, &name]).well();
+        name
+    }
+
+    fn push(&self, local: &str, repository: &str) -> Said {
+        let name = self.tag(local, repository);
+        self.docker(&["push", &name])
+    }
+
+    /// `FROM scratch` with the static busybox.
+    fn build(&self, name: &str) {
+        let context = image::build_context(name);
+        part::run(self.engine.docker(&self.home).args(["build", "--tag", name]).arg(&context)).well();
+    }
+
+    /// A tar file as an image.
+    fn import(&self, tar: &Path, name: &str) {
+        part::run(self.engine.docker(&self.home).arg("import").arg(tar).arg(name)).well();
+    }
+
+    /// Removes an image with all its tags, so that a pull has to fetch its layers.
+    fn forget(&self, local: &str) {
+        let id = self.docker(&["image", "inspect", "--format", "{{.Id}}", local]).well();
+        self.docker(&["image", "rm", "--force", id.stdout.trim()]).well();
+    }
+}
+
+fn waldi_pushes_pulls_and_is_refused(edition: Edition) {
+    let bed = bed::guide();
+    let registry = bed.registry(edition);
+    let waldi = Operator::new(registry);
+    let local = format!("guide-{edition:?}").to_lowercase();
+    waldi.build(&local);
+
+    waldi.login("waldi", "not the password").refused(&["unauthorized", "401"]);
+    waldi.login("nobody", "not the password").refused(&["unauthorized", "401"]);
+    // Nothing was kept from the two attempts: without a login there is no push.
+    waldi.push(&local, "test").refused(&["denied", "unauthorized", "no basic auth credentials"]);
+
+    let login = waldi.login("waldi", &password("waldi")).well();
+    assert!(login.text.contains("Login Succeeded"), "{}", login.text);
+
+    let push = waldi.push(&local, "test").well();
+    assert!(push.text.contains("Pushed"), "{}", push.text);
+    let push = waldi.push(&local, "socken-test").well();
+    assert!(push.text.contains("Mounted from test"), "{}", push.text);
+    assert!(!push.text.contains(": Pushed"), "every layer is mounted: {}", push.text);
+
+    let refused = waldi.push(&local, "test-socke").refused(&[DENIED]);
+    assert!(!refused.text.contains("Pushed"), "{}", refused.text);
+
+    waldi.forget(&local);
+    let pulled = waldi.docker(&["pull", &registry.image("socken-test:latest")]).well();
+    assert!(pulled.text.contains("Downloaded newer image"), "{}", pulled.text);
+    assert!(pulled.text.contains("Pull complete"), "{}", pulled.text);
+
+    // The refusal is in the log as a decision on that very scope.
+    let log = bed.dockwarden.process.log();
+    assert!(
+        log.lines().any(|line| line.contains("test-socke") && line.contains("waldi")),
+        "no line tells of the refused push"
+    );
+    assert_no_secrets(&bed);
+}
+
+/// Neither passwords nor tokens nor Authorization headers get into the log.
+fn assert_no_secrets(bed: &Bed) {
+    let log = bed.dockwarden.process.log();
+    assert!(!events(&log, "listening").is_empty(), "this is the log");
+    for account in ["waldi", "busy-guy", "boss"] {
+        let secret = password(account);
+        let header = visit::basic(account, &secret);
+        let form = http::form_encode(&secret);
+        for text in [secret.as_str(), form.as_str(), header.trim_start_matches("Basic ")] {
+            assert!(!log.contains(text), "the log holds {account}'s password as {text}");
+        }
+    }
+    assert!(!log.contains("eyJ"), "the log holds the start of a token");
+    assert!(!log.contains("not the password"), "the log holds a wrong password");
+}
+
+#[test]
+fn docker_login_push_mount_pull_and_refusal_with_registry_2() {
+    waldi_pushes_pulls_and_is_refused(Edition::V2);
+}
+
+#[test]
+fn docker_login_push_mount_pull_and_refusal_with_registry_3() {
+    waldi_pushes_pulls_and_is_refused(Edition::V3);
+}
+
+#[test]
+fn three_labels_let_busy_guy_push_his_eight_repositories_only() {
+    let bed = bed::guide();
+    for edition in Edition::ALL {
+        let registry = bed.registry(edition);
+        let busy = Operator::new(registry);
+        let directory = scratch::directory("import");
+        let tar = directory.join("layer.tar");
+        scratch::write(&directory, "hello", &format!("{edition:?}"));
+        part::run(part::client("tar").arg("-cf").arg(&tar).arg("-C").arg(&directory).arg("hello")).well();
+        let local = format!("imported-{edition:?}").to_lowercase();
+        busy.import(&tar, &local);
+
+        busy.login("busy-guy", &password("busy-guy")).well();
+        for repository in ["website/webdev-backend", "api/web-frontend"] {
+            busy.push(&local, repository).well();
+        }
+        for repository in ["website/webdev-database", "website/webdev", "test", "webdev-backend"] {
+            busy.push(&local, repository).refused(&[DENIED]);
+        }
+        busy.forget(&local);
+        busy.docker(&["pull", &registry.image("website/webdev-backend")]).well();
+    }
+}
+
+#[test]
+fn reading_only_is_pulling_only() {
+    let bed = bed::guide();
+    for edition in Edition::ALL {
+        let registry = bed.registry(edition);
+        let local = format!("read-only-{edition:?}").to_lowercase();
+        let boss = Operator::new(registry);
+        boss.build(&local);
+        boss.login("boss", &password("boss")).well();
+        boss.push(&local, "prod/server").well();
+
+        let waldi = Operator::new(registry);
+        waldi.login("waldi", &password("waldi")).well();
+        waldi.push(&local, "prod/server").refused(&[DENIED]);
+        waldi.forget(&local);
+        waldi.docker(&["pull", &registry.image("prod/server")]).well();
+        waldi.docker(&["pull", &registry.image("secret/server")]).refused(&["denied"]);
+    }
+}
+
+#[test]
+fn deleting_needs_the_delete_right_and_the_catalog_a_rule_that_names_it() {
+    let bed = bed::guide();
+    for edition in Edition::ALL {
+        let registry = bed.registry(edition);
+        let realm = bed.dockwarden.realm();
+        let service = crate::support::dockwarden::SERVICE;
+        let blob = b"to be deleted";
+        let both = visit::token(
+            &realm,
+            service,
+            "boss",
+            &["repository:socken-delete:push,pull", "repository:website/web-backend:push,pull"],
+        );
+        let manifest = visit::manifest(blob, "delete");
+        let target = |repository: &str| format!("/v2/{repository}/manifests/{}", visit::digest(&manifest));
+        for repository in ["socken-delete", "website/web-backend"] {
+            visit::put_blob(registry, &both, repository, blob);
+            visit::put_manifest(registry, &both, repository, "latest", &manifest);
+        }
+
+        let refused = visit::visit(registry, "busy-guy", "DELETE", &target("website/web-backend"), b"");
+        assert_eq!(refused.reply.status, 401, "push and pull is not delete: {}", refused.reply.text());
+        assert_eq!(visit::challenge(&refused.reply).error, "insufficient_scope");
+
+        let deleted = visit::visit(registry, "waldi", "DELETE", &target("socken-delete"), b"");
+        assert_eq!(deleted.challenge.scope, "repository:socken-delete:delete");
+        assert_eq!(deleted.reply.status, 202, "{}", deleted.reply.text());
+        let gone = visit::visit(registry, "waldi", "GET", &target("socken-delete"), b"");
+        assert_eq!(gone.reply.status, 404, "{}", gone.reply.text());
+
+        let refused = visit::visit(registry, "waldi", "GET", "/v2/_catalog", b"");
+        assert_eq!(refused.challenge.scope, "registry:catalog:*");
+        assert_eq!(refused.reply.status, 401, "{}", refused.reply.text());
+        let listed = visit::visit(registry, "boss", "GET", "/v2/_catalog", b"");
+        assert_eq!(listed.reply.status, 200, "{}", listed.reply.text());
+        let names = listed.reply.json()["repositories"].clone();
+        assert!(names.as_array().unwrap().iter().any(|name| name == "website/web-backend"), "{names}");
+    }
+}

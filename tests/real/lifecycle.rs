@@ -1,0 +1,269 @@
+//! Change and end under load: no reload and no stop may cost a single request.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::support::dockwarden::{self, Dockwarden, SERVICE, password};
+use crate::support::http::{self, Connection, Reply};
+use crate::support::keys::{self, Kind, Pair};
+use crate::support::process::{Signal, until};
+use crate::support::{scratch, visit};
+
+/// Connections that ask without a pause.
+const CALLERS: usize = 6;
+
+/// How often the config changes in one test; every fifth change is broken.
+const CHANGES: usize = 20;
+
+/// A config that always lets waldi pull `steady`, and tells its number by `version-N`.
+fn version(pair: &Pair, users: &str, number: usize) -> String {
+    let acl = format!(
+        "acl:\n  - match: {{account: waldi, name: steady}}\n    actions: [pull]\n  \
+         - match: {{account: waldi, name: version-{number}}}\n    actions: [pull]\n"
+    );
+    dockwarden::config(pair, "", &format!("{users}{acl}"))
+}
+
+/// The same with a line that no YAML reader takes, and one that a strict reader refuses.
+fn broken(number: usize, good: &str) -> String {
+    if number % 2 == 0 { format!("{good}\n  - [unclosed\n") } else { format!("{good}\nacls: []\n") }
+}
+
+fn question(repository: &str) -> Vec<u8> {
+    let target = format!("/auth?service={}&scope=repository:{repository}:pull", http::form_encode(SERVICE));
+    let authorization = visit::basic("waldi", &password("waldi"));
+    http::request("GET", &target, "localhost", &[("Authorization", &authorization)], b"")
+}
+
+/// Whether the reply is a whole token that lets its owner pull.
+fn lets_pull(reply: &Reply) -> bool {
+    reply.status == 200
+        && reply.json()["token"]
+            .as_str()
+            .is_some_and(|token| visit::claims(token)["access"][0]["actions"] == Value::from(vec!["pull"]))
+}
+
+/// What the callers did and saw.
+#[derive(Debug, Default)]
+struct Load {
+    answered: AtomicUsize,
+    /// Set before the server is told to stop: from then on a refused connection is as it should be.
+    stopping: AtomicBool,
+    done: AtomicBool,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Load {
+    fn failures(&self) -> MutexGuard<'_, Vec<String>> {
+        self.failures.lock().unwrap()
+    }
+
+    /// One caller: asks on a kept connection until the load is done or, once the server stops, nobody answers.
+    fn call(&self, address: &str) {
+        let wire = question("steady");
+        let mut kept: Option<Connection> = None;
+        while !self.done.load(Ordering::SeqCst) {
+            let reused = kept.is_some();
+            let mut connection = match kept.take().map_or_else(|| Connection::open(address), Ok) {
+                Ok(connection) => connection,
+                Err(_) if self.stopping.load(Ordering::SeqCst) => return,
+                Err(error) => return self.failures().push(format!("connect: {error}")),
+            };
+            match connection.send(&wire) {
+                Ok(reply) if lets_pull(&reply) => {
+                    self.answered.fetch_add(1, Ordering::SeqCst);
+                    let closing = reply.header("connection").is_some_and(|line| line.eq_ignore_ascii_case("close"));
+                    kept = (!closing).then_some(connection);
+                }
+                Ok(reply) => return self.failures().push(format!("{} {}", reply.status, reply.text())),
+                // The server may close a connection that is idle, and the next request may cross that on its way;
+                // HTTP clients send it again on a new connection. Nothing of an answer may have come.
+                Err(error) if self.stopping.load(Ordering::SeqCst) && never_answered(&error) => {}
+                Err(error) => {
+                    return self
+                        .failures()
+                        .push(format!("request on a {} connection: {error}", if reused { "kept" } else { "new" }));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the connection ended before the first byte of an answer.
+fn never_answered(error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => true,
+        _ => error.to_string() == "no reply",
+    }
+}
+
+/// Runs `deeds` while the callers ask, and checks that no request failed.
+fn under_load(address: &str, deeds: impl FnOnce(&Load)) {
+    let load = Load::default();
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| load.call(address));
+        }
+        // Set even if the deeds panic, or the callers would never end and hide why.
+        let finish = Finish(&load);
+        until("the load to start", || (load.answered.load(Ordering::SeqCst) > CALLERS * 5).then_some(()));
+        deeds(&load);
+        drop(finish);
+    });
+    println!("{} requests", load.answered.load(Ordering::SeqCst));
+    let failures = load.failures();
+    assert!(failures.is_empty(), "{} failed, for example: {:?}", failures.len(), &failures[..failures.len().min(5)]);
+}
+
+struct Finish<'a>(&'a Load);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits until the server decides by the config of that number.
+fn until_version(server: &Dockwarden, number: usize) {
+    let wire = question(&format!("version-{number}"));
+    server.process.until(&format!("version {number} of the config"), |_| {
+        lets_pull(&http::exchange(&server.address, &wire)).then_some(())
+    });
+}
+
+/// How often the server has said that a reload failed.
+fn refusals(server: &Dockwarden) -> usize {
+    server
+        .process
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["level"] == "ERROR" && line.to_string().contains("reload"))
+        .count()
+}
+
+/// Takes the server through all versions, each put in place by `change`.
+fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl Fn(usize, &str)) {
+    under_load(&server.address, |_| {
+        let mut last = 0;
+        for number in 1..=CHANGES {
+            let good = version(pair, users, number);
+            if number % 5 == 0 {
+                let before = refusals(server);
+                change(number, &broken(number, &good));
+                server.process.until("word of the broken config", |_| (refusals(server) > before).then_some(()));
+                until_version(server, last);
+            } else {
+                change(number, &good);
+                until_version(server, number);
+                last = number;
+            }
+        }
+    });
+    assert_eq!(server.process.ended(), None);
+}
+
+fn users() -> String {
+    dockwarden::users(&[("waldi", "{}")])
+}
+
+#[test]
+fn a_config_written_renamed_or_hung_up_on_loses_no_request() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let users = users();
+    let server = Dockwarden::start(&version(&pair, &users, 0));
+    let directory = server.config.parent().unwrap().to_owned();
+    change_under_load(&server, &pair, &users, |number, text| match number % 3 {
+        0 => fs::write(&server.config, text).unwrap(),
+        1 => fs::rename(scratch::write(&directory, ".new", text), &server.config).unwrap(),
+        _ => {
+            // As editors do it: the old file goes away, a new one comes.
+            fs::rename(&server.config, directory.join("auth_config.yml~")).unwrap();
+            fs::write(&server.config, text).unwrap();
+            server.process.signal(Signal::Hangup);
+        }
+    });
+}
+
+#[test]
+fn a_config_map_swapped_as_kubernetes_does_loses_no_request() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let users = users();
+    let volume = scratch::directory("volume");
+    let put = |number: usize, text: &str| {
+        let data = format!("..{number:04}");
+        fs::create_dir(volume.join(&data)).unwrap();
+        scratch::write(&volume.join(&data), "auth_config.yml", text);
+        symlink(&data, volume.join("..data_tmp")).unwrap();
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+        if let Some(old) = number.checked_sub(1) {
+            fs::remove_dir_all(volume.join(format!("..{old:04}"))).unwrap();
+        }
+    };
+    put(0, &version(&pair, &users, 0));
+    let config = volume.join("auth_config.yml");
+    symlink("..data/auth_config.yml", &config).unwrap();
+    let server = Dockwarden::start_file(&config);
+    change_under_load(&server, &pair, &users, put);
+}
+
+#[test]
+fn a_new_key_pair_is_taken_up_under_load() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let users = users();
+    let server = Dockwarden::start(&version(&pair, &users, 0));
+    let certificate = || {
+        let reply = http::exchange(&server.address, &question("steady"));
+        visit::header(reply.json()["token"].as_str().unwrap())["x5c"][0].clone()
+    };
+    let replace = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
+    under_load(&server.address, |_| {
+        for _ in 0..3 {
+            let before = certificate();
+            let next = keys::as_in_the_guide(Kind::P256);
+            // One file after the other: in between the two do not belong together, and the old pair must go on.
+            replace(&next.certificate, &pair.certificate);
+            replace(&next.key, &pair.key);
+            server.process.until("tokens by the new key", |_| (certificate() != before).then_some(()));
+        }
+    });
+}
+
+#[test]
+fn terminating_answers_what_was_asked_and_ends_well() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let server = Dockwarden::start(&version(&pair, &users(), 0));
+    let form = format!(
+        "grant_type=password&service={}&scope=repository:steady:pull&username=waldi&password={}",
+        http::form_encode(SERVICE),
+        http::form_encode(&password("waldi"))
+    );
+    let kind = [("Content-Type", "application/x-www-form-urlencoded"), ("Expect", "100-continue")];
+    let wire = http::request("POST", "/auth", "localhost", &kind, form.as_bytes());
+    let (asked, rest) = wire.split_at(wire.len() - form.len());
+    under_load(&server.address, |load| {
+        // In flight for certain: the server has read their heads (it asks for the bodies) and waits for the rest.
+        let mut slow: Vec<Connection> = (0..3).map(|_| Connection::open(&server.address).unwrap()).collect();
+        for connection in &mut slow {
+            connection.write(asked).unwrap();
+            assert_eq!(connection.read(true).unwrap().status, 100);
+        }
+        load.stopping.store(true, Ordering::SeqCst);
+        server.process.signal(Signal::Terminate);
+        server.process.until("the listener to close", |_| Connection::open(&server.address).is_err().then_some(()));
+        for connection in &mut slow {
+            connection.write(rest).unwrap();
+            let reply = connection.read(false).unwrap();
+            assert!(lets_pull(&reply), "{reply:?}");
+        }
+        let status = server.process.end();
+        assert!(status.success(), "{status}");
+    });
+}

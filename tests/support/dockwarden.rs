@@ -1,0 +1,127 @@
+//! The server under test, as the process that operators run, and its command line.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::keys::Pair;
+use super::process::Process;
+use super::{http, part, scratch};
+
+/// The guide's `issuer`.
+pub(crate) const ISSUER: &str = "Acme auth server";
+
+/// The guide's `service`, with its space.
+pub(crate) const SERVICE: &str = "Docker registry";
+
+/// A config with the pair, an address that the system picks, and `policy` (users and acl) as it stands.
+pub(crate) fn config(pair: &Pair, more_token_settings: &str, policy: &str) -> String {
+    format!(
+        "server:\n  addr: \"127.0.0.1:0\"\ntoken:\n  issuer: \"{ISSUER}\"\n  expiration: 900\n  certificate: \"{}\"\n  \
+         key: \"{}\"\n{more_token_settings}{policy}",
+        pair.certificate.display(),
+        pair.key.display(),
+    )
+}
+
+/// The password of an account of the test bed: every character that Basic, forms and shells get wrong, and for each
+/// account a different one.
+pub(crate) fn password(account: &str) -> String {
+    format!("{account}:p+w% ö&=1")
+}
+
+/// The `users` section, each with a hash by `htpasswd -B` as in the guide; `labels` is YAML.
+pub(crate) fn users(accounts: &[(&str, &str)]) -> String {
+    let mut section = "users:\n".to_owned();
+    for (account, labels) in accounts {
+        if account.is_empty() {
+            section.push_str("  \"\": {}\n");
+            continue;
+        }
+        let hash = hash(&password(account));
+        write!(section, "  {account}:\n    password: \"{hash}\"\n    labels: {labels}\n").unwrap();
+    }
+    section
+}
+
+/// A bcrypt hash by `htpasswd`, at the lowest cost that it takes: the tests ask for many tokens.
+pub(crate) fn hash(password: &str) -> String {
+    let said = part::run_with(part::client("htpasswd").args(["-niB", "-C", "4", "x"]), password.as_bytes()).well();
+    said.stdout.trim().strip_prefix("x:").unwrap().to_owned()
+}
+
+/// The program under test.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_dockwarden"))
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Dockwarden {
+    /// The process, with its log.
+    pub(crate) process: Process,
+    /// `127.0.0.1:port`.
+    pub(crate) address: String,
+    /// The config file that it was started with.
+    pub(crate) config: PathBuf,
+}
+
+impl Dockwarden {
+    /// Starts the server with this text as its config file, and waits until it is ready.
+    pub(crate) fn start(config: &str) -> Self {
+        let directory = scratch::directory("config");
+        Self::start_file(&scratch::write(&directory, "auth_config.yml", config))
+    }
+
+    /// Starts the server with an existing config file, and waits until it is ready.
+    pub(crate) fn start_file(config: &Path) -> Self {
+        let mut serve = Command::new(program());
+        serve.arg("serve").arg(config).env_clear();
+        let process = Process::start("dockwarden", &serve);
+        let address = process.until("the line that tells its address", |process| {
+            events(&process.log(), "listening").first().and_then(|line| Some(line.get("address")?.as_str()?.to_owned()))
+        });
+        process.until("/readyz", |_| {
+            let ready = http::Connection::open(&address)
+                .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &address, &[], b"")));
+            ready.is_ok_and(|reply| reply.status == 200).then_some(())
+        });
+        Self { process, address, config: config.to_owned() }
+    }
+
+    /// `localhost:port`: what registries are told. Some clients refuse a realm on a loopback address.
+    pub(crate) fn host(&self) -> String {
+        self.address.replace("127.0.0.1", "localhost")
+    }
+
+    /// The realm that registries are given.
+    pub(crate) fn realm(&self) -> String {
+        format!("http://{}/auth", self.host())
+    }
+
+    /// What `explain --requests` says to each of the questions, in order.
+    pub(crate) fn explain(&self, questions: &[Value]) -> Vec<Value> {
+        let mut lines = String::new();
+        for question in questions {
+            writeln!(lines, "{question}").unwrap();
+        }
+        let said = part::run_with(
+            part::command_at(program()).arg("explain").arg(&self.config).args(["--requests", "-"]),
+            lines.as_bytes(),
+        )
+        .well();
+        let answers: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers.len(), questions.len(), "one answer a question\n{}", said.text);
+        answers
+    }
+}
+
+/// The lines of a JSON log with this message.
+pub(crate) fn events(log: &str, message: &str) -> Vec<Value> {
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line.get("message").and_then(Value::as_str) == Some(message))
+        .collect()
+}

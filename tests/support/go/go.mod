@@ -1,0 +1,3 @@
+module dockwarden.test/support
+
+go 1.25

@@ -1,0 +1,98 @@
+#!/bin/sh
+# Puts every real part that `tests/real` starts on this machine: Debian packages, Go programs, and our own Go checkers.
+#
+# Quick and silent when all is there; run it as often as you like. What is missing is installed; what cannot be
+# installed ends the script with status 1 and a line that names it, because a part that is silently absent would turn
+# into a test that silently does not run.
+#
+# DOCKWARDEN_TOOLS: directory for the Go programs (default: target/tools/bin of this repository). The tests read the
+# same variable.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+tools=${DOCKWARDEN_TOOLS:-$repository/target/tools/bin}
+
+# Oldest Go that builds the programs below (the registry's own go.mod asks for it).
+oldest_go_minor=25
+
+fail() {
+    echo "tests/support/install.sh: $*" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo -n "$@"
+    else
+        fail "needs root to install packages: run it as root, or install by hand:$packages"
+    fi
+}
+
+# command:package, as Debian names them.
+packages=
+for pair in \
+    dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
+    containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
+    busybox:busybox-static htpasswd:apache2-utils nginx:nginx openssl:openssl \
+    setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar
+do
+    has "${pair%%:*}" && continue
+    case "$packages " in
+        *" ${pair##*:} "*) ;;
+        *) packages="$packages ${pair##*:}" ;;
+    esac
+done
+if ! has go; then packages="$packages golang-go"; fi
+
+if [ -n "$packages" ]; then
+    has apt-get || fail "these packages are missing and there is no apt-get to install them with:$packages"
+    log=$(mktemp)
+    # shellcheck disable=SC2086 # one word a package
+    if ! { as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages; } >"$log" 2>&1
+    then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        fail "apt-get could not install:$packages"
+    fi
+    rm -f "$log"
+fi
+
+minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+# From 1.21 on, go fetches the newer toolchain that a module asks for, unless it is told to stay local.
+if [ "${minor:-0}" -lt "$oldest_go_minor" ] && { [ "${minor:-0}" -lt 21 ] || [ "$(go env GOTOOLCHAIN)" = local ]; }; then
+    fail "$(go version) is too old: install Go 1.$oldest_go_minor or newer"
+fi
+
+mkdir -p "$tools"
+
+# program module package version. The versions are fixed so that a red test means our change, not theirs.
+while read -r program module package version; do
+    case "$(go version -m "$tools/$program" 2>/dev/null | awk '$1 == "mod" { print $2 "@" $3 }')" in
+        "$module@$version") continue ;;
+    esac
+    echo "building $program $version (once; takes minutes)" >&2
+    log=$(mktemp)
+    if ! GOBIN=$tools go install "$module/$package@$version" >"$log" 2>&1; then
+        grep -v '^go: downloading' "$log" | tail -n 20 >&2
+        rm -f "$log"
+        fail "could not build $program: go install $module/$package@$version"
+    fi
+    rm -f "$log"
+done <<'PROGRAMS'
+registry github.com/distribution/distribution/v3 cmd/registry v3.1.1
+crane github.com/google/go-containerregistry cmd/crane v0.22.1
+helm helm.sh/helm/v3 cmd/helm v3.22.0
+PROGRAMS
+
+# Our own checkers: what docker_auth's patterns match (oracle), and the registry's view of a token (verify).
+for source in "$here"/go/*/; do
+    [ -e "$source" ] || continue
+    name=$(basename "$source")
+    (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
+done

@@ -1,0 +1,189 @@
+//! Signing keys and certificates, made by the `openssl` program as operators make them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{part, scratch};
+
+/// The subject of the guide's certificate.
+const SUBJECT: &str = "/C=EU/ST=Germany/L=Berlin/O=23-5/CN=auth.23-5.eu";
+
+/// A certificate file and its key file.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    /// PEM, one certificate or a chain with the leaf first.
+    pub(crate) certificate: PathBuf,
+    /// PEM, not encrypted.
+    pub(crate) key: PathBuf,
+}
+
+/// What kind of key signs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// RS256, with the guide's 4096 bits.
+    Rsa,
+    /// ES256.
+    P256,
+    /// ES384.
+    P384,
+}
+
+impl Kind {
+    /// The JWT algorithm that belongs to the key.
+    pub(crate) fn algorithm(self) -> &'static str {
+        match self {
+            Self::Rsa => "RS256",
+            Self::P256 => "ES256",
+            Self::P384 => "ES384",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Rsa => &["-newkey", "rsa:4096"],
+            Self::P256 => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Self::P384 => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        }
+    }
+}
+
+fn openssl(directory: &Path) -> Command {
+    let mut command = part::client("openssl");
+    command.current_dir(directory);
+    command
+}
+
+/// A key and its signing request: the first of the guide's two commands.
+fn request(directory: &Path, kind: Kind, subject: &str) {
+    part::run(openssl(directory).arg("req").args(kind.arguments()).args([
+        "-days",
+        "365",
+        "-nodes",
+        "-keyout",
+        "domain.key",
+        "-out",
+        "domain.csr",
+        "-subj",
+        subject,
+    ]))
+    .well();
+}
+
+fn pair(directory: &Path) -> Pair {
+    Pair { certificate: directory.join("domain.crt"), key: directory.join("domain.key") }
+}
+
+/// A self-signed pair by the guide's two commands; the certificate comes out as X.509 version 1.
+pub(crate) fn as_in_the_guide(kind: Kind) -> Pair {
+    let directory = scratch::directory("keys");
+    request(&directory, kind, SUBJECT);
+    part::run(openssl(&directory).args([
+        "x509",
+        "-signkey",
+        "domain.key",
+        "-in",
+        "domain.csr",
+        "-req",
+        "-days",
+        "365",
+        "-out",
+        "domain.crt",
+    ]))
+    .well();
+    pair(&directory)
+}
+
+/// A self-signed pair whose certificate was valid for some days of 2020.
+pub(crate) fn expired(kind: Kind) -> Pair {
+    let directory = scratch::directory("keys");
+    request(&directory, kind, SUBJECT);
+    authority_files(&directory, "domain");
+    part::run(openssl(&directory).args([
+        "ca",
+        "-config",
+        "ca.cnf",
+        "-batch",
+        "-notext",
+        "-selfsign",
+        "-in",
+        "domain.csr",
+        "-out",
+        "domain.crt",
+        "-startdate",
+        "200101000000Z",
+        "-enddate",
+        "200301000000Z",
+    ]))
+    .well();
+    pair(&directory)
+}
+
+/// What `openssl ca` wants to find; only this subcommand of openssl 3.0 takes dates in the past.
+fn authority_files(directory: &Path, name: &str) {
+    scratch::write(directory, "index.txt", "");
+    scratch::write(directory, "serial", "01\n");
+    scratch::write(
+        directory,
+        "ca.cnf",
+        &format!(
+            "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt\nserial = serial\nnew_certs_dir = .\n\
+             private_key = {name}.key\ncertificate = {name}.crt\ndefault_md = sha256\npolicy = any\n\
+             [any]\ncountryName = optional\nstateOrProvinceName = optional\nlocalityName = optional\n\
+             organizationName = optional\ncommonName = supplied\n"
+        ),
+    );
+}
+
+/// A leaf and the private authority that signed it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// The leaf's certificate and key.
+    pub(crate) leaf: Pair,
+    /// The authority's certificate, PEM.
+    pub(crate) authority: PathBuf,
+    /// The leaf's and the authority's certificates in one file.
+    pub(crate) both: PathBuf,
+}
+
+/// A P-256 leaf under a private authority.
+pub(crate) fn under_an_authority() -> Chain {
+    let top = scratch::directory("authority");
+    part::run(openssl(&top).args(["req", "-x509", "-nodes", "-days", "3650"]).args(Kind::P256.arguments()).args([
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-subj",
+        "/O=23-5/CN=registry authority",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    ]))
+    .well();
+    let directory = scratch::directory("keys");
+    request(&directory, Kind::P256, SUBJECT);
+    part::run(
+        openssl(&directory)
+            .args([
+                "x509",
+                "-req",
+                "-in",
+                "domain.csr",
+                "-days",
+                "365",
+                "-set_serial",
+                "7",
+                "-out",
+                "domain.crt",
+                "-CA",
+            ])
+            .arg(top.join("ca.crt"))
+            .arg("-CAkey")
+            .arg(top.join("ca.key")),
+    )
+    .well();
+    let leaf = pair(&directory);
+    let authority = top.join("ca.crt");
+    let texts = [&leaf.certificate, &authority].map(|path| std::fs::read_to_string(path).unwrap());
+    let both = scratch::write(&directory, "both.crt", &texts.concat());
+    Chain { leaf, authority, both }
+}

@@ -1,0 +1,24 @@
+//! The real parts of the test bed: programs that are started on free ports, talked to, and never outlive the tests.
+
+pub(crate) mod bed;
+pub(crate) mod client;
+pub(crate) mod dockwarden;
+pub(crate) mod engine;
+pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod keys;
+pub(crate) mod part;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod scratch;
+pub(crate) mod visit;
+
+/// Go's own pattern matching, as a program: what docker_auth would have matched.
+pub(crate) fn oracle_binary() -> std::path::PathBuf {
+    part::path("oracle")
+}
+
+/// The registry's view of a token, as a program that shares no code with the signer.
+pub(crate) fn verify_binary() -> std::path::PathBuf {
+    part::path("verify")
+}

@@ -1,0 +1,183 @@
+//! Programs that run beside the tests: started with a log of their own, and dead when the tests are.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{part, scratch};
+
+/// How long anything may take to come up. Far above what is needed: reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(15);
+
+/// Log lines shown of each program when a test fails.
+const SHOWN_LINES: usize = 60;
+
+/// A signal that the tests send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    /// Reload.
+    Hangup,
+    /// Drain and stop.
+    Terminate,
+}
+
+/// A running program. Dropping it kills it with its whole process group.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Mutex<Child>,
+    pid: u32,
+    log: PathBuf,
+}
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// Starts the command on a thread that lives as long as the whole run.
+///
+/// The kernel sends a child its parent-death signal when the *thread* that started it ends. Test threads end with
+/// their test, so a program shared between tests would die with the first of them.
+fn spawn(command: Command) -> io::Result<Child> {
+    static KEEPER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let keeper = KEEPER.get_or_init(|| {
+        let (orders, inbox) = channel::<Order>();
+        thread::Builder::new()
+            .name("keeper".to_owned())
+            .spawn(move || {
+                for (mut command, answer) in inbox {
+                    answer.send(command.spawn()).ok();
+                }
+            })
+            .unwrap();
+        Mutex::new(orders)
+    });
+    let (answer, reply) = channel();
+    keeper.lock().unwrap().send((command, answer)).unwrap();
+    reply.recv().unwrap()
+}
+
+impl Process {
+    /// Starts `command` in the background, with both its outputs in one log file.
+    pub(crate) fn start(name: &str, command: &Command) -> Self {
+        let log = scratch::directory(name).join("log");
+        let output = File::create(&log).unwrap();
+        // `setpriv` asks the kernel to kill the program when this run dies, whichever way it dies, and turns into it.
+        let mut guarded = part::command("setpriv");
+        guarded
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .process_group(0);
+        for (key, value) in command.get_envs() {
+            if let Some(value) = value {
+                guarded.env(key, value);
+            }
+        }
+        if let Some(directory) = command.get_current_dir() {
+            guarded.current_dir(directory);
+        }
+        let child = spawn(guarded).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pid = child.id();
+        Self { name: name.to_owned(), child: Mutex::new(child), pid, log }
+    }
+
+    /// Everything that the program has said so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines of the log, for the message of a failed test.
+    pub(crate) fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default();
+        format!("---- {} (pid {})\n{}\n", self.name, self.pid, shown.join("\n"))
+    }
+
+    /// The exit status, once the program has ended.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Looks again and again until `condition` gives a value.
+    ///
+    /// # Panics
+    /// With the log, if the program ends or a minute passes first.
+    #[track_caller]
+    pub(crate) fn until<T>(&self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(value) = condition(self) {
+                return value;
+            }
+            if let Some(status) = self.ended() {
+                panic!("{} ended ({status}) before: {what}\n{}", self.name, self.tail());
+            }
+            assert!(Instant::now() < end, "{}: waited in vain for: {what}\n{}", self.name, self.tail());
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for the program to end by itself.
+    ///
+    /// # Panics
+    /// If it is still there after a minute.
+    #[track_caller]
+    pub(crate) fn end(&self) -> ExitStatus {
+        until(&format!("end of {}", self.name), || self.ended())
+    }
+
+    /// Sends a signal to the program alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Hangup => "-HUP",
+            Signal::Terminate => "-TERM",
+        };
+        kill(name, &self.pid.to_string()).well();
+    }
+}
+
+/// The shell's own `kill`, which takes a negative number as a process group.
+fn kill(signal: &str, target: &str) -> part::Said {
+    part::run(part::command("sh").args(["-c", &format!("kill {signal} {target}")]))
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
+        // Only while it is not reaped yet: after that the number may belong to somebody else.
+        let child = self.child.get_mut().unwrap();
+        if let Ok(None) = child.try_wait() {
+            kill("-KILL", &format!("-{}", self.pid));
+            child.wait().ok();
+        }
+    }
+}
+
+/// Looks again and again until `condition` gives a value.
+///
+/// # Panics
+/// If a minute passes first.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for: {what}");
+        thread::sleep(LOOK);
+    }
+}

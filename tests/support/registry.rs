@@ -1,0 +1,107 @@
+//! Stock registries of both generations, each with nothing but the guide's five settings for tokens.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::dockwarden::{Dockwarden, ISSUER, SERVICE};
+use super::process::Process;
+use super::{part, scratch};
+
+/// Which registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edition {
+    /// Debian's `docker-registry`, 2.8.
+    V2,
+    /// Registry 3.1, built from source.
+    V3,
+}
+
+impl Edition {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::V2, Self::V3];
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::V2 => "docker-registry",
+            Self::V3 => "registry",
+        }
+    }
+}
+
+/// What a registry knows the token server's key by.
+#[derive(Clone, Debug)]
+pub(crate) enum Trust {
+    /// `rootcertbundle`: certificates in PEM.
+    Bundle(PathBuf),
+    /// `jwks`: registry 3 only.
+    Jwks(PathBuf),
+}
+
+/// A running registry.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// Which one it is.
+    pub(crate) edition: Edition,
+    /// The process, with its log.
+    pub(crate) process: Process,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts a registry that sends its clients to `dockwarden` and trusts the certificates in `bundle`.
+    pub(crate) fn start(edition: Edition, dockwarden: &Dockwarden, bundle: &Path) -> Self {
+        Self::start_with(edition, &dockwarden.realm(), &Trust::Bundle(bundle.to_owned()))
+    }
+
+    /// Starts a registry that sends its clients to `realm`.
+    pub(crate) fn start_with(edition: Edition, realm: &str, trust: &Trust) -> Self {
+        let trust = match trust {
+            Trust::Bundle(file) => format!("rootcertbundle: {}", file.display()),
+            Trust::Jwks(file) => format!("jwks: {}", file.display()),
+        };
+        let program = edition.program();
+        let directory = scratch::directory(program);
+        let config = scratch::write(
+            &directory,
+            "config.yml",
+            &format!(
+                "version: 0.1\n\
+                 log:\n  level: info\n  accesslog:\n    disabled: true\n\
+                 storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  \
+                 maintenance:\n    uploadpurging:\n      enabled: false\n\
+                 http:\n  addr: 127.0.0.1:0\n  secret: only-this-one\n\
+                 auth:\n  token:\n    realm: {realm}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
+                 {trust}\n",
+                directory.join("data").display(),
+            ),
+        );
+        let mut serve = Command::new(part::path(program));
+        serve.arg("serve").arg(config).env_clear();
+        // Registry 3 would send its traces to a collector that is not there.
+        serve.env("OTEL_TRACES_EXPORTER", "none");
+        let process = Process::start(program, &serve);
+        let port = process.until("the line that tells its address", |process| {
+            let log = process.log();
+            let (_, rest) = log.split_once("listening on 127.0.0.1:")?;
+            let digits = rest.split(|other: char| !other.is_ascii_digit()).next()?;
+            // A line that is still being written has no end after the digits.
+            (digits.len() < rest.len()).then(|| digits.parse().ok()).flatten()
+        });
+        Self { edition, process, port }
+    }
+
+    /// `localhost:port`: how clients name it.
+    pub(crate) fn host(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// `127.0.0.1:port`: where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A repository in it, as clients write it.
+    pub(crate) fn image(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.host())
+    }
+}
