@@ -181,9 +181,14 @@ impl Rule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let captures = captures_in(
+        let mut captures = captures_in(
             fields.iter().filter_map(|(_, pattern)| pattern.as_ref()).chain(labels.iter().map(|(_, pattern)| pattern)),
         );
+        // A field whose own pattern mentions captures is matched once those are known.
+        captures.sort_by_key(|(field, _)| {
+            let source = fields.iter().find(|(own, _)| own == field).and_then(|(_, pattern)| pattern.as_ref());
+            source.is_some_and(|pattern| pattern.placeholders().any(|own| matches!(own, Placeholder::Capture(..))))
+        });
         Ok(Rule {
             fields,
             ip,

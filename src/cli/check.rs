@@ -34,11 +34,11 @@ pub(super) fn run(source: &Source) -> u8 {
         Pair::NotRead => "not read".to_owned(),
     };
     let summary = format!("{} users, {} rules, signing with {key}", config.users.len(), config.acl.0.len());
-    if matches!(config.token.pair, Pair::Loaded(_)) {
-        if let Err(error) = App::open(source.clone(), config) {
-            eprintln!("{}: {error:#}", source.file.display());
-            return FAILED;
-        }
+    if matches!(config.token.pair, Pair::Loaded(_))
+        && let Err(error) = App::open(source.clone(), config)
+    {
+        eprintln!("{}: {error:#}", source.file.display());
+        return FAILED;
     }
     match warnings.len() {
         0 => println!("{}: ok ({summary})", source.file.display()),

@@ -5,11 +5,15 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::error::TokenError;
 use crate::authn::{Credentials, Secret};
 
 /// A longer account name is nobody's (bytes); it is refused before any backend sees it.
 const MAX_ACCOUNT: usize = 255;
+
+/// The credentials could not be read at all, or are such that nobody can have them. A 401, never anonymous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credentials are not understood; send an account and a password by Basic authentication")]
+pub struct Malformed;
 
 /// Reads the Authorization header.
 ///
@@ -18,31 +22,31 @@ const MAX_ACCOUNT: usize = 255;
 /// not quietly become somebody with fewer rights.
 ///
 /// # Errors
-/// [`TokenError::MalformedCredentials`] (401).
-pub(super) fn of_header(headers: &HeaderMap) -> Result<Credentials, TokenError> {
+/// [`Malformed`].
+pub fn of_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(Credentials::Anonymous) };
     if lines.next().is_some() {
-        return Err(TokenError::MalformedCredentials);
+        return Err(Malformed);
     }
-    let line = line.to_str().map_err(|_| TokenError::MalformedCredentials)?.trim();
+    let line = line.to_str().map_err(|_| Malformed)?.trim();
     if line.is_empty() {
         return Ok(Credentials::Anonymous);
     }
     let (scheme, encoded) = line.split_once(' ').unwrap_or((line, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(TokenError::MalformedCredentials);
+        return Err(Malformed);
     }
     let encoded = encoded.trim();
     if encoded.is_empty() {
         return Ok(Credentials::Anonymous);
     }
-    let decoded = STANDARD.decode(encoded).map_err(|_| TokenError::MalformedCredentials)?;
-    let text = String::from_utf8(decoded).map_err(|_| TokenError::MalformedCredentials)?;
+    let decoded = STANDARD.decode(encoded).map_err(|_| Malformed)?;
+    let text = String::from_utf8(decoded).map_err(|_| Malformed)?;
     match text.split_once(':') {
         Some(("", "")) => Ok(Credentials::Anonymous),
         Some((account, password)) => of_pair(account, password),
-        None => Err(TokenError::MalformedCredentials),
+        None => Err(Malformed),
     }
 }
 
@@ -50,12 +54,12 @@ pub(super) fn of_header(headers: &HeaderMap) -> Result<Credentials, TokenError> 
 /// (or binds with) an empty password.
 ///
 /// # Errors
-/// [`TokenError::MalformedCredentials`] (401).
-pub(super) fn of_pair(account: &str, password: &str) -> Result<Credentials, TokenError> {
+/// [`Malformed`].
+pub fn of_pair(account: &str, password: &str) -> Result<Credentials, Malformed> {
     let impossible =
         account.is_empty() || account.len() > MAX_ACCOUNT || account.contains(|letter: char| letter.is_control());
     if impossible || password.is_empty() {
-        return Err(TokenError::MalformedCredentials);
+        return Err(Malformed);
     }
     Ok(Credentials::Password { account: account.to_owned(), password: Secret::new(password) })
 }
@@ -64,7 +68,7 @@ pub(super) fn of_pair(account: &str, password: &str) -> Result<Credentials, Toke
 mod tests {
     use super::*;
 
-    fn read(line: Option<&str>) -> Result<Credentials, TokenError> {
+    fn read(line: Option<&str>) -> Result<Credentials, Malformed> {
         let mut headers = HeaderMap::new();
         if let Some(line) = line.and_then(|line| line.parse().ok()) {
             headers.insert(AUTHORIZATION, line);
@@ -88,7 +92,7 @@ mod tests {
             "Digest a=b",
             "Basi",
         ] {
-            assert!(matches!(read(Some(line)), Err(TokenError::MalformedCredentials)), "{line}");
+            assert!(matches!(read(Some(line)), Err(Malformed)), "{line}");
         }
     }
 

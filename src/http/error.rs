@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::client_address::NoAddress;
+use super::credentials::Malformed;
 use crate::access::Denied;
 
 /// Which of the two protocols a reply is written for.
@@ -34,8 +35,8 @@ pub(super) enum TokenError {
     #[error("tokens are not issued for this service")]
     UnknownService,
     /// The credentials could not be read at all.
-    #[error("the Authorization header is not understood; send Basic credentials")]
-    MalformedCredentials,
+    #[error(transparent)]
+    MalformedCredentials(#[from] Malformed),
     /// Who, or what they may do, was not to be found out, or was refused.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -77,7 +78,7 @@ impl TokenError {
             TokenError::NoAddress(_) => "no_client_address",
             TokenError::UnsupportedGrant => "unsupported_grant_type",
             TokenError::UnknownService => "unknown_service",
-            TokenError::MalformedCredentials => "malformed_credentials",
+            TokenError::MalformedCredentials(_) => "malformed_credentials",
             TokenError::Denied(Denied::Credentials) => "wrong_credentials",
             TokenError::Denied(Denied::Closed(_)) => "account_closed",
             TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
@@ -106,15 +107,17 @@ impl TokenError {
                 message: self.to_string(),
             },
             // An account that is closed looks like a wrong password: the client learns nothing about who exists.
-            TokenError::MalformedCredentials | TokenError::Denied(Denied::Credentials | Denied::Closed(_)) => Shape {
-                status: StatusCode::UNAUTHORIZED,
-                code: "UNAUTHORIZED",
-                oauth: "invalid_grant",
-                message: match self {
-                    TokenError::MalformedCredentials => self.to_string(),
-                    _ => "the account or the password is wrong".to_owned(),
-                },
-            },
+            TokenError::MalformedCredentials(_) | TokenError::Denied(Denied::Credentials | Denied::Closed(_)) => {
+                Shape {
+                    status: StatusCode::UNAUTHORIZED,
+                    code: "UNAUTHORIZED",
+                    oauth: "invalid_grant",
+                    message: match self {
+                        TokenError::MalformedCredentials(_) => self.to_string(),
+                        _ => "the account or the password is wrong".to_owned(),
+                    },
+                }
+            }
             TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",

@@ -1,7 +1,7 @@
 //! Every URL that is served, on one screen.
 
 pub mod client_address;
-mod credentials;
+pub mod credentials;
 mod error;
 mod health;
 pub mod metrics;

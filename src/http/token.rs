@@ -97,8 +97,8 @@ async fn respond(
     asker.address = snapshot.address.client(peer, &parts.headers)?;
     let who = asked.credentials(&parts.headers, protocol)?;
     asker.account = who.account().to_owned();
+    asker.service = asked.service.clone().unwrap_or_default();
     let service = snapshot.audience(asked.service.as_deref())?;
-    asker.service = service.to_owned();
 
     let now = OffsetDateTime::now_utc();
     let identity = snapshot.access.identify(&who).await?;

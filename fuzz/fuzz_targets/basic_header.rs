@@ -1,0 +1,22 @@
+//! Any bytes as Authorization header lines: an account with a password, nobody, or refused; never an empty half.
+#![no_main]
+
+use dockwarden::authn::Credentials;
+use dockwarden::http::credentials::of_header;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(3) {
+        let Ok(value) = HeaderValue::from_bytes(line) else { return };
+        headers.append(AUTHORIZATION, value);
+    }
+    match of_header(&headers) {
+        Ok(Credentials::Password { account, password }) => {
+            assert!(!account.is_empty() && !account.contains(':') && !password.reveal().is_empty());
+        }
+        Ok(Credentials::Anonymous) | Err(_) => {}
+    }
+});

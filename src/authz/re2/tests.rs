@@ -1,0 +1,204 @@
+//! What regular expressions mean in Go, pinned case by case.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+use super::*;
+
+fn printed(text: &str) -> String {
+    parse(text, &[])
+        .unwrap()
+        .segments
+        .iter()
+        .map(|segment| match segment {
+            Segment::Text(text) => text.as_str(),
+            Segment::Slot { .. } => "SLOT",
+        })
+        .collect()
+}
+
+fn matches(text: &str, subject: &str) -> bool {
+    regex::Regex::new(&printed(text)).unwrap().is_match(subject)
+}
+
+#[test]
+fn what_go_and_rust_read_differently_is_read_as_go_does() {
+    let cases = [
+        // Classes are ASCII, and \s has no vertical tab.
+        (r"^\d$", "٣", false),
+        (r"^\w$", "é", false),
+        (r"^\w$", "_", true),
+        (r"^\W$", "é", true),
+        (r"^\s$", "\u{b}", false),
+        (r"^[[:space:]]$", "\u{b}", true),
+        (r"^\s$", "\u{a0}", false),
+        (r"é\b", "aé", false),
+        (r"^\Bé", "é", true),
+        // But a `.` is one character of any alphabet.
+        (r"^.$", "😀", true),
+        (r"^.$", "\n", false),
+        (r"(?s)^.$", "\n", true),
+        // The end is the end.
+        (r"a$", "a\n", false),
+        (r"(?m)a$", "a\n", true),
+        // Braces that are no repetition.
+        (r"^a{$", "a{", true),
+        (r"^{x}$", "{x}", true),
+        (r"^a{,2}$", "a{,2}", true),
+        (r"^a{01}$", "a{01}", true),
+        (r"^a{2}$", "aa", true),
+        (r"${foo}", "{foo}", false),
+        // Operators of classes that Go does not have.
+        (r"^[a&&b]+$", "a&b", true),
+        (r"^[+--]$", ",", true),
+        (r"^[a~~b]$", "~", true),
+        (r"^[[a]+$", "[a", true),
+        (r"^[]a]+$", "]a", true),
+        (r"^[^]a]$", "]", false),
+        (r"^[a-]+$", "a-", true),
+        // Quoting, numbers, names.
+        (r"^\Qa.b\E.$", "a.bc", true),
+        (r"^\Qa.b\E$", "axb", false),
+        (r"^\Qa.b", "a.b", true),
+        (r"^ab\Q\E*$", "abbb", true),
+        (r"^\101\x42\x{43}\07$", "ABC\u{7}", true),
+        (r"^(?P<one>a)(?<two>b)(?P<one>c)$", "abc", true),
+        (r"^\p{Greek}\pL\P{^Lu}$", "αbC", true),
+        (r"^\p{greek}$", "β", true),
+        // Flags, also with a repetition after them.
+        (r"(?i)^abc$", "aBC", true),
+        (r"^(?i:k)$", "\u{212A}", true),
+        (r"^a(?i)b|c$", "C", true),
+        (r"^(?:(?i)a)b$", "AB", false),
+        (r"^a(?i)*$", "aaa", true),
+        (r"^#x y$", "#x y", true),
+        (r"^[\x{D800}]$", "a", false),
+        (r"^[^\x{D800}]$", "a", true),
+    ];
+    for (text, subject, expected) in cases {
+        assert_eq!(matches(text, subject), expected, "/{text}/ on {subject:?} as {}", printed(text));
+    }
+}
+
+#[test]
+fn what_go_refuses_is_refused() {
+    let cases = [
+        "(",
+        ")",
+        "a(",
+        "(a",
+        "a)",
+        "*",
+        "+a",
+        "?",
+        "{2}",
+        "a|*",
+        "(*)",
+        "(?i)*",
+        "a**",
+        "a+*",
+        "a{2}{3}",
+        "a*??",
+        "a{1001}",
+        "a{2,1}",
+        "a{99999999999}",
+        "(a{100}){100}",
+        "[",
+        "[]",
+        "[^",
+        "[a",
+        "[z-a]",
+        "[a-\\d]",
+        "[[:nope:]]",
+        "[\\b]",
+        "[\\Q]",
+        "\\",
+        "a\\",
+        "\\8",
+        "\\1",
+        "\\Z",
+        "\\C",
+        "\\E",
+        "\\G",
+        "\\h",
+        "\\u{41}",
+        "\\u0041",
+        "\\U00000041",
+        "[a--b]",
+        "\\x",
+        "\\x4",
+        "\\xg",
+        "\\x{}",
+        "\\x{110000}",
+        "\\x{41",
+        "\\é",
+        "\\p",
+        "\\p{",
+        "\\p{}",
+        "\\p{Grek}",
+        "\\p{Nope}",
+        "\\p{Alphabetic}",
+        "\\p{sc=Greek}",
+        "\\p{IsGreek}",
+        "\\p{L&}",
+        "(?x)a",
+        "(?u)a",
+        "(?R)a",
+        "(?-u:a)",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)",
+        "(?<!a)",
+        "(?#a)",
+        "(?>a)",
+        "(?P=n)",
+        "(?P<>a)",
+        "(?P<n-m>a)",
+        "(?P<n",
+        "(?<é>a)",
+        "(?'n'a)",
+        "(?i-)",
+        "(?-)",
+        "(?",
+        "(?i",
+    ];
+    let accepted: Vec<&str> = cases.into_iter().filter(|text| parse(text, &[]).is_ok()).collect();
+    assert_eq!(accepted, Vec::<&str>::new());
+    // Go does take these two, with a meaning of their own: a plain `<`, and an edge of a word before `{start}`.
+    assert!(matches(r"^\<$", "<"));
+    assert!(matches(r"a\b{start}", "a{start}"));
+}
+
+#[test]
+fn depth_is_limited_and_the_deepest_still_compiles() {
+    let deep = |depth: usize| format!("{}a{}", "((?i:".repeat(depth / 2), ")*|b)+".repeat(depth / 2));
+    assert!(regex::RegexBuilder::new(&printed(&deep(DEEPEST))).nest_limit(2000).build().is_ok());
+    assert!(parse(&deep(DEEPEST + 2), &[]).is_err());
+    assert!(parse(&"(".repeat(100_000), &[]).is_err());
+    assert!(parse(&format!("a*{}", "(?i)*".repeat(100)), &[]).is_err());
+}
+
+#[test]
+fn loose_ends_are_told() {
+    let cases = [
+        ("^a$", Ends::Held),
+        (r"\Aa\z", Ends::Held),
+        ("^(a|b)$", Ends::Held),
+        ("(^a$|^b$)", Ends::Held),
+        ("(?:^a)b$", Ends::Held),
+        (".*", Ends::Held),
+        (".+", Ends::Held),
+        ("^a.*", Ends::Held),
+        ("^(a.*|b$)", Ends::Held),
+        (r"^\bab\b$", Ends::Held),
+        ("a", Ends::Loose),
+        ("^a", Ends::Loose),
+        ("a$", Ends::Loose),
+        ("^a|b$", Ends::Loose),
+        ("^?a$", Ends::Loose),
+        ("(?m)^a$", Ends::Loose),
+        ("", Ends::Loose),
+        ("a.?", Ends::Loose),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(parse(text, &[]).unwrap().ends, expected, "/{text}/");
+    }
+}
