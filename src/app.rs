@@ -18,12 +18,16 @@ use crate::access::{Access, Decision};
 use crate::authn::password::Passwords;
 use crate::authn::users::StaticUsers;
 use crate::authz::acl::Acl;
-use crate::config::{Config, Hsts, Invalid, Keys, Pair, Server, Tls};
+use crate::authz::lint::lint;
+use crate::config::{Config, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::http::client_address::AddressSource;
 use crate::http::metrics::Metrics;
 use crate::keys::{PairFiles, create_pair};
 use crate::scope::Action;
-use crate::token::{AccessEntry, HeaderChoice, Issuer, jti};
+use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, jti};
+
+/// Clients do not ask for a token more often than this, whatever a reply says.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -165,8 +169,10 @@ impl App {
         let passwords = Arc::new(Passwords::new(move |took| observer.hashed(took))?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config.server);
+        let warnings = lint(&config);
         let snapshot = Snapshot::build(config, 1, &passwords)?;
-        warn_of_fallback(&snapshot);
+        warn_of(&warnings, &source.file);
+        warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Ok(App {
             metrics,
@@ -197,7 +203,7 @@ impl App {
         let built = self.source.load_and_make_key().and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config.server);
-            let warnings = config.warnings.len();
+            let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             Ok((Snapshot::build(config, generation, &self.passwords)?, files, fixed, warnings))
         });
@@ -209,9 +215,10 @@ impl App {
                         "server.addr, admin_addr, path_prefix and whether TLS is spoken change only at a restart"
                     );
                 }
-                info!(snapshot = snapshot.generation, warnings, "configuration reloaded");
+                info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
+                warn_of(&warnings, &self.source.file);
                 *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
-                warn_of_fallback(&snapshot);
+                warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
                 self.snapshot.store(Arc::new(snapshot));
                 self.metrics.reloaded();
             }
@@ -235,7 +242,11 @@ impl App {
         service: &str,
         now: OffsetDateTime,
     ) -> anyhow::Result<Minted> {
-        let latest = now + snapshot.life;
+        let mut latest = now + snapshot.life;
+        if snapshot.issuer.header_form_at(now) == HeaderChoice::Configured(HeaderForm::X5c) {
+            // Registries refuse the token once its certificate has ended: clients had better ask again by then.
+            latest = latest.min(snapshot.issuer.key().not_after().max(now + SHORTEST_LIFE));
+        }
         let expires = decision.until().map_or(latest, |until| until.min(latest));
         let lives_for = expires.unix_timestamp().saturating_sub(now.unix_timestamp()).max(0);
         let mut random = [0; 16];
@@ -269,10 +280,11 @@ impl App {
     pub fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
 
-    /// The configuration file.
-    pub fn file(&self) -> &Path {
-        &self.source.file
+fn warn_of(warnings: &[Problem], file: &Path) {
+    for warning in warnings {
+        warn!(reason = "lint", "{}", warning.in_file(file));
     }
 }
 
@@ -285,9 +297,18 @@ fn access_of(decision: &Decision) -> Vec<AccessEntry> {
     decision.grants().iter().map(entry).collect()
 }
 
-/// Says loudly that registries would refuse the certificate today.
-pub fn warn_of_fallback(snapshot: &Snapshot) {
-    match snapshot.issuer.header_form_at(OffsetDateTime::now_utc()) {
+/// Says what is wrong with the signing certificate, or soon will be. When a configuration is taken over, the same is
+/// among its warnings already.
+pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
+    for warning in snapshot.issuer.key().warnings(now) {
+        warn!(reason = "certificate", not_after = %snapshot.issuer.key().not_after(), "{warning}");
+    }
+    warn_of_fallback(snapshot, now);
+}
+
+/// Says loudly that registries would refuse the certificate at this moment.
+fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
+    match snapshot.issuer.header_form_at(now) {
         HeaderChoice::Configured(_) => {}
         HeaderChoice::KidInstead(_) => error!(
             reason = "certificate_out_of_time",

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use time::OffsetDateTime;
 use tracing::error;
 
-use crate::app::{App, warn_of_fallback};
+use crate::app::{App, remind_of_certificate};
 
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How often the end of the signing certificate is looked at.
+/// How often the log is reminded of a certificate that is over or soon will be.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What tells one state of a file from another, without reading it. A link is followed: what counts is what it names.
@@ -31,7 +32,8 @@ type State = BTreeMap<PathBuf, Option<Fingerprint>>;
 pub async fn run(app: Arc<App>) {
     let mut in_use = look(&app).await;
     let mut before = in_use.clone();
-    let mut certificate_seen = Instant::now();
+    let mut reminded = Instant::now();
+    let mut header = app.snapshot().issuer.header_form_at(OffsetDateTime::now_utc());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -48,9 +50,13 @@ pub async fn run(app: Arc<App>) {
                 .collect();
         }
         before = now;
-        if certificate_seen.elapsed() >= CERTIFICATE_INTERVAL {
-            certificate_seen = Instant::now();
-            warn_of_fallback(&app.snapshot());
+        let moment = OffsetDateTime::now_utc();
+        let snapshot = app.snapshot();
+        let header_now = snapshot.issuer.header_form_at(moment);
+        if header_now != header || reminded.elapsed() >= CERTIFICATE_INTERVAL {
+            header = header_now;
+            reminded = Instant::now();
+            remind_of_certificate(&snapshot, moment);
         }
     }
 }

@@ -3,16 +3,18 @@
 use super::acl::{Grants, Rule};
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authn::users::Users;
-use crate::config::Problem;
 use crate::config::problem::{At, Place};
+use crate::config::{Config, Problem};
 use crate::scope::Action;
 
 /// A cheaper hash than this can be guessed offline quickly.
 const LEAST_COST: u32 = 10;
 
-/// Looks at users and rules together.
-pub fn lint(users: &Users, rules: &[At<Rule>]) -> Vec<Problem> {
-    let mut found = Vec::new();
+/// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
+/// rules say together.
+pub fn lint(config: &Config) -> Vec<Problem> {
+    let mut found = config.warnings.clone();
+    let (users, rules) = (&config.users, &config.acl.0);
     let anonymous = users.contains_key("");
     for (index, At { place, value: rule }) in rules.iter().enumerate() {
         let mut warn = |field: &str, message: String| {

@@ -2,17 +2,9 @@
 
 use crate::app::{App, Source};
 use crate::authz::lint::lint;
-use crate::config::{Config, Keys, Pair, Problem};
+use crate::config::{Keys, Pair};
 
 use super::{DONE, FAILED};
-
-/// Everything that loaded but is probably not meant, in the order of the file.
-pub(super) fn warnings(config: &Config) -> Vec<Problem> {
-    let mut warnings = config.warnings.clone();
-    warnings.extend(lint(&config.users, &config.acl.0));
-    warnings.sort_by(|one, other| one.place.cmp(&other.place));
-    warnings
-}
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {
@@ -24,7 +16,7 @@ pub(super) fn run(source: &Source) -> u8 {
             return FAILED;
         }
     };
-    let warnings = warnings(&config);
+    let warnings = lint(&config);
     for warning in &warnings {
         println!("warning: {}", warning.in_file(&config.file));
     }

@@ -5,6 +5,7 @@ mod explain;
 mod glog;
 mod logs;
 mod password;
+mod settings;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ enum Command {
     Serve {
         /// The configuration file
         config: PathBuf,
+        /// First print what a registry is to be told: the address, the certificate, and the five settings
+        #[arg(long)]
+        settings: bool,
     },
     /// Check a configuration file, as serve would, and point out what is probably not meant
     Check {
@@ -82,7 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     ExitCode::from(match arguments.command {
-        Command::Serve { config } => serve(source(config), verbosity),
+        Command::Serve { config, settings } => serve(source(config), verbosity, settings),
         Command::Check { config } => check::run(&source(config)),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::HashPassword { cost } => password::run(cost),
@@ -114,7 +118,7 @@ fn source(file: PathBuf) -> Source {
     Source { file, variables: variables.collect() }
 }
 
-fn serve(source: Source, verbosity: glog::Verbosity) -> u8 {
+fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8 {
     logs::start(verbosity);
     let config = match source.load_and_make_key() {
         Ok(config) => config,
@@ -123,8 +127,8 @@ fn serve(source: Source, verbosity: glog::Verbosity) -> u8 {
             return FAILED;
         }
     };
-    for warning in check::warnings(&config) {
-        tracing::warn!(reason = "lint", "{}", warning.in_file(&config.file));
+    if print_settings {
+        settings::print(&config);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

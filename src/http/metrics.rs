@@ -25,6 +25,7 @@ struct Outcome {
 pub struct Metrics {
     requests: Family<Outcome, Counter>,
     answering: Histogram,
+    deciding: Histogram,
     hashing: Histogram,
     reloads: Counter,
     reload_failures: Counter,
@@ -32,11 +33,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let milliseconds_to_seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        let from_quarter_millisecond = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         Metrics {
             requests: Family::default(),
-            answering: milliseconds_to_seconds(),
-            hashing: milliseconds_to_seconds(),
+            answering: from_quarter_millisecond(),
+            // A decision takes microseconds.
+            deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
+            hashing: from_quarter_millisecond(),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
         }
@@ -48,6 +51,11 @@ impl Metrics {
     pub(super) fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.answering.observe(took.as_secs_f64());
+    }
+
+    /// The rules were asked.
+    pub(super) fn decided(&self, took: Duration) {
+        self.deciding.observe(took.as_secs_f64());
     }
 
     /// A password was hashed.

@@ -103,7 +103,9 @@ async fn respond(
     let now = OffsetDateTime::now_utc();
     let identity = snapshot.access.identify(&who).await?;
     asker.account.clone_from(&identity.account);
+    let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
+    app.metrics.decided(deciding.elapsed());
     let minted = app.mint(snapshot, &decision, service, now).await.map_err(TokenError::Signing)?;
 
     decision_log::decided(id, asker, snapshot, &decision);

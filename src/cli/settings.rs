@@ -1,0 +1,159 @@
+//! What a registry is told about this server: its address, its certificate, and the five settings to paste.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::config::{Config, ListenAddress, Server};
+
+/// The audience where the file names none: any will do, and this is the one that most guides use.
+const ANY_SERVICE: &str = "Docker registry";
+/// Stands for what only the operator knows.
+const UNKNOWN_HOST: &str = "YOUR.HOST.NAME";
+/// Stands for a port that the system chooses.
+const UNKNOWN_PORT: &str = "PORT";
+
+/// Prints the settings to standard output. A reader who has gone away is no reason not to serve.
+pub(super) fn print(config: &Config) {
+    drop(std::io::stdout().write_all(text(config).as_bytes()));
+}
+
+fn text(config: &Config) -> String {
+    let realm = Realm::of(&config.server);
+    let service = config.token.services.first().map_or(ANY_SERVICE, String::as_str);
+    let certificate = absolute(&config.token.certificate);
+    let admin = match &config.server.admin {
+        Some(address) => format!("Health and metrics: {address}\n"),
+        None => String::new(),
+    };
+    format!(
+        "\nTokens are served at {url} (listening on {listen})\n\
+         {admin}\
+         The certificate is   {certificate}\n\
+         \n\
+         The registry's settings, one a line as `docker run --env-file` and systemd read them (no quotes):\n\
+         \n\
+         REGISTRY_AUTH=token\n\
+         REGISTRY_AUTH_TOKEN_REALM={url}\n\
+         REGISTRY_AUTH_TOKEN_SERVICE={service}\n\
+         REGISTRY_AUTH_TOKEN_ISSUER={issuer}\n\
+         REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE={certificate}\n\
+         \n\
+         REALM is opened by docker and the other clients, not by the registry: {reach}\n\
+         ROOTCERTBUNDLE is read by the registry: if it runs in a container, mount the certificate there at this path.\n\
+         \n",
+        url = realm.url,
+        listen = config.server.listen,
+        issuer = config.token.issuer,
+        reach = realm.reach,
+    )
+}
+
+/// Where clients ask for tokens.
+struct Realm {
+    url: String,
+    /// From where that address works.
+    reach: &'static str,
+}
+
+impl Realm {
+    fn of(server: &Server) -> Realm {
+        let (host, reach) = match &server.listen {
+            ListenAddress::Tcp { host, port } => {
+                let (name, reach) = reachable(host);
+                let port = if *port == 0 { UNKNOWN_PORT.to_owned() } else { port.to_string() };
+                (format!("{name}:{port}"), reach)
+            }
+            ListenAddress::Unix(_) => {
+                (UNKNOWN_HOST.to_owned(), "put the name of the proxy in front of the socket in its place.")
+            }
+        };
+        let scheme = match (&server.pair, &server.listen) {
+            (None, ListenAddress::Tcp { .. }) => "http",
+            (Some(_), _) | (None, ListenAddress::Unix(_)) => "https",
+        };
+        Realm { url: format!("{scheme}://{host}{}/auth", server.path_prefix), reach }
+    }
+}
+
+/// A name for a listening address that can be connected to, and from where. Loopback addresses become `localhost`,
+/// because some clients refuse a realm that is a loopback address, and for that name none asks for TLS.
+fn reachable(host: &str) -> (String, &'static str) {
+    const THIS_MACHINE: &str =
+        "this one works on this machine only, where alone this server can be reached (server.addr).";
+    match host.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => ("localhost".to_owned(), THIS_MACHINE),
+        Ok(address) if !address.is_unspecified() => {
+            let name = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+            (name, "they must be able to reach this address.")
+        }
+        Err(_) if host.eq_ignore_ascii_case("localhost") => ("localhost".to_owned(), THIS_MACHINE),
+        Err(_) if !host.is_empty() => (host.to_owned(), "they must be able to reach this name."),
+        Ok(_) | Err(_) => (
+            "localhost".to_owned(),
+            "this one works on this machine only; put the name that other machines know this one by in its place.",
+        ),
+    }
+}
+
+fn absolute(file: &Path) -> String {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+    use super::*;
+    use crate::config::Keys;
+
+    fn lines_of(server: &str, token: &str) -> Vec<String> {
+        let file = format!(
+            "server:\n{server}token:\n  issuer: Acme auth server\n  certificate: certs/token.crt\n  \
+             key: certs/token.key\n{token}users: {{}}\nacl: []\n"
+        );
+        let config = Config::read(Path::new("config.yml"), &file, [], Keys::LeftAlone).unwrap();
+        text(&config).lines().filter(|line| line.starts_with("REGISTRY_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_five_settings_are_what_the_file_says() {
+        let here = std::env::current_dir().unwrap();
+        let certificate = format!("REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE={}", here.join("certs/token.crt").display());
+        let expected = [
+            "REGISTRY_AUTH=token",
+            "REGISTRY_AUTH_TOKEN_REALM=http://localhost:5001/auth",
+            "REGISTRY_AUTH_TOKEN_SERVICE=first one",
+            "REGISTRY_AUTH_TOKEN_ISSUER=Acme auth server",
+            &certificate,
+        ];
+        assert_eq!(lines_of("  addr: 127.0.0.1:5001\n", "  services: [first one, second]\n"), expected);
+    }
+
+    #[test]
+    fn the_service_is_the_usual_one_where_any_will_do() {
+        assert!(lines_of("  addr: :5001\n", "").contains(&"REGISTRY_AUTH_TOKEN_SERVICE=Docker registry".to_owned()));
+    }
+
+    #[test]
+    fn the_realm_is_an_address_that_can_be_opened() {
+        let tls = "  certificate: a.crt\n  key: a.key\n";
+        let cases = [
+            ("  addr: :5001\n", "http://localhost:5001/auth"),
+            ("  addr: \"[::]:5001\"\n", "http://localhost:5001/auth"),
+            ("  addr: \"[::1]:5001\"\n", "http://localhost:5001/auth"),
+            ("  addr: 0.0.0.0:5001\n", "http://localhost:5001/auth"),
+            ("  addr: 10.1.2.3:5001\n", "http://10.1.2.3:5001/auth"),
+            ("  addr: \"[fd00::1]:5001\"\n", "http://[fd00::1]:5001/auth"),
+            ("  addr: auth.example.com:5001\n", "http://auth.example.com:5001/auth"),
+            ("  addr: 127.0.0.1:0\n", "http://localhost:PORT/auth"),
+            ("  addr: :5001\n  path_prefix: /registry\n", "http://localhost:5001/registry/auth"),
+            ("  addr: /run/dockwarden.sock\n  net: unix\n", "https://YOUR.HOST.NAME/auth"),
+            (&format!("  addr: auth.example.com:443\n{tls}"), "https://auth.example.com:443/auth"),
+        ];
+        for (server, realm) in cases {
+            let line = format!("REGISTRY_AUTH_TOKEN_REALM={realm}");
+            assert!(lines_of(server, "").contains(&line), "{server}{:?}", lines_of(server, ""));
+        }
+    }
+}
