@@ -1,6 +1,7 @@
 //! What globs match, pinned case by case.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+use super::parse::{DASH, EMPTY_SET, OPEN_SET, TRAILING};
 use super::*;
 
 /// Both ways of deciding: the one for plain globs, and the one for globs with placeholders.

@@ -1,6 +1,7 @@
 //! What regular expressions mean in Go, pinned case by case.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+use super::parser::DEEPEST;
 use super::*;
 
 fn printed(text: &str) -> String {

@@ -1,0 +1,207 @@
+//! Holding a glob against a name from many places at once, within a budget of work.
+
+use super::{Token, literal};
+
+/// A set of byte positions in one name, from 0 to its length.
+#[derive(Clone, Debug, Default)]
+pub(in crate::authz) struct Positions {
+    words: Vec<u64>,
+}
+
+impl Positions {
+    /// Room for the positions of a name of `length` bytes; none is in it.
+    pub(in crate::authz) fn none(length: usize) -> Positions {
+        Positions { words: vec![0; length / 64 + 1] }
+    }
+
+    pub(in crate::authz) fn add(&mut self, at: usize) {
+        if let Some(word) = self.words.get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
+    }
+
+    pub(in crate::authz) fn has(&self, at: usize) -> bool {
+        self.words.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+
+    pub(in crate::authz) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    fn add_all(&mut self, other: &Positions) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine |= theirs;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(index, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                if left == 0 {
+                    return None;
+                }
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                Some(index * 64 + bit)
+            })
+        })
+    }
+}
+
+/// The work one decision may take before it is given up.
+#[derive(Debug)]
+pub(in crate::authz) struct Budget {
+    left: u64,
+}
+
+/// The budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::authz) struct Spent;
+
+impl Budget {
+    pub(in crate::authz) fn new(steps: u64) -> Budget {
+        Budget { left: steps }
+    }
+
+    pub(in crate::authz) fn spend(&mut self, steps: usize) -> Result<(), Spent> {
+        self.left = self.left.checked_sub(u64::try_from(steps).unwrap_or(u64::MAX)).ok_or(Spent)?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(in crate::authz) fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+/// From which positions of one name to which others a piece of a glob leads.
+///
+/// Following all positions at once is what makes many label values cheap: a placeholder leads to the union of
+/// what its values lead to, and no combination of values is ever built.
+pub(in crate::authz) struct Walk<'n> {
+    name: &'n str,
+    spare: Positions,
+}
+
+impl<'n> Walk<'n> {
+    pub(in crate::authz) fn new(name: &'n str) -> Walk<'n> {
+        Walk { name, spare: Positions::none(name.len()) }
+    }
+
+    pub(in crate::authz) fn name(&self) -> &'n str {
+        self.name
+    }
+
+    /// Only the start of the name.
+    pub(in crate::authz) fn start(&self) -> Positions {
+        let mut positions = Positions::none(self.name.len());
+        positions.add(0);
+        positions
+    }
+
+    /// Every position of the name between two characters.
+    pub(in crate::authz) fn everywhere(&self) -> Positions {
+        let mut positions = Positions::none(self.name.len());
+        self.name.char_indices().for_each(|(at, _)| positions.add(at));
+        positions.add(self.name.len());
+        positions
+    }
+
+    /// Adds to `to` where `text` leads to from `from`.
+    pub(in crate::authz) fn text(
+        &self,
+        text: &str,
+        from: &Positions,
+        to: &mut Positions,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        for at in from.iter() {
+            budget.spend(1)?;
+            if self.name.as_bytes().get(at..).is_some_and(|rest| rest.starts_with(text.as_bytes())) {
+                to.add(at + text.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to `to` where the tokens, which hold no placeholder, lead to from `from`.
+    pub(in crate::authz) fn tokens(
+        &mut self,
+        tokens: &[Token],
+        from: &Positions,
+        to: &mut Positions,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        if let Some(text) = literal(tokens) {
+            return self.text(text, from, to, budget);
+        }
+        let mut now = from.clone();
+        let mut next = std::mem::take(&mut self.spare);
+        next.words.resize(now.words.len(), 0);
+        for token in tokens {
+            next.clear();
+            self.token(token, &now, &mut next, budget)?;
+            std::mem::swap(&mut now, &mut next);
+            if now.is_empty() {
+                break;
+            }
+        }
+        self.spare = next;
+        to.add_all(&now);
+        Ok(())
+    }
+
+    /// Adds to `to` where one token leads to from `from`; a placeholder leads nowhere here.
+    pub(in crate::authz) fn token(
+        &self,
+        token: &Token,
+        from: &Positions,
+        to: &mut Positions,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        match token {
+            Token::Text(text) => self.text(text, from, to, budget),
+            Token::Run => {
+                budget.spend(self.name.len() + 1)?;
+                let mut running = false;
+                for (at, c) in self.name.char_indices() {
+                    running |= from.has(at);
+                    if running {
+                        to.add(at);
+                    }
+                    running &= c != '/';
+                }
+                if running || from.has(self.name.len()) {
+                    to.add(self.name.len());
+                }
+                Ok(())
+            }
+            Token::One => self.char(|c| c != '/', from, to, budget),
+            Token::Set(set) => self.char(|c| set.takes(c), from, to, budget),
+            Token::Slot(_) => Ok(()),
+        }
+    }
+
+    fn char(
+        &self,
+        takes: impl Fn(char) -> bool,
+        from: &Positions,
+        to: &mut Positions,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        for at in from.iter() {
+            budget.spend(1)?;
+            if let Some(c) = self.name.get(at..).and_then(|rest| rest.chars().next())
+                && takes(c)
+            {
+                to.add(at + c.len_utf8());
+            }
+        }
+        Ok(())
+    }
+}

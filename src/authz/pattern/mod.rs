@@ -1,0 +1,214 @@
+//! The patterns of access rules: globs and regular expressions, with placeholders for what a request brings.
+//!
+//! A pattern is compiled once, when the rules are loaded. What a request brings (its account, the labels, what a
+//! regular expression caught) is compared as text and never read as syntax: whoever may choose an account name or an
+//! attribute in a directory would otherwise write access rules. The one exception is a label value that an
+//! administrator wrote, whose wildcards work ([`LabelValue::glob`]).
+
+mod bindings;
+mod error;
+mod expression;
+mod glob_template;
+mod template;
+
+use std::ops::Range;
+
+pub use self::bindings::{Bindings, Field, LabelValue, LabelValues, Placeholder, Values};
+pub use self::error::{PatternError, TooComplex};
+
+use self::bindings::Filling;
+use self::expression::Expression;
+use self::template::Template;
+use super::glob::{self, Budget, Token};
+use super::re2::Ends;
+
+/// Longest pattern, in bytes.
+pub const PATTERN_BYTES: usize = 16 * 1024;
+/// Most different placeholders in one pattern.
+pub const PATTERN_PLACEHOLDERS: usize = 32;
+/// Largest regular expression as written, in bytes of memory once compiled.
+pub const REGEX_BYTES: usize = 256 * 1024;
+/// Work one decision about one pattern may take; a step is a few nanoseconds.
+const STEPS: u64 = 4_000_000;
+
+/// One field of a rule, compiled.
+#[derive(Debug)]
+pub struct Pattern {
+    text: String,
+    template: Template,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// A glob without wildcards or placeholders, as the one text it matches.
+    Literal(String),
+    /// A glob without placeholders.
+    Glob(Vec<Token>),
+    GlobTemplate(Vec<Token>),
+    Regex(Expression),
+}
+
+impl Pattern {
+    /// Compiles what is written in a rule.
+    ///
+    /// A text of three bytes or more between slashes is a regular expression, as Go's `regexp` has them, and matches
+    /// anywhere in the subject unless it is anchored. Everything else is a glob for the whole subject, as Go's
+    /// `path.Match` has them. What is filled in later never changes which of the two it is.
+    ///
+    /// # Errors
+    /// When Go would refuse it, when it is too big, or when a placeholder stands where data would become syntax.
+    pub fn compile(text: &str) -> Result<Pattern, PatternError> {
+        if text.len() > PATTERN_BYTES {
+            return Err(PatternError::TooLong { start: text.chars().take(40).collect(), length: text.len() });
+        }
+        let regex = if text.len() > 2 { text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) } else { None };
+        let template = Template::read(regex.unwrap_or(text));
+        if template.slots.len() > PATTERN_PLACEHOLDERS {
+            return Err(PatternError::TooManyPlaceholders { text: text.to_owned() });
+        }
+        let body = match regex {
+            Some(inner) => Body::Regex(Expression::compile(text, inner, &template)?),
+            None => {
+                let tokens = glob::parse(text, &template.spans).map_err(|bad| PatternError::glob(text, bad))?;
+                match (glob::literal(&tokens), template.slots.is_empty()) {
+                    (Some(exact), _) => Body::Literal(exact.to_owned()),
+                    (None, true) => Body::Glob(tokens),
+                    (None, false) => Body::GlobTemplate(tokens),
+                }
+            }
+        };
+        Ok(Pattern { text: text.to_owned(), template, body })
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is written as a regular expression.
+    #[must_use]
+    pub fn is_regex(&self) -> bool {
+        match self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => false,
+            Body::Regex(_) => true,
+        }
+    }
+
+    /// The one text the pattern matches, when it is a glob without wildcards or placeholders: escapes are taken away.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match &self.body {
+            Body::Literal(text) => Some(text),
+            Body::Glob(_) | Body::GlobTemplate(_) | Body::Regex(_) => None,
+        }
+    }
+
+    /// False for a regular expression that also matches inside a longer text without saying so: `/admin/` and
+    /// `/^admin|root$/` do, `/^admin$/` does not, and `/.+/` or `/^team-.*/` say so.
+    #[must_use]
+    pub fn is_anchored(&self) -> bool {
+        match &self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => true,
+            Body::Regex(expression) => match expression.ends {
+                Ends::Held => true,
+                Ends::Loose => false,
+            },
+        }
+    }
+
+    /// The different placeholders in the pattern, in the order of their first use.
+    pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.template.slots.iter().map(|slot| &slot.placeholder)
+    }
+
+    /// What looks like a placeholder and is none, such as `${acount}`: it is compared as plain text (in a regular
+    /// expression, as Go reads it: the end of the text and then a brace, which matches nothing).
+    pub fn unknown_placeholders(&self) -> impl Iterator<Item = &str> {
+        self.template.unknown.iter().map(String::as_str)
+    }
+
+    /// Whether `subject` matches.
+    ///
+    /// A placeholder that stands for nothing (a label the account does not have, a group that does not exist) matches
+    /// nothing. One that is used twice stands for the same value both times.
+    ///
+    /// # Errors
+    /// When it would take too much work. That is no answer: the request has to fail.
+    pub fn matches(&self, subject: &str, bindings: &Bindings<'_>) -> Result<bool, TooComplex> {
+        self.matches_within(subject, bindings, &mut Budget::new(STEPS))
+    }
+
+    fn matches_within(&self, subject: &str, bindings: &Bindings<'_>, budget: &mut Budget) -> Result<bool, TooComplex> {
+        match &self.body {
+            Body::Literal(text) => Ok(text == subject),
+            Body::Glob(tokens) => Ok(glob::matches(tokens, subject)),
+            Body::GlobTemplate(tokens) => {
+                Ok(glob_template::matches(tokens, &self.template, subject, bindings, budget)?)
+            }
+            Body::Regex(expression) => expression.matches(&self.template, subject, bindings, budget),
+        }
+    }
+
+    /// What a group of this regular expression catches in `subject`; an empty text for a group that takes no part in
+    /// the match.
+    ///
+    /// `None` when the subject does not match, when there is no such group, or when the pattern is a glob.
+    ///
+    /// # Errors
+    /// As for [`Pattern::matches`].
+    pub fn capture<'s>(
+        &self,
+        subject: &'s str,
+        group: usize,
+        bindings: &Bindings<'_>,
+    ) -> Result<Option<&'s str>, TooComplex> {
+        match &self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => Ok(None),
+            Body::Regex(expression) => {
+                expression.capture(group, &self.template, subject, bindings, &mut Budget::new(STEPS))
+            }
+        }
+    }
+
+    /// The pattern with its placeholders filled in, for people to read: `{a|b}` where there are several values. A
+    /// placeholder that stands for nothing stays as it is written.
+    #[must_use]
+    pub fn expand(&self, bindings: &Bindings<'_>) -> String {
+        const SHOWN: usize = 10;
+        // Spans count from the start of the expression, after its slash.
+        let shift = usize::from(self.is_regex());
+        let fillings = self.template.fillings(bindings);
+        let mut out = String::new();
+        let mut from = 0;
+        for span in &self.template.spans {
+            let written = span.start + shift..span.end + shift;
+            out.push_str(self.piece(from..written.start));
+            from = written.end;
+            match fillings.get(span.slot).copied().unwrap_or(Filling::Nothing) {
+                Filling::Nothing => out.push_str(self.piece(written)),
+                Filling::Text(text) => out.push_str(text),
+                Filling::AnyOf([only]) => out.push_str(only.text()),
+                Filling::AnyOf(values) => {
+                    let shown: Vec<&str> = values.iter().take(SHOWN).map(LabelValue::text).collect();
+                    out.push('{');
+                    out.push_str(&shown.join("|"));
+                    if values.len() > SHOWN {
+                        out.push_str(&format!("|… {} more", values.len() - SHOWN));
+                    }
+                    out.push('}');
+                }
+            }
+        }
+        out.push_str(self.piece(from..self.text.len()));
+        out
+    }
+
+    fn piece(&self, range: Range<usize>) -> &str {
+        self.text.get(range).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
