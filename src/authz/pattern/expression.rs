@@ -14,9 +14,11 @@ use crate::authz::glob::{Budget, Positions, Spent, Token, Walk};
 use crate::authz::re2::{self, BadRegex, Case, Ends, Segment};
 
 /// Largest regular expression with its placeholders filled in, in bytes of memory once compiled.
-const FILLED_REGEX_BYTES: usize = 10 * 1024 * 1024;
+const FILLED_REGEX_BYTES: usize = 4 * 1024 * 1024;
 /// What compiling one filled-in regular expression costs in steps, apart from its length.
 const COMPILE_STEPS: usize = 20_000;
+/// The same for one that takes more than [`REGEX_BYTES`].
+const LARGE_COMPILE_STEPS: usize = 800_000;
 /// Filled-in regular expressions each pattern remembers.
 pub(super) const REMEMBERED: usize = 64;
 
@@ -264,8 +266,15 @@ fn recall(
         return Ok(Arc::clone(regex));
     }
     budget.spend(COMPILE_STEPS)?;
-    // The source is sound by construction, so only its size can be refused.
-    let regex = Arc::new(build(&source, FILLED_REGEX_BYTES).map_err(|_| TooComplex)?);
+    // The source is sound by construction, so only its size can be refused. A large one takes long to compile, and is
+    // paid for as that: otherwise a few hundred label values could keep a core busy for seconds.
+    let regex = match build(&source, REGEX_BYTES) {
+        Ok(regex) => Arc::new(regex),
+        Err(_) => {
+            budget.spend(LARGE_COMPILE_STEPS)?;
+            Arc::new(build(&source, FILLED_REGEX_BYTES).map_err(|_| TooComplex)?)
+        }
+    };
     compiled.lock().unwrap_or_else(PoisonError::into_inner).put(source, Arc::clone(&regex));
     Ok(regex)
 }
