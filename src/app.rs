@@ -314,8 +314,9 @@ fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
             reason = "certificate_out_of_time",
             not_before = %snapshot.issuer.key().not_before(),
             not_after = %snapshot.issuer.key().not_after(),
-            "the signing certificate is out of its time: tokens name the key by kid alone, which registries that know it \
-             by certificate id still take; put a new certificate in place, here and in the registries' bundle"
+            "the signing certificate is out of its time: registries refuse it, so tokens name the key by kid alone, which \
+             only registries take that know the key by this id; put a new certificate in place, here and in the \
+             registries' bundle"
         ),
     }
 }

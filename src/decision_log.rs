@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
-use crate::access::{Decision, Denied, Grant};
+use crate::access::{Decision, Grant};
 use crate::app::Snapshot;
 use crate::scope::{Actions, words};
 
@@ -85,28 +85,33 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
     }
 }
 
-/// Writes the line of a request that got no token. The cause is here and nowhere else: the client is not told.
-pub fn refused(id: &DecisionId, asker: &Asker, reason: &'static str, cause: &(dyn std::error::Error + 'static)) {
-    let (account, address, service) = (printable(&asker.account), asker.address(), printable(&asker.service));
-    let chain = chain_of(cause);
-    if cause_is_ours(cause) {
-        error!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account, client.address = address,
-            service = %service, cause = %chain, "could not be decided");
-    } else {
-        warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account, client.address = address,
-            service = %service, cause = %chain, "refused");
-    }
+/// Whose fault it is that there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's: it asked wrongly, or for what it may not have.
+    Client,
+    /// Ours: somebody has to look.
+    Ours,
 }
 
-fn cause_is_ours(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(cause);
-    while let Some(error) = next {
-        if matches!(error.downcast_ref::<Denied>(), Some(Denied::Unavailable { .. })) {
-            return true;
+/// Writes the line of a request that got no token. The cause is here and nowhere else: the client is not told.
+pub fn refused(
+    id: &DecisionId,
+    asker: &Asker,
+    reason: &'static str,
+    fault: Fault,
+    cause: &(dyn std::error::Error + 'static),
+) {
+    let (account, address, service) = (printable(&asker.account), asker.address(), printable(&asker.service));
+    let chain = chain_of(cause);
+    match fault {
+        Fault::Ours => error!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account,
+            client.address = address, service = %service, cause = %chain, "could not be decided"),
+        Fault::Client => {
+            warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account,
+            client.address = address, service = %service, cause = %chain, "refused")
         }
-        next = error.source();
     }
-    false
 }
 
 fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {

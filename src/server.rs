@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,6 +33,9 @@ use crate::http::{self, AdminRoutes};
 const MAX_CONNECTIONS: usize = 16_384;
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
+/// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest request header, all lines together, in bytes.
@@ -260,12 +264,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = door.router.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let asking = Arc::clone(&asked);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asking.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request.map(Body::new))
     });
     let connection = door.connections.serve_connection(TokioIo::new(stream), service);
-    if let Err(cause) = watcher.watch(connection.into_owned()).await {
+    let mut connection = std::pin::pin!(watcher.watch(connection.into_owned()));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = tokio::time::sleep(FIRST_REQUEST_PATIENCE) => {
+            if !asked.load(Ordering::Relaxed) {
+                debug!("a connection was closed that asked for nothing");
+                return;
+            }
+            connection.await
+        }
+    };
+    if let Err(cause) = ended {
         debug!(cause = %cause, "a connection ended early");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
+use tokio::signal::unix::Signal;
 use tracing::error;
 
 use crate::app::{App, remind_of_certificate};
@@ -28,8 +29,9 @@ struct Fingerprint {
 type State = BTreeMap<PathBuf, Option<Fingerprint>>;
 
 /// Reloads whenever a file of the configuration has changed and has been at rest since the last look: a file that is
-/// still being written could be valid and lack its last rules. Runs until the process ends.
-pub async fn run(app: Arc<App>) {
+/// still being written could be valid and lack its last rules. Reloads at once at SIGHUP, which says that the files are
+/// at rest. Runs until the process ends.
+pub async fn run(app: Arc<App>, mut hangup: Signal) {
     let mut in_use = look(&app).await;
     let mut before = in_use.clone();
     let mut reminded = Instant::now();
@@ -37,9 +39,13 @@ pub async fn run(app: Arc<App>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        let told = tokio::select! {
+            _ = ticks.tick() => Told::Nothing,
+            _ = hangup.recv() => Told::ToReload,
+        };
         let now = look(&app).await;
-        if now != in_use && now == before {
+        let at_rest = now != in_use && now == before;
+        if at_rest || told == Told::ToReload {
             reload(&app).await;
             // The changed configuration may name other files. Of those that it shares with the old one, what counts is
             // how they were before the reload: a change during it is then seen at the next look.
@@ -61,8 +67,17 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
+/// Why the watcher woke up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It is time for another look.
+    Nothing,
+    /// SIGHUP.
+    ToReload,
+}
+
 /// Reads the configuration anew on a thread that may block.
-pub async fn reload(app: &Arc<App>) {
+async fn reload(app: &Arc<App>) {
     let app = Arc::clone(app);
     if let Err(cause) = tokio::task::spawn_blocking(move || app.reload()).await {
         error!(reason = "reload_failed", cause = %cause, "reading the configuration was given up; the old one stays");

@@ -27,6 +27,8 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(10_000) {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The cost that an unknown account is hashed with where no user is known.
 const USUAL_COST: u32 = 10;
+/// bcrypt's own least cost.
+const LEAST_COST: u32 = 4;
 /// A hash above this cost takes minutes and would block everybody else's login.
 const MAX_COST: u32 = 20;
 
@@ -61,6 +63,9 @@ impl FromStr for PasswordHash {
             return Err(wrong.to_owned());
         }
         let cost = HashParts::from_str(text).map_err(|_| wrong.to_owned())?.get_cost();
+        if cost < LEAST_COST {
+            return Err(format!("a bcrypt cost of {cost} does not exist; the least is {LEAST_COST}, and 10 is usual"));
+        }
         if cost > MAX_COST {
             return Err(format!(
                 "a bcrypt cost of {cost} takes minutes for each login; use 10 to 12 (at most {MAX_COST})"

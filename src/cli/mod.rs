@@ -149,16 +149,10 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
 async fn serve_until_stopped(source: Source, config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let hangup = signal(SignalKind::hangup())?;
     let listening = config.server.clone();
     let app = Arc::new(App::open(source, config)?);
-    tokio::spawn(watch::run(Arc::clone(&app)));
-    let reloading = Arc::clone(&app);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            watch::reload(&reloading).await;
-        }
-    });
+    tokio::spawn(watch::run(Arc::clone(&app), hangup));
     let (stop, stopped) = channel::channel(false);
     tokio::spawn(async move {
         tokio::select! {

@@ -89,10 +89,9 @@ fn reachable(host: &str) -> (String, &'static str) {
         }
         Err(_) if host.eq_ignore_ascii_case("localhost") => ("localhost".to_owned(), THIS_MACHINE),
         Err(_) if !host.is_empty() => (host.to_owned(), "they must be able to reach this name."),
-        Ok(_) | Err(_) => (
-            "localhost".to_owned(),
-            "this one works on this machine only; put the name that other machines know this one by in its place.",
-        ),
+        Ok(_) | Err(_) => {
+            ("localhost".to_owned(), "for those on other machines put this one's name in the place of localhost.")
+        }
     }
 }
 

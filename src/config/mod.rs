@@ -192,7 +192,14 @@ pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
 
 fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
-    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", file.display());
+    let failed = |error: std::io::Error| match (error.kind(), process_user()) {
+        (std::io::ErrorKind::PermissionDenied, Some(user)) => format!(
+            "{file} cannot be read by user {user}, as whom this process runs; give the file to that user (chown {user} \
+             {file}), or in a container run as the file's owner (user: in a compose file)",
+            file = file.display()
+        ),
+        _ => format!("{} cannot be read: {error}", file.display()),
+    };
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -200,4 +207,10 @@ fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
         return Err(format!("{} is larger than {limit} bytes", file.display()));
     }
     Ok(bytes)
+}
+
+/// The number of the user that this process runs as.
+fn process_user() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").ok().map(|seen| seen.uid())
 }

@@ -261,7 +261,11 @@ fn build_tls(
     let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
         .with_protocol_versions(&negotiation.versions)
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|error| section.problem(&certificate.place, "certificate", format!("cannot be served: {error}")));
+        .map_err(|error| {
+            let hint = "TLS needs a certificate of version 3, with the host's name in subjectAltName (openssl req -x509 \
+                        -addext subjectAltName=DNS:… makes one), and the key that belongs to it";
+            section.problem(&certificate.place, "certificate", format!("cannot be served: {error}; {hint}"));
+        });
     let mut config = config.ok()?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Some(Arc::new(config))

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::client_address::NoAddress;
 use super::credentials::Malformed;
 use crate::access::Denied;
+use crate::decision_log::Fault;
 
 /// Which of the two protocols a reply is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,24 @@ impl TokenError {
             TokenError::Signing(_) => "signing_failed",
             TokenError::TooSlow => "too_slow",
             TokenError::BodyTooLong | TokenError::AddressTooLong => "too_long",
+        }
+    }
+
+    /// Whether somebody here has to look into it.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Fault::Ours,
+            TokenError::BadRequest(_)
+            | TokenError::NoAddress(_)
+            | TokenError::UnsupportedGrant
+            | TokenError::UnknownService
+            | TokenError::MalformedCredentials(_)
+            | TokenError::Denied(Denied::Credentials | Denied::Closed(_))
+            | TokenError::NotAForm
+            | TokenError::TooSlow
+            | TokenError::BodyTooLong
+            | TokenError::AddressTooLong
+            | TokenError::Method => Fault::Client,
         }
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn answer(
     let (mut response, name) = match outcome {
         Ok((response, name)) => (response, name),
         Err(error) => {
-            decision_log::refused(&id, &asker, error.reason(), &error);
+            decision_log::refused(&id, &asker, error.reason(), error.fault(), &error);
             let reason = error.reason();
             (error.into_response(protocol, snapshot.issuer.name()), reason)
         }
