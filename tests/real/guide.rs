@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::support::bed::{self, Bed};
 use crate::support::dockwarden::{events, password};
 use crate::support::engine::{self, Engine};
@@ -95,10 +97,13 @@ fn waldi_pushes_pulls_and_is_refused(edition: Edition) {
 
     // The refusal is in the log as a decision on that very scope.
     let log = bed.dockwarden.process.log();
-    assert!(
-        log.lines().any(|line| line.contains("test-socke") && line.contains("waldi")),
-        "no line tells of the refused push"
-    );
+    let decided = |line: &Value| {
+        line["user.account"] == "waldi"
+            && line["scope"].as_str().is_some_and(|scope| scope.starts_with("repository:test-socke:"))
+            && line["granted"] == ""
+            && line["withheld"].as_str().is_some_and(|withheld| withheld.contains("push"))
+    };
+    assert!(events(&log, "decided").iter().any(decided), "no line tells of the refused push");
     assert_no_secrets(&bed);
 }
 

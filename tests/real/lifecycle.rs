@@ -33,7 +33,7 @@ fn version(pair: &Pair, users: &str, number: usize) -> String {
 
 /// The same with a line that no YAML reader takes, and one that a strict reader refuses.
 fn broken(number: usize, good: &str) -> String {
-    if number % 2 == 0 { format!("{good}\n  - [unclosed\n") } else { format!("{good}\nacls: []\n") }
+    if number.is_multiple_of(2) { format!("{good}\n  - [unclosed\n") } else { format!("{good}\nacls: []\n") }
 }
 
 fn question(repository: &str) -> Vec<u8> {

@@ -10,9 +10,12 @@
 mod support;
 
 mod clients;
+mod front;
 mod guide;
 mod lifecycle;
+mod package;
 mod pattern_oracle;
 mod replay;
 mod table;
 mod token;
+mod traps;

@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 pub(crate) const TAG: &str = "made";
 
 /// Its name after `ctr images import`.
-pub(crate) const NAME: &str = "docker.io/library/local:made";
+pub(crate) const NAME: &str = "localhost/local:made";
 
 /// An image with one file that says `marker`.
 pub(crate) fn layout(marker: &str) -> Layout {
@@ -78,10 +78,12 @@ pub(crate) fn build_context(marker: &str) -> PathBuf {
     let directory = scratch::directory("build");
     fs::copy(part::path("busybox"), directory.join("busybox")).unwrap();
     scratch::write(&directory, "marker", marker);
-    scratch::write(
-        &directory,
-        "Dockerfile",
-        "FROM scratch\nCOPY busybox /bin/busybox\nCOPY marker /marker\nCMD [\"/bin/busybox\", \"true\"]\n",
+    // The label comes first, so that two images share no step: removing the one would take a cached step away from
+    // under the build of the other.
+    let steps = format!(
+        "FROM scratch\nLABEL marker={marker}\nCOPY busybox /bin/busybox\nCOPY marker /marker\n\
+         CMD [\"/bin/busybox\", \"true\"]\n"
     );
+    scratch::write(&directory, "Dockerfile", &steps);
     directory
 }

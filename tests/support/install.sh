@@ -23,22 +23,12 @@ fail() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif has sudo; then
-        sudo -n "$@"
-    else
-        fail "needs root to install packages: run it as root, or install by hand:$packages"
-    fi
-}
-
 # command:package, as Debian names them.
 packages=
 for pair in \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
-    busybox:busybox-static htpasswd:apache2-utils nginx:nginx openssl:openssl \
+    busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
     setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar
 do
     has "${pair%%:*}" && continue
@@ -51,10 +41,15 @@ if ! has go; then packages="$packages golang-go"; fi
 
 if [ -n "$packages" ]; then
     has apt-get || fail "these packages are missing and there is no apt-get to install them with:$packages"
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        sudo -n true 2>/dev/null || fail "only root can install packages; as root: apt-get install$packages"
+        as_root='sudo -n'
+    fi
     log=$(mktemp)
-    # shellcheck disable=SC2086 # one word a package
-    if ! { as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages; } >"$log" 2>&1
+    # shellcheck disable=SC2086 # one word a package, and no word or two before them
+    if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages; } >"$log" 2>&1
     then
         tail -n 20 "$log" >&2
         rm -f "$log"

@@ -147,6 +147,15 @@ pub(crate) struct Chain {
 
 /// A P-256 leaf under a private authority.
 pub(crate) fn under_an_authority() -> Chain {
+    leaf(SUBJECT, "basicConstraints=CA:FALSE\n")
+}
+
+/// A chain for TLS on `localhost`.
+pub(crate) fn for_localhost() -> Chain {
+    leaf("/CN=localhost", "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n")
+}
+
+fn leaf(subject: &str, extensions: &str) -> Chain {
     let top = scratch::directory("authority");
     part::run(openssl(&top).args(["req", "-x509", "-nodes", "-days", "3650"]).args(Kind::P256.arguments()).args([
         "-keyout",
@@ -160,22 +169,12 @@ pub(crate) fn under_an_authority() -> Chain {
     ]))
     .well();
     let directory = scratch::directory("keys");
-    request(&directory, Kind::P256, SUBJECT);
+    request(&directory, Kind::P256, subject);
+    scratch::write(&directory, "extensions", extensions);
     part::run(
         openssl(&directory)
-            .args([
-                "x509",
-                "-req",
-                "-in",
-                "domain.csr",
-                "-days",
-                "365",
-                "-set_serial",
-                "7",
-                "-out",
-                "domain.crt",
-                "-CA",
-            ])
+            .args(["x509", "-req", "-in", "domain.csr", "-days", "365", "-set_serial", "7", "-out", "domain.crt"])
+            .args(["-extfile", "extensions", "-CA"])
             .arg(top.join("ca.crt"))
             .arg("-CAkey")
             .arg(top.join("ca.key")),

@@ -4,6 +4,7 @@ pub(crate) mod bed;
 pub(crate) mod client;
 pub(crate) mod dockwarden;
 pub(crate) mod engine;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod keys;

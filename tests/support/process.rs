@@ -114,14 +114,25 @@ impl Process {
     /// # Panics
     /// With the log, if the program ends or a minute passes first.
     #[track_caller]
-    pub(crate) fn until<T>(&self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, condition: impl FnMut(&Self) -> Option<T>) -> T {
+        self.up_or_ended(what, condition).unwrap_or_else(|| {
+            panic!("{} ended ({:?}) before: {what}\n{}", self.name, self.ended(), self.tail());
+        })
+    }
+
+    /// The same; nothing if the program ends first.
+    ///
+    /// # Panics
+    /// With the log, if a minute passes first.
+    #[track_caller]
+    pub(crate) fn up_or_ended<T>(&self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> Option<T> {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(value) = condition(self) {
-                return value;
+                return Some(value);
             }
-            if let Some(status) = self.ended() {
-                panic!("{} ended ({status}) before: {what}\n{}", self.name, self.tail());
+            if self.ended().is_some() {
+                return None;
             }
             assert!(Instant::now() < end, "{}: waited in vain for: {what}\n{}", self.name, self.tail());
             thread::sleep(LOOK);

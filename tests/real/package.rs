@@ -1,0 +1,457 @@
+//! What people run, as it is in this repository: the settings that `make run` prints, the image, `docker-compose.yml`.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::dockwarden::{self, Dockwarden, events};
+use crate::support::part::{self, Said};
+use crate::support::process::{Process, until};
+use crate::support::registry::Edition;
+use crate::support::{client, engine, http, image, keys, scratch, visit};
+
+/// The user and group that the image runs as.
+const IMAGE_USER: u32 = 65532;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Puts what this machine has in the place of what the files of the repository name, which they must name.
+fn with(text: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "there is no `{from}` in\n{text}");
+        text.replace(from, to)
+    })
+}
+
+/// Tries with one free port after the other: a port that was free a moment ago is nearly always still free.
+fn on_free_ports<const N: usize, T>(mut start: impl FnMut([u16; N]) -> Option<T>) -> T {
+    for _ in 0..5 {
+        let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(held);
+        if let Some(started) = start(ports) {
+            return started;
+        }
+    }
+    panic!("no free port");
+}
+
+/// Starts a stock registry with these settings in its environment, as `docker run --env-file` gives them, and says
+/// which port it has.
+fn stock_registry(edition: Edition, settings: &[(String, String)]) -> (Process, u16) {
+    let program = match edition {
+        Edition::V2 => "docker-registry",
+        Edition::V3 => "registry",
+    };
+    let directory = scratch::directory(program);
+    let images = directory.join("images");
+    let config = format!(
+        "version: 0.1\nlog:\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: 127.0.0.1:0\n  secret: only-this-one\n",
+        images.display()
+    );
+    let mut serve = Command::new(part::path(program));
+    serve.arg("serve").arg(scratch::write(&directory, "config.yml", &config)).env_clear();
+    serve.env("OTEL_TRACES_EXPORTER", "none").envs(settings.iter().map(|(name, value)| (name, value)));
+    let process = Process::start(program, &serve);
+    let port = process.until("the line that tells its address", |process| {
+        let log = process.log();
+        let (digits, _) =
+            log.split_once("listening on 127.0.0.1:")?.1.split_once(|other: char| !other.is_ascii_digit())?;
+        digits.parse().ok()
+    });
+    (process, port)
+}
+
+/// Somebody at a docker command line.
+struct Person {
+    home: PathBuf,
+    registry: String,
+}
+
+impl Person {
+    fn logged_in(registry: &str, account: &str, password: &str) -> Self {
+        let person = Self { home: client::home(), registry: registry.to_owned() };
+        person.login(account, password).well();
+        person
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Said {
+        part::run(engine::shared().docker(&self.home).args(arguments))
+    }
+
+    fn login(&self, account: &str, password: &str) -> Said {
+        self.docker(&["login", "--username", account, "--password", password, &self.registry])
+    }
+
+    fn push(&self, local: &str, repository: &str) -> Said {
+        let name = format!("{}/{repository}", self.registry);
+        self.docker(&["tag", local, &name]).well();
+        self.docker(&["push", &name])
+    }
+
+    fn pull(&self, repository: &str) -> Said {
+        self.docker(&["pull", &format!("{}/{repository}", self.registry)])
+    }
+}
+
+/// Builds an image with one file of its own, more than a mebibyte large.
+fn built(name: &str) {
+    let context = image::build_context(name);
+    let home = client::home();
+    part::run(engine::shared().docker(&home).args(["build", "--tag", name]).arg(&context)).well();
+}
+
+#[test]
+fn make_run_prints_what_a_stock_registry_needs() {
+    let recipe = part::run(part::command("make").current_dir(repository()).args(["--dry-run", "run"])).well();
+    let (build, arguments) = recipe.stdout.trim().split_once(" -- ").unwrap();
+    assert!(build.starts_with("cargo run "), "{build}");
+    let clone = scratch::directory("clone");
+    fs::create_dir(clone.join("certs")).unwrap();
+    scratch::write(&clone, "config.example.yml", &text("config.example.yml"));
+    let (server, port) = on_free_ports(|[port]| {
+        let mut run = Command::new(dockwarden::program());
+        run.args(arguments.split(' ')).current_dir(&clone).env_clear();
+        run.env("DOCKWARDEN__SERVER__ADDR", format!("127.0.0.1:{port}"));
+        let server = Process::start("dockwarden", &run);
+        let up = server.up_or_ended("the line that tells its address", |server| {
+            (!events(&server.log(), "listening").is_empty()).then_some(())
+        });
+        assert!(up.is_some() || server.log().contains("in use"), "{}", server.tail());
+        up.map(|()| (server, port))
+    });
+
+    let log = server.log();
+    let (before, _) = log.split_once("\"listening\"").unwrap();
+    let certificate = clone.join("certs/token.crt");
+    assert!(before.contains(&format!("http://localhost:{port}/auth")), "{before}");
+    let settings: Vec<(String, String)> = before
+        .lines()
+        .filter(|line| line.starts_with("REGISTRY_"))
+        .map(|line| line.split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let names: Vec<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "REGISTRY_AUTH",
+            "REGISTRY_AUTH_TOKEN_REALM",
+            "REGISTRY_AUTH_TOKEN_SERVICE",
+            "REGISTRY_AUTH_TOKEN_ISSUER",
+            "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE"
+        ]
+    );
+    assert_eq!(Path::new(&settings[4].1), certificate);
+
+    for edition in Edition::ALL {
+        let (_registry, port) = stock_registry(edition, &settings);
+        let registry = format!("localhost:{port}");
+        let local = format!("settings-{edition:?}").to_lowercase();
+        built(&local);
+        let stranger = Person { home: client::home(), registry: registry.clone() };
+        stranger.login("admin", "not the password").refused(&["unauthorized", "401"]);
+        let admin = Person::logged_in(&registry, "admin", "badmin");
+        admin.push(&local, "public/hello").well();
+        admin.push(&local, "private/hello").well();
+        let test = Person::logged_in(&registry, "test", "123");
+        test.push(&local, "web/hello").well();
+        test.push(&local, "other/hello").refused(&["denied"]);
+        stranger.pull("public/hello").well();
+        stranger.pull("private/hello").refused(&["denied", "unauthorized"]);
+    }
+}
+
+/// The static program, as `make static` makes it. Not one that a run before has left: it would be an old one.
+fn static_program() -> PathBuf {
+    // With the environment of the run, which tells cargo where its things are.
+    let mut make = Command::new("make");
+    make.current_dir(repository()).args(["--no-print-directory", "static"]).env_remove("MAKEFLAGS");
+    let said = part::run(&mut make).well();
+    let path = repository().join("target/static/dockwarden");
+    assert!(path.is_file(), "{}", said.text);
+    path
+}
+
+/// The image, from the shipping stage of the Dockerfile as it stands. Its build stage is a base image with Rust, which
+/// may not be there, and `make static`, which is what ran here.
+fn image() -> &'static str {
+    const NAME: &str = "dockwarden-as-shipped";
+    let dockerfile = text("Dockerfile");
+    let (build, ship) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert!(build.contains("\nRUN make static && mkdir -p /image/config /image/certs /image/keys && "), "{build}");
+    let ship = with(ship, &[("COPY --from=build ", "COPY ")]);
+    assert!(ship.starts_with("scratch\n"), "{ship}");
+    let context = scratch::directory("image");
+    for place in ["config", "certs", "keys"] {
+        fs::create_dir_all(context.join("image").join(place)).unwrap();
+    }
+    fs::copy(static_program(), context.join("image/dockwarden")).unwrap();
+    scratch::write(&context, "Dockerfile", &format!("FROM {ship}"));
+    part::run(engine::shared().docker(&client::home()).args(["build", "--tag", NAME]).arg(&context)).well();
+    NAME
+}
+
+/// A container that is gone when the test is.
+struct Container {
+    name: &'static str,
+    home: PathBuf,
+}
+
+impl Container {
+    /// Starts the image with as little as can be had: nothing to write to but the two volumes, no capability, no way
+    /// to more rights. It has the host's network, since the test bed's engine has none of its own.
+    fn start(name: &'static str, image: &str, config: &Path, arguments: &[&str]) -> Self {
+        let container = Self { name, home: client::home() };
+        let config = format!("{}:/config:ro", config.display());
+        let mut run = vec!["run", "--detach", "--name", name, "--network", "host", "--volume", &config];
+        run.extend(["--volume", "shipped-certs:/certs", "--volume", "shipped-keys:/keys"]);
+        run.extend(["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", image]);
+        run.extend(arguments);
+        container.docker(&run).well();
+        container
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Said {
+        part::run(engine::shared().docker(&self.home).args(arguments))
+    }
+
+    fn address(&self) -> String {
+        until("the container to listen", || {
+            let log = self.log();
+            let ended = self.inspect("{{.State.Status}}") == "exited";
+            assert!(!ended, "{log}");
+            Some(events(&log, "listening").first()?.get("address")?.as_str()?.to_owned())
+        })
+    }
+
+    fn log(&self) -> String {
+        self.docker(&["logs", self.name]).text
+    }
+
+    fn inspect(&self, what: &str) -> String {
+        self.docker(&["inspect", "--format", what, self.name]).well().stdout.trim().to_owned()
+    }
+
+    /// Stops it as `docker stop` does, and gives the exit code.
+    fn stop(&self) -> String {
+        self.docker(&["stop", self.name]).well();
+        self.inspect("{{.State.ExitCode}}")
+    }
+
+    fn volume(&self, name: &str) -> PathBuf {
+        self.docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]).well().stdout.trim().into()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.docker(&["rm", "--force", self.name]);
+    }
+}
+
+fn asks_for_a_token(address: &str) {
+    let authorization = visit::basic("waldi", "123");
+    let target = "/auth?service=Docker%20registry&scope=repository:test:push";
+    let request = http::request("GET", target, "localhost", &[("Authorization", &authorization)], b"");
+    let reply = http::exchange(address, &request);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let claims = visit::claims(reply.json()["token"].as_str().unwrap());
+    assert_eq!(claims["access"][0]["actions"][0], "push", "{claims}");
+}
+
+#[test]
+fn the_image_runs_without_root_capabilities_or_a_place_to_write() {
+    let image = image();
+    let config = scratch::directory("config");
+    // A name, so that looking names up is seen to work in a static program too.
+    let settings = with(&text("deploy/config/auth_config.yml"), &[("addr: \":5001\"", "addr: \"localhost:0\"")]);
+    scratch::write(&config, "auth_config.yml", &settings);
+
+    let first = Container::start("shipped-first", image, &config, &[]);
+    asks_for_a_token(&first.address());
+    let status = fs::read_to_string(format!("/proc/{}/status", first.inspect("{{.State.Pid}}"))).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} {status}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let user = vec![IMAGE_USER.to_string(); 4].join(" ");
+    assert_eq!((field("Uid:"), field("Gid:")), (user.clone(), user));
+    assert_eq!((field("CapEff:"), field("CapBnd:")), ("0".repeat(16), "0".repeat(16)));
+    assert_eq!(field("NoNewPrivs:"), "1");
+
+    // The key is its owner's alone, and the volume that the registry sees holds nothing but the certificate.
+    let key = fs::metadata(first.volume("shipped-keys").join("token.key")).unwrap();
+    assert_eq!((key.uid(), key.mode() & 0o777), (IMAGE_USER, 0o600));
+    let shared: Vec<_> = fs::read_dir(first.volume("shipped-certs")).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(shared, ["token.crt"]);
+    let certificate = first.volume("shipped-certs").join("token.crt");
+    assert_eq!(fs::metadata(&certificate).unwrap().mode() & 0o444, 0o444, "the registry has to read it");
+    let made = fs::read(&certificate).unwrap();
+    assert_eq!(first.stop(), "0", "{}", first.log());
+
+    // docker_auth's command line, and the pair that is there by now.
+    let arguments = ["--v=2", "--alsologtostderr", "/config/auth_config.yml"];
+    let second = Container::start("shipped-second", image, &config, &arguments);
+    asks_for_a_token(&second.address());
+    assert_eq!(fs::read(&certificate).unwrap(), made);
+    assert_eq!(second.stop(), "0", "{}", second.log());
+}
+
+fn compose(registry_host: &str, arguments: &[&str]) -> String {
+    let mut compose = part::client("docker-compose");
+    compose.current_dir(repository()).env("REGISTRY_HOST", registry_host);
+    part::run(compose.args(["--file", "docker-compose.yml"]).args(arguments)).well().stdout
+}
+
+#[test]
+fn docker_compose_starts_three_services_and_opens_two_ports() {
+    let config = compose("registry.example.com", &["config"]);
+    let (_, services) = config.split_once("\nservices:\n").unwrap();
+    let mut started = Vec::new();
+    // What stands at the left of a section's name, and of the keys below it.
+    for line in services.lines().take_while(|line| line.starts_with("  ")) {
+        match line.strip_prefix("  ").unwrap().strip_suffix(':') {
+            Some(name) if !name.starts_with([' ', '-']) => started.push(name),
+            Some("  profiles") => drop(started.pop()),
+            _ => {}
+        }
+    }
+    assert_eq!(started, ["dockwarden", "nginx", "registry"], "{config}");
+    assert!(config.contains("\n    profiles:\n    - mongodb\n"), "{config}");
+    let ports: Vec<&str> = config.lines().filter_map(|line| line.trim().strip_prefix("- published: ")).collect();
+    assert_eq!(ports, ["80", "443"], "{config}");
+    let realm = "REGISTRY_AUTH_TOKEN_REALM: https://registry.example.com/auth\n";
+    assert!(config.contains(realm), "{config}");
+}
+
+/// nginx's own main file around `deploy/nginx/registry.conf`. One process without a master, so that it dies with the
+/// run.
+fn nginx(directory: &Path, site: &str, more: &[&str]) -> Command {
+    let there = directory.display();
+    let paths =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {there}/{kind};\n"));
+    let main = format!(
+        "daemon off;\nmaster_process off;\npid {there}/pid;\nerror_log stderr notice;\nevents {{}}\n\
+         http {{\naccess_log off;\n{}{site}}}\n",
+        paths.concat()
+    );
+    let mut command = part::command("nginx");
+    command.arg("-p").arg(directory).arg("-c").arg(scratch::write(directory, "nginx.conf", &main));
+    command.arg("-e").arg(directory.join("error.log")).args(more);
+    command
+}
+
+/// A directory with `fullchain.pem` and `privkey.pem`, and the authority that signed the certificate.
+fn tls() -> (PathBuf, PathBuf) {
+    let directory = scratch::directory("tls");
+    let chain = keys::for_localhost();
+    fs::copy(&chain.both, directory.join("fullchain.pem")).unwrap();
+    fs::copy(&chain.leaf.key, directory.join("privkey.pem")).unwrap();
+    (directory, chain.authority)
+}
+
+#[test]
+fn nginx_accepts_its_configuration() {
+    let (tls, _) = tls();
+    let site = with(&text("deploy/nginx/registry.conf"), &[("/etc/nginx/tls", tls.to_str().unwrap())]);
+    let said = part::run(&mut nginx(&scratch::directory("nginx"), &site, &["-t"])).well();
+    assert!(!said.text.contains("[warn]"), "{}", said.text);
+}
+
+/// What docker-compose.yml starts, as programs of this machine: the same files, with other addresses and places.
+#[test]
+fn the_parts_of_docker_compose_work_together() {
+    let (tls, authority) = tls();
+    let volumes = scratch::directory("volumes");
+    let volumes = volumes.to_str().unwrap();
+    let (certs, keys) = (format!("{volumes}/token.crt"), format!("{volumes}/token.key"));
+    let settings = with(
+        &text("deploy/config/auth_config.yml"),
+        &[
+            ("addr: \":5001\"", "addr: \"127.0.0.1:0\""),
+            ("trusted_proxies: [172.30.53.2]", "trusted_proxies: [127.0.0.1]"),
+            ("/certs/token.crt", &certs),
+            ("/keys/token.key", &keys),
+        ],
+    );
+    assert!(
+        compose("localhost", &["config"]).contains("ipv4_address: 172.30.53.2\n"),
+        "nginx is whom Dockwarden trusts"
+    );
+    let server = Dockwarden::start(&settings);
+
+    for edition in Edition::ALL {
+        let (front, _registry, https, plain) = on_free_ports(|[https, plain]| {
+            let config = compose(&format!("localhost:{https}"), &["config"]);
+            let environment: Vec<(String, String)> = config
+                .lines()
+                .filter_map(|line| line.trim().split_once(": "))
+                .filter(|(name, _)| name.starts_with("REGISTRY_"))
+                .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').replace("/certs/token.crt", &certs)))
+                .collect();
+            assert!(environment.iter().any(|(_, value)| *value == certs), "{config}");
+            let (registry, port) = stock_registry(edition, &environment);
+            let site = with(
+                &text("deploy/nginx/registry.conf"),
+                &[
+                    ("/etc/nginx/tls", tls.to_str().unwrap()),
+                    ("listen 80;", &format!("listen 127.0.0.1:{plain};")),
+                    ("listen 443 ssl;", &format!("listen 127.0.0.1:{https} ssl;")),
+                    ("http://registry:5000", &format!("http://127.0.0.1:{port}")),
+                    ("http://dockwarden:5001", &format!("http://{}", server.address)),
+                ],
+            );
+            let front = Process::start("nginx", &nginx(&scratch::directory("nginx"), &site, &[]));
+            let up = front.up_or_ended("both ports", |_| {
+                [https, plain]
+                    .iter()
+                    .all(|port| http::Connection::open(&format!("127.0.0.1:{port}")).is_ok())
+                    .then_some(())
+            });
+            assert!(up.is_some() || front.log().contains("in use"), "{}", front.tail());
+            up.map(|()| (front, registry, https, plain))
+        });
+
+        let registry = format!("localhost:{https}");
+        let local = format!("composed-{edition:?}").to_lowercase();
+        built(&local);
+        let waldi = Person::logged_in(&registry, "waldi", "123");
+        waldi.push(&local, "test").well();
+        waldi.push(&local, "test-socke").refused(&["denied"]);
+        waldi.pull("test").well();
+
+        let curl = |url: &str| {
+            let mut curl = part::client("curl");
+            curl.args([
+                "--silent",
+                "--show-error",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code} %{redirect_url}",
+            ]);
+            curl.args(["--user", "waldi:123", "--interface", "127.0.0.9", "--header", "X-Forwarded-For: 10.9.8.7"]);
+            part::run(curl.arg("--cacert").arg(&authority).arg(url)).well().stdout
+        };
+        let asked = "auth?service=Docker%20registry&scope=repository:seen-from-afar:pull";
+        assert_eq!(curl(&format!("https://{registry}/{asked}")), "200 ");
+        let log = server.process.log();
+        let decision = log.lines().rfind(|line| line.contains("seen-from-afar")).unwrap();
+        assert!(decision.contains("127.0.0.9") && !decision.contains("10.9.8.7"), "{decision}");
+        for inside in ["metrics", "healthz", "readyz", ""] {
+            assert_eq!(curl(&format!("https://{registry}/{inside}")), "404 ", "/{inside}");
+        }
+        let moved = curl(&format!("http://localhost:{plain}/v2/"));
+        assert_eq!(moved, "301 https://localhost/v2/", "{}", front.tail());
+    }
+}
