@@ -95,6 +95,8 @@ pub struct App {
     /// How many signatures are made at once: more than there are cores would only wait for each other.
     signing: Arc<Semaphore>,
     stopping: AtomicBool,
+    /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
+    reloading: Mutex<()>,
     /// What is read at each reload, for the watcher.
     files: Mutex<Vec<PathBuf>>,
     /// What cannot change while the process runs.
@@ -182,6 +184,7 @@ impl App {
             passwords,
             signing: Arc::new(Semaphore::new(cores)),
             stopping: AtomicBool::new(false),
+            reloading: Mutex::new(()),
             files: Mutex::new(files),
             fixed,
         })
@@ -199,7 +202,10 @@ impl App {
 
     /// Reads the configuration anew and, if all of it is right, puts it in the place of the old one. Requests under
     /// way keep the one they began with. If anything is wrong the old one stays, and the log says what it is.
+    ///
+    /// Reads files, and so must not run on a thread that serves requests.
     pub fn reload(&self) {
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let built = self.source.load_and_make_key().and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config.server);

@@ -15,6 +15,11 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_SCOPES: usize = 256;
 /// The number of actions on one resource; further ones are ignored.
 pub const MAX_ACTIONS: usize = 16;
+/// How much the resources of one request may add to a token, in bytes; further ones are ignored. A token is twice in its
+/// reply, a third longer than what it says, and some clients (crane) read no reply above 64 KiB.
+pub const MAX_ACCESS: usize = 16 * 1024;
+/// What an entry of a token's `access` claim has besides the resource and the actions, in bytes.
+const ENTRY_FRAME: usize = 40;
 
 /// One thing that may be done to a resource. Ordered by its text, bytewise, as docker_auth sorts them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -197,7 +202,7 @@ pub fn words(actions: &Actions) -> String {
 pub struct Requested {
     /// The scopes, one for each resource, in the order of first mention, their actions united.
     pub scopes: Vec<Scope>,
-    /// How many texts were ignored, because they are no scopes or beyond [`MAX_SCOPES`].
+    /// How many texts were ignored, because they are no scopes or beyond [`MAX_SCOPES`] or [`MAX_ACCESS`].
     pub ignored: usize,
 }
 
@@ -205,13 +210,20 @@ pub struct Requested {
 /// may be named more than once, and then its actions are united: a token must not hold it twice.
 pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -> Requested {
     let mut requested = Requested::default();
+    let mut room = MAX_ACCESS;
     for parameter in parameters {
         for text in parameter.split(' ').filter(|text| !text.is_empty()) {
             let Ok(scope) = Scope::parse(text) else {
                 requested.ignored += 1;
                 continue;
             };
-            let room = requested.scopes.len() < MAX_SCOPES;
+            // Quotes and a comma stand around each action.
+            let needed = text.len() + ENTRY_FRAME + 3 * scope.actions.len();
+            if needed > room {
+                requested.ignored += 1;
+                continue;
+            }
+            let another = requested.scopes.len() < MAX_SCOPES;
             match requested.scopes.iter_mut().find(|known| known.resource == scope.resource) {
                 Some(known) => {
                     known.actions.extend(scope.actions);
@@ -219,9 +231,13 @@ pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -
                         known.actions.pop_last();
                     }
                 }
-                None if room => requested.scopes.push(scope),
-                None => requested.ignored += 1,
+                None if another => requested.scopes.push(scope),
+                None => {
+                    requested.ignored += 1;
+                    continue;
+                }
             }
+            room -= needed;
         }
     }
     requested
@@ -255,29 +271,14 @@ fn is_port(text: &str) -> bool {
 
 /// Letters and digits, joined by one dot, one or two underscores, or any number of dashes.
 fn is_component(text: &str) -> bool {
-    let alphanumeric = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let mut separator: Vec<u8> = Vec::new();
-    let mut seen = false;
-    for letter in text.bytes() {
-        if alphanumeric(letter) {
-            let joined = match separator.as_slice() {
-                [] => true,
-                _ if !seen => false,
-                [b'.'] | [b'_'] | [b'_', b'_'] => true,
-                dashes => dashes.iter().all(|&dash| dash == b'-'),
-            };
-            if !joined {
-                return false;
-            }
-            separator.clear();
-            seen = true;
-        } else if matches!(letter, b'.' | b'_' | b'-') {
-            separator.push(letter);
-        } else {
-            return false;
-        }
-    }
-    seen && separator.is_empty()
+    let alphanumeric = |letter: &u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_joint = |joint: &[u8]| match joint {
+        [] | b"." | b"_" | b"__" => true,
+        dashes => dashes.iter().all(|dash| *dash == b'-'),
+    };
+    let bytes = text.as_bytes();
+    let ends_well = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
+    ends_well && bytes.split(alphanumeric).all(is_joint)
 }
 
 #[cfg(test)]

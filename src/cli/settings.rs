@@ -31,7 +31,7 @@ fn text(config: &Config) -> String {
          {admin}\
          The certificate is   {certificate}\n\
          \n\
-         The registry's settings, one a line as `docker run --env-file` and systemd read them (no quotes):\n\
+         The registry's settings, one a line as `docker run --env-file` reads them (no quotes):\n\
          \n\
          REGISTRY_AUTH=token\n\
          REGISTRY_AUTH_TOKEN_REALM={url}\n\

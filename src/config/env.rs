@@ -8,7 +8,7 @@ pub const PREFIX: &str = "DOCKWARDEN__";
 
 /// Puts the variables' values into the tree.
 ///
-/// Segments are compared without regard to case with the keys that are there; a key that is not there is added in
+/// A segment means the key that it spells, or else one that differs from it only in case; a key that is not there is added in
 /// lower case (and refused later, with the variable's name, if no such key exists). A number picks from a list.
 /// Returns the problems: a variable that names a whole map or list, or a position that is not there.
 pub(super) fn override_with(root: &mut Node, variables: impl IntoIterator<Item = (String, String)>) -> Vec<Problem> {
@@ -56,7 +56,8 @@ fn set(node: &mut Node, segments: &[&str], text: &str, place: &Place) -> Result<
         }
         Value::Text(_) => Err(format!("\"{segment}\" would lie inside a single value")),
         Value::Map(entries) => {
-            let index = entries.iter().position(|entry| entry.key.eq_ignore_ascii_case(segment));
+            let spelled = entries.iter().position(|entry| entry.key == *segment);
+            let index = spelled.or_else(|| entries.iter().position(|entry| entry.key.eq_ignore_ascii_case(segment)));
             let index = index.unwrap_or_else(|| {
                 entries.push(Entry {
                     key: segment.to_ascii_lowercase(),

@@ -90,7 +90,11 @@ pub(super) fn read(
         let message = "clients treat a life below 60 seconds as 60, and ask for a token before every request";
         warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
     }
-    let services = section.texts("services").unwrap_or_default();
+    let services = section.texts("services");
+    if let Some([]) = services.as_deref() {
+        section.problem(&place, "services", "the list names no service; leave the key out if tokens may be for any");
+    }
+    let services = services.unwrap_or_default();
     for service in services.iter().filter(|service| service.value.is_empty()) {
         section.problem(
             &service.place,

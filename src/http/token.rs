@@ -31,6 +31,8 @@ use crate::scope::{self, Requested};
 const MAX_TARGET: usize = 32 * 1024;
 /// The longest form, in bytes.
 const MAX_FORM: usize = 64 * 1024;
+/// The longest service name, in bytes: it becomes part of the token.
+const MAX_SERVICE: usize = 255;
 /// How long a form may take to arrive.
 const FORM_PATIENCE: Duration = Duration::from_secs(10);
 /// The least life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
@@ -143,6 +145,7 @@ impl Snapshot {
     /// The audience that a token is to be for.
     fn audience<'a>(&'a self, asked: Option<&'a str>) -> Result<&'a str, TokenError> {
         match (asked, self.services.as_slice()) {
+            (Some(asked), []) if asked.len() > MAX_SERVICE => Err(TokenError::UnknownService),
             (Some(asked), []) => Ok(asked),
             (Some(asked), known) => {
                 known.iter().find(|service| *service == asked).map(String::as_str).ok_or(TokenError::UnknownService)

@@ -1,0 +1,233 @@
+//! `dockwarden explain`: one question in words or in JSON, and many questions from a file.
+
+use serde_json::{Value, json};
+
+use super::{BROKEN, STRONG, command, configured, finish, run};
+use crate::bed::Folder;
+
+const POLICY: &str = r#"
+acl:
+  - match: {account: admin}
+    actions: ["*"]
+    comment: administrators
+  - match: {account: "/^.+$/", name: "${account}/*"}
+    actions: [pull, push]
+  - match: {name: "${labels:team}/*", service: registry}
+    actions: [pull]
+    comment: teams
+  - match: {ip: 10.0.0.0/8, name: local}
+    actions: [pull]
+"#;
+
+fn policy() -> (Folder, String) {
+    // Neither key nor certificate is there: to explain a decision, nobody needs them.
+    let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry]}\n";
+    let users = format!(
+        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [web, api]}}}}\n  gone: {{password: \"{STRONG}\", disabled: true}}\n"
+    );
+    configured(&format!("{token}{users}{POLICY}"))
+}
+
+#[test]
+fn explain_shows_each_rule_up_to_the_one_that_decides() {
+    let (_folder, file) = policy();
+    let all = run(["explain", &file, "--account", "alice", "repository:alice/app:pull,push"]);
+    assert_eq!(all.code, 0, "{}", all.err);
+    let expected = "alice, labels team=[web, api]\n\nrepository:alice/app:pull,push\n  acl[0] account: \"admin\" does not match \"alice\"  # administrators\n  acl[1] matches, and decides\n  granted:  pull,push\n  withheld: nothing\n";
+    assert_eq!(all.out, expected);
+    // Two scopes, of which the second is granted in part: placeholders are shown filled in.
+    let part =
+        run(["explain", &file, "--account", "alice", "repository:alice/app:pull", "repository:api/app:push,pull"]);
+    assert_eq!(part.code, 3);
+    let expected = "alice, labels team=[web, api]\n\nrepository:alice/app:pull\n  acl[0] account: \"admin\" does not match \"alice\"  # administrators\n  acl[1] matches, and decides\n  granted:  pull\n  withheld: nothing\n\nrepository:api/app:pull,push\n  acl[0] account: \"admin\" does not match \"alice\"  # administrators\n  acl[1] name: \"alice/*\" does not match \"api/app\"\n  acl[2] matches, and decides  # teams\n  granted:  pull\n  withheld: push\n";
+    assert_eq!(part.out, expected);
+    let none = run([
+        "explain",
+        &file,
+        "--account",
+        "alice",
+        "--service",
+        "other",
+        "--ip",
+        "11.0.0.1",
+        "repository:ops/app:pull",
+    ]);
+    assert_eq!(none.code, 3);
+    assert!(none.out.contains("  acl[2] name: \"{web|api}/*\" does not match \"ops/app\"  # teams\n"), "{}", none.out);
+    assert!(none.out.contains("  acl[3] name: \"local\" does not match \"ops/app\"\n"), "{}", none.out);
+    assert!(none.out.contains("  no rule matches: nothing is granted\n"), "{}", none.out);
+    let elsewhere = run(["explain", &file, "--account", "alice", "--service", "other", "repository:web/app:pull"]);
+    assert!(
+        elsewhere.out.contains("  acl[2] service: \"registry\" does not match \"other\"  # teams\n"),
+        "{}",
+        elsewhere.out
+    );
+    for (ip, code) in [("10.1.1.1", 0), ("11.0.0.1", 3)] {
+        let run = run(["explain", &file, "--ip", ip, "repository:local:pull"]);
+        assert_eq!(run.code, code, "{ip}: {}", run.out);
+        assert!(run.out.starts_with("anonymous (not among the users of this file), no labels\n"), "{}", run.out);
+        assert!(
+            code == 0 || run.out.contains("  acl[3] ip: \"10.0.0.0/8\" does not match \"11.0.0.1\"\n"),
+            "{}",
+            run.out
+        );
+    }
+    let closed = run(["explain", &file, "--account", "gone", "repository:gone/app:pull"]);
+    assert_eq!(closed.code, 3);
+    assert!(closed.out.contains("  the account is disabled: nobody can log in with it\n"), "{}", closed.out);
+}
+
+#[test]
+fn labels_given_to_explain_stand_in_for_the_accounts_own() {
+    let (_folder, file) = policy();
+    let scope = |team: &str| format!("repository:{team}/app:pull");
+    // The labels given, the team asked for, the exit code.
+    let cases: [(&str, &[&str], &str, i32); 7] = [
+        ("alice", &[], "web", 0),
+        ("alice", &[], "ops", 3),
+        ("alice", &["team=ops"], "ops", 0),
+        ("alice", &["team=ops"], "web", 3),
+        ("alice", &["team=ops", "team=web"], "web", 0),
+        ("alice", &["other=x"], "web", 3),
+        ("stranger", &["team=op*"], "ops", 0),
+    ];
+    for (account, labels, team, code) in cases {
+        let mut arguments = vec!["explain".to_owned(), file.clone(), "--account".to_owned(), account.to_owned()];
+        arguments.extend(labels.iter().flat_map(|label| ["--label".to_owned(), (*label).to_owned()]));
+        arguments.push(scope(team));
+        let run = run(&arguments);
+        assert_eq!(run.code, code, "{arguments:?}: {}{}", run.out, run.err);
+    }
+}
+
+#[test]
+fn explain_speaks_json() {
+    let (_folder, file) = policy();
+    let run = run(["explain", &file, "--json", "--account", "alice", "repository:web/app:push,pull"]);
+    assert_eq!(run.code, 3, "{}", run.err);
+    let expected = json!([{
+        "scope": "repository:web/app:pull,push",
+        "granted": ["pull"],
+        "withheld": ["push"],
+        "rule": 2,
+        "comment": "teams",
+        "rules": [
+            {"index": 0, "comment": "administrators", "matches": false, "field": "account", "pattern": "admin", "value": "alice"},
+            {"index": 1, "comment": null, "matches": false, "field": "name", "pattern": "alice/*", "value": "web/app"},
+            {"index": 2, "comment": "teams", "matches": true},
+        ],
+    }]);
+    assert_eq!(serde_json::from_str::<Value>(&run.out).unwrap(), expected);
+    let nothing = self::run(["explain", &file, "--json", "repository:x:pull"]);
+    let json: Value = serde_json::from_str(&nothing.out).unwrap();
+    assert_eq!((&json[0]["rule"], &json[0]["granted"], nothing.code), (&Value::Null, &json!([]), 3));
+}
+
+#[test]
+fn explain_refuses_what_it_cannot_read() {
+    let (_folder, file) = policy();
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["nonsense"], 1, "\"nonsense\" is no scope"),
+        (&["repository:A:pull"], 1, "is no scope"),
+        (&["--label", "team", "repository:a:pull"], 1, "--label name=value"),
+        (&["--label", "team=[a", "repository:a:pull"], 1, "this `[` never ends"),
+        (&["--ip", "nowhere", "repository:a:pull"], 2, "nowhere"),
+        (&[], 2, "required"),
+        (&["--requests", "-", "repository:a:pull"], 2, "cannot be used with"),
+    ];
+    for (more, code, piece) in cases {
+        let run = run(["explain", file.as_str()].iter().chain(more));
+        assert_eq!((run.code, run.out.as_str()), (code, ""), "{more:?}: {}", run.err);
+        assert!(run.err.contains(piece), "{more:?}: {}", run.err);
+    }
+    let (_folder, broken) = configured(BROKEN);
+    let run = run(["explain", &broken, "repository:a:pull"]);
+    assert_eq!(run.code, 1);
+    // The keys are not looked at, everything else is.
+    assert!(run.err.contains(":9: acl[1].actions: ") && !run.err.contains("none.key"), "{}", run.err);
+}
+
+/// Questions, one a line, and the exact lines that answer them.
+const QUESTIONS: &[(&str, &str)] = &[
+    (
+        r#"{"account":"alice","type":"repository","name":"alice/app","actions":["push","pull"]}"#,
+        r#"{"rule":1,"comment":null,"granted":["pull","push"],"withheld":[]}"#,
+    ),
+    (
+        r#"{"account":"alice","type":"repository","name":"alice/app","actions":["push","delete","pull"]}"#,
+        r#"{"rule":1,"comment":null,"granted":["pull","push"],"withheld":["delete"]}"#,
+    ),
+    (
+        r#"{"account":"alice","service":"registry","type":"repository","name":"web/app","actions":["pull","push"]}"#,
+        r#"{"rule":2,"comment":"teams","granted":["pull"],"withheld":["push"]}"#,
+    ),
+    (
+        r#"{"account":"alice","labels":{"team":["ops"]},"service":"registry","type":"repository","name":"web/app","actions":["pull"]}"#,
+        r#"{"rule":null,"comment":null,"granted":[],"withheld":["pull"]}"#,
+    ),
+    (
+        r#"{"account":"alice","labels":{},"service":"registry","type":"repository","name":"web/app","actions":["pull"]}"#,
+        r#"{"rule":null,"comment":null,"granted":[],"withheld":["pull"]}"#,
+    ),
+    (
+        r#"{"account":"stranger","labels":{"team":["ops"]},"service":"registry","type":"repository","name":"ops/app","actions":["pull"]}"#,
+        r#"{"rule":2,"comment":"teams","granted":["pull"],"withheld":[]}"#,
+    ),
+    (
+        r#"{"ip":"10.9.9.9","type":"repository","name":"local","actions":["pull"]}"#,
+        r#"{"rule":3,"comment":null,"granted":["pull"],"withheld":[]}"#,
+    ),
+    (
+        r#"{"ip":"","type":"repository","name":"local","actions":["pull"]}"#,
+        r#"{"rule":null,"comment":null,"granted":[],"withheld":["pull"]}"#,
+    ),
+    (
+        r#"{"account":"admin","type":"registry","name":"catalog","actions":["*"]}"#,
+        r#"{"rule":0,"comment":"administrators","granted":["*"],"withheld":[]}"#,
+    ),
+    (
+        r#"{"account":"admin","type":"repository","name":"x","actions":["pull","pull","junk","PULL",""]}"#,
+        r#"{"rule":0,"comment":"administrators","granted":["pull"],"withheld":["","PULL","junk"]}"#,
+    ),
+    (
+        r#"{"account":"gone","type":"repository","name":"gone/app","actions":["pull"]}"#,
+        r#"{"rule":null,"comment":null,"granted":[],"withheld":["pull"]}"#,
+    ),
+    (
+        r#"{"account":"admin","type":"repository","name":"Not/../A/Name","actions":["pull"]}"#,
+        r#"{"rule":null,"comment":null,"granted":[],"withheld":["pull"]}"#,
+    ),
+    (
+        r#"{"account":"admin","type":"repository","name":"x","actions":[]}"#,
+        r#"{"rule":0,"comment":"administrators","granted":[],"withheld":[]}"#,
+    ),
+];
+
+#[test]
+fn many_questions_are_answered_in_order() {
+    let (folder, file) = policy();
+    let questions: String = QUESTIONS.iter().map(|(question, _)| format!("{question}\n")).collect();
+    let answers: String = QUESTIONS.iter().map(|(_, answer)| format!("{answer}\n")).collect();
+    let from_stdin = finish(command(["explain", &file, "--requests", "-"]), &questions);
+    assert_eq!((from_stdin.code, from_stdin.err.as_str()), (0, ""));
+    assert_eq!(from_stdin.out, answers);
+    let asked = folder.put("questions.jsonl", &questions.replace('\n', "\r\n\n"));
+    let from_file = run(["explain", &file, "--requests", asked.to_str().unwrap()]);
+    assert_eq!((from_file.code, from_file.out), (0, answers));
+    // A line that is no question ends it, with its number; nothing is guessed.
+    for (line, piece) in [
+        ("nonsense", "expected"),
+        (r#"{"account":"a","type":"repository","name":"x"}"#, "missing field `actions`"),
+        (r#"{"acount":"a","type":"repository","name":"x","actions":[]}"#, "unknown field `acount`"),
+        (r#"{"type":"repository","name":"x","actions":"pull"}"#, "invalid type"),
+        (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is no address"),
+        (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` never ends"),
+    ] {
+        let run = finish(command(["explain", &file, "--requests", "-"]), &format!("{}\n\n{line}\n", QUESTIONS[0].0));
+        assert_eq!(run.code, 1, "{line}");
+        assert!(run.err.contains("-:3: ") && run.err.contains(piece), "{line}: {}", run.err);
+    }
+    let missing = run(["explain", &file, "--requests", "nowhere.jsonl"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("nowhere.jsonl cannot be read"), "{}", missing.err);
+}

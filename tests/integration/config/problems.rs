@@ -1,0 +1,376 @@
+//! What does not load: each slip with its line, its key, and what to write instead.
+
+use std::time::{Duration, Instant};
+
+use dockwarden::config::problem::Place;
+
+use super::{Expected, around, difference, expect, read_with};
+use crate::bed::ALICE_HASH;
+
+#[test]
+fn all_problems_of_a_file_are_reported_at_once_in_its_order() {
+    let text = r#"server:
+  addr: 5001
+  certifikate: a.crt
+  net: udp
+token:
+  issuer: ""
+  expiration: soon
+  header: x509
+  certificate: token.crt
+users:
+  alice: {pasword: "x"}
+  bob: {password: secret}
+  "a:b": {}
+acl:
+  - match: {account:"admin"}
+    actions: ["*"]
+  - match: {name: "[a"}
+    actions: pull
+ldap_auth: {}
+aclx: []
+"#;
+    expect(
+        text,
+        &[],
+        &[
+            (2, "server.addr", "write \":5001\""),
+            (3, "server.certifikate", "did you mean \"certificate\"?"),
+            (4, "server.net", "neither tcp nor unix"),
+            (6, "token.issuer", "an issuer is needed"),
+            (6, "token.key", "a certificate is given without its key"),
+            (7, "token.expiration", "write seconds (900) or a value with units"),
+            (8, "token.header", "neither x5c nor kid"),
+            (11, "users.alice.password", "needs a bcrypt hash"),
+            (11, "users.alice.pasword", "did you mean \"password\"?"),
+            (12, "users.bob.password", "this is no bcrypt hash"),
+            (13, "users.a:b", "cannot contain a colon"),
+            (15, "acl[0].match.account:\"admin\"", "a space is missing after the colon?"),
+            (17, "acl[1].actions", "actions are a list"),
+            (17, "acl[1].match.name", "this `[` never ends"),
+            (19, "ldap_auth", "LDAP is not supported by this version"),
+            (20, "aclx", "did you mean \"acl\"?"),
+        ],
+    );
+}
+
+#[test]
+fn each_slip_is_named_with_its_line_and_what_to_write() {
+    let hash = ALICE_HASH;
+    let user = |fields: &str| format!("users:\n  alice: {{{fields}}}");
+    let rule = |text: &str| format!("acl:\n  - {text}");
+    let cases: &[(String, &[Expected<'_>])] = &[
+        // Sections
+        ("users: ~".to_owned(), &[(1, "users", "write users: {} if really nobody may")]),
+        ("acl: ~".to_owned(), &[(1, "acl", "write acl: [] if really nothing is allowed")]),
+        ("users: [alice]".to_owned(), &[(1, "users", "accounts and their settings are expected here")]),
+        ("acl: {match: {}}".to_owned(), &[(1, "acl", "a list of rules is expected here")]),
+        ("server: {}".to_owned(), &[(1, "server.addr", "write addr: \":5001\"")]),
+        ("serverr: {}".to_owned(), &[(1, "serverr", "did you mean \"server\"?")]),
+        ("log_level: 3".to_owned(), &[(1, "log_level", "there is no such key (known here: ")]),
+        // Users
+        (user(""), &[(2, "users.alice.password", "make one with: dockwarden hash-password")]),
+        (user("password: ~"), &[(2, "users.alice.password", "needs a bcrypt hash")]),
+        (user("password: \"\""), &[(2, "users.alice.password", "this is no bcrypt hash")]),
+        (user("password: plain"), &[(2, "users.alice.password", "this is no bcrypt hash")]),
+        (
+            user("password: \"$1$abcdefgh$abcdefghijklmnopqrstuv\""),
+            &[(2, "users.alice.password", "this is no bcrypt hash")],
+        ),
+        (
+            user("password: \"$2b$31$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu\""),
+            &[(2, "users.alice.password", "takes minutes")],
+        ),
+        (
+            user("password: \"$2b$04$äbcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcI\""),
+            &[(2, "users.alice.password", "this is no bcrypt hash")],
+        ),
+        (
+            user(&format!("passwrod: \"{hash}\"")),
+            &[
+                (2, "users.alice.password", "needs a bcrypt hash"),
+                (2, "users.alice.passwrod", "did you mean \"password\"?"),
+            ],
+        ),
+        (
+            user(&format!("password: \"{hash}\", labels: {{team: \"[a\"}}")),
+            &[(2, "users.alice.labels.team", "this `[` never ends")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", labels: [team]")),
+            &[(2, "users.alice.labels", "labels are names with lists of values")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", labels: {{team: {{a: b}}}}")),
+            &[(2, "users.alice.labels.team", "a list is expected here")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", disabled: maybe")),
+            &[(2, "users.alice.disabled", "\"maybe\" is neither true nor false")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", not_after: next year")),
+            &[(2, "users.alice.not_after", "\"next year\" is no moment")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", not_before: 2027-01-01, not_after: 2026-01-01")),
+            &[(2, "users.alice.not_after", "exchange not_before and not_after")],
+        ),
+        (
+            format!("users:\n  \"\": {{password: \"{hash}\"}}"),
+            &[(2, "users.\"\".password", "the anonymous user has no password")],
+        ),
+        (
+            format!("users:\n  \"a\\nb\": {{password: \"{hash}\"}}"),
+            &[(2, "users", "must not contain control characters")],
+        ),
+        // Rules
+        (rule("{actions: []}"), &[(2, "acl[0].match", "write match: {} if it is for everybody")]),
+        (rule("{match: ~, actions: []}"), &[(2, "acl[0].match", "write match: {}")]),
+        (rule("{match: {}}"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
+        (rule("{match: {}, actions: }"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
+        (
+            rule("{match: {account:\"admin\"}, actions: []}"),
+            &[(2, "acl[0].match.account:\"admin\"", "a space is missing")],
+        ),
+        (
+            rule("match:\n      name: \"/a(/\"\n    actions: []"),
+            &[(3, "acl[0].match.name", "the regular expression `/a(/`")],
+        ),
+        (
+            rule("match:\n      account: a\n      name: \"[a-]\"\n    actions: []"),
+            &[(4, "acl[0].match.name", "the glob `[a-]` is not valid at character 4")],
+        ),
+        (
+            rule("match: {}\n    actions:\n      - pull\n      - pus h"),
+            &[(3, "acl[0].actions", "\"pus h\" is no action")],
+        ),
+        (rule("{match: {}, actions: [], seq: 10}"), &[(2, "acl[0].seq", "there is no such key")]),
+        // Token
+        ("token: {issuer: Acme}".to_owned(), &[(1, "token.certificate", "write generate: true to have them made")]),
+        (
+            "token: {issuer: Acme, key: k}".to_owned(),
+            &[(1, "token.certificate", "a key is given without its certificate")],
+        ),
+        (
+            "token: {issuer: \"a\\nb\", certificate: c, key: k}".to_owned(),
+            &[(1, "token.issuer", "must not contain control characters")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, expiration: 0}".to_owned(),
+            &[(1, "token.expiration", "at least one second")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, expiration: -5}".to_owned(),
+            &[(1, "token.expiration", "\"-5\" is no length of time")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, expiration: 2d}".to_owned(),
+            &[(1, "token.expiration", "\"2d\" is no length of time")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, expiration: 25h}".to_owned(),
+            &[(1, "token.expiration", "must not live longer than a day")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, expiration: 1500ms}".to_owned(),
+            &[(1, "token.expiration", "whole seconds")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, services: [\"\"]}".to_owned(),
+            &[(1, "token.services", "a service needs a name")],
+        ),
+        (
+            "token: {issuer: Acme, certificate: c, key: k, disable_legacy_key_id: 1}".to_owned(),
+            &[(1, "token.disable_legacy_key_id", "neither true nor false")],
+        ),
+        (
+            "token: {issuer: Acme, certificat: c, key: k}".to_owned(),
+            &[
+                (1, "token.certificate", "a key is given without its certificate"),
+                (1, "token.certificat", "did you mean \"certificate\"?"),
+            ],
+        ),
+        // Server
+        ("server: {addr: \":70000\"}".to_owned(), &[(1, "server.addr", "\":70000\" is no address")]),
+        ("server: {addr: \"::1:5001\"}".to_owned(), &[(1, "server.addr", "\"[::1]:5001\"")]),
+        (
+            "server: {addr: \":1\", path_prefix: registry}".to_owned(),
+            &[(1, "server.path_prefix", "write it like /registry")],
+        ),
+        ("server: {addr: \":1\", path_prefix: /a/../b}".to_owned(), &[(1, "server.path_prefix", "is no path")]),
+        ("server: {addr: \":1\", path_prefix: \"/{x}\"}".to_owned(), &[(1, "server.path_prefix", "is no path")]),
+        (
+            "server: {addr: \":1\", tls_min_version: SSL3}".to_owned(),
+            &[(1, "server.tls_min_version", "write TLS12 or TLS13")],
+        ),
+        (
+            "server: {addr: \":1\", certificate: a}".to_owned(),
+            &[(1, "server.key", "a certificate is given without its key")],
+        ),
+        (
+            "server: {addr: \":1\", key: a}".to_owned(),
+            &[(1, "server.certificate", "a key is given without its certificate")],
+        ),
+        ("server: {addr: \":1\", real_ip_pos: 1}".to_owned(), &[(1, "server.real_ip_pos", "without real_ip_header")]),
+        (
+            "server: {addr: \":1\", real_ip_header: X-F, real_ip_pos: last}".to_owned(),
+            &[(1, "server.real_ip_pos", "\"last\" is no position")],
+        ),
+        (
+            "server: {addr: \":1\", real_ip_header: \"no header\"}".to_owned(),
+            &[(1, "server.real_ip_header", "is no header's name")],
+        ),
+        ("server: {addr: \":1\", trusted_proxies: []}".to_owned(), &[(1, "server.trusted_proxies", "names no proxy")]),
+        (
+            "server: {addr: \":1\", trusted_proxies: [10.0.0.0/33, proxy.local]}".to_owned(),
+            &[
+                (1, "server.trusted_proxies", "\"10.0.0.0/33\" is no network"),
+                (1, "server.trusted_proxies", "\"proxy.local\" is no network"),
+                (1, "server.trusted_proxies", "names no proxy"),
+            ],
+        ),
+        (
+            "server: {addr: \":1\", trusted_proxies: [10.0.0.1], real_ip_pos: 1}".to_owned(),
+            &[(1, "server.real_ip_pos", "not needed with trusted_proxies")],
+        ),
+        (
+            "server: {addr: \":1\", letsencrypt: {host: a}}".to_owned(),
+            &[(1, "server.letsencrypt", "let a proxy or certbot fetch them")],
+        ),
+        (
+            "server: {addr: \":1\", tls_cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}".to_owned(),
+            &[(1, "server.tls_cipher_suites", "none of these cipher suites")],
+        ),
+        (
+            "server: {addr: \":1\", tls_curve_preferences: [P521]}".to_owned(),
+            &[(1, "server.tls_curve_preferences", "none of these curves")],
+        ),
+    ];
+    let wrong: Vec<String> =
+        cases.iter().filter_map(|(text, expected)| difference(&around(text), &[], expected)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.concat());
+    // What is missing altogether is a problem of the file.
+    expect(
+        "server: {addr: \":1\"}",
+        &[],
+        &[(1, "token", "missing"), (1, "users", "no way to log in"), (1, "acl", "no rules")],
+    );
+    expect("", &[], &[(1, "", "the file is empty; start from config.example.yml")]);
+    expect("# nothing\n", &[], &[(1, "", "the file is empty")]);
+    expect("just text", &[], &[(1, "", "keys are expected here")]);
+    expect("- a\n- b", &[], &[(1, "", "keys are expected here")]);
+}
+
+/// The first thing that is said about a value of the wrong kind is what is wrong with it.
+#[test]
+fn a_value_that_cannot_be_read_is_named_first() {
+    for (text, path, piece) in [
+        ("server: \":5001\"", "server", "keys are expected here"),
+        ("token: [a]", "token", "keys are expected here"),
+        ("users: {alice: {password: [a]}}", "users.alice.password", "one value is expected here"),
+        ("users: {alice: {password: {a: b}}}", "users.alice.password", "one value is expected here"),
+        ("users: {alice: {password: a, password_file: b}}", "users.alice.password_file", "not both"),
+        (
+            "users: {alice: {password_file: nowhere/secret}}",
+            "users.alice.password_file",
+            "nowhere/secret cannot be read",
+        ),
+        ("users: {alice: text}", "users.alice", "keys are expected here"),
+    ] {
+        let problems = read_with(&around(text), &[]).err().unwrap_or_default();
+        let first = problems.first().map(|problem| (problem.place.clone(), problem.path.as_str()));
+        assert_eq!(first, Some((Place::Line(1), path)), "{text}: {problems:?}");
+        assert!(problems[0].message.contains(piece), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn backends_that_are_not_here_are_refused_by_name() {
+    for (key, instead) in [
+        ("mongo_auth", "MongoDB"),
+        ("acl_mongo", "MongoDB"),
+        ("ldap_auth", "LDAP"),
+        ("ext_auth", "external authentication"),
+        ("ext_authz", "external authorization"),
+        ("http_auth", "HTTP authentication"),
+        ("http_authz", "HTTP authorization"),
+        ("htpasswd_auth", "htpasswd"),
+        ("google_auth", "Google"),
+        ("github_auth", "GitHub"),
+        ("gitlab_auth", "GitLab"),
+        ("oidc_auth", "OpenID Connect"),
+        ("xorm_auth", "SQL"),
+        ("acl_xorm", "SQL"),
+        ("plugin_authn", "plugins"),
+        ("plugin_authz", "plugins"),
+        ("casbin_authz", "Casbin"),
+    ] {
+        for value in ["{a: b}", "~", "[]"] {
+            let text = around(&format!("# {key}\n{key}: {value}"));
+            let problems = read_with(&text, &[]).err().unwrap_or_default();
+            let [problem] = problems.as_slice() else { panic!("{key}: {problems:?}") };
+            assert_eq!((&problem.place, problem.path.as_str()), (&Place::Line(2), key));
+            assert!(problem.message.contains(instead) && problem.message.contains("; "), "{key}: {}", problem.message);
+        }
+    }
+    // The guide's own file: both its MongoDB sections are named, and nothing else.
+    let guide = "server:\n  addr: \":5001\"\n\ntoken:\n  issuer: \"Acme auth server\"\n  expiration: 900\n  certificate: c\n  key: k\n\nmongo_auth:\n  dial_info:\n    addrs: [\"authdb\"]\n    enabled_tls: false\n  collection: \"users\"\n\nacl_mongo:\n  collection: \"acl\"\n  cache_ttl: \"10s\"\n";
+    let problems = read_with(guide, &[]).err().unwrap_or_default();
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["users", "acl", "mongo_auth", "acl_mongo"]);
+}
+
+#[test]
+fn what_is_no_configuration_tree_is_one_problem() {
+    let bomb = {
+        let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (name, from) in
+            ["b", "c", "d", "e", "f", "g", "h", "i"].iter().zip(["a", "b", "c", "d", "e", "f", "g", "h"])
+        {
+            text.push_str(&format!("{name}: &{name} [{}]\n", [format!("*{from}").as_str(); 9].join(", ")));
+        }
+        text
+    };
+    let merges = {
+        let mut text = "a: &a {k: v}\n".to_owned();
+        for level in 0..8 {
+            let from = char::from(b'a' + level);
+            let name = char::from(b'b' + level);
+            text.push_str(&format!("{name}: &{name}\n  <<: [{}]\n", [format!("*{from}").as_str(); 9].join(", ")));
+        }
+        text
+    };
+    let deep = format!("a: {}{}", "[".repeat(5000), "]".repeat(5000));
+    let cases: &[(&str, Expected<'_>)] = &[
+        (&bomb, (6, "", "aliases add more than")),
+        (&merges, (0, "", "")),
+        (&deep, (1, "", "recursion limit")),
+        ("server: {addr: a}\nserver: {addr: b}", (2, "", "the key \"server\" stands here a second time")),
+        ("users:\n  a: {}\n  'a': {}", (3, "", "the key \"a\" stands here a second time")),
+        ("users: {}\n---\nacl: []", (2, "", "a second document starts here")),
+        ("users: *nobody", (1, "", "this is not YAML")),
+        ("users: &a {b: *a}", (1, "", "")),
+        ("users: {a: b", (2, "", "this is not YAML")),
+        ("users:\n\t- a", (2, "", "this is not YAML")),
+        ("users:\n  ? [a]\n  : b", (2, "", "a key must be a single value")),
+        ("users:\n  ~: {}", (2, "", "a key is missing")),
+        ("users: !ruby/object {}", (1, "", "")),
+        ("users: {<<: text}", (1, "", "\"<<\" takes a map")),
+    ];
+    for (text, (line, path, piece)) in cases {
+        let started = Instant::now();
+        let problems = read_with(text, &[]).err().unwrap_or_default();
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?} for {text:.80}", started.elapsed());
+        assert!(!problems.is_empty(), "{text:.80}");
+        if !piece.is_empty() {
+            let [problem] = problems.as_slice() else { panic!("{text:.80}: {problems:?}") };
+            assert_eq!(
+                (&problem.place, problem.path.as_str()),
+                (&Place::Line(*line), *path),
+                "{text:.80}: {problem:?}"
+            );
+            assert!(problem.message.contains(piece), "{text:.80}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! In-process tests: the real router, the real configuration reader and the real rules, without any other program.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod acl;
+mod bed;
+mod cli;
+mod clients;
+mod config;
+mod credentials;
+mod endpoint;
+mod limits;
+mod logs;
+mod properties;
+mod reload;
+mod routes;
+mod tokens;
