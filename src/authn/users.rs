@@ -66,26 +66,8 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
 }
 
 fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<User> {
-    let inline = fields.text("password");
-    let file = fields.path("password_file");
-    let written = match (inline, file) {
-        (Some(_), Some(file)) => {
-            fields.problem(&file.place, "password_file", "give password or password_file, not both");
-            None
-        }
-        (inline, None) => inline,
-        (None, Some(file)) => {
-            let text = crate::config::read_secret(&file.value);
-            files.push(file.value);
-            match text {
-                Ok(value) => Some(At { place: file.place, value }),
-                Err(message) => {
-                    fields.problem(&file.place, "password_file", message);
-                    None
-                }
-            }
-        }
-    };
+    let given = fields.node("password").is_some() || fields.node("password_file").is_some();
+    let written = read_password(&mut fields, files);
     let labels = Arc::new(read_labels(&mut fields, problems));
     let state = match fields.flag("disabled") {
         Some(At { value: true, .. }) => AccountState::Disabled,
@@ -104,7 +86,6 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
     }
     let place = fields.place().clone();
     let password = match (account.is_empty(), written) {
-        (true, None) => Ok(None),
         (true, Some(written)) => {
             fields.problem(
                 &written.place,
@@ -113,6 +94,9 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
             );
             Err(())
         }
+        // What was given could not be read, and that is said already.
+        (_, None) if given => Err(()),
+        (true, None) => Ok(None),
         (false, None) => {
             // Without a password docker_auth lets in everybody who knows the name.
             fields.problem(
@@ -130,6 +114,25 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
     let standing =
         Standing { state, not_before: not_before.map(|at| at.value), not_after: not_after.map(|at| at.value) };
     Some(User { password: password.ok()?, labels, standing })
+}
+
+/// The password's hash as written, in the file itself or in one of its own.
+fn read_password(fields: &mut Section<'_>, files: &mut Vec<PathBuf>) -> Option<At<String>> {
+    let (inline, file) = (fields.text("password"), fields.path("password_file"));
+    let Some(file) = file else { return inline };
+    if fields.node("password").is_some() {
+        fields.problem(&file.place, "password_file", "give password or password_file, not both");
+        return None;
+    }
+    let text = crate::config::read_secret(&file.value);
+    files.push(file.value);
+    match text {
+        Ok(value) => Some(At { place: file.place, value }),
+        Err(message) => {
+            fields.problem(&file.place, "password_file", message);
+            None
+        }
+    }
 }
 
 fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {

@@ -133,27 +133,17 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
             problems.add(&entry.place, key, instead);
         }
     }
-    let server = match top.section("server") {
-        Some(section) => server::read(section, keys, &mut files, &mut warnings),
-        None => {
-            problems.add(&root.place, "server", "this section is missing; it needs at least: addr: \":5001\"");
-            None
-        }
-    };
-    let token = match top.section("token") {
-        Some(section) => {
-            let of_server = server.as_ref().and_then(|server| server.pair.as_ref());
-            token::read(section, of_server, keys, &mut files, &mut warnings)
-        }
-        None => {
-            problems.add(
-                &root.place,
-                "token",
-                "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings",
-            );
-            None
-        }
-    };
+    if top.node("server").is_none() {
+        problems.add(&root.place, "server", "this section is missing; it needs at least: addr: \":5001\"");
+    }
+    let server = top.section("server").and_then(|section| server::read(section, keys, &mut files, &mut warnings));
+    if top.node("token").is_none() {
+        let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
+        problems.add(&root.place, "token", message);
+    }
+    let of_server = server.as_ref().and_then(|server| server.pair.as_ref());
+    let token =
+        top.section("token").and_then(|section| token::read(section, of_server, keys, &mut files, &mut warnings));
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None => {

@@ -6,6 +6,7 @@ use super::problem::{At, Place};
 use super::section::{DayEnd, Problems, Section};
 use super::yaml::{Node, Value};
 use crate::authz::acl::{MatchField, Rule, RuleText};
+use crate::scope::Action;
 
 /// The rules of the file, in order.
 #[derive(Debug, Default)]
@@ -42,8 +43,10 @@ impl Places {
         Some(value)
     }
 
-    fn of<'a>(&'a self, field: &MatchField, otherwise: &'a Place) -> &'a Place {
-        self.0.iter().find(|(own, _)| own == field).map_or(otherwise, |(_, place)| place)
+    /// Where the next problem with a field stands.
+    fn take(&mut self, field: &MatchField) -> Option<Place> {
+        let index = self.0.iter().position(|(own, _)| own == field)?;
+        Some(self.0.remove(index).1)
     }
 }
 
@@ -80,9 +83,12 @@ fn read_rule(mut fields: Section<'_>) -> Option<Rule> {
             fields.problem(&place, "actions", "actions are a list; write actions: [pull, push]");
             complete = false;
         }
-        Some((place, Value::List(_) | Value::Map(_))) => {
-            places.0.push((MatchField::Actions, place.clone()));
-            text.actions = fields.texts("actions").unwrap_or_default().into_iter().map(|at| at.value).collect();
+        Some((_, Value::List(_) | Value::Map(_))) => {
+            let actions = fields.texts("actions").unwrap_or_default();
+            // The problems with actions come in the order of the words that are none.
+            let wrong = actions.iter().filter(|at| Action::parse(&at.value).is_none());
+            places.0.extend(wrong.map(|at| (MatchField::Actions, at.place.clone())));
+            text.actions = actions.into_iter().map(|at| at.value).collect();
         }
     }
     text.comment = fields.text("comment").map(|at| at.value);
@@ -95,7 +101,8 @@ fn read_rule(mut fields: Section<'_>) -> Option<Rule> {
                 field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => field.to_string(),
                 field => format!("match.{field}"),
             };
-            fields.problem(places.of(&problem.field, &place), &key, problem.message.clone());
+            let at = places.take(&problem.field).unwrap_or_else(|| place.clone());
+            fields.problem(&at, &key, problem.message.clone());
         }
     }
     fields.finish();

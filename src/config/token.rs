@@ -16,8 +16,10 @@ use crate::token::HeaderForm;
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
 /// A shorter life than this makes clients ask for a token before every request.
 const SHORT_LIFE: Duration = Duration::from_secs(60);
-/// A longer life than this is a mistake: a revoked right would live on as long.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A longer life than this is hardly meant: a revoked right lives on as long.
+const LONG_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// No token can live longer: its end has to be a date.
+const MAX_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What tokens look like and what signs them.
 #[derive(Debug)]
@@ -78,17 +80,23 @@ pub(super) fn read(
     });
     let life = section.parsed("expiration", |text| match parse_duration(text)? {
         life if life < Duration::from_secs(1) => Err("a token must live at least one second; 900 is usual".to_owned()),
-        life if life > MAX_LIFE => {
-            Err("a token must not live longer than a day: a revoked right would live on as long".to_owned())
-        }
+        life if life > MAX_LIFE => Err("a token cannot live for longer than a hundred years".to_owned()),
         life if life.subsec_nanos() != 0 => Err("a token lives for whole seconds".to_owned()),
         life => Ok(life),
     });
-    if let Some(At { place, value }) = &life
-        && *value < SHORT_LIFE
-    {
-        let message = "clients treat a life below 60 seconds as 60, and ask for a token before every request";
-        warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
+    if let Some(At { place, value }) = &life {
+        let message = match *value {
+            life if life < SHORT_LIFE => {
+                Some("clients treat a life below 60 seconds as 60, and ask for a token before every request")
+            }
+            life if life > LONG_LIFE => {
+                Some("a right that is taken away lives on for as long as a token does; 900 is usual")
+            }
+            _ => None,
+        };
+        if let Some(message) = message {
+            warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
+        }
     }
     let services = section.texts("services");
     if let Some([]) = services.as_deref() {

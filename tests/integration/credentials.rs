@@ -139,6 +139,32 @@ async fn every_closed_account_looks_like_a_wrong_password() {
     assert_eq!(bed.get(ASK).basic("open", "alice-pw").send().await.status, 200);
 }
 
+/// Whoever measures the time of a refusal learns nothing either: each takes one hash, whether the account exists or not.
+#[tokio::test]
+async fn every_refusal_costs_one_hash() {
+    let bed = Bed::with(&format!(
+        "users: {{alice: {{password: \"{ALICE_HASH}\"}}, gone: {{password: \"{ALICE_HASH}\", disabled: true}}}}\n"
+    ));
+    let hashes = async || {
+        let text = bed.get("/metrics").send().await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("dockwarden_password_hash_seconds_count "));
+        line.unwrap().parse::<u32>().unwrap()
+    };
+    let long = "x".repeat(100);
+    for (account, password) in [
+        ("alice", "wrong"),
+        ("unknown", "wrong"),
+        ("gone", "alice-pw"),
+        ("alice", &long),
+        ("unknown", &long),
+        ("alice", "a\0b"),
+    ] {
+        let before = hashes().await;
+        assert_eq!(bed.get(ASK).basic(account, password).send().await.status, 401);
+        assert_eq!(hashes().await, before + 1, "{account} {password:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_challenge_quotes_the_issuer() {
     for (issuer, realm) in [

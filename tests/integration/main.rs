@@ -12,6 +12,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod docs;
 mod endpoint;
 mod limits;
 mod logs;

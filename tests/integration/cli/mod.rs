@@ -230,7 +230,7 @@ fn serve_says_all_that_is_wrong_and_ends() {
         &["--v=2", "--alsologtostderr", &file],
         &["-v", "2", "-alsologtostderr=true", &file],
         &["-logtostderr", "-v=3", &file],
-        &["--stderrthreshold", "INFO", "--log_dir=/tmp", "--vmodule=a=1", &file],
+        &["--stderrthreshold", "INFO", "--log_dir=/var/log", "--vmodule=a=1", &file],
         &[&file, "--v=2", "--alsologtostderr"],
         &["serve", &file, "-v", "2"],
         &["serve", "--alsologtostderr", &file],

@@ -256,6 +256,13 @@ fn what_loads_but_is_dangerous_is_a_warning() {
         assert_eq!((&warning.place, warning.path.as_str()), (&Place::Line(1), path), "{server}");
         assert!(warning.message.contains(piece), "{server}: {}", warning.message);
     }
+    for (life, piece) in [("59s", "below 60 seconds"), ("25h", "lives on for as long")] {
+        let token = format!("token: {{issuer: a, certificate: c, key: k, expiration: {life}}}");
+        let config = loaded(&around(&token));
+        let [warning] = config.warnings.as_slice() else { panic!("{life}: {:?}", config.warnings) };
+        assert_eq!(warning.path, "token.expiration");
+        assert!(warning.message.contains(piece), "{life}: {}", warning.message);
+    }
     for server in [
         "trusted_proxies: [10.0.0.0/8]",
         "trusted_proxies: 10.0.0.1, real_ip_header: X-F",
