@@ -285,9 +285,12 @@ fn is_component(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Type, name and actions, or why not.
+    type Parts = Result<(&'static str, &'static str, &'static str), NotAScope>;
+
     #[test]
     fn scopes_parse_as_the_grammar_says() {
-        let cases: &[(&str, Result<(&str, &str, &str), NotAScope>)] = &[
+        let cases: &[(&str, Parts)] = &[
             ("repository:team/app:pull,push", Ok(("repository", "team/app", "pull,push"))),
             ("repository:app:push,pull,push", Ok(("repository", "app", "pull,push"))),
             ("repository:host.tld:5000/foo:pull", Ok(("repository", "host.tld:5000/foo", "pull"))),

@@ -1,0 +1,24 @@
+# The image: one static program, nothing else. No shell, no root, nothing to write to but the volumes.
+#
+#   docker build -t dockwarden .
+#   docker run -v "$PWD/config:/config:ro" -p 5001:5001 dockwarden
+
+# Any image with Rust, make and a C compiler.
+ARG BUILDER=docker.io/library/rust:1-bookworm
+FROM ${BUILDER} AS build
+WORKDIR /src
+COPY . .
+# `make static` is what the tests run too: what is shipped is what was tested. The empty directories become the
+# places of volumes; a new named volume takes over their owner.
+RUN make static && mkdir -p /image/config /image/certs /image/keys && cp target/static/dockwarden /image/dockwarden
+
+FROM scratch
+COPY --from=build /image/dockwarden /dockwarden
+COPY --from=build /image/config /config
+COPY --from=build --chown=65532:65532 /image/certs /certs
+COPY --from=build --chown=65532:65532 /image/keys /keys
+# A number, so that Kubernetes can see that it is not root; no user needs to exist.
+USER 65532:65532
+EXPOSE 5001
+ENTRYPOINT ["/dockwarden"]
+CMD ["/config/auth_config.yml"]

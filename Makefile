@@ -1,0 +1,43 @@
+# What people run. Each target is a line or two: read it, or run the line by hand.
+
+CONFIG ?= config.example.yml
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 10
+
+.PHONY: run test check audit fuzz static clean
+
+# Build, say what to tell a registry, and serve.
+run:
+	cargo run --locked -- serve --settings $(CONFIG)
+
+# Everything: plain tests, every fuzz target for a moment, then the product against real registries and clients, which
+# it installs where they are missing.
+test:
+	tests/support/install.sh
+	cargo test --locked
+	$(MAKE) --no-print-directory fuzz static
+	cargo test --locked --test real
+
+# What must hold before anything is tested.
+check: audit
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
+ADVISORIES ?= ../shared/advisory-db
+audit:
+	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
+
+fuzz:
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+# The program as the image ships it: one file that needs no other, in target/static/.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST) --target-dir target
+	install -D target/$(HOST)/release/dockwarden target/static/dockwarden
+
+clean:
+	cargo clean
+	rm -rf fuzz/target
