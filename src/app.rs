@@ -58,7 +58,7 @@ impl Snapshot {
 
     fn build(config: Config, generation: u64, passwords: &Arc<Passwords>) -> anyhow::Result<Snapshot> {
         let Pair::Loaded(key) = config.token.pair else {
-            anyhow::bail!("the signing key is not there yet");
+            anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
         let users = StaticUsers::new(config.users, Arc::clone(passwords))?;
         let acl = Acl::new(config.acl.into_rules());
@@ -140,6 +140,15 @@ impl Source {
     }
 }
 
+/// What came of reading a changed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in use.
+    Done,
+    /// It cannot be used; the old one stays.
+    Failed,
+}
+
 /// Settings that take effect only when the process starts.
 #[derive(PartialEq, Eq)]
 struct Fixed {
@@ -204,14 +213,20 @@ impl App {
     /// way keep the one they began with. If anything is wrong the old one stays, and the log says what it is.
     ///
     /// Reads files, and so must not run on a thread that serves requests.
-    pub fn reload(&self) {
+    pub fn reload(&self) -> Reload {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = self.source.load_and_make_key().and_then(|config| {
+        let built = self.source.load(Keys::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config.server);
             let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-            Ok((Snapshot::build(config, generation, &self.passwords)?, files, fixed, warnings))
+            let mut snapshot = Snapshot::build(config, generation, &self.passwords)?;
+            // A listener does not change between TLS and plain HTTP: passwords would travel in the clear.
+            snapshot.tls = match self.fixed.tls {
+                true => snapshot.tls.or_else(|| self.snapshot().tls.clone()),
+                false => None,
+            };
+            Ok((snapshot, files, fixed, warnings))
         });
         match built {
             Ok((snapshot, files, fixed, warnings)) => {
@@ -227,11 +242,13 @@ impl App {
                 warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
                 self.snapshot.store(Arc::new(snapshot));
                 self.metrics.reloaded();
+                Reload::Done
             }
             Err(cause) => {
                 error!(reason = "reload_failed", file = %self.source.file.display(), cause = %cause,
                     "the changed configuration cannot be used; the old one stays");
                 self.metrics.reload_failed();
+                Reload::Failed
             }
         }
     }

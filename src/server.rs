@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::Router;
@@ -29,7 +29,7 @@ use crate::config::{ListenAddress, Server};
 use crate::http::client_address::Peer;
 use crate::http::{self, AdminRoutes};
 
-/// Connections that are open at once, over all listeners. Further ones wait in the system's queue.
+/// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
@@ -43,7 +43,16 @@ const MAX_HEADER: usize = 64 * 1024;
 /// The number of header lines.
 const MAX_HEADER_LINES: usize = 100;
 /// Requests that one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 128;
+const MAX_STREAMS: u32 = 16;
+/// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
+/// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
+const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+/// The same for the listener for health and metrics, where it is one of its own.
+const ADMIN_CONNECTIONS: usize = 64;
+/// Descriptors that are left for that listener, files, and the log.
+const SPARE_DESCRIPTORS: u64 = 192;
 /// After SIGTERM: how long requests are still taken, with `Connection: close` on each reply, so that clients leave by
 /// themselves before connections are closed on them.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -53,7 +62,35 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// A socket that is listened on.
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a socket that this process made.
+struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    async fn made_at(path: &Path) -> SocketFile {
+        SocketFile { path: path.to_owned(), identity: identity(path).await }
+    }
+
+    /// Removes the file, unless another one has taken its place: that belongs to somebody else.
+    async fn remove(self) {
+        if self.identity.is_some()
+            && identity(&self.path).await == self.identity
+            && let Err(cause) = tokio::fs::remove_file(&self.path).await
+        {
+            debug!(cause = %cause, path = %self.path.display(), "the socket file was not removed");
+        }
+    }
+}
+
+async fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let seen = tokio::fs::symlink_metadata(path).await.ok()?;
+    Some((seen.dev(), seen.ino()))
 }
 
 /// Listens, serves until `stop` becomes true, and lets the requests under way finish.
@@ -71,20 +108,15 @@ pub async fn serve(app: Arc<App>, server: &Server, mut stop: watch::Receiver<boo
         None => AdminRoutes::Here,
     };
     let public = http::public(&app, &server.path_prefix, routes);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(connections_at_once()));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
     announce("listening", &public_listener, server.pair.is_some());
-    doors.spawn(accept(
-        Arc::clone(&app),
-        public_listener,
-        public,
-        Security::AsConfigured,
-        Arc::clone(&places),
-        over.clone(),
-    ));
+    doors.spawn(accept(Arc::clone(&app), public_listener, public, Security::AsConfigured, places, over.clone()));
     if let Some(listener) = admin_listener {
         announce("listening for health and metrics", &listener, false);
+        // Places of its own: monitoring has to answer when all others are taken.
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         doors.spawn(accept(Arc::clone(&app), listener, http::admin(&app), Security::Plain, places, over));
     }
     while !*stop.borrow_and_update() {
@@ -101,10 +133,28 @@ pub async fn serve(app: Arc<App>, server: &Server, mut stop: watch::Receiver<boo
     Ok(())
 }
 
+/// How many connections this process can hold: as many as are allowed, where it may open as many files.
+fn connections_at_once() -> usize {
+    let descriptors = rlimit::increase_nofile_limit(MAX_CONNECTIONS as u64 + SPARE_DESCRIPTORS);
+    let possible = descriptors.map_or(MAX_CONNECTIONS, |limit| {
+        usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(MAX_CONNECTIONS)
+    });
+    let connections = possible.clamp(1, MAX_CONNECTIONS);
+    if connections < MAX_CONNECTIONS {
+        warn!(
+            reason = "few_descriptors",
+            connections,
+            wanted = MAX_CONNECTIONS,
+            "the limit of open files allows fewer connections; raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    connections
+}
+
 fn announce(message: &str, listener: &Listener, tls: bool) {
     let address = match listener {
         Listener::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-        Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        Listener::Unix(_, file) => format!("unix:{}", file.path.display()),
     };
     info!(address, tls, "{message}");
 }
@@ -127,16 +177,17 @@ async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
         ListenAddress::Unix(path) => {
             remove_stale_socket(path).await?;
             let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {address}"))?;
-            Ok(Listener::Unix(listener, path.clone()))
+            Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
         }
     }
 }
 
-/// A socket file that a process left behind is removed. One that somebody answers on is not, and nothing else is ever.
+/// A socket file that a process left behind is removed: nobody listens on it any more. Nothing else is ever.
 async fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::FileTypeExt as _;
     let is_socket = tokio::fs::symlink_metadata(path).await.is_ok_and(|seen| seen.file_type().is_socket());
-    if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
+    let Err(refusal) = tokio::net::UnixStream::connect(path).await else { return Ok(()) };
+    if is_socket && refusal.kind() == std::io::ErrorKind::ConnectionRefused {
         tokio::fs::remove_file(path)
             .await
             .with_context(|| format!("cannot remove the old socket {}", path.display()))?;
@@ -185,13 +236,12 @@ async fn accept(
             break;
         }
     }
-    if let Listener::Unix(socket, path) = listener {
-        drop(socket);
-        if let Err(cause) = tokio::fs::remove_file(&path).await {
-            debug!(cause = %cause, path = %path.display(), "the socket file was not removed");
+    match listener {
+        Listener::Tcp(socket) => drop(socket),
+        Listener::Unix(socket, file) => {
+            drop(socket);
+            file.remove().await;
         }
-    } else {
-        drop(listener);
     }
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         warn!(reason = "drain_timeout", seconds = DRAIN.as_secs(), "requests were still under way and are cut off");
@@ -236,6 +286,7 @@ fn connections() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER as u32)
         .keep_alive_interval(HEADER_PATIENCE)
         .keep_alive_timeout(HEADER_PATIENCE);
@@ -264,23 +315,30 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = door.router.clone();
-    let asked = Arc::new(AtomicBool::new(false));
+    let opened = Instant::now();
+    // Milliseconds from the opening to the last request; none yet is zero.
+    let asked = Arc::new(AtomicU64::new(0));
     let asking = Arc::clone(&asked);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        asking.store(true, Ordering::Relaxed);
+        let after = u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        asking.store(after.max(1), Ordering::Relaxed);
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request.map(Body::new))
     });
     let connection = door.connections.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(watcher.watch(connection.into_owned()));
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = tokio::time::sleep(FIRST_REQUEST_PATIENCE) => {
-            if !asked.load(Ordering::Relaxed) {
-                debug!("a connection was closed that asked for nothing");
-                return;
-            }
-            connection.await
+    let mut patience = FIRST_REQUEST_PATIENCE;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut connection => break ended,
+            () = tokio::time::sleep(patience) => {}
+        }
+        let last = asked.load(Ordering::Relaxed);
+        let silent = opened.elapsed().saturating_sub(Duration::from_millis(last));
+        patience = IDLE_PATIENCE.saturating_sub(silent);
+        if last == 0 || patience.is_zero() {
+            debug!("a connection was closed that asks for nothing");
+            return;
         }
     };
     if let Err(cause) = ended {

@@ -12,9 +12,11 @@ use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tracing::error;
 
-use crate::app::{App, remind_of_certificate};
+use crate::app::{App, Reload, remind_of_certificate};
 
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a configuration that could not be used is tried again: what was in the way may have gone by itself.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the log is reminded of a certificate that is over or soon will be.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -34,6 +36,7 @@ type State = BTreeMap<PathBuf, Option<Fingerprint>>;
 pub async fn run(app: Arc<App>, mut hangup: Signal) {
     let mut in_use = look(&app).await;
     let mut before = in_use.clone();
+    let mut failed_at = None;
     let mut reminded = Instant::now();
     let mut header = app.snapshot().issuer.header_form_at(OffsetDateTime::now_utc());
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -45,8 +48,12 @@ pub async fn run(app: Arc<App>, mut hangup: Signal) {
         };
         let now = look(&app).await;
         let at_rest = now != in_use && now == before;
-        if at_rest || told == Told::ToReload {
-            reload(&app).await;
+        let again = failed_at.is_some_and(|failed: Instant| failed.elapsed() >= RETRY_INTERVAL);
+        if at_rest || again || told == Told::ToReload {
+            failed_at = match reload(&app).await {
+                Reload::Done => None,
+                Reload::Failed => Some(Instant::now()),
+            };
             // The changed configuration may name other files. Of those that it shares with the old one, what counts is
             // how they were before the reload: a change during it is then seen at the next look.
             let files = look(&app).await;
@@ -77,11 +84,12 @@ enum Told {
 }
 
 /// Reads the configuration anew on a thread that may block.
-async fn reload(app: &Arc<App>) {
+async fn reload(app: &Arc<App>) -> Reload {
     let app = Arc::clone(app);
-    if let Err(cause) = tokio::task::spawn_blocking(move || app.reload()).await {
+    tokio::task::spawn_blocking(move || app.reload()).await.unwrap_or_else(|cause| {
         error!(reason = "reload_failed", cause = %cause, "reading the configuration was given up; the old one stays");
-    }
+        Reload::Failed
+    })
 }
 
 async fn look(app: &Arc<App>) -> State {

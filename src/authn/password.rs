@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const USUAL_COST: u32 = 10;
 /// bcrypt's own least cost.
 const LEAST_COST: u32 = 4;
-/// A hash above this cost takes minutes and would block everybody else's login.
-const MAX_COST: u32 = 20;
+/// A hash above this cost takes many seconds, and meanwhile nobody else can log in.
+pub const MAX_COST: u32 = 16;
 
 /// A bcrypt hash that was checked when it was read.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl FromStr for PasswordHash {
         }
         if cost > MAX_COST {
             return Err(format!(
-                "a bcrypt cost of {cost} takes minutes for each login; use 10 to 12 (at most {MAX_COST})"
+                "a bcrypt cost of {cost} takes very long for each login; use 10 to 12 (at most {MAX_COST})"
             ));
         }
         Ok(PasswordHash { text: text.to_owned(), cost })
@@ -110,6 +110,15 @@ pub enum Check {
     Wrong,
 }
 
+/// Whether a password that was right a moment ago is taken without hashing it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// It is.
+    Used,
+    /// It is hashed each time.
+    Unused,
+}
+
 impl Passwords {
     /// A checker that hashes on at most one thread fewer than there are cores. `observe` is told how long each hash
     /// took.
@@ -132,7 +141,13 @@ impl Passwords {
     ///
     /// # Errors
     /// No turn to hash came in time, or the hashing thread died: not known, so nobody is let in.
-    pub async fn check(&self, account: &str, password: &Secret, hash: &PasswordHash) -> anyhow::Result<Check> {
+    pub async fn check(
+        &self,
+        account: &str,
+        password: &Secret,
+        hash: &PasswordHash,
+        memory: Memory,
+    ) -> anyhow::Result<Check> {
         let password = password.reveal();
         if password.len() > MAX_PASSWORD || password.contains('\0') {
             // bcrypt would compare only the beginning. The time is spent all the same, so that the refusal tells nothing.
@@ -140,13 +155,13 @@ impl Passwords {
             return Ok(Check::Wrong);
         }
         let name = self.memory_name(account, password, hash);
-        if self.remembers(&name) {
+        if memory == Memory::Used && self.remembers(&name) {
             return Ok(Check::Right);
         }
         let check = self.hash(password.to_owned(), hash.clone()).await?;
         match check {
-            Check::Right => self.remember(name),
-            Check::Wrong => {}
+            Check::Right if memory == Memory::Used => self.remember(name),
+            Check::Right | Check::Wrong => {}
         }
         Ok(check)
     }

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
-use super::password::{Check, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::problem::At;
@@ -201,7 +202,12 @@ impl Authenticator for StaticUsers {
                     self.passwords.check_nobody(password, &self.usual).await?;
                     return Ok(Outcome::NotMine);
                 };
-                Ok(match self.passwords.check(account, password, &hash.value).await? {
+                // A closed account is hashed each time, as a wrong password is: a quick refusal would tell that it was right.
+                let memory = match user.standing.check(OffsetDateTime::now_utc()) {
+                    Ok(()) => Memory::Used,
+                    Err(_) => Memory::Unused,
+                };
+                Ok(match self.passwords.check(account, password, &hash.value, memory).await? {
                     Check::Right => self.accepted(account, user),
                     Check::Wrong => Outcome::Rejected,
                 })

@@ -9,6 +9,8 @@ use crate::scope::Action;
 
 /// A cheaper hash than this can be guessed offline quickly.
 const LEAST_COST: u32 = 10;
+/// A dearer one than this takes more than a second.
+const MOST_COST: u32 = 13;
 
 /// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
 /// rules say together.
@@ -146,6 +148,10 @@ fn lint_users(users: &Users, found: &mut Vec<Problem>) {
             let message = format!(
                 "the hash's cost of {cost} is weak; make a new one with: dockwarden hash-password --cost {LEAST_COST}"
             );
+            found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), message));
+        }
+        if cost > MOST_COST {
+            let message = format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual");
             found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), message));
         }
         if cost != highest && mixed.is_none() {

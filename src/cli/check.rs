@@ -4,22 +4,19 @@ use crate::app::{App, Source};
 use crate::authz::lint::lint;
 use crate::config::{Keys, Pair};
 
-use super::{DONE, FAILED};
+use super::{DONE, complain, say};
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {
     let config = match source.load(Keys::Read) {
         Ok(config) => config,
         Err(invalid) => {
-            eprintln!("{invalid}");
-            eprintln!("{} problem(s): the file cannot be used", invalid.problems.len());
-            return FAILED;
+            return complain(&format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
         }
     };
     let warnings = lint(&config);
-    for warning in &warnings {
-        println!("warning: {}", warning.in_file(&config.file));
-    }
+    let mut report: String =
+        warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&config.file))).collect();
     let key = match &config.token.pair {
         Pair::Loaded(key) => format!("{:?}", key.algorithm()),
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
@@ -29,12 +26,12 @@ pub(super) fn run(source: &Source) -> u8 {
     if matches!(config.token.pair, Pair::Loaded(_))
         && let Err(error) = App::open(source.clone(), config)
     {
-        eprintln!("{}: {error:#}", source.file.display());
-        return FAILED;
+        return complain(&format!("{report}{}: {error:#}", source.file.display()));
     }
-    match warnings.len() {
-        0 => println!("{}: ok ({summary})", source.file.display()),
-        number => println!("{}: usable, with {number} warning(s) ({summary})", source.file.display()),
-    }
-    DONE
+    let file = source.file.display();
+    report.push_str(&match warnings.len() {
+        0 => format!("{file}: ok ({summary})\n"),
+        number => format!("{file}: usable, with {number} warning(s) ({summary})\n"),
+    });
+    say(&report, DONE)
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{DONE, FAILED, NOT_ALL_GRANTED};
+use super::{DONE, NOT_ALL_GRANTED, complain, say};
 use crate::authn::Identity;
 use crate::authn::users::Users;
 use crate::authz::acl::Acl;
@@ -54,8 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let config = match super::source(arguments.config.clone()).load(Keys::LeftAlone) {
         Ok(config) => config,
         Err(invalid) => {
-            eprintln!("{invalid}");
-            return FAILED;
+            return complain(&invalid.to_string());
         }
     };
     let services = config.token.services;
@@ -67,10 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             explain_scopes(&policy, arguments, service)
         }
     };
-    done.unwrap_or_else(|message| {
-        eprintln!("dockwarden: {message}");
-        FAILED
-    })
+    done.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
 }
 
 /// Users and rules, at one moment.
@@ -258,9 +254,8 @@ fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Resu
             text.join("\n")
         }
     };
-    println!("{printed}");
     let all = explanations.iter().all(|explanation| explanation.withheld.is_empty());
-    Ok(if all { DONE } else { NOT_ALL_GRANTED })
+    Ok(say(&format!("{printed}\n"), if all { DONE } else { NOT_ALL_GRANTED }))
 }
 
 fn explain_scope(

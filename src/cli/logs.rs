@@ -2,24 +2,42 @@
 
 use std::io::IsTerminal as _;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::glog::Verbosity;
 
+/// Lines that wait to be written, while whoever reads the log is slow. Further ones are dropped and counted: a reader
+/// that has stopped must not stop the server with it.
+const WAITING_LINES: usize = 10_000;
+
+/// A started log. What is still waiting is written when this is dropped.
+pub(super) struct Log {
+    /// How many lines were dropped.
+    pub(super) dropped: ErrorCounter,
+    _writer: WorkerGuard,
+}
+
 /// Starts the log on standard error. `RUST_LOG` refines what is in it.
-pub(super) fn start(verbosity: Verbosity) {
+pub(super) fn start(verbosity: Verbosity) -> Log {
     let usual = match verbosity {
         Verbosity::Usual => "info",
         Verbosity::Detailed => "info,dockwarden=debug",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.trim().is_empty());
+    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new(usual));
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).lossy(true).finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    // An error of the log itself is not printed: printing it fails as well, and would end the request that logged.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     // Only one log can be started in a process; a second start changes nothing.
     if std::io::stderr().is_terminal() {
         drop(log.with_target(false).try_init());
     } else {
         drop(log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init());
     }
+    Log { dropped, _writer: guard }
 }
 
 /// Says why the server does not start: each problem on a line of its own.

@@ -11,10 +11,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source};
 use crate::config::{Config, ENVIRONMENT_PREFIX};
@@ -24,6 +26,8 @@ use crate::{server, watch};
 const DONE: u8 = 0;
 /// Something is wrong with what was given, and the text says what.
 const FAILED: u8 = 1;
+/// How long threads that block may keep the process after everything else has ended.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// `explain`: understood, and not everything that was asked is granted.
 const NOT_ALL_GRANTED: u8 = 3;
 
@@ -62,7 +66,7 @@ enum Command {
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         /// The work factor: each step doubles the time
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=20))]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=i64::from(crate::authn::password::MAX_COST)))]
         cost: u32,
     },
     /// Print completions for a shell
@@ -91,8 +95,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::HashPassword { cost } => password::run(cost),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut std::io::stdout());
-            DONE
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
+            say(&String::from_utf8_lossy(&script), DONE)
         }
     })
 }
@@ -119,7 +124,7 @@ fn source(file: PathBuf) -> Source {
 }
 
 fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8 {
-    logs::start(verbosity);
+    let log = logs::start(verbosity);
     let config = match source.load_and_make_key() {
         Ok(config) => config,
         Err(error) => {
@@ -137,7 +142,10 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
             return FAILED;
         }
     };
-    match runtime.block_on(serve_until_stopped(source, config)) {
+    let served = runtime.block_on(serve_until_stopped(source, config, log.dropped.clone()));
+    // A thread that is still hashing, or reads a file that does not answer, must not keep the process.
+    runtime.shutdown_timeout(LAST_PATIENCE);
+    match served {
         Ok(()) => DONE,
         Err(error) => {
             logs::startup_failed(&error);
@@ -146,13 +154,20 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
     }
 }
 
-async fn serve_until_stopped(source: Source, config: Config) -> anyhow::Result<()> {
+async fn serve_until_stopped(source: Source, config: Config, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let hangup = signal(SignalKind::hangup())?;
     let listening = config.server.clone();
-    let app = Arc::new(App::open(source, config)?);
-    tokio::spawn(watch::run(Arc::clone(&app), hangup));
+    let mut app = App::open(source, config)?;
+    app.metrics.count_dropped_lines(move || log_lines_dropped.dropped_lines());
+    let app = Arc::new(app);
+    let watching = tokio::spawn(watch::run(Arc::clone(&app), hangup));
+    tokio::spawn(async move {
+        if let Err(cause) = watching.await {
+            tracing::error!(reason = "watcher_died", cause = %cause, "changes of the files are not seen any more: restart the server");
+        }
+    });
     let (stop, stopped) = channel::channel(false);
     tokio::spawn(async move {
         tokio::select! {
@@ -162,4 +177,24 @@ async fn serve_until_stopped(source: Source, config: Config) -> anyhow::Result<(
         stop.send_replace(true);
     });
     server::serve(app, &listening, stopped).await
+}
+
+/// Prints an answer to standard output and returns `status`; what could not be printed is a failure, unless nobody
+/// reads on (`check | head`).
+fn say(text: &str, status: u8) -> u8 {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => status,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => status,
+        Err(error) => complain(&format!("dockwarden: the answer cannot be written: {error}")),
+    }
+}
+
+/// Prints a message to standard error, and returns the status of a failure. Where even that cannot be written, the
+/// status says it.
+fn complain(message: &str) -> u8 {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr(), "{message}"));
+    FAILED
 }

@@ -2,20 +2,14 @@
 
 use std::io::{IsTerminal as _, Read as _, stdin};
 
-use super::{DONE, FAILED};
+use super::{DONE, complain, say};
 use crate::authn::password::{MAX_PASSWORD, hash};
 
 /// Runs the command.
 pub(super) fn run(cost: u32) -> u8 {
     match read().and_then(|password| hash(&password, cost)) {
-        Ok(hash) => {
-            println!("{hash}");
-            DONE
-        }
-        Err(message) => {
-            eprintln!("dockwarden: {message}");
-            FAILED
-        }
+        Ok(hash) => say(&format!("{hash}\n"), DONE),
+        Err(message) => complain(&format!("dockwarden: {message}")),
     }
 }
 

@@ -6,6 +6,9 @@ use super::yaml::{Entry, Node, Value};
 /// What every such variable's name starts with; path segments follow, separated by two underscores.
 pub const PREFIX: &str = "DOCKWARDEN__";
 
+/// No key lies deeper.
+const MAX_SEGMENTS: usize = 16;
+
 /// Puts the variables' values into the tree.
 ///
 /// A segment means the key that it spells, or else one that differs from it only in case; a key that is not there is added in
@@ -17,6 +20,10 @@ pub(super) fn override_with(root: &mut Node, variables: impl IntoIterator<Item =
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let segments: Vec<&str> = path.split("__").collect();
         let place = Place::Environment(name.clone());
+        if segments.len() > MAX_SEGMENTS {
+            problems.push(Problem::new(place, "", "the name has more parts than any key"));
+            continue;
+        }
         if segments.iter().any(|segment| segment.is_empty()) {
             problems.push(Problem::new(
                 place,

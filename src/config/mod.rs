@@ -190,6 +190,10 @@ fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
         ),
         _ => format!("{} cannot be read: {error}", file.display()),
     };
+    // Opening a pipe waits for somebody to write into it, for ever if nobody does.
+    if !std::fs::metadata(file).map_err(failed)?.is_file() {
+        return Err(format!("{} is not a regular file", file.display()));
+    }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;

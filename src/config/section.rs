@@ -166,7 +166,9 @@ impl<'file> Section<'file> {
         for entry in self.entries {
             if !self.asked.contains(entry.key.as_str()) {
                 let known: Vec<&str> = self.asked.iter().copied().collect();
-                self.problem(&entry.place, &entry.key, unknown_key(&entry.key, &known));
+                // What follows a colon may be a value without the space before it, and that value a secret.
+                let key = entry.key.split(':').next().unwrap_or_default();
+                self.problem(&entry.place, key, unknown_key(&entry.key, &known));
             }
         }
     }

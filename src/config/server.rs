@@ -86,7 +86,9 @@ pub(super) fn read(
     let unix = unix.is_some_and(|at| at.value);
     let written = section.text("addr");
     let listen = match &written {
-        Some(addr) if unix => Some(ListenAddress::Unix(PathBuf::from(addr.value.trim_start_matches("unix:")))),
+        Some(addr) if unix => socket_path(addr.value.trim_start_matches("unix:"))
+            .map_err(|message| section.problem(&addr.place, "addr", message))
+            .ok(),
         Some(addr) => parse_address(&addr.value).map_err(|message| section.problem(&addr.place, "addr", message)).ok(),
         None => {
             section.problem(&place, "addr", "an address to listen on is needed; write addr: \":5001\"");
@@ -149,7 +151,7 @@ fn is_plain_segment(segment: &str) -> bool {
 fn parse_address(text: &str) -> Result<ListenAddress, String> {
     let wrong = || format!("\"{text}\" is no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(ListenAddress::Unix(PathBuf::from(path)));
+        return socket_path(path);
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let host = match host.strip_prefix('[') {
@@ -159,6 +161,14 @@ fn parse_address(text: &str) -> Result<ListenAddress, String> {
     };
     let port = port.parse().map_err(|_| wrong())?;
     Ok(ListenAddress::Tcp { host: host.to_owned(), port })
+}
+
+/// A socket's path: one without a name, or an abstract one, could be reached by nobody, or by everybody.
+fn socket_path(path: &str) -> Result<ListenAddress, String> {
+    if path.is_empty() || path.contains('\0') {
+        return Err("the path of a socket is expected here, such as /run/dockwarden.sock".to_owned());
+    }
+    Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
 fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<AddressSource> {

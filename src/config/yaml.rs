@@ -12,7 +12,7 @@ use super::problem::{Place, Problem};
 
 /// Nesting deeper than this is refused: no configuration needs it, and dropping a deeper tree could exhaust a stack.
 const MAX_DEPTH: usize = 64;
-/// The number of nodes that aliases and merge keys may add to a file.
+/// What aliases may add to a file: a node counts one, and one more for every 32 bytes of text.
 const MAX_ALIASED_NODES: usize = 100_000;
 
 /// One value of the file and where it stands.
@@ -152,6 +152,14 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: &Place) -> R
     }
 }
 
+/// What a single value counts where an alias repeats it: otherwise a long text, repeated, could fill the memory.
+fn size_of_text(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => 1 + text.len() / 32,
+        Value::Null | Value::List(_) | Value::Map(_) => 1,
+    }
+}
+
 fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
@@ -241,11 +249,13 @@ impl Reading {
             let merges = name == "<<" && matches!(style, ScalarStyle::Plain);
             *key = Some((if merges { Key::Merge } else { Key::Named(name) }, place.clone()));
             if anchor > 0 {
-                self.anchors.insert(anchor, Anchored { node: Node { place, value }, size: 1 });
+                let size = size_of_text(&value);
+                self.anchors.insert(anchor, Anchored { node: Node { place, value }, size });
             }
             return Ok(());
         }
-        self.value(Node { place, value }, 1, anchor)
+        let size = size_of_text(&value);
+        self.value(Node { place, value }, size, anchor)
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Problem> {
@@ -257,7 +267,7 @@ impl Reading {
             return Err(Problem::new(
                 place,
                 "",
-                format!("aliases add more than {MAX_ALIASED_NODES} values to this file"),
+                format!("aliases add too much to this file (more than {MAX_ALIASED_NODES} values, or long texts)"),
             ));
         }
         let (node, size) = (anchored.node.clone(), anchored.size);

@@ -1,5 +1,6 @@
 //! The figures that monitoring reads, by Prometheus' names and units.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ struct Outcome {
 }
 
 /// All figures. Cloning shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Metrics {
+    dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Outcome, Counter>,
     answering: Histogram,
     deciding: Histogram,
@@ -35,6 +37,7 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let from_quarter_millisecond = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         Metrics {
+            dropped_lines: Arc::new(|| 0),
             requests: Family::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
@@ -47,6 +50,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Tells how many lines of the log were dropped, from now on.
+    pub fn count_dropped_lines(&mut self, dropped: impl Fn() -> usize + Send + Sync + 'static) {
+        self.dropped_lines = Arc::new(dropped);
+    }
+
     /// A token request was answered.
     pub(super) fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
@@ -99,6 +107,9 @@ impl Metrics {
             "Changed configurations that could not be used",
             self.reload_failures.clone(),
         );
+        let dropped = Counter::<u64>::default();
+        dropped.inc_by((self.dropped_lines)() as u64);
+        registry.register("log_lines_dropped", "Lines of the log that nobody took in time", dropped);
         let gauge = |value: f64| {
             let gauge = Gauge::<f64, AtomicU64>::default();
             gauge.set(value);

@@ -231,7 +231,7 @@ fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, Genera
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    make_directory(directory).map_err(failed("make the directory", directory))?;
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| failed("find a name beside", path)(ErrorKind::Other.into()))?;
     let mut name = std::ffi::OsString::from(".");
@@ -275,6 +275,19 @@ fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     written
+}
+
+/// Makes a directory that nobody else writes to, whatever the umask says.
+#[cfg(unix)]
+fn make_directory(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
+}
+
+#[cfg(not(unix))]
+fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)
 }
 
 #[cfg(unix)]

@@ -63,7 +63,7 @@ const ITS_PROBLEMS: [(usize, &str); 7] = [
     (2, "server.addr: \"nowhere\" is no address"),
     (4, "users.alice.password: a named user needs a bcrypt hash"),
     (4, "users.alice.pasword: there is no such key; did you mean \"password\"?"),
-    (6, "acl[0].match.account:\"admin\": there is no such key; a space is missing after the colon?"),
+    (6, "acl[0].match.account: there is no such key; a space is missing after the colon?"),
     (8, "acl[1].match.name: the glob `[a` is not valid"),
     (9, "acl[1].actions: \"Pull\" is no action"),
     (13, "token.key: "),
