@@ -18,6 +18,9 @@ pub struct Access {
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
+    /// Nothing was presented, and nobody may come in without an account.
+    #[error("an account is needed: log in")]
+    Anonymous,
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
@@ -47,9 +50,43 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// How much of it was granted. A scope without any action is granted nothing.
+    pub fn outcome(&self) -> DecisionOutcome {
+        match (self.granted.is_empty(), self.withheld().is_empty()) {
+            (true, _) => DecisionOutcome::NothingGranted,
+            (false, true) => DecisionOutcome::Granted,
+            (false, false) => DecisionOutcome::PartlyGranted,
+        }
+    }
+
     /// What was asked for and is not given.
     pub fn withheld(&self) -> Actions {
         self.scope.actions.difference(&self.granted).cloned().collect()
+    }
+}
+
+/// How much of what was asked for is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecisionOutcome {
+    /// Nothing was asked for: a login alone.
+    Login,
+    /// All of it.
+    Granted,
+    /// Some of it.
+    PartlyGranted,
+    /// None of it.
+    NothingGranted,
+}
+
+impl DecisionOutcome {
+    /// Its name in the log and in the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecisionOutcome::Login => "login",
+            DecisionOutcome::Granted => "granted",
+            DecisionOutcome::PartlyGranted => "partly_granted",
+            DecisionOutcome::NothingGranted => "nothing_granted",
+        }
     }
 }
 
@@ -73,6 +110,16 @@ impl Decision {
         &self.grants
     }
 
+    /// How much of the whole request is granted.
+    pub fn outcome(&self) -> DecisionOutcome {
+        let mut outcomes = self.grants.iter().map(Grant::outcome);
+        match outcomes.next() {
+            None => DecisionOutcome::Login,
+            Some(first) if outcomes.all(|other| other == first) => first,
+            Some(_) => DecisionOutcome::PartlyGranted,
+        }
+    }
+
     /// The moment at which it stops being true by itself; what is derived from it must not outlive that.
     pub fn until(&self) -> Option<OffsetDateTime> {
         self.until
@@ -88,7 +135,8 @@ impl Access {
     /// Finds out who presented these credentials.
     ///
     /// # Errors
-    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Unavailable`] where a
+    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Anonymous`] where there
+    /// are none and that is not enough, [`Denied::Unavailable`] where a
     /// backend could not tell.
     pub async fn identify(&self, who: &Credentials) -> Result<Identity, Denied> {
         for backend in &self.authn {
@@ -99,7 +147,10 @@ impl Access {
                 Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
             }
         }
-        Err(Denied::Credentials)
+        Err(match who {
+            Credentials::Anonymous => Denied::Anonymous,
+            Credentials::Password { .. } => Denied::Credentials,
+        })
     }
 
     /// Decides each scope by itself: one that is refused never fails the others.

@@ -21,8 +21,8 @@ use crate::authz::acl::Acl;
 use crate::authz::lint::lint;
 use crate::config::{Config, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::http::client_address::AddressSource;
-use crate::http::metrics::Metrics;
 use crate::keys::{PairFiles, create_pair};
+use crate::metrics::Metrics;
 use crate::scope::Action;
 use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, jti};
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
-use crate::access::{Decision, Grant};
+use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::app::Snapshot;
 use crate::scope::{Actions, words};
 
@@ -55,33 +55,28 @@ impl Asker {
 
 /// Writes one line for each scope of a request, or one for a login without scopes.
 pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision) {
-    let line = |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: &str| {
-        info!(
-            decision.id = id.as_str(),
-            decision.outcome = outcome,
-            user.account = %printable(&asker.account),
-            client.address = asker.address(),
-            service = %printable(&asker.service),
-            scope,
-            granted = words(granted),
-            withheld = words(withheld),
-            rule,
-            scopes.ignored = asker.scopes_ignored,
-            snapshot = snapshot.generation,
-            "decided"
-        );
-    };
+    let line =
+        |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: DecisionOutcome| {
+            info!(
+                decision.id = id.as_str(),
+                decision.outcome = outcome.as_str(),
+                user.account = %printable(&asker.account),
+                client.address = asker.address(),
+                service = %printable(&asker.service),
+                scope,
+                granted = words(granted),
+                withheld = words(withheld),
+                rule,
+                scopes.ignored = asker.scopes_ignored,
+                snapshot = snapshot.generation,
+                "decided"
+            );
+        };
     if decision.grants().is_empty() {
-        line(String::new(), &Actions::new(), &Actions::new(), None, "login");
+        line(String::new(), &Actions::new(), &Actions::new(), None, decision.outcome());
     }
     for grant in decision.grants() {
-        let withheld = grant.withheld();
-        let outcome = match (grant.granted.is_empty(), withheld.is_empty()) {
-            (_, true) => "granted",
-            (true, false) => "withheld",
-            (false, false) => "partly_granted",
-        };
-        line(grant.scope.to_string(), &grant.granted, &withheld, rule(grant), outcome);
+        line(grant.scope.to_string(), &grant.granted, &grant.withheld(), rule(grant), grant.outcome());
     }
 }
 

@@ -93,25 +93,41 @@ async fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((seen.dev(), seen.ino()))
 }
 
-/// Listens, serves until `stop` becomes true, and lets the requests under way finish.
-///
-/// # Errors
-/// An address cannot be listened on.
-pub async fn serve(app: Arc<App>, server: &Server, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let public_listener = listen(&server.listen).await?;
-    let admin_listener = match &server.admin {
-        Some(address) => Some(listen(address).await?),
-        None => None,
-    };
+/// The sockets of a server, bound and not yet served.
+pub struct Listeners {
+    public: Listener,
+    admin: Option<Listener>,
+    tls: bool,
+    path_prefix: String,
+}
+
+impl Listeners {
+    /// Binds the sockets.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub async fn bind(server: &Server) -> anyhow::Result<Listeners> {
+        let public = listen(&server.listen).await?;
+        let admin = match &server.admin {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Listeners { public, admin, tls: server.pair.is_some(), path_prefix: server.path_prefix.clone() })
+    }
+}
+
+/// Serves until `stop` becomes true, and lets the requests under way finish.
+pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receiver<bool>) {
+    let Listeners { public: public_listener, admin: admin_listener, tls, path_prefix } = listeners;
     let routes = match admin_listener {
         Some(_) => AdminRoutes::Elsewhere,
         None => AdminRoutes::Here,
     };
-    let public = http::public(&app, &server.path_prefix, routes);
+    let public = http::public(&app, &path_prefix, routes);
     let places = Arc::new(Semaphore::new(connections_at_once()));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
-    announce("listening", &public_listener, server.pair.is_some());
+    announce("listening", &public_listener, tls);
     doors.spawn(accept(Arc::clone(&app), public_listener, public, Security::AsConfigured, places, over.clone()));
     if let Some(listener) = admin_listener {
         announce("listening for health and metrics", &listener, false);
@@ -130,7 +146,6 @@ pub async fn serve(app: Arc<App>, server: &Server, mut stop: watch::Receiver<boo
     farewell_over.send_replace(true);
     while doors.join_next().await.is_some() {}
     info!("stopped");
-    Ok(())
 }
 
 /// How many connections this process can hold: as many as are allowed, where it may open as many files.

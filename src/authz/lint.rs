@@ -1,5 +1,7 @@
 //! What loads but is probably not meant: rules that never decide, patterns wider or narrower than they look, weak hashes.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::acl::{Grants, Rule};
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authn::users::Users;
@@ -17,12 +19,17 @@ const MOST_COST: u32 = 13;
 pub fn lint(config: &Config) -> Vec<Problem> {
     let mut found = config.warnings.clone();
     let (users, rules) = (&config.users, &config.acl.0);
-    let anonymous = users.contains_key("");
+    let mut anonymous = users.contains_key("");
+    let mut seen = Seen::default();
     for (index, At { place, value: rule }) in rules.iter().enumerate() {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
         };
-        let earlier = rules.iter().take(index).position(|earlier| covers(&earlier.value, rule));
+        let earlier = seen
+            .candidates(rule)
+            .into_iter()
+            .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(&earlier.value, rule)));
+        seen.add(index, rule);
         if let Some(earlier) = earlier {
             warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
         }
@@ -39,6 +46,8 @@ pub fn lint(config: &Config) -> Vec<Problem> {
                     .to_owned(),
             );
         }
+        // Below a rule that takes all that anonymous clients ask for, nothing is theirs any more.
+        anonymous &= !takes_all_of_anonymous(rule);
         lint_patterns(rule, users, &mut warn);
         match rule.grants() {
             Grants::Listed(actions) if actions.contains(&Action::All) => {
@@ -79,7 +88,7 @@ fn lint_patterns(rule: &Rule, users: &Users, warn: &mut impl FnMut(&str, String)
         warn(
             ".match.name",
             format!(
-                "\"*\" does not cross a slash, so \"{text}\" does not match team/app; leave name out for every name, or write a regular expression (\"/^team\\\\/.*$/\")"
+                "\"*\" does not cross a slash, and \"**\" is the same as \"*\", so \"{text}\" does not match names with more slashes; leave name out for every name, or write a regular expression (\"/^team\\\\/.*$/\")"
             ),
         );
     }
@@ -178,15 +187,52 @@ fn lets_anonymous_write(rule: &Rule) -> bool {
             [Action::Push, Action::Delete, Action::All].iter().any(|action| actions.contains(action))
         }
     };
-    let needs_label = rule
+    let out_of_reach = rule
         .pattern(Field::Name)
         .is_some_and(|pattern| pattern.placeholders().any(|placeholder| matches!(placeholder, Placeholder::Label(_))));
     writes
         && rule.network().is_none()
         && rule.label_patterns().is_empty()
-        && !needs_label
+        && !out_of_reach
         && agrees(Field::Account, "")
         && agrees(Field::Type, "repository")
+}
+
+/// Whether everything that clients without an account ask for ends at this rule.
+fn takes_all_of_anonymous(rule: &Rule) -> bool {
+    let only_account = [Field::Type, Field::Name, Field::Service].iter().all(|field| rule.pattern(*field).is_none());
+    rule.pattern(Field::Account).and_then(Pattern::literal) == Some("")
+        && only_account
+        && rule.network().is_none()
+        && rule.label_patterns().is_empty()
+        && rule.window() == (None, None)
+}
+
+/// The rules looked at so far, by the plain texts of account and name: a plain text covers nothing but itself, so that
+/// of ten thousand rules only a few have to be compared with each other.
+#[derive(Default)]
+struct Seen(HashMap<(Option<String>, Option<String>), Vec<usize>>);
+
+impl Seen {
+    fn plain(rule: &Rule, field: Field) -> Option<String> {
+        rule.pattern(field).and_then(Pattern::literal).map(str::to_owned)
+    }
+
+    fn add(&mut self, index: usize, rule: &Rule) {
+        let key = (Seen::plain(rule, Field::Account), Seen::plain(rule, Field::Name));
+        self.0.entry(key).or_default().push(index);
+    }
+
+    /// The rules that may cover this one, in order.
+    fn candidates(&self, rule: &Rule) -> Vec<usize> {
+        let (account, name) = (Seen::plain(rule, Field::Account), Seen::plain(rule, Field::Name));
+        let accounts: BTreeSet<Option<String>> = [None, account].into();
+        let names: BTreeSet<Option<String>> = [None, name].into();
+        let keys = accounts.iter().flat_map(|account| names.iter().map(move |name| (account.clone(), name.clone())));
+        let mut candidates: Vec<usize> = keys.filter_map(|key| self.0.get(&key)).flatten().copied().collect();
+        candidates.sort_unstable();
+        candidates
+    }
 }
 
 /// Whether `one` matches everything that `other` does. Says no where that cannot be told from the texts.

@@ -19,6 +19,9 @@ pub(super) fn run(source: &Source) -> u8 {
         warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&config.file))).collect();
     let key = match &config.token.pair {
         Pair::Loaded(key) => format!("{:?}", key.algorithm()),
+        Pair::ToBeMade { key } if key.exists() => {
+            format!("the key in {}, whose certificate is made at the first start", key.display())
+        }
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
         Pair::NotRead => "not read".to_owned(),
     };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write, stdin, stdout};
+use std::io::{BufRead as _, BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,13 +94,13 @@ impl Policy {
 #[serde(deny_unknown_fields)]
 struct Request<'a> {
     #[serde(borrow, default)]
-    account: Cow<'a, str>,
+    account: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     labels: Option<BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>>,
     #[serde(borrow, default)]
     ip: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    service: Cow<'a, str>,
+    service: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -119,22 +119,28 @@ struct Reply<'a> {
 }
 
 fn answer_file(policy: &Policy, file: &PathBuf) -> Result<u8, String> {
-    let input: Box<dyn BufRead> = match file.as_os_str() == "-" {
-        true => Box::new(BufReader::new(stdin())),
-        false => {
-            let opened = File::open(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
-            Box::new(BufReader::new(opened))
-        }
+    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(stdin()),
+        false => Box::new(File::open(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?),
     };
+    let mut input = BufReader::with_capacity(1 << 16, source);
     let mut out = BufWriter::with_capacity(1 << 16, stdout().lock());
-    for (index, line) in input.lines().enumerate() {
-        let at = |message: String| format!("{}:{}: {message}", file.display(), index + 1);
-        let line = line.map_err(|error| at(error.to_string()))?;
+    let mut line = String::new();
+    for number in 1.. {
+        let at = |message: String| format!("{}:{number}: {message}", file.display());
+        line.clear();
+        if input.read_line(&mut line).map_err(|error| at(error.to_string()))? == 0 {
+            break;
+        }
         if line.trim().is_empty() {
             continue;
         }
         let request: Request<'_> = serde_json::from_str(&line).map_err(|error| at(error.to_string()))?;
         write_answer(policy, &request, &mut out).map_err(at)?;
+        // Whoever asks one question at a time waits for the answer before the next one.
+        if input.buffer().is_empty() {
+            out.flush().map_err(|error| at(error.to_string()))?;
+        }
     }
     out.flush().map_err(|error| error.to_string())?;
     Ok(DONE)
@@ -151,7 +157,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
         None | Some("") => None,
         Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address"))?),
     };
-    let identity = policy.identity(&request.account, labels);
+    let identity = policy.identity(request.account.as_deref().unwrap_or_default(), labels);
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
     let usable = identity.standing.check(policy.now).is_ok();
@@ -160,7 +166,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
             let question = Question {
                 identity: &identity,
                 address,
-                service: &request.service,
+                service: request.service.as_deref().unwrap_or_default(),
                 resource: &resource,
                 actions: &actions,
                 now: policy.now,

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 pub(super) enum Verbosity {
     /// What an operator needs.
     Usual,
-    /// `--v=2` and above: also what happens on single connections.
+    /// `--v=3` and above: also what happens on single connections.
     Detailed,
 }
 

@@ -111,6 +111,10 @@ fn with_default_command(arguments: Vec<OsString>) -> Vec<OsString> {
         !first.starts_with('-') && !known
     });
     let mut arguments = arguments;
+    if arguments.get(1).is_some_and(|first| first == "--") {
+        // Go's end of the flags; what follows is the file.
+        arguments.splice(1..2, [OsString::from("serve"), OsString::from("--")]);
+    }
     if is_file {
         arguments.insert(1, OsString::from("serve"));
     }
@@ -132,9 +136,6 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
             return FAILED;
         }
     };
-    if print_settings {
-        settings::print(&config);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -142,7 +143,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
             return FAILED;
         }
     };
-    let served = runtime.block_on(serve_until_stopped(source, config, log.dropped.clone()));
+    let served = runtime.block_on(serve_until_stopped(source, config, print_settings, log.dropped.clone()));
     // A thread that is still hashing, or reads a file that does not answer, must not keep the process.
     runtime.shutdown_timeout(LAST_PATIENCE);
     match served {
@@ -154,11 +155,19 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
     }
 }
 
-async fn serve_until_stopped(source: Source, config: Config, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
+async fn serve_until_stopped(
+    source: Source,
+    config: Config,
+    print_settings: bool,
+    log_lines_dropped: ErrorCounter,
+) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let hangup = signal(SignalKind::hangup())?;
-    let listening = config.server.clone();
+    let listeners = server::Listeners::bind(&config.server).await?;
+    if print_settings {
+        settings::print(&config);
+    }
     let mut app = App::open(source, config)?;
     app.metrics.count_dropped_lines(move || log_lines_dropped.dropped_lines());
     let app = Arc::new(app);
@@ -176,7 +185,8 @@ async fn serve_until_stopped(source: Source, config: Config, log_lines_dropped: 
         }
         stop.send_replace(true);
     });
-    server::serve(app, &listening, stopped).await
+    server::serve(app, listeners, stopped).await;
+    Ok(())
 }
 
 /// Prints an answer to standard output and returns `status`; what could not be printed is a failure, unless nobody

@@ -3,7 +3,10 @@
 use std::io::{IsTerminal as _, Read as _, stdin};
 
 use super::{DONE, complain, say};
-use crate::authn::password::{MAX_PASSWORD, hash};
+use crate::authn::password::hash;
+
+/// More than this is no password, in bytes.
+const LONGEST_INPUT: u64 = 64 * 1024;
 
 /// Runs the command.
 pub(super) fn run(cost: u32) -> u8 {
@@ -24,8 +27,10 @@ fn read() -> Result<String, String> {
         return Ok(password);
     }
     let mut text = String::new();
-    let limit = MAX_PASSWORD as u64 + 3;
-    stdin().take(limit).read_to_string(&mut text).map_err(|error| format!("standard input cannot be read: {error}"))?;
+    stdin()
+        .take(LONGEST_INPUT)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("standard input cannot be read: {error}"))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.contains('\n') {

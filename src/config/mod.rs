@@ -48,6 +48,13 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
+/// What a backend is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Identity,
+    Rules,
+}
+
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
     ("mongo_auth", "MongoDB users are not supported by this version; use users"),
@@ -128,24 +135,30 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         }
         Value::Text(_) | Value::List(_) | Value::Map(_) => Section::open(root, "", problems)?,
     };
+    // Where a backend is named that is not here, "none is configured" would be bad advice.
+    let mut named = Vec::new();
     for &(key, instead) in ABSENT {
-        if let Some(entry) = top.entry(key) {
-            problems.add(&entry.place, key, instead);
+        if top.refuse(key, instead) {
+            named.push(if key.contains("acl") || key.ends_with("authz") { Purpose::Rules } else { Purpose::Identity });
         }
     }
     if top.node("server").is_none() {
         problems.add(&root.place, "server", "this section is missing; it needs at least: addr: \":5001\"");
     }
-    let server = top.section("server").and_then(|section| server::read(section, keys, &mut files, &mut warnings));
+    let mut of_server = None;
+    let server = top
+        .section("server")
+        .and_then(|section| server::read(section, keys, &mut of_server, &mut files, &mut warnings));
     if top.node("token").is_none() {
         let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
         problems.add(&root.place, "token", message);
     }
-    let of_server = server.as_ref().and_then(|server| server.pair.as_ref());
-    let token =
-        top.section("token").and_then(|section| token::read(section, of_server, keys, &mut files, &mut warnings));
+    let token = top
+        .section("token")
+        .and_then(|section| token::read(section, of_server.as_ref(), keys, &mut files, &mut warnings));
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
+        None if named.contains(&Purpose::Identity) => Users::new(),
         None => {
             problems.add(&root.place, "users", "no way to log in is configured; write users: {} if really nobody may");
             Users::new()
@@ -153,6 +166,7 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     };
     let acl = match top.node("acl") {
         Some(node) => rules::read(node, problems),
+        None if named.contains(&Purpose::Rules) => Rules::default(),
         None => {
             problems.add(&root.place, "acl", "no rules are configured; write acl: [] if really nothing is allowed");
             Rules::default()

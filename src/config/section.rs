@@ -41,6 +41,7 @@ pub struct Section<'file> {
     place: Place,
     path: String,
     asked: BTreeSet<&'static str>,
+    refused: BTreeSet<&'static str>,
     problems: &'file Problems,
 }
 
@@ -69,7 +70,14 @@ impl<'file> Section<'file> {
                 return None;
             }
         };
-        Some(Section { entries, place: node.place.clone(), path, asked: BTreeSet::new(), problems })
+        Some(Section {
+            entries,
+            place: node.place.clone(),
+            path,
+            asked: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            problems,
+        })
     }
 
     /// Where the section begins.
@@ -137,12 +145,25 @@ impl<'file> Section<'file> {
         })
     }
 
-    /// A path; what it names is not looked at here.
+    /// A text that is not empty; docker_auth reads an empty one as if the key were not there.
+    pub fn filled(&mut self, key: &'static str) -> Option<At<String>> {
+        self.text(key).filter(|at| !at.value.is_empty())
+    }
+
+    /// A path; what it names is not looked at here. An empty one is as if the key were not there.
     pub fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
-        self.parsed(key, |text| match text {
-            "" => Err("a file's path is expected here".to_owned()),
-            path => Ok(PathBuf::from(path)),
-        })
+        self.filled(key).map(|At { place, value }| At { place, value: PathBuf::from(value) })
+    }
+
+    /// Refuses a key that is known but cannot be used here, unless it is null. Says whether it was there.
+    pub fn refuse(&mut self, key: &'static str, message: &str) -> bool {
+        let node = self.node(key);
+        self.asked.remove(key);
+        self.refused.insert(key);
+        if let Some(node) = node {
+            self.problem(&node.place, key, message);
+        }
+        node.is_some()
     }
 
     /// A list of single values. One value alone is read as a list of it.
@@ -164,7 +185,8 @@ impl<'file> Section<'file> {
     /// Ends the reading: keys that nobody asked for are problems.
     pub fn finish(self) {
         for entry in self.entries {
-            if !self.asked.contains(entry.key.as_str()) {
+            let key = entry.key.as_str();
+            if !self.asked.contains(key) && !self.refused.contains(key) {
                 let known: Vec<&str> = self.asked.iter().copied().collect();
                 // What follows a colon may be a value without the space before it, and that value a secret.
                 let key = entry.key.split(':').next().unwrap_or_default();

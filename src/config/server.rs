@@ -71,9 +71,13 @@ impl std::fmt::Display for ListenAddress {
 pub type Tls = Arc<ServerConfig>;
 
 /// Reads the section.
+///
+/// `noted` is where certificate and key are noted as soon as they are known: they sign tokens too where nothing else is
+/// named, whatever else is wrong in this section.
 pub(super) fn read(
     mut section: Section<'_>,
     keys: Keys,
+    noted: &mut Option<(At<PathBuf>, At<PathBuf>)>,
     files: &mut Vec<PathBuf>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Server> {
@@ -106,10 +110,11 @@ pub(super) fn read(
         Some(At { value: true, .. }) => Hsts::Sent,
         Some(At { value: false, .. }) | None => Hsts::Omitted,
     };
-    if let Some(entry) = section.entry("letsencrypt") {
-        let message = "certificates are not fetched from Let's Encrypt here; let a proxy or certbot fetch them, and name the files as certificate and key (they are reloaded when they change)";
-        section.problem(&entry.place, "letsencrypt", message);
-    }
+    section.refuse(
+        "letsencrypt",
+        "certificates are not fetched from Let's Encrypt here; let a proxy or certbot fetch them, and name the files as \
+         certificate and key (they are reloaded when they change)",
+    );
     let negotiation = read_negotiation(&mut section, warnings);
     let pair = match (section.path("certificate"), section.path("key")) {
         (None, None) => None,
@@ -123,6 +128,7 @@ pub(super) fn read(
             None
         }
     };
+    noted.clone_from(&pair);
     let tls = match (&pair, keys) {
         (None, _) | (Some(_), Keys::LeftAlone) => None,
         (Some((certificate, key)), Keys::Read) => {
@@ -172,8 +178,14 @@ fn socket_path(path: &str) -> Result<ListenAddress, String> {
 }
 
 fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<AddressSource> {
-    let header = section.parsed("real_ip_header", |text| {
-        hyper::header::HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("\"{text}\" is no header's name"))
+    let header = section.filled("real_ip_header").and_then(|At { place, value }| {
+        match hyper::header::HeaderName::from_bytes(value.as_bytes()) {
+            Ok(value) => Some(At { place, value }),
+            Err(_) => {
+                section.problem(&place, "real_ip_header", format!("\"{value}\" is no header's name"));
+                None
+            }
+        }
     });
     let position = section.parsed("real_ip_pos", |text| {
         text.parse::<i32>().map_err(|_| format!("\"{text}\" is no position; 0 is the first address, -1 the last"))
@@ -181,7 +193,7 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
     let named = section.node("trusted_proxies").map(|node| node.place.clone());
     let Some(place) = named else {
         let Some(header) = header else {
-            if let Some(position) = position {
+            if let Some(position) = position.filter(|position| position.value != 0) {
                 section.problem(&position.place, "real_ip_pos", "this position has no meaning without real_ip_header");
                 return None;
             }

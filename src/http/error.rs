@@ -80,6 +80,7 @@ impl TokenError {
             TokenError::UnsupportedGrant => "unsupported_grant_type",
             TokenError::UnknownService => "unknown_service",
             TokenError::MalformedCredentials(_) => "malformed_credentials",
+            TokenError::Denied(Denied::Anonymous) => "login_needed",
             TokenError::Denied(Denied::Credentials) => "wrong_credentials",
             TokenError::Denied(Denied::Closed(_)) => "account_closed",
             TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
@@ -98,7 +99,7 @@ impl TokenError {
             | TokenError::UnsupportedGrant
             | TokenError::UnknownService
             | TokenError::MalformedCredentials(_)
-            | TokenError::Denied(Denied::Credentials | Denied::Closed(_))
+            | TokenError::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_))
             | TokenError::NotAForm
             | TokenError::TooSlow
             | TokenError::BodyTooLong
@@ -126,17 +127,16 @@ impl TokenError {
                 message: self.to_string(),
             },
             // An account that is closed looks like a wrong password: the client learns nothing about who exists.
-            TokenError::MalformedCredentials(_) | TokenError::Denied(Denied::Credentials | Denied::Closed(_)) => {
-                Shape {
-                    status: StatusCode::UNAUTHORIZED,
-                    code: "UNAUTHORIZED",
-                    oauth: "invalid_grant",
-                    message: match self {
-                        TokenError::MalformedCredentials(_) => self.to_string(),
-                        _ => "the account or the password is wrong".to_owned(),
-                    },
-                }
-            }
+            TokenError::MalformedCredentials(_)
+            | TokenError::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => Shape {
+                status: StatusCode::UNAUTHORIZED,
+                code: "UNAUTHORIZED",
+                oauth: "invalid_grant",
+                message: match self {
+                    TokenError::MalformedCredentials(_) | TokenError::Denied(Denied::Anonymous) => self.to_string(),
+                    _ => "the account or the password is wrong".to_owned(),
+                },
+            },
             TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",

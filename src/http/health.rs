@@ -1,4 +1,4 @@
-//! What monitoring and registries read: health, metrics, and the public key.
+//! What monitoring reads: health and metrics.
 
 use std::sync::Arc;
 
@@ -36,9 +36,4 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
             plain_error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the metrics could not be written")
         }
     }
-}
-
-/// `GET /.well-known/jwks.json`: the public key under both of its ids (RFC 7517).
-pub(super) async fn key_set(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(app.snapshot().issuer.key().jwks())
 }

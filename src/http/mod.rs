@@ -4,7 +4,7 @@ pub mod client_address;
 pub mod credentials;
 mod error;
 mod health;
-pub mod metrics;
+mod key_set;
 mod token;
 
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub enum AdminRoutes {
 
 /// What the public listener serves.
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
-    let mut routes = Router::new().route("/.well-known/jwks.json", get(health::key_set));
+    let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer));
     for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
     if !path_prefix.is_empty() {
-        routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(health::key_set));
+        routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),

@@ -21,7 +21,6 @@ use time::format_description::well_known::Rfc3339;
 use super::client_address::Peer;
 use super::credentials;
 use super::error::{Protocol, TokenError};
-use crate::access::Decision;
 use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
 use crate::decision_log::{self, Asker, DecisionId};
@@ -124,21 +123,7 @@ async fn respond(
     };
     let mut response = Json(reply).into_response();
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok((response, outcome(&decision)))
-}
-
-/// The outcome's name in metrics.
-fn outcome(decision: &Decision) -> &'static str {
-    let grants = decision.grants();
-    if grants.is_empty() {
-        "login"
-    } else if grants.iter().all(|grant| grant.withheld().is_empty()) {
-        "granted"
-    } else if grants.iter().all(|grant| grant.granted.is_empty()) {
-        "nothing_granted"
-    } else {
-        "partly_granted"
-    }
+    Ok((response, decision.outcome().as_str()))
 }
 
 impl Snapshot {

@@ -88,7 +88,7 @@ async fn each_decision_is_a_line_that_its_reply_names() {
             json!({"decision.outcome": "partly_granted", "user.account": "alice", "client.address": "203.0.113.9",
                 "service": "registry", "scope": "repository:alice/a:pull,push", "granted": "pull", "withheld": "push",
                 "rule": "acl[0] homes"}),
-            json!({"decision.outcome": "withheld", "user.account": "alice", "client.address": "203.0.113.9",
+            json!({"decision.outcome": "nothing_granted", "user.account": "alice", "client.address": "203.0.113.9",
                 "service": "registry", "scope": "repository(plugin):b:pull", "granted": "", "withheld": "pull",
                 "rule": null}),
         ]

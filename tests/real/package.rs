@@ -10,7 +10,7 @@ use crate::support::dockwarden::{self, Dockwarden, events};
 use crate::support::part::{self, Said};
 use crate::support::process::{Process, until};
 use crate::support::registry::Edition;
-use crate::support::{client, engine, http, image, keys, scratch, visit};
+use crate::support::{client, engine, http, image, keys, port, scratch, visit};
 
 /// The user and group that the image runs as.
 const IMAGE_USER: u32 = 65532;
@@ -34,7 +34,7 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
 /// Tries with one free port after the other: a port that was free a moment ago is nearly always still free.
 fn on_free_ports<const N: usize, T>(mut start: impl FnMut([u16; N]) -> Option<T>) -> T {
     for _ in 0..5 {
-        let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let held = [(); N].map(|()| port::hold());
         let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
         drop(held);
         if let Some(started) = start(ports) {

@@ -1,14 +1,14 @@
 //! nginx with the settings that docker-compose.yml ships: TLS in front of the token server and a registry.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use super::dockwarden::Dockwarden;
 use super::keys::{self, Pair};
 use super::process::Process;
 use super::registry::{Edition, Registry, Trust};
-use super::{part, scratch};
+use super::{part, port, scratch};
 
 /// A registry behind nginx, which also leads to the token server.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Front {
     }
 
     fn try_start(edition: Edition, dockwarden: &Dockwarden, pair: &Pair) -> Option<Self> {
-        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let held = port::hold();
         let address = held.local_addr().unwrap().to_string();
         let host = address.replace("127.0.0.1", "localhost");
         let trust = Trust::Bundle(pair.certificate.clone());

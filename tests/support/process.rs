@@ -182,8 +182,17 @@ impl Drop for Process {
 /// # Panics
 /// If a minute passes first.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, condition)
+}
+
+/// The same, for what the program itself promises to do in some time.
+///
+/// # Panics
+/// If `patience` passes first.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(value) = condition() {
             return value;

@@ -146,7 +146,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (rules("{match: {account: \"/^admin|root$/\"}, actions: [pull]}"), 1, 7, "also matches inside longer names"),
         // A star that does not cross a slash
         (rules("{match: {name: \"*\"}, actions: [pull]}"), 1, 7, "acl[0].match.name: \"*\" does not cross a slash"),
-        (rules("{match: {name: \"team/**\"}, actions: [pull]}"), 1, 7, "does not cross a slash, so \"team/**\""),
+        (rules("{match: {name: \"team/**\"}, actions: [pull]}"), 1, 7, "so \"team/**\" does not match"),
         // Nobody may push
         (
             rules("{match: {name: \"pub/*\"}, actions: [push]}"),

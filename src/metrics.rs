@@ -56,13 +56,13 @@ impl Metrics {
     }
 
     /// A token request was answered.
-    pub(super) fn answered(&self, outcome: &'static str, took: Duration) {
+    pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.answering.observe(took.as_secs_f64());
     }
 
     /// The rules were asked.
-    pub(super) fn decided(&self, took: Duration) {
+    pub fn decided(&self, took: Duration) {
         self.deciding.observe(took.as_secs_f64());
     }
 
@@ -94,6 +94,12 @@ impl Metrics {
             "How long token requests took",
             Unit::Seconds,
             self.answering.clone(),
+        );
+        registry.register_with_unit(
+            "decision",
+            "How long the rules took to decide a request",
+            Unit::Seconds,
+            self.deciding.clone(),
         );
         registry.register_with_unit(
             "password_hash",

@@ -1,0 +1,92 @@
+//! HTTP/2 by hand: just enough of its frames (RFC 9113) to hold a connection as nobody honest would.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
+/// What an HTTP/2 connection begins with (section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Frame types of section 6.
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+/// Of SETTINGS and PING: this is the answer.
+const ACK: u8 = 1;
+/// Of HEADERS: the header is whole, and no body follows.
+const WHOLE_REQUEST: u8 = 0x4 | 0x1;
+/// The setting that bounds how much of each reply may be sent.
+const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+
+/// A connection that never blocks and answers what keeps it open.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Nothing but frames may be written here.
+    pub(crate) stream: TcpStream,
+    unread: Vec<u8>,
+    /// Replies whose header has come.
+    pub(crate) replies: usize,
+    /// Answers to our pings.
+    pub(crate) pongs: usize,
+}
+
+impl Connection {
+    /// Greets the server; of each reply's body it may send `window` bytes.
+    pub(crate) fn open(address: &str, window: u32) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(PREFACE).unwrap();
+        let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
+        stream.write_all(&frame(SETTINGS, 0, 0, &setting)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Self { stream, unread: Vec::new(), replies: 0, pongs: 0 }
+    }
+
+    /// Asks for a path, as request `number` (0, 1, …) of this connection.
+    pub(crate) fn get(&mut self, number: u32, path: &str) {
+        // HPACK (RFC 7541, appendix A): GET and http by their index, :path (4) and :authority (1) as plain text.
+        let mut header = vec![0x82, 0x86];
+        for (name, value) in [(4, path), (1, "localhost")] {
+            header.extend([name, u8::try_from(value.len()).ok().filter(|length| *length < 127).unwrap()]);
+            header.extend(value.as_bytes());
+        }
+        self.stream.write_all(&frame(HEADERS, WHOLE_REQUEST, 1 + 2 * number, &header)).unwrap();
+    }
+
+    /// Pings the server. That the connection is closed is no failure: `/proc` tells.
+    pub(crate) fn ping(&mut self) {
+        self.stream.write_all(&frame(PING, 0, 0, b"are you?")).ok();
+    }
+
+    /// Reads what has come, and answers pings and settings, so that the server takes this side for alive.
+    pub(crate) fn attend(&mut self) {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => self.unread.extend(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        while let Some((head, rest)) = self.unread.split_first_chunk::<9>() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let (kind, flags) = (head[3], head[4]);
+            let Some(payload) = rest.get(..length).map(<[u8]>::to_vec) else { break };
+            self.unread.drain(..9 + length);
+            match (kind, flags & ACK) {
+                (HEADERS, _) => self.replies += 1,
+                (PING, ACK) => self.pongs += 1,
+                (PING, _) => drop(self.stream.write_all(&frame(PING, ACK, 0, &payload))),
+                (SETTINGS, 0) => drop(self.stream.write_all(&frame(SETTINGS, ACK, 0, b""))),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
