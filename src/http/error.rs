@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -18,6 +18,17 @@ pub(super) enum Protocol {
     Get,
     /// OAuth 2's POST, whose errors also carry `error` (RFC 6749, section 5.2).
     OAuth,
+}
+
+impl Protocol {
+    /// The protocol that a method belongs to, if it is one of theirs.
+    pub(super) fn of(method: &Method) -> Option<Protocol> {
+        match *method {
+            Method::GET => Some(Protocol::Get),
+            Method::POST => Some(Protocol::OAuth),
+            _ => None,
+        }
+    }
 }
 
 /// Why a token request got no token.

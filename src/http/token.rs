@@ -11,7 +11,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, request::Parts};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
@@ -59,18 +59,18 @@ pub(super) async fn answer(
     let started = Instant::now();
     let snapshot = app.snapshot();
     let id = DecisionId::new();
-    let protocol = match *request.method() {
-        Method::POST => Protocol::OAuth,
-        _ => Protocol::Get,
-    };
+    let protocol = Protocol::of(request.method());
     let mut asker = Asker::default();
-    let outcome = respond(&app, &snapshot, peer, request, &id, &mut asker).await;
+    let outcome = match protocol {
+        Some(protocol) => respond(&app, &snapshot, peer, protocol, request, &id, &mut asker).await,
+        None => Err(TokenError::Method),
+    };
     let (mut response, name) = match outcome {
         Ok((response, name)) => (response, name),
         Err(error) => {
             decision_log::refused(&id, &asker, error.reason(), error.fault(), &error);
             let reason = error.reason();
-            (error.into_response(protocol, snapshot.issuer.name()), reason)
+            (error.into_response(protocol.unwrap_or(Protocol::Get), snapshot.issuer.name()), reason)
         }
     };
     app.metrics.answered(name, started.elapsed());
@@ -84,15 +84,15 @@ async fn respond(
     app: &App,
     snapshot: &Arc<Snapshot>,
     peer: Peer,
+    protocol: Protocol,
     request: Request,
     id: &DecisionId,
     asker: &mut Asker,
 ) -> Result<(Response, &'static str), TokenError> {
     let (parts, body) = request.into_parts();
-    let (asked, protocol) = match parts.method {
-        Method::GET => (Asked::of_query(&parts)?, Protocol::Get),
-        Method::POST => (Asked::of_form(&parts.headers, body).await?, Protocol::OAuth),
-        _ => return Err(TokenError::Method),
+    let asked = match protocol {
+        Protocol::Get => Asked::of_query(&parts)?,
+        Protocol::OAuth => Asked::of_form(&parts.headers, body).await?,
     };
     asker.scopes_ignored = asked.requested.ignored;
     asker.address = snapshot.address.client(peer, &parts.headers)?;
