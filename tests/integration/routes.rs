@@ -95,9 +95,12 @@ async fn metrics_count_requests_by_outcome() {
             .parse::<f64>()
             .unwrap()
     };
-    // Ten GETs and one refused form; two passwords were hashed, the right one once.
+    // Ten GETs and one refused form; two passwords were hashed, the right one once. The rules were asked whenever somebody
+    // was let in, for no scope too.
     assert_eq!(value("dockwarden_token_request_seconds_count"), 10.0);
     assert_eq!(value("dockwarden_password_hash_seconds_count"), 2.0);
+    assert_eq!(value("dockwarden_decision_seconds_count"), 7.0);
+    assert!((0.0..1.0).contains(&value("dockwarden_decision_seconds_sum")), "{text}");
     assert_eq!(value("dockwarden_header_fallback"), 0.0);
     assert!(value("dockwarden_snapshot_age_seconds") < 60.0);
     let certificate = bed.app.snapshot().issuer.key().not_after().unix_timestamp();

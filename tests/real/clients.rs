@@ -72,9 +72,9 @@ fn podman_logs_in_pushes_and_pulls() {
         podman(&["tag", &remote, &refused]).well();
         podman(&["push", "--tls-verify=false", &refused]).refused(REFUSED);
         podman(&["rmi", "--force", &remote, &refused]).well();
-        podman(&["image", "exists", &remote]).refused(&[""]);
+        podman(&["image", "inspect", &remote]).refused(&["image not known", "no such image", "failed to find image"]);
         podman(&["pull", "--tls-verify=false", &remote]).well();
-        podman(&["image", "exists", &remote]).well();
+        podman(&["image", "inspect", &remote]).well();
     });
 }
 

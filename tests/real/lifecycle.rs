@@ -56,6 +56,8 @@ struct Load {
     answered: AtomicUsize,
     /// Set before the server is told to stop: from then on a refused connection is as it should be.
     stopping: AtomicBool,
+    /// Answers after that on connections that were opened after that.
+    answered_late: AtomicUsize,
     done: AtomicBool,
     failures: Mutex<Vec<String>>,
 }
@@ -65,27 +67,42 @@ impl Load {
         self.failures.lock().unwrap()
     }
 
-    /// One caller: asks on a kept connection until the load is done or, once the server stops, nobody answers.
+    /// One caller: asks on a kept connection until the load is done or, once the server stops, nobody listens.
     fn call(&self, address: &str) {
         let wire = question("steady");
         let mut kept: Option<Connection> = None;
+        // What became of a new connection without an answer, if there was one.
+        let mut unanswered = None;
         while !self.done.load(Ordering::SeqCst) {
+            let stopping = self.stopping.load(Ordering::SeqCst);
             let reused = kept.is_some();
             let mut connection = match kept.take().map_or_else(|| Connection::open(address), Ok) {
                 Ok(connection) => connection,
-                Err(_) if self.stopping.load(Ordering::SeqCst) => return,
+                Err(_) if stopping || self.stopping.load(Ordering::SeqCst) => return,
                 Err(error) => return self.failures().push(format!("connect: {error}")),
             };
+            if let Some(error) = unanswered {
+                return self
+                    .failures()
+                    .push(format!("a new connection got no answer while others were taken: {error}"));
+            }
             match connection.send(&wire) {
                 Ok(reply) if lets_pull(&reply) => {
                     self.answered.fetch_add(1, Ordering::SeqCst);
+                    if stopping && !reused {
+                        self.answered_late.fetch_add(1, Ordering::SeqCst);
+                    }
                     let closing = reply.header("connection").is_some_and(|line| line.eq_ignore_ascii_case("close"));
                     kept = (!closing).then_some(connection);
                 }
                 Ok(reply) => return self.failures().push(format!("{} {}", reply.status, reply.text())),
-                // The server may close a connection that is idle, and the next request may cross that on its way;
-                // HTTP clients send it again on a new connection. Nothing of an answer may have come.
-                Err(error) if self.stopping.load(Ordering::SeqCst) && never_answered(&error) => {}
+                Err(error) if self.stopping.load(Ordering::SeqCst) && never_answered(&error) => {
+                    // The server may close a connection that is idle, and the next request may cross that on its way;
+                    // HTTP clients send it again on a new connection. Nothing of an answer may have come. A new
+                    // connection without an answer can only be the very last: made when the listener was closed, so
+                    // that there is none after it.
+                    unanswered = (!reused).then_some(error);
+                }
                 Err(error) => {
                     return self
                         .failures()
@@ -265,5 +282,7 @@ fn terminating_answers_what_was_asked_and_ends_well() {
         }
         let status = server.process.end();
         assert!(status.success(), "{status}");
+        // Clients that came after the signal, and before their proxy had heard of it.
+        assert!(load.answered_late.load(Ordering::SeqCst) > 0, "nobody new was answered");
     });
 }

@@ -14,6 +14,7 @@ mod clients;
 mod front;
 mod guide;
 mod lifecycle;
+mod listeners;
 mod package;
 mod pattern_oracle;
 mod replay;

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::support::dockwarden::{self, Dockwarden, ISSUER, SERVICE};
@@ -84,15 +86,15 @@ fn header_and_claims_are_what_registries_want(kind: Kind) {
     assert!(claims["jti"].as_str().is_some_and(|jti| jti.len() >= 16), "{claims}");
 
     verify(&token, &pair.certificate, ISSUER, SERVICE).well();
-    verify(&token, &pair.certificate, "somebody else", SERVICE).refused(&[""]);
-    verify(&token, &pair.certificate, ISSUER, "another registry").refused(&[""]);
+    verify(&token, &pair.certificate, "somebody else", SERVICE).refused(&["issuer: "]);
+    verify(&token, &pair.certificate, ISSUER, "another registry").refused(&["audience: "]);
     let stranger = keys::as_in_the_guide(Kind::P256);
-    verify(&token, &stranger.certificate, ISSUER, SERVICE).refused(&[""]);
+    verify(&token, &stranger.certificate, ISSUER, SERVICE).refused(&["x5c: x509: "]);
     // The first letter of the signature, since the last one holds bits that mean nothing.
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let letter = if signature.starts_with('A') { "B" } else { "A" };
     let forged = format!("{signed}.{letter}{}", &signature[1..]);
-    verify(&forged, &pair.certificate, ISSUER, SERVICE).refused(&[""]);
+    verify(&forged, &pair.certificate, ISSUER, SERVICE).refused(&["signature: it does not verify"]);
 
     for edition in Edition::ALL {
         let registry = Registry::start(edition, &dockwarden, &pair.certificate);
@@ -139,6 +141,45 @@ fn when_the_certificates_time_is_over_the_configured_kid_still_opens() {
                 && text.contains("kid")
         };
         assert!(log.lines().filter_map(|line| serde_json::from_str(line).ok()).any(|line| loud(&line)), "{log}");
+    }
+}
+
+/// A token as the server would make it if it did not look at the certificate's time: the claims of one of its own, with
+/// the certificate in `x5c`, signed by `openssl`.
+fn with_x5c(token: &str, pair: &Pair) -> String {
+    let pem = fs::read_to_string(&pair.certificate).unwrap();
+    let certificate: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let mut header = visit::header(token);
+    header["x5c"] = Value::from(vec![certificate]);
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), token.split('.').nth(1).unwrap());
+    let signature = scratch::directory("signature").join("signature");
+    let mut sign = part::client("openssl");
+    sign.args(["dgst", "-sha256", "-sign"]).arg(&pair.key).arg("-out").arg(&signature);
+    part::run_with(&mut sign, signed.as_bytes()).well();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(fs::read(&signature).unwrap()))
+}
+
+/// Why the server falls back to the kid: with the certificate in the token, no registry would let anybody in.
+#[test]
+fn registries_refuse_x5c_once_the_certificates_time_is_over() {
+    for (pair, is_over) in [(keys::expired(Kind::Rsa), true), (keys::as_in_the_guide(Kind::Rsa), false)] {
+        for (edition, settings) in
+            [(Edition::V2, "  disable_legacy_key_id: false\n"), (Edition::V3, "  disable_legacy_key_id: true\n")]
+        {
+            let dockwarden = start(&pair, settings);
+            let own = token(&dockwarden);
+            let by_hand = with_x5c(&own, &pair);
+            let registry = Registry::start(edition, &dockwarden, &pair.certificate);
+            // The one who signs by hand does it well: the certificate's time makes all the difference.
+            assert_taken(&registry, &own);
+            assert_eq!(taken_by(&registry, &by_hand), !is_over, "{edition:?}\n{}", registry.process.tail());
+            let said = verify(&by_hand, &pair.certificate, ISSUER, SERVICE);
+            if is_over {
+                said.refused(&["x5c: x509: certificate has expired"])
+            } else {
+                said.well()
+            };
+        }
     }
 }
 

@@ -77,12 +77,7 @@ impl Dockwarden {
 
     /// Starts the server with an existing config file, and waits until it is ready.
     pub(crate) fn start_file(config: &Path) -> Self {
-        let mut serve = Command::new(program());
-        serve.arg("serve").arg(config).env_clear();
-        let process = Process::start("dockwarden", &serve);
-        let address = process.until("the line that tells its address", |process| {
-            events(&process.log(), "listening").first().and_then(|line| Some(line.get("address")?.as_str()?.to_owned()))
-        });
+        let (process, address) = listening(config);
         process.until("/readyz", |_| {
             let ready = http::Connection::open(&address)
                 .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &address, &[], b"")));
@@ -116,6 +111,23 @@ impl Dockwarden {
         assert_eq!(answers.len(), questions.len(), "one answer a question\n{}", said.text);
         answers
     }
+}
+
+/// Starts the server with this config file on whatever kind of listener it names; waits until it listens, and gives the
+/// address that it logs.
+pub(crate) fn listening(config: &Path) -> (Process, String) {
+    let mut serve = Command::new(program());
+    serve.arg("serve").arg(config).env_clear();
+    let process = Process::start("dockwarden", &serve);
+    let address = address(&process, "listening");
+    (process, address)
+}
+
+/// The address in the log line with this message, which is there once connections are taken.
+pub(crate) fn address(process: &Process, message: &str) -> String {
+    process.until(&format!("the line \"{message}\" with its address"), |process| {
+        Some(events(&process.log(), message).first()?.get("address")?.as_str()?.to_owned())
+    })
 }
 
 /// The lines of a JSON log with this message.

@@ -1,9 +1,18 @@
 //! `dockwarden explain`: one question in words or in JSON, and many questions from a file.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{BROKEN, STRONG, command, configured, finish, run};
 use crate::bed::Folder;
+
+/// No answer takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLICY: &str = r#"
 acl:
@@ -230,4 +239,44 @@ fn many_questions_are_answered_in_order() {
     let missing = run(["explain", &file, "--requests", "nowhere.jsonl"]);
     assert_eq!(missing.code, 1);
     assert!(missing.err.contains("nowhere.jsonl cannot be read"), "{}", missing.err);
+}
+
+/// Whoever asks one question at a time gets the answer before the next one: nothing waits for the end of the input.
+#[test]
+fn a_question_is_answered_when_it_is_asked() {
+    let (_folder, file) = policy();
+    let mut explain = command(["explain", &file, "--requests", "-"]);
+    let mut child = explain.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut questions = child.stdin.take().unwrap();
+    let answers = BufReader::new(child.stdout.take().unwrap());
+    let (line, lines) = channel();
+    // Read on a thread of its own, since an answer that does not come would be waited for without an end.
+    let reading = thread::spawn(move || answers.lines().try_for_each(|text| line.send(text.unwrap())));
+    for (question, expected) in QUESTIONS {
+        writeln!(questions, "{question}").unwrap();
+        let answer = lines.recv_timeout(PATIENCE);
+        if answer.is_err() {
+            child.kill().unwrap();
+        }
+        assert_eq!(answer.as_deref(), Ok(*expected), "{question}");
+    }
+    drop(questions);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(reading.join().unwrap(), Ok(()));
+}
+
+/// A generous bound, for a program that is not optimised on a busy machine: it is passed by no more than what takes time
+/// for each line (a write, a compiled pattern) or for each pair of lines.
+#[test]
+fn twenty_thousand_questions_take_no_time_to_speak_of() {
+    let (_folder, file) = policy();
+    let rounds = 20_000 / QUESTIONS.len() + 1;
+    let questions: String = QUESTIONS.iter().map(|(question, _)| format!("{question}\n")).collect();
+    let answers: String = QUESTIONS.iter().map(|(_, answer)| format!("{answer}\n")).collect();
+    let started = Instant::now();
+    let run = finish(command(["explain", &file, "--requests", "-"]), &questions.repeat(rounds));
+    let took = started.elapsed();
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    assert!(run.out == answers.repeat(rounds), "{} bytes are not the answers", run.out.len());
+    assert!(took < PATIENCE, "{took:?}");
 }

@@ -331,3 +331,44 @@ fn the_program_describes_itself() {
         assert!(wrong.err.contains("--help"), "{arguments:?}: {}", wrong.err);
     }
 }
+
+/// `check | head -1`, and a pager that was left: nobody reads what is printed, and that is no fault to report.
+#[test]
+fn an_answer_that_nobody_reads_is_no_failure() {
+    let (_folder, file) =
+        configured(&format!("{}acl: [{{match: {{account: alice}}, actions: [pull]}}]\n", strong_users()));
+    let (_other, broken) = configured(BROKEN);
+    for arguments in [
+        &["check", &file] as &[&str],
+        &["check", &broken],
+        &["explain", &file, "--account", "alice", "repository:a:pull"],
+        &["explain", &file, "--account", "alice", "repository:a:push"],
+        &["explain", &file, "--json", "repository:a:push"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+        &["--help"],
+        &["--version"],
+        &["hash-password", "--cost", "4"],
+    ] {
+        let read = finish(command(arguments), "secret");
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Before the program starts, so that its first write already fails.
+        drop(reader);
+        let mut unread = command(arguments);
+        let mut child = unread.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdin.take().unwrap().write_all(b"secret"));
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said), (Some(read.code), read.err), "{arguments:?}");
+    }
+    // So it is where the answers are many; they just end.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut explain = command(["explain", &file, "--requests", "-"]);
+    let mut child = explain.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let question = "{\"type\":\"repository\",\"name\":\"a\",\"actions\":[\"pull\"]}\n";
+    drop(child.stdin.take().unwrap().write_all(question.repeat(10_000).as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code().is_some_and(|code| code < 2) && !said.contains("panicked"), "{said}");
+}

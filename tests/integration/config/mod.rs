@@ -237,6 +237,50 @@ fn what_is_left_out_has_its_default_and_what_is_written_its_meaning() {
     assert_eq!(config.token.certificate, Path::new("t.crt"));
 }
 
+/// Settings that templates fill with nothing, as Helm charts do: docker_auth reads each as if it were not there.
+#[test]
+fn what_is_empty_is_as_if_it_were_left_out() {
+    let plain = loaded(&around(""));
+    let described = |config: &Config| format!("{:?} {:?}", config.server, config.token);
+    for server in [
+        "certificate: \"\", key: \"\"",
+        "certificate: ~, key:",
+        "real_ip_header: \"\"",
+        "real_ip_header: \"\", real_ip_pos: 0",
+        "real_ip_pos: 0",
+        "letsencrypt: ~",
+        "net: \"\", path_prefix: \"\", tls_min_version: ~, hsts: ~, trusted_proxies: ~, admin_addr: ~",
+    ] {
+        let config = loaded(&around(&format!("server: {{addr: \":5001\", {server}}}")));
+        assert_eq!(described(&config), described(&plain), "{server}");
+        assert_eq!(config.warnings, [], "{server}");
+    }
+    for section in ["mongo_auth: ~", "acl_mongo:", "ldap_auth: null", "ext_auth: ~\nplugin_authz: ~"] {
+        assert_eq!(loaded(&around(section)).warnings, [], "{section}");
+    }
+    // An empty pair of the token's is none, so that the server's signs.
+    let server = "server: {addr: \":1\", certificate: s.crt, key: s.key}";
+    let config = loaded(&around(&format!("{server}\ntoken: {{issuer: a, certificate: \"\", key: \"\"}}")));
+    assert_eq!(config.token.certificate, Path::new("s.crt"));
+    // Nothing else takes the place of what is needed.
+    let hash = ALICE_HASH;
+    for (text, expected) in [
+        ("server: {addr: \":1\", certificate: c, key: \"\"}", (1, "server.key", "without its key")),
+        ("server: {addr: \":1\", real_ip_pos: 1}", (1, "server.real_ip_pos", "no meaning without real_ip_header")),
+        ("server: {addr: \":1\", real_ip_pos: -1}", (1, "server.real_ip_pos", "no meaning without real_ip_header")),
+        ("server: {addr: \":1\", letsencrypt: {email: a}}", (1, "server.letsencrypt", "certbot")),
+        ("token: {issuer: a, certificate: \"\", key: \"\"}", (1, "token.certificate", "needed to sign tokens")),
+        ("token: {issuer: \"\", certificate: c, key: k}", (1, "token.issuer", "an issuer is needed")),
+        ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
+        ("users: {alice: {password: ~}}", (1, "users.alice.password", "bcrypt hash")),
+        ("mongo_auth: {}", (1, "mongo_auth", "MongoDB users are not supported")),
+    ] {
+        expect(&around(text), &[], &[expected]);
+    }
+    let both = format!("users: {{alice: {{password: \"{hash}\", password_file: ~, disabled: ~, labels: ~}}}}");
+    assert!(loaded(&around(&both)).users["alice"].password.is_some());
+}
+
 #[test]
 fn what_loads_but_is_dangerous_is_a_warning() {
     for (server, path, piece) in [
