@@ -23,6 +23,7 @@ pub mod config;
 pub mod decision_log;
 pub mod http;
 pub mod keys;
+pub mod program;
 pub mod scope;
 pub mod server;
 pub mod token;
