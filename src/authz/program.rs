@@ -61,7 +61,7 @@ impl<'a> Asked<'a> {
             kind: question.resource.kind(),
             name: question.resource.name(),
             service: question.service,
-            address: question.address.map(|address| address.to_canonical().to_string()).unwrap_or_default(),
+            address: question.address.map(|address| address.to_string()).unwrap_or_default(),
             actions: question.actions.iter().map(Action::as_str).collect(),
             labels: labels
                 .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))

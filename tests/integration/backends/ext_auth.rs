@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use dockwarden::authn::program::{LabelSyntax, ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use dockwarden::authz::lint::lint;
 use dockwarden::authz::pattern::LabelValue;
 use dockwarden::config::{Config, Keys};
 use dockwarden::program::ProgramSettings;
@@ -251,19 +252,23 @@ async fn no_more_programs_run_at_once_than_are_allowed() {
 /// Who waits for a turn is answered in the same time as everybody: the wait and the program share one deadline.
 #[tokio::test]
 async fn waiting_for_a_turn_counts_against_the_deadline() {
-    const DEADLINE: Duration = Duration::from_secs(3);
+    const DEADLINE: Duration = Duration::from_secs(4);
     let folder = Folder::new();
-    let program = ProgramSettings { concurrency: 1, ..script(&folder, "auth.sh", "sleep 60\n", DEADLINE) };
+    // The first gives its turn on to the second when half of the time is over; the third never gets one.
+    let text = "case $(cat) in first*) sleep 2; exit 1 ;; esac\nsleep 60\n";
+    let program = ProgramSettings { concurrency: 1, ..script(&folder, "auth.sh", text, DEADLINE) };
     let backend = backend(program);
     let started = Instant::now();
-    let logins = tokio::join!(login(&backend, "a", "x"), login(&backend, "b", "x"), login(&backend, "c", "x"));
+    let (first, second, third) =
+        tokio::join!(login(&backend, "first", "x"), login(&backend, "second", "x"), login(&backend, "third", "x"));
     let took = started.elapsed();
-    for said in [logins.0, logins.1, logins.2] {
+    assert_eq!(first.unwrap(), Outcome::Rejected);
+    for said in [second, third] {
         let message = format!("{:#}", said.unwrap_err());
-        assert!(message.contains("/bin/sh") && message.contains("3s"), "{message}");
+        assert!(message.contains("/bin/sh") && message.contains("4s"), "{message}");
     }
-    // One after the other, two of them would take twice as long.
-    assert!(took < DEADLINE * 2 - Duration::from_millis(500), "{took:?}");
+    // With a deadline of its own from its turn on, the second would take six seconds.
+    assert!(took < DEADLINE + Duration::from_millis(1500), "{took:?}");
 }
 
 /// Through the whole server: subject, labels in rules, and the static users, for whom nothing is started.
@@ -318,6 +323,18 @@ async fn the_password_is_in_no_log() {
     assert!(text.contains("program_stderr") && text.contains("no such host"), "{text}");
     assert!(text.contains("[a line with the password in it]"), "{text}");
     assert!(text.contains("its answer is not") && text.contains("unavailable"), "{text}");
+}
+
+/// Labels can come from the program, so a rule on one that no static user has is no slip.
+#[test]
+fn rules_on_labels_that_only_the_program_knows_are_no_warning() {
+    let folder = Folder::new();
+    let rules = "acl: [{match: {name: \"${labels:crew}/*\", labels: {rank: captain}}, actions: [pull]}]\n";
+    let warnings = |section: &str| {
+        let file = folder.configure(&format!("users: {{}}\n{rules}{section}"));
+        lint(&Config::load(&file, [], Keys::Read).unwrap()).len()
+    };
+    assert_eq!((warnings(""), warnings("ext_auth: {command: /bin/sh}\n")), (2, 0));
 }
 
 #[test]
