@@ -15,10 +15,15 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::access::{Access, Decision};
+use crate::authn::Authenticator;
+use crate::authn::htpasswd::Htpasswd;
 use crate::authn::password::Passwords;
+use crate::authn::program::ProgramAuthn;
 use crate::authn::users::StaticUsers;
+use crate::authz::Authorizer;
 use crate::authz::acl::Acl;
 use crate::authz::lint::lint;
+use crate::authz::program::ProgramAuthz;
 use crate::config::{Config, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::http::client_address::AddressSource;
 use crate::keys::{PairFiles, create_pair};
@@ -60,11 +65,24 @@ impl Snapshot {
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let users = StaticUsers::new(config.users, Arc::clone(passwords))?;
-        let acl = Acl::new(config.acl.into_rules());
+        // In docker_auth's order, what needs nobody else first: a static user never waits for a program.
+        let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
+        if !config.users.is_empty() {
+            authn.push(Box::new(StaticUsers::new(config.users, Arc::clone(passwords))?));
+        }
+        if let Some(accounts) = config.htpasswd_auth {
+            authn.push(Box::new(Htpasswd::new(accounts, Arc::clone(passwords))?));
+        }
+        if let Some(users) = config.ext_auth {
+            authn.push(Box::new(ProgramAuthn::new(users)));
+        }
+        let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(config.acl.into_rules()))];
+        if let Some(settings) = config.ext_authz {
+            authz.push(Box::new(ProgramAuthz::new(settings)));
+        }
         Ok(Snapshot {
             generation,
-            access: Access::new(vec![Box::new(users)], vec![Box::new(acl)]),
+            access: Access::new(authn, authz),
             issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
             services: config.token.services,
             address: config.server.address,

@@ -24,6 +24,7 @@ pub mod decision_log;
 pub mod http;
 pub mod keys;
 pub mod metrics;
+pub mod program;
 pub mod scope;
 pub mod server;
 pub mod token;

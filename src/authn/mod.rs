@@ -1,6 +1,8 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
+pub mod htpasswd;
 pub mod password;
+pub mod program;
 pub mod users;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use crate::config::{Config, Problem};
 use crate::scope::Action;
 
 /// A cheaper hash than this can be guessed offline quickly.
-const LEAST_COST: u32 = 10;
+pub(crate) const LEAST_COST: u32 = 10;
 /// A dearer one than this takes more than a second.
 const MOST_COST: u32 = 13;
 
@@ -21,6 +21,10 @@ pub fn lint(config: &Config) -> Vec<Problem> {
     let (users, rules) = (&config.users, &config.acl.0);
     let mut anonymous = users.contains_key("");
     let mut seen = Seen::default();
+    let has_label = |label: &str| {
+        config.has_labels_from_elsewhere()
+            || users.values().any(|user| user.labels.get(label).is_some_and(|values| !values.is_empty()))
+    };
     for (index, At { place, value: rule }) in rules.iter().enumerate() {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
@@ -48,7 +52,7 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         }
         // Below a rule that takes all that anonymous clients ask for, nothing is theirs any more.
         anonymous &= !takes_all_of_anonymous(rule);
-        lint_patterns(rule, users, &mut warn);
+        lint_patterns(rule, &has_label, &mut warn);
         match rule.grants() {
             Grants::Listed(actions) if actions.contains(&Action::All) => {
                 warn(
@@ -69,7 +73,7 @@ pub fn lint(config: &Config) -> Vec<Problem> {
     found
 }
 
-fn lint_patterns(rule: &Rule, users: &Users, warn: &mut impl FnMut(&str, String)) {
+fn lint_patterns(rule: &Rule, has_label: &impl Fn(&str) -> bool, warn: &mut impl FnMut(&str, String)) {
     if let Some(account) = rule.pattern(Field::Account)
         && account.is_regex()
         && !account.is_anchored()
@@ -100,12 +104,12 @@ fn lint_patterns(rule: &Rule, users: &Users, warn: &mut impl FnMut(&str, String)
     ];
     for (field, path) in fields {
         if let Some(pattern) = rule.pattern(field) {
-            lint_placeholders(pattern, rule, users, path, warn);
+            lint_placeholders(pattern, rule, has_label, path, warn);
         }
     }
     for (label, pattern) in rule.label_patterns() {
-        lint_placeholders(pattern, rule, users, &format!(".match.labels.{label}"), warn);
-        if !has_label(users, label) {
+        lint_placeholders(pattern, rule, has_label, &format!(".match.labels.{label}"), warn);
+        if !has_label(label) {
             warn(
                 &format!(".match.labels.{label}"),
                 format!("no user has the label \"{label}\", so the rule never matches"),
@@ -114,7 +118,13 @@ fn lint_patterns(rule: &Rule, users: &Users, warn: &mut impl FnMut(&str, String)
     }
 }
 
-fn lint_placeholders(pattern: &Pattern, rule: &Rule, users: &Users, path: &str, warn: &mut impl FnMut(&str, String)) {
+fn lint_placeholders(
+    pattern: &Pattern,
+    rule: &Rule,
+    has_label: &impl Fn(&str) -> bool,
+    path: &str,
+    warn: &mut impl FnMut(&str, String),
+) {
     for unknown in pattern.unknown_placeholders() {
         warn(
             path,
@@ -135,16 +145,12 @@ fn lint_placeholders(pattern: &Pattern, rule: &Rule, users: &Users, path: &str, 
                 }
             }
             Placeholder::Label(label) => {
-                if !has_label(users, label) {
+                if !has_label(label) {
                     warn(path, format!("no user has the label \"{label}\", so {placeholder} matches nothing"));
                 }
             }
         }
     }
-}
-
-fn has_label(users: &Users, label: &str) -> bool {
-    users.values().any(|user| user.labels.get(label).is_some_and(|values| !values.is_empty()))
 }
 
 fn lint_users(users: &Users, found: &mut Vec<Problem>) {

@@ -5,6 +5,7 @@ pub mod explain;
 mod glob;
 pub mod lint;
 pub mod pattern;
+pub mod program;
 mod re2;
 
 use std::net::IpAddr;

@@ -20,6 +20,9 @@ pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
 use crate::authn::users::{self, Users};
+use crate::authn::{htpasswd, program as program_authn};
+use crate::authz::program as program_authz;
+use crate::program::{self, ProgramSettings};
 use problem::Place;
 use section::{Problems, Section};
 use yaml::{Node, Value};
@@ -40,8 +43,14 @@ pub struct Config {
     pub token: Token,
     /// The static users.
     pub users: Users,
+    /// The accounts of the htpasswd file, if one is configured.
+    pub htpasswd_auth: Option<htpasswd::Accounts>,
+    /// The program that knows accounts, if one is configured.
+    pub ext_auth: Option<program_authn::ProgramUsers>,
     /// The static rules.
     pub acl: Rules,
+    /// The program that decides, if one is configured.
+    pub ext_authz: Option<ProgramSettings>,
     /// What was loaded but is probably not meant.
     pub warnings: Vec<Problem>,
     /// Every file that was read, or would have been: a change to any of them means to read all again.
@@ -60,11 +69,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("mongo_auth", "MongoDB users are not supported by this version; use users"),
     ("acl_mongo", "rules from MongoDB are not supported by this version; use acl"),
     ("ldap_auth", "LDAP is not supported by this version; use users"),
-    ("ext_auth", "external authentication programs are not supported by this version; use users"),
-    ("ext_authz", "external authorization programs are not supported by this version; use acl"),
     ("http_auth", "HTTP authentication is not supported by this version; use users"),
     ("http_authz", "HTTP authorization is not supported by this version; use acl"),
-    ("htpasswd_auth", "htpasswd files are not supported by this version; copy their bcrypt entries into users"),
     ("google_auth", "Google sign-in is not supported; use users"),
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
@@ -76,7 +82,12 @@ const ABSENT: &[(&str, &str)] = &[
     ("casbin_authz", "Casbin policies are not supported; use acl"),
 ];
 
-/// Whether certificates and keys are read with the rest.
+/// The sections besides `users` that let somebody log in.
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth"];
+/// The sections besides `acl` that let somebody do something.
+const OTHER_AUTHZ: &[&str] = &["ext_authz"];
+
+/// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// They are, and must be fit for use.
@@ -86,6 +97,11 @@ pub enum Keys {
 }
 
 impl Config {
+    /// Whether accounts can have labels that are not in this file.
+    pub fn has_labels_from_elsewhere(&self) -> bool {
+        self.ext_auth.is_some()
+    }
+
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
     ///
     /// # Errors
@@ -159,6 +175,7 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),
+        None if OTHER_AUTHN.iter().any(|key| top.node(key).is_some()) => Users::new(),
         None => {
             problems.add(&root.place, "users", "no way to log in is configured; write users: {} if really nobody may");
             Users::new()
@@ -167,13 +184,46 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let acl = match top.node("acl") {
         Some(node) => rules::read(node, problems),
         None if named.contains(&Purpose::Rules) => Rules::default(),
+        None if OTHER_AUTHZ.iter().any(|key| top.node(key).is_some()) => Rules::default(),
         None => {
             problems.add(&root.place, "acl", "no rules are configured; write acl: [] if really nothing is allowed");
             Rules::default()
         }
     };
+    let htpasswd_auth =
+        top.section("htpasswd_auth").and_then(|section| htpasswd::read(section, keys, &mut files, &mut warnings));
+    let ext_auth = top.section("ext_auth").and_then(program_authn::read);
+    let ext_authz = top.section("ext_authz").and_then(program_authz::read);
+    if keys == Keys::Read {
+        let programs = [("ext_auth", ext_auth.as_ref().map(|users| &users.program)), ("ext_authz", ext_authz.as_ref())];
+        for (key, settings) in programs {
+            if let (Some(entry), Some(message)) = (top.entry(key), settings.and_then(program::warning)) {
+                warnings.push(Problem::new(entry.place.clone(), format!("{key}.command"), message));
+            }
+        }
+    }
     top.finish();
-    Some(Config { file: file.to_owned(), server: server?, token: token?, users, acl, warnings, files })
+    Some(Config {
+        file: file.to_owned(),
+        server: server?,
+        token: token?,
+        users,
+        htpasswd_auth,
+        ext_auth,
+        acl,
+        ext_authz,
+        warnings,
+        files,
+    })
+}
+
+/// The text of a file that may be as long as a configuration.
+///
+/// # Errors
+/// Says which file could not be read and why.
+pub fn read_text(file: &Path) -> Result<String, String> {
+    let bytes = read_limited(file, MAX_FILE)?;
+    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))
 }
 
 /// The secret in a file, without the white space around it (editors end files with a line break).

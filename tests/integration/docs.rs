@@ -410,7 +410,9 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
     let unknown = "qqqqqqqqqqqqqqqq: 1";
     let text = format!(
         "server: {{addr: \":1\", {unknown}}}\ntoken: {{issuer: i, certificate: c, key: k, {unknown}}}\n\
-         users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n{unknown}\n"
+         users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
+         htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
+         ext_authz: {{command: c, {unknown}}}\n{unknown}\n"
     );
     let problems = load(&text).err().context("unknown keys are refused")?;
     let described = document("CONFIG.md")?;

@@ -17,7 +17,7 @@ thread_local! {
 
 /// How the log is written: for programs, or for people at a terminal.
 #[derive(Clone, Copy)]
-enum Form {
+pub(crate) enum Form {
     Json,
     Text,
 }
@@ -38,10 +38,10 @@ impl Write for Form {
 }
 
 /// Everything that is logged on this thread from its start on, at the finest level.
-struct Log(Form);
+pub(crate) struct Log(Form);
 
 impl Log {
-    fn start(form: Form) -> Log {
+    pub(crate) fn start(form: Form) -> Log {
         static GLOBAL: Once = Once::new();
         // One for all threads: with one for each, a thread that has none could switch off an event for the others.
         GLOBAL.call_once(|| {
@@ -53,7 +53,7 @@ impl Log {
         Log(form)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let written = WRITTEN.with_borrow(|written| written[self.0 as usize].clone());
         String::from_utf8(written.unwrap()).unwrap()
     }

@@ -7,6 +7,7 @@
 )]
 
 mod acl;
+mod backends;
 mod bed;
 mod cli;
 mod clients;

@@ -85,6 +85,31 @@ crane github.com/google/go-containerregistry cmd/crane v0.22.1
 helm helm.sh/helm/v3 cmd/helm v3.22.0
 PROGRAMS
 
+# FerretDB speaks MongoDB's protocol. Its program wants a version file inside its sources, so it is built from a copy of
+# them; see tests/support/ferretdb/tools.go.
+ferretdb=github.com/FerretDB/FerretDB
+ferretdb_version=v1.24.2
+case "$(go version -m "$tools/ferretdb" 2>/dev/null | awk '$1 == "mod" { print $2 "@" $3 }')" in
+    "$ferretdb@$ferretdb_version") ;;
+    *)
+        echo "building ferretdb $ferretdb_version (once; takes minutes)" >&2
+        build=$tools/../ferretdb-build
+        log=$(mktemp)
+        rm -rf "$build"
+        mkdir -p "$build"
+        cp "$here"/ferretdb/* "$build"
+        if ! (cd "$build" && go mod vendor &&
+            printf %s "$ferretdb_version" >"vendor/$ferretdb/build/version/version.txt" &&
+            go build -mod=vendor -o "$tools/ferretdb" "$ferretdb/cmd/ferretdb") >"$log" 2>&1
+        then
+            grep -v '^go: downloading' "$log" | tail -n 20 >&2
+            rm -f "$log"
+            fail "could not build ferretdb $ferretdb_version in $build"
+        fi
+        rm -rf "$build" "$log"
+        ;;
+esac
+
 # Our own checkers: what docker_auth's patterns match (oracle), and the registry's view of a token (verify).
 for source in "$here"/go/*/; do
     [ -e "$source" ] || continue

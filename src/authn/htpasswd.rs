@@ -1,0 +1,232 @@
+//! Accounts in a file of htpasswd's format (`htpasswd_auth`): one `account:hash` a line, of which bcrypt hashes are taken.
+//!
+//! The file is read with the configuration, and a change to it is a change of the configuration.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::{Authenticator, Credentials, Identity, Outcome};
+use crate::authz::lint::LEAST_COST;
+use crate::config::problem::{At, Problem};
+use crate::config::section::Section;
+use crate::config::{Keys, read_text};
+
+/// Of a file with many wrong lines, so many are named.
+const MOST_NAMED: usize = 20;
+
+/// The accounts of the file.
+pub type Accounts = BTreeMap<String, PasswordHash>;
+
+/// Reads the `htpasswd_auth:` section and, with the keys, its file, which is added to `files`. Everything that is wrong
+/// with the file is said, each with its line. `None` where the section itself is of no use.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Accounts> {
+    let place = section.place().clone();
+    let path = section.path("path");
+    if path.is_none() && section.node("path").is_none() {
+        section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
+    }
+    let accounts = path.map(|At { place, value: file }| {
+        files.push(file.clone());
+        let text = match keys {
+            Keys::LeftAlone => return Accounts::new(),
+            Keys::Read => read_text(&file),
+        };
+        let (accounts, wrong) = match text {
+            Ok(text) => parse(&file, &text),
+            Err(message) => (Accounts::new(), vec![message]),
+        };
+        for message in wrong.iter().take(MOST_NAMED) {
+            section.problem(&place, "path", message);
+        }
+        if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
+            section.problem(&place, "path", format!("{} has {more} more lines that are wrong", file.display()));
+        }
+        for message in doubts(&file, &accounts) {
+            warnings.push(Problem::new(place.clone(), section.path_of("path"), message));
+        }
+        accounts
+    });
+    section.finish();
+    accounts
+}
+
+/// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
+/// it could be a password.
+fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
+    let mut accounts = Accounts::new();
+    let mut wrong = Vec::new();
+    for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {
+        let line = line.trim_end();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match parse_line(line) {
+            Ok((account, _)) if accounts.contains_key(account) => {
+                wrong.push(format!("{}:{number}: the account \"{account}\" is here twice", file.display()));
+            }
+            Ok((account, hash)) => {
+                accounts.insert(account.to_owned(), hash);
+            }
+            Err(message) => wrong.push(format!("{}:{number}: {message}", file.display())),
+        }
+    }
+    (accounts, wrong)
+}
+
+fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
+    let (account, rest) = line.split_once(':').ok_or("an account, a colon and its hash are expected here")?;
+    if account.is_empty() {
+        return Err("the account's name is missing before the colon".to_owned());
+    }
+    if account.trim() != account || account.contains(|letter: char| letter.is_control()) {
+        return Err("an account's name has no white space around it and no control characters in it".to_owned());
+    }
+    // As Apache and nginx read it: after a second colon stands a remark.
+    let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
+    let named = |kind: &str| format!("\"{account}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
+    match hash {
+        "" => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
+        _ if hash.starts_with("$apr1$") => Err(named("an MD5 hash ($apr1$)")),
+        _ if hash.starts_with("$1$") => Err(named("an MD5 hash ($1$)")),
+        _ if hash.starts_with("{SHA}") => Err(named("a SHA-1 hash ({SHA})")),
+        _ if hash.starts_with("{SSHA}") => Err(named("a salted SHA-1 hash ({SSHA})")),
+        _ if hash.starts_with("$5$") => Err(named("a SHA-256 hash ($5$)")),
+        _ if hash.starts_with("$6$") => Err(named("a SHA-512 hash ($6$)")),
+        _ if hash.starts_with("$2") => {
+            PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{account}\": {wrong}"))
+        }
+        _ => Err(named("a hash of crypt, or no hash at all")),
+    }
+}
+
+/// What can be used but is probably not meant.
+fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
+    let file = file.display();
+    let mut doubts = Vec::new();
+    let costs = || accounts.values().map(PasswordHash::cost);
+    let weak: Vec<&str> =
+        accounts.iter().filter(|(_, hash)| hash.cost() < LEAST_COST).map(|(account, _)| account.as_str()).collect();
+    if let Some(first) = weak.first() {
+        let number = weak.len();
+        doubts.push(format!(
+            "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
+             with: htpasswd -B -C {LEAST_COST}"
+        ));
+    }
+    if costs().min() != costs().max() {
+        doubts.push(format!(
+            "{file}: hashes of different cost take different time, which tells who exists; use one cost for all"
+        ));
+    }
+    doubts
+}
+
+/// The accounts of the file as an identity backend.
+pub struct Htpasswd {
+    accounts: Accounts,
+    usual: PasswordHash,
+    passwords: Arc<Passwords>,
+}
+
+impl Htpasswd {
+    /// A backend over these accounts.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn new(accounts: Accounts, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
+        let usual = usual_hash(accounts.values().map(PasswordHash::cost))?;
+        Ok(Htpasswd { accounts, usual, passwords })
+    }
+}
+
+#[async_trait]
+impl Authenticator for Htpasswd {
+    fn name(&self) -> &'static str {
+        "htpasswd_auth"
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        let (account, password) = match who {
+            Credentials::Anonymous => return Ok(Outcome::NotMine),
+            Credentials::Password { account, password } => (account, password),
+        };
+        let Some(hash) = self.accounts.get(account) else {
+            self.passwords.check_nobody(password, &self.usual).await?;
+            return Ok(Outcome::NotMine);
+        };
+        Ok(match self.passwords.check(account, password, hash, Memory::Used).await? {
+            Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
+            Check::Wrong => Outcome::Rejected,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2y$04$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC";
+
+    fn wrong(text: &str) -> Vec<String> {
+        parse(Path::new("users.htpasswd"), text).1
+    }
+
+    #[test]
+    fn lines_are_accounts_remarks_or_nothing() {
+        let text =
+            format!("\u{feff}alice:{HASH}\r\n\r\n# bob:old\r\n  \r\nbob:{HASH}:a remark\r\ncarol with space:{HASH}  ");
+        let (accounts, wrong) = parse(Path::new("f"), &text);
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!(accounts.keys().collect::<Vec<_>>(), ["alice", "bob", "carol with space"]);
+        assert!(accounts.values().all(|hash| Ok(hash) == PasswordHash::from_str(HASH).as_ref()));
+        assert_eq!(parse(Path::new("f"), ""), (Accounts::new(), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_not_read_is_named_with_its_line_and_never_shown() {
+        let cases = [
+            ("$apr1$hk3m3Zx7$GYOZRVtPZBJaMhVh1ZIg9.", "MD5 hash ($apr1$)"),
+            ("$1$hk3m3Zx7$GYOZRVtPZBJaMhVh1ZIg9.", "MD5 hash ($1$)"),
+            ("{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=", "SHA-1 hash ({SHA})"),
+            ("{SSHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=", "salted SHA-1"),
+            ("$5$rounds=5000$saltsalt$hash", "SHA-256"),
+            ("$6$rounds=5000$saltsalt$hash", "SHA-512"),
+            ("rqXexS6ZhobKA", "crypt, or no hash at all"),
+            ("hunter2", "crypt, or no hash at all"),
+            ("$2y$04$tooshort", "this is no bcrypt hash"),
+            ("$2y$31$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC", "a bcrypt cost of 31"),
+            ("$2x$04$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC", "this is no bcrypt hash"),
+            ("", "has no hash"),
+        ];
+        for (hash, piece) in cases {
+            let found = wrong(&format!("# accounts\nalice:{hash}\nbob:{HASH}\n"));
+            let [message] = found.as_slice() else { unreachable!("{hash}: {found:?}") };
+            assert!(message.starts_with("users.htpasswd:2: \"alice\""), "{message}");
+            assert!(message.contains(piece), "{message}");
+            assert!(hash.is_empty() || !message.contains(hash), "{message}");
+        }
+        for (text, expected) in [
+            (
+                format!("alice:{HASH}\nbob:{HASH}\nalice:{HASH}"),
+                "users.htpasswd:3: the account \"alice\" is here twice",
+            ),
+            (HASH.to_owned(), "users.htpasswd:1: an account, a colon and its hash are expected here"),
+            (format!(":{HASH}"), "users.htpasswd:1: the account's name is missing before the colon"),
+            (format!(" alice:{HASH}"), "users.htpasswd:1: an account's name has no white space around it"),
+            (format!("al\u{7}ice:{HASH}"), "users.htpasswd:1: an account's name has no white space around it"),
+        ] {
+            let found = wrong(&text);
+            assert!(found.len() == 1 && found.iter().all(|message| message.starts_with(expected)), "{found:?}");
+        }
+    }
+}

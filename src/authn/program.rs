@@ -1,0 +1,148 @@
+//! Accounts that a program of the administrator's knows (`ext_auth`), asked as docker_auth asks it.
+//!
+//! Nothing is remembered here: every login starts the program, so that a withdrawn account is refused at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{Authenticator, Credentials, Identity, Outcome, Standing};
+use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::config::section::Section;
+use crate::program::{self, Program, ProgramSettings};
+
+/// Exit status: the password is right.
+const ALLOWED: i32 = 0;
+/// Exit status: the account is the program's, and is refused.
+const DENIED: i32 = 1;
+/// Exit status: the program does not know the account.
+const NO_MATCH: i32 = 2;
+
+/// The `ext_auth:` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramUsers {
+    /// How the program is started.
+    pub program: ProgramSettings,
+    /// What the values of its labels are.
+    pub label_values: LabelSyntax,
+}
+
+/// What the values of a program's labels are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelSyntax {
+    /// Globs, as in docker_auth: right where only administrators write them.
+    #[default]
+    Glob,
+    /// Plain text: needed where the program hands on what users could have written, such as their own group's name.
+    Literal,
+}
+
+/// Reads the `ext_auth:` section. `None` where something is wrong, which is said then.
+pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
+    let program = program::read(&mut section);
+    let label_values = section.parsed("label_values", |text| match text {
+        "glob" => Ok(LabelSyntax::Glob),
+        "literal" => Ok(LabelSyntax::Literal),
+        other => Err(format!("\"{other}\" is neither glob nor literal")),
+    });
+    section.finish();
+    Some(ProgramUsers { program: program?, label_values: label_values.map_or(LabelSyntax::Glob, |at| at.value) })
+}
+
+/// The program as an identity backend.
+pub struct ProgramAuthn {
+    program: Program,
+    label_values: LabelSyntax,
+}
+
+impl ProgramAuthn {
+    /// A backend that asks this program.
+    pub fn new(users: ProgramUsers) -> ProgramAuthn {
+        ProgramAuthn { program: Program::new("ext_auth", users.program), label_values: users.label_values }
+    }
+
+    fn labels(&self, output: &[u8]) -> anyhow::Result<LabelValues> {
+        if output.trim_ascii().is_empty() {
+            return Ok(LabelValues::new());
+        }
+        // serde's own message quotes what it read, and that could be the password: only the place is told.
+        let said: Said = serde_json::from_slice(output).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            anyhow::anyhow!(
+                "its answer is not {{\"labels\": {{\"name\": [\"value\"]}}}} (line {line}, column {column})"
+            )
+        })?;
+        let mut labels = LabelValues::new();
+        for (name, values) in said.labels.unwrap_or_default() {
+            let values = values.unwrap_or_default();
+            let values: Result<Vec<LabelValue>, _> = values
+                .iter()
+                .map(|value| match self.label_values {
+                    LabelSyntax::Glob => LabelValue::glob(value),
+                    LabelSyntax::Literal => Ok(LabelValue::literal(value)),
+                })
+                .collect();
+            let values = values.map_err(|_| anyhow::anyhow!("a value of one of its labels is no glob"))?;
+            labels.insert(name, values);
+        }
+        Ok(labels)
+    }
+}
+
+/// What a program may write when it allows. Go's reader, which such programs were written for, takes null for nothing
+/// and the name in either case.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default, alias = "Labels")]
+    labels: Option<BTreeMap<String, Option<Vec<String>>>>,
+}
+
+/// Whether a program could read another account, or another password, out of `account password`. It splits at the first
+/// space, at any white space, or reads a line, depending on how it is written: the account `alice x` with the password
+/// `y` would be read as `alice` with the password `x y`.
+fn is_ambiguous(account: &str, password: &str) -> bool {
+    account.is_empty()
+        || account.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+        || password.contains(['\0', '\r', '\n'])
+}
+
+#[async_trait]
+impl Authenticator for ProgramAuthn {
+    fn name(&self) -> &'static str {
+        "ext_auth"
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        let (account, password) = match who {
+            // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
+            Credentials::Anonymous => return Ok(Outcome::NotMine),
+            Credentials::Password { account, password } => (account, password),
+        };
+        if is_ambiguous(account, password.reveal()) {
+            return Ok(Outcome::Rejected);
+        }
+        let input = format!("{account} {}", password.reveal());
+        let answer = self.program.ask(input.as_bytes(), Some(password)).await?;
+        match answer.status {
+            ALLOWED => {
+                let labels = self.labels(&answer.output).with_context(|| self.program.command().to_owned())?;
+                Ok(Outcome::Accepted(Identity {
+                    account: account.clone(),
+                    labels: Arc::new(labels),
+                    standing: Standing::default(),
+                }))
+            }
+            DENIED => Ok(Outcome::Rejected),
+            NO_MATCH => Ok(Outcome::NotMine),
+            other => {
+                bail!(
+                    "{} ended with {other}; {ALLOWED} allows, {DENIED} denies, {NO_MATCH} leaves it to others",
+                    self.program.command()
+                )
+            }
+        }
+    }
+}

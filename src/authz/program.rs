@@ -1,0 +1,88 @@
+//! Decisions by a program of the administrator's (`ext_authz`), asked as docker_auth asks it: all or nothing.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use async_trait::async_trait;
+use serde::Serialize;
+
+use super::acl::Grants;
+use super::pattern::LabelValue;
+use super::{Answer, Authorizer, Question, RuleRef};
+use crate::config::section::Section;
+use crate::program::{self, Program, ProgramSettings};
+use crate::scope::{Action, Actions};
+
+/// Exit status: all that was asked for is granted.
+const ALLOWED: i32 = 0;
+/// Exit status: nothing is granted.
+const DENIED: i32 = 1;
+
+/// Reads the `ext_authz:` section. `None` where something is wrong, which is said then.
+pub fn read(mut section: Section<'_>) -> Option<ProgramSettings> {
+    let program = program::read(&mut section);
+    section.finish();
+    program
+}
+
+/// The program as a source of rules. It always decides: sources after it are never asked.
+pub struct ProgramAuthz {
+    program: Program,
+}
+
+impl ProgramAuthz {
+    /// A source that asks this program.
+    pub fn new(settings: ProgramSettings) -> ProgramAuthz {
+        ProgramAuthz { program: Program::new("ext_authz", settings) }
+    }
+}
+
+/// The question, with the names that docker_auth's programs know.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Asked<'a> {
+    account: &'a str,
+    #[serde(rename = "Type")]
+    kind: &'a str,
+    name: &'a str,
+    service: &'a str,
+    /// Empty where it is not known.
+    #[serde(rename = "IP")]
+    address: String,
+    actions: Vec<&'a str>,
+    labels: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Asked<'a> {
+    fn from(question: &Question<'a>) -> Asked<'a> {
+        let labels = question.identity.labels.iter();
+        Asked {
+            account: &question.identity.account,
+            kind: question.resource.kind(),
+            name: question.resource.name(),
+            service: question.service,
+            address: question.address.map(|address| address.to_string()).unwrap_or_default(),
+            actions: question.actions.iter().map(Action::as_str).collect(),
+            labels: labels
+                .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))
+                .collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl Authorizer for ProgramAuthz {
+    fn name(&self) -> &'static str {
+        "ext_authz"
+    }
+
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let input = serde_json::to_vec(&Asked::from(question))?;
+        let actions = match self.program.ask(&input, None).await?.status {
+            ALLOWED => Grants::All.of(question.actions),
+            DENIED => Actions::new(),
+            other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.command()),
+        };
+        Ok(Answer::Decided { actions, by: RuleRef { index: 0, comment: None }, until: None })
+    }
+}

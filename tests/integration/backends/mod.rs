@@ -1,0 +1,8 @@
+//! Identity backends and sources of rules beside the static ones: what all of them owe, and each one's own days, good
+//! and bad.
+
+mod conformance;
+mod ext_auth;
+mod ext_authz;
+mod htpasswd;
+mod program;
