@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome};
 use crate::authz::acl::earliest;
-use crate::authz::{Answer, Authorizer, Question, RuleRef};
+use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::scope::{Actions, Scope};
 
 /// The identity backends and the sources of rules, each asked in order.
@@ -83,6 +83,11 @@ impl Access {
     /// The chains, in the order in which they are asked.
     pub fn new(authn: Vec<Box<dyn Authenticator>>, authz: Vec<Box<dyn Authorizer>>) -> Access {
         Access { authn, authz }
+    }
+
+    /// The sources of rules that can fall behind, by name, and how fresh each is.
+    pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
+        self.authz.iter().filter_map(|source| Some((source.name(), source.freshness()?))).collect()
     }
 
     /// Finds out who presented these credentials.

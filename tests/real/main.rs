@@ -13,6 +13,7 @@ mod clients;
 mod front;
 mod guide;
 mod lifecycle;
+mod mongo;
 mod package;
 mod pattern_oracle;
 mod replay;

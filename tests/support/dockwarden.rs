@@ -77,16 +77,25 @@ impl Dockwarden {
 
     /// Starts the server with an existing config file, and waits until it is ready.
     pub(crate) fn start_file(config: &Path) -> Self {
+        let started = Self::start_unready(config);
+        started.process.until("/readyz", |_| (started.ready() == Some(200)).then_some(()));
+        started
+    }
+
+    /// What `/readyz` says; nothing if nobody answers.
+    pub(crate) fn ready(&self) -> Option<u16> {
+        let ready = http::Connection::open(&self.address)
+            .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &self.address, &[], b"")));
+        ready.ok().map(|reply| reply.status)
+    }
+
+    /// Starts the server with an existing config file, and waits until it listens.
+    pub(crate) fn start_unready(config: &Path) -> Self {
         let mut serve = Command::new(program());
         serve.arg("serve").arg(config).env_clear();
         let process = Process::start("dockwarden", &serve);
         let address = process.until("the line that tells its address", |process| {
             events(&process.log(), "listening").first().and_then(|line| Some(line.get("address")?.as_str()?.to_owned()))
-        });
-        process.until("/readyz", |_| {
-            let ready = http::Connection::open(&address)
-                .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &address, &[], b"")));
-            ready.is_ok_and(|reply| reply.status == 200).then_some(())
         });
         Self { process, address, config: config.to_owned() }
     }

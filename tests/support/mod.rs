@@ -8,6 +8,7 @@ pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod keys;
+pub(crate) mod mongo;
 pub(crate) mod part;
 pub(crate) mod process;
 pub(crate) mod registry;
