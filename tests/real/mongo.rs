@@ -334,6 +334,79 @@ fn names_and_passwords_of_every_shape_are_what_they_are() {
     assert_eq!(status(&server, "waldi", "new"), 401);
 }
 
+#[test]
+fn tls_is_spoken_and_only_with_a_server_whose_certificate_is_known() {
+    let chain = keys::for_localhost();
+    let database = Database::start_tls(&chain);
+    database.insert("users", &guide_users());
+    database.insert("acl", &guide_rules());
+    let start = |tls: &str| {
+        let file = guide_file(pair(), &database.tls_address(), "");
+        let text = std::fs::read_to_string(&file).unwrap().replace("enabled_tls: false", tls);
+        std::fs::write(&file, text).unwrap();
+        Dockwarden::start_unready(&file)
+    };
+    let scope = "repository:test:pull";
+    let known = start(&format!("enable_tls: true\n    ca_certificate: \"{}\"", chain.authority.display()));
+    until("readiness", || (known.ready() == Some(200)).then_some(()));
+    assert_eq!(granted(&known, "waldi", scope), Ok(vec!["pull".to_owned()]));
+    // The same name with a certificate from nobody that is trusted, and a server that speaks TLS where we do not.
+    for tls in ["enable_tls: true", "enable_tls: false"] {
+        let unknown = start(tls);
+        until("the reason in the log", || events_with(&unknown, "rules_unread").pop());
+        assert_eq!(granted(&unknown, "waldi", scope), Err(503), "{tls}");
+        assert_eq!(unknown.ready(), Some(503), "{tls}");
+    }
+}
+
+/// The log's lines with this reason.
+fn events_with(server: &Dockwarden, reason: &str) -> Vec<serde_json::Value> {
+    let lines = server.process.log();
+    let parsed = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    parsed.filter(|line| line["reason"] == reason).collect()
+}
+
+#[test]
+fn a_reload_keeps_what_did_not_change_and_takes_over_only_what_answers() {
+    let database = guide_database();
+    let file = guide_file(pair(), &database.address(), "");
+    let server = Dockwarden::start_file(&file);
+    let original = std::fs::read_to_string(&file).unwrap();
+    let (scope, all) = ("repository:test:pull", vec!["pull".to_owned()]);
+    let reload = |text: &str, outcome: &str, number: usize| {
+        std::fs::write(&file, text).unwrap();
+        server.process.signal(Signal::Hangup);
+        let count = |log: &str| log.matches(outcome).count();
+        server.process.until(outcome, |process| (count(&process.log()) == number).then_some(()));
+    };
+    let taken_over = || server.process.log().matches("new rules are in use").count();
+
+    // Another setting: not even the database is needed.
+    database.kill();
+    reload(&original.replace("expiration: 900", "expiration: 901"), "configuration reloaded", 1);
+    assert_eq!((taken_over(), server.ready()), (1, Some(200)));
+    database.restart();
+    until("an allowed request", || (granted(&server, "waldi", scope) == Ok(all.clone())).then_some(()));
+
+    // Another server that does not answer, a wrong password, and a collection with a rule that cannot be used.
+    database.insert("broken", &[doc! { "seq": 1 }]);
+    let wrong_password = original.replace("password_file: \"", "password: \"x").replace("mongopass.txt", "");
+    let wrong = [
+        original.replace(&database.address(), "127.0.0.1:1"),
+        wrong_password,
+        original.replace("collection: \"acl\"", "collection: \"broken\""),
+    ];
+    for (number, text) in wrong.iter().enumerate() {
+        reload(text, "\"reload_failed\"", number + 1);
+        assert_eq!(granted(&server, "waldi", scope), Ok(all.clone()), "the old one stays");
+    }
+
+    // Another collection that is right.
+    database.insert("other", &[doc! { "seq": 1, "match": {}, "actions": [] }]);
+    reload(&original.replace("collection: \"acl\"", "collection: \"other\""), "configuration reloaded", 2);
+    assert_eq!(granted(&server, "waldi", scope), Ok(vec![]));
+}
+
 /// What clients under load have seen.
 #[derive(Default)]
 struct Seen {

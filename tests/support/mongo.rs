@@ -10,6 +10,7 @@ use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use mongodb::{Client, IndexModel};
 use tokio::runtime::Runtime;
 
+use super::keys::Chain;
 use super::process::{Process, Signal};
 use super::{part, scratch};
 
@@ -21,10 +22,13 @@ pub(crate) struct Database {
     directory: PathBuf,
     process: Mutex<Process>,
     port: u16,
+    /// Where it speaks TLS as well, if it does.
+    tls_port: Option<u16>,
     runtime: Runtime,
 }
 
-fn launch(directory: &std::path::Path, port: u16) -> Process {
+/// Starts the server; with `tls`, it speaks TLS on another port as well.
+fn launch(directory: &std::path::Path, port: u16, tls: Option<&Chain>) -> Process {
     let files = directory.display();
     let mut serve = Command::new(part::path("ferretdb"));
     serve.env_clear().args([
@@ -39,13 +43,20 @@ fn launch(directory: &std::path::Path, port: u16) -> Process {
         "--setup-username=root".to_owned(),
         "--setup-password=example".to_owned(),
     ]);
+    if let Some(chain) = tls {
+        serve.args([
+            "--listen-tls=127.0.0.1:0".to_owned(),
+            format!("--listen-tls-cert-file={}", chain.both.display()),
+            format!("--listen-tls-key-file={}", chain.leaf.key.display()),
+        ]);
+    }
     Process::start("ferretdb", &serve)
 }
 
-fn port_of(process: &Process) -> u16 {
+fn port_of(process: &Process, kind: &str) -> u16 {
     process.until("the line that tells its address", |process| {
         let log = process.log();
-        let (_, rest) = log.split_once("Listening on TCP 127.0.0.1:")?;
+        let (_, rest) = log.split_once(&format!("Listening on {kind} 127.0.0.1:"))?;
         rest.split_once("...")?.0.parse().ok()
     })
 }
@@ -53,11 +64,21 @@ fn port_of(process: &Process) -> u16 {
 impl Database {
     /// Starts a server with the guide's user `ansi`, who is known in the guide's database only, and its unique indexes.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same, speaking TLS with this certificate on another port.
+    pub(crate) fn start_tls(chain: &Chain) -> Self {
+        Self::start_with(Some(chain))
+    }
+
+    fn start_with(tls: Option<&Chain>) -> Self {
         let directory = scratch::directory("ferretdb");
-        let process = launch(&directory, 0);
-        let port = port_of(&process);
+        let process = launch(&directory, 0, tls);
+        let port = port_of(&process, "TCP");
+        let tls_port = tls.map(|_| port_of(&process, "TLS"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let database = Self { directory, process: Mutex::new(process), port, runtime };
+        let database = Self { directory, process: Mutex::new(process), port, tls_port, runtime };
         // Without the guide's roles, which this server does not know.
         let create = doc! { "createUser": "ansi", "pwd": "test", "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
         database.with(|client| async move { client.database(DATABASE).run_command(create).await.map(|_| ()) });
@@ -67,6 +88,11 @@ impl Database {
     /// `127.0.0.1:port`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `localhost:port`, where it speaks TLS.
+    pub(crate) fn tls_address(&self) -> String {
+        format!("localhost:{}", self.tls_port.unwrap())
     }
 
     /// Does something as the administrator.
@@ -134,8 +160,8 @@ impl Database {
     /// Starts the server again after its end, at the same address and with what it stored.
     pub(crate) fn restart(&self) {
         let mut process = self.process();
-        *process = launch(&self.directory, self.port);
-        port_of(&process);
+        *process = launch(&self.directory, self.port, None);
+        port_of(&process, "TCP");
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
