@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
-use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome};
+use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::scope::{Actions, Scope};
@@ -102,6 +102,15 @@ impl Access {
                 Ok(Outcome::Rejected) => return Err(Denied::Credentials),
                 Ok(Outcome::NotMine) => {}
                 Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+            }
+        }
+        if let Credentials::Password { password, .. } = who {
+            for backend in self.authn.iter().rev() {
+                match backend.take_time(password).await {
+                    Ok(Time::Taken) => break,
+                    Ok(Time::NotTaken) => {}
+                    Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+                }
             }
         }
         Err(Denied::Credentials)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::password::{Check, PasswordHash, Passwords, usual_hash};
-use super::{Authenticator, Credentials, Identity, Outcome};
+use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
@@ -161,13 +161,17 @@ impl Authenticator for Htpasswd {
             Credentials::Password { account, password } => (account, password),
         };
         let Some(hash) = self.accounts.get(account) else {
-            self.passwords.check_nobody(password, &self.usual).await?;
             return Ok(Outcome::NotMine);
         };
         Ok(match self.passwords.check(account, password, hash).await? {
             Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
             Check::Wrong => Outcome::Rejected,
         })
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(password, &self.usual).await?;
+        Ok(Time::Taken)
     }
 }
 

@@ -12,7 +12,7 @@ use mongodb::bson::{Bson, Document, doc};
 use tracing::{info, warn};
 
 use super::password::{Check, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Standing};
+use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::{Breaker, Trial};
 use crate::config::section::{DayEnd, Problems, Section};
@@ -224,10 +224,7 @@ impl Authenticator for MongoUsers {
         match who {
             Credentials::Anonymous => Ok(Outcome::NotMine),
             Credentials::Password { account, password } => match users.find(account).await? {
-                Found::Nobody => {
-                    users.passwords.check_nobody(password, &users.costs.usual()).await?;
-                    Ok(Outcome::NotMine)
-                }
+                Found::Nobody => Ok(Outcome::NotMine),
                 Found::User(user) => {
                     users.costs.saw(user.password.cost());
                     Ok(match users.passwords.check(account, password, &user.password).await? {
@@ -241,6 +238,11 @@ impl Authenticator for MongoUsers {
                 }
             },
         }
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.0.passwords.check_nobody(password, &self.0.costs.usual()).await?;
+        Ok(Time::Taken)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::password::{Check, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Standing};
+use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::problem::At;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
@@ -198,7 +198,6 @@ impl Authenticator for StaticUsers {
             Credentials::Password { account, password } => {
                 let Some((user, hash)) = self.users.get(account).and_then(|user| Some((user, user.password.as_ref()?)))
                 else {
-                    self.passwords.check_nobody(password, &self.usual).await?;
                     return Ok(Outcome::NotMine);
                 };
                 Ok(match self.passwords.check(account, password, &hash.value).await? {
@@ -207,5 +206,10 @@ impl Authenticator for StaticUsers {
                 })
             }
         }
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(password, &self.usual).await?;
+        Ok(Time::Taken)
     }
 }
