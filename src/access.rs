@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
-use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome};
+use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
-use crate::authz::{Answer, Authorizer, Question, RuleRef};
+use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::scope::{Actions, Scope};
 
 /// The identity backends and the sources of rules, each asked in order.
@@ -132,6 +132,11 @@ impl Access {
         Access { authn, authz }
     }
 
+    /// The sources of rules that can fall behind, by name, and how fresh each is.
+    pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
+        self.authz.iter().filter_map(|source| Some((source.name(), source.freshness()?))).collect()
+    }
+
     /// Finds out who presented these credentials.
     ///
     /// # Errors
@@ -145,6 +150,15 @@ impl Access {
                 Ok(Outcome::Rejected) => return Err(Denied::Credentials),
                 Ok(Outcome::NotMine) => {}
                 Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+            }
+        }
+        if let Credentials::Password { password, .. } = who {
+            for backend in self.authn.iter().rev() {
+                match backend.take_time(password).await {
+                    Ok(Time::Taken) => break,
+                    Ok(Time::NotTaken) => {}
+                    Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+                }
             }
         }
         Err(match who {

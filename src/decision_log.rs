@@ -125,9 +125,13 @@ fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn rule(grant: &Grant) -> Option<String> {
     let (source, rule) = grant.by.as_ref()?;
+    let number = match rule.seq {
+        Some(seq) => format!("seq {seq}"),
+        None => rule.index.to_string(),
+    };
     Some(match &rule.comment {
-        Some(comment) => format!("{source}[{}] {}", rule.index, printable(comment)),
-        None => format!("{source}[{}]", rule.index),
+        Some(comment) => format!("{source}[{number}] {}", printable(comment)),
+        None => format!("{source}[{number}]"),
     })
 }
 

@@ -21,6 +21,17 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    source: &'static str,
+    document: String,
+}
+
 /// All figures. Cloning shares them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -144,8 +155,36 @@ impl Metrics {
             Unit::Seconds,
             gauge(snapshot.age().as_secs_f64()),
         );
+        register_freshness(&mut registry, snapshot);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
     }
+}
+
+/// The figures of the sources of rules that can fall behind.
+fn register_freshness(registry: &mut Registry, snapshot: &Snapshot) {
+    let ages = Family::<Source, Gauge<f64, AtomicU64>>::default();
+    let refused = Family::<Refused, Gauge>::default();
+    for (source, freshness) in snapshot.access.freshness() {
+        let age = freshness.age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+        ages.get_or_create(&Source { source }).set(age);
+        if freshness.refused.is_empty() {
+            refused.get_or_create(&Refused { source, document: String::new() }).set(0);
+        }
+        for document in freshness.refused {
+            refused.get_or_create(&Refused { source, document }).set(1);
+        }
+    }
+    registry.register_with_unit(
+        "rules_age",
+        "How long ago the rules in use were last up to date; infinite while there are none",
+        Unit::Seconds,
+        ages,
+    );
+    registry.register(
+        "rules_refused",
+        "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
+        refused,
+    );
 }

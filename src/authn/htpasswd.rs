@@ -10,10 +10,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{Authenticator, Credentials, Identity, Outcome};
+use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
+use crate::config::yaml::Value;
 use crate::config::{Keys, read_text};
 
 /// Of a file with many wrong lines, so many are named.
@@ -32,7 +33,7 @@ pub fn read(
 ) -> Option<Accounts> {
     let place = section.place().clone();
     let path = section.path("path");
-    if path.is_none() && section.node("path").is_none() {
+    if path.is_none() && section.node("path").is_none_or(|node| matches!(node.value, Value::Text(_))) {
         section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
     }
     let accounts = path.map(|At { place, value: file }| {
@@ -161,13 +162,17 @@ impl Authenticator for Htpasswd {
             Credentials::Password { account, password } => (account, password),
         };
         let Some(hash) = self.accounts.get(account) else {
-            self.passwords.check_nobody(password, &self.usual).await?;
             return Ok(Outcome::NotMine);
         };
         Ok(match self.passwords.check(account, password, hash, Memory::Used).await? {
             Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
             Check::Wrong => Outcome::Rejected,
         })
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(password, &self.usual).await?;
+        Ok(Time::Taken)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
 pub mod htpasswd;
+pub mod mongo;
 pub mod password;
 pub mod program;
 pub mod users;
@@ -150,4 +151,23 @@ pub trait Authenticator: Send + Sync {
     /// "Could not find out". The caller ends the chain and answers 503: going on would let a stale account of another
     /// backend answer for this one, and a 401 would make clients throw a good password away.
     async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome>;
+
+    /// Takes as long as a wrong password does here. Asked once a login, of the last backend that hashes, for an account
+    /// that none knows: otherwise the time of the refusal would tell which accounts exist; and if each backend took its
+    /// time, it would tell too.
+    ///
+    /// # Errors
+    /// As for a wrong password.
+    async fn take_time(&self, _password: &Secret) -> anyhow::Result<Time> {
+        Ok(Time::NotTaken)
+    }
+}
+
+/// Whether a backend took the time of a wrong password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// It did.
+    Taken,
+    /// It hashes no passwords.
+    NotTaken,
 }

@@ -9,9 +9,10 @@ use anyhow::Context;
 use aws_lc_rs::hmac;
 use bcrypt::HashParts;
 use lru::LruCache;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
-use super::Secret;
+use super::{Secret, Standing};
 
 /// The number of bytes of a password that bcrypt looks at. A longer one is refused: it would be equal to every other
 /// password with the same beginning.
@@ -91,6 +92,17 @@ pub fn hash(password: &str, cost: u32) -> Result<String, String> {
     }
     let hashed = bcrypt::hash_with_result(password, cost).map_err(|error| error.to_string())?;
     Ok(hashed.format_for_version(bcrypt::Version::TwoB))
+}
+
+impl Memory {
+    /// Used, unless the account is closed: that is hashed each time, as a wrong password is, because a quick refusal
+    /// would tell that the password was right.
+    pub fn of(standing: &Standing) -> Memory {
+        match standing.check(OffsetDateTime::now_utc()) {
+            Ok(()) => Memory::Used,
+            Err(_) => Memory::Unused,
+        }
+    }
 }
 
 /// Checks passwords: hashing runs on a few blocking threads, and what was verified a moment ago is not hashed again.

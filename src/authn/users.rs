@@ -6,10 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Standing};
+use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::problem::At;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
@@ -199,19 +198,19 @@ impl Authenticator for StaticUsers {
             Credentials::Password { account, password } => {
                 let Some((user, hash)) = self.users.get(account).and_then(|user| Some((user, user.password.as_ref()?)))
                 else {
-                    self.passwords.check_nobody(password, &self.usual).await?;
                     return Ok(Outcome::NotMine);
                 };
-                // A closed account is hashed each time, as a wrong password is: a quick refusal would tell that it was right.
-                let memory = match user.standing.check(OffsetDateTime::now_utc()) {
-                    Ok(()) => Memory::Used,
-                    Err(_) => Memory::Unused,
-                };
+                let memory = Memory::of(&user.standing);
                 Ok(match self.passwords.check(account, password, &hash.value, memory).await? {
                     Check::Right => self.accepted(account, user),
                     Check::Wrong => Outcome::Rejected,
                 })
             }
         }
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(password, &self.usual).await?;
+        Ok(Time::Taken)
     }
 }

@@ -350,7 +350,7 @@ impl Acl {
                 Verdict::Matches => {
                     return Ok(Answer::Decided {
                         actions: rule.grants.of(question.actions),
-                        by: RuleRef { index, comment: rule.comment.clone() },
+                        by: RuleRef { index, seq: None, comment: rule.comment.clone() },
                         until: earliest(until, rule.not_after),
                     });
                 }

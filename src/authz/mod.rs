@@ -4,12 +4,14 @@ pub mod acl;
 pub mod explain;
 mod glob;
 pub mod lint;
+pub mod mongo;
 pub mod pattern;
 pub mod program;
 mod re2;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -39,6 +41,8 @@ pub struct Question<'a> {
 pub struct RuleRef {
     /// The rule's position in its list, counted from 0.
     pub index: usize,
+    /// The number that the rule itself carries, where its source has such.
+    pub seq: Option<i64>,
     /// The rule's comment, if it has one.
     pub comment: Option<Arc<str>>,
 }
@@ -74,4 +78,27 @@ pub trait Authorizer: Send + Sync {
     /// "Could not find out". The caller grants nothing and answers 503; it never asks the next source instead, since
     /// a rule that refuses might have been missed.
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer>;
+
+    /// How fresh its rules are; `None` for a source that cannot fall behind.
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+}
+
+/// How fresh the rules of a source are that reads them from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// How long ago the rules in use were last known to be all there is; `None` while there are none.
+    pub age: Option<Duration>,
+    /// The age from which on nothing is decided by them.
+    pub limit: Duration,
+    /// The documents that keep newer rules from being used, as the log names them.
+    pub refused: Vec<String>,
+}
+
+impl Freshness {
+    /// Whether there are rules to decide by.
+    pub fn is_enough(&self) -> bool {
+        self.age.is_some_and(|age| age < self.limit)
+    }
 }

@@ -83,6 +83,6 @@ impl Authorizer for ProgramAuthz {
             DENIED => Actions::new(),
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.command()),
         };
-        Ok(Answer::Decided { actions, by: RuleRef { index: 0, comment: None }, until: None })
+        Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, comment: None }, until: None })
     }
 }

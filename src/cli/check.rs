@@ -2,7 +2,7 @@
 
 use crate::app::{App, Source};
 use crate::authz::lint::lint;
-use crate::config::{Keys, Pair};
+use crate::config::{Config, Keys, Pair};
 
 use super::{DONE, complain, say};
 
@@ -27,7 +27,7 @@ pub(super) fn run(source: &Source) -> u8 {
     };
     let summary = format!("{} users, {} rules, signing with {key}", config.users.len(), config.acl.0.len());
     if matches!(config.token.pair, Pair::Loaded(_))
-        && let Err(error) = App::open(source.clone(), config)
+        && let Err(error) = open(source, config)
     {
         return complain(&format!("{report}{}: {error:#}", source.file.display()));
     }
@@ -37,4 +37,11 @@ pub(super) fn run(source: &Source) -> u8 {
         number => format!("{file}: usable, with {number} warning(s) ({summary})\n"),
     });
     say(&report, DONE)
+}
+
+/// Makes everything ready, as `serve` does. What would go on in the background never runs: no server is asked.
+fn open(source: &Source, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    App::open(source.clone(), config).map(|_| ())
 }

@@ -57,6 +57,14 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return complain(&invalid.to_string());
         }
     };
+    if config.acl_mongo.is_some() {
+        // What only a part of the rules says would be taken for the answer.
+        return complain(&format!(
+            "{}: acl_mongo: there are rules in MongoDB, and explain knows those of the file only; the log names the rule \
+             that decided a request",
+            config.file.display()
+        ));
+    }
     let services = config.token.services;
     let policy = Policy { users: config.users, acl: Acl::new(config.acl.into_rules()), now: OffsetDateTime::now_utc() };
     let done = match &arguments.requests {

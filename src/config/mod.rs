@@ -20,8 +20,8 @@ pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
 use crate::authn::users::{self, Users};
-use crate::authn::{htpasswd, program as program_authn};
-use crate::authz::program as program_authz;
+use crate::authn::{htpasswd, mongo as mongo_users, program as program_authn};
+use crate::authz::{mongo as mongo_rules, program as program_authz};
 use crate::program::{self, ProgramSettings};
 use problem::Place;
 use section::{Problems, Section};
@@ -47,8 +47,12 @@ pub struct Config {
     pub htpasswd_auth: Option<htpasswd::Accounts>,
     /// The program that knows accounts, if one is configured.
     pub ext_auth: Option<program_authn::ProgramUsers>,
+    /// Where users are in MongoDB, if they are.
+    pub mongo_auth: Option<mongo_users::Settings>,
     /// The static rules.
     pub acl: Rules,
+    /// Where rules are in MongoDB, if they are.
+    pub acl_mongo: Option<mongo_rules::Settings>,
     /// The program that decides, if one is configured.
     pub ext_authz: Option<ProgramSettings>,
     /// What was loaded but is probably not meant.
@@ -66,8 +70,6 @@ enum Purpose {
 
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
-    ("mongo_auth", "MongoDB users are not supported by this version; use users"),
-    ("acl_mongo", "rules from MongoDB are not supported by this version; use acl"),
     ("ldap_auth", "LDAP is not supported by this version; use users"),
     ("http_auth", "HTTP authentication is not supported by this version; use users"),
     ("http_authz", "HTTP authorization is not supported by this version; use acl"),
@@ -83,9 +85,9 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections besides `users` that let somebody log in.
-const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth"];
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth"];
 /// The sections besides `acl` that let somebody do something.
-const OTHER_AUTHZ: &[&str] = &["ext_authz"];
+const OTHER_AUTHZ: &[&str] = &["acl_mongo", "ext_authz"];
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.ext_auth.is_some()
+        self.ext_auth.is_some() || self.mongo_auth.is_some()
     }
 
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
@@ -202,6 +204,12 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
             }
         }
     }
+    let mongo_auth = top
+        .section("mongo_auth")
+        .and_then(|section| mongo_users::read(section, keys, problems, &mut files, &mut warnings));
+    let acl_mongo = top
+        .section("acl_mongo")
+        .and_then(|section| mongo_rules::read(section, keys, problems, &mut files, &mut warnings));
     top.finish();
     Some(Config {
         file: file.to_owned(),
@@ -210,7 +218,9 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         users,
         htpasswd_auth,
         ext_auth,
+        mongo_auth,
         acl,
+        acl_mongo,
         ext_authz,
         warnings,
         files,

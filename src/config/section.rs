@@ -226,16 +226,19 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
+/// The known key that was probably meant by an unknown one, if there is one so near.
+pub(crate) fn nearest<'known>(key: &str, known: &[&'known str]) -> Option<&'known str> {
+    let (near, other) = known.iter().map(|other| (distance(key, other), *other)).min()?;
+    (near <= 2 || (near <= 3 && key.len() > 6)).then_some(other)
+}
+
 fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|other| (distance(key, other), other)).min();
-    match nearest {
-        Some((near, other)) if near <= 2 || (near <= 3 && key.len() > 6) => {
-            format!("there is no such key; did you mean \"{other}\"?")
-        }
-        _ if key.contains(':') => {
+    match nearest(key, known) {
+        Some(other) => format!("there is no such key; did you mean \"{other}\"?"),
+        None if key.contains(':') => {
             format!("there is no such key; a space is missing after the colon? (known here: {})", known.join(", "))
         }
-        _ => format!("there is no such key (known here: {})", known.join(", ")),
+        None => format!("there is no such key (known here: {})", known.join(", ")),
     }
 }
 
@@ -258,7 +261,8 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
+/// Reads a moment as [`Section::moment`] does; `None` where it is none.
+pub(crate) fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(moment);
     }

@@ -17,10 +17,20 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: it should be sent requests. Not once it is stopping.
+/// `GET /readyz`: it should be sent requests. Not once it is stopping, nor while a source of rules has none that it may
+/// decide by.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.is_stopping() {
         return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server is stopping");
+    }
+    for (source, freshness) in app.snapshot().access.freshness() {
+        if !freshness.is_enough() {
+            let what = match freshness.age {
+                None => "has no rules yet",
+                Some(_) => "has rules that are too old",
+            };
+            return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", &format!("{source} {what}"));
+        }
     }
     Json(json!({ "status": "ready" })).into_response()
 }

@@ -12,17 +12,17 @@ use crate::support::registry::{Edition, Registry};
 use crate::support::{client, http, image, scratch, visit};
 
 /// What docker prints when a registry refuses.
-const DENIED: &str = "denied: requested access to the resource is denied";
+pub(crate) const DENIED: &str = "denied: requested access to the resource is denied";
 
 /// Somebody at a docker command line, logged in to one registry.
-struct Operator {
+pub(crate) struct Operator {
     engine: &'static Engine,
     home: PathBuf,
     registry: String,
 }
 
 impl Operator {
-    fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         Self { engine: engine::shared(), home: client::home(), registry: registry.host() }
     }
 
@@ -30,7 +30,7 @@ impl Operator {
         part::run(self.engine.docker(&self.home).args(arguments))
     }
 
-    fn login(&self, account: &str, password: &str) -> Said {
+    pub(crate) fn login(&self, account: &str, password: &str) -> Said {
         let mut login = self.engine.docker(&self.home);
         login.args(["login", "--username", account, "--password-stdin", &self.registry]);
         part::run_with(&mut login, password.as_bytes())
@@ -43,24 +43,24 @@ impl Operator {
         name
     }
 
-    fn push(&self, local: &str, repository: &str) -> Said {
+    pub(crate) fn push(&self, local: &str, repository: &str) -> Said {
         let name = self.tag(local, repository);
         self.docker(&["push", &name])
     }
 
     /// `FROM scratch` with the static busybox.
-    fn build(&self, name: &str) {
+    pub(crate) fn build(&self, name: &str) {
         let context = image::build_context(name);
         part::run(self.engine.docker(&self.home).args(["build", "--tag", name]).arg(&context)).well();
     }
 
     /// A tar file as an image.
-    fn import(&self, tar: &Path, name: &str) {
+    pub(crate) fn import(&self, tar: &Path, name: &str) {
         part::run(self.engine.docker(&self.home).arg("import").arg(tar).arg(name)).well();
     }
 
     /// Removes an image with all its tags, so that a pull has to fetch its layers.
-    fn forget(&self, local: &str) {
+    pub(crate) fn forget(&self, local: &str) {
         let id = self.docker(&["image", "inspect", "--format", "{{.Id}}", local]).well();
         self.docker(&["image", "rm", "--force", id.stdout.trim()]).well();
     }

@@ -15,6 +15,7 @@ mod front;
 mod guide;
 mod lifecycle;
 mod listeners;
+mod mongo;
 mod package;
 mod pattern_oracle;
 mod replay;

@@ -39,7 +39,11 @@ pub(crate) struct Bed {
 impl Bed {
     /// Starts a bed whose registries trust the pair's own certificate.
     pub(crate) fn start(pair: &Pair, policy: &str) -> Self {
-        let dockwarden = Dockwarden::start(&dockwarden::config(pair, "", policy));
+        Self::around(Dockwarden::start(&dockwarden::config(pair, "", policy)), pair)
+    }
+
+    /// Puts registries that trust the pair's own certificate behind a server that runs.
+    pub(crate) fn around(dockwarden: Dockwarden, pair: &Pair) -> Self {
         let registries = Edition::ALL.map(|edition| Registry::start(edition, &dockwarden, &pair.certificate));
         Self { dockwarden, registries }
     }

@@ -77,12 +77,21 @@ impl Dockwarden {
 
     /// Starts the server with an existing config file, and waits until it is ready.
     pub(crate) fn start_file(config: &Path) -> Self {
+        let started = Self::start_unready(config);
+        started.process.until("/readyz", |_| (started.ready() == Some(200)).then_some(()));
+        started
+    }
+
+    /// What `/readyz` says; nothing if nobody answers.
+    pub(crate) fn ready(&self) -> Option<u16> {
+        let ready = http::Connection::open(&self.address)
+            .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &self.address, &[], b"")));
+        ready.ok().map(|reply| reply.status)
+    }
+
+    /// Starts the server with an existing config file, and waits until it listens.
+    pub(crate) fn start_unready(config: &Path) -> Self {
         let (process, address) = listening(config);
-        process.until("/readyz", |_| {
-            let ready = http::Connection::open(&address)
-                .and_then(|mut connection| connection.send(&http::request("GET", "/readyz", &address, &[], b"")));
-            ready.is_ok_and(|reply| reply.status == 200).then_some(())
-        });
         Self { process, address, config: config.to_owned() }
     }
 

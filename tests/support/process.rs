@@ -28,6 +28,12 @@ pub(crate) enum Signal {
     Hangup,
     /// Drain and stop.
     Terminate,
+    /// Die at once.
+    Kill,
+    /// Hold still: connections stay open, and nothing is answered.
+    Stop,
+    /// Go on.
+    Continue,
 }
 
 /// A running program. Dropping it kills it with its whole process group.
@@ -153,6 +159,9 @@ impl Process {
         let name = match signal {
             Signal::Hangup => "-HUP",
             Signal::Terminate => "-TERM",
+            Signal::Kill => "-KILL",
+            Signal::Stop => "-STOP",
+            Signal::Continue => "-CONT",
         };
         kill(name, &self.pid.to_string()).well();
     }

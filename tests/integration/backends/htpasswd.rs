@@ -23,12 +23,13 @@ async fn the_backend_conforms() {
     conforms(&Htpasswd::new(config.htpasswd_auth.unwrap(), passwords).unwrap()).await;
 }
 
-/// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly.
+/// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly; one, and
+/// not one for each backend that does not know the account.
 #[tokio::test]
 async fn an_unknown_account_costs_as_much_as_a_wrong_password() {
     let folder = Folder::new();
     folder.put("htpasswd", &format!("carol:{ALICE_HASH}\n"));
-    let bed = Bed::in_folder(folder, &format!("users: {{}}\n{SECTION}"));
+    let bed = Bed::in_folder(folder, &format!("users: {{dave: {{password: \"{BOB_HASH}\"}}}}\n{SECTION}"));
     let hashes = async || {
         let metrics = bed.get("/metrics").send().await.text();
         let count = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_password_hash_seconds_count "));
@@ -36,6 +37,7 @@ async fn an_unknown_account_costs_as_much_as_a_wrong_password() {
     };
     for (account, password, status, cost) in [
         ("carol", "wrong", 401, 1),
+        ("dave", "wrong", 401, 1),
         ("mallory", "wrong", 401, 1),
         ("mallory", "alice-pw", 401, 1),
         ("carol", "alice-pw", 200, 1),

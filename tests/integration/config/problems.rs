@@ -285,8 +285,6 @@ fn a_value_that_cannot_be_read_is_named_first() {
 #[test]
 fn backends_that_are_not_here_are_refused_by_name() {
     for (key, instead) in [
-        ("mongo_auth", "MongoDB"),
-        ("acl_mongo", "MongoDB"),
         ("ldap_auth", "LDAP"),
         ("http_auth", "HTTP authentication"),
         ("http_authz", "HTTP authorization"),
@@ -308,11 +306,6 @@ fn backends_that_are_not_here_are_refused_by_name() {
             assert!(problem.message.contains(instead) && problem.message.contains("; "), "{key}: {}", problem.message);
         }
     }
-    // The guide's own file: both its MongoDB sections are named, and nothing else.
-    let guide = "server:\n  addr: \":5001\"\n\ntoken:\n  issuer: \"Acme auth server\"\n  expiration: 900\n  certificate: c\n  key: k\n\nmongo_auth:\n  dial_info:\n    addrs: [\"authdb\"]\n    enabled_tls: false\n  collection: \"users\"\n\nacl_mongo:\n  collection: \"acl\"\n  cache_ttl: \"10s\"\n";
-    let problems = read_with(guide, &[]).err().unwrap_or_default();
-    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["mongo_auth", "acl_mongo"]);
 }
 
 #[test]

@@ -1,0 +1,410 @@
+//! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use mongodb::bson::{Bson, Document, doc};
+use tracing::{info, warn};
+
+use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
+use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::{Breaker, Trial};
+use crate::config::section::{DayEnd, Problems, Section};
+use crate::config::{Keys, Problem};
+use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
+use crate::mongo::{self, Collection, Failure, settings};
+
+/// How many hashes are looked at when the server starts, to learn what a wrong password costs.
+const SAMPLE: i64 = 100;
+
+/// The `mongo_auth:` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    collection: settings::Settings,
+    label_values: LabelMeaning,
+}
+
+/// What the label values of a document mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LabelMeaning {
+    /// Only administrators write the collection: wildcards work.
+    Globs,
+    /// Users may have a hand in it: each value stands for itself.
+    Literal,
+}
+
+/// Reads the `mongo_auth:` section.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let collection = settings::read(&mut section, "users", keys, problems, files, warnings);
+    let label_values = section.parsed("label_values", |text| match text {
+        "glob" => Ok(LabelMeaning::Globs),
+        "literal" => Ok(LabelMeaning::Literal),
+        other => Err(format!("\"{other}\" is neither glob nor literal")),
+    });
+    section.finish();
+    Some(Settings { collection: collection?, label_values: label_values.map_or(LabelMeaning::Globs, |at| at.value) })
+}
+
+/// The users of a collection as an identity backend.
+#[derive(Clone)]
+pub struct MongoUsers(Arc<Users>);
+
+struct Users {
+    collection: Collection,
+    label_values: LabelMeaning,
+    breaker: Breaker,
+    passwords: Arc<Passwords>,
+    costs: Costs,
+}
+
+/// What was found under a name.
+enum Found {
+    /// Nothing.
+    Nobody,
+    /// A user.
+    User(Box<User>),
+}
+
+/// One user document, read.
+struct User {
+    password: PasswordHash,
+    labels: LabelValues,
+    standing: Standing,
+}
+
+impl MongoUsers {
+    /// A backend over this collection. It begins to connect in the background.
+    ///
+    /// # Errors
+    /// The system gave no random bytes, or this thread belongs to no running server.
+    pub fn open(settings: Settings, passwords: Arc<Passwords>) -> anyhow::Result<MongoUsers> {
+        let users = Arc::new(Users {
+            collection: Collection::new(settings.collection),
+            label_values: settings.label_values,
+            breaker: Breaker::default(),
+            passwords,
+            costs: Costs::new()?,
+        });
+        let greeting = Arc::clone(&users);
+        drop(mongo::spawn(async move { greeting.greet().await })?);
+        Ok(MongoUsers(users))
+    }
+
+    /// Whether it was made from these settings: then it is kept over a reload, connections and all.
+    pub fn is_of(&self, settings: &Settings) -> bool {
+        *self.0.collection.settings() == settings.collection && self.0.label_values == settings.label_values
+    }
+
+    /// Whether the server answers.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn reach(&self) -> anyhow::Result<()> {
+        self.0.look_up("").await.map(|_| ()).context("mongo_auth")
+    }
+}
+
+impl Users {
+    /// Connects before the first login has to wait for that, and learns what hashes cost here.
+    async fn greet(self: &Arc<Self>) {
+        let Ok(pass) = self.breaker.admit() else { return };
+        let sampled = self.collection.ask(|collection| async move {
+            let mut cursor = collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?;
+            let mut hashes = Vec::new();
+            while cursor.advance().await? {
+                let document = cursor.deserialize_current()?;
+                hashes.extend(document.get_str("password").ok().and_then(|text| PasswordHash::from_str(text).ok()));
+            }
+            Ok(hashes)
+        });
+        match sampled.await {
+            Ok(hashes) => hashes.iter().for_each(|hash| self.costs.saw(hash.cost())),
+            Err(failure) => self.failed(pass, &failure),
+        }
+    }
+
+    /// The documents with this very name; one more than there may be, so that two are noticed.
+    async fn look_up(&self, account: &str) -> Result<Vec<Document>, Failure> {
+        // Typed as a text: a name that looks like an operator is a name.
+        let filter = doc! { "username": Bson::String(account.to_owned()) };
+        let limit = self.collection.settings().answer_within();
+        self.collection
+            .ask(|collection| {
+                let filter = filter.clone();
+                async move {
+                    let mut cursor = collection.find(filter).limit(2).max_time(limit).await?;
+                    let mut documents = Vec::new();
+                    while cursor.advance().await? {
+                        documents.push(cursor.deserialize_current()?);
+                    }
+                    Ok(documents)
+                }
+            })
+            .await
+    }
+
+    async fn find(self: &Arc<Self>, account: &str) -> anyhow::Result<Found> {
+        // The database could not hold the one, and the other is nobody's.
+        if account.is_empty() || account.contains('\0') {
+            return Ok(Found::Nobody);
+        }
+        let pass = self.breaker.admit().with_context(|| self.collection.settings().namespace())?;
+        let mut documents = self.look_up(account).await.inspect_err(|failure| self.failed(pass, failure))?;
+        // A collection that compares without regard to case would give Mallory's document for mallory, whom a rule
+        // may name.
+        documents.retain(|document| document.get("username") == Some(&Bson::String(account.to_owned())));
+        let Some(document) = documents.pop() else { return Ok(Found::Nobody) };
+        if let Some(other) = documents.pop() {
+            anyhow::bail!(
+                "two documents of {} have this username: {} and {}; remove one, and make an index on username unique",
+                self.collection.settings().namespace(),
+                name_of(&document),
+                name_of(&other)
+            );
+        }
+        let user = read_user(&document, self.label_values).map_err(|problems| {
+            anyhow::anyhow!(
+                "the document {} of {} cannot be used: {}",
+                name_of(&document),
+                self.collection.settings().namespace(),
+                problems.join("; ")
+            )
+        })?;
+        Ok(Found::User(Box::new(user)))
+    }
+
+    /// Closes the door after a failure that other questions would meet too.
+    fn failed(self: &Arc<Self>, pass: crate::breaker::Pass, failure: &Failure) {
+        match failure {
+            // The server is there: who asks something that it refuses must not keep everybody else out.
+            Failure::Refused { .. } => return,
+            Failure::Down { .. } => {}
+        }
+        let users = Arc::downgrade(self);
+        let closed = self.breaker.fail(pass, move || {
+            let users = users.upgrade();
+            async move {
+                let Some(users) = users else { return Trial::Ended };
+                match users.look_up("").await {
+                    Ok(_) => {
+                        info!(reason = "backend_back", backend = "mongo_auth", "users are looked up again");
+                        Trial::Answered
+                    }
+                    Err(_) => Trial::Failed,
+                }
+            }
+        });
+        if closed {
+            warn!(reason = "backend_down", backend = "mongo_auth", cause = %failure,
+                "users cannot be looked up; logins of theirs are answered with 503 until they can");
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for MongoUsers {
+    fn name(&self) -> &'static str {
+        "mongo_auth"
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        let users = &self.0;
+        match who {
+            Credentials::Anonymous => Ok(Outcome::NotMine),
+            Credentials::Password { account, password } => match users.find(account).await? {
+                Found::Nobody => Ok(Outcome::NotMine),
+                Found::User(user) => {
+                    users.costs.saw(user.password.cost());
+                    Ok(
+                        match users
+                            .passwords
+                            .check(account, password, &user.password, Memory::of(&user.standing))
+                            .await?
+                        {
+                            Check::Right => Outcome::Accepted(Identity {
+                                account: account.clone(),
+                                labels: Arc::new(user.labels),
+                                standing: user.standing,
+                            }),
+                            Check::Wrong => Outcome::Rejected,
+                        },
+                    )
+                }
+            },
+        }
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.0.passwords.check_nobody(password, &self.0.costs.usual()).await?;
+        Ok(Time::Taken)
+    }
+}
+
+/// Reads a user's document.
+///
+/// # Errors
+/// Everything that is wrong with it. Such a user gets no answer: what a wrong document means to say, nobody can know,
+/// and "wrong password" would make clients throw a good one away.
+fn read_user(document: &Document, label_values: LabelMeaning) -> Result<User, Vec<String>> {
+    let mut fields = Fields::open(document, "");
+    let _name = fields.value("username");
+    let password = match fields.value("password") {
+        Some(_) => fields.text("password"),
+        None => {
+            // docker_auth lets in everybody who knows the name.
+            fields.problem("password", "a bcrypt hash is needed; make one with: dockwarden hash-password");
+            None
+        }
+    };
+    let password = password.and_then(|text| match PasswordHash::from_str(text) {
+        Ok(hash) => Some(hash),
+        Err(message) => {
+            fields.problem("password", message);
+            None
+        }
+    });
+    let labels = fields.map("labels", |value| {
+        texts_of(value, Single::IsAList)?
+            .into_iter()
+            .map(|text| match label_values {
+                LabelMeaning::Globs => LabelValue::glob(text).map_err(|error| error.to_string()),
+                LabelMeaning::Literal => Ok(LabelValue::literal(text)),
+            })
+            .collect()
+    });
+    let state = match fields.flag("disabled") {
+        Some(true) => AccountState::Disabled,
+        Some(false) | None => AccountState::Enabled,
+    };
+    let not_before = fields.moment("not_before", DayEnd::Start);
+    let not_after = fields.moment("not_after", DayEnd::End);
+    let problems = fields.finish(Unknown::LeftAloneUnlessNear);
+    match password {
+        Some(password) if problems.is_empty() => {
+            Ok(User { password, labels, standing: Standing { state, not_before, not_after } })
+        }
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// What a wrong password costs in this collection: an unknown account has to cost the same.
+struct Costs {
+    seen: Mutex<BTreeMap<u32, u64>>,
+    usual: ArcSwap<PasswordHash>,
+}
+
+impl Costs {
+    fn new() -> anyhow::Result<Costs> {
+        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(usual_hash([])?) })
+    }
+
+    fn usual(&self) -> Arc<PasswordHash> {
+        self.usual.load_full()
+    }
+
+    /// A hash of this cost was seen.
+    fn saw(&self, cost: u32) {
+        let most = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = seen.entry(cost).or_default();
+            *count = count.saturating_add(1);
+            seen.iter().max_by_key(|(cost, count)| (**count, **cost)).map_or(cost, |(cost, _)| *cost)
+        };
+        if most != self.usual.load().cost()
+            && let Ok(usual) = usual_hash([most])
+        {
+            self.usual.store(Arc::new(usual));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu";
+
+    fn read_with(more: Document) -> Result<User, Vec<String>> {
+        let mut document = doc! { "username": "waldi", "password": HASH };
+        document.extend(more);
+        read_user(&document, LabelMeaning::Globs)
+    }
+
+    #[test]
+    fn a_document_is_a_user_with_labels_and_standing() {
+        let user = read_with(doc! {
+            "labels": { "team": ["web", "api-*"], "one": "alone", "none": null },
+            "disabled": true,
+            "not_before": "2026-01-01",
+            "not_after": mongodb::bson::DateTime::from_millis(1_800_000_000_000),
+            "created_by": "somebody else's program",
+        });
+        let Ok(user) = user else { unreachable!("{:?}", user.err()) };
+        let texts =
+            |label: &str| -> Vec<&str> { user.labels.get(label).into_iter().flatten().map(LabelValue::text).collect() };
+        assert_eq!((texts("team"), texts("one"), texts("none")), (vec!["web", "api-*"], vec!["alone"], vec![]));
+        assert_eq!(user.standing.state, AccountState::Disabled);
+        assert_eq!(user.standing.not_before.map(|moment| moment.unix_timestamp()), Some(1_767_225_600));
+        assert_eq!(user.standing.not_after.map(|moment| moment.unix_timestamp()), Some(1_800_000_000));
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_document_closes_it_and_is_named() {
+        for (more, expected) in [
+            (doc! { "password": null }, "password: a bcrypt hash is needed"),
+            (doc! { "password": 7 }, "password: a text is expected here, not a number"),
+            (doc! { "password": "secret" }, "password: this is no bcrypt hash"),
+            (doc! { "password": "" }, "password: this is no bcrypt hash"),
+            (doc! { "labels": ["web"] }, "labels: a document with keys is expected here, not a list"),
+            (doc! { "labels": { "team": [1] } }, "labels.team: the list must hold texts, not a number"),
+            (
+                doc! { "labels": { "team": { "$gt": "" } } },
+                "labels.team: a list of texts is expected here, not a document",
+            ),
+            (doc! { "labels": { "team": ["[a"] } }, "labels.team: "),
+            (doc! { "disabled": "true" }, "disabled: true or false is expected here, not a text"),
+            (doc! { "disabled": 1 }, "disabled: true or false is expected here, not a number"),
+            (doc! { "disable": true }, "disable: there is no such key; did you mean \"disabled\"?"),
+            (doc! { "not_after": 5 }, "not_after: a date is expected here, not a number"),
+            (doc! { "not_before": "soon" }, "not_before: \"soon\" is no moment"),
+        ] {
+            let problems = read_with(more.clone()).err().unwrap_or_default();
+            assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{more}: {problems:?}");
+            assert!(!problems.concat().contains("secret"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn literal_labels_hold_any_text() {
+        let document = doc! { "username": "x", "password": HASH, "labels": { "team": ["[a", "*"] } };
+        let user = read_user(&document, LabelMeaning::Literal);
+        let Ok(user) = user else { unreachable!("{:?}", user.err()) };
+        assert_eq!(
+            user.labels.get("team").map(Vec::as_slice),
+            Some([LabelValue::literal("[a"), LabelValue::literal("*")].as_slice())
+        );
+    }
+
+    #[test]
+    fn an_unknown_account_costs_what_most_do() -> anyhow::Result<()> {
+        let costs = Costs::new()?;
+        assert_eq!(costs.usual().cost(), 10, "as long as nobody is known");
+        for cost in [5, 5, 12] {
+            costs.saw(cost);
+        }
+        assert_eq!(costs.usual().cost(), 5);
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! Rules in MongoDB (`acl_mongo:`): read whole, in the order of `seq`, again and again; a set that is not right as a
+//! whole is never used.
+
+mod documents;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use aws_lc_rs::digest;
+use documents::compile;
+use mongodb::bson::{Document, doc};
+use tokio::task::AbortHandle;
+use tracing::{error, info, warn};
+
+use super::acl::Acl;
+use super::{Answer, Authorizer, Freshness, Question};
+use crate::breaker::jittered;
+use crate::config::problem::At;
+use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::{Keys, Problem};
+use crate::mongo::{self, Collection, settings};
+
+/// How often rules are read again, where the file does not say.
+const USUAL_TTL: Duration = Duration::from_secs(10);
+/// How long rules are used that cannot be read again, where the file does not say.
+const USUAL_MAX_STALE: Duration = Duration::from_secs(600);
+/// How long reading all rules may take.
+const READING: Duration = Duration::from_secs(10);
+/// The longest pause after a failure: a server that is back is noticed within two seconds.
+const RETRY: Duration = Duration::from_secs(1);
+/// The number of rules that are read; ten thousand are many.
+const MAX_RULES: usize = 100_000;
+
+/// The `acl_mongo:` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    collection: settings::Settings,
+    cache_ttl: Duration,
+    max_stale: Duration,
+}
+
+/// Reads the `acl_mongo:` section.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
+    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
+        time if time < Duration::from_secs(1) => Err("rules are read once a second at most; 10s is usual".to_owned()),
+        time => Ok(time),
+    });
+    let max_stale = section.parsed("max_stale", parse_duration);
+    let ttl = cache_ttl.map_or(USUAL_TTL, |at| at.value);
+    if let Some(At { place, value }) = &max_stale
+        && *value <= ttl
+    {
+        section.problem(
+            place,
+            "max_stale",
+            "rules would be too old before they are read again; write more than cache_ttl",
+        );
+    }
+    section.finish();
+    let max_stale = max_stale.map_or(USUAL_MAX_STALE.max(ttl.saturating_mul(2)), |at| at.value);
+    Some(Settings { collection: collection?, cache_ttl: ttl, max_stale })
+}
+
+/// The rules of a collection as a source of rules. They are read in the background for as long as this lives.
+#[derive(Clone)]
+pub struct MongoRules {
+    rules: Arc<Rules>,
+    _reading: Arc<Reading>,
+}
+
+/// The background reading; it ends with the last of those who need it.
+struct Reading(AbortHandle);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Rules {
+    settings: Settings,
+    collection: Collection,
+    in_use: ArcSwapOption<InUse>,
+    /// What is wrong with the documents that were read last; empty while nothing is.
+    refused: Mutex<Vec<String>>,
+}
+
+/// A set of rules that is right as a whole.
+struct InUse {
+    acl: Acl,
+    /// The rules' own numbers, in their order.
+    seqs: Vec<i64>,
+    /// Of the documents it was compiled from.
+    digest: Vec<u8>,
+    /// When it was last known to be all there is.
+    seen: Mutex<Instant>,
+}
+
+impl InUse {
+    fn age(&self) -> Duration {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn seen_again(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl MongoRules {
+    /// A source over this collection. It has no rules yet, and begins to read them in the background.
+    ///
+    /// # Errors
+    /// This thread belongs to no running server.
+    pub fn open(settings: Settings) -> anyhow::Result<MongoRules> {
+        let rules = Arc::new(Rules {
+            collection: Collection::new(settings.collection.clone()),
+            settings,
+            in_use: ArcSwapOption::empty(),
+            refused: Mutex::default(),
+        });
+        let reader = Arc::clone(&rules);
+        let reading = Reading(mongo::spawn(async move { reader.keep_reading().await })?.abort_handle());
+        Ok(MongoRules { rules, _reading: Arc::new(reading) })
+    }
+
+    /// Whether it was made from these settings: then it is kept over a reload, rules and all.
+    pub fn is_of(&self, settings: &Settings) -> bool {
+        self.rules.settings == *settings
+    }
+
+    /// Reads the rules now.
+    ///
+    /// # Errors
+    /// Why they could not be read, or cannot be used.
+    pub async fn reach(&self) -> anyhow::Result<()> {
+        match self.rules.read().await {
+            Ok(()) => Ok(()),
+            Err(trouble) => Err(anyhow::anyhow!("acl_mongo: {}", trouble.text())),
+        }
+    }
+}
+
+/// Why there is no newer set of rules.
+enum Trouble {
+    /// The server was not reached.
+    Unread(String),
+    /// Documents that cannot be used, each named with what is wrong.
+    Wrong(Vec<String>),
+}
+
+impl Trouble {
+    fn text(&self) -> String {
+        match self {
+            Trouble::Unread(cause) => cause.clone(),
+            Trouble::Wrong(problems) => problems.join("; "),
+        }
+    }
+}
+
+impl Rules {
+    async fn keep_reading(&self) {
+        let mut last = String::new();
+        loop {
+            let pause = match self.read().await {
+                Ok(()) => {
+                    if !last.is_empty() {
+                        info!(reason = "rules_current", source = "acl_mongo", "the rules are up to date again");
+                        last.clear();
+                    }
+                    self.settings.cache_ttl
+                }
+                Err(trouble) => {
+                    let text = trouble.text();
+                    // Once for each trouble, not once a second.
+                    if text != last {
+                        self.tell(&trouble);
+                        last = text;
+                    }
+                    match trouble {
+                        Trouble::Unread(_) => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Wrong(_) => self.settings.cache_ttl,
+                    }
+                }
+            };
+            tokio::time::sleep(jittered(pause)).await;
+        }
+    }
+
+    fn tell(&self, trouble: &Trouble) {
+        let until = match self.in_use.load().as_ref() {
+            Some(in_use) => {
+                let left = self.settings.max_stale.saturating_sub(in_use.age()).as_secs();
+                format!("the last good ones stay in use for {left} seconds more, then decisions are answered with 503")
+            }
+            None => "there are none yet, so decisions are answered with 503".to_owned(),
+        };
+        match trouble {
+            Trouble::Unread(cause) => {
+                warn!(reason = "rules_unread", source = "acl_mongo", cause, "the rules could not be read; {until}");
+            }
+            Trouble::Wrong(problems) => {
+                for problem in problems {
+                    error!(
+                        reason = "rules_refused",
+                        source = "acl_mongo",
+                        cause = problem,
+                        "the rules cannot be used as they are; {until}"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<(), Trouble> {
+        let documents = self.fetch().await?;
+        let digest = digest_of(&documents);
+        if let Some(in_use) = self.in_use.load().as_ref()
+            && in_use.digest == digest
+        {
+            in_use.seen_again();
+            self.refused(Vec::new());
+            return Ok(());
+        }
+        // While documents are moved under the reading, one can be missed, and it could be the one that refuses: what has
+        // changed is taken over once two readings agree.
+        let began = Instant::now();
+        if digest_of(&self.fetch().await?) != digest {
+            return Err(Trouble::Unread("the rules changed while they were read".to_owned()));
+        }
+        // Many rules take a while to compile, and the requests on this thread would wait for it.
+        let compiled = tokio::task::spawn_blocking(move || compile(&documents))
+            .await
+            .map_err(|_| Trouble::Unread("the rules could not be compiled: the thread died".to_owned()))?;
+        match compiled {
+            Ok((acl, seqs)) => {
+                info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
+                let seen = Mutex::new(began);
+                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen })));
+                self.refused(Vec::new());
+                Ok(())
+            }
+            Err(problems) => {
+                self.refused(problems.iter().map(|problem| problem.document.clone()).collect());
+                Err(Trouble::Wrong(problems.into_iter().map(|problem| problem.to_string()).collect()))
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<Vec<Document>, Trouble> {
+        let read = self.collection.ask_within(READING, |collection| async move {
+            let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
+            let mut documents = Vec::new();
+            while cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+                if documents.len() > MAX_RULES {
+                    break;
+                }
+            }
+            Ok(documents)
+        });
+        read.await.map_err(|failure| Trouble::Unread(failure.to_string()))
+    }
+
+    fn refused(&self, documents: Vec<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = documents;
+    }
+}
+
+#[async_trait]
+impl Authorizer for MongoRules {
+    fn name(&self) -> &'static str {
+        "acl_mongo"
+    }
+
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let in_use = self.rules.in_use.load_full();
+        let Some(in_use) = in_use else { anyhow::bail!("no rules have been read yet") };
+        let age = in_use.age();
+        if age >= self.rules.settings.max_stale {
+            anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
+        }
+        Ok(match in_use.acl.decide(question)? {
+            Answer::Decided { actions, mut by, until } => {
+                by.seq = in_use.seqs.get(by.index).copied();
+                Answer::Decided { actions, by, until }
+            }
+            none @ Answer::NoMatch { .. } => none,
+        })
+    }
+
+    fn freshness(&self) -> Option<Freshness> {
+        Some(Freshness {
+            age: self.rules.in_use.load().as_ref().map(|in_use| in_use.age()),
+            limit: self.rules.settings.max_stale,
+            refused: self.rules.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        })
+    }
+}
+
+/// Tells one state of the collection from another, so that rules are compiled only when they have changed.
+fn digest_of(documents: &[Document]) -> Vec<u8> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for document in documents {
+        // What was just read can be written; if it could not, the digest would only fall short of a change in it, and
+        // so the length is taken in any case.
+        let bytes = document.to_vec().unwrap_or_default();
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(&bytes);
+    }
+    context.finish().as_ref().to_vec()
+}

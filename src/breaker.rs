@@ -1,0 +1,151 @@
+//! A breaker: while a backend cannot be reached, its callers are told so at once instead of each waiting for it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long after the first failure the backend is tried again.
+const FIRST_TRIAL: Duration = Duration::from_millis(50);
+/// The longest pause between two trials: with it, an answer comes well within two seconds of the backend's return.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether a backend is to be asked.
+///
+/// The number counts changes of state: even while the backend is asked, odd while it is not.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker(Arc<AtomicU64>);
+
+/// The leave to ask the backend once.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass(u64);
+
+/// The backend failed a moment ago, and has not answered a trial yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it failed a moment ago and has not answered again yet")]
+pub struct Open;
+
+/// What a trial of the backend brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// It answers: callers are let through again.
+    Answered,
+    /// It does not.
+    Failed,
+    /// Nobody needs the backend any more.
+    Ended,
+}
+
+impl Breaker {
+    /// Leave to ask the backend.
+    ///
+    /// # Errors
+    /// It is known not to answer.
+    pub fn admit(&self) -> Result<Pass, Open> {
+        match self.0.load(Ordering::Acquire) {
+            state if state % 2 == 0 => Ok(Pass(state)),
+            _ => Err(Open),
+        }
+    }
+
+    /// Says that the backend could not be reached. Nobody is let through from then on, and `trial` is run in the
+    /// background, again and again, until the backend answers.
+    ///
+    /// A failure that began before the backend last recovered says nothing about it now, and changes nothing. Returns
+    /// whether this was the failure that closed the door.
+    pub fn fail<F, T>(&self, pass: Pass, trial: T) -> bool
+    where
+        T: Fn() -> F + Send + 'static,
+        F: Future<Output = Trial> + Send + 'static,
+    {
+        let Pass(state) = pass;
+        let closed = self.0.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if closed {
+            tokio::spawn(recover(self.clone(), trial));
+        }
+        closed
+    }
+}
+
+async fn recover<F, T>(breaker: Breaker, trial: T)
+where
+    T: Fn() -> F + Send,
+    F: Future<Output = Trial> + Send,
+{
+    let mut pause = FIRST_TRIAL;
+    loop {
+        tokio::time::sleep(jittered(pause)).await;
+        match trial().await {
+            Trial::Answered => break,
+            Trial::Failed => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+            Trial::Ended => return,
+        }
+    }
+    breaker.0.fetch_add(1, Ordering::AcqRel);
+}
+
+/// Between four fifths and the whole of a time, so that servers which were started together, or lost the same backend
+/// together, do not all ask at the same moments.
+pub fn jittered(time: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without random bytes every pause is the shortest one: a nuisance, not a danger.
+    let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(u16::from_le_bytes(random)) / 65_536.0);
+    time.mul_f64(0.8 + 0.2 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_let_through_until_a_trial_is_answered() {
+        let breaker = Breaker::default();
+        let early = breaker.admit();
+        let late = breaker.admit();
+        let trials = Arc::new(AtomicUsize::new(0));
+        let answers_third = || {
+            let trials = Arc::clone(&trials);
+            move || {
+                let number = trials.fetch_add(1, Ordering::Relaxed);
+                async move { if number < 2 { Trial::Failed } else { Trial::Answered } }
+            }
+        };
+        let (Ok(early), Ok(late)) = (early, late) else { unreachable!("nothing has failed yet") };
+        assert!(breaker.fail(early, answers_third()));
+        assert_eq!(breaker.admit().map(|_| ()), Err(Open));
+        assert!(!breaker.fail(late, answers_third()), "the second failure of the same time starts nothing");
+        // 50, 100 and 200 milliseconds at most.
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        assert_eq!(breaker.admit().map(|_| ()), Err(Open));
+        tokio::time::sleep(Duration::from_millis(240)).await;
+        assert!(breaker.admit().is_ok());
+        assert_eq!(trials.load(Ordering::Relaxed), 3);
+        assert!(!breaker.fail(late, answers_third()), "a failure from before the recovery says nothing");
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trials_end_with_what_they_are_for() {
+        let breaker = Breaker::default();
+        let trials = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&trials);
+        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
+        breaker.fail(pass, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Trial::Ended }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(trials.load(Ordering::Relaxed), 1);
+        assert_eq!(Arc::strong_count(&trials), 1, "the task is gone");
+    }
+
+    #[test]
+    fn jitter_takes_at_most_a_fifth_off() {
+        for _ in 0..1000 {
+            let time = jittered(Duration::from_secs(1));
+            assert!(time >= Duration::from_millis(800) && time <= Duration::from_secs(1), "{time:?}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
+
+pub mod document;
+pub mod settings;
+
+use std::future::{Future, IntoFuture as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
+use mongodb::Client;
+use mongodb::bson::Document;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
+use tokio::sync::Mutex;
+
+use settings::{Login, Servers, Settings};
+
+/// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
+const MAX_CONNECTIONS: u32 = 16;
+/// Connections that are made at once.
+const MAX_CONNECTING: u32 = 4;
+/// A connection that was not used for so long is closed.
+const IDLE: Duration = Duration::from_secs(120);
+/// How often the driver looks whether the server is still there; while it is not, twice a second.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The server's code for "these credentials are wrong".
+const AUTHENTICATION_FAILED: i32 = 18;
+
+/// One collection, and the client that reaches it. The client is made at the first question, since names may have to
+/// be looked up for it.
+#[derive(Debug)]
+pub struct Collection {
+    settings: Settings,
+    connected: ArcSwapOption<Connected>,
+    connecting: Mutex<()>,
+}
+
+/// A client, and which of the login's databases it names.
+#[derive(Debug)]
+struct Connected {
+    client: Client,
+    source: usize,
+}
+
+/// Why a collection gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The server cannot be reached, does not answer in time, or does not know us: no other question would fare better.
+    #[error("{place} cannot be asked: {cause}")]
+    Down {
+        /// The collection.
+        place: String,
+        /// What the driver says.
+        cause: String,
+    },
+    /// The server refused this one question.
+    #[error("{place} refused the question: {cause}")]
+    Refused {
+        /// The collection.
+        place: String,
+        /// What the server says.
+        cause: String,
+    },
+}
+
+impl Collection {
+    /// A collection; nothing is connected yet.
+    pub fn new(settings: Settings) -> Collection {
+        Collection { settings, connected: ArcSwapOption::empty(), connecting: Mutex::new(()) }
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Asks, and waits no longer than the settings say.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn ask<T, F, Q>(&self, question: Q) -> Result<T, Failure>
+    where
+        Q: Fn(mongodb::Collection<Document>) -> F + Send + Sync,
+        F: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        self.ask_within(self.settings.answer_within, question).await
+    }
+
+    /// As [`Collection::ask`], with another limit: reading everything takes longer than reading one document.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn ask_within<T, F, Q>(&self, limit: Duration, question: Q) -> Result<T, Failure>
+    where
+        Q: Fn(mongodb::Collection<Document>) -> F + Send + Sync,
+        F: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        match tokio::time::timeout(limit, self.ask_each_source(question)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failure(&error)),
+            Err(_) => Err(Failure::Down {
+                place: self.settings.namespace(),
+                cause: format!("no answer within {} ms", limit.as_millis()),
+            }),
+        }
+    }
+
+    /// Asks with the credentials that worked last; where the server refuses them, with the same in the other databases
+    /// that may know the user.
+    async fn ask_each_source<T, F, Q>(&self, question: Q) -> Result<T, Error>
+    where
+        Q: Fn(mongodb::Collection<Document>) -> F + Send + Sync,
+        F: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        let connected = self.connected().await?;
+        let mut refusal = match question(self.handle(&connected.client)).await {
+            Err(error) if is_refused_login(&error) => error,
+            answer => return answer,
+        };
+        let sources = self.settings.login.as_ref().map_or(0, |login| login.sources.len());
+        for source in (0..sources).filter(|source| *source != connected.source) {
+            let client = self.client(Some(source)).await?;
+            match question(self.handle(&client)).await {
+                Err(error) if is_refused_login(&error) => refusal = error,
+                answer => {
+                    self.connected.store(Some(Arc::new(Connected { client, source })));
+                    return answer;
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    fn handle(&self, client: &Client) -> mongodb::Collection<Document> {
+        client.database(&self.settings.database).collection(&self.settings.collection)
+    }
+
+    async fn connected(&self) -> Result<Arc<Connected>, Error> {
+        if let Some(connected) = self.connected.load_full() {
+            return Ok(connected);
+        }
+        // One client for all that ask first at the same time.
+        let _alone = self.connecting.lock().await;
+        if let Some(connected) = self.connected.load_full() {
+            return Ok(connected);
+        }
+        let connected = Arc::new(Connected { client: self.client(Some(0)).await?, source: 0 });
+        self.connected.store(Some(Arc::clone(&connected)));
+        Ok(connected)
+    }
+
+    async fn client(&self, source: Option<usize>) -> Result<Client, Error> {
+        let settings = &self.settings;
+        let mut options = match &settings.servers {
+            Servers::Addresses(addresses) => ClientOptions::builder().hosts(addresses.clone()).build(),
+            Servers::Uri(uri) => ClientOptions::parse((**uri).clone()).into_future().await?,
+        };
+        options.app_name = Some("dockwarden".to_owned());
+        options.server_selection_timeout = Some(settings.selection);
+        options.connect_timeout = Some(settings.selection);
+        options.heartbeat_freq = Some(HEARTBEAT);
+        options.max_pool_size = Some(MAX_CONNECTIONS);
+        options.max_connecting = Some(MAX_CONNECTING);
+        options.max_idle_time = Some(IDLE);
+        if let Some(direct) = settings.direct {
+            options.direct_connection = Some(direct);
+        }
+        if let Some(login) = &settings.login {
+            options.credential = Some(credential(login, source));
+        }
+        if let Some(tls) = &settings.tls {
+            let mut files = TlsOptions::default();
+            files.ca_file_path.clone_from(&tls.authority);
+            files.cert_key_file_path.clone_from(&tls.client);
+            options.tls = Some(Tls::Enabled(files));
+        }
+        Client::with_options(options)
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        let place = self.settings.namespace();
+        match error.kind.as_ref() {
+            _ if is_refused_login(error) => {
+                let databases = self.settings.login.as_ref().map_or_else(String::new, |login| login.sources.join(", "));
+                let cause =
+                    format!("the server refuses our user name or password (asked in: {databases}): {}", error.kind);
+                Failure::Down { place, cause }
+            }
+            // The server answered, and only about this question.
+            ErrorKind::Command(_)
+            | ErrorKind::BsonDeserialization(_)
+            | ErrorKind::BsonSerialization(_)
+            | ErrorKind::Bson(_)
+            | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
+            _ => Failure::Down { place, cause: error.kind.to_string() },
+        }
+    }
+}
+
+fn credential(login: &Login, source: Option<usize>) -> Credential {
+    let mut credential = Credential::default();
+    credential.username.clone_from(&login.username);
+    credential.password = login.password.as_ref().map(|password| password.reveal().to_owned());
+    credential.mechanism.clone_from(&login.mechanism);
+    credential.source = source.and_then(|source| login.sources.get(source)).cloned();
+    credential
+}
+
+fn is_refused_login(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => true,
+        ErrorKind::Command(refusal) => refusal.code == AUTHENTICATION_FAILED,
+        _ => false,
+    }
+}
+
+/// Runs `work` on the runtime that this thread belongs to.
+///
+/// # Errors
+/// The thread belongs to none.
+pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
+    Ok(runtime.spawn(work))
+}

@@ -1,0 +1,376 @@
+//! The `dial_info:` section: where a MongoDB server is, who we are to it, and how long it may take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::authn::Secret;
+use crate::config::problem::At;
+use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::{Keys, Problem, read_pem, read_secret};
+
+/// How long an answer may take in all, where the file does not say: clients wait with it.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+/// The longest time that `deadline` may say.
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+
+/// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub(super) servers: Servers,
+    pub(super) database: String,
+    pub(super) collection: String,
+    pub(super) login: Option<Login>,
+    /// How long finding a server, and connecting to it, may take.
+    pub(super) selection: Duration,
+    /// How long an answer may take, finding the server included.
+    pub(super) answer_within: Duration,
+    pub(super) tls: Option<TlsFiles>,
+    pub(super) direct: Option<bool>,
+}
+
+/// Where the servers are.
+#[derive(Clone, PartialEq)]
+pub(super) enum Servers {
+    Addresses(Vec<ServerAddress>),
+    /// A whole URI, which may hold a password. Names in it are looked up when the server is first asked.
+    Uri(Box<ConnectionString>),
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Servers::Addresses(addresses) => out.debug_list().entries(addresses).finish(),
+            Servers::Uri(_) => out.write_str("[uri]"),
+        }
+    }
+}
+
+/// Who we are to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Login {
+    /// Absent only with a client certificate, whose subject it then is.
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) mechanism: Option<AuthMechanism>,
+    /// The databases that may know the user, in the order in which they are tried.
+    pub(super) sources: Vec<String>,
+}
+
+/// TLS to the server. The files' content is part of it: changed files are changed settings.
+#[derive(Clone, PartialEq)]
+pub(super) struct TlsFiles {
+    pub(super) authority: Option<PathBuf>,
+    pub(super) client: Option<PathBuf>,
+    content: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for TlsFiles {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("TlsFiles").field("authority", &self.authority).field("client", &self.client).finish()
+    }
+}
+
+impl Settings {
+    /// The collection's full name, for messages.
+    pub fn namespace(&self) -> String {
+        format!("{}.{}", self.database, self.collection)
+    }
+
+    /// How long an answer may take, finding the server included.
+    pub fn answer_within(&self) -> Duration {
+        self.answer_within
+    }
+}
+
+/// Reads `dial_info` and `collection` of a section. What is needed and not there is a problem; `usual` is the name that
+/// the collection usually has. Files with secrets and certificates are read here and added to `files`.
+pub fn read(
+    section: &mut Section<'_>,
+    usual: &str,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let place = section.place().clone();
+    let collection = section.text("collection").filter(|name| !name.value.is_empty());
+    if collection.is_none() {
+        section.problem(
+            &place,
+            "collection",
+            format!("the collection's name is missing; write collection: \"{usual}\""),
+        );
+    }
+    let deadline = section.parsed("deadline", |text| match parse_duration(text)? {
+        time if time < Duration::from_millis(50) => Err("no server answers within that; 1500ms is usual".to_owned()),
+        time if time > LONGEST_ANSWER => {
+            Err("clients do not wait that long for a token; write 30s or less, 1500ms is usual".to_owned())
+        }
+        time => Ok(time),
+    });
+    let answer_within = deadline.map_or(ANSWER_WITHIN, |at| at.value);
+    let path = section.path_of("dial_info");
+    let Some(node) = section.node("dial_info") else {
+        let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
+        section.problem(&place, "dial_info", message);
+        return None;
+    };
+    let mut dial = Section::open(node, path, problems)?;
+    let settings = read_dial_info(&mut dial, keys, answer_within, files, warnings);
+    dial.finish();
+    Some(Settings { collection: collection?.value, ..settings? })
+}
+
+fn read_dial_info(
+    dial: &mut Section<'_>,
+    keys: Keys,
+    answer_within: Duration,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let place = dial.place().clone();
+    let servers = read_servers(dial);
+    let in_uri = match &servers {
+        Some(Servers::Uri(uri)) => uri.default_database.clone(),
+        Some(Servers::Addresses(_)) | None => None,
+    };
+    let database = dial.text("database").filter(|name| !name.value.is_empty()).map(|at| at.value).or(in_uri);
+    if database.is_none() {
+        dial.problem(&place, "database", "the database's name is missing");
+    }
+    let timeout = dial.parsed("timeout", |text| match parse_duration(text)? {
+        Duration::ZERO => Err("no server can be reached in no time; leave the key out, or write 1s".to_owned()),
+        time => Ok(time),
+    });
+    for key in ["service", "failfast"] {
+        if let Some(entry) = dial.entry(key) {
+            let message = "this key has no effect, here as in docker_auth; remove it";
+            warnings.push(Problem::new(entry.place.clone(), dial.path_of(key), message));
+        }
+    }
+    let tls = read_tls(dial, keys, files);
+    let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok(), keys, files);
+    let direct = dial.flag("direct").map(|at| at.value);
+    Some(Settings {
+        servers: servers?,
+        database: database?,
+        collection: String::new(),
+        login: login.ok()?,
+        // A part of the whole answer, so that what is said in the log is which server could not be found.
+        selection: timeout.map_or(answer_within, |at| at.value).min(answer_within.mul_f64(2.0 / 3.0)),
+        answer_within,
+        tls: tls.ok()?,
+        direct,
+    })
+}
+
+fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
+    let place = dial.place().clone();
+    let addresses = dial.texts("addrs");
+    let uri = dial.text("uri");
+    match (addresses, uri) {
+        (Some(_), Some(uri)) => {
+            dial.problem(&uri.place, "uri", "give addrs or uri, not both");
+            None
+        }
+        (None, Some(uri)) => match ConnectionString::parse(&uri.value) {
+            Ok(parsed) if trusts_anybody(&parsed) => {
+                dial.problem(&uri.place, "uri", "a server whose certificate nobody checks could be anybody; remove tlsInsecure and tlsAllow… and name the authority in ca_certificate");
+                None
+            }
+            Ok(parsed) => Some(Servers::Uri(Box::new(parsed))),
+            // Without the reader's own words: they may repeat the password.
+            Err(_) => {
+                let message = "this is no MongoDB URI; write mongodb://host:27017/database or mongodb+srv://name/database, \
+                     with the characters : / ? # [ ] @ % of a password percent-encoded";
+                dial.problem(&uri.place, "uri", message);
+                None
+            }
+        },
+        (None, None) => {
+            dial.problem(
+                &place,
+                "addrs",
+                "no server is named; write addrs: [\"localhost:27017\"] or uri: \"mongodb://…\"",
+            );
+            None
+        }
+        (Some(addresses), None) => {
+            if addresses.is_empty() {
+                dial.problem(&place, "addrs", "the list names no server; write addrs: [\"localhost:27017\"]");
+            }
+            let parsed: Vec<ServerAddress> = addresses
+                .iter()
+                .filter_map(|At { place, value }| match ServerAddress::parse(value) {
+                    Ok(address) => Some(address),
+                    Err(_) => {
+                        let message =
+                            format!("\"{value}\" is no server; write host, host:27017 or [2001:db8::1]:27017");
+                        dial.problem(place, "addrs", message);
+                        None
+                    }
+                })
+                .collect();
+            (!parsed.is_empty()).then_some(Servers::Addresses(parsed))
+        }
+    }
+}
+
+/// Whether the URI turns off the check of the server's certificate: a password would then go to whoever answers.
+fn trusts_anybody(uri: &ConnectionString) -> bool {
+    let lax = match &uri.tls {
+        Some(Tls::Enabled(options)) => options.allow_invalid_certificates == Some(true),
+        Some(Tls::Disabled) | None => false,
+    };
+    lax || uri.tls_insecure() == Some(true)
+}
+
+/// Who we are; an empty user name is nobody, as docker_auth's example file has it.
+fn read_login(
+    dial: &mut Section<'_>,
+    database: &str,
+    tls: Option<&Option<TlsFiles>>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+) -> Result<Option<Login>, ()> {
+    let filled = |at: Option<At<String>>| at.filter(|at| !at.value.is_empty());
+    let username = filled(dial.text("username"));
+    let inline = filled(dial.text("password"));
+    let file = filled(dial.text("password_file"));
+    let source = filled(dial.text("source"));
+    let mechanism = dial.parsed("mechanism", |text| match text {
+        "" => Ok(None),
+        "SCRAM-SHA-1" => Ok(Some(AuthMechanism::ScramSha1)),
+        "SCRAM-SHA-256" => Ok(Some(AuthMechanism::ScramSha256)),
+        "MONGODB-X509" => Ok(Some(AuthMechanism::MongoDbX509)),
+        other => Err(format!(
+            "\"{other}\" is not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out"
+        )),
+    });
+    let mechanism = mechanism.and_then(|at| at.value.map(|value| At { place: at.place, value }));
+    if let (Some(_), Some(file)) = (&inline, &file) {
+        dial.problem(&file.place, "password_file", "give password or password_file, not both");
+        return Err(());
+    }
+    if let Some(At { place, value: AuthMechanism::MongoDbX509 }) = &mechanism {
+        if tls.is_some_and(|tls| tls.as_ref().is_none_or(|tls| tls.client.is_none())) {
+            dial.problem(place, "mechanism", "MONGODB-X509 needs enable_tls: true and client_certificate");
+            return Err(());
+        }
+        return Ok(Some(Login {
+            username: username.map(|at| at.value),
+            password: None,
+            mechanism: Some(AuthMechanism::MongoDbX509),
+            sources: vec!["$external".to_owned()],
+        }));
+    }
+    let Some(username) = username else { return Ok(None) };
+    let password = match (inline, file) {
+        (Some(inline), _) => inline.value,
+        (None, Some(file)) => {
+            let path = PathBuf::from(&file.value);
+            let text = match keys {
+                Keys::Read => read_secret(&path),
+                Keys::LeftAlone => Ok("not read".to_owned()),
+            };
+            files.push(path);
+            match text {
+                Ok(text) if !text.is_empty() => text,
+                Ok(_) => {
+                    dial.problem(&file.place, "password_file", "the file is empty");
+                    return Err(());
+                }
+                Err(message) => {
+                    dial.problem(&file.place, "password_file", message);
+                    return Err(());
+                }
+            }
+        }
+        (None, None) => {
+            dial.problem(&username.place, "username", "a user name is given without password or password_file");
+            return Err(());
+        }
+    };
+    let mut sources = match source {
+        Some(source) => vec![source.value],
+        // docker_auth asks `admin`, whatever the file says; many guides make the user in the database itself.
+        None => vec!["admin".to_owned(), database.to_owned()],
+    };
+    sources.dedup();
+    Ok(Some(Login {
+        username: Some(username.value),
+        password: Some(Secret::new(password)),
+        mechanism: mechanism.map(|at| at.value),
+        sources,
+    }))
+}
+
+fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<TlsFiles>, ()> {
+    let enable = dial.flag("enable_tls");
+    // A guide that many followed writes it so; docker_auth ignores it.
+    let enabled = dial.flag("enabled_tls");
+    if let (Some(one), Some(other)) = (&enable, &enabled)
+        && one.value != other.value
+    {
+        dial.problem(&other.place, "enabled_tls", "this contradicts enable_tls; remove one of them");
+        return Err(());
+    }
+    let on = enable.or(enabled).is_some_and(|at| at.value);
+    let authority = dial.path("ca_certificate");
+    let client = dial.path("client_certificate");
+    if !on {
+        return match authority.or(client) {
+            // Otherwise the password would go over the wire in the clear, against what was meant.
+            Some(file) => {
+                dial.problem(
+                    &file.place,
+                    "enable_tls",
+                    "certificates are given, and TLS is off; write enable_tls: true",
+                );
+                Err(())
+            }
+            None => Ok(None),
+        };
+    }
+    let mut content = Vec::new();
+    let mut complete = true;
+    let mut load = |at: &At<PathBuf>, key: &str, check: fn(&[u8]) -> Result<(), String>| {
+        files.push(at.value.clone());
+        match keys {
+            Keys::Read => {}
+            Keys::LeftAlone => return,
+        }
+        match read_pem(&at.value).and_then(|bytes| check(&bytes).map(|()| bytes)) {
+            Ok(bytes) => content.push(bytes),
+            Err(message) => {
+                dial.problem(&at.place, key, message);
+                complete = false;
+            }
+        }
+    };
+    if let Some(at) = &authority {
+        load(at, "ca_certificate", |bytes| has_certificate(bytes, "the file holds no certificate in PEM"));
+    }
+    if let Some(at) = &client {
+        load(at, "client_certificate", |bytes| {
+            let wrong = "the file must hold the certificate and its key, both in PEM and not encrypted";
+            has_certificate(bytes, wrong)?;
+            PrivateKeyDer::from_pem_slice(bytes).map(|_| ()).map_err(|_| wrong.to_owned())
+        });
+    }
+    if !complete {
+        return Err(());
+    }
+    Ok(Some(TlsFiles { authority: authority.map(|at| at.value), client: client.map(|at| at.value), content }))
+}
+
+fn has_certificate(pem: &[u8], otherwise: &str) -> Result<(), String> {
+    match CertificateDer::pem_slice_iter(pem).next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(_)) | None => Err(otherwise.to_owned()),
+    }
+}

@@ -1,0 +1,123 @@
+//! The MongoDB sections: what of them loads, and each slip by name.
+
+use std::path::Path;
+
+use dockwarden::config::{Config, Keys};
+
+use super::{around, read_with};
+
+/// The guide's own file, but for its place of the password.
+const GUIDE: &str = r#"
+server:
+  addr: ":5001"
+token:
+  issuer: "Acme auth server"
+  expiration: 900
+  certificate: c
+  key: k
+mongo_auth:
+  dial_info:
+    addrs: ["authdb"]
+    timeout: "10s"
+    database: "23-5"
+    username: "ansi"
+    password: "test"
+    enabled_tls: false
+  collection: "users"
+acl_mongo:
+  dial_info:
+    addrs: ["authdb"]
+    timeout: "10s"
+    database: "23-5"
+    username: "ansi"
+    password: "test"
+    enabled_tls: false
+  collection: "acl"
+  cache_ttl: "10s"
+"#;
+
+#[test]
+fn the_guides_file_needs_neither_users_nor_acl() {
+    let config = read_with(GUIDE, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(config.mongo_auth.is_some() && config.acl_mongo.is_some());
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    // No secret gets out by way of a log or a message.
+    assert!(!format!("{config:?}").contains("\"test\""), "{config:?}");
+    let one_of_them = GUIDE.split("acl_mongo:").next().unwrap_or_default();
+    let problems = read_with(one_of_them, &[]).err().unwrap_or_default();
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["acl"], "there have to be rules somewhere");
+}
+
+#[test]
+fn each_slip_in_a_mongodb_section_is_named() {
+    let dial = r#"addrs: ["authdb"], database: "23-5""#;
+    for (dial_info, more, expected) in [
+        ("", "", "mongo_auth.dial_info: this section is missing"),
+        ("{}", "", "mongo_auth.dial_info.addrs: no server is named"),
+        ("{}", "", "mongo_auth.dial_info.database: the database's name is missing"),
+        ("{addrs: []}", "", "addrs: the list names no server"),
+        ("{addrs: [\"host:port\"]}", "", "addrs: \"host:port\" is no server"),
+        ("{D, adrs: [x]}", "", "adrs: there is no such key; did you mean \"addrs\"?"),
+        ("{D, timeout: soon}", "", "timeout: \"soon\" is no length of time"),
+        ("{D, timeout: 0}", "", "timeout: no server can be reached in no time"),
+        ("{D, username: ansi}", "", "username: a user name is given without password"),
+        ("{D, username: a, password: b, password_file: c}", "", "password_file: give password or password_file"),
+        ("{D, username: a, password_file: /nowhere/at/all}", "", "password_file: /nowhere/at/all cannot be read"),
+        ("{D, username: a, password: b, mechanism: MONGODB-CR}", "", "mechanism: \"MONGODB-CR\" is not supported"),
+        ("{D, mechanism: MONGODB-X509}", "", "mechanism: MONGODB-X509 needs enable_tls: true and client_certificate"),
+        ("{D, enable_tls: true, enabled_tls: false}", "", "enabled_tls: this contradicts enable_tls"),
+        ("{D, ca_certificate: /nowhere}", "", "enable_tls: certificates are given, and TLS is off"),
+        ("{D, enable_tls: true, ca_certificate: /nowhere}", "", "ca_certificate: /nowhere cannot be read"),
+        ("{D, enable_tls: true, ca_certificate: Cargo.toml}", "", "ca_certificate: the file holds no certificate"),
+        ("{D, uri: \"mongodb://h\"}", "", "uri: give addrs or uri, not both"),
+        ("{uri: \"mongodb://u:p@ss@h/db\"}", "", "uri: this is no MongoDB URI"),
+        ("{uri: \"http://h/db\"}", "", "uri: this is no MongoDB URI"),
+        ("{uri: \"mongodb://h/?tls=true\"}", "", "database: the database's name is missing"),
+        ("{uri: \"mongodb://h/db?tls=true&tlsInsecure=true\"}", "", "uri: a server whose certificate nobody checks"),
+        (
+            "{uri: \"mongodb://h/db?tls=true&tlsAllowInvalidCertificates=true\"}",
+            "",
+            "uri: a server whose certificate nobody checks",
+        ),
+        (
+            "{D}",
+            "collection: ~",
+            "mongo_auth.collection: the collection's name is missing; write collection: \"users\"",
+        ),
+        ("{D}", "label_values: regex", "mongo_auth.label_values: \"regex\" is neither glob nor literal"),
+        ("{D}", "deadline: 1h", "mongo_auth.deadline: clients do not wait that long"),
+        ("{D}", "colection: x", "mongo_auth.colection: there is no such key"),
+    ] {
+        let dial_info = dial_info.replace("{D", &format!("{{{dial}"));
+        let collection = if more.starts_with("collection") { "" } else { "  collection: users\n" };
+        let text = around(&format!("mongo_auth:\n  dial_info: {dial_info}\n{collection}  {more}\n"));
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+        assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");
+        assert!(!lines.concat().contains("p@ss"), "the password is in {lines:?}");
+    }
+    for (more, expected) in [
+        ("cache_ttl: 0", "cache_ttl: rules are read once a second at most"),
+        ("cache_ttl: -1s", "cache_ttl: \"-1s\" is no length of time"),
+        ("cache_ttl: 10m, max_stale: 5m", "max_stale: rules would be too old before they are read again"),
+        ("label_values: glob", "label_values: there is no such key"),
+    ] {
+        let text = around(&format!("acl_mongo: {{dial_info: {{{dial}}}, collection: acl, {more}}}\n"));
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+        assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");
+    }
+}
+
+#[test]
+fn what_docker_auths_example_file_says_about_mongodb_loads() {
+    let dial = r#"addrs: ["localhost"], database: docker_auth, timeout: "10s", username: "", password: "", password_file: "", enable_tls: false"#;
+    let text =
+        around(&format!("mongo_auth: {{collection: users, dial_info: {{{dial}, failfast: true, service: s}}}}\n"));
+    let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(warnings, ["mongo_auth.dial_info.service", "mongo_auth.dial_info.failfast"]);
+}

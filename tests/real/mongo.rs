@@ -1,0 +1,500 @@
+//! Users and rules in MongoDB: the guide as it stands, changes on the fly, and the server's bad days.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mongodb::bson::{Document, doc};
+
+use crate::guide::{DENIED, Operator};
+use crate::support::bed::{Bed, Shared};
+use crate::support::dockwarden::{Dockwarden, ISSUER, SERVICE, events, hash, password};
+use crate::support::image::TAG;
+use crate::support::keys::{self, Kind, Pair};
+use crate::support::mongo::Database;
+use crate::support::process::{Signal, until};
+use crate::support::registry::Edition;
+use crate::support::{client, http, image, part, scratch, visit};
+
+/// The guide's two sections, with everything but the address and the place of the password as it has them.
+const GUIDE: &str = r#"
+mongo_auth:
+  dial_info:
+    addrs: ["authdb"]
+    timeout: "10s"
+    database: "23-5"
+    username: "ansi"
+    password_file: "/config/mongopass.txt"
+    enabled_tls: false
+  collection: "users"
+
+acl_mongo:
+  dial_info:
+    addrs: ["authdb"]
+    timeout: "10s"
+    database: "23-5"
+    username: "ansi"
+    password_file: "/config/mongopass.txt"
+    enabled_tls: false
+  collection: "acl"
+  cache_ttl: "10s"
+"#;
+
+/// The guide's file for a key pair and a server, with `more` sections after it.
+fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
+    let directory = scratch::directory("mongo");
+    let secret = scratch::write(&directory, "mongopass.txt", "test\n");
+    let sections = GUIDE
+        .replace("\"authdb\"", &format!("\"{database}\""))
+        .replace("/config/mongopass.txt", &secret.display().to_string());
+    let config = format!(
+        "server:\n  addr: \"127.0.0.1:0\"\ntoken:\n  issuer: \"{ISSUER}\"\n  expiration: 900\n  certificate: \"{}\"\n  \
+         key: \"{}\"\n{sections}{more}",
+        pair.certificate.display(),
+        pair.key.display(),
+    );
+    scratch::write(&directory, "auth_config.yml", &config)
+}
+
+fn user(account: &str, labels: Document) -> Document {
+    doc! { "username": account, "password": hash(&password(account)), "labels": labels }
+}
+
+fn guide_users() -> [Document; 2] {
+    [
+        user("waldi", doc! { "full-access": ["test", "socke*"], "read-only-access": ["prod/*"] }),
+        user(
+            "busy-guy",
+            doc! { "group": ["web", "webdev"], "project": ["website", "api"], "tier": ["frontend", "backend"] },
+        ),
+    ]
+}
+
+fn guide_rules() -> [Document; 3] {
+    [
+        doc! { "seq": 10, "match": { "name": "${labels:full-access}" }, "actions": ["*"], "comment": "full access" },
+        doc! { "seq": 20, "match": { "name": "${labels:read-only-access}" }, "actions": ["pull"], "comment": "pull access" },
+        doc! {
+            "seq": 30,
+            "match": { "name": "${labels:project}/${labels:group}-${labels:tier}" },
+            "actions": ["push", "pull"],
+            "comment": "Contrived multiple label match rule",
+        },
+    ]
+}
+
+/// A server with the guide's documents.
+fn guide_database() -> Database {
+    let database = Database::start();
+    database.unique("users", "username");
+    database.unique("acl", "seq");
+    database.insert("users", &guide_users());
+    database.insert("acl", &guide_rules());
+    database
+}
+
+/// A quick key: what these tests are about is not the signature.
+fn pair() -> &'static Pair {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(|| keys::as_in_the_guide(Kind::P256))
+}
+
+/// What is granted of one scope, or the status of the refusal.
+fn granted(server: &Dockwarden, account: &str, scope: &str) -> Result<Vec<String>, u16> {
+    let reply = visit::ask_realm(&server.realm(), SERVICE, account, &[scope]);
+    if reply.status != 200 {
+        return Err(reply.status);
+    }
+    let access = visit::claims(reply.json()["token"].as_str().unwrap())["access"].clone();
+    let actions = access[0]["actions"].as_array().cloned().unwrap_or_default();
+    Ok(actions.iter().map(|action| action.as_str().unwrap().to_owned()).collect())
+}
+
+fn the_guide_end_to_end(edition: Edition) {
+    static DATABASE: OnceLock<Database> = OnceLock::new();
+    static BED: OnceLock<Bed> = OnceLock::new();
+    let database = DATABASE.get_or_init(guide_database);
+    let bed = Shared::get(&BED, || {
+        let pair = keys::as_in_the_guide(Kind::Rsa);
+        Bed::around(Dockwarden::start_file(&guide_file(&pair, &database.address(), "")), &pair)
+    });
+    let registry = bed.registry(edition);
+    let waldi = Operator::new(registry);
+    let local = format!("mongo-{edition:?}").to_lowercase();
+    waldi.build(&local);
+    waldi.login("waldi", "not the password").refused(&["unauthorized", "401"]);
+    waldi.login("nobody", "not the password").refused(&["unauthorized", "401"]);
+    waldi.login("waldi", &password("waldi")).well();
+    waldi.push(&local, "test").well();
+    waldi.push(&local, "socken-test").well();
+    waldi.push(&local, "test-socke").refused(&[DENIED]);
+    waldi.push(&local, "prod/server").refused(&[DENIED]);
+
+    let busy = Operator::new(registry);
+    busy.login("busy-guy", &password("busy-guy")).well();
+    busy.push(&local, "website/webdev-backend").well();
+    busy.push(&local, "website/webdev-database").refused(&[DENIED]);
+
+    // The same by skopeo, which keeps its logins elsewhere.
+    let home = client::home();
+    let layout = image::layout(&local);
+    let skopeo = |arguments: &[&str]| part::run(client::skopeo(&home).args(arguments));
+    skopeo(&["login", "--tls-verify=false", "-u", "waldi", "-p", &password("waldi"), &registry.host()]).well();
+    let source = format!("oci:{}:{TAG}", layout.directory.display());
+    let copy =
+        |to: &str| skopeo(&["copy", "--dest-tls-verify=false", &source, &format!("docker://{}", registry.image(to))]);
+    copy("socken-skopeo:1").well();
+    copy("prod/skopeo:1").refused(&["denied", "unauthorized"]);
+
+    // A right granted and one revoked: the next push obeys, without a login between.
+    let mine = format!("granted-{local}");
+    waldi.push(&local, &mine).refused(&[DENIED]);
+    let which = doc! { "username": "waldi" };
+    database.update("users", which.clone(), doc! { "$push": { "labels.full-access": &mine } });
+    waldi.push(&local, &mine).well();
+    database.update("users", which, doc! { "$pull": { "labels.full-access": &mine } });
+    waldi.push(&local, &mine).refused(&[DENIED]);
+
+    let log = bed.dockwarden.process.log();
+    for secret in [password("waldi"), password("busy-guy"), "$2y$".to_owned()] {
+        assert!(!log.contains(&secret), "the log holds {secret}");
+    }
+}
+
+#[test]
+fn the_guide_end_to_end_with_registry_2() {
+    the_guide_end_to_end(Edition::V2);
+}
+
+#[test]
+fn the_guide_end_to_end_with_registry_3() {
+    the_guide_end_to_end(Edition::V3);
+}
+
+/// The value of a figure of `/metrics`.
+fn figure(server: &Dockwarden, name: &str) -> Option<String> {
+    let reply = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b""));
+    reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+}
+
+#[test]
+fn rules_are_looked_at_by_seq_and_a_poisoned_one_keeps_the_last_good_set() {
+    let database = Database::start();
+    database.insert("users", &[user("waldi", doc! {})]);
+    // The one that allows stands first in the collection, and second by its number; as the shell writes numbers.
+    database.insert(
+        "acl",
+        &[
+            doc! { "seq": 20.0, "match": { "account": "waldi" }, "actions": ["*"], "comment": "all" },
+            doc! { "seq": 10.0, "match": { "name": "secret" }, "actions": [], "comment": "nobody" },
+        ],
+    );
+    let file = guide_file(pair(), &database.address(), "");
+    let text = std::fs::read_to_string(&file).unwrap().replace("cache_ttl: \"10s\"", "cache_ttl: \"1s\"");
+    std::fs::write(&file, text).unwrap();
+    let server = Dockwarden::start_file(&file);
+    assert_eq!(granted(&server, "waldi", "repository:secret:pull"), Ok(vec![]));
+    assert_eq!(granted(&server, "waldi", "repository:open:pull"), Ok(vec!["pull".to_owned()]));
+    assert!(server.process.log().contains("acl_mongo[seq 10] nobody"), "the log names rules by their number");
+
+    let poisons = [
+        doc! { "_id": "no-seq", "match": {}, "actions": ["*"] },
+        doc! { "_id": "twice", "seq": 10, "match": {}, "actions": ["*"] },
+        doc! { "_id": "wrong-type", "seq": 5, "match": {}, "actions": "pull" },
+        doc! { "_id": "no-match", "seq": 5, "actions": ["*"] },
+        doc! { "_id": "no-actions", "seq": 5, "match": {} },
+        doc! { "_id": "bad-pattern", "seq": 5, "match": { "name": "/(/" }, "actions": ["*"] },
+    ];
+    for poison in poisons {
+        let id = poison.get_str("_id").unwrap().to_owned();
+        database.insert("acl", &[poison]);
+        let refused = format!("dockwarden_rules_refused{{source=\"acl_mongo\",document=\"_id {id}");
+        server.process.until(&format!("a figure that names {id}"), |server_process| {
+            let reply = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b""));
+            let named = reply.text().contains(&refused);
+            let logged = server_process.log().contains(&format!("_id {id}"));
+            (named && logged).then_some(())
+        });
+        assert_eq!(granted(&server, "waldi", "repository:secret:pull"), Ok(vec![]), "with {id}");
+        assert_eq!(granted(&server, "waldi", "repository:open:pull"), Ok(vec!["pull".to_owned()]), "with {id}");
+        assert_eq!(server.ready(), Some(200), "the last good rules are not old yet");
+        database.remove("acl", doc! { "_id": &id });
+        server.process.until("no figure that names a document", |_| {
+            (figure(&server, "dockwarden_rules_refused{source=\"acl_mongo\",document=\"\"}")? == "0").then_some(())
+        });
+    }
+
+    // A change that is right holds within cache_ttl and a second.
+    let changed = Instant::now();
+    database.update("acl", doc! { "seq": 10 }, doc! { "$set": { "actions": ["pull"] } });
+    until("the change to hold", || {
+        (granted(&server, "waldi", "repository:secret:pull") == Ok(vec!["pull".to_owned()])).then_some(())
+    });
+    assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
+}
+
+#[test]
+fn a_server_that_is_not_there_at_the_start_is_used_once_it_is() {
+    let users = guide_database();
+    let rules = guide_database();
+    users.remove("acl", doc! {});
+    rules.remove("users", doc! {});
+    users.kill();
+    rules.kill();
+    // Each section has a server of its own.
+    let file = guide_file(pair(), &users.address(), "users:\n  \"\": {}\nacl: []\n");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, after) = text.split_once("acl_mongo:").unwrap();
+    let text = format!("{before}acl_mongo:{}", after.replacen(&users.address(), &rules.address(), 1));
+    std::fs::write(&file, text).unwrap();
+    let server = Dockwarden::start_unready(&file);
+    let scope = "repository:test:pull,push";
+    assert_eq!(server.ready(), Some(503));
+    assert_eq!(granted(&server, "waldi", scope), Err(503));
+    assert_eq!(granted(&server, "", scope), Err(503), "the account is known, and the rules are not");
+
+    users.restart();
+    until("users to be looked up", || events(&server.process.log(), "users are looked up again").pop());
+    assert_eq!(granted(&server, "waldi", scope), Err(503), "there are no rules yet");
+    assert_eq!(server.ready(), Some(503));
+
+    rules.restart();
+    until("readiness", || (server.ready() == Some(200)).then_some(()));
+    assert_eq!(granted(&server, "waldi", scope), Ok(vec!["pull".to_owned(), "push".to_owned()]));
+    assert_eq!(granted(&server, "", scope), Ok(vec![]));
+}
+
+/// The status for these very credentials.
+fn status(server: &Dockwarden, account: &str, password: &str) -> u16 {
+    let authorization = visit::basic(account, password);
+    let target = format!("/auth?service={}", http::form_encode(SERVICE));
+    let request = http::request("GET", &target, &server.host(), &[("Authorization", &authorization)], b"");
+    http::exchange(&server.address, &request).status
+}
+
+#[test]
+fn names_and_passwords_of_every_shape_are_what_they_are() {
+    let database = guide_database();
+    let odd = ["*", ")(", "{$ne}", "$where", "a.b", "Waldi", "wal di"];
+    for name in odd {
+        database.insert("users", &[user(name, doc! {})]);
+    }
+    database.insert(
+        "users",
+        &[
+            doc! { "_id": "no-password", "username": "open" },
+            doc! { "_id": "bad-hash", "username": "plain", "password": "plain" },
+            doc! { "_id": "wrong-type", "username": "typed", "password": hash("typed"), "disabled": "yes" },
+            doc! { "_id": "nobody", "username": "", "password": hash("nobody") },
+            doc! { "username": "off", "password": hash("off"), "disabled": true },
+        ],
+    );
+    let server = Dockwarden::start_file(&guide_file(pair(), &database.address(), ""));
+    for name in odd {
+        assert_eq!(status(&server, name, &password(name)), 200, "{name}");
+        assert_eq!(status(&server, name, &password("waldi")), 401, "{name}");
+    }
+    let right = password("waldi");
+    let long = "x".repeat(73);
+    for (account, secret, expected) in [
+        ("waldi", right.as_str(), 200),
+        ("waldi", "wrong", 401),
+        ("waldi", "", 401),
+        ("waldi", long.as_str(), 401),
+        ("waldi", &"x".repeat(8000), 401),
+        ("waldi", "a\0b", 401),
+        ("WALDI", right.as_str(), 401),
+        ("nobody", right.as_str(), 401),
+        ("", "nobody", 401),
+        ("waldi\0", right.as_str(), 401),
+        ("{\"$gt\":\"\"}", right.as_str(), 401),
+        ("w*", right.as_str(), 401),
+        (&"w".repeat(255), right.as_str(), 401),
+        ("off", "off", 401),
+        ("open", "anything", 503),
+        ("plain", "plain", 503),
+        ("typed", "typed", 503),
+    ] {
+        assert_eq!(status(&server, account, secret), expected, "{account:?} with {} bytes", secret.len());
+    }
+    let log = server.process.log();
+    for id in ["no-password", "bad-hash", "wrong-type"] {
+        assert!(log.contains(&format!("_id {id}")), "the log names {id}");
+    }
+    // Others are not affected by documents that are wrong, nor by names that the database would refuse.
+    assert_eq!(status(&server, "waldi", &right), 200);
+    assert!(events(&log, "users cannot be looked up").is_empty(), "{log}");
+
+    // A changed password and a switched-off account hold at once, whatever was remembered.
+    let which = doc! { "username": "waldi" };
+    database.update("users", which.clone(), doc! { "$set": { "password": hash("new") } });
+    assert_eq!(status(&server, "waldi", &right), 401);
+    assert_eq!(status(&server, "waldi", "new"), 200);
+    database.update("users", which, doc! { "$set": { "disabled": true } });
+    assert_eq!(status(&server, "waldi", "new"), 401);
+}
+
+#[test]
+fn tls_is_spoken_and_only_with_a_server_whose_certificate_is_known() {
+    let chain = keys::for_localhost();
+    let database = Database::start_tls(&chain);
+    database.insert("users", &guide_users());
+    database.insert("acl", &guide_rules());
+    let start = |tls: &str| {
+        let file = guide_file(pair(), &database.tls_address(), "");
+        let text = std::fs::read_to_string(&file).unwrap().replace("enabled_tls: false", tls);
+        std::fs::write(&file, text).unwrap();
+        Dockwarden::start_unready(&file)
+    };
+    let scope = "repository:test:pull";
+    let known = start(&format!("enable_tls: true\n    ca_certificate: \"{}\"", chain.authority.display()));
+    until("readiness", || (known.ready() == Some(200)).then_some(()));
+    assert_eq!(granted(&known, "waldi", scope), Ok(vec!["pull".to_owned()]));
+    // The same name with a certificate from nobody that is trusted, and a server that speaks TLS where we do not.
+    for tls in ["enable_tls: true", "enable_tls: false"] {
+        let unknown = start(tls);
+        until("the reason in the log", || events_with(&unknown, "rules_unread").pop());
+        assert_eq!(granted(&unknown, "waldi", scope), Err(503), "{tls}");
+        assert_eq!(unknown.ready(), Some(503), "{tls}");
+    }
+}
+
+/// The log's lines with this reason.
+fn events_with(server: &Dockwarden, reason: &str) -> Vec<serde_json::Value> {
+    let lines = server.process.log();
+    let parsed = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    parsed.filter(|line| line["reason"] == reason).collect()
+}
+
+#[test]
+fn a_reload_keeps_what_did_not_change_and_takes_over_only_what_answers() {
+    let database = guide_database();
+    let file = guide_file(pair(), &database.address(), "");
+    let server = Dockwarden::start_file(&file);
+    let original = std::fs::read_to_string(&file).unwrap();
+    let (scope, all) = ("repository:test:pull", vec!["pull".to_owned()]);
+    let reload = |text: &str, outcome: &str, number: usize| {
+        std::fs::write(&file, text).unwrap();
+        server.process.signal(Signal::Hangup);
+        let count = |log: &str| log.matches(outcome).count();
+        server.process.until(outcome, |process| (count(&process.log()) == number).then_some(()));
+    };
+    let taken_over = || server.process.log().matches("new rules are in use").count();
+
+    // Another setting: not even the database is needed.
+    database.kill();
+    reload(&original.replace("expiration: 900", "expiration: 901"), "configuration reloaded", 1);
+    assert_eq!((taken_over(), server.ready()), (1, Some(200)));
+    database.restart();
+    until("an allowed request", || (granted(&server, "waldi", scope) == Ok(all.clone())).then_some(()));
+
+    // Another server that does not answer, a wrong password, and a collection with a rule that cannot be used.
+    database.insert("broken", &[doc! { "seq": 1 }]);
+    let wrong_password = original.replace("password_file: \"", "password: \"x").replace("mongopass.txt", "");
+    let wrong = [
+        original.replace(&database.address(), "127.0.0.1:1"),
+        wrong_password,
+        original.replace("collection: \"acl\"", "collection: \"broken\""),
+    ];
+    for (number, text) in wrong.iter().enumerate() {
+        reload(text, "\"reload_failed\"", number + 1);
+        assert_eq!(granted(&server, "waldi", scope), Ok(all.clone()), "the old one stays");
+    }
+
+    // Another collection that is right.
+    database.insert("other", &[doc! { "seq": 1, "match": {}, "actions": [] }]);
+    reload(&original.replace("collection: \"acl\"", "collection: \"other\""), "configuration reloaded", 2);
+    assert_eq!(granted(&server, "waldi", scope), Ok(vec![]));
+}
+
+/// What clients under load have seen.
+#[derive(Default)]
+struct Seen {
+    allowed: AtomicUsize,
+    unavailable: AtomicUsize,
+    wrongly_allowed: AtomicUsize,
+    wrongly_refused: AtomicUsize,
+    static_failed: AtomicUsize,
+    slowest: std::sync::Mutex<Duration>,
+}
+
+impl Seen {
+    fn count(counter: &AtomicUsize) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One round of every kind of client.
+    fn look(&self, server: &Dockwarden) {
+        let began = Instant::now();
+        match granted(server, "waldi", "repository:test:pull,push") {
+            Ok(actions) if actions == ["pull", "push"] => Self::count(&self.allowed),
+            Err(503) => Self::count(&self.unavailable),
+            Ok(_) | Err(_) => Self::count(&self.wrongly_refused),
+        }
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = slowest.max(began.elapsed());
+        drop(slowest);
+        match granted(server, "waldi", "repository:other:pull,push") {
+            Ok(actions) if !actions.is_empty() => Self::count(&self.wrongly_allowed),
+            Ok(_) | Err(_) => {}
+        }
+        if status(server, "waldi", "wrong") == 200 || status(server, "nobody", "wrong") == 200 {
+            Self::count(&self.wrongly_allowed);
+        }
+        if status(server, "local", "local") != 200 {
+            Self::count(&self.static_failed);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_is_killed_paused_or_restarted_opens_nothing() {
+    let database = guide_database();
+    let local = format!("users:\n  local: {{password: \"{}\"}}\n", hash("local"));
+    let server = Dockwarden::start_file(&guide_file(pair(), &database.address(), &local));
+    let seen = Seen::default();
+    let over = AtomicBool::new(false);
+    let ask = || granted(&server, "waldi", "repository:test:pull");
+    let mut recoveries = Vec::new();
+    let mut fast = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    seen.look(&server);
+                }
+            });
+        }
+        for cycle in 0..6 {
+            let enough = seen.allowed.load(Ordering::Relaxed) + 40;
+            until("load on a server that is well", || (seen.allowed.load(Ordering::Relaxed) >= enough).then_some(()));
+            let paused = cycle % 2 == 1;
+            match paused {
+                true => database.signal(Signal::Stop),
+                false => database.kill(),
+            }
+            until("an outage to be seen", || (ask() == Err(503)).then_some(()));
+            let began = Instant::now();
+            assert_eq!(ask(), Err(503));
+            fast.push(began.elapsed());
+            match paused {
+                true => database.signal(Signal::Continue),
+                false => database.restart(),
+            }
+            let back = Instant::now();
+            until("a recovery", || ask().is_ok().then_some(()));
+            recoveries.push(back.elapsed());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let slowest = *seen.slowest.lock().unwrap();
+    println!("slowest answer {slowest:?}, answers while it was known {fast:?}, recoveries {recoveries:?}");
+    println!("allowed {:?}, unavailable {:?}", seen.allowed, seen.unavailable);
+    assert_eq!(seen.wrongly_allowed.into_inner(), 0);
+    assert_eq!(seen.wrongly_refused.into_inner(), 0, "an outage is 503, never 401 and never less");
+    assert_eq!(seen.static_failed.into_inner(), 0, "users of the file never wait for the database");
+    assert!(seen.allowed.into_inner() > 0 && seen.unavailable.into_inner() > 0);
+    // A deadline of 1.5 s, and some time for a machine that is busy.
+    assert!(slowest < Duration::from_millis(2500), "{slowest:?}");
+    assert!(recoveries.iter().all(|time| *time < Duration::from_secs(2)), "{recoveries:?}");
+}
