@@ -10,6 +10,7 @@ pub(crate) mod http2;
 pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod part;
+pub(crate) mod person;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod registry;
