@@ -10,7 +10,8 @@ targets=("$@")
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With the target named, the flags are for the product alone and not for build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --release --locked --target "$host"
+# Not --locked: a new dependency of the product would otherwise stop this until somebody thinks of the second lock file.
+cargo build --release --target "$host"
 for target in "${targets[@]}"; do
   mkdir -p "corpus/$target" "artifacts/$target"
   echo "== $target, $seconds s"

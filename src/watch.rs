@@ -22,19 +22,19 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What tells one state of a file from another, without reading it. A link is followed: what counts is what it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fingerprint {
+pub struct Fingerprint {
     length: u64,
     modified: Option<SystemTime>,
     identity: (u64, u64, i64, i64),
 }
 
-type State = BTreeMap<PathBuf, Option<Fingerprint>>;
+/// How each file was at one moment; `None` where it could not be found.
+pub type State = BTreeMap<PathBuf, Option<Fingerprint>>;
 
 /// Reloads whenever a file of the configuration has changed and has been at rest since the last look: a file that is
 /// still being written could be valid and lack its last rules. Reloads at once at SIGHUP, which says that the files are
-/// at rest. Runs until the process ends.
-pub async fn run(app: Arc<App>, mut hangup: Signal) {
-    let mut in_use = look(&app).await;
+/// at rest. `in_use` is how the files were when they were read. Runs until the process ends.
+pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
     let mut before = in_use.clone();
     let mut failed_at = None;
     let mut reminded = Instant::now();
@@ -94,9 +94,12 @@ async fn reload(app: &Arc<App>) -> Reload {
 
 async fn look(app: &Arc<App>) -> State {
     let files = app.files();
-    let looked =
-        tokio::task::spawn_blocking(move || files.into_iter().map(|file| (file.clone(), fingerprint(&file))).collect());
-    looked.await.unwrap_or_default()
+    tokio::task::spawn_blocking(move || state_of(files)).await.unwrap_or_default()
+}
+
+/// How these files are now. Looks at them, and so may block.
+pub fn state_of(files: Vec<PathBuf>) -> State {
+    files.into_iter().map(|file| (file.clone(), fingerprint(&file))).collect()
 }
 
 #[cfg(unix)]

@@ -66,7 +66,7 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
 }
 
 fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<User> {
-    let given = fields.node("password").is_some() || fields.node("password_file").is_some();
+    let given = is_given(fields.node("password")) || is_given(fields.node("password_file"));
     let written = read_password(&mut fields, files);
     let labels = Arc::new(read_labels(&mut fields, problems));
     let state = match fields.flag("disabled") {
@@ -116,9 +116,14 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
     Some(User { password: password.ok()?, labels, standing })
 }
 
+/// Whether something stands there that should have been a password; an empty text is as if the key were left out.
+fn is_given(node: Option<&Node>) -> bool {
+    node.is_some_and(|node| !matches!(&node.value, Value::Text(text) if text.is_empty()))
+}
+
 /// The password's hash as written, in the file itself or in one of its own.
 fn read_password(fields: &mut Section<'_>, files: &mut Vec<PathBuf>) -> Option<At<String>> {
-    let (inline, file) = (fields.text("password"), fields.path("password_file"));
+    let (inline, file) = (fields.filled("password"), fields.path("password_file"));
     let Some(file) = file else { return inline };
     if fields.node("password").is_some() {
         fields.problem(&file.place, "password_file", "give password or password_file, not both");

@@ -1,6 +1,8 @@
 //! Where the log goes and how it looks: readable on a terminal, one JSON object a line otherwise.
 
 use std::io::IsTerminal as _;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -11,11 +13,30 @@ use super::glog::Verbosity;
 /// that has stopped must not stop the server with it.
 const WAITING_LINES: usize = 10_000;
 
+/// How long the end waits for whoever reads the log.
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A started log. What is still waiting is written when this is dropped.
 pub(super) struct Log {
     /// How many lines were dropped.
     pub(super) dropped: ErrorCounter,
-    _writer: WorkerGuard,
+    writer: Option<WorkerGuard>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let writer = self.writer.take();
+        let (writing, written) = mpsc::channel::<()>();
+        // Not on this thread: where nobody reads the log, the library says so on standard output, and that may be the
+        // same full pipe. The process would never end.
+        let ending = move || {
+            drop(writer);
+            drop(writing);
+        };
+        if std::thread::Builder::new().spawn(ending).is_ok() {
+            written.recv_timeout(LAST_LINES_PATIENCE).ok();
+        }
+    }
 }
 
 /// Starts the log on standard error. `RUST_LOG` refines what is in it.
@@ -37,7 +58,7 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
     } else {
         drop(log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init());
     }
-    Log { dropped, _writer: guard }
+    Log { dropped, writer: Some(guard) }
 }
 
 /// Says why the server does not start: each problem on a line of its own.

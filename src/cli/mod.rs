@@ -19,7 +19,7 @@ use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source};
-use crate::config::{Config, ENVIRONMENT_PREFIX};
+use crate::config::{Config, ENVIRONMENT_PREFIX, Keys};
 use crate::{server, watch};
 
 /// Nothing is wrong.
@@ -129,8 +129,13 @@ fn source(file: PathBuf) -> Source {
 
 fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8 {
     let log = logs::start(verbosity);
-    let config = match source.load_and_make_key() {
-        Ok(config) => config,
+    // Read once more after the first look at the files: a change between the two would never be noticed otherwise.
+    let loaded = source.load_and_make_key().and_then(|first| {
+        let seen = watch::state_of(first.files);
+        Ok((source.load(Keys::Read)?, seen))
+    });
+    let (config, seen) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             logs::startup_failed(&error);
             return FAILED;
@@ -143,7 +148,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
             return FAILED;
         }
     };
-    let served = runtime.block_on(serve_until_stopped(source, config, print_settings, log.dropped.clone()));
+    let served = runtime.block_on(serve_until_stopped(source, config, seen, print_settings, log.dropped.clone()));
     // A thread that is still hashing, or reads a file that does not answer, must not keep the process.
     runtime.shutdown_timeout(LAST_PATIENCE);
     match served {
@@ -158,6 +163,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
 async fn serve_until_stopped(
     source: Source,
     config: Config,
+    seen: watch::State,
     print_settings: bool,
     log_lines_dropped: ErrorCounter,
 ) -> anyhow::Result<()> {
@@ -171,7 +177,7 @@ async fn serve_until_stopped(
     let mut app = App::open(source, config)?;
     app.metrics.count_dropped_lines(move || log_lines_dropped.dropped_lines());
     let app = Arc::new(app);
-    let watching = tokio::spawn(watch::run(Arc::clone(&app), hangup));
+    let watching = tokio::spawn(watch::run(Arc::clone(&app), seen, hangup));
     tokio::spawn(async move {
         if let Err(cause) = watching.await {
             tracing::error!(reason = "watcher_died", cause = %cause, "changes of the files are not seen any more: restart the server");

@@ -7,8 +7,9 @@ use crate::support::dockwarden::{self, Dockwarden, SERVICE, events, password};
 use crate::support::front::Front;
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::part;
+use crate::support::person::Person;
 use crate::support::registry::Edition;
-use crate::support::{client, engine, http, image, visit};
+use crate::support::{client, http, image, visit};
 
 /// Rules that tell addresses apart, before the guide's own.
 const BY_ADDRESS: &str = r#"acl:
@@ -53,21 +54,10 @@ fn crane_trusts_the_authority(front: &Front, marker: &str) {
 }
 
 fn docker_pushes(front: &Front, marker: &str) {
-    let engine = engine::shared();
-    let home = client::home();
-    let docker = |arguments: &[&str]| part::run(engine.docker(&home).args(arguments));
-    let context = image::build_context(marker).display().to_string();
-    docker(&["build", "--tag", marker, &context]).well();
-    let mut login = engine.docker(&home);
-    login.args(["login", "--username", "waldi", "--password-stdin", &front.host]);
-    part::run_with(&mut login, password("waldi").as_bytes()).well();
-    let push = |repository: &str| {
-        let name = format!("{}/{repository}:latest", front.host);
-        docker(&["tag", marker, &name]).well();
-        docker(&["push", &name])
-    };
-    push("test").well();
-    push("test-socke").refused(&["denied"]);
+    let waldi = Person::logged_in(&front.host, "waldi", &password("waldi"));
+    waldi.build(marker);
+    waldi.push(marker, "test").well();
+    waldi.push(marker, "test-socke").refused(&["denied"]);
 }
 
 #[test]

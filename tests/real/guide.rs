@@ -1,75 +1,21 @@
 //! The guide's scenario with docker itself, against both generations of the registry.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use crate::support::bed::{self, Bed};
 use crate::support::dockwarden::{events, password};
-use crate::support::engine::{self, Engine};
-use crate::support::part::{self, Said};
-use crate::support::registry::{Edition, Registry};
-use crate::support::{client, http, image, scratch, visit};
+use crate::support::part;
+use crate::support::person::Person;
+use crate::support::registry::Edition;
+use crate::support::{http, scratch, visit};
 
 /// What docker prints when a registry refuses.
 pub(crate) const DENIED: &str = "denied: requested access to the resource is denied";
 
-/// Somebody at a docker command line, logged in to one registry.
-pub(crate) struct Operator {
-    engine: &'static Engine,
-    home: PathBuf,
-    registry: String,
-}
-
-impl Operator {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self { engine: engine::shared(), home: client::home(), registry: registry.host() }
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Said {
-        part::run(self.engine.docker(&self.home).args(arguments))
-    }
-
-    pub(crate) fn login(&self, account: &str, password: &str) -> Said {
-        let mut login = self.engine.docker(&self.home);
-        login.args(["login", "--username", account, "--password-stdin", &self.registry]);
-        part::run_with(&mut login, password.as_bytes())
-    }
-
-    /// Tags a local image for the registry and gives its full name.
-    fn tag(&self, local: &str, repository: &str) -> String {
-        let name = format!("{}/{repository}:latest", self.registry);
-        self.docker(&["tag", local, &name]).well();
-        name
-    }
-
-    pub(crate) fn push(&self, local: &str, repository: &str) -> Said {
-        let name = self.tag(local, repository);
-        self.docker(&["push", &name])
-    }
-
-    /// `FROM scratch` with the static busybox.
-    pub(crate) fn build(&self, name: &str) {
-        let context = image::build_context(name);
-        part::run(self.engine.docker(&self.home).args(["build", "--tag", name]).arg(&context)).well();
-    }
-
-    /// A tar file as an image.
-    pub(crate) fn import(&self, tar: &Path, name: &str) {
-        part::run(self.engine.docker(&self.home).arg("import").arg(tar).arg(name)).well();
-    }
-
-    /// Removes an image with all its tags, so that a pull has to fetch its layers.
-    pub(crate) fn forget(&self, local: &str) {
-        let id = self.docker(&["image", "inspect", "--format", "{{.Id}}", local]).well();
-        self.docker(&["image", "rm", "--force", id.stdout.trim()]).well();
-    }
-}
-
 fn waldi_pushes_pulls_and_is_refused(edition: Edition) {
     let bed = bed::guide();
     let registry = bed.registry(edition);
-    let waldi = Operator::new(registry);
+    let waldi = Person::new(&registry.host());
     let local = format!("guide-{edition:?}").to_lowercase();
     waldi.build(&local);
 
@@ -91,7 +37,7 @@ fn waldi_pushes_pulls_and_is_refused(edition: Edition) {
     assert!(!refused.text.contains("Pushed"), "{}", refused.text);
 
     waldi.forget(&local);
-    let pulled = waldi.docker(&["pull", &registry.image("socken-test:latest")]).well();
+    let pulled = waldi.pull("socken-test").well();
     assert!(pulled.text.contains("Downloaded newer image"), "{}", pulled.text);
     assert!(pulled.text.contains("Pull complete"), "{}", pulled.text);
 
@@ -138,7 +84,7 @@ fn three_labels_let_busy_guy_push_his_eight_repositories_only() {
     let bed = bed::guide();
     for edition in Edition::ALL {
         let registry = bed.registry(edition);
-        let busy = Operator::new(registry);
+        let busy = Person::new(&registry.host());
         let directory = scratch::directory("import");
         let tar = directory.join("layer.tar");
         scratch::write(&directory, "hello", &format!("{edition:?}"));
@@ -154,7 +100,7 @@ fn three_labels_let_busy_guy_push_his_eight_repositories_only() {
             busy.push(&local, repository).refused(&[DENIED]);
         }
         busy.forget(&local);
-        busy.docker(&["pull", &registry.image("website/webdev-backend")]).well();
+        busy.pull("website/webdev-backend").well();
     }
 }
 
@@ -164,17 +110,17 @@ fn reading_only_is_pulling_only() {
     for edition in Edition::ALL {
         let registry = bed.registry(edition);
         let local = format!("read-only-{edition:?}").to_lowercase();
-        let boss = Operator::new(registry);
+        let boss = Person::new(&registry.host());
         boss.build(&local);
         boss.login("boss", &password("boss")).well();
         boss.push(&local, "prod/server").well();
 
-        let waldi = Operator::new(registry);
+        let waldi = Person::new(&registry.host());
         waldi.login("waldi", &password("waldi")).well();
         waldi.push(&local, "prod/server").refused(&[DENIED]);
         waldi.forget(&local);
-        waldi.docker(&["pull", &registry.image("prod/server")]).well();
-        waldi.docker(&["pull", &registry.image("secret/server")]).refused(&["denied"]);
+        waldi.pull("prod/server").well();
+        waldi.pull("secret/server").refused(&["denied"]);
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 
-use crate::guide::{DENIED, Operator};
+use crate::guide::DENIED;
 use crate::support::bed::{Bed, Shared};
 use crate::support::dockwarden::{Dockwarden, ISSUER, SERVICE, events, hash, password};
 use crate::support::image::TAG;
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::mongo::Database;
+use crate::support::person::Person;
 use crate::support::process::{Signal, until};
 use crate::support::registry::Edition;
 use crate::support::{client, http, image, part, scratch, visit};
@@ -119,7 +120,7 @@ fn the_guide_end_to_end(edition: Edition) {
         Bed::around(Dockwarden::start_file(&guide_file(&pair, &database.address(), "")), &pair)
     });
     let registry = bed.registry(edition);
-    let waldi = Operator::new(registry);
+    let waldi = Person::new(&registry.host());
     let local = format!("mongo-{edition:?}").to_lowercase();
     waldi.build(&local);
     waldi.login("waldi", "not the password").refused(&["unauthorized", "401"]);
@@ -130,7 +131,7 @@ fn the_guide_end_to_end(edition: Edition) {
     waldi.push(&local, "test-socke").refused(&[DENIED]);
     waldi.push(&local, "prod/server").refused(&[DENIED]);
 
-    let busy = Operator::new(registry);
+    let busy = Person::new(&registry.host());
     busy.login("busy-guy", &password("busy-guy")).well();
     busy.push(&local, "website/webdev-backend").well();
     busy.push(&local, "website/webdev-database").refused(&[DENIED]);

@@ -1,16 +1,17 @@
 //! What people run, as it is in this repository: the settings that `make run` prints, the image, `docker-compose.yml`.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::dockwarden::{self, Dockwarden, events};
+use crate::support::front::{self, Front, Tls};
 use crate::support::part::{self, Said};
+use crate::support::person::Person;
 use crate::support::process::{Process, until};
-use crate::support::registry::Edition;
-use crate::support::{client, engine, http, image, keys, port, scratch, visit};
+use crate::support::registry::{Edition, Registry};
+use crate::support::{client, engine, http, port, scratch, visit};
 
 /// The user and group that the image runs as.
 const IMAGE_USER: u32 = 65532;
@@ -31,85 +32,6 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// Tries with one free port after the other: a port that was free a moment ago is nearly always still free.
-fn on_free_ports<const N: usize, T>(mut start: impl FnMut([u16; N]) -> Option<T>) -> T {
-    for _ in 0..5 {
-        let held = [(); N].map(|()| port::hold());
-        let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        drop(held);
-        if let Some(started) = start(ports) {
-            return started;
-        }
-    }
-    panic!("no free port");
-}
-
-/// Starts a stock registry with these settings in its environment, as `docker run --env-file` gives them, and says
-/// which port it has.
-fn stock_registry(edition: Edition, settings: &[(String, String)]) -> (Process, u16) {
-    let program = match edition {
-        Edition::V2 => "docker-registry",
-        Edition::V3 => "registry",
-    };
-    let directory = scratch::directory(program);
-    let images = directory.join("images");
-    let config = format!(
-        "version: 0.1\nlog:\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-         http:\n  addr: 127.0.0.1:0\n  secret: only-this-one\n",
-        images.display()
-    );
-    let mut serve = Command::new(part::path(program));
-    serve.arg("serve").arg(scratch::write(&directory, "config.yml", &config)).env_clear();
-    serve.env("OTEL_TRACES_EXPORTER", "none").envs(settings.iter().map(|(name, value)| (name, value)));
-    let process = Process::start(program, &serve);
-    let port = process.until("the line that tells its address", |process| {
-        let log = process.log();
-        let (digits, _) =
-            log.split_once("listening on 127.0.0.1:")?.1.split_once(|other: char| !other.is_ascii_digit())?;
-        digits.parse().ok()
-    });
-    (process, port)
-}
-
-/// Somebody at a docker command line.
-struct Person {
-    home: PathBuf,
-    registry: String,
-}
-
-impl Person {
-    fn logged_in(registry: &str, account: &str, password: &str) -> Self {
-        let person = Self { home: client::home(), registry: registry.to_owned() };
-        person.login(account, password).well();
-        person
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Said {
-        part::run(engine::shared().docker(&self.home).args(arguments))
-    }
-
-    fn login(&self, account: &str, password: &str) -> Said {
-        self.docker(&["login", "--username", account, "--password", password, &self.registry])
-    }
-
-    fn push(&self, local: &str, repository: &str) -> Said {
-        let name = format!("{}/{repository}", self.registry);
-        self.docker(&["tag", local, &name]).well();
-        self.docker(&["push", &name])
-    }
-
-    fn pull(&self, repository: &str) -> Said {
-        self.docker(&["pull", &format!("{}/{repository}", self.registry)])
-    }
-}
-
-/// Builds an image with one file of its own, more than a mebibyte large.
-fn built(name: &str) {
-    let context = image::build_context(name);
-    let home = client::home();
-    part::run(engine::shared().docker(&home).args(["build", "--tag", name]).arg(&context)).well();
-}
-
 #[test]
 fn make_run_prints_what_a_stock_registry_needs() {
     let recipe = part::run(part::command("make").current_dir(repository()).args(["--dry-run", "run"])).well();
@@ -118,7 +40,7 @@ fn make_run_prints_what_a_stock_registry_needs() {
     let clone = scratch::directory("clone");
     fs::create_dir(clone.join("certs")).unwrap();
     scratch::write(&clone, "config.example.yml", &text("config.example.yml"));
-    let (server, port) = on_free_ports(|[port]| {
+    let (server, port) = port::with_free(|[port]| {
         let mut run = Command::new(dockwarden::program());
         run.args(arguments.split(' ')).current_dir(&clone).env_clear();
         run.env("DOCKWARDEN__SERVER__ADDR", format!("127.0.0.1:{port}"));
@@ -154,11 +76,11 @@ fn make_run_prints_what_a_stock_registry_needs() {
     assert_eq!(Path::new(&settings[4].1), certificate);
 
     for edition in Edition::ALL {
-        let (_registry, port) = stock_registry(edition, &settings);
-        let registry = format!("localhost:{port}");
+        let started = Registry::start_in(edition, &settings);
+        let registry = started.host();
         let local = format!("settings-{edition:?}").to_lowercase();
-        built(&local);
-        let stranger = Person { home: client::home(), registry: registry.clone() };
+        let stranger = Person::new(&registry);
+        stranger.build(&local);
         stranger.login("admin", "not the password").refused(&["unauthorized", "401"]);
         let admin = Person::logged_in(&registry, "admin", "badmin");
         admin.push(&local, "public/hello").well();
@@ -334,44 +256,17 @@ fn docker_compose_starts_three_services_and_opens_two_ports() {
     assert!(config.contains(realm), "{config}");
 }
 
-/// nginx's own main file around `deploy/nginx/registry.conf`. One process without a master, so that it dies with the
-/// run.
-fn nginx(directory: &Path, site: &str, more: &[&str]) -> Command {
-    let there = directory.display();
-    let paths =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {there}/{kind};\n"));
-    let main = format!(
-        "daemon off;\nmaster_process off;\npid {there}/pid;\nerror_log stderr notice;\nevents {{}}\n\
-         http {{\naccess_log off;\n{}{site}}}\n",
-        paths.concat()
-    );
-    let mut command = part::command("nginx");
-    command.arg("-p").arg(directory).arg("-c").arg(scratch::write(directory, "nginx.conf", &main));
-    command.arg("-e").arg(directory.join("error.log")).args(more);
-    command
-}
-
-/// A directory with `fullchain.pem` and `privkey.pem`, and the authority that signed the certificate.
-fn tls() -> (PathBuf, PathBuf) {
-    let directory = scratch::directory("tls");
-    let chain = keys::for_localhost();
-    fs::copy(&chain.both, directory.join("fullchain.pem")).unwrap();
-    fs::copy(&chain.leaf.key, directory.join("privkey.pem")).unwrap();
-    (directory, chain.authority)
-}
-
 #[test]
 fn nginx_accepts_its_configuration() {
-    let (tls, _) = tls();
-    let site = with(&text("deploy/nginx/registry.conf"), &[("/etc/nginx/tls", tls.to_str().unwrap())]);
-    let said = part::run(&mut nginx(&scratch::directory("nginx"), &site, &["-t"])).well();
+    let tls = Tls::new();
+    let site = front::site(&[("/etc/nginx/tls", tls.directory.to_str().unwrap())]);
+    let said = part::run(front::nginx(&site).arg("-t")).well();
     assert!(!said.text.contains("[warn]"), "{}", said.text);
 }
 
 /// What docker-compose.yml starts, as programs of this machine: the same files, with other addresses and places.
 #[test]
 fn the_parts_of_docker_compose_work_together() {
-    let (tls, authority) = tls();
     let volumes = scratch::directory("volumes");
     let volumes = volumes.to_str().unwrap();
     let (certs, keys) = (format!("{volumes}/token.crt"), format!("{volumes}/token.key"));
@@ -391,8 +286,8 @@ fn the_parts_of_docker_compose_work_together() {
     let server = Dockwarden::start(&settings);
 
     for edition in Edition::ALL {
-        let (front, _registry, https, plain) = on_free_ports(|[https, plain]| {
-            let config = compose(&format!("localhost:{https}"), &["config"]);
+        let front = Front::before(&server, |host| {
+            let config = compose(host, &["config"]);
             let environment: Vec<(String, String)> = config
                 .lines()
                 .filter_map(|line| line.trim().split_once(": "))
@@ -400,32 +295,13 @@ fn the_parts_of_docker_compose_work_together() {
                 .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').replace("/certs/token.crt", &certs)))
                 .collect();
             assert!(environment.iter().any(|(_, value)| *value == certs), "{config}");
-            let (registry, port) = stock_registry(edition, &environment);
-            let site = with(
-                &text("deploy/nginx/registry.conf"),
-                &[
-                    ("/etc/nginx/tls", tls.to_str().unwrap()),
-                    ("listen 80;", &format!("listen 127.0.0.1:{plain};")),
-                    ("listen 443 ssl;", &format!("listen 127.0.0.1:{https} ssl;")),
-                    ("http://registry:5000", &format!("http://127.0.0.1:{port}")),
-                    ("http://dockwarden:5001", &format!("http://{}", server.address)),
-                ],
-            );
-            let front = Process::start("nginx", &nginx(&scratch::directory("nginx"), &site, &[]));
-            let up = front.up_or_ended("both ports", |_| {
-                [https, plain]
-                    .iter()
-                    .all(|port| http::Connection::open(&format!("127.0.0.1:{port}")).is_ok())
-                    .then_some(())
-            });
-            assert!(up.is_some() || front.log().contains("in use"), "{}", front.tail());
-            up.map(|()| (front, registry, https, plain))
+            Registry::start_in(edition, &environment)
         });
 
-        let registry = format!("localhost:{https}");
+        let registry = &front.host;
         let local = format!("composed-{edition:?}").to_lowercase();
-        built(&local);
-        let waldi = Person::logged_in(&registry, "waldi", "123");
+        let waldi = Person::logged_in(registry, "waldi", "123");
+        waldi.build(&local);
         waldi.push(&local, "test").well();
         waldi.push(&local, "test-socke").refused(&["denied"]);
         waldi.pull("test").well();
@@ -441,7 +317,7 @@ fn the_parts_of_docker_compose_work_together() {
                 "%{http_code} %{redirect_url}",
             ]);
             curl.args(["--user", "waldi:123", "--interface", "127.0.0.9", "--header", "X-Forwarded-For: 10.9.8.7"]);
-            part::run(curl.arg("--cacert").arg(&authority).arg(url)).well().stdout
+            part::run(curl.arg("--cacert").arg(&front.authority).arg(url)).well().stdout
         };
         let asked = "auth?service=Docker%20registry&scope=repository:seen-from-afar:pull";
         assert_eq!(curl(&format!("https://{registry}/{asked}")), "200 ");
@@ -451,7 +327,7 @@ fn the_parts_of_docker_compose_work_together() {
         for inside in ["metrics", "healthz", "readyz", ""] {
             assert_eq!(curl(&format!("https://{registry}/{inside}")), "404 ", "/{inside}");
         }
-        let moved = curl(&format!("http://localhost:{plain}/v2/"));
-        assert_eq!(moved, "301 https://localhost/v2/", "{}", front.tail());
+        let moved = curl(&format!("http://{}/v2/", front.plain));
+        assert_eq!(moved, "301 https://localhost/v2/", "{}", front.process.tail());
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod mongo;
 pub(crate) mod part;
+pub(crate) mod person;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod registry;

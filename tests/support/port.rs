@@ -24,3 +24,18 @@ pub(crate) fn hold() -> TcpListener {
         })
         .unwrap_or_else(|| panic!("no port is free"))
 }
+
+/// Starts a program on ports that were free a moment ago; where one of them was not free any more, `start` gives nothing,
+/// and others are tried.
+///
+/// # Panics
+/// If that happens again and again.
+pub(crate) fn with_free<const N: usize, T>(mut start: impl FnMut([u16; N]) -> Option<T>) -> T {
+    let attempt = |_| {
+        let held = [(); N].map(|()| hold());
+        let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(held);
+        start(ports)
+    };
+    (0..5).find_map(attempt).unwrap_or_else(|| panic!("no port stays free"))
+}

@@ -59,6 +59,17 @@ impl Registry {
             Trust::Bundle(file) => format!("rootcertbundle: {}", file.display()),
             Trust::Jwks(file) => format!("jwks: {}", file.display()),
         };
+        let auth =
+            format!("auth:\n  token:\n    realm: {realm}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    {trust}\n");
+        Self::launch(edition, &auth, &[])
+    }
+
+    /// Starts a registry that knows of its token server what these variables say, as `docker run --env-file` gives them.
+    pub(crate) fn start_in(edition: Edition, environment: &[(String, String)]) -> Self {
+        Self::launch(edition, "", environment)
+    }
+
+    fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {
         let program = edition.program();
         let directory = scratch::directory(program);
         let config = scratch::write(
@@ -70,8 +81,7 @@ impl Registry {
                  storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  \
                  maintenance:\n    uploadpurging:\n      enabled: false\n\
                  http:\n  addr: 127.0.0.1:0\n  secret: only-this-one\n\
-                 auth:\n  token:\n    realm: {realm}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
-                 {trust}\n",
+                 {auth}",
                 directory.join("data").display(),
             ),
         );
@@ -79,6 +89,7 @@ impl Registry {
         serve.arg("serve").arg(config).env_clear();
         // Registry 3 would send its traces to a collector that is not there.
         serve.env("OTEL_TRACES_EXPORTER", "none");
+        serve.envs(environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start(program, &serve);
         let port = process.until("the line that tells its address", |process| {
             let log = process.log();
@@ -98,10 +109,5 @@ impl Registry {
     /// `127.0.0.1:port`: where it listens.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// A repository in it, as clients write it.
-    pub(crate) fn image(&self, repository: &str) -> String {
-        format!("{}/{repository}", self.host())
     }
 }

@@ -108,7 +108,7 @@ fn a_file_that_cannot_be_used_is_named_with_line_and_account() {
     for (section, piece) in [
         ("htpasswd_auth: {path: $DIR/nowhere}\n", "nowhere cannot be read"),
         ("htpasswd_auth: {}\n", "htpasswd_auth.path: a file is needed"),
-        ("htpasswd_auth: {path: \"\"}\n", "htpasswd_auth.path: a file's path is expected here"),
+        ("htpasswd_auth: {path: \"\"}\n", "htpasswd_auth.path: a file is needed"),
         ("htpasswd_auth: {pathh: a}\n", "did you mean \"path\"?"),
     ] {
         let message = told(section);

@@ -274,7 +274,9 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         ("token: {issuer: \"\", certificate: c, key: k}", (1, "token.issuer", "an issuer is needed")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
         ("users: {alice: {password: ~}}", (1, "users.alice.password", "bcrypt hash")),
-        ("mongo_auth: {}", (1, "mongo_auth", "MongoDB users are not supported")),
+        ("ldap_auth: {}", (1, "ldap_auth", "LDAP is not supported")),
+        ("users: {alice: {password_file: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
+        ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
     ] {
         expect(&around(text), &[], &[expected]);
     }

@@ -71,7 +71,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         // Users
         (user(""), &[(2, "users.alice.password", "make one with: dockwarden hash-password")]),
         (user("password: ~"), &[(2, "users.alice.password", "needs a bcrypt hash")]),
-        (user("password: \"\""), &[(2, "users.alice.password", "this is no bcrypt hash")]),
+        (user("password: \"\""), &[(2, "users.alice.password", "a named user needs a bcrypt hash")]),
         (user("password: plain"), &[(2, "users.alice.password", "this is no bcrypt hash")]),
         (
             user("password: \"$1$abcdefgh$abcdefghijklmnopqrstuv\""),
