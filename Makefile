@@ -22,6 +22,7 @@ test:
 check: audit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test real -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 # Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.

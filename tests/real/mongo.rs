@@ -143,7 +143,7 @@ fn the_guide_end_to_end(edition: Edition) {
     skopeo(&["login", "--tls-verify=false", "-u", "waldi", "-p", &password("waldi"), &registry.host()]).well();
     let source = format!("oci:{}:{TAG}", layout.directory.display());
     let copy =
-        |to: &str| skopeo(&["copy", "--dest-tls-verify=false", &source, &format!("docker://{}", registry.image(to))]);
+        |to: &str| skopeo(&["copy", "--dest-tls-verify=false", &source, &format!("docker://{}/{to}", registry.host())]);
     copy("socken-skopeo:1").well();
     copy("prod/skopeo:1").refused(&["denied", "unauthorized"]);
 
