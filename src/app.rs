@@ -15,17 +15,9 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::access::{Access, Decision};
-use crate::authn::Authenticator;
-use crate::authn::htpasswd::Htpasswd;
-use crate::authn::mongo::MongoUsers;
 use crate::authn::password::Passwords;
-use crate::authn::program::ProgramAuthn;
-use crate::authn::users::StaticUsers;
-use crate::authz::Authorizer;
-use crate::authz::acl::Acl;
 use crate::authz::lint::lint;
-use crate::authz::mongo::MongoRules;
-use crate::authz::program::ProgramAuthz;
+use crate::chain::Connections;
 use crate::config::{Config, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::http::client_address::AddressSource;
 use crate::keys::{PairFiles, create_pair};
@@ -55,58 +47,7 @@ pub struct Snapshot {
     pub tls: Option<Tls>,
     life: Duration,
     loaded: Instant,
-    mongo: Mongo,
-}
-
-/// What is connected to MongoDB. A reload that leaves its settings as they are keeps it: rules need not be read anew, and
-/// no connection is lost.
-#[derive(Clone, Default)]
-struct Mongo {
-    users: Option<MongoUsers>,
-    rules: Option<MongoRules>,
-}
-
-impl Mongo {
-    fn open(config: &Config, before: Option<&Mongo>, passwords: &Arc<Passwords>) -> anyhow::Result<Mongo> {
-        let users = match &config.mongo_auth {
-            None => None,
-            Some(settings) => {
-                let kept = before.and_then(|before| before.users.clone()).filter(|users| users.is_of(settings));
-                Some(match kept {
-                    Some(users) => users,
-                    None => {
-                        let users = MongoUsers::open(settings.clone(), Arc::clone(passwords))?;
-                        must_answer(before, users.reach())?;
-                        users
-                    }
-                })
-            }
-        };
-        let rules = match &config.acl_mongo {
-            None => None,
-            Some(settings) => {
-                let kept = before.and_then(|before| before.rules.clone()).filter(|rules| rules.is_of(settings));
-                Some(match kept {
-                    Some(rules) => rules,
-                    None => {
-                        let rules = MongoRules::open(settings.clone())?;
-                        must_answer(before, rules.reach())?;
-                        rules
-                    }
-                })
-            }
-        };
-        Ok(Mongo { users, rules })
-    }
-}
-
-/// At a reload, what is new has to answer before what works is given up for it. At the start nothing works yet, and the
-/// server comes up in any case: the database may come up after it.
-fn must_answer(before: Option<&Mongo>, reaching: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    match before {
-        None => Ok(()),
-        Some(_) => tokio::runtime::Handle::try_current()?.block_on(reaching),
-    }
+    connections: Connections,
 }
 
 impl Snapshot {
@@ -121,34 +62,13 @@ impl Snapshot {
         passwords: &Arc<Passwords>,
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
-        let mongo = Mongo::open(&config, before.map(|before| &before.mongo), passwords)?;
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        // In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database.
-        let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
-        if !config.users.is_empty() {
-            authn.push(Box::new(StaticUsers::new(config.users, Arc::clone(passwords))?));
-        }
-        if let Some(accounts) = config.htpasswd_auth {
-            authn.push(Box::new(Htpasswd::new(accounts, Arc::clone(passwords))?));
-        }
-        if let Some(users) = config.ext_auth {
-            authn.push(Box::new(ProgramAuthn::new(users)));
-        }
-        if let Some(users) = &mongo.users {
-            authn.push(Box::new(users.clone()));
-        }
-        let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(config.acl.into_rules()))];
-        if let Some(rules) = &mongo.rules {
-            authz.push(Box::new(rules.clone()));
-        }
-        if let Some(settings) = config.ext_authz {
-            authz.push(Box::new(ProgramAuthz::new(settings)));
-        }
+        let (access, connections) = config.backends.open(before.map(|before| &before.connections), passwords)?;
         Ok(Snapshot {
             generation,
-            access: Access::new(authn, authz),
+            access,
             issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
             services: config.token.services,
             address: config.server.address,
@@ -156,7 +76,7 @@ impl Snapshot {
             tls: config.server.tls,
             life: config.token.life,
             loaded: Instant::now(),
-            mongo,
+            connections,
         })
     }
 }

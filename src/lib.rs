@@ -12,13 +12,14 @@
 //! 8. `http/error.rs` says what clients are told when there is no token, [`decision_log`] what the log is told.
 //!
 //! Everything compiled from one configuration ([`config`]) is one [`app::Snapshot`], swapped as a whole when
-//! [`watch`] sees a file change.
+//! [`watch`] sees a file change. [`chain`] puts the backends in their order, and keeps connections over a swap.
 
 pub mod access;
 pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod breaker;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod decision_log;

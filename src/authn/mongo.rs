@@ -15,6 +15,7 @@ use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::{Breaker, Trial};
+use crate::chain::Connected;
 use crate::config::section::{DayEnd, Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
@@ -84,17 +85,16 @@ struct User {
     standing: Standing,
 }
 
-impl MongoUsers {
-    /// A backend over this collection. It begins to connect in the background.
-    ///
-    /// # Errors
-    /// The system gave no random bytes, or this thread belongs to no running server.
-    pub fn open(settings: Settings, passwords: Arc<Passwords>) -> anyhow::Result<MongoUsers> {
+impl Connected for MongoUsers {
+    type Settings = Settings;
+
+    /// Begins to connect in the background.
+    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<MongoUsers> {
         let users = Arc::new(Users {
             collection: Collection::new(settings.collection),
             label_values: settings.label_values,
             breaker: Breaker::default(),
-            passwords,
+            passwords: Arc::clone(passwords),
             costs: Costs::new()?,
         });
         let greeting = Arc::clone(&users);
@@ -102,17 +102,13 @@ impl MongoUsers {
         Ok(MongoUsers(users))
     }
 
-    /// Whether it was made from these settings: then it is kept over a reload, connections and all.
-    pub fn is_of(&self, settings: &Settings) -> bool {
+    fn is_of(&self, settings: &Settings) -> bool {
         *self.0.collection.settings() == settings.collection && self.0.label_values == settings.label_values
     }
 
-    /// Whether the server answers.
-    ///
-    /// # Errors
-    /// Why not.
-    pub async fn reach(&self) -> anyhow::Result<()> {
-        self.0.look_up("").await.map(|_| ()).context("mongo_auth")
+    async fn reach(&self) -> anyhow::Result<String> {
+        self.0.look_up("").await?;
+        Ok(format!("{} answers", self.0.collection.settings().namespace()))
     }
 }
 

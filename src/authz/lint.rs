@@ -18,7 +18,7 @@ const MOST_COST: u32 = 13;
 /// rules say together.
 pub fn lint(config: &Config) -> Vec<Problem> {
     let mut found = config.warnings.clone();
-    let (users, rules) = (&config.users, &config.acl.0);
+    let (users, rules) = (&config.backends.users, &config.backends.acl.0);
     let mut anonymous = users.contains_key("");
     let mut seen = Seen::default();
     let has_label = |label: &str| {

@@ -25,7 +25,8 @@ pub(super) fn run(source: &Source) -> u8 {
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
         Pair::NotRead => "not read".to_owned(),
     };
-    let summary = format!("{} users, {} rules, signing with {key}", config.users.len(), config.acl.0.len());
+    let summary =
+        format!("{} users, {} rules, signing with {key}", config.backends.users.len(), config.backends.acl.0.len());
     if matches!(config.token.pair, Pair::Loaded(_))
         && let Err(error) = open(source, config)
     {

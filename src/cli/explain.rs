@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return complain(&invalid.to_string());
         }
     };
-    if config.acl_mongo.is_some() {
+    if config.backends.acl_mongo.is_some() {
         // What only a part of the rules says would be taken for the answer.
         return complain(&format!(
             "{}: acl_mongo: there are rules in MongoDB, and explain knows those of the file only; the log names the rule \
@@ -66,7 +66,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         ));
     }
     let services = config.token.services;
-    let policy = Policy { users: config.users, acl: Acl::new(config.acl.into_rules()), now: OffsetDateTime::now_utc() };
+    let policy = Policy {
+        users: config.backends.users,
+        acl: Acl::new(config.backends.acl.into_rules()),
+        now: OffsetDateTime::now_utc(),
+    };
     let done = match &arguments.requests {
         Some(file) => answer_file(&policy, file),
         None => {

@@ -22,7 +22,8 @@ pub use token::{Pair, Token};
 use crate::authn::users::{self, Users};
 use crate::authn::{htpasswd, mongo as mongo_users, program as program_authn};
 use crate::authz::{mongo as mongo_rules, program as program_authz};
-use crate::program::{self, ProgramSettings};
+use crate::chain::Backends;
+use crate::program;
 use problem::Place;
 use section::{Problems, Section};
 use yaml::{Node, Value};
@@ -41,20 +42,8 @@ pub struct Config {
     pub server: Server,
     /// What tokens look like and what signs them.
     pub token: Token,
-    /// The static users.
-    pub users: Users,
-    /// The accounts of the htpasswd file, if one is configured.
-    pub htpasswd_auth: Option<htpasswd::Accounts>,
-    /// The program that knows accounts, if one is configured.
-    pub ext_auth: Option<program_authn::ProgramUsers>,
-    /// Where users are in MongoDB, if they are.
-    pub mongo_auth: Option<mongo_users::Settings>,
-    /// The static rules.
-    pub acl: Rules,
-    /// Where rules are in MongoDB, if they are.
-    pub acl_mongo: Option<mongo_rules::Settings>,
-    /// The program that decides, if one is configured.
-    pub ext_authz: Option<ProgramSettings>,
+    /// Who is asked who somebody is, and who is asked what they may do.
+    pub backends: Backends,
     /// What was loaded but is probably not meant.
     pub warnings: Vec<Problem>,
     /// Every file that was read, or would have been: a change to any of them means to read all again.
@@ -101,7 +90,7 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.ext_auth.is_some() || self.mongo_auth.is_some()
+        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some()
     }
 
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
@@ -215,13 +204,7 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         file: file.to_owned(),
         server: server?,
         token: token?,
-        users,
-        htpasswd_auth,
-        ext_auth,
-        mongo_auth,
-        acl,
-        acl_mongo,
-        ext_authz,
+        backends: Backends { users, htpasswd_auth, ext_auth, mongo_auth, acl, acl_mongo, ext_authz },
         warnings,
         files,
     })

@@ -121,7 +121,7 @@ fn case(config: &Config, case: &Map) -> Case {
     }
     let optional = |key: &str| case.get(key).map(text);
     let account = optional("account").unwrap_or_default();
-    let own = || config.users.get(&account).map(|user| Arc::clone(&user.labels)).unwrap_or_default();
+    let own = || config.backends.users.get(&account).map(|user| Arc::clone(&user.labels)).unwrap_or_default();
     let given = case.get("labels").map(|node| labels(node, |text| LabelValue::glob(text).unwrap()));
     let literal = case.get("directory").map(|node| labels(node, LabelValue::literal));
     let rule = match &case["rule"].value {
@@ -171,7 +171,7 @@ fn the_tables_hold() {
                 let config =
                     read(&document.config).unwrap_or_else(|problems| panic!("{}: {problems:?}", document.place));
                 let all: Vec<Case> = list.iter().map(|map| case(&config, map)).collect();
-                let acl = Acl::new(config.acl.into_rules());
+                let acl = Acl::new(config.backends.acl.into_rules());
                 for (index, case) in all.iter().enumerate() {
                     cases += 1;
                     let found = decide(&acl, case);
@@ -216,7 +216,7 @@ fn many_label_values_are_decided_at_once() {
         ("${labels:p}${labels:p}${labels:q}", "v59v59v58", "v59v58v59"),
     ] {
         let config = format!("{REST}users: {{}}\nacl: [{{match: {{name: \"{pattern}\"}}, actions: [push]}}]\n");
-        let acl = Acl::new(read(&config).unwrap_or_else(|problems| panic!("{problems:?}")).acl.into_rules());
+        let acl = Acl::new(read(&config).unwrap_or_else(|problems| panic!("{problems:?}")).backends.acl.into_rules());
         let values: Vec<LabelValue> = (0..60).map(|number| LabelValue::glob(&format!("v{number}")).unwrap()).collect();
         let labels = ["p", "q", "r"].map(|label| (label.to_owned(), values.clone()));
         let identity = Identity { labels: Arc::new(LabelValues::from(labels)), ..Identity::default() };

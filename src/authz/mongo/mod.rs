@@ -17,7 +17,9 @@ use tracing::{error, info, warn};
 
 use super::acl::Acl;
 use super::{Answer, Authorizer, Freshness, Question};
+use crate::authn::password::Passwords;
 use crate::breaker::jittered;
+use crate::chain::Connected;
 use crate::config::problem::At;
 use crate::config::section::{Problems, Section, parse_duration};
 use crate::config::{Keys, Problem};
@@ -116,12 +118,11 @@ impl InUse {
     }
 }
 
-impl MongoRules {
-    /// A source over this collection. It has no rules yet, and begins to read them in the background.
-    ///
-    /// # Errors
-    /// This thread belongs to no running server.
-    pub fn open(settings: Settings) -> anyhow::Result<MongoRules> {
+impl Connected for MongoRules {
+    type Settings = Settings;
+
+    /// There are no rules yet; they begin to be read in the background.
+    fn open(settings: Settings, _: &Arc<Passwords>) -> anyhow::Result<MongoRules> {
         let rules = Arc::new(Rules {
             collection: Collection::new(settings.collection.clone()),
             settings,
@@ -133,19 +134,18 @@ impl MongoRules {
         Ok(MongoRules { rules, _reading: Arc::new(reading) })
     }
 
-    /// Whether it was made from these settings: then it is kept over a reload, rules and all.
-    pub fn is_of(&self, settings: &Settings) -> bool {
+    fn is_of(&self, settings: &Settings) -> bool {
         self.rules.settings == *settings
     }
 
-    /// Reads the rules now.
-    ///
-    /// # Errors
-    /// Why they could not be read, or cannot be used.
-    pub async fn reach(&self) -> anyhow::Result<()> {
+    /// Reads the rules now; that they cannot be used is a failure too.
+    async fn reach(&self) -> anyhow::Result<String> {
         match self.rules.read().await {
-            Ok(()) => Ok(()),
-            Err(trouble) => Err(anyhow::anyhow!("acl_mongo: {}", trouble.text())),
+            Ok(()) => {
+                let count = self.rules.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
+                Ok(format!("{} holds {count} rules", self.rules.settings.collection.namespace()))
+            }
+            Err(trouble) => Err(anyhow::anyhow!("{}", trouble.text())),
         }
     }
 }

@@ -20,7 +20,7 @@ async fn the_backend_conforms() {
     let file = folder.configure(SECTION);
     let config = Config::load(&file, [], Keys::Read).unwrap();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    conforms(&Htpasswd::new(config.htpasswd_auth.unwrap(), passwords).unwrap()).await;
+    conforms(&Htpasswd::new(config.backends.htpasswd_auth.unwrap(), passwords).unwrap()).await;
 }
 
 /// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly; one, and

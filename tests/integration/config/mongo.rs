@@ -39,7 +39,7 @@ acl_mongo:
 #[test]
 fn the_guides_file_needs_neither_users_nor_acl() {
     let config = read_with(GUIDE, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.mongo_auth.is_some() && config.acl_mongo.is_some());
+    assert!(config.backends.mongo_auth.is_some() && config.backends.acl_mongo.is_some());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // No secret gets out by way of a log or a message.
     assert!(!format!("{config:?}").contains("\"test\""), "{config:?}");

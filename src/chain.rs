@@ -1,0 +1,138 @@
+//! The chains of identity backends and sources of rules that a configuration names, in the order in which they are
+//! asked, and the connections among them that a reload keeps.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::access::Access;
+use crate::authn::Authenticator;
+use crate::authn::htpasswd::{Accounts, Htpasswd};
+use crate::authn::mongo::MongoUsers;
+use crate::authn::password::Passwords;
+use crate::authn::program::{ProgramAuthn, ProgramUsers};
+use crate::authn::users::{StaticUsers, Users};
+use crate::authz::Authorizer;
+use crate::authz::acl::Acl;
+use crate::authz::mongo::MongoRules;
+use crate::authz::program::ProgramAuthz;
+use crate::config::Rules;
+use crate::program::ProgramSettings;
+use crate::{authn, authz};
+
+/// The backends of a configuration, as their sections say.
+#[derive(Debug)]
+pub struct Backends {
+    /// The static users.
+    pub users: Users,
+    /// The accounts of the htpasswd file, if one is configured.
+    pub htpasswd_auth: Option<Accounts>,
+    /// The program that knows accounts, if one is configured.
+    pub ext_auth: Option<ProgramUsers>,
+    /// Where users are in MongoDB, if they are.
+    pub mongo_auth: Option<authn::mongo::Settings>,
+    /// The static rules.
+    pub acl: Rules,
+    /// Where rules are in MongoDB, if they are.
+    pub acl_mongo: Option<authz::mongo::Settings>,
+    /// The program that decides, if one is configured.
+    pub ext_authz: Option<ProgramSettings>,
+}
+
+/// The backends with connections of their own. A reload that leaves their settings as they are keeps them: what they
+/// read need not be read anew, and no connection is lost.
+#[derive(Clone, Default)]
+pub struct Connections {
+    mongo_auth: Option<MongoUsers>,
+    acl_mongo: Option<MongoRules>,
+}
+
+/// A backend that holds connections.
+pub(crate) trait Connected: Clone {
+    /// What its section of the file says.
+    type Settings;
+
+    /// Makes it ready; it may begin to connect in the background.
+    ///
+    /// # Errors
+    /// Something of this machine is missing. A server that does not answer is no error here.
+    fn open(settings: Self::Settings, passwords: &Arc<Passwords>) -> anyhow::Result<Self>;
+
+    /// Whether it was made from these settings.
+    fn is_of(&self, settings: &Self::Settings) -> bool;
+
+    /// Asks its server something that changes nothing, and says in a few words what was found there.
+    ///
+    /// # Errors
+    /// It does not answer as it must, and why.
+    fn reach(&self) -> impl Future<Output = anyhow::Result<String>>;
+}
+
+impl Backends {
+    /// Makes the chains ready, taking over what a snapshot before held.
+    ///
+    /// # Errors
+    /// The system gave no random bytes; or, at a reload, a new server does not answer.
+    pub fn open(
+        self,
+        before: Option<&Connections>,
+        passwords: &Arc<Passwords>,
+    ) -> anyhow::Result<(Access, Connections)> {
+        let connections = Connections {
+            mongo_auth: keep_or_open(
+                "mongo_auth",
+                self.mongo_auth,
+                before.map(|held| held.mongo_auth.as_ref()),
+                passwords,
+            )?,
+            acl_mongo: keep_or_open(
+                "acl_mongo",
+                self.acl_mongo,
+                before.map(|held| held.acl_mongo.as_ref()),
+                passwords,
+            )?,
+        };
+        // In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database.
+        let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
+        if !self.users.is_empty() {
+            authn.push(Box::new(StaticUsers::new(self.users, Arc::clone(passwords))?));
+        }
+        if let Some(accounts) = self.htpasswd_auth {
+            authn.push(Box::new(Htpasswd::new(accounts, Arc::clone(passwords))?));
+        }
+        if let Some(users) = self.ext_auth {
+            authn.push(Box::new(ProgramAuthn::new(users)));
+        }
+        if let Some(users) = &connections.mongo_auth {
+            authn.push(Box::new(users.clone()));
+        }
+        let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(self.acl.into_rules()))];
+        if let Some(rules) = &connections.acl_mongo {
+            authz.push(Box::new(rules.clone()));
+        }
+        if let Some(settings) = self.ext_authz {
+            authz.push(Box::new(ProgramAuthz::new(settings)));
+        }
+        Ok((Access::new(authn, authz), connections))
+    }
+}
+
+/// What was held before, if it was made from the same settings; otherwise a new one.
+///
+/// At a reload, what is new has to answer before what works is given up for it. At the start nothing works yet, and the
+/// server comes up in any case: the backend may come up after it.
+fn keep_or_open<C: Connected>(
+    name: &'static str,
+    settings: Option<C::Settings>,
+    before: Option<Option<&C>>,
+    passwords: &Arc<Passwords>,
+) -> anyhow::Result<Option<C>> {
+    let Some(settings) = settings else { return Ok(None) };
+    let Some(held) = before else { return Ok(Some(C::open(settings, passwords)?)) };
+    if let Some(kept) = held.filter(|kept| kept.is_of(&settings)) {
+        return Ok(Some(kept.clone()));
+    }
+    let opened = C::open(settings, passwords)?;
+    tokio::runtime::Handle::try_current()?.block_on(opened.reach()).context(name)?;
+    Ok(Some(opened))
+}
