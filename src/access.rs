@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
@@ -183,9 +184,10 @@ impl Access {
         who.standing.check(now)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
+        let began = Instant::now();
         for scope in scopes {
-            let question =
-                Question { identity: who, address, service, resource: &scope.resource, actions: &scope.actions, now };
+            let Scope { resource, actions, class: _ } = &scope;
+            let question = Question { identity: who, address, service, resource, actions, now, began };
             let mut granted = Actions::new();
             let mut by = None;
             for source in &self.authz {

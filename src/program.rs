@@ -135,15 +135,19 @@ impl Program {
     }
 
     /// Asks one question: `input` is all that the program reads. Where the question holds a `secret`, lines on standard
-    /// error that hold it too are not logged.
+    /// error that hold it too are not logged. The time for the answer counts from `began`, so that all questions of one
+    /// request can share it.
     ///
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
     /// The program could not be started, did not end in time, was ended by a signal, or wrote too much: no answer.
-    pub async fn ask(&self, input: &[u8], secret: Option<&Secret>) -> anyhow::Result<Answered> {
+    pub async fn ask(&self, input: &[u8], secret: Option<&Secret>, began: Instant) -> anyhow::Result<Answered> {
         let ProgramSettings { command, timeout, concurrency, .. } = &self.settings;
-        let deadline = Instant::now() + *timeout;
+        let deadline = began + *timeout;
+        if Instant::now() >= deadline {
+            bail!("{command} was not asked: the {timeout:?} for the whole request were over");
+        }
         let turn = match timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await {
             // The turn of a program that was killed at this very moment comes too late to be of use.
             Ok(turn) if Instant::now() < deadline => turn.context("there are no turns any more")?,

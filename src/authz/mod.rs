@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::authn::Identity;
 use crate::scope::{Actions, Resource};
@@ -34,6 +35,9 @@ pub struct Question<'a> {
     pub actions: &'a Actions,
     /// The moment of the decision.
     pub now: OffsetDateTime,
+    /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a
+    /// request has many scopes, and with a deadline for each it could wait for minutes.
+    pub began: Instant,
 }
 
 /// Where a decision comes from, for the log and for `explain`.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::{DONE, NOT_ALL_GRANTED, complain, say};
 use crate::authn::Identity;
@@ -182,6 +183,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
                 resource: &resource,
                 actions: &actions,
                 now: policy.now,
+                began: Instant::now(),
             };
             policy.acl.decide(&question).map_err(|error| error.to_string())?
         }
@@ -283,8 +285,9 @@ fn explain_scope(
     service: &str,
     scope: &Scope,
 ) -> Result<Explanation, String> {
-    let question =
-        Question { identity, address, service, resource: &scope.resource, actions: &scope.actions, now: policy.now };
+    let Scope { resource, actions, class: _ } = scope;
+    let (now, began) = (policy.now, Instant::now());
+    let question = Question { identity, address, service, resource, actions, now, began };
     let (steps, answer, note) = match identity.standing.check(policy.now) {
         Ok(()) => {
             let steps = explain(&policy.acl, &question).map_err(|error| error.to_string())?;

@@ -154,6 +154,7 @@ fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
         resource: &case.scope.resource,
         actions: &case.scope.actions,
         now: case.now,
+        began: tokio::time::Instant::now(),
     };
     match acl.decide(&question).unwrap() {
         Answer::Decided { actions, by, .. } => (actions.iter().map(Action::to_string).collect(), Some(by.index)),

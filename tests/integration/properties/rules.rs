@@ -276,6 +276,7 @@ impl Request {
             resource: &self.resource,
             actions: &self.actions,
             now: OffsetDateTime::UNIX_EPOCH,
+            began: tokio::time::Instant::now(),
         }
     }
 }
