@@ -14,6 +14,7 @@ mod clients;
 mod front;
 mod guide;
 mod lifecycle;
+mod link;
 mod listeners;
 mod mongo;
 mod package;

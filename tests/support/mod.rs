@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod image;
 pub(crate) mod keys;
+pub(crate) mod link;
 pub(crate) mod mongo;
 pub(crate) mod part;
 pub(crate) mod person;

@@ -1,0 +1,241 @@
+//! A TCP link to a backend that a test can slow down, stall, reset and cut, and that counts who uses it.
+//!
+//! Everything runs on one thread, so that a state is in force everywhere once it is stored: what is passed on
+//! afterwards is passed on by it.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::port;
+
+/// What is read at once, in bytes: a "chunk" of [`State::Slowed`].
+const CHUNK: usize = 16 * 1024;
+
+/// What the link does with what comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Everything is passed on.
+    Passing,
+    /// Each chunk, of either direction, waits this long before it is passed on.
+    Slowed(Duration),
+    /// Connections are taken and stay open, and nothing is passed on until the state changes.
+    Stalled,
+    /// Every connection is reset, new ones too.
+    Reset,
+    /// Nobody listens any more, and connections are closed.
+    Cut,
+}
+
+/// A link to one address. Dropping it closes everything.
+#[derive(Debug)]
+pub(crate) struct Link {
+    address: SocketAddr,
+    orders: mpsc::UnboundedSender<(State, oneshot::Sender<()>)>,
+    open: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Link {
+    /// A link on a free port of this machine to `target`, passing.
+    pub(crate) fn to(target: impl Into<String>) -> Link {
+        let target = target.into();
+        let listener = port::hold();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let (open, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counters = (Arc::clone(&open), Arc::clone(&taken));
+        let thread = thread::Builder::new().name("link".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(keep(listener, target, inbox, counters));
+        });
+        Link { address, orders, open, taken, thread: Some(thread.unwrap()) }
+    }
+
+    /// `127.0.0.1:port`, the same in every state.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Changes the state; it is in force when this returns: with [`State::Reset`] and [`State::Cut`], no connection is
+    /// left, and with every other one, connections are taken.
+    pub(crate) fn set(&self, state: State) {
+        let (done, in_force) = oneshot::channel();
+        self.orders.send((state, done)).unwrap();
+        in_force.blocking_recv().unwrap();
+    }
+
+    /// The connections that clients have open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// The connections that clients have made since the beginning, those that were reset at once included.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The thread ends with its inbox.
+        self.orders = mpsc::unbounded_channel().0;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Takes connections and orders, until nobody can give orders any more.
+async fn keep(
+    listener: std::net::TcpListener,
+    target: String,
+    mut inbox: mpsc::UnboundedReceiver<(State, oneshot::Sender<()>)>,
+    (open, taken): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) {
+    let address = listener.local_addr().unwrap();
+    let mut listener = Some(TcpListener::from_std(listener).unwrap());
+    let (state, states) = watch::channel(State::Passing);
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            order = inbox.recv() => {
+                let Some((next, done)) = order else { return };
+                if next == State::Cut {
+                    listener = None;
+                }
+                state.send_replace(next);
+                match next {
+                    // Each of them sees the state and ends.
+                    State::Reset | State::Cut => while connections.join_next().await.is_some() {},
+                    State::Passing | State::Slowed(_) | State::Stalled => {}
+                }
+                if listener.is_none() && next != State::Cut {
+                    listener = Some(TcpListener::bind(address).await.unwrap());
+                }
+                done.send(()).ok();
+            }
+            accepted = accept(listener.as_ref()) => {
+                let Ok(client) = accepted else { continue };
+                taken.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(serve(client, target.clone(), states.clone(), Counted::new(&open)));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(client, _)| client),
+        None => pending().await,
+    }
+}
+
+/// One more open connection, for as long as this lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Counted {
+        open.fetch_add(1, Ordering::SeqCst);
+        Counted(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Serves one connection to its end: either side's, or that of the state.
+async fn serve(mut client: TcpStream, target: String, mut states: watch::Receiver<State>, counted: Counted) {
+    client.set_nodelay(true).ok();
+    let mut server = None;
+    let passing = states.clone();
+    tokio::select! {
+        // First, so that not one byte is passed on by a state that is over.
+        biased;
+        state = states.wait_for(|state| matches!(state, State::Reset | State::Cut)) => {
+            if state.is_ok_and(|state| *state == State::Reset) {
+                reset(&client);
+                server.iter().for_each(reset);
+            }
+        }
+        () = pass(&mut client, &mut server, &target, passing) => {}
+    }
+    // The count goes down only after the sockets are closed.
+    drop((client, server));
+    drop(counted);
+}
+
+/// Closing it will send a reset, and nothing that waits to be sent.
+fn reset(stream: &TcpStream) {
+    stream.set_zero_linger().ok();
+}
+
+/// Passes on what comes, in both directions, until one side ends.
+async fn pass(client: &mut TcpStream, server: &mut Option<TcpStream>, target: &str, states: watch::Receiver<State>) {
+    // While nothing is passed on, the server need not even be there.
+    if states.clone().wait_for(|state| *state != State::Stalled).await.is_err() {
+        return;
+    }
+    let Ok(connected) = TcpStream::connect(target).await else {
+        reset(client);
+        return;
+    };
+    connected.set_nodelay(true).ok();
+    let server = server.insert(connected);
+    let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+    tokio::select! {
+        _ = pass_one_way(from_client, to_server, states.clone()) => {}
+        _ = pass_one_way(from_server, to_client, states) => {}
+    }
+}
+
+async fn pass_one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut states: watch::Receiver<State>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = from.read(&mut chunk).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        let mut rest = &chunk[..read];
+        let mut waited = false;
+        while !rest.is_empty() {
+            let state = *states.borrow_and_update();
+            match state {
+                State::Passing => {}
+                State::Slowed(delay) if !waited => tokio::select! {
+                    () = tokio::time::sleep(delay) => waited = true,
+                    _ = states.changed() => continue,
+                },
+                State::Slowed(_) => {}
+                State::Stalled | State::Reset | State::Cut => {
+                    states.changed().await.ok();
+                    continue;
+                }
+            }
+            // Whoever does not read must not keep a new state from being seen.
+            tokio::select! {
+                biased;
+                _ = states.changed() => {}
+                written = to.write(rest) => rest = &rest[written?..],
+            }
+        }
+    }
+}
