@@ -60,12 +60,14 @@ impl Snapshot {
         config: Config,
         generation: u64,
         passwords: &Arc<Passwords>,
+        metrics: &Metrics,
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let (access, connections) = config.backends.open(before.map(|before| &before.connections), passwords)?;
+        let (access, connections) =
+            config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
         Ok(Snapshot {
             generation,
             access,
@@ -186,7 +188,7 @@ impl App {
         let files = config.files.clone();
         let fixed = Fixed::of(&config.server);
         let warnings = lint(&config);
-        let snapshot = Snapshot::build(config, 1, &passwords, None)?;
+        let snapshot = Snapshot::build(config, 1, &passwords, &metrics, None)?;
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -226,7 +228,7 @@ impl App {
             let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
-            let mut snapshot = Snapshot::build(config, generation, &self.passwords, Some(&before))?;
+            let mut snapshot = Snapshot::build(config, generation, &self.passwords, &self.metrics, Some(&before))?;
             // A listener does not change between TLS and plain HTTP: passwords would travel in the clear.
             snapshot.tls = match self.fixed.tls {
                 true => snapshot.tls.or_else(|| before.tls.clone()),

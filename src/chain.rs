@@ -17,6 +17,7 @@ use crate::authz::acl::Acl;
 use crate::authz::mongo::MongoRules;
 use crate::authz::program::ProgramAuthz;
 use crate::config::Rules;
+use crate::metrics::Metrics;
 use crate::program::ProgramSettings;
 use crate::{authn, authz};
 
@@ -77,6 +78,7 @@ impl Backends {
         self,
         before: Option<&Connections>,
         passwords: &Arc<Passwords>,
+        metrics: &Metrics,
     ) -> anyhow::Result<(Access, Connections)> {
         let connections = Connections {
             mongo_auth: keep_or_open(
@@ -113,7 +115,7 @@ impl Backends {
         if let Some(settings) = self.ext_authz {
             authz.push(Box::new(ProgramAuthz::new(settings)));
         }
-        Ok((Access::new(authn, authz), connections))
+        Ok((Access::new(authn, authz, metrics), connections))
     }
 }
 

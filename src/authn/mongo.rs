@@ -246,6 +246,10 @@ impl Authenticator for MongoUsers {
         self.0.passwords.check_nobody(password, &self.0.costs.usual()).await?;
         Ok(Time::Taken)
     }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(&self.0.breaker)
+    }
 }
 
 /// Reads a user's document.

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
+use crate::breaker::Breaker;
 use crate::scope::{Actions, Resource};
 
 /// One question: may this account do these things to this resource?
@@ -85,6 +86,11 @@ pub trait Authorizer: Send + Sync {
 
     /// How fresh its rules are; `None` for a source that cannot fall behind.
     fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
+    fn breaker(&self) -> Option<&Breaker> {
         None
     }
 }

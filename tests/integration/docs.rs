@@ -438,7 +438,8 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         pair("token.key")
     );
     // A source of rules that can fall behind has figures of its own; nobody listens there.
-    let elsewhere = "acl_mongo: {dial_info: {addrs: [\"127.0.0.1:1\"], database: d}, collection: acl}\n";
+    let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
+    let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
     fs::write(&file, complete(&format!("{token}{elsewhere}")))?;
     let source = Source { file, variables: Vec::new() };
     let config = source.load_and_make_key()?;

@@ -4,5 +4,6 @@
 mod conformance;
 mod ext_auth;
 mod ext_authz;
+mod figures;
 mod htpasswd;
 mod program;
