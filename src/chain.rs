@@ -1,7 +1,10 @@
 //! The chains of identity backends and sources of rules that a configuration names, in the order in which they are
 //! asked, and the connections among them that a reload keeps.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -18,8 +21,11 @@ use crate::authz::mongo::MongoRules;
 use crate::authz::program::ProgramAuthz;
 use crate::config::Rules;
 use crate::metrics::Metrics;
-use crate::program::ProgramSettings;
+use crate::program::{self, ProgramSettings};
 use crate::{authn, authz};
+
+/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
 
 /// The backends of a configuration, as their sections say.
 #[derive(Debug)]
@@ -48,6 +54,47 @@ pub struct Connections {
     acl_mongo: Option<MongoRules>,
 }
 
+/// What asking one backend brought.
+#[derive(Debug)]
+pub struct Reached {
+    /// The backend: its section of the file.
+    pub name: &'static str,
+    /// A few words on what was found; otherwise what is wrong, and what to do.
+    pub found: anyhow::Result<String>,
+}
+
+impl Connections {
+    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
+    /// one that fails keeps no other from being asked.
+    pub async fn reach(&self) -> Vec<Reached> {
+        let mut trials: Vec<Trial<'_>> =
+            vec![trial("mongo_auth", self.mongo_auth.as_ref()), trial("acl_mongo", self.acl_mongo.as_ref())];
+        let mut reached: Vec<Option<Option<Reached>>> = trials.iter().map(|_| None).collect();
+        std::future::poll_fn(|context| {
+            for (trial, reached) in trials.iter_mut().zip(&mut reached).filter(|(_, reached)| reached.is_none()) {
+                if let Poll::Ready(done) = trial.as_mut().poll(context) {
+                    *reached = Some(done);
+                }
+            }
+            if reached.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        reached.into_iter().flatten().flatten().collect()
+    }
+}
+
+/// The asking of one backend; it brings nothing where none is configured.
+type Trial<'a> = Pin<Box<dyn Future<Output = Option<Reached>> + 'a>>;
+
+fn trial<'a, C: Connected>(name: &'static str, backend: Option<&'a C>) -> Trial<'a> {
+    Box::pin(async move { Some(Reached { name, found: reach(backend?).await }) })
+}
+
+async fn reach(backend: &impl Connected) -> anyhow::Result<String> {
+    let asked = tokio::time::timeout(REACH_WITHIN, backend.reach()).await;
+    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", REACH_WITHIN.as_secs()))
+}
+
 /// A backend that holds connections.
 pub(crate) trait Connected: Clone {
     /// What its section of the file says.
@@ -65,11 +112,22 @@ pub(crate) trait Connected: Clone {
     /// Asks its server something that changes nothing, and says in a few words what was found there.
     ///
     /// # Errors
-    /// It does not answer as it must, and why.
+    /// It does not answer as it must: why, and what to do. Never with a secret: the message is printed.
     fn reach(&self) -> impl Future<Output = anyhow::Result<String>>;
 }
 
 impl Backends {
+    /// Looks for the programs, without starting them.
+    pub fn find_programs(&self) -> Vec<Reached> {
+        let who = self.ext_auth.as_ref().map(|users| ("ext_auth", &users.program));
+        let what = self.ext_authz.as_ref().map(|program| ("ext_authz", program));
+        let find = |(name, settings)| {
+            let found = program::find(settings).map_err(anyhow::Error::msg);
+            Reached { name, found: found.map(|path| format!("{} can be started", path.display())) }
+        };
+        who.into_iter().chain(what).map(find).collect()
+    }
+
     /// Makes the chains ready, taking over what a snapshot before held.
     ///
     /// # Errors
@@ -135,6 +193,6 @@ fn keep_or_open<C: Connected>(
         return Ok(Some(kept.clone()));
     }
     let opened = C::open(settings, passwords)?;
-    tokio::runtime::Handle::try_current()?.block_on(opened.reach()).context(name)?;
+    tokio::runtime::Handle::try_current()?.block_on(reach(&opened)).context(name)?;
     Ok(Some(opened))
 }

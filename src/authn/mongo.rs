@@ -107,8 +107,15 @@ impl Connected for MongoUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        self.0.look_up("").await?;
-        Ok(format!("{} answers", self.0.collection.settings().namespace()))
+        let collection = &self.0.collection;
+        let asked = async {
+            self.0.look_up("").await?;
+            collection.ask(|collection| async move { collection.estimated_document_count().await }).await
+        };
+        match asked.await {
+            Ok(count) => Ok(format!("{} holds {count} users", collection.settings().namespace())),
+            Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
+        }
     }
 }
 

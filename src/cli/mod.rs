@@ -60,6 +60,9 @@ enum Command {
     Check {
         /// The configuration file
         config: PathBuf,
+        /// Then try each backend that the file names: servers are asked, programs are looked for
+        #[arg(long)]
+        connect: bool,
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
@@ -91,7 +94,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ExitCode::from(match arguments.command {
         Command::Serve { config, settings } => serve(source(config), verbosity, settings),
-        Command::Check { config } => check::run(&source(config)),
+        Command::Check { config, connect: false } => check::run(&source(config)),
+        Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::HashPassword { cost } => password::run(cost),
         Command::Completions { shell } => {

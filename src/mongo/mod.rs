@@ -28,6 +28,11 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The server's code for "these credentials are wrong".
 const AUTHENTICATION_FAILED: i32 = 18;
 
+/// What to do about a server that cannot be reached.
+const UNREACHED: &str = "is the server running, and are its address and enable_tls right?";
+/// What to do about a server that does not know us.
+const UNKNOWN: &str = "are username and password right, and is source the database in which the user was made?";
+
 /// One collection, and the client that reaches it. The client is made at the first question, since names may have to
 /// be looked up for it.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ pub enum Failure {
         place: String,
         /// What the driver says.
         cause: String,
+        /// What an administrator can do.
+        advice: &'static str,
     },
     /// The server refused this one question.
     #[error("{place} refused the question: {cause}")]
@@ -63,6 +70,16 @@ pub enum Failure {
         /// What the server says.
         cause: String,
     },
+}
+
+impl Failure {
+    /// What an administrator can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Failure::Down { advice, .. } => advice,
+            Failure::Refused { .. } => "give our user the right to read the collection (the role read)",
+        }
+    }
 }
 
 impl Collection {
@@ -105,6 +122,7 @@ impl Collection {
             Err(_) => Err(Failure::Down {
                 place: self.settings.namespace(),
                 cause: format!("no answer within {} ms", limit.as_millis()),
+                advice: UNREACHED,
             }),
         }
     }
@@ -189,7 +207,7 @@ impl Collection {
                 let databases = self.settings.login.as_ref().map_or_else(String::new, |login| login.sources.join(", "));
                 let cause =
                     format!("the server refuses our user name or password (asked in: {databases}): {}", error.kind);
-                Failure::Down { place, cause }
+                Failure::Down { place, cause, advice: UNKNOWN }
             }
             // The server answered, and only about this question.
             ErrorKind::Command(_)
@@ -197,7 +215,7 @@ impl Collection {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
-            _ => Failure::Down { place, cause: error.kind.to_string() },
+            _ => Failure::Down { place, cause: error.kind.to_string(), advice: UNREACHED },
         }
     }
 }

@@ -11,6 +11,7 @@ mod support;
 
 mod attacks;
 mod clients;
+mod connect;
 mod front;
 mod guide;
 mod lifecycle;

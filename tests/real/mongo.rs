@@ -42,7 +42,7 @@ acl_mongo:
 "#;
 
 /// The guide's file for a key pair and a server, with `more` sections after it.
-fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
+pub(super) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
     let directory = scratch::directory("mongo");
     let secret = scratch::write(&directory, "mongopass.txt", "test\n");
     let sections = GUIDE
@@ -57,11 +57,11 @@ fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
     scratch::write(&directory, "auth_config.yml", &config)
 }
 
-fn user(account: &str, labels: Document) -> Document {
+pub(super) fn user(account: &str, labels: Document) -> Document {
     doc! { "username": account, "password": hash(&password(account)), "labels": labels }
 }
 
-fn guide_users() -> [Document; 2] {
+pub(super) fn guide_users() -> [Document; 2] {
     [
         user("waldi", doc! { "full-access": ["test", "socke*"], "read-only-access": ["prod/*"] }),
         user(
@@ -71,7 +71,7 @@ fn guide_users() -> [Document; 2] {
     ]
 }
 
-fn guide_rules() -> [Document; 3] {
+pub(super) fn guide_rules() -> [Document; 3] {
     [
         doc! { "seq": 10, "match": { "name": "${labels:full-access}" }, "actions": ["*"], "comment": "full access" },
         doc! { "seq": 20, "match": { "name": "${labels:read-only-access}" }, "actions": ["pull"], "comment": "pull access" },
@@ -85,7 +85,7 @@ fn guide_rules() -> [Document; 3] {
 }
 
 /// A server with the guide's documents.
-fn guide_database() -> Database {
+pub(super) fn guide_database() -> Database {
     let database = Database::start();
     database.unique("users", "username");
     database.unique("acl", "seq");
@@ -95,13 +95,13 @@ fn guide_database() -> Database {
 }
 
 /// A quick key: what these tests are about is not the signature.
-fn pair() -> &'static Pair {
+pub(super) fn pair() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
     PAIR.get_or_init(|| keys::as_in_the_guide(Kind::P256))
 }
 
 /// What is granted of one scope, or the status of the refusal.
-fn granted(server: &Dockwarden, account: &str, scope: &str) -> Result<Vec<String>, u16> {
+pub(super) fn granted(server: &Dockwarden, account: &str, scope: &str) -> Result<Vec<String>, u16> {
     let reply = visit::ask_realm(&server.realm(), SERVICE, account, &[scope]);
     if reply.status != 200 {
         return Err(reply.status);
@@ -173,7 +173,7 @@ fn the_guide_end_to_end_with_registry_3() {
 }
 
 /// The value of a figure of `/metrics`.
-fn figure(server: &Dockwarden, name: &str) -> Option<String> {
+pub(super) fn figure(server: &Dockwarden, name: &str) -> Option<String> {
     let reply = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b""));
     reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
 }
@@ -266,7 +266,7 @@ fn a_server_that_is_not_there_at_the_start_is_used_once_it_is() {
 }
 
 /// The status for these very credentials.
-fn status(server: &Dockwarden, account: &str, password: &str) -> u16 {
+pub(super) fn status(server: &Dockwarden, account: &str, password: &str) -> u16 {
     let authorization = visit::basic(account, password);
     let target = format!("/auth?service={}", http::form_encode(SERVICE));
     let request = http::request("GET", &target, &server.host(), &[("Authorization", &authorization)], b"");
@@ -318,10 +318,13 @@ fn names_and_passwords_of_every_shape_are_what_they_are() {
     ] {
         assert_eq!(status(&server, account, secret), expected, "{account:?} with {} bytes", secret.len());
     }
-    let log = server.process.log();
+    // Lines are written beside the answers, and the last one may come after its answer.
     for id in ["no-password", "bad-hash", "wrong-type"] {
-        assert!(log.contains(&format!("_id {id}")), "the log names {id}");
+        server.process.until(&format!("a line that names {id}"), |process| {
+            process.log().contains(&format!("_id {id}")).then_some(())
+        });
     }
+    let log = server.process.log();
     // Others are not affected by documents that are wrong, nor by names that the database would refuse.
     assert_eq!(status(&server, "waldi", &right), 200);
     assert!(events(&log, "users cannot be looked up").is_empty(), "{log}");
@@ -361,7 +364,7 @@ fn tls_is_spoken_and_only_with_a_server_whose_certificate_is_known() {
 }
 
 /// The log's lines with this reason.
-fn events_with(server: &Dockwarden, reason: &str) -> Vec<serde_json::Value> {
+pub(super) fn events_with(server: &Dockwarden, reason: &str) -> Vec<serde_json::Value> {
     let lines = server.process.log();
     let parsed = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     parsed.filter(|line| line["reason"] == reason).collect()

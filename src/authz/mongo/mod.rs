@@ -36,6 +36,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The number of rules that are read; ten thousand are many.
 const MAX_RULES: usize = 100_000;
 
+/// How many problems are named where one message holds all.
+const MAX_NAMED: usize = 20;
+
 /// The `acl_mongo:` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -93,6 +96,7 @@ struct Rules {
     settings: Settings,
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
+    reading: tokio::sync::Mutex<()>,
     /// What is wrong with the documents that were read last; empty while nothing is.
     refused: Mutex<Vec<String>>,
 }
@@ -127,6 +131,7 @@ impl Connected for MongoRules {
             collection: Collection::new(settings.collection.clone()),
             settings,
             in_use: ArcSwapOption::empty(),
+            reading: tokio::sync::Mutex::default(),
             refused: Mutex::default(),
         });
         let reader = Arc::clone(&rules);
@@ -145,7 +150,15 @@ impl Connected for MongoRules {
                 let count = self.rules.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
                 Ok(format!("{} holds {count} rules", self.rules.settings.collection.namespace()))
             }
-            Err(trouble) => Err(anyhow::anyhow!("{}", trouble.text())),
+            Err(Trouble::Wrong(mut problems)) => {
+                let more = problems.len().saturating_sub(MAX_NAMED);
+                problems.truncate(MAX_NAMED);
+                if more > 0 {
+                    problems.push(format!("and {more} more"));
+                }
+                anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
+            }
+            Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
         }
     }
 }
@@ -153,7 +166,11 @@ impl Connected for MongoRules {
 /// Why there is no newer set of rules.
 enum Trouble {
     /// The server was not reached.
-    Unread(String),
+    Unread {
+        cause: String,
+        /// What an administrator can do.
+        advice: &'static str,
+    },
     /// Documents that cannot be used, each named with what is wrong.
     Wrong(Vec<String>),
 }
@@ -161,9 +178,14 @@ enum Trouble {
 impl Trouble {
     fn text(&self) -> String {
         match self {
-            Trouble::Unread(cause) => cause.clone(),
+            Trouble::Unread { cause, .. } => cause.clone(),
             Trouble::Wrong(problems) => problems.join("; "),
         }
+    }
+
+    /// Nothing is wrong with the server.
+    fn again(cause: &str) -> Trouble {
+        Trouble::Unread { cause: cause.to_owned(), advice: "try again" }
     }
 }
 
@@ -187,7 +209,7 @@ impl Rules {
                         last = text;
                     }
                     match trouble {
-                        Trouble::Unread(_) => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
                     }
                 }
@@ -205,7 +227,7 @@ impl Rules {
             None => "there are none yet, so decisions are answered with 503".to_owned(),
         };
         match trouble {
-            Trouble::Unread(cause) => {
+            Trouble::Unread { cause, .. } => {
                 warn!(reason = "rules_unread", source = "acl_mongo", cause, "the rules could not be read; {until}");
             }
             Trouble::Wrong(problems) => {
@@ -222,6 +244,8 @@ impl Rules {
     }
 
     async fn read(&self) -> Result<(), Trouble> {
+        // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
+        let _alone = self.reading.lock().await;
         let documents = self.fetch().await?;
         let digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
@@ -235,12 +259,12 @@ impl Rules {
         // changed is taken over once two readings agree.
         let began = Instant::now();
         if digest_of(&self.fetch().await?) != digest {
-            return Err(Trouble::Unread("the rules changed while they were read".to_owned()));
+            return Err(Trouble::again("the rules changed while they were read"));
         }
         // Many rules take a while to compile, and the requests on this thread would wait for it.
         let compiled = tokio::task::spawn_blocking(move || compile(&documents))
             .await
-            .map_err(|_| Trouble::Unread("the rules could not be compiled: the thread died".to_owned()))?;
+            .map_err(|_| Trouble::again("the rules could not be compiled: the thread died"))?;
         match compiled {
             Ok((acl, seqs)) => {
                 info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
@@ -268,7 +292,7 @@ impl Rules {
             }
             Ok(documents)
         });
-        read.await.map_err(|failure| Trouble::Unread(failure.to_string()))
+        read.await.map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
     }
 
     fn refused(&self, documents: Vec<String>) {
