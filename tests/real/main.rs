@@ -18,6 +18,7 @@ mod lifecycle;
 mod link;
 mod listeners;
 mod mongo;
+mod mongo_rules;
 mod package;
 mod pattern_oracle;
 mod replay;
