@@ -184,8 +184,15 @@ impl Access {
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            let question =
-                Question { identity: who, address, service, resource: &scope.resource, actions: &scope.actions, now };
+            let question = Question {
+                identity: who,
+                address,
+                service,
+                resource: &scope.resource,
+                actions: &scope.actions,
+                reference: scope.reference.as_ref(),
+                now,
+            };
             let mut granted = Actions::new();
             let mut by = None;
             for source in &self.authz {

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::authn::Identity;
-use crate::scope::{Actions, Resource};
+use crate::scope::{Actions, Reference, Resource};
 
 /// One question: may this account do these things to this resource?
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,9 @@ pub struct Question<'a> {
     pub resource: &'a Resource,
     /// What is to be done to it.
     pub actions: &'a Actions,
+    /// The tag or the digest that is asked for, where the door sees it; a rule with `tag` or `reference` never matches
+    /// without one.
+    pub reference: Option<&'a Reference>,
     /// The moment of the decision.
     pub now: OffsetDateTime,
 }
