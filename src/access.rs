@@ -224,8 +224,9 @@ impl Access {
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
         for scope in scopes {
-            let Scope { resource, actions, class: _ } = &scope;
-            let question = Question { identity: who, address, service, resource, actions, now, began };
+            let Scope { resource, actions, class: _, reference } = &scope;
+            let reference = reference.as_ref();
+            let question = Question { identity: who, address, service, resource, actions, reference, now, began };
             let mut granted = Actions::new();
             let mut by = None;
             for Counted { backend: source, figures } in &self.authz {

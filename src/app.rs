@@ -18,7 +18,7 @@ use crate::access::{Access, Decision};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Connections;
-use crate::config::{Config, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::http::client_address::AddressSource;
 use crate::keys::{PairFiles, create_pair};
 use crate::metrics::Metrics;
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub issuer: Issuer,
     /// The audiences that tokens are made for; empty means any.
     pub services: Vec<String>,
+    /// How requests that proxies ask about are decided, if they may ask.
+    pub forward_auth: Option<ForwardAuth>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
     /// Whether replies carry HSTS.
@@ -73,6 +75,7 @@ impl Snapshot {
             access,
             issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
             services: config.token.services,
+            forward_auth: config.forward_auth,
             address: config.server.address,
             hsts: config.server.hsts,
             tls: config.server.tls,

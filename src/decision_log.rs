@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::app::Snapshot;
-use crate::scope::{Actions, words};
+use crate::scope::{Actions, Scope, words};
 
 /// The id that ties a reply (`X-Decision-Id`) to its line in the log.
 #[derive(Clone, Debug)]
@@ -34,9 +34,32 @@ impl DecisionId {
     }
 }
 
+/// The way in that a request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// The token endpoint.
+    #[default]
+    Token,
+    /// A proxy that asks about somebody's request.
+    ForwardAuth,
+}
+
+impl Door {
+    fn as_str(self) -> &'static str {
+        match self {
+            Door::Token => "token",
+            Door::ForwardAuth => "forward_auth",
+        }
+    }
+}
+
 /// Who asks, as far as it is known.
 #[derive(Debug, Default)]
 pub struct Asker {
+    /// Where.
+    pub door: Door,
+    /// The method and target that a proxy asks about.
+    pub request: Option<String>,
     /// The account; before it was verified, the claimed one.
     pub account: String,
     /// The client's address.
@@ -48,6 +71,10 @@ pub struct Asker {
 }
 
 impl Asker {
+    fn request(&self) -> Option<String> {
+        self.request.as_deref().map(printable)
+    }
+
     fn address(&self) -> String {
         self.address.map(|address| address.to_string()).unwrap_or_default()
     }
@@ -60,6 +87,8 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
             info!(
                 decision.id = id.as_str(),
                 decision.outcome = outcome.as_str(),
+                door = asker.door.as_str(),
+                request = asker.request(),
                 user.account = %printable(&asker.account),
                 client.address = asker.address(),
                 service = %printable(&asker.service),
@@ -78,6 +107,23 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
     for grant in decision.grants() {
         line(grant.scope.to_string(), &grant.granted, &grant.withheld(), rule(grant), grant.outcome());
     }
+}
+
+/// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
+pub fn allowed_by_token(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, jti: &str, scopes: &[Scope]) {
+    info!(
+        decision.id = id.as_str(),
+        decision.outcome = "allowed_by_token",
+        door = asker.door.as_str(),
+        request = asker.request(),
+        user.account = %printable(&asker.account),
+        client.address = asker.address(),
+        service = %printable(&asker.service),
+        scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        token.id = jti,
+        snapshot = snapshot.generation,
+        "allowed"
+    );
 }
 
 /// Whose fault it is that there is no token.
@@ -100,11 +146,15 @@ pub fn refused(
     let (account, address, service) = (printable(&asker.account), asker.address(), printable(&asker.service));
     let chain = chain_of(cause);
     match fault {
-        Fault::Ours => error!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account,
-            client.address = address, service = %service, cause = %chain, "could not be decided"),
+        Fault::Ours => {
+            error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
+            request = asker.request(), user.account = %account, client.address = address, service = %service,
+            cause = %chain, "could not be decided")
+        }
         Fault::Client => {
-            warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, user.account = %account,
-            client.address = address, service = %service, cause = %chain, "refused")
+            warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
+            request = asker.request(), user.account = %account, client.address = address, service = %service,
+            cause = %chain, "refused")
         }
     }
 }

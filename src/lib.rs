@@ -30,5 +30,6 @@ pub mod mongo;
 pub mod program;
 pub mod scope;
 pub mod server;
+pub mod target;
 pub mod token;
 pub mod watch;

@@ -97,6 +97,7 @@ impl BackendFigures {
 pub struct Metrics {
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Outcome, Counter>,
+    forwarded: Family<Outcome, Counter>,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -112,6 +113,7 @@ impl Default for Metrics {
         Metrics {
             dropped_lines: Arc::new(|| 0),
             requests: Family::default(),
+            forwarded: Family::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
@@ -135,6 +137,11 @@ impl Metrics {
     pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.answering.observe(took.as_secs_f64());
+    }
+
+    /// A proxy was told about somebody's request.
+    pub fn forward_auth_answered(&self, outcome: &'static str) {
+        self.forwarded.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// The rules were asked.
@@ -178,6 +185,7 @@ impl Metrics {
         let now = OffsetDateTime::now_utc();
         let mut registry = Registry::with_prefix("dockwarden");
         registry.register("token_requests", "Token requests by outcome", self.requests.clone());
+        registry.register("forward_auth_requests", "Questions of proxies by outcome", self.forwarded.clone());
         registry.register_with_unit(
             "token_request",
             "How long token requests took",

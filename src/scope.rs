@@ -149,6 +149,36 @@ pub struct Scope {
     pub class: Option<Box<str>>,
     /// What is to be done to it.
     pub actions: Actions,
+    /// What the request names within the repository, where a door sees it. The token endpoint never does: the grammar
+    /// has no room for it.
+    pub reference: Option<Reference>,
+}
+
+/// What a request names within a repository: `latest`, `sha256:…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A manifest by a tag, which may point elsewhere tomorrow.
+    Tag(Box<str>),
+    /// A manifest or a blob by the digest of its content.
+    Digest(Box<str>),
+}
+
+impl Reference {
+    /// Reads a tag or a digest, by the registry's own grammar (distribution's `reference` package); `None` where it is
+    /// neither.
+    pub fn parse(text: &str) -> Option<Reference> {
+        match text.contains(':') {
+            true => is_digest(text).then(|| Reference::Digest(text.into())),
+            false => is_tag(text).then(|| Reference::Tag(text.into())),
+        }
+    }
+
+    /// The tag or the digest as it stands in the request.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Reference::Tag(text) | Reference::Digest(text) => text,
+        }
+    }
 }
 
 /// Why a text is no scope.
@@ -178,7 +208,12 @@ impl Scope {
             Some(_) => return Err(NotAScope::Type),
             None => (kind, None),
         };
-        Ok(Scope { resource: Resource::new(kind, name)?, class, actions: parse_actions(actions.split(',')) })
+        Ok(Scope {
+            resource: Resource::new(kind, name)?,
+            class,
+            actions: parse_actions(actions.split(',')),
+            reference: None,
+        })
     }
 }
 
@@ -247,6 +282,26 @@ fn is_type(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 32
         && text.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+}
+
+/// Up to 128 letters, digits, underscores, dots and dashes, the first no dot and no dash.
+fn is_tag(text: &str) -> bool {
+    let is_word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(is_word)
+        && text.bytes().all(|letter| is_word(letter) || matches!(letter, b'.' | b'-'))
+}
+
+/// `algorithm:hex`, the algorithm in parts that begin with a letter, at least 32 hexadecimal digits.
+fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let is_part = |part: &str| {
+        part.bytes().next().is_some_and(|letter| letter.is_ascii_alphabetic())
+            && part.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    };
+    algorithm.split(['-', '_', '+', '.']).all(is_part)
+        && (32..=256).contains(&hex.len())
+        && hex.bytes().all(|letter| letter.is_ascii_hexdigit())
 }
 
 /// `[host[:port]/]component[/component]…`: no upper case, no empty part, no dot segment, nothing percent-encoded.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::Header;
-use serde::Serialize;
+use jsonwebtoken::{Header, Validation};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::keys::{KidForm, SigningKey};
@@ -17,7 +17,7 @@ pub use crate::keys::SignError;
 pub const NOT_BEFORE_MARGIN: i64 = 30;
 
 /// What a token allows on one resource: an entry of the `access` claim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessEntry {
     /// The resource's type, `repository` or `registry`, without any class.
     #[serde(rename = "type")]
@@ -29,7 +29,7 @@ pub struct AccessEntry {
 }
 
 /// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Who made the token.
     pub iss: String,
@@ -171,6 +171,43 @@ impl Issuer {
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
+    }
+}
+
+/// Why a token allows nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOurs {
+    /// Not signed by our key, not for this service, or no token at all.
+    #[error("the token is not one of ours for this service")]
+    Forged,
+    /// Its time has not come, or is over.
+    #[error("the token is out of its time")]
+    OutOfTime,
+}
+
+impl Issuer {
+    /// The claims of a token that this issuer made for `audience`, while it is good.
+    ///
+    /// Only the algorithm of our own key is taken: a header that says otherwise (`none`, an HMAC keyed with our public
+    /// key) is a forgery, and so is a key that the token brings along itself.
+    ///
+    /// # Errors
+    /// Why it is no such token.
+    pub fn verify(&self, token: &str, audience: &str, now: OffsetDateTime) -> Result<Claims, NotOurs> {
+        let mut validation = Validation::new(self.key.algorithm());
+        validation.set_issuer(&[&self.name]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "nbf"]);
+        // Compared below, with the moment of the whole decision.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let read = jsonwebtoken::decode::<Claims>(token, self.key.verifier(), &validation);
+        let claims = read.map_err(|_| NotOurs::Forged)?.claims;
+        let now = now.unix_timestamp();
+        match claims.nbf <= now && now < claims.exp {
+            true => Ok(claims),
+            false => Err(NotOurs::OutOfTime),
+        }
     }
 }
 

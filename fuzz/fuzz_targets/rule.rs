@@ -38,6 +38,7 @@ fuzz_target!(|text: &str| {
         service: &service,
         resource: &resource,
         actions: &actions,
+        reference: None,
         now: OffsetDateTime::UNIX_EPOCH,
         began: tokio::time::Instant::now(),
     };

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex, Values};
 use super::{Answer, Authorizer, Question, RuleRef};
-use crate::scope::{Action, Actions};
+use crate::scope::{Action, Actions, Reference};
 
 /// A rule as somebody wrote it, whatever it was read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct RuleText {
     pub service: Option<String>,
     /// An address or a network in prefix notation.
     pub ip: Option<String>,
+    /// Pattern on the tag that the request names; only doors that see the path know one.
+    pub tag: Option<String>,
+    /// `tag` or `digest`: what the request names a manifest or a blob by.
+    pub reference: Option<String>,
     /// Label name to a pattern that at least one of the account's values must match.
     pub labels: BTreeMap<String, String>,
     /// What the rule grants: `["*"]` everything asked, `[]` nothing.
@@ -52,6 +56,10 @@ pub enum MatchField {
     Service,
     /// `match.ip`
     Ip,
+    /// `match.tag`
+    Tag,
+    /// `match.reference`
+    Reference,
     /// `match.labels`, and which of them
     Label(String),
     /// `actions`
@@ -70,6 +78,8 @@ impl std::fmt::Display for MatchField {
             MatchField::Name => out.write_str("name"),
             MatchField::Service => out.write_str("service"),
             MatchField::Ip => out.write_str("ip"),
+            MatchField::Tag => out.write_str("tag"),
+            MatchField::Reference => out.write_str("reference"),
             MatchField::Label(label) => write!(out, "labels.{label}"),
             MatchField::Actions => out.write_str("actions"),
             MatchField::NotBefore => out.write_str("not_before"),
@@ -108,11 +118,39 @@ impl Grants {
     }
 }
 
+/// What a rule wants a manifest or a blob to be named by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReferenceKind {
+    /// A tag.
+    Tag,
+    /// A digest.
+    Digest,
+}
+
+impl ReferenceKind {
+    /// The word for it in a rule.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReferenceKind::Tag => "tag",
+            ReferenceKind::Digest => "digest",
+        }
+    }
+
+    fn is_of(self, reference: &Reference) -> bool {
+        match (self, reference) {
+            (ReferenceKind::Tag, Reference::Tag(_)) | (ReferenceKind::Digest, Reference::Digest(_)) => true,
+            (ReferenceKind::Tag, Reference::Digest(_)) | (ReferenceKind::Digest, Reference::Tag(_)) => false,
+        }
+    }
+}
+
 /// One rule, compiled.
 #[derive(Debug)]
 pub struct Rule {
     fields: [(Field, Option<Pattern>); 4],
     ip: Option<IpNet>,
+    tag: Option<Pattern>,
+    reference: Option<ReferenceKind>,
     labels: Vec<(String, Pattern)>,
     /// The capture groups that any of its patterns mentions.
     captures: Vec<(Field, usize)>,
@@ -152,6 +190,7 @@ impl Rule {
             (Field::Name, text.name.as_deref().and_then(|pattern| compile(MatchField::Name, pattern))),
             (Field::Service, text.service.as_deref().and_then(|pattern| compile(MatchField::Service, pattern))),
         ];
+        let tag = text.tag.as_deref().and_then(|pattern| compile(MatchField::Tag, pattern));
         let mut labels = Vec::with_capacity(text.labels.len());
         for (label, pattern) in &text.labels {
             if let Some(pattern) = compile(MatchField::Label(label.clone()), pattern) {
@@ -168,6 +207,17 @@ impl Rule {
             }
             network
         });
+        let reference = match text.reference.as_deref() {
+            None => None,
+            Some("tag") => Some(ReferenceKind::Tag),
+            Some("digest") => Some(ReferenceKind::Digest),
+            Some(other) => {
+                let message =
+                    format!("\"{other}\" is neither tag nor digest; a pattern on the tag itself is written as tag:");
+                problems.push(RuleProblem { field: MatchField::Reference, message });
+                None
+            }
+        };
         let grants = match text.actions.as_slice() {
             [all] if all == "*" => Grants::All,
             listed => Grants::Listed(read_actions(listed, &mut problems)),
@@ -182,7 +232,11 @@ impl Rule {
             return Err(problems);
         }
         let mut captures = captures_in(
-            fields.iter().filter_map(|(_, pattern)| pattern.as_ref()).chain(labels.iter().map(|(_, pattern)| pattern)),
+            fields
+                .iter()
+                .filter_map(|(_, pattern)| pattern.as_ref())
+                .chain(tag.as_ref())
+                .chain(labels.iter().map(|(_, pattern)| pattern)),
         );
         // A field whose own pattern mentions captures is matched once those are known.
         captures.sort_by_key(|(field, _)| {
@@ -192,6 +246,8 @@ impl Rule {
         Ok(Rule {
             fields,
             ip,
+            tag,
+            reference,
             labels,
             captures,
             grants,
@@ -209,6 +265,21 @@ impl Rule {
     /// The network in `match.ip`.
     pub fn network(&self) -> Option<&IpNet> {
         self.ip.as_ref()
+    }
+
+    /// The pattern in `match.tag`.
+    pub fn tag(&self) -> Option<&Pattern> {
+        self.tag.as_ref()
+    }
+
+    /// What `match.reference` wants.
+    pub fn reference(&self) -> Option<ReferenceKind> {
+        self.reference
+    }
+
+    /// Whether only a door that sees which manifest or blob is asked for can match it; the token endpoint never does.
+    pub fn needs_reference(&self) -> bool {
+        self.tag.is_some() || self.reference.is_some()
     }
 
     /// The patterns on labels, by label name.
@@ -233,7 +304,10 @@ impl Rule {
 
     /// Whether the rule names nothing, and so matches every question.
     pub fn matches_everything(&self) -> bool {
-        self.fields.iter().all(|(_, pattern)| pattern.is_none()) && self.ip.is_none() && self.labels.is_empty()
+        self.fields.iter().all(|(_, pattern)| pattern.is_none())
+            && self.ip.is_none()
+            && !self.needs_reference()
+            && self.labels.is_empty()
     }
 
     /// Compares the rule with a question, time included.
@@ -286,6 +360,20 @@ impl Rule {
             && !question.address.is_some_and(|address| network.contains(&address.to_canonical()))
         {
             return Ok(Verdict::Fails(MatchField::Ip));
+        }
+        if let Some(kind) = self.reference
+            && !question.reference.is_some_and(|reference| kind.is_of(reference))
+        {
+            return Ok(Verdict::Fails(MatchField::Reference));
+        }
+        if let Some(pattern) = &self.tag {
+            let matched = match question.reference {
+                Some(Reference::Tag(tag)) => pattern.matches(tag, &bindings)?,
+                Some(Reference::Digest(_)) | None => false,
+            };
+            if !matched {
+                return Ok(Verdict::Fails(MatchField::Tag));
+            }
         }
         for (label, pattern) in &self.labels {
             let mut matched = false;

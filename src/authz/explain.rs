@@ -64,6 +64,12 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField) -> Result<Sa
             rule.network().map(ToString::to_string).unwrap_or_default(),
             question.address.map_or("an unknown address".to_owned(), |address| address.to_string()),
         ),
+        MatchField::Tag => {
+            (rule.tag().map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), found_reference(question))
+        }
+        MatchField::Reference => {
+            (rule.reference().map(|kind| kind.as_str().to_owned()).unwrap_or_default(), found_reference(question))
+        }
         MatchField::Label(label) => {
             let pattern = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
             let values = question.identity.labels.get(label).map(Vec::as_slice).unwrap_or_default();
@@ -76,6 +82,12 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField) -> Result<Sa
         MatchField::Actions => (String::new(), String::new()),
     };
     Ok(Said::Differs { field, wanted, found })
+}
+
+fn found_reference(question: &Question<'_>) -> String {
+    question
+        .reference
+        .map_or("no tag or digest, as in every token request".to_owned(), |reference| reference.as_str().to_owned())
 }
 
 fn of_field(rule: &Rule, field: Field, bindings: &Bindings<'_>) -> (String, String) {

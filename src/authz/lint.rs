@@ -53,6 +53,9 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         // Below a rule that takes all that anonymous clients ask for, nothing is theirs any more.
         anonymous &= !takes_all_of_anonymous(rule);
         lint_patterns(rule, &has_label, &mut warn);
+        if rule.needs_reference() {
+            lint_reference(rule, config.forward_auth.is_some(), &mut warn);
+        }
         match rule.grants() {
             Grants::Listed(actions) if actions.contains(&Action::All) => {
                 warn(
@@ -107,6 +110,9 @@ fn lint_patterns(rule: &Rule, has_label: &impl Fn(&str) -> bool, warn: &mut impl
             lint_placeholders(pattern, rule, has_label, path, warn);
         }
     }
+    if let Some(tag) = rule.tag() {
+        lint_placeholders(tag, rule, has_label, ".match.tag", warn);
+    }
     for (label, pattern) in rule.label_patterns() {
         lint_placeholders(pattern, rule, has_label, &format!(".match.labels.{label}"), warn);
         if !has_label(label) {
@@ -150,6 +156,24 @@ fn lint_placeholders(
                 }
             }
         }
+    }
+}
+
+/// The tag and the digest are in the path of a registry's request, and no token request has that path.
+fn lint_reference(rule: &Rule, has_door: bool, warn: &mut impl FnMut(&str, String)) {
+    let field = if rule.tag().is_some() { ".match.tag" } else { ".match.reference" };
+    let refuses = match rule.grants() {
+        Grants::Listed(actions) => actions.is_empty(),
+        Grants::All => false,
+    };
+    if !has_door {
+        let message = "never matches: token requests name no tag and no digest, only forward_auth sees them, and there is no \
+                       such section";
+        warn(field, message.to_owned());
+    } else if refuses {
+        let message = "refuses nothing to whoever fetches a token first: token requests name no tag and no digest; let a \
+                       rule without tag and reference refuse, and these allow";
+        warn(field, message.to_owned());
     }
 }
 
@@ -210,6 +234,7 @@ fn takes_all_of_anonymous(rule: &Rule) -> bool {
     rule.pattern(Field::Account).and_then(Pattern::literal) == Some("")
         && only_account
         && rule.network().is_none()
+        && !rule.needs_reference()
         && rule.label_patterns().is_empty()
         && rule.window() == (None, None)
 }
@@ -250,6 +275,8 @@ fn covers(one: &Rule, other: &Rule) -> bool {
             (Some(wide), Some(narrow)) => wide.contains(narrow),
             (Some(_), None) => false,
         }
+        && one.reference().is_none_or(|kind| other.reference() == Some(kind))
+        && (one.tag().is_none() || pattern_covers(one.tag(), other.tag(), one, other))
         && one.label_patterns().iter().all(|(label, pattern)| {
             let own = other.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
             own.is_some_and(|own| pattern_covers(Some(pattern), Some(own), one, other))

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::authn::Identity;
 use crate::breaker::Breaker;
-use crate::scope::{Actions, Resource};
+use crate::scope::{Actions, Reference, Resource};
 
 /// One question: may this account do these things to this resource?
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,9 @@ pub struct Question<'a> {
     pub resource: &'a Resource,
     /// What is to be done to it.
     pub actions: &'a Actions,
+    /// The tag or the digest that is asked for, where the door sees it; a rule with `tag` or `reference` never matches
+    /// without one.
+    pub reference: Option<&'a Reference>,
     /// The moment of the decision.
     pub now: OffsetDateTime,
     /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a

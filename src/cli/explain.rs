@@ -20,7 +20,7 @@ use crate::authz::explain::{Said, Step, explain};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::authz::{Answer, Question};
 use crate::config::Keys;
-use crate::scope::{Action, Actions, Resource, Scope, parse_actions};
+use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// Where the client is
     #[arg(long, conflicts_with = "requests")]
     ip: Option<IpAddr>,
+    /// The tag or digest that a request to the registry names; token requests name none
+    #[arg(long, conflicts_with = "requests")]
+    reference: Option<String>,
     /// The registry's service name
     #[arg(long, conflicts_with = "requests")]
     service: Option<String>,
@@ -182,6 +185,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
                 service: request.service.as_deref().unwrap_or_default(),
                 resource: &resource,
                 actions: &actions,
+                reference: None,
                 now: policy.now,
                 began: Instant::now(),
             };
@@ -260,9 +264,14 @@ fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Resu
         }
     };
     let identity = policy.identity(&arguments.account, labels);
+    let reference = match arguments.reference.as_deref() {
+        None => None,
+        Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
+    };
     let mut explanations = Vec::with_capacity(arguments.scopes.len());
     for text in &arguments.scopes {
-        let scope = Scope::parse(text).map_err(|error| format!("\"{text}\" is no scope: {error}"))?;
+        let mut scope = Scope::parse(text).map_err(|error| format!("\"{text}\" is no scope: {error}"))?;
+        scope.reference.clone_from(&reference);
         explanations.push(explain_scope(policy, &identity, arguments.ip, service, &scope)?);
     }
     let printed = match arguments.json {
@@ -285,9 +294,9 @@ fn explain_scope(
     service: &str,
     scope: &Scope,
 ) -> Result<Explanation, String> {
-    let Scope { resource, actions, class: _ } = scope;
-    let (now, began) = (policy.now, Instant::now());
-    let question = Question { identity, address, service, resource, actions, now, began };
+    let Scope { resource, actions, class: _, reference } = scope;
+    let (reference, now, began) = (reference.as_ref(), policy.now, Instant::now());
+    let question = Question { identity, address, service, resource, actions, reference, now, began };
     let (steps, answer, note) = match identity.standing.check(policy.now) {
         Ok(()) => {
             let steps = explain(&policy.acl, &question).map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 //! `docs/CONFIG.md`.
 
 mod env;
+mod forward_auth;
 pub mod problem;
 mod rules;
 pub mod section;
@@ -14,6 +15,7 @@ pub mod yaml;
 use std::path::{Path, PathBuf};
 
 pub use env::PREFIX as ENVIRONMENT_PREFIX;
+pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
 pub use server::{Hsts, ListenAddress, Server, Tls};
@@ -42,6 +44,8 @@ pub struct Config {
     pub server: Server,
     /// What tokens look like and what signs them.
     pub token: Token,
+    /// How requests that proxies ask about are decided, if they may ask.
+    pub forward_auth: Option<ForwardAuth>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -163,6 +167,8 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let token = top
         .section("token")
         .and_then(|section| token::read(section, of_server.as_ref(), keys, &mut files, &mut warnings));
+    let services = token.as_ref().map(|token| token.services.as_slice());
+    let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),
@@ -204,6 +210,7 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         file: file.to_owned(),
         server: server?,
         token: token?,
+        forward_auth,
         backends: Backends { users, htpasswd_auth, ext_auth, mongo_auth, acl, acl_mongo, ext_authz },
         warnings,
         files,

@@ -115,6 +115,8 @@ fn read_match(mut conditions: Section<'_>, text: &mut RuleText, places: &mut Pla
     text.name = places.note(MatchField::Name, conditions.text("name"));
     text.service = places.note(MatchField::Service, conditions.text("service"));
     text.ip = places.note(MatchField::Ip, conditions.text("ip"));
+    text.tag = places.note(MatchField::Tag, conditions.text("tag"));
+    text.reference = places.note(MatchField::Reference, conditions.text("reference"));
     text.labels = read_labels(&mut conditions, places);
     conditions.finish();
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,7 +12,7 @@ use super::Keys;
 use super::problem::{At, Problem};
 use super::section::Section;
 use crate::authz::acl::parse_network;
-use crate::http::client_address::{AddressSource, Proxies};
+use crate::http::client_address::{AddressSource, Peers, Proxies};
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -204,31 +203,36 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
         warnings.push(Problem::new(header.place.clone(), section.path_of("real_ip_header"), message));
         return Some(AddressSource::Position { header: header.value, position: position.map_or(0, |at| at.value) });
     };
-    let mut networks: Vec<IpNet> = Vec::new();
-    let mut unix = false;
-    for text in section.texts("trusted_proxies").unwrap_or_default() {
-        match parse_network(&text.value) {
-            Some(network) => networks.push(network),
-            None if text.value == "unix" => unix = true,
-            None => {
-                let message = format!(
-                    "\"{}\" is no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket",
-                    text.value
-                );
-                section.problem(&text.place, "trusted_proxies", message);
-            }
-        }
-    }
+    let peers = read_peers(section, "trusted_proxies");
     if let Some(position) = position {
         let message =
             "a position is not needed with trusted_proxies: the address is found from the right, past your proxies";
         section.problem(&position.place, "real_ip_pos", message);
     }
-    if networks.is_empty() && !unix {
+    if peers == Peers::default() {
         section.problem(&place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
     }
     let header = header.map_or(hyper::header::HeaderName::from_static("x-forwarded-for"), |at| at.value);
-    Some(AddressSource::Proxies(Proxies { header, networks, unix }))
+    Some(AddressSource::Proxies(Proxies { header, peers }))
+}
+
+/// Reads a list of networks, addresses, and `unix`.
+pub(super) fn read_peers(section: &mut Section<'_>, key: &'static str) -> Peers {
+    let mut peers = Peers::default();
+    for text in section.texts(key).unwrap_or_default() {
+        match parse_network(&text.value) {
+            Some(network) => peers.networks.push(network),
+            None if text.value == "unix" => peers.unix = true,
+            None => {
+                let message = format!(
+                    "\"{}\" is no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket",
+                    text.value
+                );
+                section.problem(&text.place, key, message);
+            }
+        }
+    }
+    peers
 }
 
 /// What a TLS connection may agree on.

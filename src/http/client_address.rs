@@ -29,10 +29,32 @@ pub enum AddressSource {
 pub struct Proxies {
     /// The header they add their client's address to, at the end.
     pub header: HeaderName,
+    /// Who they are.
+    pub peers: Peers,
+}
+
+/// Whose connections are from a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
     /// Their networks.
     pub networks: Vec<IpNet>,
     /// Whether whoever connects by unix socket is one of them.
     pub unix: bool,
+}
+
+impl Peers {
+    /// Whether this connection is from one of them.
+    pub fn include(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Tcp(address) => self.contain(address),
+            Peer::Unix => self.unix,
+        }
+    }
+
+    fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// Who is at the other end of the connection.
@@ -86,11 +108,7 @@ impl AddressSource {
 
 impl Proxies {
     fn client(&self, peer: Peer, headers: &HeaderMap) -> Result<Option<IpAddr>, NoAddress> {
-        let trusted = match peer {
-            Peer::Tcp(address) => self.trusts(address),
-            Peer::Unix => self.unix,
-        };
-        if !trusted {
+        if !self.peers.include(peer) {
             return Ok(peer.address());
         }
         let Some(line) = joined(headers, &self.header)? else { return Ok(peer.address()) };
@@ -99,16 +117,11 @@ impl Proxies {
             // What stands left of something that is no address was not written by a proxy that is trusted.
             let address = parse(text).ok_or_else(|| NoAddress { header: self.header.clone() })?;
             nearest = Some(address);
-            if !self.trusts(address) {
+            if !self.peers.contain(address) {
                 break;
             }
         }
         Ok(nearest)
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -201,8 +214,7 @@ mod tests {
         let networks = ["10.0.0.0/8", "fd00::/8"].iter().filter_map(|text| text.parse().ok()).collect();
         let source = AddressSource::Proxies(Proxies {
             header: HeaderName::from_static("x-forwarded-for"),
-            networks,
-            unix: true,
+            peers: Peers { networks, unix: true },
         });
         let cases: &[(&str, &[&str], Option<&str>)] = &[
             ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], Some("1.1.1.1")),

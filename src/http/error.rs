@@ -189,10 +189,14 @@ impl TokenError {
     }
 }
 
-/// `Basic realm="…"`, the issuer quoted as RFC 9110 (section 5.6.4) has it.
+/// A text in quotes, as RFC 9110 (section 5.6.4) has them.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// `Basic realm="…"`.
 fn challenge(realm: &str) -> HeaderValue {
-    let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
-    let text = format!("Basic realm=\"{quoted}\"");
+    let text = format!("Basic realm={}", quoted(realm));
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("Basic realm=\"dockwarden\""))
 }
 

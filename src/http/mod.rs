@@ -3,6 +3,7 @@
 pub mod client_address;
 pub mod credentials;
 mod error;
+mod forward_auth;
 mod health;
 mod key_set;
 mod token;
@@ -37,6 +38,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
+    routes = routes.route(&format!("{path_prefix}/forward_auth"), any(forward_auth::answer));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }

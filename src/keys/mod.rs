@@ -57,6 +57,7 @@ pub struct SigningKey {
     key: PrivateKey,
     chain: Chain,
     public: PublicKey,
+    verifier: DecodingKey,
     kid_libtrust: String,
     kid_thumbprint: String,
     warnings: Vec<KeyWarning>,
@@ -108,7 +109,11 @@ impl SigningKey {
         let broken = |error: SignError| KeyProblem::SelfTest(error.to_string());
         let public = PublicKey::from_bits(key.kind(), key.public_bits()).map_err(broken)?;
         let spki = key.spki().map_err(broken)?;
-        trial(&key).map_err(KeyProblem::SelfTest)?;
+        let verifier = match key.kind() {
+            Kind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
+            Kind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
+        };
+        trial(&key, &verifier).map_err(KeyProblem::SelfTest)?;
         warnings.append(&mut chain.warnings);
         warnings.extend(short_coordinate(&key).map(KeyWarning::ShortCoordinate));
         Ok(SigningKey {
@@ -117,6 +122,7 @@ impl SigningKey {
             key,
             chain,
             public,
+            verifier,
             warnings,
         })
     }
@@ -156,6 +162,11 @@ impl SigningKey {
         self.key.sign(message)
     }
 
+    /// The public key, to verify what this key signed.
+    pub fn verifier(&self) -> &DecodingKey {
+        &self.verifier
+    }
+
     /// The public key as a JWK set (RFC 7517 section 5), once under each form of its id, so that a registry which
     /// only knows this set finds the key whichever form the tokens carry.
     pub fn jwks(&self) -> Value {
@@ -192,15 +203,11 @@ fn day(moment: OffsetDateTime) -> String {
 
 /// Signs once and verifies with the public key, by another reader than the one that signed, so that a pair which
 /// cannot sign is found at startup and not by the first client.
-fn trial(key: &PrivateKey) -> Result<(), String> {
+fn trial(key: &PrivateKey, verifier: &DecodingKey) -> Result<(), String> {
     const MESSAGE: &[u8] = b"a token that nobody asked for";
     let signature = key.sign(MESSAGE).map_err(|error| error.to_string())?;
-    let verifier = match key.kind() {
-        Kind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
-        Kind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
-    };
     let signature = URL_SAFE_NO_PAD.encode(signature);
-    match jsonwebtoken::crypto::verify(&signature, MESSAGE, &verifier, key.kind().algorithm()) {
+    match jsonwebtoken::crypto::verify(&signature, MESSAGE, verifier, key.kind().algorithm()) {
         Ok(true) => Ok(()),
         Ok(false) => Err("the signature does not verify".to_owned()),
         Err(error) => Err(error.to_string()),

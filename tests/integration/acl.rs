@@ -153,6 +153,7 @@ fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
         service: &case.service,
         resource: &case.scope.resource,
         actions: &case.scope.actions,
+        reference: None,
         now: case.now,
         began: tokio::time::Instant::now(),
     };

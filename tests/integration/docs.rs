@@ -412,7 +412,9 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
         "server: {{addr: \":1\", {unknown}}}\ntoken: {{issuer: i, certificate: c, key: k, {unknown}}}\n\
          users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
          htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
-         ext_authz: {{command: c, {unknown}}}\n{unknown}\n"
+         ext_authz: {{command: c, {unknown}}}\n\
+         forward_auth: {{trusted_proxies: unix, service: s, {unknown}, paths: [{{path: /a, scope: \"a:b:c\", {unknown}}}]}}\n\
+         {unknown}\n"
     );
     let problems = load(&text).err().context("unknown keys are refused")?;
     let described = document("CONFIG.md")?;
@@ -440,14 +442,17 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
     // A source of rules that can fall behind has figures of its own; nobody listens there.
     let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
     let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
-    fs::write(&file, complete(&format!("{token}{elsewhere}")))?;
+    let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n";
+    fs::write(&file, complete(&format!("{token}{elsewhere}{door}")))?;
     let source = Source { file, variables: Vec::new() };
     let config = source.load_and_make_key()?;
     let app = Arc::new(App::open(source, config)?);
     // Some are not there before something has been counted.
-    let mut request = Request::get("/auth").body(Body::empty())?;
-    request.extensions_mut().insert(Peer::Unix);
-    drop(http::public(&app, "", AdminRoutes::Here).oneshot(request).await);
+    for door in ["/auth", "/forward_auth"] {
+        let mut request = Request::get(door).body(Body::empty())?;
+        request.extensions_mut().insert(Peer::Unix);
+        drop(http::public(&app, "", AdminRoutes::Here).oneshot(request).await);
+    }
     let text = app.metrics.text(&app.snapshot())?;
     let mut exist = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

@@ -15,6 +15,7 @@ mod config;
 mod credentials;
 mod docs;
 mod endpoint;
+mod forward_auth;
 mod limits;
 mod logs;
 mod properties;

@@ -123,6 +123,8 @@ fn read_match(conditions: &Document, text: &mut RuleText) -> Vec<String> {
     text.name = fields.text("name").map(str::to_owned);
     text.service = fields.text("service").map(str::to_owned);
     text.ip = fields.text("ip").map(str::to_owned);
+    text.tag = fields.text("tag").map(str::to_owned);
+    text.reference = fields.text("reference").map(str::to_owned);
     text.labels = fields.map("labels", |value| match value {
         Bson::String(pattern) => Ok(pattern.clone()),
         other => Err(format!("one pattern is expected here, not {}", describe(other))),

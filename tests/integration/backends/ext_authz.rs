@@ -118,6 +118,7 @@ async fn a_hung_program_gets_what_is_left_of_the_time() {
             service: "registry",
             resource: &Resource::new("repository", "app").unwrap(),
             actions: &parse_actions(["pull"]),
+            reference: None,
             now: time::OffsetDateTime::UNIX_EPOCH,
             began: Instant::now().checked_sub(since).unwrap(),
         };

@@ -275,6 +275,7 @@ impl Request {
             service: self.service,
             resource: &self.resource,
             actions: &self.actions,
+            reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
             began: tokio::time::Instant::now(),
         }
