@@ -37,6 +37,8 @@ const READING: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that is back is noticed within two seconds.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often rules that change all the time are read, until they are left for a while.
+const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
 const MAX_RULES: usize = 100_000;
 
@@ -263,21 +265,31 @@ impl Rules {
     async fn read(&self) -> Result<(), Trouble> {
         // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
         let _alone = self.reading.lock().await;
-        let began = Instant::now();
-        let documents = self.fetch().await?;
-        let digest = digest_of(&documents);
+        let mut seen = Instant::now();
+        let mut documents = self.fetch().await?;
+        let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
             && in_use.digest == digest
         {
-            in_use.seen_at(began);
+            in_use.seen_at(seen);
             self.refused(Vec::new());
             return Ok(());
         }
         // While documents are moved under the reading, one can be missed, and it could be the one that refuses: what has
         // changed is taken over once two readings agree.
-        let seen = Mutex::new(Instant::now());
-        if digest_of(&self.fetch().await?) != digest {
-            return Err(Trouble::again("the rules changed while they were read"));
+        let mut readings = 1;
+        loop {
+            let began = Instant::now();
+            let again = self.fetch().await?;
+            let digest_again = digest_of(&again);
+            if digest_again == digest {
+                break;
+            }
+            readings += 1;
+            if readings > MAX_READINGS {
+                return Err(Trouble::again("the rules changed while they were read"));
+            }
+            (seen, documents, digest) = (began, again, digest_again);
         }
         // Many rules take a while to compile, and the requests on this thread would wait for it.
         let compiled = tokio::task::spawn_blocking(move || compile(&documents))
@@ -286,7 +298,7 @@ impl Rules {
         match compiled {
             Ok((acl, seqs)) => {
                 info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
-                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen })));
+                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen: Mutex::new(seen) })));
                 self.refused(Vec::new());
                 Ok(())
             }
