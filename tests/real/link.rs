@@ -51,8 +51,13 @@ fn each_state_is_in_force_when_the_command_returns() {
     // Both directions wait.
     assert!(ask(&mut stream).unwrap() >= 2 * MOMENT);
     assert!(ask(&mut connect(&link)).unwrap() >= 2 * MOMENT);
+    until("the end of that one", || (link.open() == 1).then_some(()));
 
     link.set(State::Stalled);
+    let gone = connect(&link);
+    until("the count of one more", || (link.open() == 2).then_some(()));
+    drop(gone);
+    until("the end of a client that gave up", || (link.open() == 1).then_some(()));
     let mut taken_while_stalled = connect(&link);
     for stream in [&mut stream, &mut taken_while_stalled] {
         stream.write_all(b"wait").unwrap();

@@ -22,6 +22,7 @@ mod mongo_rules;
 mod package;
 mod pattern_oracle;
 mod replay;
+mod revocation;
 mod table;
 mod token;
 mod traps;

@@ -3,6 +3,7 @@
 //! Everything runs on one thread, so that a state is in force everywhere once it is stored: what is passed on
 //! afterwards is passed on by it.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -14,18 +15,21 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::port;
 
 /// What is read at once, in bytes: a "chunk" of [`State::Slowed`].
 const CHUNK: usize = 16 * 1024;
+/// Chunks that are read before they can be passed on; then their sender is held up, as by a network.
+const MOST_WAITING: usize = 64;
 
 /// What the link does with what comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Everything is passed on.
     Passing,
-    /// Each chunk, of either direction, waits this long before it is passed on.
+    /// Each chunk, of either direction, is passed on this long after it came.
     Slowed(Duration),
     /// Connections are taken and stay open, and nothing is passed on until the state changes.
     Stalled,
@@ -185,10 +189,19 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Passes on what comes, in both directions, until one side ends.
-async fn pass(client: &mut TcpStream, server: &mut Option<TcpStream>, target: &str, states: watch::Receiver<State>) {
-    // While nothing is passed on, the server need not even be there.
-    if states.clone().wait_for(|state| *state != State::Stalled).await.is_err() {
-        return;
+async fn pass(
+    client: &mut TcpStream,
+    server: &mut Option<TcpStream>,
+    target: &str,
+    mut states: watch::Receiver<State>,
+) {
+    let mut waiting = Waiting::default();
+    // While nothing is passed on, the server need not even be there; that the client goes is noticed all the same.
+    while *states.borrow_and_update() == State::Stalled {
+        tokio::select! {
+            _ = states.changed() => {}
+            read = waiting.read(client) => if !read.is_ok_and(|read| read > 0) { return },
+        }
     }
     let Ok(connected) = TcpStream::connect(target).await else {
         reset(client);
@@ -198,43 +211,90 @@ async fn pass(client: &mut TcpStream, server: &mut Option<TcpStream>, target: &s
     let server = server.insert(connected);
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
     tokio::select! {
-        _ = pass_one_way(from_client, to_server, states.clone()) => {}
-        _ = pass_one_way(from_server, to_client, states) => {}
+        _ = pass_one_way(from_client, to_server, waiting, Stalled::EndsWithItsSource, states.clone()) => {}
+        _ = pass_one_way(from_server, to_client, Waiting::default(), Stalled::KeepsWhatWaits, states) => {}
     }
+}
+
+/// What was read and is not passed on yet.
+struct Waiting {
+    chunks: VecDeque<(Instant, Vec<u8>)>,
+    buffer: Vec<u8>,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting { chunks: VecDeque::new(), buffer: vec![0; CHUNK] }
+    }
+}
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.chunks.len() < MOST_WAITING
+    }
+
+    /// Reads a chunk, where there is room; otherwise waits for ever.
+    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        if !self.has_room() {
+            return pending().await;
+        }
+        let read = from.read(&mut self.buffer).await?;
+        if read > 0 {
+            self.chunks.push_back((Instant::now(), self.buffer[..read].to_vec()));
+        }
+        Ok(read)
+    }
+}
+
+/// What a direction does that ends while nothing is passed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stalled {
+    /// It ends at once: its client is gone, and is to be counted no longer.
+    EndsWithItsSource,
+    /// It ends after what was read has been passed on.
+    KeepsWhatWaits,
 }
 
 async fn pass_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    mut waiting: Waiting,
+    stalled: Stalled,
     mut states: watch::Receiver<State>,
 ) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+    let mut over = false;
     loop {
-        let read = from.read(&mut chunk).await?;
-        if read == 0 {
+        let state = *states.borrow_and_update();
+        let first = waiting.chunks.front().cloned();
+        let due = match (state, &first) {
+            (State::Passing, Some(_)) => Some(Instant::now()),
+            (State::Slowed(delay), Some((read, _))) => Some(*read + delay),
+            (State::Stalled | State::Reset | State::Cut, _) | (_, None) => None,
+        };
+        if over && (first.is_none() || (state == State::Stalled && stalled == Stalled::EndsWithItsSource)) {
             return to.shutdown().await;
         }
-        let mut rest = &chunk[..read];
-        let mut waited = false;
-        while !rest.is_empty() {
-            let state = *states.borrow_and_update();
-            match state {
-                State::Passing => {}
-                State::Slowed(delay) if !waited => tokio::select! {
-                    () = tokio::time::sleep(delay) => waited = true,
-                    _ = states.changed() => continue,
-                },
-                State::Slowed(_) => {}
-                State::Stalled | State::Reset | State::Cut => {
-                    states.changed().await.ok();
-                    continue;
+        let write = async {
+            match (due, &first) {
+                (Some(due), Some((_, chunk))) => {
+                    tokio::time::sleep_until(due).await;
+                    to.write(chunk).await
                 }
+                (None, _) | (_, None) => pending().await,
             }
-            // Whoever does not read must not keep a new state from being seen.
-            tokio::select! {
-                biased;
-                _ = states.changed() => {}
-                written = to.write(rest) => rest = &rest[written?..],
+        };
+        tokio::select! {
+            // First, so that not one byte is passed on by a state that is over.
+            biased;
+            _ = states.changed() => {}
+            read = waiting.read(&mut from), if !over => over = read? == 0,
+            written = write => {
+                let written = written?;
+                let (_, chunk) = waiting.chunks.front_mut().unwrap();
+                chunk.drain(..written);
+                if chunk.is_empty() {
+                    waiting.chunks.pop_front();
+                }
             }
         }
     }

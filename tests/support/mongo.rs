@@ -95,8 +95,15 @@ impl Database {
         format!("localhost:{}", self.tls_port.unwrap())
     }
 
-    /// Does something as the administrator.
-    pub(crate) fn with<T, F: Future<Output = mongodb::error::Result<T>>>(&self, act: impl FnOnce(Client) -> F) -> T {
+    /// An administrator who stays connected, for many changes one after the other.
+    pub(crate) fn administrator(&self) -> Administrator {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = self.as_root();
+        let client = runtime.block_on(async { Client::with_options(options).unwrap() });
+        Administrator { client, runtime }
+    }
+
+    fn as_root(&self) -> ClientOptions {
         let mut options = ClientOptions::builder()
             .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(self.port) }])
             .server_selection_timeout(Duration::from_secs(10))
@@ -106,6 +113,12 @@ impl Database {
         root.password = Some("example".to_owned());
         root.source = Some("admin".to_owned());
         options.credential = Some(root);
+        options
+    }
+
+    /// Does something as the administrator.
+    pub(crate) fn with<T, F: Future<Output = mongodb::error::Result<T>>>(&self, act: impl FnOnce(Client) -> F) -> T {
+        let options = self.as_root();
         self.runtime
             .block_on(async move { act(Client::with_options(options)?).await })
             .unwrap_or_else(|error| panic!("{error}\n{}", self.process().tail()))
@@ -166,5 +179,20 @@ impl Database {
 
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap()
+    }
+}
+
+/// See [`Database::administrator`].
+pub(crate) struct Administrator {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Administrator {
+    /// Changes the one document that `which` names.
+    pub(crate) fn update(&self, collection: &str, which: Document, change: Document) {
+        let collection = self.client.database(DATABASE).collection::<Document>(collection);
+        let changed = self.runtime.block_on(async { collection.update_one(which, change).await }).unwrap();
+        assert_eq!(changed.matched_count, 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Rules in MongoDB (`acl_mongo:`): read whole, in the order of `seq`, again and again; a set that is not right as a
 //! whole is never used.
 
+mod changes;
 mod documents;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
+use changes::Changes;
 use documents::compile;
 use mongodb::bson::{Document, doc};
 use tokio::task::AbortHandle;
@@ -31,8 +33,12 @@ const USUAL_TTL: Duration = Duration::from_secs(10);
 const USUAL_MAX_STALE: Duration = Duration::from_secs(600);
 /// How long reading all rules may take.
 const READING: Duration = Duration::from_secs(10);
+/// How long after a change the rules are read: many changes are often made together.
+const SETTLE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that is back is noticed within two seconds.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often rules that change all the time are read, until they are left for a while.
+const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
 const MAX_RULES: usize = 100_000;
 
@@ -97,6 +103,7 @@ struct Rules {
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
     reading: tokio::sync::Mutex<()>,
+    changes: Changes,
     /// What is wrong with the documents that were read last; empty while nothing is.
     refused: Mutex<Vec<String>>,
 }
@@ -117,8 +124,8 @@ impl InUse {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    fn seen_again(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn seen_at(&self, moment: Instant) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = moment;
     }
 }
 
@@ -132,10 +139,15 @@ impl Connected for MongoRules {
             settings,
             in_use: ArcSwapOption::empty(),
             reading: tokio::sync::Mutex::default(),
+            changes: Changes::default(),
             refused: Mutex::default(),
         });
         let reader = Arc::clone(&rules);
-        let reading = Reading(mongo::spawn(async move { reader.keep_reading().await })?.abort_handle());
+        // One task for both, so that neither outlives the other, nor the rules.
+        let work = async move {
+            tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
+        };
+        let reading = Reading(mongo::spawn(work)?.abort_handle());
         Ok(MongoRules { rules, _reading: Arc::new(reading) })
     }
 
@@ -193,11 +205,13 @@ impl Rules {
     async fn keep_reading(&self) {
         let mut last = String::new();
         loop {
+            let began = Instant::now();
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
                         info!(reason = "rules_current", source = "acl_mongo", "the rules are up to date again");
                         last.clear();
+                        self.changes.back.notify_one();
                     }
                     self.settings.cache_ttl
                 }
@@ -214,7 +228,12 @@ impl Rules {
                     }
                 }
             };
-            tokio::time::sleep(jittered(pause)).await;
+            let took = began.elapsed();
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                // One change seldom comes alone; and however many come, no more than half of the time is spent reading.
+                () = self.changes.changed.notified() => tokio::time::sleep(SETTLE.max(took)).await,
+            }
         }
     }
 
@@ -246,20 +265,31 @@ impl Rules {
     async fn read(&self) -> Result<(), Trouble> {
         // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
         let _alone = self.reading.lock().await;
-        let documents = self.fetch().await?;
-        let digest = digest_of(&documents);
+        let mut seen = Instant::now();
+        let mut documents = self.fetch().await?;
+        let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
             && in_use.digest == digest
         {
-            in_use.seen_again();
+            in_use.seen_at(seen);
             self.refused(Vec::new());
             return Ok(());
         }
         // While documents are moved under the reading, one can be missed, and it could be the one that refuses: what has
         // changed is taken over once two readings agree.
-        let began = Instant::now();
-        if digest_of(&self.fetch().await?) != digest {
-            return Err(Trouble::again("the rules changed while they were read"));
+        let mut readings = 1;
+        loop {
+            let began = Instant::now();
+            let again = self.fetch().await?;
+            let digest_again = digest_of(&again);
+            if digest_again == digest {
+                break;
+            }
+            readings += 1;
+            if readings > MAX_READINGS {
+                return Err(Trouble::again("the rules changed while they were read"));
+            }
+            (seen, documents, digest) = (began, again, digest_again);
         }
         // Many rules take a while to compile, and the requests on this thread would wait for it.
         let compiled = tokio::task::spawn_blocking(move || compile(&documents))
@@ -268,8 +298,7 @@ impl Rules {
         match compiled {
             Ok((acl, seqs)) => {
                 info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
-                let seen = Mutex::new(began);
-                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen })));
+                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen: Mutex::new(seen) })));
                 self.refused(Vec::new());
                 Ok(())
             }
