@@ -412,7 +412,9 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
         "server: {{addr: \":1\", {unknown}}}\ntoken: {{issuer: i, certificate: c, key: k, {unknown}}}\n\
          users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
          htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
-         ext_authz: {{command: c, {unknown}}}\n{unknown}\n"
+         ext_authz: {{command: c, {unknown}}}\n\
+         http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\", B: {{file: f, {unknown}}}}}, tls: {{{unknown}}}, {unknown}}}\n\
+         http_authz: {{url: \"https://a/\", {unknown}}}\n{unknown}\n"
     );
     let problems = load(&text).err().context("unknown keys are refused")?;
     let described = document("CONFIG.md")?;

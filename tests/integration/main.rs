@@ -17,6 +17,8 @@ mod docs;
 mod endpoint;
 mod limits;
 mod logs;
+#[path = "../support/port.rs"]
+mod port;
 mod properties;
 mod reload;
 mod routes;
