@@ -11,12 +11,14 @@ use anyhow::Context as _;
 use crate::access::Access;
 use crate::authn::Authenticator;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
+use crate::authn::http_api::HttpUsers;
 use crate::authn::mongo::MongoUsers;
 use crate::authn::password::Passwords;
 use crate::authn::program::{ProgramAuthn, ProgramUsers};
 use crate::authn::users::{StaticUsers, Users};
 use crate::authz::Authorizer;
 use crate::authz::acl::Acl;
+use crate::authz::http_api::HttpAuthz;
 use crate::authz::mongo::MongoRules;
 use crate::authz::program::ProgramAuthz;
 use crate::config::Rules;
@@ -38,10 +40,14 @@ pub struct Backends {
     pub ext_auth: Option<ProgramUsers>,
     /// Where users are in MongoDB, if they are.
     pub mongo_auth: Option<authn::mongo::Settings>,
+    /// The HTTP API that knows accounts, if one is configured.
+    pub http_auth: Option<authn::http_api::Settings>,
     /// The static rules.
     pub acl: Rules,
     /// Where rules are in MongoDB, if they are.
     pub acl_mongo: Option<authz::mongo::Settings>,
+    /// The HTTP API that decides, if one is configured.
+    pub http_authz: Option<authz::http_api::Settings>,
     /// The program that decides, if one is configured.
     pub ext_authz: Option<ProgramSettings>,
 }
@@ -52,6 +58,8 @@ pub struct Backends {
 pub struct Connections {
     mongo_auth: Option<MongoUsers>,
     acl_mongo: Option<MongoRules>,
+    http_auth: Option<HttpUsers>,
+    http_authz: Option<HttpAuthz>,
 }
 
 /// What asking one backend brought.
@@ -67,8 +75,12 @@ impl Connections {
     /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
     /// one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
-        let mut trials: Vec<Trial<'_>> =
-            vec![trial("mongo_auth", self.mongo_auth.as_ref()), trial("acl_mongo", self.acl_mongo.as_ref())];
+        let mut trials: Vec<Trial<'_>> = vec![
+            trial("mongo_auth", self.mongo_auth.as_ref()),
+            trial("acl_mongo", self.acl_mongo.as_ref()),
+            trial("http_auth", self.http_auth.as_ref()),
+            trial("http_authz", self.http_authz.as_ref()),
+        ];
         let mut reached: Vec<Option<Option<Reached>>> = trials.iter().map(|_| None).collect();
         std::future::poll_fn(|context| {
             for (trial, reached) in trials.iter_mut().zip(&mut reached).filter(|(_, reached)| reached.is_none()) {
@@ -151,6 +163,18 @@ impl Backends {
                 before.map(|held| held.acl_mongo.as_ref()),
                 passwords,
             )?,
+            http_auth: keep_or_open(
+                "http_auth",
+                self.http_auth,
+                before.map(|held| held.http_auth.as_ref()),
+                passwords,
+            )?,
+            http_authz: keep_or_open(
+                "http_authz",
+                self.http_authz,
+                before.map(|held| held.http_authz.as_ref()),
+                passwords,
+            )?,
         };
         // In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database.
         let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
@@ -166,9 +190,18 @@ impl Backends {
         if let Some(users) = &connections.mongo_auth {
             authn.push(Box::new(users.clone()));
         }
+        // Last: few APIs tell an unknown account from a wrong password, and what they refuse nobody is asked about any
+        // more. Nor can a password there be used under the name of an account that another backend knows.
+        if let Some(users) = &connections.http_auth {
+            authn.push(Box::new(users.clone()));
+        }
         let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(self.acl.into_rules()))];
         if let Some(rules) = &connections.acl_mongo {
             authz.push(Box::new(rules.clone()));
+        }
+        // Before the program, which always decides.
+        if let Some(api) = &connections.http_authz {
+            authz.push(Box::new(api.clone()));
         }
         if let Some(settings) = self.ext_authz {
             authz.push(Box::new(ProgramAuthz::new(settings)));

@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod decision_log;
 pub mod http;
+pub mod http_api;
 pub mod keys;
 pub mod metrics;
 pub mod mongo;

@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod explain;
 mod glob;
+pub mod http_api;
 pub mod lint;
 pub mod mongo;
 pub mod pattern;

@@ -22,8 +22,8 @@ pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
 use crate::authn::users::{self, Users};
-use crate::authn::{htpasswd, mongo as mongo_users, program as program_authn};
-use crate::authz::{mongo as mongo_rules, program as program_authz};
+use crate::authn::{htpasswd, http_api as http_users, mongo as mongo_users, program as program_authn};
+use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
 use crate::program;
 use problem::Place;
@@ -64,8 +64,6 @@ enum Purpose {
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
     ("ldap_auth", "LDAP is not supported by this version; use users"),
-    ("http_auth", "HTTP authentication is not supported by this version; use users"),
-    ("http_authz", "HTTP authorization is not supported by this version; use acl"),
     ("google_auth", "Google sign-in is not supported; use users"),
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
@@ -78,9 +76,9 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections besides `users` that let somebody log in.
-const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth"];
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
-const OTHER_AUTHZ: &[&str] = &["acl_mongo", "ext_authz"];
+const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +92,12 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some()
+        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some() || self.backends.http_auth.is_some()
+    }
+
+    /// Whether somebody may log in under any name that no other section knows.
+    pub fn takes_accounts_unchecked(&self) -> bool {
+        self.backends.http_auth.as_ref().is_some_and(|users| users.account == http_users::Account::Unchecked)
     }
 
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
@@ -205,13 +208,29 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let acl_mongo = top
         .section("acl_mongo")
         .and_then(|section| mongo_rules::read(section, keys, problems, &mut files, &mut warnings));
+    let http_auth = top
+        .section("http_auth")
+        .and_then(|section| http_users::read(section, keys, problems, &mut files, &mut warnings));
+    let http_authz = top
+        .section("http_authz")
+        .and_then(|section| http_authz::read(section, keys, problems, &mut files, &mut warnings));
     top.finish();
     Some(Config {
         file: file.to_owned(),
         server: server?,
         token: token?,
         forward_auth,
-        backends: Backends { users, htpasswd_auth, ext_auth, mongo_auth, acl, acl_mongo, ext_authz },
+        backends: Backends {
+            users,
+            htpasswd_auth,
+            ext_auth,
+            mongo_auth,
+            http_auth,
+            acl,
+            acl_mongo,
+            http_authz,
+            ext_authz,
+        },
         warnings,
         files,
     })

@@ -413,6 +413,8 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
          users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
          htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
          ext_authz: {{command: c, {unknown}}}\n\
+         http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\", B: {{file: f, {unknown}}}}}, tls: {{{unknown}}}, {unknown}}}\n\
+         http_authz: {{url: \"https://a/\", {unknown}}}\n\
          forward_auth: {{trusted_proxies: unix, service: s, {unknown}, paths: [{{path: /a, scope: \"a:b:c\", {unknown}}}]}}\n\
          {unknown}\n"
     );

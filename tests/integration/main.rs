@@ -18,6 +18,8 @@ mod endpoint;
 mod forward_auth;
 mod limits;
 mod logs;
+#[path = "../support/port.rs"]
+mod port;
 mod properties;
 mod reload;
 mod routes;

@@ -14,6 +14,7 @@ mod clients;
 mod connect;
 mod front;
 mod guide;
+mod http_api;
 mod lifecycle;
 mod link;
 mod listeners;

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod http_api;
 pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod link;

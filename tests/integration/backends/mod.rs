@@ -6,4 +6,7 @@ mod ext_auth;
 mod ext_authz;
 mod figures;
 mod htpasswd;
+mod http_auth;
+mod http_authz;
 mod program;
+mod stand_in;

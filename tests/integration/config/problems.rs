@@ -286,8 +286,6 @@ fn a_value_that_cannot_be_read_is_named_first() {
 fn backends_that_are_not_here_are_refused_by_name() {
     for (key, instead) in [
         ("ldap_auth", "LDAP"),
-        ("http_auth", "HTTP authentication"),
-        ("http_authz", "HTTP authorization"),
         ("google_auth", "Google"),
         ("github_auth", "GitHub"),
         ("gitlab_auth", "GitLab"),
