@@ -5,6 +5,7 @@ pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -40,6 +41,8 @@ pub struct Collection {
     settings: Settings,
     connected: ArcSwapOption<Connected>,
     connecting: Mutex<()>,
+    /// The login's database that worked last.
+    source: AtomicUsize,
 }
 
 /// A client, and which of the login's databases it names.
@@ -85,7 +88,12 @@ impl Failure {
 impl Collection {
     /// A collection; nothing is connected yet.
     pub fn new(settings: Settings) -> Collection {
-        Collection { settings, connected: ArcSwapOption::empty(), connecting: Mutex::new(()) }
+        Collection {
+            settings,
+            connected: ArcSwapOption::empty(),
+            connecting: Mutex::new(()),
+            source: AtomicUsize::new(0),
+        }
     }
 
     /// What it was made from.
@@ -116,14 +124,36 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
+        let used = self.connected.load_full();
         match tokio::time::timeout(limit, self.ask_each_source(question)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_) => Err(Failure::Down {
-                place: self.settings.namespace(),
-                cause: format!("no answer within {} ms", limit.as_millis()),
-                advice: UNREACHED,
-            }),
+            Err(_) => {
+                self.forget(used.as_ref());
+                Err(Failure::Down {
+                    place: self.settings.namespace(),
+                    cause: format!("no answer within {} ms", limit.as_millis()),
+                    advice: UNREACHED,
+                })
+            }
+        }
+    }
+
+    /// Lets go of a client that gave no answer, unless another one has taken its place already. Its connections may be
+    /// lost (a machine that lost its power closes none), and the driver tries them one after the other, each for a whole
+    /// deadline, long after the server is back.
+    fn forget(&self, used: Option<&Arc<Connected>>) {
+        let current = self.connected.load();
+        if let (Some(used), Some(now)) = (used, current.as_ref())
+            && Arc::ptr_eq(used, now)
+        {
+            self.connected.compare_and_swap(&current, None);
+            // Not before its next look at the server, which ends handshakes that hang: nothing else ever would.
+            let (retired, looked) = (Arc::clone(used), HEARTBEAT + self.settings.selection.saturating_mul(2));
+            tokio::spawn(async move {
+                tokio::time::sleep(looked).await;
+                drop(retired);
+            });
         }
     }
 
@@ -146,6 +176,7 @@ impl Collection {
             match question(self.handle(&client)).await {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
+                    self.source.store(source, Ordering::Relaxed);
                     self.connected.store(Some(Arc::new(Connected { client, source })));
                     return answer;
                 }
@@ -167,7 +198,8 @@ impl Collection {
         if let Some(connected) = self.connected.load_full() {
             return Ok(connected);
         }
-        let connected = Arc::new(Connected { client: self.client(Some(0)).await?, source: 0 });
+        let source = self.source.load(Ordering::Relaxed);
+        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }

@@ -74,6 +74,24 @@ fn each_state_is_in_force_when_the_command_returns() {
         ask(stream).unwrap();
     }
 
+    // What is lost stays lost, and is counted for as long as its client waits.
+    link.set(State::Lost);
+    let mut lost = [connect(&link), connect(&link)];
+    until("all to be counted", || (link.open() == 4).then_some(()));
+    link.set(State::Passing);
+    // The first two were open before.
+    for stream in [&mut stream, &mut taken_while_stalled].into_iter().chain(&mut lost) {
+        stream.write_all(b"lost").unwrap();
+        stream.set_read_timeout(Some(MOMENT)).unwrap();
+        let error = stream.read(&mut [0; 4]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    }
+    (stream, taken_while_stalled) = (connect(&link), connect(&link));
+    ask(&mut stream).unwrap();
+    ask(&mut taken_while_stalled).unwrap();
+    drop(lost);
+    until("the end of those that gave up", || (link.open() == 2).then_some(()));
+
     // One with an answer under way, so that a reset is not an ordinary end.
     link.set(State::Slowed(Duration::from_secs(60)));
     stream.write_all(b"hello").unwrap();

@@ -10,6 +10,7 @@
 mod support;
 
 mod attacks;
+mod chaos;
 mod clients;
 mod connect;
 mod front;

@@ -33,6 +33,9 @@ pub(crate) enum State {
     Slowed(Duration),
     /// Connections are taken and stay open, and nothing is passed on until the state changes.
     Stalled,
+    /// As [`State::Stalled`], and for good: connections that were open, or are made meanwhile, never hear anything again,
+    /// not even an end. So does a machine that loses its power, or a firewall that forgets what passes it.
+    Lost,
     /// Every connection is reset, new ones too.
     Reset,
     /// Nobody listens any more, and connections are closed.
@@ -110,6 +113,7 @@ async fn keep(
     let address = listener.local_addr().unwrap();
     let mut listener = Some(TcpListener::from_std(listener).unwrap());
     let (state, states) = watch::channel(State::Passing);
+    let losses = watch::Sender::new(());
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -122,6 +126,7 @@ async fn keep(
                 match next {
                     // Each of them sees the state and ends.
                     State::Reset | State::Cut => while connections.join_next().await.is_some() {},
+                    State::Lost => losses.send_modify(|()| {}),
                     State::Passing | State::Slowed(_) | State::Stalled => {}
                 }
                 if listener.is_none() && next != State::Cut {
@@ -132,7 +137,11 @@ async fn keep(
             accepted = accept(listener.as_ref()) => {
                 let Ok(client) = accepted else { continue };
                 taken.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(client, target.clone(), states.clone(), Counted::new(&open)));
+                let mut lost = losses.subscribe();
+                if *states.borrow() == State::Lost {
+                    lost.mark_changed();
+                }
+                connections.spawn(serve(client, target.clone(), states.clone(), lost, Counted::new(&open)));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -163,20 +172,35 @@ impl Drop for Counted {
 }
 
 /// Serves one connection to its end: either side's, or that of the state.
-async fn serve(mut client: TcpStream, target: String, mut states: watch::Receiver<State>, counted: Counted) {
+async fn serve(
+    mut client: TcpStream,
+    target: String,
+    states: watch::Receiver<State>,
+    mut losses: watch::Receiver<()>,
+    counted: Counted,
+) {
     client.set_nodelay(true).ok();
     let mut server = None;
-    let passing = states.clone();
+    let (mut ending, passing) = (states.clone(), states.clone());
+    let mut nowhere = vec![0; CHUNK];
     tokio::select! {
         // First, so that not one byte is passed on by a state that is over.
         biased;
-        state = states.wait_for(|state| matches!(state, State::Reset | State::Cut)) => {
-            if state.is_ok_and(|state| *state == State::Reset) {
-                reset(&client);
-                server.iter().for_each(reset);
+        _ = ending.wait_for(|state| matches!(state, State::Reset | State::Cut)) => {}
+        () = async {
+            tokio::select! {
+                biased;
+                _ = losses.changed() => {}
+                () = pass(&mut client, &mut server, &target, passing) => return,
             }
-        }
-        () = pass(&mut client, &mut server, &target, passing) => {}
+            drop(server.take());
+            // What comes is for nobody, until the client goes.
+            while client.read(&mut nowhere).await.is_ok_and(|read| read > 0) {}
+        } => {}
+    }
+    if *states.borrow() == State::Reset {
+        reset(&client);
+        server.iter().for_each(reset);
     }
     // The count goes down only after the sockets are closed.
     drop((client, server));
@@ -269,7 +293,7 @@ async fn pass_one_way(
         let due = match (state, &first) {
             (State::Passing, Some(_)) => Some(Instant::now()),
             (State::Slowed(delay), Some((read, _))) => Some(*read + delay),
-            (State::Stalled | State::Reset | State::Cut, _) | (_, None) => None,
+            (State::Stalled | State::Lost | State::Reset | State::Cut, _) | (_, None) => None,
         };
         if over && (first.is_none() || (state == State::Stalled && stalled == Stalled::EndsWithItsSource)) {
             return to.shutdown().await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod bed;
 pub(crate) mod change_streams;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod dockwarden;
 pub(crate) mod engine;

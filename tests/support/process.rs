@@ -145,6 +145,11 @@ impl Process {
         }
     }
 
+    /// The descriptors that the program has open: files, sockets and all.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+    }
+
     /// Waits for the program to end by itself.
     ///
     /// # Panics

@@ -42,9 +42,6 @@ const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
 const MAX_RULES: usize = 100_000;
 
-/// How many problems are named where one message holds all.
-const MAX_NAMED: usize = 20;
-
 /// The `acl_mongo:` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -162,12 +159,7 @@ impl Connected for MongoRules {
                 let count = self.rules.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
                 Ok(format!("{} holds {count} rules", self.rules.settings.collection.namespace()))
             }
-            Err(Trouble::Wrong(mut problems)) => {
-                let more = problems.len().saturating_sub(MAX_NAMED);
-                problems.truncate(MAX_NAMED);
-                if more > 0 {
-                    problems.push(format!("and {more} more"));
-                }
+            Err(Trouble::Wrong(problems)) => {
                 anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
             }
             Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
