@@ -1,7 +1,7 @@
 //! `dockwarden explain`: why somebody may or may not do something, for one question or for a file of them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::net::IpAddr;
@@ -10,16 +10,23 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::runtime::Runtime;
 
-use super::{DONE, NOT_ALL_GRANTED, complain, say};
+use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authn::Identity;
+use crate::authn::htpasswd::Accounts;
+use crate::authn::mongo::accounts::Accounts as MongoAccounts;
 use crate::authn::users::Users;
 use crate::authz::acl::Acl;
 use crate::authz::explain::{Said, Step, explain};
+use crate::authz::mongo::book::RuleBook;
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::authz::{Answer, Question};
-use crate::config::Keys;
+use crate::authz::{Answer, Question, RuleRef};
+use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, Resource, Scope, parse_actions};
+
+/// So many users in MongoDB are remembered while a file of questions is answered.
+const MOST_SEEN: usize = 10_000;
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -49,55 +56,211 @@ pub(super) struct Arguments {
     scopes: Vec<String>,
 }
 
+/// A question, as it is asked on the command line.
+pub(super) struct Asked {
+    /// Who asks; empty for nobody.
+    pub(super) account: String,
+    /// `name=value` each; the account's own where there are none.
+    pub(super) labels: Vec<String>,
+    /// Where the client is.
+    pub(super) ip: Option<IpAddr>,
+    /// The registry's service name; the first of the file where there is none.
+    pub(super) service: Option<String>,
+    /// How it is answered.
+    pub(super) output: Output,
+    /// What is asked for.
+    pub(super) scopes: Vec<String>,
+}
+
 /// Runs the command.
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    let config = match super::source(arguments.config.clone()).load(Keys::LeftAlone) {
+pub(super) fn run(arguments: Arguments) -> u8 {
+    let Arguments { config: file, account, labels, ip, service, json, requests, scopes } = arguments;
+    let source = super::source(file);
+    // What is only in the file needs nobody's password.
+    let config = match source.load(Keys::LeftAlone) {
+        Ok(config) if config.backends.mongo_auth.is_none() && config.backends.acl_mongo.is_none() => Ok(config),
+        Ok(_) => source.load_backends(),
+        Err(invalid) => Err(invalid),
+    };
+    let config = match config {
         Ok(config) => config,
-        Err(invalid) => {
-            return complain(&invalid.to_string());
-        }
+        Err(invalid) => return complain(&invalid.to_string()),
     };
-    if config.backends.acl_mongo.is_some() {
-        // What only a part of the rules says would be taken for the answer.
-        return complain(&format!(
-            "{}: acl_mongo: there are rules in MongoDB, and explain knows those of the file only; the log names the rule \
-             that decided a request",
-            config.file.display()
-        ));
-    }
-    let services = config.token.services;
-    let policy = Policy {
-        users: config.backends.users,
-        acl: Acl::new(config.backends.acl.into_rules()),
-        now: OffsetDateTime::now_utc(),
-    };
-    let done = match &arguments.requests {
-        Some(file) => answer_file(&policy, file),
+    let answered = Policy::read(config, Sources::All).and_then(|mut policy| match &requests {
+        Some(file) => answer_file(&mut policy, file),
         None => {
-            let service = arguments.service.as_deref().or(services.first().map(String::as_str)).unwrap_or_default();
-            explain_scopes(&policy, arguments, service)
+            let output = if json { Output::Json } else { Output::Text };
+            explain_scopes(&mut policy, &Asked { account, labels, ip, service, output, scopes })
         }
-    };
-    done.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+    });
+    answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+}
+
+/// Answers one question by the rules in MongoDB alone, as they are now.
+pub(super) fn test(config: Config, asked: &Asked) -> Result<u8, String> {
+    explain_scopes(&mut Policy::read(config, Sources::MongoAlone)?, asked)
+}
+
+/// Which rules are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sources {
+    All,
+    MongoAlone,
+}
+
+/// The rules of one source.
+struct RuleSource {
+    name: &'static str,
+    acl: Acl,
+    /// The rules' own numbers, where the source has such.
+    seqs: Vec<i64>,
 }
 
 /// Users and rules, at one moment.
 struct Policy {
     users: Users,
-    acl: Acl,
+    htpasswd: Accounts,
+    /// Users in MongoDB, looked up as they are asked for.
+    mongo: Option<MongoUsers>,
+    /// In the order in which they are asked.
+    sources: Vec<RuleSource>,
+    services: Vec<String>,
     now: OffsetDateTime,
 }
 
+/// Users in MongoDB.
+struct MongoUsers {
+    accounts: MongoAccounts,
+    runtime: Runtime,
+    /// Those that were looked up, so that a file of questions does not ask for each line.
+    seen: HashMap<String, Option<Identity>>,
+}
+
+/// Who asks, and whether anybody knows that account.
+struct Asker {
+    identity: Identity,
+    known: bool,
+}
+
+/// The rule that decided: of which source, and which it is there.
+type DecidedBy = (&'static str, RuleRef);
+
 impl Policy {
-    /// The account with the given labels, or with its own where none are given.
-    fn identity(&self, account: &str, labels: Option<LabelValues>) -> Identity {
-        let user = self.users.get(account);
-        let own = || user.map(|user| Arc::clone(&user.labels)).unwrap_or_default();
-        Identity {
-            account: account.to_owned(),
-            labels: labels.map_or_else(own, Arc::new),
-            standing: user.map(|user| user.standing).unwrap_or_default(),
+    /// Reads the rules; users are read when they are asked about.
+    fn read(config: Config, which: Sources) -> Result<Policy, String> {
+        let backends = config.backends;
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+        let mut sources = Vec::new();
+        match which {
+            Sources::All => {
+                sources.push(RuleSource { name: "acl", acl: Acl::new(backends.acl.into_rules()), seqs: Vec::new() });
+            }
+            Sources::MongoAlone => {}
         }
+        if let Some(settings) = &backends.acl_mongo {
+            let book = RuleBook::open(settings);
+            let set = runtime()?.block_on(book.read()).map_err(|refused| refused.to_string())?;
+            let (acl, seqs) = set.compile().map_err(|problems| {
+                format!(
+                    "the rules in {} cannot be used as they are; a server that runs keeps the last good ones:\n  {}",
+                    book.namespace(),
+                    problems.join("\n  ")
+                )
+            })?;
+            sources.push(RuleSource { name: "acl_mongo", acl, seqs });
+        }
+        let mongo = match &backends.mongo_auth {
+            None => None,
+            Some(settings) => {
+                Some(MongoUsers { accounts: MongoAccounts::open(settings), runtime: runtime()?, seen: HashMap::new() })
+            }
+        };
+        Ok(Policy {
+            users: backends.users,
+            htpasswd: backends.htpasswd_auth.unwrap_or_default(),
+            mongo,
+            sources,
+            services: config.token.services,
+            now: OffsetDateTime::now_utc(),
+        })
+    }
+
+    /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
+    /// as at a login.
+    fn asker(&mut self, account: &str, labels: Option<LabelValues>) -> Result<Asker, String> {
+        let found = if let Some(user) = self.users.get(account) {
+            Some(Identity { account: account.to_owned(), labels: Arc::clone(&user.labels), standing: user.standing })
+        } else if self.htpasswd.contains_key(account) {
+            Some(Identity { account: account.to_owned(), ..Identity::default() })
+        } else {
+            match &mut self.mongo {
+                Some(mongo) => mongo.find(account)?,
+                None => None,
+            }
+        };
+        let known = found.is_some();
+        let mut identity = found.unwrap_or_else(|| Identity { account: account.to_owned(), ..Identity::default() });
+        if let Some(labels) = labels {
+            identity.labels = Arc::new(labels);
+        }
+        Ok(Asker { identity, known })
+    }
+
+    /// Asks the sources one after the other, as a server does.
+    fn decide(&self, question: &Question<'_>) -> Result<(Actions, Option<DecidedBy>), String> {
+        for source in &self.sources {
+            match source.acl.decide(question).map_err(|error| error.to_string())? {
+                Answer::Decided { actions, mut by, .. } => {
+                    by.seq = source.seqs.get(by.index).copied();
+                    return Ok((actions, Some((source.name, by))));
+                }
+                Answer::NoMatch { .. } => {}
+            }
+        }
+        Ok((Actions::new(), None))
+    }
+
+    /// What each rule says, up to the one that decides.
+    fn steps(&self, question: &Question<'_>) -> Result<Vec<ExplainedRule>, String> {
+        let mut all = Vec::new();
+        for source in &self.sources {
+            let steps = explain(&source.acl, question).map_err(|error| error.to_string())?;
+            let decided = steps.iter().any(|step| step.said == Said::Decides);
+            all.extend(steps.into_iter().map(|step| explained(source, step)));
+            if decided {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl MongoUsers {
+    fn find(&mut self, account: &str) -> Result<Option<Identity>, String> {
+        if let Some(seen) = self.seen.get(account) {
+            return Ok(seen.clone());
+        }
+        let found = self.runtime.block_on(self.accounts.find(account)).map_err(|refused| refused.to_string())?;
+        let identity = match found {
+            None => None,
+            Some(user) => match user.usable {
+                Ok(usable) => Some(usable.identity),
+                Err(problems) => {
+                    return Err(format!(
+                        "the document of \"{}\" in {} cannot be used, and logins with it get 503: {}",
+                        user.name,
+                        self.accounts.namespace(),
+                        problems.join("; ")
+                    ));
+                }
+            },
+        };
+        if self.seen.len() >= MOST_SEEN {
+            self.seen.clear();
+        }
+        self.seen.insert(account.to_owned(), identity.clone());
+        Ok(identity)
     }
 }
 
@@ -125,12 +288,14 @@ struct Request<'a> {
 #[derive(Serialize)]
 struct Reply<'a> {
     rule: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<&'a str>,
     granted: Vec<&'a str>,
     withheld: Vec<&'a str>,
 }
 
-fn answer_file(policy: &Policy, file: &PathBuf) -> Result<u8, String> {
+fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     let source: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(stdin()),
         false => Box::new(File::open(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?),
@@ -158,7 +323,7 @@ fn answer_file(policy: &Policy, file: &PathBuf) -> Result<u8, String> {
     Ok(DONE)
 }
 
-fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
+fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
     let labels = match &request.labels {
         None => None,
         Some(given) => Some(read_labels(
@@ -169,11 +334,11 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
         None | Some("") => None,
         Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address"))?),
     };
-    let identity = policy.identity(request.account.as_deref().unwrap_or_default(), labels);
+    let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
     let usable = identity.standing.check(policy.now).is_ok();
-    let answer = match Resource::new(&request.kind, &request.name) {
+    let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
             let question = Question {
                 identity: &identity,
@@ -183,14 +348,11 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
                 actions: &actions,
                 now: policy.now,
             };
-            policy.acl.decide(&question).map_err(|error| error.to_string())?
+            policy.decide(&question)?
         }
-        Ok(_) | Err(_) => Answer::NoMatch { until: None },
+        Ok(_) | Err(_) => (Actions::new(), None),
     };
-    let (granted, by) = match answer {
-        Answer::Decided { actions, by, .. } => (actions, Some(by)),
-        Answer::NoMatch { .. } => (Actions::new(), None),
-    };
+    let by = by.map(|(_, rule)| rule);
     let mut withheld: Vec<&str> = request
         .actions
         .iter()
@@ -201,6 +363,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
     withheld.dedup();
     let reply = Reply {
         rule: by.as_ref().map(|rule| rule.index),
+        seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.as_ref().and_then(|rule| rule.comment.as_deref()),
         granted: granted.iter().map(Action::as_str).collect(),
         withheld,
@@ -226,6 +389,9 @@ struct Explanation {
     granted: Vec<String>,
     withheld: Vec<String>,
     rule: Option<usize>,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -235,7 +401,12 @@ struct Explanation {
 /// What one rule said, as JSON.
 #[derive(Serialize)]
 struct ExplainedRule {
+    #[serde(skip)]
+    name: String,
     index: usize,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<String>,
     matches: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -246,7 +417,7 @@ struct ExplainedRule {
     value: Option<String>,
 }
 
-fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Result<u8, String> {
+fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> {
     let labels = match arguments.labels.as_slice() {
         [] => None,
         given => {
@@ -257,16 +428,18 @@ fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Resu
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
-    let identity = policy.identity(&arguments.account, labels);
+    let asker = policy.asker(&arguments.account, labels)?;
+    let first = policy.services.first().map(String::as_str);
+    let service = arguments.service.as_deref().or(first).unwrap_or_default();
     let mut explanations = Vec::with_capacity(arguments.scopes.len());
     for text in &arguments.scopes {
         let scope = Scope::parse(text).map_err(|error| format!("\"{text}\" is no scope: {error}"))?;
-        explanations.push(explain_scope(policy, &identity, arguments.ip, service, &scope)?);
+        explanations.push(explain_scope(policy, &asker.identity, arguments.ip, service, &scope)?);
     }
-    let printed = match arguments.json {
-        true => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
-        false => {
-            let who = describe(policy, &identity, &arguments.account);
+    let printed = match arguments.output {
+        Output::Json => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
+        Output::Text => {
+            let who = describe(policy, &asker);
             let mut text = vec![who];
             text.extend(explanations.iter().map(render));
             text.join("\n")
@@ -285,19 +458,11 @@ fn explain_scope(
 ) -> Result<Explanation, String> {
     let question =
         Question { identity, address, service, resource: &scope.resource, actions: &scope.actions, now: policy.now };
-    let (steps, answer, note) = match identity.standing.check(policy.now) {
-        Ok(()) => {
-            let steps = explain(&policy.acl, &question).map_err(|error| error.to_string())?;
-            (steps, policy.acl.decide(&question).map_err(|error| error.to_string())?, None)
-        }
-        Err(closed) => {
-            (Vec::new(), Answer::NoMatch { until: None }, Some(format!("{closed}: nobody can log in with it")))
-        }
+    let (rules, (granted, by), note) = match identity.standing.check(policy.now) {
+        Ok(()) => (policy.steps(&question)?, policy.decide(&question)?, None),
+        Err(closed) => (Vec::new(), (Actions::new(), None), Some(format!("{closed}: nobody can log in with it"))),
     };
-    let (granted, by) = match answer {
-        Answer::Decided { actions, by, .. } => (actions, Some(by)),
-        Answer::NoMatch { .. } => (Actions::new(), None),
-    };
+    let by = by.map(|(_, rule)| rule);
     let texts = |actions: &Actions| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
     let withheld = scope.actions.difference(&granted).cloned().collect();
     Ok(Explanation {
@@ -305,23 +470,32 @@ fn explain_scope(
         granted: texts(&granted),
         withheld: texts(&withheld),
         rule: by.as_ref().map(|rule| rule.index),
+        seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
         note,
-        rules: steps.into_iter().map(explained).collect(),
+        rules,
     })
 }
 
-fn explained(step: Step) -> ExplainedRule {
+fn explained(source: &RuleSource, step: Step) -> ExplainedRule {
     let (matches, field, pattern, value) = match step.said {
         Said::Decides => (true, None, None, None),
         Said::Differs { field, wanted, found } => (false, Some(field.to_string()), Some(wanted), Some(found)),
     };
-    ExplainedRule { index: step.index, comment: step.comment, matches, field, pattern, value }
+    let seq = source.seqs.get(step.index).copied();
+    // As the log names it.
+    let name = match seq {
+        Some(seq) => format!("{}[seq {seq}]", source.name),
+        None => format!("{}[{}]", source.name, step.index),
+    };
+    ExplainedRule { name, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
 }
 
-fn describe(policy: &Policy, identity: &Identity, account: &str) -> String {
+fn describe(policy: &Policy, asker: &Asker) -> String {
+    let account = asker.identity.account.as_str();
     let name = if account.is_empty() { "anonymous" } else { account };
-    let labels: Vec<String> = identity
+    let labels: Vec<String> = asker
+        .identity
         .labels
         .iter()
         .map(|(label, values)| {
@@ -329,7 +503,13 @@ fn describe(policy: &Policy, identity: &Identity, account: &str) -> String {
             format!("{label}=[{}]", texts.join(", "))
         })
         .collect();
-    let known = if policy.users.contains_key(account) { "" } else { " (not among the users of this file)" };
+    let known = match (&policy.mongo, asker.known) {
+        (_, true) => String::new(),
+        (None, false) => " (not among the users of this file)".to_owned(),
+        (Some(mongo), false) => {
+            format!(" (not among the users of this file or of {})", mongo.accounts.namespace())
+        }
+    };
     match labels.is_empty() {
         true => format!("{name}{known}, no labels"),
         false => format!("{name}{known}, labels {}", labels.join(" ")),
@@ -347,7 +527,7 @@ fn render(explanation: &Explanation) -> String {
             (Some(field), Some(pattern), Some(value)) => format!("{field}: \"{pattern}\" does not match \"{value}\""),
             _ => "matches, and decides".to_owned(),
         };
-        lines.push(format!("  acl[{}] {said}{comment}", rule.index));
+        lines.push(format!("  {} {said}{comment}", rule.name));
     }
     if explanation.rule.is_none() && explanation.note.is_none() {
         lines.push("  no rule matches: nothing is granted".to_owned());
