@@ -1,6 +1,7 @@
 //! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
 
 pub mod accounts;
+pub mod labels;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::config::read_text;
 use crate::config::section::{DayEnd, parse_moment};
+use crate::decision_log::printable;
 use crate::mongo::Run;
 
 /// A longer text of rules is refused, in bytes.
@@ -301,7 +302,7 @@ async fn list(config: PathBuf, output: Output) -> Result<u8, String> {
             .stored()
             .map(|stored| match stored.rule {
                 Ok(rule) => format!("{rule}\n"),
-                Err(problems) => problems.iter().map(|problem| format!("     ?  {problem}\n")).collect(),
+                Err(problems) => problems.iter().map(|problem| format!("     ?  {}\n", printable(problem))).collect(),
             })
             .collect(),
         Output::Json => {

@@ -6,10 +6,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, mongo, password, say};
-use crate::authn::mongo::accounts::{Account, Accounts, LabelChange, Refused, check_name, shown};
+use crate::authn::mongo::accounts::{Account, Accounts, Refused, check_name};
+use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::hash;
 use crate::authn::{AccountState, Closed};
 use crate::authz::mongo::text::written;
+use crate::decision_log::printable;
 
 /// What is done.
 #[derive(clap::Subcommand)]
@@ -176,7 +178,7 @@ async fn list(config: PathBuf, output: Output) -> Result<String, String> {
             let row = |account: &Account| {
                 let labels = match &account.usable {
                     Ok(_) => shown(&account.labels),
-                    Err(problems) => problems.join("; "),
+                    Err(problems) => printable(&problems.join("; ")),
                 };
                 format!("{:width$}  {:8}  {labels}\n", name(account), said_state(account))
             };
@@ -200,7 +202,7 @@ async fn show(who: Who, output: Output) -> Result<String, String> {
             lines.extend(told.not_before.map(|moment| format!("from      {moment}")));
             lines.extend(told.not_after.map(|moment| format!("until     {moment}")));
             lines.push(format!("document  {}", account.id()));
-            lines.extend(told.problems.iter().map(|problem| format!("problem   {problem}")));
+            lines.extend(told.problems.iter().map(|problem| format!("problem   {}", printable(problem))));
             Ok(format!("{}\n", lines.join("\n")))
         }
     }
@@ -241,7 +243,7 @@ fn told(account: &Account) -> Told<'_> {
 
 /// A name that cannot write over the terminal.
 fn name(account: &Account) -> String {
-    account.name.escape_debug().to_string()
+    printable(&account.name)
 }
 
 fn said_state(account: &Account) -> &'static str {

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::authz::acl::RuleText;
+use crate::decision_log::printable;
 
 /// The keys of a rule's document.
 pub(super) const KEYS: &[&str] = &["seq", "match", "actions", "comment", "not_before", "not_after"];
@@ -113,7 +114,9 @@ impl std::fmt::Display for Numbered {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts: Vec<String> =
             fields(&self.text).map(|(key, pattern)| format!("{key}={}", quoted(pattern))).collect();
-        parts.extend(self.text.labels.iter().map(|(label, pattern)| format!("labels.{label}={}", quoted(pattern))));
+        parts.extend(
+            self.text.labels.iter().map(|(label, pattern)| format!("labels.{}={}", printable(label), quoted(pattern))),
+        );
         if parts.is_empty() {
             parts.push("everybody and everything".to_owned());
         }
@@ -124,7 +127,7 @@ impl std::fmt::Display for Numbered {
         write!(out, "{:>6}  {} -> {actions}", self.seq, parts.join(" "))?;
         for (key, value) in self.extras() {
             match key {
-                "comment" => write!(out, "  # {}", value.escape_debug())?,
+                "comment" => write!(out, "  # {}", printable(&value))?,
                 moment => write!(out, "  {moment} {value}")?,
             }
         }

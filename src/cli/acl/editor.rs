@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{edited, plain, print};
-use crate::authz::mongo::book::{RuleBook, Stored, draft_of};
+use crate::authz::mongo::book::{RuleBook, Stored};
 use crate::cli::{DONE, complain, say};
 use crate::config::{ENVIRONMENT_PREFIX, read_text};
 
@@ -22,7 +22,7 @@ enum Next {
 
 /// Lets the rule be edited, and writes it.
 pub(super) async fn edit(book: &RuleBook, stored: &Stored) -> Result<u8, String> {
-    let before = draft_of(stored);
+    let before = stored.draft();
     let mut original = HEAD.to_owned();
     if let Err(problems) = &stored.rule {
         original.extend(problems.iter().map(|problem| format!("# {}\n", problem.replace('\n', " "))));

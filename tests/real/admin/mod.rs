@@ -1,5 +1,7 @@
 //! The commands of administrators on MongoDB, as processes, beside servers that run.
 
+mod docs;
+mod explain;
 mod import;
 mod migrate;
 mod rules;
