@@ -131,6 +131,14 @@ impl Source {
         Config::load(&self.file, self.variables.iter().cloned(), keys)
     }
 
+    /// Reads the configuration for who asks its backends and signs nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_backends(&self) -> Result<Config, Invalid> {
+        Config::load_backends(&self.file, self.variables.iter().cloned())
+    }
+
     /// Reads the configuration, after making the signing key where the file asks for that and there is none.
     ///
     /// # Errors

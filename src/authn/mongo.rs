@@ -1,5 +1,8 @@
 //! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
 
+pub mod accounts;
+pub mod labels;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -29,6 +32,13 @@ const SAMPLE: i64 = 100;
 pub struct Settings {
     collection: settings::Settings,
     label_values: LabelMeaning,
+}
+
+impl Settings {
+    /// Where the documents are.
+    pub fn collection(&self) -> &settings::Settings {
+        &self.collection
+    }
 }
 
 /// What the label values of a document mean.

@@ -17,7 +17,7 @@ pub(super) fn run(cost: u32) -> u8 {
 }
 
 /// Asks twice on a terminal; otherwise takes standard input without the line break at its end.
-fn read() -> Result<String, String> {
+pub(super) fn read() -> Result<String, String> {
     if stdin().is_terminal() {
         let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(|error| error.to_string());
         let password = ask("Password: ")?;

@@ -18,6 +18,7 @@ pub use env::PREFIX as ENVIRONMENT_PREFIX;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
+pub(crate) use rules::read_rule;
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
@@ -109,11 +110,32 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
         keys: Keys,
     ) -> Result<Config, Invalid> {
+        Config::load_with(file, variables, keys, keys)
+    }
+
+    /// The same for who asks the backends and signs nothing: their passwords, certificates and files are read, the keys of
+    /// tokens and of the listener are left alone.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_backends(
+        file: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Invalid> {
+        Config::load_with(file, variables, Keys::LeftAlone, Keys::Read)
+    }
+
+    fn load_with(
+        file: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        signing: Keys,
+        keys: Keys,
+    ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
         let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
         let bytes = read_limited(file, MAX_FILE).map_err(whole)?;
         let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
-        Config::read(file, &text, variables, keys).map_err(invalid)
+        Config::read_with(file, &text, variables, signing, keys).map_err(invalid)
     }
 
     /// Reads a configuration from its text; `file` is where it came from, for messages and for reloading.
@@ -126,12 +148,22 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
         keys: Keys,
     ) -> Result<Config, Vec<Problem>> {
+        Config::read_with(file, text, variables, keys, keys)
+    }
+
+    fn read_with(
+        file: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        signing: Keys,
+        keys: Keys,
+    ) -> Result<Config, Vec<Problem>> {
         let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
         let problems = Problems::default();
         for problem in env::override_with(&mut root, variables) {
             problems.add(&problem.place, problem.path, problem.message);
         }
-        let config = decode(file, &root, keys, &problems);
+        let config = decode(file, &root, signing, keys, &problems);
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(problems.into_sorted()),
@@ -139,7 +171,8 @@ impl Config {
     }
 }
 
-fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<Config> {
+/// `signing` is about the keys of tokens and of the listener, `keys` about those of the backends.
+fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Problems) -> Option<Config> {
     let mut files = vec![file.to_owned()];
     let mut warnings = Vec::new();
     let mut top = match &root.value {
@@ -162,14 +195,14 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let mut of_server = None;
     let server = top
         .section("server")
-        .and_then(|section| server::read(section, keys, &mut of_server, &mut files, &mut warnings));
+        .and_then(|section| server::read(section, signing, &mut of_server, &mut files, &mut warnings));
     if top.node("token").is_none() {
         let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
         problems.add(&root.place, "token", message);
     }
     let token = top
         .section("token")
-        .and_then(|section| token::read(section, of_server.as_ref(), keys, &mut files, &mut warnings));
+        .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
     let users = match top.node("users") {

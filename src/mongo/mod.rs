@@ -1,6 +1,7 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+pub mod migrations;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use mongodb::Client;
 use mongodb::bson::Document;
-use mongodb::error::{Error, ErrorKind};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use tokio::sync::Mutex;
 
@@ -22,12 +23,16 @@ use settings::{Login, Servers, Settings};
 const MAX_CONNECTIONS: u32 = 16;
 /// Connections that are made at once.
 const MAX_CONNECTING: u32 = 4;
+/// How long one write by an administrator's command may take.
+pub(crate) const WRITING: Duration = Duration::from_secs(5);
 /// A connection that was not used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 /// How often the driver looks whether the server is still there; while it is not, twice a second.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The server's code for "these credentials are wrong".
 const AUTHENTICATION_FAILED: i32 = 18;
+/// The server's codes for "an index holds each value once".
+const DUPLICATE_KEY: &[i32] = &[11000, 11001];
 
 /// What to do about a server that cannot be reached.
 const UNREACHED: &str = "is the server running, and are its address and enable_tls right?";
@@ -50,6 +55,24 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+}
+
+/// Whether a command changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It does.
+    Real,
+    /// It only says what it would change.
+    Dry,
+}
+
+/// What came of one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// It was made.
+    It,
+    /// Nothing was changed: the document is not what it was, or a unique index holds the value already.
+    Nothing,
 }
 
 /// Why a collection gave no answer.
@@ -157,6 +180,53 @@ impl Collection {
         }
     }
 
+    /// Inserts a document.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been inserted all the same.
+    pub(crate) async fn insert(&self, document: &Document) -> Result<Wrote, Failure> {
+        let written = self
+            .ask_within(WRITING, |collection| async move { wrote(collection.insert_one(document).await.map(|_| 1)) });
+        written.await
+    }
+
+    /// Changes the one document that `filter` finds. A filter that names what the document was makes this safe against
+    /// others who change it at the same time.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been changed all the same.
+    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let (filter, change) = (filter.clone(), change.clone());
+            async move { wrote(collection.update_one(filter, change).await.map(|done| done.matched_count)) }
+        });
+        written.await
+    }
+
+    /// Puts `document` in the place of the one that `filter` finds, under its `_id`.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been replaced all the same.
+    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let filter = filter.clone();
+            async move { wrote(collection.replace_one(filter, document).await.map(|done| done.matched_count)) }
+        });
+        written.await
+    }
+
+    /// Removes the one document that `filter` finds.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been removed all the same.
+    pub(crate) async fn delete(&self, filter: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let filter = filter.clone();
+            async move { wrote(collection.delete_one(filter).await.map(|done| done.deleted_count)) }
+        });
+        written.await
+    }
+
     /// Asks with the credentials that worked last; where the server refuses them, with the same in the other databases
     /// that may know the user.
     async fn ask_each_source<T, F, Q>(&self, question: Q) -> Result<T, Error>
@@ -243,6 +313,7 @@ impl Collection {
             }
             // The server answered, and only about this question.
             ErrorKind::Command(_)
+            | ErrorKind::Write(_)
             | ErrorKind::BsonDeserialization(_)
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
@@ -259,6 +330,35 @@ fn credential(login: &Login, source: Option<usize>) -> Credential {
     credential.mechanism.clone_from(&login.mechanism);
     credential.source = source.and_then(|source| login.sources.get(source)).cloned();
     credential
+}
+
+/// The server's own number for what it refused.
+pub(crate) fn code_of(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => Some(refusal.code),
+        ErrorKind::Write(WriteFailure::WriteError(refusal)) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+/// Whether the server refused a write because a unique index holds the value already. FerretDB says so in words where a
+/// document is changed, and by the number only where one is inserted.
+pub(crate) fn is_duplicate(error: &Error) -> bool {
+    let text = match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => &refusal.message,
+        ErrorKind::Write(WriteFailure::WriteError(refusal)) => &refusal.message,
+        _ => return false,
+    };
+    code_of(error).is_some_and(|code| DUPLICATE_KEY.contains(&code)) || text.contains("UNIQUE constraint failed")
+}
+
+fn wrote(done: Result<u64, Error>) -> Result<Wrote, Error> {
+    match done {
+        Ok(0) => Ok(Wrote::Nothing),
+        Ok(_) => Ok(Wrote::It),
+        Err(error) if is_duplicate(&error) => Ok(Wrote::Nothing),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_refused_login(error: &Error) -> bool {

@@ -11,6 +11,7 @@
 //!   after it is what they print.
 //! - `<!-- test: names -->`: the tests in the table's last column exist.
 //! - `<!-- test: constants -->`: each row's constants stand in its file with these values.
+//! - `<!-- test: mongodb -->`: a dialogue with a database, tried by `tests/real/admin/docs.rs`.
 //! - `<!-- test: none -->`: it is not tried.
 
 use std::collections::BTreeSet;
@@ -180,6 +181,8 @@ impl Trial {
                 ("yaml", all) if all.iter().all(|one| one.starts_with("invalid ")) => refused(text, all),
                 ("sh", [one]) if one.starts_with("run") => self.run(text, one),
                 ("text", ["output"]) => self.output(text),
+                // It needs a database: `tests/real/admin/docs.rs` tries it.
+                ("console", ["mongodb"]) => Ok(()),
                 (_, [one]) if one.starts_with("file ") => self.file(text, one),
                 (language, other) => bail!("{other:?} is not for {language}"),
             },

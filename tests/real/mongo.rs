@@ -41,7 +41,7 @@ acl_mongo:
 "#;
 
 /// The guide's file for a key pair and a server, with `more` sections after it.
-pub(super) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
+pub(crate) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
     let directory = scratch::directory("mongo");
     let secret = scratch::write(&directory, "mongopass.txt", "test\n");
     let sections = GUIDE
@@ -56,11 +56,11 @@ pub(super) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::
     scratch::write(&directory, "auth_config.yml", &config)
 }
 
-pub(super) fn user(account: &str, labels: Document) -> Document {
+pub(crate) fn user(account: &str, labels: Document) -> Document {
     doc! { "username": account, "password": hash(&password(account)), "labels": labels }
 }
 
-pub(super) fn guide_users() -> [Document; 2] {
+pub(crate) fn guide_users() -> [Document; 2] {
     [
         user("waldi", doc! { "full-access": ["test", "socke*"], "read-only-access": ["prod/*"] }),
         user(
@@ -70,7 +70,7 @@ pub(super) fn guide_users() -> [Document; 2] {
     ]
 }
 
-pub(super) fn guide_rules() -> [Document; 3] {
+pub(crate) fn guide_rules() -> [Document; 3] {
     [
         doc! { "seq": 10, "match": { "name": "${labels:full-access}" }, "actions": ["*"], "comment": "full access" },
         doc! { "seq": 20, "match": { "name": "${labels:read-only-access}" }, "actions": ["pull"], "comment": "pull access" },
@@ -94,13 +94,13 @@ pub(super) fn guide_database() -> Database {
 }
 
 /// A quick key: what these tests are about is not the signature.
-pub(super) fn pair() -> &'static Pair {
+pub(crate) fn pair() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
     PAIR.get_or_init(|| keys::as_in_the_guide(Kind::P256))
 }
 
 /// What is granted of one scope, or the status of the refusal.
-pub(super) fn granted(server: &Dockwarden, account: &str, scope: &str) -> Result<Vec<String>, u16> {
+pub(crate) fn granted(server: &Dockwarden, account: &str, scope: &str) -> Result<Vec<String>, u16> {
     let reply = visit::ask_realm(&server.realm(), SERVICE, account, &[scope]);
     if reply.status != 200 {
         return Err(reply.status);
@@ -267,7 +267,7 @@ fn a_server_that_is_not_there_at_the_start_is_used_once_it_is() {
 }
 
 /// The status for these very credentials.
-pub(super) fn status(server: &Dockwarden, account: &str, password: &str) -> u16 {
+pub(crate) fn status(server: &Dockwarden, account: &str, password: &str) -> u16 {
     let authorization = visit::basic(account, password);
     let target = format!("/auth?service={}", http::form_encode(SERVICE));
     let request = http::request("GET", &target, &server.host(), &[("Authorization", &authorization)], b"");

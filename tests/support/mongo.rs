@@ -1,5 +1,6 @@
 //! A server that speaks MongoDB's protocol, with users of its own, and the guide's database in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::Chain;
 use super::process::{Process, Signal};
-use super::{part, scratch};
+use super::{http, part, scratch};
 
 /// The guide's database.
 pub(crate) const DATABASE: &str = "23-5";
@@ -36,7 +37,7 @@ fn launch(directory: &std::path::Path, port: u16, tls: Option<&Chain>) -> Proces
         format!("--sqlite-url=file:{files}/"),
         format!("--state-dir={files}"),
         format!("--listen-addr=127.0.0.1:{port}"),
-        "--debug-addr=-".to_owned(),
+        "--debug-addr=127.0.0.1:0".to_owned(),
         "--telemetry=disable".to_owned(),
         "--test-enable-new-auth".to_owned(),
         "--setup-database=admin".to_owned(),
@@ -149,6 +150,37 @@ impl Database {
             client.database(DATABASE).collection::<Document>(collection).update_one(which, change).await
         });
         assert_eq!(changed.matched_count, 1);
+    }
+
+    /// All documents of a collection, in the order of their `_id`.
+    pub(crate) fn documents(&self, collection: &str) -> Vec<Document> {
+        self.with(|client| async move {
+            let all = client.database(DATABASE).collection::<Document>(collection);
+            let mut cursor = all.find(doc! {}).sort(doc! { "_id": 1 }).await?;
+            let mut documents = Vec::new();
+            while cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+            }
+            Ok(documents)
+        })
+    }
+
+    /// How often each command was sent to the server, by anybody.
+    pub(crate) fn commands(&self) -> BTreeMap<String, u64> {
+        let log = self.process().log();
+        let (_, rest) = log.rsplit_once("Starting debug server on http://").unwrap();
+        let address = rest.split('/').next().unwrap();
+        let reply = http::exchange(address, &http::request("GET", "/debug/metrics", address, &[], b""));
+        let counts = reply
+            .text()
+            .lines()
+            .filter_map(|line| {
+                let (command, rest) =
+                    line.strip_prefix("ferretdb_client_requests_total{command=\"")?.split_once('"')?;
+                Some((command.to_owned(), rest.rsplit_once(' ')?.1.parse().ok()?))
+            })
+            .collect::<Vec<_>>();
+        counts.into_iter().collect()
     }
 
     /// Removes the documents that `which` names.

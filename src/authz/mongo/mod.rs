@@ -1,8 +1,13 @@
 //! Rules in MongoDB (`acl_mongo:`): read whole, in the order of `seq`, again and again; a set that is not right as a
 //! whole is never used.
 
+pub mod book;
 mod changes;
 mod documents;
+mod guard;
+pub mod import;
+pub mod order;
+pub mod text;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +53,13 @@ pub struct Settings {
     collection: settings::Settings,
     cache_ttl: Duration,
     max_stale: Duration,
+}
+
+impl Settings {
+    /// Where the documents are.
+    pub fn collection(&self) -> &settings::Settings {
+        &self.collection
+    }
 }
 
 /// Reads the `acl_mongo:` section.
@@ -302,18 +314,9 @@ impl Rules {
     }
 
     async fn fetch(&self) -> Result<Vec<Document>, Trouble> {
-        let read = self.collection.ask_within(READING, |collection| async move {
-            let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
-            let mut documents = Vec::new();
-            while cursor.advance().await? {
-                documents.push(cursor.deserialize_current()?);
-                if documents.len() > MAX_RULES {
-                    break;
-                }
-            }
-            Ok(documents)
-        });
-        read.await.map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
+        fetch(&self.collection)
+            .await
+            .map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
     }
 
     fn refused(&self, documents: Vec<String>) {
@@ -350,6 +353,22 @@ impl Authorizer for MongoRules {
             refused: self.rules.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
+}
+
+/// All documents of the collection, in the order of `seq`, and one more than there may be at most.
+async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure> {
+    let read = collection.ask_within(READING, |collection| async move {
+        let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
+        let mut documents = Vec::new();
+        while cursor.advance().await? {
+            documents.push(cursor.deserialize_current()?);
+            if documents.len() > MAX_RULES {
+                break;
+            }
+        }
+        Ok(documents)
+    });
+    read.await
 }
 
 /// Tells one state of the collection from another, so that rules are compiled only when they have changed.
