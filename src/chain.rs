@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crate::access::Access;
 use crate::authn::Authenticator;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
+use crate::authn::ldap::DirectoryUsers;
 use crate::authn::mongo::MongoUsers;
 use crate::authn::password::Passwords;
 use crate::authn::program::{ProgramAuthn, ProgramUsers};
@@ -29,6 +30,8 @@ pub struct Backends {
     pub htpasswd_auth: Option<Accounts>,
     /// The program that knows accounts, if one is configured.
     pub ext_auth: Option<ProgramUsers>,
+    /// The directory that knows accounts, if one is configured.
+    pub ldap_auth: Option<authn::ldap::Settings>,
     /// Where users are in MongoDB, if they are.
     pub mongo_auth: Option<authn::mongo::Settings>,
     /// The static rules.
@@ -43,6 +46,7 @@ pub struct Backends {
 /// read need not be read anew, and no connection is lost.
 #[derive(Clone, Default)]
 pub struct Connections {
+    ldap_auth: Option<DirectoryUsers>,
     mongo_auth: Option<MongoUsers>,
     acl_mongo: Option<MongoRules>,
 }
@@ -79,6 +83,12 @@ impl Backends {
         passwords: &Arc<Passwords>,
     ) -> anyhow::Result<(Access, Connections)> {
         let connections = Connections {
+            ldap_auth: keep_or_open(
+                "ldap_auth",
+                self.ldap_auth,
+                before.map(|held| held.ldap_auth.as_ref()),
+                passwords,
+            )?,
             mongo_auth: keep_or_open(
                 "mongo_auth",
                 self.mongo_auth,
@@ -102,6 +112,9 @@ impl Backends {
         }
         if let Some(users) = self.ext_auth {
             authn.push(Box::new(ProgramAuthn::new(users)));
+        }
+        if let Some(users) = &connections.ldap_auth {
+            authn.push(Box::new(users.clone()));
         }
         if let Some(users) = &connections.mongo_auth {
             authn.push(Box::new(users.clone()));

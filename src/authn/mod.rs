@@ -1,6 +1,7 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
 pub mod htpasswd;
+pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod glog;
+mod ldap;
 mod logs;
 mod password;
 mod settings;
@@ -69,6 +70,9 @@ enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=i64::from(crate::authn::password::MAX_COST)))]
         cost: u32,
     },
+    /// Look at the directory of ldap_auth
+    #[command(subcommand)]
+    Ldap(ldap::Command),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -94,6 +98,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config } => check::run(&source(config)),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::HashPassword { cost } => password::run(cost),
+        Command::Ldap(command) => ldap::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);

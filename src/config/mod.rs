@@ -20,7 +20,7 @@ pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
 use crate::authn::users::{self, Users};
-use crate::authn::{htpasswd, mongo as mongo_users, program as program_authn};
+use crate::authn::{htpasswd, ldap, mongo as mongo_users, program as program_authn};
 use crate::authz::{mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
 use crate::program;
@@ -59,7 +59,6 @@ enum Purpose {
 
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
-    ("ldap_auth", "LDAP is not supported by this version; use users"),
     ("http_auth", "HTTP authentication is not supported by this version; use users"),
     ("http_authz", "HTTP authorization is not supported by this version; use acl"),
     ("google_auth", "Google sign-in is not supported; use users"),
@@ -74,7 +73,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections besides `users` that let somebody log in.
-const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth"];
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth"];
 /// The sections besides `acl` that let somebody do something.
 const OTHER_AUTHZ: &[&str] = &["acl_mongo", "ext_authz"];
 
@@ -90,7 +89,7 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some()
+        self.backends.ext_auth.is_some() || self.backends.ldap_auth.is_some() || self.backends.mongo_auth.is_some()
     }
 
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
@@ -193,6 +192,8 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
             }
         }
     }
+    let ldap_auth =
+        top.section("ldap_auth").and_then(|section| ldap::read(section, keys, problems, &mut files, &mut warnings));
     let mongo_auth = top
         .section("mongo_auth")
         .and_then(|section| mongo_users::read(section, keys, problems, &mut files, &mut warnings));
@@ -204,7 +205,7 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         file: file.to_owned(),
         server: server?,
         token: token?,
-        backends: Backends { users, htpasswd_auth, ext_auth, mongo_auth, acl, acl_mongo, ext_authz },
+        backends: Backends { users, htpasswd_auth, ext_auth, ldap_auth, mongo_auth, acl, acl_mongo, ext_authz },
         warnings,
         files,
     })

@@ -9,10 +9,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../integration/backends/owed.rs"]
+#[expect(dead_code, reason = "names that differ by case alone are not one name in other backends")]
+mod owed;
+
 mod attacks;
 mod clients;
 mod front;
 mod guide;
+mod ldap;
 mod lifecycle;
 mod listeners;
 mod mongo;

@@ -5,4 +5,7 @@ mod conformance;
 mod ext_auth;
 mod ext_authz;
 mod htpasswd;
+mod ldap;
+#[expect(dead_code, reason = "the backend whose names have no case is tested against its real server")]
+mod owed;
 mod program;
