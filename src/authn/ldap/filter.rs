@@ -352,6 +352,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_account_is_one_value_of_a_filter(account in "[ -~ö\0]{0,20}") {
+            let filter = parse("(&(uid=${account})(objectClass=person))");
+            let shown = filter.text(Filling { account: &account, name: "" }).replace('$', "\\24");
+            let read = Filter::parse(&shown, &[]);
+            let expected = parse("(&(uid=x)(objectClass=person))");
+            let shape = |filter: &Filter| match &filter.0 {
+                Part::All(parts) => parts.iter().map(std::mem::discriminant).collect::<Vec<_>>(),
+                other => vec![std::mem::discriminant(other)],
+            };
+            proptest::prop_assert_eq!(read.as_ref().map(shape), Ok(shape(&expected)));
+            proptest::prop_assert_eq!(read.map(|read| read.encode(Filling::default())),
+                Ok(filter.encode(Filling { account: &account, name: "" })));
+        }
+    }
+
     #[test]
     fn nested_groups_are_asked_for_by_active_directorys_rule() {
         let with = Filling { account: "al", name: "CN=Al (2),DC=x" };

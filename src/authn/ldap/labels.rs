@@ -138,6 +138,11 @@ impl LabelRule {
         values
     }
 
+    /// Whether the server kept back some of the values. A rule may refuse by one of these.
+    pub(super) fn lacks_values(&self, entries: &[Entry]) -> bool {
+        self.wanted().is_some_and(|attribute| entries.iter().any(|entry| entry.is_cut(attribute)))
+    }
+
     fn value(&self, value: &str) -> Option<String> {
         let taken = match self.common_name {
             // What is no distinguished name, or has no common name, stands for itself.

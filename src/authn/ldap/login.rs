@@ -285,9 +285,16 @@ impl DirectoryUsers {
                 From::Entry => own,
                 From::Groups => groups.as_slice(),
             };
-            (rule.label.clone(), rule.values(entries))
+            match rule.lacks_values(entries) {
+                false => Ok((rule.label.clone(), rule.values(entries))),
+                true => Err(Failure::Unknown(format!(
+                    "\"{}\" has more values for the label {} than the directory gives at once; take it from groups",
+                    person.name(),
+                    rule.label
+                ))),
+            }
         });
-        Ok(values.collect())
+        values.collect()
     }
 
     /// Searches in the name that the settings say: our own, nobody's, or that of the user.

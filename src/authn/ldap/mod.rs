@@ -1,9 +1,9 @@
 //! Accounts in a directory (`ldap_auth`): found by a search, and let in by a bind.
 //!
-//! 1. [`settings`] reads the section, with [`address`], [`filter`], [`name`] and [`labels`].
-//! 2. [`login`] is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no".
-//! 3. `directory.rs` chooses a server and a connection, `server.rs` keeps both, `connection.rs` speaks with `protocol.rs`
-//!    and `ber.rs`, under `tls.rs`.
+//! 1. `settings.rs` reads the section, with `reach.rs`, `address.rs`, `filter.rs`, `name.rs` and `labels.rs`.
+//! 2. `login.rs` is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no".
+//! 3. `directory.rs` chooses a server and a connection, `server.rs` keeps both, `connection.rs` speaks, in the words of
+//!    `protocol.rs` and `ber.rs`, and under `tls.rs`. `pace.rs` keeps the time of an answer from telling who exists.
 //!
 //! No answer is remembered here: every login asks the directory, so that an account that was locked or removed is refused
 //! at once.
@@ -18,6 +18,7 @@ mod login;
 mod name;
 mod pace;
 mod protocol;
+mod reach;
 mod server;
 mod settings;
 mod tls;

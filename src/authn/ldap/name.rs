@@ -186,6 +186,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_one_value_of_a_name(text in "[ -~ö\0\n]{1,20}") {
+            let read = pairs(&format!("uid={},dc=x", escape(&text))).unwrap_or_default();
+            let values: Vec<Option<String>> = read.into_iter().map(|(_, value)| value).collect();
+            proptest::prop_assert_eq!(values, vec![Some(text), Some("x".to_owned())]);
+        }
+    }
+
     #[test]
     fn names_of_active_directory_are_left_as_they_are() {
         for (template, expected) in [

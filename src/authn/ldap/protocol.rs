@@ -75,6 +75,16 @@ impl Entry {
         let named = self.attributes.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(attribute));
         named.flat_map(|(_, values)| values.iter().map(String::as_str))
     }
+
+    /// Whether the server gave only some of an attribute's values. Active Directory does so beyond 1,500, under a name such
+    /// as `memberOf;range=0-1499`.
+    pub(super) fn is_cut(&self, attribute: &str) -> bool {
+        self.attributes.iter().any(|(name, _)| {
+            let options =
+                name.split_at_checked(attribute.len()).filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
+            options.is_some_and(|(_, options)| options.to_ascii_lowercase().starts_with(";range="))
+        })
+    }
 }
 
 /// What a server sends.
@@ -235,6 +245,29 @@ mod tests {
         assert_eq!(entry.name, "uid=a,dc=x");
         assert_eq!(entry.values("TITLE").collect::<Vec<_>>(), ["Dev", "ö"]);
         assert_eq!(entry.values("mail").count(), 0);
+    }
+
+    #[test]
+    fn a_part_of_the_values_is_seen_to_be_one() {
+        let entry = |name: &str| Entry { name: String::new(), attributes: vec![(name.to_owned(), Vec::new())] };
+        for (name, expected) in [
+            ("memberOf;range=0-1499", true),
+            ("MEMBEROF;Range=0-9", true),
+            ("memberOf", false),
+            ("memberOf;lang-de", false),
+        ] {
+            assert_eq!(entry(name).is_cut("memberOf"), expected, "{name}");
+        }
+        assert!(!entry("memberOfAll;range=0-9").is_cut("memberOf"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_is_read_is_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            drop(decode(&bytes));
+            drop(decode(&reply(1, &[&put(0x64, &[&bytes])])));
+            drop(decode(&reply(1, &[&result(0x61, 0, ""), &put(0xa0, &[&bytes])])));
+        }
     }
 
     #[test]
