@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::authn::Authenticator;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
 use crate::authn::http_api::HttpUsers;
+use crate::authn::ldap::DirectoryUsers;
 use crate::authn::mongo::MongoUsers;
 use crate::authn::password::Passwords;
 use crate::authn::program::{ProgramAuthn, ProgramUsers};
@@ -38,6 +39,8 @@ pub struct Backends {
     pub htpasswd_auth: Option<Accounts>,
     /// The program that knows accounts, if one is configured.
     pub ext_auth: Option<ProgramUsers>,
+    /// The directory that knows accounts, if one is configured.
+    pub ldap_auth: Option<authn::ldap::Settings>,
     /// Where users are in MongoDB, if they are.
     pub mongo_auth: Option<authn::mongo::Settings>,
     /// The HTTP API that knows accounts, if one is configured.
@@ -56,6 +59,7 @@ pub struct Backends {
 /// read need not be read anew, and no connection is lost.
 #[derive(Clone, Default)]
 pub struct Connections {
+    ldap_auth: Option<DirectoryUsers>,
     mongo_auth: Option<MongoUsers>,
     acl_mongo: Option<MongoRules>,
     http_auth: Option<HttpUsers>,
@@ -76,6 +80,7 @@ impl Connections {
     /// one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
         let mut trials: Vec<Trial<'_>> = vec![
+            trial("ldap_auth", self.ldap_auth.as_ref()),
             trial("mongo_auth", self.mongo_auth.as_ref()),
             trial("acl_mongo", self.acl_mongo.as_ref()),
             trial("http_auth", self.http_auth.as_ref()),
@@ -151,6 +156,12 @@ impl Backends {
         metrics: &Metrics,
     ) -> anyhow::Result<(Access, Connections)> {
         let connections = Connections {
+            ldap_auth: keep_or_open(
+                "ldap_auth",
+                self.ldap_auth,
+                before.map(|held| held.ldap_auth.as_ref()),
+                passwords,
+            )?,
             mongo_auth: keep_or_open(
                 "mongo_auth",
                 self.mongo_auth,
@@ -186,6 +197,9 @@ impl Backends {
         }
         if let Some(users) = self.ext_auth {
             authn.push(Box::new(ProgramAuthn::new(users)));
+        }
+        if let Some(users) = &connections.ldap_auth {
+            authn.push(Box::new(users.clone()));
         }
         if let Some(users) = &connections.mongo_auth {
             authn.push(Box::new(users.clone()));

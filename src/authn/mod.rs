@@ -2,6 +2,7 @@
 
 pub mod htpasswd;
 pub mod http_api;
+pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;

@@ -4,6 +4,7 @@ mod acl;
 mod check;
 mod explain;
 mod glog;
+mod ldap;
 mod logs;
 mod migrate;
 mod mongo;
@@ -108,6 +109,9 @@ enum Command {
     /// Change the rules in MongoDB (acl_mongo)
     #[command(subcommand)]
     Acl(acl::Command),
+    /// Look at the directory of ldap_auth
+    #[command(subcommand)]
+    Ldap(ldap::Command),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -137,6 +141,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),
+        Command::Ldap(command) => ldap::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);

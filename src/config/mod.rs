@@ -23,7 +23,7 @@ pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 
 use crate::authn::users::{self, Users};
-use crate::authn::{htpasswd, http_api as http_users, mongo as mongo_users, program as program_authn};
+use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
 use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
 use crate::program;
@@ -64,7 +64,6 @@ enum Purpose {
 
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
-    ("ldap_auth", "LDAP is not supported by this version; use users"),
     ("google_auth", "Google sign-in is not supported; use users"),
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
@@ -77,7 +76,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections besides `users` that let somebody log in.
-const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth", "http_auth"];
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
 const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
 
@@ -93,7 +92,8 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some() || self.backends.http_auth.is_some()
+        let Backends { ext_auth, ldap_auth, mongo_auth, http_auth, .. } = &self.backends;
+        ext_auth.is_some() || ldap_auth.is_some() || mongo_auth.is_some() || http_auth.is_some()
     }
 
     /// Whether somebody may log in under any name that no other section knows.
@@ -235,6 +235,8 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
             }
         }
     }
+    let ldap_auth =
+        top.section("ldap_auth").and_then(|section| ldap::read(section, keys, problems, &mut files, &mut warnings));
     let mongo_auth = top
         .section("mongo_auth")
         .and_then(|section| mongo_users::read(section, keys, problems, &mut files, &mut warnings));
@@ -257,6 +259,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
             users,
             htpasswd_auth,
             ext_auth,
+            ldap_auth,
             mongo_auth,
             http_auth,
             acl,

@@ -415,6 +415,8 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
         "server: {{addr: \":1\", {unknown}}}\ntoken: {{issuer: i, certificate: c, key: k, {unknown}}}\n\
          users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
          htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
+         ldap_auth: {{addr: localhost, base: dc=x, filter: \"(uid=${{account}})\", {unknown}, \
+         labels: {{l: {{attribute: a, {unknown}}}}}}}\n\
          ext_authz: {{command: c, {unknown}}}\n\
          http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\", B: {{file: f, {unknown}}}}}, tls: {{{unknown}}}, {unknown}}}\n\
          http_authz: {{url: \"https://a/\", {unknown}}}\n\

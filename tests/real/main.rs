@@ -9,6 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../integration/backends/owed.rs"]
+#[expect(dead_code, reason = "names that differ by case alone are not one name in other backends")]
+mod owed;
+
 mod admin;
 mod attacks;
 mod chaos;
@@ -17,6 +21,7 @@ mod connect;
 mod front;
 mod guide;
 mod http_api;
+mod ldap;
 mod lifecycle;
 mod link;
 mod listeners;

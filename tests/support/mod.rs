@@ -20,6 +20,7 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod scratch;
+pub(crate) mod slapd;
 pub(crate) mod visit;
 
 /// Go's own pattern matching, as a program: what docker_auth would have matched.
