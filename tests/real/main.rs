@@ -25,5 +25,6 @@ mod pattern_oracle;
 mod replay;
 mod revocation;
 mod table;
+mod timing;
 mod token;
 mod traps;
