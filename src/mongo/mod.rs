@@ -275,6 +275,11 @@ impl Collection {
     }
 
     async fn client(&self, source: Option<usize>) -> Result<Client, Error> {
+        Client::with_options(self.options(source).await?)
+    }
+
+    /// What the driver is told; names in a `mongodb+srv` URI are looked up for it.
+    async fn options(&self, source: Option<usize>) -> Result<ClientOptions, Error> {
         let settings = &self.settings;
         let mut options = match &settings.servers {
             Servers::Addresses(addresses) => ClientOptions::builder().hosts(addresses.clone()).build(),
@@ -299,7 +304,7 @@ impl Collection {
             files.cert_key_file_path.clone_from(&tls.client);
             options.tls = Some(Tls::Enabled(files));
         }
-        Client::with_options(options)
+        Ok(options)
     }
 
     fn failure(&self, error: &Error) -> Failure {
@@ -376,4 +381,69 @@ fn is_refused_login(error: &Error) -> bool {
 pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
     Ok(runtime.spawn(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
+
+    use super::*;
+
+    fn collection(uri: &str, login: Option<Login>) -> Collection {
+        let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
+        Collection::new(Settings {
+            servers: Servers::Uri(Box::new(uri)),
+            database: "registry".to_owned(),
+            collection: "users".to_owned(),
+            login,
+            selection: Duration::from_millis(800),
+            answer_within: Duration::from_millis(1300),
+            tls: None,
+            direct: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_a_uri_says_reaches_the_driver_with_our_limits() -> anyhow::Result<()> {
+        let uri = "mongodb://reader:p%40ss@a.example,b.example:27018/registry?replicaSet=rs0&authSource=people\
+                   &readConcernLevel=majority&tls=true&tlsCAFile=ca.pem&serverSelectionTimeoutMS=60000&maxPoolSize=500";
+        let options = collection(uri, None).options(Some(0)).await?;
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a.example:27017", "b.example:27018"]);
+        assert_eq!(options.repl_set_name.as_deref(), Some("rs0"));
+        assert_eq!(options.read_concern, Some(ReadConcern::majority()));
+        let credential = options.credential.context("credentials")?;
+        assert_eq!(
+            (credential.username.as_deref(), credential.password.as_deref(), credential.source.as_deref()),
+            (Some("reader"), Some("p@ss"), Some("people"))
+        );
+        match options.tls {
+            Some(Tls::Enabled(tls)) => assert_eq!(tls.ca_file_path, Some("ca.pem".into())),
+            Some(Tls::Disabled) | None => unreachable!("TLS is asked for"),
+        }
+        // Clients wait with every answer: no URI makes that longer, or takes more of the server.
+        assert_eq!(options.server_selection_timeout, Some(Duration::from_millis(800)));
+        assert_eq!(options.max_pool_size, Some(MAX_CONNECTIONS));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_who_we_are_and_credentials_name_the_database_that_is_tried() -> anyhow::Result<()> {
+        let login = |mechanism, sources: &[&str]| Login {
+            username: Some("reader".to_owned()),
+            password: None,
+            mechanism,
+            sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+        };
+        let x509 = collection("mongodb://a.example", Some(login(Some(AuthMechanism::MongoDbX509), &["$external"])));
+        let credential = x509.options(Some(0)).await?.credential.context("credentials")?;
+        assert_eq!(credential.mechanism, Some(AuthMechanism::MongoDbX509));
+        assert_eq!((credential.source.as_deref(), credential.password), (Some("$external"), None));
+        let guide = collection("mongodb://a.example", Some(login(None, &["admin", "23-5"])));
+        for (number, source) in ["admin", "23-5"].into_iter().enumerate() {
+            let credential = guide.options(Some(number)).await?.credential.context("credentials")?;
+            assert_eq!(credential.source.as_deref(), Some(source));
+        }
+        Ok(())
+    }
 }

@@ -32,5 +32,6 @@ mod pattern_oracle;
 mod replay;
 mod revocation;
 mod table;
+mod timing;
 mod token;
 mod traps;
