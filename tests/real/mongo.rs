@@ -318,10 +318,14 @@ fn names_and_passwords_of_every_shape_are_what_they_are() {
     ] {
         assert_eq!(status(&server, account, secret), expected, "{account:?} with {} bytes", secret.len());
     }
-    let log = server.process.log();
+    // Lines are written a moment after the reply.
     for id in ["no-password", "bad-hash", "wrong-type"] {
-        assert!(log.contains(&format!("_id {id}")), "the log names {id}");
+        let named = format!("_id {id}");
+        server
+            .process
+            .until(&format!("a line that names {id}"), |process| process.log().contains(&named).then_some(()));
     }
+    let log = server.process.log();
     // Others are not affected by documents that are wrong, nor by names that the database would refuse.
     assert_eq!(status(&server, "waldi", &right), 200);
     assert!(events(&log, "users cannot be looked up").is_empty(), "{log}");
