@@ -94,6 +94,10 @@ fn edit(file: &Path, which: &str, script: &str) -> Said {
     part::run(&mut command)
 }
 
+fn export(file: &Path) -> String {
+    run("acl export", file, &[]).well().stdout
+}
+
 /// An editor that does what the script says, with the file as `$1`.
 fn editor(script: &str) -> String {
     let directory = scratch::directory("editor");
@@ -127,10 +131,18 @@ fn what_was_typed_in_the_editor_is_written_or_kept() {
     edit(&file, "10", &editor("env | grep -q DOCKWARDEN__ && exit 7; exit 0")).well();
     assert_eq!(database.documents("acl"), before);
 
-    // Somebody else was quicker: with one of our commands, and with a shell.
-    let other = format!("'{}' acl remove '{}' 30 && sed -i s/push/delete/ \"$1\"", program().display(), file.display());
-    let lost = edit(&file, "30", &editor(&other)).refused(&["somebody else changed this rule at the same time"]);
-    assert!(kept(&lost).contains("delete"));
+    // Somebody else was quicker: by changing the rule, and by removing it.
+    let ours = program().display();
+    let quicker = [
+        format!("EDITOR='sed -i s/Contrived/Other/' '{ours}' acl edit '{}' 30", file.display()),
+        format!("'{ours}' acl remove '{}' 30", file.display()),
+    ];
+    for quicker in quicker {
+        let other = format!("{quicker} && sed -i s/push/delete/ \"$1\"");
+        let lost = edit(&file, "30", &editor(&other)).refused(&["somebody else changed this rule at the same time"]);
+        assert!(kept(&lost).contains("delete"));
+        assert!(!export(&file).contains("delete"), "{}", lost.text);
+    }
     // A key of another program's stays, and a number can be changed.
     database.update("acl", doc! { "seq": 20 }, doc! { "$set": { "owner": "another program" } });
     let moved = "sed -i -e 's/seq: 20/seq: 5/' -e 's/comment: .*/not_after: 2999-01-01/'";
