@@ -18,6 +18,7 @@ mod attacks;
 mod chaos;
 mod clients;
 mod connect;
+mod forward_auth;
 mod front;
 mod guide;
 mod http_api;
