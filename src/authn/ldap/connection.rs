@@ -1,13 +1,11 @@
 //! One connection to a directory server, on which one thing is asked at a time.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -16,9 +14,8 @@ use super::address::{Address, Protection};
 use super::ber::{Garbled, SEQUENCE, length, length_bytes};
 use super::protocol::{Done, Entry, Request, Response, Search, UNASKED, decode, encode};
 
-/// A longer message is refused, in bytes: an entry with ten thousand groups takes one million.
-const MAX_MESSAGE: usize = 4 * 1024 * 1024;
-/// A longer answer to one search is refused, in bytes.
+/// A longer answer to one question is refused, in bytes, however many messages it has: an entry with ten thousand groups
+/// takes one million.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Why a connection is of no use any more.
@@ -108,13 +105,6 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(Box::new(stream)), last: UNASKED })
     }
 
-    /// Whether nothing came while nothing was asked: a server that closed the connection, or says goodbye, is of no use.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut space = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space).is_pending()
-    }
-
     /// Asks to be this name. What the server says to that is the caller's to judge.
     ///
     /// # Errors
@@ -123,7 +113,7 @@ impl Connection {
         limit
             .wait(async {
                 let id = self.send(Request::Bind { name, password }).await?;
-                match self.receive(id, &mut { MAX_MESSAGE }).await? {
+                match self.receive(id, &mut { MAX_ANSWER }).await? {
                     Response::Bind(mut done) => {
                         // A server that repeats the password must not bring it into the log.
                         if done.remark.contains(password) {
@@ -197,7 +187,7 @@ async fn begin_tls(stream: TcpStream) -> Result<TcpStream, Trouble> {
     let mut stream = BufReader::new(stream);
     let id = UNASKED + 1;
     send(stream.get_mut(), id, Request::StartTls).await?;
-    match receive(&mut stream, id, &mut { MAX_MESSAGE }).await? {
+    match receive(&mut stream, id, &mut { MAX_ANSWER }).await? {
         Response::Extended(Done { code: 0, .. }) => {}
         Response::Extended(Done { code, remark, .. }) => return Err(Trouble::NoTls { code, remark }),
         _ => return Err(Garbled("StartTLS is answered with something else").into()),
@@ -234,10 +224,10 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, asked: u32, left: &mut us
             length(bytes)
         }
     };
-    *left = left.checked_sub(size).filter(|_| size <= MAX_MESSAGE).ok_or(Garbled("a message that is too long"))?;
+    *left = left.checked_sub(size).ok_or(Garbled("an answer that is too long"))?;
     // Grows with what comes, not with what is announced.
     let mut content = Vec::with_capacity(size.min(8 * 1024));
-    let expected = u64::try_from(size).map_err(|_| Garbled("a message that is too long"))?;
+    let expected = u64::try_from(size).map_err(|_| Garbled("an answer that is too long"))?;
     stream.take(expected).read_to_end(&mut content).await?;
     if content.len() != size {
         return Err(

@@ -63,14 +63,10 @@ impl Server {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that was used last, if one waits that is still good.
+    /// The connection that was used last, if one waits.
     pub(super) fn take(&self, purpose: Purpose) -> Option<Connection> {
-        loop {
-            let (mut connection, since) = self.waiting().of(purpose).pop_back()?;
-            if since.elapsed() < IDLE && connection.is_quiet() {
-                return Some(connection);
-            }
-        }
+        let (connection, since) = self.waiting().of(purpose).pop_back()?;
+        (since.elapsed() < IDLE).then_some(connection)
     }
 
     /// Keeps a connection whose last question was answered whole.

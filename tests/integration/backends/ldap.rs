@@ -217,6 +217,38 @@ async fn the_stand_in_can_be_honest() {
     }
 }
 
+/// Refused by its length, and not only when the time is over.
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_not_waited_for() {
+    let announces: Answer = |_, _, _| Then::Hangs(vec![0x30, 0x84, 0x00, 0x80, 0x00, 0x01, 2, 1, 1]);
+    let floods: Answer = |id, tag, _| match tag {
+        SEARCH => Then::Floods(message(id, &entry("uid=carol,dc=x", &"carol".repeat(10_000)))),
+        _ => Then::GoesOn(message(id, &success(tag))),
+    };
+    for answer in [announces, floods] {
+        let patient = section(&liar(answer), "").replace("400ms", "30s");
+        let error = said(&patient, "carol", "x").await.unwrap_err();
+        assert!(error.contains("an answer that is too long"), "{error}");
+    }
+}
+
+/// A connection that the server closed while nobody used it, as it does when it is restarted, is no outage.
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
+    let closes: Answer = |id, tag, request| match id {
+        // Our own bind and the first search; or the first two passwords.
+        1 | 2 => honest(id, tag, request),
+        _ => Then::Closes(Vec::new()),
+    };
+    let config = Config::load(&Folder::new().configure(&section(&liar(closes), "")), [], Keys::Read).unwrap();
+    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
+    let who = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
+    for login in 0..10 {
+        let said = users.authenticate(&who).await;
+        assert!(matches!(&said, Ok(Outcome::Accepted(_))), "{login}: {said:?}");
+    }
+}
+
 #[tokio::test]
 async fn somebody_else_is_nobody() {
     let other: Answer = |id, tag, _| match tag {

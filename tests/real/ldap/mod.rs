@@ -54,6 +54,11 @@ fn section(servers: &str, more: &str) -> String {
     )
 }
 
+/// The same for tests that are not about time: a machine that is busy must not look like a directory that is away.
+fn patient(servers: &str, more: &str) -> String {
+    section(servers, &format!("  deadline: 30s\n  connect_timeout: 10s\n  timeout: 10s\n{more}"))
+}
+
 /// A file with this section and the policy.
 fn file(section: &str) -> std::path::PathBuf {
     let directory = scratch::directory("ldap");
@@ -108,7 +113,7 @@ fn the_backend_conforms() {
     for (uid, secret) in ACCOUNTS {
         assert_eq!(password(uid), secret);
     }
-    let (runtime, users) = backend(&section(&shared().address(), ""));
+    let (runtime, users) = backend(&patient(&shared().address(), ""));
     runtime.block_on(conforms_with(&users, Names::WithoutCase));
 }
 
@@ -116,7 +121,7 @@ fn the_backend_conforms() {
 fn the_backend_conforms_when_users_search_themselves() {
     let own = format!(
         "ldap_auth:\n  addr: {}\n  base: \"{PEOPLE}\"\n  filter: \"(uid=${{account}})\"\n  initial_bind_as_user: true\n  \
-         bind_dn: \"uid=${{account}},{PEOPLE}\"\n{LABELS}",
+         bind_dn: \"uid=${{account}},{PEOPLE}\"\n  deadline: 30s\n{LABELS}",
         shared().address()
     );
     let users = backend(&own);
@@ -132,7 +137,7 @@ fn the_backend_conforms_when_users_search_themselves() {
 
 #[test]
 fn the_account_is_the_directorys_spelling_and_nothing_typed_is_a_filter() {
-    let users = backend(&section(&shared().address(), ""));
+    let users = backend(&patient(&shared().address(), ""));
     for (typed, secret, expected) in [
         ("waldi", password("Waldi"), Ok("Waldi")),
         ("WALDI", password("Waldi"), Ok("Waldi")),
@@ -165,7 +170,7 @@ fn the_account_is_the_directorys_spelling_and_nothing_typed_is_a_filter() {
 
 #[test]
 fn more_than_one_entry_is_a_refusal_and_one_name_a_person_can_be_asked_for() {
-    let by_mail = section(&shared().address(), "")
+    let by_mail = patient(&shared().address(), "")
         .replace("(uid=${account})", "(&(objectClass=person)(|(uid=${account})(mail=${account})))");
     let users = backend(&by_mail);
     for (typed, expected) in [("alice@example.org", Ok("Alice@Example.org")), ("ALICE", Ok("alice"))] {
@@ -196,7 +201,7 @@ fn labels_come_from_attributes_and_from_groups_without_member_of() {
     teams: {attribute: dn, from: groups, parse_cn: true, regex: "Team-(.*)", lower_case: true}
 "#;
     let groups = format!("  group_base: \"{GROUPS}\"\n  group_filter: \"(|(member=${{dn}})(memberUid=${{account}}))\"");
-    let users = backend(&section(&shared().address(), &format!("{groups}{labels}")));
+    let users = backend(&patient(&shared().address(), &format!("{groups}{labels}")));
     let labels_of = |uid: &str, typed: &str| {
         let seen = said(&users, typed, &password(uid)).unwrap();
         let sorted = |mut values: Vec<String>| {
@@ -223,7 +228,7 @@ fn labels_come_from_attributes_and_from_groups_without_member_of() {
     // A name that is full of signs with a meaning, as a value in the group filter.
     assert!(labels_of(ODD, ODD).contains(&"groups [\"Team-Web\"]".to_owned()));
     let nested =
-        backend(&section(&shared().address(), &format!("  group_base: \"{GROUPS}\"\n  nested_groups: true{labels}")));
+        backend(&patient(&shared().address(), &format!("  group_base: \"{GROUPS}\"\n  nested_groups: true{labels}")));
     let alice = said(&nested, "alice", &password("alice")).unwrap();
     let groups = alice.labels.iter().find(|(label, _)| label == "groups").unwrap();
     assert!(groups.1.is_empty(), "OpenLDAP does not know the rule, and finds nothing by it: {groups:?}");
@@ -246,7 +251,7 @@ fn granted(server: &Dockwarden, account: &str, secret: &str, scope: &str) -> Res
 
 #[test]
 fn rules_see_the_directorys_labels_and_its_spelling() {
-    let server = Dockwarden::start_file(&file(&section(&shared().address(), LABELS)));
+    let server = Dockwarden::start_file(&file(&patient(&shared().address(), LABELS)));
     let all = |actions: &[&str]| Ok(actions.iter().map(|&action| action.to_owned()).collect::<Vec<_>>());
     for (uid, typed, scope, expected) in [
         ("alice", "alice", "repository:developer/x:pull,push", all(&["pull"])),
@@ -270,7 +275,7 @@ fn rules_see_the_directorys_labels_and_its_spelling() {
 #[test]
 fn what_changes_in_the_directory_holds_at_once() {
     let slapd = Slapd::start();
-    let users = backend(&section(&slapd.address(), LABELS));
+    let users = backend(&patient(&slapd.address(), LABELS));
     let (dn, right) = (person("alice"), password("alice"));
     assert_eq!(account(said(&users, "alice", &right)), Ok("alice".to_owned()));
     slapd.change(&format!("dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: new\n"));
@@ -289,7 +294,7 @@ fn what_changes_in_the_directory_holds_at_once() {
 
 #[test]
 fn no_password_is_in_any_log_whatever_is_logged() {
-    let config = file(&section(&shared().address(), LABELS));
+    let config = file(&patient(&shared().address(), LABELS));
     let mut serve = std::process::Command::new(dockwarden::program());
     serve.arg("serve").arg(&config).env_clear().env("RUST_LOG", "trace");
     let process = Process::start("dockwarden", &serve);
@@ -299,7 +304,12 @@ fn no_password_is_in_any_log_whatever_is_logged() {
     until("an answer", || granted(&server, "alice", &password("alice"), "repository:x:pull").ok());
     assert_eq!(granted(&server, "alice", wrong, "repository:x:pull"), Err(401));
     assert_eq!(granted(&server, "nobody", wrong, "repository:x:pull"), Err(401));
-    let log = server.process.log();
+    // The log is written a moment after the reply.
+    let log = server.process.until("the last refusal in the log", |process| {
+        let log = process.log();
+        let last = |line: &str| line.contains("\"refused\"") && line.contains("\"nobody\"");
+        log.lines().any(last).then_some(log)
+    });
     assert!(log.contains("the directory refuses a bind"), "{log}");
     for secret in [READER.1, wrong, &password("alice")] {
         assert!(!log.contains(secret), "the log holds {secret}");
@@ -319,7 +329,7 @@ fn test_command(config: &std::path::Path, arguments: &[&str], input: &str) -> (b
 
 #[test]
 fn the_command_shows_whom_a_login_would_find() {
-    let config = file(&section(&shared().address(), LABELS));
+    let config = file(&patient(&shared().address(), LABELS));
     let mut shown = String::new();
     for (arguments, input, well, pieces) in [
         (

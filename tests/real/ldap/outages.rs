@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{LABELS, account, backend, file, granted, said, section};
+use super::{LABELS, account, backend, file, granted, patient, said, section};
 use crate::support::dockwarden::{Dockwarden, hash};
 use crate::support::process::{Signal, until};
 use crate::support::slapd::{PEOPLE, READER, Slapd, costly_hash, line as ldif_line, password, person, somebody};
@@ -12,7 +12,7 @@ use crate::support::slapd::{PEOPLE, READER, Slapd, costly_hash, line as ldif_lin
 #[test]
 fn a_server_that_does_not_know_us_is_left_alone_for_a_while() {
     let slapd = Slapd::start();
-    let users = backend(&section(&slapd.address(), "").replace(READER.1, "not the password"));
+    let users = backend(&patient(&slapd.address(), "").replace(READER.1, "not the password"));
     until("the bind to be refused", || {
         said(&users, "alice", &password("alice"))
             .is_err_and(|error| error.contains("is refused: code 49"))
@@ -33,7 +33,8 @@ fn a_server_that_is_gone_or_silent_is_passed_over_and_taken_back() {
     let (first, second) = (Slapd::start(), Slapd::start());
     second.change(&somebody("only-second", &[]));
     let servers = format!("[{}, \"ldap://{}\"]", first.address(), second.address());
-    let users = backend(&section(&servers, ""));
+    // Longer than usual, so that a machine that is busy does not look like a second server that is away.
+    let users = backend(&section(&servers, "  deadline: 20s\n  connect_timeout: 5s\n  timeout: 2s"));
     let ask = |uid: &str| account(said(&users, uid, &password(uid)));
     let is_first = || ask("only-second") == Err("not mine".to_owned());
     assert!(is_first());
@@ -44,13 +45,13 @@ fn a_server_that_is_gone_or_silent_is_passed_over_and_taken_back() {
         }
         let began = Instant::now();
         assert_eq!(ask("only-second"), Ok("only-second".to_owned()), "{outage:?}");
-        assert!(began.elapsed() < Duration::from_millis(1500), "{outage:?}: {:?}", began.elapsed());
-        // Nobody else waits for it.
+        assert!(began.elapsed() < Duration::from_secs(10), "{outage:?}: {:?}", began.elapsed());
+        // Nobody else waits for it, which would take two seconds each.
         let began = Instant::now();
         for _ in 0..20 {
             assert_eq!(ask("only-second"), Ok("only-second".to_owned()), "{outage:?}");
         }
-        assert!(began.elapsed() < Duration::from_millis(1000), "{outage:?}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{outage:?}: {:?}", began.elapsed());
         match outage {
             Signal::Kill => first.restart(),
             _ => first.signal(Signal::Continue),
@@ -166,7 +167,7 @@ fn a_directory_that_is_killed_paused_or_restarted_opens_nothing() {
 #[test]
 fn connections_are_few_and_a_reload_keeps_them() {
     let slapd = Slapd::start();
-    let config = file(&section(&slapd.address(), &format!("  pool_size: 3\n{LABELS}")));
+    let config = file(&patient(&slapd.address(), &format!("  pool_size: 3\n{LABELS}")));
     let server = Dockwarden::start_file(&config);
     let log_in = |count: usize| {
         std::thread::scope(|scope| {
@@ -213,7 +214,7 @@ fn connections_are_few_and_a_reload_keeps_them() {
 #[test]
 fn searches_and_passwords_have_connections_of_their_own() {
     let slapd = Slapd::start();
-    let users = backend(&section(&slapd.address(), LABELS));
+    let users = backend(&patient(&slapd.address(), LABELS));
     for _ in 0..20 {
         assert!(said(&users, "alice", &password("alice")).is_ok());
         assert_eq!(said(&users, "alice", "wrong"), Err("rejected".to_owned()));
@@ -244,7 +245,7 @@ fn an_unknown_account_takes_as_long_as_a_wrong_password() {
         let slapd = Slapd::start();
         let (name, secret) = (person("alice"), ldif_line("userPassword", &secret));
         slapd.change(&format!("dn: {name}\nchangetype: modify\nreplace: userPassword\n{secret}"));
-        let server = Dockwarden::start_file(&file(&section(&slapd.address(), LABELS)));
+        let server = Dockwarden::start_file(&file(&patient(&slapd.address(), LABELS)));
         assert!(granted(&server, "alice", &password("alice"), "repository:x:pull").is_ok());
         let time = |uid: &str| {
             let began = Instant::now();

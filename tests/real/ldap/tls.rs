@@ -2,7 +2,7 @@
 
 use ::dockwarden::config::{Config, Keys};
 
-use super::{account, backend, file, said, section};
+use super::{account, backend, file, patient, said};
 use crate::support::keys;
 use crate::support::slapd::{Slapd, UNNAMED, password};
 
@@ -22,8 +22,9 @@ fn tls_is_up_before_anything_is_said_and_only_with_a_server_that_is_known() {
         (clear("localhost"), start(&authority), Ok("alice")),
         (format!("ldap://{}", clear("127.0.0.1")), start(&authority), Ok("alice")),
         (tls("localhost"), format!("  tls: always\n{authority}"), Ok("alice")),
-        // The server's own certificate as the authority.
-        (format!("ldaps://{}", tls("localhost")), own, Ok("alice")),
+        // The server's own certificate as the authority: its name still counts.
+        (format!("ldaps://{}", tls("localhost")), own.clone(), Ok("alice")),
+        (format!("ldaps://{}", tls(UNNAMED)), own, Err("not valid for name")),
         (format!("ldaps://{}", tls(UNNAMED)), "  insecure_tls_skip_verify: true\n".to_owned(), Ok("alice")),
         (format!("ldaps://{}", tls("localhost")), stranger.clone(), Err(not_signed)),
         (clear("localhost"), start(&stranger), Err(not_signed)),
@@ -36,9 +37,9 @@ fn tls_is_up_before_anything_is_said_and_only_with_a_server_that_is_known() {
     ] {
         let before = slapd.binds();
         let config = format!("'{address}'");
-        let seen = match Config::load(&file(&section(&config, &more)), [], Keys::Read) {
+        let seen = match Config::load(&file(&patient(&config, &more)), [], Keys::Read) {
             Ok(_) => std::panic::catch_unwind(|| {
-                account(said(&backend(&section(&config, &more)), "alice", &password("alice")))
+                account(said(&backend(&patient(&config, &more)), "alice", &password("alice")))
             })
             .unwrap_or_else(|_| Err("certificate: none is known".to_owned())),
             Err(invalid) => panic!("{invalid}"),
@@ -61,7 +62,7 @@ fn a_server_that_refuses_starttls_is_told_nothing() {
     let slapd = Slapd::start();
     let authority = keys::for_localhost().authority;
     let more = format!("  tls: starttls\n  ca_certificate: \"{}\"\n", authority.display());
-    let users = backend(&section(&slapd.address(), &more));
+    let users = backend(&patient(&slapd.address(), &more));
     let error = said(&users, "alice", &password("alice")).unwrap_err();
     assert!(error.contains("the server refuses StartTLS (code 2"), "{error}");
     assert_eq!(slapd.binds(), 0, "{}", slapd.log());
@@ -76,7 +77,7 @@ fn ipv6_works_with_tls_too() {
         (format!("ldaps://{}", slapd.tls_at("[::1]")), authority.clone()),
         (slapd.clear_at("[::1]"), format!("  tls: starttls\n{authority}")),
     ] {
-        let users = backend(&section(&format!("'{address}'"), &more));
+        let users = backend(&patient(&format!("'{address}'"), &more));
         assert_eq!(account(said(&users, "alice", &password("alice"))), Ok("alice".to_owned()), "{address}");
     }
 }
