@@ -284,7 +284,7 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
         Output::Text => {
             let who = describe(policy, &asker);
             let mut text = vec![who];
-            text.extend(explanations.iter().map(render));
+            text.extend(explanations.iter().map(|explanation| render(explanation, &policy.deciders)));
             text.join("\n")
         }
     };
@@ -352,13 +352,18 @@ fn describe(policy: &Policy, asker: &Asker) -> String {
         (None, false) => " (not among the users of this file)".to_owned(),
         (Some(elsewhere), false) => format!(" (not among the users of this file or of {elsewhere})"),
     };
+    let strangers = match (asker.known, policy.strangers.as_slice()) {
+        (true, _) | (false, []) => String::new(),
+        // Whoever reads "no labels" must not take it for what a login would find.
+        (false, names) => format!(" ({} not asked here: give labels with --label)", names.join(", ")),
+    };
     match labels.is_empty() {
-        true => format!("{name}{known}, no labels"),
-        false => format!("{name}{known}, labels {}", labels.join(" ")),
+        true => format!("{name}{known}{strangers}, no labels"),
+        false => format!("{name}{known}{strangers}, labels {}", labels.join(" ")),
     }
 }
 
-fn render(explanation: &Explanation) -> String {
+fn render(explanation: &Explanation, deciders: &[&str]) -> String {
     let mut lines = vec![String::new(), explanation.scope.clone()];
     if let Some(note) = &explanation.note {
         lines.push(format!("  {note}"));
@@ -372,7 +377,10 @@ fn render(explanation: &Explanation) -> String {
         lines.push(format!("  {} {said}{comment}", rule.name));
     }
     if explanation.rule.is_none() && explanation.note.is_none() {
-        lines.push("  no rule matches: nothing is granted".to_owned());
+        lines.push(match deciders {
+            [] => "  no rule matches: nothing is granted".to_owned(),
+            names => format!("  no rule matches: a server asks {}, which is not asked here", names.join(", then ")),
+        });
     }
     let list = |actions: &[String]| if actions.is_empty() { "nothing".to_owned() } else { actions.join(",") };
     lines.push(format!("  granted:  {}", list(&explanation.granted)));

@@ -45,6 +45,10 @@ pub(super) struct Policy {
     mongo: Option<MongoUsers>,
     /// In the order in which they are asked.
     sources: Vec<RuleSource>,
+    /// The sections that know accounts too and are not asked here: only a login finds out what they say.
+    pub(super) strangers: Vec<&'static str>,
+    /// The sections that decide what no rule matches and are not asked here.
+    pub(super) deciders: Vec<&'static str>,
     pub(super) services: Vec<String>,
     pub(super) now: OffsetDateTime,
 }
@@ -97,7 +101,23 @@ impl Policy {
                 Some(MongoUsers { accounts: MongoAccounts::open(settings), runtime: runtime()?, seen: HashMap::new() })
             }
         };
+        let named = |sections: &[(bool, &'static str)]| {
+            sections.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| *name).collect::<Vec<_>>()
+        };
+        let strangers = named(&[
+            (backends.ext_auth.is_some(), "ext_auth"),
+            (backends.ldap_auth.is_some(), "ldap_auth"),
+            (backends.http_auth.is_some(), "http_auth"),
+        ]);
+        let deciders = match which {
+            Sources::All => {
+                named(&[(backends.http_authz.is_some(), "http_authz"), (backends.ext_authz.is_some(), "ext_authz")])
+            }
+            Sources::MongoAlone => Vec::new(),
+        };
         Ok(Policy {
+            strangers,
+            deciders,
             users: backends.users,
             htpasswd: backends.htpasswd_auth.unwrap_or_default(),
             mongo,
