@@ -30,6 +30,9 @@ pub(super) enum Trouble {
     /// What came is not LDAP, or does not answer what was asked.
     #[error(transparent)]
     Garbled(#[from] Garbled),
+    /// What it sends is more than an answer may have. That is about this one question, and not about the server.
+    #[error("the directory sends {0}")]
+    TooMuch(&'static str),
     /// The server does not begin TLS.
     #[error("the server refuses StartTLS (code {code}: {remark})")]
     NoTls {
@@ -139,6 +142,10 @@ impl Connection {
                 let mut left = MAX_ANSWER;
                 loop {
                     match self.receive(id, &mut left).await? {
+                        // A server that keeps no limit could send a million of them.
+                        Response::Entry(_) if entries.len() > search.most as usize => {
+                            return Err(Trouble::TooMuch("more entries than were asked for"));
+                        }
                         Response::Entry(entry) => entries.push(entry),
                         Response::Reference => {}
                         Response::Search(done) => return Ok((entries, done)),
@@ -189,7 +196,7 @@ async fn begin_tls(stream: TcpStream) -> Result<TcpStream, Trouble> {
     send(stream.get_mut(), id, Request::StartTls).await?;
     match receive(&mut stream, id, &mut { MAX_ANSWER }).await? {
         Response::Extended(Done { code: 0, .. }) => {}
-        Response::Extended(Done { code, remark, .. }) => return Err(Trouble::NoTls { code, remark }),
+        Response::Extended(done) => return Err(Trouble::NoTls { code: done.code, remark: done.shown() }),
         _ => return Err(Garbled("StartTLS is answered with something else").into()),
     }
     match stream.buffer() {
@@ -224,10 +231,10 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, asked: u32, left: &mut us
             length(bytes)
         }
     };
-    *left = left.checked_sub(size).ok_or(Garbled("an answer that is too long"))?;
+    *left = left.checked_sub(size).ok_or(Trouble::TooMuch("an answer that is too long"))?;
     // Grows with what comes, not with what is announced.
     let mut content = Vec::with_capacity(size.min(8 * 1024));
-    let expected = u64::try_from(size).map_err(|_| Garbled("an answer that is too long"))?;
+    let expected = u64::try_from(size).map_err(|_| Trouble::TooMuch("an answer that is too long"))?;
     stream.take(expected).read_to_end(&mut content).await?;
     if content.len() != size {
         return Err(
@@ -236,9 +243,10 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, asked: u32, left: &mut us
     }
     match decode(&content)? {
         (id, response) if id == asked => Ok(response),
+        // Its remark could repeat the password of the bind that it answers.
         (UNASKED, Response::Extended(done)) => Err(io::Error::new(
             io::ErrorKind::ConnectionAborted,
-            format!("the server ends the connection (code {}: {})", done.code, done.remark),
+            format!("the server ends the connection (code {})", done.code),
         )
         .into()),
         _ => Err(Garbled("an answer to something that was not asked").into()),

@@ -357,6 +357,8 @@ fn blame(trouble: &Trouble) -> Failure {
         Trouble::Silent(waited) if *waited < FAIR => {
             Failure::Late(format!("no time was left for an answer: {trouble}"))
         }
+        // Somebody's large entry must not keep everybody else out, and no password is needed to have it searched.
+        Trouble::TooMuch(_) => Failure::Unknown(trouble.to_string()),
         Trouble::Silent(_) | Trouble::Lost(_) | Trouble::Garbled(_) | Trouble::NoTls { .. } | Trouble::Injected => {
             Failure::Down(trouble.to_string())
         }

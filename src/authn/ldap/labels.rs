@@ -191,7 +191,8 @@ mod tests {
              all: {attribute: memberOf, parse_cn: true, regex: 'Team-.*'}\nnone: {attribute: memberOf, regex: 'cn'}\n",
         );
         let values = ["CN=Team-Web,OU=Groups,DC=x", "Developer", "cn=broken\\"].map(str::to_owned).to_vec();
-        let entry = Entry { name: "uid=a".to_owned(), attributes: vec![("memberOf".to_owned(), values)] };
+        let attributes = vec![("memberOf".to_owned(), values)];
+        let entry = Entry { name: "uid=a".to_owned(), attributes, ..Entry::default() };
         let made: Vec<(String, Vec<String>)> = rules
             .unwrap_or_default()
             .into_iter()

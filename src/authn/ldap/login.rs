@@ -288,7 +288,8 @@ impl DirectoryUsers {
             match rule.lacks_values(entries) {
                 false => Ok((rule.label.clone(), rule.values(entries))),
                 true => Err(Failure::Unknown(format!(
-                    "\"{}\" has more values for the label {} than the directory gives at once; take it from groups",
+                    "\"{}\" has values for the label {} that are not all to be had: more than the directory gives at once, more than \
+                     are kept, or no text; take it from groups",
                     person.name(),
                     rule.label
                 ))),

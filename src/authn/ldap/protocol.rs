@@ -6,8 +6,10 @@ use super::ber::{BOOLEAN, ENUMERATED, Garbled, INTEGER, OCTETS, Reader, SEQUENCE
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 /// The control in which a directory says what its password policy makes of a bind (draft-behera-ldap-password-policy).
 const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
-/// More of what a server says about a failure is not kept, in characters.
+/// More of what a server says about a failure is not shown, in characters.
 const LONGEST_REMARK: usize = 300;
+/// More values of one entry are not kept.
+const MAX_VALUES: usize = 10_000;
 
 /// The number of a message that answers nothing: the server says goodbye.
 pub(super) const UNASKED: u32 = 0;
@@ -60,13 +62,22 @@ pub(super) struct Done {
     pub(super) objection: Option<u32>,
 }
 
+impl Done {
+    /// The remark, to be shown: the end of a long one is left out.
+    pub(super) fn shown(&self) -> String {
+        self.remark.chars().take(LONGEST_REMARK).collect()
+    }
+}
+
 /// An entry that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Its distinguished name.
     pub(super) name: String,
-    /// Attributes and their values. What is not text is left out: neither an account nor a label could be made of it.
+    /// Attributes and their values, as far as they are text.
     pub(super) attributes: Vec<(String, Vec<String>)>,
+    /// The attributes that have values which are not kept, since they are no text or too many.
+    pub(super) incomplete: Vec<String>,
 }
 
 impl Entry {
@@ -76,9 +87,12 @@ impl Entry {
         named.flat_map(|(_, values)| values.iter().map(String::as_str))
     }
 
-    /// Whether the server gave only some of an attribute's values. Active Directory does so beyond 1,500, under a name such
-    /// as `memberOf;range=0-1499`.
+    /// Whether only some of an attribute's values are here. Active Directory gives no more than 1,500, under a name such as
+    /// `memberOf;range=0-1499`.
     pub(super) fn is_cut(&self, attribute: &str) -> bool {
+        if self.incomplete.iter().any(|name| name.eq_ignore_ascii_case(attribute)) {
+            return true;
+        }
         self.attributes.iter().any(|(name, _)| {
             let options =
                 name.split_at_checked(attribute.len()).filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
@@ -166,25 +180,34 @@ fn done(mut body: Reader<'_>) -> Result<Done, Garbled> {
     let code = number(body.expect(ENUMERATED)?)?;
     let _matched = body.expect(OCTETS)?;
     let remark = String::from_utf8_lossy(body.expect(OCTETS)?);
-    let remark = remark.trim_end_matches('\0').chars().take(LONGEST_REMARK).collect();
-    Ok(Done { code, remark, objection: None })
+    Ok(Done { code, remark: remark.trim_end_matches('\0').to_owned(), objection: None })
 }
 
 fn entry(body: &mut Reader<'_>) -> Result<Entry, Garbled> {
     let name = text(body.expect(OCTETS)?)?;
     let mut list = Reader::new(body.expect(SEQUENCE)?);
     let mut attributes = Vec::new();
+    let mut incomplete = Vec::new();
+    let mut room = MAX_VALUES;
     while !list.is_empty() {
         let mut attribute = Reader::new(list.expect(SEQUENCE)?);
         let kind = text(attribute.expect(OCTETS)?)?;
         let mut set = Reader::new(attribute.expect(SET)?);
         let mut values = Vec::new();
         while !set.is_empty() {
-            values.extend(text(set.expect(OCTETS)?).ok());
+            match text(set.expect(OCTETS)?) {
+                Ok(value) if room > 0 => {
+                    room -= 1;
+                    values.push(value);
+                }
+                // Left out without a word, it could be the value by which a rule refuses.
+                Ok(_) | Err(_) if incomplete.last() != Some(&kind) => incomplete.push(kind.clone()),
+                Ok(_) | Err(_) => {}
+            }
         }
         attributes.push((kind, values));
     }
-    Ok(Entry { name, attributes })
+    Ok(Entry { name, attributes, incomplete })
 }
 
 /// What the password policy objects to, in the controls that follow a bind's answer.
@@ -232,7 +255,7 @@ mod tests {
             assert_eq!(decode(&reply(7, &[&operation])), Ok((7, expected)));
         }
         let long = decode(&reply(1, &[&result(0x61, 1, &"ö".repeat(5000))]));
-        assert!(matches!(long, Ok((1, Response::Bind(done))) if done.remark.chars().count() == LONGEST_REMARK));
+        assert!(matches!(long, Ok((1, Response::Bind(done))) if done.shown().chars().count() == LONGEST_REMARK));
     }
 
     #[test]
@@ -249,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_values_is_seen_to_be_one() {
-        let entry = |name: &str| Entry { name: String::new(), attributes: vec![(name.to_owned(), Vec::new())] };
+        let entry = |name: &str| Entry { attributes: vec![(name.to_owned(), Vec::new())], ..Entry::default() };
         for (name, expected) in [
             ("memberOf;range=0-1499", true),
             ("MEMBEROF;Range=0-9", true),
@@ -259,6 +282,26 @@ mod tests {
             assert_eq!(entry(name).is_cut("memberOf"), expected, "{name}");
         }
         assert!(!entry("memberOfAll;range=0-9").is_cut("memberOf"));
+    }
+
+    #[test]
+    fn values_that_are_no_text_or_too_many_are_not_left_out_without_a_word() {
+        let entry_of = |values: &[&[u8]]| {
+            let values: Vec<Vec<u8>> = values.iter().map(|value| put(OCTETS, &[value])).collect();
+            let attribute = put(SEQUENCE, &[&put(OCTETS, &[b"memberOf"]), &put(SET, &[&values.concat()])]);
+            let body = [put(OCTETS, &[b"uid=a"]), put(SEQUENCE, &[&attribute])].concat();
+            entry(&mut Reader::new(&body))
+        };
+        let many = vec![b"x".as_slice(); MAX_VALUES + 1];
+        for (values, kept, cut) in [
+            (&[b"devs".as_slice()][..], 1, false),
+            (&[b"devs".as_slice(), b"adm\xe9"], 1, true),
+            (&many, MAX_VALUES, true),
+            (many.get(1..).unwrap_or_default(), MAX_VALUES, false),
+        ] {
+            let read = entry_of(values).map(|entry| (entry.values("memberof").count(), entry.is_cut("MemberOf")));
+            assert_eq!(read, Ok((kept, cut)), "{} values", values.len());
+        }
     }
 
     proptest::proptest! {

@@ -133,7 +133,7 @@ fn said(done: &Done) -> String {
     };
     match done.remark.is_empty() {
         true => format!("code {} ({name})", done.code),
-        false => format!("code {} ({name}): {}", done.code, done.remark),
+        false => format!("code {} ({name}): {}", done.code, done.shown()),
     }
 }
 
