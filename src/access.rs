@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
-use crate::breaker::Door;
+use crate::breaker::Passage;
 use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
 use crate::scope::{Actions, Scope};
 
@@ -157,9 +157,9 @@ impl Access {
     }
 
     /// The backends with a breaker, by name, and whether each is asked.
-    pub fn doors(&self) -> Vec<(&'static str, Door)> {
-        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.door())));
-        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.door())));
+    pub fn passages(&self) -> Vec<(&'static str, Passage)> {
+        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
+        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
         who.chain(what).collect()
     }
 

@@ -18,7 +18,7 @@ pub struct Breaker(Arc<AtomicU64>);
 
 /// Whether a breaker lets questions through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Passage {
     /// The backend is asked.
     Passing,
     /// The backend is known not to answer, and is tried in the background.
@@ -58,10 +58,10 @@ impl Breaker {
     }
 
     /// Whether the backend is asked now.
-    pub fn door(&self) -> Door {
+    pub fn passage(&self) -> Passage {
         match self.admit() {
-            Ok(_) => Door::Passing,
-            Err(Open) => Door::Shut,
+            Ok(_) => Passage::Passing,
+            Err(Open) => Passage::Shut,
         }
     }
 
@@ -130,9 +130,9 @@ mod tests {
             }
         };
         let (Ok(early), Ok(late)) = (early, late) else { unreachable!("nothing has failed yet") };
-        assert_eq!(breaker.door(), Door::Passing);
+        assert_eq!(breaker.passage(), Passage::Passing);
         assert!(breaker.fail(early, answers_third()));
-        assert_eq!(breaker.door(), Door::Shut);
+        assert_eq!(breaker.passage(), Passage::Shut);
         assert_eq!(breaker.admit().map(|_| ()), Err(Open));
         assert!(!breaker.fail(late, answers_third()), "the second failure of the same time starts nothing");
         // 50, 100 and 200 milliseconds at most.

@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::app::Snapshot;
-use crate::breaker::Door;
+use crate::breaker::Passage;
 use crate::token::HeaderChoice;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -253,7 +253,7 @@ impl Metrics {
             gauge(snapshot.age().as_secs_f64()),
         );
         register_freshness(&mut registry, snapshot);
-        register_doors(&mut registry, snapshot);
+        register_passages(&mut registry, snapshot);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -261,12 +261,12 @@ impl Metrics {
 }
 
 /// Which backends are not asked because they do not answer.
-fn register_doors(registry: &mut Registry, snapshot: &Snapshot) {
+fn register_passages(registry: &mut Registry, snapshot: &Snapshot) {
     let down = Family::<Backend, Gauge>::default();
-    for (backend, door) in snapshot.access.doors() {
-        let value = match door {
-            Door::Passing => 0,
-            Door::Shut => 1,
+    for (backend, passage) in snapshot.access.passages() {
+        let value = match passage {
+            Passage::Passing => 0,
+            Passage::Shut => 1,
         };
         down.get_or_create(&Backend { backend }).set(value);
     }
