@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -196,10 +196,15 @@ fn launch(directory: &Path, [clear, tls]: [u16; 2], has_tls: bool) -> Process {
     Process::start("slapd", &serve)
 }
 
-fn started(process: &Process) -> Option<()> {
-    process.up_or_ended("the line that says it has started", |process| {
-        process.log().contains("slapd starting").then_some(())
-    })
+/// Waits until it takes connections, a moment after it says that it starts; nothing if it ended, or if somebody else has one
+/// of its ports (it would go on with the others).
+fn started(process: &Process, [clear, _]: [u16; 2]) -> Option<()> {
+    let takes = |process: &Process| {
+        let starts = process.log().contains("slapd starting");
+        (starts && TcpStream::connect(("127.0.0.1", clear)).is_ok()).then_some(())
+    };
+    process.up_or_ended("its first connection", takes)?;
+    (!process.log().contains(") failed errno")).then_some(())
 }
 
 impl Slapd {
@@ -221,7 +226,7 @@ impl Slapd {
         fs::copy(part::path("slapd"), directory.join("slapd")).unwrap();
         let (process, [clear, tls]) = port::with_free(|ports: [u16; 2]| {
             let process = launch(&directory, ports, chain.is_some());
-            started(&process).map(|()| (process, ports))
+            started(&process, ports).map(|()| (process, ports))
         });
         let slapd = Self { directory, process: Mutex::new(process), clear, tls };
         slapd.change(&tree());
@@ -293,8 +298,9 @@ impl Slapd {
         let mut process = self.process();
         // The port may be in the hands of a connection that is not wholly closed.
         *process = until("the server to be up again", || {
-            let process = launch(&self.directory, [self.clear, self.tls], has_tls);
-            started(&process).map(|()| process)
+            let ports = [self.clear, self.tls];
+            let process = launch(&self.directory, ports, has_tls);
+            started(&process, ports).map(|()| process)
         });
     }
 

@@ -84,7 +84,11 @@ impl Directory {
         });
         Ok(Directory {
             tls: is_protected.then(|| tls::config(&settings.trust)).transpose()?,
-            servers: settings.addresses.iter().cloned().map(Server::new).collect(),
+            servers: settings
+                .addresses
+                .iter()
+                .map(|address| Server::new(address.clone(), settings.connections))
+                .collect(),
             searching: Semaphore::new(settings.connections),
             checking: Semaphore::new(settings.connections),
             settings,
@@ -158,9 +162,18 @@ impl Directory {
         let mut connection = connection.map_err(|trouble| blame(&trouble))?;
         match (purpose, &self.settings.login) {
             (Purpose::Searching, Login::Ourselves { name, password }) => {
+                let Ok(_alone) = timeout_at(deadline, server.introduction.lock()).await else {
+                    return Err(Failure::Late("others were still connecting".to_owned()));
+                };
+                if let Some(refusal) = server.estranged() {
+                    return Err(refusal);
+                }
                 let limit = Limit::new(self.settings.timeout, deadline);
                 let done = connection.bind(name, password.reveal(), limit).await.map_err(|trouble| blame(&trouble))?;
-                of_ourselves(&done, name)?;
+                of_ourselves(&done, name).inspect_err(|failure| match failure {
+                    Failure::Stranger(_) => server.refused_us(failure),
+                    Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) => {}
+                })?;
             }
             (Purpose::Searching, Login::Anonymous | Login::User(_)) | (Purpose::Checking, _) => {}
         }
@@ -212,7 +225,7 @@ impl Directory {
     fn failed(self: &Arc<Self>, number: usize, pass: Pass, failure: &Failure) {
         let Some(server) = self.servers.get(number) else { return };
         let directory = Arc::downgrade(self);
-        server.failed_by(failure);
+        server.forget();
         let closed = server.breaker.fail(pass, move || {
             let directory = directory.upgrade();
             async move {
@@ -223,6 +236,7 @@ impl Directory {
             }
         });
         if closed {
+            server.failed_by(failure);
             let left = self.servers.iter().filter(|server| server.breaker.admit().is_ok()).count();
             warn!(reason = "backend_down", backend = "ldap_auth", server = %server.address, servers_left = left,
                 cause = %failure, "a directory server cannot be asked; without another one, logins are answered with 503");
@@ -231,7 +245,7 @@ impl Directory {
 
     async fn try_again(&self, number: usize) -> Trial {
         let Some(server) = self.servers.get(number) else { return Trial::Ended };
-        if server.is_estranged() {
+        if server.estranged().is_some() {
             return Trial::Failed;
         }
         match self.greet(server, Instant::now() + TRIAL).await {

@@ -33,14 +33,18 @@ pub(super) struct Server {
     pub(super) address: Address,
     /// Whether it is asked.
     pub(super) breaker: Breaker,
+    /// Held while our own credentials are tried: if they are refused, nobody else tries them.
+    pub(super) introduction: tokio::sync::Mutex<()>,
     waiting: Mutex<Waiting>,
+    most: usize,
 }
 
 #[derive(Default)]
 struct Waiting {
     searching: VecDeque<(Connection, Instant)>,
     checking: VecDeque<(Connection, Instant)>,
-    estranged_until: Option<Instant>,
+    /// Until when it is left alone, as it does not take our own credentials, and what it said to them.
+    estranged: Option<(Instant, Failure)>,
     failure: Option<String>,
 }
 
@@ -54,9 +58,15 @@ impl Waiting {
 }
 
 impl Server {
-    /// A server that nothing is known about yet.
-    pub(super) fn new(address: Address) -> Server {
-        Server { address, breaker: Breaker::default(), waiting: Mutex::default() }
+    /// A server that nothing is known about yet. At most so many connections of each kind are kept to it.
+    pub(super) fn new(address: Address, most: usize) -> Server {
+        Server {
+            address,
+            breaker: Breaker::default(),
+            introduction: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
+            most,
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -71,7 +81,12 @@ impl Server {
 
     /// Keeps a connection whose last question was answered whole.
     pub(super) fn give_back(&self, purpose: Purpose, connection: Connection) {
-        self.waiting().of(purpose).push_back((connection, Instant::now()));
+        let mut waiting = self.waiting();
+        let kept = waiting.of(purpose);
+        // A trial makes one beside those of the logins.
+        if kept.len() < self.most {
+            kept.push_back((connection, Instant::now()));
+        }
     }
 
     /// Closes every connection that waits.
@@ -89,15 +104,14 @@ impl Server {
         }
     }
 
-    /// Takes note of why it failed.
+    /// Takes note of why it failed, for messages.
     pub(super) fn failed_by(&self, failure: &Failure) {
-        self.forget();
-        let mut waiting = self.waiting();
-        waiting.failure = Some(failure.to_string());
-        match failure {
-            Failure::Stranger(_) => waiting.estranged_until = Some(Instant::now() + ESTRANGED),
-            Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) => {}
-        }
+        self.waiting().failure = Some(failure.to_string());
+    }
+
+    /// Takes note that it does not take our own credentials.
+    pub(super) fn refused_us(&self, failure: &Failure) {
+        self.waiting().estranged = Some((Instant::now() + ESTRANGED, failure.clone()));
     }
 
     /// Why it failed last, for messages.
@@ -106,8 +120,9 @@ impl Server {
         format!("{}: {}", self.address, failure.as_deref().unwrap_or("it does not answer"))
     }
 
-    /// Whether it is to be left alone for now, as it does not take our own credentials.
-    pub(super) fn is_estranged(&self) -> bool {
-        self.waiting().estranged_until.is_some_and(|until| Instant::now() < until)
+    /// What it said to our own credentials, while it is to be left alone for that.
+    pub(super) fn estranged(&self) -> Option<Failure> {
+        let waiting = self.waiting();
+        waiting.estranged.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, failure)| failure.clone())
     }
 }

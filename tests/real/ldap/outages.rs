@@ -13,19 +13,22 @@ use crate::support::slapd::{PEOPLE, READER, Slapd, costly_hash, line as ldif_lin
 fn a_server_that_does_not_know_us_is_left_alone_for_a_while() {
     let slapd = Slapd::start();
     let users = backend(&patient(&slapd.address(), "").replace(READER.1, "not the password"));
-    until("the bind to be refused", || {
-        said(&users, "alice", &password("alice"))
-            .is_err_and(|error| error.contains("is refused: code 49"))
-            .then_some(())
-    });
-    let before = slapd.binds();
-    assert!(before <= 2, "{before}");
-    // Longer than the longest pause of the breaker: directories lock accounts that are tried again and again.
+    // Many at once, and for longer than the longest pause of the breaker: directories lock accounts that are tried again and
+    // again.
     let end = Instant::now() + Duration::from_millis(1500);
-    until("a while", || (Instant::now() > end).then_some(()));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    let error = said(&users, "alice", &password("alice")).unwrap_err();
+                    assert!(error.contains("refused"), "{error}");
+                }
+            });
+        }
+    });
     let error = said(&users, "alice", &password("alice")).unwrap_err();
-    assert!(error.contains("it has not answered since") && error.contains("is refused: code 49"), "{error}");
-    assert_eq!(slapd.binds(), before);
+    assert!(error.contains("is refused: code 49") && error.contains("it has not answered since"), "{error}");
+    assert_eq!(slapd.binds(), 1);
 }
 
 #[test]
@@ -44,7 +47,12 @@ fn a_server_that_is_gone_or_silent_is_passed_over_and_taken_back() {
             _ => first.signal(Signal::Stop),
         }
         let began = Instant::now();
-        assert_eq!(ask("only-second"), Ok("only-second".to_owned()), "{outage:?}");
+        // A server that is being stopped may still say a last word. Nobody is told 503 meanwhile.
+        until("the second server to be asked", || match ask("only-second").as_deref().map_err(String::as_str) {
+            Ok("only-second") => Some(()),
+            Err("not mine") => None,
+            other => panic!("{outage:?}: {other:?}"),
+        });
         assert!(began.elapsed() < Duration::from_secs(10), "{outage:?}: {:?}", began.elapsed());
         // Nobody else waits for it, which would take two seconds each.
         let began = Instant::now();
@@ -182,8 +190,8 @@ fn connections_are_few_and_a_reload_keeps_them() {
         });
     };
     log_in(200);
-    let held = slapd.connections();
-    assert!((1..=6).contains(&held), "three for searching and three for checking at most, not {held}");
+    // Three for searching and three for checking; the one that was made beside them at the start is closed by then.
+    let held = until("a few connections", || Some(slapd.connections()).filter(|held| (1..=6).contains(held)));
     let accepted = || slapd.log().matches(" ACCEPT ").count();
     let before = accepted();
     log_in(50);
