@@ -165,7 +165,14 @@ impl Process {
     }
 
     /// Sends a signal to the program alone.
+    ///
+    /// # Panics
+    /// If it has ended: its number may belong to a stranger by now, who must not be stopped or killed.
+    #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
+        // As long as this is held, nobody takes note of its end, and the system keeps its number.
+        let mut child = self.child.lock().unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "{} has ended and gets no signal", self.name);
         let name = match signal {
             Signal::Hangup => "-HUP",
             Signal::Terminate => "-TERM",
