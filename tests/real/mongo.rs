@@ -16,29 +16,8 @@ use crate::support::process::{Signal, until};
 use crate::support::registry::Edition;
 use crate::support::{client, http, image, part, scratch, visit};
 
-/// The guide's two sections, with everything but the address and the place of the password as it has them.
-const GUIDE: &str = r#"
-mongo_auth:
-  dial_info:
-    addrs: ["authdb"]
-    timeout: "10s"
-    database: "23-5"
-    username: "ansi"
-    password_file: "/config/mongopass.txt"
-    enabled_tls: false
-  collection: "users"
-
-acl_mongo:
-  dial_info:
-    addrs: ["authdb"]
-    timeout: "10s"
-    database: "23-5"
-    username: "ansi"
-    password_file: "/config/mongopass.txt"
-    enabled_tls: false
-  collection: "acl"
-  cache_ttl: "10s"
-"#;
+/// The guide's two sections; the password comes from a file there.
+const GUIDE: &str = include_str!("../support/guide_mongodb.yml");
 
 /// The guide's file for a key pair and a server, with `more` sections after it.
 pub(crate) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::PathBuf {
@@ -46,7 +25,7 @@ pub(crate) fn guide_file(pair: &Pair, database: &str, more: &str) -> std::path::
     let secret = scratch::write(&directory, "mongopass.txt", "test\n");
     let sections = GUIDE
         .replace("\"authdb\"", &format!("\"{database}\""))
-        .replace("/config/mongopass.txt", &secret.display().to_string());
+        .replace("password: \"test\"", &format!("password_file: \"{}\"", secret.display()));
     let config = format!(
         "server:\n  addr: \"127.0.0.1:0\"\ntoken:\n  issuer: \"{ISSUER}\"\n  expiration: 900\n  certificate: \"{}\"\n  \
          key: \"{}\"\n{sections}{more}",
