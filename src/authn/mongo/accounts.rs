@@ -58,7 +58,7 @@ pub struct Usable {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The users could not be read.
-    #[error(transparent)]
+    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
     Unread(#[from] Failure),
     /// A write got no answer.
     #[error("{0}; whether the change was made is not known: look before you try again")]
