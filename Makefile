@@ -4,7 +4,7 @@ CONFIG ?= config.example.yml
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-.PHONY: run test check audit fuzz static clean
+.PHONY: run test check audit fuzz static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -38,6 +38,13 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST) --target-dir target
 	install -D target/$(HOST)/release/dockwarden target/static/dockwarden
+
+# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json.
+sbom:
+	cargo cyclonedx --version >/dev/null 2>&1 || cargo install --locked cargo-cyclonedx
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
+	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
+	rm dockwarden.cdx.json
 
 clean:
 	cargo clean

@@ -1,6 +1,6 @@
 //! Connections that only hold their place.
 
-use std::fs::{self};
+use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Files that go away, come late, or are none.
 
-use std::fs::{self};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

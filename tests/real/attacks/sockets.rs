@@ -1,6 +1,6 @@
 //! Other people's sockets at the path of ours.
 
-use std::fs::{self};
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
