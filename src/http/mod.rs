@@ -2,6 +2,7 @@
 
 pub mod client_address;
 pub mod credentials;
+pub(crate) mod door;
 mod error;
 mod forward_auth;
 mod health;
