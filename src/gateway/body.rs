@@ -181,38 +181,63 @@ impl hyper::body::Body for ClientBody {
 }
 
 /// The body of an upstream's reply, on its way to the client.
-pub(super) struct Relay {
-    shared: Arc<Mutex<Relayed>>,
-    bytes: u64,
-    counted: Counter,
-    transfer: Option<Transfer>,
-}
+pub(super) struct Relay(Arc<Mutex<Relayed>>);
 
 struct Relayed {
     /// `None` once it has been given up, or where the reply has none.
     body: Option<Incoming>,
     moved: Instant,
+    bytes: u64,
+    counted: Counter,
     /// The client's side, while it waits for the upstream.
     waiting: Option<Waker>,
     cut: Option<Cut>,
     whole: bool,
+    /// What is told in the end, until it was told.
+    transfer: Option<Transfer>,
 }
 
 impl Relay {
     /// Passes `body` on, and watches that it moves. The transfer's line is written when all of it is gone, or when it
     /// ends in any other way.
     pub(super) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
-        let relayed =
-            Relayed { whole: body.is_end_stream(), body: Some(body), moved: Instant::now(), waiting: None, cut: None };
-        let shared = Arc::new(Mutex::new(relayed));
-        tokio::spawn(watch(Arc::downgrade(&shared), idle_for));
-        Relay { shared, bytes: 0, counted, transfer: Some(transfer) }
+        let relay = Relay::of(Some(body), counted, transfer);
+        tokio::spawn(watch(Arc::downgrade(&relay.0), idle_for));
+        relay
     }
 
     /// A reply without a body, to HEAD for example. Its length is that of something else, and nobody's to fill in.
     pub(super) fn nothing(transfer: Transfer) -> Relay {
-        let relayed = Relayed { body: None, moved: Instant::now(), waiting: None, cut: None, whole: true };
-        Relay { shared: Arc::new(Mutex::new(relayed)), bytes: 0, counted: Counter::default(), transfer: Some(transfer) }
+        Relay::of(None, Counter::default(), transfer)
+    }
+
+    fn of(body: Option<Incoming>, counted: Counter, transfer: Transfer) -> Relay {
+        Relay(Arc::new(Mutex::new(Relayed {
+            whole: body.as_ref().is_none_or(hyper::body::Body::is_end_stream),
+            body,
+            moved: Instant::now(),
+            bytes: 0,
+            counted,
+            waiting: None,
+            cut: None,
+            transfer: Some(transfer),
+        })))
+    }
+}
+
+impl Relayed {
+    /// Lets go of the upstream and of the client's connection, and tells how it went.
+    fn ended(&mut self) {
+        self.body = None;
+        let end = match (self.whole, self.cut) {
+            (true, _) => End::Whole,
+            (false, Some(cut)) => End::Cut(cut),
+            // Nobody wanted the rest.
+            (false, None) => End::Cut(Cut::Client),
+        };
+        if let Some(transfer) = self.transfer.take() {
+            transfer.ended(end, self.bytes);
+        }
     }
 }
 
@@ -233,8 +258,9 @@ async fn watch(relay: Weak<Mutex<Relayed>>, idle_for: Duration) {
             let silent = relayed.moved.elapsed();
             if silent >= idle_for {
                 let waiting = relayed.waiting.take();
-                relayed.body = None;
                 relayed.cut = Some(if waiting.is_some() { Cut::UpstreamStalls } else { Cut::ClientStalls });
+                // Not when the client's side is dropped: one that does not read would keep its own connection open.
+                relayed.ended();
                 drop(relayed);
                 if let Some(waker) = waiting {
                     waker.wake();
@@ -252,8 +278,7 @@ impl hyper::body::Body for Relay {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let relay = self.get_mut();
-        let mut guard = locked(&relay.shared);
+        let mut guard = locked(&self.0);
         let relayed = &mut *guard;
         loop {
             if let Some(cut) = relayed.cut {
@@ -272,8 +297,8 @@ impl hyper::body::Body for Relay {
                     let length = data.len() as u64;
                     relayed.moved = Instant::now();
                     relayed.whole = relayed.body.as_ref().is_some_and(hyper::body::Body::is_end_stream);
-                    relay.bytes += length;
-                    relay.counted.inc_by(length);
+                    relayed.bytes += length;
+                    relayed.counted.inc_by(length);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Poll::Ready(Some(Err(_))) => {
@@ -289,28 +314,17 @@ impl hyper::body::Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        let relayed = locked(&self.shared);
+        let relayed = locked(&self.0);
         relayed.cut.is_none() && relayed.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        locked(&self.shared).body.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
+        locked(&self.0).body.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let end = {
-            let relayed = locked(&self.shared);
-            match (relayed.whole, relayed.cut) {
-                (true, _) => End::Whole,
-                (false, Some(cut)) => End::Cut(cut),
-                // Nobody wanted the rest.
-                (false, None) => End::Cut(Cut::Client),
-            }
-        };
-        if let Some(transfer) = self.transfer.take() {
-            transfer.ended(end, self.bytes);
-        }
+        locked(&self.0).ended();
     }
 }

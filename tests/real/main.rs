@@ -12,6 +12,7 @@ mod support;
 mod attacks;
 mod clients;
 mod front;
+mod gateway;
 mod guide;
 mod lifecycle;
 mod listeners;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod dockwarden;
 pub(crate) mod engine;
 pub(crate) mod front;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod image;
@@ -16,6 +17,7 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod scratch;
+pub(crate) mod standin;
 pub(crate) mod visit;
 
 /// Go's own pattern matching, as a program: what docker_auth would have matched.

@@ -69,6 +69,12 @@ impl Registry {
         Self::launch(edition, "", environment)
     }
 
+    /// Starts a registry that knows nothing of tokens: whoever is in this file of htpasswd's may do everything.
+    pub(crate) fn start_with_passwords(edition: Edition, file: &Path) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        Self::launch(edition, &auth, &[])
+    }
+
     fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {
         let program = edition.program();
         let directory = scratch::directory(program);

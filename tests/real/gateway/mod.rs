@@ -1,0 +1,6 @@
+//! The gateway before real registries with real clients, and before upstreams that fail in every way.
+
+mod clients;
+mod ecr;
+mod faults;
+mod size;
