@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::dockwarden::{Dockwarden, ISSUER, SERVICE};
+use super::keys::Pair;
 use super::process::Process;
 use super::{part, scratch};
 
@@ -73,6 +74,17 @@ impl Registry {
     pub(crate) fn start_with_passwords(edition: Edition, file: &Path) -> Self {
         let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
         Self::launch(edition, &auth, &[])
+    }
+
+    /// The same with TLS, which is HTTP/2 to whoever can, and a line in its log for each request.
+    pub(crate) fn start_with_tls(edition: Edition, file: &Path, pair: &Pair) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        let variables = [
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", pair.certificate.display().to_string()),
+            ("REGISTRY_HTTP_TLS_KEY", pair.key.display().to_string()),
+            ("REGISTRY_LOG_ACCESSLOG_DISABLED", "false".to_owned()),
+        ];
+        Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value)))
     }
 
     fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {
