@@ -98,7 +98,7 @@ impl Target {
             return Err(Refused::NotCanonical);
         }
         let Some(below) = path.strip_prefix("/v2/").or_else(|| (path == "/v2").then_some("")) else {
-            return match has_plain_escapes(path) {
+            return match is_written_in_one_way(path) {
                 true => Ok(Target::Outside(path.to_owned())),
                 false => Err(Refused::NotCanonical),
             };
@@ -156,15 +156,36 @@ fn is_canonical(path: &str) -> bool {
     letters && !matches!(last, "." | "..") && segments.all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-/// Whether every percent sign stands for a byte that has to be written so (RFC 3986, section 2.4): a space, a quote, a
-/// letter beyond ASCII. An escaped letter or slash would be one name for us and another for who unescapes it.
-fn has_plain_escapes(path: &str) -> bool {
-    path.split('%').skip(1).all(|after| {
-        let value = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        value.is_some_and(|byte| {
-            byte >= 0x80 || matches!(byte, b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
-        })
-    })
+/// Whether every byte of a path outside of `/v2/` is written in the only way that there is for it: escaped, in upper case,
+/// where it has to be (RFC 3986, sections 2.1 to 2.4), and as it is everywhere else. A second way to write a path would
+/// be a way around the row that names it.
+fn is_written_in_one_way(path: &str) -> bool {
+    !path.bytes().any(has_to_be_escaped) && path.split('/').all(is_one_segment)
+}
+
+/// A space, a quote, a letter beyond ASCII.
+fn has_to_be_escaped(byte: u8) -> bool {
+    byte >= 0x80 || matches!(byte, b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+/// Whether a segment reads as a name once it is unescaped. Bytes that are no UTF-8 are refused because old readers take
+/// overlong forms of a dot or a slash for one, and dots before spaces because Windows cuts those off: `..%20` is `..`.
+fn is_one_segment(segment: &str) -> bool {
+    let mut pieces = segment.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let Some((digits, rest)) = piece.split_at_checked(2) else { return false };
+        let upper = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'));
+        match u8::from_str_radix(digits, 16) {
+            Ok(byte) if upper && has_to_be_escaped(byte) => bytes.push(byte),
+            Ok(_) | Err(_) => return false,
+        }
+        bytes.extend(rest.bytes());
+    }
+    let Ok(name) = String::from_utf8(bytes) else { return false };
+    let is_dots =
+        !name.is_empty() && name.trim_end_matches(|letter: char| letter == '.' || letter.is_whitespace()).is_empty();
+    !is_dots && !name.contains(char::is_control)
 }
 
 /// Where below `/v2/` something is. The last segments tell, since repositories may be called `tags` or `blobs`.
@@ -264,6 +285,7 @@ mod tests {
             ("POST", "/v2/blobs/blobs/uploads/", "repository:blobs:pull,push"),
             ("GET", "/search?q=a", ""),
             ("GET", "/My%20Docs/%C3%BC", ""),
+            ("GET", "/a/.b/..c/d.%20e/[x]~(1)'+,=@&$!*:/", ""),
         ] {
             assert_eq!(asked(method, target).as_deref(), Ok(expected), "{method} {target}");
         }
@@ -329,7 +351,22 @@ mod tests {
             "/docs/%2e%2e/x",
             "/docs/%2Fx",
             "/docs/%61",
+            // One path must not have two names.
+            "/docs/%c3%bc",
+            "/docs/a|b",
+            "/docs/\"a\"",
+            "/docs/a^b",
+            // What others take for a slash or a dot.
+            "/docs/%C0%AE%C0%AE/admin",
+            "/docs/%C0%AF",
+            "/docs/%FC",
+            "/docs/..%20/admin",
+            "/docs/.../admin",
+            "/docs/.%C2%A0/admin",
+            "/docs/a%C2%85",
+            "/docs/%00",
             "/docs/%",
+            "/docs/%+4",
             "/docs/%4",
             "/a//b",
             "/a/..",

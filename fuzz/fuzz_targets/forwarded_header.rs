@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dockwarden::http::client_address::{AddressSource, Peer, Proxies};
+use dockwarden::http::client_address::{AddressSource, Peer, Peers, Proxies};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let stranger = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
     let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let Ok(network) = "10.0.0.0/8".parse() else { return };
-    let proxies = AddressSource::Proxies(Proxies { header: header.clone(), networks: vec![network], unix: false });
+    let proxies = AddressSource::Proxies(Proxies { header: header.clone(), peers: Peers { networks: vec![network], unix: false } });
     assert_eq!(proxies.client(Peer::Tcp(stranger), &headers), Ok(Some(stranger)));
     assert_eq!(proxies.client(Peer::Unix, &headers), Ok(None));
     drop(proxies.client(Peer::Tcp(proxy), &headers));

@@ -22,6 +22,10 @@ use crate::decision_log::{self, Asker, DecisionId, Door, Fault};
 use crate::scope::Scope;
 use crate::target::{self, Target};
 
+/// The header that tells the account.
+const ACCOUNT: &str = "x-auth-account";
+/// What the headers that tell labels begin with.
+const LABEL: &str = "x-auth-labels-";
 /// The longest list of label values in one header, in bytes: a proxy's buffers are not much larger.
 const MAX_LABELS: usize = 2 * 1024;
 
@@ -34,6 +38,9 @@ enum Refusal {
     /// The proxy does not say, or says twice, which request it asks about.
     #[error("the proxy does not name exactly one original request in {0}")]
     NoOriginal(&'static str),
+    /// The client says itself who it is, in a header of ours.
+    #[error("the client sends a header that only this server's answer may set")]
+    ClaimsIdentity,
     /// The proxy does not say where the client is.
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
@@ -56,6 +63,7 @@ impl Refusal {
         match self {
             Refusal::NotAProxy
             | Refusal::NoOriginal(_)
+            | Refusal::ClaimsIdentity
             | Refusal::NoAddress(_)
             | Refusal::Target(_)
             | Refusal::FormBody
@@ -69,6 +77,7 @@ impl Refusal {
         match self {
             Refusal::NotAProxy => "not_a_proxy",
             Refusal::NoOriginal(_) => "no_original_request",
+            Refusal::ClaimsIdentity => "identity_claimed",
             Refusal::NoAddress(_) => "no_client_address",
             Refusal::Target(_) | Refusal::FormBody => "target_refused",
             Refusal::UnknownPath => "unknown_path",
@@ -81,6 +90,7 @@ impl Refusal {
             Refusal::NotAdmitted(cause) => cause.fault(),
             Refusal::NotAProxy
             | Refusal::NoOriginal(_)
+            | Refusal::ClaimsIdentity
             | Refusal::NoAddress(_)
             | Refusal::Target(_)
             | Refusal::FormBody
@@ -157,6 +167,9 @@ async fn decide(
     }
     let original = Original::read(door.headers, headers)?;
     asker.request = Some(format!("{} {}", original.method, original.target));
+    if headers.keys().any(names_identity) {
+        return Err(Refusal::ClaimsIdentity);
+    }
     asker.address = snapshot.address.client(peer, headers)?;
     let target = Target::parse(original.target)?;
     *scopes = needed(door, &target, original.method, headers)?;
@@ -191,6 +204,14 @@ fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refus
     }
 }
 
+/// Whether what is behind the proxy could take this header of the client's for ours. No proxy can be told to drop all labels,
+/// and one that copies those of our answer lets the client's stand where the account has none. An underscore or a dot is a
+/// dash to whoever reads headers as CGI does.
+fn names_identity(name: &HeaderName) -> bool {
+    let name = name.as_str().replace(['_', '.'], "-");
+    name == ACCOUNT || name.starts_with(LABEL)
+}
+
 /// What has to be granted for the request to go on.
 fn needed(door: &ForwardAuth, target: &Target, method: &str, headers: &HeaderMap) -> Result<Vec<Scope>, Refusal> {
     match target {
@@ -212,7 +233,7 @@ fn allowed(identity: &Identity) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
     if let Ok(account) = HeaderValue::from_str(&visible(&identity.account)) {
-        headers.insert("x-auth-account", account);
+        headers.insert(ACCOUNT, account);
     }
     for (label, values) in identity.labels.iter() {
         let texts: Vec<String> = values.iter().map(|value: &LabelValue| visible(value.text())).collect();
@@ -220,7 +241,7 @@ fn allowed(identity: &Identity) -> Response {
         // A label whose name no header can have, or whose values no header can hold, is left out: half of its values
         // would be another label.
         if list.len() <= MAX_LABELS
-            && let Ok(name) = HeaderName::try_from(format!("x-auth-labels-{}", label.to_ascii_lowercase()))
+            && let Ok(name) = HeaderName::try_from(format!("{LABEL}{}", label.to_ascii_lowercase()))
             && let Ok(list) = HeaderValue::from_str(&list)
         {
             headers.insert(name, list);

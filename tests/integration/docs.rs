@@ -177,6 +177,11 @@ impl Trial {
                 ("yaml" | "sh", []) => bail!("nothing says how this is tried"),
                 (_, [] | ["none"]) => Ok(()),
                 ("yaml", ["config", warnings @ ..]) => self.config(text, warnings),
+                ("yaml", [file, "config", warnings @ ..]) if file.starts_with("file ") => {
+                    self.file(text, file)?;
+                    self.config(text, warnings)
+                }
+                ("yaml", [file, "none"]) if file.starts_with("file ") => self.file(text, file),
                 ("yaml", all) if all.iter().all(|one| one.starts_with("invalid ")) => refused(text, all),
                 ("sh", [one]) if one.starts_with("run") => self.run(text, one),
                 ("text", ["output"]) => self.output(text),

@@ -94,8 +94,36 @@ fn the_clients_address_is_its_own_and_nobody_can_borrow_one() {
         let actions = claims["access"][0]["actions"].as_array().map_or(0, Vec::len);
         assert_eq!(actions, granted, "{why}: {base} from {from} with {headers:?}");
     }
+    nobody_chooses_where_an_upload_goes(&front);
     let log = dockwarden.process.log();
     let seen = |address: &str| events(&log, "decided").iter().any(|line| line["client.address"] == address);
     assert!(seen("127.0.0.5") && seen("127.0.0.6"), "the addresses are in the log");
     assert!(!seen("10.1.2.3"), "the forged one is not");
+}
+
+/// The registry makes addresses of headers that a client could send itself.
+fn nobody_chooses_where_an_upload_goes(front: &Front) {
+    let curl = |arguments: &[&str], url: &str| {
+        let mut curl = part::client("curl");
+        curl.args(["--silent", "--show-error", "--include", "--http1.1", "--cacert"]).arg(&front.authority);
+        part::run(curl.args(arguments).arg(format!("https://{}{url}", front.host))).well().stdout
+    };
+    let question = format!("/auth?service={}&scope=repository:test:pull,push", http::form_encode(SERVICE));
+    let reply = curl(&["--user", &format!("waldi:{}", password("waldi"))], &question);
+    let (_, body) = reply.split_once("\r\n\r\n").unwrap();
+    let token = serde_json::from_str::<Value>(body).unwrap()["token"].as_str().unwrap().to_owned();
+    let authorization = format!("Authorization: Bearer {token}");
+    for forged in [
+        "Forwarded: host=forged.test;proto=http",
+        "X-Forwarded-Host: forged.test",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-For: 10.1.2.3",
+    ] {
+        let begun =
+            curl(&["--request", "POST", "--header", &authorization, "--header", forged], "/v2/test/blobs/uploads/");
+        assert!(
+            begun.contains(&format!("\r\nLocation: https://{}/v2/test/blobs/uploads/", front.host)),
+            "{forged}: {begun}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ mod support;
 
 mod attacks;
 mod clients;
+mod forward_auth;
 mod front;
 mod gateway;
 mod guide;

@@ -9,35 +9,12 @@ use std::process::{Command, Stdio};
 use dockwarden::authz::pattern::{Bindings, LabelValues, Pattern, PatternError, Values};
 use serde_json::{Value, json};
 
+use crate::support::dice::Dice;
+
 /// Enough to see rare disagreements, and still a matter of seconds. `PATTERN_ORACLE_CASES` asks for more.
 const CASES: u64 = 40_000;
 /// The same cases every time, so that a failure can be repeated. `PATTERN_ORACLE_SEED` asks for others.
 const SEED: u64 = 20_240_229;
-
-/// SplitMix64, which is good enough to pick test cases.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from.get(self.below(from.len())).unwrap()
-    }
-
-    fn several(&mut self, from: &[&str], most: usize) -> String {
-        (0..self.below(most + 1)).map(|_| self.pick(from)).collect()
-    }
-}
 
 const GLOB_PIECES: &[&str] = &[
     "a", "b", "c", "a", "b", "/", "/", ".", "-", "é", "😀", "*", "*", "*", "**", "?", "?", "[", "]", "[a-c]", "[^a]",

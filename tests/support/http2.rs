@@ -8,6 +8,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Frame types of section 6.
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 /// Of SETTINGS and PING: this is the answer.
@@ -27,6 +28,10 @@ pub(crate) struct Connection {
     pub(crate) replies: usize,
     /// Answers to our pings.
     pub(crate) pongs: usize,
+    /// Requests that the server gave up without a reply.
+    pub(crate) resets: usize,
+    /// Whether the server has closed the connection.
+    pub(crate) closed: bool,
 }
 
 impl Connection {
@@ -37,7 +42,7 @@ impl Connection {
         let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
         stream.write_all(&frame(SETTINGS, 0, 0, &setting)).unwrap();
         stream.set_nonblocking(true).unwrap();
-        Self { stream, unread: Vec::new(), replies: 0, pongs: 0 }
+        Self { stream, unread: Vec::new(), replies: 0, pongs: 0, resets: 0, closed: false }
     }
 
     /// Asks for a path, as request `number` (0, 1, …) of this connection.
@@ -51,6 +56,22 @@ impl Connection {
         self.stream.write_all(&frame(HEADERS, WHOLE_REQUEST, 1 + 2 * number, &header)).unwrap();
     }
 
+    /// Sends request `number` with exactly these header fields, pseudo-header fields first.
+    pub(crate) fn ask(&mut self, number: u32, fields: &[(&str, &str)]) {
+        let mut header = Vec::new();
+        for (name, value) in fields {
+            // A literal that is not indexed, with a literal name (RFC 7541, section 6.2.2).
+            header.push(0);
+            for text in [name, value] {
+                put_length(&mut header, text.len());
+                header.extend(text.as_bytes());
+            }
+        }
+        let frame = frame(HEADERS, WHOLE_REQUEST, 1 + 2 * number, &header);
+        // The server may have closed it for what came before.
+        self.closed |= self.stream.write_all(&frame).is_err();
+    }
+
     /// Pings the server. That the connection is closed is no failure: `/proc` tells.
     pub(crate) fn ping(&mut self) {
         self.stream.write_all(&frame(PING, 0, 0, b"are you?")).ok();
@@ -61,7 +82,10 @@ impl Connection {
         let mut bytes = [0; 4096];
         loop {
             match self.stream.read(&mut bytes) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.closed = true;
+                    break;
+                }
                 Ok(count) => self.unread.extend(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -74,6 +98,7 @@ impl Connection {
             self.unread.drain(..9 + length);
             match (kind, flags & ACK) {
                 (HEADERS, _) => self.replies += 1,
+                (RST_STREAM, _) => self.resets += 1,
                 (PING, ACK) => self.pongs += 1,
                 (PING, _) => drop(self.stream.write_all(&frame(PING, ACK, 0, &payload))),
                 (SETTINGS, 0) => drop(self.stream.write_all(&frame(SETTINGS, ACK, 0, b""))),
@@ -81,6 +106,21 @@ impl Connection {
             }
         }
     }
+}
+
+/// A length as HPACK has it: seven bits, and what is above them in groups of seven (RFC 7541, section 5.1).
+fn put_length(bytes: &mut Vec<u8>, length: usize) {
+    let small = |value: usize| u8::try_from(value).unwrap();
+    if length < 127 {
+        return bytes.push(small(length));
+    }
+    bytes.push(127);
+    let mut rest = length - 127;
+    while rest >= 128 {
+        bytes.push(small(rest % 128) | 0x80);
+        rest /= 128;
+    }
+    bytes.push(small(rest));
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

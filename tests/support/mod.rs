@@ -2,7 +2,9 @@
 
 pub(crate) mod bed;
 pub(crate) mod client;
+pub(crate) mod dice;
 pub(crate) mod dockwarden;
+pub(crate) mod door;
 pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod gateway;
@@ -15,6 +17,8 @@ pub(crate) mod part;
 pub(crate) mod person;
 pub(crate) mod port;
 pub(crate) mod process;
+pub(crate) mod recipe;
+pub(crate) mod recorder;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod standin;

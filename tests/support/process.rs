@@ -97,6 +97,11 @@ impl Process {
         Self { name: name.to_owned(), child: Mutex::new(child), pid, log }
     }
 
+    /// Its process number, while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Everything that the program has said so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -88,11 +88,9 @@ impl Registry {
     }
 
     fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {
-        let program = edition.program();
-        let directory = scratch::directory(program);
-        let config = scratch::write(
-            &directory,
-            "config.yml",
+        let directory = scratch::directory("registry");
+        let process = serve(
+            edition,
             &format!(
                 "version: 0.1\n\
                  log:\n  level: info\n  accesslog:\n    disabled: true\n\
@@ -102,13 +100,8 @@ impl Registry {
                  {auth}",
                 directory.join("data").display(),
             ),
+            environment,
         );
-        let mut serve = Command::new(part::path(program));
-        serve.arg("serve").arg(config).env_clear();
-        // Registry 3 would send its traces to a collector that is not there.
-        serve.env("OTEL_TRACES_EXPORTER", "none");
-        serve.envs(environment.iter().map(|(name, value)| (name, value)));
-        let process = Process::start(program, &serve);
         let port = process.until("the line that tells its address", |process| {
             let log = process.log();
             let (_, rest) = log.split_once("listening on 127.0.0.1:")?;
@@ -128,4 +121,16 @@ impl Registry {
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
+}
+
+/// Starts a registry with this file as its configuration, and does not wait for it.
+pub(crate) fn serve(edition: Edition, config: &str, environment: &[(String, String)]) -> Process {
+    let program = edition.program();
+    let config = scratch::write(&scratch::directory(program), "config.yml", config);
+    let mut serve = Command::new(part::path(program));
+    serve.arg("serve").arg(config).env_clear();
+    // Registry 3 would send its traces to a collector that is not there.
+    serve.env("OTEL_TRACES_EXPORTER", "none");
+    serve.envs(environment.iter().map(|(name, value)| (name, value)));
+    Process::start(program, &serve)
 }

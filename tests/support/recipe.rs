@@ -1,0 +1,39 @@
+//! The files that the recipes in `docs/recipes` show, taken out of their pages as they stand there.
+
+use std::fs;
+use std::path::Path;
+
+/// A page.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    name: &'static str,
+    text: String,
+}
+
+impl Recipe {
+    /// Reads a page of `docs/recipes`.
+    pub(crate) fn read(name: &'static str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes").join(name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { name, text }
+    }
+
+    /// The file under `<!-- test: file NAME -->`, with what this machine has in the place of what it names.
+    ///
+    /// # Panics
+    /// If there is no such file, or if a text that is to be replaced is not in it: the test would no longer try what the
+    /// page shows.
+    pub(crate) fn file(&self, name: &str, changes: &[(&str, &str)]) -> String {
+        let mark = format!("<!-- test: file {name} -->\n");
+        let shown = self.text.split_once(&mark).and_then(|(_, rest)| {
+            let (_, rest) = rest.split_once("```")?;
+            let (_, rest) = rest.split_once('\n')?;
+            Some(rest.split_once("\n```\n")?.0)
+        });
+        let text = shown.unwrap_or_else(|| panic!("{} shows no {name}", self.name)).to_owned() + "\n";
+        changes.iter().fold(text, |text, (theirs, ours)| {
+            assert!(text.contains(theirs), "{theirs:?} is no longer in {name} of {}", self.name);
+            text.replace(theirs, ours)
+        })
+    }
+}
