@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 seconds=${1:-10}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scope rule config basic_header forwarded_header)
+[ ${#targets[@]} -gt 0 ] || targets=(scope rule config basic_header forwarded_header target)
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With the target named, the flags are for the product alone and not for build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -3,16 +3,25 @@
 use std::net::IpAddr;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
+use crate::breaker::Passage;
+use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
 use crate::scope::{Actions, Scope};
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
-    authn: Vec<Box<dyn Authenticator>>,
-    authz: Vec<Box<dyn Authorizer>>,
+    authn: Vec<Counted<dyn Authenticator>>,
+    authz: Vec<Counted<dyn Authorizer>>,
+}
+
+/// A backend and its figures. What it answers is counted here, where all are asked, so that no backend can forget it.
+struct Counted<B: ?Sized> {
+    backend: Box<B>,
+    figures: BackendFigures,
 }
 
 /// Why there is no decision.
@@ -128,13 +137,30 @@ impl Decision {
 
 impl Access {
     /// The chains, in the order in which they are asked.
-    pub fn new(authn: Vec<Box<dyn Authenticator>>, authz: Vec<Box<dyn Authorizer>>) -> Access {
-        Access { authn, authz }
+    pub fn new(authn: Vec<Box<dyn Authenticator>>, authz: Vec<Box<dyn Authorizer>>, metrics: &Metrics) -> Access {
+        use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
+        let who = |backend: Box<dyn Authenticator>| {
+            let figures = metrics.backend(backend.name(), &[Accepted, Rejected, NotMine, Error]);
+            Counted { backend, figures }
+        };
+        let what = |backend: Box<dyn Authorizer>| {
+            let figures = metrics.backend(backend.name(), &[Decided, NoMatch, Error]);
+            Counted { backend, figures }
+        };
+        Access { authn: authn.into_iter().map(who).collect(), authz: authz.into_iter().map(what).collect() }
     }
 
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
-        self.authz.iter().filter_map(|source| Some((source.name(), source.freshness()?))).collect()
+        let sources = self.authz.iter().map(|source| &source.backend);
+        sources.filter_map(|source| Some((source.name(), source.freshness()?))).collect()
+    }
+
+    /// The backends with a breaker, by name, and whether each is asked.
+    pub fn passages(&self) -> Vec<(&'static str, Passage)> {
+        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
+        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
+        who.chain(what).collect()
     }
 
     /// Finds out who presented these credentials.
@@ -144,8 +170,17 @@ impl Access {
     /// are none and that is not enough, [`Denied::Unavailable`] where a
     /// backend could not tell.
     pub async fn identify(&self, who: &Credentials) -> Result<Identity, Denied> {
-        for backend in &self.authn {
-            match backend.authenticate(who).await {
+        for Counted { backend, figures } in &self.authn {
+            let began = Instant::now();
+            let said = backend.authenticate(who).await;
+            let outcome = match &said {
+                Ok(Outcome::Accepted(_)) => BackendOutcome::Accepted,
+                Ok(Outcome::Rejected) => BackendOutcome::Rejected,
+                Ok(Outcome::NotMine) => BackendOutcome::NotMine,
+                Err(_) => BackendOutcome::Error,
+            };
+            figures.answered(outcome, began.elapsed());
+            match said {
                 Ok(Outcome::Accepted(identity)) => return Ok(identity),
                 Ok(Outcome::Rejected) => return Err(Denied::Credentials),
                 Ok(Outcome::NotMine) => {}
@@ -153,11 +188,15 @@ impl Access {
             }
         }
         if let Credentials::Password { password, .. } = who {
-            for backend in self.authn.iter().rev() {
+            for Counted { backend, figures } in self.authn.iter().rev() {
+                let began = Instant::now();
                 match backend.take_time(password).await {
                     Ok(Time::Taken) => break,
                     Ok(Time::NotTaken) => {}
-                    Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+                    Err(cause) => {
+                        figures.answered(BackendOutcome::Error, began.elapsed());
+                        return Err(Denied::Unavailable { backend: backend.name(), cause });
+                    }
                 }
             }
         }
@@ -183,20 +222,22 @@ impl Access {
         who.standing.check(now)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
+        let began = Instant::now();
         for scope in scopes {
-            let question = Question {
-                identity: who,
-                address,
-                service,
-                resource: &scope.resource,
-                actions: &scope.actions,
-                reference: scope.reference.as_ref(),
-                now,
-            };
+            let Scope { resource, actions, class: _, reference } = &scope;
+            let reference = reference.as_ref();
+            let question = Question { identity: who, address, service, resource, actions, reference, now, began };
             let mut granted = Actions::new();
             let mut by = None;
-            for source in &self.authz {
+            for Counted { backend: source, figures } in &self.authz {
+                let asked = Instant::now();
                 let answer = source.authorize(&question).await;
+                let outcome = match &answer {
+                    Ok(Answer::Decided { .. }) => BackendOutcome::Decided,
+                    Ok(Answer::NoMatch { .. }) => BackendOutcome::NoMatch,
+                    Err(_) => BackendOutcome::Error,
+                };
+                figures.answered(outcome, asked.elapsed());
                 match answer.map_err(|cause| Denied::Unavailable { backend: source.name(), cause })? {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);

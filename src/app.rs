@@ -65,12 +65,14 @@ impl Snapshot {
         config: Config,
         generation: u64,
         passwords: &Arc<Passwords>,
+        metrics: &Metrics,
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let (access, connections) = config.backends.open(before.map(|before| &before.connections), passwords)?;
+        let (access, connections) =
+            config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
         Ok(Snapshot {
@@ -133,6 +135,14 @@ impl Source {
     /// Everything that is wrong with it.
     pub fn load(&self, keys: Keys) -> Result<Config, Invalid> {
         Config::load(&self.file, self.variables.iter().cloned(), keys)
+    }
+
+    /// Reads the configuration for who asks its backends and signs nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_backends(&self) -> Result<Config, Invalid> {
+        Config::load_backends(&self.file, self.variables.iter().cloned())
     }
 
     /// Reads the configuration, after making the signing key where the file asks for that and there is none.
@@ -198,7 +208,7 @@ impl App {
         let files = config.files.clone();
         let fixed = Fixed::of(&config);
         let warnings = lint(&config);
-        let snapshot = Snapshot::build(config, 1, &passwords, None)?;
+        let snapshot = Snapshot::build(config, 1, &passwords, &metrics, None)?;
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -238,7 +248,7 @@ impl App {
             let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
-            let mut snapshot = Snapshot::build(config, generation, &self.passwords, Some(&before))?;
+            let mut snapshot = Snapshot::build(config, generation, &self.passwords, &self.metrics, Some(&before))?;
             // A listener does not change between TLS and plain HTTP: passwords would travel in the clear.
             snapshot.tls = match self.fixed.tls {
                 true => snapshot.tls.or_else(|| before.tls.clone()),

@@ -16,6 +16,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default)]
 pub struct Breaker(Arc<AtomicU64>);
 
+/// Whether a breaker lets questions through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// The backend is asked.
+    Passing,
+    /// The backend is known not to answer, and is tried in the background.
+    Shut,
+}
+
 /// The leave to ask the backend once.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass(u64);
@@ -45,6 +54,14 @@ impl Breaker {
         match self.0.load(Ordering::Acquire) {
             state if state % 2 == 0 => Ok(Pass(state)),
             _ => Err(Open),
+        }
+    }
+
+    /// Whether the backend is asked now.
+    pub fn passage(&self) -> Passage {
+        match self.admit() {
+            Ok(_) => Passage::Passing,
+            Err(Open) => Passage::Shut,
         }
     }
 
@@ -113,7 +130,9 @@ mod tests {
             }
         };
         let (Ok(early), Ok(late)) = (early, late) else { unreachable!("nothing has failed yet") };
+        assert_eq!(breaker.passage(), Passage::Passing);
         assert!(breaker.fail(early, answers_third()));
+        assert_eq!(breaker.passage(), Passage::Shut);
         assert_eq!(breaker.admit().map(|_| ()), Err(Open));
         assert!(!breaker.fail(late, answers_third()), "the second failure of the same time starts nothing");
         // 50, 100 and 200 milliseconds at most.

@@ -1,24 +1,34 @@
 //! The chains of identity backends and sources of rules that a configuration names, in the order in which they are
 //! asked, and the connections among them that a reload keeps.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::access::Access;
 use crate::authn::Authenticator;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
+use crate::authn::http_api::HttpUsers;
+use crate::authn::ldap::DirectoryUsers;
 use crate::authn::mongo::MongoUsers;
 use crate::authn::password::Passwords;
 use crate::authn::program::{ProgramAuthn, ProgramUsers};
 use crate::authn::users::{StaticUsers, Users};
 use crate::authz::Authorizer;
 use crate::authz::acl::Acl;
+use crate::authz::http_api::HttpAuthz;
 use crate::authz::mongo::MongoRules;
 use crate::authz::program::ProgramAuthz;
 use crate::config::Rules;
-use crate::program::ProgramSettings;
+use crate::metrics::Metrics;
+use crate::program::{self, ProgramSettings};
 use crate::{authn, authz};
+
+/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
 
 /// The backends of a configuration, as their sections say.
 #[derive(Debug)]
@@ -29,12 +39,18 @@ pub struct Backends {
     pub htpasswd_auth: Option<Accounts>,
     /// The program that knows accounts, if one is configured.
     pub ext_auth: Option<ProgramUsers>,
+    /// The directory that knows accounts, if one is configured.
+    pub ldap_auth: Option<authn::ldap::Settings>,
     /// Where users are in MongoDB, if they are.
     pub mongo_auth: Option<authn::mongo::Settings>,
+    /// The HTTP API that knows accounts, if one is configured.
+    pub http_auth: Option<authn::http_api::Settings>,
     /// The static rules.
     pub acl: Rules,
     /// Where rules are in MongoDB, if they are.
     pub acl_mongo: Option<authz::mongo::Settings>,
+    /// The HTTP API that decides, if one is configured.
+    pub http_authz: Option<authz::http_api::Settings>,
     /// The program that decides, if one is configured.
     pub ext_authz: Option<ProgramSettings>,
 }
@@ -43,8 +59,57 @@ pub struct Backends {
 /// read need not be read anew, and no connection is lost.
 #[derive(Clone, Default)]
 pub struct Connections {
+    ldap_auth: Option<DirectoryUsers>,
     mongo_auth: Option<MongoUsers>,
     acl_mongo: Option<MongoRules>,
+    http_auth: Option<HttpUsers>,
+    http_authz: Option<HttpAuthz>,
+}
+
+/// What asking one backend brought.
+#[derive(Debug)]
+pub struct Reached {
+    /// The backend: its section of the file.
+    pub name: &'static str,
+    /// A few words on what was found; otherwise what is wrong, and what to do.
+    pub found: anyhow::Result<String>,
+}
+
+impl Connections {
+    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
+    /// one that fails keeps no other from being asked.
+    pub async fn reach(&self) -> Vec<Reached> {
+        let mut trials: Vec<Trial<'_>> = vec![
+            trial("ldap_auth", self.ldap_auth.as_ref()),
+            trial("mongo_auth", self.mongo_auth.as_ref()),
+            trial("acl_mongo", self.acl_mongo.as_ref()),
+            trial("http_auth", self.http_auth.as_ref()),
+            trial("http_authz", self.http_authz.as_ref()),
+        ];
+        let mut reached: Vec<Option<Option<Reached>>> = trials.iter().map(|_| None).collect();
+        std::future::poll_fn(|context| {
+            for (trial, reached) in trials.iter_mut().zip(&mut reached).filter(|(_, reached)| reached.is_none()) {
+                if let Poll::Ready(done) = trial.as_mut().poll(context) {
+                    *reached = Some(done);
+                }
+            }
+            if reached.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        reached.into_iter().flatten().flatten().collect()
+    }
+}
+
+/// The asking of one backend; it brings nothing where none is configured.
+type Trial<'a> = Pin<Box<dyn Future<Output = Option<Reached>> + 'a>>;
+
+fn trial<'a, C: Connected>(name: &'static str, backend: Option<&'a C>) -> Trial<'a> {
+    Box::pin(async move { Some(Reached { name, found: reach(backend?).await }) })
+}
+
+async fn reach(backend: &impl Connected) -> anyhow::Result<String> {
+    let asked = tokio::time::timeout(REACH_WITHIN, backend.reach()).await;
+    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", REACH_WITHIN.as_secs()))
 }
 
 /// A backend that holds connections.
@@ -64,11 +129,22 @@ pub(crate) trait Connected: Clone {
     /// Asks its server something that changes nothing, and says in a few words what was found there.
     ///
     /// # Errors
-    /// It does not answer as it must, and why.
+    /// It does not answer as it must: why, and what to do. Never with a secret: the message is printed.
     fn reach(&self) -> impl Future<Output = anyhow::Result<String>>;
 }
 
 impl Backends {
+    /// Looks for the programs, without starting them.
+    pub fn find_programs(&self) -> Vec<Reached> {
+        let who = self.ext_auth.as_ref().map(|users| ("ext_auth", &users.program));
+        let what = self.ext_authz.as_ref().map(|program| ("ext_authz", program));
+        let find = |(name, settings)| {
+            let found = program::find(settings).map_err(anyhow::Error::msg);
+            Reached { name, found: found.map(|path| format!("{} can be started", path.display())) }
+        };
+        who.into_iter().chain(what).map(find).collect()
+    }
+
     /// Makes the chains ready, taking over what a snapshot before held.
     ///
     /// # Errors
@@ -77,8 +153,15 @@ impl Backends {
         self,
         before: Option<&Connections>,
         passwords: &Arc<Passwords>,
+        metrics: &Metrics,
     ) -> anyhow::Result<(Access, Connections)> {
         let connections = Connections {
+            ldap_auth: keep_or_open(
+                "ldap_auth",
+                self.ldap_auth,
+                before.map(|held| held.ldap_auth.as_ref()),
+                passwords,
+            )?,
             mongo_auth: keep_or_open(
                 "mongo_auth",
                 self.mongo_auth,
@@ -89,6 +172,18 @@ impl Backends {
                 "acl_mongo",
                 self.acl_mongo,
                 before.map(|held| held.acl_mongo.as_ref()),
+                passwords,
+            )?,
+            http_auth: keep_or_open(
+                "http_auth",
+                self.http_auth,
+                before.map(|held| held.http_auth.as_ref()),
+                passwords,
+            )?,
+            http_authz: keep_or_open(
+                "http_authz",
+                self.http_authz,
+                before.map(|held| held.http_authz.as_ref()),
                 passwords,
             )?,
         };
@@ -103,17 +198,29 @@ impl Backends {
         if let Some(users) = self.ext_auth {
             authn.push(Box::new(ProgramAuthn::new(users)));
         }
+        if let Some(users) = &connections.ldap_auth {
+            authn.push(Box::new(users.clone()));
+        }
         if let Some(users) = &connections.mongo_auth {
+            authn.push(Box::new(users.clone()));
+        }
+        // Last: few APIs tell an unknown account from a wrong password, and what they refuse nobody is asked about any
+        // more. Nor can a password there be used under the name of an account that another backend knows.
+        if let Some(users) = &connections.http_auth {
             authn.push(Box::new(users.clone()));
         }
         let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(self.acl.into_rules()))];
         if let Some(rules) = &connections.acl_mongo {
             authz.push(Box::new(rules.clone()));
         }
+        // Before the program, which always decides.
+        if let Some(api) = &connections.http_authz {
+            authz.push(Box::new(api.clone()));
+        }
         if let Some(settings) = self.ext_authz {
             authz.push(Box::new(ProgramAuthz::new(settings)));
         }
-        Ok((Access::new(authn, authz), connections))
+        Ok((Access::new(authn, authz, metrics), connections))
     }
 }
 
@@ -133,6 +240,6 @@ fn keep_or_open<C: Connected>(
         return Ok(Some(kept.clone()));
     }
     let opened = C::open(settings, passwords)?;
-    tokio::runtime::Handle::try_current()?.block_on(opened.reach()).context(name)?;
+    tokio::runtime::Handle::try_current()?.block_on(reach(&opened)).context(name)?;
     Ok(Some(opened))
 }

@@ -191,9 +191,18 @@ fn rule(grant: &Grant) -> Option<String> {
 /// Text that a client chose, safe to print: no control characters (a terminal would obey them, and a line break would
 /// forge a line), and no more than 512 bytes.
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(512));
+    escape(text, 512)
+}
+
+/// The same, whole: for text whose length somebody else keeps in bounds.
+pub(crate) fn escaped(text: &str) -> String {
+    escape(text, usize::MAX)
+}
+
+fn escape(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(limit));
     for letter in text.chars() {
-        if out.len() >= 512 {
+        if out.len() >= limit {
             out.push('…');
             break;
         }

@@ -25,6 +25,7 @@ pub mod config;
 pub mod decision_log;
 pub mod gateway;
 pub mod http;
+pub mod http_api;
 pub mod keys;
 pub mod metrics;
 pub mod mongo;

@@ -14,10 +14,22 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::app::Snapshot;
+use crate::breaker::Passage;
 use crate::token::HeaderChoice;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Backend {
+    backend: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackendAnswer {
+    backend: &'static str,
     outcome: &'static str,
 }
 
@@ -53,6 +65,54 @@ pub enum Direction {
     Received,
 }
 
+/// What a backend said to one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendOutcome {
+    /// It is this account.
+    Accepted,
+    /// The account is known, and is not let in.
+    Rejected,
+    /// The account is not known there.
+    NotMine,
+    /// A rule decided.
+    Decided,
+    /// No rule matched.
+    NoMatch,
+    /// It could not find out.
+    Error,
+}
+
+impl BackendOutcome {
+    /// Its name in the figures.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BackendOutcome::Accepted => "accepted",
+            BackendOutcome::Rejected => "rejected",
+            BackendOutcome::NotMine => "not_mine",
+            BackendOutcome::Decided => "decided",
+            BackendOutcome::NoMatch => "no_match",
+            BackendOutcome::Error => "error",
+        }
+    }
+}
+
+/// The figures of one backend.
+#[derive(Clone)]
+pub struct BackendFigures {
+    backend: &'static str,
+    answers: Family<BackendAnswer, Counter>,
+    answering: Histogram,
+}
+
+impl BackendFigures {
+    /// It answered one question. Questions whose client went away before the answer are not told.
+    pub fn answered(&self, outcome: BackendOutcome, took: Duration) {
+        let labels = BackendAnswer { backend: self.backend, outcome: outcome.as_str() };
+        self.answers.get_or_create(&labels).inc();
+        self.answering.observe(took.as_secs_f64());
+    }
+}
+
 /// All figures. Cloning shares them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -64,6 +124,8 @@ pub struct Metrics {
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
+    backend_answers: Family<BackendAnswer, Counter>,
+    backend_answering: Family<Backend, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
 }
@@ -81,6 +143,9 @@ impl Default for Metrics {
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             hashing: from_quarter_millisecond(),
+            backend_answers: Family::default(),
+            // From a look into memory to a program that takes seconds.
+            backend_answering: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
         }
@@ -128,6 +193,19 @@ impl Metrics {
         self.hashing.observe(took.as_secs_f64());
     }
 
+    /// The figures of a backend. Each outcome it can have is there from the beginning: an alarm can then tell "none"
+    /// from "not known".
+    pub fn backend(&self, backend: &'static str, outcomes: &[BackendOutcome]) -> BackendFigures {
+        for outcome in outcomes {
+            drop(self.backend_answers.get_or_create(&BackendAnswer { backend, outcome: outcome.as_str() }));
+        }
+        BackendFigures {
+            backend,
+            answers: self.backend_answers.clone(),
+            answering: self.backend_answering.get_or_create(&Backend { backend }).clone(),
+        }
+    }
+
     /// A changed configuration was taken over.
     pub fn reloaded(&self) {
         self.reloads.inc();
@@ -172,6 +250,17 @@ impl Metrics {
             Unit::Seconds,
             self.hashing.clone(),
         );
+        registry.register(
+            "backend_answers",
+            "What identity backends and sources of rules answered",
+            self.backend_answers.clone(),
+        );
+        registry.register_with_unit(
+            "backend_answer",
+            "How long identity backends and sources of rules took to answer",
+            Unit::Seconds,
+            self.backend_answering.clone(),
+        );
         registry.register("reloads", "Configurations taken over while running", self.reloads.clone());
         registry.register(
             "reload_failures",
@@ -210,10 +299,24 @@ impl Metrics {
             gauge(snapshot.age().as_secs_f64()),
         );
         register_freshness(&mut registry, snapshot);
+        register_passages(&mut registry, snapshot);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
     }
+}
+
+/// Which backends are not asked because they do not answer.
+fn register_passages(registry: &mut Registry, snapshot: &Snapshot) {
+    let down = Family::<Backend, Gauge>::default();
+    for (backend, passage) in snapshot.access.passages() {
+        let value = match passage {
+            Passage::Passing => 0,
+            Passage::Shut => 1,
+        };
+        down.get_or_create(&Backend { backend }).set(value);
+    }
+    registry.register("backend_down", "1 while a backend is not asked because it does not answer", down);
 }
 
 /// The figures of the sources of rules that can fall behind.

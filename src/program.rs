@@ -4,6 +4,7 @@
 //! What a program has to do is in `docs/CONFIG.md`. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,18 +91,38 @@ pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
 /// What is probably not meant about a program that is named by its path: that there is none, or none that can be
 /// started. It may come later, so this is a warning; until then every question is answered with 503.
 pub fn warning(settings: &ProgramSettings) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let command = &settings.command;
-    if !command.contains('/') {
+    if !settings.command.contains('/') {
         return None;
     }
-    match std::fs::metadata(command) {
-        Err(error) => Some(format!("{command} cannot be started: {error}")),
-        Ok(seen) if !seen.is_file() => Some(format!("{command} is no program")),
+    find(settings).err()
+}
+
+/// Finds the program, in `PATH` if it is a bare name, without starting it.
+///
+/// # Errors
+/// There is none, or none that can be started: says what to do.
+pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
+    let command = &settings.command;
+    if command.contains('/') {
+        return startable(Path::new(command)).map(|()| PathBuf::from(command));
+    }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&places).map(|place| place.join(command));
+    candidates
+        .find(|candidate| startable(candidate).is_ok())
+        .ok_or_else(|| format!("no program {command} is in PATH; install it, or write the path of one"))
+}
+
+fn startable(program: &Path) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let name = program.display();
+    match std::fs::metadata(program) {
+        Err(error) => Err(format!("{name} cannot be started: {error}")),
+        Ok(seen) if !seen.is_file() => Err(format!("{name} is no program")),
         Ok(seen) if seen.permissions().mode() & 0o111 == 0 => {
-            Some(format!("{command} is not executable; make it so with: chmod +x {command}"))
+            Err(format!("{name} is not executable; make it so with: chmod +x {name}"))
         }
-        Ok(_) => None,
+        Ok(_) => Ok(()),
     }
 }
 
@@ -135,15 +156,19 @@ impl Program {
     }
 
     /// Asks one question: `input` is all that the program reads. Where the question holds a `secret`, lines on standard
-    /// error that hold it too are not logged.
+    /// error that hold it too are not logged. The time for the answer counts from `began`, so that all questions of one
+    /// request can share it.
     ///
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
     /// The program could not be started, did not end in time, was ended by a signal, or wrote too much: no answer.
-    pub async fn ask(&self, input: &[u8], secret: Option<&Secret>) -> anyhow::Result<Answered> {
+    pub async fn ask(&self, input: &[u8], secret: Option<&Secret>, began: Instant) -> anyhow::Result<Answered> {
         let ProgramSettings { command, timeout, concurrency, .. } = &self.settings;
-        let deadline = Instant::now() + *timeout;
+        let deadline = began + *timeout;
+        if Instant::now() >= deadline {
+            bail!("{command} was not asked: the {timeout:?} for the whole request were over");
+        }
         let turn = match timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await {
             // The turn of a program that was killed at this very moment comes too late to be of use.
             Ok(turn) if Instant::now() < deadline => turn.context("there are no turns any more")?,

@@ -311,13 +311,18 @@ fn is_name(text: &str) -> bool {
     }
     let path = match text.split_once('/') {
         Some((first, rest)) => match first.split_once(':') {
-            Some((host, port)) if is_component(host) && is_port(port) => rest,
+            Some((host, port)) if is_host(host) && is_port(port) => rest,
             Some(_) => return false,
             None => text,
         },
         None => text,
     };
     path.split('/').all(is_component)
+}
+
+/// As a component, but that no host has an underscore.
+fn is_host(text: &str) -> bool {
+    is_component(text) && !text.contains('_')
 }
 
 fn is_port(text: &str) -> bool {
@@ -373,6 +378,7 @@ mod tests {
             ("repository:/a:pull", Err(NotAScope::Name)),
             ("repository:a/:pull", Err(NotAScope::Name)),
             ("repository:a:b/c:pull", Err(NotAScope::Name)),
+            ("repository:a_b:5000/c:pull", Err(NotAScope::Name)),
             ("repository:a/b:5000/c:pull", Err(NotAScope::Name)),
             ("repository:a:99999/c:pull", Err(NotAScope::Name)),
             ("repository:a b:pull", Err(NotAScope::Name)),

@@ -40,6 +40,7 @@ fuzz_target!(|text: &str| {
         actions: &actions,
         reference: None,
         now: OffsetDateTime::UNIX_EPOCH,
+        began: tokio::time::Instant::now(),
     };
     if let Ok(Answer::Decided { actions: granted, .. }) = Acl::new(vec![rule]).decide(&question) {
         assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));

@@ -1,6 +1,8 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
 pub mod htpasswd;
+pub mod http_api;
+pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;
@@ -13,6 +15,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::authz::pattern::LabelValues;
+use crate::breaker::Breaker;
 
 /// A secret that a client presented. It has no readable `Debug` form and is never written anywhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -160,6 +163,11 @@ pub trait Authenticator: Send + Sync {
     /// As for a wrong password.
     async fn take_time(&self, _password: &Secret) -> anyhow::Result<Time> {
         Ok(Time::NotTaken)
+    }
+
+    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
+    fn breaker(&self) -> Option<&Breaker> {
+        None
     }
 }
 

@@ -1,5 +1,8 @@
 //! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
 
+pub mod accounts;
+pub mod labels;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -29,6 +32,13 @@ const SAMPLE: i64 = 100;
 pub struct Settings {
     collection: settings::Settings,
     label_values: LabelMeaning,
+}
+
+impl Settings {
+    /// Where the documents are.
+    pub fn collection(&self) -> &settings::Settings {
+        &self.collection
+    }
 }
 
 /// What the label values of a document mean.
@@ -107,8 +117,15 @@ impl Connected for MongoUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        self.0.look_up("").await?;
-        Ok(format!("{} answers", self.0.collection.settings().namespace()))
+        let collection = &self.0.collection;
+        let asked = async {
+            self.0.look_up("").await?;
+            collection.ask(|collection| async move { collection.estimated_document_count().await }).await
+        };
+        match asked.await {
+            Ok(count) => Ok(format!("{} holds {count} users", collection.settings().namespace())),
+            Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
+        }
     }
 }
 
@@ -245,6 +262,10 @@ impl Authenticator for MongoUsers {
     async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
         self.0.passwords.check_nobody(password, &self.0.costs.usual()).await?;
         Ok(Time::Taken)
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(&self.0.breaker)
     }
 }
 

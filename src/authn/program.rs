@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Authenticator, Credentials, Identity, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
@@ -125,7 +126,7 @@ impl Authenticator for ProgramAuthn {
             return Ok(Outcome::Rejected);
         }
         let input = format!("{account} {}", password.reveal());
-        let answer = self.program.ask(input.as_bytes(), Some(password)).await?;
+        let answer = self.program.ask(input.as_bytes(), Some(password), Instant::now()).await?;
         match answer.status {
             ALLOWED => {
                 let labels = self.labels(&answer.output).with_context(|| self.program.command().to_owned())?;

@@ -56,6 +56,11 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         if rule.needs_reference() {
             lint_reference(rule, config.forward_auth.is_some() || config.gateway.is_some(), &mut warn);
         }
+        if config.takes_accounts_unchecked() && looks_at_the_account(rule, users) {
+            let message = "with account: unchecked in http_auth, whoever has a password there matches this under any \
+                           name that no other section knows; let rules look at labels only";
+            warn("", message.to_owned());
+        }
         match rule.grants() {
             Grants::Listed(actions) if actions.contains(&Action::All) => {
                 warn(
@@ -201,6 +206,25 @@ fn lint_users(users: &Users, found: &mut Vec<Problem>) {
         let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
         found.push(Problem::new(place.clone(), "users", message));
     }
+}
+
+/// Whether it matters to the rule which account it is. One that names a static user is safe from others: nobody else
+/// can log in under that name.
+fn looks_at_the_account(rule: &Rule, users: &Users) -> bool {
+    let means_anybody =
+        |pattern: &Pattern| matches!(pattern.text(), "/.+/" | "/^.+$/" | "/.*/" | "/^.*$/" | "*" | "?*");
+    let condition = rule.pattern(Field::Account).is_some_and(|pattern| {
+        !means_anybody(pattern) && !pattern.literal().is_some_and(|account| users.contains_key(account))
+    });
+    let mentioned = |pattern: &Pattern| {
+        pattern.placeholders().any(|placeholder| match placeholder {
+            Placeholder::Value(field) | Placeholder::Capture(field, _) => *field == Field::Account,
+            Placeholder::Label(_) => false,
+        })
+    };
+    let fields = [Field::Type, Field::Name, Field::Service];
+    let patterns = fields.iter().filter_map(|field| rule.pattern(*field));
+    condition || patterns.chain(rule.label_patterns().iter().map(|(_, pattern)| pattern)).any(mentioned)
 }
 
 /// Whether a client without an account, and without labels, could be let push or delete by this rule.

@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod explain;
 mod glob;
+pub mod http_api;
 pub mod lint;
 pub mod mongo;
 pub mod pattern;
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::authn::Identity;
+use crate::breaker::Breaker;
 use crate::scope::{Actions, Reference, Resource};
 
 /// One question: may this account do these things to this resource?
@@ -37,6 +40,9 @@ pub struct Question<'a> {
     pub reference: Option<&'a Reference>,
     /// The moment of the decision.
     pub now: OffsetDateTime,
+    /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a
+    /// request has many scopes, and with a deadline for each it could wait for minutes.
+    pub began: Instant,
 }
 
 /// Where a decision comes from, for the log and for `explain`.
@@ -84,6 +90,11 @@ pub trait Authorizer: Send + Sync {
 
     /// How fresh its rules are; `None` for a source that cannot fall behind.
     fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
+    fn breaker(&self) -> Option<&Breaker> {
         None
     }
 }

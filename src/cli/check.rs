@@ -1,17 +1,63 @@
 //! `dockwarden check`: everything `serve` does short of listening, and what is probably not meant.
 
-use crate::app::{App, Source};
-use crate::authz::lint::lint;
-use crate::config::{Config, Keys, Pair};
+use std::sync::Arc;
 
-use super::{DONE, complain, say};
+use crate::app::{App, Source};
+use crate::authn::password::Passwords;
+use crate::authz::lint::lint;
+use crate::chain::Reached;
+use crate::config::{Config, Keys, Pair};
+use crate::decision_log::escaped;
+use crate::metrics::Metrics;
+
+use super::{DONE, FAILED, complain, say};
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {
+    match read(source) {
+        Ok(report) => say(&report, DONE),
+        Err(message) => complain(&message),
+    }
+}
+
+/// Runs the command, and then tries each backend that the file names.
+pub(super) fn run_and_connect(source: &Source) -> u8 {
+    let report = match read(source) {
+        Ok(report) => report,
+        Err(message) => return complain(&message),
+    };
+    let reached = match connect(source) {
+        Ok(reached) => reached,
+        Err(error) => return complain(&format!("{report}{}: {error:#}", source.file.display())),
+    };
+    let mut report = report;
+    let mut status = DONE;
+    if reached.is_empty() {
+        report.push_str("nothing to try: the file names neither a server nor a program\n");
+    }
+    for Reached { name, found } in reached {
+        let (word, told) = match found {
+            Ok(found) => ("ok", found),
+            Err(error) => {
+                status = FAILED;
+                ("failed", format!("{error:#}"))
+            }
+        };
+        // Names and comments in a database could hold line breaks, or make a terminal obey.
+        report.push_str(&format!("{name}: {word}: {}\n", escaped(&told)));
+    }
+    say(&report, status)
+}
+
+/// What there is to say of the file.
+///
+/// # Errors
+/// The message of a file that cannot be used.
+fn read(source: &Source) -> Result<String, String> {
     let config = match source.load(Keys::Read) {
         Ok(config) => config,
         Err(invalid) => {
-            return complain(&format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
+            return Err(format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
         }
     };
     let warnings = lint(&config);
@@ -30,14 +76,30 @@ pub(super) fn run(source: &Source) -> u8 {
     if matches!(config.token.pair, Pair::Loaded(_))
         && let Err(error) = open(source, config)
     {
-        return complain(&format!("{report}{}: {error:#}", source.file.display()));
+        return Err(format!("{report}{}: {error:#}", source.file.display()));
     }
     let file = source.file.display();
     report.push_str(&match warnings.len() {
         0 => format!("{file}: ok ({summary})\n"),
         number => format!("{file}: usable, with {number} warning(s) ({summary})\n"),
     });
-    say(&report, DONE)
+    Ok(report)
+}
+
+/// Tries each backend, in the order in which they are asked: servers are asked, programs are looked for.
+fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
+    let backends = source.load(Keys::Read)?.backends;
+    let mut reached = backends.find_programs();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let passwords = Arc::new(Passwords::new(|_| {})?);
+        let (_, connections) = backends.open(None, &passwords, &Metrics::default())?;
+        reached.extend(connections.reach().await);
+        anyhow::Ok(())
+    })?;
+    // A driver's thread that still waits for a name server must not keep the command.
+    runtime.shutdown_background();
+    Ok(reached)
 }
 
 /// Makes everything ready, as `serve` does. What would go on in the background never runs: no server is asked.

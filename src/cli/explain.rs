@@ -1,24 +1,25 @@
 //! `dockwarden explain`: why somebody may or may not do something, for one question or for a file of them.
 
+mod policy;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use tokio::time::Instant;
 
-use super::{DONE, NOT_ALL_GRANTED, complain, say};
+use policy::{Asker, Policy, RuleSource, Sources};
+
+use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authn::Identity;
-use crate::authn::users::Users;
-use crate::authz::acl::Acl;
-use crate::authz::explain::{Said, Step, explain};
+use crate::authz::Question;
+use crate::authz::explain::{Said, Step};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::authz::{Answer, Question};
-use crate::config::Keys;
+use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
 
 /// The command's arguments.
@@ -52,56 +53,51 @@ pub(super) struct Arguments {
     scopes: Vec<String>,
 }
 
+/// A question, as it is asked on the command line.
+pub(super) struct Asked {
+    /// Who asks; empty for nobody.
+    pub(super) account: String,
+    /// `name=value` each; the account's own where there are none.
+    pub(super) labels: Vec<String>,
+    /// Where the client is.
+    pub(super) ip: Option<IpAddr>,
+    /// The tag or digest that a request to the registry names.
+    pub(super) reference: Option<String>,
+    /// The registry's service name; the first of the file where there is none.
+    pub(super) service: Option<String>,
+    /// How it is answered.
+    pub(super) output: Output,
+    /// What is asked for.
+    pub(super) scopes: Vec<String>,
+}
+
 /// Runs the command.
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    let config = match super::source(arguments.config.clone()).load(Keys::LeftAlone) {
+pub(super) fn run(arguments: Arguments) -> u8 {
+    let Arguments { config: file, account, labels, ip, reference, service, json, requests, scopes } = arguments;
+    let source = super::source(file);
+    // What is only in the file needs nobody's password.
+    let config = match source.load(Keys::LeftAlone) {
+        Ok(config) if config.backends.mongo_auth.is_none() && config.backends.acl_mongo.is_none() => Ok(config),
+        Ok(_) => source.load_backends(),
+        Err(invalid) => Err(invalid),
+    };
+    let config = match config {
         Ok(config) => config,
-        Err(invalid) => {
-            return complain(&invalid.to_string());
-        }
+        Err(invalid) => return complain(&invalid.to_string()),
     };
-    if config.backends.acl_mongo.is_some() {
-        // What only a part of the rules says would be taken for the answer.
-        return complain(&format!(
-            "{}: acl_mongo: there are rules in MongoDB, and explain knows those of the file only; the log names the rule \
-             that decided a request",
-            config.file.display()
-        ));
-    }
-    let services = config.token.services;
-    let policy = Policy {
-        users: config.backends.users,
-        acl: Acl::new(config.backends.acl.into_rules()),
-        now: OffsetDateTime::now_utc(),
-    };
-    let done = match &arguments.requests {
-        Some(file) => answer_file(&policy, file),
+    let answered = Policy::read(config, Sources::All).and_then(|mut policy| match &requests {
+        Some(file) => answer_file(&mut policy, file),
         None => {
-            let service = arguments.service.as_deref().or(services.first().map(String::as_str)).unwrap_or_default();
-            explain_scopes(&policy, arguments, service)
+            let output = if json { Output::Json } else { Output::Text };
+            explain_scopes(&mut policy, &Asked { account, labels, ip, reference, service, output, scopes })
         }
-    };
-    done.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+    });
+    answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
 }
 
-/// Users and rules, at one moment.
-struct Policy {
-    users: Users,
-    acl: Acl,
-    now: OffsetDateTime,
-}
-
-impl Policy {
-    /// The account with the given labels, or with its own where none are given.
-    fn identity(&self, account: &str, labels: Option<LabelValues>) -> Identity {
-        let user = self.users.get(account);
-        let own = || user.map(|user| Arc::clone(&user.labels)).unwrap_or_default();
-        Identity {
-            account: account.to_owned(),
-            labels: labels.map_or_else(own, Arc::new),
-            standing: user.map(|user| user.standing).unwrap_or_default(),
-        }
-    }
+/// Answers one question by the rules in MongoDB alone, as they are now.
+pub(super) fn test(config: Config, asked: &Asked) -> Result<u8, String> {
+    explain_scopes(&mut Policy::read(config, Sources::MongoAlone)?, asked)
 }
 
 /// One question of a file.
@@ -128,12 +124,14 @@ struct Request<'a> {
 #[derive(Serialize)]
 struct Reply<'a> {
     rule: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<&'a str>,
     granted: Vec<&'a str>,
     withheld: Vec<&'a str>,
 }
 
-fn answer_file(policy: &Policy, file: &PathBuf) -> Result<u8, String> {
+fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     let source: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(stdin()),
         false => Box::new(File::open(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?),
@@ -161,7 +159,7 @@ fn answer_file(policy: &Policy, file: &PathBuf) -> Result<u8, String> {
     Ok(DONE)
 }
 
-fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
+fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
     let labels = match &request.labels {
         None => None,
         Some(given) => Some(read_labels(
@@ -172,11 +170,11 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
         None | Some("") => None,
         Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address"))?),
     };
-    let identity = policy.identity(request.account.as_deref().unwrap_or_default(), labels);
+    let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
     let usable = identity.standing.check(policy.now).is_ok();
-    let answer = match Resource::new(&request.kind, &request.name) {
+    let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
             let question = Question {
                 identity: &identity,
@@ -186,15 +184,13 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
                 actions: &actions,
                 reference: None,
                 now: policy.now,
+                began: Instant::now(),
             };
-            policy.acl.decide(&question).map_err(|error| error.to_string())?
+            policy.decide(&question)?
         }
-        Ok(_) | Err(_) => Answer::NoMatch { until: None },
+        Ok(_) | Err(_) => (Actions::new(), None),
     };
-    let (granted, by) = match answer {
-        Answer::Decided { actions, by, .. } => (actions, Some(by)),
-        Answer::NoMatch { .. } => (Actions::new(), None),
-    };
+    let by = by.map(|(_, rule)| rule);
     let mut withheld: Vec<&str> = request
         .actions
         .iter()
@@ -205,6 +201,7 @@ fn write_answer(policy: &Policy, request: &Request<'_>, out: &mut impl Write) ->
     withheld.dedup();
     let reply = Reply {
         rule: by.as_ref().map(|rule| rule.index),
+        seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.as_ref().and_then(|rule| rule.comment.as_deref()),
         granted: granted.iter().map(Action::as_str).collect(),
         withheld,
@@ -230,6 +227,9 @@ struct Explanation {
     granted: Vec<String>,
     withheld: Vec<String>,
     rule: Option<usize>,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -239,7 +239,12 @@ struct Explanation {
 /// What one rule said, as JSON.
 #[derive(Serialize)]
 struct ExplainedRule {
+    #[serde(skip)]
+    name: String,
     index: usize,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
     comment: Option<String>,
     matches: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +255,7 @@ struct ExplainedRule {
     value: Option<String>,
 }
 
-fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Result<u8, String> {
+fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> {
     let labels = match arguments.labels.as_slice() {
         [] => None,
         given => {
@@ -261,7 +266,9 @@ fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Resu
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
-    let identity = policy.identity(&arguments.account, labels);
+    let asker = policy.asker(&arguments.account, labels)?;
+    let first = policy.services.first().map(String::as_str);
+    let service = arguments.service.as_deref().or(first).unwrap_or_default();
     let reference = match arguments.reference.as_deref() {
         None => None,
         Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
@@ -270,14 +277,14 @@ fn explain_scopes(policy: &Policy, arguments: &Arguments, service: &str) -> Resu
     for text in &arguments.scopes {
         let mut scope = Scope::parse(text).map_err(|error| format!("\"{text}\" is no scope: {error}"))?;
         scope.reference.clone_from(&reference);
-        explanations.push(explain_scope(policy, &identity, arguments.ip, service, &scope)?);
+        explanations.push(explain_scope(policy, &asker.identity, arguments.ip, service, &scope)?);
     }
-    let printed = match arguments.json {
-        true => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
-        false => {
-            let who = describe(policy, &identity, &arguments.account);
+    let printed = match arguments.output {
+        Output::Json => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
+        Output::Text => {
+            let who = describe(policy, &asker);
             let mut text = vec![who];
-            text.extend(explanations.iter().map(render));
+            text.extend(explanations.iter().map(|explanation| render(explanation, &policy.deciders)));
             text.join("\n")
         }
     };
@@ -292,28 +299,14 @@ fn explain_scope(
     service: &str,
     scope: &Scope,
 ) -> Result<Explanation, String> {
-    let question = Question {
-        identity,
-        address,
-        service,
-        resource: &scope.resource,
-        actions: &scope.actions,
-        reference: scope.reference.as_ref(),
-        now: policy.now,
+    let Scope { resource, actions, class: _, reference } = scope;
+    let (reference, now, began) = (reference.as_ref(), policy.now, Instant::now());
+    let question = Question { identity, address, service, resource, actions, reference, now, began };
+    let (rules, (granted, by), note) = match identity.standing.check(policy.now) {
+        Ok(()) => (policy.steps(&question)?, policy.decide(&question)?, None),
+        Err(closed) => (Vec::new(), (Actions::new(), None), Some(format!("{closed}: nobody can log in with it"))),
     };
-    let (steps, answer, note) = match identity.standing.check(policy.now) {
-        Ok(()) => {
-            let steps = explain(&policy.acl, &question).map_err(|error| error.to_string())?;
-            (steps, policy.acl.decide(&question).map_err(|error| error.to_string())?, None)
-        }
-        Err(closed) => {
-            (Vec::new(), Answer::NoMatch { until: None }, Some(format!("{closed}: nobody can log in with it")))
-        }
-    };
-    let (granted, by) = match answer {
-        Answer::Decided { actions, by, .. } => (actions, Some(by)),
-        Answer::NoMatch { .. } => (Actions::new(), None),
-    };
+    let by = by.map(|(_, rule)| rule);
     let texts = |actions: &Actions| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
     let withheld = scope.actions.difference(&granted).cloned().collect();
     Ok(Explanation {
@@ -321,23 +314,32 @@ fn explain_scope(
         granted: texts(&granted),
         withheld: texts(&withheld),
         rule: by.as_ref().map(|rule| rule.index),
+        seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
         note,
-        rules: steps.into_iter().map(explained).collect(),
+        rules,
     })
 }
 
-fn explained(step: Step) -> ExplainedRule {
+fn explained(source: &RuleSource, step: Step) -> ExplainedRule {
     let (matches, field, pattern, value) = match step.said {
         Said::Decides => (true, None, None, None),
         Said::Differs { field, wanted, found } => (false, Some(field.to_string()), Some(wanted), Some(found)),
     };
-    ExplainedRule { index: step.index, comment: step.comment, matches, field, pattern, value }
+    let seq = source.seqs.get(step.index).copied();
+    // As the log names it.
+    let name = match seq {
+        Some(seq) => format!("{}[seq {seq}]", source.name),
+        None => format!("{}[{}]", source.name, step.index),
+    };
+    ExplainedRule { name, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
 }
 
-fn describe(policy: &Policy, identity: &Identity, account: &str) -> String {
+fn describe(policy: &Policy, asker: &Asker) -> String {
+    let account = asker.identity.account.as_str();
     let name = if account.is_empty() { "anonymous" } else { account };
-    let labels: Vec<String> = identity
+    let labels: Vec<String> = asker
+        .identity
         .labels
         .iter()
         .map(|(label, values)| {
@@ -345,14 +347,23 @@ fn describe(policy: &Policy, identity: &Identity, account: &str) -> String {
             format!("{label}=[{}]", texts.join(", "))
         })
         .collect();
-    let known = if policy.users.contains_key(account) { "" } else { " (not among the users of this file)" };
+    let known = match (policy.elsewhere(), asker.known) {
+        (_, true) => String::new(),
+        (None, false) => " (not among the users of this file)".to_owned(),
+        (Some(elsewhere), false) => format!(" (not among the users of this file or of {elsewhere})"),
+    };
+    let strangers = match (asker.known, policy.strangers.as_slice()) {
+        (true, _) | (false, []) => String::new(),
+        // Whoever reads "no labels" must not take it for what a login would find.
+        (false, names) => format!(" ({} not asked here: give labels with --label)", names.join(", ")),
+    };
     match labels.is_empty() {
-        true => format!("{name}{known}, no labels"),
-        false => format!("{name}{known}, labels {}", labels.join(" ")),
+        true => format!("{name}{known}{strangers}, no labels"),
+        false => format!("{name}{known}{strangers}, labels {}", labels.join(" ")),
     }
 }
 
-fn render(explanation: &Explanation) -> String {
+fn render(explanation: &Explanation, deciders: &[&str]) -> String {
     let mut lines = vec![String::new(), explanation.scope.clone()];
     if let Some(note) = &explanation.note {
         lines.push(format!("  {note}"));
@@ -363,10 +374,13 @@ fn render(explanation: &Explanation) -> String {
             (Some(field), Some(pattern), Some(value)) => format!("{field}: \"{pattern}\" does not match \"{value}\""),
             _ => "matches, and decides".to_owned(),
         };
-        lines.push(format!("  acl[{}] {said}{comment}", rule.index));
+        lines.push(format!("  {} {said}{comment}", rule.name));
     }
     if explanation.rule.is_none() && explanation.note.is_none() {
-        lines.push("  no rule matches: nothing is granted".to_owned());
+        lines.push(match deciders {
+            [] => "  no rule matches: nothing is granted".to_owned(),
+            names => format!("  no rule matches: a server asks {}, which is not asked here", names.join(", then ")),
+        });
     }
     let list = |actions: &[String]| if actions.is_empty() { "nothing".to_owned() } else { actions.join(",") };
     lines.push(format!("  granted:  {}", list(&explanation.granted)));

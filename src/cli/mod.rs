@@ -1,11 +1,16 @@
 //! The command line.
 
+mod acl;
 mod check;
 mod explain;
 mod glog;
+mod ldap;
 mod logs;
+mod migrate;
+mod mongo;
 mod password;
 mod settings;
+mod user;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +25,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Keys};
+use crate::mongo::Run;
 use crate::{server, watch};
 
 /// Nothing is wrong.
@@ -46,6 +52,24 @@ struct Arguments {
     command: Command,
 }
 
+/// The work factor of a new hash.
+#[derive(clap::Args)]
+struct Cost {
+    /// The work factor: each step doubles the time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=i64::from(crate::authn::password::MAX_COST)))]
+    cost: u32,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Serve tokens
@@ -60,15 +84,34 @@ enum Command {
     Check {
         /// The configuration file
         config: PathBuf,
+        /// Then try each backend that the file names: servers are asked, programs are looked for
+        #[arg(long)]
+        connect: bool,
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
-        /// The work factor: each step doubles the time
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=i64::from(crate::authn::password::MAX_COST)))]
-        cost: u32,
+        #[command(flatten)]
+        cost: Cost,
     },
+    /// Prepare MongoDB for users and rules: collections, unique indexes, validators
+    Migrate {
+        /// The configuration file
+        config: PathBuf,
+        /// Only say what would be made
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Change the users in MongoDB (mongo_auth)
+    #[command(subcommand)]
+    User(user::Command),
+    /// Change the rules in MongoDB (acl_mongo)
+    #[command(subcommand)]
+    Acl(acl::Command),
+    /// Look at the directory of ldap_auth
+    #[command(subcommand)]
+    Ldap(ldap::Command),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -91,9 +134,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ExitCode::from(match arguments.command {
         Command::Serve { config, settings } => serve(source(config), verbosity, settings),
-        Command::Check { config } => check::run(&source(config)),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::HashPassword { cost } => password::run(cost),
+        Command::Check { config, connect: false } => check::run(&source(config)),
+        Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::HashPassword { cost } => password::run(cost.cost),
+        Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
+        Command::User(command) => user::run(command),
+        Command::Acl(command) => acl::run(command),
+        Command::Ldap(command) => ldap::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);

@@ -17,14 +17,25 @@ pub(super) fn run(cost: u32) -> u8 {
 }
 
 /// Asks twice on a terminal; otherwise takes standard input without the line break at its end.
-fn read() -> Result<String, String> {
+pub(super) fn read() -> Result<String, String> {
+    let password = read_once()?;
+    if stdin().is_terminal() && password != ask("Again: ")? {
+        return Err("the two passwords differ".to_owned());
+    }
+    Ok(password)
+}
+
+fn ask(prompt: &str) -> Result<String, String> {
+    rpassword::prompt_password(prompt).map_err(|error| error.to_string())
+}
+
+/// Asks on a terminal; otherwise takes standard input without the line break at its end.
+///
+/// # Errors
+/// There is no password to be had.
+pub(super) fn read_once() -> Result<String, String> {
     if stdin().is_terminal() {
-        let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(|error| error.to_string());
-        let password = ask("Password: ")?;
-        if password != ask("Again: ")? {
-            return Err("the two passwords differ".to_owned());
-        }
-        return Ok(password);
+        return ask("Password: ");
     }
     let mut text = String::new();
     stdin()

@@ -21,13 +21,14 @@ pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
+pub(crate) use rules::read_rule;
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
 
 use crate::authn::users::{self, Users};
-use crate::authn::{htpasswd, mongo as mongo_users, program as program_authn};
-use crate::authz::{mongo as mongo_rules, program as program_authz};
+use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
+use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
 use crate::program;
 use problem::Place;
@@ -69,9 +70,6 @@ enum Purpose {
 
 /// The backends of docker_auth that are not here, and what to do about each.
 const ABSENT: &[(&str, &str)] = &[
-    ("ldap_auth", "LDAP is not supported by this version; use users"),
-    ("http_auth", "HTTP authentication is not supported by this version; use users"),
-    ("http_authz", "HTTP authorization is not supported by this version; use acl"),
     ("google_auth", "Google sign-in is not supported; use users"),
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
@@ -84,9 +82,9 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections besides `users` that let somebody log in.
-const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "mongo_auth"];
+const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
-const OTHER_AUTHZ: &[&str] = &["acl_mongo", "ext_authz"];
+const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +98,13 @@ pub enum Keys {
 impl Config {
     /// Whether accounts can have labels that are not in this file.
     pub fn has_labels_from_elsewhere(&self) -> bool {
-        self.backends.ext_auth.is_some() || self.backends.mongo_auth.is_some()
+        let Backends { ext_auth, ldap_auth, mongo_auth, http_auth, .. } = &self.backends;
+        ext_auth.is_some() || ldap_auth.is_some() || mongo_auth.is_some() || http_auth.is_some()
+    }
+
+    /// Whether somebody may log in under any name that no other section knows.
+    pub fn takes_accounts_unchecked(&self) -> bool {
+        self.backends.http_auth.as_ref().is_some_and(|users| users.account == http_users::Account::Unchecked)
     }
 
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
@@ -112,11 +116,32 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
         keys: Keys,
     ) -> Result<Config, Invalid> {
+        Config::load_with(file, variables, keys, keys)
+    }
+
+    /// The same for who asks the backends and signs nothing: their passwords, certificates and files are read, the keys of
+    /// tokens and of the listener are left alone.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_backends(
+        file: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Invalid> {
+        Config::load_with(file, variables, Keys::LeftAlone, Keys::Read)
+    }
+
+    fn load_with(
+        file: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        signing: Keys,
+        keys: Keys,
+    ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
         let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
         let bytes = read_limited(file, MAX_FILE).map_err(whole)?;
         let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
-        Config::read(file, &text, variables, keys).map_err(invalid)
+        Config::read_with(file, &text, variables, signing, keys).map_err(invalid)
     }
 
     /// Reads a configuration from its text; `file` is where it came from, for messages and for reloading.
@@ -129,12 +154,22 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
         keys: Keys,
     ) -> Result<Config, Vec<Problem>> {
+        Config::read_with(file, text, variables, keys, keys)
+    }
+
+    fn read_with(
+        file: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        signing: Keys,
+        keys: Keys,
+    ) -> Result<Config, Vec<Problem>> {
         let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
         let problems = Problems::default();
         for problem in env::override_with(&mut root, variables) {
             problems.add(&problem.place, problem.path, problem.message);
         }
-        let config = decode(file, &root, keys, &problems);
+        let config = decode(file, &root, signing, keys, &problems);
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(problems.into_sorted()),
@@ -142,7 +177,8 @@ impl Config {
     }
 }
 
-fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<Config> {
+/// `signing` is about the keys of tokens and of the listener, `keys` about those of the backends.
+fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Problems) -> Option<Config> {
     let mut files = vec![file.to_owned()];
     let mut warnings = Vec::new();
     let mut top = match &root.value {
@@ -165,14 +201,14 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
     let mut of_server = None;
     let server = top
         .section("server")
-        .and_then(|section| server::read(section, keys, &mut of_server, &mut files, &mut warnings));
+        .and_then(|section| server::read(section, signing, &mut of_server, &mut files, &mut warnings));
     if top.node("token").is_none() {
         let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
         problems.add(&root.place, "token", message);
     }
     let token = top
         .section("token")
-        .and_then(|section| token::read(section, of_server.as_ref(), keys, &mut files, &mut warnings));
+        .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
     let gateway = top
@@ -208,12 +244,20 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
             }
         }
     }
+    let ldap_auth =
+        top.section("ldap_auth").and_then(|section| ldap::read(section, keys, problems, &mut files, &mut warnings));
     let mongo_auth = top
         .section("mongo_auth")
         .and_then(|section| mongo_users::read(section, keys, problems, &mut files, &mut warnings));
     let acl_mongo = top
         .section("acl_mongo")
         .and_then(|section| mongo_rules::read(section, keys, problems, &mut files, &mut warnings));
+    let http_auth = top
+        .section("http_auth")
+        .and_then(|section| http_users::read(section, keys, problems, &mut files, &mut warnings));
+    let http_authz = top
+        .section("http_authz")
+        .and_then(|section| http_authz::read(section, keys, problems, &mut files, &mut warnings));
     top.finish();
     Some(Config {
         file: file.to_owned(),
@@ -221,7 +265,18 @@ fn decode(file: &Path, root: &Node, keys: Keys, problems: &Problems) -> Option<C
         token: token?,
         forward_auth,
         gateway,
-        backends: Backends { users, htpasswd_auth, ext_auth, mongo_auth, acl, acl_mongo, ext_authz },
+        backends: Backends {
+            users,
+            htpasswd_auth,
+            ext_auth,
+            ldap_auth,
+            mongo_auth,
+            http_auth,
+            acl,
+            acl_mongo,
+            http_authz,
+            ext_authz,
+        },
         warnings,
         files,
     })

@@ -27,7 +27,7 @@ pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
     };
     let rules = items.iter().enumerate().filter_map(|(index, item)| {
         let section = Section::open(item, format!("acl[{index}]"), problems)?;
-        read_rule(section).map(|value| At { place: item.place.clone(), value })
+        read_rule(section).map(|(_, value)| At { place: item.place.clone(), value })
     });
     Rules(rules.collect())
 }
@@ -50,7 +50,8 @@ impl Places {
     }
 }
 
-fn read_rule(mut fields: Section<'_>) -> Option<Rule> {
+/// Reads one rule, as it is written and compiled. Keys that were asked for before are known besides those of a rule.
+pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
     let place = fields.place().clone();
     let mut places = Places::default();
     let mut text = RuleText::default();
@@ -106,7 +107,7 @@ fn read_rule(mut fields: Section<'_>) -> Option<Rule> {
         }
     }
     fields.finish();
-    compiled.ok().filter(|_| complete)
+    compiled.ok().filter(|_| complete).map(|rule| (text, rule))
 }
 
 fn read_match(mut conditions: Section<'_>, text: &mut RuleText, places: &mut Places) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mongodb::bson::spec::ElementType;
-use mongodb::bson::{Bson, Document};
+use mongodb::bson::{Bson, Document, doc};
 use time::OffsetDateTime;
 
 use crate::config::section::{DayEnd, nearest, parse_moment};
@@ -207,6 +207,21 @@ pub fn describe(value: &Bson) -> &'static str {
         ElementType::ObjectId => "an ObjectId",
         _ => "a value of another kind",
     }
+}
+
+/// Finds this document only as long as these keys of it are what they are: nobody's change is overwritten unseen.
+pub fn unchanged(document: &Document, keys: &[&str]) -> Document {
+    let mut filter = Document::new();
+    for key in std::iter::once(&"_id").chain(keys) {
+        filter.insert(
+            *key,
+            match document.get(key) {
+                Some(value) => doc! { "$eq": value.clone() },
+                None => doc! { "$exists": false },
+            },
+        );
+    }
+    filter
 }
 
 /// How a document is named in messages: its `_id`.

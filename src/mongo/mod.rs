@@ -1,17 +1,19 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+pub mod migrations;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use mongodb::Client;
 use mongodb::bson::Document;
-use mongodb::error::{Error, ErrorKind};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use tokio::sync::Mutex;
 
@@ -21,12 +23,21 @@ use settings::{Login, Servers, Settings};
 const MAX_CONNECTIONS: u32 = 16;
 /// Connections that are made at once.
 const MAX_CONNECTING: u32 = 4;
+/// How long one write by an administrator's command may take.
+pub(crate) const WRITING: Duration = Duration::from_secs(5);
 /// A connection that was not used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 /// How often the driver looks whether the server is still there; while it is not, twice a second.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The server's code for "these credentials are wrong".
 const AUTHENTICATION_FAILED: i32 = 18;
+/// The server's codes for "an index holds each value once".
+const DUPLICATE_KEY: &[i32] = &[11000, 11001];
+
+/// What to do about a server that cannot be reached.
+const UNREACHED: &str = "is the server running, and are its address and enable_tls right?";
+/// What to do about a server that does not know us.
+const UNKNOWN: &str = "are username and password right, and is source the database in which the user was made?";
 
 /// One collection, and the client that reaches it. The client is made at the first question, since names may have to
 /// be looked up for it.
@@ -35,6 +46,8 @@ pub struct Collection {
     settings: Settings,
     connected: ArcSwapOption<Connected>,
     connecting: Mutex<()>,
+    /// The login's database that worked last.
+    source: AtomicUsize,
 }
 
 /// A client, and which of the login's databases it names.
@@ -42,6 +55,24 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+}
+
+/// Whether a command changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It does.
+    Real,
+    /// It only says what it would change.
+    Dry,
+}
+
+/// What came of one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// It was made.
+    It,
+    /// Nothing was changed: the document is not what it was, or a unique index holds the value already.
+    Nothing,
 }
 
 /// Why a collection gave no answer.
@@ -54,6 +85,8 @@ pub enum Failure {
         place: String,
         /// What the driver says.
         cause: String,
+        /// What an administrator can do.
+        advice: &'static str,
     },
     /// The server refused this one question.
     #[error("{place} refused the question: {cause}")]
@@ -65,10 +98,25 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// What an administrator can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Failure::Down { advice, .. } => advice,
+            Failure::Refused { .. } => "give our user the right to read the collection (the role read)",
+        }
+    }
+}
+
 impl Collection {
     /// A collection; nothing is connected yet.
     pub fn new(settings: Settings) -> Collection {
-        Collection { settings, connected: ArcSwapOption::empty(), connecting: Mutex::new(()) }
+        Collection {
+            settings,
+            connected: ArcSwapOption::empty(),
+            connecting: Mutex::new(()),
+            source: AtomicUsize::new(0),
+        }
     }
 
     /// What it was made from.
@@ -99,14 +147,84 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
+        let used = self.connected.load_full();
         match tokio::time::timeout(limit, self.ask_each_source(question)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_) => Err(Failure::Down {
-                place: self.settings.namespace(),
-                cause: format!("no answer within {} ms", limit.as_millis()),
-            }),
+            Err(_) => {
+                self.forget(used.as_ref());
+                Err(Failure::Down {
+                    place: self.settings.namespace(),
+                    cause: format!("no answer within {} ms", limit.as_millis()),
+                    advice: UNREACHED,
+                })
+            }
         }
+    }
+
+    /// Lets go of a client that gave no answer, unless another one has taken its place already. Its connections may be
+    /// lost (a machine that lost its power closes none), and the driver tries them one after the other, each for a whole
+    /// deadline, long after the server is back.
+    fn forget(&self, used: Option<&Arc<Connected>>) {
+        let current = self.connected.load();
+        if let (Some(used), Some(now)) = (used, current.as_ref())
+            && Arc::ptr_eq(used, now)
+        {
+            self.connected.compare_and_swap(&current, None);
+            // Not before its next look at the server, which ends handshakes that hang: nothing else ever would.
+            let (retired, looked) = (Arc::clone(used), HEARTBEAT + self.settings.selection.saturating_mul(2));
+            tokio::spawn(async move {
+                tokio::time::sleep(looked).await;
+                drop(retired);
+            });
+        }
+    }
+
+    /// Inserts a document.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been inserted all the same.
+    pub(crate) async fn insert(&self, document: &Document) -> Result<Wrote, Failure> {
+        let written = self
+            .ask_within(WRITING, |collection| async move { wrote(collection.insert_one(document).await.map(|_| 1)) });
+        written.await
+    }
+
+    /// Changes the one document that `filter` finds. A filter that names what the document was makes this safe against
+    /// others who change it at the same time.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been changed all the same.
+    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let (filter, change) = (filter.clone(), change.clone());
+            async move { wrote(collection.update_one(filter, change).await.map(|done| done.matched_count)) }
+        });
+        written.await
+    }
+
+    /// Puts `document` in the place of the one that `filter` finds, under its `_id`.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been replaced all the same.
+    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let filter = filter.clone();
+            async move { wrote(collection.replace_one(filter, document).await.map(|done| done.matched_count)) }
+        });
+        written.await
+    }
+
+    /// Removes the one document that `filter` finds.
+    ///
+    /// # Errors
+    /// There is no answer; it may have been removed all the same.
+    pub(crate) async fn delete(&self, filter: &Document) -> Result<Wrote, Failure> {
+        let written = self.ask_within(WRITING, |collection| {
+            let filter = filter.clone();
+            async move { wrote(collection.delete_one(filter).await.map(|done| done.deleted_count)) }
+        });
+        written.await
     }
 
     /// Asks with the credentials that worked last; where the server refuses them, with the same in the other databases
@@ -128,6 +246,7 @@ impl Collection {
             match question(self.handle(&client)).await {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
+                    self.source.store(source, Ordering::Relaxed);
                     self.connected.store(Some(Arc::new(Connected { client, source })));
                     return answer;
                 }
@@ -149,12 +268,18 @@ impl Collection {
         if let Some(connected) = self.connected.load_full() {
             return Ok(connected);
         }
-        let connected = Arc::new(Connected { client: self.client(Some(0)).await?, source: 0 });
+        let source = self.source.load(Ordering::Relaxed);
+        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
 
     async fn client(&self, source: Option<usize>) -> Result<Client, Error> {
+        Client::with_options(self.options(source).await?)
+    }
+
+    /// What the driver is told; names in a `mongodb+srv` URI are looked up for it.
+    async fn options(&self, source: Option<usize>) -> Result<ClientOptions, Error> {
         let settings = &self.settings;
         let mut options = match &settings.servers {
             Servers::Addresses(addresses) => ClientOptions::builder().hosts(addresses.clone()).build(),
@@ -179,7 +304,7 @@ impl Collection {
             files.cert_key_file_path.clone_from(&tls.client);
             options.tls = Some(Tls::Enabled(files));
         }
-        Client::with_options(options)
+        Ok(options)
     }
 
     fn failure(&self, error: &Error) -> Failure {
@@ -189,15 +314,16 @@ impl Collection {
                 let databases = self.settings.login.as_ref().map_or_else(String::new, |login| login.sources.join(", "));
                 let cause =
                     format!("the server refuses our user name or password (asked in: {databases}): {}", error.kind);
-                Failure::Down { place, cause }
+                Failure::Down { place, cause, advice: UNKNOWN }
             }
             // The server answered, and only about this question.
             ErrorKind::Command(_)
+            | ErrorKind::Write(_)
             | ErrorKind::BsonDeserialization(_)
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
-            _ => Failure::Down { place, cause: error.kind.to_string() },
+            _ => Failure::Down { place, cause: error.kind.to_string(), advice: UNREACHED },
         }
     }
 }
@@ -209,6 +335,35 @@ fn credential(login: &Login, source: Option<usize>) -> Credential {
     credential.mechanism.clone_from(&login.mechanism);
     credential.source = source.and_then(|source| login.sources.get(source)).cloned();
     credential
+}
+
+/// The server's own number for what it refused.
+pub(crate) fn code_of(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => Some(refusal.code),
+        ErrorKind::Write(WriteFailure::WriteError(refusal)) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+/// Whether the server refused a write because a unique index holds the value already. FerretDB says so in words where a
+/// document is changed, and by the number only where one is inserted.
+pub(crate) fn is_duplicate(error: &Error) -> bool {
+    let text = match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => &refusal.message,
+        ErrorKind::Write(WriteFailure::WriteError(refusal)) => &refusal.message,
+        _ => return false,
+    };
+    code_of(error).is_some_and(|code| DUPLICATE_KEY.contains(&code)) || text.contains("UNIQUE constraint failed")
+}
+
+fn wrote(done: Result<u64, Error>) -> Result<Wrote, Error> {
+    match done {
+        Ok(0) => Ok(Wrote::Nothing),
+        Ok(_) => Ok(Wrote::It),
+        Err(error) if is_duplicate(&error) => Ok(Wrote::Nothing),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_refused_login(error: &Error) -> bool {
@@ -226,4 +381,69 @@ fn is_refused_login(error: &Error) -> bool {
 pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
     Ok(runtime.spawn(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
+
+    use super::*;
+
+    fn collection(uri: &str, login: Option<Login>) -> Collection {
+        let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
+        Collection::new(Settings {
+            servers: Servers::Uri(Box::new(uri)),
+            database: "registry".to_owned(),
+            collection: "users".to_owned(),
+            login,
+            selection: Duration::from_millis(800),
+            answer_within: Duration::from_millis(1300),
+            tls: None,
+            direct: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_a_uri_says_reaches_the_driver_with_our_limits() -> anyhow::Result<()> {
+        let uri = "mongodb://reader:p%40ss@a.example,b.example:27018/registry?replicaSet=rs0&authSource=people\
+                   &readConcernLevel=majority&tls=true&tlsCAFile=ca.pem&serverSelectionTimeoutMS=60000&maxPoolSize=500";
+        let options = collection(uri, None).options(Some(0)).await?;
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a.example:27017", "b.example:27018"]);
+        assert_eq!(options.repl_set_name.as_deref(), Some("rs0"));
+        assert_eq!(options.read_concern, Some(ReadConcern::majority()));
+        let credential = options.credential.context("credentials")?;
+        assert_eq!(
+            (credential.username.as_deref(), credential.password.as_deref(), credential.source.as_deref()),
+            (Some("reader"), Some("p@ss"), Some("people"))
+        );
+        match options.tls {
+            Some(Tls::Enabled(tls)) => assert_eq!(tls.ca_file_path, Some("ca.pem".into())),
+            Some(Tls::Disabled) | None => unreachable!("TLS is asked for"),
+        }
+        // Clients wait with every answer: no URI makes that longer, or takes more of the server.
+        assert_eq!(options.server_selection_timeout, Some(Duration::from_millis(800)));
+        assert_eq!(options.max_pool_size, Some(MAX_CONNECTIONS));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_who_we_are_and_credentials_name_the_database_that_is_tried() -> anyhow::Result<()> {
+        let login = |mechanism, sources: &[&str]| Login {
+            username: Some("reader".to_owned()),
+            password: None,
+            mechanism,
+            sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+        };
+        let x509 = collection("mongodb://a.example", Some(login(Some(AuthMechanism::MongoDbX509), &["$external"])));
+        let credential = x509.options(Some(0)).await?.credential.context("credentials")?;
+        assert_eq!(credential.mechanism, Some(AuthMechanism::MongoDbX509));
+        assert_eq!((credential.source.as_deref(), credential.password), (Some("$external"), None));
+        let guide = collection("mongodb://a.example", Some(login(None, &["admin", "23-5"])));
+        for (number, source) in ["admin", "23-5"].into_iter().enumerate() {
+            let credential = guide.options(Some(number)).await?.credential.context("credentials")?;
+            assert_eq!(credential.source.as_deref(), Some(source));
+        }
+        Ok(())
+    }
 }

@@ -12,8 +12,9 @@ use crate::config::problem::At;
 use crate::config::section::{Problems, Section, parse_duration};
 use crate::config::{Keys, Problem, read_pem, read_secret};
 
-/// How long an answer may take in all, where the file does not say: clients wait with it.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+/// How long an answer may take in all, where the file does not say: with what else a request takes, clients are to know
+/// of an outage within a second and a half.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
 /// The longest time that `deadline` may say.
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 
@@ -106,9 +107,9 @@ pub fn read(
         );
     }
     let deadline = section.parsed("deadline", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no server answers within that; 1500ms is usual".to_owned()),
+        time if time < Duration::from_millis(50) => Err("no server answers within that; 1300ms is usual".to_owned()),
         time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1500ms is usual".to_owned())
+            Err("clients do not wait that long for a token; write 30s or less, 1300ms is usual".to_owned())
         }
         time => Ok(time),
     });

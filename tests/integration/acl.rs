@@ -155,6 +155,7 @@ fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
         actions: &case.scope.actions,
         reference: None,
         now: case.now,
+        began: tokio::time::Instant::now(),
     };
     match acl.decide(&question).unwrap() {
         Answer::Decided { actions, by, .. } => (actions.iter().map(Action::to_string).collect(), Some(by.index)),

@@ -11,6 +11,7 @@
 //!   after it is what they print.
 //! - `<!-- test: names -->`: the tests in the table's last column exist.
 //! - `<!-- test: constants -->`: each row's constants stand in its file with these values.
+//! - `<!-- test: mongodb -->`: a dialogue with a database, tried by `tests/real/admin/docs.rs`.
 //! - `<!-- test: none -->`: it is not tried.
 
 use std::collections::BTreeSet;
@@ -185,6 +186,8 @@ impl Trial {
                 ("yaml", all) if all.iter().all(|one| one.starts_with("invalid ")) => refused(text, all),
                 ("sh", [one]) if one.starts_with("run") => self.run(text, one),
                 ("text", ["output"]) => self.output(text),
+                // It needs a database: `tests/real/admin/docs.rs` tries it.
+                ("console", ["mongodb"]) => Ok(()),
                 (_, [one]) if one.starts_with("file ") => self.file(text, one),
                 (language, other) => bail!("{other:?} is not for {language}"),
             },
@@ -417,7 +420,11 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
         "server: {{addr: \":1\", {unknown}}}\ntoken: {{issuer: i, certificate: c, key: k, {unknown}}}\n\
          users: {{\"\": {{{unknown}}}}}\nacl: [{{match: {{{unknown}}}, actions: [], {unknown}}}]\n\
          htpasswd_auth: {{path: p, {unknown}}}\next_auth: {{command: c, {unknown}}}\n\
+         ldap_auth: {{addr: localhost, base: dc=x, filter: \"(uid=${{account}})\", {unknown}, \
+         labels: {{l: {{attribute: a, {unknown}}}}}}}\n\
          ext_authz: {{command: c, {unknown}}}\n\
+         http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\", B: {{file: f, {unknown}}}}}, tls: {{{unknown}}}, {unknown}}}\n\
+         http_authz: {{url: \"https://a/\", {unknown}}}\n\
          forward_auth: {{trusted_proxies: unix, service: s, {unknown}, paths: [{{path: /a, scope: \"a:b:c\", {unknown}}}]}}\n\
          gateway: {{service: s, {unknown}, upstreams: [{{url: \"http://h\", {unknown}, auth: {{ecr: {{{unknown}}}, {unknown}}}}}, \
          {{url: \"http://i\", prefix: i, auth: {{basic: {{username: u, password: p, {unknown}}}}}}}, \
@@ -448,7 +455,8 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         pair("token.key")
     );
     // A source of rules that can fall behind has figures of its own; nobody listens there.
-    let elsewhere = "acl_mongo: {dial_info: {addrs: [\"127.0.0.1:1\"], database: d}, collection: acl}\n";
+    let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
+    let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
     let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\
                 gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n\
                 users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]\n";

@@ -19,6 +19,8 @@ mod forward_auth;
 mod gateway;
 mod limits;
 mod logs;
+#[path = "../support/port.rs"]
+mod port;
 mod properties;
 mod reload;
 mod routes;

@@ -9,18 +9,31 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../integration/backends/owed.rs"]
+#[expect(dead_code, reason = "names that differ by case alone are not one name in other backends")]
+mod owed;
+
+mod admin;
 mod attacks;
+mod chaos;
 mod clients;
+mod connect;
 mod forward_auth;
 mod front;
 mod gateway;
 mod guide;
+mod http_api;
+mod ldap;
 mod lifecycle;
+mod link;
 mod listeners;
 mod mongo;
+mod mongo_rules;
 mod package;
 mod pattern_oracle;
 mod replay;
+mod revocation;
 mod table;
+mod timing;
 mod token;
 mod traps;

@@ -4,12 +4,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use mongodb::bson::doc;
 
 use crate::support::dockwarden::{self, Dockwarden, events};
 use crate::support::front::{self, Front, Tls};
+use crate::support::mongo::Database;
 use crate::support::part::{self, Said};
 use crate::support::person::Person;
-use crate::support::process::{Process, until};
+use crate::support::process::{Process, until, until_within};
 use crate::support::registry::{Edition, Registry};
 use crate::support::{client, engine, http, port, scratch, visit};
 
@@ -235,9 +239,11 @@ fn compose(registry_host: &str, arguments: &[&str]) -> String {
     part::run(compose.args(["--file", "docker-compose.yml"]).args(arguments)).well().stdout
 }
 
-#[test]
-fn docker_compose_starts_three_services_and_opens_two_ports() {
-    let config = compose("registry.example.com", &["config"]);
+/// The file that is added to have users and rules in MongoDB.
+const WITH_MONGODB: [&str; 3] = ["--file", "docker-compose.mongodb.yml", "config"];
+
+/// The services that `up` starts.
+fn started(config: &str) -> Vec<&str> {
     let (_, services) = config.split_once("\nservices:\n").unwrap();
     let mut started = Vec::new();
     // What stands at the left of a section's name, and of the keys below it.
@@ -248,12 +254,23 @@ fn docker_compose_starts_three_services_and_opens_two_ports() {
             _ => {}
         }
     }
-    assert_eq!(started, ["dockwarden", "nginx", "registry"], "{config}");
-    assert!(config.contains("\n    profiles:\n    - mongodb\n"), "{config}");
-    let ports: Vec<&str> = config.lines().filter_map(|line| line.trim().strip_prefix("- published: ")).collect();
-    assert_eq!(ports, ["80", "443"], "{config}");
-    let realm = "REGISTRY_AUTH_TOKEN_REALM: https://registry.example.com/auth\n";
-    assert!(config.contains(realm), "{config}");
+    started
+}
+
+#[test]
+fn docker_compose_starts_its_services_and_opens_two_ports() {
+    for (arguments, services) in [
+        (&["config"][..], &["dockwarden", "nginx", "registry"][..]),
+        (&WITH_MONGODB, &["dockwarden", "mongo", "nginx", "registry"]),
+    ] {
+        let config = compose("registry.example.com", arguments);
+        assert_eq!(started(&config), services, "{config}");
+        let ports: Vec<&str> = config.lines().filter_map(|line| line.trim().strip_prefix("- published: ")).collect();
+        assert_eq!(ports, ["80", "443"], "{config}");
+        let realm = "REGISTRY_AUTH_TOKEN_REALM: https://registry.example.com/auth\n";
+        assert!(config.contains(realm), "{config}");
+        assert!(!config.contains("DOCKWARDEN__") || config.contains("\n    profiles:\n    - admin\n"), "{config}");
+    }
 }
 
 #[test]
@@ -330,4 +347,82 @@ fn the_parts_of_docker_compose_work_together() {
         let moved = curl(&format!("http://{}/v2/", front.plain));
         assert_eq!(moved, "301 https://localhost/v2/", "{}", front.process.tail());
     }
+}
+
+/// What docker-compose.mongodb.yml adds. In the place of `mongo`, which cannot be had here, is a server that speaks its
+/// protocol and knows no roles; its users are those that `users.js` names.
+#[test]
+fn the_parts_of_docker_compose_with_mongodb_work_together() {
+    let database = Database::start();
+    let secrets = scratch::directory("secrets");
+    let script = text("deploy/mongo/users.js");
+    assert!(script.contains("db.getSiblingDB(\"registry\")"), "{script}");
+    let mut users = Vec::new();
+    for line in script.lines().filter_map(|line| line.strip_prefix("registry.createUser({ user: \"")) {
+        let (user, rest) = line.split_once('"').unwrap();
+        let secret = rest.split_once("password(\"").unwrap().1.split('"').next().unwrap();
+        scratch::write(&secrets, secret, &format!("of {user}\n"));
+        users.push((user.to_owned(), secret.to_owned()));
+    }
+    assert_eq!(users.len(), 2);
+    for (user, _) in &users {
+        let create =
+            doc! { "createUser": user, "pwd": format!("of {user}"), "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
+        database.with(|client| async move { client.database("registry").run_command(create).await.map(|_| ()) });
+    }
+
+    let volumes = scratch::directory("volumes");
+    let volumes = volumes.to_str().unwrap();
+    let (certs, keys) = (format!("{volumes}/token.crt"), format!("{volumes}/token.key"));
+    let secrets = secrets.to_str().unwrap();
+    let changes = [
+        ("addr: \":5001\"", "addr: \"127.0.0.1:0\""),
+        ("trusted_proxies: [172.30.53.2]", "trusted_proxies: [127.0.0.1]"),
+        ("/certs/token.crt", certs.as_str()),
+        ("/keys/token.key", &keys),
+        ("addrs: [mongo]", &format!("addrs: [\"{}\"]", database.address())),
+        ("/run/secrets", secrets),
+    ];
+    let settings = with(&text("deploy/config/mongodb.yml"), &changes);
+    let server = Dockwarden::start(&settings);
+
+    let config = compose("localhost", &WITH_MONGODB);
+    assert!(config.contains("    command:\n    - /config/mongodb.yml\n"), "{config}");
+    let environment: Vec<(&str, String)> = config
+        .lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(name, _)| name.starts_with("DOCKWARDEN__"))
+        .map(|(name, value)| (name, value.replace("/run/secrets", secrets)))
+        .collect();
+    assert_eq!(environment.len(), 4, "{config}");
+    let admin = |words: &str, more: &[&str], input: &str| {
+        let mut command = part::command_at(dockwarden::program());
+        command.args(words.split(' ')).arg(&server.config).args(more).envs(environment.clone());
+        part::run_with(&mut command, input.as_bytes()).well()
+    };
+    admin("migrate", &[], "");
+    admin("user add", &["waldi", "--label", "full-access=test,socke*"], "123");
+    // The rules of the file that is used without MongoDB.
+    admin("acl import", &[repository().join("deploy/config/auth_config.yml").to_str().unwrap()], "");
+    until_within(Duration::from_secs(11), "the rules to be read", || {
+        server.process.log().contains("\"rules\":3").then_some(())
+    });
+
+    let front = Front::before(&server, |host| {
+        let environment: Vec<(String, String)> = compose(host, &WITH_MONGODB)
+            .lines()
+            .filter_map(|line| line.trim().split_once(": "))
+            .filter(|(name, _)| name.starts_with("REGISTRY_"))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').replace("/certs/token.crt", &certs)))
+            .collect();
+        Registry::start_in(Edition::V3, &environment)
+    });
+    let waldi = Person::logged_in(&front.host, "waldi", "123");
+    waldi.build("composed-mongodb");
+    waldi.push("composed-mongodb", "test").well();
+    waldi.push("composed-mongodb", "test-socke").refused(&["denied"]);
+    admin("user label", &["waldi", "full-access+=test-socke"], "");
+    waldi.push("composed-mongodb", "test-socke").well();
+    admin("user disable", &["waldi"], "");
+    Person::new(&front.host).login("waldi", "123").refused(&["unauthorized", "401"]);
 }

@@ -48,7 +48,13 @@ pub(crate) fn users(accounts: &[(&str, &str)]) -> String {
 
 /// A bcrypt hash by `htpasswd`, at the lowest cost that it takes: the tests ask for many tokens.
 pub(crate) fn hash(password: &str) -> String {
-    let said = part::run_with(part::client("htpasswd").args(["-niB", "-C", "4", "x"]), password.as_bytes()).well();
+    hash_of_cost(password, 4)
+}
+
+/// The same, of this cost.
+pub(crate) fn hash_of_cost(password: &str, cost: u32) -> String {
+    let cost = cost.to_string();
+    let said = part::run_with(part::client("htpasswd").args(["-niB", "-C", &cost, "x"]), password.as_bytes()).well();
     said.stdout.trim().strip_prefix("x:").unwrap().to_owned()
 }
 

@@ -28,7 +28,8 @@ packages=
 for pair in \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
-    busybox:busybox-static htpasswd:apache2-utils nginx:nginx caddy:caddy curl:curl openssl:openssl \
+    slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy \
+    busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
     setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
@@ -48,6 +49,13 @@ if [ -n "$packages" ]; then
         sudo -n true 2>/dev/null || fail "only root can install packages; as root: apt-get install$packages"
         as_root='sudo -n'
     fi
+    case $packages in
+        *slapd*)
+            # Without a configuration the package starts no server of its own: the tests start theirs.
+            echo 'slapd slapd/no_configuration boolean true' | $as_root debconf-set-selections ||
+                fail "debconf-set-selections could not be told that slapd is to have no configuration"
+            ;;
+    esac
     log=$(mktemp)
     # shellcheck disable=SC2086 # one word a package, and no word or two before them
     if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&

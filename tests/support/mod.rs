@@ -1,6 +1,8 @@
 //! The real parts of the test bed: programs that are started on free ports, talked to, and never outlive the tests.
 
 pub(crate) mod bed;
+pub(crate) mod change_streams;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod dice;
 pub(crate) mod dockwarden;
@@ -10,8 +12,10 @@ pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod http_api;
 pub(crate) mod image;
 pub(crate) mod keys;
+pub(crate) mod link;
 pub(crate) mod mongo;
 pub(crate) mod part;
 pub(crate) mod person;
@@ -21,6 +25,7 @@ pub(crate) mod recipe;
 pub(crate) mod recorder;
 pub(crate) mod registry;
 pub(crate) mod scratch;
+pub(crate) mod slapd;
 pub(crate) mod standin;
 pub(crate) mod visit;
 

@@ -1,5 +1,6 @@
 //! A server that speaks MongoDB's protocol, with users of its own, and the guide's database in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::Chain;
 use super::process::{Process, Signal};
-use super::{part, scratch};
+use super::{http, part, scratch};
 
 /// The guide's database.
 pub(crate) const DATABASE: &str = "23-5";
@@ -36,7 +37,7 @@ fn launch(directory: &std::path::Path, port: u16, tls: Option<&Chain>) -> Proces
         format!("--sqlite-url=file:{files}/"),
         format!("--state-dir={files}"),
         format!("--listen-addr=127.0.0.1:{port}"),
-        "--debug-addr=-".to_owned(),
+        "--debug-addr=127.0.0.1:0".to_owned(),
         "--telemetry=disable".to_owned(),
         "--test-enable-new-auth".to_owned(),
         "--setup-database=admin".to_owned(),
@@ -95,8 +96,15 @@ impl Database {
         format!("localhost:{}", self.tls_port.unwrap())
     }
 
-    /// Does something as the administrator.
-    pub(crate) fn with<T, F: Future<Output = mongodb::error::Result<T>>>(&self, act: impl FnOnce(Client) -> F) -> T {
+    /// An administrator who stays connected, for many changes one after the other.
+    pub(crate) fn administrator(&self) -> Administrator {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = self.as_root();
+        let client = runtime.block_on(async { Client::with_options(options).unwrap() });
+        Administrator { client, runtime }
+    }
+
+    fn as_root(&self) -> ClientOptions {
         let mut options = ClientOptions::builder()
             .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(self.port) }])
             .server_selection_timeout(Duration::from_secs(10))
@@ -106,6 +114,12 @@ impl Database {
         root.password = Some("example".to_owned());
         root.source = Some("admin".to_owned());
         options.credential = Some(root);
+        options
+    }
+
+    /// Does something as the administrator.
+    pub(crate) fn with<T, F: Future<Output = mongodb::error::Result<T>>>(&self, act: impl FnOnce(Client) -> F) -> T {
+        let options = self.as_root();
         self.runtime
             .block_on(async move { act(Client::with_options(options)?).await })
             .unwrap_or_else(|error| panic!("{error}\n{}", self.process().tail()))
@@ -138,6 +152,37 @@ impl Database {
         assert_eq!(changed.matched_count, 1);
     }
 
+    /// All documents of a collection, in the order of their `_id`.
+    pub(crate) fn documents(&self, collection: &str) -> Vec<Document> {
+        self.with(|client| async move {
+            let all = client.database(DATABASE).collection::<Document>(collection);
+            let mut cursor = all.find(doc! {}).sort(doc! { "_id": 1 }).await?;
+            let mut documents = Vec::new();
+            while cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+            }
+            Ok(documents)
+        })
+    }
+
+    /// How often each command was sent to the server, by anybody.
+    pub(crate) fn commands(&self) -> BTreeMap<String, u64> {
+        let log = self.process().log();
+        let (_, rest) = log.rsplit_once("Starting debug server on http://").unwrap();
+        let address = rest.split('/').next().unwrap();
+        let reply = http::exchange(address, &http::request("GET", "/debug/metrics", address, &[], b""));
+        let counts = reply
+            .text()
+            .lines()
+            .filter_map(|line| {
+                let (command, rest) =
+                    line.strip_prefix("ferretdb_client_requests_total{command=\"")?.split_once('"')?;
+                Some((command.to_owned(), rest.rsplit_once(' ')?.1.parse().ok()?))
+            })
+            .collect::<Vec<_>>();
+        counts.into_iter().collect()
+    }
+
     /// Removes the documents that `which` names.
     pub(crate) fn remove(&self, collection: &str, which: Document) {
         self.with(|client| async move {
@@ -166,5 +211,20 @@ impl Database {
 
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap()
+    }
+}
+
+/// See [`Database::administrator`].
+pub(crate) struct Administrator {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Administrator {
+    /// Changes the one document that `which` names.
+    pub(crate) fn update(&self, collection: &str, which: Document, change: Document) {
+        let collection = self.client.database(DATABASE).collection::<Document>(collection);
+        let changed = self.runtime.block_on(async { collection.update_one(which, change).await }).unwrap();
+        assert_eq!(changed.matched_count, 1);
     }
 }

@@ -165,6 +165,11 @@ impl Process {
         }
     }
 
+    /// The descriptors that the program has open: files, sockets and all.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+    }
+
     /// Waits for the program to end by itself.
     ///
     /// # Panics
@@ -175,7 +180,14 @@ impl Process {
     }
 
     /// Sends a signal to the program alone.
+    ///
+    /// # Panics
+    /// If it has ended: its number may belong to a stranger by now, who must not be stopped or killed.
+    #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
+        // As long as this is held, nobody takes note of its end, and the system keeps its number.
+        let mut child = self.child.lock().unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "{} has ended and gets no signal", self.name);
         let name = match signal {
             Signal::Hangup => "-HUP",
             Signal::Terminate => "-TERM",

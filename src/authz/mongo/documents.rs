@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Bson, Document};
 
-use super::MAX_RULES;
+use super::{MAX_RULES, guard};
 use crate::authz::acl::{Acl, MatchField, Rule, RuleText};
 use crate::config::section::DayEnd;
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
@@ -30,18 +30,17 @@ impl std::fmt::Display for Wrong {
 /// decided by a later rule.
 pub(super) fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wrong>> {
     let mut wrong = Vec::new();
+    if let Some(guard) = documents.iter().find(|document| guard::is_guard(document)) {
+        // What else stands there is half of a change: naming it would be noise.
+        return Err(vec![Wrong { document: name_of(guard), message: guard::told(guard) }]);
+    }
     if documents.len() > MAX_RULES {
         let message = format!("there are more than {MAX_RULES} rules");
         return Err(vec![Wrong { document: "the collection".to_owned(), message }]);
     }
     let mut rules = Vec::with_capacity(documents.len());
     for document in documents {
-        let document_name = || match document.get("seq") {
-            Some(Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_)) => {
-                format!("{} (seq {})", name_of(document), document.get("seq").map(Bson::to_string).unwrap_or_default())
-            }
-            Some(_) | None => name_of(document),
-        };
+        let document_name = || name_with_seq(document);
         match read_rule(document) {
             Ok((seq, rule)) => rules.push((seq, document_name(), rule)),
             Err(problems) => {
@@ -66,11 +65,39 @@ pub(super) fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wro
     Ok((Acl::new(rules), seqs))
 }
 
+/// How a rule's document is named in messages.
+pub(super) fn name_with_seq(document: &Document) -> String {
+    match document.get("seq") {
+        Some(Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_)) => {
+            format!("{} (seq {})", name_of(document), document.get("seq").map(Bson::to_string).unwrap_or_default())
+        }
+        Some(_) | None => name_of(document),
+    }
+}
+
 /// Reads and compiles one rule.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
+    let (seq, text, mut problems) = read_text(document);
+    let compiled = Rule::compile(&text);
+    if let Err(refused) = &compiled {
+        problems.extend(refused.iter().map(|problem| match &problem.field {
+            field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => {
+                format!("{field}: {}", problem.message)
+            }
+            field => format!("match.{field}: {}", problem.message),
+        }));
+    }
+    match (seq, compiled) {
+        (Some(seq), Ok(rule)) if problems.is_empty() => Ok((seq, rule)),
+        _ => Err(problems),
+    }
+}
+
+/// Reads one rule as it is written, and what is wrong with its types. What could not be read is left out of the text.
+pub(super) fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
     let mut fields = Fields::open(document, "");
     let seq = match fields.value("seq") {
         Some(_) => fields.integer("seq"),
@@ -101,19 +128,7 @@ fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
     text.not_after = fields.moment("not_after", DayEnd::End);
     let mut problems = fields.finish(Unknown::LeftAloneUnlessNear);
     problems.extend(in_match);
-    let compiled = Rule::compile(&text);
-    if let Err(refused) = &compiled {
-        problems.extend(refused.iter().map(|problem| match &problem.field {
-            field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => {
-                format!("{field}: {}", problem.message)
-            }
-            field => format!("match.{field}: {}", problem.message),
-        }));
-    }
-    match (seq, compiled) {
-        (Some(seq), Ok(rule)) if problems.is_empty() => Ok((seq, rule)),
-        _ => Err(problems),
-    }
+    (seq, text, problems)
 }
 
 fn read_match(conditions: &Document, text: &mut RuleText) -> Vec<String> {

@@ -1,7 +1,13 @@
 //! Rules in MongoDB (`acl_mongo:`): read whole, in the order of `seq`, again and again; a set that is not right as a
 //! whole is never used.
 
+pub mod book;
+mod changes;
 mod documents;
+mod guard;
+pub mod import;
+pub mod order;
+pub mod text;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +16,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
+use changes::Changes;
 use documents::compile;
 use mongodb::bson::{Document, doc};
 use tokio::task::AbortHandle;
@@ -31,8 +38,12 @@ const USUAL_TTL: Duration = Duration::from_secs(10);
 const USUAL_MAX_STALE: Duration = Duration::from_secs(600);
 /// How long reading all rules may take.
 const READING: Duration = Duration::from_secs(10);
+/// How long after a change the rules are read: many changes are often made together.
+const SETTLE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that is back is noticed within two seconds.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often rules that change all the time are read, until they are left for a while.
+const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
 const MAX_RULES: usize = 100_000;
 
@@ -42,6 +53,13 @@ pub struct Settings {
     collection: settings::Settings,
     cache_ttl: Duration,
     max_stale: Duration,
+}
+
+impl Settings {
+    /// Where the documents are.
+    pub fn collection(&self) -> &settings::Settings {
+        &self.collection
+    }
 }
 
 /// Reads the `acl_mongo:` section.
@@ -93,6 +111,8 @@ struct Rules {
     settings: Settings,
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
+    reading: tokio::sync::Mutex<()>,
+    changes: Changes,
     /// What is wrong with the documents that were read last; empty while nothing is.
     refused: Mutex<Vec<String>>,
 }
@@ -113,8 +133,8 @@ impl InUse {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    fn seen_again(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn seen_at(&self, moment: Instant) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = moment;
     }
 }
 
@@ -127,10 +147,16 @@ impl Connected for MongoRules {
             collection: Collection::new(settings.collection.clone()),
             settings,
             in_use: ArcSwapOption::empty(),
+            reading: tokio::sync::Mutex::default(),
+            changes: Changes::default(),
             refused: Mutex::default(),
         });
         let reader = Arc::clone(&rules);
-        let reading = Reading(mongo::spawn(async move { reader.keep_reading().await })?.abort_handle());
+        // One task for both, so that neither outlives the other, nor the rules.
+        let work = async move {
+            tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
+        };
+        let reading = Reading(mongo::spawn(work)?.abort_handle());
         Ok(MongoRules { rules, _reading: Arc::new(reading) })
     }
 
@@ -145,7 +171,10 @@ impl Connected for MongoRules {
                 let count = self.rules.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
                 Ok(format!("{} holds {count} rules", self.rules.settings.collection.namespace()))
             }
-            Err(trouble) => Err(anyhow::anyhow!("{}", trouble.text())),
+            Err(Trouble::Wrong(problems)) => {
+                anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
+            }
+            Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
         }
     }
 }
@@ -153,7 +182,11 @@ impl Connected for MongoRules {
 /// Why there is no newer set of rules.
 enum Trouble {
     /// The server was not reached.
-    Unread(String),
+    Unread {
+        cause: String,
+        /// What an administrator can do.
+        advice: &'static str,
+    },
     /// Documents that cannot be used, each named with what is wrong.
     Wrong(Vec<String>),
 }
@@ -161,9 +194,14 @@ enum Trouble {
 impl Trouble {
     fn text(&self) -> String {
         match self {
-            Trouble::Unread(cause) => cause.clone(),
+            Trouble::Unread { cause, .. } => cause.clone(),
             Trouble::Wrong(problems) => problems.join("; "),
         }
+    }
+
+    /// Nothing is wrong with the server.
+    fn again(cause: &str) -> Trouble {
+        Trouble::Unread { cause: cause.to_owned(), advice: "try again" }
     }
 }
 
@@ -171,11 +209,13 @@ impl Rules {
     async fn keep_reading(&self) {
         let mut last = String::new();
         loop {
+            let began = Instant::now();
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
                         info!(reason = "rules_current", source = "acl_mongo", "the rules are up to date again");
                         last.clear();
+                        self.changes.back.notify_one();
                     }
                     self.settings.cache_ttl
                 }
@@ -187,12 +227,17 @@ impl Rules {
                         last = text;
                     }
                     match trouble {
-                        Trouble::Unread(_) => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
                     }
                 }
             };
-            tokio::time::sleep(jittered(pause)).await;
+            let took = began.elapsed();
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                // One change seldom comes alone; and however many come, no more than half of the time is spent reading.
+                () = self.changes.changed.notified() => tokio::time::sleep(SETTLE.max(took)).await,
+            }
         }
     }
 
@@ -205,7 +250,7 @@ impl Rules {
             None => "there are none yet, so decisions are answered with 503".to_owned(),
         };
         match trouble {
-            Trouble::Unread(cause) => {
+            Trouble::Unread { cause, .. } => {
                 warn!(reason = "rules_unread", source = "acl_mongo", cause, "the rules could not be read; {until}");
             }
             Trouble::Wrong(problems) => {
@@ -222,30 +267,42 @@ impl Rules {
     }
 
     async fn read(&self) -> Result<(), Trouble> {
-        let documents = self.fetch().await?;
-        let digest = digest_of(&documents);
+        // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
+        let _alone = self.reading.lock().await;
+        let mut seen = Instant::now();
+        let mut documents = self.fetch().await?;
+        let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
             && in_use.digest == digest
         {
-            in_use.seen_again();
+            in_use.seen_at(seen);
             self.refused(Vec::new());
             return Ok(());
         }
         // While documents are moved under the reading, one can be missed, and it could be the one that refuses: what has
         // changed is taken over once two readings agree.
-        let began = Instant::now();
-        if digest_of(&self.fetch().await?) != digest {
-            return Err(Trouble::Unread("the rules changed while they were read".to_owned()));
+        let mut readings = 1;
+        loop {
+            let began = Instant::now();
+            let again = self.fetch().await?;
+            let digest_again = digest_of(&again);
+            if digest_again == digest {
+                break;
+            }
+            readings += 1;
+            if readings > MAX_READINGS {
+                return Err(Trouble::again("the rules changed while they were read"));
+            }
+            (seen, documents, digest) = (began, again, digest_again);
         }
         // Many rules take a while to compile, and the requests on this thread would wait for it.
         let compiled = tokio::task::spawn_blocking(move || compile(&documents))
             .await
-            .map_err(|_| Trouble::Unread("the rules could not be compiled: the thread died".to_owned()))?;
+            .map_err(|_| Trouble::again("the rules could not be compiled: the thread died"))?;
         match compiled {
             Ok((acl, seqs)) => {
                 info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
-                let seen = Mutex::new(began);
-                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen })));
+                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen: Mutex::new(seen) })));
                 self.refused(Vec::new());
                 Ok(())
             }
@@ -257,18 +314,9 @@ impl Rules {
     }
 
     async fn fetch(&self) -> Result<Vec<Document>, Trouble> {
-        let read = self.collection.ask_within(READING, |collection| async move {
-            let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
-            let mut documents = Vec::new();
-            while cursor.advance().await? {
-                documents.push(cursor.deserialize_current()?);
-                if documents.len() > MAX_RULES {
-                    break;
-                }
-            }
-            Ok(documents)
-        });
-        read.await.map_err(|failure| Trouble::Unread(failure.to_string()))
+        fetch(&self.collection)
+            .await
+            .map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
     }
 
     fn refused(&self, documents: Vec<String>) {
@@ -305,6 +353,22 @@ impl Authorizer for MongoRules {
             refused: self.rules.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
+}
+
+/// All documents of the collection, in the order of `seq`, and one more than there may be at most.
+async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure> {
+    let read = collection.ask_within(READING, |collection| async move {
+        let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
+        let mut documents = Vec::new();
+        while cursor.advance().await? {
+            documents.push(cursor.deserialize_current()?);
+            if documents.len() > MAX_RULES {
+                break;
+            }
+        }
+        Ok(documents)
+    });
+    read.await
 }
 
 /// Tells one state of the collection from another, so that rules are compiled only when they have changed.

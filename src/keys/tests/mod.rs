@@ -303,8 +303,9 @@ fn an_authority_that_ends_first_ends_the_window() {
     let chain = [signed, ca.self_signed(&ca_key).unwrap()].map(|one| pem::write("CERTIFICATE", one.der())).concat();
     let key = loaded(key_pem.as_bytes(), chain.as_bytes());
     assert_eq!((key.not_before(), key.not_after()), (ca.not_before, ca.not_after));
-    // The authority is not marked as one.
-    let warnings = key.warnings(some_day());
+    // The authority is not marked as one. One random key in 128 has a coordinate that begins with zeros besides.
+    let mut warnings = key.warnings(some_day());
+    warnings.retain(|warning| !matches!(warning, KeyWarning::ShortCoordinate(_)));
     assert!(
         matches!(warnings.as_slice(), [KeyWarning::NotAnAuthority(name)] if name.contains("short-lived")),
         "{warnings:?}"

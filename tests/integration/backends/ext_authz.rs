@@ -1,8 +1,15 @@
 //! Decisions by a program: the question, the two answers, and every other end.
 
+use std::time::Duration;
+
+use dockwarden::authn::Identity;
+use dockwarden::authz::program::ProgramAuthz;
+use dockwarden::authz::{Authorizer as _, Question};
 use dockwarden::config::{Config, Keys};
 use dockwarden::program::ProgramSettings;
+use dockwarden::scope::{Resource, parse_actions};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::program::{AMPLE, SHORT, script};
 use crate::bed::{ALICE, Bed, Caller, Folder, NOBODY};
@@ -80,6 +87,50 @@ async fn a_program_that_fails_grants_nothing_and_is_no_refusal() {
         let wrong = Caller::Account("alice", "wrong");
         assert_eq!(bed.get("/auth?service=registry&scope=repository:open:pull").by(wrong).send().await.status, 401);
     }
+}
+
+/// A request has many scopes, and clients wait for all of them together.
+#[tokio::test]
+async fn all_scopes_of_a_request_share_one_deadline() {
+    let folder = Folder::new();
+    let text = "echo >> $DIR/asked\ncase $(cat) in *hung*) sleep 60 ;; *) sleep 0.3 ;; esac\n";
+    let program = script(&folder, "authz.sh", text, Duration::from_secs(1));
+    let bed = bed(folder, &program);
+    // Each of them alone is quick enough.
+    let scopes = "&scope=repository:slow:pull".to_owned();
+    let scopes: String = (0..8).map(|number| scopes.replace("slow", &format!("slow{number}"))).collect();
+    let reply = bed.get(&format!("/auth?service=registry{scopes}")).by(NOBODY).send().await;
+    assert_eq!(reply.status, 503);
+    let asked = std::fs::read_to_string(bed.folder.path("asked")).unwrap().lines().count();
+    assert!((1..8).contains(&asked), "{asked}");
+    assert_eq!(bed.grants(NOBODY, "repository:slow:pull").await, ["repository:slow:pull"], "the next request is new");
+}
+
+/// The same with the clock in hand: what is left of the time is all that the next scope has.
+#[tokio::test]
+async fn a_hung_program_gets_what_is_left_of_the_time() {
+    let folder = Folder::new();
+    let source = ProgramAuthz::new(script(&folder, "authz.sh", "echo > $DIR/asked; sleep 60\n", AMPLE));
+    let ask = async |since: Duration| {
+        let question = Question {
+            identity: &Identity::default(),
+            address: None,
+            service: "registry",
+            resource: &Resource::new("repository", "app").unwrap(),
+            actions: &parse_actions(["pull"]),
+            reference: None,
+            now: time::OffsetDateTime::UNIX_EPOCH,
+            began: Instant::now().checked_sub(since).unwrap(),
+        };
+        let asking = Instant::now();
+        (source.authorize(&question).await.unwrap_err().to_string(), asking.elapsed())
+    };
+    let (message, _) = ask(AMPLE).await;
+    assert!(message.contains("was not asked: the 30s for the whole request were over"), "{message}");
+    assert!(!folder.path("asked").exists());
+    let (message, took) = ask(AMPLE.saturating_sub(Duration::from_secs(2))).await;
+    assert!(message.contains("gave no answer within 30s and was killed"), "{message}");
+    assert!(folder.path("asked").exists() && took < AMPLE, "{took:?}");
 }
 
 #[test]

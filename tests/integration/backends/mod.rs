@@ -4,5 +4,12 @@
 mod conformance;
 mod ext_auth;
 mod ext_authz;
+mod figures;
 mod htpasswd;
+mod http_auth;
+mod http_authz;
+mod ldap;
+#[expect(dead_code, reason = "the backend whose names have no case is tested against its real server")]
+mod owed;
 mod program;
+mod stand_in;

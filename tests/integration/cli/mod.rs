@@ -1,5 +1,6 @@
 //! The program as an operator types it: what it prints, where, and with which exit code. Nothing here listens.
 
+mod connect;
 mod explain;
 
 use std::ffi::OsStr;

@@ -1,6 +1,7 @@
 //! The configuration reader: what loads and what it then means, and for what does not, every problem with its line.
 
 mod gateway;
+mod ldap;
 mod mongo;
 mod problems;
 
@@ -166,7 +167,7 @@ fn environment_variables_override_single_values() {
         ("DOCKWARDEN__ACL__FIRST__COMMENT", "x", "", "\"FIRST\" is no position"),
         ("DOCKWARDEN__TOKEN__ISSUER__X", "x", "", "inside a single value"),
         ("DOCKWARDEN__TOKEN____ISSUER", "x", "", "the name has an empty part"),
-        ("DOCKWARDEN__LDAP_AUTH__ADDR", "x", "ldap_auth", "LDAP is not supported"),
+        ("DOCKWARDEN__GITHUB_AUTH__ORGANIZATION", "x", "github_auth", "GitHub sign-in is not supported"),
     ] {
         let problems = read_with(&base, &[(name, value)]).err().unwrap_or_default();
         let [problem] = problems.as_slice() else { panic!("{name}: {problems:?}") };
@@ -262,7 +263,7 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         assert_eq!(described(&config), described(&plain), "{server}");
         assert_eq!(config.warnings, [], "{server}");
     }
-    for section in ["mongo_auth: ~", "acl_mongo:", "ldap_auth: null", "ext_auth: ~\nplugin_authz: ~"] {
+    for section in ["mongo_auth: ~", "acl_mongo:", "github_auth: null", "ext_auth: ~\nplugin_authz: ~"] {
         assert_eq!(loaded(&around(section)).warnings, [], "{section}");
     }
     // An empty pair of the token's is none, so that the server's signs.
@@ -280,7 +281,7 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         ("token: {issuer: \"\", certificate: c, key: k}", (1, "token.issuer", "an issuer is needed")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
         ("users: {alice: {password: ~}}", (1, "users.alice.password", "bcrypt hash")),
-        ("ldap_auth: {}", (1, "ldap_auth", "LDAP is not supported")),
+        ("github_auth: {}", (1, "github_auth", "GitHub sign-in is not supported")),
         ("users: {alice: {password_file: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
     ] {

@@ -27,7 +27,7 @@ acl:
     actions: ["*"]
   - match: {name: "[a"}
     actions: pull
-ldap_auth: {}
+github_auth: {}
 aclx: []
 "#;
     expect(
@@ -48,7 +48,7 @@ aclx: []
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
             (17, "acl[1].match.name", "this `[` never ends"),
-            (19, "ldap_auth", "LDAP is not supported by this version"),
+            (19, "github_auth", "GitHub sign-in is not supported"),
             (20, "aclx", "did you mean \"acl\"?"),
         ],
     );
@@ -285,9 +285,6 @@ fn a_value_that_cannot_be_read_is_named_first() {
 #[test]
 fn backends_that_are_not_here_are_refused_by_name() {
     for (key, instead) in [
-        ("ldap_auth", "LDAP"),
-        ("http_auth", "HTTP authentication"),
-        ("http_authz", "HTTP authorization"),
         ("google_auth", "Google"),
         ("github_auth", "GitHub"),
         ("gitlab_auth", "GitLab"),

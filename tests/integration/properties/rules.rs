@@ -277,6 +277,7 @@ impl Request {
             actions: &self.actions,
             reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
+            began: tokio::time::Instant::now(),
         }
     }
 }

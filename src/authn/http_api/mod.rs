@@ -1,0 +1,187 @@
+//! Accounts that an HTTP API of the operator's knows (`http_auth:`): one request decides.
+
+mod reply;
+mod settings;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use reqwest::StatusCode;
+use tokio::time::Instant;
+use tracing::warn;
+
+pub use settings::{Account, Settings, read};
+
+use super::password::Passwords;
+use super::{Authenticator, Credentials, Identity, Outcome, Standing};
+use crate::authz::pattern::LabelValues;
+use crate::breaker::Breaker;
+use crate::chain::Connected;
+use crate::decision_log::printable;
+use crate::http_api::memory::Memory;
+use crate::http_api::request::Request;
+use crate::http_api::template::Who;
+use crate::http_api::{Api, Wanted};
+use settings::Meaning;
+
+/// Its name in the file and in the log.
+const NAME: &str = "http_auth";
+/// The longest account, in bytes, as at every door.
+const MAX_ACCOUNT: usize = 255;
+/// The longest password that is sent, in bytes: tokens are long, and many a server reads no header line above 8 KiB.
+const MAX_PASSWORD: usize = 4096;
+/// The longest reply that something is taken out of, in bytes.
+const MAX_REPLY: usize = 256 * 1024;
+/// A longer reply is read on a thread of its own, in bytes: below that it is a matter of microseconds.
+const QUICKLY_READ: usize = 16 * 1024;
+
+/// The accounts of an API as an identity backend.
+#[derive(Clone)]
+pub struct HttpUsers(Arc<Users>);
+
+struct Users {
+    settings: Settings,
+    api: Api,
+    memory: Option<Memory<Identity>>,
+}
+
+impl Connected for HttpUsers {
+    type Settings = Settings;
+
+    /// Begins to connect in the background.
+    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<HttpUsers> {
+        HttpUsers::new(settings)
+    }
+
+    fn is_of(&self, settings: &Settings) -> bool {
+        self.0.settings == *settings
+    }
+
+    /// Asks with an empty account and an empty password.
+    async fn reach(&self) -> anyhow::Result<String> {
+        self.0.api.reach(self.accepting()).await
+    }
+}
+
+impl HttpUsers {
+    /// A backend that asks this API, and begins to connect in the background.
+    ///
+    /// # Errors
+    /// The system gave no random bytes, or this is no runtime's thread.
+    pub fn new(settings: Settings) -> anyhow::Result<HttpUsers> {
+        // Nobody's: no account is ever tried with it, so none can be locked by it.
+        let trial = settings.request.filled(Who { account: "", password: "" });
+        let trial = trial.context("the request cannot be made without an account")?;
+        let api = Api::new(NAME, settings.api.clone(), trial)?;
+        let memory = settings.api.cache_ttl.map(Memory::new).transpose()?;
+        let users = HttpUsers(Arc::new(Users { settings, api, memory }));
+        users.0.api.greet(users.accepting())?;
+        Ok(users)
+    }
+
+    fn accepting(&self) -> impl Fn(StatusCode) -> bool + Send + use<> {
+        let statuses = self.0.settings.statuses.clone();
+        move |status| statuses.meaning(status.as_u16()) == Some(Meaning::Accept)
+    }
+}
+
+impl Users {
+    /// The question about these credentials. `None` where they would not arrive as they are, or could be read as
+    /// somebody else's.
+    fn question(&self, account: &str, password: &str) -> Option<Request> {
+        let whole = |text: &str, longest: usize| {
+            !text.is_empty() && text.len() <= longest && !text.contains(|letter: char| letter.is_control())
+        };
+        // Many an API drops the white space around a name, and " alice" would be Alice under another name.
+        let askable = whole(account, MAX_ACCOUNT) && whole(password, MAX_PASSWORD) && account.trim() == account;
+        askable.then(|| self.settings.request.filled(Who { account, password })).flatten()
+    }
+
+    /// What is wanted of a reply with this status.
+    fn wanted(&self, status: StatusCode) -> Wanted {
+        match self.settings.statuses.meaning(status.as_u16()) {
+            Some(Meaning::Accept) if self.settings.takes_from_reply() => Wanted::Body(MAX_REPLY),
+            Some(Meaning::Accept | Meaning::Reject | Meaning::NotMine) | None => Wanted::Status,
+        }
+    }
+
+    /// Who an accepting reply says it is.
+    async fn accepted(self: &Arc<Self>, account: &str, body: Vec<u8>) -> anyhow::Result<Outcome> {
+        if !self.settings.takes_from_reply() {
+            return Ok(Outcome::Accepted(identity(account, LabelValues::new())));
+        }
+        if body.len() <= QUICKLY_READ {
+            return self.read(account, &body);
+        }
+        let (users, account) = (Arc::clone(self), account.to_owned());
+        tokio::task::spawn_blocking(move || users.read(&account, &body)).await.context("the reading thread died")?
+    }
+
+    fn read(&self, account: &str, body: &[u8]) -> anyhow::Result<Outcome> {
+        let reply = reply::parse(body)?;
+        let account = match &self.settings.account {
+            Account::Asked | Account::Unchecked => account.to_owned(),
+            Account::InReply(path) => {
+                let own = reply::account(path, &reply)?;
+                if own.to_lowercase() != account.to_lowercase() {
+                    // Whose it is stays untold: what stands in the reply there could be the password itself.
+                    warn!(reason = "other_account", backend = NAME, user.account = %printable(account),
+                        "the password is another account's");
+                    return Ok(Outcome::Rejected);
+                }
+                own
+            }
+        };
+        let labels = reply::labels(&self.settings.labels, self.settings.label_values, &reply)?;
+        Ok(Outcome::Accepted(identity(&account, labels)))
+    }
+}
+
+fn identity(account: &str, labels: LabelValues) -> Identity {
+    Identity { account: account.to_owned(), labels: Arc::new(labels), standing: Standing::default() }
+}
+
+#[async_trait]
+impl Authenticator for HttpUsers {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        let users = &self.0;
+        let (account, password) = match who {
+            Credentials::Anonymous => return Ok(Outcome::NotMine),
+            Credentials::Password { account, password } => (account.as_str(), password.reveal()),
+        };
+        let Some(question) = users.question(account, password) else { return Ok(Outcome::Rejected) };
+        let memory = users.memory.as_ref().map(|memory| (memory, memory.name([account, password])));
+        if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
+            return Ok(Outcome::Accepted(identity));
+        }
+        let began = Instant::now();
+        let reply = users.api.ask(&question, began, |status| users.wanted(status)).await?;
+        let outcome = match users.settings.statuses.meaning(reply.status.as_u16()) {
+            Some(Meaning::Accept) => users.accepted(account, reply.body).await.with_context(|| users.api.origin())?,
+            Some(Meaning::Reject) => Outcome::Rejected,
+            Some(Meaning::NotMine) => Outcome::NotMine,
+            None => {
+                let hint = if reply.status.is_redirection() { "; redirects are not followed" } else { "" };
+                bail!(
+                    "{} answered {}, which is not listed ({}){hint}",
+                    users.api.origin(),
+                    reply.status.as_u16(),
+                    users.settings.statuses
+                )
+            }
+        };
+        if let (Outcome::Accepted(identity), Some((memory, name))) = (&outcome, memory) {
+            memory.remember(name, began, identity.clone());
+        }
+        Ok(outcome)
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(self.0.api.breaker())
+    }
+}

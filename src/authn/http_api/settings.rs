@@ -1,0 +1,250 @@
+//! The `http_auth:` section.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::reply::Path;
+use crate::authn::program::LabelSyntax;
+use crate::config::problem::At;
+use crate::config::section::{Problems, Section};
+use crate::config::yaml::Value;
+use crate::config::{Keys, Problem};
+use crate::http_api::request::{self, RequestTemplate};
+use crate::http_api::settings;
+use crate::http_api::template::Placeholder;
+
+/// How accounts are found out by an API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub(super) api: settings::Settings,
+    pub(super) request: RequestTemplate,
+    pub(super) statuses: Statuses,
+    /// Label names and where their values stand.
+    pub(super) labels: Vec<(String, Path)>,
+    pub(super) label_values: LabelSyntax,
+    /// Whose password it is.
+    pub account: Account,
+}
+
+impl Settings {
+    /// Whether something of an accepting reply is used.
+    pub(super) fn takes_from_reply(&self) -> bool {
+        match self.account {
+            Account::InReply(_) => true,
+            Account::Asked | Account::Unchecked => !self.labels.is_empty(),
+        }
+    }
+}
+
+/// How it is made sure that the password is the account's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// The API was asked about both.
+    Asked,
+    /// Its reply says whose password it is.
+    InReply(Path),
+    /// Nobody looks: whoever has any password is whoever they say.
+    Unchecked,
+}
+
+/// What a status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The password is right.
+    Accept,
+    /// It is not.
+    Reject,
+    /// The account is not known there.
+    NotMine,
+}
+
+/// Which statuses say what; no status is in two lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Statuses {
+    accept: BTreeSet<u16>,
+    reject: BTreeSet<u16>,
+    not_mine: BTreeSet<u16>,
+}
+
+impl Statuses {
+    /// `None` for a status that says nothing about the password.
+    pub(super) fn meaning(&self, status: u16) -> Option<Meaning> {
+        let lists =
+            [(&self.accept, Meaning::Accept), (&self.reject, Meaning::Reject), (&self.not_mine, Meaning::NotMine)];
+        lists.into_iter().find(|(list, _)| list.contains(&status)).map(|(_, meaning)| meaning)
+    }
+}
+
+impl std::fmt::Display for Statuses {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Statuses { accept, reject, not_mine } = self;
+        write!(out, "accept {accept:?}, reject {reject:?}, not_mine {not_mine:?}")
+    }
+}
+
+/// Reads the section.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let request = request::read(&mut section, keys, problems, files, warnings);
+    let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin), keys, problems, files);
+    let statuses = read_statuses(&mut section);
+    let labels = read_labels(&mut section, problems);
+    let label_values = section.parsed("label_values", |text| match text {
+        "glob" => Ok(LabelSyntax::Glob),
+        "literal" => Ok(LabelSyntax::Literal),
+        other => Err(format!("\"{other}\" is neither glob nor literal")),
+    });
+    let account = read_account(&mut section, request.as_ref(), warnings);
+    if let Some(request) = &request {
+        let place = section.place().clone();
+        if !request.sends_password() {
+            let message = "the password is sent nowhere, so every password would do; put ${password} or ${basic} into \
+                           headers or body";
+            section.problem(&place, "url", message);
+        }
+        let wants_body =
+            labels.as_ref().is_some_and(|labels| !labels.is_empty()) || matches!(account, Some(Account::InReply(_)));
+        if request.is_head() && wants_body {
+            section.problem(
+                &place,
+                "method",
+                "a reply to HEAD holds nothing that labels or account could be taken from",
+            );
+        }
+    }
+    section.finish();
+    Some(Settings {
+        api: api?,
+        request: request?,
+        statuses: statuses?,
+        labels: labels?,
+        label_values: label_values.map_or(LabelSyntax::Literal, |at| at.value),
+        account: account?,
+    })
+}
+
+fn read_account(
+    section: &mut Section<'_>,
+    request: Option<&RequestTemplate>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Account> {
+    let place = section.place().clone();
+    let given = section.node("account").is_some();
+    let account = section.parsed("account", |text| match text {
+        "unchecked" => Ok(Account::Unchecked),
+        path => Path::parse(path).map(Account::InReply).map_err(|message| format!("{message}; or write unchecked")),
+    });
+    // Where not even the password is sent, that is said instead.
+    let sent = request.is_none_or(|request| {
+        let account = |placeholder| matches!(placeholder, Placeholder::Account | Placeholder::Basic);
+        request.placeholders().any(account) || !request.sends_password()
+    });
+    match account {
+        Some(At { place, value: Account::Unchecked }) => {
+            let message = "nobody looks whose password it is: whoever has one there logs in as any account that no section \
+                           above knows. Let rules look at labels only, never at the account";
+            warnings.push(Problem::new(place, section.path_of("account"), message));
+            Some(Account::Unchecked)
+        }
+        Some(at) => Some(at.value),
+        None if given => None,
+        None if sent => Some(Account::Asked),
+        None => {
+            // The attack: Mallory logs in as Alice, with a token of his own that the API finds good.
+            let message = "the account is sent nowhere, so the API cannot know whether the password is that account's: put \
+                           ${account} or ${basic} into the request, say where the reply names the account (account: \
+                           \"$.email\"), or write account: unchecked if any account will do";
+            section.problem(&place, "account", message);
+            None
+        }
+    }
+}
+
+fn read_labels(section: &mut Section<'_>, problems: &Problems) -> Option<Vec<(String, Path)>> {
+    let path = section.path_of("labels");
+    let Some(node) = section.node("labels") else { return Some(Vec::new()) };
+    let wrong = "labels are names with the place of their values: labels: {channel: \"$.objects[*].release\"}";
+    let Value::Map(entries) = &node.value else {
+        problems.add(&node.place, path, wrong);
+        return None;
+    };
+    let mut labels = Vec::new();
+    for entry in entries {
+        let parsed = match &entry.node.value {
+            Value::Text(text) => Path::parse(text),
+            Value::Null | Value::List(_) | Value::Map(_) => Err(wrong.to_owned()),
+        };
+        match parsed {
+            Ok(parsed) => labels.push((entry.key.clone(), parsed)),
+            Err(message) => problems.add(&entry.node.place, format!("{path}.{}", entry.key), message),
+        }
+    }
+    (labels.len() == entries.len()).then_some(labels)
+}
+
+fn read_statuses(section: &mut Section<'_>) -> Option<Statuses> {
+    let accept = read_list(section, "accept", &[200], |status| match status {
+        200..=399 => None,
+        _ => Some("no API says yes with that; write a status from 200 to 399"),
+    });
+    let no = |status| match status {
+        408 | 425 | 429 => Some("with that an API says \"not now\", and clients would throw a good password away"),
+        200..=499 => None,
+        _ => Some("from 500 on something is broken, and clients would throw a good password away"),
+    };
+    let reject = read_list(section, "reject", &[401, 403], no);
+    let not_mine = read_list(section, "not_mine", &[], no);
+    let (accept, reject, not_mine) = (accept?, reject?, not_mine?);
+    let place = section.node("not_mine").or(section.node("reject")).map(|node| node.place.clone());
+    let place = place.unwrap_or_else(|| section.place().clone());
+    let mut complete = true;
+    for (key, other, one, two) in [
+        ("reject", "accept", &reject, &accept),
+        ("not_mine", "accept", &not_mine, &accept),
+        ("not_mine", "reject", &not_mine, &reject),
+    ] {
+        for status in one.intersection(two) {
+            let message = format!(
+                "{status} is in {other} too (without the key: accept [200], reject [401, 403], not_mine []); say what it means"
+            );
+            section.problem(&place, key, message);
+            complete = false;
+        }
+    }
+    if accept.is_empty() {
+        section.problem(&place, "accept", "nobody could log in; write accept: [200]");
+        complete = false;
+    }
+    complete.then_some(Statuses { accept, reject, not_mine })
+}
+
+fn read_list(
+    section: &mut Section<'_>,
+    key: &'static str,
+    usual: &[u16],
+    wrong: impl Fn(u16) -> Option<&'static str>,
+) -> Option<BTreeSet<u16>> {
+    let Some(texts) = section.texts(key) else { return Some(usual.iter().copied().collect()) };
+    let mut statuses = BTreeSet::new();
+    let mut complete = true;
+    for At { place, value } in texts {
+        let message = match value.parse::<u16>() {
+            Ok(status) if (100..=599).contains(&status) => match wrong(status) {
+                None => {
+                    statuses.insert(status);
+                    continue;
+                }
+                Some(message) => format!("{status}: {message}"),
+            },
+            Ok(_) | Err(_) => format!("\"{value}\" is no status of HTTP; write one such as 200"),
+        };
+        section.problem(&place, key, message);
+        complete = false;
+    }
+    complete.then_some(statuses)
+}

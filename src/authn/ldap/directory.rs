@@ -1,0 +1,380 @@
+//! A directory of one or more servers: who of them is asked, on which connection, and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::address::Protection;
+use super::connection::{Connection, Limit, Trouble};
+use super::protocol::{Depth, Entry, Search};
+use super::server::{IDLE, Purpose, Server};
+use super::settings::{Login, Settings};
+use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
+use super::{filter, tls};
+use crate::authn::Secret;
+use crate::breaker::{Pass, Trial};
+
+/// A server that had less time than this to answer is not blamed for its silence.
+const FAIR: Duration = Duration::from_millis(100);
+/// How long a trial of a server that failed may take: with the breaker's pauses, recovery is seen within two seconds.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// The servers of one configuration. They hold the same entries; the first that answers is asked.
+pub(super) struct Directory {
+    settings: Settings,
+    tls: Option<Arc<ClientConfig>>,
+    servers: Vec<Server>,
+    searching: Semaphore,
+    checking: Semaphore,
+}
+
+/// What a directory is asked, on a connection for itself.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'of> {
+    /// Whether this is the password that belongs to the name.
+    Check(Bind<'of>),
+    /// For entries, in the name of this configuration.
+    Search(&'of Search),
+    /// For entries, in a user's name.
+    SearchAs(Bind<'of>, &'of Search),
+}
+
+/// A name and the password that is to belong to it.
+#[derive(Clone, Copy)]
+pub(super) struct Bind<'of> {
+    /// A distinguished name.
+    pub(super) name: &'of str,
+    /// The password; not empty.
+    pub(super) password: &'of Secret,
+}
+
+/// What it answers.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// Whether the password is right, where one was asked about; otherwise no entries are looked for.
+    pub(super) verdict: Verdict,
+    /// The entries that were found.
+    pub(super) entries: Vec<Entry>,
+    /// Whether these are all.
+    pub(super) extent: Extent,
+}
+
+impl Question<'_> {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Question::Search(_) => Purpose::Searching,
+            Question::Check(_) | Question::SearchAs(..) => Purpose::Checking,
+        }
+    }
+}
+
+impl Directory {
+    /// The directory that the settings name; nothing is connected yet.
+    ///
+    /// # Errors
+    /// TLS is asked for, and no authority is known.
+    pub(super) fn new(settings: Settings) -> anyhow::Result<Directory> {
+        let is_protected = settings.addresses.iter().any(|address| match address.protection {
+            Protection::None => false,
+            Protection::StartTls | Protection::Tls => true,
+        });
+        Ok(Directory {
+            tls: is_protected.then(|| tls::config(&settings.trust)).transpose()?,
+            servers: settings
+                .addresses
+                .iter()
+                .map(|address| Server::new(address.clone(), settings.connections))
+                .collect(),
+            searching: Semaphore::new(settings.connections),
+            checking: Semaphore::new(settings.connections),
+            settings,
+        })
+    }
+
+    /// What it was made from.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Asks the first server that answers.
+    ///
+    /// # Errors
+    /// None does, or not within the time.
+    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, deadline: Instant) -> Result<Reply, Failure> {
+        let turns = match question.purpose() {
+            Purpose::Searching => &self.searching,
+            Purpose::Checking => &self.checking,
+        };
+        let Ok(Ok(_turn)) = timeout_at(deadline, turns.acquire()).await else {
+            return Err(Failure::Late("every connection to the directory was in use; see pool_size".to_owned()));
+        };
+        let mut causes = Vec::new();
+        for (number, server) in self.servers.iter().enumerate() {
+            let Ok(pass) = server.breaker.admit() else {
+                causes.push(format!("{} (it has not answered since)", server.last_failure()));
+                continue;
+            };
+            if deadline.saturating_duration_since(Instant::now()) < FAIR {
+                causes.push("no time was left to ask another server".to_owned());
+                break;
+            }
+            match self.ask_server(server, question, deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => {
+                    causes.push(format!("{}: {failure}", server.address));
+                    self.failed(number, pass, &failure);
+                }
+                Err(failure @ (Failure::Unknown(_) | Failure::Late(_))) => return Err(failure),
+            }
+        }
+        Err(Failure::Down(causes.join("; ")))
+    }
+
+    async fn ask_server(&self, server: &Server, question: Question<'_>, deadline: Instant) -> Result<Reply, Failure> {
+        let purpose = question.purpose();
+        let mut waited = server.take(purpose);
+        loop {
+            let (mut connection, is_new) = match waited.take() {
+                Some(connection) => (connection, false),
+                None => (self.connect(server, purpose, deadline).await?, true),
+            };
+            match self.converse(&mut connection, question, deadline).await {
+                Ok(answer) => {
+                    server.give_back(purpose, connection);
+                    return answer;
+                }
+                // The server closed it, perhaps as it was restarted, and then the others are gone as well. That says
+                // nothing about a new one; which is tried once, since it is new.
+                Err(Trouble::Lost(_)) if !is_new => server.forget(),
+                Err(trouble) => return Err(blame(&trouble)),
+            }
+        }
+    }
+
+    /// A new connection that is ready for its purpose.
+    async fn connect(&self, server: &Server, purpose: Purpose, deadline: Instant) -> Result<Connection, Failure> {
+        let limit = Limit::new(self.settings.connect_within, deadline);
+        let connection = Connection::open(&server.address, self.tls.as_ref(), limit).await;
+        let mut connection = connection.map_err(|trouble| blame(&trouble))?;
+        match (purpose, &self.settings.login) {
+            (Purpose::Searching, Login::Ourselves { name, password }) => {
+                let Ok(_alone) = timeout_at(deadline, server.introduction.lock()).await else {
+                    return Err(Failure::Late("others were still connecting".to_owned()));
+                };
+                if let Some(refusal) = server.estranged() {
+                    return Err(refusal);
+                }
+                let limit = Limit::new(self.settings.timeout, deadline);
+                let done = connection.bind(name, password.reveal(), limit).await.map_err(|trouble| blame(&trouble))?;
+                of_ourselves(&done, name).inspect_err(|failure| match failure {
+                    Failure::Stranger(_) => server.refused_us(failure),
+                    Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) => {}
+                })?;
+            }
+            (Purpose::Searching, Login::Anonymous | Login::User(_)) | (Purpose::Checking, _) => {}
+        }
+        Ok(connection)
+    }
+
+    /// Asks on this connection. An answer leaves it ready for the next question, also where the answer is an error.
+    async fn converse(
+        &self,
+        connection: &mut Connection,
+        question: Question<'_>,
+        deadline: Instant,
+    ) -> Result<Result<Reply, Failure>, Trouble> {
+        let limit = || Limit::new(self.settings.timeout, deadline);
+        let (bind, search) = match question {
+            Question::Check(bind) => (Some(bind), None),
+            Question::Search(search) => (None, Some(search)),
+            Question::SearchAs(bind, search) => (Some(bind), Some(search)),
+        };
+        let mut reply = Reply { verdict: Verdict::Right, entries: Vec::new(), extent: Extent::Whole };
+        if let Some(Bind { name, password }) = bind {
+            // Neither may be empty: such a bind succeeds on many servers, for nobody in particular (RFC 4513, sections
+            // 5.1.1 and 5.1.2; CVE-2017-14623 and many after it).
+            if name.trim().is_empty() || password.reveal().is_empty() {
+                reply.verdict = Verdict::No("a name and a password are needed".to_owned());
+                return Ok(Ok(reply));
+            }
+            let done = connection.bind(name, password.reveal(), limit()).await?;
+            match of_user(&done) {
+                Ok(Verdict::Right) => {}
+                Ok(no @ Verdict::No(_)) => {
+                    reply.verdict = no;
+                    return Ok(Ok(reply));
+                }
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        if let Some(search) = search {
+            let (entries, done) = connection.search(search, limit()).await?;
+            match of_search(&done, &search.base) {
+                Ok(extent) => (reply.entries, reply.extent) = (entries, extent),
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        Ok(Ok(reply))
+    }
+
+    /// Stops asking a server, and tries it again in the background until it answers.
+    fn failed(self: &Arc<Self>, number: usize, pass: Pass, failure: &Failure) {
+        let Some(server) = self.servers.get(number) else { return };
+        let directory = Arc::downgrade(self);
+        server.forget();
+        let closed = server.breaker.fail(pass, move || {
+            let directory = directory.upgrade();
+            async move {
+                match directory {
+                    Some(directory) => directory.try_again(number).await,
+                    None => Trial::Ended,
+                }
+            }
+        });
+        if closed {
+            server.failed_by(failure);
+            let left = self.servers.iter().filter(|server| server.breaker.admit().is_ok()).count();
+            warn!(reason = "backend_down", backend = "ldap_auth", server = %server.address, servers_left = left,
+                cause = %failure, "a directory server cannot be asked; without another one, logins are answered with 503");
+        }
+    }
+
+    async fn try_again(&self, number: usize) -> Trial {
+        let Some(server) = self.servers.get(number) else { return Trial::Ended };
+        if server.estranged().is_some() {
+            return Trial::Failed;
+        }
+        match self.greet(server, Instant::now() + TRIAL).await {
+            Ok(()) => {
+                info!(reason = "backend_back", backend = "ldap_auth", server = %server.address,
+                    "a directory server is asked again");
+                Trial::Answered
+            }
+            Err(failure) => {
+                server.failed_by(&failure);
+                Trial::Failed
+            }
+        }
+    }
+
+    /// Connects to each server before the first login has to wait for that.
+    pub(super) async fn greet_all(self: &Arc<Self>) {
+        for (number, server) in self.servers.iter().enumerate() {
+            let Ok(pass) = server.breaker.admit() else { continue };
+            match self.greet(server, Instant::now() + TRIAL).await {
+                Ok(()) | Err(Failure::Unknown(_) | Failure::Late(_)) => {}
+                Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => self.failed(number, pass, &failure),
+            }
+        }
+    }
+
+    /// Closes connections that nobody uses any more, for as long as the directory is there.
+    pub(super) async fn close_idle(directory: std::sync::Weak<Directory>) {
+        loop {
+            tokio::time::sleep(IDLE / 4).await;
+            let Some(directory) = directory.upgrade() else { return };
+            directory.servers.iter().for_each(Server::close_idle);
+        }
+    }
+
+    /// Whether the server answers, and knows us if we are somebody. The connection is kept for the next search.
+    async fn greet(&self, server: &Server, deadline: Instant) -> Result<(), Failure> {
+        let mut connection = self.connect(server, Purpose::Searching, deadline).await?;
+        let is_known = match &self.settings.login {
+            // Its bind was an answer.
+            Login::Ourselves { .. } => true,
+            Login::Anonymous | Login::User(_) => false,
+        };
+        if !is_known {
+            // The server's own entry, which nobody has to be anybody for. Whatever it says to that is an answer.
+            let search = self.look_at(String::new());
+            let limit = Limit::new(self.settings.timeout, deadline);
+            let (_, done) = connection.search(&search, limit).await.map_err(|trouble| blame(&trouble))?;
+            if let Err(failure @ Failure::Down(_)) = of_search(&done, "") {
+                return Err(failure);
+            }
+        }
+        match self.settings.login {
+            Login::Ourselves { .. } | Login::Anonymous => server.give_back(Purpose::Searching, connection),
+            Login::User(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Asks each server who is there, and whether it holds the base; says what was found.
+    ///
+    /// # Errors
+    /// None of them answers, or the base is not there.
+    pub(super) async fn reach(self: &Arc<Self>) -> anyhow::Result<String> {
+        let mut answers = 0;
+        let mut said = Vec::new();
+        for server in &self.servers {
+            let address = &server.address;
+            let deadline = Instant::now() + self.settings.deadline;
+            match self.greet(server, deadline).await {
+                Ok(()) => {
+                    answers += 1;
+                    said.push(format!("{address} answers, {}", self.known_as()));
+                }
+                Err(failure) => said.push(format!("{address} does not answer as it must: {failure}")),
+            }
+        }
+        let said = said.join("; ");
+        if answers == 0 {
+            anyhow::bail!("{said}");
+        }
+        match &self.settings.login {
+            Login::User(_) => {}
+            Login::Anonymous | Login::Ourselves { .. } if self.settings.base.is_empty() => {}
+            Login::Anonymous | Login::Ourselves { .. } => {
+                let search = self.look_at(self.settings.base.clone());
+                self.ask(Question::Search(&search), Instant::now() + self.settings.deadline).await?;
+            }
+        }
+        Ok(said)
+    }
+
+    fn known_as(&self) -> String {
+        match &self.settings.login {
+            Login::Anonymous => "and is searched anonymously".to_owned(),
+            Login::Ourselves { name, .. } => format!("bound as {name}"),
+            Login::User(template) => format!("and users bind as {}", template.text()),
+        }
+    }
+
+    fn look_at(&self, base: String) -> Search {
+        Search {
+            base,
+            depth: Depth::Base,
+            filter: filter::anything(),
+            // None.
+            attributes: vec!["1.1".to_owned()],
+            most: 1,
+            seconds: self.seconds(),
+        }
+    }
+
+    /// How long a server may look for an answer, in whole seconds, as LDAP counts them.
+    pub(super) fn seconds(&self) -> u32 {
+        let whole = self.settings.timeout.as_millis().div_ceil(1000);
+        u32::try_from(whole).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// Whose fault trouble on a connection is.
+fn blame(trouble: &Trouble) -> Failure {
+    match trouble {
+        Trouble::Silent(waited) if *waited < FAIR => {
+            Failure::Late(format!("no time was left for an answer: {trouble}"))
+        }
+        // Somebody's large entry must not keep everybody else out, and no password is needed to have it searched.
+        Trouble::TooMuch(_) => Failure::Unknown(trouble.to_string()),
+        Trouble::Silent(_) | Trouble::Lost(_) | Trouble::Garbled(_) | Trouble::NoTls { .. } | Trouble::Injected => {
+            Failure::Down(trouble.to_string())
+        }
+    }
+}

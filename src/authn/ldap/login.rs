@@ -1,0 +1,380 @@
+//! A login at a directory: the account's entry is found, its password checked by a bind as that entry, and its labels
+//! are made of attributes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::DirectoryUsers;
+use super::directory::{Bind, Question, Reply};
+use super::filter::Filling;
+use super::labels::From;
+use super::protocol::{Depth, Entry, Search};
+use super::settings::{AccountName, LabelMeaning, Login};
+use super::verdict::{Extent, Failure, Verdict};
+use crate::authn::{Identity, Outcome, Secret, Standing};
+use crate::authz::pattern::{LabelValue, LabelValues};
+
+/// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
+const MAX_GROUPS: u32 = 1000;
+/// What the runtime's clock counts in.
+const TICK: Duration = Duration::from_millis(1);
+/// A longer name is nobody's, in bytes.
+const MAX_NAME: usize = 1024;
+
+/// What a directory holds for an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nobody,
+    /// An entry that the directory calls the same, and that is spelled otherwise than by the case of letters.
+    SpelledOtherwise(Person),
+    /// More than one entry: their distinguished names, as far as they were looked at.
+    Several(Vec<String>),
+    /// Nothing was looked for, as the password is not right for the name that the account binds as; the directory's words.
+    Refused(String),
+    /// An entry.
+    One(Person),
+}
+
+/// Somebody in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The account, as the directory spells it.
+    pub account: String,
+    entry: Entry,
+}
+
+impl Person {
+    /// The distinguished name.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+}
+
+/// What an administrator is shown of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portrait {
+    /// The filter that the directory was sent.
+    pub filter: String,
+    /// Whom it finds.
+    pub found: Found,
+    /// Label names and values, where somebody was found.
+    pub labels: Vec<(String, Vec<String>)>,
+    /// What the directory says to the password, where one was given and somebody was found.
+    pub password: Option<Verdict>,
+}
+
+impl DirectoryUsers {
+    /// Looks an account up by the steps of a login, and says what came of each.
+    ///
+    /// # Errors
+    /// The directory does not say.
+    pub async fn portrait(&self, account: &str, password: Option<&Secret>) -> anyhow::Result<Portrait> {
+        let deadline = self.deadline();
+        let found = self.find(account, password, deadline).await?;
+        let (mut labels, mut verdict) = (Vec::new(), None);
+        if let Found::One(person) = &found {
+            if let Some(password) = password {
+                verdict = Some(self.check(person, password, deadline).await?);
+            }
+            if !matches!(verdict, Some(Verdict::No(_))) {
+                labels = self.labels(person, password, deadline).await?;
+            }
+        }
+        let filter = self.directory.settings().filter.text(Filling { account, name: "" });
+        Ok(Portrait { filter, found, labels, password: verdict })
+    }
+
+    /// Finds out who this is. An outcome is reached within the deadline of the settings.
+    ///
+    /// # Errors
+    /// The directory does not say.
+    pub(super) async fn log_in(&self, account: &str, password: &Secret) -> anyhow::Result<Outcome> {
+        // Most directories let anybody in who binds with a name and no password (RFC 4513, section 5.1.2), and some read
+        // a text up to its first NUL: neither gets there.
+        if is_no_name(account) || password.reveal().is_empty() || password.reveal().contains('\0') {
+            return Ok(Outcome::NotMine);
+        }
+        let deadline = self.deadline();
+        let person = match self.find(account, Some(password), deadline).await? {
+            Found::Nobody => return Ok(Outcome::NotMine),
+            // Spaces, or another form of letters. Nobody has the name that was typed; it may be somebody's elsewhere.
+            Found::SpelledOtherwise(person) => {
+                debug!(entry = person.name(), "the directory finds an entry for an account that is spelled otherwise");
+                return Ok(Outcome::NotMine);
+            }
+            // Which of them it is, nobody can know. It is a "no" and not an error: the directory has answered, asking
+            // again brings nothing else, and no other backend may let this name in.
+            Found::Several(names) => {
+                warn!(reason = "several_entries", backend = "ldap_auth", user.account = account, entries = ?names,
+                    "an account is refused, since the filter finds more than one entry for it");
+                self.bind_as_nobody_within(password, deadline).await?;
+                return Ok(Outcome::Rejected);
+            }
+            Found::Refused(words) => {
+                debug!(account, cause = words, "the directory refuses a bind");
+                return Ok(Outcome::Rejected);
+            }
+            Found::One(person) => person,
+        };
+        match self.check(&person, password, deadline).await? {
+            Verdict::Right => {}
+            Verdict::No(words) => {
+                debug!(account, entry = person.name(), cause = words, "the directory refuses a bind");
+                return Ok(Outcome::Rejected);
+            }
+        }
+        let labels = self.labels(&person, Some(password), deadline).await?;
+        let labels = labels.into_iter().map(|(label, values)| Ok((label, self.meant(values)?)));
+        Ok(Outcome::Accepted(Identity {
+            account: person.account,
+            labels: Arc::new(labels.collect::<anyhow::Result<LabelValues>>()?),
+            standing: Standing::default(),
+        }))
+    }
+
+    /// When a login that begins now has to be over.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.directory.settings().deadline
+    }
+
+    /// What the directory holds for an account. The password is needed where users search in their own name.
+    ///
+    /// # Errors
+    /// The directory does not say.
+    pub(super) async fn find(
+        &self,
+        account: &str,
+        password: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<Found, Failure> {
+        if is_no_name(account) {
+            return Ok(Found::Nobody);
+        }
+        let settings = self.directory.settings();
+        let search = Search {
+            base: settings.base.clone(),
+            depth: Depth::Subtree,
+            filter: settings.filter.encode(Filling { account, name: "" }),
+            attributes: self.attributes(From::Entry),
+            // One more than there may be, so that two are noticed.
+            most: 2,
+            seconds: self.directory.seconds(),
+        };
+        let own_name = match &settings.login {
+            Login::User(template) => template.of(account),
+            Login::Anonymous | Login::Ourselves { .. } => String::new(),
+        };
+        let reply = self.search(&search, &own_name, password, deadline).await?;
+        if let Verdict::No(words) = reply.verdict {
+            return Ok(Found::Refused(words));
+        }
+        let mut entries = reply.entries;
+        let Some(entry) = entries.pop() else {
+            return match reply.extent {
+                Extent::Whole => Ok(Found::Nobody),
+                Extent::Cut => {
+                    Err(Failure::Unknown("the directory says that it found entries, and shows none".to_owned()))
+                }
+            };
+        };
+        if !entries.is_empty() || reply.extent == Extent::Cut {
+            let names = std::iter::once(entry).chain(entries).map(|entry| entry.name);
+            return Ok(Found::Several(names.take(2).collect()));
+        }
+        if entry.name.trim().is_empty() {
+            // To bind without a name is to be nobody in particular, and succeeds with any password.
+            return Err(Failure::Unknown("the directory found an entry without a name".to_owned()));
+        }
+        Ok(match self.spelling(&entry, account)? {
+            Some(account) => Found::One(Person { account, entry }),
+            None => Found::SpelledOtherwise(Person { account: account.to_owned(), entry }),
+        })
+    }
+
+    /// What the account is called in rules and tokens. A rule about `mallory` would be dodged by logging in as `Mallory`
+    /// if it were what was typed.
+    fn spelling(&self, entry: &Entry, account: &str) -> Result<Option<String>, Failure> {
+        let is_fit = |value: &&str| !value.is_empty() && value.len() <= MAX_NAME && !value.contains(char::is_control);
+        match &self.directory.settings().account {
+            AccountName::AsTyped(attributes) => Ok(attributes.iter().find_map(|(attribute, around)| {
+                let spelled = entry.values(attribute).filter_map(|value| around.spelling(value, account));
+                spelled.into_iter().find(|value| is_fit(&value.as_str()))
+            })),
+            AccountName::Attribute(attribute) => {
+                let values: Vec<&str> = entry.values(attribute).filter(is_fit).collect();
+                let typed = values.iter().find(|value| value.to_lowercase() == account.to_lowercase());
+                match (typed, values.as_slice()) {
+                    (Some(value), _) => Ok(Some((*value).to_owned())),
+                    (None, [value]) => Ok(Some((*value).to_owned())),
+                    (None, []) => Err(Failure::Unknown(format!(
+                        "the entry \"{}\" has no {attribute} (account_attribute) that could be an account",
+                        entry.name
+                    ))),
+                    (None, _) => Err(Failure::Unknown(format!(
+                        "the entry \"{}\" has several values of {attribute} (account_attribute), and none of them was typed",
+                        entry.name
+                    ))),
+                }
+            }
+        }
+    }
+
+    /// Whether the password is this person's.
+    ///
+    /// # Errors
+    /// The directory does not say.
+    pub(super) async fn check(
+        &self,
+        person: &Person,
+        password: &Secret,
+        deadline: Instant,
+    ) -> Result<Verdict, Failure> {
+        let bind = Bind { name: person.name(), password };
+        let began = Instant::now();
+        let reply = self.directory.ask(Question::Check(bind), deadline).await?;
+        self.pace.saw(began.elapsed());
+        Ok(reply.verdict)
+    }
+
+    /// The person's labels, as texts.
+    ///
+    /// # Errors
+    /// The directory does not say, or there are more groups than can be looked at.
+    pub(super) async fn labels(
+        &self,
+        person: &Person,
+        password: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<Vec<(String, Vec<String>)>, Failure> {
+        let settings = self.directory.settings();
+        let groups = match &settings.groups {
+            None => Vec::new(),
+            Some(groups) => {
+                let search = Search {
+                    base: groups.base.clone(),
+                    depth: Depth::Subtree,
+                    filter: groups.filter.encode(Filling { account: &person.account, name: person.name() }),
+                    attributes: self.attributes(From::Groups),
+                    most: MAX_GROUPS,
+                    seconds: self.directory.seconds(),
+                };
+                let reply = self.search(&search, person.name(), password, deadline).await?;
+                match (reply.verdict, reply.extent) {
+                    (Verdict::Right, Extent::Whole) => reply.entries,
+                    (Verdict::Right, Extent::Cut) => {
+                        return Err(Failure::Unknown(format!(
+                            "\"{}\" is in more groups than are read at once; narrow group_filter",
+                            person.name()
+                        )));
+                    }
+                    (Verdict::No(words), _) => {
+                        return Err(Failure::Unknown(format!(
+                            "the password was right a moment ago, and is not now: {words}"
+                        )));
+                    }
+                }
+            }
+        };
+        let own = std::slice::from_ref(&person.entry);
+        let values = settings.labels.iter().map(|rule| {
+            let entries = match rule.from {
+                From::Entry => own,
+                From::Groups => groups.as_slice(),
+            };
+            match rule.lacks_values(entries) {
+                false => Ok((rule.label.clone(), rule.values(entries))),
+                true => Err(Failure::Unknown(format!(
+                    "\"{}\" has values for the label {} that are not all to be had: more than the directory gives at once, more than \
+                     are kept, or no text; take it from groups",
+                    person.name(),
+                    rule.label
+                ))),
+            }
+        });
+        values.collect()
+    }
+
+    /// Searches in the name that the settings say: our own, nobody's, or that of the user.
+    async fn search(
+        &self,
+        search: &Search,
+        name: &str,
+        password: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let question = match (&self.directory.settings().login, password) {
+            (Login::Anonymous | Login::Ourselves { .. }, _) => Question::Search(search),
+            (Login::User(_), Some(password)) => Question::SearchAs(Bind { name, password }, search),
+            (Login::User(_), None) => {
+                return Err(Failure::Unknown(
+                    "with initial_bind_as_user nothing is found without the password".to_owned(),
+                ));
+            }
+        };
+        self.directory.ask(question, deadline).await
+    }
+
+    /// The attributes that a search has to bring.
+    fn attributes(&self, from: From) -> Vec<String> {
+        let settings = self.directory.settings();
+        let mut wanted: Vec<&str> = match (from, &settings.account) {
+            (From::Groups, _) => Vec::new(),
+            (From::Entry, AccountName::Attribute(attribute)) => vec![attribute],
+            (From::Entry, AccountName::AsTyped(attributes)) => {
+                attributes.iter().map(|(name, _)| name.as_str()).collect()
+            }
+        };
+        for attribute in settings.labels.iter().filter(|rule| rule.from == from).filter_map(|rule| rule.wanted()) {
+            if !wanted.iter().any(|known| known.eq_ignore_ascii_case(attribute)) {
+                wanted.push(attribute);
+            }
+        }
+        // An empty list would mean all of them.
+        match wanted.is_empty() {
+            true => vec!["1.1".to_owned()],
+            false => wanted.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    fn meant(&self, values: Vec<String>) -> anyhow::Result<Vec<LabelValue>> {
+        let meaning = self.directory.settings().label_values;
+        let meant = values.into_iter().map(|value| match meaning {
+            LabelMeaning::Literal => Ok(LabelValue::literal(&value)),
+            LabelMeaning::Globs => LabelValue::glob(&value),
+        });
+        meant.collect::<Result<_, _>>().map_err(|error| anyhow::anyhow!("a label's value is no glob: {error}"))
+    }
+
+    /// Binds as somebody who is not there, which takes as long as a wrong password as far as that is in our hands. Never as
+    /// somebody who is: that would be an attempt, and attempts lock accounts.
+    ///
+    /// # Errors
+    /// As for a wrong password.
+    pub(super) async fn bind_as_nobody(&self, password: &Secret) -> anyhow::Result<()> {
+        Ok(self.bind_as_nobody_within(password, self.deadline()).await?)
+    }
+
+    async fn bind_as_nobody_within(&self, password: &Secret, deadline: Instant) -> Result<(), Failure> {
+        if password.reveal().is_empty() || password.reveal().contains('\0') {
+            return Ok(());
+        }
+        let bind = Bind { name: &self.nobody, password };
+        let end = self.pace.drawn().map(|took| deadline.min(Instant::now() + took));
+        // Whatever is said, nobody is let in by it.
+        self.directory.ask(Question::Check(bind), deadline).await?;
+        // Sleeping takes up to a tick longer than was asked for; what is shorter than that is left as it is.
+        if let Some(end) = end.and_then(|end| end.checked_sub(TICK)).filter(|end| *end > Instant::now()) {
+            tokio::time::sleep_until(end).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody in a directory can have this name.
+fn is_no_name(account: &str) -> bool {
+    account.trim().is_empty() || account.len() > MAX_NAME || account.contains('\0')
+}

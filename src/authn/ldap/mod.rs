@@ -1,0 +1,104 @@
+//! Accounts in a directory (`ldap_auth`): found by a search, and let in by a bind.
+//!
+//! 1. `settings.rs` reads the section, with `reach.rs`, `address.rs`, `filter.rs`, `name.rs` and `labels.rs`.
+//! 2. `login.rs` is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no".
+//! 3. `directory.rs` chooses a server and a connection, `server.rs` keeps both, `connection.rs` speaks, in the words of
+//!    `protocol.rs` and `ber.rs`, and under `tls.rs`. `pace.rs` keeps the time of an answer from telling who exists.
+//!
+//! No answer is remembered here: every login asks the directory, so that an account that was locked or removed is refused
+//! at once.
+
+mod address;
+mod ber;
+mod connection;
+mod directory;
+mod filter;
+mod labels;
+mod login;
+mod name;
+mod pace;
+mod protocol;
+mod reach;
+mod server;
+mod settings;
+mod tls;
+mod verdict;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+
+pub use login::{Found, Person, Portrait};
+pub use settings::{Settings, read};
+pub use verdict::Verdict;
+
+use super::password::Passwords;
+use super::{Authenticator, Credentials, Outcome, Secret, Time};
+use crate::chain::Connected;
+use crate::mongo::spawn;
+use directory::Directory;
+use pace::Pace;
+
+/// The directory as an identity backend.
+#[derive(Clone)]
+pub struct DirectoryUsers {
+    directory: Arc<Directory>,
+    /// A name that nobody has, to bind as for accounts that are not there.
+    nobody: Arc<str>,
+    pace: Arc<Pace>,
+}
+
+impl DirectoryUsers {
+    /// The backend that the settings name. It begins to connect in the background.
+    ///
+    /// # Errors
+    /// TLS is asked for, and no certificate authority is known; or this thread belongs to no runtime.
+    pub fn new(settings: Settings) -> anyhow::Result<DirectoryUsers> {
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+        let separator = if settings.base.is_empty() { "" } else { "," };
+        let nobody = format!("cn=nobody-{:016x}{separator}{}", u64::from_be_bytes(random), settings.base);
+        let directory = Arc::new(Directory::new(settings).context("ldap_auth")?);
+        let greeting = Arc::clone(&directory);
+        drop(spawn(async move { greeting.greet_all().await })?);
+        drop(spawn(Directory::close_idle(Arc::downgrade(&directory)))?);
+        Ok(DirectoryUsers { directory, nobody: nobody.into(), pace: Arc::default() })
+    }
+}
+
+impl Connected for DirectoryUsers {
+    type Settings = Settings;
+
+    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<DirectoryUsers> {
+        DirectoryUsers::new(settings)
+    }
+
+    fn is_of(&self, settings: &Settings) -> bool {
+        self.directory.settings() == settings
+    }
+
+    async fn reach(&self) -> anyhow::Result<String> {
+        self.directory.reach().await
+    }
+}
+
+#[async_trait]
+impl Authenticator for DirectoryUsers {
+    fn name(&self) -> &'static str {
+        "ldap_auth"
+    }
+
+    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+        match who {
+            // Whether nobody may come in is said by the static users.
+            Credentials::Anonymous => Ok(Outcome::NotMine),
+            Credentials::Password { account, password } => self.log_in(account, password).await,
+        }
+    }
+
+    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+        self.bind_as_nobody(password).await?;
+        Ok(Time::Taken)
+    }
+}

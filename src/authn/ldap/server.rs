@@ -1,0 +1,128 @@
+//! One directory server: whether it is asked, and the connections to it that wait for the next question.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::address::Address;
+use super::connection::Connection;
+use super::verdict::Failure;
+use crate::breaker::Breaker;
+
+/// A connection that was not used for so long is closed.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
+/// How long a server that does not take our own credentials is left alone: directories lock accounts that are tried again
+/// and again with a wrong password.
+const ESTRANGED: Duration = Duration::from_secs(30);
+
+/// What a connection is for. A search never runs on a connection that a user's password was checked on, as it would be
+/// made in the user's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Searching, in the name of this configuration.
+    Searching,
+    /// Checking passwords.
+    Checking,
+}
+
+/// One server.
+pub(super) struct Server {
+    /// Where it is.
+    pub(super) address: Address,
+    /// Whether it is asked.
+    pub(super) breaker: Breaker,
+    /// Held while our own credentials are tried: if they are refused, nobody else tries them.
+    pub(super) introduction: tokio::sync::Mutex<()>,
+    waiting: Mutex<Waiting>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    searching: VecDeque<(Connection, Instant)>,
+    checking: VecDeque<(Connection, Instant)>,
+    /// Until when it is left alone, as it does not take our own credentials, and what it said to them.
+    estranged: Option<(Instant, Failure)>,
+    failure: Option<String>,
+}
+
+impl Waiting {
+    fn of(&mut self, purpose: Purpose) -> &mut VecDeque<(Connection, Instant)> {
+        match purpose {
+            Purpose::Searching => &mut self.searching,
+            Purpose::Checking => &mut self.checking,
+        }
+    }
+}
+
+impl Server {
+    /// A server that nothing is known about yet. At most so many connections of each kind are kept to it.
+    pub(super) fn new(address: Address, most: usize) -> Server {
+        Server {
+            address,
+            breaker: Breaker::default(),
+            introduction: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
+            most,
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, if one waits.
+    pub(super) fn take(&self, purpose: Purpose) -> Option<Connection> {
+        let (connection, since) = self.waiting().of(purpose).pop_back()?;
+        (since.elapsed() < IDLE).then_some(connection)
+    }
+
+    /// Keeps a connection whose last question was answered whole.
+    pub(super) fn give_back(&self, purpose: Purpose, connection: Connection) {
+        let mut waiting = self.waiting();
+        let kept = waiting.of(purpose);
+        // A trial makes one beside those of the logins.
+        if kept.len() < self.most {
+            kept.push_back((connection, Instant::now()));
+        }
+    }
+
+    /// Closes every connection that waits.
+    pub(super) fn forget(&self) {
+        let mut waiting = self.waiting();
+        waiting.searching.clear();
+        waiting.checking.clear();
+    }
+
+    /// Closes the connections that nobody has used for a while.
+    pub(super) fn close_idle(&self) {
+        let mut waiting = self.waiting();
+        for purpose in [Purpose::Searching, Purpose::Checking] {
+            waiting.of(purpose).retain(|(_, since)| since.elapsed() < IDLE);
+        }
+    }
+
+    /// Takes note of why it failed, for messages.
+    pub(super) fn failed_by(&self, failure: &Failure) {
+        self.waiting().failure = Some(failure.to_string());
+    }
+
+    /// Takes note that it does not take our own credentials.
+    pub(super) fn refused_us(&self, failure: &Failure) {
+        self.waiting().estranged = Some((Instant::now() + ESTRANGED, failure.clone()));
+    }
+
+    /// Why it failed last, for messages.
+    pub(super) fn last_failure(&self) -> String {
+        let failure = self.waiting().failure.clone();
+        format!("{}: {}", self.address, failure.as_deref().unwrap_or("it does not answer"))
+    }
+
+    /// What it said to our own credentials, while it is to be left alone for that.
+    pub(super) fn estranged(&self) -> Option<Failure> {
+        let waiting = self.waiting();
+        waiting.estranged.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, failure)| failure.clone())
+    }
+}

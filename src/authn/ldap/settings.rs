@@ -1,0 +1,289 @@
+//! The `ldap_auth:` section: where a directory is, who we are to it, whom it is asked about, and for how long.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::Address;
+use super::filter::{Filter, Place as FilterPlace, Value, is_attribute};
+use super::labels::{From, LabelRule, read as read_labels};
+use super::name::{ACCOUNT, NameTemplate, is_distinguished};
+use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
+use crate::authn::Secret;
+use crate::config::problem::{At, Place};
+use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::{Keys, Problem};
+
+/// How long a login may take in all, where the file does not say: clients wait with it.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
+/// The longest time that `deadline` may say.
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+/// How long connecting may take, where the file does not say.
+const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// How long one answer may take where another server can be asked instead.
+const NEXT_SERVER_AFTER: Duration = Duration::from_millis(600);
+/// How many connections of each kind there are, where the file does not say, and at most.
+const CONNECTIONS: usize = 8;
+const MOST_CONNECTIONS: usize = 64;
+
+/// The `ldap_auth:` section. Its `Debug` form holds no secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub(super) addresses: Vec<Address>,
+    pub(super) trust: Trust,
+    pub(super) login: Login,
+    pub(super) base: String,
+    pub(super) filter: Filter,
+    pub(super) account: AccountName,
+    pub(super) groups: Option<Groups>,
+    pub(super) labels: Vec<LabelRule>,
+    pub(super) label_values: LabelMeaning,
+    /// How long connecting may take.
+    pub(super) connect_within: Duration,
+    /// How long one answer of a server may take.
+    pub(super) timeout: Duration,
+    /// How long a login may take in all.
+    pub(super) deadline: Duration,
+    /// How many connections there are for searching, and how many for checking passwords.
+    pub(super) connections: usize,
+}
+
+/// Whose certificates a server may have.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those of this system's authorities.
+    System,
+    /// Those of the authorities in this PEM file. Its content is part of it: a changed file is a changed setting.
+    File(Vec<u8>),
+    /// Anybody's.
+    Anybody,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Trust::System => "System",
+            Trust::File(_) => "File",
+            Trust::Anybody => "Anybody",
+        })
+    }
+}
+
+/// Who searches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// Nobody in particular.
+    Anonymous,
+    /// An account of our own.
+    Ourselves {
+        /// Its distinguished name.
+        name: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// Whoever logs in.
+    User(NameTemplate),
+}
+
+/// What an account is called in rules and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AccountName {
+    /// As the directory spells what was typed, in one of these attributes.
+    AsTyped(Vec<(String, Value)>),
+    /// The value of this attribute, whatever was typed.
+    Attribute(String),
+}
+
+/// Where an account's groups are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Groups {
+    pub(super) base: String,
+    pub(super) filter: Filter,
+}
+
+/// What the values of labels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LabelMeaning {
+    /// Each stands for itself: people write attributes of their own entries.
+    Literal,
+    /// Wildcards work, as in docker_auth.
+    Globs,
+}
+
+/// Reads the `ldap_auth:` section. Files with secrets and certificates are read here and added to `files`.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let addresses = read_addresses(&mut section);
+    let trust = read_trust(&mut section, addresses.as_deref(), keys, files, warnings);
+    let login = read_login(&mut section, keys, files);
+    if let Some(addresses) = &addresses {
+        warn_of_clear_text(&mut section, addresses, warnings);
+    }
+    let place = section.place().clone();
+    let base = read_base(&mut section, "base");
+    let filter = section.parsed("filter", |text| {
+        let filter = Filter::parse(text, &[FilterPlace::Account])?;
+        match filter.has(FilterPlace::Account) {
+            true => Ok(filter),
+            false => Err(format!(
+                "this finds the same entries for everybody; write where the account belongs: (uid={ACCOUNT})"
+            )),
+        }
+    });
+    if section.node("filter").is_none() {
+        section.problem(&place, "filter", format!("the filter is missing; write filter: (uid={ACCOUNT})"));
+    }
+    let account = read_account(&mut section, filter.as_ref(), warnings);
+    let labels_path = section.path_of("labels");
+    let labels = read_labels(section.node("labels"), &labels_path, problems);
+    let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
+    let label_values = section.parsed("label_values", |text| match text {
+        "glob" => Ok(LabelMeaning::Globs),
+        "literal" => Ok(LabelMeaning::Literal),
+        other => Err(format!("\"{other}\" is neither glob nor literal")),
+    });
+    let times = read_times(&mut section, addresses.as_ref().map_or(1, Vec::len));
+    let connections = section.parsed("pool_size", |text| match text.parse() {
+        Ok(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
+        _ => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
+    });
+    section.finish();
+    let (connect_within, timeout, deadline) = times;
+    Some(Settings {
+        addresses: addresses?,
+        trust: trust?,
+        login: login?,
+        base: base?,
+        filter: filter?.value,
+        account: account?,
+        groups: groups.ok()?,
+        labels,
+        label_values: label_values.map_or(LabelMeaning::Literal, |at| at.value),
+        connect_within,
+        timeout,
+        deadline,
+        connections: connections.map_or(CONNECTIONS, |at| at.value),
+    })
+}
+
+/// A place in the directory; empty for all of it, which only few servers search (Active Directory's global catalog does).
+fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    let place = section.place().clone();
+    if section.node(key).is_none() {
+        section.problem(&place, key, "where to search is missing; write base: ou=people,dc=example,dc=org");
+        return None;
+    }
+    let read = |text: &str| match text.is_empty() || is_distinguished(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("\"{text}\" is no distinguished name; write ou=people,dc=example,dc=org")),
+    };
+    section.parsed(key, read).map(|at| at.value)
+}
+
+fn read_account(
+    section: &mut Section<'_>,
+    filter: Option<&At<Filter>>,
+    warnings: &mut Vec<Problem>,
+) -> Option<AccountName> {
+    let named = section.parsed("account_attribute", |text| match is_attribute(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("\"{text}\" is no attribute; write its name, such as uid")),
+    });
+    match (named, section.node("account_attribute")) {
+        (Some(named), _) => return Some(AccountName::Attribute(named.value)),
+        (None, Some(_)) => return None,
+        (None, None) => {}
+    }
+    let filter = filter?;
+    let compared = filter.value.account_attributes();
+    match compared.as_slice() {
+        [] => {
+            let message =
+                "which attribute is the account cannot be seen in the filter; write it: account_attribute: uid";
+            section.problem(&filter.place, "account_attribute", message);
+            return None;
+        }
+        [_] => {}
+        [first, ..] => {
+            let names: Vec<&str> = compared.iter().map(|(name, _)| name.as_str()).collect();
+            let message = format!(
+                "one person can log in under several names ({}), and a rule about one of them does not hold for the others; \
+                 write which one is the account: account_attribute: {}",
+                names.join(", "),
+                first.0
+            );
+            warnings.push(Problem::new(filter.place.clone(), section.path_of("filter"), message));
+        }
+    }
+    Some(AccountName::AsTyped(compared))
+}
+
+fn read_groups(
+    section: &mut Section<'_>,
+    base: Option<&str>,
+    labels: &[LabelRule],
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Groups>, ()> {
+    let place = |section: &mut Section<'_>, key| section.entry(key).map(|entry| entry.place.clone());
+    let given: Vec<(&str, Place)> = ["group_base", "group_filter", "nested_groups"]
+        .into_iter()
+        .filter_map(|key| Some((key, place(section, key)?)))
+        .collect();
+    let own_base = match section.node("group_base") {
+        Some(_) => Some(read_base(section, "group_base").ok_or(())?),
+        None => base.map(str::to_owned),
+    };
+    let nested = section.flag("nested_groups").is_some_and(|at| at.value);
+    let both = [FilterPlace::Account, FilterPlace::Name];
+    let read = |text: &str| {
+        let filter = Filter::parse(text, &both)?;
+        match (nested, both.iter().any(|place| filter.has(*place))) {
+            (_, false) => {
+                Err("this finds the same groups for everybody; write (member=${dn}) or (memberUid=${account})"
+                    .to_owned())
+            }
+            (true, true) => filter.in_chain(),
+            (false, true) => Ok(filter),
+        }
+    };
+    let filter = match section.node("group_filter") {
+        Some(_) => section.parsed("group_filter", read).map(|at| at.value).ok_or(())?,
+        None => read("(member=${dn})").map_err(|_| ())?,
+    };
+    let is_used = labels.iter().any(|rule| rule.from == From::Groups);
+    match (is_used, given.first()) {
+        (false, Some((key, place))) => {
+            let message = "no label takes anything from groups; write labels: {groups: {attribute: cn, from: groups}}";
+            warnings.push(Problem::new(place.clone(), section.path_of(key), message));
+            Ok(None)
+        }
+        (false, None) => Ok(None),
+        (true, _) => Ok(Some(Groups { base: own_base.ok_or(())?, filter })),
+    }
+}
+
+/// How long connecting, one answer, and a whole login may take.
+fn read_times(section: &mut Section<'_>, servers: usize) -> (Duration, Duration, Duration) {
+    let time = |text: &str| match parse_duration(text)? {
+        time if time < Duration::from_millis(50) => Err("no server answers within that; leave the key out".to_owned()),
+        time if time > LONGEST_ANSWER => Err("clients do not wait that long for a token; write 30s or less".to_owned()),
+        time => Ok(time),
+    };
+    let deadline = section.parsed("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
+    let mut within = |key, usual: Duration| match section.parsed(key, time) {
+        Some(At { place, value }) if value > deadline => {
+            let message = format!("a login ends after {} ms; write less, or set deadline", deadline.as_millis());
+            section.problem(&place, key, message);
+            value
+        }
+        Some(At { value, .. }) => value,
+        None => usual.min(deadline),
+    };
+    let connect_within = within("connect_timeout", CONNECT_WITHIN);
+    let timeout = within("timeout", if servers > 1 { NEXT_SERVER_AFTER } else { deadline });
+    (connect_within, timeout, deadline)
+}

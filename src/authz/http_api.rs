@@ -1,0 +1,210 @@
+//! Decisions by an HTTP API of the operator's (`http_authz:`): the question as JSON, the granted actions as JSON.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::acl::Grants;
+use super::pattern::LabelValue;
+use super::{Answer, Authorizer, Question, RuleRef};
+use crate::authn::Secret;
+use crate::authn::password::Passwords;
+use crate::breaker::Breaker;
+use crate::chain::Connected;
+use crate::config::section::{Problems, Section};
+use crate::config::{Keys, Problem};
+use crate::decision_log::printable;
+use crate::http_api::memory::Memory;
+use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
+use crate::http_api::settings;
+use crate::http_api::template::{Allowed, ContentType, Who};
+use crate::http_api::{Api, Wanted};
+use crate::scope::{Action, Actions};
+
+/// Its name in the file and in the log.
+const NAME: &str = "http_authz";
+/// The longest reply, in bytes.
+const MAX_REPLY: usize = 64 * 1024;
+
+/// The `http_authz:` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    api: settings::Settings,
+    request: RequestTemplate,
+}
+
+/// Reads the section.
+pub fn read(
+    mut section: Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    let url = request::read_url(&mut section, Allowed::Nothing, warnings);
+    let headers = request::read_headers(&mut section, Allowed::Nothing, keys, problems, files);
+    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()), keys, problems, files);
+    section.finish();
+    Some(Settings { api: api?, request: RequestTemplate::post(url?, headers?) })
+}
+
+/// The API as a source of rules.
+#[derive(Clone)]
+pub struct HttpAuthz(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    api: Api,
+    /// The question without its body.
+    request: Request,
+    memory: Option<Memory<Answer>>,
+}
+
+/// The question. Its members are part of the contract with the API: they are added to, never changed.
+#[derive(Serialize)]
+struct Asked<'a> {
+    account: &'a str,
+    labels: BTreeMap<&'a str, Vec<&'a str>>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    name: &'a str,
+    service: &'a str,
+    ip: Option<String>,
+    actions: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn from(question: &Question<'a>) -> Asked<'a> {
+        let labels = question.identity.labels.iter();
+        Asked {
+            account: &question.identity.account,
+            labels: labels
+                .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))
+                .collect(),
+            kind: question.resource.kind(),
+            name: question.resource.name(),
+            service: question.service,
+            ip: question.address.map(|address| address.to_string()),
+            actions: question.actions.iter().map(Action::as_str).collect(),
+        }
+    }
+
+    /// A question that grants nobody anything, whatever the answer.
+    fn nothing() -> Asked<'a> {
+        let labels = BTreeMap::new();
+        Asked { account: "", labels, kind: "", name: "", service: "", ip: None, actions: Vec::new() }
+    }
+}
+
+/// The answer. Further members are left alone.
+#[derive(Deserialize)]
+struct Said {
+    /// `null`: this API does not decide it. The member has to be there: a misspelt one would otherwise be a "next".
+    #[serde(deserialize_with = "Option::deserialize")]
+    actions: Option<Vec<String>>,
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+/// Reads an answer, and grants no more than was asked for.
+///
+/// # Errors
+/// It is none, or holds what is no action: what it means to say, nobody can know.
+fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
+    // The reader's own message quotes what it read.
+    let said: Said = serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        anyhow::anyhow!("its reply is not {{\"actions\": [\"pull\"]}} (line {line}, column {column})")
+    })?;
+    let Some(words) = said.actions else { return Ok(Answer::NoMatch { until: None }) };
+    let mut listed = Actions::new();
+    for word in &words {
+        match Action::parse(word) {
+            Some(action) => listed.insert(action),
+            None => bail!("its reply holds \"{}\", which is no action", printable(word)),
+        };
+    }
+    let grants = match listed.len() == 1 && listed.contains(&Action::All) {
+        true => Grants::All,
+        false => Grants::Listed(listed),
+    };
+    let by = RuleRef { index: 0, seq: None, comment: said.comment.map(Arc::from) };
+    Ok(Answer::Decided { actions: grants.of(asked), by, until: None })
+}
+
+impl Connected for HttpAuthz {
+    type Settings = Settings;
+
+    /// Begins to connect in the background.
+    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<HttpAuthz> {
+        let mut request = settings.request.filled(Who { account: "", password: "" }).context("the request")?;
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(ContentType::Json.as_str()));
+        // A question changes nothing.
+        request.repeat = Repeat::Allowed;
+        let api = Api::new(NAME, settings.api.clone(), request.about(&Asked::nothing())?)?;
+        let memory = settings.api.cache_ttl.map(Memory::new).transpose()?;
+        api.greet(|_| false)?;
+        Ok(HttpAuthz(Arc::new(Inner { settings, api, request, memory })))
+    }
+
+    fn is_of(&self, settings: &Settings) -> bool {
+        self.0.settings == *settings
+    }
+
+    /// Asks about no account, no resource and no action.
+    async fn reach(&self) -> anyhow::Result<String> {
+        self.0.api.reach(|_| false).await
+    }
+}
+
+impl Request {
+    /// The same with this question as its body.
+    fn about(&self, asked: &Asked<'_>) -> anyhow::Result<Request> {
+        Ok(Request { body: Some(Secret::new(serde_json::to_string(asked)?)), ..self.clone() })
+    }
+}
+
+#[async_trait]
+impl Authorizer for HttpAuthz {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let inner = &self.0;
+        let request = inner.request.about(&Asked::from(question))?;
+        let text = request.body.as_ref().map_or("", Secret::reveal);
+        let memory = inner.memory.as_ref().map(|memory| (memory, memory.name([text])));
+        if let Some(answer) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
+            return Ok(answer);
+        }
+        let asked = Instant::now();
+        let wanted = |status| match status {
+            StatusCode::OK => Wanted::Body(MAX_REPLY),
+            _ => Wanted::Status,
+        };
+        let reply = inner.api.ask(&request, question.began, wanted).await?;
+        if reply.status != StatusCode::OK {
+            // Not even 403: that it refuses us is no decision about the client.
+            bail!("{} answered {}; an answer has status 200", inner.api.origin(), reply.status.as_u16());
+        }
+        let answer = read_answer(&reply.body, question.actions).with_context(|| inner.api.origin())?;
+        if let (Answer::Decided { actions, .. }, Some((memory, name))) = (&answer, memory)
+            && !actions.is_empty()
+        {
+            memory.remember(name, asked, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(self.0.api.breaker())
+    }
+}

@@ -1,0 +1,319 @@
+//! The rules of a collection as an administrator changes them: one by one, or all at once by an import.
+//!
+//! Two things must not happen: that a server decides by rules in an order that nobody wrote, and that two people overwrite
+//! each other unseen. Single rules change in single steps, each of which leaves a right set ([`super::order`]); an import
+//! stands behind a guard. Every write names what the document was, and does nothing if it is something
+//! else by now.
+
+mod bulk;
+mod set;
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::documents::read_text;
+use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
+use super::text::{KEYS, Numbered, number};
+use super::{Settings, fetch};
+use crate::authz::acl::RuleText;
+use crate::mongo::document::{name_of, unchanged};
+use crate::mongo::{Collection, Failure, Wrote};
+
+pub use bulk::Mode;
+pub use set::{RuleSet, Stored, Which};
+use set::{right, shown};
+
+/// How often a change is planned anew because others changed the rules at the same time.
+const TRIES: usize = 8;
+
+/// The rules of a collection.
+pub struct RuleBook {
+    collection: Collection,
+}
+
+/// Where a rule is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Directly before this rule.
+    Before(Which),
+    /// Directly after this rule.
+    After(Which),
+    /// At this very number.
+    At(i64),
+    /// After all others.
+    End,
+}
+
+/// One change, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A rule is new.
+    Added(Numbered),
+    /// A rule, as it was, is gone.
+    Removed(String),
+    /// A rule says something else, or is somewhere else.
+    Became {
+        /// As it was.
+        before: String,
+        /// As it is.
+        after: Numbered,
+    },
+    /// A rule made room for another one.
+    Renumbered {
+        /// The number that it had.
+        from: i64,
+        /// The number that it has.
+        to: i64,
+    },
+    /// What else the administrator should know.
+    Note(String),
+}
+
+/// Why nothing, or nothing more, was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The rules could not be read.
+    #[error(transparent)]
+    Unread(Failure),
+    /// A write got no answer.
+    #[error("{0}; whether the change was made is not known: look before you try again")]
+    Unknown(Failure),
+    /// It must not, or cannot, be done.
+    #[error("{0}")]
+    Said(String),
+}
+
+fn said<T>(message: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused::Said(message.into()))
+}
+
+impl RuleBook {
+    /// The rules that the section names; nothing is connected yet.
+    pub fn open(settings: &Settings) -> RuleBook {
+        RuleBook { collection: Collection::new(settings.collection.clone()) }
+    }
+
+    /// The collection's full name.
+    pub fn namespace(&self) -> String {
+        self.collection.settings().namespace()
+    }
+
+    /// Reads all rules, as they were at one moment.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn read(&self) -> Result<RuleSet, Refused> {
+        let mut before = None;
+        for _ in 0..TRIES {
+            let documents = fetch(&self.collection).await.map_err(Refused::Unread)?;
+            // One that is moved under the reading can be missed: only what two readings agree on was there at once.
+            if before.as_ref() == Some(&documents) {
+                return Ok(RuleSet::new(documents));
+            }
+            before = Some(documents);
+        }
+        let told = before.and_then(|documents| RuleSet::new(documents).under_import()).unwrap_or_default();
+        said(format!("{}: the rules change while they are read; try again. {told}", self.namespace()).trim_end())
+    }
+
+    async fn read_to_change(&self) -> Result<RuleSet, Refused> {
+        let set = self.read().await?;
+        match set.under_import() {
+            Some(told) => said(told),
+            None => Ok(set),
+        }
+    }
+
+    /// Adds a rule. `tell` hears of each change when it is made.
+    ///
+    /// # Errors
+    /// Why it was not added; others may have made room for it.
+    pub async fn add(&self, text: &RuleText, position: &Position, mut tell: impl FnMut(Change)) -> Result<(), Refused> {
+        let mut anchor = None;
+        for _ in 0..TRIES {
+            let set = self.read_to_change().await?;
+            let seqs = set.seqs()?;
+            let room = match position {
+                Position::At(seq) => at(*seq, &set)?,
+                Position::End => room(&seqs, Spot::End, None)?,
+                Position::Before(which) => room(&seqs, Spot::Before(self.anchor(&set, which, &mut anchor)?), None)?,
+                Position::After(which) => room(&seqs, Spot::After(self.anchor(&set, which, &mut anchor)?), None)?,
+            };
+            let Room::Made { shifts, seq } = room else { continue };
+            let rule = Numbered { seq, text: text.clone() };
+            let mut document = doc! { "_id": ObjectId::new() };
+            document.extend(rule.to_document());
+            right(set.documents.iter().chain([&document]), &shifts)?;
+            if self.shift(&set, &shifts, &mut tell).await? == Wrote::Nothing {
+                continue;
+            }
+            match self.collection.insert(&document).await.map_err(Refused::Unknown)? {
+                Wrote::It => {
+                    tell(Change::Added(rule));
+                    return self.look_again(&mut tell).await;
+                }
+                Wrote::Nothing => {}
+            }
+        }
+        self.too_busy()
+    }
+
+    /// Moves a rule to another place.
+    ///
+    /// # Errors
+    /// Why it was not moved; others may have made room for it.
+    pub async fn move_to(
+        &self,
+        which: &Which,
+        position: &Position,
+        mut tell: impl FnMut(Change),
+    ) -> Result<(), Refused> {
+        let (mut moving, mut anchor) = (None, None);
+        for _ in 0..TRIES {
+            let set = self.read_to_change().await?;
+            let seqs = set.seqs()?;
+            let from = self.anchor(&set, which, &mut moving)?;
+            let spot = match position {
+                Position::Before(other) => Spot::Before(self.anchor(&set, other, &mut anchor)?),
+                Position::After(other) => Spot::After(self.anchor(&set, other, &mut anchor)?),
+                Position::End => Spot::End,
+                Position::At(_) => return said("a rule is moved before or after another one"),
+            };
+            if spot == Spot::Before(from) || spot == Spot::After(from) {
+                return said("a rule cannot be moved before or after itself");
+            }
+            let (shifts, seq) = match room(&seqs, spot, Some(from))? {
+                Room::AlreadyThere => {
+                    tell(Change::Note("the rule is there already".to_owned()));
+                    return Ok(());
+                }
+                Room::Made { shifts, seq } => (shifts, seq),
+            };
+            if self.shift(&set, &shifts, &mut tell).await? == Wrote::Nothing {
+                continue;
+            }
+            let Some(document) = set.documents.get(from) else { continue };
+            // If it made room itself, it has another number by now.
+            let shifted = shifts.iter().find(|shift| shift.index == from);
+            let mut now = document.clone();
+            if let Some(shift) = shifted {
+                now.insert("seq", number(shift.to));
+            }
+            let change = doc! { "$set": { "seq": number(seq) } };
+            match self.collection.update(&unchanged(&now, KEYS), &change).await.map_err(Refused::Unknown)? {
+                Wrote::It => {
+                    let (_, text, _) = read_text(document);
+                    tell(Change::Became { before: shown(&now), after: Numbered { seq, text } });
+                    return self.look_again(&mut tell).await;
+                }
+                Wrote::Nothing => {}
+            }
+        }
+        self.too_busy()
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// Why it was not removed.
+    pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), Refused> {
+        let document = self.read_to_change().await?.find(which)?.document;
+        match self.collection.delete(&unchanged(&document, KEYS)).await.map_err(Refused::Unknown)? {
+            Wrote::It => {
+                tell(Change::Removed(shown(&document)));
+                self.look_again(&mut tell).await
+            }
+            Wrote::Nothing => said("somebody else changed this rule at the same time; nothing was removed"),
+        }
+    }
+
+    /// Puts a rule in the place of the one in `document`, as it was read. Keys of other programs stay.
+    ///
+    /// # Errors
+    /// Why it was not changed.
+    pub async fn edit(
+        &self,
+        document: &Document,
+        rule: &Numbered,
+        mut tell: impl FnMut(Change),
+    ) -> Result<(), Refused> {
+        let set = self.read_to_change().await?;
+        let new = rule.to_document();
+        right([&new], &[])?;
+        if let Some(other) = set
+            .documents
+            .iter()
+            .find(|other| other.get("_id") != document.get("_id") && read_text(other).0 == Some(rule.seq))
+        {
+            return said(format!("the seq {} is taken, by {}", rule.seq, name_of(other)));
+        }
+        let gone: Document = KEYS
+            .iter()
+            .filter(|key| document.contains_key(key) && !new.contains_key(key))
+            .map(|key| ((*key).to_owned(), Bson::String(String::new())))
+            .collect();
+        let mut change = doc! { "$set": new };
+        if !gone.is_empty() {
+            change.insert("$unset", gone);
+        }
+        match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(Refused::Unknown)? {
+            Wrote::It => {
+                tell(Change::Became { before: shown(document), after: rule.clone() });
+                self.look_again(&mut tell).await
+            }
+            Wrote::Nothing => said("somebody else changed this rule at the same time; nothing was changed"),
+        }
+    }
+
+    async fn shift(&self, set: &RuleSet, shifts: &[Shift], tell: &mut impl FnMut(Change)) -> Result<Wrote, Refused> {
+        for shift in shifts {
+            let Some(document) = set.documents.get(shift.index) else { return Ok(Wrote::Nothing) };
+            let change = doc! { "$set": { "seq": number(shift.to) } };
+            match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(Refused::Unknown)? {
+                Wrote::It => tell(Change::Renumbered { from: shift.from, to: shift.to }),
+                Wrote::Nothing => return Ok(Wrote::Nothing),
+            }
+        }
+        Ok(Wrote::It)
+    }
+
+    /// Says what is wrong after a change, whoever's fault it is.
+    async fn look_again(&self, tell: &mut impl FnMut(Change)) -> Result<(), Refused> {
+        if let Err(problems) = self.read().await?.compile() {
+            tell(Change::Note(format!(
+                "the rules are not right as a whole, so servers keep those from before:\n  {}",
+                problems.join("\n  ")
+            )));
+        }
+        Ok(())
+    }
+
+    /// The position of a rule that was named when this began, wherever others have moved it since.
+    fn anchor(&self, set: &RuleSet, which: &Which, known: &mut Option<Bson>) -> Result<usize, Refused> {
+        if known.is_none() {
+            *known = set.find(which)?.document.get("_id").cloned();
+        }
+        set.position_of(known.as_ref())
+    }
+
+    fn too_busy<T>(&self) -> Result<T, Refused> {
+        said(format!("{}: others change the rules again and again at the same time; try again", self.namespace()))
+    }
+}
+
+fn at(seq: i64, set: &RuleSet) -> Result<Room, Refused> {
+    if !(-MAX_SEQ..=MAX_SEQ).contains(&seq) {
+        return said(format!("the seq {seq} is too large"));
+    }
+    match set.find(&Which::Seq(seq)) {
+        Ok(other) => said(format!(
+            "the seq {seq} is taken: {}\nwrite --before {seq} or --after {seq} to put the rule beside it",
+            shown(&other.document).trim_start()
+        )),
+        Err(_) => Ok(Room::Made { shifts: Vec::new(), seq }),
+    }
+}
+
+fn room(seqs: &[i64], spot: Spot, moving: Option<usize>) -> Result<Room, Refused> {
+    make_room(seqs, spot, moving).map_err(|error| Refused::Said(error.to_string()))
+}

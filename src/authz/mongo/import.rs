@@ -1,0 +1,275 @@
+//! Rules out of a text: YAML, a whole configuration file, JSON, lines of JSON, and what `mongoexport` writes.
+//!
+//! Pure. Everything that is wrong is found in one reading and reported with its line.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use time::OffsetDateTime;
+
+use super::order::{MAX_SEQ, NoRoom, numbers_after};
+use super::text::{Numbered, written};
+use crate::authz::acl::RuleText;
+use crate::config::problem::{Place, Problem};
+use crate::config::read_rule;
+use crate::config::section::{Problems, Section};
+use crate::config::yaml::{self, Entry, Node, Value};
+
+/// A rule of the text, which may lack its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnumbered {
+    /// Its `seq`, if it has one.
+    pub seq: Option<i64>,
+    /// What it says.
+    pub text: RuleText,
+}
+
+/// Reads the rules of a text.
+///
+/// # Errors
+/// Everything that is wrong, a line each, ready to be shown; `file` is named in it.
+pub fn parse(file: &Path, text: &str) -> Result<Vec<Unnumbered>, Vec<String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let shown = |problem: &Problem| problem.in_file(file);
+    let items = items_of(text).map_err(|problem| vec![shown(&problem)])?;
+    let problems = Problems::default();
+    let rules: Vec<Unnumbered> =
+        items.iter().enumerate().filter_map(|(index, item)| read(item, index, &problems)).collect();
+    if problems.is_empty() && rules.len() == items.len() {
+        return Ok(rules);
+    }
+    Err(problems.into_sorted().iter().map(shown).collect())
+}
+
+/// Gives the rules of a text their numbers and their order: those they have, or tens where none has one.
+///
+/// # Errors
+/// Only some have a number, or two have the same.
+pub fn number_all(rules: Vec<Unnumbered>) -> Result<Vec<Numbered>, String> {
+    let without = rules.iter().filter(|rule| rule.seq.is_none()).count();
+    if without > 0 && without < rules.len() {
+        return Err(format!("{without} of {} rules have no seq; give one to each rule, or to none", rules.len()));
+    }
+    let mut numbered = match without {
+        0 => rules.into_iter().filter_map(|rule| Some(Numbered { seq: rule.seq?, text: rule.text })).collect(),
+        _ => number_after(None, rules).map_err(|error| error.to_string())?,
+    };
+    numbered.sort_by_key(|rule| rule.seq);
+    match numbered.iter().zip(numbered.iter().skip(1)).find(|(one, other)| one.seq == other.seq) {
+        Some((one, _)) => {
+            Err(format!("two rules have the seq {}, so their order is open; change one of them", one.seq))
+        }
+        None => Ok(numbered),
+    }
+}
+
+/// Gives the rules new numbers after `last`; the numbers they have say only in which order.
+///
+/// # Errors
+/// The numbers have come to their end.
+pub fn number_after(last: Option<i64>, mut rules: Vec<Unnumbered>) -> Result<Vec<Numbered>, NoRoom> {
+    rules.sort_by_key(|rule| rule.seq);
+    let numbers = numbers_after(last, rules.len())?;
+    Ok(rules.into_iter().zip(numbers).map(|(rule, seq)| Numbered { seq, text: rule.text }).collect())
+}
+
+fn read(item: &Node, index: usize, problems: &Problems) -> Option<Unnumbered> {
+    let plain = without_wrappers(item);
+    let mut section = Section::open(&plain, format!("rule {}", index + 1), problems)?;
+    // What `mongoexport` adds; the database gives its own.
+    let _id = section.entry("_id");
+    let given = section.node("seq").is_some();
+    let seq = section.parsed("seq", |text| match whole(text) {
+        Some(seq) if (-MAX_SEQ..=MAX_SEQ).contains(&seq) => Ok(seq),
+        _ => Err(format!("\"{text}\" is no whole number that rules can be ordered by; write 10, 20, …")),
+    });
+    if given && seq.is_none() {
+        return None;
+    }
+    let (text, _) = read_rule(section)?;
+    Some(Unnumbered { seq: seq.map(|at| at.value), text })
+}
+
+/// `10`, and `10.0` as shells write it.
+fn whole(text: &str) -> Option<i64> {
+    let digits = text
+        .split_once('.')
+        .map_or(text, |(digits, fraction)| if fraction.chars().all(|digit| digit == '0') { digits } else { text });
+    digits.parse().ok()
+}
+
+/// The values of MongoDB's extended JSON, where a rule has any, in the place of what they are wrapped in.
+fn without_wrappers(item: &Node) -> Node {
+    let Value::Map(entries) = &item.value else { return item.clone() };
+    let entries = entries.iter().map(|entry| match entry.key.as_str() {
+        "seq" | "not_before" | "not_after" => {
+            Entry { node: unwrapped(&entry.node).unwrap_or_else(|| entry.node.clone()), ..entry.clone() }
+        }
+        _ => entry.clone(),
+    });
+    Node { place: item.place.clone(), value: Value::Map(entries.collect()) }
+}
+
+fn unwrapped(node: &Node) -> Option<Node> {
+    let Value::Map(entries) = &node.value else { return None };
+    let [only] = entries.as_slice() else { return None };
+    let text = match (only.key.as_str(), &only.node.value) {
+        ("$numberInt" | "$numberLong" | "$numberDouble", Value::Text(number)) => number.clone(),
+        ("$date", Value::Text(date)) => match date.parse::<i64>() {
+            Ok(milliseconds) => moment(milliseconds)?,
+            Err(_) => date.clone(),
+        },
+        ("$date", Value::Map(_)) => match &unwrapped(&only.node)?.value {
+            Value::Text(milliseconds) => moment(milliseconds.parse().ok()?)?,
+            Value::Null | Value::List(_) | Value::Map(_) => return None,
+        },
+        _ => return None,
+    };
+    Some(Node { place: node.place.clone(), value: Value::Text(text) })
+}
+
+fn moment(milliseconds: i64) -> Option<String> {
+    let nanoseconds = i128::from(milliseconds).saturating_mul(1_000_000);
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().map(written)
+}
+
+/// The rules as nodes, whatever form the text has.
+fn items_of(text: &str) -> Result<Vec<Node>, Problem> {
+    let whole = |message: &str| Problem::new(Place::Line(1), "", message);
+    let root = match json(text) {
+        Ok(mut values) if values.len() == 1 => values.pop(),
+        // An object a line.
+        Ok(values) if values.len() > 1 => return Ok(values),
+        Ok(_) => None,
+        Err(of_json) => match yaml::parse(text) {
+            Ok(root) => Some(root),
+            Err(_) if text.trim_start().starts_with(['{', '[']) => return Err(of_json),
+            Err(of_yaml) => return Err(of_yaml),
+        },
+    };
+    let Some(root) = root else { return Err(whole("there are no rules in it; write [] if really none are meant")) };
+    let place = root.place.clone();
+    match root.value {
+        Value::List(items) => Ok(items),
+        Value::Map(entries) => {
+            let rule = entries.iter().any(|entry| entry.key == "match" || entry.key == "actions");
+            if rule {
+                return Ok(vec![Node { place, value: Value::Map(entries) }]);
+            }
+            match entries.into_iter().find(|entry| entry.key == "acl").map(|entry| entry.node) {
+                Some(Node { value: Value::List(items), .. }) => Ok(items),
+                Some(node) => Err(Problem::new(node.place, "acl", "a list of rules is expected here")),
+                None => Err(whole("there are neither rules in it nor a configuration's acl")),
+            }
+        }
+        Value::Null => Err(whole("there are no rules in it; write [] if really none are meant")),
+        Value::Text(_) => Err(whole("there are neither rules in it nor a configuration's acl")),
+    }
+}
+
+/// The JSON values of a text, one after the other, each with the line that it begins on.
+fn json(text: &str) -> Result<Vec<Node>, Problem> {
+    let mut values = Vec::new();
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+    loop {
+        let before = text.get(stream.byte_offset()..).unwrap_or_default();
+        let blank = before.len().saturating_sub(before.trim_start().len());
+        let begins = text.get(..stream.byte_offset().saturating_add(blank)).unwrap_or_default();
+        let line = begins.matches('\n').count().saturating_add(1);
+        match stream.next() {
+            None => return Ok(values),
+            Some(Ok(Json(mut node))) => {
+                place(&mut node, line);
+                values.push(node);
+            }
+            Some(Err(error)) => {
+                return Err(Problem::new(Place::Line(error.line().max(1)), "", format!("this is not JSON: {error}")));
+            }
+        }
+    }
+}
+
+fn place(node: &mut Node, line: usize) {
+    node.place = Place::Line(line);
+    match &mut node.value {
+        Value::Null | Value::Text(_) => {}
+        Value::List(items) => items.iter_mut().for_each(|item| place(item, line)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.place = Place::Line(line);
+                place(&mut entry.node, line);
+            }
+        }
+    }
+}
+
+/// A JSON value as a node. A key that stands twice is refused, as in YAML: which of the two counts would be a guess.
+struct Json(Node);
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+fn node<E>(value: Value) -> Result<Json, E> {
+    Ok(Json(Node { place: Place::Line(1), value }))
+}
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        node(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Json, E> {
+        node(Value::Text(flag.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        node(Value::Text(number.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        node(Value::Text(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        node(Value::Text(number.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        node(Value::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(Json(item)) = items.next_element()? {
+            nodes.push(item);
+        }
+        node(Value::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        while let Some((key, Json(value))) = map.next_entry::<String, Json>()? {
+            if entries.iter().any(|entry| entry.key == key) {
+                return Err(A::Error::custom(format!("the key \"{key}\" stands here a second time")));
+            }
+            entries.push(Entry { key, place: Place::Line(1), node: value });
+        }
+        node(Value::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! A rule with its number, as a document of the database, as YAML and as a line of JSON: what commands show and take.
+//!
+//! Pure. What is written here and read again is the same rule.
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::authz::acl::RuleText;
+use crate::decision_log::printable;
+
+/// The keys of a rule's document.
+pub(super) const KEYS: &[&str] = &["seq", "match", "actions", "comment", "not_before", "not_after"];
+
+/// A rule with its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Rules are looked at in the order of this.
+    pub seq: i64,
+    /// What it says.
+    pub text: RuleText,
+}
+
+/// How rules are written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A list in YAML.
+    Yaml,
+    /// One JSON object a line, as docker_auth's documentation has them and `mongoimport` takes them.
+    JsonLines,
+}
+
+/// All rules as one text.
+pub fn write_all(rules: &[Numbered], format: Format) -> String {
+    match (format, rules) {
+        (Format::Yaml, []) => "[]\n".to_owned(),
+        (Format::Yaml, rules) => rules.iter().map(Numbered::to_yaml).collect(),
+        (Format::JsonLines, rules) => rules.iter().map(|rule| rule.to_json_line() + "\n").collect(),
+    }
+}
+
+impl Numbered {
+    /// The rule's document, without `_id`.
+    pub fn to_document(&self) -> Document {
+        let mut document = doc! { "seq": number(self.seq), "match": matched(&self.text) };
+        document.insert("actions", self.text.actions.clone());
+        if let Some(comment) = &self.text.comment {
+            document.insert("comment", comment);
+        }
+        for (key, moment) in [("not_before", self.text.not_before), ("not_after", self.text.not_after)] {
+            if let Some(moment) = moment {
+                document.insert(key, date(moment));
+            }
+        }
+        document
+    }
+
+    /// The rule as an item of a YAML list. Texts are always quoted, so that none reads as something else.
+    pub fn to_yaml(&self) -> String {
+        let mut conditions: Vec<String> =
+            fields(&self.text).map(|(key, pattern)| format!("{key}: {}", quoted(pattern))).collect();
+        if !self.text.labels.is_empty() {
+            let labels =
+                self.text.labels.iter().map(|(label, pattern)| format!("{}: {}", quoted(label), quoted(pattern)));
+            conditions.push(format!("labels: {{{}}}", labels.collect::<Vec<_>>().join(", ")));
+        }
+        let actions: Vec<String> = self.text.actions.iter().map(|action| quoted(action)).collect();
+        let mut yaml = format!(
+            "- seq: {}\n  match: {{{}}}\n  actions: [{}]\n",
+            self.seq,
+            conditions.join(", "),
+            actions.join(", ")
+        );
+        for (key, value) in self.extras() {
+            yaml.push_str(&format!("  {key}: {}\n", quoted(&value)));
+        }
+        yaml
+    }
+
+    /// The rule as JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut rule = serde_json::Map::new();
+        let mut conditions: serde_json::Map<String, serde_json::Value> =
+            fields(&self.text).map(|(key, pattern)| (key.to_owned(), pattern.into())).collect();
+        if !self.text.labels.is_empty() {
+            let labels = self.text.labels.iter().map(|(label, pattern)| (label.clone(), pattern.as_str().into()));
+            conditions.insert("labels".to_owned(), serde_json::Value::Object(labels.collect()));
+        }
+        rule.insert("seq".to_owned(), self.seq.into());
+        rule.insert("match".to_owned(), conditions.into());
+        rule.insert("actions".to_owned(), self.text.actions.clone().into());
+        rule.extend(self.extras().map(|(key, value)| (key.to_owned(), value.into())));
+        rule.into()
+    }
+
+    /// The rule as JSON on one line, its keys in the order in which people write them.
+    fn to_json_line(&self) -> String {
+        let rule = self.to_json();
+        let keys = KEYS.iter().filter_map(|key| Some(format!("\"{key}\": {}", rule.get(key)?)));
+        format!("{{{}}}", keys.collect::<Vec<_>>().join(", "))
+    }
+
+    /// What may be there beside match and actions.
+    fn extras(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let comment = self.text.comment.clone().map(|comment| ("comment", comment));
+        let before = self.text.not_before.map(|moment| ("not_before", written(moment)));
+        let after = self.text.not_after.map(|moment| ("not_after", written(moment)));
+        [comment, before, after].into_iter().flatten()
+    }
+}
+
+impl std::fmt::Display for Numbered {
+    /// On one line, for people.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts: Vec<String> =
+            fields(&self.text).map(|(key, pattern)| format!("{key}={}", quoted(pattern))).collect();
+        parts.extend(
+            self.text.labels.iter().map(|(label, pattern)| format!("labels.{}={}", printable(label), quoted(pattern))),
+        );
+        if parts.is_empty() {
+            parts.push("everybody and everything".to_owned());
+        }
+        let actions = match self.text.actions.as_slice() {
+            [] => "nothing".to_owned(),
+            listed => listed.join(","),
+        };
+        write!(out, "{:>6}  {} -> {actions}", self.seq, parts.join(" "))?;
+        for (key, value) in self.extras() {
+            match key {
+                "comment" => write!(out, "  # {}", printable(&value))?,
+                moment => write!(out, "  {moment} {value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The fields of the match that are one text each.
+fn fields(text: &RuleText) -> impl Iterator<Item = (&'static str, &str)> {
+    // All are named, so that none can be forgotten: a rule that is written back without one would match more than before.
+    let RuleText {
+        account,
+        kind,
+        name,
+        service,
+        ip,
+        tag,
+        reference,
+        labels: _,
+        actions: _,
+        comment: _,
+        not_before: _,
+        not_after: _,
+    } = text;
+    let all = [
+        ("account", account),
+        ("type", kind),
+        ("name", name),
+        ("service", service),
+        ("ip", ip),
+        ("tag", tag),
+        ("reference", reference),
+    ];
+    all.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_deref()?)))
+}
+
+fn matched(text: &RuleText) -> Document {
+    let mut conditions: Document =
+        fields(text).map(|(key, pattern)| (key.to_owned(), Bson::String(pattern.to_owned()))).collect();
+    if !text.labels.is_empty() {
+        let labels = text.labels.iter().map(|(label, pattern)| (label.clone(), Bson::String(pattern.clone())));
+        conditions.insert("labels", labels.collect::<Document>());
+    }
+    conditions
+}
+
+/// As small a number as the shell would write.
+pub(super) fn number(seq: i64) -> Bson {
+    i32::try_from(seq).map_or(Bson::Int64(seq), Bson::Int32)
+}
+
+/// A date, which has milliseconds; a moment that is more exact, or that no date holds, stays a text.
+fn date(moment: OffsetDateTime) -> Bson {
+    let nanoseconds = moment.unix_timestamp_nanos();
+    match i64::try_from(nanoseconds.div_euclid(1_000_000)) {
+        Ok(milliseconds) if nanoseconds.rem_euclid(1_000_000) == 0 => {
+            Bson::DateTime(DateTime::from_millis(milliseconds))
+        }
+        Ok(_) | Err(_) => Bson::String(written(moment)),
+    }
+}
+
+/// RFC 3339 in UTC.
+pub(crate) fn written(moment: OffsetDateTime) -> String {
+    let utc = moment.to_offset(time::UtcOffset::UTC);
+    utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
+}
+
+/// A text between double quotes that both YAML and JSON read as this text.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            // YAML allows no others unescaped, and readers of YAML 1.1 take some of them for line breaks.
+            '\0'..='\u{1f}' | '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

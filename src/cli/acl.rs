@@ -1,0 +1,432 @@
+//! `dockwarden acl`: the rules in MongoDB, changed one by one or brought in; each command prints what it changed.
+
+mod editor;
+
+use std::io::{IsTerminal as _, Read as _, stdin};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::{DONE, Output, complain, explain, mongo, say};
+use crate::authz::acl::RuleText;
+use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
+use crate::authz::mongo::import::{Unnumbered, parse};
+use crate::authz::mongo::text::{Format, Numbered, write_all};
+use crate::config::read_text;
+use crate::config::section::{DayEnd, parse_moment};
+use crate::decision_log::printable;
+use crate::mongo::Run;
+
+/// A longer text of rules is refused, in bytes.
+const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
+
+/// What is done.
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List the rules in their order
+    List {
+        /// The configuration file
+        config: PathBuf,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Add a rule, given by the options below or as YAML or JSON on standard input
+    Add {
+        /// The configuration file
+        config: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        /// Put it at this very number
+        #[arg(long, value_name = "SEQ", allow_negative_numbers = true, conflicts_with_all = ["before", "after"])]
+        seq: Option<i64>,
+        #[command(flatten)]
+        rule: Box<RuleOptions>,
+    },
+    /// Move a rule before or after another one
+    Move {
+        /// The configuration file
+        config: PathBuf,
+        /// The rule's seq, or its _id
+        #[arg(value_name = "SEQ", allow_negative_numbers = true)]
+        which: Which,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a rule
+    Remove {
+        /// The configuration file
+        config: PathBuf,
+        /// The rule's seq, or its _id
+        #[arg(value_name = "SEQ", allow_negative_numbers = true)]
+        which: Which,
+    },
+    /// Change a rule in an editor ($VISUAL, $EDITOR, vi)
+    Edit {
+        /// The configuration file
+        config: PathBuf,
+        /// The rule's seq, or its _id
+        #[arg(value_name = "SEQ", allow_negative_numbers = true)]
+        which: Which,
+    },
+    /// Bring rules in: YAML, JSON, lines of JSON, or the acl of a configuration file
+    Import {
+        /// The configuration file
+        config: PathBuf,
+        /// The file with the rules ("-" is standard input)
+        file: PathBuf,
+        /// Put them in the place of all that are there
+        #[arg(long, conflicts_with = "append")]
+        replace: bool,
+        /// Add them after those that are there
+        #[arg(long)]
+        append: bool,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print all rules, so that import reads them again
+    Export {
+        /// The configuration file
+        config: PathBuf,
+        /// In which form
+        #[arg(long, value_enum, default_value_t)]
+        format: ExportFormat,
+    },
+    /// Answer a question by the rules in MongoDB as they are now, rule by rule
+    Test {
+        /// The configuration file
+        config: PathBuf,
+        /// Who asks; nobody if left out
+        #[arg(long, default_value = "")]
+        account: String,
+        /// A label of the account (may be repeated); the account's own labels if left out
+        #[arg(long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+        /// Where the client is
+        #[arg(long)]
+        ip: Option<IpAddr>,
+        /// The tag or digest that a request to the registry names; token requests name none
+        #[arg(long)]
+        reference: Option<String>,
+        /// The registry's service name
+        #[arg(long)]
+        service: Option<String>,
+        /// What is asked for, such as repository:team/app:pull,push (may be repeated)
+        #[arg(long = "scope", required = true, value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ExportFormat {
+    /// A list
+    #[default]
+    Yaml,
+    /// One object a line
+    Jsonl,
+}
+
+/// Where a rule is to be.
+#[derive(clap::Args)]
+pub(super) struct Place {
+    /// Directly before this rule
+    #[arg(long, value_name = "SEQ", allow_negative_numbers = true)]
+    before: Option<Which>,
+    /// Directly after this rule
+    #[arg(long, value_name = "SEQ", allow_negative_numbers = true, conflicts_with = "before")]
+    after: Option<Which>,
+}
+
+impl Place {
+    fn position(self) -> Option<Position> {
+        self.before.map(Position::Before).or(self.after.map(Position::After))
+    }
+}
+
+/// A rule in words of the command line.
+#[derive(clap::Args)]
+pub(super) struct RuleOptions {
+    /// Pattern on the account
+    #[arg(long, value_name = "PATTERN")]
+    account: Option<String>,
+    /// Pattern on the resource's type
+    #[arg(long = "type", value_name = "PATTERN")]
+    kind: Option<String>,
+    /// Pattern on the resource's name
+    #[arg(long, value_name = "PATTERN")]
+    name: Option<String>,
+    /// Pattern on the service
+    #[arg(long, value_name = "PATTERN")]
+    service: Option<String>,
+    /// An address or a network
+    #[arg(long, value_name = "NETWORK")]
+    ip: Option<String>,
+    /// Pattern on the tag, for doors that see it
+    #[arg(long, value_name = "PATTERN")]
+    tag: Option<String>,
+    /// What is asked for by: tag or digest, for doors that see it
+    #[arg(long, value_name = "KIND")]
+    reference: Option<String>,
+    /// Pattern on a label (may be repeated)
+    #[arg(long = "label", value_name = "NAME=PATTERN")]
+    labels: Vec<String>,
+    /// What it grants: pull,push or "*"; "" refuses
+    #[arg(long, value_name = "ACTIONS")]
+    actions: Option<String>,
+    /// Shown where the rule decides
+    #[arg(long)]
+    comment: Option<String>,
+    /// It holds from this moment on
+    #[arg(long, value_name = "MOMENT")]
+    not_before: Option<String>,
+    /// It holds until this moment
+    #[arg(long, value_name = "MOMENT")]
+    not_after: Option<String>,
+}
+
+impl RuleOptions {
+    /// The rule, if any of the options is given.
+    fn rule(&self) -> Result<Option<RuleText>, String> {
+        let fields = [&self.account, &self.kind, &self.name, &self.service, &self.ip, &self.tag, &self.reference];
+        let names_something = fields.iter().any(|field| field.is_some()) || !self.labels.is_empty();
+        let others = [&self.actions, &self.comment, &self.not_before, &self.not_after];
+        if !names_something && others.iter().all(|option| option.is_none()) {
+            return Ok(None);
+        }
+        if !names_something {
+            return Err(
+                "the rule would be for everybody and everything; if that is meant, give it on standard input, \
+                        with match: {}"
+                    .to_owned(),
+            );
+        }
+        let actions =
+            self.actions.as_deref().ok_or("a rule needs actions: --actions pull,push, or --actions \"\" to refuse")?;
+        let labels = self.labels.iter().map(|text| {
+            let (name, pattern) =
+                text.split_once('=').ok_or("a pattern on a label is written as --label name=pattern")?;
+            Ok::<_, String>((name.to_owned(), pattern.to_owned()))
+        });
+        let moment = |text: &Option<String>, day: DayEnd| match text {
+            None => Ok(None),
+            Some(text) => parse_moment(text, day).map(Some).ok_or_else(|| {
+                format!("\"{text}\" is no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+            }),
+        };
+        Ok(Some(RuleText {
+            account: self.account.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            service: self.service.clone(),
+            ip: self.ip.clone(),
+            tag: self.tag.clone(),
+            reference: self.reference.clone(),
+            labels: labels.collect::<Result<_, _>>()?,
+            actions: actions.split(',').filter(|action| !action.is_empty()).map(str::to_owned).collect(),
+            comment: self.comment.clone(),
+            not_before: moment(&self.not_before, DayEnd::Start)?,
+            not_after: moment(&self.not_after, DayEnd::End)?,
+        }))
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(command: Command) -> u8 {
+    match command {
+        Command::Test { config, account, labels, ip, reference, service, scopes, output } => {
+            let asked = explain::Asked { account, labels, ip, reference, service, output, scopes };
+            let answered = mongo::load(config).and_then(|config| {
+                mongo::rules(&config)?;
+                explain::test(config, &asked)
+            });
+            answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+        }
+        Command::List { config, output } => mongo::run(list(config, output)),
+        Command::Export { config, format } => mongo::run(export(config, format)),
+        Command::Add { config, place, seq, rule } => mongo::run(add(config, place, seq, rule)),
+        Command::Move { config, which, place } => mongo::run(async move {
+            let position = place.position().ok_or("say where to: --before SEQ or --after SEQ")?;
+            open(config)?.move_to(&which, &position, print).await.map_err(plain)?;
+            Ok(DONE)
+        }),
+        Command::Remove { config, which } => mongo::run(async move {
+            open(config)?.remove(&which, print).await.map_err(plain)?;
+            Ok(DONE)
+        }),
+        Command::Edit { config, which } => mongo::run(async move {
+            let book = open(config)?;
+            let stored = set(&book).await?.find(&which).map_err(plain)?;
+            editor::edit(&book, &stored).await
+        }),
+        Command::Import { config, file, replace, append, dry_run } => {
+            let mode = match (replace, append) {
+                (true, _) => Mode::Replace,
+                (false, true) => Mode::Append,
+                (false, false) => Mode::IntoEmpty,
+            };
+            mongo::run(import(config, file, mode, if dry_run { Run::Dry } else { Run::Real }))
+        }
+    }
+}
+
+fn open(file: PathBuf) -> Result<RuleBook, String> {
+    Ok(RuleBook::open(mongo::rules(&mongo::load(file)?)?))
+}
+
+fn plain(refused: Refused) -> String {
+    refused.to_string()
+}
+
+/// The rules; an import that has not ended is told beside them.
+async fn set(book: &RuleBook) -> Result<RuleSet, String> {
+    let set = book.read().await.map_err(plain)?;
+    if let Some(told) = set.under_import() {
+        complain(&format!("dockwarden: {told}"));
+    }
+    Ok(set)
+}
+
+fn print(change: Change) {
+    let text = match change {
+        Change::Added(rule) => format!("+ {rule}\n"),
+        Change::Removed(rule) => format!("- {rule}\n"),
+        Change::Became { before, after } => format!("- {before}\n+ {after}\n"),
+        Change::Renumbered { from, to } => format!("  seq {from} -> {to}, to make room\n"),
+        Change::Note(note) => {
+            complain(&format!("dockwarden: {note}"));
+            return;
+        }
+    };
+    // A change that was made is made, whether anybody reads of it or not.
+    say(&text, DONE);
+}
+
+async fn list(config: PathBuf, output: Output) -> Result<u8, String> {
+    let book = open(config)?;
+    let set = set(&book).await?;
+    let text = match output {
+        Output::Text => set
+            .stored()
+            .map(|stored| match stored.rule {
+                Ok(rule) => format!("{rule}\n"),
+                Err(problems) => problems.iter().map(|problem| format!("     ?  {}\n", printable(problem))).collect(),
+            })
+            .collect(),
+        Output::Json => {
+            let rules: Vec<serde_json::Value> = set
+                .stored()
+                .map(|stored| match stored.rule {
+                    Ok(rule) => rule.to_json(),
+                    Err(problems) => serde_json::json!({ "document": stored.name, "problems": problems }),
+                })
+                .collect();
+            serde_json::to_string_pretty(&rules).map_err(|error| error.to_string())? + "\n"
+        }
+    };
+    let status = say(&text, DONE);
+    if let (Err(problems), None) = (set.compile(), set.under_import()) {
+        complain(&format!(
+            "dockwarden: the rules cannot be used as they are; servers keep those from before:\n  {}",
+            problems.join("\n  ")
+        ));
+    }
+    Ok(status)
+}
+
+async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
+    let book = open(config)?;
+    let rules = set(&book).await?.rules().map_err(|problems| {
+        format!(
+            "there are documents that are no rules; mend them first, by acl edit or acl remove:\n  {}",
+            problems.join("\n  ")
+        )
+    })?;
+    let format = match format {
+        ExportFormat::Yaml => Format::Yaml,
+        ExportFormat::Jsonl => Format::JsonLines,
+    };
+    Ok(say(&write_all(&rules, format), DONE))
+}
+
+async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
+    let wanted = place.position().or(seq.map(Position::At));
+    let (text, position) = match options.rule()? {
+        Some(text) => (text, wanted),
+        None => {
+            if stdin().is_terminal() {
+                return Err(
+                    "say the rule by options (--name PATTERN --actions pull,push), or give it on standard input"
+                        .to_owned(),
+                );
+            }
+            let Unnumbered { seq, text } = only(parse_from(Path::new("-"))?)?;
+            match (wanted, seq) {
+                (Some(_), Some(seq)) => {
+                    return Err(format!(
+                        "the rule has the seq {seq}, and another place is given; leave one of them out"
+                    ));
+                }
+                (wanted, seq) => (text, wanted.or(seq.map(Position::At))),
+            }
+        }
+    };
+    open(config)?.add(&text, &position.unwrap_or(Position::End), print).await.map_err(plain)?;
+    Ok(DONE)
+}
+
+fn only(rules: Vec<Unnumbered>) -> Result<Unnumbered, String> {
+    let count = rules.len();
+    let mut rules = rules.into_iter();
+    match (rules.next(), rules.next()) {
+        (Some(rule), None) => Ok(rule),
+        _ => Err(format!("one rule is expected, not {count}; for several there is: dockwarden acl import")),
+    }
+}
+
+async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<u8, String> {
+    let rules = parse_from(&file)?;
+    let book = open(config)?;
+    let mut changes: usize = 0;
+    let tell = |change: Change| {
+        match change {
+            Change::Note(_) => {}
+            Change::Added(_) | Change::Removed(_) | Change::Became { .. } | Change::Renumbered { .. } => {
+                changes = changes.saturating_add(1);
+            }
+        }
+        print(change);
+    };
+    book.import(&rules, mode, run, &ourselves(), tell).await.map_err(plain)?;
+    let said = match (changes, run) {
+        (0, _) => "nothing changes\n".to_owned(),
+        (changes, Run::Dry) => format!("{changes} rule(s) would change; nothing was changed\n"),
+        (changes, Run::Real) => format!("{changes} rule(s) changed\n"),
+    };
+    Ok(say(&said, DONE))
+}
+
+/// Who is at work, for somebody who finds an import that has not ended.
+fn ourselves() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("process {} on {}", std::process::id(), host.trim())
+}
+
+fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {
+    if file.as_os_str() != "-" {
+        return parse(file, &read_text(file)?).map_err(|problems| problems.join("\n"));
+    }
+    let mut text = String::new();
+    let read = stdin().take(LONGEST_INPUT).read_to_string(&mut text);
+    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    parse(Path::new("standard input"), &text).map_err(|problems| problems.join("\n"))
+}
+
+/// The one rule of an edited text; a number that was taken out stays what it was.
+fn edited(file: &Path, text: &str, before: &Numbered) -> Result<Numbered, String> {
+    let Unnumbered { seq, text } = only(parse(file, text).map_err(|problems| problems.join("\n"))?)?;
+    Ok(Numbered { seq: seq.unwrap_or(before.seq), text })
+}

@@ -1,0 +1,264 @@
+//! `dockwarden user`: the users in MongoDB, changed one at a time; each command prints what it changed.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::{Cost, DONE, Output, mongo, password, say};
+use crate::authn::mongo::accounts::{Account, Accounts, Refused, check_name};
+use crate::authn::mongo::labels::{LabelChange, shown};
+use crate::authn::password::hash;
+use crate::authn::{AccountState, Closed};
+use crate::authz::mongo::text::written;
+use crate::decision_log::printable;
+
+/// What is done.
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Add a user; the password is asked for, or read from standard input
+    Add {
+        #[command(flatten)]
+        who: Who,
+        /// Labels, such as team=web,api (may be repeated)
+        #[arg(long = "label", value_name = "LABEL=VALUES")]
+        labels: Vec<LabelChange>,
+        /// It cannot log in until it is enabled
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        cost: Cost,
+    },
+    /// Give a user another password, asked for, or read from standard input
+    Passwd {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        cost: Cost,
+    },
+    /// Change a user's labels
+    Label {
+        #[command(flatten)]
+        who: Who,
+        /// team=web,api sets, team+=ops adds, team-=web takes out, team= removes the label
+        #[arg(required = true, value_name = "CHANGE")]
+        changes: Vec<LabelChange>,
+    },
+    /// Switch a user off: it cannot log in any more
+    Disable {
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Switch a user on again
+    Enable {
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Remove a user
+    Remove {
+        #[command(flatten)]
+        who: Who,
+    },
+    /// List all users with their state and labels
+    List {
+        /// The configuration file
+        config: PathBuf,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Show one user
+    Show {
+        #[command(flatten)]
+        who: Who,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// Which user.
+#[derive(clap::Args)]
+pub(super) struct Who {
+    /// The configuration file
+    config: PathBuf,
+    /// The user's name
+    name: String,
+}
+
+/// Runs the command.
+pub(super) fn run(command: Command) -> u8 {
+    mongo::run(async {
+        let said = match command {
+            Command::Add { who, labels, disabled, cost } => {
+                let state = if disabled { AccountState::Disabled } else { AccountState::Enabled };
+                add(who, &labels, state, cost.cost).await?
+            }
+            Command::Passwd { who, cost } => passwd(who, cost.cost).await?,
+            Command::Label { who, changes } => label(who, &changes).await?,
+            Command::Disable { who } => switch(who, AccountState::Disabled).await?,
+            Command::Enable { who } => switch(who, AccountState::Enabled).await?,
+            Command::Remove { who } => remove(who).await?,
+            Command::List { config, output } => list(config, output).await?,
+            Command::Show { who, output } => show(who, output).await?,
+        };
+        Ok(say(&said, DONE))
+    })
+}
+
+fn open(file: PathBuf) -> Result<Accounts, String> {
+    Ok(Accounts::open(mongo::users(&mongo::load(file)?)?))
+}
+
+async fn find(who: Who) -> Result<(Accounts, Account), String> {
+    let accounts = open(who.config)?;
+    let account = accounts.get(&who.name).await.map_err(plain)?;
+    Ok((accounts, account))
+}
+
+fn plain(refused: Refused) -> String {
+    refused.to_string()
+}
+
+async fn add(who: Who, labels: &[LabelChange], state: AccountState, cost: u32) -> Result<String, String> {
+    check_name(&who.name)?;
+    let accounts = open(who.config)?;
+    // Before somebody types a password in vain.
+    accounts.check_free(&who.name).await.map_err(plain)?;
+    let hash = hash(&password::read()?, cost)?;
+    let added = accounts.add(&who.name, &hash, labels, state).await.map_err(plain)?;
+    Ok(format!(
+        "{}: added, {}, {}, password {}\n",
+        name(&added),
+        said_state(&added),
+        shown(&added.labels),
+        said_hash(&added)
+    ))
+}
+
+async fn passwd(who: Who, cost: u32) -> Result<String, String> {
+    let (accounts, before) = find(who).await?;
+    let hash = hash(&password::read()?, cost)?;
+    let after = accounts.set_password(&before, &hash).await.map_err(plain)?;
+    Ok(format!("{}: new password, {} -> {}\n", name(&after), said_hash(&before), said_hash(&after)))
+}
+
+async fn label(who: Who, changes: &[LabelChange]) -> Result<String, String> {
+    let (accounts, before) = find(who).await?;
+    let mut labels = before.labels.clone();
+    changes.iter().for_each(|change| change.apply(&mut labels));
+    if labels == before.labels {
+        return Ok(format!("{}: nothing changes, {}\n", name(&before), shown(&labels)));
+    }
+    let after = accounts.set_labels(&before, &labels).await.map_err(plain)?;
+    Ok(format!("{}: {} -> {}\n", name(&after), shown(&before.labels), shown(&after.labels)))
+}
+
+async fn switch(who: Who, state: AccountState) -> Result<String, String> {
+    let (accounts, before) = find(who).await?;
+    if before.standing().is_some_and(|standing| standing.state == state) {
+        return Ok(format!("{}: nothing changes, {}\n", name(&before), said_state(&before)));
+    }
+    let after = accounts.set_state(&before, state).await.map_err(plain)?;
+    Ok(format!("{}: {} -> {}\n", name(&after), said_state(&before), said_state(&after)))
+}
+
+async fn remove(who: Who) -> Result<String, String> {
+    let (accounts, gone) = find(who).await?;
+    accounts.remove(&gone).await.map_err(plain)?;
+    Ok(format!("{}: removed; it was {}, {}\n", name(&gone), said_state(&gone), shown(&gone.labels)))
+}
+
+async fn list(config: PathBuf, output: Output) -> Result<String, String> {
+    let accounts = open(config)?.list().await.map_err(plain)?;
+    match output {
+        Output::Json => json(&accounts.iter().map(told).collect::<Vec<_>>()),
+        Output::Text => {
+            let width = accounts.iter().map(|account| name(account).chars().count()).max().unwrap_or_default();
+            let row = |account: &Account| {
+                let labels = match &account.usable {
+                    Ok(_) => shown(&account.labels),
+                    Err(problems) => printable(&problems.join("; ")),
+                };
+                format!("{:width$}  {:8}  {labels}\n", name(account), said_state(account))
+            };
+            Ok(accounts.iter().map(row).collect())
+        }
+    }
+}
+
+async fn show(who: Who, output: Output) -> Result<String, String> {
+    let (_, account) = find(who).await?;
+    let told = told(&account);
+    match output {
+        Output::Json => json(&told),
+        Output::Text => {
+            let mut lines = vec![
+                format!("name      {}", name(&account)),
+                format!("state     {}", told.state),
+                format!("labels    {}", shown(&account.labels)),
+                format!("password  {}", said_hash(&account)),
+            ];
+            lines.extend(told.not_before.map(|moment| format!("from      {moment}")));
+            lines.extend(told.not_after.map(|moment| format!("until     {moment}")));
+            lines.push(format!("document  {}", account.id()));
+            lines.extend(told.problems.iter().map(|problem| format!("problem   {}", printable(problem))));
+            Ok(format!("{}\n", lines.join("\n")))
+        }
+    }
+}
+
+fn json(told: &impl Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(told).map(|text| format!("{text}\n")).map_err(|error| error.to_string())
+}
+
+/// A user as JSON. Never the hash.
+#[derive(Serialize)]
+struct Told<'a> {
+    name: &'a str,
+    state: &'static str,
+    labels: &'a std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<u32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    problems: &'a [String],
+}
+
+fn told(account: &Account) -> Told<'_> {
+    let standing = account.standing();
+    Told {
+        name: &account.name,
+        state: said_state(account),
+        labels: &account.labels,
+        not_before: standing.and_then(|standing| standing.not_before).map(written),
+        not_after: standing.and_then(|standing| standing.not_after).map(written),
+        cost: account.usable.as_ref().ok().map(|usable| usable.cost),
+        problems: account.usable.as_ref().err().map(Vec::as_slice).unwrap_or_default(),
+    }
+}
+
+/// A name that cannot write over the terminal.
+fn name(account: &Account) -> String {
+    printable(&account.name)
+}
+
+fn said_state(account: &Account) -> &'static str {
+    match account.standing().map(|standing| standing.check(OffsetDateTime::now_utc())) {
+        Some(Ok(())) => "enabled",
+        Some(Err(Closed::Disabled)) => "disabled",
+        Some(Err(Closed::NotYet)) => "not yet",
+        Some(Err(Closed::Over)) => "expired",
+        None => "unusable",
+    }
+}
+
+fn said_hash(account: &Account) -> String {
+    match &account.usable {
+        Ok(usable) => format!("bcrypt ({}), cost {}", usable.kind, usable.cost),
+        Err(_) => "unknown".to_owned(),
+    }
+}

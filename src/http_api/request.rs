@@ -1,0 +1,290 @@
+//! The question as a configuration writes it: address, method, header lines and body, filled in for each login.
+
+use std::path::PathBuf;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
+use crate::authn::Secret;
+use crate::config::problem::At;
+use crate::config::section::{Problems, Section};
+use crate::config::yaml::{Node, Value};
+use crate::config::{Keys, Problem, read_secret};
+
+/// Header lines that belong to the connection, or that are written by us.
+const OURS: &[&str] = &[
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+];
+
+/// A question before anybody asks it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestTemplate {
+    method: Method,
+    url: UrlTemplate,
+    headers: Vec<HeaderTemplate>,
+    body: Option<BodyTemplate>,
+}
+
+/// Whether a question may be asked a second time where the connection broke before an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It may: asking changes nothing.
+    Allowed,
+    /// It may not: it could count twice, as two wrong passwords say.
+    Refused,
+}
+
+/// A question ready to be sent.
+#[derive(Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Where it goes.
+    pub url: Url,
+    /// Its header lines.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Option<Secret>,
+    /// Whether it may be asked twice.
+    pub repeat: Repeat,
+}
+
+impl RequestTemplate {
+    /// A POST whose body is not known yet.
+    pub fn post(url: UrlTemplate, headers: Vec<HeaderTemplate>) -> RequestTemplate {
+        RequestTemplate { method: Method::POST, url, headers, body: None }
+    }
+
+    /// What may be logged of the address: scheme, host and port.
+    pub fn origin(&self) -> &Url {
+        self.url.origin()
+    }
+
+    /// Whether an answer to it can have a body.
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Every placeholder in it.
+    pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
+        let headers = self.headers.iter().flat_map(HeaderTemplate::placeholders);
+        let body = self.body.iter().flat_map(BodyTemplate::placeholders);
+        self.url.placeholders().chain(headers).chain(body)
+    }
+
+    /// Whether the password is anywhere in it.
+    pub fn sends_password(&self) -> bool {
+        self.placeholders().any(|placeholder| placeholder != Placeholder::Account)
+    }
+
+    /// The question for one login. `None` where the account or the password would not arrive as they are.
+    pub fn filled(&self, who: Who<'_>) -> Option<Request> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(ContentType::Json.as_str()));
+        for header in &self.headers {
+            headers.insert(header.name(), header.filled(who)?);
+        }
+        let body = match &self.body {
+            Some(body) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type.as_str()));
+                Some(body.filled(who)?)
+            }
+            None => None,
+        };
+        let repeat = match self.method == Method::POST {
+            true => Repeat::Refused,
+            false => Repeat::Allowed,
+        };
+        Some(Request { method: self.method.clone(), url: self.url.filled(who)?, headers, body, repeat })
+    }
+}
+
+/// Reads `url`, `method`, `headers`, `body` and `content_type`.
+pub fn read(
+    section: &mut Section<'_>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<RequestTemplate> {
+    let url = read_url(section, Allowed::Credentials, warnings);
+    let method = section.parsed("method", |text| match text {
+        "GET" => Ok(Method::GET),
+        "HEAD" => Ok(Method::HEAD),
+        "POST" => Ok(Method::POST),
+        other => Err(format!("\"{other}\" is not used to ask something; write GET, HEAD or POST")),
+    });
+    let headers = read_headers(section, Allowed::Credentials, keys, problems, files);
+    let typed = section.node("content_type").is_some();
+    let content_type = section.parsed("content_type", |text| {
+        [ContentType::Json, ContentType::Form].into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
+            format!(
+                "\"{text}\" is not written here; there are {} and {}",
+                ContentType::Json.as_str(),
+                ContentType::Form.as_str()
+            )
+        })
+    });
+    let method = method.map_or(Method::GET, |at| at.value);
+    let body = match section.text("body") {
+        Some(At { place, .. }) if method != Method::POST => {
+            section.problem(&place, "body", "only a POST has a body; write method: POST");
+            return None;
+        }
+        // Of an unknown type, nothing can be said about it.
+        Some(_) if typed && content_type.is_none() => return None,
+        Some(At { place, value }) => {
+            let content_type = content_type.map_or(ContentType::Json, |at| at.value);
+            match BodyTemplate::parse(&value, content_type) {
+                Ok(body) => Some(body),
+                Err(message) => {
+                    section.problem(&place, "body", message);
+                    return None;
+                }
+            }
+        }
+        None => {
+            if let Some(At { place, .. }) = &content_type {
+                section.problem(place, "content_type", "there is no body whose type this could be");
+            }
+            None
+        }
+    };
+    let request = RequestTemplate { method, url: url?, headers: headers?, body };
+    if request.url.placeholders().any(|placeholder| placeholder != Placeholder::Account) {
+        let message = "the password is part of the address, and so ends up in the logs of servers and proxies; send it \
+                       in a header or in the body";
+        let place = section.place().clone();
+        warnings.push(Problem::new(place, section.path_of("url"), message));
+    }
+    Some(request)
+}
+
+/// Reads `url`; an address without TLS that leaves this machine is a warning.
+pub fn read_url(section: &mut Section<'_>, allowed: Allowed, warnings: &mut Vec<Problem>) -> Option<UrlTemplate> {
+    let place = section.place().clone();
+    let given = section.node("url").is_some();
+    let At { place, value: url } = match section.parsed("url", |text| UrlTemplate::parse(text, allowed)) {
+        Some(url) => url,
+        None if given => return None,
+        None => {
+            section.problem(&place, "url", "an address is needed; write url: https://api.example.com/check");
+            return None;
+        }
+    };
+    if url.origin().scheme() == "http" && !is_this_machine(url.origin()) {
+        let message =
+            "without TLS everybody on the way reads what is asked, passwords too, and can answer; write https://";
+        warnings.push(Problem::new(place, section.path_of("url"), message));
+    }
+    Some(url)
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some(host) => {
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}
+
+/// Reads `headers`: each name with a value, or with `{file: PATH}` for a secret of ours.
+pub fn read_headers(
+    section: &mut Section<'_>,
+    allowed: Allowed,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+) -> Option<Vec<HeaderTemplate>> {
+    let path = section.path_of("headers");
+    let Some(node) = section.node("headers") else { return Some(Vec::new()) };
+    let Value::Map(entries) = &node.value else {
+        problems.add(
+            &node.place,
+            path,
+            "headers are names with values: headers: {Authorization: \"Bearer ${password}\"}",
+        );
+        return None;
+    };
+    let mut headers = Vec::<HeaderTemplate>::new();
+    let mut complete = true;
+    for entry in entries {
+        let path = format!("{path}.{}", entry.key);
+        let mut wrong = |message: &str| {
+            problems.add(&entry.place, &path, message);
+            complete = false;
+        };
+        let name = match entry.key.parse::<HeaderName>() {
+            Ok(name) if OURS.contains(&name.as_str()) => {
+                wrong("this header belongs to the connection and is written by the server; leave it out");
+                continue;
+            }
+            Ok(name) if name == CONTENT_TYPE => {
+                wrong("write content_type beside body instead");
+                continue;
+            }
+            Ok(name) if headers.iter().any(|other| *other.name() == name) => {
+                wrong("this header is here twice");
+                continue;
+            }
+            Ok(name) => name,
+            Err(_) => {
+                wrong("this is no name of a header");
+                continue;
+            }
+        };
+        let read = match &entry.node.value {
+            Value::Text(text) => HeaderTemplate::parse(name, text, allowed),
+            Value::Map(_) => match read_file(&entry.node, &path, keys, problems, files) {
+                // Whatever stands in the file is the value: it is no template.
+                Some(text) if text.contains("${") => {
+                    Err("the file holds a placeholder; write the value here".to_owned())
+                }
+                Some(text) => HeaderTemplate::parse(name, &text, Allowed::Nothing),
+                None => {
+                    complete = false;
+                    continue;
+                }
+            },
+            Value::Null | Value::List(_) => Err("a header has one value, or {file: PATH}".to_owned()),
+        };
+        match read {
+            Ok(header) => headers.push(header),
+            Err(message) => {
+                problems.add(&entry.node.place, &path, message);
+                complete = false;
+            }
+        }
+    }
+    complete.then_some(headers)
+}
+
+/// The text of the file that `{file: PATH}` names; `None` where something is wrong, which is said then.
+fn read_file(node: &Node, path: &str, keys: Keys, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<String> {
+    let mut fields = Section::open(node, path, problems)?;
+    let file = fields.path("file");
+    if file.is_none() {
+        fields.problem(&node.place, "file", "a file is needed; write {file: /run/secrets/token}");
+    }
+    let text = file.and_then(|At { place, value }| {
+        let text = match keys {
+            Keys::Read => read_secret(&value),
+            Keys::LeftAlone => Ok("not-read".to_owned()),
+        };
+        files.push(value);
+        text.map_err(|message| fields.problem(&place, "file", message)).ok()
+    });
+    fields.finish();
+    text
+}
