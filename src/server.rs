@@ -31,6 +31,8 @@ use crate::http::{self, AdminRoutes};
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
+/// Requests of the gateway to its upstreams that are under way at once.
+const MAX_TRANSFERS: usize = 4096;
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
@@ -183,7 +185,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
         None => AdminRoutes::Here,
     };
     let public = http::public(&app, &path_prefix, routes);
-    let places = Arc::new(Semaphore::new(connections_at_once()));
+    let transfers = if app.snapshot().gateway.is_some() { transfers_at_once() } else { 0 };
+    let places = Arc::new(Semaphore::new(connections_at_once(transfers)));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
     announce("listening", &public_listener, tls);
@@ -213,13 +216,22 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     info!("stopped");
 }
 
-/// How many connections this process can hold: as many as are allowed, where it may open as many files.
-fn connections_at_once() -> usize {
-    let descriptors = rlimit::increase_nofile_limit(MAX_CONNECTIONS as u64 + SPARE_DESCRIPTORS);
-    let possible = descriptors.map_or(MAX_CONNECTIONS, |limit| {
-        usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(MAX_CONNECTIONS)
-    });
-    let connections = possible.clamp(1, MAX_CONNECTIONS);
+/// How many descriptors there are for connections to us and from us.
+fn descriptors() -> usize {
+    let most = MAX_CONNECTIONS + MAX_TRANSFERS;
+    let limit = rlimit::increase_nofile_limit(most as u64 + SPARE_DESCRIPTORS);
+    limit.map_or(most, |limit| usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(most))
+}
+
+/// How many requests of the gateway may be under way: no more than half of what there is, since each has a client too.
+pub(crate) fn transfers_at_once() -> usize {
+    (descriptors() / 2).clamp(1, MAX_TRANSFERS)
+}
+
+/// How many connections this process can hold beside so many transfers: as many as are allowed, where it may open as many
+/// files.
+fn connections_at_once(transfers: usize) -> usize {
+    let connections = descriptors().saturating_sub(transfers).clamp(1, MAX_CONNECTIONS);
     if connections < MAX_CONNECTIONS {
         warn!(
             reason = "few_descriptors",

@@ -16,7 +16,9 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
+use super::WAIT;
 use super::body::ClientBody;
 use super::refusal::Refusal;
 use super::route;
@@ -37,6 +39,9 @@ const MAX_PAGES: usize = 500;
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
 /// Names that are decided on at once: no more than a page needs are asked of a program or a server that decides.
 const DECIDED_AT_ONCE: usize = 32;
+/// Catalogs that are looked through at once, for all clients together. One question is many for the upstreams and for the
+/// rules, and whoever may log in, or nobody at all where rules are for everybody, can ask as often as they like.
+pub(super) const AT_ONCE: usize = 8;
 /// The longest page of an upstream, in bytes.
 const MAX_REPLY: usize = 2 * 1024 * 1024;
 
@@ -46,6 +51,8 @@ pub(super) struct Viewer<'a> {
     pub(super) identity: &'a Identity,
     pub(super) address: Option<IpAddr>,
     pub(super) service: &'a str,
+    /// A permit for each of the catalogs that are looked through at once.
+    pub(super) turns: &'a Semaphore,
 }
 
 /// The page that the client asks for.
@@ -86,6 +93,8 @@ pub(super) async fn answer(
     needed: &[Scope],
 ) -> Result<Response, Refusal> {
     let page = Page::read(query)?;
+    let turn = tokio::time::timeout(WAIT, viewer.turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(Refusal::Busy("catalogs")) };
     let scan = scan(upstreams, viewer, &page, needed);
     let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| Refusal::CatalogTooLong)??;
     let more = names.len() > page.n;

@@ -11,12 +11,14 @@ use axum::http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
 
 use super::body::ClientBody;
+use super::lookups::Lookups;
 use crate::config::Authorities;
 
 /// Unused connections to one upstream that are kept.
@@ -26,6 +28,12 @@ const KEPT_CONNECTIONS: usize = 64;
 const KEPT_FOR: Duration = Duration::from_secs(20);
 /// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How much of a reply over HTTP/2 may wait here for a client that reads slowly, in bytes.
+const WINDOW: u32 = 512 * 1024;
+/// The same for all replies of one connection together: more than as many streams as any upstream allows. With less, a few
+/// clients that do not read would stop the replies of all others, which come over the same connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
 
 /// What requests to an upstream are sent with.
 pub(super) type HttpClient = Client<Deadlined, ClientBody>;
@@ -49,7 +57,7 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(Lookups::new(GaiResolver::new()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(Duration::from_secs(60)));
@@ -62,6 +70,8 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
         .pool_max_idle_per_host(KEPT_CONNECTIONS)
         .http2_keep_alive_interval(ALIVE_EVERY)
         .http2_keep_alive_timeout(ALIVE_EVERY)
+        .http2_initial_stream_window_size(WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(Deadlined { connector, within: connect_within });
     Ok(client)
 }
@@ -69,7 +79,7 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
 /// Connects within a deadline, the name's lookup and the TLS handshake included.
 #[derive(Clone)]
 pub(super) struct Deadlined {
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<HttpConnector<Lookups<GaiResolver>>>,
     within: Duration,
 }
 

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecr::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_ecr::error::DisplayErrorContext;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use axum::body::{Body, Bytes};
@@ -111,7 +110,8 @@ impl Source for Tokens {
             .get_authorization_token()
             .set_registry_ids(self.settings.registry_id.clone().map(|id| vec![id]));
         let answer = asked.send().await;
-        let answer = answer.map_err(|error| anyhow::anyhow!("{}", DisplayErrorContext(&error)))?;
+        // In the error's own words and not in its debug form, which repeats the reply: there may be a token in it.
+        let answer = answer.context("ECR gives no token")?;
         let data = answer.authorization_data().first().context("ECR's answer holds no token")?;
         let token = data.authorization_token().context("ECR's answer holds no token")?;
         let life = match data.expires_at().map(|end| SystemTime::try_from(*end)) {

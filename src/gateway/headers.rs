@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use axum::http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LINK, LOCATION, PRAGMA, RANGE, USER_AGENT,
+    CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LINK, LOCATION, PRAGMA, RANGE, USER_AGENT,
 };
 use axum::http::uri::{Authority, Scheme, Uri};
 
@@ -58,6 +58,8 @@ const NOT_BACK: &[&str] = &[
     "x-decision-id",
     "x-auth-account",
 ];
+/// What the names of our own headers about labels begin with.
+const LABELS: &str = "x-auth-labels-";
 
 /// Where clients believe they are.
 pub(super) struct Outside<'a> {
@@ -103,18 +105,19 @@ pub(super) fn back(headers: &HeaderMap, upstream: &Inside<'_>, outside: &str) ->
     let mut back = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         // The length is the reply's own, whoever says that it is not: without it the end could not be told.
-        let stays = NOT_BACK.contains(&name.as_str()) || (for_that_hop.contains(name) && *name != CONTENT_LENGTH);
+        let stays = NOT_BACK.contains(&name.as_str())
+            || name.as_str().starts_with(LABELS)
+            || (for_that_hop.contains(name) && *name != CONTENT_LENGTH);
         if stays {
             continue;
         }
         let value = match (name, value.to_str()) {
-            (&LOCATION, Ok(text)) => match turned(text, upstream, outside) {
+            (&LOCATION | &CONTENT_LOCATION, Ok(text)) => match turned(text, upstream, outside) {
                 Place::Same => value.clone(),
                 Place::Turned(text) => match HeaderValue::from_str(&text) {
                     Ok(value) => value,
                     Err(_) => continue,
                 },
-                Place::Nowhere => continue,
             },
             (&LINK, Ok(text)) => HeaderValue::from_str(&links(text, upstream, outside)).unwrap_or(value.clone()),
             _ => value.clone(),
@@ -139,12 +142,11 @@ pub(super) struct Inside<'a> {
 /// What became of an address in a reply.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// It is none of the upstream's: a redirect to where the blobs are, or an address without a host.
+    /// It is nothing that we serve: a redirect to where the blobs are (which may be elsewhere on the upstream's own host),
+    /// or an address without a host.
     Same,
     /// It is one of the upstream's, said without a host, so that it is true under every name that clients use.
     Turned(String),
-    /// It would lead somewhere else once the host is left out.
-    Nowhere,
 }
 
 fn turned(text: &str, upstream: &Inside<'_>, outside: &str) -> Place {
@@ -158,7 +160,9 @@ fn turned(text: &str, upstream: &Inside<'_>, outside: &str) -> Place {
     let scheme = uri.scheme().cloned().unwrap_or(scheme);
     let port = uri.port_u16().or_else(|| usual_port(&scheme));
     let own_port = upstream.authority.port_u16().or_else(|| usual_port(upstream.scheme));
-    let is_upstream = host.eq_ignore_ascii_case(upstream.authority.host()) && port == own_port;
+    // Behind something that ends TLS, an upstream may take itself to be at the usual port of the other scheme.
+    let at_usual_ports = own_port == usual_port(upstream.scheme) && port == usual_port(&scheme);
+    let is_upstream = host.eq_ignore_ascii_case(upstream.authority.host()) && (port == own_port || at_usual_ports);
     // The upstream may have read our X-Forwarded-Host. It cannot know the scheme where a proxy before us ends TLS.
     let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
     let is_outside = !outside.is_empty() && authority == outside;
@@ -166,10 +170,12 @@ fn turned(text: &str, upstream: &Inside<'_>, outside: &str) -> Place {
         return Place::Same;
     }
     match uri.path_and_query() {
-        Some(rest) if rest.as_str().starts_with('/') && !rest.as_str().starts_with("//") => {
+        // Only this is here. Some registries send clients to blobs below another path of their own host, with an address
+        // that is signed, so that nobody need log in there.
+        Some(rest) if rest.path() == "/v2" || rest.path().starts_with("/v2/") => {
             Place::Turned(rest.as_str().to_owned())
         }
-        Some(_) | None => Place::Nowhere,
+        Some(_) | None => Place::Same,
     }
 }
 
@@ -190,7 +196,7 @@ fn links(text: &str, upstream: &Inside<'_>, outside: &str) -> String {
         out.push_str(before);
         out.push('<');
         match turned(target, upstream, outside) {
-            Place::Same | Place::Nowhere => out.push_str(target),
+            Place::Same => out.push_str(target),
             Place::Turned(target) => out.push_str(&target),
         }
         out.push('>');
@@ -296,12 +302,16 @@ mod tests {
             ("strict-transport-security", "max-age=1"),
             ("alt-svc", "h3=\":443\""),
             ("x-decision-id", "forged"),
+            ("x-auth-account", "boss"),
+            ("x-auth-labels-team", "admins"),
+            ("content-location", "http://inside.test:5000/v2/app/manifests/1"),
         ]);
         let inside = Inside { scheme: &Scheme::HTTP, authority: &Authority::from_static("inside.test:5000") };
         assert_eq!(
             lines(&back(&sent, &inside, "docker.test")),
             [
                 "content-length: 12",
+                "content-location: /v2/app/manifests/1",
                 "content-range: bytes 0-1/2",
                 "content-type: application/json",
                 "docker-content-digest: sha256:0",
@@ -326,18 +336,23 @@ mod tests {
             // What the upstream makes of our X-Forwarded-Host; only the client's scheme may be another.
             ("http", "inside.test:5000", "http://docker.test/v2/a", turned_to("/v2/a")),
             ("http", "inside.test:5000", "https://docker.test/v2/a", turned_to("/v2/a")),
+            ("https", "inside.test", "http://inside.test/v2/a", turned_to("/v2/a")),
+            ("http", "inside.test", "https://inside.test/v2/a", turned_to("/v2/a")),
             // Elsewhere.
+            ("https", "inside.test", "https://inside.test/artifacts/a?signed=1", Place::Same),
+            ("https", "inside.test", "https://inside.test/v2x/a", Place::Same),
+            ("https", "inside.test", "http://inside.test:444/v2/a", Place::Same),
+            ("http", "inside.test:5000", "http://inside.test/v2/a", Place::Same),
             ("https", "inside.test", "https://storage.test/bucket/a?X-Amz-Signature=1", Place::Same),
             ("https", "inside.test", "https://inside.test.evil/v2/a", Place::Same),
             ("https", "inside.test", "https://inside.test:444/v2/a", Place::Same),
-            ("https", "inside.test", "http://inside.test/v2/a", Place::Same),
             ("https", "inside.test", "//storage.test/v2/a", Place::Same),
             // Without a host already.
             ("https", "inside.test", "/v2/app/blobs/uploads/1", Place::Same),
             ("https", "inside.test", "uploads/1", Place::Same),
             ("https", "inside.test", "not an address", Place::Same),
             // Would name a host once its own is gone.
-            ("https", "inside.test", "https://inside.test//evil.test/v2/", Place::Nowhere),
+            ("https", "inside.test", "https://inside.test//evil.test/v2/", Place::Same),
         ] {
             let (Ok(scheme), Ok(authority)) = (Scheme::try_from(scheme), Authority::try_from(authority)) else {
                 unreachable!("{scheme}://{authority}")
@@ -348,7 +363,7 @@ mod tests {
         let inside = Inside { scheme: &Scheme::HTTPS, authority: &Authority::from_static("inside.test") };
         for (text, expected) in [
             ("<https://inside.test/v2/a/tags/list?n=1>; rel=\"next\"", "</v2/a/tags/list?n=1>; rel=\"next\""),
-            ("</v2/a>; rel=next, <https://inside.test/b>; x=y", "</v2/a>; rel=next, </b>; x=y"),
+            ("</v2/a>; rel=next, <https://inside.test/v2/b>; x=y", "</v2/a>; rel=next, </v2/b>; x=y"),
             ("<https://storage.test/b>; x=\"<\"", "<https://storage.test/b>; x=\"<\""),
             ("<https://inside.test/b", "<https://inside.test/b"),
             ("", ""),

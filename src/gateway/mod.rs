@@ -1,6 +1,6 @@
 //! The gateway: registries that know nothing of our tokens, served under our own accounts, rules and log.
 //!
-//! The path of one request: whose it is and whether it may ([`Knock::admit`], the same decision as everywhere), which
+//! The path of one request: whose it is and whether it may (`Knock::admit`, the same decision as everywhere), which
 //! registry it is for (`route.rs`), what of it goes there (`headers.rs`), with which credentials (`upstream.rs` and what
 //! it names), and both bodies as they come (`body.rs`). `transfer.rs` writes the line at the end.
 
@@ -9,6 +9,7 @@ mod catalog;
 mod connect;
 mod ecr;
 mod headers;
+mod lookups;
 mod refusal;
 mod renewing;
 mod route;
@@ -17,7 +18,7 @@ mod transfer;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -28,13 +29,15 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use self::body::{ClientBody, Relay};
 use self::headers::{Inside, Outside};
 use self::refusal::Refusal;
-use self::transfer::{Transfer, operation};
+use self::transfer::{End, Told, Transfer, operation};
 use self::upstream::{Onward, Upstream};
 use crate::app::{App, Snapshot};
+use crate::chain::{REACH_WITHIN, Reached};
 use crate::config::{self, Challenge, Writes};
 use crate::decision_log::{self, Asker, DecisionId, Door};
 use crate::http::client_address::{AddressSource, Peer};
@@ -42,14 +45,34 @@ use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused
 use crate::http::plain_error;
 use crate::metrics::Direction;
 use crate::scope::Scope;
-use crate::server::Activity;
+use crate::server::{self, Activity};
 use crate::target::{Part, Target, Visit};
+
+/// How long a request waits for a place among those under way.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// The registries behind the gateway, ready for use.
 pub struct Gateway {
     service: String,
     challenge: Challenge,
     upstreams: Vec<Arc<Upstream>>,
+    places: Places,
+}
+
+/// What may be under way at once, in all configurations together.
+#[derive(Clone)]
+struct Places {
+    /// Requests to upstreams. Each takes a descriptor besides its client's: without a bound, whoever has many requests on
+    /// few connections (HTTP/2) would leave none for clients that want tokens, or for whoever is asked about accounts.
+    transfers: Arc<Semaphore>,
+    catalogs: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Places {
+        let transfers = Arc::new(Semaphore::new(server::transfers_at_once()));
+        Places { transfers, catalogs: Arc::new(Semaphore::new(catalog::AT_ONCE)) }
+    }
 }
 
 impl Gateway {
@@ -67,7 +90,29 @@ impl Gateway {
                 None => Arc::new(Upstream::open(settings)?),
             });
         }
-        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams })
+        let places = before.map_or_else(Places::new, |before| before.places.clone());
+        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places })
+    }
+
+    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
+    pub async fn reach(&self) -> Vec<Reached> {
+        let mut asked = Vec::with_capacity(self.upstreams.len());
+        for upstream in &self.upstreams {
+            let upstream = Arc::clone(upstream);
+            asked.push(tokio::spawn(tokio::time::timeout(REACH_WITHIN, async move { upstream.reach().await })));
+        }
+        let mut reached = Vec::with_capacity(asked.len());
+        for (asked, upstream) in asked.into_iter().zip(&self.upstreams) {
+            let found = match asked.await {
+                Ok(Ok(found)) => found,
+                Ok(Err(_)) => {
+                    Err(anyhow::anyhow!("{}: no answer within {} s", upstream.settings.name, REACH_WITHIN.as_secs()))
+                }
+                Err(died) => Err(died.into()),
+            };
+            reached.push(Reached { name: "gateway", found });
+        }
+        reached
     }
 }
 
@@ -161,6 +206,7 @@ impl Passage<'_> {
                     identity: &identity,
                     address: self.asker.address,
                     service: &self.gateway.service,
+                    turns: &self.gateway.places.catalogs,
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(Refusal::ReadOnly);
@@ -224,6 +270,9 @@ impl Passage<'_> {
         parts: Parts,
         body: Body,
     ) -> Result<Response, Refusal> {
+        let place = Arc::clone(&self.gateway.places.transfers).acquire_owned();
+        let place = tokio::time::timeout(WAIT, place).await;
+        let Ok(Ok(place)) = place else { return Err(Refusal::Busy("transfers")) };
         let began = Instant::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;
@@ -237,10 +286,7 @@ impl Passage<'_> {
             body: sent.clone(),
             needed: &self.needed,
         };
-        let reply = upstream.send(onward).await.map_err(|failure| upstream.failed(failure))?;
-        let (reply, relayed) = reply.into_parts();
-        let inside = Inside { scheme: &upstream.settings.scheme, authority: &upstream.settings.authority };
-        let transfer = Transfer {
+        let mut transfer = Transfer {
             metrics: metrics.clone(),
             id: self.id.clone(),
             upstream: name.clone(),
@@ -248,11 +294,23 @@ impl Passage<'_> {
             operation: operation(&parts.method, visit),
             repository: visit.repository.name().to_owned(),
             reference: visit.part.reference().map(|reference| reference.as_str().to_owned()),
-            status: reply.status,
+            status: None,
             sent,
             began,
-            held,
+            _held: held,
+            _place: place,
+            told: Told::NotYet,
         };
+        let (reply, relayed) = match upstream.send(onward).await {
+            Ok(reply) => reply.into_parts(),
+            Err(failure) => {
+                let refusal = upstream.failed(failure);
+                transfer.ended(End::Failed(refusal.reason()), 0);
+                return Err(refusal);
+            }
+        };
+        transfer.status = Some(reply.status);
+        let inside = Inside { scheme: &upstream.settings.scheme, authority: &upstream.settings.authority };
         let bodiless =
             parts.method == Method::HEAD || matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let relay = match bodiless {

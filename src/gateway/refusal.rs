@@ -36,6 +36,9 @@ pub(super) enum Refusal {
     /// The page of the catalog that is asked for is none.
     #[error("the catalog has no such page")]
     NoPage,
+    /// So much is under way that this has to come again later.
+    #[error("as many {0} as the gateway takes on are under way")]
+    Busy(&'static str),
     /// The upstream's catalog has no end.
     #[error("the catalog is too long to be looked through")]
     CatalogTooLong,
@@ -75,7 +78,7 @@ impl Refusal {
             ) => StatusCode::BAD_REQUEST,
             Refusal::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::NotAdmitted(cause) => cause.status(),
-            Refusal::CatalogTooLong => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::CatalogTooLong | Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream { failure: Failure::ClientBroke, .. } => StatusCode::BAD_REQUEST,
             Refusal::Upstream { failure: Failure::ClientStalls, .. } => StatusCode::REQUEST_TIMEOUT,
@@ -103,6 +106,7 @@ impl Refusal {
             Refusal::NoUpstream => "no_upstream",
             Refusal::NoPage => "no_page",
             Refusal::CatalogTooLong => "catalog_too_long",
+            Refusal::Busy(_) => "busy",
             Refusal::ReadOnly => "read_only",
             Refusal::Upstream { failure: Failure::NoCredentials(_), .. } => "upstream_credentials",
             Refusal::Upstream { failure: Failure::RefusedUs, .. } => "upstream_refused_us",
@@ -121,6 +125,7 @@ impl Refusal {
         match self {
             Refusal::NotAdmitted(cause) => cause.fault(),
             Refusal::CatalogTooLong
+            | Refusal::Busy(_)
             | Refusal::NoCatalog { .. }
             | Refusal::Upstream {
                 failure:

@@ -16,6 +16,12 @@ const FETCH_WITHIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(10);
 /// When credentials are renewed that claim to be over on arrival: a wrong clock says nothing about them.
 const RENEW_DOUBTFUL: Duration = Duration::from_secs(600);
+/// How soon is asked again after a failure: with one question for each request of each client, whoever gives credentials
+/// out would be held down by those who wait for them.
+const FAILED_AGAIN: Duration = Duration::from_secs(1);
+/// The longest life that is believed. Credentials that are said to live longer are renewed all the same, and a number
+/// that no clock has is none to calculate with.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How soon credentials are fetched anew that were themselves fetched because others were refused. Sooner, and an upstream
 /// that refuses everything would have us ask for every request of every client.
 const REFUSED_AGAIN: Duration = Duration::from_secs(2);
@@ -182,7 +188,7 @@ impl<S: Source> Shared<S> {
     /// Fetches; the turn is the caller's.
     async fn fetch(&self, why: Why, asked: Instant) -> anyhow::Result<HeaderValue> {
         if let Some((at, cause)) = &self.state().failed
-            && *at >= asked
+            && (*at >= asked || at.elapsed() < FAILED_AGAIN)
         {
             anyhow::bail!("{cause}");
         }
@@ -194,6 +200,7 @@ impl<S: Source> Shared<S> {
         match fetched {
             Ok(Fetched { value, life }) => {
                 let (renew_at, over_at) = match life {
+                    Life::For(life) if life > LONGEST_LIFE => (now + jittered(LONGEST_LIFE / 2), None),
                     Life::For(life) => (now + jittered(life / 2), Some(now + life.mul_f64(0.95))),
                     Life::Over => (now + jittered(RENEW_DOUBTFUL), None),
                 };
@@ -271,8 +278,8 @@ mod tests {
         let values = many(&renewing, 100).await;
         assert!(values.iter().all(|value| value.as_ref().is_err_and(|error| error == "none today")), "{values:?}");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
-        // Whoever comes after that tries again.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // Whoever comes a second later tries again.
+        tokio::time::sleep(FAILED_AGAIN).await;
         assert_eq!(many(&renewing, 1).await, [Ok("token-2".to_owned())]);
     }
 
@@ -315,6 +322,31 @@ mod tests {
             assert_eq!(many(&renewing, 2).await, vec![Ok("token-7".to_owned()); 2]);
         }
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_none_to_give_is_asked_once_a_second_and_no_more() {
+        let (renewing, calls) = renewing(Life::For(Duration::from_secs(60)), |call| (call > 2).then_some(call));
+        for round in 1..=2 {
+            for _ in 0..50 {
+                assert!(renewing.current().await.is_err());
+            }
+            assert_eq!(calls.load(Ordering::Relaxed), round);
+            tokio::time::sleep(FAILED_AGAIN).await;
+        }
+        assert_eq!(renewing.current().await.unwrap(), "token-3");
+    }
+
+    /// The number is a stranger's, and may be any.
+    #[tokio::test(start_paused = true)]
+    async fn a_life_that_no_clock_has_is_a_long_one() {
+        let (renewing, calls) = renewing(Life::For(Duration::MAX), Some);
+        assert_eq!(renewing.current().await.unwrap(), "token-1");
+        tokio::time::sleep(LONGEST_LIFE).await;
+        assert_eq!(many(&renewing, 1).await, [Ok("token-1".to_owned())]);
+        // In the background.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((many(&renewing, 1).await, calls.load(Ordering::Relaxed)), (vec![Ok("token-2".to_owned())], 2));
     }
 
     #[tokio::test(start_paused = true)]

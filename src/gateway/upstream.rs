@@ -99,8 +99,8 @@ pub(super) enum Failure {
     /// The connection broke, or what came is not HTTP.
     #[error("the upstream's connection broke")]
     Broke(#[source] anyhow::Error),
-    /// The reply ends where the connection does, so that half of one would look whole.
-    #[error("the upstream's reply does not say where it ends")]
+    /// The reply ends where the connection does, so that half of one would look whole; or it says in two ways where it ends.
+    #[error("the upstream's reply does not say in one way where it ends")]
     NoEnd,
     /// The client's body broke off or is no body.
     #[error("the client's body broke off")]
@@ -170,8 +170,21 @@ impl Upstream {
             if let Some(value) = &authorization {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
             }
-            let reply = self.exchange(request, &body).await?;
+            let reply = match self.exchange(request, &body).await {
+                // It may have closed a connection that was kept at the same moment. What changes nothing can be asked again.
+                Err(Failure::Broke(_))
+                    if tries < 2 && matches!(method, Method::GET | Method::HEAD) && body.is_untouched() =>
+                {
+                    body = body.again();
+                    continue;
+                }
+                reply => reply?,
+            };
             let status = reply.status();
+            if status.is_informational() {
+                // Another protocol on the connection. Nobody has asked for one.
+                return Err(Failure::Broke(anyhow::anyhow!("the reply's status is {status}")));
+            }
             if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 return whole_or_known_to_end(&method, reply);
             }
@@ -186,6 +199,22 @@ impl Upstream {
                 (Some(_) | None, StatusCode::UNAUTHORIZED) => return Err(Failure::RefusedUs),
                 (Some(_) | None, _) => return whole_or_known_to_end(&method, reply),
             }
+        }
+    }
+
+    /// Asks for what every registry has, with our credentials, and says what was found there.
+    ///
+    /// # Errors
+    /// It does not answer as it must, or does not take our credentials.
+    pub(super) async fn reach(&self) -> anyhow::Result<String> {
+        let target = PathAndQuery::from_static("/v2/");
+        let headers = HeaderMap::new();
+        let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
+        let place = format!("{}://{}/v2/", self.settings.scheme, self.settings.authority);
+        let reply = self.send(onward).await.with_context(|| format!("{}: {place}", self.settings.name))?;
+        match reply.status() {
+            StatusCode::OK => Ok(format!("{}: {place} takes our credentials", self.settings.name)),
+            status => anyhow::bail!("{}: {place} answers with status {status}; is it a registry?", self.settings.name),
         }
     }
 
@@ -229,15 +258,21 @@ fn took_too_long(error: &anyhow::Error) -> bool {
 }
 
 /// A reply in HTTP/1 has a length, or pieces of which the last says so, or neither (RFC 9112, section 6.3). In the last
-/// case a broken connection looks like the end, and half a blob would be passed on as a whole one.
+/// case a broken connection looks like the end, and half a blob would be passed on as a whole one. With both, or with a
+/// coding besides the pieces that would have to be undone, two readers could see two replies.
 fn whole_or_known_to_end(method: &Method, reply: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
-    let in_http1 = matches!(reply.version(), Version::HTTP_10 | Version::HTTP_11);
     let has_body = *method != Method::HEAD && !reply.body().is_end_stream();
-    let last_coding = reply.headers().get_all(TRANSFER_ENCODING).iter().next_back().map(HeaderValue::as_bytes);
-    let in_pieces = last_coding.is_some_and(|line| line.to_ascii_lowercase().ends_with(b"chunked"));
-    let has_end = in_pieces || reply.body().size_hint().exact().is_some();
-    match in_http1 && has_body && !has_end {
-        true => Err(Failure::NoEnd),
-        false => Ok(reply),
+    match reply.version() {
+        Version::HTTP_10 | Version::HTTP_11 if has_body => {}
+        _ => return Ok(reply),
     }
+    let mut codings = reply.headers().get_all(TRANSFER_ENCODING).iter();
+    let has_end = match (codings.next(), codings.next()) {
+        (None, _) => reply.body().size_hint().exact().is_some(),
+        (Some(only), None) => {
+            only.as_bytes().eq_ignore_ascii_case(b"chunked") && !reply.headers().contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    };
+    if has_end { Ok(reply) } else { Err(Failure::NoEnd) }
 }

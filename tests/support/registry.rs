@@ -76,6 +76,17 @@ impl Registry {
         Self::launch(edition, &auth, &[])
     }
 
+    /// The same, with a line in its log for each request, and one for each that it takes for one of a repository's.
+    pub(crate) fn start_talkative(edition: Edition, file: &Path) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        let variables = [
+            ("REGISTRY_LOG_LEVEL", "debug"),
+            ("REGISTRY_LOG_FORMATTER", "json"),
+            ("REGISTRY_LOG_ACCESSLOG_DISABLED", "false"),
+        ];
+        Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
     /// The same with TLS, which is HTTP/2 to whoever can, and a line in its log for each request.
     pub(crate) fn start_with_tls(edition: Edition, file: &Path, pair: &Pair) -> Self {
         let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());

@@ -24,9 +24,11 @@ use crate::support::visit::basic;
 use crate::support::{client, part, scratch};
 
 /// What AWS's own tools would find in the environment. moto takes any.
-const CREDENTIALS: &[(&str, &str)] =
+pub(super) const CREDENTIALS: &[(&str, &str)] =
     &[("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")];
-const ACCOUNT: &str = "012345678901";
+pub(super) const ACCOUNT: &str = "012345678901";
+/// The password before the stand-in has given its first token.
+pub(super) const NO_TOKEN_YET: &str = "none yet";
 
 /// A file of htpasswd's with the one account that ECR has, `AWS`, and this password.
 fn passwords(directory: &Path, password: &str) -> PathBuf {
@@ -108,23 +110,55 @@ fn credentials_come_from_a_profile_and_their_absence_is_a_502() {
         let config = gateway::config(Challenge::Basic, &[with(profile)]);
         let gateway = Dockwarden::start_in(&config, &environment);
         assert_eq!(get(&gateway, "bob", "/v2/team/app/manifests/1"), expected, "{profile}: {}", gateway.process.tail());
-        let log = gateway.process.log();
-        assert_eq!(log.contains("upstream_credentials"), expected == 502, "{log}");
+        let says = |text: &'static str| {
+            gateway.process.until(text, move |process| process.log().contains(text).then_some(()));
+        };
+        if expected == 502 {
+            says("upstream_credentials");
+        } else {
+            says("\"transferred\"");
+            assert!(!gateway.process.log().contains("upstream_credentials"), "{}", gateway.process.tail());
+        }
     }
 }
 
+/// An answer that breaks off after the token: the log says what is wrong with it, and not what was in it.
+#[test]
+fn a_broken_answer_with_a_token_in_it_does_not_get_into_the_log() {
+    let body = "{\"authorizationData\":[{\"authorizationToken\":\"QVdTOmNhbmFyeQ==\",\"expiresAt\":";
+    let api = Standin::start(move |head: &Head, stream: &mut BufReader<TcpStream>| {
+        let length = head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).unwrap();
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        match stream.get_mut().write_all(reply.as_bytes()) {
+            Ok(()) => Then::GoOn,
+            Err(_) => Then::Close,
+        }
+    });
+    let registry = Registry::start_with_passwords(Edition::V2, &gateway::inside());
+    let config = gateway::config(Challenge::Basic, &[upstream(&registry, &api.address)]);
+    let gateway = Dockwarden::start_in(&config, CREDENTIALS);
+    assert_eq!(get(&gateway, "bob", "/v2/team/app/manifests/1"), 502);
+    let said = "ECR gives no token";
+    let log = gateway.process.until(said, |process| Some(process.log()).filter(|log| log.contains(said)));
+    assert!(!log.contains("QVdT"), "{log}");
+}
+
 /// The stand-in: a token for each stretch of time, the same for whoever asks. The registry knows the newest one only.
-struct Changing {
-    api: Standin,
-    registry: Registry,
+pub(super) struct Changing {
+    pub(super) api: Standin,
+    pub(super) registry: Registry,
     calls: Arc<AtomicUsize>,
     tokens: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Changing {
-    fn start(life: Duration) -> Self {
+    pub(super) fn start(life: Duration) -> Self {
         let directory = scratch::directory("ecr");
-        let file = passwords(&directory, "none yet");
+        let file = passwords(&directory, NO_TOKEN_YET);
         let (calls, tokens) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (counted, given) = (Arc::clone(&calls), Arc::clone(&tokens));
         let api = Standin::start(move |head: &Head, stream: &mut BufReader<TcpStream>| {
@@ -155,6 +189,16 @@ impl Changing {
         });
         let registry = Registry::start_with_passwords(Edition::V2, &file);
         Self { api, registry, calls, tokens }
+    }
+
+    /// How many tokens it has given so far.
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens.lock().unwrap().len()
+    }
+
+    /// How often it was asked.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 }
 
@@ -192,14 +236,12 @@ fn changing_tokens_are_followed_under_load_without_a_failed_request() {
         }
         // Asked for by renewals alone: nobody else wants one.
         let enough = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            crate::support::process::until("the fifth token", || {
-                (parts.tokens.lock().unwrap().len() >= 5).then_some(())
-            });
+            crate::support::process::until("the fifth token", || (parts.tokens() >= 5).then_some(()));
         }));
         done.store(true, Ordering::SeqCst);
         enough.unwrap();
     });
-    let (calls, answered) = (parts.calls.load(Ordering::SeqCst), answered.load(Ordering::SeqCst));
+    let (calls, answered) = (parts.calls(), answered.load(Ordering::SeqCst));
     eprintln!("{answered} requests, {calls} questions to the API, {:?}", parts.tokens.lock().unwrap());
     assert!(answered > 500, "{answered} requests were no load");
     assert!(calls < answered / 10, "{calls} questions for {answered} requests");

@@ -1,9 +1,13 @@
 //! Upstreams that die, lie, stall or lead elsewhere, and clients that stall or leave: the other side sees a failure that
 //! it can repeat, and nothing is left over.
 
+use std::collections::HashSet;
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::support::dockwarden::{Dockwarden, events, password};
 use crate::support::gateway::{self, Challenge};
@@ -28,13 +32,20 @@ fn request(gateway: &Dockwarden, method: &str, target: &str, more: &[(&str, &str
     http::request(method, target, &gateway.host(), &headers, b"")
 }
 
-/// Waits for the line of a transfer, and gives its outcome.
+/// The lines of transfers that are over.
+fn transfers(gateway: &Dockwarden) -> Vec<Value> {
+    let log = gateway.process.log();
+    [events(&log, "transferred"), events(&log, "cut off")].concat()
+}
+
+/// Waits for the line of a transfer.
+fn last_transfer(gateway: &Dockwarden) -> Value {
+    gateway.process.until("the transfer's line", |_| transfers(gateway).pop())
+}
+
+/// The same; its outcome.
 fn outcome(gateway: &Dockwarden) -> String {
-    gateway.process.until("the transfer's line", |process| {
-        let log = process.log();
-        let line = [events(&log, "transferred"), events(&log, "cut off")].concat().pop()?;
-        Some(line["outcome"].as_str()?.to_owned())
-    })
+    last_transfer(gateway)["outcome"].as_str().unwrap().to_owned()
 }
 
 /// A reply's head, and as much of a body as anybody takes.
@@ -64,6 +75,18 @@ fn a_reply_that_breaks_off_never_looks_whole() {
         ("HTTP/1.1 200 OK\r\n\r\nhalf", Some((502, ""))),
         ("HTTP/1.0 200 OK\r\n\r\nhalf", Some((502, ""))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nhalf", Some((502, ""))),
+        // Two ends, or a coding that somebody would have to undo.
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n\r\n",
+            Some((502, "")),
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4\r\nhalf\r\n0\r\n\r\n", Some((502, ""))),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n\r\n",
+            Some((502, "")),
+        ),
+        // Another protocol, that nobody asked for.
+        ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\nhalf", Some((502, ""))),
         ("HTTP/1.1 200 OK\r\nContent-Le", Some((502, ""))),
         ("", Some((502, ""))),
         ("nonsense\r\n\r\n", Some((502, ""))),
@@ -114,7 +137,9 @@ fn a_registry_killed_in_the_middle_of_a_blob_breaks_the_clients_connection() {
     registry.process.signal(Signal::Kill);
     let rest = std::io::copy(&mut stream, &mut std::io::sink());
     assert!(rest.is_err() || rest.is_ok_and(|rest| rest < size - 100_000), "half a blob arrived as a whole one");
-    assert_eq!(outcome(&gateway), "upstream_broke");
+    gateway.process.until("the line", |_| {
+        transfers(&gateway).iter().any(|line| line["outcome"] == "upstream_broke").then_some(())
+    });
     // The next request is told what is the matter.
     let reply = client.send(&request(&gateway, "GET", &format!("/v2/team/app/blobs/{digest}"), &[])).unwrap();
     assert_eq!(reply.status, 502);
@@ -148,6 +173,8 @@ fn whoever_stalls_is_left_and_frees_the_other_side() {
     );
     client.write(head.as_bytes()).unwrap();
     assert_eq!(client.read(false).unwrap().status, 408);
+    let line = last_transfer(&gateway);
+    assert_eq!((line["outcome"].as_str(), line["bytes.sent"].as_u64()), (Some("client_stalled"), Some(4)), "{line}");
     until("the upstream's connection to be closed", || (upstream.open() == 0).then_some(()));
 
     // An upstream that does not go on, or does not begin.
@@ -162,7 +189,10 @@ fn whoever_stalls_is_left_and_frees_the_other_side() {
         let mut client = Connection::open(&gateway.address).unwrap();
         let received = client.send(&request(&gateway, "GET", BLOB, &[]));
         match expected {
-            Some(status) => assert_eq!(received.unwrap().status, status),
+            Some(status) => {
+                assert_eq!(received.unwrap().status, status);
+                assert_eq!(outcome(&gateway), "upstream_timeout");
+            }
             None => {
                 assert!(received.is_err());
                 assert_eq!(outcome(&gateway), "upstream_stalled");
@@ -191,10 +221,16 @@ fn a_client_that_leaves_frees_its_upstream() {
         Then::Close
     });
     let gateway = gateway::start(Challenge::Basic, &[format!("url: \"http://{}\"", silent.address)]);
-    for raw in [
-        request(&gateway, "GET", BLOB, &[]),
-        [&request(&gateway, "PATCH", "/v2/team/app/blobs/uploads/1", &[("Content-Length", "100")]), &b"half"[..]]
-            .concat(),
+    // What nobody waited for is in the log too, with what it took until then.
+    for (raw, operation, sent, lines) in [
+        (request(&gateway, "GET", BLOB, &[]), "pull", 0, 1),
+        (
+            [&request(&gateway, "PATCH", "/v2/team/app/blobs/uploads/1", &[("Content-Length", "100")]), &b"half"[..]]
+                .concat(),
+            "push",
+            4,
+            2,
+        ),
     ] {
         let mut client = TcpStream::connect(&gateway.address).unwrap();
         client.write_all(&raw).unwrap();
@@ -202,7 +238,50 @@ fn a_client_that_leaves_frees_its_upstream() {
         assert_eq!(silent.open(), 1);
         drop(client);
         until("the upstream's connection to be closed", || (silent.open() == 0).then_some(()));
+        until("the line", || (transfers(&gateway).len() == lines).then_some(()));
+        let line = last_transfer(&gateway);
+        assert!(line["outcome"] == "client_gone" && line["user.account"] == "alice", "{line}");
+        assert!(line["operation"] == operation && line["bytes.sent"] == sent && line["status"].is_null(), "{line}");
+        assert!(line["seconds"].as_f64().is_some(), "{line}");
     }
+}
+
+/// A connection that is kept may be closed at the very moment at which the next request goes out.
+#[test]
+fn what_changes_nothing_is_asked_again_where_a_kept_connection_breaks() {
+    let seen = Mutex::new(HashSet::new());
+    let upstream = Standin::start(move |head, stream| {
+        let first_on_its_connection = seen.lock().unwrap().insert(stream.get_ref().peer_addr().unwrap());
+        if !first_on_its_connection {
+            return Then::Close;
+        }
+        let body = if head.line.starts_with("HEAD") { "" } else { "ok" };
+        say(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}").as_bytes(), Then::GoOn)
+    });
+    let gateway = gateway::start(Challenge::Basic, &[format!("url: \"http://{}\"", upstream.address)]);
+    let mut client = Connection::open(&gateway.address).unwrap();
+    // Each leaves a connection that breaks with the next one.
+    for (method, expected) in
+        [("GET", 200), ("GET", 200), ("HEAD", 200), ("HEAD", 200), ("DELETE", 502), ("DELETE", 200), ("GET", 200)]
+    {
+        let target = format!("/v2/team/app/manifests/{DIGEST}");
+        let reply = client.send(&request(&gateway, method, &target, &[])).unwrap();
+        assert_eq!(reply.status, expected, "{method}");
+    }
+    assert_eq!(upstream.take().len(), 7 + 4, "what reads and came second was asked twice");
+}
+
+#[test]
+fn an_upstream_that_does_not_finish_its_handshake_is_a_504() {
+    let silent = Standin::start(|_, stream| {
+        std::io::copy(stream, &mut std::io::sink()).ok();
+        Then::Close
+    });
+    let upstream = format!("url: \"https://{}\", connect_timeout: 300ms", silent.address);
+    let gateway = gateway::start(Challenge::Basic, &[upstream]);
+    let reply = Connection::open(&gateway.address).unwrap().send(&request(&gateway, "GET", BLOB, &[])).unwrap();
+    assert_eq!((reply.status, outcome(&gateway)), (504, "upstream_timeout".to_owned()));
+    until("the connection to be closed", || (silent.open() == 0).then_some(()));
 }
 
 /// A transfer may take as long as it moves: longer than any idle connection is kept.
