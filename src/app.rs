@@ -19,6 +19,7 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Connections;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::gateway::Gateway;
 use crate::http::client_address::AddressSource;
 use crate::keys::{PairFiles, create_pair};
 use crate::metrics::Metrics;
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub services: Vec<String>,
     /// How requests that proxies ask about are decided, if they may ask.
     pub forward_auth: Option<ForwardAuth>,
+    /// The registries that are served through us, if there are any.
+    pub gateway: Option<Gateway>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
     /// Whether replies carry HSTS.
@@ -70,12 +73,15 @@ impl Snapshot {
         };
         let (access, connections) =
             config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
+        let gateway_before = before.and_then(|before| before.gateway.as_ref());
+        let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
         Ok(Snapshot {
             generation,
             access,
             issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
             services: config.token.services,
             forward_auth: config.forward_auth,
+            gateway,
             address: config.server.address,
             hsts: config.server.hsts,
             tls: config.server.tls,
@@ -172,13 +178,16 @@ pub enum Reload {
 struct Fixed {
     listen: crate::config::ListenAddress,
     admin: Option<crate::config::ListenAddress>,
+    gateway: Option<crate::config::ListenAddress>,
     path_prefix: String,
     tls: bool,
 }
 
 impl Fixed {
-    fn of(server: &Server) -> Fixed {
+    fn of(config: &Config) -> Fixed {
+        let server: &Server = &config.server;
         Fixed {
+            gateway: config.gateway.as_ref().and_then(|gateway| gateway.listen.clone()),
             listen: server.listen.clone(),
             admin: server.admin.clone(),
             path_prefix: server.path_prefix.clone(),
@@ -197,7 +206,7 @@ impl App {
         let observer = metrics.clone();
         let passwords = Arc::new(Passwords::new(move |took| observer.hashed(took))?);
         let files = config.files.clone();
-        let fixed = Fixed::of(&config.server);
+        let fixed = Fixed::of(&config);
         let warnings = lint(&config);
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, None)?;
         warn_of(&warnings, &source.file);
@@ -235,7 +244,7 @@ impl App {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let built = self.source.load(Keys::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
-            let fixed = Fixed::of(&config.server);
+            let fixed = Fixed::of(&config);
             let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
@@ -252,7 +261,7 @@ impl App {
                 if fixed != self.fixed {
                     warn!(
                         reason = "restart_needed",
-                        "server.addr, admin_addr, path_prefix and whether TLS is spoken change only at a restart"
+                        "server.addr, admin_addr, path_prefix, gateway.addr and whether TLS is spoken change only at a restart"
                     );
                 }
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
@@ -311,6 +320,11 @@ impl App {
             }
         };
         Ok(Minted { token, lives_for })
+    }
+
+    /// Whether the gateway has a listener of its own.
+    pub fn gateway_is_elsewhere(&self) -> bool {
+        self.fixed.gateway.is_some()
     }
 
     /// Whether the server has begun to stop.

@@ -26,7 +26,7 @@ use crate::program::{self, ProgramSettings};
 use crate::{authn, authz};
 
 /// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so.
-const REACH_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const REACH_WITHIN: Duration = Duration::from_secs(10);
 
 /// The backends of a configuration, as their sections say.
 #[derive(Debug)]

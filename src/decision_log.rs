@@ -42,6 +42,8 @@ pub enum Door {
     Token,
     /// A proxy that asks about somebody's request.
     ForwardAuth,
+    /// The gateway.
+    Gateway,
 }
 
 impl Door {
@@ -49,6 +51,7 @@ impl Door {
         match self {
             Door::Token => "token",
             Door::ForwardAuth => "forward_auth",
+            Door::Gateway => "gateway",
         }
     }
 }
@@ -58,7 +61,7 @@ impl Door {
 pub struct Asker {
     /// Where.
     pub door: Door,
-    /// The method and target that a proxy asks about.
+    /// The method and target that a proxy asks about, or that the gateway was given.
     pub request: Option<String>,
     /// The account; before it was verified, the claimed one.
     pub account: String,

@@ -23,6 +23,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod decision_log;
+pub mod gateway;
 pub mod http;
 pub mod http_api;
 pub mod keys;

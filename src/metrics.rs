@@ -44,6 +44,27 @@ struct Refused {
     document: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Passed {
+    upstream: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Moved {
+    upstream: String,
+    direction: &'static str,
+}
+
+/// Which way the bytes of a transfer go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Sent,
+    /// From the upstream.
+    Received,
+}
+
 /// What a backend said to one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendOutcome {
@@ -98,6 +119,8 @@ pub struct Metrics {
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
+    passed: Family<Passed, Counter>,
+    moved: Family<Moved, Counter>,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -114,6 +137,8 @@ impl Default for Metrics {
             dropped_lines: Arc::new(|| 0),
             requests: Family::default(),
             forwarded: Family::default(),
+            passed: Family::default(),
+            moved: Family::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
@@ -142,6 +167,20 @@ impl Metrics {
     /// A proxy was told about somebody's request.
     pub fn forward_auth_answered(&self, outcome: &'static str) {
         self.forwarded.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A request to the gateway was answered; `upstream` is empty where none was needed or found.
+    pub fn gateway_answered(&self, upstream: &str, outcome: &'static str) {
+        self.passed.get_or_create(&Passed { upstream: upstream.to_owned(), outcome }).inc();
+    }
+
+    /// Counts the bytes that go through the gateway one way.
+    pub fn gateway_bytes(&self, upstream: &str, direction: Direction) -> Counter {
+        let direction = match direction {
+            Direction::Sent => "sent",
+            Direction::Received => "received",
+        };
+        self.moved.get_or_create(&Moved { upstream: upstream.to_owned(), direction }).clone()
     }
 
     /// The rules were asked.
@@ -186,6 +225,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("dockwarden");
         registry.register("token_requests", "Token requests by outcome", self.requests.clone());
         registry.register("forward_auth_requests", "Questions of proxies by outcome", self.forwarded.clone());
+        registry.register("gateway_requests", "Requests to the gateway by upstream and outcome", self.passed.clone());
+        registry.register_with_unit(
+            "gateway_transferred",
+            "Bytes of bodies that went through the gateway",
+            Unit::Bytes,
+            self.moved.clone(),
+        );
         registry.register_with_unit(
             "token_request",
             "How long token requests took",

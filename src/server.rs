@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -31,6 +31,8 @@ use crate::http::{self, AdminRoutes};
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
+/// Requests of the gateway to its upstreams that are under way at once.
+const MAX_TRANSFERS: usize = 4096;
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
@@ -58,6 +60,60 @@ const SPARE_DESCRIPTORS: u64 = 192;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// After that: how long requests under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(8);
+
+/// What goes on on a connection, besides its requests: transfers that take longer than any idle time.
+#[derive(Clone)]
+pub struct Activity(Arc<Happening>);
+
+struct Happening {
+    opened: Instant,
+    /// Milliseconds from the opening to the last request, or the end of the last transfer; none yet is zero.
+    last: AtomicU64,
+    transfers: AtomicUsize,
+}
+
+/// As long as one of these lives, its connection is not an idle one. Whoever holds it ends what does not move.
+pub struct Held(Arc<Happening>);
+
+impl Activity {
+    fn new() -> Activity {
+        let (last, transfers) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Activity(Arc::new(Happening { opened: Instant::now(), last, transfers }))
+    }
+
+    /// Keeps the connection from being closed as idle.
+    pub fn hold(&self) -> Held {
+        self.0.transfers.fetch_add(1, Ordering::AcqRel);
+        Held(Arc::clone(&self.0))
+    }
+
+    fn asked(&self) {
+        self.0.touch();
+    }
+
+    /// For how long nothing has gone on; `None` before the first request.
+    fn silent(&self) -> Option<Duration> {
+        match (self.0.last.load(Ordering::Acquire), self.0.transfers.load(Ordering::Acquire)) {
+            (0, _) => None,
+            (_, 1..) => Some(Duration::ZERO),
+            (last, 0) => Some(self.0.opened.elapsed().saturating_sub(Duration::from_millis(last))),
+        }
+    }
+}
+
+impl Happening {
+    fn touch(&self) {
+        let after = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(after.max(1), Ordering::Release);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.transfers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// A socket that is listened on.
 enum Listener {
@@ -97,6 +153,7 @@ async fn identity(path: &Path) -> Option<(u64, u64)> {
 pub struct Listeners {
     public: Listener,
     admin: Option<Listener>,
+    gateway: Option<Listener>,
     tls: bool,
     path_prefix: String,
 }
@@ -106,29 +163,40 @@ impl Listeners {
     ///
     /// # Errors
     /// An address cannot be listened on.
-    pub async fn bind(server: &Server) -> anyhow::Result<Listeners> {
+    pub async fn bind(server: &Server, gateway: Option<&ListenAddress>) -> anyhow::Result<Listeners> {
         let public = listen(&server.listen).await?;
         let admin = match &server.admin {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        Ok(Listeners { public, admin, tls: server.pair.is_some(), path_prefix: server.path_prefix.clone() })
+        let gateway = match gateway {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Listeners { public, admin, gateway, tls: server.pair.is_some(), path_prefix: server.path_prefix.clone() })
     }
 }
 
 /// Serves until `stop` becomes true, and lets the requests under way finish.
 pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receiver<bool>) {
-    let Listeners { public: public_listener, admin: admin_listener, tls, path_prefix } = listeners;
+    let Listeners { public: public_listener, admin: admin_listener, gateway, tls, path_prefix } = listeners;
     let routes = match admin_listener {
         Some(_) => AdminRoutes::Elsewhere,
         None => AdminRoutes::Here,
     };
     let public = http::public(&app, &path_prefix, routes);
-    let places = Arc::new(Semaphore::new(connections_at_once()));
+    let transfers = if app.snapshot().gateway.is_some() { transfers_at_once() } else { 0 };
+    let places = Arc::new(Semaphore::new(connections_at_once(transfers)));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
     announce("listening", &public_listener, tls);
-    doors.spawn(accept(Arc::clone(&app), public_listener, public, Security::AsConfigured, places, over.clone()));
+    let (tokens_app, tokens_places) = (Arc::clone(&app), Arc::clone(&places));
+    doors.spawn(accept(tokens_app, public_listener, public, Security::AsConfigured, tokens_places, over.clone()));
+    if let Some(listener) = gateway {
+        announce("listening for the gateway", &listener, tls);
+        let (app, router) = (Arc::clone(&app), http::gateway(&app));
+        doors.spawn(accept(app, listener, router, Security::AsConfigured, places, over.clone()));
+    }
     if let Some(listener) = admin_listener {
         announce("listening for health and metrics", &listener, false);
         // Places of its own: monitoring has to answer when all others are taken.
@@ -148,13 +216,22 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     info!("stopped");
 }
 
-/// How many connections this process can hold: as many as are allowed, where it may open as many files.
-fn connections_at_once() -> usize {
-    let descriptors = rlimit::increase_nofile_limit(MAX_CONNECTIONS as u64 + SPARE_DESCRIPTORS);
-    let possible = descriptors.map_or(MAX_CONNECTIONS, |limit| {
-        usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(MAX_CONNECTIONS)
-    });
-    let connections = possible.clamp(1, MAX_CONNECTIONS);
+/// How many descriptors there are for connections to us and from us.
+fn descriptors() -> usize {
+    let most = MAX_CONNECTIONS + MAX_TRANSFERS;
+    let limit = rlimit::increase_nofile_limit(most as u64 + SPARE_DESCRIPTORS);
+    limit.map_or(most, |limit| usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(most))
+}
+
+/// How many requests of the gateway may be under way: no more than half of what there is, since each has a client too.
+pub(crate) fn transfers_at_once() -> usize {
+    (descriptors() / 2).clamp(1, MAX_TRANSFERS)
+}
+
+/// How many connections this process can hold beside so many transfers: as many as are allowed, where it may open as many
+/// files.
+fn connections_at_once(transfers: usize) -> usize {
+    let connections = descriptors().saturating_sub(transfers).clamp(1, MAX_CONNECTIONS);
     if connections < MAX_CONNECTIONS {
         warn!(
             reason = "few_descriptors",
@@ -330,14 +407,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = door.router.clone();
-    let opened = Instant::now();
-    // Milliseconds from the opening to the last request; none yet is zero.
-    let asked = Arc::new(AtomicU64::new(0));
-    let asking = Arc::clone(&asked);
+    let activity = Activity::new();
+    let asking = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let after = u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        asking.store(after.max(1), Ordering::Relaxed);
+        asking.asked();
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(asking.clone());
         router.clone().oneshot(request.map(Body::new))
     });
     let connection = door.connections.serve_connection(TokioIo::new(stream), service);
@@ -348,10 +423,9 @@ where
             ended = &mut connection => break ended,
             () = tokio::time::sleep(patience) => {}
         }
-        let last = asked.load(Ordering::Relaxed);
-        let silent = opened.elapsed().saturating_sub(Duration::from_millis(last));
-        patience = IDLE_PATIENCE.saturating_sub(silent);
-        if last == 0 || patience.is_zero() {
+        let silent = activity.silent();
+        patience = IDLE_PATIENCE.saturating_sub(silent.unwrap_or_default());
+        if silent.is_none() || patience.is_zero() {
             debug!("a connection was closed that asks for nothing");
             return;
         }

@@ -54,7 +54,7 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         anonymous &= !takes_all_of_anonymous(rule);
         lint_patterns(rule, &has_label, &mut warn);
         if rule.needs_reference() {
-            lint_reference(rule, config.forward_auth.is_some(), &mut warn);
+            lint_reference(rule, config.forward_auth.is_some() || config.gateway.is_some(), &mut warn);
         }
         if config.takes_accounts_unchecked() && looks_at_the_account(rule, users) {
             let message = "with account: unchecked in http_auth, whoever has a password there matches this under any \
@@ -172,8 +172,8 @@ fn lint_reference(rule: &Rule, has_door: bool, warn: &mut impl FnMut(&str, Strin
         Grants::All => false,
     };
     if !has_door {
-        let message = "never matches: token requests name no tag and no digest, only forward_auth sees them, and there is no \
-                       such section";
+        let message = "never matches: token requests name no tag and no digest, only forward_auth and gateway see them, and \
+                       there is no such section";
         warn(field, message.to_owned());
     } else if refuses {
         let message = "refuses nothing to whoever fetches a token first: token requests name no tag and no digest; let a \

@@ -8,6 +8,7 @@ use crate::authz::lint::lint;
 use crate::chain::Reached;
 use crate::config::{Config, Keys, Pair};
 use crate::decision_log::escaped;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 
 use super::{DONE, FAILED, complain, say};
@@ -71,8 +72,12 @@ fn read(source: &Source) -> Result<String, String> {
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
         Pair::NotRead => "not read".to_owned(),
     };
-    let summary =
+    let mut summary =
         format!("{} users, {} rules, signing with {key}", config.backends.users.len(), config.backends.acl.0.len());
+    if let Some(gateway) = &config.gateway {
+        let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        summary.push_str(&format!(", gateway to {}", names.join(", ")));
+    }
     if matches!(config.token.pair, Pair::Loaded(_))
         && let Err(error) = open(source, config)
     {
@@ -86,15 +91,19 @@ fn read(source: &Source) -> Result<String, String> {
     Ok(report)
 }
 
-/// Tries each backend, in the order in which they are asked: servers are asked, programs are looked for.
+/// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
+/// programs are looked for.
 fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let backends = source.load(Keys::Read)?.backends;
+    let Config { backends, gateway, .. } = source.load(Keys::Read)?;
     let mut reached = backends.find_programs();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
         let (_, connections) = backends.open(None, &passwords, &Metrics::default())?;
         reached.extend(connections.reach().await);
+        if let Some(settings) = gateway {
+            reached.extend(Gateway::open(settings, None)?.reach().await);
+        }
         anyhow::Ok(())
     })?;
     // A driver's thread that still waits for a name server must not keep the command.

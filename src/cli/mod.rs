@@ -218,7 +218,9 @@ async fn serve_until_stopped(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let hangup = signal(SignalKind::hangup())?;
-    let listeners = server::Listeners::bind(&config.server).await?;
+    let listeners =
+        server::Listeners::bind(&config.server, config.gateway.as_ref().and_then(|gateway| gateway.listen.as_ref()))
+            .await?;
     if print_settings {
         settings::print(&config);
     }

@@ -91,7 +91,23 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
         "forwarded" => Ok(OriginalHeaders::Forwarded),
         other => Err(format!("\"{other}\" is neither original (nginx) nor forwarded (Traefik, Caddy)")),
     });
-    let service = match (section.filled("service"), services) {
+    let service = read_service(&mut section, services, "name the registry behind the proxy, as rules and tokens do");
+    let challenge = read_challenge(&mut section);
+    let paths = read_paths(&mut section, problems);
+    section.finish();
+    Some(ForwardAuth {
+        proxies,
+        headers: headers.map_or(OriginalHeaders::Original, |at| at.value),
+        service: service?,
+        challenge: challenge?,
+        paths,
+    })
+}
+
+/// Reads `service`: the only audience of tokens is the default, and `otherwise` is said where there is none.
+pub(super) fn read_service(section: &mut Section<'_>, services: Option<&[String]>, otherwise: &str) -> Option<String> {
+    let place = section.place().clone();
+    match (section.filled("service"), services) {
         (Some(At { place, value }), Some(known)) if !known.is_empty() && !known.contains(&value) => {
             section.problem(&place, "service", format!("\"{value}\" is not among token.services"));
             None
@@ -100,10 +116,14 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
         (None, Some([only])) => Some(only.clone()),
         (None, None) => None,
         (None, Some(_)) => {
-            section.problem(&place, "service", "name the registry behind the proxy, as rules and tokens do");
+            section.problem(&place, "service", otherwise);
             None
         }
-    };
+    }
+}
+
+/// Reads `challenge` and `realm`.
+pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
     let realm = section.parsed("realm", |text| {
         let is_url = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
         let plain = text.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b'"' | b'\\'));
@@ -119,7 +139,7 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
         "bearer" => Ok(true),
         other => Err(format!("\"{other}\" is neither basic nor bearer")),
     });
-    let challenge = match (challenge, realm) {
+    match (challenge, realm) {
         (Some(At { value: true, .. }), Some(realm)) => Some(Challenge::Bearer { realm: realm.value }),
         (Some(At { value: true, place }), None) => {
             section.problem(&place, "realm", "clients need the address of the token endpoint: https://…/auth");
@@ -130,16 +150,7 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
             section.problem(&realm.place, "realm", "this is for challenge: bearer; write that, or leave it out");
             None
         }
-    };
-    let paths = read_paths(&mut section, problems);
-    section.finish();
-    Some(ForwardAuth {
-        proxies,
-        headers: headers.map_or(OriginalHeaders::Original, |at| at.value),
-        service: service?,
-        challenge: challenge?,
-        paths,
-    })
+    }
 }
 
 fn read_paths(section: &mut Section<'_>, problems: &Problems) -> Vec<ProtectedPath> {

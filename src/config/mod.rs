@@ -5,22 +5,26 @@
 
 mod env;
 mod forward_auth;
+mod gateway;
 pub mod problem;
 mod rules;
 pub mod section;
 mod server;
 mod token;
+mod upstream_login;
 pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
 pub use env::PREFIX as ENVIRONMENT_PREFIX;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
+pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
 pub(crate) use rules::read_rule;
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
+pub use upstream_login::{Account, Ecr, Login};
 
 use crate::authn::users::{self, Users};
 use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
@@ -47,6 +51,8 @@ pub struct Config {
     pub token: Token,
     /// How requests that proxies ask about are decided, if they may ask.
     pub forward_auth: Option<ForwardAuth>,
+    /// The registries that are served through us, if there are any.
+    pub gateway: Option<Gateway>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -205,6 +211,9 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    let gateway = top
+        .section("gateway")
+        .and_then(|section| gateway::read(section, services, keys, problems, &mut files, &mut warnings));
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),
@@ -255,6 +264,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         server: server?,
         token: token?,
         forward_auth,
+        gateway,
         backends: Backends {
             users,
             htpasswd_auth,

@@ -153,7 +153,7 @@ fn is_plain_segment(segment: &str) -> bool {
 }
 
 /// Reads `host:port`, `:port` or `[v6]:port`, or `unix:/path`.
-fn parse_address(text: &str) -> Result<ListenAddress, String> {
+pub(super) fn parse_address(text: &str) -> Result<ListenAddress, String> {
     let wrong = || format!("\"{text}\" is no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path);

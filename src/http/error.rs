@@ -201,6 +201,6 @@ fn challenge(realm: &str) -> HeaderValue {
 }
 
 /// An error outside the token endpoint, in the registry's shape.
-pub(super) fn plain_error(status: StatusCode, code: &str, message: &str) -> Response {
+pub(crate) fn plain_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "errors": [{ "code": code, "message": message, "detail": null }] }))).into_response()
 }

@@ -5,32 +5,23 @@
 //! could write.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::Json;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
-use time::OffsetDateTime;
 
 use super::client_address::{NoAddress, Peer};
-use super::credentials::{self, Malformed};
-use super::error::{plain_error, quoted};
-use crate::access::{Decision, Denied, Grant};
+use super::door::{self, API_VERSION, Invitation, Knock, NotAdmitted, is_form};
+use super::error::plain_error;
 use crate::app::{App, Snapshot};
-use crate::authn::{Credentials, Identity};
+use crate::authn::Identity;
 use crate::authz::pattern::LabelValue;
-use crate::config::{Challenge, ForwardAuth, OriginalHeaders};
+use crate::config::{ForwardAuth, OriginalHeaders};
 use crate::decision_log::{self, Asker, DecisionId, Door, Fault};
-use crate::scope::{Scope, words};
+use crate::scope::Scope;
 use crate::target::{self, Target};
-use crate::token::{Claims, NotOurs};
 
-/// What the registry's protocol is called in its own header; old clients look for it before they log in.
-const API_VERSION: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 /// The header that tells the account.
 const ACCOUNT: &str = "x-auth-account";
 /// What the headers that tell labels begin with.
@@ -62,24 +53,9 @@ enum Refusal {
     /// Nothing in the table is about this path.
     #[error("nothing is allowed at this path")]
     UnknownPath,
-    /// The credentials could not be read at all.
+    /// Whoever asks is not known, or may not do this.
     #[error(transparent)]
-    MalformedCredentials(#[from] Malformed),
-    /// Nothing was presented where somebody has to be.
-    #[error("an account is needed: log in")]
-    LoginNeeded,
-    /// The token is none of ours, or out of its time.
-    #[error(transparent)]
-    Token(#[from] NotOurs),
-    /// The token is good, and allows something else.
-    #[error("the token does not allow this")]
-    TokenAllowsLess,
-    /// Who, or what they may do, was not to be found out, or was refused.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The account is right and may not do this.
-    #[error("the account may not do this")]
-    NotGranted,
+    NotAdmitted(#[from] NotAdmitted),
 }
 
 impl Refusal {
@@ -91,14 +67,8 @@ impl Refusal {
             | Refusal::NoAddress(_)
             | Refusal::Target(_)
             | Refusal::FormBody
-            | Refusal::UnknownPath
-            | Refusal::NotGranted => StatusCode::FORBIDDEN,
-            Refusal::MalformedCredentials(_)
-            | Refusal::LoginNeeded
-            | Refusal::Token(_)
-            | Refusal::TokenAllowsLess
-            | Refusal::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => StatusCode::UNAUTHORIZED,
-            Refusal::Denied(Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            | Refusal::UnknownPath => StatusCode::FORBIDDEN,
+            Refusal::NotAdmitted(cause) => cause.status(),
         }
     }
 
@@ -111,14 +81,20 @@ impl Refusal {
             Refusal::NoAddress(_) => "no_client_address",
             Refusal::Target(_) | Refusal::FormBody => "target_refused",
             Refusal::UnknownPath => "unknown_path",
-            Refusal::MalformedCredentials(_) => "malformed_credentials",
-            Refusal::LoginNeeded | Refusal::Denied(Denied::Anonymous) => "login_needed",
-            Refusal::Token(_) => "invalid_token",
-            Refusal::TokenAllowsLess => "insufficient_scope",
-            Refusal::Denied(Denied::Credentials) => "wrong_credentials",
-            Refusal::Denied(Denied::Closed(_)) => "account_closed",
-            Refusal::Denied(Denied::Unavailable { .. }) => "unavailable",
-            Refusal::NotGranted => "not_granted",
+            Refusal::NotAdmitted(cause) => cause.reason(),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Refusal::NotAdmitted(cause) => cause.fault(),
+            Refusal::NotAProxy
+            | Refusal::NoOriginal(_)
+            | Refusal::ClaimsIdentity
+            | Refusal::NoAddress(_)
+            | Refusal::Target(_)
+            | Refusal::FormBody
+            | Refusal::UnknownPath => Fault::Client,
         }
     }
 
@@ -134,8 +110,7 @@ impl Refusal {
     /// RFC 6750, section 3.1, in the registries' use of it.
     fn token_error(&self) -> Option<&'static str> {
         match self {
-            Refusal::Token(_) => Some("invalid_token"),
-            Refusal::TokenAllowsLess => Some("insufficient_scope"),
+            Refusal::NotAdmitted(cause) => cause.token_error(),
             _ => None,
         }
     }
@@ -158,11 +133,7 @@ pub(super) async fn answer(
     let (mut response, name) = match outcome {
         Ok(response) => (response, "allowed"),
         Err(refusal) => {
-            let fault = match refusal {
-                Refusal::Denied(Denied::Unavailable { .. }) => Fault::Ours,
-                _ => Fault::Client,
-            };
-            decision_log::refused(&id, &asker, refusal.reason(), fault, &refusal);
+            decision_log::refused(&id, &asker, refusal.reason(), refusal.fault(), &refusal);
             (refused(&refusal, door, &scopes, snapshot.issuer.name()), refusal.reason())
         }
     };
@@ -203,37 +174,8 @@ async fn decide(
     let target = Target::parse(original.target)?;
     *scopes = needed(door, &target, original.method, headers)?;
 
-    let now = OffsetDateTime::now_utc();
-    if let Some(token) = bearer(headers) {
-        let claims = snapshot.issuer.verify(token, &door.service, now)?;
-        asker.account.clone_from(&claims.sub);
-        if !scopes.iter().all(|scope| allows(&claims, scope)) {
-            return Err(Refusal::TokenAllowsLess);
-        }
-        decision_log::allowed_by_token(id, asker, snapshot, &claims.jti, scopes);
-        // A token carries no labels, so none are told.
-        return Ok(allowed(&Identity { account: claims.sub, ..Identity::default() }));
-    }
-    let who = credentials::of_header(headers)?;
-    asker.account = who.account().to_owned();
-    match (&target, &who) {
-        // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
-        // `docker login` would believe any password.
-        (Target::Base, Credentials::Anonymous) => return Err(Refusal::LoginNeeded),
-        (Target::Base | Target::Catalog | Target::Repository(_) | Target::Outside(_), _) => {}
-    }
-    let identity = snapshot.access.identify(&who).await?;
-    asker.account.clone_from(&identity.account);
-    let deciding = Instant::now();
-    let decision = snapshot.access.decide(&identity, asker.address, &door.service, scopes.clone(), now).await?;
-    app.metrics.decided(deciding.elapsed());
-    decision_log::decided(id, asker, snapshot, &decision);
-    match (grants_all(&decision), who) {
-        (true, _) => Ok(allowed(&identity)),
-        (false, Credentials::Password { .. }) => Err(Refusal::NotGranted),
-        // An account may be allowed what nobody is.
-        (false, Credentials::Anonymous) => Err(Refusal::LoginNeeded),
-    }
+    let knock = Knock { app, snapshot, id, service: &door.service, headers };
+    Ok(allowed(&knock.admit(&target, scopes, asker).await?.into_identity()))
 }
 
 /// The request that the proxy asks about.
@@ -278,45 +220,12 @@ fn needed(door: &ForwardAuth, target: &Target, method: &str, headers: &HeaderMap
             Ok(vec![row.scope.clone()])
         }
         Target::Base | Target::Catalog | Target::Repository(_) => {
-            // The registry reads `from` and `mount` from a form's body too, which no proxy shows: a blob could be
-            // mounted from a repository that nobody decided on.
             if is_form(headers) {
                 return Err(Refusal::FormBody);
             }
             Ok(target.scopes(method)?)
         }
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_TYPE).iter().any(|line| {
-        let text = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
-        text.contains("x-www-form-urlencoded") || text.contains("form-data")
-    })
-}
-
-/// The token in the Authorization header, if that is what it holds.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    let (scheme, token) = line.to_str().ok()?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Whether a token names every action of a scope, as the registry compares them: word by word.
-fn allows(claims: &Claims, scope: &Scope) -> bool {
-    let resource = &scope.resource;
-    scope.actions.iter().all(|action| {
-        claims
-            .access
-            .iter()
-            .filter(|entry| entry.kind == resource.kind() && entry.name == resource.name())
-            .any(|entry| entry.actions.iter().any(|own| own == action.as_str()))
-    })
-}
-
-fn grants_all(decision: &Decision) -> bool {
-    decision.grants().iter().all(|grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty())
 }
 
 /// The 200, with who it is, for proxies that tell what is behind them.
@@ -357,43 +266,12 @@ fn visible(text: &str) -> String {
 
 fn refused(refusal: &Refusal, door: &ForwardAuth, scopes: &[Scope], issuer: &str) -> Response {
     let (code, message) = refusal.shown();
-    let body = Json(json!({ "errors": [{ "code": code, "message": message, "detail": null }] }));
-    let mut response = (refusal.status(), body).into_response();
-    let headers = response.headers_mut();
-    match refusal.status() {
-        StatusCode::UNAUTHORIZED => {
-            let text = challenge(refusal, door, scopes, issuer);
-            let basic = HeaderValue::from_static("Basic realm=\"dockwarden\"");
-            // A 401 without a challenge would leave clients with nothing to do.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_bytes(text.as_bytes()).unwrap_or(basic));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
-        }
-        _ => {}
-    }
-    response
-}
-
-/// RFC 9110 section 11.6.1 for Basic; the distribution project's token protocol for Bearer.
-fn challenge(refusal: &Refusal, door: &ForwardAuth, scopes: &[Scope], issuer: &str) -> String {
-    match &door.challenge {
-        Challenge::Basic => format!("Basic realm={}", quoted(issuer)),
-        Challenge::Bearer { realm } => {
-            let mut text = format!("Bearer realm={},service={}", quoted(realm), quoted(&door.service));
-            if !scopes.is_empty() {
-                let wanted: Vec<String> = scopes
-                    .iter()
-                    .map(|scope| {
-                        format!("{}:{}:{}", scope.resource.kind(), scope.resource.name(), words(&scope.actions))
-                    })
-                    .collect();
-                text.push_str(&format!(",scope={}", quoted(&wanted.join(" "))));
-            }
-            if let Some(error) = refusal.token_error() {
-                text.push_str(&format!(",error=\"{error}\""));
-            }
-            text
-        }
-    }
+    let invitation = Invitation {
+        challenge: &door.challenge,
+        service: &door.service,
+        issuer,
+        needed: scopes,
+        token_error: refusal.token_error(),
+    };
+    door::refused(refusal.status(), code, message, &invitation)
 }

@@ -2,6 +2,7 @@
 
 pub mod client_address;
 pub mod credentials;
+pub(crate) mod door;
 mod error;
 mod forward_auth;
 mod health;
@@ -21,7 +22,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::Hsts;
-use error::plain_error;
+use crate::gateway;
+pub(crate) use error::plain_error;
 
 /// Whether a listener serves health and metrics beside tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
     routes = routes.route(&format!("{path_prefix}/forward_auth"), any(forward_auth::answer));
+    if !app.gateway_is_elsewhere() {
+        routes = routes.merge(gateway_routes());
+    }
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
@@ -51,6 +56,19 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
 /// What `server.admin_addr` serves.
 pub fn admin(app: &Arc<App>) -> Router {
     finished(app, admin_routes())
+}
+
+/// What `gateway.addr` serves.
+pub fn gateway(app: &Arc<App>) -> Router {
+    finished(app, gateway_routes())
+}
+
+/// Not below `server.path_prefix`: clients look for a registry at the root of its host.
+fn gateway_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v2", any(gateway::answer))
+        .route("/v2/", any(gateway::answer))
+        .route("/v2/{*below}", any(gateway::answer))
 }
 
 fn admin_routes() -> Router<Arc<App>> {

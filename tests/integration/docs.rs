@@ -426,6 +426,9 @@ fn every_key_of_the_configuration_is_described() -> Result<()> {
          http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\", B: {{file: f, {unknown}}}}}, tls: {{{unknown}}}, {unknown}}}\n\
          http_authz: {{url: \"https://a/\", {unknown}}}\n\
          forward_auth: {{trusted_proxies: unix, service: s, {unknown}, paths: [{{path: /a, scope: \"a:b:c\", {unknown}}}]}}\n\
+         gateway: {{service: s, {unknown}, upstreams: [{{url: \"http://h\", {unknown}, auth: {{ecr: {{{unknown}}}, {unknown}}}}}, \
+         {{url: \"http://i\", prefix: i, auth: {{basic: {{username: u, password: p, {unknown}}}}}}}, \
+         {{url: \"http://j\", prefix: j, auth: {{token: {{realm: \"http://k\", service: s, {unknown}}}}}}}]}}\n\
          {unknown}\n"
     );
     let problems = load(&text).err().context("unknown keys are refused")?;
@@ -454,13 +457,15 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
     // A source of rules that can fall behind has figures of its own; nobody listens there.
     let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
     let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
-    let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n";
+    let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\
+                gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n\
+                users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]\n";
     fs::write(&file, complete(&format!("{token}{elsewhere}{door}")))?;
     let source = Source { file, variables: Vec::new() };
     let config = source.load_and_make_key()?;
     let app = Arc::new(App::open(source, config)?);
     // Some are not there before something has been counted.
-    for door in ["/auth", "/forward_auth"] {
+    for door in ["/auth", "/forward_auth", "/v2/a/tags/list"] {
         let mut request = Request::get(door).body(Body::empty())?;
         request.extensions_mut().insert(Peer::Unix);
         drop(http::public(&app, "", AdminRoutes::Here).oneshot(request).await);

@@ -16,6 +16,7 @@ mod credentials;
 mod docs;
 mod endpoint;
 mod forward_auth;
+mod gateway;
 mod limits;
 mod logs;
 #[path = "../support/port.rs"]

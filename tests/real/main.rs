@@ -20,6 +20,7 @@ mod clients;
 mod connect;
 mod forward_auth;
 mod front;
+mod gateway;
 mod guide;
 mod http_api;
 mod ldap;

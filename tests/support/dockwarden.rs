@@ -88,6 +88,18 @@ impl Dockwarden {
         started
     }
 
+    /// Starts the server with this text as its config file and these environment variables, and waits until it is ready.
+    pub(crate) fn start_in(config: &str, environment: &[(&str, &str)]) -> Self {
+        let config = scratch::write(&scratch::directory("config"), "auth_config.yml", config);
+        let mut serve = Command::new(program());
+        serve.arg("serve").arg(&config).env_clear().envs(environment.iter().copied());
+        let process = Process::start("dockwarden", &serve);
+        let address = address(&process, "listening");
+        let started = Self { process, address, config };
+        started.process.until("/readyz", |_| (started.ready() == Some(200)).then_some(()));
+        started
+    }
+
     /// What `/readyz` says; nothing if nobody answers.
     pub(crate) fn ready(&self) -> Option<u16> {
         let ready = http::Connection::open(&self.address)

@@ -57,7 +57,7 @@ pub(crate) struct Door {
 }
 
 /// The recipe's users, with one more; the hash is alice's.
-fn with_root(config: &str) -> String {
+pub(crate) fn with_root(config: &str) -> String {
     let (_, hash) = config.split_once("password: ").unwrap();
     let hash = hash.split(' ').next().unwrap();
     config

@@ -30,7 +30,7 @@ for pair in \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
-    setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar
+    setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
     case "$packages " in
@@ -39,6 +39,8 @@ do
     esac
 done
 if ! has go; then packages="$packages golang-go"; fi
+# Debian keeps apart what makes an environment for Python packages.
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then packages="$packages python3-venv"; fi
 
 if [ -n "$packages" ]; then
     has apt-get || fail "these packages are missing and there is no apt-get to install them with:$packages"
@@ -124,3 +126,19 @@ for source in "$here"/go/*/; do
     name=$(basename "$source")
     (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
 done
+
+# moto answers in the place of AWS's API.
+moto=5.2.5
+venv=$tools/../moto
+if [ "$("$venv/bin/pip" list --format freeze 2>/dev/null | sed -n 's/^moto==//p')" != "$moto" ]; then
+    echo "installing moto $moto (once; takes minutes)" >&2
+    log=$(mktemp)
+    rm -rf "$venv"
+    if ! (python3 -m venv "$venv" && "$venv/bin/pip" install "moto[server,ecr]==$moto") >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        fail "could not install moto $moto from PyPI"
+    fi
+    rm -f "$log"
+fi
+ln -sf "$(cd "$venv" && pwd)/bin/moto_server" "$tools/moto_server"

@@ -10,6 +10,7 @@ pub(crate) mod dockwarden;
 pub(crate) mod door;
 pub(crate) mod engine;
 pub(crate) mod front;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod http_api;
@@ -26,6 +27,7 @@ pub(crate) mod recorder;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod slapd;
+pub(crate) mod standin;
 pub(crate) mod visit;
 
 /// Go's own pattern matching, as a program: what docker_auth would have matched.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::dockwarden::{Dockwarden, ISSUER, SERVICE};
+use super::keys::Pair;
 use super::process::Process;
 use super::{part, scratch};
 
@@ -67,6 +68,34 @@ impl Registry {
     /// Starts a registry that knows of its token server what these variables say, as `docker run --env-file` gives them.
     pub(crate) fn start_in(edition: Edition, environment: &[(String, String)]) -> Self {
         Self::launch(edition, "", environment)
+    }
+
+    /// Starts a registry that knows nothing of tokens: whoever is in this file of htpasswd's may do everything.
+    pub(crate) fn start_with_passwords(edition: Edition, file: &Path) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        Self::launch(edition, &auth, &[])
+    }
+
+    /// The same, with a line in its log for each request, and one for each that it takes for one of a repository's.
+    pub(crate) fn start_talkative(edition: Edition, file: &Path) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        let variables = [
+            ("REGISTRY_LOG_LEVEL", "debug"),
+            ("REGISTRY_LOG_FORMATTER", "json"),
+            ("REGISTRY_LOG_ACCESSLOG_DISABLED", "false"),
+        ];
+        Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    /// The same with TLS, which is HTTP/2 to whoever can, and a line in its log for each request.
+    pub(crate) fn start_with_tls(edition: Edition, file: &Path, pair: &Pair) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        let variables = [
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", pair.certificate.display().to_string()),
+            ("REGISTRY_HTTP_TLS_KEY", pair.key.display().to_string()),
+            ("REGISTRY_LOG_ACCESSLOG_DISABLED", "false".to_owned()),
+        ];
+        Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value)))
     }
 
     fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {

@@ -1,5 +1,6 @@
 //! `check --connect`: each backend that a file names is tried, whatever became of the others.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,52 @@ fn without_a_backend_there_is_nothing_to_try() {
     let tried = run(["check", "--connect", &file]);
     assert_eq!((tried.code, tried.err.as_str()), (0, ""));
     assert_eq!(tried.out, format!("{}nothing to try: the file names neither a server nor a program\n", plain.out));
+}
+
+/// A registry that takes one password, and answers once for each of so many clients.
+fn registry(clients: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(clients).flatten() {
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            // "gateway:right"
+            let known = head.starts_with("GET /v2/ ") && head.contains("Basic Z2F0ZXdheTpyaWdodA==");
+            let status = if known { "200 OK" } else { "401 Unauthorized" };
+            let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.get_mut().write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
+    let registry = registry(2);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let upstream = |name: &str, address: &str, password: &str| {
+        let login = format!("auth: {{basic: {{username: gateway, password: {password}}}}}");
+        format!("{{url: \"http://{address}\", name: {name}, prefix: {name}, {login}}}")
+    };
+    let (_folder, file) = configured(&format!(
+        "{}acl: []\ngateway: {{service: s, upstreams: [{}, {}, {}]}}\n",
+        strong_users(),
+        upstream("good", &registry, "right"),
+        upstream("bad", &registry, "canary-6f1"),
+        upstream("gone", &gone.to_string(), "canary-6f1"),
+    ));
+    let tried = run(["check", "--connect", &file]);
+    assert_eq!((tried.code, tried.err.as_str()), (1, ""));
+    for line in [
+        format!("gateway: ok: good: http://{registry}/v2/ takes our credentials\n"),
+        format!("gateway: failed: bad: http://{registry}/v2/: the upstream does not accept our credentials\n"),
+        format!("gateway: failed: gone: http://{gone}/v2/: the upstream cannot be reached: "),
+    ] {
+        assert!(tried.out.contains(&line), "{line}{}", tried.out);
+    }
+    assert!(!tried.out.contains("canary"), "{}", tried.out);
 }
 
 #[test]

@@ -105,6 +105,16 @@ fn check_passes_what_can_be_served() {
     let clean = run(["check", &file]);
     assert_eq!((clean.code, clean.err.as_str()), (0, ""));
     assert_eq!(clean.out, format!("{file}: ok (2 users, 1 rules, signing with ES256)\n"));
+    let upstreams =
+        "gateway: {service: s, upstreams: [{url: \"http://127.0.0.1:1\"}, {url: \"http://h\", name: b, prefix: b}]}";
+    let (_folder, file) = configured(&format!("{}acl: []\n{upstreams}\n", strong_users()));
+    let gateway = run(["check", &file]);
+    assert!(
+        gateway.out.ends_with(", signing with ES256, gateway to 127.0.0.1:1, b)\n"),
+        "{}{}",
+        gateway.out,
+        gateway.err
+    );
     // A pair that will be made at the first start is none of check's business, and is not made by it.
     let text = "token: {issuer: Acme, certificate: $DIR/new.crt, key: $DIR/new.key, generate: true}\n";
     let (folder, file) = configured(&format!("{}acl: []\n{text}", strong_users()));

@@ -1,5 +1,6 @@
 //! The configuration reader: what loads and what it then means, and for what does not, every problem with its line.
 
+mod gateway;
 mod ldap;
 mod mongo;
 mod problems;

@@ -1,5 +1,5 @@
 //! Generated requests through nginx's recipe to a real registry: what the registry says that it served is compared with
-//! what was decided on, and with a second reading of the rules.
+//! what was decided on, and with a second reading of the rules. The gateway is put through the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -13,11 +13,13 @@ use crate::support::door::{ALICE, BOB, Behind, Door, Login, ROOT};
 use crate::support::http::{self, Connection};
 use crate::support::http2;
 use crate::support::part;
-use crate::support::process::until;
+use crate::support::process::{Process, until};
 use crate::support::registry::Edition;
 use crate::support::visit::basic;
 
 const SEED: u64 = 20_150_401;
+/// What is there to be found.
+pub(crate) const REPOSITORIES: [&str; 3] = ["public/app", "web/app", "secret/app"];
 /// One for each connection that is kept busy.
 const THREADS: usize = 4;
 const EACH: usize = 12_500;
@@ -26,11 +28,11 @@ const BY_HTTP2: u32 = 4_000;
 const STREAMS: u32 = 100;
 
 /// What is asked for after everything else, and by nobody before.
-const LAST: &str = "/v2/the/last/one/tags/list";
+pub(crate) const LAST: &str = "/v2/the/last/one/tags/list";
 
 /// Who sends a request. The name travels as User-Agent, which the registry logs.
 #[derive(Clone, Copy, Debug)]
-enum Caller {
+pub(crate) enum Caller {
     Nobody,
     Alice,
     Bob,
@@ -41,7 +43,7 @@ enum Caller {
 }
 
 impl Caller {
-    const ALL: [Self; 5] = [Self::Nobody, Self::Alice, Self::Bob, Self::Token, Self::Junk];
+    pub(crate) const ALL: [Self; 5] = [Self::Nobody, Self::Alice, Self::Bob, Self::Token, Self::Junk];
 
     /// Alice, who may most, comes as often as all others: what nobody may get arrives nowhere.
     fn any(dice: &mut Dice) -> Self {
@@ -51,7 +53,7 @@ impl Caller {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nobody => "nobody",
             Self::Alice => "alice",
@@ -124,12 +126,19 @@ const BODIES: &[(&str, &str)] = &[
     ("", "from=secret/app"),
 ];
 
-/// Puts a blob that the targets name.
-fn put_blob(door: &Door, repository: &str, blob: &[u8], digest: &str) {
+/// Puts the blobs that the targets name, through whoever is at this address.
+pub(crate) fn put_blobs(address: &str) {
+    for repository in REPOSITORIES {
+        put_blob(address, repository, BLOB, DIGEST);
+    }
+    put_blob(address, "secret/app", SECRET_BLOB, SECRET_DIGEST);
+}
+
+fn put_blob(address: &str, repository: &str, blob: &[u8], digest: &str) {
     let authorization = basic(ROOT.0, ROOT.1);
     let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/octet-stream")];
     let call = |method, target: &str, body: &[u8]| {
-        http::exchange(&door.plain, &http::request(method, target, &door.host, &headers, body))
+        http::exchange(address, &http::request(method, target, "localhost", &headers, body))
     };
     let begun = call("POST", &format!("/v2/{repository}/blobs/uploads/"), b"");
     let location = begun.header("location").unwrap();
@@ -138,13 +147,14 @@ fn put_blob(door: &Door, repository: &str, blob: &[u8], digest: &str) {
 }
 
 /// The header lines with which each caller comes.
-type Logins = HashMap<&'static str, String>;
+pub(crate) type Logins = HashMap<&'static str, String>;
 
-fn logins(door: &Door) -> Logins {
+/// The logins at whoever is at this address, with a token from there.
+pub(crate) fn logins(address: &str) -> Logins {
     let target = "/auth?service=Docker%20registry&scope=repository:web/app:pull";
     let authorization = basic(ALICE.0, ALICE.1);
-    let request = http::request("GET", target, &door.host, &[("Authorization", &authorization)], b"");
-    let token = http::exchange(&door.plain, &request).json()["token"].as_str().unwrap().to_owned();
+    let request = http::request("GET", target, address, &[("Authorization", &authorization)], b"");
+    let token = http::exchange(address, &request).json()["token"].as_str().unwrap().to_owned();
     let forged = token.replace('.', "A.");
     [
         (Caller::Nobody, String::new()),
@@ -197,13 +207,13 @@ fn request(dice: &mut Dice, logins: &Logins) -> Vec<u8> {
 }
 
 /// Sends requests one after the other, and counts the replies by status; 0 for a connection that was closed instead.
-fn send(address: &str, seed: u64, logins: &Logins) -> BTreeMap<u16, usize> {
+pub(crate) fn send(address: &str, seed: u64, logins: &Logins) -> BTreeMap<u16, usize> {
     let mut dice = Dice(seed);
     let mut statuses = BTreeMap::new();
     let mut connection = Connection::open(address).unwrap();
     for _ in 0..EACH {
         let raw = request(&mut dice, logins);
-        // A connection that nginx has closed after the reply before is no answer to this one.
+        // A connection that the proxy has closed after the reply before is no answer to this one.
         let reply = match connection.send(&raw) {
             Err(error) if closed(&error) => {
                 connection = Connection::open(address).unwrap();
@@ -213,7 +223,8 @@ fn send(address: &str, seed: u64, logins: &Logins) -> BTreeMap<u16, usize> {
         };
         let status = match reply {
             Ok(reply) => {
-                // The registry has some of its own; one of nginx's would be an answer of ours that it does not take.
+                // The registry has some of its own, and says so; one of nginx's would be an answer of ours that it does
+                // not take.
                 let by_nginx = reply.status >= 500 && !reply.text().starts_with("{\"errors\":");
                 assert!(!by_nginx || raw.starts_with(b"HEAD "), "{}\n{reply:?}", String::from_utf8_lossy(&raw));
                 reply.status
@@ -234,12 +245,12 @@ fn closed(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-/// The same generator's targets by HTTP/2, many at once.
-fn send_by_http2(address: &str, seed: u64, logins: &Logins) {
+/// The same generator's targets by HTTP/2, so many at once on each connection.
+pub(crate) fn send_by_http2(address: &str, seed: u64, logins: &Logins, streams: u32) {
     let mut dice = Dice(seed);
-    for _ in 0..BY_HTTP2 / STREAMS {
+    for _ in 0..BY_HTTP2 / streams {
         let mut connection = http2::Connection::open(address, 1 << 16);
-        for number in 0..STREAMS {
+        for number in 0..streams {
             let caller = Caller::any(&mut dice);
             let (method, target) = (dice.pick(METHODS), target(&mut dice));
             let authority = dice.pick(&["localhost", "secret", "localhost/v2/secret"]);
@@ -263,24 +274,25 @@ fn send_by_http2(address: &str, seed: u64, logins: &Logins) {
         }
         until("an answer to each stream", || {
             connection.attend();
-            (connection.closed || connection.replies + connection.resets >= STREAMS as usize).then_some(())
+            (connection.closed || connection.replies + connection.resets >= streams as usize).then_some(())
         });
     }
 }
 
-/// What was decided: the requests that were let on, with how often and with which scopes.
-fn decided(log: &str) -> HashMap<String, (usize, HashSet<String>)> {
+/// The requests that were let on, with how often and with which scopes.
+pub(crate) type Allowed = HashMap<String, (usize, HashSet<String>)>;
+
+/// What was decided at a door, as its log tells.
+pub(crate) fn decided(log: &str, door: &'static str) -> Allowed {
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
     let of = |messages: &'static [&str]| {
-        lines
-            .iter()
-            .filter(move |line| line["door"] == "forward_auth" && messages.iter().any(|own| line["message"] == **own))
+        lines.iter().filter(move |line| line["door"] == door && messages.iter().any(|own| line["message"] == **own))
     };
     let refused: HashSet<String> =
         of(&["refused", "could not be decided"]).map(|line| text(line, "decision.id")).collect();
     let mut seen = HashSet::new();
-    let mut allowed: HashMap<String, (usize, HashSet<String>)> = HashMap::new();
+    let mut allowed = Allowed::new();
     for line in of(&["decided", "allowed"]) {
         let id = text(line, "decision.id");
         if refused.contains(&id) {
@@ -293,19 +305,15 @@ fn decided(log: &str) -> HashMap<String, (usize, HashSet<String>)> {
     allowed
 }
 
-/// How many lines of its log Dockwarden dropped, because they could not be written in time.
-fn dropped_lines(door: &Door) -> String {
-    let mut curl = part::client("curl");
-    curl.args([
-        "--silent",
-        "--fail",
-        "--unix-socket",
-        door.asked_at.trim_start_matches("unix:"),
-        "http://localhost/metrics",
-    ]);
-    let metrics = part::run(&mut curl).well().stdout;
-    let figure = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_log_lines_dropped_total "));
-    figure.unwrap_or_else(|| panic!("no such figure: {metrics}")).to_owned()
+/// Waits until every decision is in the log: they are written beside the replies, in their order, so that all are there
+/// once [`LAST`] is. `metrics` is what the server says of itself after that.
+///
+/// # Panics
+/// If lines were dropped, because they could not be written in time.
+pub(crate) fn all_is_written(server: &Process, metrics: impl FnOnce() -> String) {
+    server.until("the last decision", |process| process.log().contains(LAST).then_some(()));
+    let metrics = metrics();
+    assert!(metrics.contains("\ndockwarden_log_lines_dropped_total 0\n"), "{metrics}");
 }
 
 /// A line of the registry's access log: `ADDRESS - USER [TIME] "METHOD TARGET PROTOCOL" STATUS …`.
@@ -323,37 +331,11 @@ fn nothing_is_served_but_what_was_decided_on() {
     }
 }
 
-fn confuse(edition: Edition, seed: u64) {
-    let door = Door::nginx(Behind::TalkativeRegistry(edition), Login::Tokens);
-    for repository in ["public/app", "web/app", "secret/app"] {
-        super::put(&door, repository, "v1");
-        put_blob(&door, repository, BLOB, DIGEST);
-    }
-    put_blob(&door, "secret/app", SECRET_BLOB, SECRET_DIGEST);
-    let logins = logins(&door);
-    let prepared = door.registry.as_ref().unwrap().log().len();
-    let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
-    thread::scope(|scope| {
-        let (door, logins) = (&door, &logins);
-        let threads: Vec<_> =
-            (0..THREADS as u64).map(|number| scope.spawn(move || send(&door.plain, seed + number, logins))).collect();
-        scope.spawn(move || send_by_http2(&door.http2, seed + 100, logins));
-        for thread in threads {
-            for (status, count) in thread.join().unwrap() {
-                *statuses.entry(status).or_default() += count;
-            }
-        }
-    });
-    let known = [0, 200, 201, 202, 204, 206, 301, 400, 401, 403, 404, 405, 414, 416, 500];
-    assert!(statuses.keys().all(|status| known.contains(status)), "{statuses:?}");
-
-    // What arrived first: all of it was decided on before. Decisions are written beside the replies, in their order, so that
-    // all are there once a later one is; and none may have been dropped.
-    let log = door.registry.as_ref().unwrap().log().split_off(prepared);
-    assert_eq!(super::ask(&door, Some(ALICE), "GET", LAST, &[]).status, 403);
-    door.dockwarden.until("the last decision", |process| process.log().contains(LAST).then_some(()));
-    assert_eq!(dropped_lines(&door), "0", "decisions are missing in the log");
-    let mut allowed = decided(&door.dockwarden.log());
+/// Counts what arrived at the registry, as its access log tells, and what of it succeeded.
+///
+/// # Panics
+/// If something arrived that nobody decided on, or more often than it was let on.
+pub(crate) fn arrived(edition: Edition, log: &str, allowed: &mut Allowed) -> (usize, usize) {
     let (mut arrived, mut successes) = (0, 0);
     for (request, status) in log.lines().filter_map(arrival) {
         let left = allowed.get_mut(&request).map(|(count, _)| count);
@@ -365,12 +347,22 @@ fn confuse(edition: Edition, seed: u64) {
         arrived += 1;
         successes += usize::from((200..300).contains(&status));
     }
+    (arrived, successes)
+}
+
+/// Counts what the registry took for requests of each caller's, as its log tells.
+///
+/// # Panics
+/// If it took one for a request that its caller may not make, or that was not decided on.
+pub(crate) fn served(edition: Edition, log: &str, allowed: &Allowed) -> BTreeMap<&'static str, usize> {
     let mut served: BTreeMap<&str, usize> = BTreeMap::new();
     for line in log.lines().filter(|line| line.contains("\"authorizing request\"")) {
         let line: Value = serde_json::from_str(line).unwrap();
         let text = |key: &str| line[key].as_str().unwrap_or_default();
         let (method, uri, repository) = (text("http.request.method"), text("http.request.uri"), text("vars.name"));
-        let caller = Caller::ALL.into_iter().find(|caller| caller.name() == text("http.request.useragent")).unwrap();
+        let caller = text("http.request.useragent");
+        let caller = Caller::ALL.into_iter().find(|known| known.name() == caller);
+        let caller = caller.unwrap_or_else(|| panic!("{edition:?}: nobody sent {method} {uri}"));
         *served.entry(caller.name()).or_default() += 1;
         let whole = format!("{edition:?}: {} {method} {uri} was served as {repository:?}", caller.name());
         let (_, scopes) = allowed.get(&format!("{method} {uri}")).unwrap_or_else(|| panic!("{whole}, not decided on"));
@@ -391,11 +383,69 @@ fn confuse(edition: Edition, seed: u64) {
             assert!(scopes.contains(&format!("repository:{from}:pull")), "{whole}, decided on {scopes:?}");
         }
     }
-    // Whatever was in a query or a body, the secret blob was mounted nowhere.
+    served
+}
+
+/// Whatever was in a query or a body, the secret blob was mounted nowhere.
+pub(crate) fn nothing_was_mounted(address: &str) {
+    let authorization = basic(ROOT.0, ROOT.1);
     for repository in ["web/app", "web/other", "web/blobs", "web/tags"] {
-        let blob = super::ask(&door, Some(ROOT), "HEAD", &format!("/v2/{repository}/blobs/{SECRET_DIGEST}"), &[]);
-        assert_eq!(blob.status, 404, "{repository}");
+        let target = format!("/v2/{repository}/blobs/{SECRET_DIGEST}");
+        let request = http::request("HEAD", &target, "localhost", &[("Authorization", &authorization)], b"");
+        assert_eq!(http::exchange(address, &request).status, 404, "{repository}");
     }
+}
+
+/// Sends what the generator makes of this seed: 50,000 requests to `plain` one after the other on each connection, and
+/// more to `http2`. Gives how often each status came.
+pub(crate) fn send_all(plain: &str, http2: &str, streams: u32, seed: u64, logins: &Logins) -> BTreeMap<u16, usize> {
+    let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS as u64).map(|number| scope.spawn(move || send(plain, seed + number, logins))).collect();
+        scope.spawn(move || send_by_http2(http2, seed + 100, logins, streams));
+        for thread in threads {
+            for (status, count) in thread.join().unwrap() {
+                *statuses.entry(status).or_default() += count;
+            }
+        }
+    });
+    assert_eq!(statuses.values().sum::<usize>(), EACH * THREADS);
+    statuses
+}
+
+/// Not by refusing everything.
+pub(crate) fn enough(arrived: usize, successes: usize, served: &BTreeMap<&'static str, usize>) {
+    assert!(arrived > 3_000 && successes > 700, "{arrived} arrived, {successes} with success");
+    for caller in [Caller::Nobody, Caller::Alice, Caller::Bob, Caller::Token] {
+        assert!(served.get(caller.name()).is_some_and(|count| *count > 100), "{served:?}");
+    }
+    assert!(!served.contains_key(Caller::Junk.name()), "{served:?}");
+}
+
+fn confuse(edition: Edition, seed: u64) {
+    let door = Door::nginx(Behind::TalkativeRegistry(edition), Login::Tokens);
+    for repository in REPOSITORIES {
+        super::put(&door, repository, "v1");
+    }
+    put_blobs(&door.plain);
+    let logins = logins(&door.plain);
+    let prepared = door.registry.as_ref().unwrap().log().len();
+    let statuses = send_all(&door.plain, &door.http2, STREAMS, seed, &logins);
+    let known = [0, 200, 201, 202, 204, 206, 301, 400, 401, 403, 404, 405, 414, 416, 500];
+    assert!(statuses.keys().all(|status| known.contains(status)), "{statuses:?}");
+
+    let log = door.registry.as_ref().unwrap().log().split_off(prepared);
+    assert_eq!(super::ask(&door, Some(ALICE), "GET", LAST, &[]).status, 403);
+    all_is_written(&door.dockwarden, || {
+        let socket = door.asked_at.trim_start_matches("unix:");
+        let mut curl = part::client("curl");
+        part::run(curl.args(["--silent", "--fail", "--unix-socket", socket, "http://localhost/metrics"])).well().stdout
+    });
+    let mut allowed = decided(&door.dockwarden.log(), "forward_auth");
+    let (arrived, successes) = arrived(edition, &log, &mut allowed);
+    let served = served(edition, &log, &allowed);
+    nothing_was_mounted(&door.plain);
     for arrival in door.handbook.take() {
         let account = arrival.all("x-auth-account");
         assert!(matches!(account.as_slice(), ["alice" | "bob"]), "{arrival:?}");
@@ -405,11 +455,5 @@ fn confuse(edition: Edition, seed: u64) {
         );
     }
     eprintln!("{edition:?}: {statuses:?}; {arrived} arrived, {successes} with success; served {served:?}");
-    // Not by refusing everything.
-    assert!(arrived > 3_000 && successes > 700, "{arrived} arrived, {successes} with success");
-    for caller in [Caller::Nobody, Caller::Alice, Caller::Bob, Caller::Token] {
-        assert!(served.get(caller.name()).is_some_and(|count| *count > 100), "{served:?}");
-    }
-    assert!(!served.contains_key(Caller::Junk.name()), "{served:?}");
-    assert_eq!(statuses.values().sum::<usize>(), EACH * THREADS);
+    enough(arrived, successes, &served);
 }

@@ -1,10 +1,10 @@
 //! The recipes' doors as they stand: nginx and Caddy ask Dockwarden about each request to a registry without any login
 //! of its own, and to a handbook beside it.
 
-mod confusion;
+pub(crate) mod confusion;
 mod headers;
 mod oracle;
-mod targets;
+pub(crate) mod targets;
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;

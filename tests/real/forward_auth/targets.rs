@@ -5,12 +5,12 @@ use crate::support::dice::Dice;
 use crate::support::http::form_encode;
 
 /// A blob, and its digest.
-pub(super) const BLOB: &[u8] = b"confusion";
-pub(super) const DIGEST: &str = "sha256:32c870923fced53850ca46019948ffac0a578ddd8696ad2c112cdd4ed37a5aa9";
+pub(crate) const BLOB: &[u8] = b"confusion";
+pub(crate) const DIGEST: &str = "sha256:32c870923fced53850ca46019948ffac0a578ddd8696ad2c112cdd4ed37a5aa9";
 
 /// A blob that is in `secret/app` alone, and its digest.
-pub(super) const SECRET_BLOB: &[u8] = b"only here";
-pub(super) const SECRET_DIGEST: &str = "sha256:6ddc48e4f033d36ed329c3d4a95c5f0fc0b9efb234ef35e20307215631351c02";
+pub(crate) const SECRET_BLOB: &[u8] = b"only here";
+pub(crate) const SECRET_DIGEST: &str = "sha256:6ddc48e4f033d36ed329c3d4a95c5f0fc0b9efb234ef35e20307215631351c02";
 
 /// Repositories that are there, that are secret, and that are called as parts of a path are.
 const REPOSITORIES: &[&str] = &[
@@ -204,13 +204,13 @@ const ENDS: &[&str] = &[
     ".json",
 ];
 
-pub(super) const METHODS: &[&str] = &[
+pub(crate) const METHODS: &[&str] = &[
     "GET", "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "HEAD", "POST", "POST", "POST", "PUT", "PATCH", "DELETE",
     "OPTIONS", "get", "PROPFIND", "GETX", "COPY",
 ];
 
 /// Half of the targets are as clients write them, the others are bent in up to three ways.
-pub(super) fn target(dice: &mut Dice) -> String {
+pub(crate) fn target(dice: &mut Dice) -> String {
     let mut path = match dice.below(12) {
         0 => dice.pick(ELSEWHERE).to_owned(),
         _ => format!("/v2/{}/{}", dice.pick(REPOSITORIES), dice.pick(PARTS)),

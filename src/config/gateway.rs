@@ -1,0 +1,258 @@
+//! The `gateway:` section: which registries are served through us, and who we are to each of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::uri::{Authority, Scheme};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::forward_auth::{Challenge, read_challenge, read_service};
+use super::problem::{At, Problem};
+use super::section::{Problems, Section, parse_duration};
+use super::server::{ListenAddress, parse_address};
+use super::upstream_login::{Login, in_the_clear, read_login, read_url};
+use super::yaml::Value;
+use super::{Keys, read_pem};
+use crate::scope::Resource;
+
+/// How long connecting to an upstream may take, TLS included, where the file does not say.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long an upstream may think about a whole request. Registries put a large blob together before they answer.
+const RESPOND_WITHIN: Duration = Duration::from_secs(300);
+/// How long nothing may move, in either direction, before a transfer is given up.
+const IDLE_FOR: Duration = Duration::from_secs(60);
+/// The longest that any of the three may say.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The registries behind the gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it listens, if not where tokens are asked for.
+    pub listen: Option<ListenAddress>,
+    /// What rules see as `service`, and what tokens have to be for.
+    pub service: String,
+    /// How clients are told to log in.
+    pub challenge: Challenge,
+    /// The registries; at least one.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// A registry behind the gateway. Its `Debug` form holds no secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its name in the log and in the metrics.
+    pub name: String,
+    /// The host name, in lower case and perhaps with a port, under which clients reach it; `None` means any.
+    pub host: Option<String>,
+    /// The repositories that are there: this one and all below it; `None` means all.
+    pub prefix: Option<String>,
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Host and port.
+    pub authority: Authority,
+    /// Who we are there.
+    pub login: Login,
+    /// Whether anything can be changed there through us.
+    pub writes: Writes,
+    /// The authorities that its certificate may come from, in place of the public ones.
+    pub authorities: Option<Authorities>,
+    /// How long connecting may take, TLS included.
+    pub connect_within: Duration,
+    /// How long it may take to begin its reply, once it has the whole request.
+    pub respond_within: Duration,
+    /// How long nothing may move in a transfer.
+    pub idle_for: Duration,
+}
+
+/// Certificates of authorities, and the file they came from.
+#[derive(Clone, PartialEq)]
+pub struct Authorities {
+    /// The file, PEM.
+    pub file: PathBuf,
+    /// What it holds; empty where it was not read.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl std::fmt::Debug for Authorities {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Authorities").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// Whether anything can be changed at an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// As far as the rules allow it.
+    Passed,
+    /// Nothing but GET and HEAD goes there.
+    Refused,
+}
+
+/// Reads the section. `services` are the audiences of tokens, where that section could be read.
+pub(super) fn read(
+    mut section: Section<'_>,
+    services: Option<&[String]>,
+    keys: Keys,
+    problems: &Problems,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Gateway> {
+    let place = section.place().clone();
+    let listen = section.parsed("addr", parse_address).map(|at| at.value);
+    let service = read_service(&mut section, services, "name the registry that clients see, as rules and tokens do");
+    let challenge = read_challenge(&mut section);
+    let mut upstreams = Vec::new();
+    match section.node("upstreams").map(|node| (&node.place, &node.value)) {
+        Some((_, Value::List(rows))) if !rows.is_empty() => {
+            let path = section.path_of("upstreams");
+            for (index, row) in rows.iter().enumerate() {
+                let opened = Section::open(row, format!("{path}[{index}]"), problems);
+                upstreams.push(opened.and_then(|row| read_upstream(row, problems, keys, files, warnings)));
+            }
+        }
+        Some((_, Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_))) | None => {
+            section.problem(
+                &place,
+                "upstreams",
+                "name the registries: upstreams: [{url: \"https://registry.example.org\"}]",
+            );
+        }
+    }
+    let read: Vec<(usize, &At<Upstream>)> =
+        upstreams.iter().enumerate().filter_map(|(index, at)| Some((index, at.as_ref()?))).collect();
+    for (index, At { place, value }) in &read {
+        let path = format!("{}[{index}]", section.path_of("upstreams"));
+        let before = || read.iter().take_while(|(other, _)| other < index).map(|(_, at)| &at.value);
+        if before().any(|other| other.host == value.host && other.prefix == value.prefix) {
+            problems.add(place, path, "another upstream has the same host and prefix; what reaches this one?");
+        } else if before().any(|other| other.name == value.name) {
+            let message =
+                format!("another upstream is called {} in the log too; give each a name of its own", value.name);
+            problems.add(place, format!("{path}.name"), message);
+        }
+    }
+    section.finish();
+    let upstreams: Vec<Upstream> = upstreams.into_iter().map(|at| Some(at?.value)).collect::<Option<_>>()?;
+    (!upstreams.is_empty()).then_some(())?;
+    Some(Gateway { listen, service: service?, challenge: challenge?, upstreams })
+}
+
+fn read_upstream(
+    mut row: Section<'_>,
+    problems: &Problems,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<At<Upstream>> {
+    let place = row.place().clone();
+    let url = row.parsed("url", |text| {
+        let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
+        let url = read_url(text).filter(|url| url.path() == "/" && url.query().is_none());
+        url.ok_or_else(|| format!("\"{text}\" is no address of a registry; {example}"))
+    });
+    if url.is_none() && row.node("url").is_none() {
+        row.problem(&place, "url", "where is the registry? https://registry.example.org");
+    }
+    let name = row.parsed("name", |text| match is_plain(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("\"{text}\" is no name; write letters, digits, dots and dashes")),
+    });
+    let host = row.parsed("host", |text| match is_plain(text) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            Err(format!("\"{text}\" is no host name; write it as clients do: docker.example.org, perhaps with :port"))
+        }
+    });
+    let prefix = row.parsed("prefix", |text| {
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        match Resource::new("repository", trimmed) {
+            Ok(_) => Ok(trimmed.to_owned()),
+            Err(_) => Err(format!("\"{text}\" begins no repository's name; write it like team or team/apps")),
+        }
+    });
+    let read_only = row.flag("read_only").is_some_and(|at| at.value);
+    let authorities = read_authorities(&mut row, keys, files);
+    if let (Ok(Some(_)), Some(At { place, value })) = (&authorities, &url)
+        && value.scheme() == Some(&Scheme::HTTP)
+    {
+        row.problem(place, "url", "an authority is named, and TLS is not spoken; write https://");
+    }
+    let connect_within = read_patience(&mut row, "connect_timeout", "5s");
+    let respond_within = read_patience(&mut row, "response_timeout", "5m");
+    let idle_for = read_patience(&mut row, "idle_timeout", "60s");
+    let path = row.path_of("auth");
+    let login = match row.node("auth") {
+        Some(node) => {
+            let url = url.as_ref().map(|at| &at.value);
+            Section::open(node, path, problems).and_then(|auth| read_login(auth, url, keys, files, warnings))
+        }
+        None => Some(Login::Anonymous),
+    };
+    let sends_password = matches!(login, Some(Login::Basic(_) | Login::Ecr(_)));
+    if let Some(At { place, value }) = &url
+        && sends_password
+        && in_the_clear(value)
+    {
+        let message = "our password goes there unencrypted, readable by everybody on the way; use https://";
+        warnings.push(Problem::new(place.clone(), row.path_of("url"), message));
+    }
+    row.finish();
+    let url = url?.value.into_parts();
+    let (scheme, authority) = (url.scheme?, url.authority?);
+    Some(At {
+        place,
+        value: Upstream {
+            name: name.map_or_else(|| authority.to_string(), |at| at.value),
+            host: host.map(|at| at.value),
+            prefix: prefix.map(|at| at.value),
+            scheme,
+            authority,
+            login: login?,
+            writes: if read_only { Writes::Refused } else { Writes::Passed },
+            authorities: authorities.ok()?,
+            connect_within: connect_within.unwrap_or(CONNECT_WITHIN),
+            respond_within: respond_within.unwrap_or(RESPOND_WITHIN),
+            idle_for: idle_for.unwrap_or(IDLE_FOR),
+        },
+    })
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Option<Duration> {
+    let read = row.parsed(key, |text| match parse_duration(text)? {
+        time if time < Duration::from_millis(50) => Err(format!("no registry is that quick; {usual} is usual")),
+        time if time > LONGEST => Err(format!("write an hour or less; {usual} is usual")),
+        time => Ok(time),
+    });
+    read.map(|at| at.value)
+}
+
+fn read_authorities(row: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Authorities>, ()> {
+    let Some(At { place, value: file }) = row.path("ca_certificate") else { return Ok(None) };
+    files.push(file.clone());
+    match keys {
+        Keys::LeftAlone => return Ok(Some(Authorities { file, certificates: Vec::new() })),
+        Keys::Read => {}
+    }
+    let read = read_pem(&file).and_then(|bytes| {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            Ok(_) | Err(_) => Err("the file holds no certificate in PEM".to_owned()),
+        }
+    });
+    match read {
+        Ok(certificates) => Ok(Some(Authorities { file, certificates })),
+        Err(message) => {
+            row.problem(&place, "ca_certificate", message);
+            Err(())
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Who we are to a registry behind the gateway: the `auth:` of an upstream.
+
+use std::path::PathBuf;
+
+use axum::http::Uri;
+use axum::http::uri::Scheme;
+
+use super::problem::{At, Problem};
+use super::section::Section;
+use super::{Keys, read_secret};
+use crate::authn::Secret;
+
+/// Who we are to an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Login {
+    /// Nobody.
+    Anonymous,
+    /// An account and a password at each request.
+    Basic(Account),
+    /// Tokens from the upstream's own token service.
+    TokenService {
+        /// The token endpoint. The only place that the account is ever shown to, whatever the upstream says.
+        realm: Uri,
+        /// The audience that it knows the registry by.
+        service: String,
+        /// Who we are there, if not nobody.
+        account: Option<Account>,
+    },
+    /// Authorization tokens of ECR.
+    Ecr(Ecr),
+}
+
+/// Where authorization tokens of ECR come from. What is absent is found out as AWS's own tools do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ecr {
+    /// The region.
+    pub region: Option<String>,
+    /// The account that the registry belongs to.
+    pub registry_id: Option<String>,
+    /// Another address of ECR's API.
+    pub endpoint: Option<String>,
+    /// The profile in AWS's shared files.
+    pub profile: Option<String>,
+}
+
+/// An account of ours at an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    /// Its name.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// An address with a scheme of HTTP and a host, and without a login in it: addresses are logged.
+pub(super) fn read_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let known = url.scheme() == Some(&Scheme::HTTP) || url.scheme() == Some(&Scheme::HTTPS);
+    let host = url.host().is_some_and(|host| !host.is_empty());
+    (known && host && !text.contains(['@', '#', ' '])).then_some(url)
+}
+
+/// Whether what is sent there can be read on the way: plain HTTP to another machine.
+pub(super) fn in_the_clear(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    url.scheme() == Some(&Scheme::HTTP) && !here
+}
+
+/// Reads `auth`; `url` is where the registry is, which may say more.
+pub(super) fn read_login(
+    mut auth: Section<'_>,
+    url: Option<&Uri>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Login> {
+    let place = auth.place().clone();
+    let basic = auth.section("basic");
+    let token = auth.section("token");
+    let ecr = auth.section("ecr");
+    let login = match (basic, token, ecr) {
+        (Some(mut basic), None, None) => {
+            let account = read_account(&mut basic, keys, files);
+            if let Ok(None) = account {
+                let place = basic.place().clone();
+                basic.problem(&place, "username", "who are we there? write username, and password or password_file");
+            }
+            basic.finish();
+            account.ok().flatten().map(Login::Basic)
+        }
+        (None, Some(token), None) => read_token_service(token, keys, files, warnings),
+        (None, None, Some(ecr)) => read_ecr(ecr, url),
+        (None, None, None) => {
+            auth.problem(&place, "basic", "say how to log in: basic, token or ecr; leave auth out for no login");
+            None
+        }
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            // Their keys are left alone: half of them are to go.
+            auth.problem(&place, "basic", "there is more than one way to log in; keep one of basic, token and ecr");
+            None
+        }
+    };
+    auth.finish();
+    login
+}
+
+/// The region and the account that stand in the host name of an ECR registry: `ACCOUNT.dkr.ecr.REGION.amazonaws.com`.
+fn in_host_name(url: Option<&Uri>) -> Option<(String, String)> {
+    let mut labels = url?.host()?.split('.');
+    let account = labels.next()?;
+    match (labels.next()?, labels.next()?) {
+        ("dkr", "ecr" | "ecr-fips") => Some((labels.next()?.to_owned(), account.to_owned())),
+        _ => None,
+    }
+}
+
+fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
+    let (region, account) = in_host_name(url).unzip();
+    let registry_id =
+        ecr.parsed("registry_id", |text| match text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit()) {
+            true => Ok(text.to_owned()),
+            false => {
+                Err(format!("\"{text}\" is no account of AWS; it has twelve digits (in quotes, if the first is 0)"))
+            }
+        });
+    let wrong = registry_id.is_none() && ecr.node("registry_id").is_some();
+    let endpoint = ecr.parsed("endpoint", |text| match read_url(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("\"{text}\" is no address; write https://api.ecr.eu-central-1.amazonaws.com")),
+    });
+    let wrong = wrong || (endpoint.is_none() && ecr.node("endpoint").is_some());
+    let settings = Ecr {
+        region: ecr.filled("region").map(|at| at.value).or(region),
+        registry_id: registry_id.map(|at| at.value).or(account),
+        endpoint: endpoint.map(|at| at.value),
+        profile: ecr.filled("profile").map(|at| at.value),
+    };
+    ecr.finish();
+    (!wrong).then_some(Login::Ecr(settings))
+}
+
+fn read_token_service(
+    mut token: Section<'_>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Login> {
+    let place = token.place().clone();
+    let realm = token.parsed("realm", |text| {
+        read_url(text).ok_or_else(|| format!("\"{text}\" is no address; write https://auth.example.org/token"))
+    });
+    if realm.is_none() && token.node("realm").is_none() {
+        token.problem(&place, "realm", "where are tokens? write the realm of the registry's own challenge");
+    }
+    let service = token.filled("service");
+    if service.is_none() {
+        token.problem(&place, "service", "for whom are the tokens? write the service of the registry's own challenge");
+    }
+    let account = read_account(&mut token, keys, files);
+    if let (Some(At { place, value }), Ok(Some(_))) = (&realm, &account)
+        && in_the_clear(value)
+    {
+        let message = "our password goes there unencrypted, readable by everybody on the way; use https://";
+        warnings.push(Problem::new(place.clone(), token.path_of("realm"), message));
+    }
+    token.finish();
+    Some(Login::TokenService { realm: realm?.value, service: service?.value, account: account.ok()? })
+}
+
+/// An account of ours, `None` where none is named. What is half named is a problem.
+fn read_account(section: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Account>, ()> {
+    let username = section.filled("username");
+    let inline = section.filled("password");
+    let file = section.path("password_file");
+    let password = match (inline, file) {
+        (Some(_), Some(file)) => {
+            section.problem(&file.place, "password_file", "give password or password_file, not both");
+            return Err(());
+        }
+        (Some(inline), None) => Some(inline),
+        (None, Some(file)) => {
+            files.push(file.value.clone());
+            let read = match keys {
+                Keys::Read => read_secret(&file.value),
+                Keys::LeftAlone => Ok("not read".to_owned()),
+            };
+            match read {
+                Ok(text) if text.is_empty() => {
+                    section.problem(&file.place, "password_file", "the file is empty");
+                    return Err(());
+                }
+                Ok(value) => Some(At { place: file.place, value }),
+                Err(message) => {
+                    section.problem(&file.place, "password_file", message);
+                    return Err(());
+                }
+            }
+        }
+        (None, None) => None,
+    };
+    match (username, password) {
+        (Some(username), _) if username.value.contains(':') => {
+            section.problem(&username.place, "username", "a colon ends the name; no account can have one");
+            Err(())
+        }
+        (Some(username), Some(password)) => {
+            Ok(Some(Account { username: username.value, password: Secret::new(password.value) }))
+        }
+        (Some(username), None) => {
+            section.problem(&username.place, "username", "a user name is given without password or password_file");
+            Err(())
+        }
+        (None, Some(password)) => {
+            section.problem(&password.place, "username", "a password is given without its user name");
+            Err(())
+        }
+        (None, None) => Ok(None),
+    }
+}

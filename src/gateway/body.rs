@@ -1,0 +1,330 @@
+//! Bodies on their way through: passed on piece by piece as they come, counted, and given up when nothing moves.
+//!
+//! Neither side is ever read ahead of the other, so that a transfer of any size takes the memory of a few pieces.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use prometheus_client::metrics::counter::Counter;
+
+use super::transfer::{End, Transfer};
+
+/// Why a body does not go on. What is cut off is never ended as if it were whole: the connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cut {
+    /// The client went away, or sent something that is no body.
+    #[error("the client's body broke off")]
+    Client,
+    /// The request is sent once more.
+    #[error("the request was begun anew")]
+    Anew,
+    /// The upstream went away, or its reply is not as long as it said.
+    #[error("the upstream's reply broke off")]
+    Upstream,
+    /// The client reads or sends nothing.
+    #[error("the client stalls")]
+    ClientStalls,
+    /// The upstream reads or sends nothing.
+    #[error("the upstream stalls")]
+    UpstreamStalls,
+}
+
+/// The body of a client's request, on its way to the upstream. Clones are of the same body.
+#[derive(Clone)]
+pub(super) struct ClientBody {
+    shared: Arc<Mutex<Sent>>,
+    turn: u32,
+}
+
+/// How far a client's body has come.
+struct Sent {
+    body: Body,
+    /// Which clone may read; the others were given up.
+    turn: u32,
+    moved: Instant,
+    bytes: u64,
+    counted: Counter,
+    /// Whether a piece of it is gone.
+    touched: bool,
+    /// Whether the upstream has asked for more than the client has sent so far.
+    waits: bool,
+    end: Option<(Instant, Result<(), Cut>)>,
+}
+
+/// What is not forthcoming while a request is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// More of the client's body.
+    Body,
+    /// Somebody at the upstream who reads it.
+    Reader,
+    /// The beginning of a reply to the whole of it.
+    Reply,
+}
+
+impl ClientBody {
+    pub(super) fn new(body: Body, counted: Counter) -> ClientBody {
+        let now = Instant::now();
+        let end = body.is_end_stream().then_some((now, Ok(())));
+        let sent = Sent { body, turn: 0, moved: now, bytes: 0, counted, touched: false, waits: false, end };
+        ClientBody { shared: Arc::new(Mutex::new(sent)), turn: 0 }
+    }
+
+    /// No body at all, of a request of our own.
+    pub(super) fn none() -> ClientBody {
+        ClientBody::new(Body::empty(), Counter::default())
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes are gone.
+    pub(super) fn bytes(&self) -> u64 {
+        self.sent().bytes
+    }
+
+    /// Whether nothing of it is gone, so that the request can be sent once more.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.sent().touched
+    }
+
+    /// Whether it broke off on the client's side.
+    pub(super) fn broke(&self) -> bool {
+        self.sent().end.is_some_and(|(_, end)| end.is_err())
+    }
+
+    /// The same body for another try. Whoever still reads for the try before gets nothing more of it.
+    pub(super) fn again(&self) -> ClientBody {
+        let mut sent = self.sent();
+        sent.turn += 1;
+        sent.moved = Instant::now();
+        if let Some((ended, _)) = &mut sent.end {
+            *ended = Instant::now();
+        }
+        ClientBody { shared: Arc::clone(&self.shared), turn: sent.turn }
+    }
+
+    /// Returns once nothing has moved for `idle_for`, or the whole request has been answered with nothing for
+    /// `respond_within`.
+    pub(super) async fn stalled(&self, idle_for: Duration, respond_within: Duration) -> Missing {
+        loop {
+            let pause = {
+                let sent = self.sent();
+                match sent.end {
+                    Some((ended, _)) if ended.elapsed() >= respond_within => return Missing::Reply,
+                    Some((ended, _)) => respond_within.saturating_sub(ended.elapsed()),
+                    None if sent.moved.elapsed() >= idle_for && sent.waits => return Missing::Body,
+                    None if sent.moved.elapsed() >= idle_for => return Missing::Reader,
+                    None => idle_for.saturating_sub(sent.moved.elapsed()).min(respond_within),
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+impl hyper::body::Body for ClientBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let mut guard = self.sent();
+        let sent = &mut *guard;
+        if sent.turn != self.turn {
+            return Poll::Ready(Some(Err(Cut::Anew)));
+        }
+        match Pin::new(&mut sent.body).poll_frame(cx) {
+            Poll::Pending => {
+                sent.waits = true;
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else {
+                    // Trailers, after which nothing comes. No registry reads any.
+                    sent.end.get_or_insert((Instant::now(), Ok(())));
+                    return Poll::Ready(None);
+                };
+                let length = data.len() as u64;
+                sent.moved = Instant::now();
+                sent.bytes += length;
+                sent.counted.inc_by(length);
+                sent.touched = true;
+                sent.waits = false;
+                if sent.body.is_end_stream() {
+                    sent.end.get_or_insert((sent.moved, Ok(())));
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                sent.end = Some((Instant::now(), Err(Cut::Client)));
+                Poll::Ready(Some(Err(Cut::Client)))
+            }
+            Poll::Ready(None) => {
+                sent.end.get_or_insert((Instant::now(), Ok(())));
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent().body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sent().body.size_hint()
+    }
+}
+
+/// The body of an upstream's reply, on its way to the client.
+pub(super) struct Relay(Arc<Mutex<Relayed>>);
+
+struct Relayed {
+    /// `None` once it has been given up, or where the reply has none.
+    body: Option<Incoming>,
+    moved: Instant,
+    bytes: u64,
+    counted: Counter,
+    /// The client's side, while it waits for the upstream.
+    waiting: Option<Waker>,
+    cut: Option<Cut>,
+    whole: bool,
+    /// What is told in the end, until it was told.
+    transfer: Option<Transfer>,
+}
+
+impl Relay {
+    /// Passes `body` on, and watches that it moves. The transfer's line is written when all of it is gone, or when it
+    /// ends in any other way.
+    pub(super) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
+        let relay = Relay::of(Some(body), counted, transfer);
+        tokio::spawn(watch(Arc::downgrade(&relay.0), idle_for));
+        relay
+    }
+
+    /// A reply without a body, to HEAD for example. Its length is that of something else, and nobody's to fill in.
+    pub(super) fn nothing(transfer: Transfer) -> Relay {
+        Relay::of(None, Counter::default(), transfer)
+    }
+
+    fn of(body: Option<Incoming>, counted: Counter, transfer: Transfer) -> Relay {
+        Relay(Arc::new(Mutex::new(Relayed {
+            whole: body.as_ref().is_none_or(hyper::body::Body::is_end_stream),
+            body,
+            moved: Instant::now(),
+            bytes: 0,
+            counted,
+            waiting: None,
+            cut: None,
+            transfer: Some(transfer),
+        })))
+    }
+}
+
+impl Relayed {
+    /// Lets go of the upstream and of the client's connection, and tells how it went.
+    fn ended(&mut self) {
+        self.body = None;
+        let end = match (self.whole, self.cut) {
+            (true, _) => End::Whole,
+            (false, Some(cut)) => End::Cut(cut),
+            // Nobody wanted the rest.
+            (false, None) => End::Cut(Cut::Client),
+        };
+        if let Some(transfer) = self.transfer.take() {
+            transfer.ended(end, self.bytes);
+        }
+    }
+}
+
+fn locked(shared: &Mutex<Relayed>) -> MutexGuard<'_, Relayed> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets go of the upstream once nothing has moved for too long. The client's side may not even be asked for more by
+/// then: a client that does not read would otherwise hold the upstream's connection for as long as it likes.
+async fn watch(relay: Weak<Mutex<Relayed>>, idle_for: Duration) {
+    loop {
+        let pause = {
+            let Some(shared) = relay.upgrade() else { return };
+            let mut relayed = locked(&shared);
+            if relayed.whole || relayed.body.is_none() {
+                return;
+            }
+            let silent = relayed.moved.elapsed();
+            if silent >= idle_for {
+                let waiting = relayed.waiting.take();
+                relayed.cut = Some(if waiting.is_some() { Cut::UpstreamStalls } else { Cut::ClientStalls });
+                // Not when the client's side is dropped: one that does not read would keep its own connection open.
+                relayed.ended();
+                drop(relayed);
+                if let Some(waker) = waiting {
+                    waker.wake();
+                }
+                return;
+            }
+            idle_for.saturating_sub(silent)
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl hyper::body::Body for Relay {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let mut guard = locked(&self.0);
+        let relayed = &mut *guard;
+        loop {
+            if let Some(cut) = relayed.cut {
+                return Poll::Ready(Some(Err(cut)));
+            }
+            let Some(body) = &mut relayed.body else { return Poll::Ready(None) };
+            match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => {
+                    relayed.waiting = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    relayed.waiting = None;
+                    // Trailers stay here; what follows them is the end.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let length = data.len() as u64;
+                    relayed.moved = Instant::now();
+                    relayed.whole = relayed.body.as_ref().is_some_and(hyper::body::Body::is_end_stream);
+                    relayed.bytes += length;
+                    relayed.counted.inc_by(length);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    relayed.cut = Some(Cut::Upstream);
+                    relayed.body = None;
+                }
+                Poll::Ready(None) => {
+                    relayed.whole = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let relayed = locked(&self.0);
+        relayed.cut.is_none() && relayed.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        locked(&self.0).body.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        locked(&self.0).ended();
+    }
+}

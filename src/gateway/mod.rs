@@ -1,0 +1,415 @@
+//! The gateway: registries that know nothing of our tokens, served under our own accounts, rules and log.
+//!
+//! The path of one request: whose it is and whether it may (`Knock::admit`, the same decision as everywhere), which
+//! registry it is for (`route.rs`), what of it goes there (`headers.rs`), with which credentials (`upstream.rs` and what
+//! it names), and both bodies as they come (`body.rs`). `transfer.rs` writes the line at the end.
+
+mod body;
+mod catalog;
+mod connect;
+mod ecr;
+mod headers;
+mod lookups;
+mod refusal;
+mod renewing;
+mod route;
+mod token_service;
+mod transfer;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{ALLOW, CACHE_CONTROL, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use self::body::{ClientBody, Relay};
+use self::headers::{Inside, Outside};
+use self::refusal::Refusal;
+use self::transfer::{End, Told, Transfer, operation};
+use self::upstream::{Onward, Upstream};
+use crate::app::{App, Snapshot};
+use crate::chain::{REACH_WITHIN, Reached};
+use crate::config::{self, Challenge, Writes};
+use crate::decision_log::{self, Asker, DecisionId, Door};
+use crate::http::client_address::{AddressSource, Peer};
+use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused};
+use crate::http::plain_error;
+use crate::metrics::Direction;
+use crate::scope::Scope;
+use crate::server::{self, Activity};
+use crate::target::{Part, Target, Visit};
+
+/// How long a request waits for a place among those under way.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The registries behind the gateway, ready for use.
+pub struct Gateway {
+    service: String,
+    challenge: Challenge,
+    upstreams: Vec<Arc<Upstream>>,
+    places: Places,
+}
+
+/// What may be under way at once, in all configurations together.
+#[derive(Clone)]
+struct Places {
+    /// Requests to upstreams. Each takes a descriptor besides its client's: without a bound, whoever has many requests on
+    /// few connections (HTTP/2) would leave none for clients that want tokens, or for whoever is asked about accounts.
+    transfers: Arc<Semaphore>,
+    catalogs: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Places {
+        let transfers = Arc::new(Semaphore::new(server::transfers_at_once()));
+        Places { transfers, catalogs: Arc::new(Semaphore::new(catalog::AT_ONCE)) }
+    }
+}
+
+impl Gateway {
+    /// Makes the upstreams ready. Those whose settings a snapshot before had too keep their connections and tokens.
+    ///
+    /// # Errors
+    /// Certificates or an account that cannot be used. An upstream that does not answer is no error here.
+    pub fn open(settings: config::Gateway, before: Option<&Gateway>) -> anyhow::Result<Gateway> {
+        let held = before.map(|before| before.upstreams.as_slice()).unwrap_or_default();
+        let mut upstreams = Vec::with_capacity(settings.upstreams.len());
+        for settings in settings.upstreams {
+            let kept = held.iter().find(|upstream| upstream.settings == settings);
+            upstreams.push(match kept {
+                Some(kept) => Arc::clone(kept),
+                None => Arc::new(Upstream::open(settings)?),
+            });
+        }
+        let places = before.map_or_else(Places::new, |before| before.places.clone());
+        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places })
+    }
+
+    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
+    pub async fn reach(&self) -> Vec<Reached> {
+        let mut asked = Vec::with_capacity(self.upstreams.len());
+        for upstream in &self.upstreams {
+            let upstream = Arc::clone(upstream);
+            asked.push(tokio::spawn(tokio::time::timeout(REACH_WITHIN, async move { upstream.reach().await })));
+        }
+        let mut reached = Vec::with_capacity(asked.len());
+        for (asked, upstream) in asked.into_iter().zip(&self.upstreams) {
+            let found = match asked.await {
+                Ok(Ok(found)) => found,
+                Ok(Err(_)) => {
+                    Err(anyhow::anyhow!("{}: no answer within {} s", upstream.settings.name, REACH_WITHIN.as_secs()))
+                }
+                Err(died) => Err(died.into()),
+            };
+            reached.push(Reached { name: "gateway", found });
+        }
+        reached
+    }
+}
+
+/// What is known of a request on its way.
+struct Passage<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    gateway: &'a Gateway,
+    peer: Peer,
+    id: DecisionId,
+    asker: Asker,
+    /// What clients are invited to ask a token for.
+    needed: Vec<Scope>,
+    /// The upstream's name, once one was found.
+    upstream: String,
+}
+
+/// Answers one request below `/v2/`.
+pub(crate) async fn answer(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let snapshot = app.snapshot();
+    let Some(gateway) = &snapshot.gateway else {
+        return plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address");
+    };
+    let asker = Asker {
+        door: Door::Gateway,
+        request: Some(format!("{} {}", request.method(), request.uri())),
+        service: gateway.service.clone(),
+        ..Asker::default()
+    };
+    let mut passage = Passage {
+        app: &app,
+        snapshot: &snapshot,
+        gateway,
+        peer,
+        id: DecisionId::new(),
+        asker,
+        needed: Vec::new(),
+        upstream: String::new(),
+    };
+    let mut response = match passage.go(request).await {
+        Ok(response) => response,
+        Err(refusal) => passage.refuse(&refusal),
+    };
+    let headers = response.headers_mut();
+    headers.entry(API_VERSION.0).or_insert(API_VERSION.1);
+    if let Ok(value) = HeaderValue::from_str(passage.id.as_str()) {
+        headers.insert("x-decision-id", value);
+    }
+    response
+}
+
+impl Passage<'_> {
+    async fn go(&mut self, request: Request) -> Result<Response, Refusal> {
+        let (parts, body) = request.into_parts();
+        if is_too_old(&parts.headers) {
+            return Err(Refusal::TooOld);
+        }
+        self.asker.address = self.snapshot.address.client(self.peer, &parts.headers)?;
+        let host = route::host_of(&parts.uri, &parts.headers)?;
+        let raw = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("*"));
+        let target = Target::parse(raw.as_str())?;
+        self.needed = target.scopes(parts.method.as_str())?;
+        if is_form(&parts.headers) {
+            return Err(Refusal::FormBody);
+        }
+        let upstreams = route::of_host(&self.gateway.upstreams, &host, |upstream| &upstream.settings);
+        let knock = Knock {
+            app: self.app,
+            snapshot: self.snapshot,
+            id: &self.id,
+            service: &self.gateway.service,
+            headers: &parts.headers,
+        };
+        match &target {
+            Target::Base => {
+                knock.admit(&target, &self.needed, &mut self.asker).await?;
+                self.app.metrics.gateway_answered("", "2xx");
+                Ok(no_store(Json(json!({})).into_response()))
+            }
+            Target::Catalog => {
+                // Everybody may see the names of what they may pull. A token says nothing about that, so that it has to
+                // allow the catalog.
+                let needed = if bearer(&parts.headers).is_some() { self.needed.as_slice() } else { &[] };
+                let identity = knock.admit(&target, needed, &mut self.asker).await?.into_identity();
+                let viewer = catalog::Viewer {
+                    access: &self.snapshot.access,
+                    identity: &identity,
+                    address: self.asker.address,
+                    service: &self.gateway.service,
+                    turns: &self.gateway.places.catalogs,
+                };
+                if !matches!(parts.method, Method::GET | Method::HEAD) {
+                    return Err(Refusal::ReadOnly);
+                }
+                let query = raw.query().unwrap_or_default();
+                let response = catalog::answer(&upstreams, &viewer, query, &self.needed).await?;
+                self.app.metrics.gateway_answered("", "2xx");
+                Ok(no_store(response))
+            }
+            Target::Repository(visit) => {
+                knock.admit(&target, &self.needed, &mut self.asker).await?;
+                let name = visit.repository.name();
+                let found = route::of_repository(&upstreams, name, |upstream| &upstream.settings);
+                let upstream = Arc::clone(found.ok_or(Refusal::NoUpstream)?);
+                self.upstream.clone_from(&upstream.settings.name);
+                match (upstream.settings.writes, &parts.method) {
+                    (Writes::Passed, _) | (Writes::Refused, &Method::GET | &Method::HEAD) => {}
+                    (Writes::Refused, _) => return Err(Refusal::ReadOnly),
+                }
+                let target = self.onward_target(&upstreams, &upstream, visit, &parts.method, raw)?;
+                self.forward(&upstream, visit, target, &host, parts, body).await
+            }
+            Target::Outside(_) => Err(Refusal::Target(crate::target::Refused::NoRoute)),
+        }
+    }
+
+    /// The target as it goes on: byte for byte as it was decided on, but for a mount that the upstream cannot be trusted
+    /// with. Without its query, it begins an upload instead, as when there is nothing to mount; clients know that.
+    ///
+    /// An upstream knows us and not the client. Where `from` is another upstream's repository, it would look for it among
+    /// its own; without `from`, some would look for the blob in all that is there, whoever may see it.
+    fn onward_target(
+        &self,
+        upstreams: &[&Arc<Upstream>],
+        upstream: &Arc<Upstream>,
+        visit: &Visit,
+        method: &Method,
+        raw: PathAndQuery,
+    ) -> Result<PathAndQuery, Refusal> {
+        let query = raw.query().unwrap_or_default();
+        let mounts = form_urlencoded::parse(query.as_bytes()).any(|(key, _)| key == "mount");
+        let from_here = visit.from.as_ref().map(|from| {
+            let at = route::of_repository(upstreams, from.name(), |upstream| &upstream.settings);
+            at.is_some_and(|at| Arc::ptr_eq(at, upstream))
+        });
+        match (from_here, mounts) {
+            (Some(true), _) | (None, false) => Ok(raw),
+            (Some(false), _) | (None, true) if *method == Method::POST && visit.part == Part::Uploads => {
+                PathAndQuery::try_from(raw.path()).map_err(|_| Refusal::Target(crate::target::Refused::NotCanonical))
+            }
+            (Some(false), _) | (None, true) => Err(Refusal::Target(crate::target::Refused::Query)),
+        }
+    }
+
+    async fn forward(
+        &self,
+        upstream: &Arc<Upstream>,
+        visit: &Visit,
+        target: PathAndQuery,
+        host: &str,
+        parts: Parts,
+        body: Body,
+    ) -> Result<Response, Refusal> {
+        let place = Arc::clone(&self.gateway.places.transfers).acquire_owned();
+        let place = tokio::time::timeout(WAIT, place).await;
+        let Ok(Ok(place)) = place else { return Err(Refusal::Busy("transfers")) };
+        let began = Instant::now();
+        let metrics = &self.app.metrics;
+        let name = &upstream.settings.name;
+        let held = parts.extensions.get::<Activity>().map(Activity::hold);
+        let sent = ClientBody::new(body, metrics.gateway_bytes(name, Direction::Sent));
+        let outside = Outside { client: self.asker.address, scheme: self.scheme(&parts.headers), host };
+        let onward = Onward {
+            method: parts.method.clone(),
+            target,
+            headers: headers::onward(&parts.headers, &outside),
+            body: sent.clone(),
+            needed: &self.needed,
+        };
+        let mut transfer = Transfer {
+            metrics: metrics.clone(),
+            id: self.id.clone(),
+            upstream: name.clone(),
+            account: self.asker.account.clone(),
+            operation: operation(&parts.method, visit),
+            repository: visit.repository.name().to_owned(),
+            reference: visit.part.reference().map(|reference| reference.as_str().to_owned()),
+            status: None,
+            sent,
+            began,
+            _held: held,
+            _place: place,
+            told: Told::NotYet,
+        };
+        let (reply, relayed) = match upstream.send(onward).await {
+            Ok(reply) => reply.into_parts(),
+            Err(failure) => {
+                let refusal = upstream.failed(failure);
+                transfer.ended(End::Failed(refusal.reason()), 0);
+                return Err(refusal);
+            }
+        };
+        transfer.status = Some(reply.status);
+        let inside = Inside { scheme: &upstream.settings.scheme, authority: &upstream.settings.authority };
+        let bodiless =
+            parts.method == Method::HEAD || matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let relay = match bodiless {
+            true => Relay::nothing(transfer),
+            false => {
+                let counted = metrics.gateway_bytes(name, Direction::Received);
+                Relay::new(relayed, upstream.settings.idle_for, counted, transfer)
+            }
+        };
+        let mut response = Response::new(Body::new(relay));
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = headers::back(&reply.headers, &inside, host);
+        Ok(response)
+    }
+
+    /// The scheme that the client used: our own, or what a proxy that is believed says.
+    fn scheme(&self, headers: &HeaderMap) -> &'static str {
+        let believed = match &self.snapshot.address {
+            AddressSource::Proxies(proxies) => proxies.peers.include(self.peer),
+            AddressSource::Peer | AddressSource::Position { .. } => false,
+        };
+        let mut said = headers.get_all("x-forwarded-proto").iter();
+        let said_https = match (said.next(), said.next()) {
+            (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"https"),
+            (None, _) | (Some(_), Some(_)) => false,
+        };
+        if self.snapshot.tls.is_some() || (believed && said_https) { "https" } else { "http" }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        decision_log::refused(&self.id, &self.asker, refusal.reason(), refusal.fault(), refusal);
+        self.app.metrics.gateway_answered(&self.upstream, refusal.reason());
+        let (code, message) = refusal.shown();
+        let invitation = Invitation {
+            challenge: &self.gateway.challenge,
+            service: &self.gateway.service,
+            issuer: self.snapshot.issuer.name(),
+            needed: &self.needed,
+            token_error: refusal.token_error(),
+        };
+        let mut response = refused(refusal.status(), code, message, &invitation);
+        if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
+            let methods = match refusal {
+                Refusal::ReadOnly => "GET, HEAD",
+                _ => "GET, HEAD, POST, PUT, PATCH, DELETE",
+            };
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        no_store(response)
+    }
+}
+
+/// What was decided for one account is nothing for a cache to give to another.
+fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Docker before 1.6 (but for the last builds of 1.5), and the bare Go client of that time. A 404 below `/v2/` makes them
+/// fall back to the first version of the protocol, and say something a person can understand.
+fn is_too_old(headers: &HeaderMap) -> bool {
+    let agents = headers.get_all(USER_AGENT).iter().filter_map(|line| line.to_str().ok());
+    agents.into_iter().any(|agent| {
+        let is_development_of_1_5 = |rest: &str| {
+            let digit = rest.strip_prefix('.').and_then(|rest| rest.strip_prefix(|digit: char| digit.is_ascii_digit()));
+            digit.is_some_and(|rest| rest.starts_with("-dev"))
+        };
+        agent.starts_with("Go ")
+            || agent.starts_with("docker/1.3")
+            || agent.starts_with("docker/1.4")
+            || agent.strip_prefix("docker/1.5").is_some_and(|rest| !is_development_of_1_5(rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clients_without_the_second_protocol_are_too_old() {
+        for (agent, expected) in [
+            ("docker/1.3.0 go/go1.3", true),
+            ("docker/1.4.1 go/go1.4", true),
+            ("docker/1.5.0 go/go1.4", true),
+            ("docker/1.5", true),
+            ("Go 1.1 package http", true),
+            ("docker/1.5.0-dev go/go1.4", false),
+            ("docker/1.6.2 go/go1.4", false),
+            ("docker/1.13.1 go/go1.7", false),
+            ("docker/29.0.0 go/go1.25", false),
+            ("Go-http-client/1.1", false),
+            ("skopeo/1.9.3", false),
+            ("Mozilla docker/1.3", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+            assert_eq!(is_too_old(&headers), expected, "{agent}");
+        }
+        assert!(!is_too_old(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,278 @@
+//! A registry behind the gateway: sending a request there with our own credentials, and what may come of it.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::body::{Body as _, Incoming};
+
+use super::body::{ClientBody, Missing};
+use super::connect::{self, HttpClient};
+use super::ecr::Ecr;
+use super::refusal::Refusal;
+use super::token_service::TokenService;
+use crate::config::{self, Account, Login};
+use crate::scope::Scope;
+
+/// Who we are to an upstream.
+#[async_trait]
+pub(super) trait Credentials: Send + Sync {
+    /// The Authorization header of a request that needs these scopes; `None` goes there as nobody.
+    ///
+    /// # Errors
+    /// There is none to be had now.
+    async fn authorization(&self, needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>>;
+
+    /// Another one, after the upstream answered `refused` with `status`; `None` where that was not its fault, or where
+    /// there is no other.
+    ///
+    /// # Errors
+    /// It could not be found out whether there is another.
+    async fn another(
+        &self,
+        _needed: &[Scope],
+        _refused: Option<&HeaderValue>,
+        _status: StatusCode,
+    ) -> anyhow::Result<Option<HeaderValue>> {
+        Ok(None)
+    }
+}
+
+/// The same header at each request, or none.
+struct Fixed(Option<HeaderValue>);
+
+#[async_trait]
+impl Credentials for Fixed {
+    async fn authorization(&self, _needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
+        Ok(self.0.clone())
+    }
+}
+
+/// `Basic …`, marked so that no debug output shows it.
+///
+/// # Errors
+/// Never, but for a header's own rules.
+pub(super) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
+    let pair = format!("{}:{}", account.username, account.password.reveal());
+    secret(&format!("Basic {}", STANDARD.encode(pair)))
+}
+
+/// A header's value that no debug output shows.
+///
+/// # Errors
+/// No header can hold it; the text is not repeated.
+pub(super) fn secret(text: &str) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| anyhow::anyhow!("no header can hold these credentials"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A registry behind the gateway.
+pub(super) struct Upstream {
+    /// What the configuration says of it.
+    pub(super) settings: config::Upstream,
+    client: HttpClient,
+    credentials: Arc<dyn Credentials>,
+}
+
+/// Why there is no reply to pass on. The client learns the status alone.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// We have no credentials for it.
+    #[error("there are no credentials for the upstream")]
+    NoCredentials(#[source] anyhow::Error),
+    /// Our credentials are not good enough. A client that were told so would throw its own away.
+    #[error("the upstream does not accept our credentials")]
+    RefusedUs,
+    /// Nobody is there, or it is not who it should be.
+    #[error("the upstream cannot be reached")]
+    Unreachable(#[source] anyhow::Error),
+    /// It takes too long to connect, to read, or to answer.
+    #[error("the upstream took too long to {0}")]
+    TooSlow(&'static str),
+    /// The connection broke, or what came is not HTTP.
+    #[error("the upstream's connection broke")]
+    Broke(#[source] anyhow::Error),
+    /// The reply ends where the connection does, so that half of one would look whole; or it says in two ways where it ends.
+    #[error("the upstream's reply does not say in one way where it ends")]
+    NoEnd,
+    /// The client's body broke off or is no body.
+    #[error("the client's body broke off")]
+    ClientBroke,
+    /// The client does not go on sending.
+    #[error("the client stalls")]
+    ClientStalls,
+}
+
+/// What is sent to an upstream.
+pub(super) struct Onward<'a> {
+    pub(super) method: Method,
+    /// Exactly as it was decided on.
+    pub(super) target: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) body: ClientBody,
+    /// What the request needs there.
+    pub(super) needed: &'a [Scope],
+}
+
+impl Upstream {
+    /// Makes an upstream ready. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Its certificates or its account cannot be used.
+    pub(super) fn open(settings: config::Upstream) -> anyhow::Result<Upstream> {
+        let client = connect::client(settings.authorities.as_ref(), settings.connect_within)
+            .with_context(|| format!("gateway.upstreams: {}", settings.name))?;
+        let credentials: Arc<dyn Credentials> = match &settings.login {
+            Login::Anonymous => Arc::new(Fixed(None)),
+            Login::Basic(account) => Arc::new(Fixed(Some(basic(account)?))),
+            Login::Ecr(settings) => Arc::new(Ecr::new(settings.clone())?),
+            Login::TokenService { realm, service, account } => {
+                Arc::new(TokenService::new(client.clone(), realm.clone(), service.clone(), account.as_ref())?)
+            }
+        };
+        Ok(Upstream { settings, client, credentials })
+    }
+
+    /// Sends a request with our credentials, and once more with others where the upstream takes the first ones no longer
+    /// and nothing of the body is gone.
+    ///
+    /// # Errors
+    /// Why there is no reply for the client.
+    pub(super) async fn send(&self, onward: Onward<'_>) -> Result<Response<Incoming>, Failure> {
+        let Onward { method, target, mut headers, mut body, needed } = onward;
+        if matches!(method, Method::POST | Method::PUT | Method::PATCH)
+            && let Some(length) = body.size_hint().exact()
+        {
+            // Some servers want to be told that there is none (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let uri = Uri::builder()
+            .scheme(self.settings.scheme.clone())
+            .authority(self.settings.authority.clone())
+            .path_and_query(target)
+            .build()
+            .map_err(|error| Failure::Broke(error.into()))?;
+        let mut authorization = self.credentials.authorization(needed).await.map_err(Failure::NoCredentials)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut request = Request::new(body.clone());
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = headers.clone();
+            if let Some(value) = &authorization {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            let reply = match self.exchange(request, &body).await {
+                // It may have closed a connection that was kept at the same moment. What changes nothing can be asked again.
+                Err(Failure::Broke(_))
+                    if tries < 2 && matches!(method, Method::GET | Method::HEAD) && body.is_untouched() =>
+                {
+                    body = body.again();
+                    continue;
+                }
+                reply => reply?,
+            };
+            let status = reply.status();
+            if status.is_informational() {
+                // Another protocol on the connection. Nobody has asked for one.
+                return Err(Failure::Broke(anyhow::anyhow!("the reply's status is {status}")));
+            }
+            if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                return whole_or_known_to_end(&method, reply);
+            }
+            // Asked for even where the body is gone: the client's next try is to find good ones.
+            let another = self.credentials.another(needed, authorization.as_ref(), status).await;
+            let another = another.map_err(Failure::NoCredentials)?;
+            match (another, status) {
+                (Some(another), _) if tries < 2 && body.is_untouched() => {
+                    authorization = Some(another);
+                    body = body.again();
+                }
+                (Some(_) | None, StatusCode::UNAUTHORIZED) => return Err(Failure::RefusedUs),
+                (Some(_) | None, _) => return whole_or_known_to_end(&method, reply),
+            }
+        }
+    }
+
+    /// Asks for what every registry has, with our credentials, and says what was found there.
+    ///
+    /// # Errors
+    /// It does not answer as it must, or does not take our credentials.
+    pub(super) async fn reach(&self) -> anyhow::Result<String> {
+        let target = PathAndQuery::from_static("/v2/");
+        let headers = HeaderMap::new();
+        let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
+        let place = format!("{}://{}/v2/", self.settings.scheme, self.settings.authority);
+        let reply = self.send(onward).await.with_context(|| format!("{}: {place}", self.settings.name))?;
+        match reply.status() {
+            StatusCode::OK => Ok(format!("{}: {place} takes our credentials", self.settings.name)),
+            status => anyhow::bail!("{}: {place} answers with status {status}; is it a registry?", self.settings.name),
+        }
+    }
+
+    /// A failure as the reason why a request ends.
+    pub(super) fn failed(&self, failure: Failure) -> Refusal {
+        Refusal::Upstream { upstream: self.settings.name.clone(), failure }
+    }
+
+    async fn exchange(&self, request: Request<ClientBody>, body: &ClientBody) -> Result<Response<Incoming>, Failure> {
+        let sending = self.client.request(request);
+        let error = tokio::select! {
+            reply = sending => match reply {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            },
+            missing = body.stalled(self.settings.idle_for, self.settings.respond_within) => {
+                return Err(match missing {
+                    Missing::Body => Failure::ClientStalls,
+                    Missing::Reader => Failure::TooSlow("read"),
+                    Missing::Reply => Failure::TooSlow("answer"),
+                });
+            }
+        };
+        if body.broke() {
+            return Err(Failure::ClientBroke);
+        }
+        let connecting = error.is_connect();
+        let error = anyhow::Error::new(error);
+        Err(match (connecting, took_too_long(&error)) {
+            (true, true) => Failure::TooSlow("connect"),
+            (true, false) => Failure::Unreachable(error),
+            (false, _) => Failure::Broke(error),
+        })
+    }
+}
+
+fn took_too_long(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut))
+}
+
+/// A reply in HTTP/1 has a length, or pieces of which the last says so, or neither (RFC 9112, section 6.3). In the last
+/// case a broken connection looks like the end, and half a blob would be passed on as a whole one. With both, or with a
+/// coding besides the pieces that would have to be undone, two readers could see two replies.
+fn whole_or_known_to_end(method: &Method, reply: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+    let has_body = *method != Method::HEAD && !reply.body().is_end_stream();
+    match reply.version() {
+        Version::HTTP_10 | Version::HTTP_11 if has_body => {}
+        _ => return Ok(reply),
+    }
+    let mut codings = reply.headers().get_all(TRANSFER_ENCODING).iter();
+    let has_end = match (codings.next(), codings.next()) {
+        (None, _) => reply.body().size_hint().exact().is_some(),
+        (Some(only), None) => {
+            only.as_bytes().eq_ignore_ascii_case(b"chunked") && !reply.headers().contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    };
+    if has_end { Ok(reply) } else { Err(Failure::NoEnd) }
+}

@@ -1,0 +1,158 @@
+//! The catalog: each account sees what it may pull, in whole pages, and nobody learns a name that is not theirs.
+
+use std::collections::BTreeSet;
+
+use axum::http::Response;
+use serde_json::{Value, json};
+
+use super::upstream::{Upstream, status, text};
+use crate::bed::{ALICE, BOB, Bed, Caller, NOBODY};
+
+/// A registry of these names, sorted, which gives pages as the distribution project's does: at most a thousand names,
+/// and a link where there are more.
+async fn of(names: Vec<String>) -> Upstream {
+    Upstream::answering(move |arrival| {
+        let query = arrival.target.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let of = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let n: usize = of("n").map_or(100, |n| n.parse().unwrap());
+        if n > 1000 {
+            return status(400);
+        }
+        let last = of("last").unwrap_or_default();
+        let page: Vec<&String> = names.iter().filter(|name| **name > last).take(n).collect();
+        let mut reply = Response::builder();
+        if let Some(end) = page.last().filter(|end| names.last() != Some(**end)) {
+            let next = form_urlencoded::byte_serialize(end.as_bytes()).collect::<String>();
+            reply = reply.header("link", format!("</v2/_catalog?last={next}&n={n}>; rel=\"next\""));
+        }
+        reply.body(text(&json!({"repositories": page}).to_string())).unwrap()
+    })
+    .await
+}
+
+const RULES: &str = r#"
+acl:
+  - match: {account: alice, type: registry, name: catalog}
+    actions: ["*"]
+  - match: {account: alice, name: "/^team/[0-9]*7$/"}
+    actions: [pull]
+  - match: {account: bob, name: "bob/*"}
+    actions: [push]
+  - match: {name: "pub/*"}
+    actions: [pull]
+"#;
+
+fn bed(upstreams: &str) -> Bed {
+    Bed::with(&format!("gateway: {{service: registry, upstreams: [{upstreams}]}}\n{RULES}"))
+}
+
+/// All pages, as a client goes through them: by their links.
+async fn walk(bed: &Bed, caller: Caller, first: &str) -> (Vec<String>, usize) {
+    let (mut names, mut pages, mut target) = (Vec::new(), 0, first.to_owned());
+    loop {
+        let reply = bed.get(&target).by(caller).send().await.ok();
+        pages += 1;
+        let page = reply.json()["repositories"].as_array().unwrap().clone();
+        names.extend(page.iter().map(|name| Value::as_str(name).unwrap().to_owned()));
+        match reply.header("link") {
+            "" => return (names, pages),
+            link => {
+                let (next, rel) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
+                assert_eq!(rel, "; rel=\"next\"");
+                target = next.to_owned();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_account_sees_what_it_may_pull_in_whole_pages() {
+    let mut names: Vec<String> = (0..3000).map(|number| format!("team/{number:04}")).collect();
+    names.extend(["bob/app", "pub/a", "pub/b", "secret/app"].map(str::to_owned));
+    names.sort();
+    let upstream = of(names).await;
+    let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
+    let (seen, pages) = walk(&bed, ALICE, "/v2/_catalog?n=50").await;
+    let mut expected: Vec<String> = vec!["pub/a".to_owned(), "pub/b".to_owned()];
+    expected.extend((0..300).map(|number| format!("team/{:04}", number * 10 + 7)));
+    assert_eq!(seen, expected);
+    assert_eq!(pages, 7, "302 names in pages of 50");
+    assert_eq!(walk(&bed, BOB, "/v2/_catalog").await, (vec!["pub/a".to_owned(), "pub/b".to_owned()], 1));
+    assert_eq!(walk(&bed, BOB, "/v2/_catalog?n=1").await, (vec!["pub/a".to_owned(), "pub/b".to_owned()], 2));
+    // There is an anonymous user.
+    assert_eq!(walk(&bed, NOBODY, "/v2/_catalog").await.0.len(), 2);
+    let wrong = bed.get("/v2/_catalog").by(Caller::Account("alice", "wrong")).send().await;
+    assert_eq!(wrong.status, 401);
+    for query in ["n=0", "n=x", "n=1&n=2", "last=a&last=b"] {
+        let reply = bed.get(&format!("/v2/_catalog?{query}")).by(ALICE).send().await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "PAGINATION_NUMBER_INVALID"), "{query}");
+    }
+    // A page costs no more of the upstream than is needed to fill it.
+    upstream.take();
+    bed.get("/v2/_catalog?n=2").by(ALICE).send().await.ok();
+    assert_eq!(upstream.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_opens_the_catalog_only_if_it_says_so() {
+    let upstream = of(vec!["pub/a".to_owned(), "team/0007".to_owned()]).await;
+    let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
+    for (caller, scope, expected) in
+        [(ALICE, "registry:catalog:*", 200), (ALICE, "repository:pub/a:pull", 401), (BOB, "registry:catalog:*", 401)]
+    {
+        let token = bed.get(&format!("/auth?service=registry&scope={scope}")).by(caller).send().await.ok().token();
+        let reply = bed.get("/v2/_catalog").header("authorization", &format!("Bearer {token}")).send().await;
+        assert_eq!(reply.status, expected, "{caller:?} {scope}");
+        if expected == 200 {
+            assert_eq!(reply.json(), json!({"repositories": ["pub/a", "team/0007"]}));
+        }
+    }
+}
+
+/// Several registries are one catalog, without what a name does not lead to.
+#[tokio::test]
+async fn the_catalogs_of_several_upstreams_are_one() {
+    let pubs = of(vec!["pub/a".to_owned(), "pub/b".to_owned(), "team/0017".to_owned()]).await;
+    let rest = of(vec!["pub/c".to_owned(), "team/0007".to_owned(), "team/0027".to_owned()]).await;
+    let bed = bed(&format!(
+        "{{url: \"http://{}\", prefix: pub}}, {{url: \"http://{}\"}}, {{url: \"http://127.0.0.1:1\", host: other.test}}",
+        pubs.address, rest.address
+    ));
+    for n in [1, 2, 3, 100] {
+        let (names, _) = walk(&bed, ALICE, &format!("/v2/_catalog?n={n}")).await;
+        assert_eq!(names, ["pub/a", "pub/b", "team/0007", "team/0027"], "{n}");
+    }
+}
+
+/// A registry of a hundred thousand: whoever sees little of it gets an answer all the same, and at a bounded cost.
+#[tokio::test]
+async fn a_large_catalog_is_gone_through_in_bounded_pages() {
+    let mut names: Vec<String> = (0..100_000).map(|number| format!("secret/{number:06}")).collect();
+    names.push("team/0007".to_owned());
+    let upstream = of(names).await;
+    let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
+    assert_eq!(walk(&bed, ALICE, "/v2/_catalog").await, (vec!["team/0007".to_owned()], 1));
+    let asked = upstream.take();
+    assert!(asked.len() <= 101, "{} pages", asked.len());
+    let largest = asked.iter().filter_map(|arrival| arrival.target.split("n=").nth(1)?.split('&').next()?.parse().ok());
+    assert_eq!(largest.collect::<BTreeSet<u32>>(), BTreeSet::from([1000]));
+}
+
+#[tokio::test]
+async fn an_upstream_without_a_catalog_or_without_an_end_is_told_by_status() {
+    let endless = Upstream::answering(|arrival| {
+        let number = arrival.target.len();
+        Response::builder()
+            .header("link", format!("</v2/_catalog?last={}>; rel=\"next\"", "x".repeat(number % 500)))
+            .body(text("{\"repositories\": [\"secret/a\"]}"))
+            .unwrap()
+    })
+    .await;
+    let none = Upstream::with_headers(&[]).await;
+    for (upstream, expected) in [(&endless, 503), (&none, 502)] {
+        let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
+        let reply = bed.get("/v2/_catalog").by(ALICE).send().await;
+        assert_eq!((reply.status, reply.code().as_str()), (expected, "UNAVAILABLE"));
+    }
+}
