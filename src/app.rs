@@ -195,7 +195,7 @@ impl App {
     pub fn open(source: Source, config: Config) -> anyhow::Result<App> {
         let metrics = Metrics::default();
         let observer = metrics.clone();
-        let passwords = Arc::new(Passwords::new(move |took| observer.hashed(took))?);
+        let passwords = Arc::new(Passwords::new(move |step| observer.checked(step))?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config.server);
         let warnings = lint(&config);

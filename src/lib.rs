@@ -21,6 +21,7 @@ pub mod authz;
 pub mod breaker;
 pub mod chain;
 pub mod cli;
+pub mod client_network;
 pub mod config;
 pub mod decision_log;
 pub mod http;

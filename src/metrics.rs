@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::app::Snapshot;
+use crate::authn::password::Step;
 use crate::breaker::Passage;
 use crate::token::HeaderChoice;
 
@@ -101,6 +102,7 @@ pub struct Metrics {
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
+    waiting: Histogram,
     backend_answers: Family<BackendAnswer, Counter>,
     backend_answering: Family<Backend, Histogram, fn() -> Histogram>,
     reloads: Counter,
@@ -118,6 +120,7 @@ impl Default for Metrics {
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             hashing: from_quarter_millisecond(),
+            waiting: from_quarter_millisecond(),
             backend_answers: Family::default(),
             // From a look into memory to a program that takes seconds.
             backend_answering: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))),
@@ -149,9 +152,12 @@ impl Metrics {
         self.deciding.observe(took.as_secs_f64());
     }
 
-    /// A password was hashed.
-    pub fn hashed(&self, took: Duration) {
-        self.hashing.observe(took.as_secs_f64());
+    /// A password was checked, one step of it.
+    pub fn checked(&self, step: Step) {
+        match step {
+            Step::Waited(took) => self.waiting.observe(took.as_secs_f64()),
+            Step::Hashed(took) => self.hashing.observe(took.as_secs_f64()),
+        }
     }
 
     /// The figures of a backend. Each outcome it can have is there from the beginning: an alarm can then tell "none"
@@ -204,6 +210,12 @@ impl Metrics {
             Unit::Seconds,
             self.hashing.clone(),
         );
+        registry.register_with_unit(
+            "password_wait",
+            "How long passwords waited to be hashed, or for the word that they are not",
+            Unit::Seconds,
+            self.waiting.clone(),
+        );
         registry.register(
             "backend_answers",
             "What identity backends and sources of rules answered",
@@ -236,6 +248,13 @@ impl Metrics {
             "When the signing certificate ends, since 1970",
             Unit::Seconds,
             gauge(expiry),
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a few thousands fit a double exactly")]
+        let counted = snapshot.access.attempts().counted() as f64;
+        registry.register(
+            "wrong_password_accounts",
+            "Accounts with wrong passwords in the last minutes, counted for each client's network",
+            gauge(counted),
         );
         let fallback = match snapshot.issuer.header_form_at(now) {
             HeaderChoice::Configured(_) => 0.0,

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 use super::client_address::{NoAddress, Peer};
 use super::credentials::{self, Malformed};
-use super::error::{plain_error, quoted};
+use super::error::{plain_error, quoted, retry_after};
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
 use crate::authn::{Credentials, Identity};
@@ -98,7 +98,10 @@ impl Refusal {
             | Refusal::Token(_)
             | Refusal::TokenAllowsLess
             | Refusal::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => StatusCode::UNAUTHORIZED,
-            Refusal::Denied(Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 429, which nginx would make a 500 of, and others might let pass.
+            Refusal::Denied(Denied::TooMany(_) | Denied::Busy(_) | Denied::Unavailable { .. }) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -117,6 +120,8 @@ impl Refusal {
             Refusal::TokenAllowsLess => "insufficient_scope",
             Refusal::Denied(Denied::Credentials) => "wrong_credentials",
             Refusal::Denied(Denied::Closed(_)) => "account_closed",
+            Refusal::Denied(Denied::TooMany(_)) => "too_many_attempts",
+            Refusal::Denied(Denied::Busy(_)) => "busy",
             Refusal::Denied(Denied::Unavailable { .. }) => "unavailable",
             Refusal::NotGranted => "not_granted",
         }
@@ -222,7 +227,7 @@ async fn decide(
         (Target::Base, Credentials::Anonymous) => return Err(Refusal::LoginNeeded),
         (Target::Base | Target::Catalog | Target::Repository(_) | Target::Outside(_), _) => {}
     }
-    let identity = snapshot.access.identify(&who).await?;
+    let identity = snapshot.access.identify(&who, asker.address).await?;
     asker.account.clone_from(&identity.account);
     let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, &door.service, scopes.clone(), now).await?;
@@ -368,7 +373,9 @@ fn refused(refusal: &Refusal, door: &ForwardAuth, scopes: &[Scope], issuer: &str
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_bytes(text.as_bytes()).unwrap_or(basic));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            if let Refusal::Denied(denied) = refusal {
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after(denied)));
+            }
         }
         _ => {}
     }

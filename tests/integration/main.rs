@@ -16,6 +16,7 @@ mod credentials;
 mod docs;
 mod endpoint;
 mod forward_auth;
+mod guessing;
 mod limits;
 mod logs;
 #[path = "../support/port.rs"]
