@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub forward_auth: Option<ForwardAuth>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
+    /// How many connections one network may have open.
+    pub connections_per_address: usize,
     /// Whether replies carry HSTS.
     pub hsts: Hsts,
     /// TLS for new connections.
@@ -77,6 +79,7 @@ impl Snapshot {
             services: config.token.services,
             forward_auth: config.forward_auth,
             address: config.server.address,
+            connections_per_address: config.server.connections_per_address,
             hsts: config.server.hsts,
             tls: config.server.tls,
             life: config.token.life,

@@ -23,6 +23,7 @@ pub mod chain;
 pub mod cli;
 pub mod client_network;
 pub mod config;
+pub mod connections;
 pub mod decision_log;
 pub mod http;
 pub mod http_api;

@@ -107,6 +107,17 @@ pub struct Metrics {
     backend_answering: Family<Backend, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
+    connections: Gauge,
+    connections_refused: Counter,
+}
+
+/// A connection that is open, until it is dropped.
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Default for Metrics {
@@ -126,6 +137,8 @@ impl Default for Metrics {
             backend_answering: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
         }
     }
 }
@@ -171,6 +184,17 @@ impl Metrics {
             answers: self.backend_answers.clone(),
             answering: self.backend_answering.get_or_create(&Backend { backend }).clone(),
         }
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection was closed at once, since its network has too many.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     /// A changed configuration was taken over.
@@ -232,6 +256,16 @@ impl Metrics {
             "reload_failures",
             "Changed configurations that could not be used",
             self.reload_failures.clone(),
+        );
+        registry.register(
+            "connections_open",
+            "Connections that are open, those of admin_addr too",
+            self.connections.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections that were closed at once, since their network had too many",
+            self.connections_refused.clone(),
         );
         let dropped = Counter::<u64>::default();
         dropped.inc_by((self.dropped_lines)() as u64);
