@@ -1,14 +1,18 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::authn::attempts::{Attempts, TooMany};
+use crate::authn::turns::Busy;
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::breaker::Passage;
+use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
 use crate::scope::{Actions, Scope};
 
@@ -16,6 +20,7 @@ use crate::scope::{Actions, Scope};
 pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
+    attempts: Arc<Attempts>,
 }
 
 /// A backend and its figures. What it answers is counted here, where all are asked, so that no backend can forget it.
@@ -36,6 +41,12 @@ pub enum Denied {
     /// The credentials are right, but the account may not be used.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// There were too many wrong passwords for this account from this network; this one was not looked at.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    /// Too many passwords wait to be hashed; this one was not looked at.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// A backend could not find out. Never a yes, and never a "wrong password" either.
     #[error("{backend} could not answer")]
     Unavailable {
@@ -136,8 +147,13 @@ impl Decision {
 }
 
 impl Access {
-    /// The chains, in the order in which they are asked.
-    pub fn new(authn: Vec<Box<dyn Authenticator>>, authz: Vec<Box<dyn Authorizer>>, metrics: &Metrics) -> Access {
+    /// The chains, in the order in which they are asked, and the wrong passwords of before.
+    pub fn new(
+        authn: Vec<Box<dyn Authenticator>>,
+        authz: Vec<Box<dyn Authorizer>>,
+        metrics: &Metrics,
+        attempts: Arc<Attempts>,
+    ) -> Access {
         use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
         let who = |backend: Box<dyn Authenticator>| {
             let figures = metrics.backend(backend.name(), &[Accepted, Rejected, NotMine, Error]);
@@ -147,13 +163,18 @@ impl Access {
             let figures = metrics.backend(backend.name(), &[Decided, NoMatch, Error]);
             Counted { backend, figures }
         };
-        Access { authn: authn.into_iter().map(who).collect(), authz: authz.into_iter().map(what).collect() }
+        Access { authn: authn.into_iter().map(who).collect(), authz: authz.into_iter().map(what).collect(), attempts }
     }
 
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
         let sources = self.authz.iter().map(|source| &source.backend);
         sources.filter_map(|source| Some((source.name(), source.freshness()?))).collect()
+    }
+
+    /// The wrong passwords of the last minutes.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// The backends with a breaker, by name, and whether each is asked.
@@ -163,39 +184,72 @@ impl Access {
         who.chain(what).collect()
     }
 
-    /// Finds out who presented these credentials.
+    /// Finds out who presented these credentials, from an address as [`AddressSource`] finds it.
     ///
     /// # Errors
     /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Anonymous`] where there
-    /// are none and that is not enough, [`Denied::Unavailable`] where a
-    /// backend could not tell.
-    pub async fn identify(&self, who: &Credentials) -> Result<Identity, Denied> {
+    /// are none and that is not enough, [`Denied::TooMany`] and [`Denied::Busy`] where nobody looked at them, and
+    /// [`Denied::Unavailable`] where a backend could not tell.
+    ///
+    /// [`AddressSource`]: crate::http::client_address::AddressSource
+    pub async fn identify(&self, who: &Credentials, address: Option<IpAddr>) -> Result<Identity, Denied> {
+        let from = ClientNetwork::of(address);
+        let (account, password) = match who {
+            Credentials::Anonymous => return self.ask(who, from).await,
+            Credentials::Password { account, password } => (account, password),
+        };
+        let attempt = self.attempts.begin(account, password, from)?;
+        let found = self.ask(who, from).await;
+        match &found {
+            // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
+            Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
+            Ok(_) => attempt.was_right(),
+            Err(Denied::Credentials) => attempt.was_wrong(),
+            Err(
+                Denied::Anonymous
+                | Denied::Closed(_)
+                | Denied::TooMany(_)
+                | Denied::Busy(_)
+                | Denied::Unavailable { .. },
+            ) => drop(attempt),
+        }
+        found
+    }
+
+    /// Asks one backend after the other.
+    async fn ask(&self, who: &Credentials, from: ClientNetwork) -> Result<Identity, Denied> {
         for Counted { backend, figures } in &self.authn {
             let began = Instant::now();
-            let said = backend.authenticate(who).await;
+            let said = backend.authenticate(who, from).await.map_err(|cause| unanswered(backend.name(), cause));
             let outcome = match &said {
                 Ok(Outcome::Accepted(_)) => BackendOutcome::Accepted,
                 Ok(Outcome::Rejected) => BackendOutcome::Rejected,
                 Ok(Outcome::NotMine) => BackendOutcome::NotMine,
+                // It was not asked: nothing is wrong with it.
+                Err(Denied::Busy(busy)) => return Err(Denied::Busy(*busy)),
                 Err(_) => BackendOutcome::Error,
             };
             figures.answered(outcome, began.elapsed());
-            match said {
-                Ok(Outcome::Accepted(identity)) => return Ok(identity),
-                Ok(Outcome::Rejected) => return Err(Denied::Credentials),
-                Ok(Outcome::NotMine) => {}
-                Err(cause) => return Err(Denied::Unavailable { backend: backend.name(), cause }),
+            match said? {
+                Outcome::Accepted(identity) => return Ok(identity),
+                Outcome::Rejected => return Err(Denied::Credentials),
+                Outcome::NotMine => {}
             }
         }
-        if let Credentials::Password { password, .. } = who {
+        if let Credentials::Password { account, password } = who {
             for Counted { backend, figures } in self.authn.iter().rev() {
                 let began = Instant::now();
-                match backend.take_time(password).await {
+                match backend
+                    .take_time(account, password, from)
+                    .await
+                    .map_err(|cause| unanswered(backend.name(), cause))
+                {
                     Ok(Time::Taken) => break,
                     Ok(Time::NotTaken) => {}
-                    Err(cause) => {
+                    Err(denied @ Denied::Busy(_)) => return Err(denied),
+                    Err(denied) => {
                         figures.answered(BackendOutcome::Error, began.elapsed());
-                        return Err(Denied::Unavailable { backend: backend.name(), cause });
+                        return Err(denied);
                     }
                 }
             }
@@ -251,5 +305,13 @@ impl Access {
             grants.push(Grant { scope, granted, by });
         }
         Ok(Decision { account: who.account.clone(), grants, until })
+    }
+}
+
+/// Why a backend gave no answer: it could not find out, or it would have had to hash and no turn came.
+fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
+    match cause.downcast_ref::<Busy>() {
+        Some(busy) => Denied::Busy(*busy),
+        None => Denied::Unavailable { backend, cause },
     }
 }

@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
+    /// How many connections one network may have open.
+    pub connections_per_address: usize,
     /// Whether replies carry HSTS.
     pub hsts: Hsts,
     /// TLS for new connections.
@@ -83,6 +85,7 @@ impl Snapshot {
             forward_auth: config.forward_auth,
             gateway,
             address: config.server.address,
+            connections_per_address: config.server.connections_per_address,
             hsts: config.server.hsts,
             tls: config.server.tls,
             life: config.token.life,
@@ -204,7 +207,7 @@ impl App {
     pub fn open(source: Source, config: Config) -> anyhow::Result<App> {
         let metrics = Metrics::default();
         let observer = metrics.clone();
-        let passwords = Arc::new(Passwords::new(move |took| observer.hashed(took))?);
+        let passwords = Arc::new(Passwords::new(move |step| observer.checked(step))?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config);
         let warnings = lint(&config);

@@ -206,7 +206,7 @@ impl Backends {
         if let Some(settings) = self.ext_authz {
             authz.push(Box::new(ProgramAuthz::new(settings)));
         }
-        Ok((Access::new(authn, authz, metrics), connections))
+        Ok((Access::new(authn, authz, metrics, Arc::clone(passwords.attempts())), connections))
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::app::Snapshot;
+use crate::authn::password::Step;
 use crate::breaker::Passage;
 use crate::token::HeaderChoice;
 
@@ -124,10 +125,22 @@ pub struct Metrics {
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
+    waiting: Histogram,
     backend_answers: Family<BackendAnswer, Counter>,
     backend_answering: Family<Backend, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
+    connections: Gauge,
+    connections_refused: Counter,
+}
+
+/// A connection that is open, until it is dropped.
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Default for Metrics {
@@ -143,11 +156,14 @@ impl Default for Metrics {
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             hashing: from_quarter_millisecond(),
+            waiting: from_quarter_millisecond(),
             backend_answers: Family::default(),
             // From a look into memory to a program that takes seconds.
             backend_answering: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
         }
     }
 }
@@ -188,9 +204,12 @@ impl Metrics {
         self.deciding.observe(took.as_secs_f64());
     }
 
-    /// A password was hashed.
-    pub fn hashed(&self, took: Duration) {
-        self.hashing.observe(took.as_secs_f64());
+    /// A password was checked, one step of it.
+    pub fn checked(&self, step: Step) {
+        match step {
+            Step::Waited(took) => self.waiting.observe(took.as_secs_f64()),
+            Step::Hashed(took) => self.hashing.observe(took.as_secs_f64()),
+        }
     }
 
     /// The figures of a backend. Each outcome it can have is there from the beginning: an alarm can then tell "none"
@@ -204,6 +223,17 @@ impl Metrics {
             answers: self.backend_answers.clone(),
             answering: self.backend_answering.get_or_create(&Backend { backend }).clone(),
         }
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection was closed at once, since its network has too many.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     /// A changed configuration was taken over.
@@ -250,6 +280,12 @@ impl Metrics {
             Unit::Seconds,
             self.hashing.clone(),
         );
+        registry.register_with_unit(
+            "password_wait",
+            "How long passwords waited to be hashed, or for the word that they are not",
+            Unit::Seconds,
+            self.waiting.clone(),
+        );
         registry.register(
             "backend_answers",
             "What identity backends and sources of rules answered",
@@ -267,6 +303,16 @@ impl Metrics {
             "Changed configurations that could not be used",
             self.reload_failures.clone(),
         );
+        registry.register(
+            "connections_open",
+            "Connections that are open, those of admin_addr too",
+            self.connections.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections that were closed at once, since their network had too many",
+            self.connections_refused.clone(),
+        );
         let dropped = Counter::<u64>::default();
         dropped.inc_by((self.dropped_lines)() as u64);
         registry.register("log_lines_dropped", "Lines of the log that nobody took in time", dropped);
@@ -282,6 +328,13 @@ impl Metrics {
             "When the signing certificate ends, since 1970",
             Unit::Seconds,
             gauge(expiry),
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a few thousands fit a double exactly")]
+        let counted = snapshot.access.attempts().counted() as f64;
+        registry.register(
+            "wrong_password_accounts",
+            "Accounts with wrong passwords in the last minutes, counted for each client's network",
+            gauge(counted),
         );
         let fallback = match snapshot.issuer.header_form_at(now) {
             HeaderChoice::Configured(_) => 0.0,

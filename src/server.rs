@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -26,18 +26,23 @@ use tracing::{debug, info, warn};
 
 use crate::app::App;
 use crate::config::{ListenAddress, Server};
+use crate::connections::{Admission, Connections, Counted};
 use crate::http::client_address::Peer;
 use crate::http::{self, AdminRoutes};
+use crate::metrics::OpenConnection;
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Requests of the gateway to its upstreams that are under way at once.
 const MAX_TRANSFERS: usize = 4096;
+/// Connections that the system takes before we do, if it allows as many (`net.core.somaxconn`): clients that come all at
+/// once, as after a restart, would otherwise wait seconds until theirs is tried again.
+const BACKLOG: u32 = 4096;
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
 /// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
-const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(20);
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest request header, all lines together, in bytes.
@@ -46,6 +51,9 @@ const MAX_HEADER: usize = 64 * 1024;
 const MAX_HEADER_LINES: usize = 100;
 /// Requests that one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 16;
+/// Requests of one HTTP/2 connection that were reset before we looked at them (CVE-2023-44487), and requests that were so
+/// wrong that we reset them ourselves. With one more of either the connection is closed.
+const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
@@ -190,18 +198,29 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
     announce("listening", &public_listener, tls);
-    let (tokens_app, tokens_places) = (Arc::clone(&app), Arc::clone(&places));
-    doors.spawn(accept(tokens_app, public_listener, public, Security::AsConfigured, tokens_places, over.clone()));
+    let crowd = Crowd::Limited(Arc::default());
+    let door = |router: Router, listener: Listener| {
+        let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
+        accept(app, listener, router, Security::AsConfigured, crowd, places, over.clone())
+    };
+    doors.spawn(door(public, public_listener));
     if let Some(listener) = gateway {
         announce("listening for the gateway", &listener, tls);
-        let (app, router) = (Arc::clone(&app), http::gateway(&app));
-        doors.spawn(accept(app, listener, router, Security::AsConfigured, places, over.clone()));
+        doors.spawn(door(http::gateway(&app), listener));
     }
     if let Some(listener) = admin_listener {
         announce("listening for health and metrics", &listener, false);
         // Places of its own: monitoring has to answer when all others are taken.
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        doors.spawn(accept(Arc::clone(&app), listener, http::admin(&app), Security::Plain, places, over));
+        doors.spawn(accept(
+            Arc::clone(&app),
+            listener,
+            http::admin(&app),
+            Security::Plain,
+            Crowd::Unlimited,
+            places,
+            over,
+        ));
     }
     while !*stop.borrow_and_update() {
         if stop.changed().await.is_err() {
@@ -255,15 +274,15 @@ async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
     match address {
         ListenAddress::Tcp { host, port } if host.is_empty() => {
             // Where the machine has no IPv6 at all, the IPv4 addresses are all of them.
-            let listener = match TcpListener::bind(("::", *port)).await {
+            let listener = match bind("::", *port).await {
                 Ok(listener) => Ok(listener),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
-                Err(_) => TcpListener::bind(("0.0.0.0", *port)).await,
+                Err(_) => bind("0.0.0.0", *port).await,
             };
             Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on port {port}"))?))
         }
         ListenAddress::Tcp { host, port } => {
-            let listener = TcpListener::bind((host.as_str(), *port)).await;
+            let listener = bind(host, *port).await;
             Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on {address}"))?))
         }
         ListenAddress::Unix(path) => {
@@ -272,6 +291,25 @@ async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
             Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
         }
     }
+}
+
+/// Listens on the first address of the host that can be listened on.
+async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> {
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let listened = socket.and_then(|socket| {
+            // A port whose last connections are not quite over can be listened on again.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        });
+        match listened {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A socket file that a process left behind is removed: nobody listens on it any more. Nothing else is ever.
@@ -296,12 +334,28 @@ enum Security {
     Plain,
 }
 
+/// Whether the clients of one network have a share of the places.
+#[derive(Clone)]
+enum Crowd {
+    Limited(Arc<Connections>),
+    /// The listener is for monitoring.
+    Unlimited,
+}
+
+/// What a connection holds while it is open.
+struct Seat {
+    _place: OwnedSemaphorePermit,
+    _share: Option<Counted>,
+    _figure: OpenConnection,
+}
+
 /// What every connection of a listener shares.
 #[derive(Clone)]
 struct Door {
     app: Arc<App>,
     router: Router,
     security: Security,
+    crowd: Crowd,
     connections: Arc<Builder<TokioExecutor>>,
 }
 
@@ -310,10 +364,11 @@ async fn accept(
     listener: Listener,
     router: Router,
     security: Security,
+    crowd: Crowd,
     places: Arc<Semaphore>,
     mut over: watch::Receiver<bool>,
 ) {
-    let door = Door { app, router, security, connections: Arc::new(connections()) };
+    let door = Door { app, router, security, crowd, connections: Arc::new(connections()) };
     let graceful = GracefulShutdown::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
@@ -345,17 +400,20 @@ async fn take(listener: &Listener, door: &Door, watcher: Watcher, place: OwnedSe
     let failed = match listener {
         Listener::Tcp(listener) => match listener.accept().await {
             Ok((stream, peer)) => {
+                let peer = Peer::Tcp(peer.ip());
+                let Some(seat) = door.admit(peer, place) else { return };
                 if let Err(cause) = stream.set_nodelay(true) {
                     debug!(cause = %cause, "replies may be delayed on a connection");
                 }
-                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Tcp(peer.ip()), watcher, place));
+                tokio::spawn(secure_and_serve(door.clone(), stream, peer, watcher, seat));
                 return;
             }
             Err(cause) => cause,
         },
         Listener::Unix(listener, _) => match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Unix, watcher, place));
+                let Some(seat) = door.admit(Peer::Unix, place) else { return };
+                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Unix, watcher, seat));
                 return;
             }
             Err(cause) => cause,
@@ -364,6 +422,24 @@ async fn take(listener: &Listener, door: &Door, watcher: Watcher, place: OwnedSe
     // Out of file descriptors, most likely: without a pause this would spin until one is free.
     warn!(reason = "accept_failed", cause = %failed, "a connection could not be taken");
     tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+impl Door {
+    /// What a new connection holds from now on; nothing if its network has too many.
+    fn admit(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
+        let share = match &self.crowd {
+            Crowd::Unlimited => None,
+            Crowd::Limited(connections) => match connections.admit(&self.app.snapshot(), peer) {
+                Admission::Counted(counted) => Some(counted),
+                Admission::Uncounted => None,
+                Admission::Refused => {
+                    self.app.metrics.connection_refused();
+                    return None;
+                }
+            },
+        };
+        Some(Seat { _place: place, _share: share, _figure: self.app.metrics.connection_opened() })
+    }
 }
 
 fn connections() -> Builder<TokioExecutor> {
@@ -378,6 +454,8 @@ fn connections() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER as u32)
         .keep_alive_interval(HEADER_PATIENCE)
@@ -385,11 +463,11 @@ fn connections() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, watcher: Watcher, place: OwnedSemaphorePermit)
+async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, watcher: Watcher, seat: Seat)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _place = place;
+    let _seat = seat;
     let tls = match door.security {
         Security::AsConfigured => door.app.snapshot().tls.clone(),
         Security::Plain => None,

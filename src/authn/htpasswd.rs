@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
+use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
@@ -156,7 +157,7 @@ impl Authenticator for Htpasswd {
         "htpasswd_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let (account, password) = match who {
             Credentials::Anonymous => return Ok(Outcome::NotMine),
             Credentials::Password { account, password } => (account, password),
@@ -164,14 +165,14 @@ impl Authenticator for Htpasswd {
         let Some(hash) = self.accounts.get(account) else {
             return Ok(Outcome::NotMine);
         };
-        Ok(match self.passwords.check(account, password, hash, Memory::Used).await? {
+        Ok(match self.passwords.check(account, password, hash, Memory::Used, from).await? {
             Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
             Check::Wrong => Outcome::Rejected,
         })
     }
 
-    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
-        self.passwords.check_nobody(password, &self.usual).await?;
+    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(account, password, &self.usual, from).await?;
         Ok(Time::Taken)
     }
 }

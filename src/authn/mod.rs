@@ -1,5 +1,6 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
+pub mod attempts;
 pub mod htpasswd;
 pub mod http_api;
 mod label_syntax;
@@ -7,6 +8,7 @@ pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;
+pub mod turns;
 pub mod users;
 
 use std::fmt;
@@ -17,6 +19,7 @@ use time::OffsetDateTime;
 
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Breaker;
+use crate::client_network::ClientNetwork;
 
 pub use label_syntax::LabelSyntax;
 
@@ -151,12 +154,13 @@ pub trait Authenticator: Send + Sync {
     /// Its name in logs, such as `users`.
     fn name(&self) -> &'static str;
 
-    /// Finds out who presented these credentials.
+    /// Finds out who presented these credentials. `from` is where the client is: backends that do costly work share it
+    /// out by that.
     ///
     /// # Errors
     /// "Could not find out". The caller ends the chain and answers 503: going on would let a stale account of another
     /// backend answer for this one, and a 401 would make clients throw a good password away.
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome>;
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome>;
 
     /// Takes as long as a wrong password does here. Asked once a login, of the last backend that hashes, for an account
     /// that none knows: otherwise the time of the refusal would tell which accounts exist; and if each backend took its
@@ -164,7 +168,7 @@ pub trait Authenticator: Send + Sync {
     ///
     /// # Errors
     /// As for a wrong password.
-    async fn take_time(&self, _password: &Secret) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
         Ok(Time::NotTaken)
     }
 

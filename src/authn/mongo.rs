@@ -19,6 +19,7 @@ use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, Out
 use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Trial};
 use crate::chain::Connected;
+use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
@@ -219,7 +220,7 @@ impl Authenticator for MongoUsers {
         "mongo_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         match who {
             Credentials::Anonymous => Ok(Outcome::NotMine),
@@ -230,7 +231,7 @@ impl Authenticator for MongoUsers {
                     Ok(
                         match users
                             .passwords
-                            .check(account, password, &user.password, Memory::of(&user.standing))
+                            .check(account, password, &user.password, Memory::of(&user.standing), from)
                             .await?
                         {
                             Check::Right => Outcome::Accepted(Identity {
@@ -246,8 +247,8 @@ impl Authenticator for MongoUsers {
         }
     }
 
-    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
-        self.0.passwords.check_nobody(password, &self.0.costs.usual()).await?;
+    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+        self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
         Ok(Time::Taken)
     }
 

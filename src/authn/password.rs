@@ -1,5 +1,6 @@
 //! Checking a password against a bcrypt hash, without stopping other requests and without telling who exists.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +11,12 @@ use aws_lc_rs::hmac;
 use bcrypt::HashParts;
 use lru::LruCache;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::OnceCell;
 
+use super::attempts::Attempts;
+use super::turns::{Busy, Turn, Turns};
 use super::{Secret, Standing};
+use crate::client_network::ClientNetwork;
 
 /// The number of bytes of a password that bcrypt looks at. A longer one is refused: it would be equal to every other
 /// password with the same beginning.
@@ -24,8 +28,9 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(10_000) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
-/// How long a request waits for its turn to hash before it is told that we are too busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for a check that another one began. Such a one may take the wait of two turns, and nobody
+/// waits for ever.
+const LONGEST_CHECK: Duration = Duration::from_secs(20);
 /// The cost that an unknown account is hashed with where no user is known.
 const USUAL_COST: u32 = 10;
 /// bcrypt's own least cost.
@@ -107,10 +112,44 @@ impl Memory {
 
 /// Checks passwords: hashing runs on a few blocking threads, and what was verified a moment ago is not hashed again.
 pub struct Passwords {
-    turns: Arc<Semaphore>,
-    remembered: Mutex<LruCache<[u8; 32], Instant>>,
+    turns: Turns,
+    remembered: Mutex<LruCache<MemoryName, Instant>>,
+    /// Checks that are not finished, each of which may have many who wait for it.
+    under_way: Mutex<HashMap<Joint, Arc<OnceCell<Check>>>>,
     memory_key: hmac::Key,
-    observe: Box<dyn Fn(Duration) + Send + Sync>,
+    attempts: Arc<Attempts>,
+    observe: Box<dyn Fn(Step) + Send + Sync>,
+}
+
+/// What a verified password is remembered under.
+type MemoryName = [u8; 32];
+/// Who may wait for one check together: those of one network, with the same password.
+type Joint = (ClientNetwork, MemoryName);
+
+/// One step of a check, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It waited for its turn.
+    Waited(Duration),
+    /// It was hashed.
+    Hashed(Duration),
+}
+
+/// One of those who wait for a check. With the last of them it is forgotten.
+struct Joined<'a> {
+    passwords: &'a Passwords,
+    key: Joint,
+    check: Arc<OnceCell<Check>>,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.passwords.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ours and the one in the list; more are only made under this lock.
+        if Arc::strong_count(&self.check) <= 2 {
+            under_way.remove(&self.key);
+        }
+    }
 }
 
 /// Whether a password is the right one.
@@ -132,50 +171,48 @@ pub enum Memory {
 }
 
 impl Passwords {
-    /// A checker that hashes on at most one thread fewer than there are cores. `observe` is told how long each hash
-    /// took.
+    /// A checker that hashes on at most one thread fewer than there are cores. `observe` is told how long each step took.
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(observe: impl Fn(Duration) + Send + Sync + 'static) -> anyhow::Result<Passwords> {
+    pub fn new(observe: impl Fn(Step) + Send + Sync + 'static) -> anyhow::Result<Passwords> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         Ok(Passwords {
-            turns: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
+            turns: Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
+            under_way: Mutex::default(),
             memory_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            attempts: Arc::new(Attempts::new()?),
             observe: Box::new(observe),
         })
     }
 
-    /// Compares a password with the account's hash.
+    /// The wrong passwords of the last minutes, which outlive a reload as the right ones do.
+    pub fn attempts(&self) -> &Arc<Attempts> {
+        &self.attempts
+    }
+
+    /// Compares a password with the account's hash. `from` is where its client is.
     ///
     /// # Errors
-    /// No turn to hash came in time, or the hashing thread died: not known, so nobody is let in.
+    /// [`Busy`] where no turn to hash came, or the hashing thread died: not known, so nobody is let in, and nobody is
+    /// told that the password is wrong.
     pub async fn check(
         &self,
         account: &str,
         password: &Secret,
         hash: &PasswordHash,
         memory: Memory,
+        from: ClientNetwork,
     ) -> anyhow::Result<Check> {
-        let password = password.reveal();
-        if password.len() > MAX_PASSWORD || password.contains('\0') {
-            // bcrypt would compare only the beginning. The time is spent all the same, so that the refusal tells nothing.
-            self.hash(String::new(), hash.clone()).await?;
-            return Ok(Check::Wrong);
-        }
-        let name = self.memory_name(account, password, hash);
+        let name = self.memory_name(account, password.reveal(), hash);
         if memory == Memory::Used && self.remembers(&name) {
             return Ok(Check::Right);
         }
-        let check = self.hash(password.to_owned(), hash.clone()).await?;
-        match check {
-            Check::Right if memory == Memory::Used => self.remember(name),
-            Check::Right | Check::Wrong => {}
-        }
-        Ok(check)
+        let check = self.hash(password, hash, name, memory, from).await?;
+        if is_whole(password) { Ok(check) } else { Ok(Check::Wrong) }
     }
 
     /// Takes as long as a wrong password does, for an account that nobody knows: otherwise the time of the answer
@@ -183,23 +220,65 @@ impl Passwords {
     ///
     /// # Errors
     /// As [`Passwords::check`].
-    pub async fn check_nobody(&self, password: &Secret, usual: &PasswordHash) -> anyhow::Result<()> {
-        let text = match password.reveal() {
-            text if text.len() > MAX_PASSWORD => String::new(),
-            text => text.to_owned(),
-        };
-        self.hash(text, usual.clone()).await.map(|_| ())
+    pub async fn check_nobody(
+        &self,
+        account: &str,
+        password: &Secret,
+        usual: &PasswordHash,
+        from: ClientNetwork,
+    ) -> anyhow::Result<()> {
+        let name = self.memory_name(account, password.reveal(), usual);
+        self.hash(password, usual, name, Memory::Unused, from).await.map(|_| ())
     }
 
-    async fn hash(&self, password: String, hash: PasswordHash) -> anyhow::Result<Check> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned())
-            .await
-            .context("too many logins wait for their password to be checked")??;
+    /// Hashes a password when its turn comes, once for all who wait with the same one from the same network: a farm of
+    /// machines that starts sends one password a hundred times, and has one place for it. It is the same for right and
+    /// wrong passwords and for accounts that nobody knows, or what two requests at once take would tell them apart.
+    async fn hash(
+        &self,
+        password: &Secret,
+        hash: &PasswordHash,
+        name: MemoryName,
+        memory: Memory,
+        from: ClientNetwork,
+    ) -> anyhow::Result<Check> {
+        let joined = self.join((from, name));
+        // If whoever began goes away or gets no turn, the next one begins.
+        let check = joined.check.get_or_try_init(|| self.hash_at_turn(password, hash, name, memory, from));
+        let check = tokio::time::timeout(LONGEST_CHECK, check).await.map_err(|_| Busy::Late)??;
+        Ok(*check)
+    }
+
+    fn join(&self, key: Joint) -> Joined<'_> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let check = Arc::clone(under_way.entry(key).or_default());
+        Joined { passwords: self, key, check }
+    }
+
+    async fn hash_at_turn(
+        &self,
+        password: &Secret,
+        hash: &PasswordHash,
+        name: MemoryName,
+        memory: Memory,
+        from: ClientNetwork,
+    ) -> anyhow::Result<Check> {
+        let began = Instant::now();
+        let turn = self.turn(from).await;
+        (self.observe)(Step::Waited(began.elapsed()));
+        let turn = turn?;
+        // Somebody from another network may have had the same one hashed in the meantime.
+        if memory == Memory::Used && self.remembers(&name) {
+            return Ok(Check::Right);
+        }
+        // bcrypt would compare only the beginning. The time is spent all the same, so that the refusal tells nothing.
+        let text = if is_whole(password) { password.reveal().to_owned() } else { String::new() };
+        let stored = hash.clone();
         let (check, took) = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
             let started = Instant::now();
-            let check = match bcrypt::verify(password, &hash.text) {
+            let check = match bcrypt::verify(text, &stored.text) {
                 Ok(true) => Check::Right,
                 Ok(false) | Err(_) => Check::Wrong,
             };
@@ -207,14 +286,22 @@ impl Passwords {
         })
         .await
         .context("the hashing thread died")?;
-        (self.observe)(took);
+        (self.observe)(Step::Hashed(took));
+        match check {
+            Check::Right if memory == Memory::Used && is_whole(password) => self.remember(name),
+            Check::Right | Check::Wrong => {}
+        }
         Ok(check)
+    }
+
+    async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
+        self.turns.queue(from)?.turn().await
     }
 
     /// What a verified password is remembered under. The stored hash is part of it, so the memory dies with the
     /// password; lengths come first, so that no two triples read the same; and without the key, which no one else
     /// has, nothing can be guessed from it.
-    fn memory_name(&self, account: &str, password: &str, hash: &PasswordHash) -> [u8; 32] {
+    fn memory_name(&self, account: &str, password: &str, hash: &PasswordHash) -> MemoryName {
         let mut context = hmac::Context::with_key(&self.memory_key);
         for part in [account, password, &hash.text] {
             context.update(&(part.len() as u64).to_be_bytes());
@@ -227,7 +314,7 @@ impl Passwords {
         name
     }
 
-    fn remembers(&self, name: &[u8; 32]) -> bool {
+    fn remembers(&self, name: &MemoryName) -> bool {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         match remembered.get(name) {
             Some(since) if since.elapsed() < REMEMBERED_FOR => true,
@@ -239,9 +326,14 @@ impl Passwords {
         }
     }
 
-    fn remember(&self, name: [u8; 32]) {
+    fn remember(&self, name: MemoryName) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(name, Instant::now());
     }
+}
+
+/// Whether bcrypt looks at all of it.
+fn is_whole(password: &Secret) -> bool {
+    password.reveal().len() <= MAX_PASSWORD && !password.reveal().contains('\0')
 }
 
 /// The hash that unknown accounts are compared with: of no password anybody knows, at the cost most users have.

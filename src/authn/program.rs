@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{Authenticator, Credentials, Identity, LabelSyntax, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};
 
@@ -97,7 +98,7 @@ impl Authenticator for ProgramAuthn {
         "ext_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
         let (account, password) = match who {
             // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
             Credentials::Anonymous => return Ok(Outcome::NotMine),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
 use crate::config::yaml::{Node, Value};
@@ -194,7 +195,7 @@ impl Authenticator for StaticUsers {
         "users"
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
             Credentials::Anonymous => Ok(match self.users.get("") {
                 Some(user) => self.accepted("", user),
@@ -206,7 +207,7 @@ impl Authenticator for StaticUsers {
                     return Ok(Outcome::NotMine);
                 };
                 let memory = Memory::of(&user.standing);
-                Ok(match self.passwords.check(account, password, &hash.value, memory).await? {
+                Ok(match self.passwords.check(account, password, &hash.value, memory, from).await? {
                     Check::Right => self.accepted(account, user),
                     Check::Wrong => Outcome::Rejected,
                 })
@@ -214,8 +215,8 @@ impl Authenticator for StaticUsers {
         }
     }
 
-    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
-        self.passwords.check_nobody(password, &self.usual).await?;
+    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+        self.passwords.check_nobody(account, password, &self.usual, from).await?;
         Ok(Time::Taken)
     }
 }

@@ -12,6 +12,7 @@ use super::Keys;
 use super::problem::{At, Problem};
 use super::section::Section;
 use crate::authz::acl::parse_network;
+use crate::connections::{LARGEST_SHARE, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
 
 /// Where and how to listen.
@@ -25,6 +26,8 @@ pub struct Server {
     pub path_prefix: String,
     /// Where a client's address is taken from.
     pub address: AddressSource,
+    /// How many connections one network may have open, at least one.
+    pub connections_per_address: usize,
     /// The files of certificate and key, where they are configured.
     pub pair: Option<(At<PathBuf>, At<PathBuf>)>,
     /// TLS, where a certificate is configured and was read.
@@ -105,6 +108,10 @@ pub(super) fn read(
         other => Err(format!("\"{other}\" is no path; write it like /registry, with letters, digits, dots and dashes")),
     });
     let address = read_address_source(&mut section, warnings);
+    let connections_per_address = section.parsed("max_connections_per_address", |text| match text.parse::<usize>() {
+        Ok(number) if (1..=LARGEST_SHARE).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("\"{text}\" is no number from 1 to {LARGEST_SHARE}")),
+    });
     let hsts = match section.flag("hsts") {
         Some(At { value: true, .. }) => Hsts::Sent,
         Some(At { value: false, .. }) | None => Hsts::Omitted,
@@ -141,6 +148,7 @@ pub(super) fn read(
         admin,
         path_prefix: path_prefix.map(|at| at.value).unwrap_or_default(),
         address: address?,
+        connections_per_address: connections_per_address.map_or(USUAL_SHARE, |at| at.value),
         pair,
         tls,
         hsts,

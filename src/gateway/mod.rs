@@ -350,6 +350,7 @@ impl Passage<'_> {
             issuer: self.snapshot.issuer.name(),
             needed: &self.needed,
             token_error: refusal.token_error(),
+            retry_after: refusal.retry_after(),
         };
         let mut response = refused(refusal.status(), code, message, &invitation);
         if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {

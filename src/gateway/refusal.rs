@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use super::route::NoHost;
 use super::upstream::Failure;
 use crate::decision_log::Fault;
+use crate::http::RETRY_SOON;
 use crate::http::client_address::NoAddress;
 use crate::http::door::NotAdmitted;
 use crate::target;
@@ -161,6 +162,9 @@ impl Refusal {
                 StatusCode::UNAUTHORIZED => ("UNAUTHORIZED", "log in with an account that may do this"),
                 StatusCode::FORBIDDEN => ("DENIED", "this is not allowed"),
                 StatusCode::NOT_FOUND => ("NOT_FOUND", "there is nothing at this address"),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    ("TOOMANYREQUESTS", "too many wrong passwords for this account; wait a while")
+                }
                 StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
                     ("UNAVAILABLE", "this cannot be answered now; try again")
                 }
@@ -174,6 +178,14 @@ impl Refusal {
         match self {
             Refusal::NotAdmitted(cause) => cause.token_error(),
             _ => None,
+        }
+    }
+
+    /// When to come again, in seconds, if it is not now.
+    pub(super) fn retry_after(&self) -> u64 {
+        match self {
+            Refusal::NotAdmitted(cause) => cause.retry_after(),
+            _ => RETRY_SOON,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::credentials::{self, Malformed};
-use super::error::quoted;
+use super::error::{RETRY_SOON, quoted, retry_after};
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
 use crate::authn::{Credentials, Identity};
@@ -59,7 +59,20 @@ impl NotAdmitted {
             | NotAdmitted::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => {
                 StatusCode::UNAUTHORIZED
             }
-            NotAdmitted::Denied(Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            NotAdmitted::Denied(Denied::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
+            NotAdmitted::Denied(Denied::Busy(_) | Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// When to come again, in seconds, if that is what the status calls for.
+    pub(crate) fn retry_after(&self) -> u64 {
+        match self {
+            NotAdmitted::Denied(denied) => retry_after(denied),
+            NotAdmitted::MalformedCredentials(_)
+            | NotAdmitted::LoginNeeded
+            | NotAdmitted::Token(_)
+            | NotAdmitted::TokenAllowsLess
+            | NotAdmitted::NotGranted => RETRY_SOON,
         }
     }
 
@@ -72,6 +85,8 @@ impl NotAdmitted {
             NotAdmitted::TokenAllowsLess => "insufficient_scope",
             NotAdmitted::Denied(Denied::Credentials) => "wrong_credentials",
             NotAdmitted::Denied(Denied::Closed(_)) => "account_closed",
+            NotAdmitted::Denied(Denied::TooMany(_)) => "too_many_attempts",
+            NotAdmitted::Denied(Denied::Busy(_)) => "busy",
             NotAdmitted::Denied(Denied::Unavailable { .. }) => "unavailable",
             NotAdmitted::NotGranted => "not_granted",
         }
@@ -81,7 +96,9 @@ impl NotAdmitted {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             NotAdmitted::Denied(Denied::Unavailable { .. }) => Fault::Ours,
-            NotAdmitted::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_))
+            NotAdmitted::Denied(
+                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_),
+            )
             | NotAdmitted::MalformedCredentials(_)
             | NotAdmitted::LoginNeeded
             | NotAdmitted::Token(_)
@@ -165,7 +182,7 @@ impl Knock<'_> {
             (Target::Base | Target::Catalog | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let access = &self.snapshot.access;
-        let identity = access.identify(&who).await?;
+        let identity = access.identify(&who, asker.address).await?;
         asker.account.clone_from(&identity.account);
         let deciding = Instant::now();
         let decision = access.decide(&identity, asker.address, self.service, needed.to_vec(), now).await?;
@@ -223,6 +240,8 @@ pub(crate) struct Invitation<'a> {
     pub(crate) needed: &'a [Scope],
     /// What is wrong with the token that was presented.
     pub(crate) token_error: Option<&'static str>,
+    /// When to come again, in seconds, if it is not now.
+    pub(crate) retry_after: u64,
 }
 
 impl Invitation<'_> {
@@ -263,8 +282,8 @@ pub(crate) fn refused(status: StatusCode, code: &str, message: &str, invitation:
             // A 401 without a challenge would leave clients with nothing to do.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_bytes(text.as_bytes()).unwrap_or(basic));
         }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(invitation.retry_after));
         }
         _ => {}
     }

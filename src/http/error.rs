@@ -1,5 +1,7 @@
 //! What clients are told when there is no token: a code, a plain sentence, and nothing about the cause.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -9,6 +11,7 @@ use serde_json::json;
 use super::client_address::NoAddress;
 use super::credentials::Malformed;
 use crate::access::Denied;
+use crate::authn::attempts::TooMany;
 use crate::decision_log::Fault;
 
 /// Which of the two protocols a reply is written for.
@@ -94,6 +97,8 @@ impl TokenError {
             TokenError::Denied(Denied::Anonymous) => "login_needed",
             TokenError::Denied(Denied::Credentials) => "wrong_credentials",
             TokenError::Denied(Denied::Closed(_)) => "account_closed",
+            TokenError::Denied(Denied::TooMany(_)) => "too_many_attempts",
+            TokenError::Denied(Denied::Busy(_)) => "busy",
             TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
             TokenError::Signing(_) => "signing_failed",
             TokenError::TooSlow => "too_slow",
@@ -110,7 +115,9 @@ impl TokenError {
             | TokenError::UnsupportedGrant
             | TokenError::UnknownService
             | TokenError::MalformedCredentials(_)
-            | TokenError::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_))
+            | TokenError::Denied(
+                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_),
+            )
             | TokenError::NotAForm
             | TokenError::TooSlow
             | TokenError::BodyTooLong
@@ -148,6 +155,19 @@ impl TokenError {
                     _ => "the account or the password is wrong".to_owned(),
                 },
             },
+            // Not a 401: the password may be right, and clients throw away what is wrong.
+            TokenError::Denied(Denied::TooMany(TooMany { wait })) => Shape {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                code: "TOOMANYREQUESTS",
+                oauth: "temporarily_unavailable",
+                message: format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait)),
+            },
+            TokenError::Denied(Denied::Busy(_)) => Shape {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "UNAVAILABLE",
+                oauth: "temporarily_unavailable",
+                message: "too many logins at once; try again".to_owned(),
+            },
             TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",
@@ -165,6 +185,10 @@ impl TokenError {
     /// The reply. `realm` is the issuer's name, for the challenge of a 401.
     pub(super) fn into_response(self, protocol: Protocol, realm: &str) -> Response {
         let shape = self.shape();
+        let retry_after = match &self {
+            TokenError::Denied(denied) => retry_after(denied),
+            _ => RETRY_SOON,
+        };
         let errors = json!([{ "code": shape.code, "message": shape.message, "detail": null }]);
         let body = match protocol {
             Protocol::Get => json!({ "errors": errors }),
@@ -180,13 +204,32 @@ impl TokenError {
             StatusCode::METHOD_NOT_ALLOWED => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after));
             }
             _ => {}
         }
         response
     }
+}
+
+/// When to ask again after an outage, in seconds: by then it is noticed that a backend is back.
+pub(crate) const RETRY_SOON: u64 = 2;
+/// The same where too many ask at once: a little later, so that they do not stay too many.
+const RETRY_WHEN_QUIET: u64 = 5;
+
+/// When to ask again, in seconds (RFC 9110, section 10.2.3).
+pub(super) fn retry_after(denied: &Denied) -> u64 {
+    match denied {
+        Denied::TooMany(TooMany { wait }) => whole_seconds(*wait),
+        Denied::Busy(_) => RETRY_WHEN_QUIET,
+        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::Unavailable { .. } => RETRY_SOON,
+    }
+}
+
+/// Never less than the wait itself: who comes back at the second that was named is not sent away once more.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// A text in quotes, as RFC 9110 (section 5.6.4) has them.

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::client_address::{NoAddress, Peer};
 use super::door::{self, API_VERSION, Invitation, Knock, NotAdmitted, is_form};
-use super::error::plain_error;
+use super::error::{RETRY_SOON, plain_error};
 use crate::app::{App, Snapshot};
 use crate::authn::Identity;
 use crate::authz::pattern::LabelValue;
@@ -68,7 +68,11 @@ impl Refusal {
             | Refusal::Target(_)
             | Refusal::FormBody
             | Refusal::UnknownPath => StatusCode::FORBIDDEN,
-            Refusal::NotAdmitted(cause) => cause.status(),
+            Refusal::NotAdmitted(cause) => match cause.status() {
+                // nginx would make a 500 of it, and others might let it pass.
+                StatusCode::TOO_MANY_REQUESTS => StatusCode::SERVICE_UNAVAILABLE,
+                status => status,
+            },
         }
     }
 
@@ -112,6 +116,14 @@ impl Refusal {
         match self {
             Refusal::NotAdmitted(cause) => cause.token_error(),
             _ => None,
+        }
+    }
+
+    /// When to come again, in seconds, if it is not now.
+    fn retry_after(&self) -> u64 {
+        match self {
+            Refusal::NotAdmitted(cause) => cause.retry_after(),
+            _ => RETRY_SOON,
         }
     }
 }
@@ -272,6 +284,7 @@ fn refused(refusal: &Refusal, door: &ForwardAuth, scopes: &[Scope], issuer: &str
         issuer,
         needed: scopes,
         token_error: refusal.token_error(),
+        retry_after: refusal.retry_after(),
     };
     door::refused(refusal.status(), code, message, &invitation)
 }

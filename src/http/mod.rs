@@ -23,7 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::config::Hsts;
 use crate::gateway;
-pub(crate) use error::plain_error;
+pub(crate) use error::{RETRY_SOON, plain_error};
 
 /// Whether a listener serves health and metrics beside tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

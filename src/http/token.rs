@@ -102,7 +102,7 @@ async fn respond(
     let service = snapshot.audience(asked.service.as_deref())?;
 
     let now = OffsetDateTime::now_utc();
-    let identity = snapshot.access.identify(&who).await?;
+    let identity = snapshot.access.identify(&who, asker.address).await?;
     asker.account.clone_from(&identity.account);
     let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;

@@ -17,6 +17,7 @@ mod docs;
 mod endpoint;
 mod forward_auth;
 mod gateway;
+mod guessing;
 mod limits;
 mod logs;
 #[path = "../support/port.rs"]

@@ -327,8 +327,8 @@ fn each_connection_that_asks_too_much_or_too_slowly_ends_in_its_own_way() {
             drip: b"X: x\r\n",
             ..Case::new("a header that drips", "GET /auth?service=a HTTP/1.1\r\nHost: localhost\r\n", ClosedAfter(15))
         },
-        Case::new("nothing at all", "", ClosedAfter(20)),
-        Case::new("half of HTTP/2's greeting", "PRI * HTTP/2.0\r\n", ClosedAfter(20)),
+        Case::new("nothing at all", "", ClosedAfter(15)),
+        Case::new("half of HTTP/2's greeting", "PRI * HTTP/2.0\r\n", ClosedAfter(15)),
         // Too much
         Case::new("a header of 64 KiB", fill("GET /auth HTTP/1.1\r\nX: ", 64 * 1024), Last(431)),
         Case::new("102 header lines", get(&many, ""), Last(431)),

@@ -18,6 +18,7 @@ mod attacks;
 mod chaos;
 mod clients;
 mod connect;
+mod crowd;
 mod forward_auth;
 mod front;
 mod gateway;

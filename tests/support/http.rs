@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::canary;
 
@@ -55,7 +56,18 @@ impl Connection {
     /// # Errors
     /// If nobody listens at `address` (`127.0.0.1:port`).
     pub(crate) fn open(address: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// The same from an address of this machine's own, such as `127.0.0.9`.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(crate) fn open_from(source: Ipv4Addr, address: &str) -> io::Result<Self> {
+        Self::over(connect_from(source, address)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         stream.set_nodelay(true)?;
@@ -157,6 +169,17 @@ impl Connection {
         })?;
         Ok(bytes)
     }
+}
+
+/// Connects from an address of this machine's own.
+///
+/// # Errors
+/// If nobody listens there.
+pub(crate) fn connect_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect(&address.parse::<SocketAddr>().unwrap().into())?;
+    Ok(socket.into())
 }
 
 fn broken(what: &str) -> io::Error {

@@ -7,10 +7,17 @@ use std::net::TcpStream;
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Frame types of section 6.
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const DATA: u8 = 0;
+/// Begins a request.
+pub(crate) const HEADERS: u8 = 1;
+/// Gives a request up.
+pub(crate) const RST_STREAM: u8 = 3;
+/// Has to be answered.
+pub(crate) const SETTINGS: u8 = 4;
+/// Has to be answered.
+pub(crate) const PING: u8 = 6;
+/// Goes on with a request's header.
+pub(crate) const CONTINUATION: u8 = 9;
 /// Of SETTINGS and PING: this is the answer.
 const ACK: u8 = 1;
 /// Of HEADERS: the header is whole, and no body follows.
@@ -123,7 +130,8 @@ fn put_length(bytes: &mut Vec<u8>, length: usize) {
     bytes.push(small(rest));
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// The bytes of one frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());

@@ -18,6 +18,7 @@ use super::{Authenticator, Credentials, Identity, Outcome, Standing};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Breaker;
 use crate::chain::Connected;
+use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::Request;
@@ -148,7 +149,7 @@ impl Authenticator for HttpUsers {
         NAME
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         let (account, password) = match who {
             Credentials::Anonymous => return Ok(Outcome::NotMine),

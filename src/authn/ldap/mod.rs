@@ -36,6 +36,7 @@ pub use verdict::Verdict;
 use super::password::Passwords;
 use super::{Authenticator, Credentials, Outcome, Secret, Time};
 use crate::chain::Connected;
+use crate::client_network::ClientNetwork;
 use crate::mongo::spawn;
 use directory::Directory;
 use pace::Pace;
@@ -89,7 +90,7 @@ impl Authenticator for DirectoryUsers {
         "ldap_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
             // Whether nobody may come in is said by the static users.
             Credentials::Anonymous => Ok(Outcome::NotMine),
@@ -97,7 +98,7 @@ impl Authenticator for DirectoryUsers {
         }
     }
 
-    async fn take_time(&self, password: &Secret) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &str, password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
         self.bind_as_nobody(password).await?;
         Ok(Time::Taken)
     }

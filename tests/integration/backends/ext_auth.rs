@@ -8,6 +8,7 @@ use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
 use dockwarden::authz::pattern::LabelValue;
+use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Keys};
 use dockwarden::program::ProgramSettings;
 
@@ -24,7 +25,7 @@ fn backend(program: ProgramSettings) -> ProgramAuthn {
 
 async fn login(backend: &ProgramAuthn, account: &str, password: &str) -> anyhow::Result<Outcome> {
     let password = Secret::new(password);
-    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }).await
+    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }, ClientNetwork::Unknown).await
 }
 
 /// What a `ext_auth:` section says of these settings.
@@ -87,7 +88,7 @@ async fn ambiguous_questions_start_nothing() {
     ] {
         assert_eq!(login(&backend, account, password).await.unwrap(), Outcome::Rejected, "{account:?} {password:?}");
     }
-    assert_eq!(backend.authenticate(&Credentials::Anonymous).await.unwrap(), Outcome::NotMine);
+    assert_eq!(backend.authenticate(&Credentials::Anonymous, ClientNetwork::Unknown).await.unwrap(), Outcome::NotMine);
     assert!(!folder.path("started").exists());
     assert!(matches!(login(&backend, "alice", "y").await.unwrap(), Outcome::Accepted(_)));
     assert!(folder.path("started").exists());

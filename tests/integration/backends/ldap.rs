@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dockwarden::authn::ldap::DirectoryUsers;
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Keys};
 
 use super::conformance::outage_closes_and_says_so;
@@ -202,7 +203,7 @@ async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, S
     let config = config.unwrap_or_else(|invalid| panic!("{invalid}"));
     let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
     let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
-    users.authenticate(&who).await.map_err(|error| format!("{error:#}"))
+    users.authenticate(&who, ClientNetwork::Unknown).await.map_err(|error| format!("{error:#}"))
 }
 
 /// Without this, the test above would pass with a stand-in that nobody understands.
@@ -245,7 +246,7 @@ async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
     let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
     let who = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
     for login in 0..10 {
-        let said = users.authenticate(&who).await;
+        let said = users.authenticate(&who, ClientNetwork::Unknown).await;
         assert!(matches!(&said, Ok(Outcome::Accepted(_))), "{login}: {said:?}");
     }
 }

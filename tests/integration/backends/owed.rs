@@ -1,6 +1,7 @@
 //! What every identity backend owes: one table of credentials. It is asked in this process, and against real servers too.
 
 use ::dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use ::dockwarden::client_network::ClientNetwork;
 
 /// The accounts that a backend has to know before [`conforms`] is asked. The second password is as long as bcrypt reads.
 pub(crate) const ACCOUNTS: [(&str, &str); 2] =
@@ -93,7 +94,9 @@ pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
     for (account, password, owed) in cases() {
         let what = format!("{name}: {} / {}", shown(&account), shown(&password));
         let password = Secret::new(password);
-        let said = backend.authenticate(&Credentials::Password { account: account.clone(), password }).await;
+        let said = backend
+            .authenticate(&Credentials::Password { account: account.clone(), password }, ClientNetwork::Unknown)
+            .await;
         let said = said.unwrap_or_else(|error| panic!("{what}: {error:#}"));
         let kept = match (owed, &said) {
             (Owed::Accepted, Outcome::Accepted(identity)) => identity.account == account,
@@ -107,7 +110,10 @@ pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
         };
         assert!(kept, "{what}: {owed:?} is owed, {said:?} was said");
     }
-    let said = backend.authenticate(&Credentials::Anonymous).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    let said = backend
+        .authenticate(&Credentials::Anonymous, ClientNetwork::Unknown)
+        .await
+        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
     assert_eq!(said, Outcome::NotMine, "{name}: anonymous clients are nobody's but the static users'");
 }
 

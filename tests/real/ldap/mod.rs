@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use ::dockwarden::authn::ldap::DirectoryUsers;
 use ::dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
+use ::dockwarden::client_network::ClientNetwork;
 use ::dockwarden::config::{Config, Keys};
 
 use crate::owed::{ACCOUNTS, Names, conforms_with};
@@ -78,7 +79,7 @@ fn backend(section: &str) -> (tokio::runtime::Runtime, DirectoryUsers) {
 /// What somebody turned out to be: the account and the labels; or what else was said, in a word.
 fn said(users: &(tokio::runtime::Runtime, DirectoryUsers), account: &str, secret: &str) -> Result<Seen, String> {
     let who = Credentials::Password { account: account.to_owned(), password: Secret::new(secret) };
-    match users.0.block_on(users.1.authenticate(&who)) {
+    match users.0.block_on(users.1.authenticate(&who, ClientNetwork::Unknown)) {
         Ok(Outcome::Accepted(identity)) => {
             let labels = identity
                 .labels

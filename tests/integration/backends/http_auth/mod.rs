@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockwarden::authn::http_api::HttpUsers;
 use dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
+use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Keys};
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ fn backend(section: &str) -> HttpUsers {
 
 async fn login(backend: &HttpUsers, account: &str, password: &str) -> anyhow::Result<Outcome> {
     let password = Secret::new(password);
-    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }).await
+    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }, ClientNetwork::Unknown).await
 }
 
 /// Account and password of a Basic header.

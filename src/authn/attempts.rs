@@ -1,0 +1,315 @@
+//! Wrong passwords: whoever tries one after the other on an account waits longer and longer, and nobody else does.
+//!
+//! They are counted by account and network of the client. By the account alone, a stranger could lock somebody out; by
+//! the network alone, one forgotten build job would lock out everybody behind the same router.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::Secret;
+use crate::client_network::ClientNetwork;
+
+/// Wrong passwords that cost nothing.
+const FORGIVEN: u32 = 5;
+/// The wait after the last of them; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// It grows no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// So long after the last wrong password all is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(900);
+/// The wrong passwords of an account that are known again, so that one is counted once however often it is sent.
+const KNOWN_AGAIN: usize = 16;
+/// Accounts of one network that are counted by themselves.
+const MOST_OF_NETWORK: usize = 256;
+/// Accounts that are counted by themselves in all, and networks; together they take at most about 30 MiB.
+const MOST: usize = 65_536;
+
+/// There were too many wrong passwords; nothing was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many wrong passwords for this account from this network")]
+pub struct TooMany {
+    /// How long until the next attempt.
+    pub wait: Duration,
+}
+
+/// Which account was meant. Without the key, which no one else has, nothing can be told from it.
+type Account = [u8; 16];
+/// Which password it was; as above. Two that look the same would be counted once, which is all that can go wrong.
+type Digest = [u8; 8];
+
+/// The wrong passwords of the last minutes.
+pub struct Attempts {
+    key: hmac::Key,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    /// The one whose last wrong password is longest ago comes last. Whoever has no wrong password is not in it.
+    networks: LruCache<ClientNetwork, Network>,
+    accounts: usize,
+    /// Passwords that are being checked, and how often each: however many are sent at once, no more of them are looked
+    /// at than one after the other.
+    under_way: HashMap<(ClientNetwork, Account), Vec<(Digest, usize)>>,
+}
+
+/// What is known of one network.
+#[derive(Default)]
+struct Network {
+    accounts: Vec<(Account, Record)>,
+    /// What holds for every other account: the worst of those for which there is no room any more. So a network that tries
+    /// one account after the other frees itself of nothing.
+    others: Option<Count>,
+}
+
+/// Wrong passwords for one account.
+struct Record {
+    count: Count,
+    known: Vec<Digest>,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    wrong: u32,
+    last: Instant,
+}
+
+impl Count {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= FORGOTTEN_AFTER
+    }
+
+    /// How long nothing is looked at any more.
+    fn wait(&self, now: Instant) -> Duration {
+        let Some(beyond) = self.wrong.checked_sub(FORGIVEN) else { return Duration::ZERO };
+        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_WAIT);
+        (self.last + wait).saturating_duration_since(now)
+    }
+
+    /// A count that is no milder than either.
+    fn worst(one: Option<Count>, other: Count) -> Count {
+        let Some(one) = one else { return other };
+        Count { wrong: one.wrong.max(other.wrong), last: one.last.max(other.last) }
+    }
+}
+
+impl Network {
+    fn record(&self, account: &Account) -> Option<&Record> {
+        self.accounts.iter().find(|(own, _)| own == account).map(|(_, record)| record)
+    }
+
+    /// How it stands with an account.
+    fn count(&self, account: &Account, now: Instant) -> Option<Count> {
+        let own = self.record(account).map(|record| record.count).filter(|count| !count.is_over(now));
+        own.or(self.others.filter(|count| !count.is_over(now)))
+    }
+
+    /// Whether this password was wrong a moment ago.
+    fn knows(&self, account: &Account, secret: &Digest, now: Instant) -> bool {
+        self.record(account).is_some_and(|record| !record.count.is_over(now) && record.known.contains(secret))
+    }
+
+    fn last(&self) -> Option<Instant> {
+        self.accounts.iter().map(|(_, record)| record.count.last).chain(self.others.map(|count| count.last)).max()
+    }
+
+    /// Takes the account that was wrong longest ago out of those that are counted by themselves.
+    fn fold_oldest(&mut self, now: Instant) {
+        let oldest = self.accounts.iter().enumerate().min_by_key(|(_, (_, record))| record.count.last);
+        if let Some(place) = oldest.map(|(place, _)| place) {
+            let (_, record) = self.accounts.swap_remove(place);
+            if !record.count.is_over(now) {
+                self.others = Some(Count::worst(self.others.filter(|count| !count.is_over(now)), record.count));
+            }
+        }
+    }
+}
+
+impl Held {
+    /// One more wrong password; not if it is known already.
+    fn count_wrong(&mut self, network: ClientNetwork, account: Account, secret: Digest, now: Instant) {
+        if self.networks.peek(&network).is_some_and(|own| own.knows(&account, &secret, now)) {
+            return;
+        }
+        self.forget(now);
+        let own = self.networks.get_or_insert_mut(network, Network::default);
+        let before = own.count(&account, now).map_or(0, |count| count.wrong);
+        let count = Count { wrong: before.saturating_add(1), last: now };
+        match own.accounts.iter_mut().find(|(other, _)| *other == account) {
+            Some((_, record)) => {
+                if record.count.is_over(now) {
+                    record.known.clear();
+                }
+                if record.known.len() >= KNOWN_AGAIN {
+                    record.known.remove(0);
+                }
+                record.known.push(secret);
+                record.count = count;
+            }
+            None => {
+                own.accounts.push((account, Record { count, known: vec![secret] }));
+                self.accounts += 1;
+                if own.accounts.len() > MOST_OF_NETWORK {
+                    own.fold_oldest(now);
+                    self.accounts -= 1;
+                }
+            }
+        }
+        self.make_room(network, now);
+    }
+
+    /// Keeps to the bound. Who needs the room gives it up first, so that nobody is pushed out by a single network.
+    fn make_room(&mut self, network: ClientNetwork, now: Instant) {
+        if self.accounts > MOST
+            && let Some(own) = self.networks.peek_mut(&network).filter(|own| own.accounts.len() > 1)
+        {
+            own.fold_oldest(now);
+            self.accounts -= 1;
+        }
+        while self.accounts > MOST || self.networks.len() > MOST {
+            let Some((_, gone)) = self.networks.pop_lru() else { return };
+            self.accounts -= gone.accounts.len();
+        }
+    }
+
+    /// Drops the networks whose last wrong password is forgotten.
+    fn forget(&mut self, now: Instant) {
+        let is_over = |network: &Network| {
+            network.last().is_none_or(|last| now.saturating_duration_since(last) >= FORGOTTEN_AFTER)
+        };
+        while self.networks.peek_lru().is_some_and(|(_, network)| is_over(network)) {
+            let Some((_, gone)) = self.networks.pop_lru() else { return };
+            self.accounts -= gone.accounts.len();
+        }
+    }
+
+    fn forgive(&mut self, network: ClientNetwork, account: &Account) {
+        let Some(own) = self.networks.peek_mut(&network) else { return };
+        let before = own.accounts.len();
+        own.accounts.retain(|(other, _)| other != account);
+        self.accounts -= before - own.accounts.len();
+        if own.accounts.is_empty() && own.others.is_none() {
+            self.networks.pop(&network);
+        }
+    }
+}
+
+impl Attempts {
+    /// No attempts yet.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn new() -> anyhow::Result<Attempts> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+        let held = Held { networks: LruCache::unbounded(), accounts: 0, under_way: HashMap::new() };
+        Ok(Attempts { key: hmac::Key::new(hmac::HMAC_SHA256, &key), held: Mutex::new(held) })
+    }
+
+    /// How many accounts are counted by themselves.
+    pub fn counted(&self) -> usize {
+        self.held().accounts
+    }
+
+    /// Somebody presents a password. It is known or unknown accounts alike: whether one exists has no part in it.
+    ///
+    /// # Errors
+    /// [`TooMany`]: it must not be looked at, or waiting would be for those only who guess one by one.
+    pub fn begin(
+        self: &Arc<Self>,
+        account: &str,
+        password: &Secret,
+        network: ClientNetwork,
+    ) -> Result<Attempt, TooMany> {
+        // Directories and many an API take no notice of case and of white space, and each spelling would be an account.
+        let account = account.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let secret = self.digest(["password", &account, password.reveal()]);
+        let account = self.digest(["account", &account, ""]);
+        let now = Instant::now();
+        let mut held = self.held();
+        let own = held.networks.peek(&network);
+        let is_known = own.is_some_and(|own| own.knows(&account, &secret, now));
+        let count = own.and_then(|own| own.count(&account, now));
+        if let Some(wait) = count.map(|count| count.wait(now)).filter(|wait| !wait.is_zero()) {
+            return Err(TooMany { wait });
+        }
+        if !is_known {
+            let most = FORGIVEN.saturating_sub(count.map_or(0, |count| count.wrong)).max(1);
+            let under_way = held.under_way.entry((network, account)).or_default();
+            let others = under_way.len();
+            match under_way.iter_mut().find(|(other, _)| *other == secret) {
+                Some((_, times)) => *times += 1,
+                None if others < most as usize => under_way.push((secret, 1)),
+                None => return Err(TooMany { wait: FIRST_WAIT }),
+            }
+        }
+        Ok(Attempt { attempts: Arc::clone(self), network, account, secret, tracked: !is_known })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lengths come first, so that no two lists of texts read the same.
+    fn digest<const BYTES: usize>(&self, parts: [&str; 3]) -> [u8; BYTES] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut digest = [0; BYTES];
+        for (to, from) in digest.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        digest
+    }
+}
+
+/// One password that is being checked. Dropped without a word, it was not found out whether it is right.
+pub struct Attempt {
+    attempts: Arc<Attempts>,
+    network: ClientNetwork,
+    account: Account,
+    secret: Digest,
+    /// Whether it is in the list of those under way; one that is known to be wrong is not.
+    tracked: bool,
+}
+
+impl Attempt {
+    /// It is the right one: earlier mistakes are forgiven.
+    pub fn was_right(self) {
+        self.attempts.held().forgive(self.network, &self.account);
+    }
+
+    /// It is wrong, or there is no such account, or the account is closed.
+    pub fn was_wrong(self) {
+        self.attempts.held().count_wrong(self.network, self.account, self.secret, Instant::now());
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.tracked {
+            return;
+        }
+        let mut held = self.attempts.held();
+        if let Entry::Occupied(mut entry) = held.under_way.entry((self.network, self.account)) {
+            let under_way = entry.get_mut();
+            for (_, times) in under_way.iter_mut().filter(|(secret, _)| *secret == self.secret) {
+                *times = times.saturating_sub(1);
+            }
+            under_way.retain(|(_, times)| *times > 0);
+            if under_way.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Who has to wait, how long, and that nobody escapes it or is drawn into it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+
+fn network(number: u32) -> ClientNetwork {
+    ClientNetwork::of(Some(IpAddr::V4(Ipv4Addr::from_bits(number))))
+}
+
+/// What becomes of one attempt from a network: `Ok` if it was looked at.
+struct Guesser(Arc<Attempts>, ClientNetwork);
+
+impl Guesser {
+    fn new(number: u32) -> anyhow::Result<Guesser> {
+        Ok(Guesser(Arc::new(Attempts::new()?), network(number)))
+    }
+
+    fn elsewhere(&self, number: u32) -> Guesser {
+        Guesser(Arc::clone(&self.0), network(number))
+    }
+
+    fn begin(&self, account: &str, password: &str) -> Result<Attempt, TooMany> {
+        self.0.begin(account, &Secret::new(password), self.1)
+    }
+
+    fn wrong(&self, account: &str, password: &str) -> Result<(), TooMany> {
+        self.begin(account, password).map(Attempt::was_wrong)
+    }
+
+    /// As many different wrong passwords as cost nothing.
+    fn use_up(&self, account: &str) -> Result<(), TooMany> {
+        (0..FORGIVEN).try_for_each(|number| self.wrong(account, &format!("guess {number}")))
+    }
+}
+
+fn seconds(wait: u64) -> TooMany {
+    TooMany { wait: Duration::from_secs(wait) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_wrong_password_after_the_fifth_doubles_the_wait() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    guesser.use_up("alice")?;
+    for (number, wait) in [1, 2, 4, 8, 16, 32, 60, 60, 60].into_iter().enumerate() {
+        assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(wait)));
+        tokio::time::advance(Duration::from_millis(wait * 1000 - 1)).await;
+        assert_eq!(guesser.begin("alice", "right").err(), Some(TooMany { wait: Duration::from_millis(1) }));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        guesser.wrong("alice", &format!("guess again {number}"))?;
+    }
+    // Others wait for nothing: another account here, and this account elsewhere.
+    guesser.wrong("bob", "guess")?;
+    guesser.elsewhere(2).begin("alice", "right")?.was_right();
+    assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(60)));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_right_password_after_the_wait_forgives_and_so_does_time() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    guesser.use_up("alice")?;
+    tokio::time::advance(FIRST_WAIT).await;
+    guesser.begin("alice", "right")?.was_right();
+    assert_eq!(guesser.0.counted(), 0);
+    guesser.use_up("alice")?;
+    assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(1)));
+    tokio::time::advance(FORGOTTEN_AFTER).await;
+    guesser.use_up("alice")?;
+    assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(1)), "the count began anew");
+    Ok(())
+}
+
+/// containerd and helm send each password twice, and a pull of many images sends it for each of them.
+#[tokio::test(start_paused = true)]
+async fn one_wrong_password_is_counted_once_however_often_it_is_sent() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    let at_once = (0..100).map(|_| guesser.begin("alice", "old password")).collect::<Result<Vec<_>, _>>()?;
+    at_once.into_iter().for_each(Attempt::was_wrong);
+    for _ in 0..100 {
+        guesser.wrong("alice", "old password")?;
+    }
+    for number in 1..FORGIVEN {
+        guesser.wrong("alice", &format!("guess {number}"))?;
+    }
+    assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(1)), "the fifth");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_looked_at_at_once_than_one_after_the_other() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    let guess = |number: u32| guesser.begin("alice", &format!("guess {number}"));
+    let at_once: Vec<_> = (0..1000).map(guess).collect();
+    assert_eq!(at_once.iter().filter(|attempt| attempt.is_ok()).count(), FORGIVEN as usize);
+    // The client that asked went away, and nobody knows what came of it.
+    drop(at_once);
+    assert!(guesser.0.held().under_way.is_empty());
+    guesser.use_up("alice")?;
+    tokio::time::advance(FIRST_WAIT).await;
+    let at_once: Vec<_> = (0..1000).map(|number| guess(1000 + number)).collect();
+    assert_eq!(at_once.iter().filter(|attempt| attempt.is_ok()).count(), 1);
+    Ok(())
+}
+
+/// One account under many names: a directory lets all of them in.
+#[tokio::test(start_paused = true)]
+async fn another_spelling_is_no_other_account() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    for (number, spelled) in ["alice", "ALICE", " alice", "alice\u{a0}", "aLiCe  "].into_iter().enumerate() {
+        guesser.wrong(spelled, &format!("guess {number}"))?;
+    }
+    assert_eq!(guesser.begin("Alice", "right").err(), Some(seconds(1)));
+    Ok(())
+}
+
+/// The million accounts of one network are forgotten by their own cost, and its first account by none of them.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_tries_many_accounts_frees_itself_of_nothing() -> anyhow::Result<()> {
+    let (guesser, neighbour) = (Guesser::new(1)?, 2);
+    let neighbour = guesser.elsewhere(neighbour);
+    neighbour.use_up("bob")?;
+    let mut refused = 0;
+    guesser.use_up("alice")?;
+    tokio::time::advance(FIRST_WAIT).await;
+    guesser.wrong("alice", "guess 6")?;
+    for number in 0..10 * MOST_OF_NETWORK {
+        refused += usize::from(guesser.wrong(&format!("account {number}"), "guess").is_err());
+        assert!(guesser.0.counted() <= MOST_OF_NETWORK + 1);
+        assert!(guesser.begin("alice", "right").is_err(), "after {number} others");
+    }
+    assert!(refused > MOST_OF_NETWORK, "what held for Alice holds for the others now: {refused}");
+    // Nobody else was touched, neither by forgetting nor by waiting.
+    assert_eq!(neighbour.wrong("alice", "guess").err(), None);
+    tokio::time::advance(LONGEST_WAIT).await;
+    neighbour.wrong("bob", "guess 6")?;
+    assert_eq!(neighbour.begin("bob", "right").err(), Some(seconds(2)));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_of_all_networks_is_bounded() -> anyhow::Result<()> {
+    let guesser = Guesser::new(0)?;
+    let networks = MOST as u32 / 200 + 40;
+    for account in 0..200 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        for number in 1..networks {
+            guesser.elsewhere(number).wrong(&format!("account {account}"), "guess")?;
+        }
+    }
+    let networks = |guesser: &Guesser| guesser.0.held().networks.len();
+    assert_eq!(guesser.0.counted(), MOST);
+    let sum: usize = guesser.0.held().networks.iter().map(|(_, network)| network.accounts.len()).sum();
+    assert_eq!(sum, MOST);
+    for number in 1..=2 * MOST as u32 {
+        guesser.elsewhere(1000 + number).wrong("alice", "guess")?;
+    }
+    assert!(guesser.0.counted() <= MOST && networks(&guesser) <= MOST, "{}", networks(&guesser));
+    let mut widest = 0;
+    for (_, network) in guesser.0.held().networks.iter() {
+        widest = widest.max(network.accounts.len());
+    }
+    assert_eq!(widest, 1);
+    // And all of it goes with time.
+    tokio::time::advance(FORGOTTEN_AFTER).await;
+    guesser.wrong("alice", "guess")?;
+    assert_eq!((guesser.0.counted(), networks(&guesser)), (1, 1));
+    Ok(())
+}
+
+#[test]
+fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<()> {
+    let attempts = Attempts::new()?;
+    let other = Attempts::new()?;
+    let digest = |attempts: &Attempts, parts| attempts.digest::<16>(parts);
+    assert_eq!(digest(&attempts, ["account", "alice", ""]), digest(&attempts, ["account", "alice", ""]));
+    assert_ne!(
+        digest(&attempts, ["account", "alice", ""]),
+        digest(&other, ["account", "alice", ""]),
+        "the key is drawn"
+    );
+    assert_ne!(digest(&attempts, ["password", "ab", "c"]), digest(&attempts, ["password", "a", "bc"]));
+    Ok(())
+}

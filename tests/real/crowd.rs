@@ -1,0 +1,357 @@
+//! Crowds of strangers, and one honest client among them: thousands of slow connections, more connections than one address
+//! may have, floods of HTTP/2 frames, and more guesses than can be hashed.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::dockwarden::{self, Dockwarden, SERVICE, events, hash_of_cost, password};
+use crate::support::http::{self, Connection, connect_from};
+use crate::support::keys::{self, Kind};
+use crate::support::process::until_within;
+use crate::support::{http2, visit};
+
+/// Slow connections, as in `slowhttptest -c 5000`.
+const SLOW: usize = 5000;
+/// The addresses that they come from: none has more than its share.
+const SLOW_ADDRESSES: usize = 20;
+/// What a connection may cost, in KiB, without optimisation: most of it is the buffer of 8 KiB that its header is read into.
+const MOST_MEMORY: u64 = 20;
+/// Questions of the honest client, of each kind.
+const ASKED: usize = 100;
+
+fn stranger(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, u8::try_from(number + 1).unwrap())
+}
+
+/// A server with waldi, and these lines in its `server` section.
+fn start(settings: &str, more: &str) -> Dockwarden {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let policy = dockwarden::users(&[("waldi", "{}")]) + more + "acl: [{match: {account: waldi}, actions: [\"*\"]}]\n";
+    Dockwarden::start(&dockwarden::config(&pair, "", &policy).replace("server:\n", &format!("server:\n{settings}")))
+}
+
+fn question(account: &str, secret: &str) -> Vec<u8> {
+    let target = format!("/auth?service={}&scope=repository:test:pull", http::form_encode(SERVICE));
+    http::request("GET", &target, "localhost", &[("Authorization", &visit::basic(account, secret))], b"")
+}
+
+fn figure(server: &Dockwarden, name: &str) -> f64 {
+    let reply = http::exchange(&server.address, &http::request("GET", "/metrics", "localhost", &[], b""));
+    let text = reply.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}\n{text}")).parse().unwrap()
+}
+
+/// The memory of the server that is in use, in KiB.
+fn resident(server: &Dockwarden) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// How long each answer took, in order.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn at(&self, share: f64) -> Duration {
+        let last = self.0.len() - 1;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "small"
+        )]
+        self.0[((last as f64) * share) as usize]
+    }
+}
+
+/// Asks over a connection that is kept and over new ones, from an address; each question has to be answered with a token.
+fn honest(server: &Dockwarden, source: Ipv4Addr) -> Times {
+    let wire = question("waldi", &password("waldi"));
+    let mut kept = Connection::open_from(source, &server.address).unwrap();
+    let mut times = Vec::new();
+    for number in 0..2 * ASKED {
+        let began = Instant::now();
+        let reply = match number % 2 {
+            0 => kept.send(&wire),
+            _ => Connection::open_from(source, &server.address).and_then(|mut new| new.send(&wire)),
+        };
+        let reply = reply.unwrap_or_else(|error| panic!("question {number}: {error}"));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    println!("{source}: median {:?}, 99 of 100 within {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    Times(times)
+}
+
+/// One connection that does as little as it can to seem alive.
+struct Slow {
+    stream: TcpStream,
+    drip: &'static [u8],
+}
+
+impl Slow {
+    fn open(number: usize, address: &str) -> io::Result<Slow> {
+        let mut stream = connect_from(stranger(number % SLOW_ADDRESSES), address)?;
+        let form = "POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                    Content-Length: 60000\r\n\r\n";
+        let (start, drip): (&[u8], &[u8]) = match number % 5 {
+            0 => (b"", b""),
+            1 => (b"GET /auth HTTP/1.1\r\nHost: localhost\r\n", b"X: x\r\n"),
+            2 => (b"GET /a", b"a"),
+            3 => (&http2::PREFACE[..20], b""),
+            _ => (form.as_bytes(), b"x"),
+        };
+        stream.write_all(start)?;
+        stream.set_nonblocking(true)?;
+        Ok(Slow { stream, drip })
+    }
+
+    /// Sends a little more. Whether the server still holds the connection.
+    fn go_on(&mut self) -> bool {
+        let mut read = [0; 512];
+        match self.stream.read(&mut read) {
+            Ok(0) => return false,
+            // A form that took too long is answered before the connection is closed.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        // A few bytes go in whole or not at all.
+        let written = self.stream.write(self.drip);
+        written.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |count| count == self.drip.len())
+    }
+}
+
+#[test]
+fn thousands_of_slow_connections_cost_an_honest_client_nothing_and_end_in_time() {
+    let descriptors = rlimit::increase_nofile_limit(SLOW as u64 + 500).unwrap();
+    assert!(descriptors > SLOW as u64 + 200, "the limit of open files is too low for this test: {descriptors}");
+    let server = start("", "");
+    let me = Ipv4Addr::LOCALHOST;
+    let before = honest(&server, me);
+    let at_rest = resident(&server);
+    let mut crowd: Vec<Slow> = (0..SLOW).map(|number| Slow::open(number, &server.address).unwrap()).collect();
+    let all_open = Instant::now();
+    until_within(Duration::from_secs(10), "the crowd", || {
+        (figure(&server, "dockwarden_connections_open") >= SLOW as f64).then_some(())
+    });
+    let amid = thread::scope(|scope| {
+        let asking = scope.spawn(|| honest(&server, me));
+        while !asking.is_finished() {
+            crowd.retain_mut(Slow::go_on);
+            thread::sleep(Duration::from_millis(200));
+        }
+        asking.join().unwrap()
+    });
+    let grown = resident(&server).saturating_sub(at_rest);
+    println!(
+        "{} slow connections were still open after {:?}; {grown} KiB more memory",
+        crowd.len(),
+        all_open.elapsed()
+    );
+    // Bounds that a machine which does much else keeps, and a server that waits for the crowd does not.
+    let bound = before.at(0.99) * 2 + Duration::from_millis(500);
+    assert!(amid.at(0.99) < bound, "99 of 100 within {:?}, not {bound:?}", amid.at(0.99));
+    assert!(grown < MOST_MEMORY * SLOW as u64, "{grown} KiB for {SLOW} connections");
+    let left = until_within(Duration::from_secs(30), "the crowd to be shut out", || {
+        crowd.retain_mut(Slow::go_on);
+        crowd.is_empty().then_some(all_open.elapsed())
+    });
+    println!("all were closed after {left:?}");
+    assert_eq!(figure(&server, "dockwarden_connections_refused_total"), 0.0);
+    assert_eq!(server.process.ended(), None);
+}
+
+/// Whether the server has closed a connection on which it has nothing to say.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    !matches!(stream.read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn one_address_has_its_share_of_the_connections_and_a_proxy_has_no_end_of_them() {
+    let stranger = stranger(0);
+    let open = |server: &Dockwarden, number: usize| {
+        let opened = (0..number).map(|_| {
+            let stream = connect_from(stranger, &server.address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        });
+        opened.collect::<Vec<TcpStream>>()
+    };
+    let server = start("  max_connections_per_address: 50\n", "");
+    let mut crowd = open(&server, 80);
+    server.process.until("too many to be closed", |_| {
+        crowd.retain_mut(|stream| !is_closed(stream));
+        (crowd.len() == 50).then_some(())
+    });
+    assert_eq!(figure(&server, "dockwarden_connections_refused_total"), 30.0);
+    honest(&server, Ipv4Addr::LOCALHOST);
+    // Said once, however many there are.
+    let said = server.process.log().lines().filter(|line| line.contains("too_many_connections")).count();
+    assert_eq!(said, 1, "{}", server.process.log());
+    drop(crowd);
+    server.process.until("the places to be free again", |_| {
+        let mut next = open(&server, 1);
+        let reply = next[0].set_nonblocking(false).and_then(|()| next[0].write_all(b"GET /healthz HTTP/1.0\r\n\r\n"));
+        let mut answer = String::new();
+        reply.and_then(|()| next[0].read_to_string(&mut answer)).ok();
+        answer.starts_with("HTTP/1.0 200").then_some(())
+    });
+
+    // All clients of a proxy come from one address.
+    let server = start(&format!("  max_connections_per_address: 50\n  trusted_proxies: [{stranger}]\n"), "");
+    let mut crowd = open(&server, 80);
+    server.process.until("all of them", |_| (figure(&server, "dockwarden_connections_open") >= 80.0).then_some(()));
+    crowd.retain_mut(|stream| !is_closed(stream));
+    assert_eq!((crowd.len(), figure(&server, "dockwarden_connections_refused_total")), (80, 0.0));
+}
+
+/// Sends these frames over and over until the server closes the connection or takes nothing more. How many bytes it took.
+fn flood(address: &str, mut next: impl FnMut(u32) -> Vec<u8>) -> (usize, bool) {
+    let mut connection = http2::Connection::open(address, 65_535);
+    let began = Instant::now();
+    let mut sent = 0;
+    let mut number = 0;
+    let mut bytes = Vec::new();
+    while began.elapsed() < Duration::from_secs(3) {
+        if bytes.is_empty() {
+            for _ in 0..100 {
+                bytes.extend(next(number));
+                number += 1;
+            }
+        }
+        match connection.stream.write(&bytes) {
+            Ok(count) => {
+                sent += count;
+                bytes.drain(..count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::yield_now(),
+            Err(_) => return (sent, true),
+        }
+        connection.attend();
+        if connection.closed {
+            return (sent, true);
+        }
+    }
+    (sent, false)
+}
+
+#[test]
+fn floods_of_http2_frames_end_their_connection_and_nothing_else() {
+    let server = start("", "");
+    let kept = honest(&server, Ipv4Addr::LOCALHOST);
+    let at_rest = resident(&server);
+    // POST, http, "/auth", localhost, by their index or as plain text.
+    let header = [&[0x83, 0x86, 0x04, 5][..], b"/auth", &[0x01, 9], b"localhost"].concat();
+    let whole = 0x4 | 0x1;
+    let rapid_reset = |number: u32| {
+        let stream = 1 + 2 * number;
+        let reset = http2::frame(http2::RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        [http2::frame(http2::HEADERS, whole, stream, &header), reset].concat()
+    };
+    let continuation = |number: u32| match number {
+        0 => http2::frame(http2::HEADERS, 0, 1, &header),
+        _ => http2::frame(http2::CONTINUATION, 0, 1, b"\x00\x01a\x01b"),
+    };
+    let empty_data = |number: u32| match number {
+        0 => http2::frame(http2::HEADERS, 0x4, 1, &header),
+        _ => http2::frame(http2::DATA, 0, 1, b""),
+    };
+    // Requests that are no HTTP: without a method.
+    let malformed = |number: u32| http2::frame(http2::HEADERS, whole, 1 + 2 * number, &header[1..]);
+    let asked = || figure(&server, "dockwarden_token_request_seconds_count");
+    for (what, (sent, closed)) in [
+        ("rapid reset", flood(&server.address, rapid_reset)),
+        ("CONTINUATION without end", flood(&server.address, continuation)),
+        ("empty DATA without end", flood(&server.address, empty_data)),
+        ("requests without a method", flood(&server.address, malformed)),
+    ] {
+        println!("{what}: closed after {sent} bytes; {} requests were answered so far", asked());
+        assert!(closed, "{what}: {sent} bytes were taken and the connection is open");
+    }
+    // These are answered one by one, so they take what they send; nothing heaps up.
+    for (what, kind, payload) in [("SETTINGS", http2::SETTINGS, &b""[..]), ("PING", http2::PING, b"are you?")] {
+        let (sent, closed) = flood(&server.address, |_| http2::frame(kind, 0, 0, payload));
+        println!("{what}: {sent} bytes in 3 s, closed: {closed}");
+    }
+    let grown = resident(&server).saturating_sub(at_rest);
+    println!("{grown} KiB more memory");
+    assert!(grown < 16 * 1024, "{grown} KiB");
+    let after = honest(&server, Ipv4Addr::LOCALHOST);
+    assert!(after.at(0.99) < kept.at(0.99) * 2 + Duration::from_millis(500));
+    assert_eq!(server.process.ended(), None);
+    assert_eq!(events(&server.process.log(), "a request was given up after a fault in the program").len(), 0);
+}
+
+/// The guessers' threads, each with a connection that is never idle.
+const GUESSERS: usize = 40;
+
+#[test]
+fn more_guesses_than_can_be_hashed_starve_nobody_else() {
+    // As `hash-password` makes them.
+    let accounts: Vec<String> = (0..6).map(|number| format!("fresh-{number}")).collect();
+    let hash = hash_of_cost("fresh:pw", 10);
+    let more: String = accounts.iter().map(|account| format!("  {account}: {{password: \"{hash}\"}}\n")).collect();
+    let server = start("", &more);
+    honest(&server, Ipv4Addr::LOCALHOST);
+    let (done, looked_at, put_off) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for guesser in 0..GUESSERS {
+            let (server, done, looked_at, put_off) = (&server, &done, &looked_at, &put_off);
+            scope.spawn(move || {
+                let mut number = 0;
+                let mut connection = Connection::open_from(stranger(0), &server.address).unwrap();
+                while !done.load(Ordering::SeqCst) {
+                    number += 1;
+                    // Never the same account for long, so that only the queue is between them and the hashing.
+                    let wire = question(&format!("victim-{guesser}-{}", number / 3), &format!("guess {number}"));
+                    let reply = connection.send(&wire).unwrap();
+                    match reply.status {
+                        401 => looked_at.fetch_add(1, Ordering::SeqCst),
+                        429 | 503 => {
+                            let after = reply.header("retry-after").and_then(|text| text.parse::<u64>().ok());
+                            assert!(after.is_some_and(|seconds| seconds > 0), "{reply:?}");
+                            put_off.fetch_add(1, Ordering::SeqCst)
+                        }
+                        other => panic!("{other} {}", reply.text()),
+                    };
+                }
+            });
+        }
+        // Set even if something below fails, or the guessers would never end and hide why.
+        let finish = Finish(&done);
+        server.process.until("the guesses", |_| (looked_at.load(Ordering::SeqCst) > 3).then_some(()));
+        // Known before: no password is hashed.
+        let known = honest(&server, Ipv4Addr::LOCALHOST);
+        // Never seen before: each waits for one guess or two.
+        let mut fresh = Vec::new();
+        for account in &accounts {
+            let began = Instant::now();
+            let mut connection = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), &server.address).unwrap();
+            let reply = connection.send(&question(account, "fresh:pw")).unwrap();
+            assert_eq!(reply.status, 200, "{account}: {}", reply.text());
+            fresh.push(began.elapsed());
+        }
+        println!("fresh logins: {fresh:?}");
+        // All were answered, which is what counts on a machine that does much else: the flood takes all it can get.
+        assert!(known.at(0.5) < Duration::from_millis(250), "{:?}", known.at(0.5));
+        drop(finish);
+    });
+    let (looked_at, put_off) = (looked_at.load(Ordering::SeqCst), put_off.load(Ordering::SeqCst));
+    println!("{looked_at} guesses were looked at, {put_off} put off");
+}
+
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
