@@ -39,6 +39,8 @@ pub(super) enum Form {
     /// What stands between its placeholders, to be filled in.
     Template {
         segments: Vec<Segment>,
+        /// The placeholders whose value has to stay the same throughout: they are used more than once, or repeated.
+        settled: Vec<usize>,
         /// By the text they were compiled from.
         compiled: Mutex<LruCache<String, Arc<Regex>>>,
     },
@@ -63,7 +65,9 @@ impl Expression {
             Form::Plain(regex)
         } else {
             let room = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
-            Form::Template { segments: parsed.segments, compiled: Mutex::new(LruCache::new(room)) }
+            let mut settled = parsed.repeated;
+            settled.extend(template.slots.iter().enumerate().filter(|(_, slot)| slot.uses > 1).map(|(index, _)| index));
+            Form::Template { segments: parsed.segments, settled, compiled: Mutex::new(LruCache::new(room)) }
         };
         Ok(Expression { ends: parsed.ends, groups: parsed.groups, form })
     }
@@ -98,8 +102,8 @@ impl Expression {
 
     /// Asks each filled-in form of the expression until one answers.
     ///
-    /// A placeholder that is used once becomes a choice of all its values, so that there is one form only; those used
-    /// more often are gone through. What cannot match any part of the subject is left out beforehand: that changes no
+    /// A placeholder that is taken once becomes a choice of all its values, so that there is one form only; those taken
+    /// more often are gone through, because each has one value wherever it stands. What cannot match any part of the subject is left out beforehand: that changes no
     /// answer, keeps the forms small, and lets most subjects share one compiled form.
     fn try_each<T>(
         &self,
@@ -109,17 +113,16 @@ impl Expression {
         budget: &mut Budget,
         mut ask: impl FnMut(&Regex) -> Option<T>,
     ) -> Result<Option<T>, TooComplex> {
-        let (segments, compiled) = match &self.form {
+        let (segments, settled, compiled) = match &self.form {
             Form::Plain(regex) => return Ok(ask(regex)),
-            Form::Template { segments, compiled } => (segments, compiled),
+            Form::Template { segments, settled, compiled } => (segments, settled, compiled),
         };
         let candidates = candidates(segments, template, subject, bindings, budget)?;
         // For each placeholder the one value of this round, where values are gone through.
-        let mut round: Vec<Option<usize>> = template
-            .slots
+        let mut round: Vec<Option<usize>> = candidates
             .iter()
-            .zip(&candidates)
-            .map(|(slot, candidates)| (slot.uses > 1 && candidates.len() > 1).then_some(0))
+            .enumerate()
+            .map(|(slot, candidates)| (settled.contains(&slot) && candidates.len() > 1).then_some(0))
             .collect();
         loop {
             let source = fill(segments, &candidates, &round, budget)?;
@@ -279,9 +282,9 @@ fn recall(
     Ok(regex)
 }
 
-/// Goes on to the next combination; false after the last.
+/// Goes on to the next combination, the last placeholder's value first; false after the last.
 fn advance(round: &mut [Option<usize>], candidates: &[Vec<Candidate<'_>>]) -> bool {
-    for (value, candidates) in round.iter_mut().zip(candidates) {
+    for (value, candidates) in round.iter_mut().zip(candidates).rev() {
         if let Some(index) = value {
             *index += 1;
             if *index < candidates.len() {
