@@ -39,8 +39,6 @@ pub(super) enum Form {
     /// What stands between its placeholders, to be filled in.
     Template {
         segments: Vec<Segment>,
-        /// The placeholders whose value has to stay the same throughout: they are used more than once, or repeated.
-        settled: Vec<usize>,
         /// By the text they were compiled from.
         compiled: Mutex<LruCache<String, Arc<Regex>>>,
     },
@@ -48,8 +46,9 @@ pub(super) enum Form {
 
 impl Expression {
     /// Compiles the expression `inner` of the pattern `text`, which has slashes around it.
-    pub(super) fn compile(text: &str, inner: &str, template: &Template) -> Result<Expression, PatternError> {
+    pub(super) fn compile(text: &str, inner: &str, template: &mut Template) -> Result<Expression, PatternError> {
         let parsed = re2::parse(inner, &template.spans).map_err(|bad| PatternError::regex(text, bad))?;
+        template.repeat(&parsed.repeated);
         // Where a placeholder goes is always a group of its own, so what is valid with this stand-in is valid with any
         // data.
         let stand_in = |segment: &Segment| match segment {
@@ -65,9 +64,7 @@ impl Expression {
             Form::Plain(regex)
         } else {
             let room = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
-            let mut settled = parsed.repeated;
-            settled.extend(template.slots.iter().enumerate().filter(|(_, slot)| slot.uses > 1).map(|(index, _)| index));
-            Form::Template { segments: parsed.segments, settled, compiled: Mutex::new(LruCache::new(room)) }
+            Form::Template { segments: parsed.segments, compiled: Mutex::new(LruCache::new(room)) }
         };
         Ok(Expression { ends: parsed.ends, groups: parsed.groups, form })
     }
@@ -113,16 +110,17 @@ impl Expression {
         budget: &mut Budget,
         mut ask: impl FnMut(&Regex) -> Option<T>,
     ) -> Result<Option<T>, TooComplex> {
-        let (segments, settled, compiled) = match &self.form {
+        let (segments, compiled) = match &self.form {
             Form::Plain(regex) => return Ok(ask(regex)),
-            Form::Template { segments, settled, compiled } => (segments, settled, compiled),
+            Form::Template { segments, compiled } => (segments, compiled),
         };
         let candidates = candidates(segments, template, subject, bindings, budget)?;
         // For each placeholder the one value of this round, where values are gone through.
-        let mut round: Vec<Option<usize>> = candidates
+        let mut round: Vec<Option<usize>> = template
+            .slots
             .iter()
-            .enumerate()
-            .map(|(slot, candidates)| (settled.contains(&slot) && candidates.len() > 1).then_some(0))
+            .zip(&candidates)
+            .map(|(slot, candidates)| (slot.uses > 1 && candidates.len() > 1).then_some(0))
             .collect();
         loop {
             let source = fill(segments, &candidates, &round, budget)?;
