@@ -4,7 +4,11 @@ CONFIG ?= config.example.yml
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-.PHONY: run test canary check audit fuzz static sbom clean
+# Random decisions that `make differential` compares, and where they begin.
+CASES ?= 10000000
+SEED ?= 1
+
+.PHONY: run test canary check audit fuzz differential static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -37,6 +41,13 @@ audit:
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
+
+# Decisions of the program compared with those of a second evaluator, which was written from docs/POLICY.md alone. The
+# release build is asked if there is one.
+PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwarden))
+differential:
+	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
+	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
 
 # The program as the image ships it: one file that needs no other, in target/static/.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')

@@ -231,18 +231,14 @@ impl Rule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut captures = captures_in(
+        let captures = captures_in(
             fields
                 .iter()
                 .filter_map(|(_, pattern)| pattern.as_ref())
                 .chain(tag.as_ref())
                 .chain(labels.iter().map(|(_, pattern)| pattern)),
         );
-        // A field whose own pattern mentions captures is matched once those are known.
-        captures.sort_by_key(|(field, _)| {
-            let source = fields.iter().find(|(own, _)| own == field).and_then(|(_, pattern)| pattern.as_ref());
-            source.is_some_and(|pattern| pattern.placeholders().any(|own| matches!(own, Placeholder::Capture(..))))
-        });
+        let captures = in_order(captures, &fields);
         Ok(Rule {
             fields,
             ip,
@@ -519,5 +515,30 @@ fn captures_in<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Vec<(Field, u
             Placeholder::Capture(..) | Placeholder::Value(_) | Placeholder::Label(_) => {}
         }
     }
+    captures
+}
+
+/// The captures in the order in which they can be taken: one whose field's own pattern mentions others comes after
+/// those. A field that waits for itself, also by way of others, catches nothing.
+fn in_order(mut captures: Vec<(Field, usize)>, fields: &[(Field, Option<Pattern>)]) -> Vec<(Field, usize)> {
+    let waits_for = |field: Field| {
+        let mut all: Vec<Field> = Vec::new();
+        let mut next = vec![field];
+        while let Some(field) = next.pop() {
+            let pattern = fields.iter().find(|(own, _)| *own == field).and_then(|(_, pattern)| pattern.as_ref());
+            for placeholder in pattern.iter().flat_map(|pattern| pattern.placeholders()) {
+                if let Placeholder::Capture(other, _) = placeholder
+                    && !all.contains(other)
+                {
+                    all.push(*other);
+                    next.push(*other);
+                }
+            }
+        }
+        all
+    };
+    captures.retain(|(field, _)| !waits_for(*field).contains(field));
+    // Who waits for another waits for everything that one waits for, and for that one.
+    captures.sort_by_key(|(field, _)| waits_for(*field).len());
     captures
 }

@@ -34,6 +34,7 @@ mod package;
 mod pattern_oracle;
 mod replay;
 mod revocation;
+mod rule_oracle;
 mod table;
 mod timing;
 mod token;

@@ -120,7 +120,8 @@ case "$(go version -m "$tools/ferretdb" 2>/dev/null | awk '$1 == "mod" { print $
         ;;
 esac
 
-# Our own checkers: what docker_auth's patterns match (oracle), and the registry's view of a token (verify).
+# Our own checkers: what docker_auth's patterns match (oracle), what docs/POLICY.md says of a question (rules), and the
+# registry's view of a token (verify).
 for source in "$here"/go/*/; do
     [ -e "$source" ] || continue
     name=$(basename "$source")

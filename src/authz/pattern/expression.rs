@@ -46,8 +46,9 @@ pub(super) enum Form {
 
 impl Expression {
     /// Compiles the expression `inner` of the pattern `text`, which has slashes around it.
-    pub(super) fn compile(text: &str, inner: &str, template: &Template) -> Result<Expression, PatternError> {
+    pub(super) fn compile(text: &str, inner: &str, template: &mut Template) -> Result<Expression, PatternError> {
         let parsed = re2::parse(inner, &template.spans).map_err(|bad| PatternError::regex(text, bad))?;
+        template.repeat(&parsed.repeated);
         // Where a placeholder goes is always a group of its own, so what is valid with this stand-in is valid with any
         // data.
         let stand_in = |segment: &Segment| match segment {
@@ -98,8 +99,8 @@ impl Expression {
 
     /// Asks each filled-in form of the expression until one answers.
     ///
-    /// A placeholder that is used once becomes a choice of all its values, so that there is one form only; those used
-    /// more often are gone through. What cannot match any part of the subject is left out beforehand: that changes no
+    /// A placeholder that is taken once becomes a choice of all its values, so that there is one form only; those taken
+    /// more often are gone through, because each has one value wherever it stands. What cannot match any part of the subject is left out beforehand: that changes no
     /// answer, keeps the forms small, and lets most subjects share one compiled form.
     fn try_each<T>(
         &self,
@@ -279,9 +280,9 @@ fn recall(
     Ok(regex)
 }
 
-/// Goes on to the next combination; false after the last.
+/// Goes on to the next combination, the last placeholder's value first; false after the last.
 fn advance(round: &mut [Option<usize>], candidates: &[Vec<Candidate<'_>>]) -> bool {
-    for (value, candidates) in round.iter_mut().zip(candidates) {
+    for (value, candidates) in round.iter_mut().zip(candidates).rev() {
         if let Some(index) = value {
             *index += 1;
             if *index < candidates.len() {

@@ -63,12 +63,12 @@ impl Pattern {
             return Err(PatternError::TooLong { start: text.chars().take(40).collect(), length: text.len() });
         }
         let regex = if text.len() > 2 { text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) } else { None };
-        let template = Template::read(regex.unwrap_or(text));
+        let mut template = Template::read(regex.unwrap_or(text));
         if template.slots.len() > PATTERN_PLACEHOLDERS {
             return Err(PatternError::TooManyPlaceholders { text: text.to_owned() });
         }
         let body = match regex {
-            Some(inner) => Body::Regex(Expression::compile(text, inner, &template)?),
+            Some(inner) => Body::Regex(Expression::compile(text, inner, &mut template)?),
             None => {
                 let tokens = glob::parse(text, &template.spans).map_err(|bad| PatternError::glob(text, bad))?;
                 match (glob::literal(&tokens), template.slots.is_empty()) {

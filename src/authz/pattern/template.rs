@@ -18,7 +18,7 @@ pub(super) struct Template {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) placeholder: Placeholder,
-    /// In how many places it stands.
+    /// In how many places it stands, and one more for each that is repeated: its value is the same in all of them.
     pub(super) uses: usize,
 }
 
@@ -54,6 +54,15 @@ impl Template {
             None => self.slots.push(Slot { placeholder, uses: 1 }),
         }
         self.spans.push(Span { start, end, slot });
+    }
+
+    /// Says which slots a repetition may take more than once.
+    pub(super) fn repeat(&mut self, repeated: &[usize]) {
+        for slot in repeated {
+            if let Some(slot) = self.slots.get_mut(*slot) {
+                slot.uses += 1;
+            }
+        }
     }
 
     /// What each slot may stand for.

@@ -56,6 +56,8 @@ pub(super) struct Expression {
     pub(super) ends: Ends,
     /// How many groups catch something. The crate itself forgets groups that can never take part, as in `(a){0}`.
     pub(super) groups: usize,
+    /// The placeholders that a repetition may take more than once.
+    pub(super) repeated: Vec<usize>,
 }
 
 /// What holds the two ends of an expression.
@@ -73,7 +75,12 @@ pub(super) const NEVER: &str = r"[^\x{0}-\x{10FFFF}]";
 /// Reads an expression. `spans` are the placeholders in it, in the order they are written.
 pub(super) fn parse(text: &str, spans: &[Span]) -> Result<Expression, BadRegex> {
     let (node, groups) = parser::parse(text, spans)?;
-    Ok(Expression { segments: print::segments(&node), ends: tree::ends(&node), groups })
+    Ok(Expression {
+        segments: print::segments(&node),
+        ends: tree::ends(&node),
+        groups,
+        repeated: tree::repeated(&node),
+    })
 }
 
 #[cfg(test)]

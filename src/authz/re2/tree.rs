@@ -86,6 +86,46 @@ pub(super) fn few_enough(node: &Node, most: u32) -> bool {
     }
 }
 
+/// The placeholders that a repetition may take more than once, in the order they are written.
+pub(super) fn repeated(node: &Node) -> Vec<usize> {
+    match node {
+        Node::Repeat(inner, times) if times.most.is_none_or(|most| most > 1) => slots(inner),
+        Node::Repeat(inner, _) | Node::Group(_, inner) => repeated(inner),
+        Node::Sequence(nodes) | Node::Choice(nodes) => nodes.iter().flat_map(repeated).collect(),
+        Node::Nothing
+        | Node::Char(..)
+        | Node::Class(..)
+        | Node::AnyButNewline
+        | Node::Any
+        | Node::TextStart
+        | Node::TextEnd
+        | Node::LineStart
+        | Node::LineEnd
+        | Node::WordEdge
+        | Node::NoWordEdge
+        | Node::Slot(..) => Vec::new(),
+    }
+}
+
+fn slots(node: &Node) -> Vec<usize> {
+    match node {
+        Node::Slot(slot, _) => vec![*slot],
+        Node::Repeat(inner, _) | Node::Group(_, inner) => slots(inner),
+        Node::Sequence(nodes) | Node::Choice(nodes) => nodes.iter().flat_map(slots).collect(),
+        Node::Nothing
+        | Node::Char(..)
+        | Node::Class(..)
+        | Node::AnyButNewline
+        | Node::Any
+        | Node::TextStart
+        | Node::TextEnd
+        | Node::LineStart
+        | Node::LineEnd
+        | Node::WordEdge
+        | Node::NoWordEdge => Vec::new(),
+    }
+}
+
 /// What holds the two ends of a whole expression.
 pub(super) fn ends(node: &Node) -> Ends {
     if held(node, End::Start) && held(node, End::Finish) { Ends::Held } else { Ends::Loose }

@@ -193,7 +193,16 @@ fn labels_stand_for_their_values() {
         ("${labels:p}${labels:q}", "xy", false),
         ("${labels:p}${labels:q}${labels:p}${labels:q}", "x2x2", true),
         ("${labels:p}${labels:q}${labels:p}${labels:q}", "x2x1", false),
-        ("/^(${labels:p}${labels:q})+$/", "x2y1", true),
+        // A repetition repeats the value, too.
+        ("/^(${labels:p}${labels:q})+$/", "x2x2", true),
+        ("/^(${labels:p}${labels:q})+$/", "x2y1", false),
+        ("/^(a|(${labels:p}-)?)*$/", "x-ax-", true),
+        ("/^(a|(${labels:p}-)?)*$/", "x-ay-", false),
+        ("/^${labels:p}{2}$/", "yy", true),
+        ("/^${labels:p}{1,2}$/", "xy", false),
+        ("/^(${labels:p}?){1}$/", "y", true),
+        ("/^${labels:g}+$/", "web1/", false),
+        ("/^${labels:g}+$/", "batbet", true),
         ("/^${labels:p}${labels:q}${labels:p}${labels:q}$/", "x2x2", true),
         ("/^${labels:p}${labels:q}${labels:p}${labels:q}$/", "x2y2", false),
         ("/^(?i)${labels:p}-${labels:p}$/", "X-x", true),
@@ -279,7 +288,8 @@ fn literals_and_placeholders_are_listed() {
 #[test]
 fn captures_come_from_regular_expressions_only() {
     let none = LabelValues::new();
-    let mut bindings = Bindings::new(Values { account: "alice", ..Values::default() }, &none);
+    let all = labels([("p", literals(&["a", "b"])), ("q", literals(&["c", "d"]))]);
+    let mut bindings = Bindings::new(Values { account: "alice", ..Values::default() }, &all);
     let cases = [
         ("/^(.+)@(.+)$/", "alice@test", 1, Some("alice")),
         ("/^(.+)@(.+)$/", "alice@test", 2, Some("test")),
@@ -291,6 +301,12 @@ fn captures_come_from_regular_expressions_only() {
         ("/^(?:a)/", "a", 1, None),
         ("/(${account}+)-/", "alicealice-", 1, Some("alicealice")),
         ("/^(a)${labels:none}/", "ab", 1, None),
+        // Values are tried in their order: as alternatives at the first place where one fits, or, where a value has to
+        // stay the same, one after the other.
+        ("/(.)${labels:p}/", "1b2a", 1, Some("1")),
+        ("/(.)${labels:p}$|(.)${labels:p}/", "1b2a", 1, Some("2")),
+        ("/(.)${labels:p}+${labels:q}+/", "1bc2ad3ac", 1, Some("3")),
+        ("/(.)${labels:p}+${labels:q}+/", "1bc2bd3ad", 1, Some("3")),
         ("(a)", "(a)", 1, None),
         ("a*", "ab", 1, None),
     ];
