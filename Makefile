@@ -4,7 +4,7 @@ CONFIG ?= config.example.yml
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-.PHONY: run test check audit fuzz static clean
+.PHONY: run test canary check audit fuzz static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -17,6 +17,11 @@ test:
 	cargo test --locked
 	$(MAKE) --no-print-directory fuzz static
 	cargo test --locked --test real
+
+# The tests with real parts once more, with all that the server can log: no secret may be in it.
+canary:
+	tests/support/install.sh
+	DOCKWARDEN_TEST_LOG=trace cargo test --locked --test real
 
 # What must hold before anything is tested.
 check: audit
@@ -38,6 +43,13 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST) --target-dir target
 	install -D target/$(HOST)/release/dockwarden target/static/dockwarden
+
+# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json.
+sbom:
+	cargo cyclonedx --version >/dev/null 2>&1 || cargo install --locked cargo-cyclonedx
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
+	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
+	rm dockwarden.cdx.json
 
 clean:
 	cargo clean

@@ -1,9 +1,7 @@
 //! The chains of identity backends and sources of rules that a configuration names, in the order in which they are
 //! asked, and the connections among them that a reload keeps.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -79,32 +77,20 @@ impl Connections {
     /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
     /// one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
-        let mut trials: Vec<Trial<'_>> = vec![
-            trial("ldap_auth", self.ldap_auth.as_ref()),
-            trial("mongo_auth", self.mongo_auth.as_ref()),
-            trial("acl_mongo", self.acl_mongo.as_ref()),
-            trial("http_auth", self.http_auth.as_ref()),
-            trial("http_authz", self.http_authz.as_ref()),
-        ];
-        let mut reached: Vec<Option<Option<Reached>>> = trials.iter().map(|_| None).collect();
-        std::future::poll_fn(|context| {
-            for (trial, reached) in trials.iter_mut().zip(&mut reached).filter(|(_, reached)| reached.is_none()) {
-                if let Poll::Ready(done) = trial.as_mut().poll(context) {
-                    *reached = Some(done);
-                }
-            }
-            if reached.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        reached.into_iter().flatten().flatten().collect()
+        let (ldap_auth, mongo_auth, acl_mongo, http_auth, http_authz) = tokio::join!(
+            reached("ldap_auth", self.ldap_auth.as_ref()),
+            reached("mongo_auth", self.mongo_auth.as_ref()),
+            reached("acl_mongo", self.acl_mongo.as_ref()),
+            reached("http_auth", self.http_auth.as_ref()),
+            reached("http_authz", self.http_authz.as_ref()),
+        );
+        [ldap_auth, mongo_auth, acl_mongo, http_auth, http_authz].into_iter().flatten().collect()
     }
 }
 
-/// The asking of one backend; it brings nothing where none is configured.
-type Trial<'a> = Pin<Box<dyn Future<Output = Option<Reached>> + 'a>>;
-
-fn trial<'a, C: Connected>(name: &'static str, backend: Option<&'a C>) -> Trial<'a> {
-    Box::pin(async move { Some(Reached { name, found: reach(backend?).await }) })
+/// Asks one backend; brings nothing where none is configured.
+async fn reached(name: &'static str, backend: Option<&impl Connected>) -> Option<Reached> {
+    Some(Reached { name, found: reach(backend?).await })
 }
 
 async fn reach(backend: &impl Connected) -> anyhow::Result<String> {

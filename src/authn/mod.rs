@@ -2,6 +2,7 @@
 
 pub mod htpasswd;
 pub mod http_api;
+mod label_syntax;
 pub mod ldap;
 pub mod mongo;
 pub mod password;
@@ -16,6 +17,8 @@ use time::OffsetDateTime;
 
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Breaker;
+
+pub use label_syntax::LabelSyntax;
 
 /// A secret that a client presented. It has no readable `Debug` form and is never written anywhere.
 #[derive(Clone, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use mongodb::bson::{Bson, Document, doc};
 use tracing::{info, warn};
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
+use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, Outcome, Secret, Standing, Time};
+use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Trial};
 use crate::chain::Connected;
 use crate::config::section::{DayEnd, Problems, Section};
@@ -31,7 +31,7 @@ const SAMPLE: i64 = 100;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     collection: settings::Settings,
-    label_values: LabelMeaning,
+    label_values: LabelSyntax,
 }
 
 impl Settings {
@@ -39,15 +39,6 @@ impl Settings {
     pub fn collection(&self) -> &settings::Settings {
         &self.collection
     }
-}
-
-/// What the label values of a document mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LabelMeaning {
-    /// Only administrators write the collection: wildcards work.
-    Globs,
-    /// Users may have a hand in it: each value stands for itself.
-    Literal,
 }
 
 /// Reads the `mongo_auth:` section.
@@ -59,13 +50,9 @@ pub fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let collection = settings::read(&mut section, "users", keys, problems, files, warnings);
-    let label_values = section.parsed("label_values", |text| match text {
-        "glob" => Ok(LabelMeaning::Globs),
-        "literal" => Ok(LabelMeaning::Literal),
-        other => Err(format!("\"{other}\" is neither glob nor literal")),
-    });
+    let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
-    Some(Settings { collection: collection?, label_values: label_values.map_or(LabelMeaning::Globs, |at| at.value) })
+    Some(Settings { collection: collection?, label_values })
 }
 
 /// The users of a collection as an identity backend.
@@ -74,7 +61,7 @@ pub struct MongoUsers(Arc<Users>);
 
 struct Users {
     collection: Collection,
-    label_values: LabelMeaning,
+    label_values: LabelSyntax,
     breaker: Breaker,
     passwords: Arc<Passwords>,
     costs: Costs,
@@ -274,7 +261,7 @@ impl Authenticator for MongoUsers {
 /// # Errors
 /// Everything that is wrong with it. Such a user gets no answer: what a wrong document means to say, nobody can know,
 /// and "wrong password" would make clients throw a good one away.
-fn read_user(document: &Document, label_values: LabelMeaning) -> Result<User, Vec<String>> {
+fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User, Vec<String>> {
     let mut fields = Fields::open(document, "");
     let _name = fields.value("username");
     let password = match fields.value("password") {
@@ -295,10 +282,7 @@ fn read_user(document: &Document, label_values: LabelMeaning) -> Result<User, Ve
     let labels = fields.map("labels", |value| {
         texts_of(value, Single::IsAList)?
             .into_iter()
-            .map(|text| match label_values {
-                LabelMeaning::Globs => LabelValue::glob(text).map_err(|error| error.to_string()),
-                LabelMeaning::Literal => Ok(LabelValue::literal(text)),
-            })
+            .map(|text| label_values.value(text).map_err(|error| error.to_string()))
             .collect()
     });
     let state = match fields.flag("disabled") {
@@ -350,13 +334,14 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::pattern::LabelValue;
 
     const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu";
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };
         document.extend(more);
-        read_user(&document, LabelMeaning::Globs)
+        read_user(&document, LabelSyntax::Glob)
     }
 
     #[test]
@@ -406,7 +391,7 @@ mod tests {
     #[test]
     fn literal_labels_hold_any_text() {
         let document = doc! { "username": "x", "password": HASH, "labels": { "team": ["[a", "*"] } };
-        let user = read_user(&document, LabelMeaning::Literal);
+        let user = read_user(&document, LabelSyntax::Literal);
         let Ok(user) = user else { unreachable!("{:?}", user.err()) };
         assert_eq!(
             user.labels.get("team").map(Vec::as_slice),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Authenticator, Credentials, Identity, Outcome, Standing};
+use super::{Authenticator, Credentials, Identity, LabelSyntax, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};
@@ -31,26 +31,12 @@ pub struct ProgramUsers {
     pub label_values: LabelSyntax,
 }
 
-/// What the values of a program's labels are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LabelSyntax {
-    /// Globs, as in docker_auth: right where only administrators write them.
-    #[default]
-    Glob,
-    /// Plain text: needed where the program hands on what users could have written, such as their own group's name.
-    Literal,
-}
-
 /// Reads the `ext_auth:` section. `None` where something is wrong, which is said then.
 pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
     let program = program::read(&mut section);
-    let label_values = section.parsed("label_values", |text| match text {
-        "glob" => Ok(LabelSyntax::Glob),
-        "literal" => Ok(LabelSyntax::Literal),
-        other => Err(format!("\"{other}\" is neither glob nor literal")),
-    });
+    let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
-    Some(ProgramUsers { program: program?, label_values: label_values.map_or(LabelSyntax::Glob, |at| at.value) })
+    Some(ProgramUsers { program: program?, label_values })
 }
 
 /// The program as an identity backend.
@@ -79,13 +65,8 @@ impl ProgramAuthn {
         let mut labels = LabelValues::new();
         for (name, values) in said.labels.unwrap_or_default() {
             let values = values.unwrap_or_default();
-            let values: Result<Vec<LabelValue>, _> = values
-                .iter()
-                .map(|value| match self.label_values {
-                    LabelSyntax::Glob => LabelValue::glob(value),
-                    LabelSyntax::Literal => Ok(LabelValue::literal(value)),
-                })
-                .collect();
+            let values: Result<Vec<LabelValue>, _> =
+                values.iter().map(|value| self.label_values.value(value)).collect();
             let values = values.map_err(|_| anyhow::anyhow!("a value of one of its labels is no glob"))?;
             labels.insert(name, values);
         }

@@ -108,7 +108,7 @@ pub enum Stopped {
     #[error("the migration {0} cannot be read: {1}")]
     Broken(&'static str, String),
     /// The server did not do it.
-    #[error(transparent)]
+    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
     Failure(#[from] Failure),
     /// What is in the database has to be changed first.
     #[error("{0}")]

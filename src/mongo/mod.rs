@@ -103,7 +103,7 @@ impl Failure {
     pub fn advice(&self) -> &'static str {
         match self {
             Failure::Down { advice, .. } => advice,
-            Failure::Refused { .. } => "give our user the right to read the collection (the role read)",
+            Failure::Refused { .. } => "give our user the role read; commands that change something need readWrite",
         }
     }
 }
@@ -323,8 +323,28 @@ impl Collection {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
+            ErrorKind::ServerSelection { message, .. } => {
+                Failure::Down { place, cause: unselected(message), advice: UNREACHED }
+            }
             _ => Failure::Down { place, cause: error.kind.to_string(), advice: UNREACHED },
         }
+    }
+}
+
+/// Why no server could be asked, for people: each server with what is wrong with it. The driver writes all that it knows
+/// of each, in which this is hard to find.
+fn unselected(message: &str) -> String {
+    let servers = message.split("Address: ").skip(1);
+    let found = servers.filter_map(|server| {
+        let (address, rest) = server.split_once(',')?;
+        let (_, error) = rest.split_once("Error: ")?;
+        let error = error.split(", labels: ").next()?;
+        Some(format!("{address}: {}", error.strip_prefix("Kind: ").unwrap_or(error)))
+    });
+    let found: Vec<String> = found.collect();
+    match found.is_empty() {
+        true => message.to_owned(),
+        false => format!("no server answers ({})", found.join("; ")),
     }
 }
 
@@ -401,6 +421,22 @@ mod tests {
             tls: None,
             direct: None,
         })
+    }
+
+    #[test]
+    fn servers_that_are_away_are_named_with_what_is_wrong() {
+        // As the driver writes it.
+        let server = |address: &str, error: &str| {
+            format!(
+                "{{ Address: {address}, Type: Unknown, Error: {error}, labels: {{\"RetryableError\"}}, source: None, \
+                 server response: None }}"
+            )
+        };
+        let (one, other) = (server("a:27017", "Kind: I/O error: refused"), server("[::1]:1", "Kind: no such host"));
+        let message =
+            format!("Server selection timeout: No available servers. Topology: {{ Servers: [ {one}, {other} ] }}");
+        assert_eq!(unselected(&message), "no server answers (a:27017: I/O error: refused; [::1]:1: no such host)");
+        assert_eq!(unselected("something else"), "something else");
     }
 
     #[tokio::test]

@@ -11,74 +11,45 @@ use crate::support::process::Signal;
 use crate::support::scratch;
 use crate::support::slapd::{self, PEOPLE, READER, Slapd};
 
-impl Victim for Database {
-    fn address(&self) -> String {
-        self.address()
-    }
+/// Each can be hurt by methods of its own.
+macro_rules! victims {
+    ($($backend:ty),+) => {
+        $(impl Victim for $backend {
+            fn address(&self) -> String {
+                self.address()
+            }
 
-    fn kill(&self) {
-        self.kill();
-    }
+            fn kill(&self) {
+                self.kill();
+            }
 
-    fn restart(&self) {
-        self.restart();
-    }
+            fn restart(&self) {
+                self.restart();
+            }
 
-    fn signal(&self, signal: Signal) {
-        self.signal(signal);
-    }
+            fn signal(&self, signal: Signal) {
+                self.signal(signal);
+            }
+        })+
+    };
 }
 
-impl Victim for Slapd {
-    fn address(&self) -> String {
-        self.address()
-    }
+victims!(Database, Slapd, HttpApi);
 
-    fn kill(&self) {
-        self.kill();
-    }
-
-    fn restart(&self) {
-        self.restart();
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.signal(signal);
-    }
-}
-
-impl Victim for HttpApi {
-    fn address(&self) -> String {
-        self.address()
-    }
-
-    fn kill(&self) {
-        self.kill();
-    }
-
-    fn restart(&self) {
-        self.restart();
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.signal(signal);
-    }
-}
-
-/// A file with the static user, both rules, and this section.
+/// A file with the static user and his rule, a rule for whom a label names, and this section.
 fn file_with(section: &str) -> PathBuf {
-    let own = "  - {match: {account: \"/.+/\", name: \"own/*\"}, actions: [pull]}\n";
+    let own = "  - {match: {name: \"${labels:group}/*\"}, actions: [pull]}\n";
     let policy = format!("{}acl:\n{RULE}{own}{section}", users());
     scratch::write(&scratch::directory("chaos"), "auth_config.yml", &config(pair(), "", &policy))
 }
 
-/// Accounts in a directory.
+/// Accounts in a directory, and the groups that they may pull for.
 fn directory(fault: Fault) {
     let (name, secret) = READER;
     let section = |address: &str| {
         format!(
             "ldap_auth:\n  addr: {address}\n  base: \"{PEOPLE}\"\n  filter: \"(uid=${{account}})\"\n  bind_dn: \"{name}\"\n  \
-             bind_password: \"{secret}\"\n"
+             bind_password: \"{secret}\"\n  labels:\n    group: {{attribute: memberOf, parse_cn: true, lower_case: true}}\n"
         )
     };
     Row {
@@ -86,22 +57,25 @@ fn directory(fault: Fault) {
         config: &|address| file_with(&section(address)),
         account: "alice",
         password: &slapd::password("alice"),
-        scope: "repository:own/app:pull",
+        scope: "repository:developers/app:pull",
     }
     .suffers(fault);
 }
 
-/// Accounts that an HTTP API knows.
+/// Accounts that an HTTP API knows, and what they may do, which it decides.
 fn http_api(fault: Fault) {
     let section = |address: &str| {
-        format!("http_auth: {{url: \"http://{address}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n")
+        format!(
+            "http_auth: {{url: \"http://{address}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n\
+             http_authz: {{url: \"http://{address}/may\"}}\n"
+        )
     };
     Row {
         victim: &HttpApi::start(),
         config: &|address| file_with(&section(address)),
         account: "testuser",
         password: "testpassword",
-        scope: "repository:own/app:pull",
+        scope: "repository:open/app:pull",
     }
     .suffers(fault);
 }

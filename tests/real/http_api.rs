@@ -1,9 +1,8 @@
-//! Accounts and rights from an HTTP API that is a process: the two published set-ups end to end, and its bad days.
+//! Accounts and rights from an HTTP API that is a process: the two published set-ups end to end.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::guide::DENIED;
@@ -12,8 +11,7 @@ use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash, password};
 use crate::support::http_api::HttpApi;
 use crate::support::image::TAG;
 use crate::support::keys::{self, Kind, Pair};
-use crate::support::link::{Link, State};
-use crate::support::process::{Process, Signal, until};
+use crate::support::process::Process;
 use crate::support::registry::Edition;
 use crate::support::{client, http, image, part, scratch, visit};
 
@@ -204,97 +202,6 @@ fn the_api_decides_who_and_what() {
         "{}",
         gone.text
     );
-}
-
-/// What clients under load have seen.
-#[derive(Default)]
-struct Seen {
-    allowed: AtomicUsize,
-    unavailable: AtomicUsize,
-    wrongly_allowed: AtomicUsize,
-    wrongly_refused: AtomicUsize,
-    static_failed: AtomicUsize,
-    slowest: std::sync::Mutex<Duration>,
-}
-
-impl Seen {
-    /// One round of every kind of client.
-    fn look(&self, address: &str) {
-        let count = |counter: &AtomicUsize| counter.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
-        match ask(address, "testuser", "testpassword", "repository:open/app:pull") {
-            (200, actions) if actions == ["pull"] => count(&self.allowed),
-            (503, _) => count(&self.unavailable),
-            _ => count(&self.wrongly_refused),
-        };
-        let mut slowest = self.slowest.lock().unwrap();
-        *slowest = slowest.max(began.elapsed());
-        drop(slowest);
-        let (_, actions) = ask(address, "testuser", "testpassword", "repository:closed/app:pull");
-        let (wrong, _) = ask(address, "testuser", "wrong", "repository:open/app:pull");
-        if !actions.is_empty() || wrong == 200 {
-            count(&self.wrongly_allowed);
-        }
-        if ask(address, "local", "local", "repository:x:push").0 != 200 {
-            count(&self.static_failed);
-        }
-    }
-}
-
-#[test]
-fn an_api_that_is_killed_paused_reset_or_slow_opens_nothing() {
-    let api = HttpApi::start();
-    let link = Link::to(api.address());
-    let server = both_sections(&link.address());
-    let seen = Seen::default();
-    let over = AtomicBool::new(false);
-    let status = || ask(&server.address, "testuser", "testpassword", "repository:open/app:pull").0;
-    let mut recoveries = Vec::new();
-    let mut quick = Vec::new();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    seen.look(&server.address);
-                }
-            });
-        }
-        for cycle in 0..8 {
-            let enough = seen.allowed.load(Ordering::Relaxed) + 40;
-            until("load on an API that is well", || (seen.allowed.load(Ordering::Relaxed) >= enough).then_some(()));
-            match cycle % 4 {
-                0 => api.kill(),
-                1 => api.signal(Signal::Stop),
-                2 => link.set(State::Slowed(Duration::from_secs(5))),
-                _ => link.set(State::Reset),
-            }
-            until("an outage to be seen", || (status() == 503).then_some(()));
-            let began = Instant::now();
-            assert_eq!(status(), 503);
-            quick.push(began.elapsed());
-            match cycle % 4 {
-                0 => api.restart(),
-                1 => api.signal(Signal::Continue),
-                _ => link.set(State::Passing),
-            }
-            let back = Instant::now();
-            until("a recovery", || (status() == 200).then_some(()));
-            recoveries.push(back.elapsed());
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    let slowest = *seen.slowest.lock().unwrap();
-    println!("slowest answer {slowest:?}, answers while it was known {quick:?}, recoveries {recoveries:?}");
-    println!("allowed {:?}, unavailable {:?}", seen.allowed, seen.unavailable);
-    assert_eq!(seen.wrongly_allowed.into_inner(), 0);
-    assert_eq!(seen.wrongly_refused.into_inner(), 0, "an outage is 503, never 401 and never less");
-    assert_eq!(seen.static_failed.into_inner(), 0, "users of the file never wait for the API");
-    assert!(seen.allowed.into_inner() > 0 && seen.unavailable.into_inner() > 0);
-    // A deadline of 1.4 s, and some time for a machine that is busy.
-    assert!(slowest < Duration::from_millis(2500), "{slowest:?}");
-    assert!(recoveries.iter().all(|time| *time < Duration::from_secs(2)), "{recoveries:?}");
-    // What nobody uses any more is closed.
-    until("the end of idle connections", || (link.open() == 0).then_some(()));
 }
 
 /// Whether an account exists takes us no time to say: what the API takes for it is its own matter.

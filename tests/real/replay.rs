@@ -148,6 +148,7 @@ pub(crate) fn expect(server: &Dockwarden, what: &str, wire: &[u8], outcome: Outc
             }
         }
     }
+    server.process.keeps_secrets();
     reply
 }
 

@@ -85,7 +85,10 @@ impl Drop for Shared {
             for registry in &self.0.registries {
                 eprintln!("{}", registry.process.tail());
             }
+            return;
         }
+        // Nobody drops the bed itself.
+        self.0.dockwarden.process.keeps_secrets();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{part, scratch};
+use super::{canary, part, scratch};
 
 /// The subject of the guide's certificate.
 const SUBJECT: &str = "/C=EU/ST=Germany/L=Berlin/O=23-5/CN=auth.23-5.eu";
@@ -70,7 +70,9 @@ fn request(directory: &Path, kind: Kind, subject: &str) {
 }
 
 fn pair(directory: &Path) -> Pair {
-    Pair { certificate: directory.join("domain.crt"), key: directory.join("domain.key") }
+    let key = directory.join("domain.key");
+    canary::is_secret(&key);
+    Pair { certificate: directory.join("domain.crt"), key }
 }
 
 /// A self-signed pair by the guide's two commands; the certificate comes out as X.509 version 1.

@@ -1,6 +1,7 @@
 //! The real parts of the test bed: programs that are started on free ports, talked to, and never outlive the tests.
 
 pub(crate) mod bed;
+pub(crate) mod canary;
 pub(crate) mod change_streams;
 pub(crate) mod chaos;
 pub(crate) mod client;

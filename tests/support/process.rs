@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Sender, channel};
@@ -10,13 +11,21 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{part, scratch};
+use serde_json::{Map, Value};
+
+use super::{canary, part, scratch};
 
 /// How long anything may take to come up. Far above what is needed: reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(15);
+
+/// The name of the server under test.
+const DOCKWARDEN: &str = "dockwarden";
+
+/// What the log's library says on standard output when a server ends whose log nobody reads.
+const UNREAD: &str = "Failed to send shutdown signal to logging worker. Error: Shutdown\n";
 
 /// Log lines shown of each program when a test fails.
 const SHOWN_LINES: usize = 60;
@@ -88,6 +97,9 @@ impl Process {
             if let Some(value) = value {
                 guarded.env(key, value);
             }
+        }
+        if let (DOCKWARDEN, Ok(level)) = (name, std::env::var("DOCKWARDEN_TEST_LOG")) {
+            guarded.env("RUST_LOG", level);
         }
         if let Some(directory) = command.get_current_dir() {
             guarded.current_dir(directory);
@@ -165,6 +177,31 @@ impl Process {
         }
     }
 
+    /// Looks for secrets in all that the server under test has said so far, and in what everybody on the machine sees of it;
+    /// and for lines of its log that somebody else could have written.
+    ///
+    /// # Panics
+    /// If there is one.
+    #[track_caller]
+    pub(crate) fn keeps_secrets(&self) {
+        let seen = |file: &str| fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
+        for (what, text) in [
+            ("the log", fs::read(&self.log).unwrap_or_default()),
+            ("the command line", seen("cmdline")),
+            ("the environment", seen("environ")),
+        ] {
+            canary::holds_no_secret(what, &text);
+        }
+        // The last line may be on its way.
+        let log = self.log();
+        for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n') && *line != UNREAD) {
+            assert!(
+                serde_json::from_str::<Map<String, Value>>(line).is_ok(),
+                "a line of the log is no object: {line:?}"
+            );
+        }
+    }
+
     /// The descriptors that the program has open: files, sockets and all.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
@@ -209,11 +246,16 @@ impl Drop for Process {
         if thread::panicking() {
             eprintln!("{}", self.tail());
         }
+        let keeping = (self.name == DOCKWARDEN && !thread::panicking())
+            .then(|| catch_unwind(AssertUnwindSafe(|| self.keeps_secrets())));
         // Only while it is not reaped yet: after that the number may belong to somebody else.
         let child = self.child.get_mut().unwrap();
         if let Ok(None) = child.try_wait() {
             kill("-KILL", &format!("-{}", self.pid));
             child.wait().ok();
+        }
+        if let Some(Err(found)) = keeping {
+            resume_unwind(found);
         }
     }
 }

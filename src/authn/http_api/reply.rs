@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use crate::authn::program::LabelSyntax;
+use crate::authn::LabelSyntax;
 use crate::authz::pattern::{LabelValue, LabelValues};
 
 /// How many label values one account may have: each can cost time in each rule.
@@ -83,11 +83,7 @@ pub(super) fn labels(paths: &[(String, Path)], syntax: LabelSyntax, reply: &Valu
         let texts = path.texts(reply).with_context(|| format!("label {name}"))?;
         number += texts.len();
         ensure!(number <= MAX_VALUES, "its reply holds more than {MAX_VALUES} label values");
-        let values = texts.iter().map(|text| match syntax {
-            LabelSyntax::Literal => Ok(LabelValue::literal(text)),
-            LabelSyntax::Glob => LabelValue::glob(text),
-        });
-        let values: Result<Vec<LabelValue>, _> = values.collect();
+        let values: Result<Vec<LabelValue>, _> = texts.iter().map(|text| syntax.value(text)).collect();
         labels.insert(name.clone(), values.map_err(|_| anyhow::anyhow!("a value of the label {name} is no glob"))?);
     }
     Ok(labels)

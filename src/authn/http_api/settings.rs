@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::reply::Path;
-use crate::authn::program::LabelSyntax;
+use crate::authn::LabelSyntax;
 use crate::config::problem::At;
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::Value;
@@ -94,11 +94,7 @@ pub fn read(
     let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin), keys, problems, files);
     let statuses = read_statuses(&mut section);
     let labels = read_labels(&mut section, problems);
-    let label_values = section.parsed("label_values", |text| match text {
-        "glob" => Ok(LabelSyntax::Glob),
-        "literal" => Ok(LabelSyntax::Literal),
-        other => Err(format!("\"{other}\" is neither glob nor literal")),
-    });
+    let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let account = read_account(&mut section, request.as_ref(), warnings);
     if let Some(request) = &request {
         let place = section.place().clone();
@@ -123,7 +119,7 @@ pub fn read(
         request: request?,
         statuses: statuses?,
         labels: labels?,
-        label_values: label_values.map_or(LabelSyntax::Literal, |at| at.value),
+        label_values,
         account: account?,
     })
 }

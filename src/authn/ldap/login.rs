@@ -12,7 +12,7 @@ use super::directory::{Bind, Question, Reply};
 use super::filter::Filling;
 use super::labels::From;
 use super::protocol::{Depth, Entry, Search};
-use super::settings::{AccountName, LabelMeaning, Login};
+use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
 use crate::authn::{Identity, Outcome, Secret, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
@@ -341,11 +341,8 @@ impl DirectoryUsers {
     }
 
     fn meant(&self, values: Vec<String>) -> anyhow::Result<Vec<LabelValue>> {
-        let meaning = self.directory.settings().label_values;
-        let meant = values.into_iter().map(|value| match meaning {
-            LabelMeaning::Literal => Ok(LabelValue::literal(&value)),
-            LabelMeaning::Globs => LabelValue::glob(&value),
-        });
+        let syntax = self.directory.settings().label_values;
+        let meant = values.iter().map(|value| syntax.value(value));
         meant.collect::<Result<_, _>>().map_err(|error| anyhow::anyhow!("a label's value is no glob: {error}"))
     }
 

@@ -8,7 +8,7 @@ use super::filter::{Filter, Place as FilterPlace, Value, is_attribute};
 use super::labels::{From, LabelRule, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
-use crate::authn::Secret;
+use crate::authn::{LabelSyntax, Secret};
 use crate::config::problem::{At, Place};
 use crate::config::section::{Problems, Section, parse_duration};
 use crate::config::{Keys, Problem};
@@ -36,7 +36,7 @@ pub struct Settings {
     pub(super) account: AccountName,
     pub(super) groups: Option<Groups>,
     pub(super) labels: Vec<LabelRule>,
-    pub(super) label_values: LabelMeaning,
+    pub(super) label_values: LabelSyntax,
     /// How long connecting may take.
     pub(super) connect_within: Duration,
     /// How long one answer of a server may take.
@@ -100,15 +100,6 @@ pub(super) struct Groups {
     pub(super) filter: Filter,
 }
 
-/// What the values of labels are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LabelMeaning {
-    /// Each stands for itself: people write attributes of their own entries.
-    Literal,
-    /// Wildcards work, as in docker_auth.
-    Globs,
-}
-
 /// Reads the `ldap_auth:` section. Files with secrets and certificates are read here and added to `files`.
 pub fn read(
     mut section: Section<'_>,
@@ -141,11 +132,7 @@ pub fn read(
     let labels_path = section.path_of("labels");
     let labels = read_labels(section.node("labels"), &labels_path, problems);
     let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
-    let label_values = section.parsed("label_values", |text| match text {
-        "glob" => Ok(LabelMeaning::Globs),
-        "literal" => Ok(LabelMeaning::Literal),
-        other => Err(format!("\"{other}\" is neither glob nor literal")),
-    });
+    let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let times = read_times(&mut section, addresses.as_ref().map_or(1, Vec::len));
     let connections = section.parsed("pool_size", |text| match text.parse() {
         Ok(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
@@ -162,7 +149,7 @@ pub fn read(
         account: account?,
         groups: groups.ok()?,
         labels,
-        label_values: label_values.map_or(LabelMeaning::Literal, |at| at.value),
+        label_values,
         connect_within,
         timeout,
         deadline,

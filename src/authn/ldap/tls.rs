@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -24,8 +24,8 @@ pub(super) fn config(trust: &Trust) -> anyhow::Result<Arc<ClientConfig>> {
         Trust::File(pem) => CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().context("ca_certificate")?,
         Trust::Anybody => Vec::new(),
     };
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Anybody => Arc::new(Unchecked(Arc::clone(&provider))),
+    let expected = match trust {
+        Trust::Anybody => Expected::Any,
         Trust::System | Trust::File(_) => {
             let mut roots = RootCertStore::empty();
             let (added, _) = roots.add_parsable_certificates(named.iter().cloned());
@@ -35,9 +35,10 @@ pub(super) fn config(trust: &Trust) -> anyhow::Result<Arc<ClientConfig>> {
                 );
             }
             let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-            Arc::new(Checked { chains, named })
+            Expected::From { chains, named }
         }
     };
+    let verifier = Arc::new(Verifier { expected, algorithms: provider.signature_verification_algorithms });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -46,15 +47,24 @@ pub(super) fn config(trust: &Trust) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// A certificate of these authorities; or one of them itself, as with a server whose own self-signed certificate is what
-/// `ca_certificate` names.
+/// Checks a server's certificate, and always that the server holds its key.
 #[derive(Debug)]
-struct Checked {
-    chains: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+struct Verifier {
+    expected: Expected,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Checked {
+/// The certificate that a server must have.
+#[derive(Debug)]
+enum Expected {
+    /// One of these authorities; or one of `named` itself, as with a server whose own self-signed certificate is what
+    /// `ca_certificate` names.
+    From { chains: Arc<WebPkiServerVerifier>, named: Vec<CertificateDer<'static>> },
+    /// Anybody's (`insecure_tls_skip_verify`).
+    Any,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,
@@ -63,11 +73,15 @@ impl ServerCertVerifier for Checked {
         stapled: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let refusal = match self.chains.verify_server_cert(own, others, name, stapled, now) {
+        let (chains, named) = match &self.expected {
+            Expected::From { chains, named } => (chains, named),
+            Expected::Any => return Ok(ServerCertVerified::assertion()),
+        };
+        let refusal = match chains.verify_server_cert(own, others, name, stapled, now) {
             Ok(verified) => return Ok(verified),
             Err(refusal) => refusal,
         };
-        if !self.named.iter().any(|named| named == own) {
+        if !named.iter().any(|named| named == own) {
             return Err(refusal);
         }
         // The chain is the certificate itself; its name and its time still count.
@@ -89,7 +103,7 @@ impl ServerCertVerifier for Checked {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, own, signed)
+        verify_tls12_signature(message, own, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -98,49 +112,10 @@ impl ServerCertVerifier for Checked {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, own, signed)
+        verify_tls13_signature(message, own, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// Anybody's certificate (`insecure_tls_skip_verify`).
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, own, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, own, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

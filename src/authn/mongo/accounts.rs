@@ -11,7 +11,8 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::labels::LabelChange;
-use super::{LabelMeaning, Settings, User, read_user};
+use super::{Settings, User, read_user};
+use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, Identity, Standing};
 use crate::mongo::document::{Single, name_of, texts_of, unchanged};
@@ -27,7 +28,7 @@ const KEYS: &[&str] = &["username", "password", "labels", "disabled", "not_befor
 /// The users of a collection.
 pub struct Accounts {
     collection: Collection,
-    label_values: LabelMeaning,
+    label_values: LabelSyntax,
 }
 
 /// One user's document, and what it means.
@@ -57,7 +58,7 @@ pub struct Usable {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The users could not be read.
-    #[error(transparent)]
+    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
     Unread(#[from] Failure),
     /// A write got no answer.
     #[error("{0}; whether the change was made is not known: look before you try again")]
@@ -305,7 +306,7 @@ fn written(labels: &BTreeMap<String, Vec<String>>) -> Document {
     labels.iter().map(|(label, values)| (label.clone(), Bson::from(values.clone()))).collect()
 }
 
-fn read(document: Document, label_values: LabelMeaning) -> Account {
+fn read(document: Document, label_values: LabelSyntax) -> Account {
     let name = document.get_str("username").map_or_else(|_| name_of(&document), str::to_owned);
     let labels = document.get_document("labels").into_iter().flatten().filter_map(|(label, values)| {
         let values = texts_of(values, Single::IsAList).ok()?.into_iter().map(str::to_owned).collect();

@@ -73,7 +73,7 @@ pub enum Change {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The rules could not be read.
-    #[error(transparent)]
+    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
     Unread(Failure),
     /// A write got no answer.
     #[error("{0}; whether the change was made is not known: look before you try again")]

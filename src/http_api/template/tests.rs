@@ -1,3 +1,5 @@
+//! Templates: what loads, and that nothing anybody types becomes more than the value it is.
+
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it should be")]
 
 use super::*;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dockwarden::authn::program::{LabelSyntax, ProgramAuthn, ProgramUsers};
+use dockwarden::authn::LabelSyntax;
+use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
 use dockwarden::authz::pattern::LabelValue;

@@ -6,35 +6,12 @@ use dockwarden::config::{Config, Keys};
 
 use super::{around, read_with};
 
-/// The guide's own file, but for its place of the password.
-const GUIDE: &str = r#"
-server:
-  addr: ":5001"
-token:
-  issuer: "Acme auth server"
-  expiration: 900
-  certificate: c
-  key: k
-mongo_auth:
-  dial_info:
-    addrs: ["authdb"]
-    timeout: "10s"
-    database: "23-5"
-    username: "ansi"
-    password: "test"
-    enabled_tls: false
-  collection: "users"
-acl_mongo:
-  dial_info:
-    addrs: ["authdb"]
-    timeout: "10s"
-    database: "23-5"
-    username: "ansi"
-    password: "test"
-    enabled_tls: false
-  collection: "acl"
-  cache_ttl: "10s"
-"#;
+/// The guide's own file, but for its way to the password.
+const GUIDE: &str = concat!(
+    "server: {addr: \":5001\"}\n",
+    "token: {issuer: Acme auth server, expiration: 900, certificate: c, key: k}\n",
+    include_str!("../../support/guide_mongodb.yml")
+);
 
 #[test]
 fn the_guides_file_needs_neither_users_nor_acl() {

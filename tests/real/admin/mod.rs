@@ -110,7 +110,10 @@ fn every_command_says_plainly_why_it_cannot_begin() {
                 "there is neither mongo_auth nor acl_mongo",
             ],
         );
-        begin(&away, &["cannot be asked"]);
+        begin(
+            &away,
+            &["cannot be asked: no server answers (127.0.0.1:", "); is the server running, and are its address"],
+        );
         begin(&wrong, &["refuses our user name or password"]);
         begin(&directory.join("nowhere.yml"), &["cannot be read"]);
     }

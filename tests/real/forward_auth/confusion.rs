@@ -12,6 +12,7 @@ use crate::support::dice::Dice;
 use crate::support::door::{ALICE, BOB, Behind, Door, Login, ROOT};
 use crate::support::http::{self, Connection};
 use crate::support::http2;
+use crate::support::part;
 use crate::support::process::until;
 use crate::support::registry::Edition;
 use crate::support::visit::basic;
@@ -25,6 +26,9 @@ const EACH: usize = 12_500;
 const BY_HTTP2: u32 = 4_000;
 /// Requests on one HTTP/2 connection: below the streams that nginx allows at once.
 const STREAMS: u32 = 100;
+
+/// What is asked for after everything else, and by nobody before.
+pub(crate) const LAST: &str = "/v2/the/last/one/tags/list";
 
 /// Who sends a request. The name travels as User-Agent, which the registry logs.
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +305,21 @@ pub(crate) fn decided(log: &str, door: &'static str) -> Allowed {
     allowed
 }
 
+/// # Panics
+/// If Dockwarden dropped lines of its log, because they could not be written in time.
+pub(crate) fn none_dropped(metrics: &str) {
+    let figure = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_log_lines_dropped_total "));
+    assert_eq!(figure, Some("0"), "decisions are missing in the log");
+}
+
+/// The figures of the Dockwarden behind a door, which listens on a socket.
+fn metrics(door: &Door) -> String {
+    let mut curl = part::client("curl");
+    let socket = door.asked_at.trim_start_matches("unix:");
+    curl.args(["--silent", "--fail", "--unix-socket", socket, "http://localhost/metrics"]);
+    part::run(&mut curl).well().stdout
+}
+
 /// A line of the registry's access log: `ADDRESS - USER [TIME] "METHOD TARGET PROTOCOL" STATUS …`.
 fn arrival(line: &str) -> Option<(String, u16)> {
     let (_, rest) = line.split_once("] \"")?;
@@ -420,8 +439,13 @@ fn confuse(edition: Edition, seed: u64) {
     let known = [0, 200, 201, 202, 204, 206, 301, 400, 401, 403, 404, 405, 414, 416, 500];
     assert!(statuses.keys().all(|status| known.contains(status)), "{statuses:?}");
 
-    let mut allowed = decided(&door.dockwarden.log(), "forward_auth");
+    // What arrived first: all of it was decided on before. Decisions are written beside the replies, in their order, so that
+    // all are there once a later one is; and none may have been dropped.
     let log = door.registry.as_ref().unwrap().log().split_off(prepared);
+    assert_eq!(super::ask(&door, Some(ALICE), "GET", LAST, &[]).status, 403);
+    door.dockwarden.until("the last decision", |process| process.log().contains(LAST).then_some(()));
+    none_dropped(&metrics(&door));
+    let mut allowed = decided(&door.dockwarden.log(), "forward_auth");
     let (arrived, successes) = arrived(edition, &log, &mut allowed);
     let served = served(edition, &log, &allowed);
     nothing_was_mounted(&door.plain);

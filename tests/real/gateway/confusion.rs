@@ -8,9 +8,9 @@ use crate::forward_auth::confusion;
 use crate::forward_auth::targets::{METHODS, target};
 use crate::support::dice::Dice;
 use crate::support::dockwarden::{Dockwarden, password};
-use crate::support::door::{ROOT, with_root};
+use crate::support::door::{ALICE, ROOT, with_root};
 use crate::support::gateway::{self, Challenge};
-use crate::support::http::Connection;
+use crate::support::http::{self, Connection};
 use crate::support::image::{self, TAG};
 use crate::support::recipe::Recipe;
 use crate::support::registry::{Edition, Registry};
@@ -246,8 +246,17 @@ fn a_real_registry_serves_nothing_but_what_was_decided_on() {
         let known = [0, 200, 201, 202, 204, 206, 400, 401, 403, 404, 405, 415, 416, 500];
         assert!(statuses.keys().all(|status| known.contains(status)), "{statuses:?}");
 
-        let mut allowed = let_on(&gateway.process.log());
+        // What arrived first, as in the other test.
         let log = registry.process.log().split_off(prepared);
+        let ask = |target: &str| {
+            let authorization = basic(ALICE.0, ALICE.1);
+            let headers = [("Authorization", authorization.as_str())];
+            http::exchange(&gateway.address, &http::request("GET", target, "x", &headers, b""))
+        };
+        assert_eq!(ask(confusion::LAST).status, 403);
+        gateway.process.until("the last decision", |process| process.log().contains(confusion::LAST).then_some(()));
+        confusion::none_dropped(&ask("/metrics").text());
+        let mut allowed = let_on(&gateway.process.log());
         // The gateway's own question, for somebody who wants to see the catalog.
         let log: String =
             log.lines().filter(|line| !line.contains("/v2/_catalog?n=1000")).flat_map(|line| [line, "\n"]).collect();

@@ -1,11 +1,10 @@
 //! OpenLDAP's bad days, and the connections to it on good ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{LABELS, account, backend, file, granted, patient, said, section};
-use crate::support::dockwarden::{Dockwarden, hash};
+use crate::support::dockwarden::Dockwarden;
 use crate::support::process::{Signal, until};
 use crate::support::slapd::{PEOPLE, READER, Slapd, costly_hash, line as ldif_line, password, person, somebody};
 
@@ -68,108 +67,6 @@ fn a_server_that_is_gone_or_silent_is_passed_over_and_taken_back() {
         until("the first server to be asked again", || is_first().then_some(()));
         assert!(back.elapsed() < Duration::from_secs(2), "{outage:?}: {:?}", back.elapsed());
     }
-}
-
-/// What clients under load have seen.
-#[derive(Default)]
-struct Load {
-    allowed: AtomicUsize,
-    unavailable: AtomicUsize,
-    wrongly_allowed: AtomicUsize,
-    wrongly_refused: AtomicUsize,
-    static_failed: AtomicUsize,
-    slowest: std::sync::Mutex<Duration>,
-}
-
-impl Load {
-    fn count(counter: &AtomicUsize) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One round of every kind of client.
-    fn look(&self, server: &Dockwarden) {
-        let began = Instant::now();
-        match granted(server, "alice", &password("alice"), "repository:developer/x:pull,push") {
-            Ok(actions) if actions == ["pull"] => Self::count(&self.allowed),
-            Err(503) => Self::count(&self.unavailable),
-            Ok(_) | Err(_) => Self::count(&self.wrongly_refused),
-        }
-        let mut slowest = self.slowest.lock().unwrap();
-        *slowest = slowest.max(began.elapsed());
-        drop(slowest);
-        for (account, secret) in [("alice", "wrong"), ("nobody", "wrong"), ("alice", "local")] {
-            if granted(server, account, secret, "repository:developer/x:pull").is_ok() {
-                Self::count(&self.wrongly_allowed);
-            }
-        }
-        if granted(server, "local", "local", "repository:open/local:pull") != Ok(vec!["pull".to_owned()]) {
-            Self::count(&self.static_failed);
-        }
-    }
-}
-
-/// Ends the load when it is dropped.
-struct End<'of>(&'of AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn a_directory_that_is_killed_paused_or_restarted_opens_nothing() {
-    let slapd = Slapd::start();
-    let local = format!("users:\n  local: {{password: \"{}\"}}\n", hash("local"));
-    let config = file(&section(&slapd.address(), LABELS));
-    let text = std::fs::read_to_string(&config).unwrap().replace("users: {}\n", &local);
-    std::fs::write(&config, text).unwrap();
-    let server = Dockwarden::start_file(&config);
-    let load = Load::default();
-    let over = AtomicBool::new(false);
-    let ask = || granted(&server, "alice", &password("alice"), "repository:developer/x:pull");
-    let mut recoveries = Vec::new();
-    let mut fast = Vec::new();
-    std::thread::scope(|scope| {
-        // Also where something fails here: the clients would otherwise go on for ever.
-        let _end = End(&over);
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    load.look(&server);
-                }
-            });
-        }
-        for cycle in 0..6 {
-            let enough = load.allowed.load(Ordering::Relaxed) + 40;
-            until("load on a server that is well", || (load.allowed.load(Ordering::Relaxed) >= enough).then_some(()));
-            let paused = cycle % 2 == 1;
-            match paused {
-                true => slapd.signal(Signal::Stop),
-                false => slapd.kill(),
-            }
-            until("an outage to be seen", || (ask() == Err(503)).then_some(()));
-            let began = Instant::now();
-            assert_eq!(ask(), Err(503));
-            fast.push(began.elapsed());
-            match paused {
-                true => slapd.signal(Signal::Continue),
-                false => slapd.restart(),
-            }
-            let back = Instant::now();
-            until("a recovery", || ask().is_ok().then_some(()));
-            recoveries.push(back.elapsed());
-        }
-    });
-    let slowest = *load.slowest.lock().unwrap();
-    println!("slowest answer {slowest:?}, answers while it was known {fast:?}, recoveries {recoveries:?}");
-    println!("allowed {:?}, unavailable {:?}", load.allowed, load.unavailable);
-    assert_eq!(load.wrongly_allowed.into_inner(), 0);
-    assert_eq!(load.wrongly_refused.into_inner(), 0, "an outage is 503, never 401 and never less");
-    assert_eq!(load.static_failed.into_inner(), 0, "users of the file never wait for the directory");
-    assert!(load.allowed.into_inner() > 0 && load.unavailable.into_inner() > 0);
-    assert!(slowest < Duration::from_millis(2500), "{slowest:?}");
-    assert!(recoveries.iter().all(|time| *time < Duration::from_secs(2)), "{recoveries:?}");
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! The secrets of the tests are in nothing that the server says: its log, its replies, its command line, its environment.
+//!
+//! Every test looks for them, at the level at which it runs the server. `DOCKWARDEN_TEST_LOG=trace` runs all of them at
+//! that level instead.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use regex::bytes::Regex;
+
+use super::http::form_encode;
+
+/// What is in the passwords of the test bed, and in nothing else.
+const IN_PASSWORDS: [&str; 4] = ["p+w% ö", "p+w:ö %", "p w:ö%", "testpassword"];
+/// A password's hash, and a token with its signature.
+const SHAPES: [&str; 2] =
+    [r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{20}", r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[A-Za-z0-9_-]{40,}"];
+
+/// The parts of private keys that were made so far.
+static KEYS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// What looks for all of that, and for how many keys it was made.
+static SEARCH: Mutex<Option<(usize, Arc<Regex>)>> = Mutex::new(None);
+
+/// Counts this PEM file among the secrets.
+pub(crate) fn is_secret(key: &Path) {
+    let text = fs::read_to_string(key).unwrap_or_default();
+    KEYS.lock().unwrap().extend(text.lines().filter(|line| line.len() == 64).map(|line| line[..40].to_owned()));
+}
+
+/// Every form in which a secret could be written.
+fn forms(secret: &str) -> BTreeSet<String> {
+    let mut forms: BTreeSet<String> = [secret.to_owned(), form_encode(secret)].into();
+    forms.insert(form_encode(secret).replace('+', "%20"));
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    forms.extend([hex.to_uppercase(), hex]);
+    // Within a longer text, base64 looks in three ways; what depends on the neighbours is left out.
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        forms.extend(
+            [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|text| text[first..end].to_owned()),
+        );
+    }
+    forms
+}
+
+fn search() -> Arc<Regex> {
+    let keys = KEYS.lock().unwrap();
+    let mut search = SEARCH.lock().unwrap();
+    if let Some((number, regex)) = &*search
+        && *number == keys.len()
+    {
+        return Arc::clone(regex);
+    }
+    let secrets = IN_PASSWORDS.into_iter().chain(keys.iter().map(String::as_str));
+    let mut branches: Vec<String> = secrets.flat_map(forms).map(|form| regex::escape(&form)).collect();
+    branches.extend(SHAPES.map(str::to_owned));
+    let regex = Arc::new(Regex::new(&branches.join("|")).unwrap());
+    *search = Some((keys.len(), Arc::clone(&regex)));
+    regex
+}
+
+/// # Panics
+/// With what is around it, if there is a secret in the text.
+#[track_caller]
+pub(crate) fn holds_no_secret(what: &str, text: &[u8]) {
+    let Some(found) = search().find(text) else { return };
+    let around = &text[found.start().saturating_sub(300)..(found.end() + 100).min(text.len())];
+    panic!(
+        "{what}: the secret {:?} is in {:?}",
+        String::from_utf8_lossy(found.as_bytes()),
+        String::from_utf8_lossy(around)
+    );
+}
+
+#[test]
+fn secrets_are_found_in_every_form() {
+    let key =
+        super::scratch::write(&super::scratch::directory("canary"), "key", &format!("-\n{}\n-", "Ab3/".repeat(16)));
+    is_secret(&key);
+    for text in [
+        "the password is alice:p+w% ö&=1",
+        "account=alice&password=alice%3Ap%2Bw%25+%C3%B6%26%3D1",
+        "/auth?password=alice%3Ap%2Bw%25%20%C3%B6%26%3D1",
+        "702b772520c3b6",
+        "$2y$04$abcdefghijklmnopqrstuv",
+        "Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/",
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        assert!(search().is_match(text.as_bytes()), "{text}");
+    }
+    for account in ["a", "bo", "eve", "alice"] {
+        let whole = format!("{account}:{}", super::dockwarden::password(account));
+        for encoded in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+            assert!(search().is_match(format!("Basic {encoded}==").as_bytes()), "{whole}");
+        }
+    }
+    assert!(!search().is_match(b"alice asked for a token; pw: +"));
+}
