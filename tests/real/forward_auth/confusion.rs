@@ -13,7 +13,7 @@ use crate::support::door::{ALICE, BOB, Behind, Door, Login, ROOT};
 use crate::support::http::{self, Connection};
 use crate::support::http2;
 use crate::support::part;
-use crate::support::process::{Process, until};
+use crate::support::process::until;
 use crate::support::registry::Edition;
 use crate::support::visit::basic;
 
@@ -305,15 +305,19 @@ pub(crate) fn decided(log: &str, door: &'static str) -> Allowed {
     allowed
 }
 
-/// Waits until every decision is in the log: they are written beside the replies, in their order, so that all are there
-/// once [`LAST`] is. `metrics` is what the server says of itself after that.
-///
 /// # Panics
-/// If lines were dropped, because they could not be written in time.
-pub(crate) fn all_is_written(server: &Process, metrics: impl FnOnce() -> String) {
-    server.until("the last decision", |process| process.log().contains(LAST).then_some(()));
-    let metrics = metrics();
-    assert!(metrics.contains("\ndockwarden_log_lines_dropped_total 0\n"), "{metrics}");
+/// If Dockwarden dropped lines of its log, because they could not be written in time.
+pub(crate) fn none_dropped(metrics: &str) {
+    let figure = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_log_lines_dropped_total "));
+    assert_eq!(figure, Some("0"), "decisions are missing in the log");
+}
+
+/// The figures of the Dockwarden behind a door, which listens on a socket.
+fn metrics(door: &Door) -> String {
+    let mut curl = part::client("curl");
+    let socket = door.asked_at.trim_start_matches("unix:");
+    curl.args(["--silent", "--fail", "--unix-socket", socket, "http://localhost/metrics"]);
+    part::run(&mut curl).well().stdout
 }
 
 /// A line of the registry's access log: `ADDRESS - USER [TIME] "METHOD TARGET PROTOCOL" STATUS …`.
@@ -435,13 +439,12 @@ fn confuse(edition: Edition, seed: u64) {
     let known = [0, 200, 201, 202, 204, 206, 301, 400, 401, 403, 404, 405, 414, 416, 500];
     assert!(statuses.keys().all(|status| known.contains(status)), "{statuses:?}");
 
+    // What arrived first: all of it was decided on before. Decisions are written beside the replies, in their order, so that
+    // all are there once a later one is; and none may have been dropped.
     let log = door.registry.as_ref().unwrap().log().split_off(prepared);
     assert_eq!(super::ask(&door, Some(ALICE), "GET", LAST, &[]).status, 403);
-    all_is_written(&door.dockwarden, || {
-        let socket = door.asked_at.trim_start_matches("unix:");
-        let mut curl = part::client("curl");
-        part::run(curl.args(["--silent", "--fail", "--unix-socket", socket, "http://localhost/metrics"])).well().stdout
-    });
+    door.dockwarden.until("the last decision", |process| process.log().contains(LAST).then_some(()));
+    none_dropped(&metrics(&door));
     let mut allowed = decided(&door.dockwarden.log(), "forward_auth");
     let (arrived, successes) = arrived(edition, &log, &mut allowed);
     let served = served(edition, &log, &allowed);
