@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::dockwarden::{self, Dockwarden, SERVICE, password};
+use crate::mongo::figure;
+use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash_of_cost, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::process::{Signal, until};
@@ -19,16 +21,35 @@ use crate::support::{scratch, visit};
 /// Connections that ask without a pause.
 const CALLERS: usize = 6;
 
-/// How often the config changes in one test; every fifth change is broken.
+/// How often the config changes in one test; every fifth change is broken. `DOCKWARDEN_CHANGES=200` is the long run.
 const CHANGES: usize = 20;
 
-/// A config that always lets waldi pull `steady`, and tells its number by `version-N`.
+/// How often a server is told to stop. `DOCKWARDEN_STOPS=50` is the long run.
+const STOPS: usize = 3;
+
+/// A version's number has so many bits.
+const BITS: usize = 8;
+
+/// A token of version 0 lives so long, in seconds, and of each further one a second longer.
+const LIFE: usize = 900;
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// The repository by which a version says that this bit of its number is set, or is not.
+fn bit(bit: usize, set: usize) -> String {
+    format!("bit-{bit}-{set}")
+}
+
+/// A config that always lets waldi pull `steady`, and tells its number in each token, in two places: by what waldi may pull,
+/// and by how long the token lives. If a request ever met half of one config and half of the next, they would differ.
 fn version(pair: &Pair, users: &str, number: usize) -> String {
-    let acl = format!(
-        "acl:\n  - match: {{account: waldi, name: steady}}\n    actions: [pull]\n  \
-         - match: {{account: waldi, name: version-{number}}}\n    actions: [pull]\n"
-    );
-    dockwarden::config(pair, "", &format!("{users}{acl}"))
+    let names = (0..BITS).map(|place| bit(place, number >> place & 1)).chain(["steady".to_owned()]);
+    let rules = names.map(|name| format!("  - match: {{account: waldi, name: {name}}}\n    actions: [pull]\n"));
+    let acl: String = rules.collect();
+    dockwarden::config(pair, "", &format!("{users}acl:\n{acl}"))
+        .replace("expiration: 900", &format!("expiration: {}", LIFE + number))
 }
 
 /// The same with a line that no YAML reader takes, and one that a strict reader refuses.
@@ -36,8 +57,11 @@ fn broken(number: usize, good: &str) -> String {
     if number.is_multiple_of(2) { format!("{good}\n  - [unclosed\n") } else { format!("{good}\nacls: []\n") }
 }
 
-fn question(repository: &str) -> Vec<u8> {
-    let target = format!("/auth?service={}&scope=repository:{repository}:pull", http::form_encode(SERVICE));
+/// Asks for `steady`, and for every bit of the version's number both ways.
+fn question() -> Vec<u8> {
+    let bits = (0..BITS).flat_map(|place| [bit(place, 0), bit(place, 1)]);
+    let scopes: String = bits.map(|name| format!("&scope=repository:{name}:pull")).collect();
+    let target = format!("/auth?service={}&scope=repository:steady:pull{scopes}", http::form_encode(SERVICE));
     let authorization = visit::basic("waldi", &password("waldi"));
     http::request("GET", &target, "localhost", &[("Authorization", &authorization)], b"")
 }
@@ -48,6 +72,34 @@ fn lets_pull(reply: &Reply) -> bool {
         && reply.json()["token"]
             .as_str()
             .is_some_and(|token| visit::claims(token)["access"][0]["actions"] == Value::from(vec!["pull"]))
+}
+
+/// The number of the version that decided.
+///
+/// # Errors
+/// Says what came instead of a token of one version.
+fn version_of(reply: &Reply) -> Result<usize, String> {
+    if !lets_pull(reply) {
+        return Err(format!("{} {}", reply.status, reply.text()));
+    }
+    let claims = visit::claims(reply.json()["token"].as_str().unwrap());
+    let granted = |name: String| {
+        let access = claims["access"].as_array().unwrap();
+        access.iter().any(|entry| entry["name"] == name && entry["actions"] == Value::from(vec!["pull"]))
+    };
+    let mut number = 0;
+    for place in 0..BITS {
+        match (granted(bit(place, 0)), granted(bit(place, 1))) {
+            (true, false) => {}
+            (false, true) => number |= 1 << place,
+            both => return Err(format!("bit {place} is {both:?} in {claims}")),
+        }
+    }
+    let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+    if usize::try_from(life) != Ok(LIFE + number) {
+        return Err(format!("the rules are of version {number}, and the life of the token is not: {claims}"));
+    }
+    Ok(number)
 }
 
 /// What the callers did and saw.
@@ -69,7 +121,8 @@ impl Load {
 
     /// One caller: asks on a kept connection until the load is done or, once the server stops, nobody listens.
     fn call(&self, address: &str) {
-        let wire = question("steady");
+        let wire = question();
+        let mut newest = 0;
         let mut kept: Option<Connection> = None;
         // What became of a new connection without an answer, if there was one.
         let mut unanswered = None;
@@ -87,7 +140,12 @@ impl Load {
                     .push(format!("a new connection got no answer while others were taken: {error}"));
             }
             match connection.send(&wire) {
-                Ok(reply) if lets_pull(&reply) => {
+                Ok(reply) => {
+                    match version_of(&reply) {
+                        Ok(number) if number >= newest => newest = number,
+                        Ok(number) => return self.failures().push(format!("version {number} after {newest}")),
+                        Err(what) => return self.failures().push(what),
+                    }
                     self.answered.fetch_add(1, Ordering::SeqCst);
                     if stopping && !reused {
                         self.answered_late.fetch_add(1, Ordering::SeqCst);
@@ -95,7 +153,6 @@ impl Load {
                     let closing = reply.header("connection").is_some_and(|line| line.eq_ignore_ascii_case("close"));
                     kept = (!closing).then_some(connection);
                 }
-                Ok(reply) => return self.failures().push(format!("{} {}", reply.status, reply.text())),
                 Err(error) if self.stopping.load(Ordering::SeqCst) && never_answered(&error) => {
                     // The server may close a connection that is idle, and the next request may cross that on its way;
                     // HTTP clients send it again on a new connection. Nothing of an answer may have come. A new
@@ -149,28 +206,31 @@ impl Drop for Finish<'_> {
 
 /// Waits until the server decides by the config of that number.
 fn until_version(server: &Dockwarden, number: usize) {
-    let wire = question(&format!("version-{number}"));
+    let wire = question();
     server.process.until(&format!("version {number} of the config"), |_| {
-        lets_pull(&http::exchange(&server.address, &wire)).then_some(())
+        (version_of(&http::exchange(&server.address, &wire)) == Ok(number)).then_some(())
     });
 }
 
-/// How often the server has said that a reload failed.
+/// How often a reload has failed. The log says why, and is read once at the end: it is long.
 fn refusals(server: &Dockwarden) -> usize {
-    server
-        .process
-        .log()
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["level"] == "ERROR" && line.to_string().contains("reload"))
-        .count()
+    figure(server, "dockwarden_reload_failures_total").unwrap().parse().unwrap()
+}
+
+/// How many reloads the log calls failed.
+fn refusals_in_log(server: &Dockwarden) -> usize {
+    let log = server.process.log();
+    log.lines().filter(|line| line.contains("\"level\":\"ERROR\"") && line.contains("reload_failed")).count()
 }
 
 /// Takes the server through all versions, each put in place by `change`.
 fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl Fn(usize, &str)) {
+    let began = Instant::now();
+    let changes = number("DOCKWARDEN_CHANGES", CHANGES);
+    assert!(changes < 1 << BITS, "a version's number has {BITS} bits");
     under_load(&server.address, |_| {
         let mut last = 0;
-        for number in 1..=CHANGES {
+        for number in 1..=changes {
             let good = version(pair, users, number);
             if number % 5 == 0 {
                 let before = refusals(server);
@@ -184,6 +244,8 @@ fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl
             }
         }
     });
+    println!("{changes} changes in {:?}", began.elapsed());
+    assert!(refusals_in_log(server) >= changes / 5, "each broken config is in the log");
     assert_eq!(server.process.ended(), None);
 }
 
@@ -237,7 +299,7 @@ fn a_new_key_pair_is_taken_up_under_load() {
     let users = users();
     let server = Dockwarden::start(&version(&pair, &users, 0));
     let certificate = || {
-        let reply = http::exchange(&server.address, &question("steady"));
+        let reply = http::exchange(&server.address, &question());
         visit::header(reply.json()["token"].as_str().unwrap())["x5c"][0].clone()
     };
     let replace = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
@@ -256,7 +318,19 @@ fn a_new_key_pair_is_taken_up_under_load() {
 #[test]
 fn terminating_answers_what_was_asked_and_ends_well() {
     let pair = keys::as_in_the_guide(Kind::P256);
-    let server = Dockwarden::start(&version(&pair, &users(), 0));
+    // A login that takes about a second, and is not remembered by a server that has just begun.
+    let slow = format!("  slow: {{password: \"{}\"}}\n", hash_of_cost("slow:pw", 13));
+    let config = version(&pair, &(users() + &slow), 0);
+    let began = Instant::now();
+    let stops = number("DOCKWARDEN_STOPS", STOPS);
+    for _ in 0..stops {
+        stop_under_load(&config);
+    }
+    println!("{stops} stops in {:?}", began.elapsed());
+}
+
+fn stop_under_load(config: &str) {
+    let server = Dockwarden::start(config);
     let form = format!(
         "grant_type=password&service={}&scope=repository:steady:pull&username=waldi&password={}",
         http::form_encode(SERVICE),
@@ -265,6 +339,9 @@ fn terminating_answers_what_was_asked_and_ends_well() {
     let kind = [("Content-Type", "application/x-www-form-urlencoded"), ("Expect", "100-continue")];
     let wire = http::request("POST", "/auth", "localhost", &kind, form.as_bytes());
     let (asked, rest) = wire.split_at(wire.len() - form.len());
+    let target = format!("/auth?service={}", http::form_encode(SERVICE));
+    let authorization = visit::basic("slow", "slow:pw");
+    let login = http::request("GET", &target, "localhost", &[("Authorization", &authorization)], b"");
     under_load(&server.address, |load| {
         // In flight for certain: the server has read their heads (it asks for the bodies) and waits for the rest.
         let mut slow: Vec<Connection> = (0..3).map(|_| Connection::open(&server.address).unwrap()).collect();
@@ -272,16 +349,23 @@ fn terminating_answers_what_was_asked_and_ends_well() {
             connection.write(asked).unwrap();
             assert_eq!(connection.read(true).unwrap().status, 100);
         }
+        // Its password is being hashed while the server begins to stop.
+        let mut hashed = Connection::open(&server.address).unwrap();
+        hashed.write(&login).unwrap();
         load.stopping.store(true, Ordering::SeqCst);
         server.process.signal(Signal::Terminate);
+        let told = Instant::now();
         server.process.until("the listener to close", |_| Connection::open(&server.address).is_err().then_some(()));
         for connection in &mut slow {
             connection.write(rest).unwrap();
             let reply = connection.read(false).unwrap();
             assert!(lets_pull(&reply), "{reply:?}");
         }
+        let reply = hashed.read(false).unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
         let status = server.process.end();
         assert!(status.success(), "{status}");
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
         // Clients that came after the signal, and before their proxy had heard of it.
         assert!(load.answered_late.load(Ordering::SeqCst) > 0, "nobody new was answered");
     });

@@ -15,6 +15,7 @@ mod owed;
 
 mod admin;
 mod attacks;
+mod canary;
 mod chaos;
 mod clients;
 mod connect;

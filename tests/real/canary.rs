@@ -1,0 +1,220 @@
+//! No secret comes out: a server with every kind of backend, logging all that it can, is given passwords, keys and tokens that
+//! nothing else looks like; then its log, its figures, its refusals and its process are searched for them in every form.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mongodb::bson::doc;
+
+use crate::mongo::guide_file;
+use crate::support::dockwarden::{self, SERVICE, hash, program};
+use crate::support::http::{self, Reply};
+use crate::support::http_api::HttpApi;
+use crate::support::keys::{self, Kind};
+use crate::support::mongo::Database;
+use crate::support::process::{Process, Signal, until};
+use crate::support::slapd::{self, PEOPLE, READER, Slapd};
+use crate::support::{http2, scratch, visit};
+
+/// What each secret of the test begins with, and how it goes on.
+fn canary(name: &str) -> String {
+    format!("Zq7Xv{name}9Kd:p+w% ö&")
+}
+
+/// The letters and digits of a secret, which stand in every form of it.
+fn core(secret: &str) -> &str {
+    let end = secret.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(secret.len());
+    &secret[..end]
+}
+
+/// What of a secret stands in base64 of any text that holds it, at each of the three places where it can begin.
+fn in_base64(secret: &str) -> Vec<String> {
+    let shifted = (0..3).map(|before| {
+        let text = STANDARD.encode(["x".repeat(before).as_bytes(), secret.as_bytes()].concat());
+        // The first and the last letters hold bits of what stands beside it.
+        let from = (before * 4).div_ceil(3);
+        text.trim_end_matches('=')[from..text.trim_end_matches('=').len() - 1].to_owned()
+    });
+    shifted.collect()
+}
+
+/// Every form that is searched for.
+fn forms(secret: &str) -> Vec<String> {
+    let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let listed = secret.bytes().map(|byte| byte.to_string()).collect::<Vec<String>>();
+    let mut forms = vec![
+        secret.to_owned(),
+        http::form_encode(secret),
+        hexadecimal.to_ascii_uppercase(),
+        hexadecimal,
+        listed.join(", "),
+        listed.join(","),
+    ];
+    forms.extend(in_base64(secret));
+    forms
+}
+
+#[test]
+fn the_forms_of_a_secret_are_found_where_they_stand() {
+    for before in ["", "a", "ab", "alice:"] {
+        let text = STANDARD.encode(format!("{before}Zq7XvCanary9Kd and more"));
+        assert!(in_base64("Zq7XvCanary9Kd").iter().any(|form| text.contains(form.as_str())), "{before}");
+    }
+    assert!(forms("Zq7").contains(&"5a7137".to_owned()) && forms("Zq7").contains(&"90, 113, 55".to_owned()));
+}
+
+/// Asks by GET, by POST, over HTTP/2, and through the door of proxies.
+fn ask_everywhere(address: &str, account: &str, secret: &str) -> Vec<Reply> {
+    let authorization = visit::basic(account, secret);
+    let target = format!("/auth?service={}&scope=repository:test:pull", http::form_encode(SERVICE));
+    let form = format!(
+        "grant_type=password&service={}&username={}&password={}",
+        http::form_encode(SERVICE),
+        http::form_encode(account),
+        http::form_encode(secret)
+    );
+    let original = [("X-Original-Method", "GET"), ("X-Original-URI", "/v2/test/manifests/latest")];
+    let with = |line: &str| {
+        let headers = [&[("Authorization", line)], &original[..]].concat();
+        http::request("GET", "/forward_auth", "localhost", &headers, b"")
+    };
+    let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+    let mut second = http2::Connection::open(address, 65_535);
+    let fields = [(":method", "GET"), (":scheme", "http"), (":path", &target), (":authority", "localhost")];
+    second.ask(0, &[&fields[..], &[("authorization", authorization.as_str())]].concat());
+    until("the reply over HTTP/2", || {
+        second.attend();
+        (second.replies > 0).then_some(())
+    });
+    vec![
+        http::exchange(address, &http::request("GET", &target, "localhost", &[("Authorization", &authorization)], b"")),
+        http::exchange(address, &http::request("POST", "/auth", "localhost", &kind, form.as_bytes())),
+        http::exchange(address, &with(&authorization)),
+        // Where a token should be.
+        http::exchange(address, &with(&format!("Bearer {secret}").replace('ö', "o"))),
+        http::exchange(
+            address,
+            &http::request("GET", &target, "localhost", &[("Authorization", &format!("Basic {}", core(secret)))], b""),
+        ),
+    ]
+}
+
+#[test]
+fn no_secret_comes_out_in_any_form() {
+    let (database, directory, api) = (Database::start(), Slapd::start(), HttpApi::start());
+    database.unique("users", "username");
+    database.unique("acl", "seq");
+    database.insert("users", &[doc! { "username": "mona", "password": hash(&canary("Mongo")) }]);
+    let folder = scratch::directory("canary");
+    let htpasswd = scratch::write(&folder, "htpasswd", &format!("hedda:{}\n", hash(&canary("Htpasswd"))));
+    // It knows one account, by account and password on standard input, and complains about everybody else aloud.
+    let script = r#"#!/bin/sh
+read -r account secret
+test "$account" = eva && exit 0
+echo "who is $account?" >&2
+exit 2
+"#;
+    let script = scratch::write(&folder, "check", script);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let (reader, reader_secret) = READER;
+    let more = format!(
+        "users: {{uwe: {{password: \"{}\"}}}}\n\
+         htpasswd_auth: {{path: \"{}\"}}\n\
+         ext_auth: {{command: \"{}\"}}\n\
+         ldap_auth:\n  addr: {}\n  base: \"{PEOPLE}\"\n  filter: \"(uid=${{account}})\"\n  bind_dn: \"{reader}\"\n  \
+         bind_password: \"{reader_secret}\"\n\
+         http_auth: {{url: \"http://{}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n\
+         forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n\
+         acl: [{{match: {{account: \"/.+/\"}}, actions: [\"*\"]}}]\n",
+        hash(&canary("Users")),
+        htpasswd.display(),
+        script.display(),
+        directory.address(),
+        api.address()
+    );
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let config = guide_file(&pair, &database.address(), &more);
+    let mut serve = Command::new(program());
+    serve.arg("serve").arg(&config).env_clear().env("RUST_LOG", "trace");
+    let process = Process::start("dockwarden", &serve);
+    let address = dockwarden::address(&process, "listening");
+    process.until("its rules", |_| {
+        let ready = http::request("GET", "/readyz", "localhost", &[], b"");
+        (http::exchange(&address, &ready).status == 200).then_some(())
+    });
+
+    let mut secrets = vec![core(reader_secret).to_owned() + ": p+w"];
+    let mut shown = String::new();
+    let mut let_in = 0;
+    for (account, secret) in [
+        ("uwe", canary("Users")),
+        ("hedda", canary("Htpasswd")),
+        ("eva", canary("Program")),
+        ("mona", canary("Mongo")),
+        ("alice", slapd::password("alice")),
+        ("testuser", "testpassword".to_owned()),
+        // Wrong ones, at each backend, and of an account that all are asked about.
+        ("uwe", canary("WrongUsers")),
+        ("hedda", canary("WrongHtpasswd")),
+        ("mona", canary("WrongMongo")),
+        ("alice", canary("WrongLdap")),
+        ("testuser", canary("WrongApi")),
+        ("nobody", canary("Nobody")),
+    ] {
+        for reply in ask_everywhere(&address, account, &secret) {
+            if reply.status == 200 {
+                let_in += 1;
+                // Tokens are shown to whom they are for, and to nobody else.
+                if let Some(token) = serde_json::from_slice(&reply.body)
+                    .ok()
+                    .and_then(|body: serde_json::Value| Some(body["token"].as_str()?.to_owned()))
+                {
+                    secrets.push(token.rsplit('.').next().unwrap()[..40].to_owned());
+                }
+            } else {
+                shown.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
+            }
+        }
+        secrets.push(if secret.starts_with("Zq7") { core(&secret).to_owned() } else { secret });
+    }
+    assert_eq!(let_in, 6 * 3, "each backend let its own account in by three ways\n{}", process.tail());
+
+    // A password where a hash should be, in a file that is looked at while it runs.
+    let broken =
+        fs::read_to_string(&config).unwrap().replace("users: {uwe:", "users: {ute: {password: Zq7XvConfig9Kd}, uwe:");
+    secrets.push("Zq7XvConfig9Kd".to_owned());
+    fs::write(&config, broken).unwrap();
+    process.signal(Signal::Hangup);
+    process.until("word of the broken file", |process| process.log().contains("reload_failed").then_some(()));
+
+    let key = fs::read_to_string(&pair.key).unwrap();
+    secrets
+        .extend(key.lines().filter(|line| line.len() > 20 && !line.starts_with('-')).map(|line| line[..20].to_owned()));
+    shown.push_str(&http::exchange(&address, &http::request("GET", "/metrics", "localhost", &[], b"")).text());
+    for file in ["cmdline", "environ"] {
+        shown.push_str(&String::from_utf8_lossy(&fs::read(format!("/proc/{}/{file}", process.pid())).unwrap()));
+    }
+    process.signal(Signal::Terminate);
+    let status = process.end();
+    assert!(status.success(), "{status}");
+    let log = process.log();
+    assert!(log.contains("\"level\":\"TRACE\""), "all that can be logged was logged");
+    let mut found = Vec::new();
+    for secret in &secrets {
+        for form in forms(secret) {
+            for (place, text) in [("log", &log), ("refusals, figures or process", &shown)] {
+                if let Some(line) = text.lines().find(|line| line.contains(&form)) {
+                    found.push(format!("{secret} as {form} in the {place}: {line:.600}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} of {} secrets came out:\n{}", found.len(), secrets.len(), found.join("\n"));
+    // What a client sends never makes a line that is not one.
+    let wrong = log.lines().find(|line| serde_json::from_str::<serde_json::Value>(line).is_err());
+    assert_eq!(wrong, None, "a line that is no JSON");
+    println!("{} secrets in {} lines: none", secrets.len(), log.lines().count());
+}
