@@ -4,7 +4,7 @@ CONFIG ?= config.example.yml
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-.PHONY: run test check audit fuzz static clean
+.PHONY: run test check audit fuzz bench bench-parts static clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -29,9 +29,21 @@ check: audit
 ADVISORIES ?= ../shared/advisory-db
 audit:
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
+	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
+
+# Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
+# BENCH=--short takes less than a minute; BENCH="--memory-seconds 600" the longest; BENCH="--only rs256,rules" some rows.
+BENCH_SECONDS ?= 5
+bench:
+	cargo build --locked --release
+	cd bench && cargo run --quiet --release -- --server ../target/release/dockwarden --seconds $(BENCH_SECONDS) $(if $(PEER),--peer $(abspath $(PEER))) $(BENCH)
+
+# The parts of a token one by one: scopes, rules, claims, signatures.
+bench-parts:
+	cd bench && cargo bench
 
 # The program as the image ships it: one file that needs no other, in target/static/.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -41,4 +53,4 @@ static:
 
 clean:
 	cargo clean
-	rm -rf fuzz/target
+	rm -rf fuzz/target bench/target
