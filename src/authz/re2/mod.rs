@@ -6,6 +6,7 @@
 
 mod class;
 mod escape;
+mod needed;
 mod parser;
 mod print;
 mod tree;
@@ -56,6 +57,8 @@ pub(super) struct Expression {
     pub(super) ends: Ends,
     /// How many groups catch something. The crate itself forgets groups that can never take part, as in `(a){0}`.
     pub(super) groups: usize,
+    /// Texts of which every match holds at least one; empty where nothing is known.
+    pub(super) needed: Vec<String>,
 }
 
 /// What holds the two ends of an expression.
@@ -73,7 +76,7 @@ pub(super) const NEVER: &str = r"[^\x{0}-\x{10FFFF}]";
 /// Reads an expression. `spans` are the placeholders in it, in the order they are written.
 pub(super) fn parse(text: &str, spans: &[Span]) -> Result<Expression, BadRegex> {
     let (node, groups) = parser::parse(text, spans)?;
-    Ok(Expression { segments: print::segments(&node), ends: tree::ends(&node), groups })
+    Ok(Expression { segments: print::segments(&node), ends: tree::ends(&node), groups, needed: needed::needed(&node) })
 }
 
 #[cfg(test)]
