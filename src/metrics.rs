@@ -98,6 +98,7 @@ pub struct Metrics {
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
+    reused: Counter,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -114,6 +115,7 @@ impl Default for Metrics {
             dropped_lines: Arc::new(|| 0),
             requests: Family::default(),
             forwarded: Family::default(),
+            reused: Counter::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
@@ -137,6 +139,11 @@ impl Metrics {
     pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.answering.observe(took.as_secs_f64());
+    }
+
+    /// A token was handed out again.
+    pub fn reused(&self) {
+        self.reused.inc();
     }
 
     /// A proxy was told about somebody's request.
@@ -185,6 +192,7 @@ impl Metrics {
         let now = OffsetDateTime::now_utc();
         let mut registry = Registry::with_prefix("dockwarden");
         registry.register("token_requests", "Token requests by outcome", self.requests.clone());
+        registry.register("tokens_reused", "Tokens handed out again", self.reused.clone());
         registry.register("forward_auth_requests", "Questions of proxies by outcome", self.forwarded.clone());
         registry.register_with_unit(
             "token_request",

@@ -227,7 +227,7 @@ async fn decide(
     let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, &door.service, scopes.clone(), now).await?;
     app.metrics.decided(deciding.elapsed());
-    decision_log::decided(id, asker, snapshot, &decision);
+    decision_log::decided(id, asker, snapshot, &decision, None);
     match (grants_all(&decision), who) {
         (true, _) => Ok(allowed(&identity)),
         (false, Credentials::Password { .. }) => Err(Refusal::NotGranted),

@@ -22,5 +22,6 @@ mod logs;
 mod port;
 mod properties;
 mod reload;
+mod reuse;
 mod routes;
 mod tokens;
