@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential static sbom clean
+.PHONY: run test canary check audit fuzz differential bench bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -38,6 +38,7 @@ check: audit
 ADVISORIES ?= ../shared/advisory-db
 audit:
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
+	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
@@ -48,6 +49,17 @@ PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwar
 differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
+
+# Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
+# BENCH=--short takes less than a minute; BENCH="--memory-seconds 600" the longest; BENCH="--only rs256,rules" some rows.
+BENCH_SECONDS ?= 5
+bench:
+	cargo build --locked --release
+	cd bench && cargo run --quiet --release -- --server ../target/release/dockwarden --seconds $(BENCH_SECONDS) $(if $(PEER),--peer $(abspath $(PEER))) $(BENCH)
+
+# The parts of a token one by one: scopes, rules, claims, signatures.
+bench-parts:
+	cd bench && cargo bench
 
 # The program as the image ships it: one file that needs no other, in target/static/.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -64,4 +76,4 @@ sbom:
 
 clean:
 	cargo clean
-	rm -rf fuzz/target
+	rm -rf fuzz/target bench/target

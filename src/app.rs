@@ -24,6 +24,7 @@ use crate::http::client_address::AddressSource;
 use crate::keys::{PairFiles, create_pair};
 use crate::metrics::Metrics;
 use crate::scope::Action;
+use crate::token::recent::{Content, Recent, RecentTokens};
 use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, jti};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
@@ -53,6 +54,7 @@ pub struct Snapshot {
     /// TLS for new connections.
     pub tls: Option<Tls>,
     life: Duration,
+    recent: Option<RecentTokens>,
     loaded: Instant,
     connections: Connections,
 }
@@ -89,6 +91,7 @@ impl Snapshot {
             hsts: config.server.hsts,
             tls: config.server.tls,
             life: config.token.life,
+            recent: config.token.reuse.map(RecentTokens::new),
             loaded: Instant::now(),
             connections,
         })
@@ -98,9 +101,22 @@ impl Snapshot {
 /// A signed token and the seconds it lives.
 pub struct Minted {
     /// The token.
-    pub token: String,
+    pub token: Arc<str>,
+    /// Its `jti`.
+    pub id: Arc<str>,
+    /// Whether it was made for this request.
+    pub made: Made,
     /// From now until its `exp`.
     pub lives_for: i64,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was signed for this request.
+    Now,
+    /// It was signed a moment ago, for a request with the same answer.
+    Before,
 }
 
 /// The running server's state.
@@ -297,18 +313,29 @@ impl App {
         now: OffsetDateTime,
     ) -> anyhow::Result<Minted> {
         let mut latest = now + snapshot.life;
-        if snapshot.issuer.header_form_at(now) == HeaderChoice::Configured(HeaderForm::X5c) {
+        let form = snapshot.issuer.header_form_at(now);
+        if form == HeaderChoice::Configured(HeaderForm::X5c) {
             // Registries refuse the token once its certificate has ended: clients had better ask again by then.
             latest = latest.min(snapshot.issuer.key().not_after().max(now + SHORTEST_LIFE));
         }
         let expires = decision.until().map_or(latest, |until| until.min(latest));
         let lives_for = expires.unix_timestamp().saturating_sub(now.unix_timestamp()).max(0);
+        let access = access_of(decision);
+        let recent = snapshot.recent.as_ref();
+        let recent = recent.map(|recent| (recent, Content::of(decision.account(), service, &access, form.form())));
+        if let Some((tokens, content)) = &recent
+            && let Some(found) = tokens.find(content, now, expires.unix_timestamp())
+        {
+            self.metrics.reused();
+            let lives_for = found.expires.saturating_sub(now.unix_timestamp());
+            return Ok(Minted { token: found.token, id: found.id, made: Made::Before, lives_for });
+        }
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
-        let claims =
-            snapshot.issuer.claims(decision.account(), service, access_of(decision), now, lifetime, jti(random));
-        let token = match snapshot.issuer.key().algorithm() {
+        let claims = snapshot.issuer.claims(decision.account(), service, access, now, lifetime, jti(random));
+        let (id, expires): (Arc<str>, i64) = (claims.jti.as_str().into(), claims.exp);
+        let token: Arc<str> = match snapshot.issuer.key().algorithm() {
             // A hundredth of the cost of RSA: cheaper than handing it to another thread.
             Algorithm::ES256 | Algorithm::ES384 => snapshot.issuer.mint(&claims, now)?,
             _ => {
@@ -321,8 +348,13 @@ impl App {
                 .await
                 .context("the signing thread died")??
             }
-        };
-        Ok(Minted { token, lives_for })
+        }
+        .into();
+        if let Some((tokens, content)) = recent {
+            let (token, id) = (Arc::clone(&token), Arc::clone(&id));
+            tokens.keep(content, Recent { token, id, signed: now, expires });
+        }
+        Ok(Minted { token, id, made: Made::Now, lives_for })
     }
 
     /// Whether the gateway has a listener of its own.

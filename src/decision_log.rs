@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
-use crate::app::Snapshot;
+use crate::app::{Made, Minted, Snapshot};
 use crate::scope::{Actions, Scope, words};
 
 /// The id that ties a reply (`X-Decision-Id`) to its line in the log.
@@ -83,8 +83,14 @@ impl Asker {
     }
 }
 
-/// Writes one line for each scope of a request, or one for a login without scopes.
-pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision) {
+/// Writes one line for each scope of a request, or one for a login without scopes. `token` is what the client got, if the
+/// door gives tokens.
+pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision, token: Option<&Minted>) {
+    let token_id = token.map(|token| token.id.as_ref());
+    let reused = token.map(|token| match token.made {
+        Made::Now => false,
+        Made::Before => true,
+    });
     let line =
         |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: DecisionOutcome| {
             info!(
@@ -99,6 +105,8 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
                 granted = words(granted),
                 withheld = words(withheld),
                 rule,
+                token.id = token_id,
+                token.reused = reused,
                 scopes.ignored = asker.scopes_ignored,
                 snapshot = snapshot.generation,
                 "decided"

@@ -122,6 +122,7 @@ pub struct Metrics {
     forwarded: Family<Outcome, Counter>,
     passed: Family<Passed, Counter>,
     moved: Family<Moved, Counter>,
+    reused: Counter,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -152,6 +153,7 @@ impl Default for Metrics {
             forwarded: Family::default(),
             passed: Family::default(),
             moved: Family::default(),
+            reused: Counter::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
@@ -178,6 +180,11 @@ impl Metrics {
     pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.answering.observe(took.as_secs_f64());
+    }
+
+    /// A token was handed out again.
+    pub fn reused(&self) {
+        self.reused.inc();
     }
 
     /// A proxy was told about somebody's request.
@@ -254,6 +261,7 @@ impl Metrics {
         let now = OffsetDateTime::now_utc();
         let mut registry = Registry::with_prefix("dockwarden");
         registry.register("token_requests", "Token requests by outcome", self.requests.clone());
+        registry.register("tokens_reused", "Tokens handed out again", self.reused.clone());
         registry.register("forward_auth_requests", "Questions of proxies by outcome", self.forwarded.clone());
         registry.register("gateway_requests", "Requests to the gateway by upstream and outcome", self.passed.clone());
         registry.register_with_unit(

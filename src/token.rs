@@ -1,5 +1,7 @@
 //! The token that a registry checks: its claims, its header, and how both become one signed text.
 
+pub mod recent;
+
 use std::sync::Arc;
 
 use base64::Engine as _;

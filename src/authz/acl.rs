@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 
+use super::index::Index;
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex, Values};
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::scope::{Action, Actions, Reference};
@@ -402,12 +403,13 @@ impl From<Field> for MatchField {
 #[derive(Debug, Default)]
 pub struct Acl {
     rules: Vec<Rule>,
+    index: Index,
 }
 
 impl Acl {
     /// A list of compiled rules.
     pub fn new(rules: Vec<Rule>) -> Acl {
-        Acl { rules }
+        Acl { index: Index::of(&rules), rules }
     }
 
     /// The rules, in order.
@@ -421,7 +423,9 @@ impl Acl {
     /// As [`Rule::check`].
     pub fn decide(&self, question: &Question<'_>) -> Result<Answer, TooComplex> {
         let mut until = None;
-        for (index, rule) in self.rules.iter().enumerate() {
+        let (account, name) = (question.identity.account.as_str(), question.resource.name());
+        for index in self.index.candidates(Some(account), Some(name)) {
+            let Some(rule) = self.rules.get(index) else { continue };
             if rule.not_after.is_some_and(|end| question.now >= end) {
                 continue;
             }

@@ -1,8 +1,9 @@
 //! What loads but is probably not meant: rules that never decide, patterns wider or narrower than they look, weak hashes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::acl::{Grants, Rule};
+use super::index::Index;
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authn::users::Users;
 use crate::config::problem::{At, Place};
@@ -20,7 +21,7 @@ pub fn lint(config: &Config) -> Vec<Problem> {
     let mut found = config.warnings.clone();
     let (users, rules) = (&config.backends.users, &config.backends.acl.0);
     let mut anonymous = users.contains_key("");
-    let mut seen = Seen::default();
+    let covering = Covering::of(rules);
     let has_label = |label: &str| {
         config.has_labels_from_elsewhere()
             || users.values().any(|user| user.labels.get(label).is_some_and(|values| !values.is_empty()))
@@ -29,11 +30,10 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
         };
-        let earlier = seen
-            .candidates(rule)
+        let earlier = covering
+            .candidates(index, rule)
             .into_iter()
             .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(&earlier.value, rule)));
-        seen.add(index, rule);
         if let Some(earlier) = earlier {
             warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
         }
@@ -263,29 +263,37 @@ fn takes_all_of_anonymous(rule: &Rule) -> bool {
         && rule.window() == (None, None)
 }
 
-/// The rules looked at so far, by the plain texts of account and name: a plain text covers nothing but itself, so that
-/// of ten thousand rules only a few have to be compared with each other.
-#[derive(Default)]
-struct Seen(HashMap<(Option<String>, Option<String>), Vec<usize>>);
+/// Which rules may cover which, so that of ten thousand rules only a few have to be compared with each other. A pattern
+/// covers another that has the same text, or one that is a plain text which it matches.
+struct Covering {
+    index: Index,
+    /// Rules by the field that the index finds them by, and the text of its pattern.
+    same: HashMap<(Field, String), Vec<usize>>,
+}
 
-impl Seen {
-    fn plain(rule: &Rule, field: Field) -> Option<String> {
-        rule.pattern(field).and_then(Pattern::literal).map(str::to_owned)
+impl Covering {
+    fn of(rules: &[At<Rule>]) -> Covering {
+        let index = Index::of(rules.iter().map(|at| &at.value));
+        let mut same: HashMap<(Field, String), Vec<usize>> = HashMap::new();
+        for (number, At { value: rule, .. }) in rules.iter().enumerate() {
+            let Some(field) = index.found_by(number) else { continue };
+            let Some(pattern) = rule.pattern(field) else { continue };
+            same.entry((field, pattern.text().to_owned())).or_default().push(number);
+        }
+        Covering { index, same }
     }
 
-    fn add(&mut self, index: usize, rule: &Rule) {
-        let key = (Seen::plain(rule, Field::Account), Seen::plain(rule, Field::Name));
-        self.0.entry(key).or_default().push(index);
-    }
-
-    /// The rules that may cover this one, in order.
-    fn candidates(&self, rule: &Rule) -> Vec<usize> {
-        let (account, name) = (Seen::plain(rule, Field::Account), Seen::plain(rule, Field::Name));
-        let accounts: BTreeSet<Option<String>> = [None, account].into();
-        let names: BTreeSet<Option<String>> = [None, name].into();
-        let keys = accounts.iter().flat_map(|account| names.iter().map(move |name| (account.clone(), name.clone())));
-        let mut candidates: Vec<usize> = keys.filter_map(|key| self.0.get(&key)).flatten().copied().collect();
+    /// The rules above this one that may cover it, in order.
+    fn candidates(&self, number: usize, rule: &Rule) -> Vec<usize> {
+        let plain = |field| rule.pattern(field).and_then(Pattern::literal);
+        let mut candidates = self.index.candidates(plain(Field::Account), plain(Field::Name));
+        for field in [Field::Account, Field::Name] {
+            let Some(pattern) = rule.pattern(field) else { continue };
+            candidates.extend(self.same.get(&(field, pattern.text().to_owned())).into_iter().flatten());
+        }
+        candidates.retain(|other| *other < number);
         candidates.sort_unstable();
+        candidates.dedup();
         candidates
     }
 }
@@ -325,4 +333,49 @@ fn pattern_covers(one: Option<&Pattern>, other: Option<&Pattern>, one_rule: &Rul
     let labels = LabelValues::new();
     let bindings = Bindings::new(Values { account: "", kind: "", name: "", service: "" }, &labels);
     other.literal().is_some_and(|text| one.matches(text, &bindings).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::authz::acl::RuleText;
+
+    #[test]
+    fn no_rule_that_covers_another_is_overlooked() {
+        let patterns = [
+            None,
+            Some("alice"),
+            Some("alice-bot"),
+            Some("*"),
+            Some("alice*"),
+            Some("?lice"),
+            Some("/^alice/"),
+            Some("/lic/"),
+            Some("/^(alice|bobby)$/"),
+            Some("/.+/"),
+            Some("${labels:team}/alice"),
+            Some("${account:1}"),
+        ];
+        let rule = |(account, name): (Option<&str>, Option<&str>)| {
+            let text =
+                RuleText { account: account.map(str::to_owned), name: name.map(str::to_owned), ..RuleText::default() };
+            At { place: Place::Line(1), value: Rule::compile(&text).unwrap() }
+        };
+        let pairs = patterns.iter().flat_map(|account| patterns.iter().map(|name| (*account, *name)));
+        let rules: Vec<At<Rule>> = pairs.clone().chain(pairs).map(rule).collect();
+        let covering = Covering::of(&rules);
+        let mut covered = 0;
+        for (number, later) in rules.iter().enumerate() {
+            let candidates = covering.candidates(number, &later.value);
+            for (other, earlier) in rules.iter().enumerate().take(number) {
+                if covers(&earlier.value, &later.value) {
+                    covered += 1;
+                    assert!(candidates.contains(&other), "acl[{other}] covers acl[{number}]");
+                }
+            }
+        }
+        assert!(covered > 1000, "{covered}");
+    }
 }

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod explain;
 mod glob;
 pub mod http_api;
+mod index;
 pub mod lint;
 pub mod mongo;
 pub mod pattern;

@@ -10,7 +10,7 @@ use super::Keys;
 use super::problem::{At, Problem};
 use super::section::{Section, parse_duration};
 use crate::keys::{KidForm, SigningKey, key_permission_warning};
-use crate::token::HeaderForm;
+use crate::token::{HeaderForm, recent};
 
 /// How long a token lives where the file does not say.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
@@ -18,6 +18,8 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(300);
 const SHORT_LIFE: Duration = Duration::from_secs(60);
 /// A longer life than this is hardly meant: a revoked right lives on as long.
 const LONG_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// What a token that is handed out again has left at least.
+const LEAST_LEFT: Duration = Duration::from_secs(recent::LEAST_LEFT.unsigned_abs());
 /// No token can live longer: its end has to be a date.
 const MAX_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -28,6 +30,8 @@ pub struct Token {
     pub issuer: String,
     /// How long a token lives.
     pub life: Duration,
+    /// For how long a signed token is handed out again to whom it was made for; `None`: never.
+    pub reuse: Option<Duration>,
     /// The audiences that may be asked for; empty means any.
     pub services: Vec<String>,
     /// How a registry finds the key: by certificate or by its id.
@@ -98,6 +102,24 @@ pub(super) fn read(
             warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
         }
     }
+    let reuse = section.parsed("reuse", parse_duration).filter(|at| !at.value.is_zero());
+    if let Some(At { place, value }) = &reuse {
+        let life = life.as_ref().map_or(DEFAULT_LIFE, |at| at.value);
+        let most = (life / 2).min(life.saturating_sub(LEAST_LEFT));
+        if *value > most {
+            let life = life.as_secs();
+            let message = match most.as_secs() {
+                0 => format!(
+                    "a token that lives for {life} seconds cannot be handed out again; leave the key out, or make expiration longer"
+                ),
+                most => format!(
+                    "a token is handed out again only while it has half of its life, and a minute, left: with an expiration \
+                     of {life} seconds, write {most} or less"
+                ),
+            };
+            section.problem(place, "reuse", message);
+        }
+    }
     let services = section.texts("services");
     if let Some([]) = services.as_deref() {
         section.problem(&place, "services", "the list names no service; leave the key out if tokens may be for any");
@@ -156,6 +178,7 @@ pub(super) fn read(
     Some(Token {
         issuer: issuer?,
         life: life.map_or(DEFAULT_LIFE, |at| at.value),
+        reuse: reuse.map(|at| at.value),
         services: services.into_iter().map(|at| at.value).collect(),
         header: header.map_or(HeaderForm::X5c, |at| at.value),
         kid,

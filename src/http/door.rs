@@ -187,7 +187,7 @@ impl Knock<'_> {
         let deciding = Instant::now();
         let decision = access.decide(&identity, asker.address, self.service, needed.to_vec(), now).await?;
         self.app.metrics.decided(deciding.elapsed());
-        decision_log::decided(self.id, asker, self.snapshot, &decision);
+        decision_log::decided(self.id, asker, self.snapshot, &decision, None);
         match (grants_all(&decision), who) {
             (true, _) => Ok(Admitted::Known(identity)),
             (false, Credentials::Password { .. }) => Err(NotAdmitted::NotGranted),

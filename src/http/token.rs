@@ -109,7 +109,7 @@ async fn respond(
     app.metrics.decided(deciding.elapsed());
     let minted = app.mint(snapshot, &decision, service, now).await.map_err(TokenError::Signing)?;
 
-    decision_log::decided(id, asker, snapshot, &decision);
+    decision_log::decided(id, asker, snapshot, &decision, Some(&minted));
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
     let reply = Reply {
         token: &minted.token,

@@ -24,5 +24,6 @@ mod logs;
 mod port;
 mod properties;
 mod reload;
+mod reuse;
 mod routes;
 mod tokens;

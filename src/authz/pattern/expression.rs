@@ -29,6 +29,8 @@ pub(super) struct Expression {
     pub(super) ends: Ends,
     /// How many groups catch something.
     groups: usize,
+    /// Texts of which every match holds at least one; empty where nothing is known.
+    pub(super) needed: Vec<String>,
     pub(super) form: Form,
 }
 
@@ -66,7 +68,7 @@ impl Expression {
             let room = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
             Form::Template { segments: parsed.segments, compiled: Mutex::new(LruCache::new(room)) }
         };
-        Ok(Expression { ends: parsed.ends, groups: parsed.groups, form })
+        Ok(Expression { ends: parsed.ends, groups: parsed.groups, needed: parsed.needed, form })
     }
 
     /// Whether any part of `subject` matches.

@@ -31,6 +31,27 @@ pub const REGEX_BYTES: usize = 256 * 1024;
 /// Work one decision about one pattern may take; a step is a few nanoseconds.
 const STEPS: u64 = 4_000_000;
 
+/// What a subject must hold for a pattern to match it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// It must be this text.
+    Whole(String),
+    /// It must hold one of these texts.
+    OneOf(Vec<String>),
+}
+
+impl Needed {
+    /// The texts.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Needed::Whole(text) => std::slice::from_ref(text),
+            Needed::OneOf(texts) => texts.as_slice(),
+        }
+        .iter()
+        .map(String::as_str)
+    }
+}
+
 /// One field of a rule, compiled.
 #[derive(Debug)]
 pub struct Pattern {
@@ -102,6 +123,23 @@ impl Pattern {
         match &self.body {
             Body::Literal(text) => Some(text),
             Body::Glob(_) | Body::GlobTemplate(_) | Body::Regex(_) => None,
+        }
+    }
+
+    /// What every subject that matches holds, whatever the placeholders stand for; `None` where nothing is known.
+    #[must_use]
+    pub fn needed(&self) -> Option<Needed> {
+        match &self.body {
+            Body::Literal(text) => Some(Needed::Whole(text.clone())),
+            Body::Glob(tokens) | Body::GlobTemplate(tokens) => {
+                let texts = tokens.iter().filter_map(|token| match token {
+                    Token::Text(text) => Some(text),
+                    Token::Run | Token::One | Token::Set(_) | Token::Slot(_) => None,
+                });
+                texts.max_by_key(|text| text.len()).map(|text| Needed::OneOf(vec![text.clone()]))
+            }
+            Body::Regex(expression) if expression.needed.is_empty() => None,
+            Body::Regex(expression) => Some(Needed::OneOf(expression.needed.clone())),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod class;
 mod escape;
+mod needed;
 mod parser;
 mod print;
 mod tree;
@@ -58,6 +59,8 @@ pub(super) struct Expression {
     pub(super) groups: usize,
     /// The placeholders that a repetition may take more than once.
     pub(super) repeated: Vec<usize>,
+    /// Texts of which every match holds at least one; empty where nothing is known.
+    pub(super) needed: Vec<String>,
 }
 
 /// What holds the two ends of an expression.
@@ -80,6 +83,7 @@ pub(super) fn parse(text: &str, spans: &[Span]) -> Result<Expression, BadRegex> 
         ends: tree::ends(&node),
         groups,
         repeated: tree::repeated(&node),
+        needed: needed::needed(&node),
     })
 }
 

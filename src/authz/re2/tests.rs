@@ -203,3 +203,34 @@ fn loose_ends_are_told() {
         assert_eq!(parse(text, &[]).unwrap().ends, expected, "/{text}/");
     }
 }
+
+#[test]
+fn what_every_match_holds_is_known_or_not_named_at_all() {
+    let cases: &[(&str, &[&str])] = &[
+        ("^team-7-[a-z]+$", &["team-7-"]),
+        ("^[a-z]+-bot$", &["-bot"]),
+        ("team", &["team"]),
+        ("^(mirror|cache)-7\\/.*$", &["-7/"]),
+        ("^(mirror|cache)$", &["mirror", "cache"]),
+        ("^(mirror|cache-[0-9])", &["mirror", "cache-"]),
+        ("^(mirror|.*)$", &[]),
+        ("^(mirror|)$", &[]),
+        ("(?i)team", &[]),
+        ("(?i:te)am", &["am"]),
+        ("^(team)?x$", &["x"]),
+        ("^(team)*$", &[]),
+        ("^(team)+$", &["team"]),
+        ("^(team){2,}$", &["team"]),
+        ("^(team){0}x$", &["x"]),
+        ("^teams?$", &["team"]),
+        ("^te[a]m$", &["te"]),
+        ("^te.am$", &["te"]),
+        ("^team$|^cache$", &["team", "cache"]),
+        (r"^\Qa.b\E", &["a.b"]),
+        ("^$", &[]),
+        (".*", &[]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(parse(text, &[]).unwrap().needed, *expected, "{text}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The parts of a token one by one: reading scopes, deciding by rules, claims, and the signature by each library.
+
+#![expect(clippy::unwrap_used, reason = "a measurement fails by panicking")]
+
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use dockwarden::authn::Identity;
+use dockwarden::authz::Question;
+use dockwarden::authz::acl::Acl;
+use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::config::{Config, Keys};
+use dockwarden::keys::{KidForm, SigningKey, generate};
+use dockwarden::scope::{Scope, parse_all};
+use dockwarden::token::{AccessEntry, HeaderForm, Issuer, jti};
+use jsonwebtoken::Algorithm;
+use time::OffsetDateTime;
+
+fn scopes(bench: &mut Criterion) {
+    let one = ["repository:team/app:pull,push"];
+    let hundred: Vec<String> = (0..100).map(|number| format!("repository:team/app-{number}:pull,push")).collect();
+    bench.bench_function("scope/one", |timer| {
+        timer.iter(|| parse_all(black_box(&one).iter().map(|text| Cow::Borrowed(*text))));
+    });
+    bench.bench_function("scope/hundred", |timer| {
+        timer.iter(|| parse_all(black_box(&hundred).iter().map(|text| Cow::Borrowed(text.as_str()))));
+    });
+}
+
+fn acl(rules: &str) -> Acl {
+    let text = format!(
+        "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: i, certificate: none, key: none}}\nusers: {{\"\": {{}}}}\nacl:\n{rules}"
+    );
+    let config = Config::read(Path::new("bench.yml"), &text, [], Keys::LeftAlone);
+    Acl::new(config.unwrap_or_else(|problems| panic!("{problems:?}")).backends.acl.into_rules())
+}
+
+/// One rule of each kind, for a question that it matches.
+fn rules(bench: &mut Criterion) {
+    let labels = LabelValues::from([("team".to_owned(), vec![LabelValue::glob("web").unwrap()])]);
+    let identity = Identity { account: "alice".to_owned(), labels: Arc::new(labels), ..Identity::default() };
+    let scope = Scope::parse("repository:web/app:pull,push").unwrap();
+    for (kind, rule) in [
+        ("literal", "{account: alice, name: web/app}"),
+        ("glob", "{account: \"a*\", name: \"web/*\"}"),
+        ("regex", "{account: \"/^[a-z]+$/\", name: \"/^web\\\\/.+$/\"}"),
+        ("label", "{name: \"${labels:team}/*\"}"),
+        ("regex with label", "{name: \"/^${labels:team}\\\\/.+$/\"}"),
+        ("capture", "{account: \"/^(a).*$/\", name: \"/^web\\\\/${account:1}pp$/\"}"),
+    ] {
+        let acl = acl(&format!("  - {{match: {rule}, actions: [pull]}}\n"));
+        bench.bench_function(&format!("rule/{kind}"), |timer| {
+            timer.iter(|| {
+                let question = Question {
+                    identity: &identity,
+                    address: None,
+                    service: "registry",
+                    resource: &scope.resource,
+                    actions: &scope.actions,
+                    reference: None,
+                    now: OffsetDateTime::UNIX_EPOCH,
+                    began: tokio::time::Instant::now(),
+                };
+                acl.decide(black_box(&question)).unwrap()
+            });
+        });
+    }
+}
+
+fn claims(bench: &mut Criterion) {
+    let now = OffsetDateTime::now_utc();
+    let made = generate(Algorithm::ES256, "bench", now).unwrap();
+    let key = SigningKey::from_pem(made.key_pem.as_bytes(), made.certificate_pem.as_bytes()).unwrap();
+    let issuer = Issuer::new(Arc::new(key), "bench", HeaderForm::X5c, KidForm::Libtrust).unwrap();
+    let entry = || AccessEntry {
+        kind: "repository".to_owned(),
+        name: "team/app".to_owned(),
+        actions: vec!["pull".to_owned(), "push".to_owned()],
+    };
+    bench.bench_function("claims/as JSON", |timer| {
+        timer.iter(|| {
+            let claims = issuer.claims("alice", "registry", vec![entry()], now, 900, jti([7; 16]));
+            serde_json::to_vec(&claims).unwrap()
+        });
+    });
+    bench.bench_function("token/ES256, whole", |timer| {
+        timer.iter(|| {
+            let claims = issuer.claims("alice", "registry", vec![entry()], now, 900, jti([7; 16]));
+            issuer.mint(&claims, now).unwrap()
+        });
+    });
+}
+
+/// What a token's header and claims are together, in bytes.
+const MESSAGE: [u8; 1600] = [b'x'; 1600];
+
+fn signatures(bench: &mut Criterion) {
+    let made = generate(Algorithm::RS256, "bench", OffsetDateTime::now_utc()).unwrap();
+    let der = der_of(&made.key_pem);
+    {
+        use aws_lc_rs::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
+        let pair = KeyPair::from_pkcs8(&der).unwrap();
+        let mut signature = vec![0; pair.public_modulus_len()];
+        bench.bench_function("signature/RS256 aws-lc-rs", |timer| {
+            timer.iter(|| {
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), black_box(&MESSAGE), &mut signature).unwrap()
+            });
+        });
+    }
+    {
+        use ring::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
+        let pair = KeyPair::from_pkcs8(&der).unwrap();
+        let mut signature = vec![0; pair.public().modulus_len()];
+        bench.bench_function("signature/RS256 ring", |timer| {
+            timer.iter(|| {
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), black_box(&MESSAGE), &mut signature).unwrap()
+            });
+        });
+    }
+    let made = generate(Algorithm::ES256, "bench", OffsetDateTime::now_utc()).unwrap();
+    let der = der_of(&made.key_pem);
+    {
+        use aws_lc_rs::{
+            rand::SystemRandom,
+            signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+        };
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).unwrap();
+        bench.bench_function("signature/ES256 aws-lc-rs", |timer| {
+            timer.iter(|| pair.sign(&SystemRandom::new(), black_box(&MESSAGE)).unwrap());
+        });
+    }
+    {
+        use ring::{
+            rand::SystemRandom,
+            signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+        };
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random).unwrap();
+        bench.bench_function("signature/ES256 ring", |timer| {
+            timer.iter(|| pair.sign(&random, black_box(&MESSAGE)).unwrap());
+        });
+    }
+}
+
+/// The key of a PEM file, as PKCS#8.
+fn der_of(pem: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    let body: String = pem
+        .lines()
+        .skip_while(|line| !line.starts_with("-----BEGIN"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
+    base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+}
+
+criterion_group!(parts, scopes, rules, claims, signatures);
+criterion_main!(parts);

@@ -1,0 +1,112 @@
+//! How each kind of row is measured.
+
+mod logins;
+mod memory;
+mod mongo;
+mod reload;
+mod rules;
+mod start;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::bed::{self, Bed, Marks};
+use crate::figures::Outcome;
+use crate::machine::Machine;
+use crate::process::{Program, Server, free_address};
+use crate::reply;
+use crate::scenario::{How, Row, Scenarios, Setup};
+
+/// What all rows of a run share.
+pub struct Run {
+    /// The rows and configurations.
+    pub scenarios: Scenarios,
+    /// Keys, and room for files.
+    pub bed: Bed,
+    /// The machine.
+    pub machine: Machine,
+    /// How long each load is measured.
+    pub lasts: Duration,
+    /// How long memory is watched under load.
+    pub memory_lasts: Duration,
+    /// A share of what is repeated or opened: 1 for all of it.
+    pub share: f64,
+    /// Where the repository is: the example configuration, and the program that speaks MongoDB.
+    pub repository: PathBuf,
+}
+
+/// A server with the accounts and rules of a row.
+pub struct Served {
+    /// The server.
+    pub server: Server,
+    /// The file that it reads.
+    pub config: PathBuf,
+}
+
+impl Run {
+    /// Measures one row of one program.
+    pub fn measure(&self, row: &Row, program: &Program) -> anyhow::Result<Outcome> {
+        let setup = || row.setup.as_ref().with_context(|| format!("the row {} names no setup", row.name));
+        match &row.how {
+            How::Tokens { clients } => tokens::measure(self, program, setup()?, *clients),
+            How::RulesTokens { few, clients } => tokens::compare_rules(self, program, setup()?, *few, *clients),
+            How::Logins { clients, rate } => logins::measure(self, program, setup()?, *clients, *rate),
+            How::Rules { few, many } => rules::measure(self, *few, *many),
+            How::Labels { values } => rules::measure_labels(self, *values),
+            How::Memory { connections, rate } => memory::measure(self, program, setup()?, *connections, *rate),
+            How::Start { times } => start::measure(self, program, setup()?, self.some(*times)),
+            How::Reload { times, rate } => reload::measure(self, program, setup()?, self.some(*times), *rate),
+            How::Mongo { rate } => mongo::measure(self, program, setup()?, *rate),
+        }
+    }
+
+    /// As many of `whole` as this run does, and one at least.
+    fn some(&self, whole: usize) -> usize {
+        ((whole as f64 * self.share).round() as usize).max(1)
+    }
+
+    /// The configuration text of a setup that listens at `address`, with these rules.
+    fn text(&self, setup: &Setup, address: SocketAddr, rules: &str, database: &str) -> anyhow::Result<String> {
+        let Some(template) = self.scenarios.configs.get(&setup.config) else {
+            bail!("there is no configuration called {}", setup.config)
+        };
+        let users = bed::users(setup.users, &bed::hash(setup.cost)?);
+        let marks = Marks { address, key: &setup.key, token: &setup.token, database, users: &users, rules };
+        Ok(self.bed.fill(template, &marks))
+    }
+
+    /// Starts a server that has a setup's accounts and rules.
+    fn serve(&self, program: &Program, setup: &Setup) -> anyhow::Result<Served> {
+        self.serve_with(program, setup, &bed::rules(setup.rules), "")
+    }
+
+    fn serve_with(&self, program: &Program, setup: &Setup, rules: &str, database: &str) -> anyhow::Result<Served> {
+        let address = free_address()?;
+        let config = self.bed.path("config.yml");
+        std::fs::write(&config, self.text(setup, address, rules, database)?)?;
+        let first = bed::account(0);
+        let scope = format!("repository:{first}/app:pull,push");
+        let request = bed::request(address, &first, std::slice::from_ref(&scope));
+        let server = Server::start(program, &config, address, &request)?;
+        // A server that gives away nothing would be quick as well.
+        let granted = reply::granted(&reply::ask(address, &request)?.body)?;
+        if granted != [scope.clone()] {
+            bail!("{} granted {granted:?} for {scope}", program.name());
+        }
+        Ok(Served { server, config })
+    }
+}
+
+/// The requests of the first `count` accounts, each for its own repository.
+fn own_repositories(address: SocketAddr, count: usize) -> Arc<[Vec<u8>]> {
+    let request = |number| {
+        let account = bed::account(number);
+        bed::request(address, &account, &[format!("repository:{account}/app:pull,push")])
+    };
+    (0..count).map(request).collect()
+}

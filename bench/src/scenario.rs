@@ -1,0 +1,142 @@
+//! The rows to measure, as `scenarios.toml` has them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenarios {
+    /// Configurations by name, with marks for what is filled in.
+    pub configs: BTreeMap<String, String>,
+    /// What is measured, in this order.
+    pub row: Vec<Row>,
+}
+
+/// One row of the table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Its short name, for `--only`.
+    pub name: String,
+    /// What it measures, in a few words.
+    pub what: String,
+    /// How.
+    pub how: How,
+    /// The server that is asked, where one is.
+    pub setup: Option<Setup>,
+    /// What its figures have to reach.
+    #[serde(default)]
+    pub bar: Vec<Bar>,
+    /// Whether the peer is measured too.
+    #[serde(default)]
+    pub peer: bool,
+}
+
+/// What a figure has to reach.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bar {
+    /// The figure's name.
+    pub figure: String,
+    /// The least that is enough.
+    pub at_least: Option<f64>,
+    /// The most that is allowed.
+    pub at_most: Option<f64>,
+}
+
+/// The server that a row asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// The configuration's name.
+    pub config: String,
+    /// The pair that signs: `rsa2048` or `p256`.
+    pub key: String,
+    /// Accounts.
+    #[serde(default = "one")]
+    pub users: usize,
+    /// The cost of their bcrypt hashes.
+    #[serde(default = "usual_cost")]
+    pub cost: u32,
+    /// Rules.
+    #[serde(default = "ten")]
+    pub rules: usize,
+    /// More keys of the token section, as `, name: value`.
+    #[serde(default)]
+    pub token: String,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn usual_cost() -> u32 {
+    4
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// How a row is measured.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum How {
+    /// Verified accounts ask for the same tokens, as fast as they are answered.
+    Tokens {
+        /// Connections that ask.
+        clients: usize,
+    },
+    /// Accounts log in for the first time, more than can be hashed, while one that is verified asks at its own rate.
+    Logins {
+        /// Connections that log in.
+        clients: usize,
+        /// Requests of the verified account, a second.
+        rate: f64,
+    },
+    /// The rules alone, in this process: a few, and many.
+    Rules {
+        /// How many are a few.
+        few: usize,
+        /// How many are many.
+        many: usize,
+    },
+    /// One rule with three placeholders, and an account with many labels, in this process.
+    Labels {
+        /// Values of each label.
+        values: usize,
+    },
+    /// Tokens by many rules against tokens by few.
+    RulesTokens {
+        /// How many are a few.
+        few: usize,
+        /// Connections that ask.
+        clients: usize,
+    },
+    /// Memory, at rest and with many connections.
+    Memory {
+        /// Connections that are nearly idle.
+        connections: usize,
+        /// Requests a second over all of them.
+        rate: f64,
+    },
+    /// From the start of the process to its first token.
+    Start {
+        /// How often.
+        times: usize,
+    },
+    /// A changed configuration is taken over while requests come in.
+    Reload {
+        /// How often.
+        times: usize,
+        /// Requests a second meanwhile.
+        rate: f64,
+    },
+    /// Accounts in MongoDB.
+    Mongo {
+        /// Requests a second.
+        rate: f64,
+    },
+}

@@ -1,0 +1,115 @@
+//! The index of a list of rules against the list itself, read from top to bottom.
+
+use std::sync::Arc;
+
+use dockwarden::authn::Identity;
+use dockwarden::authz::acl::{Acl, MatchField, Rule, RuleText, Verdict, earliest};
+use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::{Answer, Question, RuleRef};
+use dockwarden::scope::{Resource, parse_actions};
+use proptest::prelude::*;
+use proptest::sample::select;
+use time::OffsetDateTime;
+
+/// Words that are long enough to be looked for, of which some hold others.
+const WORDS: &[&str] = &["team", "eam", "teams", "cache", "bot", "x", "é-bot", "-"];
+
+fn glob() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        5 => select(WORDS),
+        3 => select(&["*", "?", "[a-z]", "[^x]eam", "/", "\\t", "${account}", "${labels:l}", "${account:1}"][..]),
+    ];
+    proptest::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat().trim_start_matches('/').to_owned())
+}
+
+fn regex() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => select(WORDS),
+        5 => select(&[
+            ".*", "(team|cache)", "(team|)", "(?i:team)", "(bot)?", "(bot)+", "(bot){0}", "(te(am|ams))", "[a-z]+", "\\/", "^",
+            "$", "\\b", "(?i)", "|", "${account}", "${labels:l}", "${account:1}", "\\Qte\\Eam",
+        ][..]),
+    ];
+    let whole = select(&["/^", "/"][..]);
+    let end = select(&["$/", "/"][..]);
+    (whole, proptest::collection::vec(piece, 1..5), end)
+        .prop_map(|(start, pieces, end)| format!("{start}{}{end}", pieces.concat()))
+}
+
+fn rule() -> impl Strategy<Value = RuleText> {
+    let pattern = || prop_oneof![glob(), regex()];
+    let moment = |seconds: &'static [i64]| proptest::option::weighted(0.2, select(seconds).prop_map(from_1970));
+    let window = (moment(&[-2, -1, 0, 1]), moment(&[0, 1, 2]));
+    let fields = (proptest::option::weighted(0.6, pattern()), proptest::option::weighted(0.8, pattern()));
+    let actions = select(&["*", "pull", "push"][..]);
+    (fields, actions, window).prop_map(|((account, name), actions, (not_before, not_after))| RuleText {
+        account,
+        name,
+        actions: vec![actions.to_owned()],
+        not_before,
+        not_after,
+        ..RuleText::default()
+    })
+}
+
+fn from_1970(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+}
+
+fn subject() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![4 => select(WORDS), 1 => select(&["/", "TEAM", "a", "\n", ""][..])];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+/// What the rules say, one after the other.
+fn walk(rules: &[Rule], question: &Question<'_>) -> Answer {
+    let mut until = None;
+    for (index, rule) in rules.iter().enumerate() {
+        match rule.check(question).unwrap() {
+            Verdict::Matches => {
+                return Answer::Decided {
+                    actions: rule.grants().of(question.actions),
+                    by: RuleRef { index, seq: None, comment: None },
+                    until: earliest(until, rule.window().1),
+                };
+            }
+            // It would match once it begins, unless it has ended by then.
+            Verdict::Fails(MatchField::NotBefore) => until = earliest(until, rule.window().0),
+            Verdict::Fails(_) => {}
+        }
+    }
+    Answer::NoMatch { until }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_changes_no_decision(
+        rules in proptest::collection::vec(rule(), 0..20),
+        subjects in proptest::collection::vec((subject(), subject()), 1..8),
+        label in subject(),
+    ) {
+        // What makes no rule is left out: pieces at random may close what they did not open.
+        let compiled: Vec<Rule> = rules.iter().filter_map(|text| Rule::compile(text).ok()).collect();
+        let acl = Acl::new(rules.iter().filter_map(|text| Rule::compile(text).ok()).collect());
+        let labels = LabelValues::from([("l".to_owned(), vec![LabelValue::literal(&label)])]);
+        let labels = Arc::new(labels);
+        let actions = parse_actions(["pull", "push"]);
+        for (account, name) in subjects {
+            let Ok(resource) = Resource::new("repository", &name) else { continue };
+            let identity = Identity { account, labels: Arc::clone(&labels), ..Identity::default() };
+            let question = Question {
+                identity: &identity,
+                address: None,
+                service: "registry",
+                resource: &resource,
+                actions: &actions,
+                reference: None,
+                now: OffsetDateTime::UNIX_EPOCH,
+                began: tokio::time::Instant::now(),
+            };
+            prop_assert_eq!(acl.decide(&question).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
+        }
+    }
+}
