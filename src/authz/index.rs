@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn of_many_rules_a_few_are_looked_at() {
-        let kinds: [fn(usize) -> (Option<String>, String); 6] = [
+        type Kind = fn(usize) -> (Option<String>, String);
+        let kinds: [Kind; 6] = [
             |number| (Some("ci".to_owned()), format!("project-{number}/app")),
             |number| (Some(format!("robot-{number}")), "*".to_owned()),
             |number| (Some("/^.+$/".to_owned()), format!("lib-{number}-*/[a-m]*")),

@@ -67,7 +67,8 @@ enum Body {
     /// A glob without placeholders.
     Glob(Vec<Token>),
     GlobTemplate(Vec<Token>),
-    Regex(Expression),
+    /// Apart, as it is much larger than the others.
+    Regex(Box<Expression>),
 }
 
 impl Pattern {
@@ -89,7 +90,7 @@ impl Pattern {
             return Err(PatternError::TooManyPlaceholders { text: text.to_owned() });
         }
         let body = match regex {
-            Some(inner) => Body::Regex(Expression::compile(text, inner, &mut template)?),
+            Some(inner) => Body::Regex(Box::new(Expression::compile(text, inner, &mut template)?)),
             None => {
                 let tokens = glob::parse(text, &template.spans).map_err(|bad| PatternError::glob(text, bad))?;
                 match (glob::literal(&tokens), template.slots.is_empty()) {

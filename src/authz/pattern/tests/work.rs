@@ -60,8 +60,7 @@ fn filled_in_expressions_are_remembered_up_to_a_limit() {
         assert_eq!(pattern.matches(&account, &bindings), Ok(true));
         assert_eq!(pattern.matches("somebody", &bindings), Ok(false));
     }
-    let Body::Regex(Expression { form: Form::Template { compiled, .. }, .. }) = &pattern.body else {
-        unreachable!("it has a placeholder")
-    };
+    let Body::Regex(expression) = &pattern.body else { unreachable!("it is a regular expression") };
+    let Form::Template { compiled, .. } = &expression.form else { unreachable!("it has a placeholder") };
     assert_eq!(compiled.lock().unwrap().len(), REMEMBERED);
 }
