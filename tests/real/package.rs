@@ -48,7 +48,7 @@ fn make_run_prints_what_a_stock_registry_needs() {
         let mut run = Command::new(dockwarden::program());
         run.args(arguments.split(' ')).current_dir(&clone).env_clear();
         run.env("DOCKWARDEN__SERVER__ADDR", format!("127.0.0.1:{port}"));
-        let server = Process::start("dockwarden", &run);
+        let server = Process::start("make run", &run);
         let up = server.up_or_ended("the line that tells its address", |server| {
             (!events(&server.log(), "listening").is_empty()).then_some(())
         });
