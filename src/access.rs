@@ -278,6 +278,10 @@ impl Access {
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
         for scope in scopes {
+            if !grants.is_empty() {
+                // A request of many scopes that cost much each would otherwise keep all others from this thread.
+                tokio::task::yield_now().await;
+            }
             let Scope { resource, actions, class: _, reference } = &scope;
             let reference = reference.as_ref();
             let question = Question { identity: who, address, service, resource, actions, reference, now, began };

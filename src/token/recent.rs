@@ -105,7 +105,11 @@ impl RecentTokens {
         if found.serves(self.window, now, latest) {
             return Some(found.clone());
         }
-        kept.remove(content);
+        // Otherwise it still serves somebody who may have one for longer, or who came a moment later.
+        let is_over = !found.serves(self.window, now.max(found.signed), i64::MAX);
+        if is_over {
+            kept.remove(content);
+        }
         None
     }
 
@@ -224,6 +228,10 @@ mod tests {
         let tokens = RecentTokens::new(Duration::from_secs(1000));
         tokens.keep(content, recent("token", 900));
         assert!(tokens.find(&content, at(450), never).is_some());
+        // Not for these, and still for others.
+        assert!(tokens.find(&content, at(100), NOW + 899).is_none());
+        assert!(tokens.find(&content, at(-1), never).is_none());
+        assert!(tokens.find(&content, at(100), never).is_some());
         assert!(tokens.find(&content, at(451), never).is_none(), "less than half of its life is left");
     }
 

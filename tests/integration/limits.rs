@@ -1,6 +1,9 @@
 //! What is too long, too much or no text at all: a precise refusal or less in the answer, and never a 5xx.
 
 use axum::http::Method;
+use dockwarden::authn::Identity;
+use dockwarden::scope::{Action, Resource, Scope};
+use time::OffsetDateTime;
 
 use crate::bed::{ALICE, Bed, Caller, NOBODY};
 
@@ -157,4 +160,33 @@ async fn no_reply_is_larger_than_clients_read() {
     ] {
         assert!(reply.status < 500 && reply.body.len() <= 64 * 1024, "{}: {} bytes", reply.status, reply.body.len());
     }
+}
+
+/// Decisions are made on the threads that answer everybody.
+#[tokio::test]
+async fn a_request_of_many_scopes_lets_others_have_their_turn() {
+    let bed = Bed::with("acl: [{match: {}, actions: ['*']}]");
+    let snapshot = bed.app.snapshot();
+    let scopes: Vec<Scope> = (0..200)
+        .map(|number| Scope {
+            resource: Resource::new("repository", &format!("r{number}")).unwrap(),
+            class: None,
+            actions: [Action::Pull].into(),
+            reference: None,
+        })
+        .collect();
+    let (nobody, now) = (Identity::default(), OffsetDateTime::now_utc());
+    let mut turns = 0;
+    let decision = tokio::select! {
+        biased;
+        decision = snapshot.access.decide(&nobody, None, "registry", scopes, now) => decision.unwrap(),
+        () = async {
+            loop {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        } => unreachable!("it has no end"),
+    };
+    assert_eq!(decision.grants().len(), 200);
+    assert!(turns >= 199, "{turns}");
 }
