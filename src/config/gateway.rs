@@ -189,12 +189,13 @@ fn read_upstream(
         }
         None => Some(Login::Anonymous),
     };
-    let sends_password = matches!(login, Some(Login::Basic(_) | Login::Ecr(_)));
+    let sends_secret =
+        matches!(login, Some(Login::Basic(_) | Login::Ecr(_) | Login::TokenService { account: Some(_), .. }));
     if let Some(At { place, value }) = &url
-        && sends_password
+        && sends_secret
         && in_the_clear(value)
     {
-        let message = "our password goes there unencrypted, readable by everybody on the way; use https://";
+        let message = "our password or token goes there unencrypted, readable by everybody on the way; use https://";
         warnings.push(Problem::new(place.clone(), row.path_of("url"), message));
     }
     row.finish();

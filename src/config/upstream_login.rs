@@ -1,5 +1,6 @@
 //! Who we are to a registry behind the gateway: the `auth:` of an upstream.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use axum::http::Uri;
@@ -63,7 +64,9 @@ pub(super) fn read_url(text: &str) -> Option<Uri> {
 /// Whether what is sent there can be read on the way: plain HTTP to another machine.
 pub(super) fn in_the_clear(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
-    let here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    // By what it is and not by how it begins: 127.0.0.1.example.org is anybody's.
+    let here = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
     url.scheme() == Some(&Scheme::HTTP) && !here
 }
 

@@ -54,6 +54,11 @@ const NOT_BACK: &[&str] = &[
     "set-cookie2",
     "alt-svc",
     "strict-transport-security",
+    // What a stranger need not know of the inside.
+    "authorization",
+    "server",
+    "via",
+    "x-powered-by",
     // Ours.
     "x-decision-id",
     "x-auth-account",
@@ -301,6 +306,10 @@ mod tests {
             ("set-cookie", "session=ours"),
             ("strict-transport-security", "max-age=1"),
             ("alt-svc", "h3=\":443\""),
+            ("authorization", "Basic secret"),
+            ("server", "inside/1.0"),
+            ("via", "1.1 inside"),
+            ("x-powered-by", "inside"),
             ("x-decision-id", "forged"),
             ("x-auth-account", "boss"),
             ("x-auth-labels-team", "admins"),

@@ -120,6 +120,13 @@ fn a_password_on_an_open_wire_is_warned_of() {
     for (url, login, expected) in [
         ("http://registry.example.org", "{basic: {username: a, password: b}}", &["gateway.upstreams[0].url"][..]),
         ("http://127.0.0.1:5000", "{basic: {username: a, password: b}}", &[]),
+        ("http://[::1]:5000", "{basic: {username: a, password: b}}", &[]),
+        ("http://127.0.0.1.example.org", "{basic: {username: a, password: b}}", &["gateway.upstreams[0].url"]),
+        (
+            "http://registry.example.org",
+            "{token: {realm: \"https://auth.example.org/token\", service: s, username: a, password: b}}",
+            &["gateway.upstreams[0].url"],
+        ),
         ("https://registry.example.org", "{basic: {username: a, password: b}}", &[]),
         (
             "https://registry.example.org",
