@@ -69,20 +69,7 @@ pub(super) fn few_enough(node: &Node, most: u32) -> bool {
             }
             few_enough(inner, left)
         }
-        Node::Group(_, inner) => few_enough(inner, most),
-        Node::Sequence(nodes) | Node::Choice(nodes) => nodes.iter().all(|node| few_enough(node, most)),
-        Node::Nothing
-        | Node::Char(..)
-        | Node::Class(..)
-        | Node::AnyButNewline
-        | Node::Any
-        | Node::TextStart
-        | Node::TextEnd
-        | Node::LineStart
-        | Node::LineEnd
-        | Node::WordEdge
-        | Node::NoWordEdge
-        | Node::Slot(..) => true,
+        node => parts(node).iter().all(|part| few_enough(part, most)),
     }
 }
 
@@ -90,8 +77,23 @@ pub(super) fn few_enough(node: &Node, most: u32) -> bool {
 pub(super) fn repeated(node: &Node) -> Vec<usize> {
     match node {
         Node::Repeat(inner, times) if times.most.is_none_or(|most| most > 1) => slots(inner),
-        Node::Repeat(inner, _) | Node::Group(_, inner) => repeated(inner),
-        Node::Sequence(nodes) | Node::Choice(nodes) => nodes.iter().flat_map(repeated).collect(),
+        node => parts(node).iter().flat_map(repeated).collect(),
+    }
+}
+
+/// The placeholders in it, in the order they are written.
+fn slots(node: &Node) -> Vec<usize> {
+    match node {
+        Node::Slot(slot, _) => vec![*slot],
+        node => parts(node).iter().flat_map(slots).collect(),
+    }
+}
+
+/// What a piece is made of.
+fn parts(node: &Node) -> &[Node] {
+    match node {
+        Node::Repeat(inner, _) | Node::Group(_, inner) => std::slice::from_ref(inner),
+        Node::Sequence(nodes) | Node::Choice(nodes) => nodes,
         Node::Nothing
         | Node::Char(..)
         | Node::Class(..)
@@ -103,26 +105,7 @@ pub(super) fn repeated(node: &Node) -> Vec<usize> {
         | Node::LineEnd
         | Node::WordEdge
         | Node::NoWordEdge
-        | Node::Slot(..) => Vec::new(),
-    }
-}
-
-fn slots(node: &Node) -> Vec<usize> {
-    match node {
-        Node::Slot(slot, _) => vec![*slot],
-        Node::Repeat(inner, _) | Node::Group(_, inner) => slots(inner),
-        Node::Sequence(nodes) | Node::Choice(nodes) => nodes.iter().flat_map(slots).collect(),
-        Node::Nothing
-        | Node::Char(..)
-        | Node::Class(..)
-        | Node::AnyButNewline
-        | Node::Any
-        | Node::TextStart
-        | Node::TextEnd
-        | Node::LineStart
-        | Node::LineEnd
-        | Node::WordEdge
-        | Node::NoWordEdge => Vec::new(),
+        | Node::Slot(..) => &[],
     }
 }
 
