@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use mongodb::bson::doc;
 
 use crate::mongo::guide_file;
+use crate::support::canary::forms;
 use crate::support::dockwarden::{self, SERVICE, hash, program};
 use crate::support::http::{self, Reply};
 use crate::support::http_api::HttpApi;
@@ -30,40 +31,13 @@ fn core(secret: &str) -> &str {
     &secret[..end]
 }
 
-/// What of a secret stands in base64 of any text that holds it, at each of the three places where it can begin.
-fn in_base64(secret: &str) -> Vec<String> {
-    let shifted = (0..3).map(|before| {
-        let text = STANDARD.encode(["x".repeat(before).as_bytes(), secret.as_bytes()].concat());
-        // The first and the last letters hold bits of what stands beside it.
-        let from = (before * 4).div_ceil(3);
-        text.trim_end_matches('=')[from..text.trim_end_matches('=').len() - 1].to_owned()
-    });
-    shifted.collect()
-}
-
-/// Every form that is searched for.
-fn forms(secret: &str) -> Vec<String> {
-    let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let listed = secret.bytes().map(|byte| byte.to_string()).collect::<Vec<String>>();
-    let mut forms = vec![
-        secret.to_owned(),
-        http::form_encode(secret),
-        hexadecimal.to_ascii_uppercase(),
-        hexadecimal,
-        listed.join(", "),
-        listed.join(","),
-    ];
-    forms.extend(in_base64(secret));
-    forms
-}
-
 #[test]
 fn the_forms_of_a_secret_are_found_where_they_stand() {
     for before in ["", "a", "ab", "alice:"] {
         let text = STANDARD.encode(format!("{before}Zq7XvCanary9Kd and more"));
-        assert!(in_base64("Zq7XvCanary9Kd").iter().any(|form| text.contains(form.as_str())), "{before}");
+        assert!(forms("Zq7XvCanary9Kd").iter().any(|form| text.contains(form.as_str())), "{before}");
     }
-    assert!(forms("Zq7").contains(&"5a7137".to_owned()) && forms("Zq7").contains(&"90, 113, 55".to_owned()));
+    assert!(forms("Zq7").contains("5a7137") && forms("Zq7").contains("90, 113, 55"));
 }
 
 /// Asks by GET, by POST, over HTTP/2, and through the door of proxies.

@@ -32,11 +32,14 @@ pub(crate) fn is_secret(key: &Path) {
 }
 
 /// Every form in which a secret could be written.
-fn forms(secret: &str) -> BTreeSet<String> {
+pub(crate) fn forms(secret: &str) -> BTreeSet<String> {
     let mut forms: BTreeSet<String> = [secret.to_owned(), form_encode(secret)].into();
     forms.insert(form_encode(secret).replace('+', "%20"));
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     forms.extend([hex.to_uppercase(), hex]);
+    // As Rust's debug output has bytes, and JSON.
+    let listed: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
+    forms.extend([listed.join(", "), listed.join(",")]);
     // Within a longer text, base64 looks in three ways; what depends on the neighbours is left out.
     for before in 0..3 {
         let mut bytes = vec![0; before];
