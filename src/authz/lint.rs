@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::acl::{Grants, Rule};
+use super::acl::{Grants, ReferenceKind, Rule};
 use super::index::Index;
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authn::users::Users;
 use crate::config::problem::{At, Place};
-use crate::config::{Config, Problem};
+use crate::config::{Challenge, Config, Problem};
 use crate::scope::Action;
 
 /// A cheaper hash than this can be guessed offline quickly.
@@ -54,7 +54,12 @@ pub fn lint(config: &Config) -> Vec<Problem> {
         anonymous &= !takes_all_of_anonymous(rule);
         lint_patterns(rule, &has_label, &mut warn);
         if rule.needs_reference() {
-            lint_reference(rule, config.forward_auth.is_some() || config.gateway.is_some(), &mut warn);
+            lint_reference(rule, Doors::of(config), &mut warn);
+        }
+        if rule.tag().is_some() && grants_pull(rule) && !rules.iter().any(|at| lets_pull_by_digest(&at.value, rule)) {
+            let message = "lets nobody pull an image: what a tag stands for is fetched by digest, which no rule allows for \
+                           this account; add one with reference: digest";
+            warn(".match.tag", message.to_owned());
         }
         if config.takes_accounts_unchecked() && looks_at_the_account(rule, users) {
             let message = "with account: unchecked in http_auth, whoever has a password there matches this under any \
@@ -164,22 +169,73 @@ fn lint_placeholders(
     }
 }
 
+/// The doors that see which tag or digest is asked for.
+#[derive(Clone, Copy)]
+enum Doors {
+    None,
+    /// All of them tell clients to fetch a token first, and believe what it says.
+    ByTokenOnly,
+    ByPassword,
+}
+
+impl Doors {
+    fn of(config: &Config) -> Doors {
+        let of_forward_auth = config.forward_auth.as_ref().map(|section| &section.challenge);
+        let of_gateway = config.gateway.as_ref().map(|section| &section.challenge);
+        of_forward_auth.into_iter().chain(of_gateway).fold(Doors::None, |doors, challenge| match (doors, challenge) {
+            (Doors::ByPassword, _) | (_, Challenge::Basic) => Doors::ByPassword,
+            (Doors::None | Doors::ByTokenOnly, Challenge::Bearer { .. }) => Doors::ByTokenOnly,
+        })
+    }
+}
+
 /// The tag and the digest are in the path of a registry's request, and no token request has that path.
-fn lint_reference(rule: &Rule, has_door: bool, warn: &mut impl FnMut(&str, String)) {
+fn lint_reference(rule: &Rule, doors: Doors, warn: &mut impl FnMut(&str, String)) {
     let field = if rule.tag().is_some() { ".match.tag" } else { ".match.reference" };
     let refuses = match rule.grants() {
         Grants::Listed(actions) => actions.is_empty(),
         Grants::All => false,
     };
-    if !has_door {
-        let message = "never matches: token requests name no tag and no digest, only forward_auth and gateway see them, and \
-                       there is no such section";
-        warn(field, message.to_owned());
-    } else if refuses {
-        let message = "refuses nothing to whoever fetches a token first: token requests name no tag and no digest; let a \
-                       rule without tag and reference refuse, and these allow";
-        warn(field, message.to_owned());
+    let message = match doors {
+        Doors::None => {
+            "never matches: token requests name no tag and no digest, only forward_auth and gateway see them, and there is no \
+             such section"
+        }
+        Doors::ByTokenOnly => {
+            "never matches for clients that do as they are told: challenge: bearer makes them fetch a token, and token \
+             requests name no tag and no digest; write challenge: basic"
+        }
+        Doors::ByPassword if refuses => {
+            "refuses nothing to whoever fetches a token first: token requests name no tag and no digest; let a rule without \
+             tag and reference refuse, and these allow"
+        }
+        Doors::ByPassword => return,
+    };
+    warn(field, message.to_owned());
+}
+
+fn grants_pull(rule: &Rule) -> bool {
+    match rule.grants() {
+        Grants::All => true,
+        Grants::Listed(actions) => actions.contains(&Action::Pull) || actions.contains(&Action::All),
     }
+}
+
+/// Whether this rule may let those whom `tagged` lets pull a tag have what the tag stands for. Says yes where the texts of
+/// the patterns do not tell.
+fn lets_pull_by_digest(rule: &Rule, tagged: &Rule) -> bool {
+    let may_cover = |field| match (rule.pattern(field), tagged.pattern(field)) {
+        (Some(own), Some(other)) => {
+            let plain = own.literal().is_some() && other.literal().is_some();
+            !plain || own.text() == other.text()
+        }
+        (None, _) | (Some(_), None) => true,
+    };
+    rule.tag().is_none()
+        && rule.reference() != Some(ReferenceKind::Tag)
+        && grants_pull(rule)
+        && may_cover(Field::Account)
+        && may_cover(Field::Name)
 }
 
 fn lint_users(users: &Users, found: &mut Vec<Problem>) {
