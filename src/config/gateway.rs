@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub struct Gateway {
     /// Where it listens, if not where tokens are asked for.
     pub listen: Option<ListenAddress>,
-    /// What rules see as `service`, and what tokens have to be for.
+    /// What rules see as `service`, and what tokens have to be for, where no upstream's own is meant.
     pub service: String,
     /// How clients are told to log in.
     pub challenge: Challenge,
@@ -45,6 +45,9 @@ pub struct Upstream {
     pub name: String,
     /// The host name, in lower case and perhaps with a port, under which clients reach it; `None` means any.
     pub host: Option<String>,
+    /// What rules see as `service` there, and what tokens have to be for; `None` means the gateway's. All upstreams that
+    /// one request could be for have the same.
+    pub service: Option<String>,
     /// The repositories that are there: this one and all below it; `None` means all.
     pub prefix: Option<String>,
     /// `http` or `https`.
@@ -108,7 +111,7 @@ pub(super) fn read(
             let path = section.path_of("upstreams");
             for (index, row) in rows.iter().enumerate() {
                 let opened = Section::open(row, format!("{path}[{index}]"), problems);
-                upstreams.push(opened.and_then(|row| read_upstream(row, problems, keys, files, warnings)));
+                upstreams.push(opened.and_then(|row| read_upstream(row, services, problems, keys, files, warnings)));
             }
         }
         Some((_, Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_))) | None => {
@@ -130,6 +133,10 @@ pub(super) fn read(
             let message =
                 format!("another upstream is called {} in the log too; give each a name of its own", value.name);
             problems.add(place, format!("{path}.name"), message);
+        } else if before().any(|other| share_a_host(other, value) && other.service != value.service) {
+            let message = "another upstream for this host has another service, or none, and clients log in to a host; \
+                           write the same for both";
+            problems.add(place, format!("{path}.service"), message);
         }
     }
     section.finish();
@@ -138,8 +145,29 @@ pub(super) fn read(
     Some(Gateway { listen, service: service?, challenge: challenge?, upstreams })
 }
 
+/// A host's name, and its port where there is one.
+pub(crate) fn name_and_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => (name, Some(port)),
+        Some(_) | None => (host, None),
+    }
+}
+
+/// Whether requests to one host name could be for either.
+fn share_a_host(one: &Upstream, other: &Upstream) -> bool {
+    match (&one.host, &other.host) {
+        (Some(one), Some(other)) => {
+            let ((one, its_port), (other, other_port)) = (name_and_port(one), name_and_port(other));
+            one == other && (its_port == other_port || its_port.is_none() || other_port.is_none())
+        }
+        (None, None) => true,
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
 fn read_upstream(
     mut row: Section<'_>,
+    services: Option<&[String]>,
     problems: &Problems,
     keys: Keys,
     files: &mut Vec<PathBuf>,
@@ -164,6 +192,20 @@ fn read_upstream(
             Err(format!("\"{text}\" is no host name; write it as clients do: docker.example.org, perhaps with :port"))
         }
     });
+    let service = row.filled("service");
+    if let (Some(At { place, value }), Some(known)) = (&service, services)
+        && !known.is_empty()
+        && !known.contains(value)
+    {
+        row.problem(place, "service", format!("\"{value}\" is not among token.services"));
+    }
+    if let (Some(At { place, .. }), None) = (&service, &host) {
+        row.problem(
+            place,
+            "service",
+            "this is for upstreams with a host of their own; write gateway.service, or a host",
+        );
+    }
     let prefix = row.parsed("prefix", |text| {
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         match Resource::new("repository", trimmed) {
@@ -206,6 +248,7 @@ fn read_upstream(
         value: Upstream {
             name: name.map_or_else(|| authority.to_string(), |at| at.value),
             host: host.map(|at| at.value),
+            service: service.map(|at| at.value),
             prefix: prefix.map(|at| at.value),
             scheme,
             authority,

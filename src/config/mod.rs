@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use env::PREFIX as ENVIRONMENT_PREFIX;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
+pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;

@@ -183,13 +183,13 @@ impl Passage<'_> {
             return Err(Refusal::FormBody);
         }
         let upstreams = route::of_host(&self.gateway.upstreams, &host, |upstream| &upstream.settings);
-        let knock = Knock {
-            app: self.app,
-            snapshot: self.snapshot,
-            id: &self.id,
-            service: &self.gateway.service,
-            headers: &parts.headers,
-        };
+        // All of one host have the same, or none.
+        if let Some(own) = upstreams.first().and_then(|upstream| upstream.settings.service.as_ref()) {
+            self.asker.service.clone_from(own);
+        }
+        let service = self.asker.service.clone();
+        let knock =
+            Knock { app: self.app, snapshot: self.snapshot, id: &self.id, service: &service, headers: &parts.headers };
         match &target {
             Target::Base => {
                 knock.admit(&target, &self.needed, &mut self.asker).await?;
@@ -205,7 +205,7 @@ impl Passage<'_> {
                     access: &self.snapshot.access,
                     identity: &identity,
                     address: self.asker.address,
-                    service: &self.gateway.service,
+                    service: &service,
                     turns: &self.gateway.places.catalogs,
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -346,7 +346,7 @@ impl Passage<'_> {
         let (code, message) = refusal.shown();
         let invitation = Invitation {
             challenge: &self.gateway.challenge,
-            service: &self.gateway.service,
+            service: &self.asker.service,
             issuer: self.snapshot.issuer.name(),
             needed: &self.needed,
             token_error: refusal.token_error(),

@@ -38,11 +38,7 @@ pub(super) fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> 
 /// Whether an upstream is for clients that use this host name.
 fn serves_host(upstream: &config::Upstream, host: &str) -> bool {
     let Some(own) = upstream.host.as_deref() else { return false };
-    let without_port = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    own == host || own == without_port
+    own == host || own == config::name_and_port(host).0
 }
 
 /// Whether a repository is at an upstream, as far as its prefix says; the number tells how closely.
@@ -82,6 +78,7 @@ mod tests {
         Upstream {
             name: name.to_owned(),
             host: host.map(str::to_owned),
+            service: None,
             prefix: prefix.map(str::to_owned),
             scheme: Scheme::HTTP,
             authority: Authority::from_static("127.0.0.1:1"),

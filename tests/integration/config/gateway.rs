@@ -76,6 +76,12 @@ fn each_slip_is_named() {
         (row("{url: \"https://user:pw@r.example.org\"}"), "gateway.upstreams[0].url", "is no address of a registry"),
         (row("{url: \"ftp://r.example.org\"}"), "gateway.upstreams[0].url", "is no address of a registry"),
         (row(&format!("{{{url}, host: \"a/b\"}}")), "gateway.upstreams[0].host", "is no host name"),
+        (row(&format!("{{{url}, service: s}}")), "gateway.upstreams[0].service", "with a host of their own"),
+        (
+            row(&format!("{{{url}, host: a.test, service: s}}, {{{url}, name: b, host: \"a.test:5000\", prefix: p}}")),
+            "gateway.upstreams[1].service",
+            "write the same for both",
+        ),
         (row(&format!("{{{url}, prefix: Team}}")), "gateway.upstreams[0].prefix", "begins no repository's name"),
         (row(&format!("{{{url}, prefix: \"a*\"}}")), "gateway.upstreams[0].prefix", "begins no repository's name"),
         (row(&format!("{{{url}, name: \"a b\"}}")), "gateway.upstreams[0].name", "is no name"),

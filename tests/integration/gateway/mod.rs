@@ -141,6 +141,52 @@ async fn a_token_of_ours_opens_what_it_says() {
 }
 
 #[tokio::test]
+async fn hosts_with_services_of_their_own_have_rules_and_tokens_of_their_own() {
+    let [inner, public] = [Upstream::with_headers(&[]).await, Upstream::with_headers(&[]).await];
+    let bed = Bed::with(&format!(
+        "gateway: {{service: registry, challenge: bearer, realm: \"http://auth.test/auth\", upstreams: [\
+         {{url: \"http://{}\", host: inner.test, service: inner}}, {{url: \"http://{}\"}}]}}\n\
+         acl:\n  - match: {{account: alice, service: inner, name: \"web/*\"}}\n    actions: [pull]\n  \
+         - match: {{account: alice, service: registry, name: \"pub/*\"}}\n    actions: [pull]\n",
+        inner.address, public.address
+    ));
+    let token = async |service: &str, name: &str| {
+        let target = format!("/auth?service={service}&scope=repository:{name}:pull");
+        format!("Bearer {}", bed.get(&target).by(ALICE).send().await.ok().token())
+    };
+    let (of_inner, of_public) = (token("inner", "web/app").await, token("registry", "pub/app").await);
+    for (host, name, authorization, expected) in [
+        ("inner.test", "web/app", of_inner.as_str(), "inner"),
+        ("inner.test:5000", "web/app", &of_inner, "inner"),
+        ("any.test", "pub/app", &of_public, "public"),
+        // A token of one host is none at the other.
+        ("any.test", "web/app", &of_inner, "401"),
+        ("inner.test", "pub/app", &of_public, "401"),
+    ] {
+        let ask = ask(&bed, "GET", &format!("/v2/{name}/manifests/v1")).header("host", host);
+        let reply = ask.header("authorization", authorization).send().await;
+        let arrived = [("inner", inner.take().len()), ("public", public.take().len())];
+        for (upstream, arrived) in arrived {
+            assert_eq!(arrived, usize::from(upstream == expected), "{host} {name} at {upstream}: {}", reply.status);
+        }
+        if expected == "401" {
+            assert_eq!(reply.status, 401, "{host} {name}");
+        }
+    }
+    for (host, service) in [("inner.test", "inner"), ("any.test", "registry")] {
+        let first = ask(&bed, "GET", "/v2/").header("host", host).send().await;
+        assert!(first.header("www-authenticate").contains(&format!("service=\"{service}\"")), "{host}");
+    }
+    // And by password.
+    for (host, name, status) in
+        [("inner.test", "web/app", 200), ("any.test", "web/app", 403), ("inner.test", "pub/app", 403)]
+    {
+        let ask = ask(&bed, "GET", &format!("/v2/{name}/manifests/v1")).header("host", host);
+        assert_eq!(ask.by(ALICE).send().await.status, status, "{host} {name}");
+    }
+}
+
+#[tokio::test]
 async fn upstreams_are_found_by_host_and_by_prefix() {
     let [rest, locked, named] =
         [Upstream::with_headers(&[]).await, Upstream::with_headers(&[]).await, Upstream::with_headers(&[]).await];
