@@ -140,6 +140,8 @@ pub fn allowed_by_token(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, jti
 /// Whose fault it is that there is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nobody's: so every client begins that has to be told how to log in.
+    Nobody,
     /// The client's: it asked wrongly, or for what it may not have.
     Client,
     /// Ours: somebody has to look.
@@ -161,6 +163,11 @@ pub fn refused(
             error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
             request = asker.request(), user.account = %account, client.address = address, service = %service,
             cause = %chain, "could not be decided")
+        }
+        Fault::Nobody => {
+            info!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
+            request = asker.request(), user.account = %account, client.address = address, service = %service,
+            cause = %chain, "refused")
         }
         Fault::Client => {
             warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),

@@ -96,11 +96,9 @@ impl NotAdmitted {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             NotAdmitted::Denied(Denied::Unavailable { .. }) => Fault::Ours,
-            NotAdmitted::Denied(
-                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_),
-            )
+            NotAdmitted::LoginNeeded | NotAdmitted::Denied(Denied::Anonymous) => Fault::Nobody,
+            NotAdmitted::Denied(Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_))
             | NotAdmitted::MalformedCredentials(_)
-            | NotAdmitted::LoginNeeded
             | NotAdmitted::Token(_)
             | NotAdmitted::TokenAllowsLess
             | NotAdmitted::NotGranted => Fault::Client,

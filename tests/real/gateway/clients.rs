@@ -13,7 +13,7 @@ use crate::support::process::until;
 use crate::support::registry::{Edition, Registry};
 use crate::support::visit::{basic, digest, manifest};
 
-const REFUSED: &[&str] = &[
+pub(super) const REFUSED: &[&str] = &[
     "denied",
     "unauthorized",
     "401",

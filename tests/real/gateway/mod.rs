@@ -7,5 +7,6 @@ mod ecr;
 mod faults;
 mod kloudless;
 mod leftovers;
+mod plain;
 mod size;
 mod tls;
