@@ -23,6 +23,7 @@ mod crowd;
 mod forward_auth;
 mod front;
 mod gateway;
+mod grade;
 mod guide;
 mod http_api;
 mod ldap;

@@ -128,18 +128,23 @@ for source in "$here"/go/*/; do
     (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
 done
 
-# moto answers in the place of AWS's API.
-moto=5.2.5
-venv=$tools/../moto
-if [ "$("$venv/bin/pip" list --format freeze 2>/dev/null | sed -n 's/^moto==//p')" != "$moto" ]; then
-    echo "installing moto $moto (once; takes minutes)" >&2
-    log=$(mktemp)
-    rm -rf "$venv"
-    if ! (python3 -m venv "$venv" && "$venv/bin/pip" install "moto[server,ecr]==$moto") >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
+# Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS.
+# distribution version extras program
+while read -r distribution version extras program; do
+    venv=$tools/../$distribution
+    if [ "$("$venv/bin/pip" list --format freeze 2>/dev/null | sed -n "s/^$distribution==//p")" != "$version" ]; then
+        echo "installing $distribution $version (once; may take minutes)" >&2
+        log=$(mktemp)
+        rm -rf "$venv"
+        if ! (python3 -m venv "$venv" && "$venv/bin/pip" install "$distribution$extras==$version") >"$log" 2>&1 </dev/null; then
+            tail -n 20 "$log" >&2
+            rm -f "$log"
+            fail "could not install $distribution $version from PyPI"
+        fi
         rm -f "$log"
-        fail "could not install moto $moto from PyPI"
     fi
-    rm -f "$log"
-fi
-ln -sf "$(cd "$venv" && pwd)/bin/moto_server" "$tools/moto_server"
+    ln -sf "$(cd "$venv" && pwd)/bin/$program" "$tools/$program"
+done <<'END'
+moto 5.2.5 [server,ecr] moto_server
+sslyze 6.3.1 [] sslyze
+END

@@ -154,7 +154,9 @@ pub(crate) fn under_an_authority() -> Chain {
 
 /// A chain for TLS on `localhost`.
 pub(crate) fn for_localhost() -> Chain {
-    leaf("/CN=localhost", "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n")
+    let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n\
+                      subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
+    leaf("/CN=localhost", extensions)
 }
 
 fn leaf(subject: &str, extensions: &str) -> Chain {
