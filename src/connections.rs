@@ -20,9 +20,14 @@ pub const LARGEST_SHARE: usize = 16_384;
 /// How often the log says that a network has too many: whoever floods us must not flood the log.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
+/// Whatever the configuration says, one network gets no more than such a part of the places that there are: where few files
+/// may be open, one address could otherwise take them all.
+const LARGEST_PART: usize = 4;
+
 /// The open connections, counted by network.
-#[derive(Default)]
 pub struct Connections {
+    /// What one network may have at most.
+    most: usize,
     open: Mutex<HashMap<ClientNetwork, usize>>,
     said: Mutex<Option<Instant>>,
 }
@@ -61,13 +66,19 @@ fn counted(snapshot: &Snapshot, peer: Peer) -> Option<IpAddr> {
 }
 
 impl Connections {
+    /// Nobody has any of so many places yet.
+    pub fn sharing(places: usize) -> Connections {
+        Connections { most: (places / LARGEST_PART).max(1), open: Mutex::default(), said: Mutex::default() }
+    }
+
     /// Looks whether a new connection may stay.
     pub fn admit(self: &Arc<Connections>, snapshot: &Snapshot, peer: Peer) -> Admission {
         let Some(address) = counted(snapshot, peer) else { return Admission::Uncounted };
-        match self.count(ClientNetwork::of(Some(address)), snapshot.connections_per_address) {
+        let most = snapshot.connections_per_address.min(self.most);
+        match self.count(ClientNetwork::of(Some(address)), most) {
             Some(counted) => Admission::Counted(counted),
             None => {
-                self.say(address, snapshot.connections_per_address);
+                self.say(address, most);
                 Admission::Refused
             }
         }
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_network_has_its_share_and_gets_back_what_it_closes() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::sharing(LARGEST_SHARE));
         let network = |text: &str| ClientNetwork::of(text.parse().ok());
         let one = network("2001:db8:1:2::1");
         let mut open: Vec<Option<Counted>> = (0..5).map(|_| connections.count(one, 3)).collect();

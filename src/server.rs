@@ -194,11 +194,12 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     };
     let public = http::public(&app, &path_prefix, routes);
     let transfers = if app.snapshot().gateway.is_some() { transfers_at_once() } else { 0 };
-    let places = Arc::new(Semaphore::new(connections_at_once(transfers)));
+    let connections = connections_at_once(transfers);
+    let places = Arc::new(Semaphore::new(connections));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
     announce("listening", &public_listener, tls);
-    let crowd = Crowd::Limited(Arc::default());
+    let crowd = Crowd::Limited(Arc::new(Connections::sharing(connections)));
     let door = |router: Router, listener: Listener| {
         let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
         accept(app, listener, router, Security::AsConfigured, crowd, places, over.clone())
