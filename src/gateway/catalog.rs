@@ -16,13 +16,12 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 
-use super::WAIT;
 use super::body::ClientBody;
+use super::places::Places;
 use super::refusal::Refusal;
 use super::route;
-use super::upstream::{Onward, Upstream};
+use super::upstream::{Failure, Onward, Upstream};
 use crate::access::Access;
 use crate::authn::Identity;
 use crate::http::door::NotAdmitted;
@@ -37,11 +36,11 @@ const LARGEST_PAGE: usize = 1000;
 const MAX_PAGES: usize = 500;
 /// How long that may take.
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
+/// How long one page of an upstream may take, if not even less is configured: long enough for a registry that goes through an
+/// object store for its names, and much less than a blob may take, since everybody else's catalog waits for it.
+const PAGE_WITHIN: Duration = Duration::from_secs(10);
 /// Names that are decided on at once: no more than a page needs are asked of a program or a server that decides.
 const DECIDED_AT_ONCE: usize = 32;
-/// Catalogs that are looked through at once, for all clients together. One question is many for the upstreams and for the
-/// rules, and whoever may log in, or nobody at all where rules are for everybody, can ask as often as they like.
-pub(super) const AT_ONCE: usize = 8;
 /// The longest page of an upstream, in bytes.
 const MAX_REPLY: usize = 2 * 1024 * 1024;
 
@@ -51,8 +50,8 @@ pub(super) struct Viewer<'a> {
     pub(super) identity: &'a Identity,
     pub(super) address: Option<IpAddr>,
     pub(super) service: &'a str,
-    /// A permit for each of the catalogs that are looked through at once.
-    pub(super) turns: &'a Semaphore,
+    /// Where a place among the catalogs that are looked through at once is to be had.
+    pub(super) places: &'a Places,
 }
 
 /// The page that the client asks for.
@@ -93,8 +92,7 @@ pub(super) async fn answer(
     needed: &[Scope],
 ) -> Result<Response, Refusal> {
     let page = Page::read(query)?;
-    let turn = tokio::time::timeout(WAIT, viewer.turns.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(Refusal::Busy("catalogs")) };
+    let _place = viewer.places.catalog(viewer.address).await?;
     let scan = scan(upstreams, viewer, &page, needed);
     let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| Refusal::CatalogTooLong)??;
     let more = names.len() > page.n;
@@ -186,6 +184,16 @@ struct Names {
 
 /// One page of an upstream's catalog, and the query of the next one.
 async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope]) -> Result<(Vec<String>, Option<String>), Refusal> {
+    let within = upstream.settings.respond_within.min(PAGE_WITHIN);
+    let page = tokio::time::timeout(within, read_page(upstream, query, needed)).await;
+    page.unwrap_or_else(|_| Err(upstream.failed(Failure::TooSlow("give a page of its catalog"))))
+}
+
+async fn read_page(
+    upstream: &Upstream,
+    query: &str,
+    needed: &[Scope],
+) -> Result<(Vec<String>, Option<String>), Refusal> {
     let wrong = |cause: String| Refusal::NoCatalog { upstream: upstream.settings.name.clone(), cause };
     let target = PathAndQuery::try_from(format!("/v2/_catalog?{query}")).map_err(|error| wrong(error.to_string()))?;
     let onward = Onward { method: Method::GET, target, headers: HeaderMap::new(), body: ClientBody::none(), needed };
@@ -194,8 +202,7 @@ async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope]) -> Result<(Ve
         return Err(wrong(format!("status {}", reply.status())));
     }
     let next = next_page(reply.headers());
-    let body = tokio::time::timeout(upstream.settings.idle_for, Limited::new(reply.into_body(), MAX_REPLY).collect());
-    let body = body.await.map_err(|_| wrong("it took too long".to_owned()))?;
+    let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
     let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
     let names: Names = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
     Ok((names.repositories.unwrap_or_default(), next))

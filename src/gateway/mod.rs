@@ -10,6 +10,7 @@ mod connect;
 mod ecr;
 mod headers;
 mod lookups;
+mod places;
 mod refusal;
 mod renewing;
 mod route;
@@ -18,7 +19,7 @@ mod transfer;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -29,10 +30,10 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use self::body::{ClientBody, Relay};
 use self::headers::{Inside, Outside};
+use self::places::Places;
 use self::refusal::Refusal;
 use self::transfer::{End, Told, Transfer, operation};
 use self::upstream::{Onward, Upstream};
@@ -45,11 +46,8 @@ use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused
 use crate::http::plain_error;
 use crate::metrics::Direction;
 use crate::scope::Scope;
-use crate::server::{self, Activity};
+use crate::server::Activity;
 use crate::target::{Part, Target, Visit};
-
-/// How long a request waits for a place among those under way.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// The registries behind the gateway, ready for use.
 pub struct Gateway {
@@ -57,22 +55,6 @@ pub struct Gateway {
     challenge: Challenge,
     upstreams: Vec<Arc<Upstream>>,
     places: Places,
-}
-
-/// What may be under way at once, in all configurations together.
-#[derive(Clone)]
-struct Places {
-    /// Requests to upstreams. Each takes a descriptor besides its client's: without a bound, whoever has many requests on
-    /// few connections (HTTP/2) would leave none for clients that want tokens, or for whoever is asked about accounts.
-    transfers: Arc<Semaphore>,
-    catalogs: Arc<Semaphore>,
-}
-
-impl Places {
-    fn new() -> Places {
-        let transfers = Arc::new(Semaphore::new(server::transfers_at_once()));
-        Places { transfers, catalogs: Arc::new(Semaphore::new(catalog::AT_ONCE)) }
-    }
 }
 
 impl Gateway {
@@ -206,7 +188,7 @@ impl Passage<'_> {
                     identity: &identity,
                     address: self.asker.address,
                     service: &self.gateway.service,
-                    turns: &self.gateway.places.catalogs,
+                    places: &self.gateway.places,
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(Refusal::ReadOnly);
@@ -270,9 +252,8 @@ impl Passage<'_> {
         parts: Parts,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let place = Arc::clone(&self.gateway.places.transfers).acquire_owned();
-        let place = tokio::time::timeout(WAIT, place).await;
-        let Ok(Ok(place)) = place else { return Err(Refusal::Busy("transfers")) };
+        let (places, upstreams) = (&self.gateway.places, self.gateway.upstreams.len());
+        let place = places.transfer(self.asker.address, &upstream.settings.name, upstreams).await?;
         let began = Instant::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;

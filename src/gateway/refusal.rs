@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use super::places::Full;
 use super::route::NoHost;
 use super::upstream::Failure;
 use crate::decision_log::Fault;
@@ -38,8 +39,8 @@ pub(super) enum Refusal {
     #[error("the catalog has no such page")]
     NoPage,
     /// So much is under way that this has to come again later.
-    #[error("as many {0} as the gateway takes on are under way")]
-    Busy(&'static str),
+    #[error(transparent)]
+    Busy(#[from] Full),
     /// The upstream's catalog has no end.
     #[error("the catalog is too long to be looked through")]
     CatalogTooLong,
