@@ -10,6 +10,7 @@ mod connect;
 mod ecr;
 mod headers;
 mod lookups;
+mod names;
 mod places;
 mod refusal;
 mod renewing;
@@ -188,6 +189,7 @@ impl Passage<'_> {
                     identity: &identity,
                     address: self.asker.address,
                     service: &self.gateway.service,
+                    id: &self.id,
                     places: &self.gateway.places,
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
