@@ -305,7 +305,7 @@ impl Passage<'_> {
         };
         let mut response = Response::new(Body::new(relay));
         *response.status_mut() = reply.status;
-        *response.headers_mut() = headers::back(&reply.headers, &inside, host);
+        *response.headers_mut() = headers::back(&reply.headers, reply.status, &inside, host);
         Ok(response)
     }
 

@@ -272,6 +272,9 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
                 let (scheme, host) = (arrival.header("x-forwarded-proto"), arrival.header("x-forwarded-host"));
                 reply.status(202).header("location", format!("{scheme}://{host}/v2/web/app/blobs/uploads/1"))
             }
+            "called" => reply.status(201).header("location", "https://called.test/v2/web/app/manifests/called"),
+            "going" => reply.status(204).header("location", "https://called.test/v2/web/app/blobs/uploads/1?_state=a"),
+            "moved" => reply.status(307).header("location", "https://called.test/v2/web/app/blobs/x"),
             "storage" => reply.status(307).header("location", "https://storage.test/bucket/x?X-Signature=1"),
             "page" => reply.header("link", format!("<http://{host}/v2/web/app/tags/list?n=1&last=a>; rel=\"next\"")),
             "partial" => {
@@ -290,6 +293,9 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
     for (tag, expected, name, value) in [
         ("started", 202, "location", "/v2/web/app/blobs/uploads/1?_state=a%2B"),
         ("forwarded", 202, "location", "/v2/web/app/blobs/uploads/1"),
+        ("called", 201, "location", "/v2/web/app/manifests/called"),
+        ("going", 204, "location", "/v2/web/app/blobs/uploads/1?_state=a"),
+        ("moved", 307, "location", "https://called.test/v2/web/app/blobs/x"),
         ("storage", 307, "location", "https://storage.test/bucket/x?X-Signature=1"),
         ("page", 200, "link", "</v2/web/app/tags/list?n=1&last=a>; rel=\"next\""),
         ("partial", 206, "content-range", "bytes 0-3/9"),
@@ -304,7 +310,7 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
         assert_eq!((reply.status, reply.header(name)), (expected, value), "{tag}");
         let arrival = upstream.only();
         assert_eq!((arrival.header("range"), arrival.header("if-none-match")), ("bytes=0-3", "\"x\""));
-        let whole = if expected == 304 { "" } else { "body" };
+        let whole = if matches!(expected, 204 | 304) { "" } else { "body" };
         assert_eq!(reply.text(), whole, "{tag}");
     }
     let reply = ask(&bed, "HEAD", "/v2/web/app/manifests/x").by(ALICE).send().await;
