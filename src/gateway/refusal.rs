@@ -80,6 +80,7 @@ impl Refusal {
             ) => StatusCode::BAD_REQUEST,
             Refusal::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::NotAdmitted(cause) => cause.status(),
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => StatusCode::FORBIDDEN,
             Refusal::CatalogTooLong | Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream { failure: Failure::ClientBroke, .. } => StatusCode::BAD_REQUEST,
@@ -112,6 +113,7 @@ impl Refusal {
             Refusal::ReadOnly => "read_only",
             Refusal::Upstream { failure: Failure::NoCredentials(_), .. } => "upstream_credentials",
             Refusal::Upstream { failure: Failure::RefusedUs, .. } => "upstream_refused_us",
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => "upstream_denied_us",
             Refusal::Upstream { failure: Failure::Unreachable(_), .. } => "upstream_unreachable",
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => "upstream_timeout",
             Refusal::NoCatalog { .. } | Refusal::Upstream { failure: Failure::Broke(_) | Failure::NoEnd, .. } => {
@@ -147,7 +149,9 @@ impl Refusal {
             | Refusal::NoUpstream
             | Refusal::NoPage
             | Refusal::ReadOnly
-            | Refusal::Upstream { failure: Failure::ClientBroke | Failure::ClientStalls, .. } => Fault::Client,
+            | Refusal::Upstream {
+                failure: Failure::DeniedUs(_) | Failure::ClientBroke | Failure::ClientStalls, ..
+            } => Fault::Client,
         }
     }
 
@@ -156,6 +160,9 @@ impl Refusal {
         match self {
             Refusal::ReadOnly => ("UNSUPPORTED", "this registry is read-only"),
             Refusal::NoUpstream => ("NAME_UNKNOWN", "there is no such repository"),
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => {
+                ("DENIED", "the registry behind this one does not allow this")
+            }
             Refusal::NoPage => ("PAGINATION_NUMBER_INVALID", "n and last name no page of the catalog"),
             Refusal::Target(target::Refused::NoRoute) => ("NOT_FOUND", "a registry has nothing at this address"),
             Refusal::Target(target::Refused::NoRepository) => ("NAME_INVALID", "this is no name of a repository"),

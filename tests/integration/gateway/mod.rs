@@ -8,6 +8,7 @@ use axum::http::{Method, Response};
 use dockwarden::http::client_address::Peer;
 
 use crate::bed::{ALICE, Ask, BOB, Bed, Caller, NOBODY};
+use crate::logs::{Form, Log};
 use upstream::{Upstream, status, text};
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -282,7 +283,6 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
             }
             "unchanged" => reply.status(304).header("etag", "\"x\""),
             "broken" => reply.status(500).header("www-authenticate", "Bearer realm=\"http://inside/\""),
-            "denied" => reply.status(403),
             _ => reply,
         }
         .body(text("body"))
@@ -303,7 +303,7 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
         ("unchanged", 304, "etag", "\"x\""),
         ("unchanged", 304, "content-length", ""),
         ("broken", 500, "www-authenticate", ""),
-        ("denied", 403, "docker-distribution-api-version", "registry/2.0"),
+        ("broken", 500, "docker-distribution-api-version", "registry/2.0"),
     ] {
         let asked = ask(&bed, "GET", &format!("/v2/web/app/manifests/{tag}")).header("host", "docker.test");
         let reply = asked.header("range", "bytes=0-3").header("if-none-match", "\"x\"").by(ALICE).send().await;
@@ -343,6 +343,38 @@ async fn what_is_wrong_behind_the_gateway_is_told_by_status_alone() {
     let dead = "dockwarden_gateway_requests_total{upstream=\"127.0.0.1:1\",outcome=\"upstream_unreachable\"} 1";
     assert!(metrics.contains(dead), "{metrics}");
     assert!(metrics.contains("outcome=\"upstream_refused_us\"} 1"), "{metrics}");
+}
+
+/// What an upstream says of our account there is for operators and for nobody else.
+#[tokio::test]
+async fn a_denial_of_the_upstream_is_told_in_our_words() {
+    let arn = "arn:aws:sts::123456789012:assumed-role/gateway/i-0";
+    let said = format!("{{\"errors\":[{{\"code\":\"DENIED\",\"message\":\"User: {arn} is not authorized\"}}]}}");
+    let long = "x".repeat(100_000);
+    let upstream = Upstream::answering(move |arrival| {
+        let body = if arrival.target.ends_with("/long") { &long } else { &said };
+        Response::builder().status(403).header("x-amzn-role", arn).body(text(body)).unwrap()
+    })
+    .await;
+    let bed = before(&upstream, "");
+    for (method, target) in [
+        ("GET", "/v2/web/app/manifests/v1"),
+        ("HEAD", "/v2/web/app/manifests/v1"),
+        ("PUT", "/v2/web/app/manifests/v1"),
+        ("GET", "/v2/web/app/manifests/long"),
+    ] {
+        let log = Log::start(Form::Json);
+        let reply = ask(&bed, method, target).by(ALICE).send().await;
+        // HEAD has no body to read it in.
+        let code = if method == "HEAD" { "DENIED".to_owned() } else { reply.code() };
+        assert_eq!((reply.status, code.as_str()), (403, "DENIED"), "{method} {target}");
+        assert!(!reply.text().contains("arn:") && reply.header("x-amzn-role").is_empty(), "{}", reply.text());
+        let text = log.text();
+        let line = text.lines().find(|line| line.contains("\"decision.outcome\":\"refused\"")).unwrap();
+        assert!(line.contains("\"WARN\"") && line.contains("\"upstream_denied_us\""), "{line}");
+        assert!(line.contains(&upstream.address) && line.contains("status 403") && line.len() < 2000, "{line}");
+        assert_eq!(line.contains(arn), method != "HEAD" && !target.ends_with("/long"), "{line}");
+    }
 }
 
 #[tokio::test]
