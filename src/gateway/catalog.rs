@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::HeaderValue;
 use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -40,6 +40,8 @@ pub(super) struct Viewer<'a> {
     pub(super) id: &'a DecisionId,
     /// Where a place among the catalogs that are looked through at once is to be had.
     pub(super) places: &'a Places,
+    /// The headers that upstreams are asked with.
+    pub(super) via: HeaderMap,
 }
 
 /// The page that the client asks for.
@@ -106,7 +108,7 @@ async fn scan(
     page: &Page,
     needed: &[Scope],
 ) -> Result<Vec<String>, Refusal> {
-    let mut names = Names::of(upstreams, page.last.as_deref(), needed);
+    let mut names = Names::of(upstreams, page.last.as_deref(), needed, &viewer.via);
     let mut shown = Vec::new();
     while shown.len() <= page.n {
         let next = names.next(DECIDED_AT_ONCE).await?;

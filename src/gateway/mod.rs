@@ -18,6 +18,7 @@ mod route;
 mod token_service;
 mod transfer;
 mod upstream;
+mod via;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +39,7 @@ use self::places::Places;
 use self::refusal::Refusal;
 use self::transfer::{End, Told, Transfer, operation};
 use self::upstream::{Onward, Upstream};
+use self::via::Pseudonym;
 use crate::app::{App, Snapshot};
 use crate::chain::{REACH_WITHIN, Reached};
 use crate::config::{self, Challenge, Writes};
@@ -56,6 +58,7 @@ pub struct Gateway {
     challenge: Challenge,
     upstreams: Vec<Arc<Upstream>>,
     places: Places,
+    pseudonym: Pseudonym,
 }
 
 impl Gateway {
@@ -74,7 +77,8 @@ impl Gateway {
             });
         }
         let places = before.map_or_else(Places::new, |before| before.places.clone());
-        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places })
+        let pseudonym = before.map_or_else(Pseudonym::new, |before| before.pseudonym.clone());
+        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places, pseudonym })
     }
 
     /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
@@ -158,6 +162,9 @@ impl Passage<'_> {
             return Err(Refusal::TooOld);
         }
         self.asker.address = self.snapshot.address.client(self.peer, &parts.headers)?;
+        if self.gateway.pseudonym.is_in(&parts.headers) {
+            return Err(Refusal::Loop);
+        }
         let host = route::host_of(&parts.uri, &parts.headers)?;
         let raw = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("*"));
         let target = Target::parse(raw.as_str())?;
@@ -191,6 +198,7 @@ impl Passage<'_> {
                     service: &self.gateway.service,
                     id: &self.id,
                     places: &self.gateway.places,
+                    via: self.gateway.pseudonym.onward(parts.version, &parts.headers),
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(Refusal::ReadOnly);
@@ -262,13 +270,9 @@ impl Passage<'_> {
         let held = parts.extensions.get::<Activity>().map(Activity::hold);
         let sent = ClientBody::new(body, metrics.gateway_bytes(name, Direction::Sent));
         let outside = Outside { client: self.asker.address, scheme: self.scheme(&parts.headers), host };
-        let onward = Onward {
-            method: parts.method.clone(),
-            target,
-            headers: headers::onward(&parts.headers, &outside),
-            body: sent.clone(),
-            needed: &self.needed,
-        };
+        let mut headers = headers::onward(&parts.headers, &outside);
+        headers.extend(self.gateway.pseudonym.onward(parts.version, &parts.headers));
+        let onward = Onward { method: parts.method.clone(), target, headers, body: sent.clone(), needed: &self.needed };
         let mut transfer = Transfer {
             metrics: metrics.clone(),
             id: self.id.clone(),

@@ -43,6 +43,7 @@ pub(super) struct Names<'a> {
     last: Option<&'a str>,
     /// What asking for a catalog needs.
     needed: Arc<[Scope]>,
+    headers: HeaderMap,
     pages: usize,
 }
 
@@ -66,8 +67,13 @@ enum Rest {
 type Page = (Vec<String>, Option<String>);
 
 impl<'a> Names<'a> {
-    /// The names of these upstreams' repositories, after `last`.
-    pub(super) fn of(upstreams: &'a [&'a Arc<Upstream>], last: Option<&'a str>, needed: &[Scope]) -> Names<'a> {
+    /// The names of these upstreams' repositories, after `last`, asked for with these headers.
+    pub(super) fn of(
+        upstreams: &'a [&'a Arc<Upstream>],
+        last: Option<&'a str>,
+        needed: &[Scope],
+        headers: &HeaderMap,
+    ) -> Names<'a> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("n", &LARGEST_PAGE.to_string());
         if let Some(last) = last {
@@ -75,7 +81,8 @@ impl<'a> Names<'a> {
         }
         let query = query.finish();
         let begin = |_: &&Arc<Upstream>| Catalog { names: VecDeque::new(), rest: Rest::Page(query.clone()) };
-        Names { upstreams, catalogs: upstreams.iter().map(begin).collect(), last, needed: needed.into(), pages: 0 }
+        let catalogs = upstreams.iter().map(begin).collect();
+        Names { upstreams, catalogs, last, needed: needed.into(), headers: headers.clone(), pages: 0 }
     }
 
     /// The next names, at most so many, and fewer where more would have to be asked for first. None is the end.
@@ -137,8 +144,9 @@ impl<'a> Names<'a> {
             let mut asked = JoinSet::new();
             for (index, (catalog, upstream)) in self.catalogs.iter().zip(self.upstreams).enumerate() {
                 if let (true, Rest::Page(query)) = (catalog.names.is_empty(), &catalog.rest) {
-                    let (upstream, query, needed) = (Arc::clone(upstream), query.clone(), Arc::clone(&self.needed));
-                    asked.spawn(async move { (index, fetch(&upstream, &query, &needed).await) });
+                    let (upstream, query) = (Arc::clone(upstream), query.clone());
+                    let (needed, headers) = (Arc::clone(&self.needed), self.headers.clone());
+                    asked.spawn(async move { (index, fetch(&upstream, &query, &needed, headers).await) });
                 }
             }
             if asked.is_empty() {
@@ -197,16 +205,16 @@ struct Reply {
     repositories: Option<Vec<String>>,
 }
 
-async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope]) -> Result<Page, Refusal> {
+async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
     let within = upstream.settings.respond_within.min(PAGE_WITHIN);
-    let page = tokio::time::timeout(within, read(upstream, query, needed)).await;
+    let page = tokio::time::timeout(within, read(upstream, query, needed, headers)).await;
     page.unwrap_or_else(|_| Err(upstream.failed(Failure::TooSlow("give a page of its catalog"))))
 }
 
-async fn read(upstream: &Upstream, query: &str, needed: &[Scope]) -> Result<Page, Refusal> {
+async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
     let wrong = |cause: String| Refusal::NoCatalog { upstream: upstream.settings.name.clone(), cause };
     let target = PathAndQuery::try_from(format!("/v2/_catalog?{query}")).map_err(|error| wrong(error.to_string()))?;
-    let onward = Onward { method: Method::GET, target, headers: HeaderMap::new(), body: ClientBody::none(), needed };
+    let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed };
     let reply = upstream.send(onward).await.map_err(|failure| upstream.failed(failure))?;
     if reply.status() != StatusCode::OK {
         return Err(wrong(format!("status {}", reply.status())));

@@ -17,6 +17,9 @@ pub(super) enum Refusal {
     /// The client speaks only the protocol before `/v2/`, and falls back to it.
     #[error("the client is too old for the second version of the protocol")]
     TooOld,
+    /// An upstream leads back to us.
+    #[error("the request has been here before: an upstream is this gateway itself, or leads back to it")]
+    Loop,
     /// A proxy does not say where the client is.
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
@@ -70,6 +73,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Refusal::TooOld | Refusal::NoUpstream | Refusal::Target(target::Refused::NoRoute) => StatusCode::NOT_FOUND,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::NoAddress(_) | Refusal::NoHost(_) | Refusal::NoPage => StatusCode::BAD_REQUEST,
             Refusal::ReadOnly | Refusal::Target(target::Refused::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Target(
@@ -102,6 +106,7 @@ impl Refusal {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Refusal::TooOld => "client_too_old",
+            Refusal::Loop => "gateway_loop",
             Refusal::NoAddress(_) => "no_client_address",
             Refusal::NoHost(_) => "no_host",
             Refusal::Target(_) | Refusal::FormBody => "target_refused",
@@ -128,7 +133,8 @@ impl Refusal {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Refusal::NotAdmitted(cause) => cause.fault(),
-            Refusal::CatalogTooLong
+            Refusal::Loop
+            | Refusal::CatalogTooLong
             | Refusal::Busy(_)
             | Refusal::NoCatalog { .. }
             | Refusal::Upstream {
@@ -173,9 +179,10 @@ impl Refusal {
                 StatusCode::TOO_MANY_REQUESTS => {
                     ("TOOMANYREQUESTS", "too many wrong passwords for this account; wait a while")
                 }
-                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
-                    ("UNAVAILABLE", "this cannot be answered now; try again")
-                }
+                StatusCode::BAD_GATEWAY
+                | StatusCode::GATEWAY_TIMEOUT
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::LOOP_DETECTED => ("UNAVAILABLE", "this cannot be answered now; try again"),
                 _ => ("UNSUPPORTED", "this request is none that a registry takes"),
             },
         }

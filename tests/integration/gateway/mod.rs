@@ -345,6 +345,34 @@ async fn what_is_wrong_behind_the_gateway_is_told_by_status_alone() {
     assert!(metrics.contains("outcome=\"upstream_refused_us\"} 1"), "{metrics}");
 }
 
+/// Each upstream is told who passes a request on, and by that it is known when it comes back, after a reload too.
+#[tokio::test]
+async fn a_request_that_comes_back_is_refused() {
+    let upstream = Upstream::with_headers(&[]).await;
+    let bed = before(&upstream, "");
+    let mut ours = String::new();
+    for (target, expected) in [("/v2/web/app/manifests/v1", 200), ("/v2/_catalog", 502)] {
+        let reply = ask(&bed, "GET", target).by(ALICE).header("via", "1.0 another").send().await;
+        assert_eq!(reply.status, expected, "{target}");
+        let arrival = upstream.only();
+        let lines: Vec<&str> = arrival.headers.get_all("via").iter().map(|line| line.to_str().unwrap()).collect();
+        let [first, last] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(*first == "1.0 another" && last.starts_with("1.1 dockwarden-"), "{lines:?}");
+        assert!(ours.is_empty() || ours == *last, "one name of this process");
+        (*last).clone_into(&mut ours);
+    }
+    for _ in 0..2 {
+        for (method, target) in [("GET", "/v2/web/app/manifests/v1"), ("PUT", "/v2/web/app/blobs/x"), ("GET", "/v2/")] {
+            let log = Log::start(Form::Json);
+            let reply = ask(&bed, method, target).by(ALICE).header("via", &format!("1.0 another, {ours}")).send().await;
+            assert_eq!((reply.status, reply.code().as_str()), (508, "UNAVAILABLE"), "{method} {target}");
+            assert!(log.text().contains("\"gateway_loop\""), "{}", log.text());
+        }
+        bed.app.reload();
+    }
+    assert!(upstream.take().is_empty());
+}
+
 /// What an upstream says of our account there is for operators and for nobody else.
 #[tokio::test]
 async fn a_denial_of_the_upstream_is_told_in_our_words() {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod catalog;
+mod circle;
 mod clients;
 mod confusion;
 mod ecr;
