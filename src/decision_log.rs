@@ -177,7 +177,8 @@ pub fn refused(
     }
 }
 
-fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error and what caused it, safe to print.
+pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

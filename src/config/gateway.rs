@@ -1,5 +1,6 @@
 //! The `gateway:` section: which registries are served through us, and who we are to each of them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,10 +93,12 @@ pub enum Writes {
     Refused,
 }
 
-/// Reads the section. `services` are the audiences of tokens, where that section could be read.
+/// Reads the section. `services` are the audiences of tokens, and `server` is where tokens are asked for, where those
+/// sections could be read.
 pub(super) fn read(
     mut section: Section<'_>,
     services: Option<&[String]>,
+    server: Option<&ListenAddress>,
     keys: Keys,
     problems: &Problems,
     files: &mut Vec<PathBuf>,
@@ -137,6 +140,14 @@ pub(super) fn read(
             let message = "another upstream for this host has another service, or none, and clients log in to a host; \
                            write the same for both";
             problems.add(place, format!("{path}.service"), message);
+        }
+    }
+    if let Some(own) = listen.as_ref().or(server) {
+        for (index, At { place, value }) in read.iter().filter(|(_, at)| leads_to(&at.value, own)) {
+            let path = format!("{}[{index}].url", section.path_of("upstreams"));
+            let message =
+                format!("{} is where this gateway listens; what goes there comes back, and is 508", value.authority);
+            warnings.push(Problem::new(place.clone(), path, message));
         }
     }
     section.finish();
@@ -260,6 +271,19 @@ fn read_upstream(
             idle_for: idle_for.unwrap_or(IDLE_FOR),
         },
     })
+}
+
+/// Whether an upstream is what listens at this address, as far as the two texts tell.
+fn leads_to(upstream: &Upstream, own: &ListenAddress) -> bool {
+    let ListenAddress::Tcp { host: own, port } = own else { return false };
+    let usual = if upstream.scheme == Scheme::HTTPS { 443 } else { 80 };
+    let host = upstream.authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_this_machine = |host: &str| {
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+    };
+    let both_here = is_this_machine(host) && (own.is_empty() || is_this_machine(own));
+    upstream.authority.port_u16().unwrap_or(usual) == *port && (both_here || host.eq_ignore_ascii_case(own))
 }
 
 fn is_plain(text: &str) -> bool {

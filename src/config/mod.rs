@@ -212,9 +212,10 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    let listen = server.as_ref().map(|server| &server.listen);
     let gateway = top
         .section("gateway")
-        .and_then(|section| gateway::read(section, services, keys, problems, &mut files, &mut warnings));
+        .and_then(|section| gateway::read(section, services, listen, keys, problems, &mut files, &mut warnings));
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use axum::http::StatusCode;
 use axum::http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
     CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
@@ -105,7 +106,8 @@ pub(super) fn onward(headers: &HeaderMap, outside: &Outside<'_>) -> HeaderMap {
 }
 
 /// The headers of a reply as the client gets them.
-pub(super) fn back(headers: &HeaderMap, upstream: &Inside<'_>, outside: &str) -> HeaderMap {
+pub(super) fn back(headers: &HeaderMap, status: StatusCode, upstream: &Inside<'_>, outside: &str) -> HeaderMap {
+    let leads = if status.is_redirection() { Leads::Elsewhere } else { Leads::On };
     let for_that_hop = named_in_connection(headers);
     let mut back = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
@@ -117,7 +119,7 @@ pub(super) fn back(headers: &HeaderMap, upstream: &Inside<'_>, outside: &str) ->
             continue;
         }
         let value = match (name, value.to_str()) {
-            (&LOCATION | &CONTENT_LOCATION, Ok(text)) => match turned(text, upstream, outside) {
+            (&LOCATION | &CONTENT_LOCATION, Ok(text)) => match turned(text, leads, upstream, outside) {
                 Place::Same => value.clone(),
                 Place::Turned(text) => match HeaderValue::from_str(&text) {
                     Ok(value) => value,
@@ -144,6 +146,16 @@ pub(super) struct Inside<'a> {
     pub(super) authority: &'a Authority,
 }
 
+/// What an address in a reply is for.
+#[derive(Clone, Copy)]
+enum Leads {
+    /// To what a redirect or a link says, wherever that is.
+    Elsewhere,
+    /// To the next step of an upload, or to what came of it: always the same registry, by whatever name it calls itself.
+    /// Distribution's `http.host` is such a name, and one that clients out here may not reach.
+    On,
+}
+
 /// What became of an address in a reply.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -154,7 +166,7 @@ enum Place {
     Turned(String),
 }
 
-fn turned(text: &str, upstream: &Inside<'_>, outside: &str) -> Place {
+fn turned(text: &str, leads: Leads, upstream: &Inside<'_>, outside: &str) -> Place {
     // `//host/path` has no scheme of its own.
     let (whole, scheme) = match text.strip_prefix("//") {
         Some(rest) => (format!("{}://{rest}", upstream.scheme), upstream.scheme.clone()),
@@ -171,8 +183,10 @@ fn turned(text: &str, upstream: &Inside<'_>, outside: &str) -> Place {
     // The upstream may have read our X-Forwarded-Host. It cannot know the scheme where a proxy before us ends TLS.
     let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
     let is_outside = !outside.is_empty() && authority == outside;
-    if !is_upstream && !is_outside {
-        return Place::Same;
+    match leads {
+        Leads::On => {}
+        Leads::Elsewhere if is_upstream || is_outside => {}
+        Leads::Elsewhere => return Place::Same,
     }
     match uri.path_and_query() {
         // Only this is here. Some registries send clients to blobs below another path of their own host, with an address
@@ -200,7 +214,7 @@ fn links(text: &str, upstream: &Inside<'_>, outside: &str) -> String {
         let Some((target, after)) = after.split_once('>') else { break };
         out.push_str(before);
         out.push('<');
-        match turned(target, upstream, outside) {
+        match turned(target, Leads::Elsewhere, upstream, outside) {
             Place::Same => out.push_str(target),
             Place::Turned(target) => out.push_str(&target),
         }
@@ -317,7 +331,7 @@ mod tests {
         ]);
         let inside = Inside { scheme: &Scheme::HTTP, authority: &Authority::from_static("inside.test:5000") };
         assert_eq!(
-            lines(&back(&sent, &inside, "docker.test")),
+            lines(&back(&sent, StatusCode::ACCEPTED, &inside, "docker.test")),
             [
                 "content-length: 12",
                 "content-location: /v2/app/manifests/1",
@@ -367,7 +381,22 @@ mod tests {
                 unreachable!("{scheme}://{authority}")
             };
             let inside = Inside { scheme: &scheme, authority: &authority };
-            assert_eq!(turned(text, &inside, "docker.test"), expected, "{text}");
+            assert_eq!(turned(text, Leads::Elsewhere, &inside, "docker.test"), expected, "{text}");
+        }
+        // What an upload goes on at is the registry's own, whatever it calls itself.
+        for (text, expected) in [
+            (
+                "https://called.test/v2/app/blobs/uploads/1?_state=a%2Bb",
+                turned_to("/v2/app/blobs/uploads/1?_state=a%2Bb"),
+            ),
+            ("http://called.test:5000/v2/app/manifests/1", turned_to("/v2/app/manifests/1")),
+            ("//called.test/v2/app/blobs/uploads/1", turned_to("/v2/app/blobs/uploads/1")),
+            ("/v2/app/blobs/uploads/1", Place::Same),
+            ("https://storage.test/bucket/a?signed=1", Place::Same),
+            ("https://called.test//evil.test/v2/", Place::Same),
+        ] {
+            let inside = Inside { scheme: &Scheme::HTTPS, authority: &Authority::from_static("inside.test") };
+            assert_eq!(turned(text, Leads::On, &inside, "docker.test"), expected, "{text}");
         }
         let inside = Inside { scheme: &Scheme::HTTPS, authority: &Authority::from_static("inside.test") };
         for (text, expected) in [

@@ -10,15 +10,18 @@ mod connect;
 mod ecr;
 mod headers;
 mod lookups;
+mod names;
+mod places;
 mod refusal;
 mod renewing;
 mod route;
 mod token_service;
 mod transfer;
 mod upstream;
+mod via;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -29,13 +32,14 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use self::body::{ClientBody, Relay};
 use self::headers::{Inside, Outside};
+use self::places::Places;
 use self::refusal::Refusal;
 use self::transfer::{End, Told, Transfer, operation};
 use self::upstream::{Onward, Upstream};
+use self::via::Pseudonym;
 use crate::app::{App, Snapshot};
 use crate::chain::{REACH_WITHIN, Reached};
 use crate::config::{self, Challenge, Writes};
@@ -45,11 +49,8 @@ use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused
 use crate::http::plain_error;
 use crate::metrics::Direction;
 use crate::scope::Scope;
-use crate::server::{self, Activity};
+use crate::server::Activity;
 use crate::target::{Part, Target, Visit};
-
-/// How long a request waits for a place among those under way.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// The registries behind the gateway, ready for use.
 pub struct Gateway {
@@ -57,22 +58,7 @@ pub struct Gateway {
     challenge: Challenge,
     upstreams: Vec<Arc<Upstream>>,
     places: Places,
-}
-
-/// What may be under way at once, in all configurations together.
-#[derive(Clone)]
-struct Places {
-    /// Requests to upstreams. Each takes a descriptor besides its client's: without a bound, whoever has many requests on
-    /// few connections (HTTP/2) would leave none for clients that want tokens, or for whoever is asked about accounts.
-    transfers: Arc<Semaphore>,
-    catalogs: Arc<Semaphore>,
-}
-
-impl Places {
-    fn new() -> Places {
-        let transfers = Arc::new(Semaphore::new(server::transfers_at_once()));
-        Places { transfers, catalogs: Arc::new(Semaphore::new(catalog::AT_ONCE)) }
-    }
+    pseudonym: Pseudonym,
 }
 
 impl Gateway {
@@ -91,7 +77,8 @@ impl Gateway {
             });
         }
         let places = before.map_or_else(Places::new, |before| before.places.clone());
-        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places })
+        let pseudonym = before.map_or_else(Pseudonym::new, |before| before.pseudonym.clone());
+        Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places, pseudonym })
     }
 
     /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
@@ -175,6 +162,9 @@ impl Passage<'_> {
             return Err(Refusal::TooOld);
         }
         self.asker.address = self.snapshot.address.client(self.peer, &parts.headers)?;
+        if self.gateway.pseudonym.is_in(&parts.headers) {
+            return Err(Refusal::Loop);
+        }
         let host = route::host_of(&parts.uri, &parts.headers)?;
         let raw = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("*"));
         let target = Target::parse(raw.as_str())?;
@@ -206,7 +196,9 @@ impl Passage<'_> {
                     identity: &identity,
                     address: self.asker.address,
                     service: &service,
-                    turns: &self.gateway.places.catalogs,
+                    id: &self.id,
+                    places: &self.gateway.places,
+                    via: self.gateway.pseudonym.onward(parts.version, &parts.headers),
                 };
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(Refusal::ReadOnly);
@@ -270,22 +262,17 @@ impl Passage<'_> {
         parts: Parts,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let place = Arc::clone(&self.gateway.places.transfers).acquire_owned();
-        let place = tokio::time::timeout(WAIT, place).await;
-        let Ok(Ok(place)) = place else { return Err(Refusal::Busy("transfers")) };
+        let (places, upstreams) = (&self.gateway.places, self.gateway.upstreams.len());
+        let place = places.transfer(self.asker.address, &upstream.settings.name, upstreams).await?;
         let began = Instant::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;
         let held = parts.extensions.get::<Activity>().map(Activity::hold);
         let sent = ClientBody::new(body, metrics.gateway_bytes(name, Direction::Sent));
         let outside = Outside { client: self.asker.address, scheme: self.scheme(&parts.headers), host };
-        let onward = Onward {
-            method: parts.method.clone(),
-            target,
-            headers: headers::onward(&parts.headers, &outside),
-            body: sent.clone(),
-            needed: &self.needed,
-        };
+        let mut headers = headers::onward(&parts.headers, &outside);
+        headers.extend(self.gateway.pseudonym.onward(parts.version, &parts.headers));
+        let onward = Onward { method: parts.method.clone(), target, headers, body: sent.clone(), needed: &self.needed };
         let mut transfer = Transfer {
             metrics: metrics.clone(),
             id: self.id.clone(),
@@ -322,7 +309,7 @@ impl Passage<'_> {
         };
         let mut response = Response::new(Body::new(relay));
         *response.status_mut() = reply.status;
-        *response.headers_mut() = headers::back(&reply.headers, &inside, host);
+        *response.headers_mut() = headers::back(&reply.headers, reply.status, &inside, host);
         Ok(response)
     }
 

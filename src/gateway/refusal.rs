@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use super::places::Full;
 use super::route::NoHost;
 use super::upstream::Failure;
 use crate::decision_log::Fault;
@@ -16,6 +17,9 @@ pub(super) enum Refusal {
     /// The client speaks only the protocol before `/v2/`, and falls back to it.
     #[error("the client is too old for the second version of the protocol")]
     TooOld,
+    /// An upstream leads back to us.
+    #[error("the request has been here before: an upstream is this gateway itself, or leads back to it")]
+    Loop,
     /// A proxy does not say where the client is.
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
@@ -38,8 +42,8 @@ pub(super) enum Refusal {
     #[error("the catalog has no such page")]
     NoPage,
     /// So much is under way that this has to come again later.
-    #[error("as many {0} as the gateway takes on are under way")]
-    Busy(&'static str),
+    #[error(transparent)]
+    Busy(#[from] Full),
     /// The upstream's catalog has no end.
     #[error("the catalog is too long to be looked through")]
     CatalogTooLong,
@@ -69,6 +73,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Refusal::TooOld | Refusal::NoUpstream | Refusal::Target(target::Refused::NoRoute) => StatusCode::NOT_FOUND,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::NoAddress(_) | Refusal::NoHost(_) | Refusal::NoPage => StatusCode::BAD_REQUEST,
             Refusal::ReadOnly | Refusal::Target(target::Refused::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Target(
@@ -79,6 +84,7 @@ impl Refusal {
             ) => StatusCode::BAD_REQUEST,
             Refusal::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::NotAdmitted(cause) => cause.status(),
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => StatusCode::FORBIDDEN,
             Refusal::CatalogTooLong | Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream { failure: Failure::ClientBroke, .. } => StatusCode::BAD_REQUEST,
@@ -100,6 +106,7 @@ impl Refusal {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Refusal::TooOld => "client_too_old",
+            Refusal::Loop => "gateway_loop",
             Refusal::NoAddress(_) => "no_client_address",
             Refusal::NoHost(_) => "no_host",
             Refusal::Target(_) | Refusal::FormBody => "target_refused",
@@ -111,6 +118,7 @@ impl Refusal {
             Refusal::ReadOnly => "read_only",
             Refusal::Upstream { failure: Failure::NoCredentials(_), .. } => "upstream_credentials",
             Refusal::Upstream { failure: Failure::RefusedUs, .. } => "upstream_refused_us",
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => "upstream_denied_us",
             Refusal::Upstream { failure: Failure::Unreachable(_), .. } => "upstream_unreachable",
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => "upstream_timeout",
             Refusal::NoCatalog { .. } | Refusal::Upstream { failure: Failure::Broke(_) | Failure::NoEnd, .. } => {
@@ -125,7 +133,8 @@ impl Refusal {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Refusal::NotAdmitted(cause) => cause.fault(),
-            Refusal::CatalogTooLong
+            Refusal::Loop
+            | Refusal::CatalogTooLong
             | Refusal::Busy(_)
             | Refusal::NoCatalog { .. }
             | Refusal::Upstream {
@@ -146,7 +155,9 @@ impl Refusal {
             | Refusal::NoUpstream
             | Refusal::NoPage
             | Refusal::ReadOnly
-            | Refusal::Upstream { failure: Failure::ClientBroke | Failure::ClientStalls, .. } => Fault::Client,
+            | Refusal::Upstream {
+                failure: Failure::DeniedUs(_) | Failure::ClientBroke | Failure::ClientStalls, ..
+            } => Fault::Client,
         }
     }
 
@@ -155,6 +166,9 @@ impl Refusal {
         match self {
             Refusal::ReadOnly => ("UNSUPPORTED", "this registry is read-only"),
             Refusal::NoUpstream => ("NAME_UNKNOWN", "there is no such repository"),
+            Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => {
+                ("DENIED", "the registry behind this one does not allow this")
+            }
             Refusal::NoPage => ("PAGINATION_NUMBER_INVALID", "n and last name no page of the catalog"),
             Refusal::Target(target::Refused::NoRoute) => ("NOT_FOUND", "a registry has nothing at this address"),
             Refusal::Target(target::Refused::NoRepository) => ("NAME_INVALID", "this is no name of a repository"),
@@ -165,9 +179,10 @@ impl Refusal {
                 StatusCode::TOO_MANY_REQUESTS => {
                     ("TOOMANYREQUESTS", "too many wrong passwords for this account; wait a while")
                 }
-                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
-                    ("UNAVAILABLE", "this cannot be answered now; try again")
-                }
+                StatusCode::BAD_GATEWAY
+                | StatusCode::GATEWAY_TIMEOUT
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::LOOP_DETECTED => ("UNAVAILABLE", "this cannot be answered now; try again"),
                 _ => ("UNSUPPORTED", "this request is none that a registry takes"),
             },
         }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use axum::http::{Method, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
+use super::places::Place;
 use crate::decision_log::{DecisionId, printable};
 use crate::metrics::Metrics;
 use crate::server::Held;
@@ -40,7 +40,7 @@ pub(super) struct Transfer {
     /// Keeps the client's connection from being taken for an idle one.
     pub(super) _held: Option<Held>,
     /// One of those that may be under way at once.
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _place: Place,
     pub(super) told: Told,
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::body::{ClientBody, Missing};
@@ -19,6 +21,10 @@ use super::refusal::Refusal;
 use super::token_service::TokenService;
 use crate::config::{self, Account, Login};
 use crate::scope::Scope;
+
+/// How much is read of what an upstream says where it denies us something, in bytes, and for how long.
+const SAID: usize = 512;
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who we are to an upstream.
 #[async_trait]
@@ -90,6 +96,9 @@ pub(super) enum Failure {
     /// Our credentials are not good enough. A client that were told so would throw its own away.
     #[error("the upstream does not accept our credentials")]
     RefusedUs,
+    /// Our account may not do this there. What it says of that may name our account, our role and other insides.
+    #[error("the upstream does not allow our account this (status 403): {0}")]
+    DeniedUs(String),
     /// Nobody is there, or it is not who it should be.
     #[error("the upstream cannot be reached")]
     Unreachable(#[source] anyhow::Error),
@@ -197,7 +206,7 @@ impl Upstream {
                     body = body.again();
                 }
                 (Some(_) | None, StatusCode::UNAUTHORIZED) => return Err(Failure::RefusedUs),
-                (Some(_) | None, _) => return whole_or_known_to_end(&method, reply),
+                (Some(_) | None, _) => return Err(Failure::DeniedUs(beginning(reply.into_body()).await)),
             }
         }
     }
@@ -249,6 +258,20 @@ impl Upstream {
             (false, _) => Failure::Broke(error),
         })
     }
+}
+
+/// The beginning of what an upstream says, for the log.
+async fn beginning(mut body: Incoming) -> String {
+    let mut said = Vec::new();
+    let read = async {
+        while let (true, Some(Ok(frame))) = (said.len() < SAID, body.frame().await) {
+            said.extend(frame.into_data().unwrap_or_default());
+        }
+    };
+    // What came until then is what there is to tell.
+    tokio::time::timeout(SAID_WITHIN, read).await.ok();
+    said.truncate(SAID);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 fn took_too_long(error: &anyhow::Error) -> bool {

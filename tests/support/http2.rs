@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     /// Nothing but frames may be written here.
     pub(crate) stream: TcpStream,
     unread: Vec<u8>,
+    /// Requests that were sent.
+    pub(crate) asked: u32,
     /// Replies whose header has come.
     pub(crate) replies: usize,
     /// Answers to our pings.
@@ -49,7 +51,7 @@ impl Connection {
         let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
         stream.write_all(&frame(SETTINGS, 0, 0, &setting)).unwrap();
         stream.set_nonblocking(true).unwrap();
-        Self { stream, unread: Vec::new(), replies: 0, pongs: 0, resets: 0, closed: false }
+        Self { stream, unread: Vec::new(), asked: 0, replies: 0, pongs: 0, resets: 0, closed: false }
     }
 
     /// Asks for a path, as request `number` (0, 1, …) of this connection.
@@ -76,6 +78,7 @@ impl Connection {
         }
         let frame = frame(HEADERS, WHOLE_REQUEST, 1 + 2 * number, &header);
         // The server may have closed it for what came before.
+        self.asked += 1;
         self.closed |= self.stream.write_all(&frame).is_err();
     }
 

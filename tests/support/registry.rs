@@ -76,6 +76,12 @@ impl Registry {
         Self::launch(edition, &auth, &[])
     }
 
+    /// The same, which calls itself by this name (`http.host`), wherever it is.
+    pub(crate) fn start_called(edition: Edition, file: &Path, host: &str) -> Self {
+        let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());
+        Self::launch(edition, &auth, &[("REGISTRY_HTTP_HOST".to_owned(), host.to_owned())])
+    }
+
     /// The same, with a line in its log for each request, and one for each that it takes for one of a repository's.
     pub(crate) fn start_talkative(edition: Edition, file: &Path) -> Self {
         let auth = format!("auth:\n  htpasswd:\n    realm: inside\n    path: {}\n", file.display());

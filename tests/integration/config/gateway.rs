@@ -12,7 +12,7 @@ use crate::bed::Folder;
 fn upstreams_are_read_with_their_logins() {
     let config = loaded(&around(
         r#"gateway:
-  addr: "127.0.0.1:5000"
+  addr: "127.0.0.1:5443"
   service: registry
   upstreams:
     - url: https://registry.example.org
@@ -145,6 +145,34 @@ fn a_password_on_an_open_wire_is_warned_of() {
         let config = loaded(&around(&text));
         let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
         assert_eq!(warned, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_gateway_that_is_its_own_upstream_is_warned_of() {
+    for (server, gateway, url, expected) in [
+        (":5001", None, "http://127.0.0.1:5001", true),
+        (":5001", None, "https://localhost:5001", true),
+        (":5001", None, "http://[::1]:5001", true),
+        ("0.0.0.0:5001", None, "http://127.0.0.1:5001", true),
+        ("192.0.2.1:5001", None, "http://192.0.2.1:5001", true),
+        ("auth.example.org:443", None, "https://Auth.example.org", true),
+        ("127.0.0.1:80", None, "http://127.0.0.1", true),
+        (":5001", Some("127.0.0.1:5000"), "http://127.0.0.1:5000", true),
+        (":5001", Some("127.0.0.1:5000"), "http://127.0.0.1:5001", false),
+        (":5001", None, "http://127.0.0.1:5000", false),
+        (":5001", None, "http://registry.example.org:5001", false),
+        ("192.0.2.1:5001", None, "http://192.0.2.2:5001", false),
+        ("192.0.2.1:5001", None, "http://127.0.0.1:5001", false),
+        ("127.0.0.1:443", None, "http://127.0.0.1", false),
+        ("unix:/run/dockwarden.sock", None, "http://127.0.0.1:5001", false),
+    ] {
+        let addr = gateway.map(|addr| format!("addr: \"{addr}\", ")).unwrap_or_default();
+        let gateway = format!("gateway: {{{addr}service: registry, upstreams: [{{url: \"{url}\"}}]}}");
+        let config = loaded(&around(&format!("server: {{addr: \"{server}\"}}\n{gateway}")));
+        let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        let wanted: &[&str] = if expected { &["gateway.upstreams[0].url"] } else { &[] };
+        assert_eq!(warned, wanted, "{server} {gateway}");
     }
 }
 

@@ -7,10 +7,17 @@ use serde_json::{Value, json};
 
 use super::upstream::{Upstream, status, text};
 use crate::bed::{ALICE, BOB, Bed, Caller, NOBODY};
+use crate::logs::{Form, Log};
 
-/// A registry of these names, sorted, which gives pages as the distribution project's does: at most a thousand names,
-/// and a link where there are more.
-async fn of(names: Vec<String>) -> Upstream {
+/// Sorted by its parts, as the distribution project's registry does.
+fn by_parts(name: &str) -> String {
+    name.replace('/', "\0")
+}
+
+/// A registry of these names, which gives pages as the distribution project's does: at most a thousand names, and a link
+/// where there are more.
+async fn of(mut names: Vec<String>) -> Upstream {
+    names.sort_by_key(|name| by_parts(name));
     Upstream::answering(move |arrival| {
         let query = arrival.target.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -20,7 +27,7 @@ async fn of(names: Vec<String>) -> Upstream {
             return status(400);
         }
         let last = of("last").unwrap_or_default();
-        let page: Vec<&String> = names.iter().filter(|name| **name > last).take(n).collect();
+        let page: Vec<&String> = names.iter().filter(|name| by_parts(name) > by_parts(&last)).take(n).collect();
         let mut reply = Response::builder();
         if let Some(end) = page.last().filter(|end| names.last() != Some(**end)) {
             let next = form_urlencoded::byte_serialize(end.as_bytes()).collect::<String>();
@@ -70,7 +77,6 @@ async fn walk(bed: &Bed, caller: Caller, first: &str) -> (Vec<String>, usize) {
 async fn each_account_sees_what_it_may_pull_in_whole_pages() {
     let mut names: Vec<String> = (0..3000).map(|number| format!("team/{number:04}")).collect();
     names.extend(["bob/app", "pub/a", "pub/b", "secret/app"].map(str::to_owned));
-    names.sort();
     let upstream = of(names).await;
     let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
     let (seen, pages) = walk(&bed, ALICE, "/v2/_catalog?n=50").await;
@@ -110,18 +116,88 @@ async fn a_token_opens_the_catalog_only_if_it_says_so() {
     }
 }
 
-/// Several registries are one catalog, without what a name does not lead to.
+/// Several registries are one catalog, sorted, without what a name does not lead to; and its pages fit together.
 #[tokio::test]
 async fn the_catalogs_of_several_upstreams_are_one() {
-    let pubs = of(vec!["pub/a".to_owned(), "pub/b".to_owned(), "team/0017".to_owned()]).await;
-    let rest = of(vec!["pub/c".to_owned(), "team/0007".to_owned(), "team/0027".to_owned()]).await;
-    let bed = bed(&format!(
-        "{{url: \"http://{}\", prefix: pub}}, {{url: \"http://{}\"}}, {{url: \"http://127.0.0.1:1\", host: other.test}}",
-        pubs.address, rest.address
-    ));
-    for n in [1, 2, 3, 100] {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let pubs = of(list(&["pub/a", "pub/b", "pub/d", "team/0017"])).await;
+    let teams = of(list(&["team/0007", "team/0017", "team/0037", "team/x"])).await;
+    let rest = of(list(&["pub-x/1", "pub/c", "team/0027", "a/app", "pub/0/deep", "team-b", "pub.y", "zoo"])).await;
+    let upstreams = format!(
+        "{{url: \"http://{}\", prefix: team}}, {{url: \"http://{}\"}}, {{url: \"http://{}\", prefix: pub}}, \
+         {{url: \"http://127.0.0.1:1\", host: other.test}}",
+        teams.address, rest.address, pubs.address
+    );
+    let rules = "acl: [{match: {account: alice}, actions: [\"*\"]}]";
+    let bed = Bed::with(&format!("gateway: {{service: registry, upstreams: [{upstreams}]}}\n{rules}"));
+    let expected = [
+        "a/app",
+        "pub/a",
+        "pub/b",
+        "pub/d",
+        "pub-x/1",
+        "pub.y",
+        "team/0007",
+        "team/0017",
+        "team/0037",
+        "team/x",
+        "team-b",
+        "zoo",
+    ];
+    for n in [1, 2, 3, 4, 5, 100] {
         let (names, _) = walk(&bed, ALICE, &format!("/v2/_catalog?n={n}")).await;
-        assert_eq!(names, ["pub/a", "pub/b", "team/0007", "team/0027"], "{n}");
+        assert_eq!(names, expected, "{n}");
+    }
+    // It goes on after any text, whether there is such a name or not, and wherever it would lead.
+    for (last, rest) in [("a", 0), ("a/app", 1), ("pub", 1), ("pub/c", 3), ("pub0", 6), ("team/x", 10), ("zz", 12)] {
+        let (names, _) = walk(&bed, ALICE, &format!("/v2/_catalog?n=2&last={last}")).await;
+        assert_eq!(names, expected[rest..], "after {last}");
+    }
+}
+
+/// Of long catalogs, too, nothing is lost or repeated where pages of theirs meet pages of ours.
+#[tokio::test]
+async fn long_catalogs_of_several_upstreams_are_merged_page_by_page() {
+    let numbers = |of: std::ops::Range<u32>, name: &str| of.map(|number| format!("{name}/{number:04}")).collect();
+    let own: Vec<String> = numbers(0..2500, "team");
+    let mut others: Vec<String> = numbers(0..1500, "pub");
+    others.extend(numbers(0..1500, "zoo"));
+    let (team, rest) = (of(own.clone()).await, of(others.clone()).await);
+    let rules = "acl: [{match: {account: alice}, actions: [\"*\"]}]";
+    let upstreams = format!("{{url: \"http://{}\", prefix: team}}, {{url: \"http://{}\"}}", team.address, rest.address);
+    let bed = Bed::with(&format!("gateway: {{service: registry, upstreams: [{upstreams}]}}\n{rules}"));
+    let mut expected = [own, others].concat();
+    expected.sort();
+    for n in [999, 1000] {
+        let (names, _) = walk(&bed, ALICE, &format!("/v2/_catalog?n={n}")).await;
+        assert!(names == expected, "{n}: {} names", names.len());
+    }
+}
+
+/// An upstream that is away, or has no catalog, takes its own names away and no others.
+#[tokio::test]
+async fn a_catalog_that_is_not_to_be_had_is_left_out() {
+    let alive = of(vec!["pub/a".to_owned(), "pub/b".to_owned()]).await;
+    let bad = Upstream::answering(|_| status(405)).await;
+    let refuses = Upstream::answering(|_| status(401)).await;
+    let nonsense = Upstream::with_headers(&[]).await;
+    for broken in ["127.0.0.1:1", &bad.address, &refuses.address, &nonsense.address] {
+        let upstreams = |alive: &str| {
+            format!(
+                "{{url: \"http://{broken}\", prefix: team}}, {{url: \"http://{alive}\"}}, \
+                 {{url: \"http://{broken}\", name: other, prefix: other}}"
+            )
+        };
+        let joint = bed(&upstreams(&alive.address));
+        for (n, pages) in [(1, 2), (100, 1)] {
+            let log = Log::start(Form::Json);
+            assert_eq!(walk(&joint, BOB, &format!("/v2/_catalog?n={n}")).await.0, ["pub/a", "pub/b"], "{broken}");
+            let lines = log.text().lines().filter(|line| line.contains("\"catalog_left_out\"")).count();
+            assert_eq!(lines, 2 * pages, "of two upstreams, for each page: {}", log.text());
+        }
+        let none = bed(&upstreams(broken).replacen("prefix: team", "name: first, prefix: team", 1));
+        let reply = none.get("/v2/_catalog").by(BOB).send().await;
+        assert_eq!((reply.status, reply.code().as_str()), (502, "UNAVAILABLE"), "{broken}");
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::{Method, Response};
 use dockwarden::http::client_address::Peer;
 
 use crate::bed::{ALICE, Ask, BOB, Bed, Caller, NOBODY};
+use crate::logs::{Form, Log};
 use upstream::{Upstream, status, text};
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -318,6 +319,9 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
                 let (scheme, host) = (arrival.header("x-forwarded-proto"), arrival.header("x-forwarded-host"));
                 reply.status(202).header("location", format!("{scheme}://{host}/v2/web/app/blobs/uploads/1"))
             }
+            "called" => reply.status(201).header("location", "https://called.test/v2/web/app/manifests/called"),
+            "going" => reply.status(204).header("location", "https://called.test/v2/web/app/blobs/uploads/1?_state=a"),
+            "moved" => reply.status(307).header("location", "https://called.test/v2/web/app/blobs/x"),
             "storage" => reply.status(307).header("location", "https://storage.test/bucket/x?X-Signature=1"),
             "page" => reply.header("link", format!("<http://{host}/v2/web/app/tags/list?n=1&last=a>; rel=\"next\"")),
             "partial" => {
@@ -325,7 +329,6 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
             }
             "unchanged" => reply.status(304).header("etag", "\"x\""),
             "broken" => reply.status(500).header("www-authenticate", "Bearer realm=\"http://inside/\""),
-            "denied" => reply.status(403),
             _ => reply,
         }
         .body(text("body"))
@@ -336,6 +339,9 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
     for (tag, expected, name, value) in [
         ("started", 202, "location", "/v2/web/app/blobs/uploads/1?_state=a%2B"),
         ("forwarded", 202, "location", "/v2/web/app/blobs/uploads/1"),
+        ("called", 201, "location", "/v2/web/app/manifests/called"),
+        ("going", 204, "location", "/v2/web/app/blobs/uploads/1?_state=a"),
+        ("moved", 307, "location", "https://called.test/v2/web/app/blobs/x"),
         ("storage", 307, "location", "https://storage.test/bucket/x?X-Signature=1"),
         ("page", 200, "link", "</v2/web/app/tags/list?n=1&last=a>; rel=\"next\""),
         ("partial", 206, "content-range", "bytes 0-3/9"),
@@ -343,14 +349,14 @@ async fn replies_come_back_as_they_are_but_for_places_of_the_upstream() {
         ("unchanged", 304, "etag", "\"x\""),
         ("unchanged", 304, "content-length", ""),
         ("broken", 500, "www-authenticate", ""),
-        ("denied", 403, "docker-distribution-api-version", "registry/2.0"),
+        ("broken", 500, "docker-distribution-api-version", "registry/2.0"),
     ] {
         let asked = ask(&bed, "GET", &format!("/v2/web/app/manifests/{tag}")).header("host", "docker.test");
         let reply = asked.header("range", "bytes=0-3").header("if-none-match", "\"x\"").by(ALICE).send().await;
         assert_eq!((reply.status, reply.header(name)), (expected, value), "{tag}");
         let arrival = upstream.only();
         assert_eq!((arrival.header("range"), arrival.header("if-none-match")), ("bytes=0-3", "\"x\""));
-        let whole = if expected == 304 { "" } else { "body" };
+        let whole = if matches!(expected, 204 | 304) { "" } else { "body" };
         assert_eq!(reply.text(), whole, "{tag}");
     }
     let reply = ask(&bed, "HEAD", "/v2/web/app/manifests/x").by(ALICE).send().await;
@@ -383,6 +389,66 @@ async fn what_is_wrong_behind_the_gateway_is_told_by_status_alone() {
     let dead = "dockwarden_gateway_requests_total{upstream=\"127.0.0.1:1\",outcome=\"upstream_unreachable\"} 1";
     assert!(metrics.contains(dead), "{metrics}");
     assert!(metrics.contains("outcome=\"upstream_refused_us\"} 1"), "{metrics}");
+}
+
+/// Each upstream is told who passes a request on, and by that it is known when it comes back, after a reload too.
+#[tokio::test]
+async fn a_request_that_comes_back_is_refused() {
+    let upstream = Upstream::with_headers(&[]).await;
+    let bed = before(&upstream, "");
+    let mut ours = String::new();
+    for (target, expected) in [("/v2/web/app/manifests/v1", 200), ("/v2/_catalog", 502)] {
+        let reply = ask(&bed, "GET", target).by(ALICE).header("via", "1.0 another").send().await;
+        assert_eq!(reply.status, expected, "{target}");
+        let arrival = upstream.only();
+        let lines: Vec<&str> = arrival.headers.get_all("via").iter().map(|line| line.to_str().unwrap()).collect();
+        let [first, last] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(*first == "1.0 another" && last.starts_with("1.1 dockwarden-"), "{lines:?}");
+        assert!(ours.is_empty() || ours == *last, "one name of this process");
+        (*last).clone_into(&mut ours);
+    }
+    for _ in 0..2 {
+        for (method, target) in [("GET", "/v2/web/app/manifests/v1"), ("PUT", "/v2/web/app/blobs/x"), ("GET", "/v2/")] {
+            let log = Log::start(Form::Json);
+            let reply = ask(&bed, method, target).by(ALICE).header("via", &format!("1.0 another, {ours}")).send().await;
+            assert_eq!((reply.status, reply.code().as_str()), (508, "UNAVAILABLE"), "{method} {target}");
+            assert!(log.text().contains("\"gateway_loop\""), "{}", log.text());
+        }
+        bed.app.reload();
+    }
+    assert!(upstream.take().is_empty());
+}
+
+/// What an upstream says of our account there is for operators and for nobody else.
+#[tokio::test]
+async fn a_denial_of_the_upstream_is_told_in_our_words() {
+    let arn = "arn:aws:sts::123456789012:assumed-role/gateway/i-0";
+    let said = format!("{{\"errors\":[{{\"code\":\"DENIED\",\"message\":\"User: {arn} is not authorized\"}}]}}");
+    let long = "x".repeat(100_000);
+    let upstream = Upstream::answering(move |arrival| {
+        let body = if arrival.target.ends_with("/long") { &long } else { &said };
+        Response::builder().status(403).header("x-amzn-role", arn).body(text(body)).unwrap()
+    })
+    .await;
+    let bed = before(&upstream, "");
+    for (method, target) in [
+        ("GET", "/v2/web/app/manifests/v1"),
+        ("HEAD", "/v2/web/app/manifests/v1"),
+        ("PUT", "/v2/web/app/manifests/v1"),
+        ("GET", "/v2/web/app/manifests/long"),
+    ] {
+        let log = Log::start(Form::Json);
+        let reply = ask(&bed, method, target).by(ALICE).send().await;
+        // HEAD has no body to read it in.
+        let code = if method == "HEAD" { "DENIED".to_owned() } else { reply.code() };
+        assert_eq!((reply.status, code.as_str()), (403, "DENIED"), "{method} {target}");
+        assert!(!reply.text().contains("arn:") && reply.header("x-amzn-role").is_empty(), "{}", reply.text());
+        let text = log.text();
+        let line = text.lines().find(|line| line.contains("\"decision.outcome\":\"refused\"")).unwrap();
+        assert!(line.contains("\"WARN\"") && line.contains("\"upstream_denied_us\""), "{line}");
+        assert!(line.contains(&upstream.address) && line.contains("status 403") && line.len() < 2000, "{line}");
+        assert_eq!(line.contains(arn), method != "HEAD" && !target.ends_with("/long"), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::dockwarden::{self, password, program};
+use crate::support::dockwarden::{self, Dockwarden, password, program};
 use crate::support::gateway::{self, Challenge};
 use crate::support::http::{self, Connection};
 use crate::support::keys;
@@ -48,19 +48,26 @@ fn patient(gate: &Gate) -> Standin {
     })
 }
 
+/// A gateway whose clients say who they are, as if a proxy did.
+fn by_address(upstreams: &[String]) -> String {
+    let config = gateway::config(Challenge::Basic, upstreams);
+    config.replacen("token:\n", "  trusted_proxies: [\"127.0.0.1\"]\ntoken:\n", 1)
+}
+
 /// One question is many questions to upstreams and rules, and each holds a page in memory.
 #[test]
-fn eight_catalogs_are_looked_through_at_once_and_the_others_are_told_to_come_again() {
+fn two_catalogs_of_a_network_are_looked_through_at_once_and_eight_in_all() {
     let gate = Gate::default();
     let upstream = patient(&gate);
-    let gateway = gateway::start(Challenge::Basic, &[format!("url: \"http://{}\"", upstream.address)]);
-    let ask = || {
-        let authorization = basic("alice", &password("alice"));
-        let headers = [("Authorization", authorization.as_str())];
+    let gateway = Dockwarden::start(&by_address(&[format!("url: \"http://{}\"", upstream.address)]));
+    let ask = |client: u32| {
+        let (authorization, client) = (basic("alice", &password("alice")), format!("192.0.2.{client}"));
+        let headers = [("Authorization", authorization.as_str()), ("X-Forwarded-For", client.as_str())];
         http::exchange(&gateway.address, &http::request("GET", "/v2/_catalog", "x", &headers, b""))
     };
     let replies = thread::scope(|scope| {
-        let clients: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+        let (ask, asking) = (&ask, [1; 10].into_iter().chain(2..12));
+        let clients: Vec<_> = asking.map(|client| scope.spawn(move || (client, ask(client)))).collect();
         until("the others' answers", || {
             (clients.iter().filter(|client| client.is_finished()).count() == 12).then_some(())
         });
@@ -68,18 +75,27 @@ fn eight_catalogs_are_looked_through_at_once_and_the_others_are_told_to_come_aga
         gate.open();
         clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
-    let of = |status: u16| replies.iter().filter(|reply| reply.status == status).count();
+    let of = |status: u16| replies.iter().filter(|(_, reply)| reply.status == status).count();
     assert_eq!((of(200), of(503)), (8, 12));
-    assert!(replies.iter().filter(|reply| reply.status == 503).all(|reply| reply.header("retry-after").is_some()));
-    assert_eq!(ask().json()["repositories"][0], "team/app", "there is room again");
+    let greedy = replies.iter().filter(|(client, reply)| *client == 1 && reply.status == 200);
+    assert!(greedy.count() <= 2, "{replies:?}");
+    let refused = || replies.iter().filter(|(_, reply)| reply.status == 503);
+    assert!(refused().all(|(_, reply)| reply.header("retry-after").is_some()));
+    let log = gateway.process.log();
+    assert!(log.contains("as many catalogs as one network may have are under way"), "{}", gateway.process.tail());
+    assert_eq!(ask(1).json()["repositories"][0], "team/app", "there is room again");
 }
 
-/// 256 descriptors, of which 192 are kept free for files and the like: 32 for clients, and 32 for what they ask for.
+/// 256 descriptors, of which 192 are kept free for files and the like: 32 for clients, and 32 for what they ask for. Of these
+/// a network has 8, and an upstream that does not answer 16.
 #[test]
 fn transfers_leave_descriptors_for_those_who_want_tokens() {
     let gate = Gate::default();
     let upstream = patient(&gate);
-    let config = gateway::config(Challenge::Basic, &[format!("url: \"http://{}\"", upstream.address)]);
+    let (hung, opened) = (format!("url: \"http://{}\"", upstream.address), Gate::default());
+    opened.open();
+    let well = patient(&opened);
+    let config = by_address(&[hung, format!("url: \"http://{}\", prefix: public", well.address)]);
     let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &config);
     let mut serve = Command::new(part::path("prlimit"));
     serve.arg("--nofile=256:256").arg(program()).arg("serve").arg(&file);
@@ -87,34 +103,47 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
     let address = dockwarden::address(&process, "listening");
 
     let authorization = basic("alice", &password("alice"));
-    let fields = [
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":path", "/v2/team/app/tags/list"),
-        (":authority", "localhost"),
-        ("authorization", &authorization),
-    ];
-    let mut connections: Vec<_> = (0..3).map(|_| http2::Connection::open(&address, 1 << 16)).collect();
-    for connection in &mut connections {
-        for number in 0..16 {
-            connection.ask(number, &fields);
+    // Each connection is one network's.
+    let mut connections: Vec<_> = (0..5).map(|_| http2::Connection::open(&address, 1 << 16)).collect();
+    let mut busy = |asked: &[(usize, &str, usize)], wanted: usize| {
+        for (client, target, times) in asked {
+            let from = format!("192.0.2.{client}");
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", target),
+                (":authority", "localhost"),
+                ("authorization", &authorization),
+                ("x-forwarded-for", &from),
+            ];
+            let before = connections[*client].asked;
+            for number in 0..*times {
+                connections[*client].ask(before + u32::try_from(number).unwrap(), &fields);
+            }
         }
-    }
-    let mut replies = |wanted: usize| {
         until("replies", || {
             connections.iter_mut().for_each(http2::Connection::attend);
             let replies: usize = connections.iter().map(|connection| connection.replies).sum();
             (replies == wanted).then_some(())
         });
     };
-    replies(48 - 32);
-    assert_eq!(upstream.open(), 32);
+    let (hung, well) = ("/v2/team/app/tags/list", "/v2/public/app/tags/list");
+    // Four of each network at the upstream that hangs, and none for the fifth, where the upstream's share is taken.
+    busy(&[(0, hung, 10)], 6);
+    assert_eq!(upstream.open(), 4);
+    busy(&[(1, hung, 10), (2, hung, 10), (3, hung, 10), (4, hung, 3)], 4 * 6 + 3);
+    assert_eq!(upstream.open(), 16);
+    // All of them get through to the other.
+    busy(&[(0, well, 4), (4, well, 8)], 4 * 6 + 3 + 12);
     let token = http::request("GET", "/auth?service=x", "x", &[("Authorization", &authorization)], b"");
     assert_eq!(http::exchange(&address, &token).status, 200);
     gate.open();
-    replies(48);
+    busy(&[], 4 * 10 + 3 + 12);
     let log = process.log();
     assert!(log.contains("\"reason\":\"busy\"") && !log.contains("accept_failed"), "{}", process.tail());
+    for whose in ["one network at one upstream", "one upstream"] {
+        assert!(log.contains(&format!("as many transfers as {whose} may have are under way")), "{}", process.tail());
+    }
 }
 
 /// Whoever does not read holds back nobody else's replies, though over HTTP/2 all come on one connection.

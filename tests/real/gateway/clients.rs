@@ -150,6 +150,27 @@ fn skopeo_and_crane_copy_inspect_list_and_delete() {
     });
 }
 
+/// A registry with `http.host` sends whoever pushes to that name, which nobody out here can reach.
+#[test]
+fn skopeo_and_crane_push_to_a_registry_that_calls_itself_something_else() {
+    for edition in Edition::ALL {
+        let registry = Registry::start_called(edition, &gateway::inside(), "https://registry.inside.invalid");
+        let url = format!("url: \"http://{}\", {}", registry.address(), gateway::login());
+        let gateway = gateway::start(Challenge::Bearer, &[url]);
+        let (home, host) = (client::home(), gateway.host());
+        let image = image::layout("called");
+        let source = format!("oci:{}:{TAG}", image.directory.display());
+        let skopeo = |arguments: &[&str]| part::run(client::skopeo(&home).args(arguments));
+        skopeo(&["login", "--tls-verify=false", "-u", "alice", "-p", &password("alice"), &host]).well();
+        skopeo(&["copy", "--dest-tls-verify=false", &source, &format!("docker://{host}/team/app:1")]).well();
+        let crane = |arguments: &[&str]| -> Said { part::run(client::crane(&home).args(arguments)) };
+        crane(&["auth", "login", &host, "-u", "alice", "-p", &password("alice")]).well();
+        crane(&["copy", "--insecure", &format!("{host}/team/app:1"), &format!("{host}/team/copy:2")]).well();
+        let layout = image.directory.display().to_string();
+        crane(&["push", "--insecure", &layout, &format!("{host}/team/new:1")]).well();
+    }
+}
+
 #[test]
 fn mounts_ranges_conditions_and_deletes_are_the_registrys_own() {
     for edition in Edition::ALL {

@@ -1,6 +1,8 @@
 //! The gateway before real registries with real clients, and before upstreams that fail in every way.
 
 mod bounds;
+mod catalog;
+mod circle;
 mod clients;
 mod confusion;
 mod ecr;
