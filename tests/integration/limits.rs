@@ -119,13 +119,15 @@ async fn nothing_that_can_be_sent_is_a_5xx() {
 /// would here, so nothing is granted, and the client is told to come back.
 #[tokio::test]
 async fn a_rule_that_is_too_costly_to_compare_closes() {
-    let values: Vec<String> = (1..=60).map(|length| "a".repeat(length)).collect();
+    let values: Vec<String> = (1..=100).map(|length| "a".repeat(length)).collect();
     let values = values.join(", ");
+    // An odd number of letters: each value by itself fits, and no combination of them does.
+    let name = "a".repeat(201);
     let bed = Bed::with(&format!(
         r#"users:
   alice: {{password: "{}", labels: {{p: [{values}], q: [{values}], r: [{values}]}}}}
 acl:
-  - match: {{name: "/^(${{labels:p}}${{labels:q}}${{labels:r}}|${{labels:r}}${{labels:p}}${{labels:q}})x$/"}}
+  - match: {{name: "/^${{labels:p}}${{labels:q}}${{labels:r}}${{labels:r}}${{labels:p}}${{labels:q}}$/"}}
     actions: []
   - match: {{}}
     actions: ["*"]
@@ -133,12 +135,12 @@ acl:
         crate::bed::ALICE_HASH
     ));
     let started = std::time::Instant::now();
-    let target = format!("/auth?service=registry&scope=repository:{}y:push", "a".repeat(200));
+    let target = format!("/auth?service=registry&scope=repository:{name}:push");
     let reply = bed.get(&target).by(ALICE).send().await;
     assert_eq!((reply.status, reply.code().as_str(), reply.header("retry-after")), (503, "UNAVAILABLE", "2"));
     assert!(started.elapsed().as_secs() < 10, "it took {:?}", started.elapsed());
     assert!(!reply.text().contains("label"), "the cause is for the log: {}", reply.text());
-    let form = format!("{AS_ALICE}&scope=repository:{}y:push", "a".repeat(200));
+    let form = format!("{AS_ALICE}&scope=repository:{name}:push");
     assert_eq!(bed.post("/auth", &form).send().await.json()["error"], "temporarily_unavailable");
     // Others, and the same client for something else, are answered.
     assert_eq!(bed.grants(ALICE, "registry:catalog:*").await, ["registry:catalog:*"]);

@@ -9,6 +9,7 @@ mod bindings;
 mod error;
 mod expression;
 mod glob_template;
+mod pieces;
 mod template;
 
 use std::ops::Range;
