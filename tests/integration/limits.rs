@@ -1,7 +1,12 @@
 //! What is too long, too much or no text at all: a precise refusal or less in the answer, and never a 5xx.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
 use axum::http::Method;
+use dockwarden::access::Denied;
 use dockwarden::authn::Identity;
+use dockwarden::authz::pattern::LabelValue;
 use dockwarden::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
@@ -191,4 +196,61 @@ async fn a_request_of_many_scopes_lets_others_have_their_turn() {
     };
     assert_eq!(decision.grants().len(), 200);
     assert!(turns >= 199, "{turns}");
+}
+
+/// A rule whose cost grows with the label values of whoever asks.
+const COSTLY: &str = r#"acl:
+  - match: {name: "/^${labels:p}${labels:q}${labels:r}${labels:r}${labels:p}${labels:q}$/"}
+    actions: []
+  - match: {}
+    actions: ["*"]
+"#;
+
+/// Somebody with so many values for each of three labels: all combinations of them are tried for [`odd`] names.
+fn somebody(values: usize) -> Identity {
+    let values: Vec<LabelValue> = (1..=values).map(|length| LabelValue::literal(&"a".repeat(length))).collect();
+    let labels = ["p", "q", "r"].map(|name| (name.to_owned(), values.clone()));
+    Identity { account: "somebody".to_owned(), labels: Arc::new(labels.into()), ..Identity::default() }
+}
+
+fn odd(length: usize) -> Scope {
+    let resource = Resource::new("repository", &"a".repeat(length * 2 + 1)).unwrap();
+    Scope { resource, class: None, actions: [Action::Pull].into(), reference: None }
+}
+
+/// Whoever else is served by the same thread would wait for it.
+#[tokio::test]
+async fn a_costly_decision_is_made_on_another_thread_and_a_cheap_one_at_once() {
+    let bed = Bed::with(COSTLY);
+    let snapshot = bed.app.snapshot();
+    let (poor, rich) = (somebody(2), somebody(14));
+    let now = OffsetDateTime::now_utc();
+    for (who, at_once) in [(&poor, true), (&rich, false)] {
+        let mut decision = std::pin::pin!(snapshot.access.decide(who, None, "registry", vec![odd(20)], now));
+        let first = decision.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(first.is_ready(), at_once, "{} labels", who.labels["p"].len());
+        let decided = match first {
+            Poll::Ready(decided) => decided,
+            Poll::Pending => decision.await,
+        };
+        // The rule was compared to the end and did not match.
+        assert_eq!(decided.unwrap().grants()[0].granted, [Action::Pull].into());
+    }
+}
+
+/// One request has the work of one, however many scopes it asks for.
+#[tokio::test]
+async fn what_all_scopes_of_a_request_cost_together_is_bounded() {
+    let bed = Bed::with(COSTLY);
+    let snapshot = bed.app.snapshot();
+    let rich = somebody(20);
+    let decide = |scopes: usize| {
+        let scopes = (0..scopes).map(|number| odd(30 + number % 3)).collect();
+        snapshot.access.decide(&rich, None, "registry", scopes, OffsetDateTime::now_utc())
+    };
+    assert_eq!(decide(3).await.unwrap().grants().len(), 3);
+    // Nothing is granted, although each scope by itself would be.
+    let denied = decide(200).await.err();
+    assert!(matches!(denied, Some(Denied::Unavailable { backend: "acl", .. })), "{denied:?}");
+    assert_eq!(decide(3).await.unwrap().grants().len(), 3);
 }
