@@ -10,6 +10,7 @@ use crate::authn::attempts::{Attempts, TooMany};
 use crate::authn::turns::Busy;
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
+use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -44,7 +45,7 @@ pub enum Denied {
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    /// Too many passwords wait to be hashed; this one was not looked at.
+    /// Too many passwords wait to be hashed, or costly questions to be decided; this one was not looked at.
     #[error(transparent)]
     Busy(#[from] Busy),
     /// A backend could not find out. Never a yes, and never a "wrong password" either.
@@ -264,7 +265,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied::Closed`] where the account may not be used now, [`Denied::Unavailable`] where a source of rules could
-    /// not tell.
+    /// not tell, also because it would take too much work, [`Denied::Busy`] where too many costly questions wait.
     pub async fn decide(
         &self,
         who: &Identity,
@@ -277,6 +278,7 @@ impl Access {
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
+        let work = Work::default();
         for scope in scopes {
             if !grants.is_empty() {
                 // A request of many scopes that cost much each would otherwise keep all others from this thread.
@@ -284,19 +286,22 @@ impl Access {
             }
             let Scope { resource, actions, class: _, reference } = &scope;
             let reference = reference.as_ref();
-            let question = Question { identity: who, address, service, resource, actions, reference, now, began };
+            let question =
+                Question { identity: who, address, service, resource, actions, reference, now, began, work: &work };
             let mut granted = Actions::new();
             let mut by = None;
             for Counted { backend: source, figures } in &self.authz {
                 let asked = Instant::now();
-                let answer = source.authorize(&question).await;
+                let answer = source.authorize(&question).await.map_err(|cause| unanswered(source.name(), cause));
                 let outcome = match &answer {
                     Ok(Answer::Decided { .. }) => BackendOutcome::Decided,
                     Ok(Answer::NoMatch { .. }) => BackendOutcome::NoMatch,
+                    // It was not asked: nothing is wrong with it.
+                    Err(Denied::Busy(busy)) => return Err(Denied::Busy(*busy)),
                     Err(_) => BackendOutcome::Error,
                 };
                 figures.answered(outcome, asked.elapsed());
-                match answer.map_err(|cause| Denied::Unavailable { backend: source.name(), cause })? {
+                match answer? {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
                         granted = actions;
@@ -312,7 +317,7 @@ impl Access {
     }
 }
 
-/// Why a backend gave no answer: it could not find out, or it would have had to hash and no turn came.
+/// Why a backend gave no answer: it could not find out, or it is costly and no turn came.
 fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
     match cause.downcast_ref::<Busy>() {
         Some(busy) => Denied::Busy(*busy),

@@ -195,7 +195,7 @@ impl Backends {
         if let Some(users) = &connections.http_auth {
             authn.push(Box::new(users.clone()));
         }
-        let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Acl::new(self.acl.into_rules()))];
+        let mut authz: Vec<Box<dyn Authorizer>> = vec![Box::new(Arc::new(Acl::new(self.acl.into_rules())))];
         if let Some(rules) = &connections.acl_mongo {
             authz.push(Box::new(rules.clone()));
         }

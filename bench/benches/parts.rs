@@ -12,6 +12,7 @@ use dockwarden::authn::Identity;
 use dockwarden::authz::Question;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::work::Work;
 use dockwarden::config::{Config, Keys};
 use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::scope::{Scope, parse_all};
@@ -63,6 +64,7 @@ fn rules(bench: &mut Criterion) {
                     reference: None,
                     now: OffsetDateTime::UNIX_EPOCH,
                     began: tokio::time::Instant::now(),
+                    work: &Work::default(),
                 };
                 acl.decide(black_box(&question)).unwrap()
             });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::{Acl, Rule, RuleText};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};
 use dockwarden::scope::{Action, Resource, parse_actions};
 use libfuzzer_sys::fuzz_target;
@@ -41,6 +42,7 @@ fuzz_target!(|text: &str| {
         reference: None,
         now: OffsetDateTime::UNIX_EPOCH,
         began: tokio::time::Instant::now(),
+        work: &Work::default(),
     };
     if let Ok(Answer::Decided { actions: granted, .. }) = Acl::new(vec![rule]).decide(&question) {
         assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));

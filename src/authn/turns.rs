@@ -1,4 +1,5 @@
-//! Whose password is hashed next: a few at a time, the clients' networks in turn, and nobody waits for long.
+//! Whose password is hashed next, or whose costly question is decided: a few at a time, the clients' networks in turn, and
+//! nobody waits for long.
 //!
 //! Hashing is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
 //! their own, while somebody else's one login waits for one of them.
@@ -20,23 +21,23 @@ const MOST_OF_NETWORK: usize = 128;
 /// How many wait in all.
 const MOST_WAITING: usize = 1024;
 
-/// Why a password was not hashed. It may be right or wrong: nobody looked.
+/// Why a password was not hashed, or a question not decided. What would have come of it is not known: nobody looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
     /// The clients of this network have their share of the places already.
-    #[error("too many passwords from the same network wait to be checked")]
+    #[error("too many requests from the same network wait for their turn")]
     NetworkFull,
     /// All places are taken, or this one was given to a network that had fewer.
-    #[error("too many passwords wait to be checked")]
+    #[error("too many requests wait for their turn")]
     Full,
     /// Its turn did not come in time.
-    #[error("a password waited too long to be checked")]
+    #[error("a request waited too long for its turn")]
     Late,
 }
 
-/// The queue before the hashing threads. Clones are the same queue.
+/// The queue before the threads. Clones are the same queue.
 #[derive(Clone)]
-pub(super) struct Turns(Arc<Queue>);
+pub(crate) struct Turns(Arc<Queue>);
 
 struct Queue {
     at_once: usize,
@@ -61,11 +62,11 @@ struct Waiter {
     call: oneshot::Sender<()>,
 }
 
-/// The right to hash one password, until it is dropped.
-pub(super) struct Turn(Arc<Queue>);
+/// The right to hash one password or to decide one question, until it is dropped.
+pub(crate) struct Turn(Arc<Queue>);
 
 /// A place in the queue. It is given up when this is dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     queue: Arc<Queue>,
     network: ClientNetwork,
     id: u64,
@@ -83,7 +84,7 @@ enum Called {
 
 impl Turns {
     /// A queue that lets so many hash at once.
-    pub(super) fn new(at_once: NonZeroUsize) -> Turns {
+    pub(crate) fn new(at_once: NonZeroUsize) -> Turns {
         Turns(Arc::new(Queue { at_once: at_once.get(), state: Mutex::default() }))
     }
 
@@ -91,7 +92,7 @@ impl Turns {
     ///
     /// # Errors
     /// There is none for this network.
-    pub(super) fn queue(&self, network: ClientNetwork) -> Result<Place, Busy> {
+    pub(crate) fn queue(&self, network: ClientNetwork) -> Result<Place, Busy> {
         let (call, called) = oneshot::channel();
         let mut state = self.0.state();
         let id = state.next_id;
@@ -207,7 +208,7 @@ impl Place {
     ///
     /// # Errors
     /// The turn did not come in time, or the place was given to somebody else.
-    pub(super) async fn turn(&mut self) -> Result<Turn, Busy> {
+    pub(crate) async fn turn(&mut self) -> Result<Turn, Busy> {
         match timeout_at(self.deadline, &mut self.call).await {
             Ok(Ok(())) => {
                 self.state = Called::Already;

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 
+use super::glob::Budget;
 use super::index::Index;
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex, Values};
-use super::{Answer, Authorizer, Question, RuleRef};
+use super::{Answer, Authorizer, Question, RuleRef, work};
 use crate::scope::{Action, Actions, Reference};
 
 /// A rule as somebody wrote it, whatever it was read from.
@@ -310,10 +311,10 @@ impl Rule {
     /// Compares the rule with a question, time included.
     ///
     /// # Errors
-    /// [`TooComplex`] where trying every combination of labels would take too long. The rule has then neither matched
-    /// nor failed, and nothing may be granted: skipping it could skip a refusal.
+    /// [`TooComplex`] where trying every combination of labels would take more work than is left for the request. The
+    /// rule has then neither matched nor failed, and nothing may be granted: skipping it could skip a refusal.
     pub fn check(&self, question: &Question<'_>) -> Result<Verdict, TooComplex> {
-        match self.check_match(question)? {
+        match question.work.take_all(|budget| self.check_match(question, budget))? {
             Verdict::Matches => Ok(match self.off_time(question.now) {
                 Some(field) => Verdict::Fails(field),
                 None => Verdict::Matches,
@@ -327,11 +328,15 @@ impl Rule {
     /// # Errors
     /// As [`Rule::check`].
     pub fn bindings<'a>(&self, question: &Question<'a>) -> Result<Bindings<'a>, TooComplex> {
+        question.work.take_all(|budget| self.bindings_within(question, budget))
+    }
+
+    fn bindings_within<'a>(&self, question: &Question<'a>, budget: &mut Budget) -> Result<Bindings<'a>, TooComplex> {
         let values = values(question);
         let mut bindings = Bindings::new(values, &question.identity.labels);
         for &(field, group) in &self.captures {
             let Some(pattern) = self.pattern(field) else { continue };
-            if let Some(text) = pattern.capture(values.get(field), group, &bindings)? {
+            if let Some(text) = pattern.capture_within(values.get(field), group, &bindings, budget)? {
                 bindings.capture(field, group, text);
             }
         }
@@ -345,11 +350,11 @@ impl Rule {
         self.not_after.is_some_and(|end| now >= end).then_some(MatchField::NotAfter)
     }
 
-    fn check_match(&self, question: &Question<'_>) -> Result<Verdict, TooComplex> {
-        let bindings = self.bindings(question)?;
+    fn check_match(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Verdict, TooComplex> {
+        let bindings = self.bindings_within(question, budget)?;
         for (field, pattern) in &self.fields {
             let Some(pattern) = pattern else { continue };
-            if !pattern.matches(bindings.values().get(*field), &bindings)? {
+            if !pattern.matches_within(bindings.values().get(*field), &bindings, budget)? {
                 return Ok(Verdict::Fails(MatchField::from(*field)));
             }
         }
@@ -365,7 +370,7 @@ impl Rule {
         }
         if let Some(pattern) = &self.tag {
             let matched = match question.reference {
-                Some(Reference::Tag(tag)) => pattern.matches(tag, &bindings)?,
+                Some(Reference::Tag(tag)) => pattern.matches_within(tag, &bindings, budget)?,
                 Some(Reference::Digest(_)) | None => false,
             };
             if !matched {
@@ -375,7 +380,7 @@ impl Rule {
         for (label, pattern) in &self.labels {
             let mut matched = false;
             for value in question.identity.labels.get(label).map(Vec::as_slice).unwrap_or_default() {
-                if pattern.matches(value.text(), &bindings)? {
+                if pattern.matches_within(value.text(), &bindings, budget)? {
                     matched = true;
                     break;
                 }
@@ -422,6 +427,11 @@ impl Acl {
     /// # Errors
     /// As [`Rule::check`].
     pub fn decide(&self, question: &Question<'_>) -> Result<Answer, TooComplex> {
+        question.work.take_all(|budget| self.decide_within(question, budget))
+    }
+
+    /// Decides a question with what is left of this work.
+    pub(super) fn decide_within(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
         let mut until = None;
         let (account, name) = (question.identity.account.as_str(), question.resource.name());
         for index in self.index.candidates(Some(account), Some(name)) {
@@ -429,7 +439,7 @@ impl Acl {
             if rule.not_after.is_some_and(|end| question.now >= end) {
                 continue;
             }
-            match rule.check_match(question)? {
+            match rule.check_match(question, budget)? {
                 Verdict::Fails(_) => {}
                 // It will match once its time comes: what is decided below it holds only until then.
                 Verdict::Matches if rule.not_before.is_some_and(|start| question.now < start) => {
@@ -449,13 +459,14 @@ impl Acl {
 }
 
 #[async_trait]
-impl Authorizer for Acl {
+impl Authorizer for Arc<Acl> {
     fn name(&self) -> &'static str {
         "acl"
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        Ok(self.decide(question)?)
+        let acl = Arc::clone(self);
+        work::answer(question, move |question, budget| acl.decide_within(question, budget)).await
     }
 }
 

@@ -10,6 +10,7 @@ pub mod mongo;
 pub mod pattern;
 pub mod program;
 mod re2;
+pub mod work;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use crate::authn::Identity;
 use crate::breaker::Breaker;
 use crate::scope::{Actions, Reference, Resource};
+use work::Work;
 
 /// One question: may this account do these things to this resource?
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub struct Question<'a> {
     /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a
     /// request has many scopes, and with a deadline for each it could wait for minutes.
     pub began: Instant,
+    /// The work that may still be done for the whole request.
+    pub work: &'a Work,
 }
 
 /// Where a decision comes from, for the log and for `explain`.

@@ -19,6 +19,7 @@ use crate::authn::Identity;
 use crate::authz::Question;
 use crate::authz::explain::{Said, Step};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::authz::work::Work;
 use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
 
@@ -185,6 +186,7 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
                 reference: None,
                 now: policy.now,
                 began: Instant::now(),
+                work: &Work::default(),
             };
             policy.decide(&question)?
         }
@@ -301,9 +303,11 @@ fn explain_scope(
 ) -> Result<Explanation, String> {
     let Scope { resource, actions, class: _, reference } = scope;
     let (reference, now, began) = (reference.as_ref(), policy.now, Instant::now());
-    let question = Question { identity, address, service, resource, actions, reference, now, began };
+    let work = &Work::default();
+    let question = Question { identity, address, service, resource, actions, reference, now, began, work };
     let (rules, (granted, by), note) = match identity.standing.check(policy.now) {
-        Ok(()) => (policy.steps(&question)?, policy.decide(&question)?, None),
+        // To say why must not use up what deciding may take.
+        Ok(()) => (policy.steps(&Question { work: &Work::default(), ..question })?, policy.decide(&question)?, None),
         Err(closed) => (Vec::new(), (Actions::new(), None), Some(format!("{closed}: nobody can log in with it"))),
     };
     let by = by.map(|(_, rule)| rule);

@@ -166,7 +166,7 @@ impl TokenError {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",
                 oauth: "temporarily_unavailable",
-                message: "too many logins at once; try again".to_owned(),
+                message: "too many requests at once; try again".to_owned(),
             },
             TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,

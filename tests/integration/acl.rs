@@ -14,6 +14,7 @@ use std::sync::Arc;
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};
 use dockwarden::config::yaml::{self, Node, Value};
 use dockwarden::config::{Config, Keys};
@@ -156,6 +157,7 @@ fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
         reference: None,
         now: case.now,
         began: tokio::time::Instant::now(),
+        work: &Work::default(),
     };
     match acl.decide(&question).unwrap() {
         Answer::Decided { actions, by, .. } => (actions.iter().map(Action::to_string).collect(), Some(by.index)),

@@ -173,7 +173,7 @@ async fn a_thousand_guesses_from_one_network_do_not_keep_another_ones_login_out(
     for _ in 0..500 {
         let refused = flood.join_next().await.unwrap().unwrap();
         assert_eq!((refused.status, refused.header("retry-after"), refused.header("www-authenticate")), (503, "5", ""));
-        assert_eq!(refused.json()["errors"][0]["message"], "too many logins at once; try again");
+        assert_eq!(refused.json()["errors"][0]["message"], "too many requests at once; try again");
     }
     let honest = bed.get(ASK).basic("carol", "carol-pw").from("203.0.113.3").send().await;
     assert_eq!(honest.status, 200, "{}", honest.text());

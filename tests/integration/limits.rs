@@ -1,7 +1,12 @@
 //! What is too long, too much or no text at all: a precise refusal or less in the answer, and never a 5xx.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
 use axum::http::Method;
+use dockwarden::access::Denied;
 use dockwarden::authn::Identity;
+use dockwarden::authz::pattern::LabelValue;
 use dockwarden::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
@@ -119,13 +124,15 @@ async fn nothing_that_can_be_sent_is_a_5xx() {
 /// would here, so nothing is granted, and the client is told to come back.
 #[tokio::test]
 async fn a_rule_that_is_too_costly_to_compare_closes() {
-    let values: Vec<String> = (1..=60).map(|length| "a".repeat(length)).collect();
+    let values: Vec<String> = (1..=100).map(|length| "a".repeat(length)).collect();
     let values = values.join(", ");
+    // An odd number of letters: each value by itself fits, and no combination of them does.
+    let name = "a".repeat(201);
     let bed = Bed::with(&format!(
         r#"users:
   alice: {{password: "{}", labels: {{p: [{values}], q: [{values}], r: [{values}]}}}}
 acl:
-  - match: {{name: "/^(${{labels:p}}${{labels:q}}${{labels:r}}|${{labels:r}}${{labels:p}}${{labels:q}})x$/"}}
+  - match: {{name: "/^${{labels:p}}${{labels:q}}${{labels:r}}${{labels:r}}${{labels:p}}${{labels:q}}$/"}}
     actions: []
   - match: {{}}
     actions: ["*"]
@@ -133,12 +140,12 @@ acl:
         crate::bed::ALICE_HASH
     ));
     let started = std::time::Instant::now();
-    let target = format!("/auth?service=registry&scope=repository:{}y:push", "a".repeat(200));
+    let target = format!("/auth?service=registry&scope=repository:{name}:push");
     let reply = bed.get(&target).by(ALICE).send().await;
     assert_eq!((reply.status, reply.code().as_str(), reply.header("retry-after")), (503, "UNAVAILABLE", "2"));
     assert!(started.elapsed().as_secs() < 10, "it took {:?}", started.elapsed());
     assert!(!reply.text().contains("label"), "the cause is for the log: {}", reply.text());
-    let form = format!("{AS_ALICE}&scope=repository:{}y:push", "a".repeat(200));
+    let form = format!("{AS_ALICE}&scope=repository:{name}:push");
     assert_eq!(bed.post("/auth", &form).send().await.json()["error"], "temporarily_unavailable");
     // Others, and the same client for something else, are answered.
     assert_eq!(bed.grants(ALICE, "registry:catalog:*").await, ["registry:catalog:*"]);
@@ -189,4 +196,61 @@ async fn a_request_of_many_scopes_lets_others_have_their_turn() {
     };
     assert_eq!(decision.grants().len(), 200);
     assert!(turns >= 199, "{turns}");
+}
+
+/// A rule whose cost grows with the label values of whoever asks.
+const COSTLY: &str = r#"acl:
+  - match: {name: "/^${labels:p}${labels:q}${labels:r}${labels:r}${labels:p}${labels:q}$/"}
+    actions: []
+  - match: {}
+    actions: ["*"]
+"#;
+
+/// Somebody with so many values for each of three labels: all combinations of them are tried for [`odd`] names.
+fn somebody(values: usize) -> Identity {
+    let values: Vec<LabelValue> = (1..=values).map(|length| LabelValue::literal(&"a".repeat(length))).collect();
+    let labels = ["p", "q", "r"].map(|name| (name.to_owned(), values.clone()));
+    Identity { account: "somebody".to_owned(), labels: Arc::new(labels.into()), ..Identity::default() }
+}
+
+fn odd(length: usize) -> Scope {
+    let resource = Resource::new("repository", &"a".repeat(length * 2 + 1)).unwrap();
+    Scope { resource, class: None, actions: [Action::Pull].into(), reference: None }
+}
+
+/// Whoever else is served by the same thread would wait for it.
+#[tokio::test]
+async fn a_costly_decision_is_made_on_another_thread_and_a_cheap_one_at_once() {
+    let bed = Bed::with(COSTLY);
+    let snapshot = bed.app.snapshot();
+    let (poor, rich) = (somebody(2), somebody(14));
+    let now = OffsetDateTime::now_utc();
+    for (who, at_once) in [(&poor, true), (&rich, false)] {
+        let mut decision = std::pin::pin!(snapshot.access.decide(who, None, "registry", vec![odd(20)], now));
+        let first = decision.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(first.is_ready(), at_once, "{} labels", who.labels["p"].len());
+        let decided = match first {
+            Poll::Ready(decided) => decided,
+            Poll::Pending => decision.await,
+        };
+        // The rule was compared to the end and did not match.
+        assert_eq!(decided.unwrap().grants()[0].granted, [Action::Pull].into());
+    }
+}
+
+/// One request has the work of one, however many scopes it asks for.
+#[tokio::test]
+async fn what_all_scopes_of_a_request_cost_together_is_bounded() {
+    let bed = Bed::with(COSTLY);
+    let snapshot = bed.app.snapshot();
+    let rich = somebody(20);
+    let decide = |scopes: usize| {
+        let scopes = (0..scopes).map(|number| odd(30 + number % 3)).collect();
+        snapshot.access.decide(&rich, None, "registry", scopes, OffsetDateTime::now_utc())
+    };
+    assert_eq!(decide(3).await.unwrap().grants().len(), 3);
+    // Nothing is granted, although each scope by itself would be.
+    let denied = decide(200).await.err();
+    assert!(matches!(denied, Some(Denied::Unavailable { backend: "acl", .. })), "{denied:?}");
+    assert_eq!(decide(3).await.unwrap().grants().len(), 3);
 }

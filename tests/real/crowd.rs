@@ -355,3 +355,95 @@ impl Drop for Finish<'_> {
         self.0.store(true, Ordering::SeqCst);
     }
 }
+
+/// Connections that ask for as much deciding as one request may take, without a pause.
+const COSTLY_CLIENTS: usize = 12;
+/// Rules that name label values in expressions, and accounts that they are asked about.
+const TEMPLATES: usize = 200;
+const TEMPLATE_ACCOUNTS: usize = 64;
+
+#[test]
+fn decisions_that_cost_much_starve_nobody_else_and_leave_nothing_behind() {
+    // Each value by itself fits a name of an odd number of letters, and no combination does.
+    let values: Vec<String> = (1..=60).map(|length| "a".repeat(length)).collect();
+    let labels: String = ["p", "q", "r"].map(|label| format!("{label}: [{}]", values.join(", "))).join(", ");
+    let templates: String = (0..TEMPLATES)
+        .map(|number| {
+            let name = format!("/^(?:${{labels:team}}-)+${{account}}\\\\/${{labels:team}}-{number}$/");
+            format!("  - {{match: {{type: repository, name: \"{name}\"}}, actions: [pull]}}\n")
+        })
+        .collect();
+    let mut accounts = vec![("waldi".to_owned(), "{}".to_owned()), ("greedy".to_owned(), format!("{{{labels}}}"))];
+    accounts.extend((0..TEMPLATE_ACCOUNTS).map(|number| {
+        (format!("member-{number}"), format!("{{team: [team-{number}, other-{number}, third-{number}]}}"))
+    }));
+    let users: Vec<(&str, &str)> = accounts.iter().map(|(name, labels)| (name.as_str(), labels.as_str())).collect();
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let policy = dockwarden::users(&users)
+        + "acl:\n  - match: {account: greedy, name: \"/^${labels:p}${labels:q}${labels:r}${labels:p}${labels:q}${labels:r}$/\"}\n    actions: []\n"
+        + &templates
+        + "  - {match: {account: waldi}, actions: [\"*\"]}\n";
+    let server = Dockwarden::start(&dockwarden::config(&pair, "", &policy));
+    let scopes =
+        |names: &[String]| names.iter().map(|name| format!("&scope=repository:{name}:pull")).collect::<String>();
+    let ask = |account: &str, names: &[String]| {
+        let target = format!("/auth?service={}{}", http::form_encode(SERVICE), scopes(names));
+        http::request(
+            "GET",
+            &target,
+            "localhost",
+            &[("Authorization", &visit::basic(account, &password(account)))],
+            b"",
+        )
+    };
+
+    // What each account brings to each rule is not kept.
+    let before = honest(&server, Ipv4Addr::LOCALHOST);
+    let at_rest = resident(&server);
+    let mut connection = Connection::open_from(stranger(0), &server.address).unwrap();
+    for number in 0..TEMPLATE_ACCOUNTS {
+        let account = format!("member-{number}");
+        let names = [format!("team-{number}-{account}/team-{number}-{}", TEMPLATES - 1), format!("{account}/nothing")];
+        let reply = connection.send(&ask(&account, &names)).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let grown = resident(&server).saturating_sub(at_rest);
+    println!("{TEMPLATE_ACCOUNTS} accounts and {TEMPLATES} rules: {grown} KiB more memory");
+    assert!(grown < 32 * 1024, "{grown} KiB");
+
+    let costly = ask("greedy", &(0..30).map(|more| "a".repeat(121 + 2 * more)).collect::<Vec<_>>());
+    let done = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
+    let (amid, health) = thread::scope(|scope| {
+        for _ in 0..COSTLY_CLIENTS {
+            scope.spawn(|| {
+                let mut connection = Connection::open_from(stranger(1), &server.address).unwrap();
+                while !done.load(Ordering::SeqCst) {
+                    let reply = connection.send(&costly).unwrap();
+                    // It is no answer, and nothing is granted.
+                    assert_eq!(reply.status, 503, "{}", reply.text());
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        until_within(Duration::from_secs(30), "a costly request to be answered", || {
+            (answered.load(Ordering::SeqCst) > 0).then_some(())
+        });
+        let amid = honest(&server, Ipv4Addr::LOCALHOST);
+        let mut health = Vec::new();
+        for _ in 0..ASKED {
+            let began = Instant::now();
+            let reply = http::exchange(&server.address, &http::request("GET", "/healthz", "localhost", &[], b""));
+            assert_eq!(reply.status, 200);
+            health.push(began.elapsed());
+        }
+        health.sort_unstable();
+        done.store(true, Ordering::SeqCst);
+        (amid, Times(health))
+    });
+    println!("{} costly requests were answered; health within {:?}", answered.load(Ordering::SeqCst), health.at(0.99));
+    let bound = before.at(0.99) * 2 + Duration::from_millis(500);
+    assert!(amid.at(0.99) < bound, "99 of 100 within {:?}, not {bound:?}", amid.at(0.99));
+    assert!(health.at(0.99) < bound, "99 of 100 within {:?}, not {bound:?}", health.at(0.99));
+    assert_eq!(server.process.ended(), None);
+}

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};
 use dockwarden::config::{Config, Keys};
 use dockwarden::scope::{Scope, parse_actions};
@@ -55,6 +56,7 @@ pub fn time(acl: &Acl, questions: &[(Identity, Scope)], lasts: Duration) -> anyh
                 reference: None,
                 now,
                 began: tokio::time::Instant::now(),
+                work: &Work::default(),
             };
             let from = Instant::now();
             let answer = std::hint::black_box(acl.decide(std::hint::black_box(&question)));
@@ -132,6 +134,7 @@ pub fn measure_labels(run: &Run, values: usize) -> anyhow::Result<Outcome> {
             reference: None,
             now: OffsetDateTime::now_utc(),
             began: tokio::time::Instant::now(),
+            work: &Work::default(),
         };
         if !matches!(acl.decide(&question), Ok(Answer::Decided { .. })) {
             bail!("the rule with labels does not match what it should");

@@ -3,7 +3,7 @@
 use super::{Token, literal};
 
 /// A set of byte positions in one name, from 0 to its length.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::authz) struct Positions {
     words: Vec<u64>,
 }
@@ -32,13 +32,19 @@ impl Positions {
         self.words.fill(0);
     }
 
-    fn add_all(&mut self, other: &Positions) {
+    pub(in crate::authz) fn add_all(&mut self, other: &Positions) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine |= theirs;
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(in crate::authz) fn remove_all(&mut self, other: &Positions) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine &= !theirs;
+        }
+    }
+
+    pub(in crate::authz) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(index, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
@@ -73,7 +79,7 @@ impl Budget {
         Ok(())
     }
 
-    #[cfg(test)]
+    /// What is left of it.
     pub(in crate::authz) fn left(&self) -> u64 {
         self.left
     }
@@ -115,14 +121,15 @@ impl<'n> Walk<'n> {
     /// Adds to `to` where `text` leads to from `from`.
     pub(in crate::authz) fn text(
         &self,
-        text: &str,
+        text: impl AsRef<[u8]>,
         from: &Positions,
         to: &mut Positions,
         budget: &mut Budget,
     ) -> Result<(), Spent> {
+        let text = text.as_ref();
         for at in from.iter() {
             budget.spend(1)?;
-            if self.name.as_bytes().get(at..).is_some_and(|rest| rest.starts_with(text.as_bytes())) {
+            if self.name.as_bytes().get(at..).is_some_and(|rest| rest.starts_with(text)) {
                 to.add(at + text.len());
             }
         }
@@ -167,18 +174,9 @@ impl<'n> Walk<'n> {
         match token {
             Token::Text(text) => self.text(text, from, to, budget),
             Token::Run => {
-                budget.spend(self.name.len() + 1)?;
-                let mut running = false;
-                for (at, c) in self.name.char_indices() {
-                    running |= from.has(at);
-                    if running {
-                        to.add(at);
-                    }
-                    running &= c != '/';
-                }
-                if running || from.has(self.name.len()) {
-                    to.add(self.name.len());
-                }
+                let mut reached = from.clone();
+                self.run(|c| c != '/', &mut reached, budget)?;
+                to.add_all(&reached);
                 Ok(())
             }
             Token::One => self.char(|c| c != '/', from, to, budget),
@@ -187,7 +185,30 @@ impl<'n> Walk<'n> {
         }
     }
 
-    fn char(
+    /// Adds where any number of characters that are taken lead to from what is reached.
+    pub(in crate::authz) fn run(
+        &self,
+        takes: impl Fn(char) -> bool,
+        reached: &mut Positions,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        budget.spend(self.name.len() + 1)?;
+        let mut running = false;
+        for (at, c) in self.name.char_indices() {
+            running |= reached.has(at);
+            if running {
+                reached.add(at);
+                running = takes(c);
+            }
+        }
+        if running {
+            reached.add(self.name.len());
+        }
+        Ok(())
+    }
+
+    /// Adds to `to` where one character that is taken leads to from `from`.
+    pub(in crate::authz) fn char(
         &self,
         takes: impl Fn(char) -> bool,
         from: &Positions,

@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::acl::Acl;
-use super::{Answer, Authorizer, Freshness, Question};
+use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
 use crate::breaker::jittered;
 use crate::chain::Connected;
@@ -337,7 +337,9 @@ impl Authorizer for MongoRules {
         if age >= self.rules.settings.max_stale {
             anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
         }
-        Ok(match in_use.acl.decide(question)? {
+        let rules = Arc::clone(&in_use);
+        let answer = work::answer(question, move |question, budget| rules.acl.decide_within(question, budget)).await?;
+        Ok(match answer {
             Answer::Decided { actions, mut by, until } => {
                 by.seq = in_use.seqs.get(by.index).copied();
                 Answer::Decided { actions, by, until }

@@ -76,7 +76,7 @@ fn place(text: &str, at: usize) -> usize {
 ///
 /// This is no answer. Whoever skips the rule may skip one that denies, so the request has to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this pattern has too many combinations of label values to decide")]
+#[error("there are too many combinations of label values to decide")]
 pub struct TooComplex;
 
 impl From<Spent> for TooComplex {

@@ -1,26 +1,32 @@
-//! The regular expressions of rules: compiled once without placeholders, and once per filled-in form with them.
+//! The regular expressions of rules: compiled once without placeholders, and decided piece by piece with them.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use lru::LruCache;
 use regex::Regex;
+use regex_automata::nfa::thompson;
+use regex_automata::{Input, meta};
+use regex_syntax::hir::Hir;
 
 use super::REGEX_BYTES;
-use super::bindings::{Bindings, Filling, LabelValue, Meaning};
+use super::bindings::{Bindings, Filling};
 use super::error::{PatternError, TooComplex};
+use super::pieces::{Candidate, Comparison, Piece, Slots};
 use super::template::Template;
-use crate::authz::glob::{Budget, Positions, Spent, Token, Walk};
+use crate::authz::glob::{Budget, Positions, Spent, Walk};
 use crate::authz::re2::{self, BadRegex, Case, Ends, Segment};
 
 /// Largest regular expression with its placeholders filled in, in bytes of memory once compiled.
 const FILLED_REGEX_BYTES: usize = 4 * 1024 * 1024;
-/// What compiling one filled-in regular expression costs in steps, apart from its length.
-const COMPILE_STEPS: usize = 20_000;
-/// The same for one that takes more than [`REGEX_BYTES`].
-const LARGE_COMPILE_STEPS: usize = 800_000;
-/// Filled-in regular expressions each pattern remembers.
-pub(super) const REMEMBERED: usize = 64;
+/// What compiling an expression costs in steps, apart from its length and its size.
+const COMPILE_STEPS: usize = 1000;
+/// What compiling costs for each byte that is read.
+const READ_STEPS: usize = 16;
+/// What compiling costs for each byte of memory that it takes.
+const BYTE_STEPS: usize = 2;
+/// So many bytes of a compiled expression are at most looked at in one step, for each byte of a text.
+const BYTES_A_STEP: usize = 32;
+/// So many bytes of a text are searched in one step by what was compiled when the rules were loaded.
+const SEARCHED_A_STEP: usize = 64;
+/// Deeper than the reader of expressions lets them be.
+const DEEPEST: u32 = 2000;
 
 /// A regular expression of a rule.
 #[derive(Debug)]
@@ -31,18 +37,19 @@ pub(super) struct Expression {
     groups: usize,
     /// Texts of which every match holds at least one; empty where nothing is known.
     pub(super) needed: Vec<String>,
-    pub(super) form: Form,
+    form: Form,
 }
 
 #[derive(Debug)]
-pub(super) enum Form {
+enum Form {
     /// It holds no placeholder.
     Plain(Regex),
-    /// What stands between its placeholders, to be filled in.
+    /// It holds some.
     Template {
+        /// For deciding.
+        piece: Piece,
+        /// What stands between the placeholders, to be filled in: for catching groups.
         segments: Vec<Segment>,
-        /// By the text they were compiled from.
-        compiled: Mutex<LruCache<String, Arc<Regex>>>,
     },
 }
 
@@ -51,22 +58,36 @@ impl Expression {
     pub(super) fn compile(text: &str, inner: &str, template: &mut Template) -> Result<Expression, PatternError> {
         let parsed = re2::parse(inner, &template.spans).map_err(|bad| PatternError::regex(text, bad))?;
         template.repeat(&parsed.repeated);
-        // Where a placeholder goes is always a group of its own, so what is valid with this stand-in is valid with any
-        // data.
-        let stand_in = |segment: &Segment| match segment {
-            Segment::Text(text) => text.clone(),
-            Segment::Slot { .. } => "(?:x)".to_owned(),
-        };
-        let source: String = parsed.segments.iter().map(stand_in).collect();
-        let regex = build(&source, REGEX_BYTES).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => PatternError::TooBig { text: text.to_owned() },
-            other => PatternError::regex(text, BadRegex { at: 0, why: format!("it cannot be compiled: {other}") }),
-        })?;
+        let unfit =
+            |why: String| PatternError::regex(text, BadRegex { at: 0, why: format!("it cannot be compiled: {why}") });
         let form = if template.slots.is_empty() {
-            Form::Plain(regex)
+            let source: String = parsed.segments.iter().map(|segment| stand_in(segment, 0)).collect();
+            let regex = regex::RegexBuilder::new(&source).size_limit(REGEX_BYTES).nest_limit(DEEPEST).build();
+            Form::Plain(regex.map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => PatternError::TooBig { text: text.to_owned() },
+                other => unfit(other.to_string()),
+            })?)
         } else {
-            let room = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
-            Form::Template { segments: parsed.segments, compiled: Mutex::new(LruCache::new(room)) }
+            let mut slots = Slots::new();
+            let mut source = String::new();
+            for (number, segment) in parsed.segments.iter().enumerate() {
+                if let Segment::Slot { slot, case } = segment {
+                    slots.insert(slot_name(number), (*slot, *case));
+                }
+                source.push_str(&stand_in(segment, number));
+            }
+            let expression = read(&source).map_err(|error| unfit(error.to_string()))?;
+            // Nothing that is built here is used, but what is too big with the shortest values is a mistake.
+            let limit = thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES));
+            thompson::Compiler::new().configure(limit).build_from_hir(&expression).map_err(|error| {
+                match error.size_limit() {
+                    Some(_) => PatternError::TooBig { text: text.to_owned() },
+                    None => unfit(error.to_string()),
+                }
+            })?;
+            let piece =
+                Piece::of(&expression, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
+            Form::Template { piece, segments: parsed.segments }
         };
         Ok(Expression { ends: parsed.ends, groups: parsed.groups, needed: parsed.needed, form })
     }
@@ -79,12 +100,22 @@ impl Expression {
         bindings: &Bindings<'_>,
         budget: &mut Budget,
     ) -> Result<bool, TooComplex> {
-        let found =
-            self.try_each(template, subject, bindings, budget, |regex| regex.is_match(subject).then_some(()))?;
-        Ok(found.is_some())
+        match &self.form {
+            Form::Plain(regex) => {
+                budget.spend(subject.len() / SEARCHED_A_STEP)?;
+                Ok(regex.is_match(subject))
+            }
+            Form::Template { piece, segments } => {
+                let candidates = candidates(segments, template, subject, bindings, budget)?;
+                Ok(first_fit(piece, template, subject, &candidates, budget)?.is_some())
+            }
+        }
     }
 
     /// What a group catches in `subject`, as [`Pattern::capture`](super::Pattern::capture) has it.
+    ///
+    /// A placeholder that is taken once becomes a choice of all its values; those taken more often are gone through,
+    /// because each has one value wherever it stands. Only the first combination that matches is ever compiled.
     pub(super) fn capture<'s>(
         &self,
         group: usize,
@@ -93,98 +124,66 @@ impl Expression {
         bindings: &Bindings<'_>,
         budget: &mut Budget,
     ) -> Result<Option<&'s str>, TooComplex> {
-        self.try_each(template, subject, bindings, budget, |regex| {
-            let captures = regex.captures(subject)?;
-            (group <= self.groups).then(|| captures.get(group).map_or("", |caught| caught.as_str()))
-        })
-    }
-
-    /// Asks each filled-in form of the expression until one answers.
-    ///
-    /// A placeholder that is taken once becomes a choice of all its values, so that there is one form only; those taken
-    /// more often are gone through, because each has one value wherever it stands. What cannot match any part of the subject is left out beforehand: that changes no
-    /// answer, keeps the forms small, and lets most subjects share one compiled form.
-    fn try_each<T>(
-        &self,
-        template: &Template,
-        subject: &str,
-        bindings: &Bindings<'_>,
-        budget: &mut Budget,
-        mut ask: impl FnMut(&Regex) -> Option<T>,
-    ) -> Result<Option<T>, TooComplex> {
-        let (segments, compiled) = match &self.form {
-            Form::Plain(regex) => return Ok(ask(regex)),
-            Form::Template { segments, compiled } => (segments, compiled),
+        let caught = match &self.form {
+            Form::Plain(regex) => {
+                budget.spend(subject.len() / SEARCHED_A_STEP)?;
+                let Some(captures) = regex.captures(subject) else { return Ok(None) };
+                captures.get(group).map_or("", |caught| caught.as_str())
+            }
+            Form::Template { piece, segments } => {
+                let candidates = candidates(segments, template, subject, bindings, budget)?;
+                let Some(settled) = first_fit(piece, template, subject, &candidates, budget)? else { return Ok(None) };
+                let regex = compile_filled(&fill(segments, &candidates, &settled, budget)?, budget)?;
+                budget.spend((regex.memory_usage() / BYTES_A_STEP).saturating_mul(subject.len() + 1))?;
+                let mut captures = regex.create_captures();
+                regex.search_captures_with(&mut regex.create_cache(), &Input::new(subject), &mut captures);
+                if !captures.is_match() {
+                    return Ok(None);
+                }
+                captures.get_group(group).and_then(|caught| subject.get(caught.range())).unwrap_or_default()
+            }
         };
-        let candidates = candidates(segments, template, subject, bindings, budget)?;
-        // For each placeholder the one value of this round, where values are gone through.
-        let mut round: Vec<Option<usize>> = template
-            .slots
-            .iter()
-            .zip(&candidates)
-            .map(|(slot, candidates)| (slot.uses > 1 && candidates.len() > 1).then_some(0))
-            .collect();
-        loop {
-            let source = fill(segments, &candidates, &round, budget)?;
-            let regex = recall(compiled, source, budget)?;
-            if let Some(answer) = ask(&regex) {
-                return Ok(Some(answer));
-            }
-            if !advance(&mut round, &candidates) {
-                return Ok(None);
-            }
-        }
+        Ok((group <= self.groups).then_some(caught))
     }
 }
 
-fn build(source: &str, bytes: usize) -> Result<Regex, regex::Error> {
-    // Depth is limited where the expression is parsed; this only has to be more.
-    regex::RegexBuilder::new(source).size_limit(bytes).nest_limit(2000).build()
-}
-
-/// One thing that could stand in a placeholder.
-#[derive(Clone, Copy)]
-enum Candidate<'a> {
-    /// This text and no other.
-    Exactly(&'a str),
-    /// What this glob matches.
-    Wildcards(&'a [Token]),
-}
-
-impl<'a> From<&'a LabelValue> for Candidate<'a> {
-    fn from(value: &'a LabelValue) -> Candidate<'a> {
-        match &value.meaning {
-            Meaning::Exactly(text) => Candidate::Exactly(text),
-            Meaning::Wildcards(tokens) => Candidate::Wildcards(tokens),
-        }
+/// A segment as it is compiled before it is known what its placeholder stands for. Where that goes is always a group of
+/// its own, so what is valid with this is valid with any data.
+fn stand_in(segment: &Segment, number: usize) -> String {
+    match segment {
+        Segment::Text(text) => text.clone(),
+        Segment::Slot { .. } => format!("(?P<{}>x)", slot_name(number)),
     }
 }
 
-impl Candidate<'_> {
-    /// Whether it can match any part of the subject.
-    fn occurs(self, walk: &mut Walk<'_>, budget: &mut Budget) -> Result<bool, Spent> {
-        match self {
-            Candidate::Exactly(text) => {
-                budget.spend(1 + walk.name().len() / 32)?;
-                Ok(walk.name().contains(text))
-            }
-            Candidate::Wildcards(tokens) => {
-                let mut to = Positions::none(walk.name().len());
-                walk.tokens(tokens, &walk.everywhere(), &mut to, budget)?;
-                Ok(!to.is_empty())
-            }
-        }
-    }
-
-    fn push_to(self, source: &mut String) {
-        match self {
-            Candidate::Exactly(text) => source.push_str(&regex::escape(text)),
-            Candidate::Wildcards(tokens) => re2::push_glob(source, tokens),
-        }
-    }
+fn slot_name(number: usize) -> String {
+    format!("slot{number}")
 }
 
-/// What could stand in each placeholder for this subject.
+fn read(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+    regex_syntax::ParserBuilder::new().nest_limit(DEEPEST).build().parse(source).map_err(Box::new)
+}
+
+/// Compiles an expression with its placeholders filled in. It is used once, so nothing is made that only pays for many
+/// searches.
+fn compile_filled(source: &str, budget: &mut Budget) -> Result<meta::Regex, TooComplex> {
+    budget.spend(COMPILE_STEPS + source.len() * READ_STEPS)?;
+    let affordable = usize::try_from(budget.left()).unwrap_or(usize::MAX) / BYTE_STEPS;
+    let config = meta::Config::new()
+        .nfa_size_limit(Some(FILLED_REGEX_BYTES.min(affordable)))
+        .auto_prefilter(false)
+        .hybrid(false)
+        .dfa(false)
+        .onepass(false);
+    let syntax = regex_automata::util::syntax::Config::new().nest_limit(DEEPEST);
+    // The source is sound by construction, so only its size can be refused.
+    let regex = meta::Builder::new().configure(config).syntax(syntax).build(source).map_err(|_| TooComplex)?;
+    budget.spend(regex.memory_usage() * BYTE_STEPS)?;
+    Ok(regex)
+}
+
+/// What could stand in each placeholder for this subject. Of those that are gone through, what cannot match any part of
+/// the subject is left out: that changes no answer.
 fn candidates<'a>(
     segments: &[Segment],
     template: &Template,
@@ -204,7 +203,7 @@ fn candidates<'a>(
         let folded = segments.contains(&Segment::Slot { slot, case: Case::Folded });
         let mut kept = Vec::new();
         for candidate in values {
-            if folded || candidate.occurs(&mut walk, budget)? {
+            if folded || occurs(candidate, &mut walk, budget)? {
                 kept.push(candidate);
             }
         }
@@ -213,12 +212,44 @@ fn candidates<'a>(
     Ok(all)
 }
 
-/// Writes the form of one round. Each byte is a step, taken as it is written: a long value that stands in many places
-/// ends the decision before it fills the memory.
+/// Whether a value can match any part of the subject.
+fn occurs(candidate: Candidate<'_>, walk: &mut Walk<'_>, budget: &mut Budget) -> Result<bool, Spent> {
+    match candidate {
+        Candidate::Exactly(text) => {
+            budget.spend(1 + walk.name().len() / 32)?;
+            Ok(walk.name().contains(text))
+        }
+        Candidate::Wildcards(tokens) => {
+            let mut to = Positions::none(walk.name().len());
+            walk.tokens(tokens, &walk.everywhere(), &mut to, budget)?;
+            Ok(!to.is_empty())
+        }
+    }
+}
+
+/// The first combination of values with which any part of the subject matches: for each placeholder that is gone through
+/// the one that it is settled on. `None` where there is no such combination.
+fn first_fit(
+    piece: &Piece,
+    template: &Template,
+    subject: &str,
+    candidates: &[Vec<Candidate<'_>>],
+    budget: &mut Budget,
+) -> Result<Option<Vec<Option<usize>>>, Spent> {
+    let several = |slot: &usize| candidates.get(*slot).is_some_and(|candidates| candidates.len() > 1);
+    let again = template.slots.iter().enumerate().filter(|(_, slot)| slot.uses > 1).map(|(slot, _)| slot);
+    let gone_through: Vec<usize> = again.filter(several).collect();
+    let settled = vec![None; candidates.len()];
+    let mut comparison = Comparison { walk: Walk::new(subject), candidates, settled, budget };
+    Ok(comparison.settle(piece, &gone_through)?.then_some(comparison.settled))
+}
+
+/// Writes the expression with its placeholders filled in. Each byte is a step, taken as it is written: a long value that
+/// stands in many places ends the decision before it fills the memory.
 fn fill(
     segments: &[Segment],
     candidates: &[Vec<Candidate<'_>>],
-    round: &[Option<usize>],
+    settled: &[Option<usize>],
     budget: &mut Budget,
 ) -> Result<String, Spent> {
     let mut source = String::new();
@@ -228,7 +259,7 @@ fn fill(
             Segment::Text(text) => source.push_str(text),
             Segment::Slot { slot, case } => {
                 let all = candidates.get(*slot).map(Vec::as_slice).unwrap_or_default();
-                let used = match round.get(*slot).copied().flatten() {
+                let used = match settled.get(*slot).copied().flatten() {
                     Some(one) => all.get(one..=one).unwrap_or_default(),
                     None => all,
                 };
@@ -253,45 +284,10 @@ fn push_choice(source: &mut String, values: &[Candidate<'_>], case: Case) {
         if index > 0 {
             source.push('|');
         }
-        value.push_to(source);
+        match value {
+            Candidate::Exactly(text) => source.push_str(&regex::escape(text)),
+            Candidate::Wildcards(tokens) => re2::push_glob(source, tokens),
+        }
     }
     source.push(')');
-}
-
-/// The compiled form of `source`, from memory if it is there.
-fn recall(
-    compiled: &Mutex<LruCache<String, Arc<Regex>>>,
-    source: String,
-    budget: &mut Budget,
-) -> Result<Arc<Regex>, TooComplex> {
-    // A panic elsewhere leaves nothing half done in a cache.
-    if let Some(regex) = compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&source) {
-        return Ok(Arc::clone(regex));
-    }
-    budget.spend(COMPILE_STEPS)?;
-    // The source is sound by construction, so only its size can be refused. A large one takes long to compile, and is
-    // paid for as that: otherwise a few hundred label values could keep a core busy for seconds.
-    let regex = match build(&source, REGEX_BYTES) {
-        Ok(regex) => Arc::new(regex),
-        Err(_) => {
-            budget.spend(LARGE_COMPILE_STEPS)?;
-            Arc::new(build(&source, FILLED_REGEX_BYTES).map_err(|_| TooComplex)?)
-        }
-    };
-    compiled.lock().unwrap_or_else(PoisonError::into_inner).put(source, Arc::clone(&regex));
-    Ok(regex)
-}
-
-/// Goes on to the next combination, the last placeholder's value first; false after the last.
-fn advance(round: &mut [Option<usize>], candidates: &[Vec<Candidate<'_>>]) -> bool {
-    for (value, candidates) in round.iter_mut().zip(candidates).rev() {
-        if let Some(index) = value {
-            *index += 1;
-            if *index < candidates.len() {
-                return true;
-            }
-            *index = 0;
-        }
-    }
-    false
 }

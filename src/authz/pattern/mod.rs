@@ -9,6 +9,7 @@ mod bindings;
 mod error;
 mod expression;
 mod glob_template;
+mod pieces;
 mod template;
 
 use std::ops::Range;
@@ -28,7 +29,7 @@ pub const PATTERN_BYTES: usize = 16 * 1024;
 pub const PATTERN_PLACEHOLDERS: usize = 32;
 /// Largest regular expression as written, in bytes of memory once compiled.
 pub const REGEX_BYTES: usize = 256 * 1024;
-/// Work one decision about one pattern may take; a step is a few nanoseconds.
+/// Work that comparing one pattern by itself may take, outside of a request.
 const STEPS: u64 = 4_000_000;
 
 /// What a subject must hold for a pattern to match it.
@@ -179,7 +180,13 @@ impl Pattern {
         self.matches_within(subject, bindings, &mut Budget::new(STEPS))
     }
 
-    fn matches_within(&self, subject: &str, bindings: &Bindings<'_>, budget: &mut Budget) -> Result<bool, TooComplex> {
+    /// As [`Pattern::matches`], with what is left of this work.
+    pub(in crate::authz) fn matches_within(
+        &self,
+        subject: &str,
+        bindings: &Bindings<'_>,
+        budget: &mut Budget,
+    ) -> Result<bool, TooComplex> {
         match &self.body {
             Body::Literal(text) => Ok(text == subject),
             Body::Glob(tokens) => Ok(glob::matches(tokens, subject)),
@@ -203,11 +210,20 @@ impl Pattern {
         group: usize,
         bindings: &Bindings<'_>,
     ) -> Result<Option<&'s str>, TooComplex> {
+        self.capture_within(subject, group, bindings, &mut Budget::new(STEPS))
+    }
+
+    /// As [`Pattern::capture`], with what is left of this work.
+    pub(in crate::authz) fn capture_within<'s>(
+        &self,
+        subject: &'s str,
+        group: usize,
+        bindings: &Bindings<'_>,
+        budget: &mut Budget,
+    ) -> Result<Option<&'s str>, TooComplex> {
         match &self.body {
             Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => Ok(None),
-            Body::Regex(expression) => {
-                expression.capture(group, &self.template, subject, bindings, &mut Budget::new(STEPS))
-            }
+            Body::Regex(expression) => expression.capture(group, &self.template, subject, bindings, budget),
         }
     }
 

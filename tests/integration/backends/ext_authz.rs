@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dockwarden::authn::Identity;
 use dockwarden::authz::program::ProgramAuthz;
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Authorizer as _, Question};
 use dockwarden::config::{Config, Keys};
 use dockwarden::program::ProgramSettings;
@@ -121,6 +122,7 @@ async fn a_hung_program_gets_what_is_left_of_the_time() {
             reference: None,
             now: time::OffsetDateTime::UNIX_EPOCH,
             began: Instant::now().checked_sub(since).unwrap(),
+            work: &Work::default(),
         };
         let asking = Instant::now();
         (source.authorize(&question).await.unwrap_err().to_string(), asking.elapsed())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::{Acl, MatchField, Rule, RuleText, Verdict, earliest};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question, RuleRef};
 use dockwarden::scope::{Resource, parse_actions};
 use proptest::prelude::*;
@@ -108,6 +109,7 @@ proptest! {
                 reference: None,
                 now: OffsetDateTime::UNIX_EPOCH,
                 began: tokio::time::Instant::now(),
+                work: &Work::default(),
             };
             prop_assert_eq!(acl.decide(&question).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
         }

@@ -6,6 +6,7 @@ use dockwarden::authn::Identity;
 use dockwarden::authz::acl::{Acl, Rule, RuleText};
 use dockwarden::authz::explain::{Said, explain};
 use dockwarden::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
+use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};
 use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
 use proptest::prelude::*;
@@ -241,6 +242,7 @@ struct Request {
     service: &'static str,
     resource: Resource,
     actions: Actions,
+    work: Arc<Work>,
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -261,6 +263,7 @@ fn request() -> impl Strategy<Value = Request> {
                 address: address.map(std::net::IpAddr::from),
                 service,
                 resource: Resource::new("repository", name).unwrap(),
+                work: Arc::default(),
                 actions: parse_actions(words),
             }
         },
@@ -278,6 +281,7 @@ impl Request {
             reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
             began: tokio::time::Instant::now(),
+            work: &self.work,
         }
     }
 }

@@ -229,6 +229,26 @@ fn labels_stand_for_their_values() {
 }
 
 #[test]
+fn wildcards_of_labels_are_compared_without_regard_to_case_where_the_expression_says_so() {
+    let all = labels([("x", globs(&["a[k]*", "b[^s]?", "É[α-γ]"]))]);
+    for (subject, exact, folded) in [
+        ("akx", true, true),
+        ("AKx", false, true),
+        ("A\u{212A}", false, true),
+        ("ak/", false, false),
+        ("Bt.", false, true),
+        // The long s is an s in another case.
+        ("b\u{17F}.", true, false),
+        ("bS.", true, false),
+        ("éΒ", false, true),
+        ("éω", false, false),
+    ] {
+        assert_eq!(holds("/^${labels:x}$/", subject, "", &all), exact, "{subject}");
+        assert_eq!(holds("/(?i)^${labels:x}$/", subject, "", &all), folded, "{subject}");
+    }
+}
+
+#[test]
 fn the_guides_labels_work() {
     let busy = labels([
         ("project", globs(&["website"])),

@@ -101,4 +101,38 @@ proptest! {
             let _ = compiled.is_anchored();
         }
     }
+
+    /// Placeholders decide as the library does that plain expressions are compiled by, with the values written in.
+    #[test]
+    fn placeholders_in_expressions_decide_as_what_they_stand_for(
+        pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "a", "b", "K", "/", "\n", ".", "[ab]", "[^a]", "\\w", "\\pL", "^", "$", "\\b", "\\B", "\\A", "\\z", "(?i)", "(?s)", "(?m)", "(?U)",
+            "(", "(?:", "(?i:", ")", ")*", ")+", "){1,3}?", "(${labels:x}|b)*", "(?:${labels:y}a?)+", "(a|${labels:x}){2}", "|", "*", "+?", "{2,}", "${labels:x}", "${labels:y}", "${labels:x}", "${labels:x}?",
+        ]), 1..9),
+        x in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ab", "k", "s", "\u{212A}", "b/", "", "\n", "é"]), 1..4),
+        y in proptest::collection::vec(proptest::sample::select(vec!["a", "B", "a-", "É", "/"]), 1..3),
+        subject in "[abAB/kKsſ\u{212A}éÉ_\n-]{0,7}",
+    ) {
+        let written = format!("/{}/", pieces.concat());
+        let compiled = Pattern::compile(&written);
+        // Half of them have parentheses that do not fit together.
+        let Ok(compiled) = compiled else { return Ok(()) };
+        let all = labels([("x", literals(&x)), ("y", literals(&y))]);
+        let bindings = Bindings::new(Values::default(), &all);
+        let group = |value: &str| format!("(?:{})", value.replace('/', "\\/"));
+        let filled = |x: &str, y: &str| {
+            let text = written.replace("${labels:x}", &group(x)).replace("${labels:y}", &group(y));
+            Pattern::compile(&text).unwrap()
+        };
+        let combinations = || x.iter().flat_map(|x| y.iter().map(move |y| (x, y)));
+        let expected = combinations().any(|(x, y)| filled(x, y).matches(&subject, &bindings).unwrap());
+        prop_assert_eq!(compiled.matches(&subject, &bindings), Ok(expected), "{:?} with {:?} {:?} on {:?}", written, x, y, subject);
+        // What a group catches is decided by other code, which agrees whether there is a match at all.
+        prop_assert_eq!(compiled.capture(&subject, 0, &bindings).map(|caught| caught.is_some()), Ok(expected));
+        if let ([x], [y]) = (x.as_slice(), y.as_slice()) {
+            for number in 0..3 {
+                prop_assert_eq!(compiled.capture(&subject, number, &bindings), filled(x, y).capture(&subject, number, &bindings));
+            }
+        }
+    }
 }

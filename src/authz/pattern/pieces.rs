@@ -1,0 +1,342 @@
+//! A regular expression with placeholders, held against a text from many places at once: each placeholder stands for
+//! any of its values, and nothing is compiled for the values that a request brings.
+
+use std::collections::HashMap;
+
+use regex_syntax::hir::{self, Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
+
+use super::bindings::{LabelValue, Meaning};
+use crate::authz::glob::{Budget, Positions, Sense, Set, Spent, Token, Walk};
+use crate::authz::re2::Case;
+
+/// What each piece costs in steps, apart from the positions that it is held against.
+const PIECE_STEPS: usize = 4;
+/// What it costs to look up how a letter beyond ASCII is written otherwise.
+const FOLD_STEPS: usize = 20;
+
+/// A part of an expression.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// These bytes.
+    Text(Box<[u8]>),
+    /// One character of these ranges, which are in order.
+    OneOf(Box<[(char, char)]>),
+    /// No character, but a condition on the place.
+    Place(Place),
+    /// A placeholder, and how its letters compare.
+    Slot(usize, Case),
+    /// One after the other; none at all is the empty text.
+    Sequence(Vec<Piece>),
+    /// One of them.
+    Choice(Vec<Piece>),
+    /// The piece so many times.
+    Repeat { piece: Box<Piece>, least: u32, most: Option<u32> },
+}
+
+/// A condition on a place in the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    TextStart,
+    TextEnd,
+    LineStart,
+    LineEnd,
+    WordEdge,
+    NoWordEdge,
+}
+
+/// A group that stands where a placeholder does, by its name.
+pub(super) type Slots = HashMap<String, (usize, Case)>;
+
+impl Piece {
+    /// The pieces of an expression in which groups of these names stand for placeholders; `None` where it holds something
+    /// that is never written.
+    pub(super) fn of(expression: &Hir, slots: &Slots) -> Option<Piece> {
+        Some(match expression.kind() {
+            HirKind::Empty => Piece::Sequence(Vec::new()),
+            HirKind::Literal(literal) => Piece::Text(literal.0.clone()),
+            HirKind::Class(Class::Unicode(class)) => {
+                Piece::OneOf(class.iter().map(|range| (range.start(), range.end())).collect())
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                Piece::OneOf(class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect())
+            }
+            HirKind::Look(look) => Piece::Place(Place::of(*look)?),
+            HirKind::Repetition(repetition) => Piece::Repeat {
+                piece: Box::new(Piece::of(&repetition.sub, slots)?),
+                least: repetition.min,
+                most: repetition.max,
+            },
+            HirKind::Capture(capture) => match capture.name.as_ref().and_then(|name| slots.get(name.as_ref())) {
+                Some(&(slot, case)) => Piece::Slot(slot, case),
+                None => Piece::of(&capture.sub, slots)?,
+            },
+            HirKind::Concat(all) => {
+                Piece::Sequence(all.iter().map(|one| Piece::of(one, slots)).collect::<Option<_>>()?)
+            }
+            HirKind::Alternation(all) => {
+                Piece::Choice(all.iter().map(|one| Piece::of(one, slots)).collect::<Option<_>>()?)
+            }
+        })
+    }
+}
+
+impl Place {
+    fn of(look: hir::Look) -> Option<Place> {
+        match look {
+            hir::Look::Start => Some(Place::TextStart),
+            hir::Look::End => Some(Place::TextEnd),
+            hir::Look::StartLF => Some(Place::LineStart),
+            hir::Look::EndLF => Some(Place::LineEnd),
+            hir::Look::WordAscii => Some(Place::WordEdge),
+            hir::Look::WordAsciiNegate => Some(Place::NoWordEdge),
+            // `re2` writes none of these.
+            hir::Look::StartCRLF
+            | hir::Look::EndCRLF
+            | hir::Look::WordUnicode
+            | hir::Look::WordUnicodeNegate
+            | hir::Look::WordStartAscii
+            | hir::Look::WordEndAscii
+            | hir::Look::WordStartUnicode
+            | hir::Look::WordEndUnicode
+            | hir::Look::WordStartHalfAscii
+            | hir::Look::WordEndHalfAscii
+            | hir::Look::WordStartHalfUnicode
+            | hir::Look::WordEndHalfUnicode => None,
+        }
+    }
+
+    fn is_at(self, at: usize, text: &str) -> bool {
+        let byte = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at).copied());
+        let (before, after) = (byte(at.checked_sub(1)), byte(Some(at)));
+        let in_word = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        match self {
+            Place::TextStart => before.is_none(),
+            Place::TextEnd => after.is_none(),
+            Place::LineStart => before.is_none_or(|byte| byte == b'\n'),
+            Place::LineEnd => after.is_none_or(|byte| byte == b'\n'),
+            Place::WordEdge => in_word(before) != in_word(after),
+            Place::NoWordEdge => in_word(before) == in_word(after),
+        }
+    }
+}
+
+/// One thing that could stand in a placeholder.
+#[derive(Clone, Copy)]
+pub(super) enum Candidate<'a> {
+    /// This text and no other.
+    Exactly(&'a str),
+    /// What this glob matches.
+    Wildcards(&'a [Token]),
+}
+
+impl<'a> From<&'a LabelValue> for Candidate<'a> {
+    fn from(value: &'a LabelValue) -> Candidate<'a> {
+        match &value.meaning {
+            Meaning::Exactly(text) => Candidate::Exactly(text),
+            Meaning::Wildcards(tokens) => Candidate::Wildcards(tokens),
+        }
+    }
+}
+
+/// One expression held against one text.
+pub(super) struct Comparison<'c, 'a> {
+    pub(super) walk: Walk<'c>,
+    /// What could stand in each placeholder.
+    pub(super) candidates: &'c [Vec<Candidate<'a>>],
+    /// The one that a placeholder is settled on.
+    pub(super) settled: Vec<Option<usize>>,
+    pub(super) budget: &'c mut Budget,
+}
+
+impl<'a> Comparison<'_, 'a> {
+    /// Settles these placeholders on the first of their combinations with which any part of the text matches, the last one's
+    /// value changing first. False where no combination does.
+    ///
+    /// A value that leads nowhere, whatever the placeholders after it stand for, is left at once: the work grows with
+    /// the values that fit and not with all combinations.
+    pub(super) fn settle(&mut self, piece: &Piece, slots: &[usize]) -> Result<bool, Spent> {
+        let everywhere = self.walk.everywhere();
+        if self.run(piece, &everywhere)?.is_empty() {
+            return Ok(false);
+        }
+        let Some((&slot, others)) = slots.split_first() else { return Ok(true) };
+        for value in 0..self.candidates.get(slot).map_or(0, Vec::len) {
+            self.settle_on(slot, Some(value));
+            if self.settle(piece, others)? {
+                return Ok(true);
+            }
+        }
+        self.settle_on(slot, None);
+        Ok(false)
+    }
+
+    fn settle_on(&mut self, slot: usize, value: Option<usize>) {
+        if let Some(settled) = self.settled.get_mut(slot) {
+            *settled = value;
+        }
+    }
+
+    fn candidates(&self, slot: usize) -> &[Candidate<'a>] {
+        let all = self.candidates.get(slot).map(Vec::as_slice).unwrap_or_default();
+        match self.settled.get(slot).copied().flatten() {
+            Some(one) => all.get(one..=one).unwrap_or_default(),
+            None => all,
+        }
+    }
+
+    /// Where the piece leads to from these positions.
+    fn run(&mut self, piece: &Piece, from: &Positions) -> Result<Positions, Spent> {
+        let text = self.walk.name();
+        self.budget.spend(PIECE_STEPS + text.len() / 64)?;
+        let mut to = Positions::none(text.len());
+        match piece {
+            Piece::Text(bytes) => self.walk.text(bytes, from, &mut to, self.budget)?,
+            Piece::OneOf(ranges) => self.walk.char(|c| holds(ranges, c), from, &mut to, self.budget)?,
+            Piece::Place(place) => match place {
+                Place::TextStart if from.has(0) => to.add(0),
+                Place::TextEnd if from.has(text.len()) => to.add(text.len()),
+                Place::TextStart | Place::TextEnd => {}
+                Place::LineStart | Place::LineEnd | Place::WordEdge | Place::NoWordEdge => {
+                    for at in from.iter() {
+                        self.budget.spend(1)?;
+                        if place.is_at(at, text) {
+                            to.add(at);
+                        }
+                    }
+                }
+            },
+            Piece::Slot(slot, case) => {
+                for index in 0..self.candidates(*slot).len() {
+                    if let Some(candidate) = self.candidates(*slot).get(index).copied() {
+                        self.candidate(candidate, *case, from, &mut to)?;
+                    }
+                }
+            }
+            Piece::Sequence(pieces) => {
+                to.add_all(from);
+                for piece in pieces {
+                    to = self.run(piece, &to)?;
+                    if to.is_empty() {
+                        break;
+                    }
+                }
+            }
+            Piece::Choice(pieces) => {
+                for piece in pieces {
+                    let reached = self.run(piece, from)?;
+                    to.add_all(&reached);
+                }
+            }
+            Piece::Repeat { piece, least, most } => return self.repeat(piece, *least, *most, from),
+        }
+        Ok(to)
+    }
+
+    fn repeat(&mut self, piece: &Piece, least: u32, most: Option<u32>, from: &Positions) -> Result<Positions, Spent> {
+        let mut reached = from.clone();
+        for _ in 0..least {
+            let next = self.run(piece, &reached)?;
+            // Once more would change nothing any more.
+            if next == reached {
+                break;
+            }
+            reached = next;
+        }
+        if let (Piece::OneOf(ranges), None) = (piece, most) {
+            self.walk.run(|c| holds(ranges, c), &mut reached, self.budget)?;
+            return Ok(reached);
+        }
+        // Only what is new leads on: what was reached before had more repetitions left.
+        let mut new = reached.clone();
+        let mut left = most.map(|most| most.saturating_sub(least));
+        while left != Some(0) && !new.is_empty() {
+            new = self.run(piece, &new)?;
+            new.remove_all(&reached);
+            reached.add_all(&new);
+            left = left.map(|left| left - 1);
+        }
+        Ok(reached)
+    }
+
+    fn candidate(
+        &mut self,
+        candidate: Candidate<'_>,
+        case: Case,
+        from: &Positions,
+        to: &mut Positions,
+    ) -> Result<(), Spent> {
+        match (candidate, case) {
+            (Candidate::Exactly(text), Case::Exact) => self.walk.text(text, from, to, self.budget),
+            (Candidate::Exactly(text), Case::Folded) => self.folded_text(text, from, to),
+            (Candidate::Wildcards(tokens), Case::Exact) => self.walk.tokens(tokens, from, to, self.budget),
+            (Candidate::Wildcards(tokens), Case::Folded) => {
+                let mut now = from.clone();
+                for token in tokens {
+                    let mut next = Positions::none(self.walk.name().len());
+                    match token {
+                        Token::Text(text) => self.folded_text(text, &now, &mut next)?,
+                        Token::Set(set) => {
+                            self.budget.spend(from.iter().count() * FOLD_STEPS)?;
+                            self.walk.char(|c| takes_folded(set, c), &now, &mut next, self.budget)?;
+                        }
+                        Token::Run | Token::One | Token::Slot(_) => {
+                            self.walk.token(token, &now, &mut next, self.budget)?;
+                        }
+                    }
+                    now = next;
+                }
+                to.add_all(&now);
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Walk::text`], without regard to case.
+    fn folded_text(&mut self, text: &str, from: &Positions, to: &mut Positions) -> Result<(), Spent> {
+        'position: for at in from.iter() {
+            self.budget.spend(1)?;
+            let Some(rest) = self.walk.name().get(at..) else { continue };
+            let mut there = rest.chars();
+            for wanted in text.chars() {
+                let Some(found) = there.next() else { continue 'position };
+                self.budget.spend(if wanted.is_ascii() && found.is_ascii() { 1 } else { FOLD_STEPS })?;
+                if !is_same_folded(wanted, found) {
+                    continue 'position;
+                }
+            }
+            to.add(at + rest.len() - there.as_str().len());
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of the ranges, which are in order, holds the character.
+fn holds(ranges: &[(char, char)], c: char) -> bool {
+    let after = ranges.partition_point(|&(_, high)| high < c);
+    ranges.get(after).is_some_and(|&(low, _)| low <= c)
+}
+
+/// Whether two characters are the same but for their case, by Unicode's simple folding.
+fn is_same_folded(one: char, other: char) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(&other);
+    }
+    one == other || folded(one).any(|written| written == other)
+}
+
+fn takes_folded(set: &Set, c: char) -> bool {
+    let listed = set.ranges.iter().any(|&(low, high)| low <= c && c <= high)
+        || folded(c).any(|c| set.ranges.iter().any(|&(low, high)| low <= c && c <= high));
+    match set.sense {
+        Sense::Takes => listed,
+        Sense::Leaves => !listed,
+    }
+}
+
+/// The character and what else is the same in another case.
+fn folded(c: char) -> impl Iterator<Item = char> {
+    let mut class = ClassUnicode::new([ClassUnicodeRange::new(c, c)]);
+    // Only without the tables of Unicode could this fail; every expression under `(?i)` was refused then.
+    let _ = class.try_case_fold_simple();
+    class.ranges().iter().flat_map(|range| range.start()..=range.end()).collect::<Vec<_>>().into_iter()
+}

@@ -1,0 +1,134 @@
+//! The work that deciding one request may take, and where costly decisions are made: not on the threads that answer
+//! everybody.
+//!
+//! What a rule costs depends on what is asked and by whom, so a stranger could find the costly ones. Each question is
+//! first decided where it is asked, with little work; if that is not enough, it is decided once more from the start on a
+//! thread of its own, when it is that client's turn.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
+
+use super::glob::Budget;
+use super::pattern::TooComplex;
+use super::{Answer, Question};
+use crate::authn::Identity;
+use crate::authn::turns::{Busy, Turns};
+use crate::client_network::ClientNetwork;
+use crate::scope::{Actions, Reference, Resource};
+
+/// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
+const STEPS: u64 = 10_000_000;
+/// Work that one question may take on a thread that answers others as well.
+const STEPS_AT_ONCE: u64 = 20_000;
+/// How long a request's questions wait for their turns, all together, before its client is told to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose question is decided next. There is one queue, since there is one set of cores; apart from the one for passwords,
+/// where strangers wait much longer.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+});
+
+/// The work that is left for deciding one request.
+#[derive(Debug)]
+pub struct Work {
+    steps: AtomicU64,
+    /// Whether one of its questions was too costly for where it was asked. The next ones probably are.
+    is_costly: AtomicBool,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        Work { steps: AtomicU64::new(STEPS), is_costly: AtomicBool::new(false) }
+    }
+}
+
+impl Work {
+    /// Does something with at most so many of the steps that are left.
+    fn take<T>(&self, most: u64, decide: impl FnOnce(&mut Budget) -> T) -> T {
+        let given = self.steps.load(Ordering::Relaxed).min(most);
+        let mut budget = Budget::new(given);
+        let said = decide(&mut budget);
+        self.steps.fetch_sub(given.saturating_sub(budget.left()), Ordering::Relaxed);
+        said
+    }
+
+    /// Does something with all that is left.
+    pub(super) fn take_all<T>(&self, decide: impl FnOnce(&mut Budget) -> T) -> T {
+        self.take(u64::MAX, decide)
+    }
+}
+
+/// Answers a question by rules that `decide` compares: at once where that costs little.
+///
+/// # Errors
+/// [`TooComplex`] where what is left for the request is not enough, [`Busy`] where no turn came. Either way nobody knows
+/// what may be granted.
+pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
+where
+    D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
+{
+    let work = question.work;
+    if !work.is_costly.load(Ordering::Relaxed) {
+        match work.take(STEPS_AT_ONCE, |budget| decide(question, budget)) {
+            Ok(answer) => return Ok(answer),
+            // Whether it is too complex as a whole is not known yet.
+            Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),
+        }
+    }
+    let mut place = TURNS.queue(ClientNetwork::of(question.address))?;
+    let turn = timeout_at(question.began + PATIENCE, place.turn()).await.map_err(|_| Busy::Late)??;
+    let asked = Asked::of(question);
+    let left = Work { steps: AtomicU64::new(work.steps.load(Ordering::Relaxed)), is_costly: AtomicBool::new(true) };
+    let (answer, left) = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let answer = left.take_all(|budget| decide(&asked.question(&left), budget));
+        (answer, left)
+    })
+    .await
+    .context("the deciding thread died")?;
+    work.steps.store(left.steps.into_inner(), Ordering::Relaxed);
+    Ok(answer?)
+}
+
+/// A question that goes to another thread.
+struct Asked {
+    identity: Identity,
+    address: Option<IpAddr>,
+    service: String,
+    resource: Resource,
+    actions: Actions,
+    reference: Option<Reference>,
+    now: OffsetDateTime,
+    began: Instant,
+}
+
+impl Asked {
+    fn of(question: &Question<'_>) -> Asked {
+        let Question { identity, address, service, resource, actions, reference, now, began, work: _ } = *question;
+        Asked {
+            identity: identity.clone(),
+            address,
+            service: service.to_owned(),
+            resource: resource.clone(),
+            actions: actions.clone(),
+            reference: reference.cloned(),
+            now,
+            began,
+        }
+    }
+
+    fn question<'a>(&'a self, work: &'a Work) -> Question<'a> {
+        let Asked { identity, address, service, resource, actions, reference, now, began } = self;
+        let (address, reference, now, began) = (*address, reference.as_ref(), *now, *began);
+        Question { identity, address, service, resource, actions, reference, now, began, work }
+    }
+}
