@@ -225,6 +225,11 @@ fn read_from(query: &str) -> Result<Option<Resource>, Refused> {
     if !whole || !escapes {
         return Err(Refused::Query);
     }
+    // `From` is `from` to readers that ignore case, and nothing at all to the stock registry.
+    let alike = |key: &str| ["from", "mount"].iter().any(|name| key != *name && key.eq_ignore_ascii_case(name));
+    if form_urlencoded::parse(query.as_bytes()).any(|(key, _)| alike(&key)) {
+        return Err(Refused::Query);
+    }
     let mut named = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "from").map(|(_, value)| value);
     let Some(from) = named.next() else { return Ok(None) };
     if named.next().is_some() {
@@ -343,6 +348,10 @@ mod tests {
             "/v2/app/tags/list?from=A",
             "/v2/app/tags/list?from=a&from=b",
             "/v2/app/tags/list?from=a&from=a",
+            "/v2/app/tags/list?From=a",
+            "/v2/app/tags/list?a=b&fROM=",
+            "/v2/app/blobs/uploads/?Mount=a",
+            "/v2/app/blobs/uploads/?M%6funt=a",
             "/v2/app/tags/list?x;from=a",
             "/v2/app/tags/list?from=%zz",
             "/v2/app/tags/list?from=a%",

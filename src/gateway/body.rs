@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
@@ -178,6 +179,39 @@ impl hyper::body::Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         self.sent().body.size_hint()
     }
+}
+
+/// What is wrong with a body that should be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotEmpty {
+    /// It has content.
+    Something,
+    /// It broke off.
+    Broken,
+    /// It does not come to an end.
+    Stalled,
+}
+
+/// The body of a request that has none, once it is known that it has none: over HTTP/2 and in pieces, that comes later.
+///
+/// Content has no meaning there (RFC 9110, section 9.3.1), so that two readers may see another end of it: what one takes for
+/// a body is the next request to the other, and that would be one that nobody decided on.
+///
+/// # Errors
+/// What is there instead.
+pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
+    let end = async {
+        while let Some(frame) = body.frame().await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) if !data.is_empty() => return Err(NotEmpty::Something),
+                // An empty piece, or trailers.
+                Ok(Ok(_) | Err(_)) => {}
+                Err(_) => return Err(NotEmpty::Broken),
+            }
+        }
+        Ok(Body::empty())
+    };
+    tokio::time::timeout(idle_for, end).await.unwrap_or(Err(NotEmpty::Stalled))
 }
 
 /// The body of an upstream's reply, on its way to the client.

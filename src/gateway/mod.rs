@@ -12,6 +12,7 @@ mod headers;
 mod lookups;
 mod names;
 mod places;
+mod query;
 mod refusal;
 mod renewing;
 mod route;
@@ -33,12 +34,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use self::body::{ClientBody, Relay};
+use self::body::{ClientBody, NotEmpty, Relay, no_body};
 use self::headers::{Inside, Outside};
 use self::places::Places;
 use self::refusal::Refusal;
 use self::transfer::{End, Told, Transfer, operation};
-use self::upstream::{Onward, Upstream};
+use self::upstream::{Failure, Onward, Upstream};
 use self::via::Pseudonym;
 use crate::app::{App, Snapshot};
 use crate::chain::{REACH_WITHIN, Reached};
@@ -50,7 +51,7 @@ use crate::http::plain_error;
 use crate::metrics::Direction;
 use crate::scope::Scope;
 use crate::server::Activity;
-use crate::target::{Part, Target, Visit};
+use crate::target::{Target, Visit};
 
 /// The registries behind the gateway, ready for use.
 pub struct Gateway {
@@ -165,7 +166,7 @@ impl Passage<'_> {
         if self.gateway.pseudonym.is_in(&parts.headers) {
             return Err(Refusal::Loop);
         }
-        let host = route::host_of(&parts.uri, &parts.headers)?;
+        let host = route::host_of(parts.version, &parts.uri, &parts.headers)?;
         let raw = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("*"));
         let target = Target::parse(raw.as_str())?;
         self.needed = target.scopes(parts.method.as_str())?;
@@ -219,14 +220,25 @@ impl Passage<'_> {
                     (Writes::Refused, _) => return Err(Refusal::ReadOnly),
                 }
                 let target = self.onward_target(&upstreams, &upstream, visit, &parts.method, raw)?;
+                let body = match parts.method {
+                    Method::GET | Method::HEAD | Method::DELETE => {
+                        no_body(body, upstream.settings.idle_for).await.map_err(|cause| match cause {
+                            NotEmpty::Something => Refusal::Body,
+                            NotEmpty::Broken => upstream.failed(Failure::ClientBroke),
+                            NotEmpty::Stalled => upstream.failed(Failure::ClientStalls),
+                        })?
+                    }
+                    _ => body,
+                };
                 self.forward(&upstream, visit, target, &host, parts, body).await
             }
             Target::Outside(_) => Err(Refusal::Target(crate::target::Refused::NoRoute)),
         }
     }
 
-    /// The target as it goes on: byte for byte as it was decided on, but for a mount that the upstream cannot be trusted
-    /// with. Without its query, it begins an upload instead, as when there is nothing to mount; clients know that.
+    /// The target as it goes on: the path byte for byte as it was decided on, and of the query what `query.rs` lets on, but
+    /// for a mount that the upstream cannot be trusted with. Without its query, that begins an upload instead, as when there
+    /// is nothing to mount; clients know that.
     ///
     /// An upstream knows us and not the client. Where `from` is another upstream's repository, it would look for it among
     /// its own; without `from`, some would look for the blob in all that is there, whoever may see it.
@@ -238,19 +250,19 @@ impl Passage<'_> {
         method: &Method,
         raw: PathAndQuery,
     ) -> Result<PathAndQuery, Refusal> {
-        let query = raw.query().unwrap_or_default();
-        let mounts = form_urlencoded::parse(query.as_bytes()).any(|(key, _)| key == "mount");
+        let Some(query) = raw.query() else { return Ok(raw) };
+        let onward = query::onward(visit, method, query)?;
+        let mounts = form_urlencoded::parse(onward.as_bytes()).any(|(key, _)| key == "mount");
         let from_here = visit.from.as_ref().map(|from| {
             let at = route::of_repository(upstreams, from.name(), |upstream| &upstream.settings);
             at.is_some_and(|at| Arc::ptr_eq(at, upstream))
         });
-        match (from_here, mounts) {
-            (Some(true), _) | (None, false) => Ok(raw),
-            (Some(false), _) | (None, true) if *method == Method::POST && visit.part == Part::Uploads => {
-                PathAndQuery::try_from(raw.path()).map_err(|_| Refusal::Target(crate::target::Refused::NotCanonical))
-            }
-            (Some(false), _) | (None, true) => Err(Refusal::Target(crate::target::Refused::Query)),
-        }
+        let target = match (from_here, mounts) {
+            (Some(true), _) | (None, false) if onward == query => return Ok(raw),
+            (Some(true), _) | (None, false) if !onward.is_empty() => format!("{}?{onward}", raw.path()),
+            (Some(_), _) | (None, _) => raw.path().to_owned(),
+        };
+        PathAndQuery::try_from(target).map_err(|_| Refusal::Target(crate::target::Refused::NotCanonical))
     }
 
     async fn forward(

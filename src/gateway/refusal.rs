@@ -32,6 +32,9 @@ pub(super) enum Refusal {
     /// The body may hold parameters.
     #[error("a form is no body that a registry's client sends")]
     FormBody,
+    /// There is a body where none has a meaning.
+    #[error("a GET, HEAD or DELETE has no body that a registry reads")]
+    Body,
     /// Whoever asks is not known, or may not do this.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
@@ -74,7 +77,7 @@ impl Refusal {
         match self {
             Refusal::TooOld | Refusal::NoUpstream | Refusal::Target(target::Refused::NoRoute) => StatusCode::NOT_FOUND,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
-            Refusal::NoAddress(_) | Refusal::NoHost(_) | Refusal::NoPage => StatusCode::BAD_REQUEST,
+            Refusal::NoAddress(_) | Refusal::NoHost(_) | Refusal::NoPage | Refusal::Body => StatusCode::BAD_REQUEST,
             Refusal::ReadOnly | Refusal::Target(target::Refused::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Target(
                 target::Refused::TooLong
@@ -109,7 +112,7 @@ impl Refusal {
             Refusal::Loop => "gateway_loop",
             Refusal::NoAddress(_) => "no_client_address",
             Refusal::NoHost(_) => "no_host",
-            Refusal::Target(_) | Refusal::FormBody => "target_refused",
+            Refusal::Target(_) | Refusal::FormBody | Refusal::Body => "target_refused",
             Refusal::NotAdmitted(cause) => cause.reason(),
             Refusal::NoUpstream => "no_upstream",
             Refusal::NoPage => "no_page",
@@ -152,6 +155,7 @@ impl Refusal {
             | Refusal::NoHost(_)
             | Refusal::Target(_)
             | Refusal::FormBody
+            | Refusal::Body
             | Refusal::NoUpstream
             | Refusal::NoPage
             | Refusal::ReadOnly

@@ -1,7 +1,7 @@
 //! Which registry a request is for: first by the host name that the client used, then by the repository's name.
 
 use axum::http::header::HOST;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, Version};
 
 use crate::config;
 
@@ -15,7 +15,7 @@ pub(super) struct NoHost;
 ///
 /// # Errors
 /// [`NoHost`].
-pub(super) fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> {
+pub(super) fn host_of(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> {
     let mut lines = headers.get_all(HOST).iter();
     let line = match (lines.next(), lines.next()) {
         (Some(line), None) => Some(line.to_str().map_err(|_| NoHost)?.to_ascii_lowercase()),
@@ -26,8 +26,10 @@ pub(super) fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> 
     let host = match (target, line) {
         (Some(target), Some(line)) if target != line => return Err(NoHost),
         (Some(host), _) | (None, Some(host)) => host,
-        // HTTP/1.0 has no host; such a request is for an upstream without one.
-        (None, None) => String::new(),
+        // HTTP/1.0 has no host; such a request is for an upstream without one. From 1.1 on there has to be one (RFC 9112,
+        // section 3.2): whoever leaves it out would choose which upstreams are looked at.
+        (None, None) if matches!(version, Version::HTTP_09 | Version::HTTP_10) => String::new(),
+        (None, None) => return Err(NoHost),
     };
     match host.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b'/' | b'@' | b'?' | b'#' | b'\\')) {
         true => Ok(host),
@@ -126,20 +128,23 @@ mod tests {
 
     #[test]
     fn a_request_names_one_host() {
-        let read = |target: &str, lines: &[&[u8]]| {
+        let read_by = |version: Version, target: &str, lines: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 if let Ok(line) = axum::http::HeaderValue::from_bytes(line) {
                     headers.append(HOST, line);
                 }
             }
-            host_of(&target.parse().unwrap_or_default(), &headers)
+            host_of(version, &target.parse().unwrap_or_default(), &headers)
         };
+        let read = |target: &str, lines: &[&[u8]]| read_by(Version::HTTP_11, target, lines);
         let host = |text: &str| Ok(text.to_owned());
         assert_eq!(read("/v2/", &[b"Docker.Test:5000"]), host("docker.test:5000"));
         assert_eq!(read("https://docker.test/v2/", &[]), host("docker.test"));
         assert_eq!(read("https://docker.test/v2/", &[b"docker.test"]), host("docker.test"));
-        assert_eq!(read("/v2/", &[]), host(""));
+        assert_eq!(read("/v2/", &[]), Err(NoHost));
+        assert_eq!(read_by(Version::HTTP_2, "/v2/", &[]), Err(NoHost));
+        assert_eq!(read_by(Version::HTTP_10, "/v2/", &[]), host(""));
         assert_eq!(read("https://docker.test/v2/", &[b"other.test"]), Err(NoHost));
         assert_eq!(read("/v2/", &[b"a", b"a"]), Err(NoHost));
         assert_eq!(read("/v2/", &[b"a", b"b"]), Err(NoHost));

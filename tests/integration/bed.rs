@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dockwarden::app::{App, Source};
@@ -261,7 +261,11 @@ impl Ask {
         self
     }
 
-    pub(crate) async fn send(self) -> Reply {
+    pub(crate) async fn send(mut self) -> Reply {
+        // Every client of HTTP/1.1 names the host.
+        if self.request.version() == Version::HTTP_11 && self.request.uri().authority().is_none() {
+            self.request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("localhost"));
+        }
         let response = self.router.oneshot(self.request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

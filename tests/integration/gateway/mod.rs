@@ -2,6 +2,7 @@
 
 mod catalog;
 mod login;
+mod onward;
 mod upstream;
 
 use axum::http::{Method, Response};
@@ -230,36 +231,6 @@ async fn upstreams_are_found_by_host_and_by_prefix() {
     assert_eq!(two.by(ALICE).send().await.status, 400, "two hosts");
 }
 
-/// A mount is a read of another repository, with our own rights: only of one that was decided on, and at the same place.
-#[tokio::test]
-async fn a_mount_that_cannot_be_trusted_begins_an_upload_instead() {
-    let [web, other] = [Upstream::with_headers(&[]).await, Upstream::with_headers(&[]).await];
-    let bed = gateway(&format!(
-        "{{service: registry, upstreams: [{{url: \"http://{}\", prefix: web}}, {{url: \"http://{}\"}}]}}",
-        web.address, other.address
-    ));
-    let start = "/v2/web/app/blobs/uploads/";
-    for (query, expected) in [
-        ("?mount=DIGEST&from=web%2Fapp", Some("?mount=DIGEST&from=web%2Fapp")),
-        ("?mount=DIGEST&from=other%2Fapp", Some("")),
-        // Without a source, some registries look in all of theirs.
-        ("?mount=DIGEST", Some("")),
-        ("?m%6Funt=DIGEST", Some("")),
-        ("?mount=DIGEST&from=", Some("")),
-        ("?digest=DIGEST", Some("?digest=DIGEST")),
-        ("?from=other%2Fapp", Some("")),
-    ] {
-        let reply = ask(&bed, "POST", &format!("{start}{query}")).by(ALICE).send().await;
-        let arrived: Vec<String> = web.take().into_iter().map(|arrival| arrival.target).collect();
-        let expected: Vec<String> =
-            expected.iter().map(|query| format!("{start}{query}").replace("DIGEST", DIGEST)).collect();
-        assert_eq!((reply.status, arrived), (200, expected), "{query}");
-    }
-    let elsewhere = ask(&bed, "GET", "/v2/web/app/manifests/v1?from=other%2Fapp").by(ALICE).send().await;
-    assert_eq!(elsewhere.status, 400);
-    assert!(other.take().is_empty() && web.take().is_empty());
-}
-
 #[tokio::test]
 async fn the_upstream_learns_who_asks_in_our_words_only() {
     let upstream = Upstream::with_headers(&[("x-auth-account", "boss"), ("set-cookie", "session=ours")]).await;
@@ -389,34 +360,6 @@ async fn what_is_wrong_behind_the_gateway_is_told_by_status_alone() {
     let dead = "dockwarden_gateway_requests_total{upstream=\"127.0.0.1:1\",outcome=\"upstream_unreachable\"} 1";
     assert!(metrics.contains(dead), "{metrics}");
     assert!(metrics.contains("outcome=\"upstream_refused_us\"} 1"), "{metrics}");
-}
-
-/// Each upstream is told who passes a request on, and by that it is known when it comes back, after a reload too.
-#[tokio::test]
-async fn a_request_that_comes_back_is_refused() {
-    let upstream = Upstream::with_headers(&[]).await;
-    let bed = before(&upstream, "");
-    let mut ours = String::new();
-    for (target, expected) in [("/v2/web/app/manifests/v1", 200), ("/v2/_catalog", 502)] {
-        let reply = ask(&bed, "GET", target).by(ALICE).header("via", "1.0 another").send().await;
-        assert_eq!(reply.status, expected, "{target}");
-        let arrival = upstream.only();
-        let lines: Vec<&str> = arrival.headers.get_all("via").iter().map(|line| line.to_str().unwrap()).collect();
-        let [first, last] = lines.as_slice() else { panic!("{lines:?}") };
-        assert!(*first == "1.0 another" && last.starts_with("1.1 dockwarden-"), "{lines:?}");
-        assert!(ours.is_empty() || ours == *last, "one name of this process");
-        (*last).clone_into(&mut ours);
-    }
-    for _ in 0..2 {
-        for (method, target) in [("GET", "/v2/web/app/manifests/v1"), ("PUT", "/v2/web/app/blobs/x"), ("GET", "/v2/")] {
-            let log = Log::start(Form::Json);
-            let reply = ask(&bed, method, target).by(ALICE).header("via", &format!("1.0 another, {ours}")).send().await;
-            assert_eq!((reply.status, reply.code().as_str()), (508, "UNAVAILABLE"), "{method} {target}");
-            assert!(log.text().contains("\"gateway_loop\""), "{}", log.text());
-        }
-        bed.app.reload();
-    }
-    assert!(upstream.take().is_empty());
 }
 
 /// What an upstream says of our account there is for operators and for nobody else.

@@ -1,0 +1,111 @@
+//! Which parameters of a query go on to an upstream: those that the registries' protocol has at that place, and no others.
+//!
+//! An upstream may read more than the decision did. `ns` chooses among the registries that a mirror stands for, `tag` gives
+//! a manifest further tags than the one that was decided on, and `From` is `from` to readers that ignore case. What is not
+//! known is refused and not left out: a client that asks for something is told that it is not to be had, and one that goes
+//! through pages does not get the first one again and again.
+
+use axum::http::Method;
+
+use crate::target::{Part, Refused, Visit};
+
+/// The distribution specification's two names for a page of a list, and what Quay and AWS put in their links to the next
+/// one. None of them chooses anything but a page.
+const PAGES: &[&str] = &["n", "last", "next_page", "nextToken"];
+/// What the specification has for lists of referrers besides.
+const REFERRERS: &[&str] = &["artifactType", "n", "last", "next_page", "nextToken"];
+/// What begins an upload: all of it, a mount, or by pieces with this algorithm.
+const UPLOADS: &[&str] = &["mount", "from", "digest", "digest-algorithm"];
+/// containerd says by it to each host that it takes for a mirror which registry it wants. It is taken off, since mirrors
+/// would be of no use to containerd otherwise: what is asked for then is what was decided on.
+const MIRRORED: &str = "ns";
+
+/// The query as it goes on.
+///
+/// # Errors
+/// [`Refused::Query`]: it has a parameter that is not known here, has one twice, or writes its name in a second way.
+pub(super) fn onward(visit: &Visit, method: &Method, query: &str) -> Result<String, Refused> {
+    let known: &[&str] = match (&visit.part, method) {
+        // An upload goes on with what the registry itself made up, to be given back byte for byte.
+        (Part::Upload, _) => return upload(query),
+        (Part::Tags, &Method::GET | &Method::HEAD) => PAGES,
+        (Part::Referrers(_), &Method::GET | &Method::HEAD) => REFERRERS,
+        (Part::Uploads, &Method::POST) => UPLOADS,
+        (Part::Tags | Part::Referrers(_) | Part::Uploads | Part::Manifest(_) | Part::Blob(_), _) => &[],
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    let mut kept: Vec<&str> = Vec::new();
+    for pair in query.split('&') {
+        // As it is written: an escape in a name is a second way to write it.
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if name == MIRRORED {
+            continue;
+        }
+        if !pair.is_empty() && (!known.contains(&name) || seen.contains(&name)) {
+            return Err(Refused::Query);
+        }
+        seen.push(name);
+        kept.push(pair);
+    }
+    Ok(kept.join("&"))
+}
+
+/// Nothing of an upload that has begun is mounted.
+fn upload(query: &str) -> Result<String, Refused> {
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    match names.any(|name| ["mount", "from", MIRRORED].iter().any(|other| name.eq_ignore_ascii_case(other))) {
+        true => Err(Refused::Query),
+        false => Ok(query.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Target;
+
+    #[test]
+    fn only_what_is_known_at_a_place_goes_on() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (method, part, query, expected) in [
+            ("GET", "tags/list", "", Some("")),
+            ("GET", "tags/list", "n=10&last=v%2B1", Some("n=10&last=v%2B1")),
+            ("HEAD", "tags/list", "next_page=a%3D", Some("next_page=a%3D")),
+            ("GET", "tags/list", "n=10&n=20", None),
+            ("GET", "tags/list", "N=10", None),
+            ("GET", "tags/list", "%6E=10", None),
+            ("GET", "tags/list", "ns=docker.io", Some("")),
+            ("GET", "tags/list", "n=1&ns=docker.io&last=a", Some("n=1&last=a")),
+            ("GET", "tags/list", "NS=docker.io", None),
+            ("GET", "tags/list", "n%73=docker.io", None),
+            ("GET", "tags/list", "from=", None),
+            ("GET", "manifests/v1", "ns=docker.io", Some("")),
+            ("GET", "manifests/v1", "&&", Some("&&")),
+            ("GET", "manifests/v1", "n=1", None),
+            ("GET", "manifests/v1", "=1", None),
+            ("PUT", "manifests/DIGEST", "tag=v1", None),
+            ("GET", "blobs/DIGEST", "ns=ghcr.io", Some("")),
+            ("GET", "blobs/DIGEST", "_method=DELETE", None),
+            ("DELETE", "blobs/DIGEST", "x", None),
+            ("GET", "referrers/DIGEST", "artifactType=a%2Fb&ns=x", Some("artifactType=a%2Fb")),
+            ("PUT", "tags/list", "n=1", None),
+            ("POST", "blobs/uploads/", "mount=a&from=b", Some("mount=a&from=b")),
+            ("POST", "blobs/uploads/", "digest=a", Some("digest=a")),
+            ("POST", "blobs/uploads/", "digest-algorithm=sha512", Some("digest-algorithm=sha512")),
+            ("POST", "blobs/uploads/", "mount=a&mount=b&from=c", None),
+            ("POST", "blobs/uploads/", "mount=a&From=c", None),
+            ("POST", "blobs/uploads/", "Mount=a", None),
+            ("PATCH", "blobs/uploads/1", "_state=a%3D%3d&x;y=&&A", Some("_state=a%3D%3d&x;y=&&A")),
+            ("PUT", "blobs/uploads/1", "_state=a&digest=b&digest=c", Some("_state=a&digest=b&digest=c")),
+            ("PUT", "blobs/uploads/1", "digest=b&fRom=c", None),
+            ("PUT", "blobs/uploads/1", "digest=b&m%6Funt=c", None),
+            ("PUT", "blobs/uploads/1", "digest=b&ns=c", None),
+        ] {
+            let target = format!("/v2/team/app/{part}").replace("DIGEST", &digest);
+            let Ok(Target::Repository(visit)) = Target::parse(&target) else { unreachable!("{target}") };
+            let Ok(method) = method.parse::<Method>() else { unreachable!("{method}") };
+            let found = onward(&visit, &method, query);
+            assert_eq!(found.ok().as_deref(), expected, "{method} {part} {query}");
+        }
+    }
+}
