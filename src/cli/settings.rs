@@ -26,8 +26,17 @@ fn text(config: &Config) -> String {
         Some(address) => format!("Health and metrics: {address}\n"),
         None => String::new(),
     };
+    let gateway = config.gateway.as_ref().map_or_else(String::new, |gateway| {
+        let listen = gateway.listen.as_ref().unwrap_or(&config.server.listen);
+        let upstreams: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        format!(
+            "The gateway to {upstreams} listens on {listen}: clients use that address as the registry's. The settings below \
+             are for registries without a gateway, and not for these.\n\n",
+            upstreams = upstreams.join(", "),
+        )
+    });
     format!(
-        "\nTokens are served at {url} (listening on {listen})\n\
+        "\n{gateway}Tokens are served at {url} (listening on {listen})\n\
          {admin}\
          The certificate is   {certificate}\n\
          \n\
@@ -127,6 +136,16 @@ mod tests {
             &certificate,
         ];
         assert_eq!(lines_of("  addr: 127.0.0.1:5001\n", "  services: [first one, second]\n"), expected);
+    }
+
+    #[test]
+    fn a_gateways_registries_are_told_nothing() {
+        let file = "server: {addr: \":5001\"}\ntoken: {issuer: x, certificate: a.crt, key: a.key}\nacl: []\n\
+                    gateway: {addr: \":443\", service: s, upstreams: [{url: \"http://localhost:5000\"}]}\nusers: {}\n";
+        let config = Config::read(Path::new("config.yml"), file, [], Keys::LeftAlone).unwrap();
+        let text = text(&config);
+        assert!(text.contains("The gateway to localhost:5000 listens on :443: "), "{text}");
+        assert!(text.contains("are for registries without a gateway"), "{text}");
     }
 
     #[test]

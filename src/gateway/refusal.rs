@@ -96,7 +96,7 @@ impl Refusal {
             | Refusal::Upstream {
                 failure:
                     Failure::NoCredentials(_)
-                    | Failure::RefusedUs
+                    | Failure::RefusedUs(_)
                     | Failure::Unreachable(_)
                     | Failure::Broke(_)
                     | Failure::NoEnd,
@@ -120,7 +120,7 @@ impl Refusal {
             Refusal::Busy(_) => "busy",
             Refusal::ReadOnly => "read_only",
             Refusal::Upstream { failure: Failure::NoCredentials(_), .. } => "upstream_credentials",
-            Refusal::Upstream { failure: Failure::RefusedUs, .. } => "upstream_refused_us",
+            Refusal::Upstream { failure: Failure::RefusedUs(_), .. } => "upstream_refused_us",
             Refusal::Upstream { failure: Failure::DeniedUs(_), .. } => "upstream_denied_us",
             Refusal::Upstream { failure: Failure::Unreachable(_), .. } => "upstream_unreachable",
             Refusal::Upstream { failure: Failure::TooSlow(_), .. } => "upstream_timeout",
@@ -143,7 +143,7 @@ impl Refusal {
             | Refusal::Upstream {
                 failure:
                     Failure::NoCredentials(_)
-                    | Failure::RefusedUs
+                    | Failure::RefusedUs(_)
                     | Failure::Unreachable(_)
                     | Failure::TooSlow(_)
                     | Failure::Broke(_)

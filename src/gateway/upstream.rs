@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use axum::http::uri::{PathAndQuery, Scheme, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -94,8 +94,8 @@ pub(super) enum Failure {
     #[error("there are no credentials for the upstream")]
     NoCredentials(#[source] anyhow::Error),
     /// Our credentials are not good enough. A client that were told so would throw its own away.
-    #[error("the upstream does not accept our credentials")]
-    RefusedUs,
+    #[error("the upstream does not accept our credentials; {0}")]
+    RefusedUs(Wanted),
     /// Our account may not do this there. What it says of that may name our account, our role and other insides.
     #[error("the upstream does not allow our account this (status 403): {0}")]
     DeniedUs(String),
@@ -117,6 +117,30 @@ pub(super) enum Failure {
     /// The client does not go on sending.
     #[error("the client stalls")]
     ClientStalls,
+}
+
+/// How an upstream wants us to log in: its first challenge, or nothing.
+#[derive(Debug)]
+pub(super) struct Wanted(Option<String>);
+
+impl Wanted {
+    fn of(headers: &HeaderMap) -> Wanted {
+        let challenge = headers.get(WWW_AUTHENTICATE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        Wanted(challenge.map(|text| text.chars().take(SAID).collect()))
+    }
+
+    fn is_token(&self) -> bool {
+        self.0.as_deref().is_some_and(|text| text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")))
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(challenge) => write!(out, "it asks for {challenge}"),
+            None => out.write_str("it does not say what it asks for"),
+        }
+    }
 }
 
 /// What is sent to an upstream.
@@ -205,7 +229,9 @@ impl Upstream {
                     authorization = Some(another);
                     body = body.again();
                 }
-                (Some(_) | None, StatusCode::UNAUTHORIZED) => return Err(Failure::RefusedUs),
+                (Some(_) | None, StatusCode::UNAUTHORIZED) => {
+                    return Err(Failure::RefusedUs(Wanted::of(reply.headers())));
+                }
                 (Some(_) | None, _) => return Err(Failure::DeniedUs(beginning(reply.into_body()).await)),
             }
         }
@@ -220,10 +246,52 @@ impl Upstream {
         let headers = HeaderMap::new();
         let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
         let place = format!("{}://{}/v2/", self.settings.scheme, self.settings.authority);
-        let reply = self.send(onward).await.with_context(|| format!("{}: {place}", self.settings.name))?;
-        match reply.status() {
-            StatusCode::OK => Ok(format!("{}: {place} takes our credentials", self.settings.name)),
-            status => anyhow::bail!("{}: {place} answers with status {status}; is it a registry?", self.settings.name),
+        let name = &self.settings.name;
+        let reply = match self.send(onward).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                let advice = self.advice(&failure).map(|advice| format!("; {advice}")).unwrap_or_default();
+                anyhow::bail!("{name}: {place}: {:#}{advice}", anyhow::Error::new(failure));
+            }
+        };
+        match (reply.status(), &self.settings.login) {
+            (StatusCode::OK, Login::Anonymous) => Ok(format!("{name}: {place} lets everybody in")),
+            (StatusCode::OK, _) => Ok(format!("{name}: {place} takes our credentials")),
+            (StatusCode::BAD_REQUEST, _) if self.settings.scheme == Scheme::HTTP => {
+                anyhow::bail!("{name}: {place} answers with status 400; does it speak TLS? Then write https:// in url")
+            }
+            (status, _) => anyhow::bail!("{name}: {place} answers with status {status}; is it a registry?"),
+        }
+    }
+
+    /// What to write instead, where that can be told from how it failed.
+    fn advice(&self, failure: &Failure) -> Option<&'static str> {
+        match (failure, &self.settings.login) {
+            (Failure::RefusedUs(wanted), Login::Anonymous) if wanted.is_token() => Some(
+                "write auth: {token: {realm: …, service: …}}, with an account if nobody in particular may not pull",
+            ),
+            (Failure::RefusedUs(_), Login::Anonymous) => Some("write auth: {basic: {username: …, password_file: …}}"),
+            (Failure::RefusedUs(wanted), Login::Basic(_)) if wanted.is_token() => Some(
+                "it has a token service: write auth: {token: {realm: …, service: …, username: …, password_file: …}}",
+            ),
+            (Failure::RefusedUs(_), Login::Basic(_)) => Some("are username and password right?"),
+            (Failure::NoCredentials(_), Login::Ecr(_)) => Some(
+                "AWS's credentials are looked for in the environment, in its shared files (profile) and as the role of the \
+                 container or of the machine; the role needs ecr:GetAuthorizationToken",
+            ),
+            (Failure::Unreachable(error), _) if is_no_tls(error) => Some("it speaks no TLS: write http:// in url"),
+            (
+                Failure::NoCredentials(_)
+                | Failure::RefusedUs(_)
+                | Failure::DeniedUs(_)
+                | Failure::Unreachable(_)
+                | Failure::TooSlow(_)
+                | Failure::Broke(_)
+                | Failure::NoEnd
+                | Failure::ClientBroke
+                | Failure::ClientStalls,
+                _,
+            ) => None,
         }
     }
 
@@ -272,6 +340,18 @@ async fn beginning(mut body: Incoming) -> String {
     tokio::time::timeout(SAID_WITHIN, read).await.ok();
     said.truncate(SAID);
     String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Whether the answer to a TLS handshake was something else.
+fn is_no_tls(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let mut cause: &(dyn std::error::Error + 'static) = cause;
+        // An I/O error shows the one that it wraps to those only who ask for it.
+        while let Some(inside) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            cause = inside;
+        }
+        matches!(cause.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidMessage(_)))
+    })
 }
 
 fn took_too_long(error: &anyhow::Error) -> bool {

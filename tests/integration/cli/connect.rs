@@ -15,8 +15,8 @@ fn without_a_backend_there_is_nothing_to_try() {
     assert_eq!(tried.out, format!("{}nothing to try: the file names neither a server nor a program\n", plain.out));
 }
 
-/// A registry that takes one password, and answers once for each of so many clients.
-fn registry(clients: usize) -> String {
+/// A registry that takes one password, and answers once for each of so many clients; to others it says how to log in.
+fn registry(clients: usize, challenge: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -27,8 +27,10 @@ fn registry(clients: usize) -> String {
             // "gateway:right"
             let known = head.starts_with("GET /v2/ ") && head.contains("Basic Z2F0ZXdheTpyaWdodA==");
             let status = if known { "200 OK" } else { "401 Unauthorized" };
-            let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            stream.get_mut().write_all(reply.as_bytes()).unwrap();
+            let wanted = if known { String::new() } else { format!("WWW-Authenticate: {challenge}\r\n") };
+            let reply = format!("HTTP/1.1 {status}\r\n{wanted}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            // Who speaks another protocol is gone by then.
+            stream.get_mut().write_all(reply.as_bytes()).ok();
         }
     });
     address
@@ -36,24 +38,40 @@ fn registry(clients: usize) -> String {
 
 #[test]
 fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
-    let registry = registry(2);
+    let registry = registry(3, "Basic realm=\"r\"");
+    let with_tokens = self::registry(2, "Bearer realm=\"https://t.example.org\"");
+    let plain = self::registry(1, "");
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let upstream = |name: &str, address: &str, password: &str| {
-        let login = format!("auth: {{basic: {{username: gateway, password: {password}}}}}");
-        format!("{{url: \"http://{address}\", name: {name}, prefix: {name}, {login}}}")
-    };
-    let (_folder, file) = configured(&format!(
-        "{}acl: []\ngateway: {{service: s, upstreams: [{}, {}, {}]}}\n",
-        strong_users(),
-        upstream("good", &registry, "right"),
-        upstream("bad", &registry, "canary-6f1"),
-        upstream("gone", &gone.to_string(), "canary-6f1"),
-    ));
+    let basic = |password: &str| format!(", auth: {{basic: {{username: gateway, password: {password}}}}}");
+    let rows = [
+        ("good", format!("http://{registry}"), basic("right")),
+        ("bad", format!("http://{registry}"), basic("canary-6f1")),
+        ("nobody", format!("http://{registry}"), String::new()),
+        ("kind", format!("http://{with_tokens}"), basic("canary-6f1")),
+        ("none", format!("http://{with_tokens}"), String::new()),
+        ("tls", format!("https://{plain}"), String::new()),
+        ("gone", format!("http://{gone}"), basic("canary-6f1")),
+    ];
+    let upstreams: String = rows
+        .iter()
+        .map(|(name, url, login)| format!("{{url: \"{url}\", name: {name}, prefix: {name}{login}}}, "))
+        .collect();
+    let (_folder, file) =
+        configured(&format!("{}acl: []\ngateway: {{service: s, upstreams: [{upstreams}]}}\n", strong_users()));
     let tried = run(["check", "--connect", &file]);
     assert_eq!((tried.code, tried.err.as_str()), (1, ""));
+    let refused = "the upstream does not accept our credentials; it asks for";
     for line in [
         format!("gateway: ok: good: http://{registry}/v2/ takes our credentials\n"),
-        format!("gateway: failed: bad: http://{registry}/v2/: the upstream does not accept our credentials\n"),
+        format!("failed: bad: http://{registry}/v2/: {refused} Basic realm=\"r\"; are username and password right?\n"),
+        format!("failed: nobody: http://{registry}/v2/: {refused} Basic realm=\"r\"; write auth: {{basic: "),
+        format!(
+            "failed: kind: http://{with_tokens}/v2/: {refused} Bearer realm=\"https://t.example.org\"; it has a token"
+        ),
+        format!(
+            "failed: none: http://{with_tokens}/v2/: {refused} Bearer realm=\"https://t.example.org\"; write auth: {{token: "
+        ),
+        "; it speaks no TLS: write http:// in url\n".to_owned(),
         format!("gateway: failed: gone: http://{gone}/v2/: the upstream cannot be reached: "),
     ] {
         assert!(tried.out.contains(&line), "{line}{}", tried.out);
