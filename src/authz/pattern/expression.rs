@@ -68,6 +68,16 @@ enum Form {
 /// the rules before a reload and after it.
 static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
 
+thread_local! {
+    /// Tells whether an expression is too big. To make its room for classes of characters takes longer than most expressions
+    /// do, so it is kept.
+    static SIZE: thompson::Compiler = {
+        let mut compiler = thompson::Compiler::new();
+        compiler.configure(thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES)));
+        compiler
+    };
+}
+
 #[derive(Default)]
 struct InUse {
     by_text: HashMap<String, Weak<Expression>>,
@@ -125,10 +135,10 @@ impl Expression {
         let tree = parse(&source).map_err(|error| unfit(error.to_string()))?;
         // Nothing that is built here is used, but what is too big (with placeholders, with the shortest values) is a
         // mistake, and must be found now.
-        let limit = thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES));
-        thompson::Compiler::new().configure(limit).build_from_hir(&tree).map_err(|error| match error.size_limit() {
-            Some(_) => PatternError::TooBig { text: text.to_owned() },
-            None => unfit(error.to_string()),
+        SIZE.with(|compiler| match compiler.build_from_hir(&tree) {
+            Ok(_) => Ok(()),
+            Err(error) if error.size_limit().is_some() => Err(PatternError::TooBig { text: text.to_owned() }),
+            Err(error) => Err(unfit(error.to_string())),
         })?;
         let form = if template.slots.is_empty() {
             Form::Plain { source, compiled: OnceLock::new() }
