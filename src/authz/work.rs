@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::glob::Budget;
+use super::glob::{Budget, Compiling};
 use super::pattern::TooComplex;
 use super::{Answer, Question};
 use crate::authn::Identity;
@@ -53,9 +53,9 @@ impl Default for Work {
 
 impl Work {
     /// Does something with at most so many of the steps that are left.
-    fn take<T>(&self, most: u64, decide: impl FnOnce(&mut Budget) -> T) -> T {
+    fn take<T>(&self, most: u64, compiling: Compiling, decide: impl FnOnce(&mut Budget) -> T) -> T {
         let given = self.steps.load(Ordering::Relaxed).min(most);
-        let mut budget = Budget::new(given);
+        let mut budget = Budget::new(given, compiling);
         let said = decide(&mut budget);
         self.steps.fetch_sub(given.saturating_sub(budget.left()), Ordering::Relaxed);
         said
@@ -63,7 +63,7 @@ impl Work {
 
     /// Does something with all that is left.
     pub(super) fn take_all<T>(&self, decide: impl FnOnce(&mut Budget) -> T) -> T {
-        self.take(u64::MAX, decide)
+        self.take(u64::MAX, Compiling::Allowed, decide)
     }
 }
 
@@ -78,7 +78,7 @@ where
 {
     let work = question.work;
     if !work.is_costly.load(Ordering::Relaxed) {
-        match work.take(STEPS_AT_ONCE, |budget| decide(question, budget)) {
+        match work.take(STEPS_AT_ONCE, Compiling::Elsewhere, |budget| decide(question, budget)) {
             Ok(answer) => return Ok(answer),
             // Whether it is too complex as a whole is not known yet.
             Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),

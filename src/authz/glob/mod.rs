@@ -4,7 +4,7 @@ mod parse;
 mod walk;
 
 pub(super) use self::parse::{BadGlob, parse};
-pub(super) use self::walk::{Budget, Positions, Spent, Walk};
+pub(super) use self::walk::{Budget, Compiling, Positions, Spent, Walk};
 
 /// One placeholder inside a written pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ fn both(glob: &str, name: &str) -> (bool, bool) {
     let tokens = parse(glob, &[]).unwrap();
     let mut walk = Walk::new(name);
     let mut to = Positions::none(name.len());
-    walk.tokens(&tokens, &walk.start(), &mut to, &mut Budget::new(1_000_000)).unwrap();
+    walk.tokens(&tokens, &walk.start(), &mut to, &mut Budget::new(1_000_000, Compiling::Allowed)).unwrap();
     (matches(&tokens, name), to.has(name.len()))
 }
 
@@ -98,5 +98,5 @@ fn the_budget_ends_a_walk() {
     let tokens = parse("*a*", &[]).unwrap();
     let mut walk = Walk::new("aaaaaaaaaa");
     let mut to = Positions::none(10);
-    assert_eq!(walk.tokens(&tokens, &walk.start(), &mut to, &mut Budget::new(5)), Err(Spent));
+    assert_eq!(walk.tokens(&tokens, &walk.start(), &mut to, &mut Budget::new(5, Compiling::Allowed)), Err(Spent));
 }

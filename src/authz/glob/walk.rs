@@ -63,6 +63,16 @@ impl Positions {
 #[derive(Debug)]
 pub(in crate::authz) struct Budget {
     left: u64,
+    compiling: Compiling,
+}
+
+/// Whether what rules are made of may be compiled now, where that was put off until it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::authz) enum Compiling {
+    /// It may. It is done once for all requests, and so no request pays for it.
+    Allowed,
+    /// It takes too long where this is decided.
+    Elsewhere,
 }
 
 /// The budget is used up.
@@ -70,8 +80,16 @@ pub(in crate::authz) struct Budget {
 pub(in crate::authz) struct Spent;
 
 impl Budget {
-    pub(in crate::authz) fn new(steps: u64) -> Budget {
-        Budget { left: steps }
+    pub(in crate::authz) fn new(steps: u64, compiling: Compiling) -> Budget {
+        Budget { left: steps, compiling }
+    }
+
+    /// Whether something may be compiled for all requests.
+    pub(in crate::authz) fn compile(&self) -> Result<(), Spent> {
+        match self.compiling {
+            Compiling::Allowed => Ok(()),
+            Compiling::Elsewhere => Err(Spent),
+        }
     }
 
     pub(in crate::authz) fn spend(&mut self, steps: usize) -> Result<(), Spent> {

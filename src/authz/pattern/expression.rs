@@ -1,7 +1,10 @@
 //! The regular expressions of rules: compiled once without placeholders, and decided piece by piece with them.
 
-use regex::Regex;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+
 use regex_automata::nfa::thompson;
+use regex_automata::util::captures::Captures;
 use regex_automata::{Input, meta};
 use regex_syntax::hir::Hir;
 
@@ -37,13 +40,21 @@ pub(super) struct Expression {
     groups: usize,
     /// Texts of which every match holds at least one; empty where nothing is known.
     pub(super) needed: Vec<String>,
+    /// The placeholders that a repetition may take more than once.
+    repeated: Vec<usize>,
     form: Form,
 }
 
 #[derive(Debug)]
 enum Form {
     /// It holds no placeholder.
-    Plain(Regex),
+    Plain {
+        /// In the syntax of the library.
+        source: String,
+        /// Made when it is needed: of many rules most decide nothing for hours, and reading them takes much longer with
+        /// this than without.
+        compiled: OnceLock<Result<meta::Regex, TooComplex>>,
+    },
     /// It holds some.
     Template {
         /// For deciding.
@@ -53,43 +64,90 @@ enum Form {
     },
 }
 
+/// The expressions that are in use, by the pattern that they were read from: rules that have the same share one, and so do
+/// the rules before a reload and after it.
+static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
+
+thread_local! {
+    /// Tells whether an expression is too big. To make its room for classes of characters takes longer than most expressions
+    /// do, so it is kept.
+    static SIZE: thompson::Compiler = {
+        let mut compiler = thompson::Compiler::new();
+        compiler.configure(thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES)));
+        compiler
+    };
+}
+
+#[derive(Default)]
+struct InUse {
+    by_text: HashMap<String, Weak<Expression>>,
+    /// How many there may be before those that are used no more are looked for.
+    room: usize,
+}
+
+impl InUse {
+    /// Fewer are not worth looking for.
+    const LEAST_ROOM: usize = 1024;
+
+    fn find(&self, text: &str) -> Option<Arc<Expression>> {
+        self.by_text.get(text)?.upgrade()
+    }
+
+    fn keep(&mut self, text: &str, expression: &Arc<Expression>) {
+        if self.by_text.len() >= self.room {
+            self.by_text.retain(|_, expression| expression.strong_count() > 0);
+            self.room = (2 * self.by_text.len()).max(InUse::LEAST_ROOM);
+        }
+        self.by_text.insert(text.to_owned(), Arc::downgrade(expression));
+    }
+}
+
 impl Expression {
-    /// Compiles the expression `inner` of the pattern `text`, which has slashes around it.
-    pub(super) fn compile(text: &str, inner: &str, template: &mut Template) -> Result<Expression, PatternError> {
+    /// The expression `inner` of the pattern `text`, which has slashes around it; read now, or in use already.
+    pub(super) fn shared(text: &str, inner: &str, template: &mut Template) -> Result<Arc<Expression>, PatternError> {
+        // A panic elsewhere leaves nothing half done in there.
+        let in_use = || IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = in_use().find(text);
+        let expression = match known {
+            Some(expression) => expression,
+            None => {
+                let read = Arc::new(Expression::read(text, inner, template)?);
+                in_use().keep(text, &read);
+                read
+            }
+        };
+        template.repeat(&expression.repeated);
+        Ok(expression)
+    }
+
+    fn read(text: &str, inner: &str, template: &Template) -> Result<Expression, PatternError> {
         let parsed = re2::parse(inner, &template.spans).map_err(|bad| PatternError::regex(text, bad))?;
-        template.repeat(&parsed.repeated);
         let unfit =
             |why: String| PatternError::regex(text, BadRegex { at: 0, why: format!("it cannot be compiled: {why}") });
-        let form = if template.slots.is_empty() {
-            let source: String = parsed.segments.iter().map(|segment| stand_in(segment, 0)).collect();
-            let regex = regex::RegexBuilder::new(&source).size_limit(REGEX_BYTES).nest_limit(DEEPEST).build();
-            Form::Plain(regex.map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => PatternError::TooBig { text: text.to_owned() },
-                other => unfit(other.to_string()),
-            })?)
-        } else {
-            let mut slots = Slots::new();
-            let mut source = String::new();
-            for (number, segment) in parsed.segments.iter().enumerate() {
-                if let Segment::Slot { slot, case } = segment {
-                    slots.insert(slot_name(number), (*slot, *case));
-                }
-                source.push_str(&stand_in(segment, number));
+        let mut slots = Slots::new();
+        let mut source = String::new();
+        for (number, segment) in parsed.segments.iter().enumerate() {
+            if let Segment::Slot { slot, case } = segment {
+                slots.insert(slot_name(number), (*slot, *case));
             }
-            let expression = read(&source).map_err(|error| unfit(error.to_string()))?;
-            // Nothing that is built here is used, but what is too big with the shortest values is a mistake.
-            let limit = thompson::Config::new().nfa_size_limit(Some(REGEX_BYTES));
-            thompson::Compiler::new().configure(limit).build_from_hir(&expression).map_err(|error| {
-                match error.size_limit() {
-                    Some(_) => PatternError::TooBig { text: text.to_owned() },
-                    None => unfit(error.to_string()),
-                }
-            })?;
-            let piece =
-                Piece::of(&expression, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
+            source.push_str(&stand_in(segment, number));
+        }
+        let tree = parse(&source).map_err(|error| unfit(error.to_string()))?;
+        // Nothing that is built here is used, but what is too big (with placeholders, with the shortest values) is a
+        // mistake, and must be found now.
+        SIZE.with(|compiler| match compiler.build_from_hir(&tree) {
+            Ok(_) => Ok(()),
+            Err(error) if error.size_limit().is_some() => Err(PatternError::TooBig { text: text.to_owned() }),
+            Err(error) => Err(unfit(error.to_string())),
+        })?;
+        let form = if template.slots.is_empty() {
+            Form::Plain { source, compiled: OnceLock::new() }
+        } else {
+            let piece = Piece::of(&tree, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
             Form::Template { piece, segments: parsed.segments }
         };
-        Ok(Expression { ends: parsed.ends, groups: parsed.groups, needed: parsed.needed, form })
+        let re2::Expression { ends, groups, needed, repeated, segments: _ } = parsed;
+        Ok(Expression { ends, groups, needed, repeated, form })
     }
 
     /// Whether any part of `subject` matches.
@@ -101,9 +159,8 @@ impl Expression {
         budget: &mut Budget,
     ) -> Result<bool, TooComplex> {
         match &self.form {
-            Form::Plain(regex) => {
-                budget.spend(subject.len() / SEARCHED_A_STEP)?;
-                Ok(regex.is_match(subject))
+            Form::Plain { source, compiled } => {
+                Ok(self.plain(source, compiled, subject, budget)?.is_some_and(|regex| regex.is_match(subject)))
             }
             Form::Template { piece, segments } => {
                 let candidates = candidates(segments, template, subject, bindings, budget)?;
@@ -125,10 +182,11 @@ impl Expression {
         budget: &mut Budget,
     ) -> Result<Option<&'s str>, TooComplex> {
         let caught = match &self.form {
-            Form::Plain(regex) => {
-                budget.spend(subject.len() / SEARCHED_A_STEP)?;
-                let Some(captures) = regex.captures(subject) else { return Ok(None) };
-                captures.get(group).map_or("", |caught| caught.as_str())
+            Form::Plain { source, compiled } => {
+                let Some(regex) = self.plain(source, compiled, subject, budget)? else { return Ok(None) };
+                let mut captures = regex.create_captures();
+                regex.captures(subject, &mut captures);
+                captured(&captures, group, subject)
             }
             Form::Template { piece, segments } => {
                 let candidates = candidates(segments, template, subject, bindings, budget)?;
@@ -137,14 +195,39 @@ impl Expression {
                 budget.spend((regex.memory_usage() / BYTES_A_STEP).saturating_mul(subject.len() + 1))?;
                 let mut captures = regex.create_captures();
                 regex.search_captures_with(&mut regex.create_cache(), &Input::new(subject), &mut captures);
-                if !captures.is_match() {
-                    return Ok(None);
-                }
-                captures.get_group(group).and_then(|caught| subject.get(caught.range())).unwrap_or_default()
+                captured(&captures, group, subject)
             }
         };
-        Ok((group <= self.groups).then_some(caught))
+        Ok(caught.filter(|_| group <= self.groups))
     }
+
+    /// An expression without placeholders for searching this subject; `None` where it does not match for sure.
+    fn plain<'e>(
+        &self,
+        source: &str,
+        compiled: &'e OnceLock<Result<meta::Regex, TooComplex>>,
+        subject: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<&'e meta::Regex>, TooComplex> {
+        budget.spend(subject.len() / SEARCHED_A_STEP)?;
+        let known = match compiled.get() {
+            Some(known) => known,
+            None if !self.needed.is_empty() && !self.needed.iter().any(|text| subject.contains(text)) => {
+                return Ok(None);
+            }
+            None => {
+                budget.compile()?;
+                compiled.get_or_init(|| compile_plain(source))
+            }
+        };
+        known.as_ref().map(Some).map_err(|too_complex| *too_complex)
+    }
+}
+
+/// What a group caught, if anything matched; an empty text if the group took no part.
+fn captured<'s>(captures: &Captures, group: usize, subject: &'s str) -> Option<&'s str> {
+    let caught = || captures.get_group(group).and_then(|caught| subject.get(caught.range())).unwrap_or_default();
+    captures.is_match().then(caught)
 }
 
 /// A segment as it is compiled before it is known what its placeholder stands for. Where that goes is always a group of
@@ -160,8 +243,16 @@ fn slot_name(number: usize) -> String {
     format!("slot{number}")
 }
 
-fn read(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+fn parse(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     regex_syntax::ParserBuilder::new().nest_limit(DEEPEST).build().parse(source).map_err(Box::new)
+}
+
+/// Compiles an expression without placeholders, for any number of searches. It was read before and is not too big; what is
+/// made besides that for quick searches has no limit that could be met only now.
+fn compile_plain(source: &str) -> Result<meta::Regex, TooComplex> {
+    let config = meta::Config::new().nfa_size_limit(None);
+    let syntax = regex_automata::util::syntax::Config::new().nest_limit(DEEPEST);
+    meta::Builder::new().configure(config).syntax(syntax).build(source).map_err(|_| TooComplex)
 }
 
 /// Compiles an expression with its placeholders filled in. It is used once, so nothing is made that only pays for many

@@ -13,6 +13,7 @@ mod pieces;
 mod template;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use self::bindings::{Bindings, Field, LabelValue, LabelValues, Placeholder, Values};
 pub use self::error::{PatternError, TooComplex};
@@ -20,7 +21,7 @@ pub use self::error::{PatternError, TooComplex};
 use self::bindings::Filling;
 use self::expression::Expression;
 use self::template::Template;
-use super::glob::{self, Budget, Token};
+use super::glob::{self, Budget, Compiling, Token};
 use super::re2::Ends;
 
 /// Longest pattern, in bytes.
@@ -68,8 +69,8 @@ enum Body {
     /// A glob without placeholders.
     Glob(Vec<Token>),
     GlobTemplate(Vec<Token>),
-    /// Apart, as it is much larger than the others.
-    Regex(Box<Expression>),
+    /// Shared by all rules that have it.
+    Regex(Arc<Expression>),
 }
 
 impl Pattern {
@@ -91,7 +92,7 @@ impl Pattern {
             return Err(PatternError::TooManyPlaceholders { text: text.to_owned() });
         }
         let body = match regex {
-            Some(inner) => Body::Regex(Box::new(Expression::compile(text, inner, &mut template)?)),
+            Some(inner) => Body::Regex(Expression::shared(text, inner, &mut template)?),
             None => {
                 let tokens = glob::parse(text, &template.spans).map_err(|bad| PatternError::glob(text, bad))?;
                 match (glob::literal(&tokens), template.slots.is_empty()) {
@@ -177,7 +178,7 @@ impl Pattern {
     /// # Errors
     /// When it would take too much work. That is no answer: the request has to fail.
     pub fn matches(&self, subject: &str, bindings: &Bindings<'_>) -> Result<bool, TooComplex> {
-        self.matches_within(subject, bindings, &mut Budget::new(STEPS))
+        self.matches_within(subject, bindings, &mut Budget::new(STEPS, Compiling::Allowed))
     }
 
     /// As [`Pattern::matches`], with what is left of this work.
@@ -210,7 +211,7 @@ impl Pattern {
         group: usize,
         bindings: &Bindings<'_>,
     ) -> Result<Option<&'s str>, TooComplex> {
-        self.capture_within(subject, group, bindings, &mut Budget::new(STEPS))
+        self.capture_within(subject, group, bindings, &mut Budget::new(STEPS, Compiling::Allowed))
     }
 
     /// As [`Pattern::capture`], with what is left of this work.

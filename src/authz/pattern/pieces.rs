@@ -12,7 +12,7 @@ use crate::authz::re2::Case;
 /// What each piece costs in steps, apart from the positions that it is held against.
 const PIECE_STEPS: usize = 4;
 /// What it costs to look up how a letter beyond ASCII is written otherwise.
-const FOLD_STEPS: usize = 20;
+const FOLD_STEPS: usize = 60;
 
 /// A part of an expression.
 #[derive(Debug)]
@@ -276,7 +276,7 @@ impl<'a> Comparison<'_, 'a> {
                     match token {
                         Token::Text(text) => self.folded_text(text, &now, &mut next)?,
                         Token::Set(set) => {
-                            self.budget.spend(from.iter().count() * FOLD_STEPS)?;
+                            self.budget.spend(now.iter().count() * FOLD_STEPS)?;
                             self.walk.char(|c| takes_folded(set, c), &now, &mut next, self.budget)?;
                         }
                         Token::Run | Token::One | Token::Slot(_) => {

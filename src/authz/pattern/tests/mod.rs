@@ -229,6 +229,22 @@ fn labels_stand_for_their_values() {
 }
 
 #[test]
+fn repetitions_of_placeholders_are_counted() {
+    let none = LabelValues::new();
+    for (pattern, times) in [
+        ("/^(?:${account}){2}$/", &[2][..]),
+        ("/^(?:${account}){1,3}$/", &[1, 2, 3]),
+        ("/^(?:${account}){2,3}?$/", &[2, 3]),
+        ("/^(?:${account}){3,}$/", &[3, 4, 5, 6]),
+        ("/^(?:(?:${account}){2}){1,2}$/", &[2, 4]),
+        ("/^${account}?(?:${account}${account})*$/", &[0, 1, 2, 3, 4, 5, 6]),
+    ] {
+        let matching: Vec<usize> = (0..7).filter(|times| holds(pattern, &"ab".repeat(*times), "ab", &none)).collect();
+        assert_eq!(matching, times, "{pattern}");
+    }
+}
+
+#[test]
 fn wildcards_of_labels_are_compared_without_regard_to_case_where_the_expression_says_so() {
     let all = labels([("x", globs(&["a[k]*", "b[^s]?", "É[α-γ]"]))]);
     for (subject, exact, folded) in [

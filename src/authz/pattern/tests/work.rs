@@ -4,7 +4,7 @@ use super::*;
 
 /// Decides, and says how many steps it took.
 fn steps(pattern: &str, subject: &str, all: &LabelValues) -> (Result<bool, TooComplex>, u64) {
-    let mut budget = Budget::new(STEPS);
+    let mut budget = Budget::new(STEPS, Compiling::Allowed);
     let bindings = Bindings::new(Values::default(), all);
     let decision = Pattern::compile(pattern).unwrap().matches_within(subject, &bindings, &mut budget);
     (decision, STEPS - budget.left())
@@ -56,7 +56,7 @@ fn catching_groups_costs_what_there_is_to_compile() {
     let caught = |pattern: &str, subject: &str, steps: u64| {
         let pattern = Pattern::compile(pattern).unwrap();
         let Body::Regex(expression) = &pattern.body else { unreachable!("it is a regular expression") };
-        let mut budget = Budget::new(steps);
+        let mut budget = Budget::new(steps, Compiling::Allowed);
         let caught =
             expression.capture(1, &pattern.template, subject, &bindings, &mut budget).map(|text| text.map(str::len));
         (caught, steps - budget.left())
@@ -71,4 +71,36 @@ fn catching_groups_costs_what_there_is_to_compile() {
     // Too little is left to compile it: no answer, and nothing larger than that is made.
     assert_eq!(caught("/^${account}{2}-(.)$/", &twice, small / 2).0, Err(TooComplex));
     assert_eq!(caught("/^(?:${account}{20}){20}|(x)/", &thrice, STEPS).0, Err(TooComplex));
+}
+
+#[test]
+fn an_expression_is_compiled_once_for_all_rules_when_it_is_needed_and_never_where_others_wait() {
+    let expression = |pattern: &Pattern| match &pattern.body {
+        Body::Regex(expression) => Arc::clone(expression),
+        Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => unreachable!("it is a regular expression"),
+    };
+    let text = "/^only-here-(once|twice)$/";
+    let one = Pattern::compile(text).unwrap();
+    let none = LabelValues::new();
+    let bindings = Bindings::new(Values::default(), &none);
+    let asked = |pattern: &Pattern, subject: &str, compiling: Compiling| {
+        pattern.matches_within(subject, &bindings, &mut Budget::new(1000, compiling))
+    };
+    // What cannot match needs nothing compiled.
+    assert_eq!(asked(&one, "somewhere", Compiling::Elsewhere), Ok(false));
+    assert_eq!(asked(&one, "only-here-once", Compiling::Elsewhere), Err(TooComplex));
+    assert_eq!(asked(&one, "only-here-once", Compiling::Allowed), Ok(true));
+    let other = Pattern::compile(text).unwrap();
+    assert!(Arc::ptr_eq(&expression(&one), &expression(&other)));
+    assert_eq!(asked(&other, "only-here-twice", Compiling::Elsewhere), Ok(true));
+    // Nothing of it is left when the last rule that has it is gone.
+    let left = Arc::downgrade(&expression(&one));
+    drop((one, other));
+    assert_eq!(left.strong_count(), 0);
+    // What is repeated or stands twice is known of one that was read before, too.
+    let twice = ["/^(${labels:never}-?)+$/"; 2].map(|text| Pattern::compile(text).unwrap());
+    assert_eq!(
+        twice.map(|pattern| pattern.template.slots.iter().map(|slot| slot.uses).collect::<Vec<_>>()),
+        [[2], [2]]
+    );
 }
