@@ -21,7 +21,7 @@ use crate::chain::Connections;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::gateway::Gateway;
 use crate::http::client_address::AddressSource;
-use crate::keys::{PairFiles, create_pair};
+use crate::keys::{Effort, PairFiles, create_pair};
 use crate::metrics::Metrics;
 use crate::scope::Action;
 use crate::token::recent::{Content, Recent, RecentTokens};
@@ -127,7 +127,7 @@ pub struct App {
     source: Source,
     generations: AtomicU64,
     passwords: Arc<Passwords>,
-    /// How many signatures are made at once: more than there are cores would only wait for each other.
+    /// How many signatures of large keys are made at once: more than there are cores would only wait for each other.
     signing: Arc<Semaphore>,
     stopping: AtomicBool,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
@@ -335,10 +335,9 @@ impl App {
         let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
         let claims = snapshot.issuer.claims(decision.account(), service, access, now, lifetime, jti(random));
         let (id, expires): (Arc<str>, i64) = (claims.jti.as_str().into(), claims.exp);
-        let token: Arc<str> = match snapshot.issuer.key().algorithm() {
-            // A hundredth of the cost of RSA: cheaper than handing it to another thread.
-            Algorithm::ES256 | Algorithm::ES384 => snapshot.issuer.mint(&claims, now)?,
-            _ => {
+        let token: Arc<str> = match snapshot.issuer.key().effort() {
+            Effort::Small => snapshot.issuer.mint(&claims, now)?,
+            Effort::Large => {
                 let turn = Arc::clone(&self.signing).acquire_owned().await?;
                 let snapshot = Arc::clone(snapshot);
                 tokio::task::spawn_blocking(move || {

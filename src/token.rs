@@ -161,7 +161,7 @@ impl Issuer {
         }
     }
 
-    /// The signed token (JWS in its compact form, RFC 7515 section 7.1). Takes milliseconds with a large RSA key, so
+    /// The signed token (JWS in its compact form, RFC 7515 section 7.1). With a key of large [`Effort`](crate::keys::Effort),
     /// call it where blocking is allowed.
     pub fn mint(&self, claims: &Claims, now: OffsetDateTime) -> Result<String, SignError> {
         let header = match self.header_form_at(now).form() {

@@ -29,6 +29,10 @@ pub use self::problem::{KeyProblem, KeyWarning, PairFile};
 /// Sizes of RSA keys, in bits. Fewer can be broken; more make each signature slow and each token long.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
 
+/// Keys of RSA up to this size, in bits, sign where they are asked: the hand-over to another thread and back costs half as
+/// much as the signature. Each doubling of the size makes it six to eight times as long.
+const SIGNS_IN_PLACE: usize = 2048;
+
 /// How long before a certificate's end its owner is warned.
 const EXPIRY_NOTICE: Duration = Duration::days(30);
 
@@ -39,6 +43,15 @@ pub enum KidForm {
     Libtrust,
     /// The RFC 7638 thumbprint, as registry 3.x computes it; docker_auth's `disable_legacy_key_id: true`.
     Thumbprint,
+}
+
+/// How long one signature keeps the thread that makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Well under a millisecond: other requests can wait for it.
+    Small,
+    /// A millisecond or more: for threads on which blocking is allowed.
+    Large,
 }
 
 /// A signature could not be made. The cause is never the message to be signed: the key, or memory, failed.
@@ -156,8 +169,16 @@ impl SigningKey {
         self.chain.not_after
     }
 
-    /// Signs: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as raw R and S side by side (RFC 7518 section 3.4). Takes
-    /// milliseconds with a large RSA key, so call it where blocking is allowed.
+    /// How long a signature takes.
+    pub fn effort(&self) -> Effort {
+        match self.key.kind() {
+            Kind::Rsa(bits) if bits > SIGNS_IN_PLACE => Effort::Large,
+            Kind::Rsa(_) | Kind::Ec(_) => Effort::Small,
+        }
+    }
+
+    /// Signs: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as raw R and S side by side (RFC 7518 section 3.4). With a key of
+    /// [`Effort::Large`], call it where blocking is allowed.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         self.key.sign(message)
     }
