@@ -52,7 +52,7 @@ impl Bed {
             .replace("$ADDRESS", &marks.address.to_string())
             .replace("$KEY", marks.key)
             .replace("$TOKEN", marks.token)
-            .replace("$DATABASE", marks.database)
+            .replace("$BACKEND", marks.backend)
             .replace("$USERS", marks.users)
             .replace("$RULES", marks.rules)
     }
@@ -66,8 +66,8 @@ pub struct Marks<'a> {
     pub key: &'a str,
     /// `$TOKEN`: more keys of the token section, as `, name: value`.
     pub token: &'a str,
-    /// `$DATABASE`: MongoDB's address.
-    pub database: &'a str,
+    /// `$BACKEND`: the address of MongoDB, or of the registry behind the gateway.
+    pub backend: &'a str,
     /// `$USERS`: the accounts.
     pub users: &'a str,
     /// `$RULES`: the rules.

@@ -134,6 +134,15 @@ pub enum How {
         /// Requests a second meanwhile.
         rate: f64,
     },
+    /// The gateway before a registry, beside nginx's `proxy_pass` before the same one.
+    Gateway {
+        /// The size of the blob that is pulled.
+        mebibytes: u64,
+        /// How many pull it at once.
+        clients: usize,
+        /// Small requests a second.
+        rate: f64,
+    },
     /// Accounts in MongoDB.
     Mongo {
         /// Requests a second.

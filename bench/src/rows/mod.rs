@@ -1,5 +1,6 @@
 //! How each kind of row is measured.
 
+mod gateway;
 mod logins;
 mod memory;
 mod mongo;
@@ -61,6 +62,9 @@ impl Run {
             How::Memory { connections, rate } => memory::measure(self, program, setup()?, *connections, *rate),
             How::Start { times } => start::measure(self, program, setup()?, self.some(*times)),
             How::Reload { times, rate } => reload::measure(self, program, setup()?, self.some(*times), *rate),
+            How::Gateway { mebibytes, clients, rate } => {
+                gateway::measure(self, program, setup()?, *mebibytes, *clients, *rate)
+            }
             How::Mongo { rate } => mongo::measure(self, program, setup()?, *rate),
         }
     }
@@ -71,12 +75,12 @@ impl Run {
     }
 
     /// The configuration text of a setup that listens at `address`, with these rules.
-    fn text(&self, setup: &Setup, address: SocketAddr, rules: &str, database: &str) -> anyhow::Result<String> {
+    fn text(&self, setup: &Setup, address: SocketAddr, rules: &str, backend: &str) -> anyhow::Result<String> {
         let Some(template) = self.scenarios.configs.get(&setup.config) else {
             bail!("there is no configuration called {}", setup.config)
         };
         let users = bed::users(setup.users, &bed::hash(setup.cost)?);
-        let marks = Marks { address, key: &setup.key, token: &setup.token, database, users: &users, rules };
+        let marks = Marks { address, key: &setup.key, token: &setup.token, backend, users: &users, rules };
         Ok(self.bed.fill(template, &marks))
     }
 
@@ -85,10 +89,10 @@ impl Run {
         self.serve_with(program, setup, &bed::rules(setup.rules), "")
     }
 
-    fn serve_with(&self, program: &Program, setup: &Setup, rules: &str, database: &str) -> anyhow::Result<Served> {
+    fn serve_with(&self, program: &Program, setup: &Setup, rules: &str, backend: &str) -> anyhow::Result<Served> {
         let address = free_address()?;
         let config = self.bed.path("config.yml");
-        std::fs::write(&config, self.text(setup, address, rules, database)?)?;
+        std::fs::write(&config, self.text(setup, address, rules, backend)?)?;
         let first = bed::account(0);
         let scope = format!("repository:{first}/app:pull,push");
         let request = bed::request(address, &first, std::slice::from_ref(&scope));
