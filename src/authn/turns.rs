@@ -2,7 +2,8 @@
 //! nobody waits for long.
 //!
 //! Hashing is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
-//! their own, while somebody else's one login waits for one of them.
+//! their own, while somebody else's one login waits for one of them. Where a thousand addresses send one guess each, every
+//! second turn is for networks from which a right password came before.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -35,6 +36,15 @@ pub enum Busy {
     Late,
 }
 
+/// Whether a network has shown before that there is somebody in it whom we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// A right password came from it, not long ago.
+    Known,
+    /// None has, as far as is remembered.
+    Strangers,
+}
+
 /// The queue before the threads. Clones are the same queue.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Queue>);
@@ -49,10 +59,13 @@ struct State {
     /// Turns that are taken. Below the limit nobody waits.
     taken: usize,
     waiting: usize,
-    /// Who waits, the first come first; no list is empty.
-    networks: HashMap<ClientNetwork, VecDeque<Waiter>>,
-    /// The keys of `networks`, the next one first.
-    order: VecDeque<ClientNetwork>,
+    /// Who waits, the first come first; no list is empty. A network stays in the lane in which its first one came.
+    networks: HashMap<ClientNetwork, (Lane, VecDeque<Waiter>)>,
+    /// The keys of `networks` by lane, the next one first.
+    known: VecDeque<ClientNetwork>,
+    strangers: VecDeque<ClientNetwork>,
+    /// Whether it was one of the known ones last.
+    last: Option<Lane>,
     next_id: u64,
 }
 
@@ -92,7 +105,7 @@ impl Turns {
     ///
     /// # Errors
     /// There is none for this network.
-    pub(crate) fn queue(&self, network: ClientNetwork) -> Result<Place, Busy> {
+    pub(crate) fn queue(&self, network: ClientNetwork, lane: Lane) -> Result<Place, Busy> {
         let (call, called) = oneshot::channel();
         let mut state = self.0.state();
         let id = state.next_id;
@@ -102,8 +115,8 @@ impl Turns {
             // The receiver is in our hands, so it is there.
             call.send(()).ok();
         } else {
-            let pushed_out = state.make_room(network)?;
-            state.add(network, Waiter { id, call });
+            let pushed_out = state.make_room(network, lane)?;
+            state.add(network, lane, Waiter { id, call });
             drop(state);
             // Their client is told outside of the lock.
             drop(pushed_out);
@@ -121,60 +134,82 @@ impl Turns {
 
 impl State {
     /// Makes sure that there is a place for one more of this network, taking one from the network with the most if all
-    /// are taken: a stranger with many connections must not keep everybody else out.
-    fn make_room(&mut self, network: ClientNetwork) -> Result<Option<Waiter>, Busy> {
-        let own = self.networks.get(&network).map_or(0, VecDeque::len);
+    /// are taken: a stranger with many connections must not keep everybody else out. A stranger with many addresses must
+    /// not either: where nobody has more than another, one of the strangers makes room for one whom we know.
+    fn make_room(&mut self, network: ClientNetwork, lane: Lane) -> Result<Option<Waiter>, Busy> {
+        let own = self.networks.get(&network).map_or(0, |(_, waiters)| waiters.len());
         if own >= MOST_OF_NETWORK {
             return Err(Busy::NetworkFull);
         }
         if self.waiting < MOST_WAITING {
             return Ok(None);
         }
-        let greediest = self.networks.iter().max_by_key(|(_, waiters)| waiters.len());
-        let greediest = greediest.filter(|(_, waiters)| waiters.len() > own + 1).map(|(network, _)| *network);
-        let last = greediest.and_then(|network| self.networks.get_mut(&network)).and_then(VecDeque::pop_back);
-        match last {
-            Some(waiter) => {
-                self.waiting -= 1;
-                Ok(Some(waiter))
-            }
+        let greediest = self.networks.iter().max_by_key(|(_, (_, waiters))| waiters.len());
+        let greediest = greediest.filter(|(_, (_, waiters))| waiters.len() > own + 1).map(|(network, _)| *network);
+        let makes_room = match (greediest, lane) {
+            (Some(greediest), _) => Some(greediest),
+            (None, Lane::Known) => self.strangers.back().copied(),
+            (None, Lane::Strangers) => None,
+        };
+        match makes_room.and_then(|network| self.take(network, VecDeque::pop_back)) {
+            Some(waiter) => Ok(Some(waiter)),
             None => Err(Busy::Full),
         }
     }
 
-    fn add(&mut self, network: ClientNetwork, waiter: Waiter) {
-        let waiters = self.networks.entry(network).or_default();
-        if waiters.is_empty() {
-            self.order.push_back(network);
-        }
+    fn add(&mut self, network: ClientNetwork, lane: Lane, waiter: Waiter) {
+        let (lane, waiters) = self.networks.entry(network).or_insert_with(|| (lane, VecDeque::new()));
+        let (lane, is_first) = (*lane, waiters.is_empty());
         waiters.push_back(waiter);
         self.waiting += 1;
+        if is_first {
+            self.order(lane).push_back(network);
+        }
     }
 
-    /// The first of the next network, which then comes last.
-    fn next(&mut self) -> Option<Waiter> {
-        let network = self.order.pop_front()?;
-        let waiters = self.networks.get_mut(&network)?;
-        let waiter = waiters.pop_front()?;
+    fn order(&mut self, lane: Lane) -> &mut VecDeque<ClientNetwork> {
+        match lane {
+            Lane::Known => &mut self.known,
+            Lane::Strangers => &mut self.strangers,
+        }
+    }
+
+    /// One of those who wait in a network, which is gone from the order if there is none left.
+    fn take(
+        &mut self,
+        network: ClientNetwork,
+        pick: impl FnOnce(&mut VecDeque<Waiter>) -> Option<Waiter>,
+    ) -> Option<Waiter> {
+        let (lane, waiters) = self.networks.get_mut(&network)?;
+        let lane = *lane;
+        let waiter = pick(waiters)?;
+        self.waiting -= 1;
         if waiters.is_empty() {
             self.networks.remove(&network);
-        } else {
-            self.order.push_back(network);
+            self.order(lane).retain(|other| *other != network);
         }
-        self.waiting -= 1;
         Some(waiter)
+    }
+
+    /// The first of the next network, which then comes last; the lanes in turn, as long as somebody waits in both.
+    fn next(&mut self) -> Option<Waiter> {
+        let lane = match self.last {
+            Some(Lane::Known) if !self.strangers.is_empty() => Lane::Strangers,
+            Some(Lane::Known | Lane::Strangers) | None if !self.known.is_empty() => Lane::Known,
+            Some(Lane::Known | Lane::Strangers) | None => Lane::Strangers,
+        };
+        self.last = Some(lane);
+        let network = self.order(lane).pop_front()?;
+        self.order(lane).push_back(network);
+        self.take(network, VecDeque::pop_front)
     }
 
     /// Gives a place up; nothing if it was taken away already.
     fn withdraw(&mut self, network: ClientNetwork, id: u64) {
-        let Some(waiters) = self.networks.get_mut(&network) else { return };
-        let before = waiters.len();
-        waiters.retain(|waiter| waiter.id != id);
-        self.waiting -= before - waiters.len();
-        if waiters.is_empty() {
-            self.networks.remove(&network);
-            self.order.retain(|other| *other != network);
-        }
+        self.take(network, |waiters| {
+            let place = waiters.iter().position(|waiter| waiter.id == id)?;
+            waiters.remove(place)
+        });
     }
 }
 
@@ -256,7 +291,7 @@ mod tests {
 
     fn counts(turns: &Turns) -> (usize, usize, usize, usize) {
         let state = turns.0.state();
-        (state.taken, state.waiting, state.networks.len(), state.order.len())
+        (state.taken, state.waiting, state.networks.len(), state.known.len() + state.strangers.len())
     }
 
     /// Whether the turn of this place has come.
@@ -271,10 +306,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_login_waits_for_one_of_a_hundred_guesses() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1))?;
+        let mut first = turns.queue(network(1), Lane::Strangers)?;
         let mut turn = first.turn().await?;
-        let mut guesses = (0..100).map(|_| turns.queue(network(1))).collect::<Result<VecDeque<_>, _>>()?;
-        let mut login = Some(turns.queue(network(2))?);
+        let mut guesses =
+            (0..100).map(|_| turns.queue(network(1), Lane::Strangers)).collect::<Result<VecDeque<_>, _>>()?;
+        let mut login = Some(turns.queue(network(2), Lane::Strangers)?);
         let mut order = Vec::new();
         for _ in 0..3 {
             drop(turn);
@@ -299,17 +335,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_network_has_its_share_of_the_places_and_the_greediest_makes_room() -> Result<(), Busy> {
         let turns = turns();
-        let busy = turns.queue(network(0))?;
+        let busy = turns.queue(network(0), Lane::Strangers)?;
         let mut places = Vec::new();
         for greedy in 1..=8 {
             for _ in 0..MOST_OF_NETWORK {
-                places.push(turns.queue(network(greedy))?);
+                places.push(turns.queue(network(greedy), Lane::Strangers)?);
             }
-            assert_eq!(turns.queue(network(greedy)).err(), Some(Busy::NetworkFull));
+            assert_eq!(turns.queue(network(greedy), Lane::Strangers).err(), Some(Busy::NetworkFull));
         }
         assert_eq!(counts(&turns).1, MOST_WAITING);
         // The last of one that has 128.
-        let honest = turns.queue(network(99))?;
+        let honest = turns.queue(network(99), Lane::Strangers)?;
         assert_eq!(counts(&turns).1, MOST_WAITING);
         let mut pushed_out = 0;
         for place in &mut places {
@@ -324,19 +360,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_each_network_has_one_place_there_is_none_to_take() -> Result<(), Busy> {
         let turns = turns();
-        let _busy = turns.queue(network(0))?;
-        let _places =
-            (0..MOST_WAITING as u32).map(|number| turns.queue(network(1 + number))).collect::<Result<Vec<_>, _>>()?;
-        assert_eq!(turns.queue(network(u32::MAX)).err(), Some(Busy::Full));
+        let _busy = turns.queue(network(0), Lane::Strangers)?;
+        let _places = (0..MOST_WAITING as u32)
+            .map(|number| turns.queue(network(1 + number), Lane::Strangers))
+            .collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(turns.queue(network(u32::MAX), Lane::Strangers).err(), Some(Busy::Full));
         Ok(())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_too_long_is_told_and_gives_the_place_up() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1))?;
+        let mut first = turns.queue(network(1), Lane::Strangers)?;
         let turn = first.turn().await?;
-        let mut late = turns.queue(network(2))?;
+        let mut late = turns.queue(network(2), Lane::Strangers)?;
         let began = Instant::now();
         assert_eq!(late.turn().await.err(), Some(Busy::Late));
         assert_eq!(began.elapsed(), PATIENCE);
@@ -350,14 +387,49 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_was_called_and_not_taken_is_passed_on() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1))?;
+        let mut first = turns.queue(network(1), Lane::Strangers)?;
         let turn = first.turn().await?;
-        let (gone, mut next) = (turns.queue(network(2))?, turns.queue(network(3))?);
+        let (gone, mut next) = (turns.queue(network(2), Lane::Strangers)?, turns.queue(network(3), Lane::Strangers)?);
         drop(turn);
         // It is called now, and its client goes away before it looks.
         drop(gone);
         assert!(called(&mut next).is_some());
         drop(next);
+        assert_eq!(counts(&turns), (0, 0, 0, 0));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_strangers_leave_every_second_turn_to_networks_that_are_known() -> Result<(), Busy> {
+        let turns = turns();
+        let mut first = turns.queue(network(0), Lane::Strangers)?;
+        let mut turn = first.turn().await?;
+        let many = MOST_WAITING as u32;
+        let mut strangers = (1..=many)
+            .map(|number| turns.queue(network(number), Lane::Strangers))
+            .collect::<Result<VecDeque<_>, _>>()?;
+        assert_eq!(turns.queue(network(many + 1), Lane::Strangers).err(), Some(Busy::Full));
+        // All places are taken, each by another network: the last stranger makes room, and the next to the last.
+        let mut known: VecDeque<Place> =
+            (1..=2).map(|number| turns.queue(network(many + number), Lane::Known)).collect::<Result<_, _>>()?;
+        for _ in 0..2 {
+            let mut pushed_out = strangers.pop_back().ok_or(Busy::Full)?;
+            assert_eq!(pushed_out.turn().await.err(), Some(Busy::Full));
+        }
+        let mut order = String::new();
+        for _ in 0..5 {
+            drop(turn);
+            let come = [('k', &mut known), ('s', &mut strangers)].into_iter().find_map(|(lane, waiting)| {
+                let turn = called(waiting.front_mut()?)?;
+                waiting.pop_front();
+                Some((lane, turn))
+            });
+            let (lane, next) = come.ok_or(Busy::Full)?;
+            order.push(lane);
+            turn = next;
+        }
+        assert_eq!(order, "kskss");
+        drop((turn, first, strangers, known));
         assert_eq!(counts(&turns), (0, 0, 0, 0));
         Ok(())
     }

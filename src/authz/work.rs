@@ -19,7 +19,7 @@ use super::glob::{Budget, Compiling};
 use super::pattern::TooComplex;
 use super::{Answer, Question};
 use crate::authn::Identity;
-use crate::authn::turns::{Busy, Turns};
+use crate::authn::turns::{Busy, Lane, Turns};
 use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
 
@@ -84,7 +84,7 @@ where
             Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),
         }
     }
-    let mut place = TURNS.queue(ClientNetwork::of(question.address))?;
+    let mut place = TURNS.queue(ClientNetwork::of(question.address), Lane::Strangers)?;
     let turn = timeout_at(question.began + PATIENCE, place.turn()).await.map_err(|_| Busy::Late)??;
     let asked = Asked::of(question);
     let left = Work { steps: AtomicU64::new(work.steps.load(Ordering::Relaxed)), is_costly: AtomicBool::new(true) };

@@ -24,7 +24,8 @@ const MOST_MEMORY: u64 = 20;
 const ASKED: usize = 100;
 
 fn stranger(number: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 1, u8::try_from(number + 1).unwrap())
+    let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
+    Ipv4Addr::new(127, 0, high + 1, low)
 }
 
 /// A server with waldi, and these lines in its `server` section.
@@ -346,6 +347,41 @@ fn more_guesses_than_can_be_hashed_starve_nobody_else() {
     });
     let (looked_at, put_off) = (looked_at.load(Ordering::SeqCst), put_off.load(Ordering::SeqCst));
     println!("{looked_at} guesses were looked at, {put_off} put off");
+}
+
+/// More than can be looked at, for each thread that hashes, while one that waits has patience.
+const ADDRESSES: usize = 300;
+
+#[test]
+fn guesses_from_hundreds_of_addresses_leave_turns_to_networks_that_are_known() {
+    let hash = hash_of_cost("fresh:pw", 10);
+    let more: String = (0..5).map(|number| format!("  fresh-{number}: {{password: \"{hash}\"}}\n")).collect();
+    let server = start("", &more);
+    let office = Ipv4Addr::new(127, 0, 0, 9);
+    let login = |number: usize| {
+        let mut connection = Connection::open_from(office, &server.address).unwrap();
+        connection.send(&question(&format!("fresh-{number}"), "fresh:pw")).unwrap()
+    };
+    assert_eq!(login(0).status, 200);
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get).saturating_sub(1).max(1);
+    let guesses: Vec<TcpStream> = (0..ADDRESSES * threads)
+        .map(|number| {
+            let mut stream = connect_from(stranger(number), &server.address).unwrap();
+            stream.write_all(&question(&format!("victim-{number}"), "guess")).unwrap();
+            stream
+        })
+        .collect();
+    // The first of them are hashed, and the others wait.
+    let waited = "dockwarden_password_wait_seconds_count";
+    server.process.until("the guesses", |_| (figure(&server, waited) > 4.0).then_some(()));
+    for number in 1..5 {
+        let began = Instant::now();
+        let reply = login(number);
+        println!("a fresh login from a known network: {:?}", began.elapsed());
+        // Behind all of them it would be 503, after ten seconds.
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    drop(guesses);
 }
 
 struct Finish<'a>(&'a AtomicBool);
