@@ -128,7 +128,8 @@ async fn connections_are_kept_and_bounded() {
         }
         assert_eq!(api.asked().len(), LOGINS);
         let (taken, _) = api.connections();
-        assert!(taken <= 6, "{taken} connections for {LOGINS} logins one after the other");
+        // One, but for those that were not put back yet when the next login came: the end of a reply is read besides.
+        assert!(taken <= LOGINS / 10, "{taken} connections for {LOGINS} logins one after the other");
 
         api.now(|_| Act::Late(Duration::from_millis(5), Box::new(say(200))));
         let mut logins = tokio::task::JoinSet::new();
