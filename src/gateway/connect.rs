@@ -2,16 +2,17 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::http::Uri;
+use axum::http::{Request, Response, Uri};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -35,8 +36,67 @@ const WINDOW: u32 = 512 * 1024;
 /// clients that do not read would stop the replies of all others, which come over the same connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
 
-/// What requests to an upstream are sent with.
-pub(super) type HttpClient = Client<Deadlined, ClientBody>;
+/// Requests at once on one connection of HTTP/2: fewer than servers allow, which is 100 or more (RFC 9113, section 6.5.2).
+/// Further ones would wait in line, and whoever held all of them, reading nothing, would close the upstream for everybody.
+const STREAMS: usize = 64;
+/// Unused connections that are kept besides, for requests beyond so many. One of HTTP/2 is enough for all of them.
+const KEPT_BESIDES: usize = 1;
+
+/// What requests to an upstream are sent with. Clones share their connections.
+#[derive(Clone)]
+pub(super) struct HttpClient {
+    connector: Deadlined,
+    lanes: Arc<Mutex<Vec<Lane>>>,
+}
+
+/// Connections of which one of HTTP/2 serves for all requests.
+struct Lane {
+    client: Client<Deadlined, ClientBody>,
+    /// Shared with each request that is under way.
+    riders: Arc<()>,
+}
+
+/// The part of a lane that a request takes until its reply is over. Each reply carries it among its extensions.
+#[derive(Clone)]
+pub(super) struct Ride {
+    _counted: Arc<()>,
+}
+
+impl HttpClient {
+    /// Sends a request where fewer than [`STREAMS`] are under way.
+    ///
+    /// # Errors
+    /// There is no connection, or it broke.
+    pub(super) async fn request(&self, request: Request<ClientBody>) -> Result<Response<Incoming>, legacy::Error> {
+        let (client, ride) = self.board();
+        let mut reply = client.request(request).await?;
+        reply.extensions_mut().insert(ride);
+        Ok(reply)
+    }
+
+    fn board(&self) -> (Client<Deadlined, ClientBody>, Ride) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // One more than its riders hold it.
+        let free = lanes.iter().find(|lane| Arc::strong_count(&lane.riders) <= STREAMS);
+        if let Some(lane) = free {
+            return (lane.client.clone(), Ride { _counted: Arc::clone(&lane.riders) });
+        }
+        let kept = if lanes.is_empty() { KEPT_CONNECTIONS } else { KEPT_BESIDES };
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT_FOR)
+            .pool_max_idle_per_host(kept)
+            .http2_keep_alive_interval(ALIVE_EVERY)
+            .http2_keep_alive_timeout(ALIVE_EVERY)
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .build(self.connector.clone());
+        let riders = Arc::new(());
+        lanes.push(Lane { client: client.clone(), riders: Arc::clone(&riders) });
+        (client, Ride { _counted: riders })
+    }
+}
 
 /// A client whose servers show a certificate of one of these authorities, or else of a public one.
 ///
@@ -63,17 +123,7 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
     tcp.set_keepalive(Some(Duration::from_secs(60)));
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
-    let client = Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEPT_FOR)
-        .pool_max_idle_per_host(KEPT_CONNECTIONS)
-        .http2_keep_alive_interval(ALIVE_EVERY)
-        .http2_keep_alive_timeout(ALIVE_EVERY)
-        .http2_initial_stream_window_size(WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW)
-        .build(Deadlined { connector, within: connect_within });
-    Ok(client)
+    Ok(HttpClient { connector: Deadlined { connector, within: connect_within }, lanes: Arc::default() })
 }
 
 /// Connects within a deadline, the name's lookup and the TLS handshake included.

@@ -298,9 +298,10 @@ impl Passage<'_> {
             began,
             _held: held,
             _place: place,
+            ride: None,
             told: Told::NotYet,
         };
-        let (reply, relayed) = match upstream.send(onward).await {
+        let (mut reply, relayed) = match upstream.send(onward).await {
             Ok(reply) => reply.into_parts(),
             Err(failure) => {
                 let refusal = upstream.failed(failure);
@@ -309,6 +310,7 @@ impl Passage<'_> {
             }
         };
         transfer.status = Some(reply.status);
+        transfer.ride = reply.extensions.remove();
         let inside = Inside { scheme: &upstream.settings.scheme, authority: &upstream.settings.authority };
         let bodiless =
             parts.method == Method::HEAD || matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
