@@ -31,6 +31,9 @@ const KEPT_FOR: Duration = Duration::from_secs(20);
 /// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
+/// How much of a reply over HTTP/1.1 is read at once, in bytes, and waits here for a client that reads slowly. Several such
+/// pieces may: hyper's own bound is three times as much, and a thousand clients that do not read held a gigabyte.
+const PIECE: usize = 128 * 1024;
 /// How much of a reply over HTTP/2 may wait here for a client that reads slowly, in bytes.
 const WINDOW: u32 = 512 * 1024;
 /// The same for all replies of one connection together: more than as many streams as any upstream allows. With less, a few
@@ -92,6 +95,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT_FOR)
             .pool_max_idle_per_host(kept)
+            .http1_max_buf_size(PIECE)
             .http2_keep_alive_interval(ALIVE_EVERY)
             .http2_keep_alive_timeout(ALIVE_EVERY)
             .http2_initial_stream_window_size(WINDOW)
