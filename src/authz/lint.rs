@@ -22,6 +22,9 @@ pub fn lint(config: &Config) -> Vec<Problem> {
     let (users, rules) = (&config.backends.users, &config.backends.acl.0);
     let mut anonymous = users.contains_key("");
     let covering = Covering::of(rules);
+    let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
+    let own_actions: Vec<&Action> = protected.flat_map(|path| &path.scope.actions).collect();
+    let is_asked_for = |action: &Action| own_actions.contains(&action);
     let has_label = |label: &str| {
         config.has_labels_from_elsewhere()
             || users.values().any(|user| user.labels.get(label).is_some_and(|values| !values.is_empty()))
@@ -74,8 +77,13 @@ pub fn lint(config: &Config) -> Vec<Problem> {
                 );
             }
             Grants::Listed(actions) => {
-                for action in actions.iter().filter(|action| !action.is_known()) {
-                    warn(".actions", format!("\"{action}\" is no action of a registry (pull, push, delete)"));
+                for action in actions.iter().filter(|action| !action.is_known() && !is_asked_for(action)) {
+                    warn(
+                        ".actions",
+                        format!(
+                            "\"{action}\" is no action of a registry (pull, push, delete), and none in forward_auth.paths"
+                        ),
+                    );
                 }
             }
             Grants::All => {}

@@ -284,7 +284,12 @@ impl Passage<'_> {
         let outside = Outside { client: self.asker.address, scheme: self.scheme(&parts.headers), host };
         let mut headers = headers::onward(&parts.headers, &outside);
         headers.extend(self.gateway.pseudonym.onward(parts.version, &parts.headers));
-        let onward = Onward { method: parts.method.clone(), target, headers, body: sent.clone(), needed: &self.needed };
+        // What a mount needs besides comes after the repository's own. Where it does not go on, the source is another
+        // upstream's, and its name no matter of this one's token service.
+        let mounts =
+            form_urlencoded::parse(target.query().unwrap_or_default().as_bytes()).any(|(key, _)| key == "from");
+        let needed = if mounts { self.needed.as_slice() } else { self.needed.get(..1).unwrap_or_default() };
+        let onward = Onward { method: parts.method.clone(), target, headers, body: sent.clone(), needed };
         let mut transfer = Transfer {
             metrics: metrics.clone(),
             id: self.id.clone(),
@@ -298,9 +303,10 @@ impl Passage<'_> {
             began,
             _held: held,
             _place: place,
+            ride: None,
             told: Told::NotYet,
         };
-        let (reply, relayed) = match upstream.send(onward).await {
+        let (mut reply, relayed) = match upstream.send(onward).await {
             Ok(reply) => reply.into_parts(),
             Err(failure) => {
                 let refusal = upstream.failed(failure);
@@ -309,6 +315,7 @@ impl Passage<'_> {
             }
         };
         transfer.status = Some(reply.status);
+        transfer.ride = reply.extensions.remove();
         let inside = Inside { scheme: &upstream.settings.scheme, authority: &upstream.settings.authority };
         let bodiless =
             parts.method == Method::HEAD || matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

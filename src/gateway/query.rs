@@ -19,6 +19,9 @@ const UPLOADS: &[&str] = &["mount", "from", "digest", "digest-algorithm"];
 /// containerd says by it to each host that it takes for a mirror which registry it wants. It is taken off, since mirrors
 /// would be of no use to containerd otherwise: what is asked for then is what was decided on.
 const MIRRORED: &str = "ns";
+/// go-containerregistry (crane, ko, kaniko) says by it at each mount which registry it has the blob from. It is taken off
+/// for the same reason: registries that do not know it mount all the same, and clients give up where it is refused.
+const ORIGIN: &str = "origin";
 
 /// The query as it goes on.
 ///
@@ -38,7 +41,7 @@ pub(super) fn onward(visit: &Visit, method: &Method, query: &str) -> Result<Stri
     for pair in query.split('&') {
         // As it is written: an escape in a name is a second way to write it.
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        if name == MIRRORED {
+        if name == MIRRORED || (name == ORIGIN && matches!(visit.part, Part::Uploads)) {
             continue;
         }
         if !pair.is_empty() && (!known.contains(&name) || seen.contains(&name)) {
@@ -90,6 +93,9 @@ mod tests {
             ("GET", "referrers/DIGEST", "artifactType=a%2Fb&ns=x", Some("artifactType=a%2Fb")),
             ("PUT", "tags/list", "n=1", None),
             ("POST", "blobs/uploads/", "mount=a&from=b", Some("mount=a&from=b")),
+            ("POST", "blobs/uploads/", "from=b&mount=a&origin=c.test", Some("from=b&mount=a")),
+            ("POST", "blobs/uploads/", "mount=a&from=b&Origin=c.test", None),
+            ("GET", "manifests/v1", "origin=c.test", None),
             ("POST", "blobs/uploads/", "digest=a", Some("digest=a")),
             ("POST", "blobs/uploads/", "digest-algorithm=sha512", Some("digest-algorithm=sha512")),
             ("POST", "blobs/uploads/", "mount=a&mount=b&from=c", None),

@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode};
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
+use super::connect::Ride;
 use super::places::Place;
 use crate::decision_log::{DecisionId, printable};
 use crate::metrics::Metrics;
@@ -41,6 +42,8 @@ pub(super) struct Transfer {
     pub(super) _held: Option<Held>,
     /// One of those that may be under way at once.
     pub(super) _place: Place,
+    /// Its part of the connection to the upstream, once there is a reply.
+    pub(super) ride: Option<Ride>,
     pub(super) told: Told,
 }
 

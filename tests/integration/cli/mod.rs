@@ -186,6 +186,16 @@ fn check_points_out_what_is_probably_not_meant() {
             7,
             "acl[0].actions: \"admin\" is no action of a registry",
         ),
+        // One of our own, for what is no registry
+        (
+            format!(
+                "{}forward_auth: {{trusted_proxies: [192.0.2.1], service: web, paths: [{{path: \"/docs/**\", scope: \"web:docs:read\"}}]}}\n",
+                rules("{match: {account: alice, type: web}, actions: [read]}")
+            ),
+            0,
+            0,
+            "",
+        ),
         (
             rules("{match: {account: alice, name: \"${acount}/*\"}, actions: [pull]}"),
             1,

@@ -87,6 +87,23 @@ async fn tokens_are_for_what_a_request_needs_and_are_kept() {
     assert!(parts.registry.take().iter().all(|arrival| arrival.header("authorization").starts_with("Bearer t")));
 }
 
+/// What is mounted from elsewhere is decided on here, and nothing that the upstream's token service knows of.
+#[tokio::test]
+async fn a_token_service_learns_nothing_of_another_upstreams_repositories() {
+    let parts = Registry::start(300).await;
+    let bed = gateway(&format!(
+        "{{service: registry, upstreams: [{{url: \"http://{}\", prefix: web, auth: {{token: {{\
+         realm: \"http://{}/token\", service: inside}}}}}}, {{url: \"http://127.0.0.1:1\"}}]}}",
+        parts.registry.address, parts.tokens.address
+    ));
+    for query in ["?mount=DIGEST&from=other%2Fapp", "?from=other%2Fapp&digest=DIGEST"] {
+        let target = format!("/v2/web/app/blobs/uploads/{query}");
+        assert_eq!(ask(&bed, "POST", &target).by(ALICE).send().await.status, 200, "{query}");
+        assert_eq!(parts.registry.only().target, "/v2/web/app/blobs/uploads/", "{query}");
+    }
+    assert_eq!(parts.tokens.only().target, "/token?service=inside&scope=repository%3Aweb%2Fapp%3Apull%2Cpush");
+}
+
 #[tokio::test]
 async fn a_refused_token_is_replaced_once_and_the_request_sent_again() {
     let parts = Registry::start(300).await;

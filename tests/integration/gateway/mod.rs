@@ -3,6 +3,7 @@
 mod catalog;
 mod login;
 mod onward;
+mod streams;
 mod upstream;
 
 use axum::http::{Method, Response};

@@ -46,6 +46,11 @@ async fn queries_go_on_as_far_as_they_were_decided_on() {
         ("HEAD", "/v2/web/app/blobs/DIGEST?ns=docker.io", Some("/v2/web/app/blobs/DIGEST")),
         ("GET", "/v2/web/app/tags/list?n=1&ns=ghcr.io&last=a", Some("/v2/web/app/tags/list?n=1&last=a")),
         ("GET", "/v2/web/app/tags/list?n=1&last=a", Some("/v2/web/app/tags/list?n=1&last=a")),
+        (
+            "POST",
+            "/v2/web/app/blobs/uploads/?from=other%2Fapp&mount=DIGEST&origin=c.test",
+            Some("/v2/web/app/blobs/uploads/?from=other%2Fapp&mount=DIGEST"),
+        ),
         // No part of a request: nobody who reads targets ever sees it.
         ("GET", "/v2/web/app/manifests/v1#/../../secret", Some("/v2/web/app/manifests/v1")),
         ("GET", "/v2/web/app/tags/list?n=1#&ns=x", Some("/v2/web/app/tags/list?n=1")),

@@ -70,3 +70,35 @@ fn broken_transfers_leave_nothing_behind() {
     again.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");
 }
+
+/// What each of them holds is bounded: HTTP's own library would keep a whole mebibyte for one.
+#[test]
+fn a_client_that_does_not_read_holds_little_memory() {
+    const HELD: u64 = 704 * 1024;
+    let upstream = Standin::start(answer);
+    let line = format!("url: \"http://{}\", idle_timeout: 2s", upstream.address);
+    let gateway = gateway::start(Challenge::Basic, &[line]);
+    let authorization = basic("alice", &password("alice"));
+    let get = || {
+        let mut stream = TcpStream::connect(&gateway.address).unwrap();
+        let headers = [("Authorization", authorization.as_str())];
+        let request = http::request("GET", "/v2/team/app/manifests/stalls", "x", &headers, b"");
+        stream.write_all(&request).unwrap();
+        stream
+    };
+    // So that what the first request takes is not counted.
+    let first = get();
+    until("the first one to arrive", || (upstream.take().len() == 1).then_some(()));
+    drop(first);
+    let before = gateway.process.peak_memory();
+    let stalled: Vec<TcpStream> = (0..CROWD).map(|_| get()).collect();
+    let mut arrived = 0;
+    until("all to arrive", || {
+        arrived += upstream.take().len();
+        (arrived == CROWD).then_some(())
+    });
+    until("the upstream's connections to be closed", || (upstream.open() == 0).then_some(()));
+    let each = (gateway.process.peak_memory() - before) / stalled.len() as u64;
+    eprintln!("{each} bytes for each client that does not read");
+    assert!(each < HELD, "{each}");
+}
