@@ -388,7 +388,7 @@ impl Dice {
     }
 
     /// An exponentially distributed number of mean 1: the gaps between arrivals that know nothing of each other.
-    fn exponential(&mut self) -> f64 {
+    pub fn exponential(&mut self) -> f64 {
         let uniform = (self.roll() >> 11) as f64 / (1_u64 << 53) as f64;
         -(1.0 - uniform).ln()
     }

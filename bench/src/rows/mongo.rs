@@ -15,7 +15,7 @@ use mongodb::{Client, Collection};
 
 use crate::bed;
 use crate::figures::Outcome;
-use crate::load::{self, Load, Pace, Turns};
+use crate::load::{self, Dice, Load, Pace, Turns};
 use crate::process::{Program, Running, free_address};
 use crate::scenario::Setup;
 
@@ -135,7 +135,8 @@ async fn fill(run: &Run, address: SocketAddr, setup: &Setup) -> anyhow::Result<C
     Ok(users)
 }
 
-/// The same question by the driver alone, at the same rate.
+/// The same question by the driver alone, at the same rate and at random moments as the tokens are asked for: asked one
+/// after the other, it would never wait for another one.
 async fn bare(
     users: &Collection<Document>,
     setup: &Setup,
@@ -143,20 +144,27 @@ async fn bare(
     rate: f64,
 ) -> anyhow::Result<Histogram<u64>> {
     let mut took = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut asked = tokio::task::JoinSet::new();
     let began = Instant::now();
+    let mut due = began;
     let mut number = 0;
     while began.elapsed() < lasts {
-        let from = Instant::now();
-        let found = users.find(doc! { "username": bed::account(number % setup.users) }).limit(2).await;
-        let mut found = found?;
-        while found.advance().await? {
-            std::hint::black_box(found.deserialize_current()?);
-        }
-        if number > 50 {
-            took.saturating_record(u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        }
+        tokio::time::sleep_until(due.into()).await;
+        let (users, account) = (users.clone(), bed::account(number % setup.users));
+        asked.spawn(async move {
+            let mut found = users.find(doc! { "username": account }).limit(2).await?;
+            while found.advance().await? {
+                std::hint::black_box(found.deserialize_current()?);
+            }
+            anyhow::Ok(due.elapsed())
+        });
+        due += Duration::from_secs_f64(dice.exponential() / rate);
         number += 1;
-        tokio::time::sleep_until((from + Duration::from_secs_f64(1.0 / rate)).into()).await;
+    }
+    // The first ones connect.
+    for took_each in asked.join_all().await.into_iter().skip(50) {
+        took.saturating_record(u64::try_from(took_each?.as_nanos()).unwrap_or(u64::MAX));
     }
     Ok(took)
 }
