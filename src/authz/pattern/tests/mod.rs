@@ -324,7 +324,7 @@ fn literals_and_placeholders_are_listed() {
 #[test]
 fn captures_come_from_regular_expressions_only() {
     let none = LabelValues::new();
-    let all = labels([("p", literals(&["a", "b"])), ("q", literals(&["c", "d"]))]);
+    let all = labels([("p", literals(&["a", "b"])), ("q", literals(&["c", "d"])), ("wild", globs(&["a*"]))]);
     let mut bindings = Bindings::new(Values { account: "alice", ..Values::default() }, &all);
     let cases = [
         ("/^(.+)@(.+)$/", "alice@test", 1, Some("alice")),
@@ -336,6 +336,9 @@ fn captures_come_from_regular_expressions_only() {
         ("/^(?P<n>a)/", "a", 1, Some("a")),
         ("/^(?:a)/", "a", 1, None),
         ("/(${account}+)-/", "alicealice-", 1, Some("alicealice")),
+        // A value's wildcards take as much as they can; what (?U) turns around is the expression's own.
+        ("/(?U)^(${labels:wild})(.+)b$/", "a__b/b", 1, Some("a__b")),
+        ("/(?U)^(a[^/]*)(.+)b$/", "a__b/b", 1, Some("a")),
         ("/^(a)${labels:none}/", "ab", 1, None),
         // Values are tried in their order: as alternatives at the first place where one fits, or, where a value has to
         // stay the same, one after the other.

@@ -115,7 +115,8 @@ func globAsRegex(glob string) string {
 	for _, t := range readGlob(glob) {
 		switch {
 		case t.run:
-			out.WriteString(`[^/]*`)
+			// As much as it can, also where (?U) stands before it.
+			out.WriteString(`(?-U:[^/]*)`)
 		case t.any:
 			out.WriteString(`[^/]`)
 		case !t.not && len(t.ranges) == 1 && t.ranges[0][0] == t.ranges[0][1]:
