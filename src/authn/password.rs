@@ -185,11 +185,10 @@ impl Passwords {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(observe: impl Fn(Step) + Send + Sync + 'static) -> anyhow::Result<Passwords> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         Ok(Passwords {
-            turns: Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)),
+            turns: Turns::beside_one_core(),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
             known: Mutex::new(LruCache::new(KNOWN_NETWORKS)),
             under_way: Mutex::default(),

@@ -96,8 +96,13 @@ enum Called {
 }
 
 impl Turns {
-    /// A queue that lets so many hash at once.
-    pub(crate) fn new(at_once: NonZeroUsize) -> Turns {
+    /// A queue that leaves one core to everything else: as many at once as there are others, and one where there is none.
+    pub(crate) fn beside_one_core() -> Turns {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    fn new(at_once: NonZeroUsize) -> Turns {
         Turns(Arc::new(Queue { at_once: at_once.get(), state: Mutex::default() }))
     }
 

@@ -6,7 +6,6 @@
 //! thread of its own, when it is that client's turn.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,10 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whose question is decided next. There is one queue, since there is one set of cores; apart from the one for passwords,
 /// where strangers wait much longer.
-static TURNS: LazyLock<Turns> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
-});
+static TURNS: LazyLock<Turns> = LazyLock::new(Turns::beside_one_core);
 
 /// The work that is left for deciding one request.
 #[derive(Debug)]

@@ -108,11 +108,7 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
 pub(super) fn read_service(section: &mut Section<'_>, services: Option<&[String]>, otherwise: &str) -> Option<String> {
     let place = section.place().clone();
     match (section.filled("service"), services) {
-        (Some(At { place, value }), Some(known)) if !known.is_empty() && !known.contains(&value) => {
-            section.problem(&place, "service", format!("\"{value}\" is not among token.services"));
-            None
-        }
-        (Some(At { value, .. }), _) => Some(value),
+        (Some(at), _) => check_audience(section, &at, services).then_some(at.value),
         (None, Some([only])) => Some(only.clone()),
         (None, None) => None,
         (None, Some(_)) => {
@@ -120,6 +116,16 @@ pub(super) fn read_service(section: &mut Section<'_>, services: Option<&[String]
             None
         }
     }
+}
+
+/// Whether there may be tokens for this `service`; it is a problem if not.
+pub(super) fn check_audience(section: &mut Section<'_>, service: &At<String>, services: Option<&[String]>) -> bool {
+    let At { place, value } = service;
+    let is_one = services.is_none_or(|known| known.is_empty() || known.contains(value));
+    if !is_one {
+        section.problem(place, "service", format!("\"{value}\" is not among token.services"));
+    }
+    is_one
 }
 
 /// Reads `challenge` and `realm`.

@@ -8,7 +8,7 @@ use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::forward_auth::{Challenge, read_challenge, read_service};
+use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
 use super::problem::{At, Problem};
 use super::section::{Problems, Section, parse_duration};
 use super::server::{ListenAddress, parse_address};
@@ -204,11 +204,8 @@ fn read_upstream(
         }
     });
     let service = row.filled("service");
-    if let (Some(At { place, value }), Some(known)) = (&service, services)
-        && !known.is_empty()
-        && !known.contains(value)
-    {
-        row.problem(place, "service", format!("\"{value}\" is not among token.services"));
+    if let Some(service) = &service {
+        check_audience(&mut row, service, services);
     }
     if let (Some(At { place, .. }), None) = (&service, &host) {
         row.problem(

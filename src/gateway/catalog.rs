@@ -30,6 +30,7 @@ const USUAL_PAGE: usize = 100;
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
 /// Names that are decided on at once: no more than a page needs are asked of a program or a server that decides.
 const DECIDED_AT_ONCE: usize = 32;
+
 /// Who looks at the catalog.
 pub(super) struct Viewer<'a> {
     pub(super) access: &'a Access,

@@ -11,7 +11,7 @@ use regex_syntax::hir::Hir;
 use super::REGEX_BYTES;
 use super::bindings::{Bindings, Filling};
 use super::error::{PatternError, TooComplex};
-use super::pieces::{Candidate, Comparison, Piece, Slots};
+use super::pieces::{Candidate, Comparison, Piece, Slots, still_possible};
 use super::template::Template;
 use crate::authz::glob::{Budget, Positions, Spent, Walk};
 use crate::authz::re2::{self, BadRegex, Case, Ends, Segment};
@@ -26,7 +26,7 @@ const READ_STEPS: usize = 16;
 const BYTE_STEPS: usize = 2;
 /// So many bytes of a compiled expression are at most looked at in one step, for each byte of a text.
 const BYTES_A_STEP: usize = 32;
-/// So many bytes of a text are searched in one step by what was compiled when the rules were loaded.
+/// So many bytes of a text are searched in one step by an expression without placeholders, which is compiled for good.
 const SEARCHED_A_STEP: usize = 64;
 /// Deeper than the reader of expressions lets them be.
 const DEEPEST: u32 = 2000;
@@ -349,12 +349,7 @@ fn fill(
         match segment {
             Segment::Text(text) => source.push_str(text),
             Segment::Slot { slot, case } => {
-                let all = candidates.get(*slot).map(Vec::as_slice).unwrap_or_default();
-                let used = match settled.get(*slot).copied().flatten() {
-                    Some(one) => all.get(one..=one).unwrap_or_default(),
-                    None => all,
-                };
-                push_choice(&mut source, used, *case);
+                push_choice(&mut source, still_possible(candidates, settled, *slot), *case);
             }
         }
         budget.spend(source.len() - written)?;

@@ -177,11 +177,7 @@ impl<'a> Comparison<'_, 'a> {
     }
 
     fn candidates(&self, slot: usize) -> &[Candidate<'a>] {
-        let all = self.candidates.get(slot).map(Vec::as_slice).unwrap_or_default();
-        match self.settled.get(slot).copied().flatten() {
-            Some(one) => all.get(one..=one).unwrap_or_default(),
-            None => all,
-        }
+        still_possible(self.candidates, &self.settled, slot)
     }
 
     /// Where the piece leads to from these positions.
@@ -307,6 +303,19 @@ impl<'a> Comparison<'_, 'a> {
             to.add(at + rest.len() - there.as_str().len());
         }
         Ok(())
+    }
+}
+
+/// What a placeholder may stand for: the one that it is settled on, or any of them.
+pub(super) fn still_possible<'c, 'a>(
+    candidates: &'c [Vec<Candidate<'a>>],
+    settled: &[Option<usize>],
+    slot: usize,
+) -> &'c [Candidate<'a>] {
+    let all = candidates.get(slot).map(Vec::as_slice).unwrap_or_default();
+    match settled.get(slot).copied().flatten() {
+        Some(one) => all.get(one..=one).unwrap_or_default(),
+        None => all,
     }
 }
 
