@@ -1,7 +1,7 @@
 //! The processes under test: started, watched through /proc, and ended.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -131,6 +131,18 @@ impl Running {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits until it takes connections there.
+    pub fn until_it_listens(&mut self, address: SocketAddr, name: &str) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if self.has_ended() || began.elapsed() > PATIENCE {
+                bail!("{name} does not start:\n{}", self.tail());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// The end of what it has written.

@@ -55,14 +55,11 @@ pub fn measure(
     rate: f64,
 ) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
-    let tools =
-        std::env::var_os("DOCKWARDEN_TOOLS").map_or_else(|| run.repository.join("target/tools/bin"), Into::into);
-    let registry = tools.join("registry");
     // Among what only root has in its path, which ours may not be.
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&paths).chain([PathBuf::from("/usr/sbin")]);
     let nginx = places.find_map(|place| Some(place.join("nginx")).filter(|file| bed::is_program(file)));
-    let (Some(nginx), true) = (nginx, bed::is_program(&registry)) else {
+    let (Some(nginx), Some(registry)) = (nginx, run.tool("registry")) else {
         let missing = "not measured: the registry or nginx is not there; tests/support/install.sh brings both";
         outcome.notes.push(missing.to_owned());
         return Ok(outcome);
@@ -206,17 +203,6 @@ fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
     if pids.is_empty() { bail!("nginx has no workers") } else { Ok(pids) }
 }
 
-fn wait_for(process: &mut Running, address: SocketAddr, name: &str) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        if process.has_ended() || began.elapsed() > Duration::from_secs(30) {
-            bail!("{name} does not start:\n{}", process.tail());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
 /// A registry that lets everybody in: whom it would ask for is the same for both.
 fn start_registry(run: &Run, program: &Path) -> anyhow::Result<(Running, SocketAddr)> {
     let address = free_address()?;
@@ -231,7 +217,7 @@ fn start_registry(run: &Run, program: &Path) -> anyhow::Result<(Running, SocketA
     let mut command = Command::new(program);
     command.arg("serve").arg(&config).env("OTEL_TRACES_EXPORTER", "none");
     let mut registry = Running::start(command, run.bed.path("registry.log"))?;
-    wait_for(&mut registry, address, "the registry")?;
+    registry.until_it_listens(address, "the registry")?;
     Ok((registry, address))
 }
 
@@ -256,7 +242,7 @@ fn start_nginx(run: &Run, program: &Path, upstream: SocketAddr) -> anyhow::Resul
     let mut command = Command::new(program);
     command.arg("-p").arg(&directory).arg("-c").arg(&config).args(["-e", "stderr"]);
     let mut nginx = Running::start(command, run.bed.path("nginx.log"))?;
-    wait_for(&mut nginx, address, "nginx")?;
+    nginx.until_it_listens(address, "nginx")?;
     Ok((nginx, address))
 }
 

@@ -69,6 +69,13 @@ impl Run {
         }
     }
 
+    /// A program that `tests/support/install.sh` builds; nothing where it is not there.
+    fn tool(&self, name: &str) -> Option<PathBuf> {
+        let tools = std::env::var_os("DOCKWARDEN_TOOLS")
+            .map_or_else(|| self.repository.join("target/tools/bin"), PathBuf::from);
+        Some(tools.join(name)).filter(|file| bed::is_program(file))
+    }
+
     /// As many of `whole` as this run does, and one at least.
     fn some(&self, whole: usize) -> usize {
         ((whole as f64 * self.share).round() as usize).max(1)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, Credential};
@@ -24,13 +24,10 @@ use super::Run;
 /// Measures a server whose accounts are in FerretDB, which the tests build.
 pub fn measure(run: &Run, program: &Program, setup: &Setup, rate: f64) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
-    let tools =
-        std::env::var_os("DOCKWARDEN_TOOLS").map_or_else(|| run.repository.join("target/tools/bin"), Into::into);
-    let ferretdb = tools.join("ferretdb");
-    if !bed::is_program(&ferretdb) {
+    let Some(ferretdb) = run.tool("ferretdb") else {
         outcome.notes.push("not measured: FerretDB is not there; tests/support/install.sh builds it".to_owned());
         return Ok(outcome);
-    }
+    };
     let (_database, address) = start(run, &ferretdb)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let users = runtime.block_on(fill(run, address, setup))?;
@@ -100,13 +97,7 @@ fn start(run: &Run, ferretdb: &std::path::Path) -> anyhow::Result<(Running, Sock
         "--setup-password=example".to_owned(),
     ]);
     let mut database = Running::start(command, run.bed.path("ferretdb.log"))?;
-    let began = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        if database.has_ended() || began.elapsed() > Duration::from_secs(30) {
-            bail!("FerretDB does not start:\n{}", database.tail());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    database.until_it_listens(address, "FerretDB")?;
     Ok((database, address))
 }
 
