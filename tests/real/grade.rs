@@ -8,13 +8,9 @@ use crate::support::scratch;
 #[test]
 fn tls_is_what_mozillas_intermediate_profile_asks_for() {
     let chain = keys::for_localhost();
-    let tls = format!(
-        "server:\n  certificate: \"{}\"\n  key: \"{}\"\n",
-        chain.leaf.certificate.display(),
-        chain.leaf.key.display()
-    );
     let config = dockwarden::config(&keys::as_in_the_guide(Kind::P256), "", "users: {}\nacl: []\n");
-    let config = scratch::write(&scratch::directory("grade"), "auth_config.yml", &config.replace("server:\n", &tls));
+    let config = dockwarden::with_tls(&config, &chain.leaf);
+    let config = scratch::write(&scratch::directory("grade"), "auth_config.yml", &config);
     let (_process, address) = dockwarden::listening(&config);
     let server = address.replace("127.0.0.1", "localhost");
 

@@ -150,6 +150,19 @@ pub(crate) fn listening(config: &Path) -> (Process, String) {
     (process, address)
 }
 
+/// The same, not waited for, with these limits of open files (`soft:hard`).
+pub(crate) fn with_descriptors(config: &Path, limits: &str) -> Process {
+    let mut serve = Command::new(part::path("prlimit"));
+    serve.arg(format!("--nofile={limits}")).arg(program()).arg("serve").arg(config);
+    Process::start("dockwarden", &serve)
+}
+
+/// This config with TLS on the listener.
+pub(crate) fn with_tls(config: &str, pair: &Pair) -> String {
+    let (certificate, key) = (pair.certificate.display(), pair.key.display());
+    config.replace("server:\n", &format!("server:\n  certificate: \"{certificate}\"\n  key: \"{key}\"\n"))
+}
+
 /// The address in the log line with this message, which is there once connections are taken.
 pub(crate) fn address(process: &Process, message: &str) -> String {
     process.until(&format!("the line \"{message}\" with its address"), |process| {

@@ -3,14 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{announced, config, healthy, lets_pull, pair, pulls, question, reasons, reloads, stops};
-use crate::support::dockwarden::{Dockwarden, SERVICE, program};
+use crate::support::dockwarden::{Dockwarden, SERVICE, with_descriptors};
 use crate::support::http::{self, Connection, connect_from};
-use crate::support::process::Process;
-use crate::support::{http2, part, scratch};
+use crate::support::{http2, scratch};
 
 /// Whether a process has this end of a connection open, by the kernel's table: a client that does not read does not
 /// see the connection close. A socket that no process holds any more has no inode there.
@@ -140,9 +138,7 @@ const NETWORKS: usize = 10;
 fn however_few_places_there_are_one_network_has_a_quarter_of_them() {
     let text = config(&pair(), "first");
     let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &text);
-    let mut serve = Command::new(part::path("prlimit"));
-    serve.arg("--nofile=256:256").arg(program()).arg("serve").arg(&file);
-    let process = Process::start("dockwarden", &serve);
+    let process = with_descriptors(&file, "256:256");
     let address = announced(&process, "listening");
     let stranger = Ipv4Addr::new(127, 0, 1, 1);
     let idle: Vec<TcpStream> = (0..40).map(|_| connect_from(stranger, &address).unwrap()).collect();
@@ -160,9 +156,7 @@ fn few_descriptors_leave_places_for_monitoring_and_for_honest_clients() {
         let pair = pair();
         let text = config(&pair, "first").replace("token:\n", "  admin_addr: \"127.0.0.1:0\"\ntoken:\n");
         let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &text);
-        let mut serve = Command::new(part::path("prlimit"));
-        serve.arg(format!("--nofile={limits}")).arg(program()).arg("serve").arg(&file);
-        let process = Process::start("dockwarden", &serve);
+        let process = with_descriptors(&file, limits);
         let address = announced(&process, "listening");
         let admin = announced(&process, "listening for health and metrics");
         // One network may have a quarter of the places, so that a crowd has to come from several.

@@ -2,20 +2,19 @@
 
 use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::dockwarden::{self, Dockwarden, password, program};
+use crate::support::dockwarden::{self, Dockwarden, password};
 use crate::support::gateway::{self, Challenge};
 use crate::support::http::{self, Connection};
 use crate::support::keys;
-use crate::support::process::{Process, until};
+use crate::support::process::until;
 use crate::support::registry::{Edition, Registry};
 use crate::support::standin::{Head, Standin, Then};
 use crate::support::visit::basic;
-use crate::support::{http2, part, scratch};
+use crate::support::{http2, scratch};
 
 /// Holds back all replies until it is opened.
 #[derive(Clone, Default)]
@@ -97,9 +96,7 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
     let well = patient(&opened);
     let config = by_address(&[hung, format!("url: \"http://{}\", prefix: public", well.address)]);
     let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &config);
-    let mut serve = Command::new(part::path("prlimit"));
-    serve.arg("--nofile=256:256").arg(program()).arg("serve").arg(&file);
-    let process = Process::start("dockwarden", &serve);
+    let process = dockwarden::with_descriptors(&file, "256:256");
     let address = dockwarden::address(&process, "listening");
 
     let authorization = basic("alice", &password("alice"));

@@ -78,7 +78,7 @@ fn the_recipe_serves_people_and_nobody_in_particular() {
         let nobody = Person::new(host);
         nobody.pull("public/app").well();
         nobody.pull("team/app").refused(REFUSED);
-        pulls_without_login(host, &["skopeo", "crane"]);
+        pulls_without_login(host);
         assert!(!fs::read_to_string(&server.config).unwrap().contains(INSIDE.1), "the password is in its own file");
     }
 }
@@ -94,21 +94,12 @@ fn with_basic_docker_pulls_nothing_without_a_login() {
     alice.push("plain-basic", "public/app").well();
     alice.forget("plain-basic");
     Person::new(host).pull("public/app").refused(REFUSED);
-    pulls_without_login(host, &["skopeo"]);
+    pulls_without_login(host);
 }
 
-fn pulls_without_login(host: &str, clients: &[&str]) {
+fn pulls_without_login(host: &str) {
     let home = client::home();
-    for program in clients {
-        match *program {
-            "skopeo" => {
-                let from = format!("docker://{host}/public/app:latest");
-                part::run(client::skopeo(&home).args(["inspect", "--tls-verify=false", &from])).well();
-            }
-            _ => {
-                part::run(client::crane(&home).args(["manifest", "--insecure", &format!("{host}/public/app:latest")]))
-                    .well();
-            }
-        }
-    }
+    let image = format!("{host}/public/app:latest");
+    part::run(client::skopeo(&home).args(["inspect", "--tls-verify=false", &format!("docker://{image}")])).well();
+    part::run(client::crane(&home).args(["manifest", "--insecure", &image])).well();
 }

@@ -30,13 +30,8 @@ fn blobs_go_through_http_2_and_tls_on_both_sides() {
         let trusting = format!(", ca_certificate: \"{}\"", chain.authority.display());
         // The second one is not trusted: a public authority would have had to sign for localhost.
         let config = gateway::config(Challenge::Basic, &[upstream("team", &trusting), upstream("public", "")]);
-        let tls = format!(
-            "server:\n  certificate: \"{}\"\n  key: \"{}\"\n",
-            chain.leaf.certificate.display(),
-            chain.leaf.key.display()
-        );
         let directory = scratch::directory("tls");
-        let file = scratch::write(&directory, "config.yml", &config.replace("server:\n", &tls));
+        let file = scratch::write(&directory, "config.yml", &dockwarden::with_tls(&config, &chain.leaf));
         let (process, address) = dockwarden::listening(&file);
         let base = format!("https://{}", address.replace("127.0.0.1", "localhost"));
 
