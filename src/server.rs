@@ -5,23 +5,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::body::Body;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
@@ -31,6 +22,12 @@ use crate::http::client_address::Peer;
 use crate::http::{self, AdminRoutes};
 use crate::metrics::OpenConnection;
 
+mod activity;
+mod connection;
+
+pub use activity::{Activity, Held};
+use connection::Protocols;
+
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Requests of the gateway to its upstreams that are under way at once.
@@ -38,27 +35,8 @@ const MAX_TRANSFERS: usize = 4096;
 /// Connections that the system takes before we do, if it allows as many (`net.core.somaxconn`): clients that come all at
 /// once, as after a restart, would otherwise wait seconds until theirs is tried again.
 const BACKLOG: u32 = 4096;
-/// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
-const HEADER_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
-/// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
-const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// The longest request header, all lines together, in bytes.
-const MAX_HEADER: usize = 64 * 1024;
-/// The number of header lines.
-const MAX_HEADER_LINES: usize = 100;
-/// Requests that one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 16;
-/// Requests of one HTTP/2 connection that were reset before we looked at them (CVE-2023-44487), and requests that were so
-/// wrong that we reset them ourselves. With one more of either the connection is closed.
-const MAX_RESETS: usize = 20;
-/// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
-const MAX_SEND_BUFFER: usize = 64 * 1024;
-/// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
-/// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
-const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// The same for the listener for health and metrics, where it is one of its own.
 const ADMIN_CONNECTIONS: usize = 64;
 /// Descriptors that are left for that listener, files, and the log.
@@ -68,60 +46,6 @@ const SPARE_DESCRIPTORS: u64 = 192;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// After that: how long requests under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(8);
-
-/// What goes on on a connection, besides its requests: transfers that take longer than any idle time.
-#[derive(Clone)]
-pub struct Activity(Arc<Happening>);
-
-struct Happening {
-    opened: Instant,
-    /// Milliseconds from the opening to the last request, or the end of the last transfer; none yet is zero.
-    last: AtomicU64,
-    transfers: AtomicUsize,
-}
-
-/// As long as one of these lives, its connection is not an idle one. Whoever holds it ends what does not move.
-pub struct Held(Arc<Happening>);
-
-impl Activity {
-    fn new() -> Activity {
-        let (last, transfers) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Activity(Arc::new(Happening { opened: Instant::now(), last, transfers }))
-    }
-
-    /// Keeps the connection from being closed as idle.
-    pub fn hold(&self) -> Held {
-        self.0.transfers.fetch_add(1, Ordering::AcqRel);
-        Held(Arc::clone(&self.0))
-    }
-
-    fn asked(&self) {
-        self.0.touch();
-    }
-
-    /// For how long nothing has gone on; `None` before the first request.
-    fn silent(&self) -> Option<Duration> {
-        match (self.0.last.load(Ordering::Acquire), self.0.transfers.load(Ordering::Acquire)) {
-            (0, _) => None,
-            (_, 1..) => Some(Duration::ZERO),
-            (last, 0) => Some(self.0.opened.elapsed().saturating_sub(Duration::from_millis(last))),
-        }
-    }
-}
-
-impl Happening {
-    fn touch(&self) {
-        let after = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(after.max(1), Ordering::Release);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.touch();
-        self.0.transfers.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// A socket that is listened on.
 enum Listener {
@@ -357,7 +281,7 @@ struct Door {
     router: Router,
     security: Security,
     crowd: Crowd,
-    connections: Arc<Builder<TokioExecutor>>,
+    protocols: Arc<Protocols>,
 }
 
 async fn accept(
@@ -369,18 +293,19 @@ async fn accept(
     places: Arc<Semaphore>,
     mut over: watch::Receiver<bool>,
 ) {
-    let door = Door { app, router, security, crowd, connections: Arc::new(connections()) };
-    let graceful = GracefulShutdown::new();
+    let door = Door { app, router, security, crowd, protocols: Arc::new(Protocols::new()) };
+    // Each connection holds a receiver until it ends.
+    let (leave, leaving) = watch::channel(());
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         tokio::select! {
             _ = over.changed() => break,
-            () = take(&listener, &door, graceful.watcher(), place) => {}
+            () = take(&listener, &door, leaving.clone(), place) => {}
         }
     }
     // What has connected already is served: closing the socket would reset it.
     while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-        if tokio::time::timeout(Duration::ZERO, take(&listener, &door, graceful.watcher(), place)).await.is_err() {
+        if tokio::time::timeout(Duration::ZERO, take(&listener, &door, leaving.clone(), place)).await.is_err() {
             break;
         }
     }
@@ -391,13 +316,15 @@ async fn accept(
             file.remove().await;
         }
     }
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    drop(leaving);
+    leave.send_replace(());
+    if tokio::time::timeout(DRAIN, leave.closed()).await.is_err() {
         warn!(reason = "drain_timeout", seconds = DRAIN.as_secs(), "requests were still under way and are cut off");
     }
 }
 
 /// Takes one connection and serves it on a task of its own.
-async fn take(listener: &Listener, door: &Door, watcher: Watcher, place: OwnedSemaphorePermit) {
+async fn take(listener: &Listener, door: &Door, leaving: watch::Receiver<()>, place: OwnedSemaphorePermit) {
     let failed = match listener {
         Listener::Tcp(listener) => match listener.accept().await {
             Ok((stream, peer)) => {
@@ -406,7 +333,7 @@ async fn take(listener: &Listener, door: &Door, watcher: Watcher, place: OwnedSe
                 if let Err(cause) = stream.set_nodelay(true) {
                     debug!(cause = %cause, "replies may be delayed on a connection");
                 }
-                tokio::spawn(secure_and_serve(door.clone(), stream, peer, watcher, seat));
+                tokio::spawn(secure_and_serve(door.clone(), stream, peer, leaving, seat));
                 return;
             }
             Err(cause) => cause,
@@ -414,7 +341,7 @@ async fn take(listener: &Listener, door: &Door, watcher: Watcher, place: OwnedSe
         Listener::Unix(listener, _) => match listener.accept().await {
             Ok((stream, _)) => {
                 let Some(seat) = door.admit(Peer::Unix, place) else { return };
-                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Unix, watcher, seat));
+                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Unix, leaving, seat));
                 return;
             }
             Err(cause) => cause,
@@ -443,28 +370,7 @@ impl Door {
     }
 }
 
-fn connections() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_PATIENCE)
-        .max_headers(MAX_HEADER_LINES)
-        .max_buf_size(MAX_HEADER);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_RESETS)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .max_header_list_size(MAX_HEADER as u32)
-        .keep_alive_interval(HEADER_PATIENCE)
-        .keep_alive_timeout(HEADER_PATIENCE);
-    builder
-}
-
-async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, watcher: Watcher, seat: Seat)
+async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, leaving: watch::Receiver<()>, seat: Seat)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -473,43 +379,14 @@ where
         Security::AsConfigured => door.app.snapshot().tls.clone(),
         Security::Plain => None,
     };
-    let Some(tls) = tls else { return serve_connection(&door, stream, peer, watcher).await };
-    match tokio::time::timeout(HANDSHAKE_PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(&door, stream, peer, watcher).await,
-        Ok(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
-        Err(_) => debug!("a TLS handshake took too long"),
-    }
-}
-
-async fn serve_connection<S>(door: &Door, stream: S, peer: Peer, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let router = door.router.clone();
-    let activity = Activity::new();
-    let asking = activity.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        asking.asked();
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(asking.clone());
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let connection = door.connections.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(watcher.watch(connection.into_owned()));
-    let mut patience = FIRST_REQUEST_PATIENCE;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut connection => break ended,
-            () = tokio::time::sleep(patience) => {}
+    let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving).await };
+    // Apart: a connection without TLS would take the memory of one with it.
+    Box::pin(async move {
+        match tokio::time::timeout(HANDSHAKE_PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
+            Ok(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving).await,
+            Ok(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
+            Err(_) => debug!("a TLS handshake took too long"),
         }
-        let silent = activity.silent();
-        patience = IDLE_PATIENCE.saturating_sub(silent.unwrap_or_default());
-        if silent.is_none() || patience.is_zero() {
-            debug!("a connection was closed that asks for nothing");
-            return;
-        }
-    };
-    if let Err(cause) = ended {
-        debug!(cause = %cause, "a connection ended early");
-    }
+    })
+    .await;
 }

@@ -21,6 +21,8 @@ use crate::reply::{self, Found};
 
 /// How long after the end an answer is waited for.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long replies come together where the maximum is looked for.
+const GATHERED_FOR: Duration = Duration::from_millis(1);
 /// The longest latency that is told apart, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
@@ -205,6 +207,10 @@ impl Generator {
                 Pace::Closed { .. } => end,
             };
             let next = if at_start.is_none() { next.min(from) } else { next };
+            if let Pace::Closed { .. } = self.load.pace {
+                // Woken for each reply, this thread would take the core from the server each time.
+                std::thread::sleep(GATHERED_FOR);
+            }
             self.take_replies(&mut events, next.saturating_duration_since(Instant::now()))?;
         }
         let (used, own, since) = at_start.context("the measuring never began")?;

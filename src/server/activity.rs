@@ -1,0 +1,149 @@
+//! What goes on on a connection: whether it asks for anything, and whether anything of a request is still under way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+
+/// What goes on on a connection, besides its requests: transfers that take longer than any idle time.
+#[derive(Clone)]
+pub struct Activity(Arc<Happening>);
+
+struct Happening {
+    opened: Instant,
+    /// Milliseconds from the opening to the last request, or the end of the last transfer; none yet is zero.
+    last: AtomicU64,
+    transfers: AtomicUsize,
+    /// Requests whose replies were not handed over whole yet.
+    under_way: AtomicUsize,
+    /// Something was read that no request came of yet, or that may be one's body.
+    unread: AtomicBool,
+    /// The client does not take what is to be sent.
+    unsent: AtomicBool,
+}
+
+/// As long as one of these lives, its connection is not an idle one. Whoever holds it ends what does not move.
+pub struct Held(Arc<Happening>);
+
+/// A request of which not all is done.
+pub(super) struct UnderWay(Arc<Happening>);
+
+impl Activity {
+    pub(super) fn new() -> Activity {
+        Activity(Arc::new(Happening {
+            opened: Instant::now(),
+            last: AtomicU64::new(0),
+            transfers: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            unread: AtomicBool::new(false),
+            unsent: AtomicBool::new(false),
+        }))
+    }
+
+    /// Keeps the connection from being closed as idle.
+    pub fn hold(&self) -> Held {
+        self.0.transfers.fetch_add(1, Ordering::AcqRel);
+        Held(Arc::clone(&self.0))
+    }
+
+    /// A request has come; it is under way until what is returned is dropped.
+    pub(super) fn asked(&self, request: &Request<Incoming>) -> UnderWay {
+        self.0.touch();
+        self.0.under_way.fetch_add(1, Ordering::AcqRel);
+        // Where a body ends is known to hyper alone: what follows half of one is no request. (hyper 1.12 closes a connection
+        // whose body nobody reads, so this is for the day when it goes on reading instead.)
+        self.0.unread.store(!hyper::body::Body::is_end_stream(request.body()), Ordering::Release);
+        UnderWay(Arc::clone(&self.0))
+    }
+
+    /// Bytes have been read that no request came of yet.
+    pub(super) fn read(&self) {
+        self.0.unread.store(true, Ordering::Release);
+    }
+
+    /// What became of an attempt to write.
+    pub(super) fn written<T>(&self, outcome: &Poll<T>) {
+        self.0.unsent.store(outcome.is_pending(), Ordering::Release);
+    }
+
+    /// For how long the connection has been open.
+    pub(super) fn open_for(&self) -> Duration {
+        self.0.opened.elapsed()
+    }
+
+    /// For how long nothing has gone on; `None` before the first request.
+    pub(super) fn silent(&self) -> Option<Duration> {
+        match (self.0.last.load(Ordering::Acquire), self.0.transfers.load(Ordering::Acquire)) {
+            (0, _) => None,
+            (_, 1..) => Some(Duration::ZERO),
+            (last, 0) => Some(self.0.opened.elapsed().saturating_sub(Duration::from_millis(last))),
+        }
+    }
+
+    /// Whether hyper holds nothing of this connection that would be lost without it: no request, no part of one, and
+    /// nothing of a reply.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.0.under_way.load(Ordering::Acquire) == 0
+            && !self.0.unread.load(Ordering::Acquire)
+            && !self.0.unsent.load(Ordering::Acquire)
+    }
+}
+
+impl Happening {
+    fn touch(&self) {
+        let after = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(after.max(1), Ordering::Release);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.transfers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A reply's body, and that its request is under way until hyper has taken all of it.
+pub(super) struct Reply {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl Reply {
+    /// The body of a reply to that request.
+    pub(super) fn new(body: Body, under_way: UnderWay) -> Reply {
+        Reply { body, _under_way: under_way }
+    }
+}
+
+impl hyper::body::Body for Reply {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

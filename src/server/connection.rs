@@ -1,0 +1,321 @@
+//! One connection from its first byte to its last: which HTTP it speaks, how long it may be silent, and how it rests.
+//!
+//! Ten thousand clients keep connections that they use now and then. HTTP's state of one is 25 KiB, most of it a buffer
+//! for reading that hyper keeps between requests; so a connection that is silent is taken away from hyper, rests as a bare
+//! socket, and is given back with the first byte of its next request.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tower::ServiceExt as _;
+use tracing::debug;
+
+use super::activity::{Activity, Reply};
+use crate::http::client_address::Peer;
+
+/// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
+const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
+/// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
+/// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
+const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long an HTTP/1 connection is silent before it rests. What it costs is done anew with its next request, so clients
+/// that ask again and again should not see it.
+const REST_AFTER: Duration = Duration::from_secs(1);
+/// The longest request header, all lines together, in bytes. Lines may be 100, which is hyper's own bound.
+const MAX_HEADER: usize = 64 * 1024;
+/// Requests that one HTTP/2 connection may have under way.
+const MAX_STREAMS: u32 = 16;
+/// Requests of one HTTP/2 connection that were reset before we looked at them (CVE-2023-44487), and requests that were so
+/// wrong that we reset them ourselves. With one more of either the connection is closed.
+const MAX_RESETS: usize = 20;
+/// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// What an HTTP/2 client says first (RFC 9113, section 3.4).
+const GREETING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection's stream, with what was read of it before hyper had it.
+struct Line<S> {
+    stream: S,
+    early: Bytes,
+    activity: Activity,
+}
+
+impl<S: AsyncRead + Unpin> Line<S> {
+    /// Waits for the client's next bytes; no more than HTTP/2's greeting has, and none if the client has closed.
+    async fn wait(&mut self) -> std::io::Result<usize> {
+        let mut read = [0; GREETING.len()];
+        let number = self.stream.read(&mut read).await?;
+        self.early = [self.early.as_ref(), read.get(..number).unwrap_or_default()].concat().into();
+        Ok(number)
+    }
+
+    /// Finds out which HTTP is spoken, by as many bytes as that takes.
+    async fn greeting(&mut self) -> std::io::Result<Protocol> {
+        loop {
+            if !GREETING.starts_with(&self.early) {
+                return Ok(Protocol::Http1);
+            }
+            if self.early.len() == GREETING.len() {
+                return Ok(Protocol::Http2);
+            }
+            if self.wait().await? == 0 {
+                return Ok(Protocol::None);
+            }
+        }
+    }
+}
+
+enum Protocol {
+    Http1,
+    Http2,
+    /// The client has closed before it was known.
+    None,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = into.filled().len();
+        if self.early.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        } else {
+            let fits = self.early.len().min(into.remaining());
+            let taken = self.early.split_to(fits);
+            into.put_slice(&taken);
+        }
+        if into.filled().len() > before {
+            self.activity.read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Line<S> {
+    fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        self.activity.written(&outcome);
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.written(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.written(outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How HTTP is spoken on every connection of a listener.
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    /// With the limits above.
+    pub(super) fn new() -> Protocols {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(MAX_HEADER);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .max_send_buf_size(MAX_SEND_BUFFER)
+            .max_header_list_size(MAX_HEADER as u32)
+            .keep_alive_interval(HEADER_PATIENCE)
+            .keep_alive_timeout(HEADER_PATIENCE);
+        Protocols { http1, http2 }
+    }
+
+    /// Serves a connection until it ends, or until what was asked is answered after `leaving` has changed.
+    pub(super) async fn serve<S>(&self, router: Router, stream: S, peer: Peer, mut leaving: watch::Receiver<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Activity::new();
+        let mut line = Line { stream, early: Bytes::new(), activity: activity.clone() };
+        let protocol = tokio::select! {
+            // What has arrived already is served even if the server leaves.
+            biased;
+            protocol = line.greeting() => protocol,
+            _ = leaving.changed() => return,
+            () = sleep(FIRST_REQUEST_PATIENCE) => return debug!("a connection was closed that asks for nothing"),
+        };
+        let service = service(router, peer, activity.clone());
+        match protocol {
+            Ok(Protocol::Http1) => self.serve_http1(line, service, &activity, leaving).await,
+            Ok(Protocol::Http2) => {
+                let mut connection = Box::new(self.http2.serve_connection(TokioIo::new(line), service));
+                drive(&mut *connection, http2::Connection::graceful_shutdown, &activity, Rest::Never, &mut leaving)
+                    .await;
+            }
+            Ok(Protocol::None) => {}
+            Err(cause) => debug!(cause = %cause, "a connection ended early"),
+        }
+    }
+
+    async fn serve_http1<S, H>(
+        &self,
+        mut line: Line<S>,
+        mut service: H,
+        activity: &Activity,
+        mut leaving: watch::Receiver<()>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
+    {
+        loop {
+            // Apart, so that the memory of it can be given back while the connection rests.
+            let mut connection = Box::new(self.http1.serve_connection(TokioIo::new(line), service));
+            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Allowed, &mut leaving)
+                .await
+            {
+                Driven::Ended => return,
+                Driven::Silent => {}
+            }
+            let parts = connection.into_parts();
+            (line, service) = (parts.io.into_inner(), parts.service);
+            if !parts.read_buf.is_empty() {
+                // Sent together with the last request, and not a whole one: hyper goes on with it, and its deadline for it.
+                line.early = parts.read_buf;
+                continue;
+            }
+            // Even empty it holds the whole buffer.
+            drop(parts.read_buf);
+            let left = HEADER_PATIENCE.saturating_sub(activity.silent().unwrap_or_default());
+            tokio::select! {
+                biased;
+                read = line.wait() => match read {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(cause) => return debug!(cause = %cause, "a connection ended early"),
+                },
+                _ = leaving.changed() => return,
+                () = sleep(left) => return debug!("a connection was closed that asks for nothing"),
+            }
+        }
+    }
+}
+
+/// Whether a connection may be taken from hyper while it is silent.
+#[derive(Clone, Copy)]
+enum Rest {
+    Allowed,
+    /// HTTP/2 has a state of its own that both sides go on with.
+    Never,
+}
+
+/// Why a connection is not hyper's any more.
+enum Driven {
+    /// It is over.
+    Ended,
+    /// It may rest.
+    Silent,
+}
+
+/// Lets hyper serve a connection until it ends or may rest. One that asks for nothing any more is given up.
+async fn drive<C>(
+    connection: &mut C,
+    finish: fn(Pin<&mut C>),
+    activity: &Activity,
+    rest: Rest,
+    leaving: &mut watch::Receiver<()>,
+) -> Driven
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let (mut look_in, mut finishing) = (REST_AFTER, false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut *connection => {
+                if let Err(cause) = ended {
+                    debug!(cause = %cause, "a connection ended early");
+                }
+                return Driven::Ended;
+            }
+            _ = leaving.changed(), if !finishing => {
+                finishing = true;
+                finish(Pin::new(connection));
+                continue;
+            }
+            () = sleep(look_in) => {}
+        }
+        let silent = activity.silent();
+        let left = match silent {
+            None => FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for()),
+            Some(silent) => IDLE_PATIENCE.saturating_sub(silent),
+        };
+        if left.is_zero() {
+            debug!("a connection was closed that asks for nothing");
+            return Driven::Ended;
+        }
+        look_in = match (rest, silent) {
+            (Rest::Never, _) => left,
+            (Rest::Allowed, None) => left.min(REST_AFTER),
+            (Rest::Allowed, Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
+            (Rest::Allowed, Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::Allowed, Some(_)) => left.min(REST_AFTER),
+        };
+    }
+}
+
+/// Answers the requests of one connection.
+fn service(
+    router: Router,
+    peer: Peer,
+    activity: Activity,
+) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
+    service_fn(move |mut request: Request<Incoming>| {
+        let under_way = activity.asked(&request);
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(activity.clone());
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { Ok(answer.await?.map(|body| Reply::new(body, under_way))) }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! What silence, slowness and the end of the server do to a connection. Time stands still but for what is waited for.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::routing::{any, post};
+use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+
+/// Longer than any connection is let be without having asked.
+const LONG: Duration = Duration::from_secs(300);
+/// Long enough to rest, and too short to be closed.
+const SILENCE: Duration = Duration::from_secs(5);
+const REPLY: usize = 20_000;
+
+/// The server's side of a connection, and how much was last asked of it at once: hyper asks for thousands of bytes.
+struct Watched {
+    stream: DuplexStream,
+    asked_for: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.asked_for.store(into.remaining(), Ordering::Release);
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A client and the connection that it has.
+struct Client {
+    stream: DuplexStream,
+    asked_for: Arc<AtomicUsize>,
+    leave: watch::Sender<()>,
+    served: JoinHandle<()>,
+    /// The paths that requests came for.
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// Connects over a line that holds so many bytes in each direction.
+fn connect(holds: usize) -> Client {
+    let (stream, other) = duplex(holds);
+    let asked_for = Arc::new(AtomicUsize::new(0));
+    let watched = Watched { stream: other, asked_for: Arc::clone(&asked_for) };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let router = Router::new()
+        .route("/large", any(|| async { "x".repeat(REPLY) }))
+        .route(
+            "/slow",
+            any(|| async {
+                sleep(SILENCE).await;
+                "slow"
+            }),
+        )
+        .route("/read", post(|body: String| async { body }))
+        .fallback(|| async { "" })
+        .layer(axum::middleware::map_request(move |request: axum::extract::Request| {
+            noted.lock().unwrap().push(request.uri().path().to_owned());
+            std::future::ready(request)
+        }));
+    let (leave, leaving) = watch::channel(());
+    let served = tokio::spawn(async move { Protocols::new().serve(router, watched, Peer::Unix, leaving).await });
+    Client { stream, asked_for, leave, served, seen }
+}
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        timeout(LONG, self.stream.write_all(text.as_bytes())).await.unwrap().unwrap();
+    }
+
+    async fn ask(&mut self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n")).await;
+        self.reply().await
+    }
+
+    /// The body of the next reply, which is one with 200.
+    async fn reply(&mut self) -> String {
+        timeout(LONG, async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut body).await.unwrap();
+            String::from_utf8(body).unwrap()
+        })
+        .await
+        .unwrap()
+    }
+
+    fn rests(&self) -> bool {
+        self.asked_for.load(Ordering::Acquire) <= GREETING.len()
+    }
+
+    /// For how long the server still keeps the connection.
+    async fn closed_after(&mut self) -> Duration {
+        let began = Instant::now();
+        assert_eq!(timeout(LONG, self.stream.read(&mut [0])).await.unwrap().unwrap(), 0);
+        began.elapsed()
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_rests_and_is_served_again() {
+    let mut client = connect(1 << 16);
+    for turn in 0..3 {
+        assert_eq!(client.ask(&format!("/{turn}")).await, "");
+        assert!(!client.rests(), "hyper waits for a request that follows at once");
+        sleep(SILENCE).await;
+        assert!(client.rests());
+    }
+    // One that comes in pieces, of which the first awakes the connection.
+    for piece in ["G", "ET /pieces HTTP/1.1\r", "\nhost: here\r\n\r", "\n"] {
+        client.send(piece).await;
+        sleep(REST_AFTER * 2).await;
+    }
+    client.reply().await;
+    assert_eq!(client.seen(), ["/0", "/1", "/2", "/pieces"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_of_what_hyper_holds() {
+    // A reply that the client does not read for a while; the line holds little of it.
+    let mut client = connect(64);
+    client.send("GET /large HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    sleep(SILENCE).await;
+    assert_eq!(client.reply().await.len(), REPLY);
+    sleep(SILENCE).await;
+    assert!(client.rests());
+
+    // A reply that is not there yet.
+    let mut client = connect(1 << 16);
+    assert_eq!(client.ask("/slow").await, "slow");
+
+    // Half a body.
+    client.send("POST /read HTTP/1.1\r\nhost: here\r\ncontent-length: 6\r\n\r\nabc").await;
+    sleep(SILENCE).await;
+    client.send("def").await;
+    assert_eq!(client.reply().await, "abcdef");
+
+    // A request and the beginning of the next.
+    client.send("GET /first HTTP/1.1\r\nhost: here\r\n\r\nGET /sec").await;
+    client.reply().await;
+    sleep(SILENCE).await;
+    client.send("ond HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    client.reply().await;
+    assert_eq!(client.seen(), ["/slow", "/read", "/first", "/second"]);
+}
+
+/// Request smuggling: what is left of a body that nobody reads must not be taken for a request.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_body_is_no_request() {
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n";
+    let mut client = connect(1 << 16);
+    client.send(&format!("POST /unread HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", smuggled.len())).await;
+    client.reply().await;
+    sleep(SILENCE).await;
+    // The server may close the connection instead.
+    let _ = client.stream.write_all(smuggled.as_bytes()).await;
+    let _ = client.stream.write_all(b"GET /after HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
+    timeout(LONG, client.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    assert!(!client.seen().contains(&"/smuggled".to_owned()), "{:?}", client.seen());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_nothing_is_let_go() {
+    let seconds = |from: u64, to: u64| Duration::from_secs(from)..=Duration::from_secs(to);
+    for (sent, kept) in
+        [("", seconds(15, 15)), ("PRI * HTT", seconds(15, 15)), ("GET / HTTP/1.1\r\nhost:", seconds(15, 17))]
+    {
+        let mut client = connect(1 << 16);
+        client.send(sent).await;
+        let after = client.closed_after().await;
+        assert!(kept.contains(&after), "{sent:?}: {after:?}");
+    }
+    // After a request, and with the beginning of another: the deadline does not begin anew with each byte.
+    let mut client = connect(1 << 16);
+    client.ask("/").await;
+    let after = client.closed_after().await;
+    assert!(seconds(15, 16).contains(&after), "{after:?}");
+    let mut client = connect(1 << 16);
+    client.ask("/").await;
+    sleep(SILENCE).await;
+    let began = Instant::now();
+    while client.stream.write_all(b"G").await.is_ok() {
+        sleep(REST_AFTER * 2).await;
+    }
+    assert!(seconds(15, 18).contains(&began.elapsed()), "{:?}", began.elapsed());
+    // One that does not read.
+    let mut client = connect(64);
+    client.send("GET /large HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    let began = Instant::now();
+    timeout(LONG, client.served).await.unwrap().unwrap();
+    assert!(seconds(60, 62).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_server_leaves_what_was_asked_is_answered() {
+    let asked = "GET /slow HTTP/1.1\r\nhost: here\r\n\r\n";
+    let soon = Duration::from_millis(100);
+    // Resting, and one that has not asked yet.
+    for first in ["/", ""] {
+        let mut client = connect(1 << 16);
+        if !first.is_empty() {
+            client.ask(first).await;
+        }
+        sleep(SILENCE).await;
+        client.leave.send_replace(());
+        assert!(client.closed_after().await < soon);
+    }
+    // Under way.
+    let mut client = connect(1 << 16);
+    client.send(asked).await;
+    sleep(soon).await;
+    client.leave.send_replace(());
+    assert_eq!(client.reply().await, "slow");
+    assert!(client.closed_after().await < soon);
+    // Sent and not looked at yet: on a new connection, and on one that rests.
+    let mut client = connect(1 << 16);
+    client.send(asked).await;
+    client.leave.send_replace(());
+    assert_eq!(client.reply().await, "slow");
+    assert!(client.closed_after().await < soon);
+    let mut client = connect(1 << 16);
+    client.ask("/").await;
+    sleep(SILENCE).await;
+    client.send(asked).await;
+    client.leave.send_replace(());
+    assert_eq!(client.reply().await, "slow");
+    assert!(client.closed_after().await < soon);
+}
