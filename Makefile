@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential bench bench-parts static sbom clean
+.PHONY: run test canary check audit fuzz differential bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -19,7 +19,7 @@ run:
 test:
 	tests/support/install.sh
 	cargo test --locked
-	$(MAKE) --no-print-directory fuzz static
+	$(MAKE) --no-print-directory fuzz static bench-short
 	cargo test --locked --test real
 
 # The tests with real parts once more, with all that the server can log: no secret may be in it.
@@ -32,6 +32,7 @@ check: audit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
+	cd bench && cargo fmt --check && cargo clippy --locked --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 # Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
@@ -51,11 +52,16 @@ differential:
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
 
 # Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
-# BENCH=--short takes less than a minute; BENCH="--memory-seconds 600" the longest; BENCH="--only rs256,rules" some rows.
+# BENCH="--memory-seconds 600" takes the longest; BENCH="--only rs256,rules" measures some rows.
 BENCH_SECONDS ?= 5
 bench:
 	cargo build --locked --release
 	cd bench && cargo run --quiet --release -- --server ../target/release/dockwarden --seconds $(BENCH_SECONDS) $(if $(PEER),--peer $(abspath $(PEER))) $(BENCH)
+
+# Each row for a moment, with the static program: shows in `make test` that all of it can be measured. A debug build of the
+# bench, because most of that is built already.
+bench-short:
+	cd bench && cargo run --locked --quiet --target-dir ../target -- --server ../target/static/dockwarden --short
 
 # The parts of a token one by one: scopes, rules, claims, signatures.
 bench-parts:

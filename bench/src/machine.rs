@@ -20,6 +20,9 @@ pub struct Machine {
     pub rsa2048: f64,
     /// The same by `openssl speed ecdsap256`.
     pub p256: f64,
+    /// Signatures a second of all cores at once, by `openssl speed -multi`, with RSA-2048 and with P-256: less than so many
+    /// times one core's where cores slow each other down, or where something else uses them.
+    pub at_once: (f64, f64),
     /// The version of that program.
     pub openssl: String,
     /// CPU time of one bcrypt comparison of cost 10, in seconds.
@@ -44,7 +47,8 @@ impl Machine {
             _ => model,
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let (rsa2048, p256) = openssl_speed(seconds)?;
+        let (rsa2048, p256) = openssl_speed(seconds, 1)?;
+        let at_once = openssl_speed(seconds, cores)?;
         let version = Command::new("openssl").arg("version").output().context("openssl")?;
         let openssl = String::from_utf8_lossy(&version.stdout).split(" (").next().unwrap_or_default().trim().to_owned();
         Ok(Machine {
@@ -52,6 +56,7 @@ impl Machine {
             cores,
             rsa2048,
             p256,
+            at_once,
             openssl,
             bcrypt10: bcrypt_seconds(Duration::from_secs(seconds))?,
         })
@@ -61,13 +66,24 @@ impl Machine {
     pub fn signs(&self, key: &str) -> f64 {
         if key == "p256" { self.p256 } else { self.rsa2048 }
     }
+
+    /// The same of all cores at once.
+    pub fn signs_at_once(&self, key: &str) -> f64 {
+        if key == "p256" { self.at_once.1 } else { self.at_once.0 }
+    }
 }
 
-/// Signatures a second with RSA-2048 and with P-256, of CPU time and not of the clock's.
-fn openssl_speed(seconds: u64) -> anyhow::Result<(f64, f64)> {
-    let seconds = seconds.to_string();
-    let said = Command::new("openssl")
-        .args(["speed", "-mr", "-seconds", &seconds, "rsa2048", "ecdsap256"])
+/// Signatures a second with RSA-2048 and with P-256 by so many processes at once; of one, a second is CPU time and not the
+/// clock's.
+fn openssl_speed(seconds: u64, processes: usize) -> anyhow::Result<(f64, f64)> {
+    let (seconds, processes_text) = (seconds.to_string(), processes.to_string());
+    let mut command = Command::new("openssl");
+    command.args(["speed", "-mr", "-seconds", &seconds]);
+    if processes > 1 {
+        command.args(["-multi", &processes_text]);
+    }
+    let said = command
+        .args(["rsa2048", "ecdsap256"])
         .output()
         .context("openssl is needed: it says what a signature costs on this machine")?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -82,7 +82,7 @@ fn question(asked: &Asked, labels: &Arc<LabelValues>) -> anyhow::Result<(Identit
 
 /// The questions to a mix of so many rules, with the labels that accounts have.
 pub fn questions(rules: usize) -> anyhow::Result<Vec<(Identity, Scope)>> {
-    let teams = ["web", "api"].map(|team| LabelValue::glob(team)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let teams = ["web", "api"].map(LabelValue::glob).into_iter().collect::<Result<Vec<_>, _>>()?;
     let labels = Arc::new(LabelValues::from([("team".to_owned(), teams)]));
     bed::questions(rules, QUESTIONS).iter().map(|asked| question(asked, &labels)).collect()
 }

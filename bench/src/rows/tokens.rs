@@ -24,6 +24,9 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, clients: usize) -> a
     let generator = measured.own_cpu.as_secs_f64() / measured.lasted.as_secs_f64();
     outcome.add("tokens_per_s", measured.rate());
     outcome.add("share_of_signatures", measured.rate() / (cores * signs));
+    let at_once = run.machine.signs_at_once(&setup.key);
+    outcome.add("share_of_signatures_at_once", measured.rate() / at_once);
+    outcome.add("cpu_per_signature_at_once", cpu.as_secs_f64() * at_once / cores);
     // The load is made on the same cores; this is the share of what it leaves.
     outcome.add("share_less_load", measured.rate() / ((cores - generator) * signs));
     outcome.add("load_cores", generator);
