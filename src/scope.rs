@@ -406,6 +406,99 @@ mod tests {
     }
 
     #[test]
+    fn actions_are_words_of_a_length_and_only_some_are_known() {
+        let (longest, too_long) = ("a".repeat(32), "a".repeat(33));
+        for (text, known) in [
+            ("*", Some(true)),
+            ("delete", Some(true)),
+            ("pull", Some(true)),
+            ("push", Some(true)),
+            ("metadata_read-2", Some(false)),
+            (longest.as_str(), Some(false)),
+            (too_long.as_str(), None),
+            ("", None),
+            ("2a", None),
+            ("_a", None),
+            ("a*", None),
+            ("Pull", None),
+        ] {
+            let action = Action::parse(text);
+            assert_eq!(action.as_ref().map(Action::is_known), known, "{text}");
+            assert!(action.is_none_or(|action| action.to_string() == text && action.as_str() == text), "{text}");
+        }
+        assert!(Action::All < Action::Delete && Action::Other("a".into()) < Action::Delete);
+        let many: Vec<String> = (0..MAX_ACTIONS + 2).map(|number| format!("w{number}")).collect();
+        assert_eq!(parse_actions(many.iter().map(String::as_str)).len(), MAX_ACTIONS);
+    }
+
+    #[test]
+    fn a_reference_is_a_tag_or_a_digest() {
+        let hex = |length: usize| "0123456789abcdefABCDEF".chars().cycle().take(length).collect::<String>();
+        let tag = |length: usize| "t".repeat(length);
+        for (text, is_digest) in [
+            ("latest".to_owned(), Some(false)),
+            ("_v1.2-rc_3".to_owned(), Some(false)),
+            (tag(128), Some(false)),
+            (tag(129), None),
+            (String::new(), None),
+            (".a".to_owned(), None),
+            ("-a".to_owned(), None),
+            ("a/b".to_owned(), None),
+            (format!("sha256:{}", hex(64)), Some(true)),
+            (format!("sha256+b64.x_y-z:{}", hex(32)), Some(true)),
+            (format!("sha256:{}", hex(256)), Some(true)),
+            (format!("sha256:{}", hex(31)), None),
+            (format!("sha256:{}", hex(257)), None),
+            (format!("sha256:{}g", hex(63)), None),
+            (format!("2sha:{}", hex(64)), None),
+            (format!("sha++b:{}", hex(64)), None),
+            (format!("sh/a:{}", hex(64)), None),
+            (format!(":{}", hex(64)), None),
+            (format!("sha256:{}:{}", hex(32), hex(32)), None),
+        ] {
+            let seen = Reference::parse(&text);
+            assert_eq!(seen.as_ref().map(|seen| matches!(seen, Reference::Digest(_))), is_digest, "{text}");
+            assert!(seen.is_none_or(|seen| seen.as_str() == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn types_names_and_ports_have_their_lengths() {
+        let component = |length: usize| "n".repeat(length);
+        for (kind, name, expected) in [
+            (component(32), component(MAX_NAME), Ok(())),
+            (component(33), "a".to_owned(), Err(NotAScope::Type)),
+            ("a".to_owned(), component(MAX_NAME + 1), Err(NotAScope::Name)),
+            ("a2".to_owned(), "host-1.tld:65535/a".to_owned(), Ok(())),
+            ("a".to_owned(), "host:65536/a".to_owned(), Err(NotAScope::Name)),
+            ("a".to_owned(), "host:+80/a".to_owned(), Err(NotAScope::Name)),
+            ("a".to_owned(), "host:/a".to_owned(), Err(NotAScope::Name)),
+        ] {
+            assert_eq!(Resource::new(&kind, &name).map(drop), expected, "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_in_a_token_is_ignored() {
+        // Each takes a sixty-fourth of the room, to the byte.
+        let fits = 64;
+        let entry = |number: usize| {
+            let needed = MAX_ACCESS / fits - ENTRY_FRAME - 2 * 3;
+            let (front, back) = (format!("repository:r{number:03}"), ":pull,push");
+            format!("{front}{}{back}", "x".repeat(needed - front.len() - back.len()))
+        };
+        let requested = parse_all((0..fits + 3).map(|number| Cow::Owned(entry(number))));
+        assert_eq!((requested.scopes.len(), requested.ignored), (fits, 3));
+        // The same resource again and again, each time with other actions.
+        let more = (0..3).map(|turn| {
+            let words: Vec<String> = (0..MAX_ACTIONS - 1).map(|number| format!("w{turn}x{number}")).collect();
+            Cow::Owned(format!("repository:a:{}", words.join(",")))
+        });
+        let requested = parse_all(more);
+        assert_eq!(requested.scopes.iter().map(|scope| scope.actions.len()).collect::<Vec<_>>(), [MAX_ACTIONS]);
+    }
+
+    #[test]
     fn more_resources_than_the_limit_are_ignored() {
         let all = (0..MAX_SCOPES + 10).map(|index| Cow::Owned(format!("repository:r{index}:pull")));
         let requested = parse_all(all);
