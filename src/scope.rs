@@ -483,8 +483,8 @@ mod tests {
         // Each takes a sixty-fourth of the room, to the byte.
         let fits = 64;
         let entry = |number: usize| {
-            let needed = MAX_ACCESS / fits - ENTRY_FRAME - 2 * 3;
-            let (front, back) = (format!("repository:r{number:03}"), ":pull,push");
+            let needed = MAX_ACCESS / fits - ENTRY_FRAME - 10 * 3;
+            let (front, back) = (format!("repository:r{number:03}"), ":a,b,c,d,e,f,g,h,i,j");
             format!("{front}{}{back}", "x".repeat(needed - front.len() - back.len()))
         };
         let requested = parse_all((0..fits + 3).map(|number| Cow::Owned(entry(number))));

@@ -17,9 +17,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
@@ -34,6 +34,8 @@ const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
 /// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of a connection may take to be sent.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an HTTP/1 connection is silent before it rests. What it costs is done anew with its next request, so clients
 /// that ask again and again should not see it.
 const REST_AFTER: Duration = Duration::from_secs(1);
@@ -110,6 +112,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Line<S> {
+    /// Says that nothing more comes, which TLS has words for: without them a client may take the end for an attack.
+    async fn end(&mut self) {
+        if let Ok(Err(cause)) = timeout(FAREWELL_PATIENCE, self.stream.shutdown()).await {
+            debug!(cause = %cause, "a connection ended early");
+        }
+    }
+
     fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
         self.activity.written(&outcome);
         outcome
@@ -232,8 +241,11 @@ impl Protocols {
                     Ok(_) => {}
                     Err(cause) => return debug!(cause = %cause, "a connection ended early"),
                 },
-                _ = leaving.changed() => return,
-                () = sleep(left) => return debug!("a connection was closed that asks for nothing"),
+                _ = leaving.changed() => return line.end().await,
+                () = sleep(left) => {
+                    debug!("a connection was closed that asks for nothing");
+                    return line.end().await;
+                }
             }
         }
     }
