@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::support::clock::{self, Clocked};
 use crate::support::dockwarden::{self, Dockwarden, ISSUER, SERVICE, events, password};
+use crate::support::gateway::{self, Challenge};
 use crate::support::http::{self, Reply};
 use crate::support::http_api::HttpApi;
 use crate::support::image::{self, TAG};
@@ -346,4 +347,39 @@ fn a_clock_that_is_set_back_prolongs_no_wait_and_no_memory() {
     until_within(few_seconds, "the API's next word", || {
         (login(server, "testuser", "testpassword").status == 200).then_some(())
     });
+}
+
+/// The gateway's own tokens from an upstream last for as long as they were given for.
+#[test]
+fn the_gateway_keeps_its_tokens_although_its_clock_is_set() {
+    let pair = lasting();
+    let inside = start(&pair, "", 0);
+    let registry = Registry::start(Edition::V3, &inside.dockwarden, &pair.certificate);
+    let upstream = format!(
+        "url: \"http://{}\", auth: {{token: {{realm: \"{}\", service: \"{SERVICE}\", username: waldi, password: \"{}\"}}}}",
+        registry.address(),
+        inside.dockwarden.realm(),
+        password("waldi")
+    );
+    let gateway = Clocked::start(&gateway::config(Challenge::Basic, &[upstream]), 0);
+    let server = &gateway.dockwarden;
+    let asked = || {
+        let wire = http::request("GET", "/metrics", &inside.dockwarden.host(), &[], b"");
+        let text = http::exchange(&inside.dockwarden.address, &wire).text();
+        text.lines().filter(|line| line.starts_with("dockwarden_token_requests_total")).collect::<String>()
+    };
+    let pull = || {
+        let authorization = visit::basic("boss", &password("boss"));
+        let headers = [("Authorization", authorization.as_str())];
+        let wire = http::request("GET", "/v2/team/app/tags/list", &server.host(), &headers, b"");
+        http::exchange(&server.address, &wire).status
+    };
+    assert_eq!(pull(), 404, "let in, and there is nothing\n{}", server.process.tail());
+    let first = asked();
+    assert!(first.contains("\"granted\"} 1"), "{first}");
+    for ahead in [HOUR, -HOUR, 0] {
+        gateway.set(ahead);
+        assert_eq!(pull(), 404, "{ahead}");
+        assert_eq!(asked(), first, "{ahead}");
+    }
 }
