@@ -25,7 +25,7 @@ use crate::keys::{Effort, PairFiles, create_pair};
 use crate::metrics::Metrics;
 use crate::scope::Action;
 use crate::token::recent::{Content, Recent, RecentTokens};
-use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, jti};
+use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, jti};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
@@ -400,7 +400,15 @@ pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
 fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
     match snapshot.issuer.header_form_at(now) {
         HeaderChoice::Configured(_) => {}
-        HeaderChoice::KidInstead(_) => error!(
+        HeaderChoice::KidInstead(CertificateTime::NotBegun) => error!(
+            reason = "certificate_out_of_time",
+            not_before = %snapshot.issuer.key().not_before(),
+            not_after = %snapshot.issuer.key().not_after(),
+            "the signing certificate's time has not begun by this machine's clock, so tokens name the key by kid alone, \
+             which only registries take that know the key by this id; set the clock, or make the certificate anew if \
+             the clock is right"
+        ),
+        HeaderChoice::KidInstead(CertificateTime::Over) => error!(
             reason = "certificate_out_of_time",
             not_before = %snapshot.issuer.key().not_before(),
             not_after = %snapshot.issuer.key().not_after(),

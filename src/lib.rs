@@ -22,6 +22,7 @@ pub mod breaker;
 pub mod chain;
 pub mod cli;
 pub mod client_network;
+pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod decision_log;

@@ -128,11 +128,12 @@ impl Issuer {
     }
 
     /// Which header the tokens made at this moment get. Registries compare the certificates with their clock at
-    /// each request and give no leeway, while a key known by its id has no end.
+    /// each request and give no leeway, while a key known by its id has no end. Their clock may be ahead of ours: see
+    /// [`SigningKey::used_from`].
     pub fn header_form_at(&self, now: OffsetDateTime) -> HeaderChoice {
         match self.form {
             HeaderForm::Kid => HeaderChoice::Configured(HeaderForm::Kid),
-            HeaderForm::X5c if now < self.key.not_before() => HeaderChoice::KidInstead(CertificateTime::NotBegun),
+            HeaderForm::X5c if now < self.key.used_from() => HeaderChoice::KidInstead(CertificateTime::NotBegun),
             HeaderForm::X5c if now > self.key.not_after() => HeaderChoice::KidInstead(CertificateTime::Over),
             HeaderForm::X5c => HeaderChoice::Configured(HeaderForm::X5c),
         }
@@ -355,13 +356,15 @@ mod tests {
     }
 
     #[test]
-    fn x5c_gives_way_to_kid_exactly_when_registries_would_refuse_the_certificate() {
+    fn x5c_gives_way_to_kid_when_registries_would_refuse_the_certificate() {
         let key = key(Algorithm::ES256);
         let second = Duration::seconds(1);
         let usual = HeaderChoice::Configured(HeaderForm::X5c);
         let by_kid = HeaderChoice::Configured(HeaderForm::Kid);
         for (moment, expected) in [
-            (key.not_before() - second, HeaderChoice::KidInstead(CertificateTime::NotBegun)),
+            (key.not_before() - 91 * second, HeaderChoice::KidInstead(CertificateTime::NotBegun)),
+            // Our clock may be behind the one by which the certificate was made.
+            (key.not_before() - 90 * second, usual),
             (key.not_before(), usual),
             (now(), usual),
             (key.not_after(), usual),

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::app::{App, Reload, remind_of_certificate};
+use crate::clock::WallClock;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a configuration that could not be used is tried again: what was in the way may have gone by itself.
@@ -39,6 +40,7 @@ pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
     let mut failed_at = None;
     let mut reminded = Instant::now();
     let mut header = app.snapshot().issuer.header_form_at(OffsetDateTime::now_utc());
+    let mut clock = WallClock::seen(OffsetDateTime::now_utc(), Instant::now());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -64,6 +66,14 @@ pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
         }
         before = now;
         let moment = OffsetDateTime::now_utc();
+        if let Some(seconds) = clock.set_by(moment, Instant::now()) {
+            warn!(
+                reason = "clock_set",
+                seconds,
+                "this machine's clock was set, or the machine slept; where the registries' \
+                clocks now differ, they refuse tokens"
+            );
+        }
         let snapshot = app.snapshot();
         let header_now = snapshot.issuer.header_form_at(moment);
         if header_now != header || reminded.elapsed() >= CERTIFICATE_INTERVAL {

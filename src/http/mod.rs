@@ -13,17 +13,24 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
+use axum::http::header::{CONNECTION, DATE, STRICT_TRANSPORT_SECURITY};
 use axum::http::{HeaderValue, StatusCode, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get};
+use time::OffsetDateTime;
+use time::format_description::StaticFormatDescription;
+use time::macros::format_description;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::Hsts;
 use crate::gateway;
 pub(crate) use error::{RETRY_SOON, plain_error};
+
+/// How HTTP writes a moment (RFC 9110 section 5.6.7).
+const HTTP_DATE: StaticFormatDescription =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Whether a listener serves health and metrics beside tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +96,7 @@ fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// The headers that every reply carries: HSTS where it is configured, and, once the server is stopping,
+/// The headers that every reply carries: HSTS where it is configured; the date; and, once the server is stopping,
 /// `Connection: close`, so that clients take their next request elsewhere before the connection is closed on them.
 async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let version = request.version();
@@ -100,6 +107,14 @@ async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next
             headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
         Hsts::Omitted => {}
+    }
+    // Left to itself, hyper goes on with the date from before until a clock that was set back is there again; and by the
+    // date one sees that the clock is wrong.
+    if !headers.contains_key(DATE)
+        && let Ok(date) = OffsetDateTime::now_utc().format(HTTP_DATE)
+        && let Ok(date) = HeaderValue::try_from(date)
+    {
+        headers.insert(DATE, date);
     }
     if app.is_stopping() && version <= Version::HTTP_11 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

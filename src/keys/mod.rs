@@ -36,6 +36,9 @@ const SIGNS_IN_PLACE: usize = 2048;
 /// How long before a certificate's end its owner is warned.
 const EXPIRY_NOTICE: Duration = Duration::days(30);
 
+/// How far this machine's clock may be behind the registries': as far as a token allows for it in the other direction.
+const CLOCK_BEHIND: Duration = Duration::seconds(90);
+
 /// The two ways to name a key in a token's `kid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KidForm {
@@ -163,6 +166,13 @@ impl SigningKey {
         self.chain.not_before
     }
 
+    /// The first moment at which tokens carry the chain: a little before its time begins by this machine's clock. A new
+    /// certificate begins when it is made, and a clock that is a few seconds behind would otherwise keep every registry
+    /// from its tokens that knows the key by the certificate alone.
+    pub fn used_from(&self) -> OffsetDateTime {
+        self.not_before().saturating_sub(CLOCK_BEHIND)
+    }
+
     /// The last moment at which the whole chain is valid. Registries look at each request and give no leeway, so
     /// a token with `x5c` is of no use after it, whatever its own `exp` says.
     pub fn not_after(&self) -> OffsetDateTime {
@@ -204,9 +214,9 @@ impl SigningKey {
     /// What the pair's owner should know although tokens can be signed, at this time.
     pub fn warnings(&self, now: OffsetDateTime) -> Vec<KeyWarning> {
         let mut warnings = self.warnings.clone();
-        let (not_before, not_after) = (self.not_before(), self.not_after());
-        if now < not_before {
-            warnings.push(KeyWarning::NotYetValid(day(not_before)));
+        let not_after = self.not_after();
+        if now < self.used_from() {
+            warnings.push(KeyWarning::NotYetValid(day(self.not_before())));
         }
         if now > not_after {
             warnings.push(KeyWarning::Expired(day(not_after)));

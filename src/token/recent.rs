@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use lru::LruCache;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::{AccessEntry, HeaderForm};
 
@@ -68,12 +69,15 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Whether it may be handed out at this moment, to somebody whose new token would not live beyond `latest`.
+    /// Whether it may be handed out at this moment, `held` after its making, to somebody whose new token would not live
+    /// beyond `latest`.
     ///
-    /// Not if the clock was set back behind its making, and not with less than half of its life left: a client that
-    /// gets it would soon be back.
-    fn serves(&self, window: Duration, now: OffsetDateTime, latest: i64) -> bool {
+    /// Its age counts by both clocks: a clock that is set back makes no token younger. Not if it was set back behind its
+    /// making, when registries of the same clock would not take it yet; and not with less than half of its life left: a
+    /// client that gets it would soon be back.
+    fn serves(&self, window: Duration, held: Duration, now: OffsetDateTime, latest: i64) -> bool {
         let Ok(age) = Duration::try_from(now - self.signed) else { return false };
+        let age = age.max(held);
         let left = self.expires.saturating_sub(now.unix_timestamp());
         let life = self.expires.saturating_sub(self.signed.unix_timestamp());
         age < window && self.expires <= latest && left >= LEAST_LEFT && left.saturating_mul(2) >= life
@@ -88,7 +92,8 @@ pub struct RecentTokens {
 }
 
 struct Kept {
-    tokens: LruCache<Content, Recent>,
+    /// Each with when it came.
+    tokens: LruCache<Content, (Recent, Instant)>,
     bytes: usize,
 }
 
@@ -101,12 +106,13 @@ impl RecentTokens {
     /// A token of this content that may be handed out again now and ends no later than `latest`, in seconds since 1970.
     pub fn find(&self, content: &Content, now: OffsetDateTime, latest: i64) -> Option<Recent> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.tokens.get(content)?;
-        if found.serves(self.window, now, latest) {
+        let (found, since) = kept.tokens.get(content)?;
+        let held = since.elapsed();
+        if found.serves(self.window, held, now, latest) {
             return Some(found.clone());
         }
         // Otherwise it still serves somebody who may have one for longer, or who came a moment later.
-        let is_over = !found.serves(self.window, now.max(found.signed), i64::MAX);
+        let is_over = !found.serves(self.window, held, now.max(found.signed), i64::MAX);
         if is_over {
             kept.remove(content);
         }
@@ -119,9 +125,9 @@ impl RecentTokens {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.remove(&content);
         kept.bytes += size(&recent);
-        kept.tokens.put(content, recent);
-        while let Some((oldest, recent)) = kept.tokens.peek_lru()
-            && (kept.bytes > MOST_BYTES || !recent.serves(self.window, now, i64::MAX))
+        kept.tokens.put(content, (recent, Instant::now()));
+        while let Some((oldest, (recent, since))) = kept.tokens.peek_lru()
+            && (kept.bytes > MOST_BYTES || !recent.serves(self.window, since.elapsed(), now, i64::MAX))
         {
             let oldest = *oldest;
             kept.remove(&oldest);
@@ -131,7 +137,7 @@ impl RecentTokens {
 
 impl Kept {
     fn remove(&mut self, content: &Content) {
-        if let Some(gone) = self.tokens.pop(content) {
+        if let Some((gone, _)) = self.tokens.pop(content) {
             self.bytes = self.bytes.saturating_sub(size(&gone));
         }
     }
@@ -233,6 +239,25 @@ mod tests {
         assert!(tokens.find(&content, at(-1), never).is_none());
         assert!(tokens.find(&content, at(100), never).is_some());
         assert!(tokens.find(&content, at(451), never).is_none(), "less than half of its life is left");
+    }
+
+    /// The window runs on when the clock stands still, or is set back again and again.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_makes_no_token_younger() {
+        let tokens = RecentTokens::new(Duration::from_secs(30));
+        let contents = [1, 2].map(|number: u8| Content::of(&number.to_string(), "registry", &[], HeaderForm::X5c));
+        let [one, other] = contents;
+        tokens.keep(one, recent("token", 900));
+        for (pause, moment, given) in [(29, 29, true), (0, 5, true), (0, -1, false), (0, 5, true), (1, 5, false)] {
+            tokio::time::advance(Duration::from_secs(pause)).await;
+            assert_eq!(tokens.find(&one, at(moment), i64::MAX).is_some(), given, "{pause} later, at {moment}");
+        }
+        // And no token is kept for ever by it.
+        for content in [one, other] {
+            tokens.keep(content, recent("token", 900));
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        assert_eq!(tokens.kept.lock().unwrap().tokens.len(), 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod attacks;
 mod canary;
 mod chaos;
 mod clients;
+mod clocks;
 mod connect;
 mod crowd;
 mod forward_auth;

@@ -28,7 +28,7 @@ packages=
 for pair in \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
-    slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy \
+    slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
     setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar python3:python3
 do

@@ -97,6 +97,11 @@ pub(crate) fn as_in_the_guide(kind: Kind) -> Pair {
 
 /// A self-signed pair whose certificate was valid for some days of 2020.
 pub(crate) fn expired(kind: Kind) -> Pair {
+    valid(kind, "20200101000000Z", "20200301000000Z")
+}
+
+/// A self-signed pair whose certificate is valid from one moment to the other, each written `20200101000000Z`.
+pub(crate) fn valid(kind: Kind, from: &str, to: &str) -> Pair {
     let directory = scratch::directory("keys");
     request(&directory, kind, SUBJECT);
     authority_files(&directory, "domain");
@@ -112,9 +117,9 @@ pub(crate) fn expired(kind: Kind) -> Pair {
         "-out",
         "domain.crt",
         "-startdate",
-        "200101000000Z",
+        from,
         "-enddate",
-        "200301000000Z",
+        to,
     ]))
     .well();
     pair(&directory)

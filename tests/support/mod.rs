@@ -5,6 +5,7 @@ pub(crate) mod canary;
 pub(crate) mod change_streams;
 pub(crate) mod chaos;
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod dice;
 pub(crate) mod dockwarden;
 pub(crate) mod door;

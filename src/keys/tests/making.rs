@@ -13,8 +13,8 @@ fn the_certificates_dates_warn_at_the_right_moments() {
     let (from, until) = (day(key.not_before()), day(key.not_after()));
     let second = Duration::seconds(1);
     for (moment, expected) in [
-        (key.not_before() - second, vec![KeyWarning::NotYetValid(from)]),
-        (key.not_before(), vec![]),
+        (key.used_from() - second, vec![KeyWarning::NotYetValid(from)]),
+        (key.used_from(), vec![]),
         (key.not_after() - Duration::days(30), vec![]),
         (key.not_after() - Duration::days(30) + second, vec![KeyWarning::ExpiresSoon(until.clone())]),
         (key.not_after(), vec![KeyWarning::ExpiresSoon(until.clone())]),
