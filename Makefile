@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential bench bench-short bench-parts static sbom clean
+.PHONY: run test canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve.
 run:
@@ -50,6 +50,12 @@ PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwar
 differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
+
+# Breaks scopes, rules and tokens in one place after the other, and looks whether a test notices: hours. MUTANTS="-f
+# src/scope.rs" takes one file. What lives on is explained in docs/ARCHITECTURE.md.
+mutants:
+	cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
+	cargo mutants --output target $(MUTANTS)
 
 # Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
 # BENCH="--memory-seconds 600" takes the longest; BENCH="--only rs256,rules" measures some rows.

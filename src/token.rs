@@ -319,6 +319,36 @@ mod tests {
     }
 
     #[test]
+    fn our_own_tokens_are_good_from_their_first_second_to_the_one_before_their_last() {
+        let pair = key(Algorithm::ES256);
+        let ours = issuer(&pair, HeaderForm::X5c, KidForm::Libtrust);
+        assert_eq!(ours.name(), "Auth service");
+        let claims = sample(&ours);
+        let token = ours.mint(&claims, now()).unwrap();
+        let at = |seconds: i64| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        for (moment, expected) in [
+            (claims.nbf - 1, Err(NotOurs::OutOfTime)),
+            (claims.nbf, Ok("waldi".to_owned())),
+            (claims.exp - 1, Ok("waldi".to_owned())),
+            (claims.exp, Err(NotOurs::OutOfTime)),
+            (claims.exp + 1, Err(NotOurs::OutOfTime)),
+        ] {
+            let seen = ours.verify(&token, "Docker registry", at(moment)).map(|claims| claims.sub);
+            assert_eq!(seen, expected, "{moment}");
+        }
+        let renamed = Issuer::new(Arc::clone(&pair), "Another", HeaderForm::X5c, KidForm::Libtrust).unwrap();
+        let stranger = issuer(&key(Algorithm::ES256), HeaderForm::X5c, KidForm::Libtrust);
+        for (who, token, audience) in [
+            (&ours, token.as_str(), "Another registry"),
+            (&ours, token.get(1..).unwrap(), "Docker registry"),
+            (&renamed, token.as_str(), "Docker registry"),
+            (&stranger, token.as_str(), "Docker registry"),
+        ] {
+            assert_eq!(who.verify(token, audience, now()).map(|claims| claims.sub), Err(NotOurs::Forged));
+        }
+    }
+
+    #[test]
     fn claims_are_what_all_registries_read() {
         let key = key(Algorithm::ES256);
         let issuer = issuer(&key, HeaderForm::X5c, KidForm::Libtrust);
