@@ -4,6 +4,7 @@
 //! the network alone, one forgotten build job would lock out everybody behind the same router.
 
 mod logins;
+mod spelling;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,6 +16,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use self::logins::{Logins, Presented};
+use self::spelling::Spelling;
 use super::Secret;
 use super::turns::Lane;
 use crate::client_network::ClientNetwork;
@@ -50,6 +52,7 @@ type Digest = [u8; 8];
 /// The wrong passwords of the last minutes.
 pub struct Attempts {
     key: hmac::Key,
+    spelling: Spelling,
     held: Mutex<Held>,
 }
 
@@ -208,13 +211,14 @@ impl Attempts {
     /// No attempts yet.
     ///
     /// # Errors
-    /// The system gave no random bytes.
+    /// The system gave no random bytes, or the tables by which spellings are compared cannot be used.
     pub fn new() -> anyhow::Result<Attempts> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let held =
             Held { networks: LruCache::unbounded(), accounts: 0, under_way: HashMap::new(), logins: Logins::new() };
-        Ok(Attempts { key: hmac::Key::new(hmac::HMAC_SHA256, &key), held: Mutex::new(held) })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
     }
 
     /// How many accounts are counted by themselves.
@@ -237,10 +241,9 @@ impl Attempts {
         password: &Secret,
         network: ClientNetwork,
     ) -> Result<Attempt, TooMany> {
-        // Directories and many an API take no notice of case and of white space, and each spelling would be an account.
-        let account = account.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        let secret = self.digest(["password", &account, password.reveal()]);
-        let account = self.digest(["account", &account, ""]);
+        let account = self.spelling.of(account);
+        let secret = self.digest([b"password", &account, password.reveal().as_bytes()]);
+        let account = self.digest([b"account", &account, b""]);
         let now = Instant::now();
         let mut held = self.held();
         match held.logins.recognise(network, account, &secret, now) {
@@ -274,11 +277,11 @@ impl Attempts {
     }
 
     /// Lengths come first, so that no two lists of texts read the same.
-    fn digest<const BYTES: usize>(&self, parts: [&str; 3]) -> [u8; BYTES] {
+    fn digest<const BYTES: usize>(&self, parts: [&[u8]; 3]) -> [u8; BYTES] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
+            context.update(part);
         }
         let mut digest = [0; BYTES];
         for (to, from) in digest.iter_mut().zip(context.sign().as_ref()) {
