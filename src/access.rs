@@ -278,7 +278,8 @@ impl Access {
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
-        let work = Work::default();
+        // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
+        let work = Work::of(self.attempts.lane(ClientNetwork::of(address)));
         for scope in scopes {
             if !grants.is_empty() {
                 // A request of many scopes that cost much each would otherwise keep all others from this thread.
@@ -322,5 +323,68 @@ fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
     match cause.downcast_ref::<Busy>() {
         Some(busy) => Denied::Busy(*busy),
         None => Denied::Unavailable { backend, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::authn::Secret;
+    use crate::authn::turns::Lane;
+
+    /// Lets in whose password is "right".
+    struct Doorkeeper;
+
+    #[async_trait::async_trait]
+    impl Authenticator for Doorkeeper {
+        fn name(&self) -> &'static str {
+            "doorkeeper"
+        }
+
+        async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
+            let is_right = matches!(who, Credentials::Password { password, .. } if password.reveal() == "right");
+            Ok(if is_right { Outcome::Accepted(Identity::default()) } else { Outcome::Rejected })
+        }
+    }
+
+    /// Keeps whose turns the questions have that it is asked.
+    struct Noting(Arc<Mutex<Vec<Lane>>>);
+
+    #[async_trait::async_trait]
+    impl Authorizer for Noting {
+        fn name(&self) -> &'static str {
+            "noting"
+        }
+
+        async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
+            Ok(Answer::NoMatch { until: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their_own() -> anyhow::Result<()> {
+        let noted = Arc::default();
+        let access = Access::new(
+            vec![Box::new(Doorkeeper)],
+            vec![Box::new(Noting(Arc::clone(&noted)))],
+            &Metrics::default(),
+            Arc::new(Attempts::new()?),
+        );
+        let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
+        for password in ["wrong", "right"] {
+            let who = Credentials::Password { account: "alice".to_owned(), password: Secret::new(password) };
+            let is_right = access.identify(&who, here).await.is_ok();
+            assert_eq!(is_right, password == "right");
+            for address in [here, elsewhere] {
+                let scopes = vec![Scope::parse("repository:app:pull")?];
+                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::now_utc()).await?;
+            }
+        }
+        let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(*noted, [Lane::Strangers, Lane::Strangers, Lane::Known, Lane::Strangers]);
+        Ok(())
     }
 }

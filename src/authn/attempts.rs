@@ -3,6 +3,9 @@
 //! They are counted by account and network of the client. By the account alone, a stranger could lock somebody out; by
 //! the network alone, one forgotten build job would lock out everybody behind the same router.
 
+mod logins;
+mod spelling;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +15,10 @@ use aws_lc_rs::hmac;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use self::logins::{Logins, Presented};
+use self::spelling::Spelling;
 use super::Secret;
+use super::turns::Lane;
 use crate::client_network::ClientNetwork;
 
 /// Wrong passwords that cost nothing.
@@ -46,6 +52,7 @@ type Digest = [u8; 8];
 /// The wrong passwords of the last minutes.
 pub struct Attempts {
     key: hmac::Key,
+    spelling: Spelling,
     held: Mutex<Held>,
 }
 
@@ -56,6 +63,7 @@ struct Held {
     /// Passwords that are being checked, and how often each: however many are sent at once, no more of them are looked
     /// at than one after the other.
     under_way: HashMap<(ClientNetwork, Account), Vec<(Digest, usize)>>,
+    logins: Logins,
 }
 
 /// What is known of one network.
@@ -63,7 +71,7 @@ struct Held {
 struct Network {
     accounts: Vec<(Account, Record)>,
     /// What holds for every other account: the worst of those for which there is no room any more. So a network that tries
-    /// one account after the other frees itself of nothing.
+    /// one account after the other frees itself of nothing. Who logs in there as before is not held up by it.
     others: Option<Count>,
 }
 
@@ -203,17 +211,24 @@ impl Attempts {
     /// No attempts yet.
     ///
     /// # Errors
-    /// The system gave no random bytes.
+    /// The system gave no random bytes, or the tables by which spellings are compared cannot be used.
     pub fn new() -> anyhow::Result<Attempts> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-        let held = Held { networks: LruCache::unbounded(), accounts: 0, under_way: HashMap::new() };
-        Ok(Attempts { key: hmac::Key::new(hmac::HMAC_SHA256, &key), held: Mutex::new(held) })
+        let held =
+            Held { networks: LruCache::unbounded(), accounts: 0, under_way: HashMap::new(), logins: Logins::new() };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
     }
 
     /// How many accounts are counted by themselves.
     pub fn counted(&self) -> usize {
         self.held().accounts
+    }
+
+    /// Which turns clients of a network have: those of networks from which a right password came within a day are apart.
+    pub(crate) fn lane(&self, network: ClientNetwork) -> Lane {
+        self.held().logins.lane(network, Instant::now())
     }
 
     /// Somebody presents a password. It is known or unknown accounts alike: whether one exists has no part in it.
@@ -226,12 +241,18 @@ impl Attempts {
         password: &Secret,
         network: ClientNetwork,
     ) -> Result<Attempt, TooMany> {
-        // Directories and many an API take no notice of case and of white space, and each spelling would be an account.
-        let account = account.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        let secret = self.digest(["password", &account, password.reveal()]);
-        let account = self.digest(["account", &account, ""]);
+        let account = self.spelling.of(account);
+        let secret = self.digest([b"password", &account, password.reveal().as_bytes()]);
+        let account = self.digest([b"account", &account, b""]);
         let now = Instant::now();
         let mut held = self.held();
+        match held.logins.recognise(network, account, &secret, now) {
+            // No guess: it is neither held up by those of others nor counted among them.
+            Presented::RightBefore => {
+                return Ok(Attempt { attempts: Arc::clone(self), network, account, secret, tracked: false });
+            }
+            Presented::Unknown => {}
+        }
         let own = held.networks.peek(&network);
         let is_known = own.is_some_and(|own| own.knows(&account, &secret, now));
         let count = own.and_then(|own| own.count(&account, now));
@@ -256,11 +277,11 @@ impl Attempts {
     }
 
     /// Lengths come first, so that no two lists of texts read the same.
-    fn digest<const BYTES: usize>(&self, parts: [&str; 3]) -> [u8; BYTES] {
+    fn digest<const BYTES: usize>(&self, parts: [&[u8]; 3]) -> [u8; BYTES] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
+            context.update(part);
         }
         let mut digest = [0; BYTES];
         for (to, from) in digest.iter_mut().zip(context.sign().as_ref()) {
@@ -276,19 +297,23 @@ pub struct Attempt {
     network: ClientNetwork,
     account: Account,
     secret: Digest,
-    /// Whether it is in the list of those under way; one that is known to be wrong is not.
+    /// Whether it is in the list of those under way; one that is known to be wrong is not, nor one that was right before.
     tracked: bool,
 }
 
 impl Attempt {
-    /// It is the right one: earlier mistakes are forgiven.
+    /// It is the right one: earlier mistakes are forgiven, and it is remembered that it came from there.
     pub fn was_right(self) {
-        self.attempts.held().forgive(self.network, &self.account);
+        let mut held = self.attempts.held();
+        held.forgive(self.network, &self.account);
+        held.logins.was_right(self.network, self.account, self.secret, Instant::now());
     }
 
     /// It is wrong, or there is no such account, or the account is closed.
     pub fn was_wrong(self) {
-        self.attempts.held().count_wrong(self.network, self.account, self.secret, Instant::now());
+        let mut held = self.attempts.held();
+        held.count_wrong(self.network, self.account, self.secret, Instant::now());
+        held.logins.was_wrong(self.network, self.account, &self.secret);
     }
 }
 

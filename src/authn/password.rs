@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use super::attempts::Attempts;
-use super::turns::{Busy, Lane, Turn, Turns};
+use super::turns::{Busy, Turn, Turns};
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
 
@@ -25,13 +25,6 @@ pub const MAX_PASSWORD: usize = 72;
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// How many verified passwords are remembered at once (about 100 bytes each).
 const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(10_000) {
-    Some(number) => number,
-    None => NonZeroUsize::MIN,
-};
-/// How long a network has turns before strangers' after a right password came from it. People log in once a working day.
-const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// How many such networks are remembered (about 100 bytes each).
-const KNOWN_NETWORKS: NonZeroUsize = match NonZeroUsize::new(65_536) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
@@ -121,8 +114,6 @@ impl Memory {
 pub struct Passwords {
     turns: Turns,
     remembered: Mutex<LruCache<MemoryName, Instant>>,
-    /// Networks from which a right password came, and when.
-    known: Mutex<LruCache<ClientNetwork, Instant>>,
     /// Checks that are not finished, each of which may have many who wait for it.
     under_way: Mutex<HashMap<Joint, Arc<OnceCell<Check>>>>,
     memory_key: hmac::Key,
@@ -190,7 +181,6 @@ impl Passwords {
         Ok(Passwords {
             turns: Turns::beside_one_core(),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
-            known: Mutex::new(LruCache::new(KNOWN_NETWORKS)),
             under_way: Mutex::default(),
             memory_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             attempts: Arc::new(Attempts::new()?),
@@ -299,7 +289,6 @@ impl Passwords {
         match check {
             Check::Right if memory == Memory::Used && is_whole(password) => {
                 self.remember(name);
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).put(from, Instant::now());
             }
             Check::Right | Check::Wrong => {}
         }
@@ -307,14 +296,7 @@ impl Passwords {
     }
 
     async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
-        let lane = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            match known.get(&from) {
-                Some(since) if since.elapsed() < KNOWN_FOR => Lane::Known,
-                Some(_) | None => Lane::Strangers,
-            }
-        };
-        self.turns.queue(from, lane)?.turn().await
+        self.turns.queue(from, self.attempts.lane(from))?.turn().await
     }
 
     /// What a verified password is remembered under. The stored hash is part of it, so the memory dies with the

@@ -102,7 +102,8 @@ impl Turns {
         Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
     }
 
-    fn new(at_once: NonZeroUsize) -> Turns {
+    /// A queue for so many turns at once.
+    pub(crate) fn new(at_once: NonZeroUsize) -> Turns {
         Turns(Arc::new(Queue { at_once: at_once.get(), state: Mutex::default() }))
     }
 

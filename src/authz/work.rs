@@ -39,15 +39,28 @@ pub struct Work {
     steps: AtomicU64,
     /// Whether one of its questions was too costly for where it was asked. The next ones probably are.
     is_costly: AtomicBool,
+    /// Whose turns its costly questions have.
+    lane: Lane,
 }
 
 impl Default for Work {
     fn default() -> Work {
-        Work { steps: AtomicU64::new(STEPS), is_costly: AtomicBool::new(false) }
+        Work::of(Lane::Strangers)
     }
 }
 
 impl Work {
+    /// That of a request from a network that is known, or is not.
+    pub(crate) fn of(lane: Lane) -> Work {
+        Work { steps: AtomicU64::new(STEPS), is_costly: AtomicBool::new(false), lane }
+    }
+
+    /// Whose turns its costly questions have.
+    #[cfg(test)]
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// Does something with at most so many of the steps that are left.
     fn take<T>(&self, most: u64, compiling: Compiling, decide: impl FnOnce(&mut Budget) -> T) -> T {
         let given = self.steps.load(Ordering::Relaxed).min(most);
@@ -72,6 +85,13 @@ pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Res
 where
     D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
 {
+    answer_in(&TURNS, question, decide).await
+}
+
+async fn answer_in<D>(turns: &Turns, question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
+where
+    D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
+{
     let work = question.work;
     if !work.is_costly.load(Ordering::Relaxed) {
         match work.take(STEPS_AT_ONCE, Compiling::Elsewhere, |budget| decide(question, budget)) {
@@ -80,10 +100,11 @@ where
             Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),
         }
     }
-    let mut place = TURNS.queue(ClientNetwork::of(question.address), Lane::Strangers)?;
+    let mut place = turns.queue(ClientNetwork::of(question.address), work.lane)?;
     let turn = timeout_at(question.began + PATIENCE, place.turn()).await.map_err(|_| Busy::Late)??;
     let asked = Asked::of(question);
-    let left = Work { steps: AtomicU64::new(work.steps.load(Ordering::Relaxed)), is_costly: AtomicBool::new(true) };
+    let steps = AtomicU64::new(work.steps.load(Ordering::Relaxed));
+    let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
     let (answer, left) = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let answer = left.take_all(|budget| decide(&asked.question(&left), budget));
@@ -126,5 +147,47 @@ impl Asked {
         let Asked { identity, address, service, resource, actions, reference, now, began } = self;
         let (address, reference, now, began) = (*address, reference.as_ref(), *now, *began);
         Question { identity, address, service, resource, actions, reference, now, began, work }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    /// A question whose request was costly already.
+    async fn ask(turns: &Turns, lane: Lane, address: u32) -> anyhow::Result<Answer> {
+        let question = Question {
+            identity: &Identity::default(),
+            address: Some(Ipv4Addr::from_bits(address).into()),
+            service: "registry",
+            resource: &Resource::new("repository", "app")?,
+            actions: &Actions::new(),
+            reference: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+            began: Instant::now(),
+            work: &Work { is_costly: AtomicBool::new(true), ..Work::of(lane) },
+        };
+        answer_in(turns, &question, |_, _| Ok(Answer::NoMatch { until: None })).await
+    }
+
+    #[tokio::test]
+    async fn costly_questions_of_known_networks_do_not_wait_for_those_of_a_thousand_others() -> anyhow::Result<()> {
+        let turns = Turns::new(NonZeroUsize::MIN);
+        let turn = turns.queue(ClientNetwork::Unknown, Lane::Strangers)?.turn().await?;
+        let mut strangers = Vec::new();
+        let mut number = 0;
+        while let Ok(place) = turns.queue(ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into())), Lane::Strangers)
+        {
+            strangers.push(place);
+            number += 1;
+        }
+        let refused = ask(&turns, Lane::Strangers, number).await.map_err(|error| error.downcast_ref::<Busy>().copied());
+        assert_eq!(refused, Err(Some(Busy::Full)));
+        let (known, ()) = tokio::join!(ask(&turns, Lane::Known, number), async { drop(turn) });
+        assert_eq!(known?, Answer::NoMatch { until: None });
+        Ok(())
     }
 }

@@ -206,8 +206,9 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
             }
             return Some(AddressSource::Peer);
         };
-        let message =
-            "the header is believed from anybody who can reach this port; name your proxies in trusted_proxies";
+        let message = "the header is believed from anybody who can reach this port: limits by network count for \
+                       whatever address a client writes there, and connections are not limited by network at all; \
+                       name your proxies in trusted_proxies";
         warnings.push(Problem::new(header.place.clone(), section.path_of("real_ip_header"), message));
         return Some(AddressSource::Position { header: header.value, position: position.map_or(0, |at| at.value) });
     };

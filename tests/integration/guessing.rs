@@ -55,6 +55,24 @@ async fn wrong_passwords_one_after_the_other_make_that_client_wait_and_no_other(
     }
 }
 
+/// The clock stands still, since all that waits here waits for a second.
+#[tokio::test(start_paused = true)]
+async fn whoever_guesses_at_everybody_does_not_keep_out_who_works_in_the_same_network() {
+    let bed = Bed::with("");
+    let shared = "203.0.113.7";
+    assert_eq!(bed.get(ASK).by(ALICE).from(shared).send().await.status, 200);
+    assert_eq!(guesses(&bed, "first", shared, 6).await, [401, 401, 401, 401, 401, 429]);
+    for number in 0..256 {
+        assert_eq!(guesses(&bed, &format!("account-{number}"), shared, 1).await, [401]);
+    }
+    assert_eq!(bed.get(ASK).basic("bob", "bob-pw").from(shared).send().await.status, 429, "never seen there");
+    assert_eq!(bed.get(ASK).by(ALICE).from(shared).send().await.status, 200);
+    // Who guesses at her is not told apart from who guesses at nobody.
+    let refused = async |account: &str| seen(&bed.get(ASK).basic(account, "guess").from(shared).send().await);
+    assert_eq!(refused("alice").await, refused("nobody").await);
+    assert_eq!(refused("alice").await.0, 429);
+}
+
 #[tokio::test]
 async fn a_million_addresses_of_one_line_are_one_client() {
     let bed = Bed::with("");
@@ -187,6 +205,24 @@ async fn a_thousand_guesses_from_one_network_do_not_keep_another_ones_login_out(
     let metrics = bed.get("/metrics").send().await.text();
     assert!(metrics.contains("dockwarden_token_requests_total{outcome=\"busy\"}"), "{metrics}");
     assert!(metrics.contains("dockwarden_backend_answers_total{backend=\"users\",outcome=\"error\"} 0"), "{metrics}");
+}
+
+/// One guess from each of more addresses than there are places.
+#[tokio::test]
+async fn a_thousand_addresses_do_not_keep_out_a_network_that_logged_in_before() {
+    let bed = slow_bed();
+    assert_eq!(bed.get(ASK).basic("dave", "carol-pw").from("203.0.113.2").send().await.status, 200);
+    let guess = |number: usize| {
+        let from = format!("198.51.{}.{}", number / 256, number % 256);
+        bed.get(ASK).basic(&format!("account-{number}"), "guess").from(&from)
+    };
+    let mut flood = at_once((0..1100).map(guess));
+    for _ in 0..50 {
+        assert_eq!(flood.join_next().await.unwrap().unwrap().status, 503);
+    }
+    // Another account than the one whose password is remembered.
+    let carol = bed.get(ASK).basic("carol", "carol-pw").from("203.0.113.2").send().await;
+    assert_eq!(carol.status, 200, "{}", carol.text());
 }
 
 /// A farm of machines behind one address begins its day: one account and one password, and nothing remembered yet.

@@ -107,10 +107,17 @@ async fn no_more_are_looked_at_at_once_than_one_after_the_other() -> anyhow::Res
 #[tokio::test(start_paused = true)]
 async fn another_spelling_is_no_other_account() -> anyhow::Result<()> {
     let guesser = Guesser::new(1)?;
-    for (number, spelled) in ["alice", "ALICE", " alice", "alice\u{a0}", "aLiCe  "].into_iter().enumerate() {
-        guesser.wrong(spelled, &format!("guess {number}"))?;
+    for spellings in [
+        ["alice", "ALICE", " alice", "alice\u{a0}", "aLiCe  "],
+        ["jess", "je\u{17f}s", "je\u{df}", "\u{ff2a}ess", "jes\u{200b}s"],
+    ] {
+        for (number, spelled) in spellings.into_iter().enumerate() {
+            guesser.wrong(spelled, &format!("guess {number}"))?;
+        }
+        for spelled in spellings {
+            assert_eq!(guesser.begin(spelled, "right").err(), Some(seconds(1)), "{}", spelled.escape_unicode());
+        }
     }
-    assert_eq!(guesser.begin("Alice", "right").err(), Some(seconds(1)));
     Ok(())
 }
 
@@ -136,6 +143,144 @@ async fn a_network_that_tries_many_accounts_frees_itself_of_nothing() -> anyhow:
     neighbour.wrong("bob", "guess 6")?;
     assert_eq!(neighbour.begin("bob", "right").err(), Some(seconds(2)));
     Ok(())
+}
+
+impl Guesser {
+    fn right(&self, account: &str, password: &str) -> Result<(), TooMany> {
+        self.begin(account, password).map(Attempt::was_right)
+    }
+
+    /// Guesses at so many accounts that what holds for the first holds for all others.
+    async fn make_all_wait(&self) -> Result<(), TooMany> {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        self.use_up("first")?;
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let refused = (0..=MOST_OF_NETWORK).filter(|number| self.wrong(&format!("account {number}"), "guess").is_err());
+        assert!(refused.count() > 0);
+        Ok(())
+    }
+}
+
+/// What the others are told then.
+const LIKE_THE_FIRST: TooMany = TooMany { wait: Duration::from_millis(999) };
+
+#[tokio::test(start_paused = true)]
+async fn who_logs_in_there_as_before_does_not_wait_for_what_others_guess() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    let elsewhere = guesser.elsewhere(2);
+    for (account, password) in [("alice", "right"), ("Alice", "her machine's"), ("zoe", "right"), ("zoe", "newer")] {
+        guesser.right(account, password)?;
+    }
+    // Zoe's first password is taken from her.
+    guesser.wrong("zoe", "right")?;
+    guesser.right("zoe", "newer")?;
+    elsewhere.right("bob", "right")?;
+    guesser.make_all_wait().await?;
+    for (account, password, waits) in [
+        ("alice", "right", false),
+        ("ALICE", "right", false),
+        ("alice", "her machine's", false),
+        ("alice", "newer", true),
+        ("zoe", "right", true),
+        ("zoe", "newer", false),
+        ("bob", "right", true),
+        ("carol", "right", true),
+    ] {
+        let expected = waits.then_some(LIKE_THE_FIRST);
+        assert_eq!(guesser.right(account, password).err(), expected, "{account}, {password}");
+    }
+    // As often as she likes, and at once: it is no guess.
+    let at_once = (0..100).map(|_| guesser.begin("alice", "right")).collect::<Result<Vec<_>, _>>()?;
+    drop(at_once);
+    // It is forgotten after a day without her.
+    tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+    guesser.make_all_wait().await?;
+    assert_eq!(guesser.begin("alice", "right").err(), Some(LIKE_THE_FIRST));
+    Ok(())
+}
+
+/// Otherwise whoever guesses at an account could go on by guessing at others in between.
+#[tokio::test(start_paused = true)]
+async fn after_five_guesses_at_an_account_it_is_not_recognised_either() -> anyhow::Result<()> {
+    for (before, meanwhile, let_in) in [(4, 0, true), (5, 0, false), (0, 4, true), (0, 5, false), (2, 3, false)] {
+        let guesser = Guesser::new(1)?;
+        guesser.right("alice", "right")?;
+        (0..before).try_for_each(|number| guesser.wrong("alice", &format!("guess {number}")))?;
+        guesser.make_all_wait().await?;
+        for number in 0..meanwhile {
+            assert!(guesser.begin("alice", &format!("later guess {number}")).is_err());
+            assert!(guesser.begin("alice", &format!("later guess {number}")).is_err(), "sent twice, it is one");
+        }
+        let alice = guesser.begin("alice", "right").map(drop);
+        assert_eq!(alice.is_ok(), let_in, "{before} before, {meanwhile} meanwhile");
+        // Once nobody has guessed at her for a while, she is again.
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        guesser.make_all_wait().await?;
+        assert_eq!(guesser.begin("alice", "right").err(), None, "{before} before, {meanwhile} meanwhile");
+    }
+    Ok(())
+}
+
+/// Nobody finds out by guessing who works in the same network.
+#[tokio::test(start_paused = true)]
+async fn guesses_at_an_account_that_logs_in_there_end_as_those_at_one_that_nobody_has() -> anyhow::Result<()> {
+    let mut before = None;
+    for account in ["alice", "nobody"] {
+        let guesser = Guesser::new(1)?;
+        guesser.right("alice", "right")?;
+        guesser.make_all_wait().await?;
+        let mut ends = Vec::new();
+        for number in 0..100 {
+            tokio::time::advance(Duration::from_millis(900)).await;
+            ends.push(guesser.wrong(account, &format!("guess {number}")));
+        }
+        assert!(ends.iter().any(Result::is_ok) && ends.iter().any(Result::is_err), "{ends:?}");
+        assert!(before.is_none_or(|before| before == ends), "{ends:?}");
+        before = Some(ends);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_is_known_for_a_day_after_a_right_password() -> anyhow::Result<()> {
+    let (one, other) = (Guesser::new(1)?, network(2));
+    one.wrong("alice", "guess")?;
+    assert_eq!(one.0.lane(one.1), Lane::Strangers);
+    one.right("alice", "right")?;
+    assert_eq!((one.0.lane(one.1), one.0.lane(other)), (Lane::Known, Lane::Strangers));
+    tokio::time::advance(Duration::from_secs(24 * 3600 - 1)).await;
+    assert_eq!(one.0.lane(one.1), Lane::Known);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(one.0.lane(one.1), Lane::Strangers);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_of_right_passwords_is_bounded() {
+    let mut logins = Logins::new();
+    let account = |number: u32| {
+        let mut account = [0; 16];
+        account[..4].copy_from_slice(&number.to_be_bytes());
+        account
+    };
+    let most = logins::KNOWN_NETWORKS as u32;
+    for number in 0..=most {
+        logins.was_right(network(number), account(number), [0; 8], Instant::now());
+    }
+    assert_eq!(logins.remembered(), (logins::KNOWN_NETWORKS, logins::KNOWN_LOGINS));
+    let now = Instant::now();
+    assert_eq!((logins.lane(network(0), now), logins.lane(network(1), now)), (Lane::Strangers, Lane::Known));
+    // The first of five passwords makes room.
+    for password in 1..=4 {
+        logins.was_right(network(most), account(most), [password; 8], now);
+    }
+    for (password, expected) in [(4, Presented::RightBefore), (1, Presented::RightBefore), (0, Presented::Unknown)] {
+        assert_eq!(logins.recognise(network(most), account(most), &[password; 8], now), expected, "{password}");
+    }
+    // And all of it goes with time.
+    tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+    logins.was_right(network(1), account(1), [0; 8], Instant::now());
+    assert_eq!(logins.remembered(), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +317,7 @@ async fn what_is_remembered_of_all_networks_is_bounded() -> anyhow::Result<()> {
 fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<()> {
     let attempts = Attempts::new()?;
     let other = Attempts::new()?;
-    let digest = |attempts: &Attempts, parts| attempts.digest::<16>(parts);
+    let digest = |attempts: &Attempts, parts: [&str; 3]| attempts.digest::<16>(parts.map(str::as_bytes));
     assert_eq!(digest(&attempts, ["account", "alice", ""]), digest(&attempts, ["account", "alice", ""]));
     assert_ne!(
         digest(&attempts, ["account", "alice", ""]),

@@ -296,6 +296,12 @@ fn what_loads_but_is_dangerous_is_a_warning() {
     for (server, path, piece) in [
         ("real_ip_header: X-Forwarded-For", "server.real_ip_header", "name your proxies in trusted_proxies"),
         ("real_ip_header: X-Forwarded-For, real_ip_pos: -1", "server.real_ip_header", "believed from anybody"),
+        (
+            "real_ip_header: X-F",
+            "server.real_ip_header",
+            "limits by network count for whatever address a client writes",
+        ),
+        ("real_ip_header: X-F", "server.real_ip_header", "connections are not limited by network at all"),
         ("tls_min_version: TLS10", "server.tls_min_version", "TLS 1.2 is the least"),
         ("tls_min_version: TLS11", "server.tls_min_version", "TLS 1.2 is the least"),
         ("tls_curve_preferences: [P521, P256]", "server.tls_curve_preferences", "\"P521\" is not among the curves"),
