@@ -3,12 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use hyper::Request;
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 /// What goes on on a connection, besides its requests: transfers that take longer than any idle time.
@@ -17,7 +16,7 @@ pub struct Activity(Arc<Happening>);
 
 struct Happening {
     opened: Instant,
-    /// Milliseconds from the opening to the last request, or the end of the last transfer; none yet is zero.
+    /// Milliseconds from the opening to the last request, or the end of its reply or of a transfer; none yet is zero.
     last: AtomicU64,
     transfers: AtomicUsize,
     /// Requests whose replies were not handed over whole yet.
@@ -53,12 +52,11 @@ impl Activity {
     }
 
     /// A request has come; it is under way until what is returned is dropped.
-    pub(super) fn asked(&self, request: &Request<Incoming>) -> UnderWay {
+    pub(super) fn asked(&self, body: &Incoming) -> UnderWay {
         self.0.touch();
         self.0.under_way.fetch_add(1, Ordering::AcqRel);
-        // Where a body ends is known to hyper alone: what follows half of one is no request. (hyper 1.12 closes a connection
-        // whose body nobody reads, so this is for the day when it goes on reading instead.)
-        self.0.unread.store(!hyper::body::Body::is_end_stream(request.body()), Ordering::Release);
+        // What follows half a body is no request, and where the body ends is known to hyper alone: see [`Asked`].
+        self.0.unread.store(!body.is_end_stream(), Ordering::Release);
         UnderWay(Arc::clone(&self.0))
     }
 
@@ -86,12 +84,15 @@ impl Activity {
         }
     }
 
+    /// Whether nothing of a request is left to be answered, or of a reply to be sent.
+    pub(super) fn has_answered(&self) -> bool {
+        self.0.under_way.load(Ordering::Acquire) == 0 && !self.0.unsent.load(Ordering::Acquire)
+    }
+
     /// Whether hyper holds nothing of this connection that would be lost without it: no request, no part of one, and
     /// nothing of a reply.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.0.under_way.load(Ordering::Acquire) == 0
-            && !self.0.unread.load(Ordering::Acquire)
-            && !self.0.unsent.load(Ordering::Acquire)
+        self.has_answered() && !self.0.unread.load(Ordering::Acquire)
     }
 }
 
@@ -111,7 +112,43 @@ impl Drop for Held {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        // A connection is idle from the end of the reply, however long that took.
+        self.0.touch();
         self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A request's body, which tells when hyper has read it to its end.
+pub(super) struct Asked {
+    body: Incoming,
+    activity: Activity,
+}
+
+impl Asked {
+    /// The body of a request on that connection.
+    pub(super) fn new(body: Incoming, activity: Activity) -> Asked {
+        Asked { body, activity }
+    }
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.activity.0.unread.store(false, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -128,7 +165,7 @@ impl Reply {
     }
 }
 
-impl hyper::body::Body for Reply {
+impl HttpBody for Reply {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::activity::{Activity, Reply};
+use super::activity::{Activity, Asked, Reply};
 use crate::http::client_address::Peer;
 
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
@@ -34,7 +34,7 @@ const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
 /// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
-/// How long the end of a connection may take to be sent.
+/// How long the end of a connection may take to be sent; and how long the rest of a header, once the server leaves.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an HTTP/1 connection is silent before it rests. What it costs is done anew with its next request, so clients
 /// that ask again and again should not see it.
@@ -150,7 +150,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.written(outcome)
     }
 }
 
@@ -237,7 +238,7 @@ impl Protocols {
             tokio::select! {
                 biased;
                 read = line.wait() => match read {
-                    Ok(0) => return,
+                    Ok(0) => return line.end().await,
                     Ok(_) => {}
                     Err(cause) => return debug!(cause = %cause, "a connection ended early"),
                 },
@@ -290,10 +291,15 @@ where
             }
             _ = leaving.changed(), if !finishing => {
                 finishing = true;
+                look_in = FAREWELL_PATIENCE;
                 finish(Pin::new(connection));
                 continue;
             }
             () = sleep(look_in) => {}
+        }
+        if finishing && activity.has_answered() {
+            debug!("a connection was closed on which no whole request had come when the server stopped");
+            return Driven::Ended;
         }
         let silent = activity.silent();
         let left = match silent {
@@ -305,6 +311,7 @@ where
             return Driven::Ended;
         }
         look_in = match (rest, silent) {
+            _ if finishing => FAREWELL_PATIENCE,
             (Rest::Never, _) => left,
             (Rest::Allowed, None) => left.min(REST_AFTER),
             (Rest::Allowed, Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
@@ -321,10 +328,10 @@ fn service(
     activity: Activity,
 ) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
     service_fn(move |mut request: Request<Incoming>| {
-        let under_way = activity.asked(&request);
+        let under_way = activity.asked(request.body());
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(activity.clone());
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let answer = router.clone().oneshot(request.map(|body| Body::new(Asked::new(body, activity.clone()))));
         async move { Ok(answer.await?.map(|body| Reply::new(body, under_way))) }
     })
 }

@@ -377,3 +377,29 @@ fn push_choice(source: &mut String, values: &[Candidate<'_>], case: Case) {
     }
     source.push(')');
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// Otherwise each reload with other rules would leave the old ones' expressions behind.
+    #[test]
+    fn expressions_that_no_rule_has_any_more_are_forgotten() {
+        let read = || Arc::new(Expression::read("/a/", "a", &Template::read("a")).unwrap());
+        let mut in_use = InUse::default();
+        let held: Vec<Arc<Expression>> = (0..1500).map(|_| read()).collect();
+        for (number, expression) in held.iter().enumerate() {
+            in_use.keep(&number.to_string(), expression);
+        }
+        for number in 0..10_000 {
+            in_use.keep(&format!("gone {number}"), &read());
+            assert!(in_use.by_text.len() <= 2 * held.len());
+        }
+        assert_eq!(in_use.room, 2 * held.len());
+        for (number, expression) in held.iter().enumerate() {
+            assert!(Arc::ptr_eq(&in_use.find(&number.to_string()).unwrap(), expression));
+        }
+    }
+}

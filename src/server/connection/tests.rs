@@ -146,6 +146,15 @@ async fn a_silent_connection_rests_and_is_served_again() {
     }
     client.reply().await;
     assert_eq!(client.seen(), ["/0", "/1", "/2", "/pieces"]);
+    // One with a body that was read.
+    client.send("POST /read HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc").await;
+    assert_eq!(client.reply().await, "abc");
+    sleep(SILENCE).await;
+    assert!(client.rests());
+    client.send("POST /read HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").await;
+    assert_eq!(client.reply().await, "abc");
+    sleep(SILENCE).await;
+    assert!(client.rests());
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,9 +167,10 @@ async fn nothing_is_lost_of_what_hyper_holds() {
     sleep(SILENCE).await;
     assert!(client.rests());
 
-    // A reply that is not there yet.
+    // A reply that is not there yet; and idle is what follows it.
     let mut client = connect(1 << 16);
     assert_eq!(client.ask("/slow").await, "slow");
+    sleep(HEADER_PATIENCE - REST_AFTER).await;
 
     // Half a body.
     client.send("POST /read HTTP/1.1\r\nhost: here\r\ncontent-length: 6\r\n\r\nabc").await;
@@ -225,6 +235,22 @@ async fn whoever_asks_for_nothing_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_header_has_its_length_however_it_comes() {
+    for (length, status) in [(MAX_HEADER - 100, "200"), (MAX_HEADER + 100, "431"), (3 * MAX_HEADER / 2, "431")] {
+        let mut client = connect(1 << 20);
+        // hyper reads more at once where much came before.
+        for _ in 0..4 {
+            client.send(&format!("GET / HTTP/1.1\r\nlong: {}\r\n\r\n", "x".repeat(MAX_HEADER - 100))).await;
+            client.reply().await;
+        }
+        client.send(&format!("GET / HTTP/1.1\r\nlong: {}\r\n\r\n", "x".repeat(length))).await;
+        let mut line = [0; 12];
+        timeout(LONG, client.stream.read_exact(&mut line)).await.unwrap().unwrap();
+        assert_eq!(std::str::from_utf8(&line).unwrap(), format!("HTTP/1.1 {status}"), "{length}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_server_leaves_what_was_asked_is_answered() {
     let asked = "GET /slow HTTP/1.1\r\nhost: here\r\n\r\n";
     let soon = Duration::from_millis(100);
@@ -237,6 +263,18 @@ async fn when_the_server_leaves_what_was_asked_is_answered() {
         sleep(SILENCE).await;
         client.leave.send_replace(());
         assert!(client.closed_after().await < soon);
+    }
+    // With half a header: it would be a request that is sent after the end.
+    for first in ["/", ""] {
+        let mut client = connect(1 << 16);
+        if !first.is_empty() {
+            client.ask(first).await;
+        }
+        sleep(SILENCE).await;
+        client.send("GET /half HTTP/1.1\r\nhost:").await;
+        sleep(soon).await;
+        client.leave.send_replace(());
+        assert!(client.closed_after().await <= FAREWELL_PATIENCE + soon);
     }
     // Under way.
     let mut client = connect(1 << 16);

@@ -368,7 +368,9 @@ fn captures_come_from_regular_expressions_only() {
 fn expansion_reads_well() {
     let many: Vec<String> = (0..12).map(|n| format!("v{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let all = labels([("one", globs(&["web*"])), ("two", globs(&["a", "b"])), ("many", globs(&many))]);
+    let shown = globs(&many[..10]);
+    let all =
+        labels([("one", globs(&["web*"])), ("two", globs(&["a", "b"])), ("shown", shown), ("many", globs(&many))]);
     let mut bindings = Bindings::new(Values { account: "al*ce", name: "n", ..Values::default() }, &all);
     bindings.capture(Field::Account, 1, "al");
     let cases = [
@@ -377,6 +379,7 @@ fn expansion_reads_well() {
         ("/^${account}\\/(${labels:two})$/", "/^al*ce\\/({a|b})$/"),
         ("${account:1}-${account:2}", "al-${account:2}"),
         ("${labels:none}/${foo}", "${labels:none}/${foo}"),
+        ("${labels:shown}", "{v0|v1|v2|v3|v4|v5|v6|v7|v8|v9}"),
         ("${labels:many}", "{v0|v1|v2|v3|v4|v5|v6|v7|v8|v9|… 2 more}"),
     ];
     for (pattern, expected) in cases {

@@ -39,8 +39,12 @@ fn a_bad_pattern_says_where_and_what_to_write_instead() {
     let big = Pattern::compile("/(\\pL{100}){10}/").unwrap_err();
     assert!(matches!(big, PatternError::TooBig { .. }), "{big}");
     assert!(big.to_string().contains("256 KiB"), "{big}");
-    assert!(matches!(Pattern::compile(&"a".repeat(PATTERN_BYTES + 1)), Err(PatternError::TooLong { .. })));
-    let many: String = (0..=PATTERN_PLACEHOLDERS).map(|label| format!("${{labels:{label}}}")).collect();
-    assert!(matches!(Pattern::compile(&many), Err(PatternError::TooManyPlaceholders { .. })));
+    let longest = "a".repeat(PATTERN_BYTES);
+    assert_eq!(Pattern::compile(&longest).unwrap().text(), longest);
+    assert!(matches!(Pattern::compile(&(longest + "a")), Err(PatternError::TooLong { .. })));
+    let many = |number: usize| (0..number).map(|label| format!("${{labels:{label}}}")).collect::<String>();
+    assert!(Pattern::compile(&many(PATTERN_PLACEHOLDERS)).is_ok());
+    let beyond = Pattern::compile(&many(PATTERN_PLACEHOLDERS + 1));
+    assert!(matches!(beyond, Err(PatternError::TooManyPlaceholders { .. })));
     assert!(LabelValue::glob("[a").is_err());
 }
