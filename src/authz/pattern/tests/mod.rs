@@ -368,7 +368,7 @@ fn captures_come_from_regular_expressions_only() {
 fn expansion_reads_well() {
     let many: Vec<String> = (0..12).map(|n| format!("v{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let shown = globs(&many[..10]);
+    let shown = globs(many.get(..10).unwrap());
     let all =
         labels([("one", globs(&["web*"])), ("two", globs(&["a", "b"])), ("shown", shown), ("many", globs(&many))]);
     let mut bindings = Bindings::new(Values { account: "al*ce", name: "n", ..Values::default() }, &all);
