@@ -297,7 +297,8 @@ where
             }
             () = sleep(look_in) => {}
         }
-        if finishing && activity.has_answered() {
+        // What HTTP/2 still has to send is known to hyper alone, and half a header keeps none of its connections.
+        if finishing && matches!(rest, Rest::Allowed) && activity.has_answered() {
             debug!("a connection was closed on which no whole request had come when the server stopped");
             return Driven::Ended;
         }

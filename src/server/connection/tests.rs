@@ -297,3 +297,19 @@ async fn when_the_server_leaves_what_was_asked_is_answered() {
     assert_eq!(client.reply().await, "slow");
     assert!(client.closed_after().await < soon);
 }
+
+/// Its windows are the client's, who may take a reply in small pieces: hyper has it whole long before it is sent.
+#[tokio::test(start_paused = true)]
+async fn what_http2_has_still_to_send_is_sent_when_the_server_leaves() {
+    let client = connect(1 << 16);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1000);
+    let (mut asking, connection) = builder.handshake(TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://here/large").body(String::new()).unwrap();
+    let reply = asking.send_request(request).await.unwrap();
+    client.leave.send_replace(());
+    sleep(SILENCE).await;
+    let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body.len(), REPLY);
+}
