@@ -398,23 +398,23 @@ pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
 
 /// Says loudly that registries would refuse the certificate at this moment.
 fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
-    match snapshot.issuer.header_form_at(now) {
-        HeaderChoice::Configured(_) => {}
-        HeaderChoice::KidInstead(CertificateTime::NotBegun) => error!(
-            reason = "certificate_out_of_time",
-            not_before = %snapshot.issuer.key().not_before(),
-            not_after = %snapshot.issuer.key().not_after(),
+    let message = match snapshot.issuer.header_form_at(now) {
+        HeaderChoice::Configured(_) => return,
+        HeaderChoice::KidInstead(CertificateTime::NotBegun) => {
             "the signing certificate's time has not begun by this machine's clock, so tokens name the key by kid alone, \
              which only registries take that know the key by this id; set the clock, or make the certificate anew if \
              the clock is right"
-        ),
-        HeaderChoice::KidInstead(CertificateTime::Over) => error!(
-            reason = "certificate_out_of_time",
-            not_before = %snapshot.issuer.key().not_before(),
-            not_after = %snapshot.issuer.key().not_after(),
+        }
+        HeaderChoice::KidInstead(CertificateTime::Over) => {
             "the signing certificate is out of its time: registries refuse it, so tokens name the key by kid alone, which \
              only registries take that know the key by this id; put a new certificate in place, here and in the \
              registries' bundle"
-        ),
-    }
+        }
+    };
+    error!(
+        reason = "certificate_out_of_time",
+        not_before = %snapshot.issuer.key().not_before(),
+        not_after = %snapshot.issuer.key().not_after(),
+        "{message}"
+    );
 }
