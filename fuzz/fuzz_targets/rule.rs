@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use dockwarden::authn::{Identity, Standing};
-use dockwarden::authz::acl::{Acl, Rule, RuleText};
+use dockwarden::authz::acl::Acl;
+use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};

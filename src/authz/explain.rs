@@ -1,8 +1,9 @@
 //! Why a question was decided as it was: each rule with the first field that did not agree, up to the one that decided.
 
 use super::Question;
-use super::acl::{Acl, MatchField, Rule, Verdict};
+use super::acl::Acl;
 use super::pattern::{Bindings, Field, TooComplex};
+use super::rule::{MatchField, Rule, Verdict};
 
 /// What one rule said.
 #[derive(Clone, Debug, PartialEq, Eq)]

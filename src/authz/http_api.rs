@@ -11,8 +11,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::acl::Grants;
 use super::pattern::LabelValue;
+use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;

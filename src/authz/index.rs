@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use super::acl::Rule;
 use super::pattern::{Field, Needed};
+use super::rule::Rule;
 
 /// Shorter pieces occur nearly everywhere, in bytes.
 const SHORTEST_PIECE: usize = 3;
@@ -160,7 +160,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::authz::acl::RuleText;
+    use crate::authz::rule::RuleText;
 
     fn index(rules: impl IntoIterator<Item = (Option<String>, String)>) -> Index {
         let compile =

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::acl::{Grants, ReferenceKind, Rule};
 use super::index::Index;
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use super::rule::{Grants, ReferenceKind, Rule};
 use crate::authn::users::Users;
 use crate::config::problem::{At, Place};
 use crate::config::{Challenge, Config, Problem};
@@ -404,7 +404,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::authz::acl::RuleText;
+    use crate::authz::rule::RuleText;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {

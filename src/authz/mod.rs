@@ -10,6 +10,7 @@ pub mod mongo;
 pub mod pattern;
 pub mod program;
 mod re2;
+pub mod rule;
 pub mod work;
 
 use std::net::IpAddr;

@@ -6,8 +6,8 @@ use anyhow::bail;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::acl::Grants;
 use super::pattern::LabelValue;
+use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};

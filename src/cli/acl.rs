@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::{DONE, Output, complain, explain, mongo, say};
-use crate::authz::acl::RuleText;
 use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
+use crate::authz::rule::RuleText;
 use crate::config::read_text;
 use crate::config::section::{DayEnd, parse_moment};
 use crate::decision_log::printable;

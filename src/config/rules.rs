@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::problem::{At, Place};
 use super::section::{DayEnd, Problems, Section};
 use super::yaml::{Node, Value};
-use crate::authz::acl::{MatchField, Rule, RuleText};
+use crate::authz::rule::{MatchField, Rule, RuleText};
 use crate::scope::Action;
 
 /// The rules of the file, in order.

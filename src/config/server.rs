@@ -11,7 +11,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use super::Keys;
 use super::problem::{At, Problem};
 use super::section::Section;
-use crate::authz::acl::parse_network;
+use crate::authz::rule::parse_network;
 use crate::connections::{LARGEST_SHARE, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
 

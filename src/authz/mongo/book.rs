@@ -15,7 +15,7 @@ use super::documents::read_text;
 use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
 use super::text::{KEYS, Numbered, number};
 use super::{Settings, fetch};
-use crate::authz::acl::RuleText;
+use crate::authz::rule::RuleText;
 use crate::mongo::document::{name_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
 

@@ -3,7 +3,8 @@
 use mongodb::bson::{Bson, Document};
 
 use super::{MAX_RULES, guard};
-use crate::authz::acl::{Acl, MatchField, Rule, RuleText};
+use crate::authz::acl::Acl;
+use crate::authz::rule::{MatchField, Rule, RuleText};
 use crate::config::section::DayEnd;
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 

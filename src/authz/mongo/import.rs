@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::{Numbered, written};
-use crate::authz::acl::RuleText;
+use crate::authz::rule::RuleText;
 use crate::config::problem::{Place, Problem};
 use crate::config::read_rule;
 use crate::config::section::{Problems, Section};

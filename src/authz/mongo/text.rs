@@ -6,7 +6,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::authz::acl::RuleText;
+use crate::authz::rule::RuleText;
 use crate::decision_log::printable;
 
 /// The keys of a rule's document.

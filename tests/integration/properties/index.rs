@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use dockwarden::authn::Identity;
-use dockwarden::authz::acl::{Acl, MatchField, Rule, RuleText, Verdict, earliest};
+use dockwarden::authz::acl::{Acl, earliest};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::rule::{MatchField, Rule, RuleText, Verdict};
 use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question, RuleRef};
 use dockwarden::scope::{Resource, parse_actions};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use dockwarden::authn::Identity;
-use dockwarden::authz::acl::{Acl, Rule, RuleText};
+use dockwarden::authz::acl::Acl;
 use dockwarden::authz::explain::{Said, explain};
 use dockwarden::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
+use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::authz::work::Work;
 use dockwarden::authz::{Answer, Question};
 use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
