@@ -44,8 +44,9 @@ const SPARE_DESCRIPTORS: u64 = 192;
 /// After SIGTERM: how long requests are still taken, with `Connection: close` on each reply, so that clients leave by
 /// themselves before connections are closed on them.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// After that: how long requests under way may take to finish.
-const DRAIN: Duration = Duration::from_secs(8);
+/// After that: how long requests under way may take to finish. With what the end of the process may take besides, it is
+/// less than the ten seconds after which Docker kills.
+const DRAIN: Duration = Duration::from_secs(7);
 
 /// A socket that is listened on.
 enum Listener {

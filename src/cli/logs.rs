@@ -18,7 +18,7 @@ const WAITING_LINES: usize = 10_000;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
 
 /// How long the end waits for whoever reads the log.
-const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A started log. What is still waiting is written when this is dropped.
 pub(super) struct Log {

@@ -33,7 +33,7 @@ const DONE: u8 = 0;
 /// Something is wrong with what was given, and the text says what.
 const FAILED: u8 = 1;
 /// How long threads that block may keep the process after everything else has ended.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// `explain`: understood, and not everything that was asked is granted.
 const NOT_ALL_GRANTED: u8 = 3;
 
