@@ -88,4 +88,4 @@ sbom:
 
 clean:
 	cargo clean
-	rm -rf fuzz/target bench/target
+	rm -rf bench/target

@@ -73,6 +73,14 @@ fn what_go_and_rust_read_differently_is_read_as_go_does() {
         (r"^\p{greek}$", "β", true),
         (r"^\p{Greek}x$", "αy", false),
         (r"^\PL$", "a", false),
+        (r"^\p{Any}$", "a", true),
+        (r"^\P{any}$", "a", false),
+        (r"^\p{ASCII}$", "a", true),
+        (r"^\p{ASCII}$", "é", false),
+        (r"^\p{Assigned}$", "a", true),
+        (r"^\p{Assigned}$", "\u{378}", false),
+        (r"^\p{Cs}$", "a", false),
+        (r"^\P{Cs}$", "a", true),
         (r"^\a\f\n\r\t\v$", "\u{7}\u{c}\n\r\t\u{b}", true),
         // Flags, also with a repetition after them.
         (r"(?i)^abc$", "aBC", true),
@@ -158,6 +166,8 @@ fn what_go_refuses_is_refused() {
         "\\p{Alphabetic}",
         "\\p{sc=Greek}",
         "\\p{IsGreek}",
+        "\\p{IsL}",
+        "\\p{_}",
         "\\p{L&}",
         "(?x)a",
         "(?u)a",
@@ -196,6 +206,8 @@ fn depth_is_limited_and_the_deepest_still_compiles() {
     assert!(regex::RegexBuilder::new(&printed(&deep(DEEPEST))).nest_limit(2000).build().is_ok());
     assert!(parse(&deep(DEEPEST + 2), &[]).is_err());
     assert!(parse(&"(".repeat(100_000), &[]).is_err());
+    assert!(parse(&format!("a*{}", "(?i)*".repeat(3)), &[]).is_ok());
+    assert!(parse(&format!("a*{}", "(?i)*".repeat(4)), &[]).is_err());
     assert!(parse(&format!("a*{}", "(?i)*".repeat(100)), &[]).is_err());
 }
 
@@ -207,6 +219,8 @@ fn loose_ends_are_told() {
         ("^(a|b)$", Ends::Held),
         ("(^a$|^b$)", Ends::Held),
         ("(?:^a)b$", Ends::Held),
+        ("(?:^a$)+", Ends::Held),
+        ("(?:^a$)*", Ends::Loose),
         (".*", Ends::Held),
         (".+", Ends::Held),
         ("^a.*", Ends::Held),
@@ -254,5 +268,46 @@ fn what_every_match_holds_is_known_or_not_named_at_all() {
     ];
     for (text, expected) in cases {
         assert_eq!(parse(text, &[]).unwrap().needed, *expected, "{text}");
+    }
+    let names: Vec<String> = (10..27).map(|number| format!("project-{number}")).collect();
+    let needed = |names: &[String]| parse(&format!("^({})$", names.join("|")), &[]).unwrap().needed;
+    let (sixteen, _) = names.split_at(16);
+    assert_eq!(needed(sixteen), sixteen);
+    assert_eq!(needed(&names), [""; 0]);
+}
+
+#[test]
+fn placeholders_that_are_taken_more_than_once_are_known() {
+    for (text, expected) in [
+        ("^${a}$", &[][..]),
+        ("^(${a})?$", &[]),
+        ("^(${a}){1}$", &[]),
+        ("^(${a}){0,2}$", &[0]),
+        ("^(${a})*$", &[0]),
+        ("^(x|(?:${a}y)+)$", &[0]),
+    ] {
+        let start = text.find('$').unwrap();
+        let span = Span { start, end: start + "${a}".len(), slot: 0 };
+        assert_eq!(parse(text, &[span]).unwrap().repeated, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_glob_takes_the_same_names_inside_an_expression() {
+    for (glob, name, expected) in [
+        ("a[b-d]", "ac", true),
+        ("a[b-d]", "ae", false),
+        ("a[^b-d]", "ae", true),
+        ("a[^b-d]", "ac", false),
+        ("a[^b-d]", "a/", true),
+        ("a?", "ab", true),
+        ("a?", "a/", false),
+        ("a*b", "axxb", true),
+        ("a*b", "a/b", false),
+        ("a.b", "axb", false),
+    ] {
+        let mut inside = String::new();
+        push_glob(&mut inside, &crate::authz::glob::parse(glob, &[]).unwrap());
+        assert_eq!(regex::Regex::new(&format!("^(?:{inside})$")).unwrap().is_match(name), expected, "{glob}, {name}");
     }
 }
