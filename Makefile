@@ -32,7 +32,7 @@ check: audit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
-	cd bench && cargo fmt --check && cargo clippy --locked --target-dir ../target -- -D warnings
+	cd bench && cargo fmt --check && cargo clippy --locked --all-targets --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 # Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
@@ -40,6 +40,7 @@ ADVISORIES ?= ../shared/advisory-db
 audit:
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
+	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file fuzz/Cargo.lock
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)

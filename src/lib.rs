@@ -6,8 +6,10 @@
 //! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply.
 //! 3. `http/credentials.rs` reads who is presented, [`http::client_address`] where from.
 //! 4. [`scope`] reads what is asked for.
-//! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is.
-//! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`authz::acl`] holds the rules.
+//! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
+//!    at all, [`authn::turns`] when a password is hashed.
+//! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`authz::acl`] holds the rules,
+//!    [`authz::rule`] compares one, and [`authz::work`] bounds what all of it may cost.
 //! 7. [`token`] makes the claims, [`keys`] signs them.
 //! 8. `http/error.rs` says what clients are told when there is no token, [`decision_log`] what the log is told.
 //!

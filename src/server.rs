@@ -37,7 +37,7 @@ const MAX_TRANSFERS: usize = 4096;
 const BACKLOG: u32 = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// The same for the listener for health and metrics, where it is one of its own.
+/// The most connections at once of the listener for health and metrics, where it is one of its own.
 const ADMIN_CONNECTIONS: usize = 64;
 /// Descriptors that are left for that listener, files, and the log.
 const SPARE_DESCRIPTORS: u64 = 192;

@@ -221,9 +221,11 @@ impl Attempts {
         Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
     }
 
-    /// How many accounts are counted by themselves.
+    /// How many accounts are counted by themselves now, as long as their last wrong passwords are not forgotten.
     pub fn counted(&self) -> usize {
-        self.held().accounts
+        let mut held = self.held();
+        held.forget(Instant::now());
+        held.accounts
     }
 
     /// Which turns clients of a network have: those of networks from which a right password came within a day are apart.

@@ -15,9 +15,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
 
-/// How long a password waits for its turn before its client is told to come back.
+/// How long a password, or a costly question, waits for its turn before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many passwords of one network wait at most.
+/// How many of one network wait at most.
 const MOST_OF_NETWORK: usize = 128;
 /// How many wait in all.
 const MOST_WAITING: usize = 1024;

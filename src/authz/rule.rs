@@ -43,7 +43,7 @@ pub struct RuleText {
     pub not_after: Option<OffsetDateTime>,
 }
 
-/// The fields of a rule that can keep it from matching, in the order in which they are looked at.
+/// The fields of a rule: those that can keep it from matching, and what it grants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchField {
     /// `match.account`
@@ -163,7 +163,7 @@ pub struct Rule {
 /// What one rule says to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything the rule names agrees, and its time is now.
+    /// Everything the rule names agrees. [`Rule::check`] says so only while the rule holds.
     Matches,
     /// This field is the first that does not agree.
     Fails(MatchField),

@@ -1,7 +1,7 @@
 //! Forward-auth: a proxy asks whether somebody's request may go on to the registry, or to anything else behind it.
 //!
-//! The answer is 200, 401, 403 or 503 and nothing else: nginx takes every other status for a fault of its own, and some
-//! proxies let it pass. Who asks has to be a configured proxy, since the original request is told in headers that anybody
+//! The answer is 200, 401, 403 or 503 (404 where the section is not configured): nginx takes every other status for a fault of
+//! its own, and some proxies let it pass. Who asks has to be a configured proxy, since the original request is told in headers that anybody
 //! could write.
 
 use std::sync::Arc;

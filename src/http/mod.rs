@@ -86,14 +86,19 @@ fn admin_routes() -> Router<Arc<App>> {
 }
 
 fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
-    routes
+    let routes = routes
         .fallback(|| async { plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address") })
-        .layer(from_fn_with_state(Arc::clone(app), reply_headers))
-        .layer(CatchPanicLayer::custom(|_| {
-            tracing::error!(reason = "panic", "a request was given up after a fault in the program");
-            plain_error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "something went wrong here; it is in the log")
-        }))
-        .with_state(Arc::clone(app))
+        .layer(from_fn_with_state(Arc::clone(app), reply_headers));
+    caught(routes).with_state(Arc::clone(app))
+}
+
+/// A fault of ours ends one request, and neither the connection nor the process: a request that a stranger finds could
+/// otherwise take others down.
+fn caught<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes.layer(CatchPanicLayer::custom(|_| {
+        tracing::error!(reason = "panic", "a request was given up after a fault in the program");
+        plain_error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "something went wrong here; it is in the log")
+    }))
 }
 
 /// The headers that every reply carries: HSTS where it is configured; the date; and, once the server is stopping,
@@ -120,4 +125,29 @@ async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, clippy::unwrap_used, reason = "the test is about a panic, and fails by one")]
+
+    use axum::body::{Body, to_bytes};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_in_the_program_is_answered_and_the_next_request_too() {
+        async fn fault() -> &'static str {
+            panic!("the secret of the fault")
+        }
+        let router = caught(Router::new().route("/fault", get(fault)).route("/well", get(|| async { "well" })));
+        for (path, status) in [("/fault", 500), ("/well", 200), ("/fault", 500)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let reply = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(reply.status(), status);
+            let body = to_bytes(reply.into_body(), 1024).await.unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("secret"), "{body:?}");
+        }
+    }
 }

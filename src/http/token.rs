@@ -26,8 +26,8 @@ use crate::authn::Credentials;
 use crate::decision_log::{self, Asker, DecisionId};
 use crate::scope::{self, Requested};
 
-/// The longest request target, in bytes. A hundred scopes take half of it.
-const MAX_TARGET: usize = 32 * 1024;
+/// The longest query of a request, in bytes. A hundred scopes take half of it.
+const MAX_QUERY: usize = 32 * 1024;
 /// The longest form, in bytes.
 const MAX_FORM: usize = 64 * 1024;
 /// The longest service name, in bytes: it becomes part of the token.
@@ -100,6 +100,8 @@ async fn respond(
     asker.account = who.account().to_owned();
     asker.service = asked.service.clone().unwrap_or_default();
     let service = snapshot.audience(asked.service.as_deref())?;
+    // Who names none means the only one.
+    service.clone_into(&mut asker.service);
 
     let now = OffsetDateTime::now_utc();
     let identity = snapshot.access.identify(&who, asker.address).await?;
@@ -155,7 +157,7 @@ struct Asked {
 impl Asked {
     fn of_query(parts: &Parts) -> Result<Asked, TokenError> {
         let query = parts.uri.query().unwrap_or_default();
-        if query.len() > MAX_TARGET {
+        if query.len() > MAX_QUERY {
             return Err(TokenError::AddressTooLong);
         }
         Asked::read(query.as_bytes())

@@ -10,7 +10,7 @@ use axum::body::Body;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-/// What goes on on a connection, besides its requests: transfers that take longer than any idle time.
+/// What goes on on a connection: its requests, what was read and written, and what takes longer than any idle time.
 #[derive(Clone)]
 pub struct Activity(Arc<Happening>);
 
@@ -18,7 +18,8 @@ struct Happening {
     opened: Instant,
     /// Milliseconds from the opening to the last request, or the end of its reply or of a transfer; none yet is zero.
     last: AtomicU64,
-    transfers: AtomicUsize,
+    /// Answers that are being made, and transfers.
+    held: AtomicUsize,
     /// Requests whose replies were not handed over whole yet.
     under_way: AtomicUsize,
     /// Something was read that no request came of yet, or that may be one's body.
@@ -38,7 +39,7 @@ impl Activity {
         Activity(Arc::new(Happening {
             opened: Instant::now(),
             last: AtomicU64::new(0),
-            transfers: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
@@ -47,7 +48,7 @@ impl Activity {
 
     /// Keeps the connection from being closed as idle.
     pub fn hold(&self) -> Held {
-        self.0.transfers.fetch_add(1, Ordering::AcqRel);
+        self.0.held.fetch_add(1, Ordering::AcqRel);
         Held(Arc::clone(&self.0))
     }
 
@@ -77,7 +78,7 @@ impl Activity {
 
     /// For how long nothing has gone on; `None` before the first request.
     pub(super) fn silent(&self) -> Option<Duration> {
-        match (self.0.last.load(Ordering::Acquire), self.0.transfers.load(Ordering::Acquire)) {
+        match (self.0.last.load(Ordering::Acquire), self.0.held.load(Ordering::Acquire)) {
             (0, _) => None,
             (_, 1..) => Some(Duration::ZERO),
             (last, 0) => Some(self.0.opened.elapsed().saturating_sub(Duration::from_millis(last))),
@@ -106,7 +107,7 @@ impl Happening {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.touch();
-        self.0.transfers.fetch_sub(1, Ordering::AcqRel);
+        self.0.held.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -31,8 +31,8 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
 /// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
 const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a connection may be open without a new request. Nothing that is served takes as long: whoever does not read
-/// the replies, or keeps HTTP/2 alive with pings alone, would hold a place and the memory of the replies for ever.
+/// How long a connection may be open without a new request, an answer to one, or the end of a reply. Whoever does not read
+/// the replies, or keeps HTTP/2 alive with pings alone, would otherwise hold a place and the memory of the replies for ever.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of a connection may take to be sent; and how long the rest of a header, once the server leaves.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
@@ -330,10 +330,16 @@ fn service(
 ) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
     service_fn(move |mut request: Request<Incoming>| {
         let under_way = activity.asked(request.body());
+        // Who waits for us is not idle. What answers has deadlines of its own: a program's may be a minute for each scope.
+        let answering = activity.hold();
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(activity.clone());
         let answer = router.clone().oneshot(request.map(|body| Body::new(Asked::new(body, activity.clone()))));
-        async move { Ok(answer.await?.map(|body| Reply::new(body, under_way))) }
+        async move {
+            let reply = answer.await?;
+            drop(answering);
+            Ok(reply.map(|body| Reply::new(body, under_way)))
+        }
     })
 }
 

@@ -20,6 +20,7 @@ mod chaos;
 mod clients;
 mod clocks;
 mod connect;
+mod crash;
 mod crowd;
 mod forward_auth;
 mod front;

@@ -13,7 +13,7 @@ use super::link::{Link, State};
 use super::process::{Signal, until, until_within};
 use super::visit;
 
-/// How often each backend suffers each fault.
+/// How often each backend suffers each fault, unless `DOCKWARDEN_CYCLES` says otherwise.
 const CYCLES: usize = 10;
 /// Questions a second, of each client.
 const RATE: u32 = 40;
@@ -89,8 +89,12 @@ enum Client {
 /// What clients saw.
 #[derive(Default)]
 struct Seen {
+    /// Counted up when a fault begins, to an odd number, and when the backend is well again.
+    changes: AtomicUsize,
     good: AtomicUsize,
     unavailable: AtomicUsize,
+    /// The same from questions that were asked and answered while the backend was well.
+    unavailable_when_well: AtomicUsize,
     static_good: AtomicUsize,
     /// The answers that must not be, in words.
     wrong: Mutex<Vec<String>>,
@@ -121,8 +125,9 @@ impl Row<'_> {
 
     /// Asks once, and looks at the answer.
     fn look(&self, server: &Dockwarden, client: Client, seen: &Seen) {
-        let began = Instant::now();
+        let (began, at_first) = (Instant::now(), seen.changes.load(Ordering::SeqCst));
         let reply = self.ask(server, client);
+        let was_well = at_first % 2 == 0 && seen.changes.load(Ordering::SeqCst) == at_first;
         let times = if client == Client::Static { &seen.static_times } else { &seen.times };
         times.lock().unwrap().push(began.elapsed());
         let count = |counter: &AtomicUsize| {
@@ -131,7 +136,8 @@ impl Row<'_> {
         match (client, reply.status) {
             (Client::Right, 200) if granted(&reply) == self.scope => count(&seen.good),
             (Client::Static, 200) if granted(&reply) == STATIC_SCOPE => count(&seen.static_good),
-            (Client::Right | Client::WrongPassword | Client::Unknown, 503) => count(&seen.unavailable),
+            (Client::Right | Client::WrongPassword | Client::Unknown, 503) if !was_well => count(&seen.unavailable),
+            (Client::Right | Client::WrongPassword | Client::Unknown, 503) => count(&seen.unavailable_when_well),
             (Client::WrongPassword | Client::Unknown, 401) => {}
             (_, status) => {
                 let what = format!("{client:?} was told {status}: {}", reply.text());
@@ -167,7 +173,7 @@ impl Row<'_> {
     /// Ten cycles of one fault.
     ///
     /// # Panics
-    /// If anybody was told what is wrong, or too late; or if something is left behind.
+    /// If anybody was told what is wrong, or too late, or of an outage that is over; or if something is left behind.
     pub(crate) fn suffers(&self, fault: Fault) {
         let link = Link::to(self.victim.address());
         let server = Dockwarden::start_file(&(self.config)(&link.address()));
@@ -177,6 +183,7 @@ impl Row<'_> {
             let enough = seen.good.load(Ordering::SeqCst) + more;
             until("good answers", || (seen.good.load(Ordering::SeqCst) >= enough).then_some(()));
         };
+        let cycles = std::env::var("DOCKWARDEN_CYCLES").map_or(CYCLES, |text| text.parse().unwrap());
         let mut recoveries = Vec::new();
         let (before, after) = thread::scope(|scope| {
             // Whatever goes wrong below must not leave the clients asking for ever.
@@ -195,13 +202,16 @@ impl Row<'_> {
             link.set(State::Passing);
             good(GOOD_BETWEEN);
             let before = held(&server, &link);
-            for _ in 0..CYCLES {
+            for _ in 0..cycles {
+                seen.changes.fetch_add(1, Ordering::SeqCst);
                 self.hurt(&link, fault);
                 until("an outage to be told", || (self.ask(&server, Client::Right).status == 503).then_some(()));
                 self.heal(&link, fault);
                 let back = Instant::now();
                 let well = || self.is_well(&server).then(|| back.elapsed());
                 recoveries.push(until_within(Duration::from_secs(20), "a recovery", well));
+                // From here on nobody is told of the outage any more.
+                seen.changes.fetch_add(1, Ordering::SeqCst);
                 good(GOOD_BETWEEN);
             }
             (before, settled(&server, &link, before))
@@ -212,7 +222,12 @@ impl Row<'_> {
             "{fault:?}: something is left behind: {before:?}, {after:?}"
         );
         assert!(server.process.ended().is_none(), "{}", server.process.tail());
-        seen.judge(fault, &recoveries);
+        let swallowed = match fault {
+            // That such a connection is of no use shows only when a question on it gets no answer.
+            Fault::Lost => cycles * before.0,
+            Fault::Killed | Fault::Paused | Fault::Reset | Fault::Slowed => 0,
+        };
+        seen.judge(fault, &recoveries, swallowed);
     }
 }
 
@@ -262,7 +277,8 @@ fn granted(reply: &Reply) -> String {
 }
 
 impl Seen {
-    fn judge(self, fault: Fault, recoveries: &[Duration]) {
+    /// Looks at all of it. So many questions may be told of an outage that is over.
+    fn judge(self, fault: Fault, recoveries: &[Duration], swallowed: usize) {
         let sorted = |times: Mutex<Vec<Duration>>| {
             let mut times = times.into_inner().unwrap();
             times.sort_unstable();
@@ -270,9 +286,10 @@ impl Seen {
         };
         let (times, static_times) = (sorted(self.times), sorted(self.static_times));
         let (good, unavailable) = (self.good.into_inner(), self.unavailable.into_inner());
+        let late = self.unavailable_when_well.into_inner();
         let share = |times: &[Duration], percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
         println!(
-            "{fault:?}: {} answers ({good} good, {unavailable} unavailable), median {:?}, 99 % {:?}, longest {:?}; \
+            "{fault:?}: {} answers ({good} good, {unavailable} unavailable, {late} when well), median {:?}, 99 % {:?}, longest {:?}; \
              static user: {} answers, 99 % {:?}, longest {:?}; recoveries {recoveries:?}",
             times.len(),
             share(&times, 50),
@@ -284,6 +301,7 @@ impl Seen {
         );
         let wrong = self.wrong.into_inner().unwrap();
         assert!(wrong.is_empty(), "{fault:?}: {} wrong answers: {wrong:#?}", wrong.len());
+        assert!(late <= swallowed, "{fault:?}: {late} questions found no backend after it was well");
         assert!(good > 0 && unavailable > 0, "{fault:?}: {good} good, {unavailable} unavailable");
         assert_eq!(self.static_good.into_inner(), static_times.len(), "{fault:?}");
         let (longest, machine) = (share(&times, 100), share(&static_times, 100));

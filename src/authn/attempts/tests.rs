@@ -308,6 +308,7 @@ async fn what_is_remembered_of_all_networks_is_bounded() -> anyhow::Result<()> {
     assert_eq!(widest, 1);
     // And all of it goes with time.
     tokio::time::advance(FORGOTTEN_AFTER).await;
+    assert_eq!((guesser.0.counted(), networks(&guesser)), (0, 0));
     guesser.wrong("alice", "guess")?;
     assert_eq!((guesser.0.counted(), networks(&guesser)), (1, 1));
     Ok(())

@@ -75,6 +75,13 @@ fn connect(holds: usize) -> Client {
                 "slow"
             }),
         )
+        .route(
+            "/slower",
+            any(|| async {
+                sleep(2 * IDLE_PATIENCE).await;
+                "slower"
+            }),
+        )
         .route("/read", post(|body: String| async { body }))
         .fallback(|| async { "" })
         .layer(axum::middleware::map_request(move |request: axum::extract::Request| {
@@ -200,6 +207,17 @@ async fn the_rest_of_a_body_is_no_request() {
     let _ = client.stream.write_all(b"GET /after HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
     timeout(LONG, client.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     assert!(!client.seen().contains(&"/smuggled".to_owned()), "{:?}", client.seen());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_us_is_not_idle_and_idle_time_begins_with_the_answer() {
+    let mut client = connect(100_000);
+    assert_eq!(client.ask("/slower").await, "slower");
+    sleep(SILENCE).await;
+    assert_eq!(client.ask("/slower").await, "slower");
+    let began = Instant::now();
+    timeout(LONG, client.served).await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), HEADER_PATIENCE);
 }
 
 #[tokio::test(start_paused = true)]
