@@ -79,6 +79,16 @@ struct Network {
 struct Record {
     count: Count,
     known: Vec<Digest>,
+    written: Written,
+}
+
+/// How the account was written, with the wrong passwords for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// In this way each time.
+    Always(Digest),
+    /// In several ways, which may be accounts of several people.
+    Differently,
 }
 
 #[derive(Clone, Copy)]
@@ -122,6 +132,14 @@ impl Network {
         self.record(account).is_some_and(|record| !record.count.is_over(now) && record.known.contains(secret))
     }
 
+    /// An account was written like this.
+    fn write(&mut self, account: &Account, written: Written) {
+        let of_account = self.accounts.iter_mut().filter(|(own, _)| own == account);
+        for (_, record) in of_account.filter(|(_, record)| record.written != written) {
+            record.written = Written::Differently;
+        }
+    }
+
     fn last(&self) -> Option<Instant> {
         self.accounts.iter().map(|(_, record)| record.count.last).chain(self.others.map(|count| count.last)).max()
     }
@@ -140,8 +158,13 @@ impl Network {
 
 impl Held {
     /// One more wrong password; not if it is known already.
-    fn count_wrong(&mut self, network: ClientNetwork, account: Account, secret: Digest, now: Instant) {
-        if self.networks.peek(&network).is_some_and(|own| own.knows(&account, &secret, now)) {
+    fn count_wrong(&mut self, guess: &Guess, now: Instant) {
+        let Guess { network, account, written, secret } = *guess;
+        let written = Written::Always(written);
+        if let Some(own) = self.networks.peek_mut(&network)
+            && own.knows(&account, &secret, now)
+        {
+            own.write(&account, written);
             return;
         }
         self.forget(now);
@@ -152,15 +175,17 @@ impl Held {
             Some((_, record)) => {
                 if record.count.is_over(now) {
                     record.known.clear();
+                    record.written = written;
                 }
                 if record.known.len() >= KNOWN_AGAIN {
                     record.known.remove(0);
                 }
                 record.known.push(secret);
                 record.count = count;
+                own.write(&account, written);
             }
             None => {
-                own.accounts.push((account, Record { count, known: vec![secret] }));
+                own.accounts.push((account, Record { count, known: vec![secret], written }));
                 self.accounts += 1;
                 if own.accounts.len() > MOST_OF_NETWORK {
                     own.fold_oldest(now);
@@ -196,15 +221,29 @@ impl Held {
         }
     }
 
-    fn forgive(&mut self, network: ClientNetwork, account: &Account) {
+    /// Forgets wrong passwords for an account that was written like this each time. What was tried on another spelling stays:
+    /// it may be another account, and whoever has `muller` would have as many guesses at `müller` as they like.
+    fn forgive(&mut self, guess: &Guess) {
+        let Guess { network, account, written, secret: _ } = *guess;
         let Some(own) = self.networks.peek_mut(&network) else { return };
         let before = own.accounts.len();
-        own.accounts.retain(|(other, _)| other != account);
+        own.accounts.retain(|(other, record)| *other != account || record.written != Written::Always(written));
         self.accounts -= before - own.accounts.len();
         if own.accounts.is_empty() && own.others.is_none() {
             self.networks.pop(&network);
         }
     }
+}
+
+/// Which password was presented for whom, and from where; nothing of it can be read from this.
+#[derive(Clone, Copy)]
+struct Guess {
+    network: ClientNetwork,
+    /// The account, however it was written.
+    account: Account,
+    /// The account as it was written.
+    written: Digest,
+    secret: Digest,
 }
 
 impl Attempts {
@@ -243,15 +282,14 @@ impl Attempts {
         password: &Secret,
         network: ClientNetwork,
     ) -> Result<Attempt, TooMany> {
-        let account = self.spelling.of(account);
-        let secret = self.digest([b"password", &account, password.reveal().as_bytes()]);
-        let account = self.digest([b"account", &account, b""]);
+        let guess = self.guess(account, password, network);
+        let Guess { account, secret, .. } = guess;
         let now = Instant::now();
         let mut held = self.held();
         match held.logins.recognise(network, account, &secret, now) {
             // No guess: it is neither held up by those of others nor counted among them.
             Presented::RightBefore => {
-                return Ok(Attempt { attempts: Arc::clone(self), network, account, secret, tracked: false });
+                return Ok(Attempt { attempts: Arc::clone(self), guess, tracked: false });
             }
             Presented::Unknown => {}
         }
@@ -271,7 +309,30 @@ impl Attempts {
                 None => return Err(TooMany { wait: FIRST_WAIT }),
             }
         }
-        Ok(Attempt { attempts: Arc::clone(self), network, account, secret, tracked: !is_known })
+        Ok(Attempt { attempts: Arc::clone(self), guess, tracked: !is_known })
+    }
+
+    fn guess(&self, account: &str, password: &Secret, network: ClientNetwork) -> Guess {
+        let spelling = self.spelling.of(account);
+        Guess {
+            network,
+            account: self.digest([b"account", &spelling, b""]),
+            written: self.digest([b"written", account.as_bytes(), b""]),
+            secret: self.digest([b"password", &spelling, password.reveal().as_bytes()]),
+        }
+    }
+
+    /// What counts this password as wrong, whatever becomes of the request that brought it: whoever hangs up while it is
+    /// compared would otherwise have guessed for nothing.
+    pub(crate) fn if_wrong(
+        self: &Arc<Self>,
+        account: &str,
+        password: &Secret,
+        network: ClientNetwork,
+    ) -> impl FnOnce() + Send + 'static + use<> {
+        let guess = self.guess(account, password, network);
+        let attempts = Arc::clone(self);
+        move || attempts.held().count_wrong(&guess, Instant::now())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -296,9 +357,7 @@ impl Attempts {
 /// One password that is being checked. Dropped without a word, it was not found out whether it is right.
 pub struct Attempt {
     attempts: Arc<Attempts>,
-    network: ClientNetwork,
-    account: Account,
-    secret: Digest,
+    guess: Guess,
     /// Whether it is in the list of those under way; one that is known to be wrong is not, nor one that was right before.
     tracked: bool,
 }
@@ -307,15 +366,17 @@ impl Attempt {
     /// It is the right one: earlier mistakes are forgiven, and it is remembered that it came from there.
     pub fn was_right(self) {
         let mut held = self.attempts.held();
-        held.forgive(self.network, &self.account);
-        held.logins.was_right(self.network, self.account, self.secret, Instant::now());
+        held.forgive(&self.guess);
+        let Guess { network, account, secret, .. } = self.guess;
+        held.logins.was_right(network, account, secret, Instant::now());
     }
 
     /// It is wrong, or there is no such account, or the account is closed.
     pub fn was_wrong(self) {
         let mut held = self.attempts.held();
-        held.count_wrong(self.network, self.account, self.secret, Instant::now());
-        held.logins.was_wrong(self.network, self.account, &self.secret);
+        held.count_wrong(&self.guess, Instant::now());
+        let Guess { network, account, secret, .. } = &self.guess;
+        held.logins.was_wrong(*network, *account, secret);
     }
 }
 
@@ -325,9 +386,9 @@ impl Drop for Attempt {
             return;
         }
         let mut held = self.attempts.held();
-        if let Entry::Occupied(mut entry) = held.under_way.entry((self.network, self.account)) {
+        if let Entry::Occupied(mut entry) = held.under_way.entry((self.guess.network, self.guess.account)) {
             let under_way = entry.get_mut();
-            for (_, times) in under_way.iter_mut().filter(|(secret, _)| *secret == self.secret) {
+            for (_, times) in under_way.iter_mut().filter(|(secret, _)| *secret == self.guess.secret) {
                 *times = times.saturating_sub(1);
             }
             under_way.retain(|(_, times)| *times > 0);

@@ -118,7 +118,7 @@ pub struct Passwords {
     under_way: Mutex<HashMap<Joint, Arc<OnceCell<Check>>>>,
     memory_key: hmac::Key,
     attempts: Arc<Attempts>,
-    observe: Box<dyn Fn(Step) + Send + Sync>,
+    observe: Arc<dyn Fn(Step) + Send + Sync>,
 }
 
 /// What a verified password is remembered under.
@@ -184,7 +184,7 @@ impl Passwords {
             under_way: Mutex::default(),
             memory_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             attempts: Arc::new(Attempts::new()?),
-            observe: Box::new(observe),
+            observe: Arc::new(observe),
         })
     }
 
@@ -210,7 +210,7 @@ impl Passwords {
         if memory == Memory::Used && self.remembers(&name) {
             return Ok(Check::Right);
         }
-        let check = self.hash(password, hash, name, memory, from).await?;
+        let check = self.hash(account, password, hash, name, memory, from).await?;
         if is_whole(password) { Ok(check) } else { Ok(Check::Wrong) }
     }
 
@@ -227,7 +227,7 @@ impl Passwords {
         from: ClientNetwork,
     ) -> anyhow::Result<()> {
         let name = self.memory_name(account, password.reveal(), usual);
-        self.hash(password, usual, name, Memory::Unused, from).await.map(|_| ())
+        self.hash(account, password, usual, name, Memory::Unused, from).await.map(|_| ())
     }
 
     /// Hashes a password when its turn comes, once for all who wait with the same one from the same network: a farm of
@@ -235,6 +235,7 @@ impl Passwords {
     /// wrong passwords and for accounts that nobody knows, or what two requests at once take would tell them apart.
     async fn hash(
         &self,
+        account: &str,
         password: &Secret,
         hash: &PasswordHash,
         name: MemoryName,
@@ -243,7 +244,7 @@ impl Passwords {
     ) -> anyhow::Result<Check> {
         let joined = self.join((from, name));
         // If whoever began goes away or gets no turn, the next one begins.
-        let check = joined.check.get_or_try_init(|| self.hash_at_turn(password, hash, name, memory, from));
+        let check = joined.check.get_or_try_init(|| self.hash_at_turn(account, password, hash, name, memory, from));
         let check = tokio::time::timeout(LONGEST_CHECK, check).await.map_err(|_| Busy::Late)??;
         Ok(*check)
     }
@@ -256,6 +257,7 @@ impl Passwords {
 
     async fn hash_at_turn(
         &self,
+        account: &str,
         password: &Secret,
         hash: &PasswordHash,
         name: MemoryName,
@@ -273,7 +275,9 @@ impl Passwords {
         // bcrypt would compare only the beginning. The time is spent all the same, so that the refusal tells nothing.
         let text = if is_whole(password) { password.reveal().to_owned() } else { String::new() };
         let stored = hash.clone();
-        let (check, took) = tokio::task::spawn_blocking(move || {
+        let observe = Arc::clone(&self.observe);
+        let count_wrong = self.attempts.if_wrong(account, password, from);
+        let check = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
             let started = Instant::now();
@@ -281,11 +285,17 @@ impl Passwords {
                 Ok(true) => Check::Right,
                 Ok(false) | Err(_) => Check::Wrong,
             };
-            (check, started.elapsed())
+            let took = started.elapsed();
+            match check {
+                Check::Right => {}
+                // Here, since whoever asked may be gone.
+                Check::Wrong => count_wrong(),
+            }
+            observe(Step::Hashed(took));
+            check
         })
         .await
         .context("the hashing thread died")?;
-        (self.observe)(Step::Hashed(took));
         match check {
             Check::Right if memory == Memory::Used && is_whole(password) => {
                 self.remember(name);
@@ -360,4 +370,47 @@ pub fn usual_hash(costs: impl IntoIterator<Item = u32>) -> anyhow::Result<Passwo
     }
     let text = format!("$2b${cost:02}${}", body.into_iter().collect::<String>());
     PasswordHash::from_str(&text).map_err(anyhow::Error::msg)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Whoever hangs up while the password is compared is told nothing, and has used up a guess all the same.
+    #[tokio::test]
+    async fn a_guess_whose_client_hangs_up_is_counted() -> anyhow::Result<()> {
+        let (waited, mut turn_came) = tokio::sync::mpsc::unbounded_channel();
+        let (hashed, was_hashed) = mpsc::channel();
+        let passwords = Arc::new(Passwords::new(move |step| match step {
+            Step::Waited(_) => drop(waited.send(())),
+            Step::Hashed(_) => drop(hashed.send(())),
+        })?);
+        let hash: PasswordHash = bcrypt::hash("right", 10)?.parse().map_err(|_| anyhow::anyhow!("no hash"))?;
+        for guess in 1..=2 {
+            let asking = {
+                let (passwords, hash) = (Arc::clone(&passwords), hash.clone());
+                let password = Secret::new(format!("guess {guess}"));
+                async move { passwords.check("alice", &password, &hash, Memory::Used, ClientNetwork::Unknown).await }
+            };
+            let asking = tokio::spawn(asking);
+            anyhow::ensure!(turn_came.recv().await.is_some());
+            asking.abort();
+            anyhow::ensure!(asking.await.is_err_and(|error| error.is_cancelled()), "it was answered");
+            was_hashed.recv()?;
+        }
+        let attempts = passwords.attempts();
+        assert_eq!(attempts.counted(), 1);
+        let mut left = 0;
+        while attempts
+            .begin("alice", &Secret::new(format!("another {left}")), ClientNetwork::Unknown)
+            .map(crate::authn::attempts::Attempt::was_wrong)
+            .is_ok()
+        {
+            left += 1;
+        }
+        assert_eq!(left, 3);
+        Ok(())
+    }
 }

@@ -31,6 +31,15 @@ struct Happening {
 /// As long as one of these lives, its connection is not an idle one. Whoever holds it ends what does not move.
 pub struct Held(Arc<Happening>);
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Its bytes were read after the last request.
+    Alone,
+    /// Its bytes had been read already when the last request was answered.
+    WithAnother,
+}
+
 /// A request of which not all is done.
 pub(super) struct UnderWay(Arc<Happening>);
 
@@ -53,12 +62,15 @@ impl Activity {
     }
 
     /// A request has come; it is under way until what is returned is dropped.
-    pub(super) fn asked(&self, body: &Incoming) -> UnderWay {
+    pub(super) fn asked(&self, body: &Incoming) -> (UnderWay, Came) {
         self.0.touch();
         self.0.under_way.fetch_add(1, Ordering::AcqRel);
         // What follows half a body is no request, and where the body ends is known to hyper alone: see [`Asked`].
-        self.0.unread.store(!body.is_end_stream(), Ordering::Release);
-        UnderWay(Arc::clone(&self.0))
+        let came = match self.0.unread.swap(!body.is_end_stream(), Ordering::AcqRel) {
+            true => Came::Alone,
+            false => Came::WithAnother,
+        };
+        (UnderWay(Arc::clone(&self.0)), came)
     }
 
     /// Bytes have been read that no request came of yet.

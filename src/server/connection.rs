@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -23,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::activity::{Activity, Asked, Reply};
+use super::activity::{Activity, Asked, Came, Reply};
 use crate::http::client_address::Peer;
 
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
@@ -39,8 +40,11 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an HTTP/1 connection is silent before it rests. What it costs is done anew with its next request, so clients
 /// that ask again and again should not see it.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// The longest request header, all lines together, in bytes. Lines may be 100, which is hyper's own bound.
+/// The longest request header, all lines together, in bytes.
 const MAX_HEADER: usize = 64 * 1024;
+/// The most lines of it: hyper's own bound for HTTP/1. Over HTTP/2 a line that was sent before takes one byte, and many times
+/// that here.
+const MAX_LINES: usize = 100;
 /// Requests that one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 16;
 /// Requests of one HTTP/2 connection that were reset before we looked at them (CVE-2023-44487), and requests that were so
@@ -329,14 +333,24 @@ fn service(
     activity: Activity,
 ) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
     service_fn(move |mut request: Request<Incoming>| {
-        let under_way = activity.asked(request.body());
+        let (under_way, came) = activity.asked(request.body());
         // Who waits for us is not idle. What answers has deadlines of its own: a program's may be a minute for each scope.
         let answering = activity.hold();
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(activity.clone());
-        let answer = router.clone().oneshot(request.map(|body| Body::new(Asked::new(body, activity.clone()))));
+        let few_lines = request.headers().len() <= MAX_LINES;
+        let asked = request.map(|body| Body::new(Asked::new(body, activity.clone())));
+        let answer = few_lines.then(|| router.clone().oneshot(asked));
         async move {
-            let reply = answer.await?;
+            match came {
+                Came::Alone => {}
+                // Two hundred requests in one piece would otherwise be answered before anybody else's.
+                Came::WithAnother => tokio::task::yield_now().await,
+            }
+            let reply = match answer {
+                Some(answer) => answer.await?,
+                None => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+            };
             drop(answering);
             Ok(reply.map(|body| Reply::new(body, under_way)))
         }

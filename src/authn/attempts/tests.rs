@@ -121,6 +121,39 @@ async fn another_spelling_is_no_other_account() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whoever has `muller` logs in after every few guesses at `müller`, which a backend may know as somebody else.
+#[tokio::test(start_paused = true)]
+async fn who_logs_in_under_a_neighbouring_name_has_no_more_guesses_for_it() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    guesser.begin("muller", "own")?.was_right();
+    let mut looked_at = 0;
+    for number in 0..100 {
+        let guess = format!("guess {number}");
+        // Also with the same guess at oneself, before and after.
+        if number % 3 == 1 {
+            guesser.wrong("muller", &guess).ok();
+        }
+        looked_at += usize::from(guesser.wrong("m\u{fc}ller", &guess).is_ok());
+        if number % 3 == 2 {
+            guesser.wrong("muller", &guess).ok();
+        }
+        // It logs in as before, whatever is guessed.
+        guesser.begin("muller", "own")?.was_right();
+    }
+    assert!(looked_at <= FORGIVEN as usize, "{looked_at} guesses were looked at");
+    // A mistake under each name, and both have to wait; but what was mistaken under one's own name alone is forgiven.
+    let other = guesser.elsewhere(2);
+    other.wrong("muller", "mistake")?;
+    other.begin("muller", "right")?.was_right();
+    assert_eq!(other.0.held().networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 0);
+    other.wrong("muller", "mistake")?;
+    other.wrong("m\u{fc}ller", "mistake")?;
+    other.begin("muller", "another")?.was_right();
+    other.begin("m\u{fc}ller", "another")?.was_right();
+    assert_eq!(other.0.held().networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 1);
+    Ok(())
+}
+
 /// The million accounts of one network are forgotten by their own cost, and its first account by none of them.
 #[tokio::test(start_paused = true)]
 async fn a_network_that_tries_many_accounts_frees_itself_of_nothing() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::routing::{any, post};
+use hyper::client::conn::http2 as http2_client;
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -320,7 +321,7 @@ async fn when_the_server_leaves_what_was_asked_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn what_http2_has_still_to_send_is_sent_when_the_server_leaves() {
     let client = connect(1 << 16);
-    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2_client::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(1000);
     let (mut asking, connection) = builder.handshake(TokioIo::new(client.stream)).await.unwrap();
     tokio::spawn(connection);
@@ -330,4 +331,32 @@ async fn what_http2_has_still_to_send_is_sent_when_the_server_leaves() {
     sleep(SILENCE).await;
     let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
     assert_eq!(body.len(), REPLY);
+}
+
+/// A line that was sent before takes one byte (RFC 7541), and memory as any other.
+#[tokio::test(start_paused = true)]
+async fn many_lines_are_too_many_over_http2_too() {
+    for (lines, status) in [(MAX_LINES - 1, 200), (MAX_LINES + 1, 431)] {
+        let client = connect(1 << 20);
+        let builder = http2_client::Builder::new(TokioExecutor::new());
+        let (mut asking, connection) = builder.handshake(TokioIo::new(client.stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::get("http://here/").body(String::new()).unwrap();
+        for _ in 0..lines {
+            request.headers_mut().append("x", "y".parse().unwrap());
+        }
+        assert_eq!(asking.send_request(request).await.unwrap().status(), status, "{lines} lines");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_one_piece_do_not_come_before_those_of_others() {
+    let (mut pipelined, mut other) = (connect(1 << 20), connect(1 << 16));
+    pipelined.send(&"GET /many HTTP/1.1\r\nhost: here\r\n\r\n".repeat(200)).await;
+    other.ask("/one").await;
+    let before = pipelined.seen().len();
+    assert!(before < 20, "{before} of 200 were answered first");
+    for _ in 0..200 {
+        pipelined.reply().await;
+    }
 }
