@@ -135,6 +135,9 @@ fn placeholders_stand_for_text() {
         ("${account:01}/*", "alice", "alice/x", true),
         ("${account:2}/*", "alice", "alice/x", false),
         ("${account:2}/*", "alice", "/x", false),
+        ("${account:}", "alice", "${account:}", true),
+        ("${account:x}", "alice", "${account:x}", true),
+        ("${account:1x}", "alice", "${account:1x}", true),
         ("${account:99999999999999999999999}/*", "alice", "${account:99999999999999999999999}/x", false),
         ("/^(${account:2}|pub)\\//", "alice", "pub/x", true),
         ("/^(${account:2}|pub)\\//", "alice", "/x", false),
@@ -261,6 +264,53 @@ fn wildcards_of_labels_are_compared_without_regard_to_case_where_the_expression_
     ] {
         assert_eq!(holds("/^${labels:x}$/", subject, "", &all), exact, "{subject}");
         assert_eq!(holds("/(?i)^${labels:x}$/", subject, "", &all), folded, "{subject}");
+    }
+}
+
+#[test]
+fn places_in_expressions_with_placeholders_are_those_of_go() {
+    let none = LabelValues::new();
+    for (pattern, account, subject, expected) in [
+        ("/(?m)^${account}$/", "a", "x\na\ny", true),
+        ("/(?m)^${account}$/", "a", "xa\ny", false),
+        ("/(?m)^${account}$/", "a", "x\nay", false),
+        ("/^${account}$/", "a", "x\na", false),
+        ("/^${account}$/", "a", "a\nx", false),
+        ("/\\b${account}\\b/", "ab", "x-ab-y", true),
+        ("/\\b${account}\\b/", "ab", "x_ab-y", false),
+        ("/\\b${account}\\b/", "ab", "x-ab1", false),
+        ("/\\b${account}\\b/", "ab", "ab", true),
+        ("/\\b${account}/", "-", "a-", true),
+        ("/\\b${account}/", "-", "--", false),
+        ("/\\B${account}\\B/", "ab", "xaby", true),
+        ("/\\B${account}\\B/", "ab", "x-aby", false),
+        ("/\\B${account}\\B/", "ab", "xab-y", false),
+    ] {
+        assert_eq!(holds(pattern, subject, account, &none), expected, "{pattern} for {account} on {subject:?}");
+    }
+}
+
+#[test]
+fn letters_are_folded_as_unicode_does() {
+    let all = labels([("set", globs(&["[a-c]x", "[^a-z]y", "[\u{3b1}-\u{3b3}]z"]))]);
+    for (pattern, account, subject, expected) in [
+        ("/(?i)^${account}$/", "k", "\u{212a}", true),
+        ("/(?i)^${account}$/", "\u{212a}", "K", true),
+        ("/(?i)^${account}$/", "s", "\u{17f}", true),
+        ("/(?i)^${account}$/", "é", "É", true),
+        ("/(?i)^${account}$/", "é", "e", false),
+        ("/(?i)^${account}$/", "k", "j", false),
+        ("/^${account}$/", "k", "K", false),
+        ("/(?i)^${labels:set}$/", "", "BX", true),
+        ("/(?i)^${labels:set}$/", "", "bx", true),
+        ("/(?i)^${labels:set}$/", "", "DX", false),
+        ("/(?i)^${labels:set}$/", "", "dx", false),
+        ("/(?i)^${labels:set}$/", "", "1Y", true),
+        ("/(?i)^${labels:set}$/", "", "QY", false),
+        ("/(?i)^${labels:set}$/", "", "\u{392}Z", true),
+        ("/(?i)^${labels:set}$/", "", "\u{394}Z", false),
+    ] {
+        assert_eq!(holds(pattern, subject, account, &all), expected, "{pattern} for {account} on {subject:?}");
     }
 }
 
