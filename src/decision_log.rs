@@ -9,6 +9,10 @@ use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::app::{Made, Minted, Snapshot};
 use crate::scope::{Actions, Scope, words};
 
+/// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
+/// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
+const ONE_BY_ONE: usize = 16;
+
 /// The id that ties a reply (`X-Decision-Id`) to its line in the log.
 #[derive(Clone, Debug)]
 pub struct DecisionId(String);
@@ -83,8 +87,8 @@ impl Asker {
     }
 }
 
-/// Writes one line for each scope of a request, or one for a login without scopes. `token` is what the client got, if the
-/// door gives tokens.
+/// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
+/// without scopes. `token` is what the client got, if the door gives tokens.
 pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision, token: Option<&Minted>) {
     let token_id = token.map(|token| token.id.as_ref());
     let reused = token.map(|token| match token.made {
@@ -115,9 +119,37 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
     if decision.grants().is_empty() {
         line(String::new(), &Actions::new(), &Actions::new(), None, decision.outcome());
     }
-    for grant in decision.grants() {
-        line(grant.scope.to_string(), &grant.granted, &grant.withheld(), rule(grant), grant.outcome());
+    for alike in lines_of(decision.grants()) {
+        let Some(first) = alike.first() else { continue };
+        let scopes: Vec<String> = alike.iter().map(|grant| grant.scope.to_string()).collect();
+        let granted = alike.iter().flat_map(|grant| grant.granted.iter().cloned()).collect();
+        let withheld = alike.iter().flat_map(|grant| grant.withheld()).collect();
+        line(scopes.join(" "), &granted, &withheld, rule(first), first.outcome());
     }
+}
+
+/// The grants that have a line together: each by itself where they are few.
+fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
+    if grants.len() <= ONE_BY_ONE {
+        return grants.iter().map(|grant| vec![grant]).collect();
+    }
+    let is_alike = |one: &Grant, other: &Grant| {
+        one.by == other.by
+            && one.outcome() == other.outcome()
+            && match one.outcome() {
+                // What was granted of it is not seen from the scope.
+                DecisionOutcome::PartlyGranted => one.granted == other.granted,
+                DecisionOutcome::Granted | DecisionOutcome::NothingGranted | DecisionOutcome::Login => true,
+            }
+    };
+    let mut lines: Vec<Vec<&Grant>> = Vec::new();
+    for grant in grants {
+        match lines.iter_mut().find(|line| line.first().is_some_and(|first| is_alike(first, grant))) {
+            Some(line) => line.push(grant),
+            None => lines.push(vec![grant]),
+        }
+    }
+    lines
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.

@@ -71,6 +71,37 @@ fn part(line: &Value, names: &[&str]) -> Value {
     names.iter().map(|name| ((*name).to_owned(), line[*name].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// Somebody who asks for hundreds of scopes at once must not drown the lines of others.
+#[tokio::test]
+async fn scopes_that_are_many_have_a_line_for_those_decided_alike() {
+    let rules = "acl: [{match: {name: \"a/*\"}, actions: [pull]}, {match: {name: \"b/*\"}, actions: [\"*\"]}]\n";
+    let bed = Bed::with(rules);
+    let log = Log::start(Form::Json);
+    let ask = |each: usize| {
+        let scopes = |name: &str, actions: &str| {
+            (0..each).map(|number| format!("&scope=repository:{name}/{number}:{actions}")).collect::<String>()
+        };
+        let scopes = scopes("a", "pull,push") + &scopes("b", "pull") + &scopes("c", "delete");
+        bed.get(&format!("/auth?service=registry{scopes}")).by(ALICE).send()
+    };
+    ask(4).await.ok();
+    assert_eq!(log.take().len(), 12, "few have a line each");
+    ask(50).await.ok();
+    let lines = log.take();
+    let names = ["decision.outcome", "granted", "withheld", "rule"];
+    let found: Vec<Value> = lines.iter().map(|line| part(line, &names)).collect();
+    assert_eq!(
+        found,
+        [
+            json!({"decision.outcome": "partly_granted", "granted": "pull", "withheld": "push", "rule": "acl[0]"}),
+            json!({"decision.outcome": "granted", "granted": "pull", "withheld": "", "rule": "acl[1]"}),
+            json!({"decision.outcome": "nothing_granted", "granted": "", "withheld": "delete", "rule": null}),
+        ]
+    );
+    let scopes: Vec<usize> = lines.iter().map(|line| line["scope"].as_str().unwrap().split(' ').count()).collect();
+    assert_eq!(scopes, [50, 50, 50]);
+}
+
 #[tokio::test]
 async fn each_decision_is_a_line_that_its_reply_names() {
     let rules = "acl: [{match: {account: alice, name: \"alice/*\"}, actions: [pull], comment: homes}]\n";
