@@ -360,3 +360,26 @@ async fn requests_in_one_piece_do_not_come_before_those_of_others() {
         pipelined.reply().await;
     }
 }
+
+/// What the server says first is what its side of HTTP/2 holds clients to (RFC 9113, section 6.5.2).
+#[tokio::test(start_paused = true)]
+async fn http2_clients_are_told_how_many_requests_and_lines_they_may_send() {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    const MAX_HEADER_LIST_SIZE: u16 = 6;
+    let mut client = connect(1 << 16);
+    client.stream.write_all(GREETING).await.unwrap();
+    client.stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut head = [0; 9];
+    client.stream.read_exact(&mut head).await.unwrap();
+    let [a, b, c, kind, ..] = head;
+    assert_eq!(kind, 4, "SETTINGS come first");
+    let mut left = u32::from_be_bytes([0, a, b, c]);
+    let mut told = std::collections::BTreeMap::new();
+    while left > 0 {
+        let (name, value) = (client.stream.read_u16().await.unwrap(), client.stream.read_u32().await.unwrap());
+        told.insert(name, value);
+        left -= 6;
+    }
+    assert_eq!(told.get(&MAX_CONCURRENT_STREAMS), Some(&MAX_STREAMS));
+    assert_eq!(told.get(&MAX_HEADER_LIST_SIZE), Some(&(MAX_HEADER as u32)));
+}
