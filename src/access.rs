@@ -45,9 +45,16 @@ pub enum Denied {
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    /// Too many passwords wait to be hashed, or costly questions to be decided; this one was not looked at.
-    #[error(transparent)]
-    Busy(#[from] Busy),
+    /// Too many passwords wait to be hashed, costly questions to be decided, or either to be asked somebody else; this one was
+    /// not looked at.
+    #[error("{backend} was not asked")]
+    Busy {
+        /// The backend that no turn came for.
+        backend: &'static str,
+        /// Why, for the log only; [`Busy`] is in it.
+        #[source]
+        cause: anyhow::Error,
+    },
     /// A backend could not find out. Never a yes, and never a "wrong password" either.
     #[error("{backend} could not answer")]
     Unavailable {
@@ -210,7 +217,7 @@ impl Access {
                 Denied::Anonymous
                 | Denied::Closed(_)
                 | Denied::TooMany(_)
-                | Denied::Busy(_)
+                | Denied::Busy { .. }
                 | Denied::Unavailable { .. },
             ) => drop(attempt),
         }
@@ -223,14 +230,16 @@ impl Access {
             let began = Instant::now();
             let said = backend.authenticate(who, from).await.map_err(|cause| unanswered(backend.name(), cause));
             let outcome = match &said {
-                Ok(Outcome::Accepted(_)) => BackendOutcome::Accepted,
-                Ok(Outcome::Rejected) => BackendOutcome::Rejected,
-                Ok(Outcome::NotMine) => BackendOutcome::NotMine,
+                Ok(Outcome::Accepted(_)) => Some(BackendOutcome::Accepted),
+                Ok(Outcome::Rejected) => Some(BackendOutcome::Rejected),
+                Ok(Outcome::NotMine) => Some(BackendOutcome::NotMine),
                 // It was not asked: nothing is wrong with it.
-                Err(Denied::Busy(busy)) => return Err(Denied::Busy(*busy)),
-                Err(_) => BackendOutcome::Error,
+                Err(Denied::Busy { .. }) => None,
+                Err(_) => Some(BackendOutcome::Error),
             };
-            figures.answered(outcome, began.elapsed());
+            if let Some(outcome) = outcome {
+                figures.answered(outcome, began.elapsed());
+            }
             match said? {
                 Outcome::Accepted(identity) => return Ok(identity),
                 Outcome::Rejected => return Err(Denied::Credentials),
@@ -247,7 +256,7 @@ impl Access {
                 {
                     Ok(Time::Taken) => break,
                     Ok(Time::NotTaken) => {}
-                    Err(denied @ Denied::Busy(_)) => return Err(denied),
+                    Err(denied @ Denied::Busy { .. }) => return Err(denied),
                     Err(denied) => {
                         figures.answered(BackendOutcome::Error, began.elapsed());
                         return Err(denied);
@@ -265,7 +274,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied::Closed`] where the account may not be used now, [`Denied::Unavailable`] where a source of rules could
-    /// not tell, also because it would take too much work, [`Denied::Busy`] where too many costly questions wait.
+    /// not tell, also because it would take too much work, [`Denied::Busy`] where too many questions wait for their turns.
     pub async fn decide(
         &self,
         who: &Identity,
@@ -295,13 +304,15 @@ impl Access {
                 let asked = Instant::now();
                 let answer = source.authorize(&question).await.map_err(|cause| unanswered(source.name(), cause));
                 let outcome = match &answer {
-                    Ok(Answer::Decided { .. }) => BackendOutcome::Decided,
-                    Ok(Answer::NoMatch { .. }) => BackendOutcome::NoMatch,
+                    Ok(Answer::Decided { .. }) => Some(BackendOutcome::Decided),
+                    Ok(Answer::NoMatch { .. }) => Some(BackendOutcome::NoMatch),
                     // It was not asked: nothing is wrong with it.
-                    Err(Denied::Busy(busy)) => return Err(Denied::Busy(*busy)),
-                    Err(_) => BackendOutcome::Error,
+                    Err(Denied::Busy { .. }) => None,
+                    Err(_) => Some(BackendOutcome::Error),
                 };
-                figures.answered(outcome, asked.elapsed());
+                if let Some(outcome) = outcome {
+                    figures.answered(outcome, asked.elapsed());
+                }
                 match answer? {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
@@ -320,9 +331,9 @@ impl Access {
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.
 fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
-    match cause.downcast_ref::<Busy>() {
-        Some(busy) => Denied::Busy(*busy),
-        None => Denied::Unavailable { backend, cause },
+    match cause.chain().any(|cause| cause.is::<Busy>()) {
+        true => Denied::Busy { backend, cause },
+        false => Denied::Unavailable { backend, cause },
     }
 }
 

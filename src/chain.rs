@@ -182,7 +182,7 @@ impl Backends {
             authn.push(Box::new(Htpasswd::new(accounts, Arc::clone(passwords))?));
         }
         if let Some(users) = self.ext_auth {
-            authn.push(Box::new(ProgramAuthn::new(users)));
+            authn.push(Box::new(ProgramAuthn::new(users, Arc::clone(passwords.attempts()))));
         }
         if let Some(users) = &connections.ldap_auth {
             authn.push(Box::new(users.clone()));

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,11 +13,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::authn::Secret;
+use crate::authn::turns::{Busy, Client, Turn, Turns};
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::problem::At;
 use crate::config::section::{Section, parse_duration};
@@ -136,17 +136,16 @@ pub struct Answered {
 }
 
 /// A program and its turns.
-#[derive(Debug)]
 pub struct Program {
     backend: &'static str,
     settings: ProgramSettings,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Program {
     /// The program of a backend; `backend` names it in the log.
     pub fn new(backend: &'static str, settings: ProgramSettings) -> Program {
-        let turns = Arc::new(Semaphore::new(settings.concurrency));
+        let turns = Turns::new(settings.concurrency);
         Program { backend, settings, turns }
     }
 
@@ -155,24 +154,35 @@ impl Program {
         &self.settings.command
     }
 
-    /// Asks one question: `input` is all that the program reads. Where the question holds a `secret`, lines on standard
+    /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a `secret`, lines on standard
     /// error that hold it too are not logged. The time for the answer counts from `began`, so that all questions of one
     /// request can share it.
     ///
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
-    /// The program could not be started, did not end in time, was ended by a signal, or wrote too much: no answer.
-    pub async fn ask(&self, input: &[u8], secret: Option<&Secret>, began: Instant) -> anyhow::Result<Answered> {
+    /// [`Busy`] where no turn came: the program is not to blame. Otherwise it could not be started, did not end in time, was
+    /// ended by a signal, or wrote too much: no answer.
+    pub(crate) async fn ask(
+        &self,
+        input: &[u8],
+        secret: Option<&Secret>,
+        client: Client,
+        began: Instant,
+    ) -> anyhow::Result<Answered> {
         let ProgramSettings { command, timeout, concurrency, .. } = &self.settings;
         let deadline = began + *timeout;
         if Instant::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
         }
-        let turn = match timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await {
+        let turn = match self.turns.turn(client, deadline).await {
+            Ok(turn) if Instant::now() < deadline => turn,
             // The turn of a program that was killed at this very moment comes too late to be of use.
-            Ok(turn) if Instant::now() < deadline => turn.context("there are no turns any more")?,
-            Ok(_) | Err(_) => bail!("{concurrency} of {command} are running already, and none ended in {timeout:?}"),
+            Ok(_) | Err(Busy::Late) => {
+                let late = format!("no turn to run {command} came within {timeout:?} ({concurrency} at once)");
+                return Err(anyhow::Error::new(Busy::Late).context(late));
+            }
+            Err(full @ (Busy::NetworkFull | Busy::Full)) => return Err(full).with_context(|| command.clone()),
         };
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;
@@ -185,12 +195,7 @@ impl Program {
         }
     }
 
-    async fn run(
-        &self,
-        turn: OwnedSemaphorePermit,
-        input: &[u8],
-        complaint: &mut Complaint,
-    ) -> anyhow::Result<Answered> {
+    async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<Answered> {
         let command = self.prepared();
         let (tell, started) = oneshot::channel();
         // Starting a program reads it from a disk, and so does not belong on a thread that serves requests.

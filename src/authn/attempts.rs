@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::logins::{Logins, Presented};
 use self::spelling::Spelling;
 use super::Secret;
-use super::turns::Lane;
+use super::turns::{Client, Lane};
 use crate::client_network::ClientNetwork;
 
 /// Wrong passwords that cost nothing.
@@ -270,6 +270,11 @@ impl Attempts {
     /// Which turns clients of a network have: those of networks from which a right password came within a day are apart.
     pub(crate) fn lane(&self, network: ClientNetwork) -> Lane {
         self.held().logins.lane(network, Instant::now())
+    }
+
+    /// A client of this network, for whose turns it is to be known or not.
+    pub(crate) fn client(&self, network: ClientNetwork) -> Client {
+        Client { network, lane: self.lane(network) }
     }
 
     /// Somebody presents a password. It is known or unknown accounts alike: whether one exists has no part in it.

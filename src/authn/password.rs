@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use super::attempts::Attempts;
-use super::turns::{Busy, Turn, Turns};
+use super::turns::{Busy, PATIENCE, Turn, Turns};
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
 
@@ -306,7 +306,7 @@ impl Passwords {
     }
 
     async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
-        self.turns.queue(from, self.attempts.lane(from))?.turn().await
+        self.turns.turn(self.attempts.client(from), tokio::time::Instant::now() + PATIENCE).await
     }
 
     /// What a verified password is remembered under. The stored hash is part of it, so the memory dies with the

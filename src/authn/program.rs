@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::attempts::Attempts;
 use super::{Authenticator, Credentials, Identity, LabelSyntax, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::client_network::ClientNetwork;
@@ -44,12 +45,14 @@ pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
 pub struct ProgramAuthn {
     program: Program,
     label_values: LabelSyntax,
+    /// Who says which networks are known.
+    attempts: Arc<Attempts>,
 }
 
 impl ProgramAuthn {
-    /// A backend that asks this program.
-    pub fn new(users: ProgramUsers) -> ProgramAuthn {
-        ProgramAuthn { program: Program::new("ext_auth", users.program), label_values: users.label_values }
+    /// A backend that asks this program; `attempts` knows whose turns come before a stranger's.
+    pub fn new(users: ProgramUsers, attempts: Arc<Attempts>) -> ProgramAuthn {
+        ProgramAuthn { program: Program::new("ext_auth", users.program), label_values: users.label_values, attempts }
     }
 
     fn labels(&self, output: &[u8]) -> anyhow::Result<LabelValues> {
@@ -98,7 +101,7 @@ impl Authenticator for ProgramAuthn {
         "ext_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let (account, password) = match who {
             // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
             Credentials::Anonymous => return Ok(Outcome::NotMine),
@@ -108,7 +111,8 @@ impl Authenticator for ProgramAuthn {
             return Ok(Outcome::Rejected);
         }
         let input = format!("{account} {}", password.reveal());
-        let answer = self.program.ask(input.as_bytes(), Some(password), Instant::now()).await?;
+        let client = self.attempts.client(from);
+        let answer = self.program.ask(input.as_bytes(), Some(password), client, Instant::now()).await?;
         match answer.status {
             ALLOWED => {
                 let labels = self.labels(&answer.output).with_context(|| self.program.command().to_owned())?;

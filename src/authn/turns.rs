@@ -1,7 +1,7 @@
-//! Whose password is hashed next, or whose costly question is decided: a few at a time, the clients' networks in turn, and
-//! nobody waits for long.
+//! Whose password is hashed next, whose costly question is decided, or for whom a program, an API or a directory is asked: a
+//! few at a time, the clients' networks in turn, and nobody waits for long.
 //!
-//! Hashing is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
+//! It is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
 //! their own, while somebody else's one login waits for one of them. Where a thousand addresses send one guess each, every
 //! second turn is for networks from which a right password came before.
 
@@ -15,14 +15,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
 
-/// How long a password, or a costly question, waits for its turn before its client is told to come back.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a password waits for its turn before its client is told to come back.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many of one network wait at most.
 const MOST_OF_NETWORK: usize = 128;
 /// How many wait in all.
 const MOST_WAITING: usize = 1024;
 
-/// Why a password was not hashed, or a question not decided. What would have come of it is not known: nobody looked.
+/// Why a password was not hashed, a question not decided, or a backend not asked. What would have come of it is not known:
+/// nobody looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
     /// The clients of this network have their share of the places already.
@@ -45,7 +46,16 @@ pub(crate) enum Lane {
     Strangers,
 }
 
-/// The queue before the threads. Clones are the same queue.
+/// Who waits for a turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    /// Where it is: clients of one network share their turns.
+    pub(crate) network: ClientNetwork,
+    /// Whether its network is known.
+    pub(crate) lane: Lane,
+}
+
+/// The queue before the threads, or before a backend. Clones are the same queue.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Queue>);
 
@@ -75,7 +85,7 @@ struct Waiter {
     call: oneshot::Sender<()>,
 }
 
-/// The right to hash one password or to decide one question, until it is dropped.
+/// The right to hash one password, to decide one question or to ask a backend one, until it is dropped.
 pub(crate) struct Turn(Arc<Queue>);
 
 /// A place in the queue. It is given up when this is dropped.
@@ -99,19 +109,28 @@ impl Turns {
     /// A queue that leaves one core to everything else: as many at once as there are others, and one where there is none.
     pub(crate) fn beside_one_core() -> Turns {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Turns::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+        Turns::new(cores.saturating_sub(1))
     }
 
-    /// A queue for so many turns at once.
-    pub(crate) fn new(at_once: NonZeroUsize) -> Turns {
-        Turns(Arc::new(Queue { at_once: at_once.get(), state: Mutex::default() }))
+    /// A queue for so many turns at once, and for one at least.
+    pub(crate) fn new(at_once: usize) -> Turns {
+        Turns(Arc::new(Queue { at_once: at_once.max(1), state: Mutex::default() }))
     }
 
-    /// Takes a place.
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// There is no place for this network, it was given to somebody else, or no turn came by the deadline.
+    pub(crate) async fn turn(&self, client: Client, deadline: Instant) -> Result<Turn, Busy> {
+        self.queue(client, deadline)?.turn().await
+    }
+
+    /// Takes a place, which is a turn by the deadline or never.
     ///
     /// # Errors
     /// There is none for this network.
-    pub(crate) fn queue(&self, network: ClientNetwork, lane: Lane) -> Result<Place, Busy> {
+    pub(crate) fn queue(&self, client: Client, deadline: Instant) -> Result<Place, Busy> {
+        let Client { network, lane } = client;
         let (call, called) = oneshot::channel();
         let mut state = self.0.state();
         let id = state.next_id;
@@ -127,14 +146,7 @@ impl Turns {
             // Their client is told outside of the lock.
             drop(pushed_out);
         }
-        Ok(Place {
-            queue: Arc::clone(&self.0),
-            network,
-            id,
-            call: called,
-            deadline: Instant::now() + PATIENCE,
-            state: Called::NotYet,
-        })
+        Ok(Place { queue: Arc::clone(&self.0), network, id, call: called, deadline, state: Called::NotYet })
     }
 }
 
@@ -292,7 +304,11 @@ mod tests {
     }
 
     fn turns() -> Turns {
-        Turns::new(NonZeroUsize::MIN)
+        Turns::new(1)
+    }
+
+    fn place(turns: &Turns, number: u32, lane: Lane) -> Result<Place, Busy> {
+        turns.queue(Client { network: network(number), lane }, Instant::now() + PATIENCE)
     }
 
     fn counts(turns: &Turns) -> (usize, usize, usize, usize) {
@@ -312,11 +328,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_login_waits_for_one_of_a_hundred_guesses() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1), Lane::Strangers)?;
+        let mut first = place(&turns, 1, Lane::Strangers)?;
         let mut turn = first.turn().await?;
-        let mut guesses =
-            (0..100).map(|_| turns.queue(network(1), Lane::Strangers)).collect::<Result<VecDeque<_>, _>>()?;
-        let mut login = Some(turns.queue(network(2), Lane::Strangers)?);
+        let mut guesses = (0..100).map(|_| place(&turns, 1, Lane::Strangers)).collect::<Result<VecDeque<_>, _>>()?;
+        let mut login = Some(place(&turns, 2, Lane::Strangers)?);
         let mut order = Vec::new();
         for _ in 0..3 {
             drop(turn);
@@ -341,17 +356,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_network_has_its_share_of_the_places_and_the_greediest_makes_room() -> Result<(), Busy> {
         let turns = turns();
-        let busy = turns.queue(network(0), Lane::Strangers)?;
+        let busy = place(&turns, 0, Lane::Strangers)?;
         let mut places = Vec::new();
         for greedy in 1..=8 {
             for _ in 0..MOST_OF_NETWORK {
-                places.push(turns.queue(network(greedy), Lane::Strangers)?);
+                places.push(place(&turns, greedy, Lane::Strangers)?);
             }
-            assert_eq!(turns.queue(network(greedy), Lane::Strangers).err(), Some(Busy::NetworkFull));
+            assert_eq!(place(&turns, greedy, Lane::Strangers).err(), Some(Busy::NetworkFull));
         }
         assert_eq!(counts(&turns).1, MOST_WAITING);
         // The last of one that has 128.
-        let honest = turns.queue(network(99), Lane::Strangers)?;
+        let honest = place(&turns, 99, Lane::Strangers)?;
         assert_eq!(counts(&turns).1, MOST_WAITING);
         let mut pushed_out = 0;
         for place in &mut places {
@@ -366,20 +381,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_each_network_has_one_place_there_is_none_to_take() -> Result<(), Busy> {
         let turns = turns();
-        let _busy = turns.queue(network(0), Lane::Strangers)?;
+        let _busy = place(&turns, 0, Lane::Strangers)?;
         let _places = (0..MOST_WAITING as u32)
-            .map(|number| turns.queue(network(1 + number), Lane::Strangers))
+            .map(|number| place(&turns, 1 + number, Lane::Strangers))
             .collect::<Result<Vec<_>, _>>()?;
-        assert_eq!(turns.queue(network(u32::MAX), Lane::Strangers).err(), Some(Busy::Full));
+        assert_eq!(place(&turns, u32::MAX, Lane::Strangers).err(), Some(Busy::Full));
         Ok(())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_too_long_is_told_and_gives_the_place_up() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1), Lane::Strangers)?;
+        let mut first = place(&turns, 1, Lane::Strangers)?;
         let turn = first.turn().await?;
-        let mut late = turns.queue(network(2), Lane::Strangers)?;
+        let mut late = place(&turns, 2, Lane::Strangers)?;
         let began = Instant::now();
         assert_eq!(late.turn().await.err(), Some(Busy::Late));
         assert_eq!(began.elapsed(), PATIENCE);
@@ -393,9 +408,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_was_called_and_not_taken_is_passed_on() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(1), Lane::Strangers)?;
+        let mut first = place(&turns, 1, Lane::Strangers)?;
         let turn = first.turn().await?;
-        let (gone, mut next) = (turns.queue(network(2), Lane::Strangers)?, turns.queue(network(3), Lane::Strangers)?);
+        let (gone, mut next) = (place(&turns, 2, Lane::Strangers)?, place(&turns, 3, Lane::Strangers)?);
         drop(turn);
         // It is called now, and its client goes away before it looks.
         drop(gone);
@@ -408,16 +423,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_thousand_strangers_leave_every_second_turn_to_networks_that_are_known() -> Result<(), Busy> {
         let turns = turns();
-        let mut first = turns.queue(network(0), Lane::Strangers)?;
+        let mut first = place(&turns, 0, Lane::Strangers)?;
         let mut turn = first.turn().await?;
         let many = MOST_WAITING as u32;
-        let mut strangers = (1..=many)
-            .map(|number| turns.queue(network(number), Lane::Strangers))
-            .collect::<Result<VecDeque<_>, _>>()?;
-        assert_eq!(turns.queue(network(many + 1), Lane::Strangers).err(), Some(Busy::Full));
+        let mut strangers =
+            (1..=many).map(|number| place(&turns, number, Lane::Strangers)).collect::<Result<VecDeque<_>, _>>()?;
+        assert_eq!(place(&turns, many + 1, Lane::Strangers).err(), Some(Busy::Full));
         // All places are taken, each by another network: the last stranger makes room, and the next to the last.
         let mut known: VecDeque<Place> =
-            (1..=2).map(|number| turns.queue(network(many + number), Lane::Known)).collect::<Result<_, _>>()?;
+            (1..=2).map(|number| place(&turns, many + number, Lane::Known)).collect::<Result<_, _>>()?;
         for _ in 0..2 {
             let mut pushed_out = strangers.pop_back().ok_or(Busy::Full)?;
             assert_eq!(pushed_out.turn().await.err(), Some(Busy::Full));

@@ -190,7 +190,7 @@ impl Authorizer for HttpAuthz {
             StatusCode::OK => Wanted::Body(MAX_REPLY),
             _ => Wanted::Status,
         };
-        let reply = inner.api.ask(&request, question.began, wanted).await?;
+        let reply = inner.api.ask(&request, question.client(), question.began, wanted).await?;
         if reply.status != StatusCode::OK {
             // Not even 403: that it refuses us is no decision about the client.
             bail!("{} answered {}; an answer has status 200", inner.api.origin(), reply.status.as_u16());

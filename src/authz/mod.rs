@@ -22,7 +22,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
+use crate::authn::turns::Client;
 use crate::breaker::Breaker;
+use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
 use work::Work;
 
@@ -49,6 +51,13 @@ pub struct Question<'a> {
     pub began: Instant,
     /// The work that may still be done for the whole request.
     pub work: &'a Work,
+}
+
+impl Question<'_> {
+    /// Whose turns it has, where deciding it is costly.
+    pub(crate) fn client(&self) -> Client {
+        Client { network: ClientNetwork::of(self.address), lane: self.work.lane() }
+    }
 }
 
 /// Where a decision comes from, for the log and for `explain`.

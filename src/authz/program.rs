@@ -78,7 +78,7 @@ impl Authorizer for ProgramAuthz {
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let input = serde_json::to_vec(&Asked::from(question))?;
-        let actions = match self.program.ask(&input, None, question.began).await?.status {
+        let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
             ALLOWED => Grants::All.of(question.actions),
             DENIED => Actions::new(),
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.command()),

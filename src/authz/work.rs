@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use time::OffsetDateTime;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::glob::{Budget, Compiling};
 use super::pattern::TooComplex;
 use super::{Answer, Question};
 use crate::authn::Identity;
-use crate::authn::turns::{Busy, Lane, Turns};
-use crate::client_network::ClientNetwork;
+use crate::authn::turns::{Lane, Turns};
 use crate::scope::{Actions, Reference, Resource};
 
 /// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
@@ -39,7 +38,7 @@ pub struct Work {
     steps: AtomicU64,
     /// Whether one of its questions was too costly for where it was asked. The next ones probably are.
     is_costly: AtomicBool,
-    /// Whose turns its costly questions have.
+    /// Whose turns its questions have.
     lane: Lane,
 }
 
@@ -55,8 +54,7 @@ impl Work {
         Work { steps: AtomicU64::new(STEPS), is_costly: AtomicBool::new(false), lane }
     }
 
-    /// Whose turns its costly questions have.
-    #[cfg(test)]
+    /// Whose turns its questions have, where they are costly or somebody else has to be asked.
     pub(crate) fn lane(&self) -> Lane {
         self.lane
     }
@@ -79,7 +77,7 @@ impl Work {
 /// Answers a question by rules that `decide` compares: at once where that costs little.
 ///
 /// # Errors
-/// [`TooComplex`] where what is left for the request is not enough, [`Busy`] where no turn came. Either way nobody knows
+/// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::authn::turns::Busy) where no turn came. Either way nobody knows
 /// what may be granted.
 pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
@@ -100,8 +98,7 @@ where
             Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),
         }
     }
-    let mut place = turns.queue(ClientNetwork::of(question.address), work.lane)?;
-    let turn = timeout_at(question.began + PATIENCE, place.turn()).await.map_err(|_| Busy::Late)??;
+    let turn = turns.turn(question.client(), question.began + PATIENCE).await?;
     let asked = Asked::of(question);
     let steps = AtomicU64::new(work.steps.load(Ordering::Relaxed));
     let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
@@ -153,9 +150,10 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::authn::turns::{Busy, Client};
+    use crate::client_network::ClientNetwork;
 
     /// A question whose request was costly already.
     async fn ask(turns: &Turns, lane: Lane, address: u32) -> anyhow::Result<Answer> {
@@ -175,12 +173,14 @@ mod tests {
 
     #[tokio::test]
     async fn costly_questions_of_known_networks_do_not_wait_for_those_of_a_thousand_others() -> anyhow::Result<()> {
-        let turns = Turns::new(NonZeroUsize::MIN);
-        let turn = turns.queue(ClientNetwork::Unknown, Lane::Strangers)?.turn().await?;
+        let turns = Turns::new(1);
+        let stranger = |network| Client { network, lane: Lane::Strangers };
+        let deadline = Instant::now() + PATIENCE;
+        let turn = turns.turn(stranger(ClientNetwork::Unknown), deadline).await?;
         let mut strangers = Vec::new();
         let mut number = 0;
-        while let Ok(place) = turns.queue(ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into())), Lane::Strangers)
-        {
+        let network = |number: u32| ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into()));
+        while let Ok(place) = turns.queue(stranger(network(number)), deadline) {
             strangers.push(place);
             number += 1;
         }

@@ -60,7 +60,7 @@ impl NotAdmitted {
                 StatusCode::UNAUTHORIZED
             }
             NotAdmitted::Denied(Denied::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
-            NotAdmitted::Denied(Denied::Busy(_) | Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            NotAdmitted::Denied(Denied::Busy { .. } | Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -86,7 +86,7 @@ impl NotAdmitted {
             NotAdmitted::Denied(Denied::Credentials) => "wrong_credentials",
             NotAdmitted::Denied(Denied::Closed(_)) => "account_closed",
             NotAdmitted::Denied(Denied::TooMany(_)) => "too_many_attempts",
-            NotAdmitted::Denied(Denied::Busy(_)) => "busy",
+            NotAdmitted::Denied(Denied::Busy { .. }) => "busy",
             NotAdmitted::Denied(Denied::Unavailable { .. }) => "unavailable",
             NotAdmitted::NotGranted => "not_granted",
         }
@@ -97,7 +97,7 @@ impl NotAdmitted {
         match self {
             NotAdmitted::Denied(Denied::Unavailable { .. }) => Fault::Ours,
             NotAdmitted::LoginNeeded | NotAdmitted::Denied(Denied::Anonymous) => Fault::Nobody,
-            NotAdmitted::Denied(Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_))
+            NotAdmitted::Denied(Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy { .. })
             | NotAdmitted::MalformedCredentials(_)
             | NotAdmitted::Token(_)
             | NotAdmitted::TokenAllowsLess

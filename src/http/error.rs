@@ -98,7 +98,7 @@ impl TokenError {
             TokenError::Denied(Denied::Credentials) => "wrong_credentials",
             TokenError::Denied(Denied::Closed(_)) => "account_closed",
             TokenError::Denied(Denied::TooMany(_)) => "too_many_attempts",
-            TokenError::Denied(Denied::Busy(_)) => "busy",
+            TokenError::Denied(Denied::Busy { .. }) => "busy",
             TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
             TokenError::Signing(_) => "signing_failed",
             TokenError::TooSlow => "too_slow",
@@ -116,7 +116,7 @@ impl TokenError {
             | TokenError::UnknownService
             | TokenError::MalformedCredentials(_)
             | TokenError::Denied(
-                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy(_),
+                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy { .. },
             )
             | TokenError::NotAForm
             | TokenError::TooSlow
@@ -162,7 +162,7 @@ impl TokenError {
                 oauth: "temporarily_unavailable",
                 message: format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait)),
             },
-            TokenError::Denied(Denied::Busy(_)) => Shape {
+            TokenError::Denied(Denied::Busy { .. }) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",
                 oauth: "temporarily_unavailable",
@@ -222,7 +222,7 @@ const RETRY_WHEN_QUIET: u64 = 5;
 pub(super) fn retry_after(denied: &Denied) -> u64 {
     match denied {
         Denied::TooMany(TooMany { wait }) => whole_seconds(*wait),
-        Denied::Busy(_) => RETRY_WHEN_QUIET,
+        Denied::Busy { .. } => RETRY_WHEN_QUIET,
         Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::Unavailable { .. } => RETRY_SOON,
     }
 }

@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use reqwest::{Client, Response, StatusCode, redirect};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
+use crate::authn::turns::{Busy, Client as Waiting, Turn, Turns};
 use crate::breaker::{Breaker, Pass, Trial};
 use request::{Repeat, Request};
 use settings::Settings;
@@ -77,7 +77,7 @@ struct Inner {
     backend: &'static str,
     settings: Settings,
     client: ArcSwap<Client>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     breaker: Breaker,
     /// A question that no answer to can let anybody do anything; it finds out whether somebody answers.
     trial: Request,
@@ -111,7 +111,7 @@ impl Api {
         Ok(Api(Arc::new(Inner {
             backend,
             client: ArcSwap::from_pointee(client(&settings)?),
-            turns: Arc::new(Semaphore::new(settings.concurrency)),
+            turns: Turns::new(settings.concurrency),
             breaker: Breaker::default(),
             settings,
             trial,
@@ -128,15 +128,16 @@ impl Api {
         self.0.origin()
     }
 
-    /// Asks one question, whose time counts from `began`. `wanted` says what is wanted of a reply with this status.
+    /// Asks one question for a client, when it is its turn; its time counts from `began`. `wanted` says what is wanted of a reply with this status.
     ///
     /// If the returned future is dropped, the question is taken back.
     ///
     /// # Errors
-    /// There is no reply in time, or not a whole one.
-    pub async fn ask(
+    /// [`Busy`] where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
+    pub(crate) async fn ask(
         &self,
         request: &Request,
+        client: Waiting,
         began: Instant,
         wanted: impl Fn(StatusCode) -> Wanted,
     ) -> anyhow::Result<Reply> {
@@ -147,11 +148,13 @@ impl Api {
             anyhow::bail!("{} was not asked: the {timeout:?} for the whole request were over", self.origin());
         }
         inner.breaker.admit().with_context(|| self.origin())?;
-        let turn = match timeout_at(deadline, Arc::clone(&inner.turns).acquire_owned()).await {
-            Ok(turn) if Instant::now() < deadline => turn.context("there are no turns any more")?,
-            Ok(_) | Err(_) => {
-                anyhow::bail!("{}: no turn within {timeout:?} ({concurrency} questions at once)", self.origin())
+        let turn = match inner.turns.turn(client, deadline).await {
+            Ok(turn) if Instant::now() < deadline => turn,
+            Ok(_) | Err(Busy::Late) => {
+                let late = format!("{}: no turn within {timeout:?} ({concurrency} questions at once)", self.origin());
+                return Err(anyhow::Error::new(Busy::Late).context(late));
             }
+            Err(full @ (Busy::NetworkFull | Busy::Full)) => return Err(full).with_context(|| self.origin()),
         };
         // It may have failed while this one waited for its turn.
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
@@ -271,7 +274,7 @@ impl Inner {
     async fn exchange(
         &self,
         request: &Request,
-        turn: OwnedSemaphorePermit,
+        turn: Turn,
         deadline: Instant,
         wanted: impl Fn(StatusCode) -> Wanted,
     ) -> Result<Reply, Failure> {
@@ -338,7 +341,7 @@ impl Inner {
 
 /// Reads the rest of a reply that nobody wants, in the background: a connection whose reply was not read to its end
 /// cannot be used again. The turn lasts as long.
-fn drain(mut response: Response, turn: Option<OwnedSemaphorePermit>, deadline: Instant) {
+fn drain(mut response: Response, turn: Option<Turn>, deadline: Instant) {
     if response.content_length().is_some_and(|length| length > UNWANTED as u64) {
         return;
     }

@@ -13,6 +13,7 @@ use tracing::warn;
 
 pub use settings::{Account, Settings, read};
 
+use super::attempts::Attempts;
 use super::password::Passwords;
 use super::{Authenticator, Credentials, Identity, Outcome, Standing};
 use crate::authz::pattern::LabelValues;
@@ -45,14 +46,16 @@ struct Users {
     settings: Settings,
     api: Api,
     memory: Option<Memory<Identity>>,
+    /// Who says which networks are known.
+    attempts: Arc<Attempts>,
 }
 
 impl Connected for HttpUsers {
     type Settings = Settings;
 
     /// Begins to connect in the background.
-    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<HttpUsers> {
-        HttpUsers::new(settings)
+    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<HttpUsers> {
+        HttpUsers::new(settings, Arc::clone(passwords.attempts()))
     }
 
     fn is_of(&self, settings: &Settings) -> bool {
@@ -66,17 +69,18 @@ impl Connected for HttpUsers {
 }
 
 impl HttpUsers {
-    /// A backend that asks this API, and begins to connect in the background.
+    /// A backend that asks this API, and begins to connect in the background. `attempts` knows whose turns come before a
+    /// stranger's.
     ///
     /// # Errors
     /// The system gave no random bytes, or this is no runtime's thread.
-    pub fn new(settings: Settings) -> anyhow::Result<HttpUsers> {
+    pub fn new(settings: Settings, attempts: Arc<Attempts>) -> anyhow::Result<HttpUsers> {
         // Nobody's: no account is ever tried with it, so none can be locked by it.
         let trial = settings.request.filled(Who { account: "", password: "" });
         let trial = trial.context("the request cannot be made without an account")?;
         let api = Api::new(NAME, settings.api.clone(), trial)?;
         let memory = settings.api.cache_ttl.map(Memory::new).transpose()?;
-        let users = HttpUsers(Arc::new(Users { settings, api, memory }));
+        let users = HttpUsers(Arc::new(Users { settings, api, memory, attempts }));
         users.0.api.greet(users.accepting())?;
         Ok(users)
     }
@@ -149,7 +153,7 @@ impl Authenticator for HttpUsers {
         NAME
     }
 
-    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         let (account, password) = match who {
             Credentials::Anonymous => return Ok(Outcome::NotMine),
@@ -161,7 +165,7 @@ impl Authenticator for HttpUsers {
             return Ok(Outcome::Accepted(identity));
         }
         let began = Instant::now();
-        let reply = users.api.ask(&question, began, |status| users.wanted(status)).await?;
+        let reply = users.api.ask(&question, users.attempts.client(from), began, |status| users.wanted(status)).await?;
         let outcome = match users.settings.statuses.meaning(reply.status.as_u16()) {
             Some(Meaning::Accept) => users.accepted(account, reply.body).await.with_context(|| users.api.origin())?,
             Some(Meaning::Reject) => Outcome::Rejected,

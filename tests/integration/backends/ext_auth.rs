@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockwarden::authn::LabelSyntax;
+use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
@@ -20,7 +21,8 @@ use crate::logs::{Form, Log};
 const ASK: &str = "/auth?service=registry&scope=repository:pub/app:pull";
 
 fn backend(program: ProgramSettings) -> ProgramAuthn {
-    ProgramAuthn::new(ProgramUsers { program, label_values: LabelSyntax::Glob })
+    let users = ProgramUsers { program, label_values: LabelSyntax::Glob };
+    ProgramAuthn::new(users, Arc::new(Attempts::new().unwrap()))
 }
 
 async fn login(backend: &ProgramAuthn, account: &str, password: &str) -> anyhow::Result<Outcome> {

@@ -13,3 +13,4 @@ mod ldap;
 mod owed;
 mod program;
 mod stand_in;
+mod turns;

@@ -19,6 +19,7 @@ use tokio::io::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::port;
@@ -59,6 +60,8 @@ pub(super) enum Act {
     SayWith(u16, (&'static str, String), String),
     /// Does it later.
     Late(Duration, Box<Act>),
+    /// Does it once there is a permit, which is used up.
+    Held(Arc<Semaphore>, Box<Act>),
     /// Never answers.
     Hang,
     /// Writes these bytes, and closes.
@@ -214,18 +217,26 @@ async fn serve(stream: TcpStream, speaks: Speaks, script: Arc<Mutex<Script>>, se
     }
 }
 
-/// The act for a question, taken down; `Late` is waited for here.
+/// The act for a question, taken down; `Late` and `Held` are waited for here.
 async fn act(asked: Asked, script: &Mutex<Script>, seen: &Seen) -> Act {
     let (_busy, now) = Count::one(&seen.busy);
     seen.busiest.fetch_max(now, Ordering::SeqCst);
     let script = Arc::clone(&script.lock().unwrap());
     let mut act = script(&asked);
     seen.asked.lock().unwrap().push(asked);
-    while let Act::Late(time, then) = act {
-        tokio::time::sleep(time).await;
-        act = *then;
+    loop {
+        act = match act {
+            Act::Late(time, then) => {
+                tokio::time::sleep(time).await;
+                *then
+            }
+            Act::Held(gate, then) => {
+                gate.acquire().await.unwrap().forget();
+                *then
+            }
+            now => return now,
+        };
     }
-    act
 }
 
 async fn http1<S: AsyncRead + AsyncWrite + Unpin>(
@@ -252,7 +263,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin>(
                 stream.flush().await?;
                 return until_closed(&mut stream).await;
             }
-            Act::Hang | Act::Late(..) => return until_closed(&mut stream).await,
+            Act::Hang | Act::Late(..) | Act::Held(..) => return until_closed(&mut stream).await,
         };
         let reply = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{extra}\r\n{body}", body.len());
         stream.write_all(reply.as_bytes()).await?;

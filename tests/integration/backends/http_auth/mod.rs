@@ -1,13 +1,16 @@
 //! Accounts that an HTTP API knows: what arrives there, what each answer means, and the two published set-ups.
 
-mod outage;
+pub(super) mod outage;
 mod reply;
 mod section;
 mod tls;
 
+use std::sync::Arc;
+
 use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::http_api::HttpUsers;
 use dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
@@ -29,7 +32,7 @@ fn section(api: &StandIn, fields: &str) -> String {
 fn backend(section: &str) -> HttpUsers {
     let folder = Folder::new();
     let config = Config::load(&folder.configure(section), [], Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.http_auth.unwrap()).unwrap()
+    HttpUsers::new(config.backends.http_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap()
 }
 
 async fn login(backend: &HttpUsers, account: &str, password: &str) -> anyhow::Result<Outcome> {

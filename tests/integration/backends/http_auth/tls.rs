@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dockwarden::authn::Outcome;
+use dockwarden::authn::attempts::Attempts;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -68,7 +69,7 @@ fn section(api: &StandIn, tls: &str) -> String {
 
 fn backend(folder: &Folder, section: &str) -> HttpUsers {
     let config = Config::load(&folder.configure(section), [], Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.http_auth.unwrap()).unwrap()
+    HttpUsers::new(config.backends.http_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap()
 }
 
 #[tokio::test]
