@@ -154,9 +154,9 @@ impl Program {
         &self.settings.command
     }
 
-    /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a `secret`, lines on standard
-    /// error that hold it too are not logged. The time for the answer counts from `began`, so that all questions of one
-    /// request can share it.
+    /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a
+    /// `secret`, lines on standard error that hold it too are not logged. The time for the answer counts from `began`, so
+    /// that all questions of one request can share it.
     ///
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///

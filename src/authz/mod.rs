@@ -54,7 +54,7 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Whose turns it has, where deciding it is costly.
+    /// Whose turns it has, where deciding it is costly or somebody else has to be asked.
     pub(crate) fn client(&self) -> Client {
         Client { network: ClientNetwork::of(self.address), lane: self.work.lane() }
     }

@@ -77,8 +77,8 @@ impl Work {
 /// Answers a question by rules that `decide` compares: at once where that costs little.
 ///
 /// # Errors
-/// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::authn::turns::Busy) where no turn came. Either way nobody knows
-/// what may be granted.
+/// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::authn::turns::Busy) where no turn came.
+/// Either way nobody knows what may be granted.
 pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
     D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
@@ -174,12 +174,12 @@ mod tests {
     #[tokio::test]
     async fn costly_questions_of_known_networks_do_not_wait_for_those_of_a_thousand_others() -> anyhow::Result<()> {
         let turns = Turns::new(1);
+        let network = |number: u32| ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into()));
         let stranger = |network| Client { network, lane: Lane::Strangers };
         let deadline = Instant::now() + PATIENCE;
         let turn = turns.turn(stranger(ClientNetwork::Unknown), deadline).await?;
         let mut strangers = Vec::new();
         let mut number = 0;
-        let network = |number: u32| ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into()));
         while let Ok(place) = turns.queue(stranger(network(number)), deadline) {
             strangers.push(place);
             number += 1;

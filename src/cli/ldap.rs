@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
 use super::{DONE, complain, password, say, source};
 use crate::authn::Secret;
+use crate::authn::attempts::Attempts;
 use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
 use crate::config::Keys;
 
@@ -55,7 +57,7 @@ pub(super) fn run(command: Command) -> u8 {
 fn ask(settings: Settings, user: &str, secret: Option<Secret>) -> anyhow::Result<Portrait> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let users = DirectoryUsers::new(settings)?;
+        let users = DirectoryUsers::new(settings, Arc::new(Attempts::new()?))?;
         users.portrait(user, secret.as_ref()).await
     })
 }

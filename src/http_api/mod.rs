@@ -128,7 +128,8 @@ impl Api {
         self.0.origin()
     }
 
-    /// Asks one question for a client, when it is its turn; its time counts from `began`. `wanted` says what is wanted of a reply with this status.
+    /// Asks one question for a client, when it is its turn; its time counts from `began`. `wanted` says what is wanted of a
+    /// reply with this status.
     ///
     /// If the returned future is dropped, the question is taken back.
     ///

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
@@ -16,6 +15,7 @@ use super::settings::{Login, Settings};
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
 use super::{filter, tls};
 use crate::authn::Secret;
+use crate::authn::turns::{Client, Turns};
 use crate::breaker::{Pass, Trial};
 
 /// A server that had less time than this to answer is not blamed for its silence.
@@ -28,8 +28,17 @@ pub(super) struct Directory {
     settings: Settings,
     tls: Option<Arc<ClientConfig>>,
     servers: Vec<Server>,
-    searching: Semaphore,
-    checking: Semaphore,
+    searching: Turns,
+    checking: Turns,
+}
+
+/// For whom a directory is asked, and until when an answer is of use.
+#[derive(Clone, Copy)]
+pub(super) struct Errand {
+    /// Whose turn it has to be.
+    pub(super) client: Client,
+    /// All of a login's questions share it.
+    pub(super) deadline: Instant,
 }
 
 /// What a directory is asked, on a connection for itself.
@@ -89,8 +98,8 @@ impl Directory {
                 .iter()
                 .map(|address| Server::new(address.clone(), settings.connections))
                 .collect(),
-            searching: Semaphore::new(settings.connections),
-            checking: Semaphore::new(settings.connections),
+            searching: Turns::new(settings.connections),
+            checking: Turns::new(settings.connections),
             settings,
         })
     }
@@ -100,18 +109,17 @@ impl Directory {
         &self.settings
     }
 
-    /// Asks the first server that answers.
+    /// Asks the first server that answers, when it is the client's turn.
     ///
     /// # Errors
-    /// None does, or not within the time.
-    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, deadline: Instant) -> Result<Reply, Failure> {
+    /// None does, or not within the time; or no turn came.
+    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, errand: Errand) -> Result<Reply, Failure> {
+        let Errand { client, deadline } = errand;
         let turns = match question.purpose() {
             Purpose::Searching => &self.searching,
             Purpose::Checking => &self.checking,
         };
-        let Ok(Ok(_turn)) = timeout_at(deadline, turns.acquire()).await else {
-            return Err(Failure::Late("every connection to the directory was in use; see pool_size".to_owned()));
-        };
+        let _turn = turns.turn(client, deadline).await.map_err(Failure::NoTurn)?;
         let mut causes = Vec::new();
         for (number, server) in self.servers.iter().enumerate() {
             let Ok(pass) = server.breaker.admit() else {
@@ -128,7 +136,7 @@ impl Directory {
                     causes.push(format!("{}: {failure}", server.address));
                     self.failed(number, pass, &failure);
                 }
-                Err(failure @ (Failure::Unknown(_) | Failure::Late(_))) => return Err(failure),
+                Err(failure @ (Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_))) => return Err(failure),
             }
         }
         Err(Failure::Down(causes.join("; ")))
@@ -172,7 +180,7 @@ impl Directory {
                 let done = connection.bind(name, password.reveal(), limit).await.map_err(|trouble| blame(&trouble))?;
                 of_ourselves(&done, name).inspect_err(|failure| match failure {
                     Failure::Stranger(_) => server.refused_us(failure),
-                    Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) => {}
+                    Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_) => {}
                 })?;
             }
             (Purpose::Searching, Login::Anonymous | Login::User(_)) | (Purpose::Checking, _) => {}
@@ -266,7 +274,7 @@ impl Directory {
         for (number, server) in self.servers.iter().enumerate() {
             let Ok(pass) = server.breaker.admit() else { continue };
             match self.greet(server, Instant::now() + TRIAL).await {
-                Ok(()) | Err(Failure::Unknown(_) | Failure::Late(_)) => {}
+                Ok(()) | Err(Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_)) => {}
                 Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => self.failed(number, pass, &failure),
             }
         }
@@ -332,7 +340,8 @@ impl Directory {
             Login::Anonymous | Login::Ourselves { .. } if self.settings.base.is_empty() => {}
             Login::Anonymous | Login::Ourselves { .. } => {
                 let search = self.look_at(self.settings.base.clone());
-                self.ask(Question::Search(&search), Instant::now() + self.settings.deadline).await?;
+                let errand = Errand { client: Client::OURSELVES, deadline: Instant::now() + self.settings.deadline };
+                self.ask(Question::Search(&search), errand).await?;
             }
         }
         Ok(said)

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
-use super::directory::{Bind, Question, Reply};
+use super::directory::{Bind, Errand, Question, Reply};
 use super::filter::Filling;
 use super::labels::From;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
+use crate::authn::turns::Client;
 use crate::authn::{Identity, Outcome, Secret, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 
@@ -73,15 +74,15 @@ impl DirectoryUsers {
     /// # Errors
     /// The directory does not say.
     pub async fn portrait(&self, account: &str, password: Option<&Secret>) -> anyhow::Result<Portrait> {
-        let deadline = self.deadline();
-        let found = self.find(account, password, deadline).await?;
+        let errand = self.errand(Client::OURSELVES);
+        let found = self.find(account, password, errand).await?;
         let (mut labels, mut verdict) = (Vec::new(), None);
         if let Found::One(person) = &found {
             if let Some(password) = password {
-                verdict = Some(self.check(person, password, deadline).await?);
+                verdict = Some(self.check(person, password, errand).await?);
             }
             if !matches!(verdict, Some(Verdict::No(_))) {
-                labels = self.labels(person, password, deadline).await?;
+                labels = self.labels(person, password, errand).await?;
             }
         }
         let filter = self.directory.settings().filter.text(Filling { account, name: "" });
@@ -92,14 +93,14 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// The directory does not say.
-    pub(super) async fn log_in(&self, account: &str, password: &Secret) -> anyhow::Result<Outcome> {
+    pub(super) async fn log_in(&self, account: &str, password: &Secret, client: Client) -> anyhow::Result<Outcome> {
         // Most directories let anybody in who binds with a name and no password (RFC 4513, section 5.1.2), and some read
         // a text up to its first NUL: neither gets there.
         if is_no_name(account) || password.reveal().is_empty() || password.reveal().contains('\0') {
             return Ok(Outcome::NotMine);
         }
-        let deadline = self.deadline();
-        let person = match self.find(account, Some(password), deadline).await? {
+        let errand = self.errand(client);
+        let person = match self.find(account, Some(password), errand).await? {
             Found::Nobody => return Ok(Outcome::NotMine),
             // Spaces, or another form of letters. Nobody has the name that was typed; it may be somebody's elsewhere.
             Found::SpelledOtherwise(person) => {
@@ -111,7 +112,7 @@ impl DirectoryUsers {
             Found::Several(names) => {
                 warn!(reason = "several_entries", backend = "ldap_auth", user.account = account, entries = ?names,
                     "an account is refused, since the filter finds more than one entry for it");
-                self.bind_as_nobody_within(password, deadline).await?;
+                self.bind_as_nobody(password, errand).await?;
                 return Ok(Outcome::Rejected);
             }
             Found::Refused(words) => {
@@ -120,14 +121,14 @@ impl DirectoryUsers {
             }
             Found::One(person) => person,
         };
-        match self.check(&person, password, deadline).await? {
+        match self.check(&person, password, errand).await? {
             Verdict::Right => {}
             Verdict::No(words) => {
                 debug!(account, entry = person.name(), cause = words, "the directory refuses a bind");
                 return Ok(Outcome::Rejected);
             }
         }
-        let labels = self.labels(&person, Some(password), deadline).await?;
+        let labels = self.labels(&person, Some(password), errand).await?;
         let labels = labels.into_iter().map(|(label, values)| Ok((label, self.meant(values)?)));
         Ok(Outcome::Accepted(Identity {
             account: person.account,
@@ -136,9 +137,9 @@ impl DirectoryUsers {
         }))
     }
 
-    /// When a login that begins now has to be over.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.directory.settings().deadline
+    /// A login of this client that begins now, and when it has to be over.
+    pub(super) fn errand(&self, client: Client) -> Errand {
+        Errand { client, deadline: Instant::now() + self.directory.settings().deadline }
     }
 
     /// What the directory holds for an account. The password is needed where users search in their own name.
@@ -149,7 +150,7 @@ impl DirectoryUsers {
         &self,
         account: &str,
         password: Option<&Secret>,
-        deadline: Instant,
+        errand: Errand,
     ) -> Result<Found, Failure> {
         if is_no_name(account) {
             return Ok(Found::Nobody);
@@ -168,7 +169,7 @@ impl DirectoryUsers {
             Login::User(template) => template.of(account),
             Login::Anonymous | Login::Ourselves { .. } => String::new(),
         };
-        let reply = self.search(&search, &own_name, password, deadline).await?;
+        let reply = self.search(&search, &own_name, password, errand).await?;
         if let Verdict::No(words) = reply.verdict {
             return Ok(Found::Refused(words));
         }
@@ -227,15 +228,10 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// The directory does not say.
-    pub(super) async fn check(
-        &self,
-        person: &Person,
-        password: &Secret,
-        deadline: Instant,
-    ) -> Result<Verdict, Failure> {
+    pub(super) async fn check(&self, person: &Person, password: &Secret, errand: Errand) -> Result<Verdict, Failure> {
         let bind = Bind { name: person.name(), password };
         let began = Instant::now();
-        let reply = self.directory.ask(Question::Check(bind), deadline).await?;
+        let reply = self.directory.ask(Question::Check(bind), errand).await?;
         self.pace.saw(began.elapsed());
         Ok(reply.verdict)
     }
@@ -248,7 +244,7 @@ impl DirectoryUsers {
         &self,
         person: &Person,
         password: Option<&Secret>,
-        deadline: Instant,
+        errand: Errand,
     ) -> Result<Vec<(String, Vec<String>)>, Failure> {
         let settings = self.directory.settings();
         let groups = match &settings.groups {
@@ -262,7 +258,7 @@ impl DirectoryUsers {
                     most: MAX_GROUPS,
                     seconds: self.directory.seconds(),
                 };
-                let reply = self.search(&search, person.name(), password, deadline).await?;
+                let reply = self.search(&search, person.name(), password, errand).await?;
                 match (reply.verdict, reply.extent) {
                     (Verdict::Right, Extent::Whole) => reply.entries,
                     (Verdict::Right, Extent::Cut) => {
@@ -304,7 +300,7 @@ impl DirectoryUsers {
         search: &Search,
         name: &str,
         password: Option<&Secret>,
-        deadline: Instant,
+        errand: Errand,
     ) -> Result<Reply, Failure> {
         let question = match (&self.directory.settings().login, password) {
             (Login::Anonymous | Login::Ourselves { .. }, _) => Question::Search(search),
@@ -315,7 +311,7 @@ impl DirectoryUsers {
                 ));
             }
         };
-        self.directory.ask(question, deadline).await
+        self.directory.ask(question, errand).await
     }
 
     /// The attributes that a search has to bring.
@@ -351,18 +347,14 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// As for a wrong password.
-    pub(super) async fn bind_as_nobody(&self, password: &Secret) -> anyhow::Result<()> {
-        Ok(self.bind_as_nobody_within(password, self.deadline()).await?)
-    }
-
-    async fn bind_as_nobody_within(&self, password: &Secret, deadline: Instant) -> Result<(), Failure> {
+    pub(super) async fn bind_as_nobody(&self, password: &Secret, errand: Errand) -> Result<(), Failure> {
         if password.reveal().is_empty() || password.reveal().contains('\0') {
             return Ok(());
         }
         let bind = Bind { name: &self.nobody, password };
-        let end = self.pace.drawn().map(|took| deadline.min(Instant::now() + took));
+        let end = self.pace.drawn().map(|took| errand.deadline.min(Instant::now() + took));
         // Whatever is said, nobody is let in by it.
-        self.directory.ask(Question::Check(bind), deadline).await?;
+        self.directory.ask(Question::Check(bind), errand).await?;
         // Sleeping takes up to a tick longer than was asked for; what is shorter than that is left as it is.
         if let Some(end) = end.and_then(|end| end.checked_sub(TICK)).filter(|end| *end > Instant::now()) {
             tokio::time::sleep_until(end).await;

@@ -33,6 +33,7 @@ pub use login::{Found, Person, Portrait};
 pub use settings::{Settings, read};
 pub use verdict::Verdict;
 
+use super::attempts::Attempts;
 use super::password::Passwords;
 use super::{Authenticator, Credentials, Outcome, Secret, Time};
 use crate::chain::Connected;
@@ -48,14 +49,17 @@ pub struct DirectoryUsers {
     /// A name that nobody has, to bind as for accounts that are not there.
     nobody: Arc<str>,
     pace: Arc<Pace>,
+    /// Who says which networks are known.
+    attempts: Arc<Attempts>,
 }
 
 impl DirectoryUsers {
-    /// The backend that the settings name. It begins to connect in the background.
+    /// The backend that the settings name. It begins to connect in the background. `attempts` knows whose turns come before
+    /// a stranger's.
     ///
     /// # Errors
     /// TLS is asked for, and no certificate authority is known; or this thread belongs to no runtime.
-    pub fn new(settings: Settings) -> anyhow::Result<DirectoryUsers> {
+    pub fn new(settings: Settings, attempts: Arc<Attempts>) -> anyhow::Result<DirectoryUsers> {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let separator = if settings.base.is_empty() { "" } else { "," };
@@ -64,15 +68,15 @@ impl DirectoryUsers {
         let greeting = Arc::clone(&directory);
         drop(spawn(async move { greeting.greet_all().await })?);
         drop(spawn(Directory::close_idle(Arc::downgrade(&directory)))?);
-        Ok(DirectoryUsers { directory, nobody: nobody.into(), pace: Arc::default() })
+        Ok(DirectoryUsers { directory, nobody: nobody.into(), pace: Arc::default(), attempts })
     }
 }
 
 impl Connected for DirectoryUsers {
     type Settings = Settings;
 
-    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<DirectoryUsers> {
-        DirectoryUsers::new(settings)
+    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<DirectoryUsers> {
+        DirectoryUsers::new(settings, Arc::clone(passwords.attempts()))
     }
 
     fn is_of(&self, settings: &Settings) -> bool {
@@ -90,16 +94,18 @@ impl Authenticator for DirectoryUsers {
         "ldap_auth"
     }
 
-    async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
             // Whether nobody may come in is said by the static users.
             Credentials::Anonymous => Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => self.log_in(account, password).await,
+            Credentials::Password { account, password } => {
+                self.log_in(account, password, self.attempts.client(from)).await
+            }
         }
     }
 
-    async fn take_time(&self, _account: &str, password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
-        self.bind_as_nobody(password).await?;
+    async fn take_time(&self, _account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+        self.bind_as_nobody(password, self.errand(self.attempts.client(from))).await?;
         Ok(Time::Taken)
     }
 }

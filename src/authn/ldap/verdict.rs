@@ -22,6 +22,7 @@
 //! each attempt prolongs the lock.
 
 use super::protocol::Done;
+use crate::authn::turns::Busy;
 
 /// Why the directory gave no answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,9 @@ pub(super) enum Failure {
     /// No time was left to ask.
     #[error("{0}")]
     Late(String),
+    /// No turn to ask came: others wait for a connection as well.
+    #[error("every connection to the directory was in use; see pool_size")]
+    NoTurn(#[source] Busy),
 }
 
 /// What a directory says to a user's name and password.
@@ -164,7 +168,7 @@ mod tests {
                 Ok(Verdict::No(_)) => no.push(code),
                 Err(Failure::Down(_)) => down.push(code),
                 Err(Failure::Unknown(_)) => unknown.push(code),
-                Err(Failure::Stranger(_) | Failure::Late(_)) => unreachable!("{code}"),
+                Err(Failure::Stranger(_) | Failure::Late(_) | Failure::NoTurn(_)) => unreachable!("{code}"),
             }
         }
         assert_eq!((yes, no, down), (vec![0], vec![19, 32, 34, 48, 49, 50, 53], vec![51, 52]));

@@ -3,9 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::ldap::DirectoryUsers;
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
@@ -16,7 +18,7 @@ use crate::bed::{Bed, Folder};
 
 /// What is asked, by its tag.
 const BIND: u8 = 0x60;
-const SEARCH: u8 = 0x63;
+pub(super) const SEARCH: u8 = 0x63;
 const START_TLS: u8 = 0x77;
 
 /// One element of BER.
@@ -50,7 +52,7 @@ fn success(tag: u8) -> Vec<u8> {
 }
 
 /// What the stand-in does with one request: what it sends, and what comes then.
-enum Then {
+pub(super) enum Then {
     /// It waits for the next request.
     GoesOn(Vec<u8>),
     /// It says nothing more, and keeps the connection.
@@ -64,19 +66,21 @@ enum Then {
 type Answer = fn(id: u8, tag: u8, request: &[u8]) -> Then;
 
 /// Starts a stand-in; its address.
-fn liar(answer: Answer) -> String {
+pub(super) fn liar(answer: impl Fn(u8, u8, &[u8]) -> Then + Send + Sync + 'static) -> String {
+    let answer = Arc::new(answer);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || speak(stream, answer));
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || speak(stream, &*answer));
         }
     });
     address
 }
 
 /// Answers until either side has enough.
-fn speak(mut stream: TcpStream, answer: Answer) -> Option<()> {
+fn speak(mut stream: TcpStream, answer: &dyn Fn(u8, u8, &[u8]) -> Then) -> Option<()> {
     loop {
         let mut head = [0; 2];
         stream.read_exact(&mut head).ok()?;
@@ -110,7 +114,7 @@ fn speak(mut stream: TcpStream, answer: Answer) -> Option<()> {
     }
 }
 
-fn section(address: &str, more: &str) -> String {
+pub(super) fn section(address: &str, more: &str) -> String {
     format!(
         "ldap_auth:\n  addr: \"{address}\"\n  base: dc=x\n  filter: \"(uid=${{account}})\"\n  bind_dn: cn=reader,dc=x\n  \
          bind_password: hunter2\n  deadline: 400ms\n{more}"
@@ -118,7 +122,7 @@ fn section(address: &str, more: &str) -> String {
 }
 
 /// As an honest directory that holds Carol alone, and takes any password.
-fn honest(id: u8, tag: u8, request: &[u8]) -> Then {
+pub(super) fn honest(id: u8, tag: u8, request: &[u8]) -> Then {
     let is = |text: &[u8]| request.windows(text.len()).any(|window| window == text);
     let found = match tag == SEARCH && is(b"carol") {
         true => message(id, &entry("uid=Carol,dc=x", "Carol")),
@@ -201,7 +205,7 @@ async fn whatever_a_server_says_it_is_never_a_yes_and_never_the_end() {
 async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, String> {
     let config = Config::load(&Folder::new().configure(section), [], Keys::Read);
     let config = config.unwrap_or_else(|invalid| panic!("{invalid}"));
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
+    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
     let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
     users.authenticate(&who, ClientNetwork::Unknown).await.map_err(|error| format!("{error:#}"))
 }
@@ -243,7 +247,7 @@ async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
         _ => Then::Closes(Vec::new()),
     };
     let config = Config::load(&Folder::new().configure(&section(&liar(closes), "")), [], Keys::Read).unwrap();
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
+    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
     let who = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
     for login in 0..10 {
         let said = users.authenticate(&who, ClientNetwork::Unknown).await;

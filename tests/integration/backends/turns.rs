@@ -1,6 +1,7 @@
 //! Crowds before a backend that is asked: who waits for it, who is sent away, and that nobody else's turn depends on them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use dockwarden::program::ProgramSettings;
 use serde_json::json;
@@ -8,9 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::http_auth::outage::until;
+use super::ldap::{self, SEARCH, liar};
 use super::program::{AMPLE, Gate, script};
 use super::stand_in::{Act, StandIn};
 use crate::bed::{ALICE, Ask, Bed, Folder};
+use crate::logs::{Form, Log};
 
 /// How many are asked at once, in these tests.
 const AT_ONCE: usize = 2;
@@ -76,6 +79,29 @@ impl Slow {
                 let_one_go: Box::new(move || gate.add_permits(1)),
             }
         })
+    }
+
+    fn directory() -> Slow {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (let_go, gate) = mpsc::channel();
+        let (counted, gate) = (Arc::clone(&asked), Mutex::new(gate));
+        let address = liar(move |id, tag, request| {
+            if tag == SEARCH {
+                counted.fetch_add(1, Ordering::SeqCst);
+                if !request.windows(5).any(|window| window == b"carol") {
+                    // Nobody lets it go any more when the test is over.
+                    gate.lock().unwrap().recv().ok();
+                }
+            }
+            ldap::honest(id, tag, request)
+        });
+        let section = ldap::section(&address, &format!("  timeout: 30s\n  pool_size: {AT_ONCE}\n"));
+        Slow {
+            backend: "ldap_auth",
+            bed: Bed::with(&section.replace("deadline: 400ms", "deadline: 30s")),
+            asked: Box::new(move || asked.load(Ordering::SeqCst)),
+            let_one_go: Box::new(move || let_go.send(()).unwrap()),
+        }
     }
 
     /// Somebody of the crowd: another account each, or another repository where nobody logs in.
@@ -156,17 +182,26 @@ fn around(backend: &str, section: &str) -> String {
 }
 
 fn slow_backends() -> impl Iterator<Item = Slow> {
-    Slow::programs().into_iter().chain(Slow::apis())
+    Slow::programs().into_iter().chain(Slow::apis()).chain([Slow::directory()])
 }
 
 #[tokio::test]
 async fn a_crowd_from_one_network_does_not_keep_another_one_out() {
     for slow in slow_backends() {
+        let log = Log::start(Form::Json);
         let (most, _) = WAIT;
         let _crowd = slow.crowd(most, (0..400).map(|number| slow.one_of_many(number).from("203.0.113.1"))).await;
         let asked = slow.answered(slow.honest().from("203.0.113.2")).await;
         assert!(asked < FEW, "{}: {asked} questions before", slow.backend);
         slow.is_not_blamed().await;
+        // Whose turns these are, and which limit it was.
+        let text = log.text();
+        let refused = text.lines().find(|line| line.contains("\"reason\":\"busy\"")).unwrap();
+        for part in
+            [&format!("\"cause\":\"{} was not asked: ", slow.backend), "too many requests from the same network"]
+        {
+            assert!(refused.contains(part), "{part} is not in {refused}");
+        }
     }
 }
 

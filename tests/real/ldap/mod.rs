@@ -4,8 +4,9 @@ mod outages;
 mod tls;
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use ::dockwarden::authn::attempts::Attempts;
 use ::dockwarden::authn::ldap::DirectoryUsers;
 use ::dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
 use ::dockwarden::client_network::ClientNetwork;
@@ -71,7 +72,7 @@ fn backend(section: &str) -> (tokio::runtime::Runtime, DirectoryUsers) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = Config::load(&file(section), [], Keys::Read).unwrap();
     let inside = runtime.enter();
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap()).unwrap();
+    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
     drop(inside);
     (runtime, users)
 }
