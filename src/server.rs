@@ -11,7 +11,7 @@ use anyhow::Context;
 use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
@@ -268,10 +268,20 @@ enum Crowd {
     Unlimited,
 }
 
+impl Crowd {
+    /// A place for the next connection, for which one that rests may have to leave.
+    async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        match self {
+            Crowd::Limited(connections) => connections.place(places).await,
+            Crowd::Unlimited => Arc::clone(places).acquire_owned().await,
+        }
+    }
+}
+
 /// What a connection holds while it is open.
 struct Seat {
     _place: OwnedSemaphorePermit,
-    _share: Option<Counted>,
+    share: Option<Counted>,
     _figure: OpenConnection,
 }
 
@@ -298,10 +308,17 @@ async fn accept(
     // Each connection holds a receiver until it ends.
     let (leave, leaving) = watch::channel(());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let next = async {
+            let place = door.crowd.place(&places).await?;
+            take(&listener, &door, leaving.clone(), place).await;
+            Ok::<(), AcquireError>(())
+        };
         tokio::select! {
             _ = over.changed() => break,
-            () = take(&listener, &door, leaving.clone(), place) => {}
+            taken = next => match taken {
+                Ok(()) => {}
+                Err(_) => break,
+            }
         }
     }
     // What has connected already is served: closing the socket would reset it.
@@ -367,7 +384,7 @@ impl Door {
                 }
             },
         };
-        Some(Seat { _place: place, _share: share, _figure: self.app.metrics.connection_opened() })
+        Some(Seat { _place: place, share, _figure: self.app.metrics.connection_opened() })
     }
 }
 
@@ -375,16 +392,16 @@ async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, leaving: watch::
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _seat = seat;
+    let share = seat.share.as_ref();
     let tls = match door.security {
         Security::AsConfigured => door.app.snapshot().tls.clone(),
         Security::Plain => None,
     };
-    let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving).await };
+    let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving, share).await };
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
         match tokio::time::timeout(HANDSHAKE_PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
-            Ok(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving).await,
+            Ok(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving, share).await,
             Ok(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
             Err(_) => debug!("a TLS handshake took too long"),
         }

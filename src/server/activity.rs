@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::Version;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
@@ -123,6 +124,14 @@ impl Drop for Held {
     }
 }
 
+impl UnderWay {
+    /// Something of the same request, which is not done before that is.
+    fn and_more(&self) -> UnderWay {
+        self.0.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(Arc::clone(&self.0))
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         // A connection is idle from the end of the reply, however long that took.
@@ -165,16 +174,30 @@ impl HttpBody for Asked {
     }
 }
 
-/// A reply's body, and that its request is under way until hyper has taken all of it.
+/// A reply's body, and that its request is under way until hyper has taken all of it; in HTTP/2, where hyper keeps what the
+/// client has no room for yet, until all of it is sent.
 pub(super) struct Reply {
     body: Body,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+    version: Version,
 }
 
 impl Reply {
-    /// The body of a reply to that request.
-    pub(super) fn new(body: Body, under_way: UnderWay) -> Reply {
-        Reply { body, _under_way: under_way }
+    /// The body of a reply to that request, which came in this version of HTTP.
+    pub(super) fn new(body: Body, under_way: UnderWay, version: Version) -> Reply {
+        Reply { body, under_way, version }
+    }
+}
+
+/// A piece of a reply that is not sent yet.
+struct Piece {
+    bytes: Bytes,
+    _under_way: UnderWay,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -186,7 +209,12 @@ impl HttpBody for Reply {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.version != Version::HTTP_2 {
+            return Poll::Ready(frame);
+        }
+        let piece = |bytes| Bytes::from_owner(Piece { bytes, _under_way: self.under_way.and_more() });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

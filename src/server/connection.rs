@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::activity::{Activity, Asked, Came, Reply};
+use crate::connections::{AtRest, Counted};
 use crate::http::client_address::Peer;
 
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
@@ -117,8 +118,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
 
 impl<S: AsyncWrite + Unpin> Line<S> {
     /// Says that nothing more comes, which TLS has words for: without them a client may take the end for an attack.
-    async fn end(&mut self) {
-        if let Ok(Err(cause)) = timeout(FAREWELL_PATIENCE, self.stream.shutdown()).await {
+    async fn end(&mut self, patience: Duration) {
+        if let Ok(Err(cause)) = timeout(patience, self.stream.shutdown()).await {
             debug!(cause = %cause, "a connection ended early");
         }
     }
@@ -183,9 +184,16 @@ impl Protocols {
         Protocols { http1, http2 }
     }
 
-    /// Serves a connection until it ends, or until what was asked is answered after `leaving` has changed.
-    pub(super) async fn serve<S>(&self, router: Router, stream: S, peer: Peer, mut leaving: watch::Receiver<()>)
-    where
+    /// Serves a connection until it ends, or until what was asked is answered after `leaving` has changed. Where it is
+    /// counted as a `share` of its network's, it also ends if another one needs its place while it rests.
+    pub(super) async fn serve<S>(
+        &self,
+        router: Router,
+        stream: S,
+        peer: Peer,
+        mut leaving: watch::Receiver<()>,
+        share: Option<&Counted>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Activity::new();
@@ -199,11 +207,11 @@ impl Protocols {
         };
         let service = service(router, peer, activity.clone());
         match protocol {
-            Ok(Protocol::Http1) => self.serve_http1(line, service, &activity, leaving).await,
+            Ok(Protocol::Http1) => self.serve_http1(line, service, &activity, leaving, share).await,
             Ok(Protocol::Http2) => {
                 let mut connection = Box::new(self.http2.serve_connection(TokioIo::new(line), service));
-                drive(&mut *connection, http2::Connection::graceful_shutdown, &activity, Rest::Never, &mut leaving)
-                    .await;
+                let rest = Rest::WithHyper(share);
+                drive(&mut *connection, http2::Connection::graceful_shutdown, &activity, rest, &mut leaving).await;
             }
             Ok(Protocol::None) => {}
             Err(cause) => debug!(cause = %cause, "a connection ended early"),
@@ -216,6 +224,7 @@ impl Protocols {
         mut service: H,
         activity: &Activity,
         mut leaving: watch::Receiver<()>,
+        share: Option<&Counted>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
@@ -223,7 +232,7 @@ impl Protocols {
         loop {
             // Apart, so that the memory of it can be given back while the connection rests.
             let mut connection = Box::new(self.http1.serve_connection(TokioIo::new(line), service));
-            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Allowed, &mut leaving)
+            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Apart, &mut leaving)
                 .await
             {
                 Driven::Ended => return,
@@ -239,29 +248,53 @@ impl Protocols {
             // Even empty it holds the whole buffer.
             drop(parts.read_buf);
             let left = HEADER_PATIENCE.saturating_sub(activity.silent().unwrap_or_default());
+            let at_rest = share.map(Counted::rest);
             tokio::select! {
+                // What has been asked is answered, whoever else needs the place.
                 biased;
                 read = line.wait() => match read {
-                    Ok(0) => return line.end().await,
+                    Ok(0) => return line.end(FAREWELL_PATIENCE).await,
                     Ok(_) => {}
                     Err(cause) => return debug!(cause = %cause, "a connection ended early"),
                 },
-                _ = leaving.changed() => return line.end().await,
+                _ = leaving.changed() => return line.end(FAREWELL_PATIENCE).await,
+                () = make_room(at_rest) => {
+                    debug!("a connection that rested was closed for another one");
+                    // Nor may a client that does not read keep the other one waiting.
+                    return line.end(Duration::ZERO).await;
+                }
                 () = sleep(left) => {
                     debug!("a connection was closed that asks for nothing");
-                    return line.end().await;
+                    return line.end(FAREWELL_PATIENCE).await;
                 }
             }
         }
     }
 }
 
-/// Whether a connection may be taken from hyper while it is silent.
+/// Waits until a connection that rests has to leave for another one, and says that it does.
+async fn make_room(mut at_rest: Option<AtRest<'_>>) {
+    wanted(&mut at_rest).await;
+    if let Some(at_rest) = at_rest {
+        at_rest.leave();
+    }
+}
+
+/// Waits until a connection is wanted to leave, for ever if it does not rest.
+async fn wanted(at_rest: &mut Option<AtRest<'_>>) {
+    match at_rest {
+        Some(at_rest) => at_rest.wanted().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How a connection rests.
 #[derive(Clone, Copy)]
-enum Rest {
-    Allowed,
-    /// HTTP/2 has a state of its own that both sides go on with.
-    Never,
+enum Rest<'a> {
+    /// Without hyper.
+    Apart,
+    /// As it is, since HTTP/2 has a state of its own that both sides go on with; where it is counted, it may have to leave.
+    WithHyper(Option<&'a Counted>),
 }
 
 /// Why a connection is not hyper's any more.
@@ -277,13 +310,13 @@ async fn drive<C>(
     connection: &mut C,
     finish: fn(Pin<&mut C>),
     activity: &Activity,
-    rest: Rest,
+    rest: Rest<'_>,
     leaving: &mut watch::Receiver<()>,
 ) -> Driven
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
-    let (mut look_in, mut finishing) = (REST_AFTER, false);
+    let (mut look_in, mut finishing, mut at_rest) = (REST_AFTER, false, None);
     loop {
         tokio::select! {
             biased;
@@ -299,10 +332,24 @@ where
                 finish(Pin::new(connection));
                 continue;
             }
+            () = wanted(&mut at_rest) => {
+                // hyper has looked for requests before this.
+                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= REST_AFTER) {
+                    debug!("a connection that rested was closed for another one");
+                    finish(Pin::new(connection));
+                    // As much of a farewell as can be sent at once: nobody who does not read may keep the other one waiting.
+                    let _ = timeout(Duration::ZERO, &mut *connection).await;
+                    if let Some(at_rest) = at_rest {
+                        at_rest.leave();
+                    }
+                    return Driven::Ended;
+                }
+                at_rest = None;
+            }
             () = sleep(look_in) => {}
         }
         // What HTTP/2 still has to send is known to hyper alone, and half a header keeps none of its connections.
-        if finishing && matches!(rest, Rest::Allowed) && activity.has_answered() {
+        if finishing && matches!(rest, Rest::Apart) && activity.has_answered() {
             debug!("a connection was closed on which no whole request had come when the server stopped");
             return Driven::Ended;
         }
@@ -317,11 +364,15 @@ where
         }
         look_in = match (rest, silent) {
             _ if finishing => FAREWELL_PATIENCE,
-            (Rest::Never, _) => left,
-            (Rest::Allowed, None) => left.min(REST_AFTER),
-            (Rest::Allowed, Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
-            (Rest::Allowed, Some(_)) if activity.is_between_requests() => return Driven::Silent,
-            (Rest::Allowed, Some(_)) => left.min(REST_AFTER),
+            (Rest::WithHyper(None), _) => left,
+            (Rest::Apart | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
+            (Rest::Apart | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
+            (Rest::Apart, Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::WithHyper(Some(share)), Some(_)) if activity.has_answered() => {
+                at_rest.get_or_insert_with(|| share.rest());
+                left
+            }
+            (Rest::Apart | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
         };
     }
 }
@@ -334,6 +385,7 @@ fn service(
 ) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
     service_fn(move |mut request: Request<Incoming>| {
         let (under_way, came) = activity.asked(request.body());
+        let version = request.version();
         // Who waits for us is not idle. What answers has deadlines of its own: a program's may be a minute for each scope.
         let answering = activity.hold();
         request.extensions_mut().insert(peer);
@@ -352,7 +404,7 @@ fn service(
                 None => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
             };
             drop(answering);
-            Ok(reply.map(|body| Reply::new(body, under_way)))
+            Ok(reply.map(|body| Reply::new(body, under_way, version)))
         }
     })
 }

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use axum::routing::{any, post};
 use hyper::client::conn::http2 as http2_client;
 use tokio::io::{DuplexStream, duplex};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+
+mod room;
 
 /// Longer than any connection is let be without having asked.
 const LONG: Duration = Duration::from_secs(300);
@@ -62,6 +65,11 @@ struct Client {
 
 /// Connects over a line that holds so many bytes in each direction.
 fn connect(holds: usize) -> Client {
+    connect_with(holds, None)
+}
+
+/// The same with what a connection holds that is counted.
+fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> Client {
     let (stream, other) = duplex(holds);
     let asked_for = Arc::new(AtomicUsize::new(0));
     let watched = Watched { stream: other, asked_for: Arc::clone(&asked_for) };
@@ -90,7 +98,10 @@ fn connect(holds: usize) -> Client {
             std::future::ready(request)
         }));
     let (leave, leaving) = watch::channel(());
-    let served = tokio::spawn(async move { Protocols::new().serve(router, watched, Peer::Unix, leaving).await });
+    let served = tokio::spawn(async move {
+        let share = seat.as_ref().map(|(_, counted)| counted);
+        Protocols::new().serve(router, watched, Peer::Unix, leaving, share).await;
+    });
     Client { stream, asked_for, leave, served, seen }
 }
 

@@ -177,3 +177,29 @@ fn few_descriptors_leave_places_for_monitoring_and_for_honest_clients() {
         stops(&process);
     }
 }
+
+/// Each network has no more than its share, and together they have every place.
+#[test]
+fn many_networks_that_take_every_place_and_hardly_ask_shut_nobody_out() {
+    let text = config(&pair(), "first");
+    let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &text);
+    let process = with_descriptors(&file, "256:256");
+    let address = announced(&process, "listening");
+    let asking = http::request("GET", "/healthz", "localhost", &[], b"");
+    let mut crowd: Vec<Connection> = (0..64)
+        .map(|number| Connection::open_from(Ipv4Addr::new(127, 0, 1, 1 + number % 4), &address).unwrap())
+        .collect();
+    for connection in &mut crowd {
+        assert_eq!(connection.send(&asking).unwrap().status, 200);
+    }
+    let began = Instant::now();
+    for _ in 0..4 {
+        assert!(pulls(&address, "first"));
+    }
+    // By themselves they would have been closed after 15 seconds.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let left = crowd.iter_mut().filter_map(|connection| connection.send(&asking).ok()).count();
+    assert!((56..64).contains(&left), "one for each who came: {left} of 64 are left");
+    assert_eq!(reasons(&process, "all_places_taken"), 1, "{}", process.tail());
+    stops(&process);
+}

@@ -1,0 +1,150 @@
+//! Who makes room when all places are taken: whoever rests, and nobody who asks.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::client_network::ClientNetwork;
+use crate::connections::{Connections, LARGEST_SHARE};
+
+/// Long enough for what is ready to happen, and too short for a connection to begin to rest.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Some places, and whom they are counted for.
+struct House {
+    places: Arc<Semaphore>,
+    connections: Arc<Connections>,
+}
+
+impl House {
+    fn of(places: usize) -> House {
+        House { places: Arc::new(Semaphore::new(places)), connections: Arc::new(Connections::sharing(LARGEST_SHARE)) }
+    }
+
+    /// A connection from the network with that number, for which there is still a place.
+    fn connect(&self, network: u8) -> Client {
+        let place = Arc::clone(&self.places).try_acquire_owned().unwrap();
+        let counted = self.connections.count(ClientNetwork::of(Some([192, 0, 2, network].into())), LARGEST_SHARE);
+        connect_with(1 << 16, Some((place, counted.unwrap())))
+    }
+
+    /// Waits for a place as a listener does, for a moment; whether there was one.
+    async fn makes_room(&self) -> bool {
+        timeout(MOMENT, self.connections.place(&self.places)).await.is_ok()
+    }
+}
+
+/// Which of these were closed.
+fn closed(clients: &[&Client]) -> Vec<usize> {
+    clients.iter().enumerate().filter(|(_, client)| client.served.is_finished()).map(|(number, _)| number).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_rests_makes_room_and_nothing_that_was_asked_is_cut_off() {
+    let house = House::of(6);
+    let [mut alone, mut first, mut second, mut asking, mut begun] = [1, 2, 2, 2, 2].map(|of| house.connect(of));
+    for client in [&mut alone, &mut first, &mut second, &mut asking, &mut begun] {
+        client.ask("/").await;
+        // Whoever began to rest first is known then.
+        sleep(MOMENT).await;
+    }
+    // There is room: whoever rests is let be.
+    sleep(REST_AFTER * 2).await;
+    assert!(house.makes_room().await);
+    let silent = house.connect(2);
+    asking.send("GET /slow HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    begun.send("GET /begun HTTP/1.1\r\n").await;
+    sleep(MOMENT).await;
+    for expected in [&[1][..], &[1, 2], &[0, 1, 2]] {
+        assert!(house.makes_room().await, "{expected:?}");
+        assert_eq!(closed(&[&alone, &first, &second, &asking, &begun, &silent]), expected);
+        // Whoever comes takes the place.
+        Arc::clone(&house.places).try_acquire_owned().unwrap().forget();
+    }
+    assert_eq!(first.closed_after().await, Duration::ZERO);
+    // Now nobody rests, until one has been answered and is silent.
+    assert!(!house.makes_room().await);
+    begun.send("host: here\r\n\r\n").await;
+    begun.reply().await;
+    assert!(!house.makes_room().await);
+    let began = Instant::now();
+    house.connections.place(&house.places).await.unwrap().forget();
+    assert!(began.elapsed() <= REST_AFTER, "{:?}", began.elapsed());
+    assert_eq!(begun.closed_after().await, Duration::ZERO);
+    assert_eq!(asking.reply().await, "slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_there_when_its_place_is_needed_is_answered_and_another_one_leaves() {
+    let house = House::of(2);
+    let [mut first, mut second] = [1, 1].map(|of| house.connect(of));
+    for client in [&mut first, &mut second] {
+        client.ask("/").await;
+        sleep(MOMENT).await;
+    }
+    sleep(REST_AFTER * 2).await;
+    // It is sent, and the server has not looked yet when it chooses.
+    first.send("GET /again HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    assert!(house.makes_room().await);
+    first.reply().await;
+    assert_eq!(first.seen(), ["/", "/again"]);
+    assert_eq!(second.closed_after().await, Duration::ZERO);
+    assert!(!first.served.is_finished());
+}
+
+/// An HTTP/2 client.
+struct Http2 {
+    asking: hyper::client::conn::http2::SendRequest<String>,
+    served: JoinHandle<()>,
+    _leave: watch::Sender<()>,
+}
+
+impl Http2 {
+    /// One that takes little of a reply before it has read what came.
+    async fn over(client: Client) -> Http2 {
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(1000);
+        let (asking, connection) = builder.handshake(TokioIo::new(client.stream)).await.unwrap();
+        tokio::spawn(connection);
+        Http2 { asking, served: client.served, _leave: client.leave }
+    }
+
+    async fn ask(&mut self, path: &str) -> Incoming {
+        let request = Request::get(format!("http://here{path}")).body(String::new()).unwrap();
+        self.asking.send_request(request).await.unwrap().into_body()
+    }
+}
+
+async fn length(body: Incoming) -> usize {
+    http_body_util::BodyExt::collect(body).await.unwrap().to_bytes().len()
+}
+
+/// A request each minute keeps such a connection open, and hyper with it.
+#[tokio::test(start_paused = true)]
+async fn http2_makes_room_too_once_all_is_sent() {
+    let house = House::of(3);
+    let mut busy = Http2::over(house.connect(1)).await;
+    let mut silent = Http2::over(house.connect(1)).await;
+    let mut slow = Http2::over(house.connect(1)).await;
+    for client in [&mut busy, &mut silent] {
+        assert_eq!(length(client.ask("/large").await).await, REPLY);
+        sleep(MOMENT).await;
+    }
+    let unread = slow.ask("/large").await;
+    sleep(SILENCE).await;
+    let ended = |clients: [&Http2; 3]| clients.map(|client| client.served.is_finished());
+    // It rested longest, and does not any more.
+    length(busy.ask("/").await).await;
+    house.connections.place(&house.places).await.unwrap().forget();
+    assert_eq!(ended([&busy, &silent, &slow]), [false, true, false]);
+    assert!(silent.asking.ready().await.is_err());
+    // The other is silent for longer, and not done.
+    let began = Instant::now();
+    house.connections.place(&house.places).await.unwrap().forget();
+    assert!(began.elapsed() <= REST_AFTER + MOMENT, "{:?}", began.elapsed());
+    assert_eq!(ended([&busy, &silent, &slow]), [true, true, false]);
+    sleep(SILENCE).await;
+    assert!(!house.makes_room().await);
+    assert_eq!(length(unread).await, REPLY);
+    house.connections.place(&house.places).await.unwrap().forget();
+    assert_eq!(ended([&busy, &silent, &slow]), [true; 3]);
+}
