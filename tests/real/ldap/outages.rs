@@ -155,7 +155,9 @@ fn an_unknown_account_takes_as_long_as_a_wrong_password() {
         assert!(granted(&server, "alice", &password("alice"), "repository:x:pull").is_ok());
         let rounds = rounds(300);
         let backend = format!("`ldap_auth`, passwords stored {kind}");
-        measure_of(&server, rounds, Hashed::There, &backend, "alice", Tells::Little);
+        let [known, unknown] = measure_of(&server, rounds, Hashed::There, &backend, "alice", Tells::AsDocumented);
+        // The area is printed and not asserted: where the machine is busy, what slapd takes and what we wait differ more.
+        assert!(unknown > known / 2 && unknown < known * 2, "{kind}: known {known:?}, unknown {unknown:?}");
         // Nobody who is there was bound for them.
         let asked = rounds + WARMING_UP;
         let log = slapd.log();
