@@ -345,9 +345,18 @@ fn each_connection_that_asks_too_much_or_too_slowly_ends_in_its_own_way() {
         Case::new("TLS", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n".to_vec(), Last(400)),
     ];
     let cases: Vec<Case> = cases.into_iter().chain(smuggled(form)).collect();
+    let leaf = &keys::for_localhost().leaf;
+    let files = format!("  certificate: \"{}\"\n  key: \"{}\"\n", leaf.certificate.display(), leaf.key.display());
+    let (_secure, secure_address) = dockwarden::listening(&config(&files));
+    let handshakes = [
+        Case::new("nothing where TLS is spoken", "", ClosedAfter(10)),
+        Case::new("half of a TLS greeting", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".to_vec(), ClosedAfter(10)),
+    ];
+    let there = cases.iter().map(|case| (case, &server.address));
     let differences: Vec<String> = thread::scope(|scope| {
         // All are under way before the first one is waited for.
-        let running: Vec<_> = cases.iter().map(|case| scope.spawn(|| case.difference(&server.address))).collect();
+        let all = there.chain(handshakes.iter().map(|case| (case, &secure_address)));
+        let running: Vec<_> = all.map(|(case, address)| scope.spawn(move || case.difference(address))).collect();
         running.into_iter().filter_map(|ending| ending.join().unwrap()).collect()
     });
     assert!(differences.is_empty(), "{}", differences.join("\n"));
