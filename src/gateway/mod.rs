@@ -275,7 +275,8 @@ impl Passage<'_> {
         body: Body,
     ) -> Result<Response, Refusal> {
         let (places, upstreams) = (&self.gateway.places, self.gateway.upstreams.len());
-        let place = places.transfer(self.asker.address, &upstream.settings.name, upstreams).await?;
+        let Asker { account, address, .. } = &self.asker;
+        let place = places.transfer(account, *address, &upstream.settings.name, upstreams).await?;
         let began = Instant::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;

@@ -1,5 +1,5 @@
-//! Places among what the gateway has under way at once: so many in all, and for one network or one upstream a share of
-//! them.
+//! Places among what the gateway has under way at once: so many in all, and for one account, one network or one upstream a
+//! share of them.
 //!
 //! A transfer takes a descriptor besides its client's, and ends when its upstream likes: without a bound, whoever has many
 //! requests on few connections (HTTP/2) would leave none for clients that want tokens. Without shares, one network that
@@ -21,6 +21,8 @@ use crate::server;
 const WAIT: Duration = Duration::from_secs(5);
 /// The part of all transfers that the clients of one network may have: one in so many.
 const SHARE_OF_NETWORK: usize = 4;
+/// The part that one account may have, wherever its clients are: one line of IPv6 has thousands of networks.
+const SHARE_OF_ACCOUNT: usize = 4;
 /// The part that one of several upstreams may have: of all transfers, and of those of one network. The second is for
 /// clients who all come from one address: what hangs at one upstream leaves half of their share for the others.
 const SHARE_OF_UPSTREAM: usize = 2;
@@ -59,12 +61,14 @@ impl Places {
         }
     }
 
-    /// A place for a request to an upstream, which is one of `upstreams`.
+    /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for anonymous, who is everybody
+    /// and has no share of its own.
     ///
     /// # Errors
     /// [`Full`]: none was free for five seconds.
     pub(super) async fn transfer(
         &self,
+        account: &str,
         client: Option<IpAddr>,
         upstream: &str,
         upstreams: usize,
@@ -77,6 +81,10 @@ impl Places {
             let at_upstream = Sharer::NetworkAtUpstream(network, upstream.to_owned());
             shares.insert(0, (at_upstream, of_network / SHARE_OF_UPSTREAM));
             shares.push((Sharer::Upstream(upstream.to_owned()), self.transfers.most / SHARE_OF_UPSTREAM));
+        }
+        if !account.is_empty() {
+            // First of all: whoever waits for it holds nothing that others of the same network could use.
+            shares.insert(0, (Sharer::Account(account.to_owned()), self.transfers.most / SHARE_OF_ACCOUNT));
         }
         self.transfers.enter(shares).await
     }
@@ -94,6 +102,7 @@ impl Places {
 /// Whose share it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
+    Account(String),
     Network(ClientNetwork),
     Upstream(String),
     NetworkAtUpstream(ClientNetwork, String),
@@ -102,6 +111,7 @@ enum Sharer {
 impl Sharer {
     fn called(&self) -> &'static str {
         match self {
+            Sharer::Account(_) => "one account",
             Sharer::Network(_) => "one network",
             Sharer::Upstream(_) => "one upstream",
             Sharer::NetworkAtUpstream(..) => "one network at one upstream",
@@ -207,9 +217,19 @@ mod tests {
 
     /// Takes places until there is none left within the time that requests wait.
     async fn all_of(places: &Places, client: u8, upstream: &str, upstreams: usize) -> (Vec<Place>, &'static str) {
+        all_as(places, "", client, upstream, upstreams).await
+    }
+
+    async fn all_as(
+        places: &Places,
+        account: &str,
+        client: u8,
+        upstream: &str,
+        upstreams: usize,
+    ) -> (Vec<Place>, &'static str) {
         let mut held = Vec::new();
         loop {
-            match places.transfer(from(client), upstream, upstreams).await {
+            match places.transfer(account, from(client), upstream, upstreams).await {
                 Ok(place) => held.push(place),
                 Err(full) => return (held, full.whose),
             }
@@ -232,6 +252,20 @@ mod tests {
         assert_eq!((none.len(), whose), (0, "all clients together"));
         drop(greedy);
         assert_eq!(all_of(&places, 5, "a", 1).await.0.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_account_has_a_quarter_wherever_it_comes_from() {
+        let places = places(32);
+        let (here, whose) = all_as(&places, "mallory", 1, "a", 2).await;
+        assert_eq!((here.len(), whose), (4, "one network at one upstream"));
+        let (there, whose) = all_as(&places, "mallory", 2, "b", 2).await;
+        assert_eq!((there.len(), whose), (4, "one account"));
+        let (nowhere, whose) = all_as(&places, "mallory", 3, "a", 2).await;
+        assert_eq!((nowhere.len(), whose), (0, "one account"));
+        // In the same networks, others and those without an account go on.
+        assert_eq!(all_as(&places, "alice", 1, "b", 2).await.0.len(), 4);
+        assert_eq!(all_of(&places, 2, "a", 2).await.0.len(), 4);
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,11 +309,11 @@ mod tests {
         assert_eq!(held.len(), 2);
         let waits = {
             let places = places.clone();
-            tokio::spawn(async move { places.transfer(from(1), "a", 1).await.map(drop) })
+            tokio::spawn(async move { places.transfer("", from(1), "a", 1).await.map(drop) })
         };
         let gives_up = {
             let places = places.clone();
-            tokio::spawn(async move { places.transfer(from(1), "a", 1).await.map(drop) })
+            tokio::spawn(async move { places.transfer("", from(1), "a", 1).await.map(drop) })
         };
         tokio::task::yield_now().await;
         gives_up.abort();
@@ -288,7 +322,7 @@ mod tests {
         assert!(gives_up.await.is_err());
         // Even the smallest machine lets everybody do something.
         let few = self::places(1);
-        assert!(few.transfer(from(1), "a", 2).await.is_ok());
+        assert!(few.transfer("", from(1), "a", 2).await.is_ok());
         assert!(few.transfers.shares.locked().is_empty());
         drop(held);
         assert!(places.transfers.shares.locked().is_empty());
