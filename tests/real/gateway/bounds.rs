@@ -86,7 +86,7 @@ fn two_catalogs_of_a_network_are_looked_through_at_once_and_eight_in_all() {
 }
 
 /// 256 descriptors, of which 192 are kept free for files and the like: 32 for clients, and 32 for what they ask for. Of these
-/// a network has 8, and an upstream that does not answer 16.
+/// a network has 8, an account too, and an upstream that does not answer 16.
 #[test]
 fn transfers_leave_descriptors_for_those_who_want_tokens() {
     let gate = Gate::default();
@@ -95,11 +95,18 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
     opened.open();
     let well = patient(&opened);
     let config = by_address(&[hung, format!("url: \"http://{}\", prefix: public", well.address)]);
+    // Each network has an account of its own.
+    let accounts = ["client-0", "client-1", "client-2", "client-3", "client-4"];
+    let config = config.replacen("users:\n", &dockwarden::users(&accounts.map(|account| (account, "{}"))), 1).replacen(
+        "acl:\n",
+        "acl:\n  - {match: {account: \"client-*\"}, actions: [\"*\"]}\n",
+        1,
+    );
     let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &config);
     let process = dockwarden::with_descriptors(&file, "256:256");
     let address = dockwarden::address(&process, "listening");
 
-    let authorization = basic("alice", &password("alice"));
+    let authorizations = accounts.map(|account| basic(account, &password(account)));
     // Each connection is one network's.
     let mut connections: Vec<_> = (0..5).map(|_| http2::Connection::open(&address, 1 << 16)).collect();
     let mut busy = |asked: &[(usize, &str, usize)], wanted: usize| {
@@ -110,7 +117,7 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
                 (":scheme", "http"),
                 (":path", target),
                 (":authority", "localhost"),
-                ("authorization", &authorization),
+                ("authorization", &authorizations[*client]),
                 ("x-forwarded-for", &from),
             ];
             let before = connections[*client].asked;
@@ -132,7 +139,7 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
     assert_eq!(upstream.open(), 16);
     // All of them get through to the other.
     busy(&[(0, well, 4), (4, well, 8)], 4 * 6 + 3 + 12);
-    let token = http::request("GET", "/auth?service=x", "x", &[("Authorization", &authorization)], b"");
+    let token = http::request("GET", "/auth?service=x", "x", &[("Authorization", &authorizations[0])], b"");
     assert_eq!(http::exchange(&address, &token).status, 200);
     gate.open();
     busy(&[], 4 * 10 + 3 + 12);
