@@ -277,8 +277,9 @@ fn names_and_passwords_of_every_shape_are_what_they_are() {
     );
     let server = Dockwarden::start_file(&guide_file(pair(), &database.address(), ""));
     for name in odd {
-        assert_eq!(status(&server, name, &password(name)), 200, "{name}");
+        // The right one last: what was wrong for `Waldi` would otherwise count for `waldi`, whose right one does not forgive it.
         assert_eq!(status(&server, name, &password("waldi")), 401, "{name}");
+        assert_eq!(status(&server, name, &password(name)), 200, "{name}");
     }
     let right = password("waldi");
     let long = "x".repeat(73);
