@@ -67,7 +67,8 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
         Verbosity::Detailed => "info,dockwarden=debug",
     };
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.trim().is_empty());
-    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new(usual));
+    let wanted = wanted.and_then(|wanted| EnvFilter::try_new(without_secrets(&wanted, usual)).ok());
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(usual));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
@@ -84,9 +85,33 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
     Log { dropped, writer: Some(guard) }
 }
 
+/// What `RUST_LOG` asks for, but for the finer lines of AWS's SDK: they hold whole answers of ECR, with the token in them.
+fn without_secrets(wanted: &str, usual: &str) -> String {
+    let others: Vec<&str> = wanted.split(',').map(str::trim).filter(|piece| !piece.starts_with("aws")).collect();
+    let others = if others.iter().all(|piece| piece.is_empty()) { usual.to_owned() } else { others.join(",") };
+    // It holds for all targets that begin like this.
+    format!("{others},aws=info")
+}
+
 /// Says why the server does not start: each problem on a line of its own.
 pub(super) fn startup_failed(error: &anyhow::Error) {
     for line in format!("{error:#}").lines() {
         tracing::error!(reason = "startup_failed", "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_sdk_log_what_ecr_answers() {
+        for (wanted, expected) in [
+            ("trace", "trace,aws=info"),
+            ("warn,aws_smithy_runtime=trace, aws=trace,hyper=debug", "warn,hyper=debug,aws=info"),
+            ("aws_smithy_runtime::client=trace", "info,aws=info"),
+        ] {
+            assert_eq!(without_secrets(wanted, "info"), expected);
+        }
     }
 }

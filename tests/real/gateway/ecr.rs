@@ -70,7 +70,8 @@ fn the_sdk_gets_a_token_from_moto_that_the_registry_takes() {
     let directory = scratch::directory("ecr");
     let registry =
         Registry::start_with_passwords(Edition::V3, &passwords(&directory, &format!("{ACCOUNT}-auth-token")));
-    let gateway = Dockwarden::start_in(&gateway::config(Challenge::Basic, &[upstream(&registry, &api)]), CREDENTIALS);
+    let all_logged = [CREDENTIALS, &[("RUST_LOG", "trace")]].concat();
+    let gateway = Dockwarden::start_in(&gateway::config(Challenge::Basic, &[upstream(&registry, &api)]), &all_logged);
     let (home, host) = (client::home(), gateway.host());
     let image = image::layout("ecr");
     let skopeo = |arguments: &[&str]| part::run(client::skopeo(&home).args(arguments));
@@ -140,7 +141,7 @@ fn a_broken_answer_with_a_token_in_it_does_not_get_into_the_log() {
     });
     let registry = Registry::start_with_passwords(Edition::V2, &gateway::inside());
     let config = gateway::config(Challenge::Basic, &[upstream(&registry, &api.address)]);
-    let gateway = Dockwarden::start_in(&config, CREDENTIALS);
+    let gateway = Dockwarden::start_in(&config, &[CREDENTIALS, &[("RUST_LOG", "trace")]].concat());
     assert_eq!(get(&gateway, "bob", "/v2/team/app/manifests/1"), 502);
     let said = "ECR gives no token";
     let log = gateway.process.until(said, |process| Some(process.log()).filter(|log| log.contains(said)));
