@@ -4,8 +4,12 @@ use std::io::{BufWriter, IsTerminal as _, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::glog::Verbosity;
 
@@ -67,8 +71,7 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
         Verbosity::Detailed => "info,dockwarden=debug",
     };
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.trim().is_empty());
-    let wanted = wanted.and_then(|wanted| EnvFilter::try_new(without_secrets(&wanted, usual)).ok());
-    let filter = wanted.unwrap_or_else(|| EnvFilter::new(usual));
+    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new(usual));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
@@ -78,19 +81,22 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     // Only one log can be started in a process; a second start changes nothing.
     if std::io::stderr().is_terminal() {
-        drop(log.with_target(false).try_init());
+        drop(log.with_target(false).finish().with(filter_fn(may_be_logged)).try_init());
     } else {
-        drop(log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init());
+        let log = log.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        drop(log.finish().with(filter_fn(may_be_logged)).try_init());
     }
     Log { dropped, writer: Some(guard) }
 }
 
-/// What `RUST_LOG` asks for, but for the finer lines of AWS's SDK: they hold whole answers of ECR, with the token in them.
-fn without_secrets(wanted: &str, usual: &str) -> String {
-    let others: Vec<&str> = wanted.split(',').map(str::trim).filter(|piece| !piece.starts_with("aws")).collect();
-    let others = if others.iter().all(|piece| piece.is_empty()) { usual.to_owned() } else { others.join(",") };
-    // It holds for all targets that begin like this.
-    format!("{others},aws=info")
+/// Whether a line may be in the log if `RUST_LOG` asks for it.
+fn may_be_logged(line: &Metadata<'_>) -> bool {
+    holds_no_secret(line.target(), *line.level())
+}
+
+/// The finer lines of AWS's SDK hold whole answers of ECR, with the token in them.
+fn holds_no_secret(target: &str, level: Level) -> bool {
+    !target.starts_with("aws") || level <= Level::INFO
 }
 
 /// Says why the server does not start: each problem on a line of its own.
@@ -106,12 +112,15 @@ mod tests {
 
     #[test]
     fn nobody_has_the_sdk_log_what_ecr_answers() {
-        for (wanted, expected) in [
-            ("trace", "trace,aws=info"),
-            ("warn,aws_smithy_runtime=trace, aws=trace,hyper=debug", "warn,hyper=debug,aws=info"),
-            ("aws_smithy_runtime::client=trace", "info,aws=info"),
+        for (target, level, expected) in [
+            ("aws_smithy_runtime::client::orchestrator", Level::TRACE, false),
+            ("aws_smithy_runtime::client::orchestrator::http", Level::DEBUG, false),
+            ("aws_config", Level::INFO, true),
+            ("aws_config", Level::WARN, true),
+            ("dockwarden::gateway", Level::TRACE, true),
+            ("hyper_util::client", Level::TRACE, true),
         ] {
-            assert_eq!(without_secrets(wanted, "info"), expected);
+            assert_eq!(holds_no_secret(target, level), expected, "{target} {level}");
         }
     }
 }

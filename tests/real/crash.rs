@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::chaos::{Over, at_a_constant_rate, cycles};
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind};
@@ -14,10 +15,6 @@ use crate::support::port;
 use crate::support::process::{Signal, until};
 use crate::support::{scratch, visit};
 
-/// How often it suffers each, unless `DOCKWARDEN_CYCLES` says otherwise.
-const CYCLES: usize = 10;
-/// Questions a second, of each client.
-const RATE: u32 = 50;
 /// Answers to every client between two bad moments.
 const BETWEEN: usize = 10;
 /// From the start of the process to its first token.
@@ -86,8 +83,7 @@ impl Client {
 
     /// Asks at a constant rate until all is over.
     fn go_on(&self, address: &str, seen: &Seen) {
-        let mut next = Instant::now();
-        while !seen.over.load(Ordering::SeqCst) {
+        at_a_constant_rate(&seen.over, || {
             let at_first = seen.changes.load(Ordering::SeqCst);
             self.waits.store(true, Ordering::SeqCst);
             let answer = self.ask(address);
@@ -106,18 +102,7 @@ impl Client {
                 Err(error) => Some(format!("{} was told nothing: {error}", self.account)),
             };
             seen.wrong.lock().unwrap().extend(what);
-            next = (next + Duration::from_secs(1) / RATE).max(Instant::now());
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-    }
-}
-
-/// Ends the load, also if what goes on meanwhile panics.
-struct Over<'a>(&'a Seen);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
+        });
     }
 }
 
@@ -126,12 +111,12 @@ impl Drop for Over<'_> {
 fn under_load(address: &str, deed: impl Fn(&Seen, &[Client])) -> Seen {
     let (seen, clients) = (Seen::default(), clients());
     thread::scope(|scope| {
-        let over = Over(&seen);
+        let over = Over(&seen.over);
         for client in &clients {
             let seen = &seen;
             scope.spawn(move || client.go_on(address, seen));
         }
-        for _ in 0..std::env::var("DOCKWARDEN_CYCLES").map_or(CYCLES, |text| text.parse().unwrap()) {
+        for _ in 0..cycles() {
             let counts: Vec<usize> = clients.iter().map(|client| client.answered.load(Ordering::SeqCst)).collect();
             until("answers to everybody", || {
                 let more = |(client, before): (&Client, &usize)| client.answered.load(Ordering::SeqCst) - before;

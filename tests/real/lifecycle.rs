@@ -16,7 +16,7 @@ use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash_of_cost, passwo
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::process::{Signal, until};
-use crate::support::{scratch, visit};
+use crate::support::{number, scratch, visit};
 
 /// Connections that ask without a pause.
 const CALLERS: usize = 6;
@@ -32,10 +32,6 @@ const BITS: usize = 8;
 
 /// A token of version 0 lives so long, in seconds, and of each further one a second longer.
 const LIFE: usize = 900;
-
-fn number(name: &str, usual: usize) -> usize {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
-}
 
 /// The repository by which a version says that this bit of its number is set, or is not.
 fn bit(bit: usize, set: usize) -> String {

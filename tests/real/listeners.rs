@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, password, program};
-use crate::support::keys::{self, Kind};
+use crate::support::keys::{self, Kind, Pair};
 use crate::support::part::{self, Said};
 use crate::support::process::{Process, Signal};
 use crate::support::{http, scratch, visit};
@@ -60,6 +60,11 @@ fn status(arguments: &[&str], url: &str) -> String {
     said.stdout.split(' ').nth(1).unwrap_or_else(|| panic!("{}", said.text)).to_owned()
 }
 
+/// The settings for TLS with this pair.
+fn tls_files(pair: &Pair) -> String {
+    format!("  certificate: \"{}\"\n  key: \"{}\"\n", pair.certificate.display(), pair.key.display())
+}
+
 const HSTS: &str = "strict-transport-security: max-age=31536000\r\n";
 
 #[test]
@@ -67,8 +72,7 @@ fn tls_of_its_own_speaks_both_http_versions_and_no_older_tls_than_configured() {
     let tls = keys::for_localhost();
     let authority = tls.authority.to_str().unwrap();
     let trusting = |more: &[&'static str], url: &str| curl(&[&["--cacert", authority], more].concat(), url);
-    let files =
-        format!("  certificate: \"{}\"\n  key: \"{}\"\n", tls.leaf.certificate.display(), tls.leaf.key.display());
+    let files = tls_files(&tls.leaf);
 
     let (server, address) =
         dockwarden::listening(&config(&format!("{files}  hsts: true\n  admin_addr: \"127.0.0.1:0\"\n")));
@@ -345,9 +349,7 @@ fn each_connection_that_asks_too_much_or_too_slowly_ends_in_its_own_way() {
         Case::new("TLS", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n".to_vec(), Last(400)),
     ];
     let cases: Vec<Case> = cases.into_iter().chain(smuggled(form)).collect();
-    let leaf = &keys::for_localhost().leaf;
-    let files = format!("  certificate: \"{}\"\n  key: \"{}\"\n", leaf.certificate.display(), leaf.key.display());
-    let (_secure, secure_address) = dockwarden::listening(&config(&files));
+    let (_secure, secure_address) = dockwarden::listening(&config(&tls_files(&keys::for_localhost().leaf)));
     let handshakes = [
         Case::new("nothing where TLS is spoken", "", ClosedAfter(10)),
         Case::new("half of a TLS greeting", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".to_vec(), ClosedAfter(10)),

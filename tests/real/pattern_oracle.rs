@@ -10,6 +10,7 @@ use dockwarden::authz::pattern::{Bindings, LabelValues, Pattern, PatternError, V
 use serde_json::{Value, json};
 
 use crate::support::dice::Dice;
+use crate::support::number;
 
 /// Enough to see rare disagreements, and still a matter of seconds. `PATTERN_ORACLE_CASES` asks for more.
 const CASES: u64 = 40_000;
@@ -294,10 +295,6 @@ fn gos(answer: &Value) -> Reading {
 /// there. That is a slip of Go's, and rules here compare whole characters.
 fn splits_characters(pattern: &str, subject: &str) -> bool {
     !subject.is_ascii() && pattern.contains('*') && (pattern.contains('?') || pattern.contains('['))
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::mongo::{figure, guide_file, pair};
 use crate::support::dockwarden::{Dockwarden, SERVICE, config, hash_of_cost};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::mongo::Database;
-use crate::support::{scratch, visit};
+use crate::support::{number, scratch, visit};
 
 /// Refusals of each kind. With so many, chance alone moves the area below by 0.013 (one standard deviation).
 const ROUNDS: usize = 1000;
@@ -43,10 +43,6 @@ pub(crate) enum Tells {
 /// Refusals of each kind, where so many are usual.
 pub(crate) fn rounds(usual: usize) -> usize {
     number("DOCKWARDEN_TIMING_ROUNDS", usual)
-}
-
-fn number(name: &str, usual: usize) -> usize {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
 }
 
 struct Times {

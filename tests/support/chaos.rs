@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::dockwarden::{Dockwarden, SERVICE, hash, password};
 use super::http::{self, Reply};
 use super::link::{Link, State};
+use super::number;
 use super::process::{Signal, until, until_within};
 use super::visit;
 
@@ -27,6 +28,11 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 const STATIC_WITHIN: Duration = Duration::from_secs(1);
 /// The longest time from the backend's return to the first good answer.
 const RECOVERY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often something is suffered in one test.
+pub(crate) fn cycles() -> usize {
+    number("DOCKWARDEN_CYCLES", CYCLES)
+}
 
 /// A backend that can be hurt. All commands return when they have taken effect.
 pub(crate) trait Victim: Sync {
@@ -183,7 +189,7 @@ impl Row<'_> {
             let enough = seen.good.load(Ordering::SeqCst) + more;
             until("good answers", || (seen.good.load(Ordering::SeqCst) >= enough).then_some(()));
         };
-        let cycles = std::env::var("DOCKWARDEN_CYCLES").map_or(CYCLES, |text| text.parse().unwrap());
+        let cycles = cycles();
         let mut recoveries = Vec::new();
         let (before, after) = thread::scope(|scope| {
             // Whatever goes wrong below must not leave the clients asking for ever.
@@ -231,8 +237,8 @@ impl Row<'_> {
     }
 }
 
-/// Ends the load when it goes out of scope.
-struct Over<'a>(&'a AtomicBool);
+/// Ends the load when it goes out of scope, also if what goes on meanwhile panics.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -241,7 +247,7 @@ impl Drop for Over<'_> {
 }
 
 /// The clock of the load: clients that ask without a pause would only show how busy the machine is.
-fn at_a_constant_rate(over: &AtomicBool, mut ask: impl FnMut()) {
+pub(crate) fn at_a_constant_rate(over: &AtomicBool, mut ask: impl FnMut()) {
     let mut next = Instant::now();
     while !over.load(Ordering::SeqCst) {
         ask();

@@ -31,6 +31,11 @@ pub(crate) mod slapd;
 pub(crate) mod standin;
 pub(crate) mod visit;
 
+/// How much of something a test does: what this variable of the environment says, for a long run, or what is usual.
+pub(crate) fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str, usual: T) -> T {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
 /// Go's own pattern matching, as a program: what docker_auth would have matched.
 pub(crate) fn oracle_binary() -> std::path::PathBuf {
     part::path("oracle")
