@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 seconds=${1:-10}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scope rule config basic_header forwarded_header target)
+[ ${#targets[@]} -gt 0 ] || targets=(scope rule config basic_header forwarded_header target ldap documents)
 # Not --locked: a new dependency of the product would otherwise stop this until somebody thinks of the second lock file.
 RUSTC_WRAPPER=$PWD/instrument.sh cargo build --target-dir ../target
 for target in "${targets[@]}"; do

@@ -7,7 +7,6 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, TooMany};
-use crate::authn::turns::Busy;
 use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
@@ -16,6 +15,7 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
 use crate::scope::{Actions, Scope};
+use crate::turns::{Busy, Client};
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
@@ -125,9 +125,15 @@ pub struct Decision {
     account: String,
     grants: Vec<Grant>,
     until: Option<OffsetDateTime>,
+    client: Client,
 }
 
 impl Decision {
+    /// Who asked, where what follows from it has to wait for its turn.
+    pub(crate) fn client(&self) -> Client {
+        self.client
+    }
+
     /// Whom it is about; empty for anonymous.
     pub fn account(&self) -> &str {
         &self.account
@@ -288,7 +294,8 @@ impl Access {
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
-        let work = Work::of(self.attempts.lane(ClientNetwork::of(address)));
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let work = Work::of(client.lane);
         for scope in scopes {
             if !grants.is_empty() {
                 // A request of many scopes that cost much each would otherwise keep all others from this thread.
@@ -325,7 +332,7 @@ impl Access {
             }
             grants.push(Grant { scope, granted, by });
         }
-        Ok(Decision { account: who.account.clone(), grants, until })
+        Ok(Decision { account: who.account.clone(), grants, until, client })
     }
 }
 
@@ -343,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::authn::Secret;
-    use crate::authn::turns::Lane;
+    use crate::turns::Lane;
 
     /// Lets in whose password is "right".
     struct Doorkeeper;

@@ -5,27 +5,29 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::access::{Access, Decision};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Connections;
+use crate::client_network::ClientNetwork;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::gateway::Gateway;
-use crate::http::client_address::AddressSource;
+use crate::http::client_address::{AddressSource, Peer};
 use crate::keys::{Effort, PairFiles, create_pair};
 use crate::metrics::Metrics;
 use crate::scope::Action;
 use crate::token::recent::{Content, Recent, RecentTokens};
 use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, jti};
+use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
@@ -127,8 +129,8 @@ pub struct App {
     source: Source,
     generations: AtomicU64,
     passwords: Arc<Passwords>,
-    /// How many signatures of large keys are made at once: more than there are cores would only wait for each other.
-    signing: Arc<Semaphore>,
+    /// Whose token is signed next. More at once than there are cores would only wait for each other.
+    signing: Turns,
     stopping: AtomicBool,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
@@ -230,14 +232,13 @@ impl App {
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, None)?;
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Ok(App {
             metrics,
             snapshot: ArcSwap::from_pointee(snapshot),
             source,
             generations: AtomicU64::new(1),
             passwords,
-            signing: Arc::new(Semaphore::new(cores)),
+            signing: Turns::on_all_cores(),
             stopping: AtomicBool::new(false),
             reloading: Mutex::new(()),
             files: Mutex::new(files),
@@ -304,7 +305,7 @@ impl App {
     /// the rules behind the decision.
     ///
     /// # Errors
-    /// The signature failed.
+    /// The signature failed, or its turn did not come in time ([`Busy`]).
     pub async fn mint(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -335,10 +336,14 @@ impl App {
         let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
         let claims = snapshot.issuer.claims(decision.account(), service, access, now, lifetime, jti(random));
         let (id, expires): (Arc<str>, i64) = (claims.jti.as_str().into(), claims.exp);
+        let turn = self.turn_of(decision.client()).await?;
         let token: Arc<str> = match snapshot.issuer.key().effort() {
-            Effort::Small => snapshot.issuer.mint(&claims, now)?,
+            Effort::Small => {
+                let token = snapshot.issuer.mint(&claims, now)?;
+                drop(turn);
+                token
+            }
             Effort::Large => {
-                let turn = Arc::clone(&self.signing).acquire_owned().await?;
                 let snapshot = Arc::clone(snapshot);
                 tokio::task::spawn_blocking(move || {
                     let _turn = turn;
@@ -354,6 +359,26 @@ impl App {
             tokens.keep(content, Recent { token, id, signed: now, expires });
         }
         Ok(Minted { token, id, made: Made::Now, lives_for })
+    }
+
+    /// Waits for a connection's turn to have a signature made, as TLS needs one.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub(crate) async fn turn_to_sign(&self, peer: Peer) -> Result<Turn, Busy> {
+        let address = match peer {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        };
+        self.turn_of(self.snapshot().access.attempts().client(ClientNetwork::of(address))).await
+    }
+
+    /// A network that asks without a pause waits behind its own requests, and others do not.
+    async fn turn_of(&self, client: Client) -> Result<Turn, Busy> {
+        let turn = self.signing.turn(client, Instant::now() + PATIENCE).await?;
+        // Who has asked meanwhile is heard before the next signature, and has a place by then.
+        tokio::task::yield_now().await;
+        Ok(turn)
     }
 
     /// Whether the gateway has a listener of its own.

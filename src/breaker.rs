@@ -5,10 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
 /// How long after the first failure the backend is tried again.
 const FIRST_TRIAL: Duration = Duration::from_millis(50);
 /// The longest pause between two trials: with it, an answer comes well within two seconds of the backend's return.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How many trials wait for an answer at once. The connection of one that began in the outage may never bring any: that the
+/// backend is back is not noticed later for it.
+const TRIALS_AT_ONCE: usize = 4;
 
 /// Whether a backend is to be asked.
 ///
@@ -87,15 +93,25 @@ impl Breaker {
 async fn recover<F, T>(breaker: Breaker, trial: T)
 where
     T: Fn() -> F + Send,
-    F: Future<Output = Trial> + Send,
+    F: Future<Output = Trial> + Send + 'static,
 {
     let mut pause = FIRST_TRIAL;
+    let mut next = Instant::now() + jittered(pause);
+    // Those that nobody waits for any more end with it.
+    let mut trials = JoinSet::new();
     loop {
-        tokio::time::sleep(jittered(pause)).await;
-        match trial().await {
-            Trial::Answered => break,
-            Trial::Failed => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
-            Trial::Ended => return,
+        tokio::select! {
+            () = sleep_until(next), if trials.len() < TRIALS_AT_ONCE => {
+                trials.spawn(trial());
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                next = Instant::now() + jittered(pause);
+            }
+            Some(ended) = trials.join_next() => match ended {
+                Ok(Trial::Answered) => break,
+                Ok(Trial::Ended) => return,
+                // One that broke down says nothing about the backend: it is tried again.
+                Ok(Trial::Failed) | Err(_) => {}
+            },
         }
     }
     breaker.0.fetch_add(1, Ordering::AcqRel);
@@ -143,6 +159,30 @@ mod tests {
         assert_eq!(trials.load(Ordering::Relaxed), 3);
         assert!(!breaker.fail(late, answers_third()), "a failure from before the recovery says nothing");
         assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_gets_no_answer_keeps_no_other_from_being_answered() {
+        let breaker = Breaker::default();
+        let (trials, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(()));
+        let (counted, held) = (Arc::clone(&trials), Arc::clone(&running));
+        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
+        breaker.fail(pass, move || {
+            let (number, held) = (counted.fetch_add(1, Ordering::Relaxed), Arc::clone(&held));
+            async move {
+                // The first three for ever, the fourth for a while.
+                let wait = if number < 3 { Duration::from_secs(3600) } else { Duration::from_secs(5) };
+                tokio::time::sleep(wait).await;
+                drop(held);
+                Trial::Answered
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(breaker.passage(), Passage::Shut);
+        assert_eq!(trials.load(Ordering::Relaxed), TRIALS_AT_ONCE, "so many and no more wait for an answer");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(breaker.passage(), Passage::Passing);
+        assert_eq!(Arc::strong_count(&running), 1, "nobody waits for the others any more");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The network that a client is counted by, where something is shared out or one client must not pay for another.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Clients that are counted as one.
 ///
@@ -30,6 +31,16 @@ impl ClientNetwork {
     }
 }
 
+impl fmt::Display for ClientNetwork {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientNetwork::V4(address) => address.fmt(out),
+            ClientNetwork::V6([a, b, c, d]) => write!(out, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0)),
+            ClientNetwork::Unknown => out.write_str("unknown"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +59,7 @@ mod tests {
             assert_eq!(network(one) == network(other), same, "{one} and {other}");
         }
         assert_eq!(ClientNetwork::of(None), ClientNetwork::Unknown);
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+        assert_eq!(network("192.0.2.1").to_string(), "192.0.2.1");
     }
 }

@@ -12,6 +12,9 @@ use crate::scope::{Actions, Scope, words};
 /// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
 /// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
 const ONE_BY_ONE: usize = 16;
+/// The longest list of scopes in a line, in bytes: what collects the log may cut or refuse longer fields. No scope by itself is
+/// as long; a longer list goes on in the next line.
+const MAX_LIST: usize = 1024;
 
 /// The id that ties a reply (`X-Decision-Id`) to its line in the log.
 #[derive(Clone, Debug)]
@@ -128,7 +131,7 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
     }
 }
 
-/// The grants that have a line together: each by itself where they are few.
+/// The grants that have a line together: each by itself where they are few, otherwise as many as a line holds.
 fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
     if grants.len() <= ONE_BY_ONE {
         return grants.iter().map(|grant| vec![grant]).collect();
@@ -142,14 +145,20 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
                 DecisionOutcome::Granted | DecisionOutcome::NothingGranted | DecisionOutcome::Login => true,
             }
     };
-    let mut lines: Vec<Vec<&Grant>> = Vec::new();
+    // With the length of its list; of those that are alike, the last one has room.
+    let mut lines: Vec<(usize, Vec<&Grant>)> = Vec::new();
     for grant in grants {
-        match lines.iter_mut().find(|line| line.first().is_some_and(|first| is_alike(first, grant))) {
-            Some(line) => line.push(grant),
-            None => lines.push(vec![grant]),
+        let length = grant.scope.to_string().len();
+        let alike = |(_, line): &&mut (usize, Vec<&Grant>)| line.first().is_some_and(|first| is_alike(first, grant));
+        match lines.iter_mut().rev().find(alike) {
+            Some((filled, line)) if *filled + 1 + length <= MAX_LIST => {
+                *filled += 1 + length;
+                line.push(grant);
+            }
+            Some(_) | None => lines.push((length, vec![grant])),
         }
     }
-    lines
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.

@@ -7,7 +7,7 @@
 //! 3. `http/credentials.rs` reads who is presented, [`http::client_address`] where from.
 //! 4. [`scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
-//!    at all, [`authn::turns`] when a password is hashed.
+//!    at all, [`turns`] when a password is hashed.
 //! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`authz::acl`] holds the rules,
 //!    [`authz::rule`] compares one, and [`authz::work`] bounds what all of it may cost.
 //! 7. [`token`] makes the claims, [`keys`] signs them.
@@ -39,4 +39,5 @@ pub mod scope;
 pub mod server;
 pub mod target;
 pub mod token;
+pub mod turns;
 pub mod watch;

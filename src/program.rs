@@ -18,11 +18,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::authn::Secret;
-use crate::authn::turns::{Busy, Client, Turn, Turns};
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::problem::At;
 use crate::config::section::{Section, parse_duration};
 use crate::decision_log::printable;
+use crate::turns::{Busy, Client, Turn, Turns};
 
 /// How long an answer may take, waiting for a turn included, where the configuration says nothing.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -176,13 +176,14 @@ impl Program {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
         }
         let turn = match self.turns.turn(client, deadline).await {
-            Ok(turn) if Instant::now() < deadline => turn,
-            // The turn of a program that was killed at this very moment comes too late to be of use.
-            Ok(_) | Err(Busy::Late) => {
+            Ok(turn) => turn,
+            Err(Busy::Late) => {
                 let late = format!("no turn to run {command} came within {timeout:?} ({concurrency} at once)");
                 return Err(anyhow::Error::new(Busy::Late).context(late));
             }
-            Err(full @ (Busy::NetworkFull | Busy::Full)) => return Err(full).with_context(|| command.clone()),
+            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
+                return Err(full).with_context(|| command.clone());
+            }
         };
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;

@@ -3,16 +3,21 @@
 //! `axum::serve` has no deadline for a request's header, so that a few hundred half-open connections would stay for
 //! ever; connections are served here instead.
 
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::Instant;
+use tokio_rustls::LazyConfigAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
@@ -47,6 +52,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// After that: how long requests under way may take to finish. With what the end of the process may take besides, it is
 /// less than the ten seconds after which Docker kills.
 const DRAIN: Duration = Duration::from_secs(7);
+
+/// How long connections are taken then that had come before. Somebody may connect again and again, so that there is no last one.
+const LAST_ONES: Duration = Duration::from_millis(300);
 
 /// A socket that is listened on.
 enum Listener {
@@ -322,7 +330,11 @@ async fn accept(
         }
     }
     // What has connected already is served: closing the socket would reset it.
-    while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+    // Not for ever: somebody may connect again and again.
+    let end = Instant::now() + LAST_ONES;
+    while Instant::now() < end
+        && let Ok(place) = Arc::clone(&places).try_acquire_owned()
+    {
         if tokio::time::timeout(Duration::ZERO, take(&listener, &door, leaving.clone(), place)).await.is_err() {
             break;
         }
@@ -388,6 +400,50 @@ impl Door {
     }
 }
 
+/// Begins TLS. What costs a signature, the answer to the client's greeting, is made in its network's turn: a greeting costs a
+/// stranger nothing, not even computing, since one can be sent again and again.
+async fn shake_hands<S>(
+    app: &App,
+    tls: Arc<rustls::ServerConfig>,
+    stream: S,
+    peer: Peer,
+) -> std::io::Result<tokio_rustls::server::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let greeted = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let turn = app.turn_to_sign(peer).await.map_err(std::io::Error::other)?;
+    let mut kind = None;
+    let mut rest = greeted.into_stream_with(tls, |connection| kind = connection.handshake_kind());
+    let mut answered = once(&mut rest).await;
+    drop(turn);
+    if answered.is_pending() && kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
+        // It was asked for another greeting (RFC 8446, section 4.1.4), and the signature comes with the answer to that.
+        woken().await;
+        let _turn = app.turn_to_sign(peer).await.map_err(std::io::Error::other)?;
+        answered = once(&mut rest).await;
+    }
+    match answered {
+        Poll::Ready(done) => done,
+        Poll::Pending => rest.await,
+    }
+}
+
+/// Goes on with something as far as that is possible now.
+async fn once<F: Future + Unpin>(work: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *work).poll(context))).await
+}
+
+/// Waits until this task is woken, by what it went on with before.
+async fn woken() {
+    let mut looked = false;
+    poll_fn(|_| match std::mem::replace(&mut looked, true) {
+        false => Poll::Pending,
+        true => Poll::Ready(()),
+    })
+    .await;
+}
+
 async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, leaving: watch::Receiver<()>, seat: Seat)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -400,7 +456,7 @@ where
     let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving, share).await };
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
-        match tokio::time::timeout(HANDSHAKE_PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_PATIENCE, shake_hands(&door.app, tls, stream, peer)).await {
             Ok(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving, share).await,
             Ok(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
             Err(_) => debug!("a TLS handshake took too long"),

@@ -1,6 +1,6 @@
 //! Notices that a configuration file has changed, in whichever way: written, renamed over, or a symbolic link swapped.
 //!
-//! It looks twice a second instead of asking the system to be told: that sees every way of changing a file, also
+//! It looks every 0.3 s instead of asking the system to be told: that sees every way of changing a file, also
 //! through a bind mount of a single file and on network file systems, where notifications do not arrive.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,9 @@ use tracing::{error, warn};
 use crate::app::{App, Reload, remind_of_certificate};
 use crate::clock::WallClock;
 
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks. A change is taken up at the second look after it, and is to be in use, or in the log as one that
+/// cannot be used, within a second.
+const INTERVAL: Duration = Duration::from_millis(300);
 /// How soon a configuration that could not be used is tried again: what was in the way may have gone by itself.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the log is reminded of a certificate that is over or soon will be.

@@ -95,7 +95,12 @@ pub fn users(count: usize, hash: &str) -> String {
 
 /// A GET for a token.
 pub fn request(address: SocketAddr, account: &str, scopes: &[String]) -> Vec<u8> {
-    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{account}:{PASSWORD}"));
+    request_with(address, account, PASSWORD, scopes)
+}
+
+/// The same with some password.
+pub fn request_with(address: SocketAddr, account: &str, password: &str, scopes: &[String]) -> Vec<u8> {
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{account}:{password}"));
     let mut target = format!("/auth?service={SERVICE}");
     for scope in scopes {
         write!(target, "&scope={scope}").ok();
@@ -105,6 +110,12 @@ pub fn request(address: SocketAddr, account: &str, scopes: &[String]) -> Vec<u8>
          Accept: */*\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// The same request as the last one of its connection.
+pub fn alone(request: &[u8]) -> Vec<u8> {
+    let head = request.strip_suffix(b"\r\n").unwrap_or(request);
+    [head, b"Connection: close\r\n\r\n"].concat()
 }
 
 /// A question to the rules: who, and the name of the repository.

@@ -44,7 +44,12 @@ impl Outcome {
     pub fn add_latency(&mut self, name: &str, measured: &Measured) {
         for (percent, text) in [(50.0, "p50"), (99.0, "p99")] {
             let separator = if name.is_empty() { "" } else { "_" };
-            self.add(format!("{name}{separator}{text}_ms"), milliseconds(measured.percentile(percent)));
+            // Where nothing was answered, no bar is met.
+            let latency = match measured.latency.is_empty() {
+                true => f64::NAN,
+                false => milliseconds(measured.percentile(percent)),
+            };
+            self.add(format!("{name}{separator}{text}_ms"), latency);
         }
         self.latencies.insert(name.to_owned(), measured.latency.clone());
         if measured.failures() > 0 {

@@ -3,10 +3,12 @@
 //! One thread drives all connections, with as little work for each request as can be: whatever it takes of the cores is
 //! missing to the server under test.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,11 +18,14 @@ use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::time::Timespec;
 
+use crate::bed;
 use crate::process::{Usage, thread_cpu};
 use crate::reply::{self, Found};
 
-/// How long after the end an answer is waited for.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long after the end an answer is usually waited for.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// 127.0.0.1 alone, as the number of an address of 127.0.0.0/8.
+pub const HERE: Range<u32> = 1..2;
 /// How long replies come together where the maximum is looked for.
 const GATHERED_FOR: Duration = Duration::from_millis(1);
 /// The longest latency that is told apart, in nanoseconds.
@@ -65,20 +70,49 @@ pub struct Load {
     pub most: usize,
     /// The order in which they are used.
     pub turns: Turns,
-    /// From how many addresses of 127.0.0.0/8 they come.
-    pub sources: u32,
+    /// The addresses that they come from in turn, by their numbers in 127.0.0.0/8.
+    pub sources: Range<u32>,
     /// Sent, and not counted, before the measuring begins.
     pub warm: Duration,
     /// How long is measured.
     pub lasts: Duration,
+    /// How long answers are waited for after that.
+    pub grace: Duration,
     /// The process whose use of the machine is measured meanwhile.
     pub watched: Option<u32>,
+}
+
+impl Load {
+    /// So many requests a second from 127.0.0.1, over a few connections that are kept.
+    pub fn at_rate(address: SocketAddr, requests: Arc<[Vec<u8>]>, rate: f64, lasts: Duration) -> Load {
+        Load {
+            address,
+            requests,
+            pace: Pace::Open { rate },
+            connections: 4,
+            most: 64,
+            turns: Turns::Last,
+            sources: HERE,
+            warm: Duration::from_millis(500),
+            lasts,
+            grace: GRACE,
+            watched: None,
+        }
+    }
+
+    /// The same over a connection of its own for each request. So the server must close it after the reply, as it does
+    /// if a request says that it is the last one ([`crate::bed::alone`]).
+    pub fn alone(self) -> Load {
+        Load { requests: self.requests.iter().map(|request| bed::alone(request)).collect(), connections: 0, ..self }
+    }
 }
 
 /// What came of it.
 pub struct Measured {
     /// Time from the intended start to the whole reply, in nanoseconds, of requests answered with 200.
     pub latency: Histogram<u64>,
+    /// The same of the other requests that were answered, by status.
+    pub others: BTreeMap<u16, Histogram<u64>>,
     /// Replies by status.
     pub statuses: BTreeMap<u16, u64>,
     /// Connections that broke before the reply.
@@ -111,6 +145,27 @@ impl Measured {
     pub fn percentile(&self, percent: f64) -> Duration {
         Duration::from_nanos(self.latency.value_at_quantile(percent / 100.0))
     }
+}
+
+/// A connection from the address of this number in 127.0.0.0/8.
+pub fn connect_from(number: u32, to: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).context("a socket")?;
+    // That address the system takes by itself.
+    if number != HERE.start {
+        let [_, b, c, d] = number.to_be_bytes();
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true).ok();
+        rustix::net::bind(&socket, &SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, b, c, d)), 0))
+            .context("an address of this machine")?;
+    }
+    rustix::net::connect(&socket, &to).with_context(|| to.to_string())?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Latencies in nanoseconds.
+pub fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")
 }
 
 struct Connection {
@@ -150,7 +205,8 @@ pub fn run(load: Load) -> anyhow::Result<Measured> {
         next_request: 0,
         next_source: 0,
         measured: Measured {
-            latency: Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")?,
+            latency: histogram()?,
+            others: BTreeMap::new(),
             statuses: BTreeMap::new(),
             broken: 0,
             unanswered: 0,
@@ -219,7 +275,7 @@ impl Generator {
         self.measured.own_cpu = thread_cpu().saturating_sub(own);
         // What was meant to be sent and is late is still sent, and its answer waited for: to forget it would make a slow
         // server look quick.
-        let patience = Instant::now() + GRACE;
+        let patience = Instant::now() + self.load.grace;
         if let Pace::Closed { .. } = self.load.pace {
             self.waiting.clear();
         }
@@ -247,19 +303,9 @@ impl Generator {
             self.connections.push(None);
             self.connections.len() - 1
         });
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).context("a socket")?;
-        if self.load.sources > 1 {
-            let number = self.next_source % self.load.sources;
-            self.next_source = self.next_source.wrapping_add(1);
-            let [_, b, c, d] = (number + 2).to_be_bytes();
-            rustix::net::sockopt::set_socket_reuseaddr(&socket, true).ok();
-            rustix::net::bind(&socket, &SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, b, c, d)), 0))
-                .context("an address of this machine")?;
-        }
-        rustix::net::connect(&socket, &self.load.address).with_context(|| self.load.address.to_string())?;
-        let stream = TcpStream::from(socket);
+        let stream = connect_from(self.load.sources.start + self.next_source, self.load.address)?;
+        self.next_source = (self.next_source + 1) % self.load.sources.len().max(1) as u32;
         stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
         epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(slot as u64), epoll::EventFlags::IN)?;
         if let Some(place) = self.connections.get_mut(slot) {
             *place = Some(Connection { stream, read: Vec::with_capacity(8192), started: None });
@@ -334,7 +380,7 @@ impl Generator {
                 continue;
             };
             let now = Instant::now();
-            self.note(status, started, now);
+            self.note(status, started, now)?;
             match keep {
                 true => self.free.push_back(slot),
                 false => self.drop_connection(slot),
@@ -348,7 +394,7 @@ impl Generator {
         Ok(())
     }
 
-    fn note(&mut self, status: u16, started: Instant, now: Instant) {
+    fn note(&mut self, status: u16, started: Instant, now: Instant) -> anyhow::Result<()> {
         let (from, end) = self.window;
         // The rate is that of answers, whenever their requests began: with few and slow ones it makes a difference.
         if status == 200 && (from..end).contains(&now) {
@@ -356,13 +402,17 @@ impl Generator {
         }
         // Latency counts by the intended start: a late answer belongs to it.
         if started < from {
-            return;
+            return Ok(());
         }
         *self.measured.statuses.entry(status).or_default() += 1;
-        if status == 200 {
-            let took = u64::try_from(now.saturating_duration_since(started).as_nanos()).unwrap_or(LONGEST);
-            self.measured.latency.saturating_record(took.max(1));
-        }
+        let took = u64::try_from(now.saturating_duration_since(started).as_nanos()).unwrap_or(LONGEST);
+        let latency = match (status, self.measured.others.entry(status)) {
+            (200, _) => &mut self.measured.latency,
+            (_, Entry::Occupied(known)) => known.into_mut(),
+            (_, Entry::Vacant(new)) => new.insert(histogram()?),
+        };
+        latency.saturating_record(took.max(1));
+        Ok(())
     }
 
     fn drop_connection(&mut self, slot: usize) {

@@ -44,11 +44,7 @@ impl Usage {
         let ticks = |index: usize| numbers.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         let cpu = Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64);
-        let status = read("status")?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok())
-            .unwrap_or(0);
+        let resident = kibibytes(&read("status")?, "VmRSS:").unwrap_or(0);
         Ok(Usage { cpu, resident })
     }
 
@@ -76,7 +72,8 @@ impl Program {
         }
     }
 
-    fn command(&self, config: &Path) -> Command {
+    /// What serves this file.
+    pub fn command(&self, config: &Path) -> Command {
         match self {
             Program::Dockwarden(path) => {
                 let mut command = Command::new(path);
@@ -90,6 +87,18 @@ impl Program {
             }
         }
     }
+
+    /// What reads this file and says what is wrong with it; the peer has nothing that does.
+    pub fn check(&self, config: &Path) -> Option<Command> {
+        match self {
+            Program::Dockwarden(path) => {
+                let mut command = Command::new(path);
+                command.arg("check").arg(config);
+                Some(command)
+            }
+            Program::Peer(_) => None,
+        }
+    }
 }
 
 /// An address of this machine that nobody listens on now.
@@ -101,6 +110,7 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
 pub struct Running {
     child: Child,
     log: PathBuf,
+    began: Instant,
 }
 
 impl Running {
@@ -108,8 +118,9 @@ impl Running {
     pub fn start(mut command: Command, log: PathBuf) -> anyhow::Result<Running> {
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).env_clear();
+        let began = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-        Ok(Running { child, log })
+        Ok(Running { child, log, began })
     }
 
     /// Its number.
@@ -158,6 +169,41 @@ impl Drop for Running {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// How a process went that ended by itself.
+pub struct Ended {
+    /// Its exit status; none if a signal ended it.
+    pub status: Option<i32>,
+    /// How long it took.
+    pub took: Duration,
+    /// The most memory that it held at once, in KiB.
+    pub most: u64,
+}
+
+impl Running {
+    /// Waits until it ends. Its memory is looked at all the time until then, since the system tells it of running processes
+    /// only; what it takes in its last fraction of a millisecond is not seen.
+    pub fn until_it_ends(mut self) -> anyhow::Result<Ended> {
+        let status = PathBuf::from(format!("/proc/{}/status", self.pid()));
+        let mut most = 0;
+        loop {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            most = kibibytes(&text, "VmHWM:").unwrap_or(0).max(most);
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Ended { status: status.code(), took: self.began.elapsed(), most });
+            }
+            if self.began.elapsed() > PATIENCE {
+                bail!("it does not end:\n{}", self.tail());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// A number of /proc's `status`, in KiB.
+fn kibibytes(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok())
 }
 
 /// A server that answers.

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// What a buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +63,16 @@ pub fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Reply> {
 /// Sends one request over a connection that is there.
 pub fn ask_over(stream: &mut TcpStream, request: &[u8]) -> anyhow::Result<Reply> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(request)?;
+    // A server that has seen enough may answer before it has read everything, and close.
+    let sent = stream.write_all(request);
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
-        let read = stream.read(&mut chunk)?;
+        let read = match (stream.read(&mut chunk), &sent) {
+            (Ok(read), _) => read,
+            (Err(_), Err(cause)) => bail!("not sent: {cause}"),
+            (Err(cause), Ok(())) => return Err(cause.into()),
+        };
         bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
         match find(&bytes) {
             Found::Whole { status, .. } => {

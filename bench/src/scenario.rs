@@ -80,6 +80,43 @@ fn ten() -> usize {
     10
 }
 
+/// Something that no honest client sends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bomb {
+    /// Its name among the figures.
+    pub name: String,
+    /// What is too much.
+    pub sends: Sends,
+    /// How much: KiB, or how many.
+    #[serde(default)]
+    pub size: usize,
+    /// The status that it is answered with; none where its connection has to be closed.
+    pub status: Option<u16>,
+}
+
+/// What a bomb has too much of.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sends {
+    /// KiB of header lines, of 1 KiB each.
+    Header,
+    /// KiB of address.
+    Address,
+    /// KiB of form.
+    Body,
+    /// Scopes.
+    Scopes,
+    /// `account=…`.
+    Accounts,
+    /// Requests over HTTP/2, each given up at once (CVE-2023-44487).
+    RapidReset,
+    /// A request's header over HTTP/2 that goes on and on (CVE-2024-27316).
+    Continuation,
+    /// Empty pieces of a body over HTTP/2.
+    EmptyData,
+}
+
 /// How a row is measured.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -146,6 +183,42 @@ pub enum How {
     /// Accounts in MongoDB.
     Mongo {
         /// Requests a second.
+        rate: f64,
+    },
+    /// Requests that are too much of something, and floods of HTTP/2 frames.
+    Bombs {
+        /// Which.
+        bombs: Vec<Bomb>,
+    },
+    /// Wrong passwords, more than can be hashed, and honest clients beside them.
+    Flood {
+        /// Wrong passwords a second.
+        guesses: f64,
+        /// How many networks they come from.
+        networks: u32,
+    },
+    /// One address that asks for tokens without a pause, and a client of another one.
+    Greedy {
+        /// Connections of the first.
+        connections: usize,
+        /// Requests of the other, a second.
+        rate: f64,
+    },
+    /// Files that are too much of something, and `check`, which reads them.
+    Policy {
+        /// How often each is read.
+        times: usize,
+    },
+    /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
+    Broken {
+        /// Requests a second, of each.
+        rate: f64,
+    },
+    /// Connections that do as little as keeps them open, and an honest client beside them.
+    Slow {
+        /// How many of them.
+        connections: usize,
+        /// The honest client's requests, a second.
         rate: f64,
     },
 }

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use self::logins::{Logins, Presented};
 use self::spelling::Spelling;
 use super::Secret;
-use super::turns::{Client, Lane};
 use crate::client_network::ClientNetwork;
+use crate::turns::{Client, Lane};
 
 /// Wrong passwords that cost nothing.
 const FORGIVEN: u32 = 5;

@@ -8,7 +8,6 @@ pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;
-pub mod turns;
 pub mod users;
 
 use std::fmt;

@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod labels;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -334,10 +336,9 @@ impl Costs {
 
 #[cfg(test)]
 mod tests {
+    use super::properties::HASH;
     use super::*;
     use crate::authz::pattern::LabelValue;
-
-    const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu";
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };

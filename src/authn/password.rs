@@ -12,11 +12,13 @@ use bcrypt::HashParts;
 use lru::LruCache;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
+use tracing::warn;
 
 use super::attempts::Attempts;
-use super::turns::{Busy, PATIENCE, Turn, Turns};
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
+use crate::decision_log::printable;
+use crate::turns::{Busy, PATIENCE, Turn, Turns};
 
 /// The number of bytes of a password that bcrypt looks at. A longer one is refused: it would be equal to every other
 /// password with the same beginning.
@@ -277,6 +279,9 @@ impl Passwords {
         let stored = hash.clone();
         let observe = Arc::clone(&self.observe);
         let count_wrong = self.attempts.if_wrong(account, password, from);
+        // Dropped with this request.
+        let asker = Arc::new(());
+        let (gone, guessed) = (Arc::downgrade(&asker), account.to_owned());
         let check = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
@@ -289,13 +294,21 @@ impl Passwords {
             match check {
                 Check::Right => {}
                 // Here, since whoever asked may be gone.
-                Check::Wrong => count_wrong(),
+                Check::Wrong => {
+                    count_wrong();
+                    if gone.strong_count() == 0 {
+                        // There is no request any more whose line would tell it.
+                        warn!(reason = "guess_unanswered", user.account = %printable(&guessed), client.network = %from,
+                            "a password was wrong whose client did not wait for the answer");
+                    }
+                }
             }
             observe(Step::Hashed(took));
             check
         })
         .await
         .context("the hashing thread died")?;
+        drop(asker);
         match check {
             Check::Right if memory == Memory::Used && is_whole(password) => {
                 self.remember(name);

@@ -22,10 +22,10 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
-use crate::authn::turns::Client;
 use crate::breaker::Breaker;
 use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
+use crate::turns::Client;
 use work::Work;
 
 /// One question: may this account do these things to this resource?

@@ -18,8 +18,8 @@ use super::glob::{Budget, Compiling};
 use super::pattern::TooComplex;
 use super::{Answer, Question};
 use crate::authn::Identity;
-use crate::authn::turns::{Lane, Turns};
 use crate::scope::{Actions, Reference, Resource};
+use crate::turns::{Lane, Turns};
 
 /// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
 const STEPS: u64 = 10_000_000;
@@ -77,7 +77,7 @@ impl Work {
 /// Answers a question by rules that `decide` compares: at once where that costs little.
 ///
 /// # Errors
-/// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::authn::turns::Busy) where no turn came.
+/// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::turns::Busy) where no turn came.
 /// Either way nobody knows what may be granted.
 pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
@@ -152,8 +152,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::authn::turns::{Busy, Client};
     use crate::client_network::ClientNetwork;
+    use crate::turns::{Busy, Client};
 
     /// A question whose request was costly already.
     async fn ask(turns: &Turns, lane: Lane, address: u32) -> anyhow::Result<Answer> {

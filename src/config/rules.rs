@@ -8,6 +8,10 @@ use super::yaml::{Node, Value};
 use crate::authz::rule::{MatchField, Rule, RuleText};
 use crate::scope::Action;
 
+/// Problems of rules that are told. To find a regular expression too big takes a millisecond: a file of ten thousand of
+/// them would keep `check`, and a reload, busy for many seconds, to say what nobody reads.
+const MOST_PROBLEMS: usize = 50;
+
 /// The rules of the file, in order.
 #[derive(Debug, Default)]
 pub struct Rules(pub Vec<At<Rule>>);
@@ -25,11 +29,19 @@ pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
         problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
         return Rules::default();
     };
-    let rules = items.iter().enumerate().filter_map(|(index, item)| {
-        let section = Section::open(item, format!("acl[{index}]"), problems)?;
-        read_rule(section).map(|(_, value)| At { place: item.place.clone(), value })
-    });
-    Rules(rules.collect())
+    let mut rules = Vec::new();
+    let before = problems.count();
+    for (index, item) in items.iter().enumerate() {
+        if problems.count() - before >= MOST_PROBLEMS {
+            let message =
+                format!("the rules above have {MOST_PROBLEMS} problems or more; from here on they were not looked at");
+            problems.add(&item.place, format!("acl[{index}]"), message);
+            break;
+        }
+        let Some(section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        rules.extend(read_rule(section).map(|(_, value)| At { place: item.place.clone(), value }));
+    }
+    Rules(rules)
 }
 
 /// Where each of a rule's fields stands, for the problems that compiling it brings up.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use time::format_description::well_known::Rfc3339;
-use time::{Date, OffsetDateTime, Time};
+use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use super::problem::{At, Place, Problem};
 use super::yaml::{Entry, Node, Value};
@@ -19,6 +19,11 @@ impl Problems {
     /// Notes a problem and goes on: all of them are reported at once.
     pub fn add(&self, place: &Place, path: impl Into<String>, message: impl Into<String>) {
         self.0.borrow_mut().push(Problem::new(place.clone(), path, message));
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
     }
 
     /// Whether nothing is wrong so far.
@@ -261,18 +266,26 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// Reads a moment as [`Section::moment`] does; `None` where it is none.
+/// Reads a moment as [`Section::moment`] does, in UTC; `None` where it is none, or none that can be written down again
+/// ([`can_be_written`]).
 pub(crate) fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Some(moment);
+        return moment.checked_to_offset(UtcOffset::UTC).filter(can_be_written);
     }
     let format = time::macros::format_description!("[year]-[month]-[day]");
     let date = Date::parse(text, &format).ok()?;
-    let date = match day {
-        DayEnd::Start => date,
-        DayEnd::End => date.next_day()?,
+    let moment = match (day, date.next_day()) {
+        (DayEnd::Start, _) => OffsetDateTime::new_utc(date, Time::MIDNIGHT),
+        (DayEnd::End, Some(next)) => OffsetDateTime::new_utc(next, Time::MIDNIGHT),
+        // 9999-12-31, by which many mean "never".
+        (DayEnd::End, None) => OffsetDateTime::new_utc(date, Time::MAX),
     };
-    Some(OffsetDateTime::new_utc(date, Time::MIDNIGHT))
+    Some(moment).filter(can_be_written)
+}
+
+/// Whether a moment has a year of four digits, as RFC 3339 (section 5.6) writes it: rules are exported so.
+pub(crate) fn can_be_written(moment: &OffsetDateTime) -> bool {
+    (0..=9999).contains(&moment.year())
 }
 
 /// A length of time: a bare number is seconds, as in docker_auth; otherwise Go's form, `15m`, `1h30m`, `90s`, `500ms`.
@@ -308,4 +321,30 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = tail;
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_far_as_they_can_be_written_down_again() {
+        let (start, end) = (DayEnd::Start, DayEnd::End);
+        for (text, day, expected) in [
+            ("2026-12-31", start, Some("2026-12-31T00:00:00Z")),
+            ("2026-12-31", end, Some("2027-01-01T00:00:00Z")),
+            ("2026-12-31T18:00:00Z", end, Some("2026-12-31T18:00:00Z")),
+            ("2026-12-31T18:00:00.5+02:00", start, Some("2026-12-31T16:00:00.5Z")),
+            ("9999-12-31", end, Some("9999-12-31T23:59:59.999999999Z")),
+            ("0000-01-01", start, Some("0000-01-01T00:00:00Z")),
+            ("9999-12-31T23:30:00-01:00", start, None),
+            ("0000-01-01T00:30:00+01:00", start, None),
+            ("-0001-01-01", start, None),
+            ("2026-02-30", start, None),
+            ("", start, None),
+        ] {
+            let read = parse_moment(text, day).and_then(|moment| moment.format(&Rfc3339).ok());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
 }

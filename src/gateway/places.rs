@@ -23,6 +23,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const SHARE_OF_NETWORK: usize = 4;
 /// The part that one account may have, wherever its clients are: one line of IPv6 has thousands of networks.
 const SHARE_OF_ACCOUNT: usize = 4;
+/// The part that all clients without an account may have together, who are as many networks as they like.
+const SHARE_OF_ANONYMOUS: usize = 2;
 /// The part that one of several upstreams may have: of all transfers, and of those of one network. The second is for
 /// clients who all come from one address: what hangs at one upstream leaves half of their share for the others.
 const SHARE_OF_UPSTREAM: usize = 2;
@@ -61,8 +63,8 @@ impl Places {
         }
     }
 
-    /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for anonymous, who is everybody
-    /// and has no share of its own.
+    /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for those who have
+    /// none, who share what is theirs.
     ///
     /// # Errors
     /// [`Full`]: none was free for five seconds.
@@ -75,16 +77,29 @@ impl Places {
     ) -> Result<Place, Full> {
         let network = ClientNetwork::of(client);
         let of_network = self.transfers.most / SHARE_OF_NETWORK;
-        let mut shares = vec![(Sharer::Network(network), of_network)];
-        if upstreams > 1 {
-            // Before that one: whoever waits for it holds nothing that the same network could use elsewhere.
-            let at_upstream = Sharer::NetworkAtUpstream(network, upstream.to_owned());
-            shares.insert(0, (at_upstream, of_network / SHARE_OF_UPSTREAM));
-            shares.push((Sharer::Upstream(upstream.to_owned()), self.transfers.most / SHARE_OF_UPSTREAM));
-        }
+        let is_one_of_several = upstreams > 1;
+        // In this order each waits for: what is more one's own comes first, so that whoever waits for it holds nothing that
+        // others, or the same client elsewhere, could use.
+        let mut shares = Vec::new();
         if !account.is_empty() {
-            // First of all: whoever waits for it holds nothing that others of the same network could use.
-            shares.insert(0, (Sharer::Account(account.to_owned()), self.transfers.most / SHARE_OF_ACCOUNT));
+            shares.push((Sharer::Account(account.to_owned()), self.transfers.most / SHARE_OF_ACCOUNT));
+        }
+        if is_one_of_several {
+            let at_upstream = Sharer::NetworkAtUpstream(network, upstream.to_owned());
+            shares.push((at_upstream, of_network / SHARE_OF_UPSTREAM));
+        }
+        shares.push((Sharer::Network(network), of_network));
+        if account.is_empty() {
+            let of_anonymous = self.transfers.most / SHARE_OF_ANONYMOUS;
+            if is_one_of_several {
+                // Otherwise they could have all that one upstream has, whose share is the same.
+                let at_upstream = Sharer::AnonymousAtUpstream(upstream.to_owned());
+                shares.push((at_upstream, of_anonymous / SHARE_OF_UPSTREAM));
+            }
+            shares.push((Sharer::Anonymous, of_anonymous));
+        }
+        if is_one_of_several {
+            shares.push((Sharer::Upstream(upstream.to_owned()), self.transfers.most / SHARE_OF_UPSTREAM));
         }
         self.transfers.enter(shares).await
     }
@@ -103,6 +118,8 @@ impl Places {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     Account(String),
+    Anonymous,
+    AnonymousAtUpstream(String),
     Network(ClientNetwork),
     Upstream(String),
     NetworkAtUpstream(ClientNetwork, String),
@@ -112,6 +129,8 @@ impl Sharer {
     fn called(&self) -> &'static str {
         match self {
             Sharer::Account(_) => "one account",
+            Sharer::Anonymous => "clients without an account",
+            Sharer::AnonymousAtUpstream(_) => "clients without an account at one upstream",
             Sharer::Network(_) => "one network",
             Sharer::Upstream(_) => "one upstream",
             Sharer::NetworkAtUpstream(..) => "one network at one upstream",
@@ -243,13 +262,17 @@ mod tests {
         assert_eq!((greedy.len(), whose), (8, "one network"));
         // One upstream is all there is, so that it may have everything.
         let mut others = Vec::new();
-        for client in 2..=4 {
-            let (held, whose) = all_of(&places, client, "a", 1).await;
-            assert_eq!((held.len(), whose), (8, "one network"), "{client}");
+        for (account, client, expected) in [
+            ("", 2, (8, "one network")),
+            ("", 3, (0, "clients without an account")),
+            ("alice", 3, (8, "one account")),
+            ("bob", 4, (8, "one account")),
+            ("carol", 5, (0, "all clients together")),
+        ] {
+            let (held, whose) = all_as(&places, account, client, "a", 1).await;
+            assert_eq!((held.len(), whose), expected, "{account} at {client}");
             others.extend(held);
         }
-        let (none, whose) = all_of(&places, 5, "a", 1).await;
-        assert_eq!((none.len(), whose), (0, "all clients together"));
         drop(greedy);
         assert_eq!(all_of(&places, 5, "a", 1).await.0.len(), 8);
     }
@@ -273,15 +296,47 @@ mod tests {
         let places = places(32);
         let mut dead = Vec::new();
         for client in 1..=4 {
-            let (held, whose) = all_of(&places, client, "dead", 2).await;
+            let (held, whose) = all_as(&places, &format!("user-{client}"), client, "dead", 2).await;
             assert_eq!((held.len(), whose), (4, "one network at one upstream"), "{client}");
             dead.extend(held);
         }
-        let (none, whose) = all_of(&places, 5, "dead", 2).await;
+        let (none, whose) = all_as(&places, "user-5", 5, "dead", 2).await;
         assert_eq!((none.len(), whose), (0, "one upstream"));
         // Who has requests that hang there goes on elsewhere; so does who has none.
         for (client, expected) in [(1, 4), (5, 4)] {
             assert_eq!(all_of(&places, client, "alive", 2).await.0.len(), expected, "{client}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_without_an_account_leave_half_of_each_upstream_to_those_who_have_one() {
+        let places = places(32);
+        let mut held = Vec::new();
+        for (client, upstream, expected) in [
+            (1, "a", (4, "one network at one upstream")),
+            (2, "a", (4, "one network at one upstream")),
+            (3, "a", (0, "clients without an account at one upstream")),
+            (3, "b", (4, "one network at one upstream")),
+            (4, "b", (4, "one network at one upstream")),
+            (5, "b", (0, "clients without an account at one upstream")),
+            (5, "c", (0, "clients without an account")),
+        ] {
+            let (more, whose) = all_of(&places, client, upstream, 3).await;
+            assert_eq!((more.len(), whose), expected, "{client} at {upstream}");
+            held.extend(more);
+        }
+        for (account, client, upstream) in [("alice", 6, "a"), ("bob", 7, "b")] {
+            // While more of the others than there are places left wait for what they cannot have.
+            let mut waiting = tokio::task::JoinSet::new();
+            for other in 0..12 {
+                let places = places.clone();
+                waiting.spawn(async move { places.transfer("", from(9 + other / 4), upstream, 3).await.is_ok() });
+            }
+            tokio::task::yield_now().await;
+            let began = Instant::now();
+            assert!(places.transfer(account, from(client), upstream, 3).await.is_ok());
+            assert_eq!(began.elapsed(), Duration::ZERO, "{account}");
+            assert_eq!(waiting.join_all().await, [false; 12]);
         }
     }
 

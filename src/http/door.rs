@@ -11,7 +11,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::credentials::{self, Malformed};
-use super::error::{RETRY_SOON, quoted, retry_after};
+use super::denied::{self, RETRY_SOON};
+use super::error::quoted;
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
 use crate::authn::{Credentials, Identity};
@@ -55,19 +56,15 @@ impl NotAdmitted {
             NotAdmitted::MalformedCredentials(_)
             | NotAdmitted::LoginNeeded
             | NotAdmitted::Token(_)
-            | NotAdmitted::TokenAllowsLess
-            | NotAdmitted::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => {
-                StatusCode::UNAUTHORIZED
-            }
-            NotAdmitted::Denied(Denied::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
-            NotAdmitted::Denied(Denied::Busy { .. } | Denied::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            | NotAdmitted::TokenAllowsLess => StatusCode::UNAUTHORIZED,
+            NotAdmitted::Denied(denied) => denied::status(denied),
         }
     }
 
     /// When to come again, in seconds, if that is what the status calls for.
     pub(crate) fn retry_after(&self) -> u64 {
         match self {
-            NotAdmitted::Denied(denied) => retry_after(denied),
+            NotAdmitted::Denied(denied) => denied::retry_after(denied),
             NotAdmitted::MalformedCredentials(_)
             | NotAdmitted::LoginNeeded
             | NotAdmitted::Token(_)
@@ -80,14 +77,10 @@ impl NotAdmitted {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             NotAdmitted::MalformedCredentials(_) => "malformed_credentials",
-            NotAdmitted::LoginNeeded | NotAdmitted::Denied(Denied::Anonymous) => "login_needed",
+            NotAdmitted::LoginNeeded => "login_needed",
             NotAdmitted::Token(_) => "invalid_token",
             NotAdmitted::TokenAllowsLess => "insufficient_scope",
-            NotAdmitted::Denied(Denied::Credentials) => "wrong_credentials",
-            NotAdmitted::Denied(Denied::Closed(_)) => "account_closed",
-            NotAdmitted::Denied(Denied::TooMany(_)) => "too_many_attempts",
-            NotAdmitted::Denied(Denied::Busy { .. }) => "busy",
-            NotAdmitted::Denied(Denied::Unavailable { .. }) => "unavailable",
+            NotAdmitted::Denied(denied) => denied::reason(denied),
             NotAdmitted::NotGranted => "not_granted",
         }
     }
@@ -95,10 +88,10 @@ impl NotAdmitted {
     /// Whether somebody here has to look into it.
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            NotAdmitted::Denied(Denied::Unavailable { .. }) => Fault::Ours,
-            NotAdmitted::LoginNeeded | NotAdmitted::Denied(Denied::Anonymous) => Fault::Nobody,
-            NotAdmitted::Denied(Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy { .. })
-            | NotAdmitted::MalformedCredentials(_)
+            // Every client begins so, to learn how to log in.
+            NotAdmitted::Denied(denied) => denied::fault(denied, Fault::Nobody),
+            NotAdmitted::LoginNeeded => Fault::Nobody,
+            NotAdmitted::MalformedCredentials(_)
             | NotAdmitted::Token(_)
             | NotAdmitted::TokenAllowsLess
             | NotAdmitted::NotGranted => Fault::Client,

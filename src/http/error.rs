@@ -1,7 +1,5 @@
 //! What clients are told when there is no token: a code, a plain sentence, and nothing about the cause.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -10,6 +8,7 @@ use serde_json::json;
 
 use super::client_address::NoAddress;
 use super::credentials::Malformed;
+use super::denied::{self, RETRY_SOON, whole_seconds};
 use crate::access::Denied;
 use crate::authn::attempts::TooMany;
 use crate::decision_log::Fault;
@@ -75,6 +74,9 @@ pub(super) enum TokenError {
     Method,
 }
 
+/// What is said where something of ours is in the way; what it is stands in the log.
+const NOT_NOW: &str = "this cannot be answered now; try again";
+
 /// How an error looks to the client.
 struct Shape {
     status: StatusCode,
@@ -94,12 +96,7 @@ impl TokenError {
             TokenError::UnsupportedGrant => "unsupported_grant_type",
             TokenError::UnknownService => "unknown_service",
             TokenError::MalformedCredentials(_) => "malformed_credentials",
-            TokenError::Denied(Denied::Anonymous) => "login_needed",
-            TokenError::Denied(Denied::Credentials) => "wrong_credentials",
-            TokenError::Denied(Denied::Closed(_)) => "account_closed",
-            TokenError::Denied(Denied::TooMany(_)) => "too_many_attempts",
-            TokenError::Denied(Denied::Busy { .. }) => "busy",
-            TokenError::Denied(Denied::Unavailable { .. }) => "unavailable",
+            TokenError::Denied(denied) => denied::reason(denied),
             TokenError::Signing(_) => "signing_failed",
             TokenError::TooSlow => "too_slow",
             TokenError::BodyTooLong | TokenError::AddressTooLong => "too_long",
@@ -109,15 +106,13 @@ impl TokenError {
     /// Whether somebody here has to look into it.
     pub(super) fn fault(&self) -> Fault {
         match self {
-            TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Fault::Ours,
+            TokenError::Denied(denied) => denied::fault(denied, Fault::Client),
+            TokenError::Signing(_) => Fault::Ours,
             TokenError::BadRequest(_)
             | TokenError::NoAddress(_)
             | TokenError::UnsupportedGrant
             | TokenError::UnknownService
             | TokenError::MalformedCredentials(_)
-            | TokenError::Denied(
-                Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy { .. },
-            )
             | TokenError::NotAForm
             | TokenError::TooSlow
             | TokenError::BodyTooLong
@@ -144,35 +139,35 @@ impl TokenError {
                 oauth: "invalid_request",
                 message: self.to_string(),
             },
-            // An account that is closed looks like a wrong password: the client learns nothing about who exists.
-            TokenError::MalformedCredentials(_)
-            | TokenError::Denied(Denied::Anonymous | Denied::Credentials | Denied::Closed(_)) => Shape {
+            TokenError::MalformedCredentials(_) => Shape {
                 status: StatusCode::UNAUTHORIZED,
                 code: "UNAUTHORIZED",
                 oauth: "invalid_grant",
-                message: match self {
-                    TokenError::MalformedCredentials(_) | TokenError::Denied(Denied::Anonymous) => self.to_string(),
-                    _ => "the account or the password is wrong".to_owned(),
-                },
+                message: self.to_string(),
             },
-            // Not a 401: the password may be right, and clients throw away what is wrong.
-            TokenError::Denied(Denied::TooMany(TooMany { wait })) => Shape {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                code: "TOOMANYREQUESTS",
-                oauth: "temporarily_unavailable",
-                message: format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait)),
-            },
-            TokenError::Denied(Denied::Busy { .. }) => Shape {
+            TokenError::Denied(denied) => {
+                let (code, oauth, message) = match denied {
+                    Denied::Anonymous => ("UNAUTHORIZED", "invalid_grant", denied.to_string()),
+                    Denied::Credentials | Denied::Closed(_) => {
+                        ("UNAUTHORIZED", "invalid_grant", "the account or the password is wrong".to_owned())
+                    }
+                    Denied::TooMany(TooMany { wait }) => {
+                        let seconds = whole_seconds(*wait);
+                        let message = format!("too many wrong passwords for this account; wait {seconds} s");
+                        ("TOOMANYREQUESTS", "temporarily_unavailable", message)
+                    }
+                    Denied::Busy { .. } => {
+                        ("UNAVAILABLE", "temporarily_unavailable", "too many requests at once; try again".to_owned())
+                    }
+                    Denied::Unavailable { .. } => ("UNAVAILABLE", "temporarily_unavailable", NOT_NOW.to_owned()),
+                };
+                Shape { status: denied::status(denied), code, oauth, message }
+            }
+            TokenError::Signing(_) => Shape {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "UNAVAILABLE",
                 oauth: "temporarily_unavailable",
-                message: "too many requests at once; try again".to_owned(),
-            },
-            TokenError::Denied(Denied::Unavailable { .. }) | TokenError::Signing(_) => Shape {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                code: "UNAVAILABLE",
-                oauth: "temporarily_unavailable",
-                message: "this cannot be answered now; try again".to_owned(),
+                message: NOT_NOW.to_owned(),
             },
             TokenError::NotAForm => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", self),
             TokenError::TooSlow => bad(StatusCode::REQUEST_TIMEOUT, "invalid_request", self),
@@ -186,7 +181,7 @@ impl TokenError {
     pub(super) fn into_response(self, protocol: Protocol, realm: &str) -> Response {
         let shape = self.shape();
         let retry_after = match &self {
-            TokenError::Denied(denied) => retry_after(denied),
+            TokenError::Denied(denied) => denied::retry_after(denied),
             _ => RETRY_SOON,
         };
         let errors = json!([{ "code": shape.code, "message": shape.message, "detail": null }]);
@@ -211,25 +206,6 @@ impl TokenError {
         }
         response
     }
-}
-
-/// When to ask again after an outage, in seconds: by then it is noticed that a backend is back.
-pub(crate) const RETRY_SOON: u64 = 2;
-/// The same where too many ask at once: a little later, so that they do not stay too many.
-const RETRY_WHEN_QUIET: u64 = 5;
-
-/// When to ask again, in seconds (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(denied: &Denied) -> u64 {
-    match denied {
-        Denied::TooMany(TooMany { wait }) => whole_seconds(*wait),
-        Denied::Busy { .. } => RETRY_WHEN_QUIET,
-        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::Unavailable { .. } => RETRY_SOON,
-    }
-}
-
-/// Never less than the wait itself: who comes back at the second that was named is not sent away once more.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// A text in quotes, as RFC 9110 (section 5.6.4) has them.

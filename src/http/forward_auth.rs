@@ -12,8 +12,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::client_address::{NoAddress, Peer};
+use super::denied::RETRY_SOON;
 use super::door::{self, API_VERSION, Invitation, Knock, NotAdmitted, is_form};
-use super::error::{RETRY_SOON, plain_error};
+use super::error::plain_error;
 use crate::app::{App, Snapshot};
 use crate::authn::Identity;
 use crate::authz::pattern::LabelValue;

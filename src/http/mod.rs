@@ -2,6 +2,7 @@
 
 pub mod client_address;
 pub mod credentials;
+mod denied;
 pub(crate) mod door;
 mod error;
 mod forward_auth;
@@ -26,7 +27,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::config::Hsts;
 use crate::gateway;
-pub(crate) use error::{RETRY_SOON, plain_error};
+pub(crate) use denied::RETRY_SOON;
+pub(crate) use error::plain_error;
 
 /// How HTTP writes a moment (RFC 9110 section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =

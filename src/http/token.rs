@@ -20,10 +20,12 @@ use time::format_description::well_known::Rfc3339;
 use super::client_address::Peer;
 use super::credentials;
 use super::error::{Protocol, TokenError};
+use crate::access::Denied;
 use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
 use crate::decision_log::{self, Asker, DecisionId};
 use crate::scope::{self, Requested};
+use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.
 const MAX_QUERY: usize = 32 * 1024;
@@ -108,7 +110,7 @@ async fn respond(
     let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
     app.metrics.decided(deciding.elapsed());
-    let minted = app.mint(snapshot, &decision, service, now).await.map_err(TokenError::Signing)?;
+    let minted = app.mint(snapshot, &decision, service, now).await.map_err(unsigned)?;
 
     decision_log::decided(id, asker, snapshot, &decision, Some(&minted));
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
@@ -125,6 +127,14 @@ async fn respond(
     let mut response = Json(reply).into_response();
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok((response, decision.outcome().as_str()))
+}
+
+/// Why there is no token although all is decided.
+fn unsigned(cause: anyhow::Error) -> TokenError {
+    match cause.is::<Busy>() {
+        true => Denied::Busy { backend: "token", cause }.into(),
+        false => TokenError::Signing(cause),
+    }
 }
 
 impl Snapshot {

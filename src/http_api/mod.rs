@@ -18,8 +18,8 @@ use reqwest::{Client, Response, StatusCode, redirect};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::authn::turns::{Busy, Client as Waiting, Turn, Turns};
 use crate::breaker::{Breaker, Pass, Trial};
+use crate::turns::{Busy, Client as Waiting, Turn, Turns};
 use request::{Repeat, Request};
 use settings::Settings;
 
@@ -150,12 +150,14 @@ impl Api {
         }
         inner.breaker.admit().with_context(|| self.origin())?;
         let turn = match inner.turns.turn(client, deadline).await {
-            Ok(turn) if Instant::now() < deadline => turn,
-            Ok(_) | Err(Busy::Late) => {
+            Ok(turn) => turn,
+            Err(Busy::Late) => {
                 let late = format!("{}: no turn within {timeout:?} ({concurrency} questions at once)", self.origin());
                 return Err(anyhow::Error::new(Busy::Late).context(late));
             }
-            Err(full @ (Busy::NetworkFull | Busy::Full)) => return Err(full).with_context(|| self.origin()),
+            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
+                return Err(full).with_context(|| self.origin());
+            }
         };
         // It may have failed while this one waited for its turn.
         let pass = inner.breaker.admit().with_context(|| self.origin())?;

@@ -6,7 +6,7 @@ use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, Document, doc};
 use time::OffsetDateTime;
 
-use crate::config::section::{DayEnd, nearest, parse_moment};
+use crate::config::section::{DayEnd, can_be_written, nearest, parse_moment};
 
 /// A document while it is being read.
 ///
@@ -90,8 +90,8 @@ impl<'d> Fields<'d> {
             Bson::DateTime(moment) => {
                 let nanoseconds = i128::from(moment.timestamp_millis()).saturating_mul(1_000_000);
                 match OffsetDateTime::from_unix_timestamp_nanos(nanoseconds) {
-                    Ok(moment) => return Some(moment),
-                    Err(_) => "this date is too far away".to_owned(),
+                    Ok(moment) if can_be_written(&moment) => return Some(moment),
+                    Ok(_) | Err(_) => "this date is too far away".to_owned(),
                 }
             }
             Bson::String(text) => match parse_moment(text, day) {

@@ -2,23 +2,24 @@
 //!
 //! Ten thousand clients keep connections that they use now and then. HTTP's state of one is 25 KiB, most of it a buffer
 //! for reading that hyper keeps between requests; so a connection that is silent is taken away from hyper, rests as a bare
-//! socket, and is given back with the first byte of its next request.
+//! socket, and is given back with its next request's header.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse as _;
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -28,11 +29,12 @@ use super::activity::{Activity, Asked, Came, Reply};
 use crate::connections::{AtRest, Counted};
 use crate::http::client_address::Peer;
 
-/// How long the header of a request may take to arrive, and how long a connection may be idle between requests.
-const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the header of a request may take to arrive, and how long a connection may be idle between requests. A second less
+/// than half-open connections may have at most (15 seconds): what is closed has to be noticed, also where the cores are busy.
+const HEADER_PATIENCE: Duration = Duration::from_secs(14);
 /// How long a connection may be open before its first request is there. HTTP/1's header deadline starts only once it is
 /// known which HTTP is spoken, so that a connection that sends nothing, or half of HTTP/2's greeting, would stay.
-const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(15);
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(14);
 /// How long a connection may be open without a new request, an answer to one, or the end of a reply. Whoever does not read
 /// the replies, or keeps HTTP/2 alive with pings alone, would otherwise hold a place and the memory of the replies for ever.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +55,11 @@ const MAX_STREAMS: u32 = 16;
 const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// As much of a header is gathered before hyper has the connection, in bytes; hyper would have a buffer of this size for the
+/// first of them.
+const GATHERED: usize = 8 * 1024;
+/// The most bytes that are read at once while hyper does not have the connection.
+const READ_AT_ONCE: usize = 4 * 1024;
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const GREETING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -64,28 +71,91 @@ struct Line<S> {
 }
 
 impl<S: AsyncRead + Unpin> Line<S> {
-    /// Waits for the client's next bytes; no more than HTTP/2's greeting has, and none if the client has closed.
-    async fn wait(&mut self) -> std::io::Result<usize> {
-        let mut read = [0; GREETING.len()];
-        let number = self.stream.read(&mut read).await?;
-        self.early = [self.early.as_ref(), read.get(..number).unwrap_or_default()].concat().into();
-        Ok(number)
+    /// Waits for the client's next bytes. May be given up and asked again.
+    async fn wait(&mut self) -> std::io::Result<Next> {
+        poll_fn(|context| {
+            // Here, and not for as long as is waited: that would be its memory for each connection.
+            let mut space = [0; READ_AT_ONCE];
+            let mut read = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(Next::Closed));
+            }
+            self.early = [self.early.as_ref(), read.filled()].concat().into();
+            Poll::Ready(Ok(Next::Bytes))
+        })
+        .await
     }
 
     /// Finds out which HTTP is spoken, by as many bytes as that takes.
     async fn greeting(&mut self) -> std::io::Result<Protocol> {
         loop {
+            if self.early.starts_with(GREETING) {
+                return Ok(Protocol::Http2);
+            }
             if !GREETING.starts_with(&self.early) {
                 return Ok(Protocol::Http1);
             }
-            if self.early.len() == GREETING.len() {
-                return Ok(Protocol::Http2);
-            }
-            if self.wait().await? == 0 {
-                return Ok(Protocol::None);
+            match self.wait().await? {
+                Next::Bytes => {}
+                Next::Closed => return Ok(Protocol::None),
             }
         }
     }
+
+    /// Waits for a whole header, or for what hyper has to judge without one. May be given up and asked again.
+    async fn header(&mut self) -> std::io::Result<Next> {
+        while may_become_a_header(&self.early) {
+            match self.wait().await? {
+                Next::Bytes => {}
+                Next::Closed => return Ok(Next::Closed),
+            }
+        }
+        Ok(Next::Bytes)
+    }
+
+    /// The same for so long, and not for much longer than until `leaving` changes.
+    async fn header_within(&mut self, patience: Duration, leaving: &mut watch::Receiver<()>) -> std::io::Result<Next> {
+        tokio::select! {
+            // What has arrived already is served even if the server leaves.
+            biased;
+            next = self.header() => return next,
+            _ = leaving.changed() => {}
+            () = sleep(patience) => {
+                debug!("a connection was closed on which no whole request came");
+                return Ok(Next::Closed);
+            }
+        }
+        // Whoever serves what comes now has to know as well.
+        leaving.mark_changed();
+        timeout(FAREWELL_PATIENCE, self.header()).await.unwrap_or(Ok(Next::Closed))
+    }
+}
+
+/// What was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// There is something to go on with.
+    Bytes,
+    /// Nothing more comes.
+    Closed,
+}
+
+/// Whether these bytes are the beginning of an HTTP/1 header that is neither whole nor long. Somebody who sends thousands of
+/// such, a line now and then, has no more of our memory than that takes.
+fn may_become_a_header(bytes: &[u8]) -> bool {
+    let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n');
+    let (first, is_whole_line) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (bytes.split_at_checked(end).map_or(bytes, |(first, _)| first), true),
+        None => (bytes, false),
+    };
+    let first = first.strip_suffix(b"\r").unwrap_or(first);
+    // An empty line ends a header; before one it may stand as well, which is hyper's matter.
+    let is_whole = bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n");
+    bytes.len() < GATHERED
+        && !is_whole
+        && bytes.iter().all(is_text)
+        && (!is_whole_line || first.ends_with(b" HTTP/1.1") || first.ends_with(b" HTTP/1.0"))
 }
 
 enum Protocol {
@@ -229,7 +299,14 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
     {
+        let mut patience = FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for());
         loop {
+            match line.header_within(patience, &mut leaving).await {
+                Ok(Next::Bytes) => {}
+                Ok(Next::Closed) => return line.end(FAREWELL_PATIENCE).await,
+                Err(cause) => return debug!(cause = %cause, "a connection ended early"),
+            }
+            patience = HEADER_PATIENCE;
             // Apart, so that the memory of it can be given back while the connection rests.
             let mut connection = Box::new(self.http1.serve_connection(TokioIo::new(line), service));
             match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Apart, &mut leaving)
@@ -241,8 +318,9 @@ impl Protocols {
             let parts = connection.into_parts();
             (line, service) = (parts.io.into_inner(), parts.service);
             if !parts.read_buf.is_empty() {
-                // Sent together with the last request, and not a whole one: hyper goes on with it, and its deadline for it.
-                line.early = parts.read_buf;
+                // Sent together with the last request, and not a whole one.
+                // Alone: it is a part of hyper's buffer, which may be large.
+                line.early = Bytes::copy_from_slice(&parts.read_buf);
                 continue;
             }
             // Even empty it holds the whole buffer.
@@ -253,8 +331,8 @@ impl Protocols {
                 // What has been asked is answered, whoever else needs the place.
                 biased;
                 read = line.wait() => match read {
-                    Ok(0) => return line.end(FAREWELL_PATIENCE).await,
-                    Ok(_) => {}
+                    Ok(Next::Closed) => return line.end(FAREWELL_PATIENCE).await,
+                    Ok(Next::Bytes) => {}
                     Err(cause) => return debug!(cause = %cause, "a connection ended early"),
                 },
                 _ = leaving.changed() => return line.end(FAREWELL_PATIENCE).await,
@@ -390,9 +468,12 @@ fn service(
         let answering = activity.hold();
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(activity.clone());
-        let few_lines = request.headers().len() <= MAX_LINES;
+        let headers = request.headers();
+        // hyper counts what it has read before it reads on, so that a header which ends in its last piece may be longer.
+        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+        let is_fit = headers.len() <= MAX_LINES && headers.iter().map(length).sum::<usize>() <= MAX_HEADER;
         let asked = request.map(|body| Body::new(Asked::new(body, activity.clone())));
-        let answer = few_lines.then(|| router.clone().oneshot(asked));
+        let answer = is_fit.then(|| router.clone().oneshot(asked));
         async move {
             match came {
                 Came::Alone => {}

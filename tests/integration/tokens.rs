@@ -17,6 +17,7 @@ use dockwarden::keys::generate;
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
+use tokio::task::JoinSet;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
@@ -286,4 +287,33 @@ async fn the_servers_pair_signs_where_the_token_section_names_none() {
     );
     let token = token(&bed.get(ASK).by(ALICE).send().await.ok());
     assert_eq!(token.chain(), [der(&pair(Algorithm::ES256).certificate_pem)]);
+}
+
+/// Without an account a token costs a client nothing but asking, and us a signature.
+#[tokio::test]
+async fn a_network_that_asks_without_a_pause_waits_behind_its_own_requests() {
+    let bed = Bed::with("users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]");
+    let ask = |from: &str| bed.get("/auth?service=registry&scope=repository:app:pull").from(from);
+    let mut asks: JoinSet<(Reply, bool)> = JoinSet::new();
+    for _ in 0..300 {
+        let one = ask("203.0.113.1");
+        asks.spawn(async move { (one.send().await, false) });
+    }
+    let honest = ask("203.0.113.2");
+    asks.spawn(async move { (honest.send().await, true) });
+    let mut before = 0;
+    loop {
+        let (reply, is_honest) = asks.join_next().await.unwrap().unwrap();
+        assert_eq!(reply.status, 200, "nobody is sent away for a signature: {}", reply.text());
+        if is_honest {
+            break;
+        }
+        before += 1;
+    }
+    // Those that had their turns when it came, one for each core, and every second one from then on.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    assert!(before <= 2 * cores + 2, "{before} of 300 were answered before");
+    while let Some(reply) = asks.join_next().await {
+        assert_eq!(reply.unwrap().0.status, 200);
+    }
 }

@@ -2,7 +2,10 @@
 //! nothing else looks like; then its log, its figures, its refusals and its process are searched for them in every form.
 
 use std::fs;
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
@@ -18,6 +21,7 @@ use crate::support::keys::{self, Kind};
 use crate::support::mongo::Database;
 use crate::support::process::{Process, Signal, until};
 use crate::support::slapd::{self, PEOPLE, READER, Slapd};
+use crate::support::standin::{Head, Standin, Then};
 use crate::support::{http2, scratch, visit};
 
 /// What each secret of the test begins with, and how it goes on.
@@ -43,7 +47,9 @@ fn the_forms_of_a_secret_are_found_where_they_stand() {
 /// Asks by GET, by POST, over HTTP/2, and through the door of proxies.
 fn ask_everywhere(address: &str, account: &str, secret: &str) -> Vec<Reply> {
     let authorization = visit::basic(account, secret);
-    let target = format!("/auth?service={}&scope=repository:test:pull", http::form_encode(SERVICE));
+    // The second is decided by the HTTP API, the third by the program.
+    let scopes = "repository:test:pull+repository:open/app:pull+repository:next/app:pull";
+    let target = format!("/auth?service={}&scope={scopes}", http::form_encode(SERVICE));
     let form = format!(
         "grant_type=password&service={}&username={}&password={}",
         http::form_encode(SERVICE),
@@ -76,6 +82,70 @@ fn ask_everywhere(address: &str, account: &str, secret: &str) -> Vec<Reply> {
     ]
 }
 
+/// A program's text, as a file that can be executed.
+fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let script = scratch::write(folder, name, text);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+/// An upstream, the token service of one, and ECR: each takes only what it was promised, and a token of two of them is a secret
+/// of its own. Whoever comes without is told so, with the secret in the reply, as a careless registry might.
+fn registries() -> Standin {
+    let basic = visit::basic("inside", &canary("Upstream"));
+    let token_login = visit::basic("robot", &canary("TokenLogin"));
+    let ecr_login = visit::basic("AWS", &canary("EcrToken"));
+    Standin::start(move |head: &Head, stream: &mut BufReader<TcpStream>| {
+        let length = head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).unwrap();
+        let authorization = head.header("authorization").unwrap_or_default();
+        let target = head.line.split(' ').nth(1).unwrap();
+        let is_due = |due: &str| if authorization == due { 200 } else { 401 };
+        let (status, body) = match target {
+            "/" => {
+                let token = ecr_login.strip_prefix("Basic ").unwrap();
+                (
+                    200,
+                    format!(
+                        "{{\"authorizationData\":[{{\"authorizationToken\":\"{token}\",\"expiresAt\":4102444800.0}}]}}"
+                    ),
+                )
+            }
+            target if target.starts_with("/token") => {
+                (is_due(&token_login), "{\"token\":\"Zq7XvServiceToken9Kd\",\"expires_in\":300}".to_owned())
+            }
+            target if target.contains("/basic/") => (is_due(&basic), "{}".to_owned()),
+            target if target.contains("/token/") => (is_due("Bearer Zq7XvServiceToken9Kd"), "{}".to_owned()),
+            target if target.contains("/ecr/") => (is_due(&ecr_login), "{}".to_owned()),
+            _ => (401, format!("{{\"errors\":[{{\"message\":\"{authorization} is wrong\"}}]}}")),
+        };
+        let reply = format!(
+            "HTTP/1.1 {status} So\r\nContent-Type: application/json\r\nSet-Cookie: {authorization}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        match stream.get_mut().write_all(reply.as_bytes()) {
+            Ok(()) => Then::GoOn,
+            Err(_) => Then::Close,
+        }
+    })
+}
+
+/// The gateway to those, one by each kind of login; the last one's password is wrong.
+fn gateway(registries: &Standin) -> String {
+    let at = format!("http://{}", registries.address);
+    let login = |account: &str, secret: &str| format!("username: {account}, password: \"{secret}\"");
+    format!(
+        "gateway:\n  service: \"{SERVICE}\"\n  upstreams:\n    \
+         - {{url: \"{at}\", name: basic, prefix: basic, auth: {{basic: {{{}}}}}}}\n    \
+         - {{url: \"{at}\", name: token, prefix: token, auth: {{token: {{realm: \"{at}/token\", service: inside, {}}}}}}}\n    \
+         - {{url: \"{at}\", name: ecr, prefix: ecr, auth: {{ecr: {{region: eu-central-1, registry_id: \"012345678901\", endpoint: \"{at}\"}}}}}}\n    \
+         - {{url: \"{at}\", name: wrong, prefix: wrong, auth: {{basic: {{{}}}}}}}\n",
+        login("inside", &canary("Upstream")),
+        login("robot", &canary("TokenLogin")),
+        login("inside", &canary("WrongUpstream")),
+    )
+}
+
 #[test]
 fn no_secret_comes_out_in_any_form() {
     let (database, directory, api) = (Database::start(), Slapd::start(), HttpApi::start());
@@ -85,14 +155,16 @@ fn no_secret_comes_out_in_any_form() {
     let folder = scratch::directory("canary");
     let htpasswd = scratch::write(&folder, "htpasswd", &format!("hedda:{}\n", hash(&canary("Htpasswd"))));
     // It knows one account, by account and password on standard input, and complains about everybody else aloud.
-    let script = r#"#!/bin/sh
+    let knows = r#"#!/bin/sh
 read -r account secret
 test "$account" = eva && exit 0
 echo "who is $account?" >&2
 exit 2
 "#;
-    let script = scratch::write(&folder, "check", script);
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let knows = script(&folder, "knows", knows);
+    // It lets everybody do everything, and says aloud whom and what.
+    let decides = script(&folder, "decides", "#!/bin/sh\ncat >&2\necho '{\"said\": true}'\n");
+    let registries = registries();
     let (reader, reader_secret) = READER;
     let more = format!(
         "users: {{uwe: {{password: \"{}\"}}}}\n\
@@ -100,19 +172,30 @@ exit 2
          ext_auth: {{command: \"{}\"}}\n\
          ldap_auth:\n  addr: {}\n  base: \"{PEOPLE}\"\n  filter: \"(uid=${{account}})\"\n  bind_dn: \"{reader}\"\n  \
          bind_password: \"{reader_secret}\"\n\
-         http_auth: {{url: \"http://{}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n\
-         forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n\
-         acl: [{{match: {{account: \"/.+/\"}}, actions: [\"*\"]}}]\n",
+         http_auth: {{url: \"http://{api}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n\
+         http_authz: {{url: \"http://{api}/may\", headers: {{X-Api-Key: \"Zq7XvApiKey9Kd\"}}}}\n\
+         ext_authz: {{command: \"{}\"}}\n\
+         forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n{}\
+         acl: [{{match: {{account: \"/.+/\", name: \"/^(test|(basic|token|ecr|wrong)/app)$/\"}}, actions: [\"*\"]}}]\n",
         hash(&canary("Users")),
         htpasswd.display(),
-        script.display(),
+        knows.display(),
         directory.address(),
-        api.address()
+        decides.display(),
+        gateway(&registries),
+        api = api.address()
     );
     let pair = keys::as_in_the_guide(Kind::P256);
     let config = guide_file(&pair, &database.address(), &more);
     let mut serve = Command::new(program());
     serve.arg("serve").arg(&config).env_clear().env("RUST_LOG", "trace");
+    // As AWS's own tools find them; in the environment they are the operator's, and nowhere else.
+    let aws = scratch::write(
+        &folder,
+        "aws",
+        "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = Zq7XvAwsSecret9Kd\n",
+    );
+    serve.env("AWS_SHARED_CREDENTIALS_FILE", aws).env("AWS_EC2_METADATA_DISABLED", "true");
     let process = Process::start("dockwarden", &serve);
     let address = dockwarden::address(&process, "listening");
     process.until("its rules", |_| {
@@ -154,6 +237,16 @@ exit 2
         }
         secrets.push(if secret.starts_with("Zq7") { core(&secret).to_owned() } else { secret });
     }
+    secrets.extend(["Upstream", "WrongUpstream", "TokenLogin", "EcrToken"].map(|name| core(&canary(name)).to_owned()));
+    secrets.extend(["Zq7XvServiceToken9Kd", "Zq7XvApiKey9Kd", "Zq7XvAwsSecret9Kd"].map(str::to_owned));
+    let uwe = visit::basic("uwe", &canary("Users"));
+    for (prefix, status) in [("basic", 200), ("token", 200), ("ecr", 200), ("wrong", 502)] {
+        let target = format!("/v2/{prefix}/app/manifests/1");
+        let reply =
+            http::exchange(&address, &http::request("GET", &target, "localhost", &[("Authorization", &uwe)], b""));
+        assert_eq!(reply.status, status, "{prefix}: {}\n{}", reply.text(), process.tail());
+        shown.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
+    }
     assert_eq!(let_in, 6 * 3, "each backend let its own account in by three ways\n{}", process.tail());
 
     // A password where a hash should be, in a file that is looked at while it runs.
@@ -176,6 +269,11 @@ exit 2
     assert!(status.success(), "{status}");
     let log = process.log();
     assert!(log.contains("\"level\":\"TRACE\""), "all that can be logged was logged");
+    for (rule, name) in [("http_authz[0]", "open/app"), ("ext_authz[0]", "next/app")] {
+        let scope = format!("repository:{name}:pull");
+        let decided = dockwarden::events(&log, "decided");
+        assert!(decided.iter().any(|line| line["rule"] == rule && line["scope"] == *scope), "{rule} decides {name}");
+    }
     let mut found = Vec::new();
     for secret in &secrets {
         for form in forms(secret) {

@@ -18,8 +18,8 @@ use crate::support::{http2, visit};
 const SLOW: usize = 5000;
 /// The addresses that they come from: none has more than its share.
 const SLOW_ADDRESSES: usize = 20;
-/// What a connection may cost, in KiB, without optimisation: most of it is the buffer of 8 KiB that its header is read into.
-const MOST_MEMORY: u64 = 20;
+/// What a connection may cost, in KiB, without optimisation: less than the buffer of 8 KiB that hyper would have for its header.
+const MOST_MEMORY: u64 = 10;
 /// Questions of the honest client, of each kind.
 const ASKED: usize = 100;
 
@@ -484,4 +484,25 @@ fn decisions_that_cost_much_starve_nobody_else_and_leave_nothing_behind() {
     assert!(amid.at(0.99) < bound, "99 of 100 within {:?}, not {bound:?}", amid.at(0.99));
     assert!(health.at(0.99) < bound, "99 of 100 within {:?}, not {bound:?}", health.at(0.99));
     assert_eq!(server.process.ended(), None);
+}
+
+/// Otherwise whoever reads the log for guesses would not see those of a client that never waits for an answer.
+#[test]
+fn a_guess_whose_client_hangs_up_has_its_line_in_the_log() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let policy = format!("users: {{slow: {{password: \"{}\"}}}}\nacl: []\n", hash_of_cost("right", 11));
+    let server = Dockwarden::start(&dockwarden::config(&pair, "", &policy));
+    let mut guesses = 0;
+    let line = until_within(Duration::from_secs(60), "a line about a guess that was not waited for", || {
+        let mut stream = connect_from(stranger(guesses), &server.address).unwrap();
+        stream.write_all(&question(&format!("somebody-{guesses}"), "guess")).unwrap();
+        drop(stream);
+        guesses += 1;
+        let log = server.process.log();
+        let lines = events(&log, "a password was wrong whose client did not wait for the answer");
+        lines.into_iter().next()
+    });
+    assert_eq!((&line["reason"], &line["level"]), (&"guess_unanswered".into(), &"WARN".into()), "{line}");
+    assert!(line["user.account"].as_str().unwrap().starts_with("somebody-"), "{line}");
+    assert!(line["client.network"].as_str().unwrap().starts_with("127.0."), "{line}");
 }

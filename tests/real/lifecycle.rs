@@ -5,21 +5,26 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::Value;
 
-use crate::mongo::figure;
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash_of_cost, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::process::{Signal, until};
 use crate::support::{number, scratch, visit};
 
-/// Connections that ask without a pause.
+/// Connections that ask without a pause. With `DOCKWARDEN_RATE`, so many requests a second are asked in all, by more of them.
 const CALLERS: usize = 6;
+/// Requests a second of each caller, where a rate is wanted.
+const RATE_OF_EACH: u32 = 50;
+
+/// How soon the log says why a changed config cannot be used.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the config changes in one test; every fifth change is broken. `DOCKWARDEN_CHANGES=200` is the long run.
 const CHANGES: usize = 20;
@@ -106,6 +111,10 @@ struct Load {
     stopping: AtomicBool,
     /// Answers after that on connections that were opened after that.
     answered_late: AtomicUsize,
+    /// Set when the server is seen to stop: from then on each reply says that its connection ends.
+    leaving: AtomicBool,
+    /// Replies that said so on a connection that had been kept.
+    sent_away: AtomicUsize,
     done: AtomicBool,
     failures: Mutex<Vec<String>>,
 }
@@ -116,16 +125,21 @@ impl Load {
     }
 
     /// One caller: asks on a kept connection until the load is done or, once the server stops, nobody listens.
-    fn call(&self, address: &str) {
+    fn call(&self, way: &Way<'_>, pause: Option<Duration>) {
         let wire = question();
+        let mut next = Instant::now();
         let mut newest = 0;
         let mut kept: Option<Connection> = None;
         // What became of a new connection without an answer, if there was one.
         let mut unanswered = None;
         while !self.done.load(Ordering::SeqCst) {
-            let stopping = self.stopping.load(Ordering::SeqCst);
+            if let Some(pause) = pause {
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+                next = (next + pause).max(Instant::now());
+            }
+            let (stopping, leaving) = (self.stopping.load(Ordering::SeqCst), self.leaving.load(Ordering::SeqCst));
             let reused = kept.is_some();
-            let mut connection = match kept.take().map_or_else(|| Connection::open(address), Ok) {
+            let mut connection = match kept.take().map_or_else(|| way.open(), Ok) {
                 Ok(connection) => connection,
                 Err(_) if stopping || self.stopping.load(Ordering::SeqCst) => return,
                 Err(error) => return self.failures().push(format!("connect: {error}")),
@@ -147,6 +161,14 @@ impl Load {
                         self.answered_late.fetch_add(1, Ordering::SeqCst);
                     }
                     let closing = reply.header("connection").is_some_and(|line| line.eq_ignore_ascii_case("close"));
+                    if leaving && !closing {
+                        return self
+                            .failures()
+                            .push(format!("a reply of a server that stops keeps its connection: {reply:?}"));
+                    }
+                    if closing && reused {
+                        self.sent_away.fetch_add(1, Ordering::SeqCst);
+                    }
                     kept = (!closing).then_some(connection);
                 }
                 Err(error) if self.stopping.load(Ordering::SeqCst) && never_answered(&error) => {
@@ -170,16 +192,42 @@ impl Load {
 fn never_answered(error: &io::Error) -> bool {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => true,
-        _ => error.to_string() == "no reply",
+        // Also while TLS was being agreed on.
+        io::ErrorKind::UnexpectedEof => error.to_string() != "truncated",
+        _ => false,
+    }
+}
+
+/// The way to a server.
+enum Way<'a> {
+    Plain(&'a str),
+    Tls(&'a str, Arc<ClientConfig>),
+}
+
+impl Way<'_> {
+    fn open(&self) -> io::Result<Connection> {
+        match self {
+            Way::Plain(address) => Connection::open(address),
+            Way::Tls(address, tls) => Connection::open_tls(address, tls),
+        }
     }
 }
 
 /// Runs `deeds` while the callers ask, and checks that no request failed.
-fn under_load(address: &str, deeds: impl FnOnce(&Load)) {
+fn under_load(way: &Way<'_>, deeds: impl FnOnce(&Load)) {
     let load = Load::default();
+    let rate = number("DOCKWARDEN_RATE", 0);
+    let (callers, pause) = match u32::try_from(rate).unwrap() {
+        0 => (CALLERS, None),
+        rate => {
+            let callers = rate.div_ceil(RATE_OF_EACH);
+            (callers as usize, Some(Duration::from_secs(1) * callers / rate))
+        }
+    };
+    let began = Instant::now();
     thread::scope(|scope| {
-        for _ in 0..CALLERS {
-            scope.spawn(|| load.call(address));
+        for _ in 0..callers {
+            scope.spawn(|| load.call(way, pause));
         }
         // Set even if the deeds panic, or the callers would never end and hide why.
         let finish = Finish(&load);
@@ -187,7 +235,8 @@ fn under_load(address: &str, deeds: impl FnOnce(&Load)) {
         deeds(&load);
         drop(finish);
     });
-    println!("{} requests", load.answered.load(Ordering::SeqCst));
+    let (answered, took) = (load.answered.load(Ordering::SeqCst), began.elapsed());
+    println!("{answered} requests, {:.0} a second", answered as f64 / took.as_secs_f64());
     let failures = load.failures();
     assert!(failures.is_empty(), "{} failed, for example: {:?}", failures.len(), &failures[..failures.len().min(5)]);
 }
@@ -208,15 +257,23 @@ fn until_version(server: &Dockwarden, number: usize) {
     });
 }
 
-/// How often a reload has failed. The log says why, and is read once at the end: it is long.
-fn refusals(server: &Dockwarden) -> usize {
-    figure(server, "dockwarden_reload_failures_total").unwrap().parse().unwrap()
-}
-
-/// How many reloads the log calls failed.
-fn refusals_in_log(server: &Dockwarden) -> usize {
-    let log = server.process.log();
-    log.lines().filter(|line| line.contains("\"level\":\"ERROR\"") && line.contains("reload_failed")).count()
+/// Waits for the log to say, after so many bytes, why a changed config cannot be used, and which file that is.
+fn until_refused(server: &Dockwarden, after: u64) {
+    server.process.until("why the broken config cannot be used", |process| {
+        let log = process.log_after(after);
+        // The last line may be on its way.
+        let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n') && line.contains("reload_failed"));
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let line = lines.find(|line| line["reason"] == "reload_failed")?;
+        let cause = line["cause"].as_str().unwrap();
+        assert!(cause.contains("this is not YAML") || cause.contains("acls"), "{line}");
+        assert_eq!(
+            (&line["level"], &line["file"]),
+            (&"ERROR".into(), &server.config.to_str().unwrap().into()),
+            "{line}"
+        );
+        Some(())
+    });
 }
 
 /// Takes the server through all versions, each put in place by `change`.
@@ -224,14 +281,17 @@ fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl
     let began = Instant::now();
     let changes = number("DOCKWARDEN_CHANGES", CHANGES);
     assert!(changes < 1 << BITS, "a version's number has {BITS} bits");
-    under_load(&server.address, |_| {
+    let mut told = Vec::new();
+    under_load(&Way::Plain(&server.address), |_| {
         let mut last = 0;
         for number in 1..=changes {
             let good = version(pair, users, number);
             if number % 5 == 0 {
-                let before = refusals(server);
+                let before = server.process.logged();
                 change(number, &broken(number, &good));
-                server.process.until("word of the broken config", |_| (refusals(server) > before).then_some(()));
+                let changed = Instant::now();
+                until_refused(server, before);
+                told.push(changed.elapsed());
                 until_version(server, last);
             } else {
                 change(number, &good);
@@ -240,8 +300,8 @@ fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl
             }
         }
     });
-    println!("{changes} changes in {:?}", began.elapsed());
-    assert!(refusals_in_log(server) >= changes / 5, "each broken config is in the log");
+    println!("{changes} changes in {:?}; the log told of the broken ones after {told:?}", began.elapsed());
+    assert!(told.iter().all(|told| *told <= TOLD_WITHIN), "{told:?}");
     assert_eq!(server.process.ended(), None);
 }
 
@@ -299,7 +359,7 @@ fn a_new_key_pair_is_taken_up_under_load() {
         visit::header(reply.json()["token"].as_str().unwrap())["x5c"][0].clone()
     };
     let replace = |from: &Path, to: &Path| fs::rename(from, to).unwrap();
-    under_load(&server.address, |_| {
+    under_load(&Way::Plain(&server.address), |_| {
         for _ in 0..3 {
             let before = certificate();
             let next = keys::as_in_the_guide(Kind::P256);
@@ -315,18 +375,26 @@ fn a_new_key_pair_is_taken_up_under_load() {
 fn terminating_answers_what_was_asked_and_ends_well() {
     let pair = keys::as_in_the_guide(Kind::P256);
     // A login that takes about a second, and is not remembered by a server that has just begun.
-    let slow = format!("  slow: {{password: \"{}\"}}\n", hash_of_cost("slow:pw", 13));
+    let slow = format!("  slow: {{password: \"{}\"}}\n", hash_of_cost("slow:pw", 14));
     let config = version(&pair, &(users() + &slow), 0);
+    let chain = keys::for_localhost();
+    let secure = dockwarden::with_tls(&config, &chain.leaf);
     let began = Instant::now();
     let stops = number("DOCKWARDEN_STOPS", STOPS);
-    for _ in 0..stops {
-        stop_under_load(&config);
+    for stop in 0..stops {
+        if stop.is_multiple_of(2) {
+            stop_under_load(&secure, |address| Way::Tls(address, http::trusting(&chain.authority)));
+        } else {
+            stop_under_load(&config, |address| Way::Plain(address));
+        }
     }
     println!("{stops} stops in {:?}", began.elapsed());
 }
 
-fn stop_under_load(config: &str) {
-    let server = Dockwarden::start(config);
+fn stop_under_load(config: &str, way: impl Fn(&str) -> Way<'_>) {
+    let file = scratch::write(&scratch::directory("config"), "auth_config.yml", config);
+    let server = Dockwarden::start_unready(&file);
+    let way = way(&server.address);
     let form = format!(
         "grant_type=password&service={}&scope=repository:steady:pull&username=waldi&password={}",
         http::form_encode(SERVICE),
@@ -338,19 +406,25 @@ fn stop_under_load(config: &str) {
     let target = format!("/auth?service={}", http::form_encode(SERVICE));
     let authorization = visit::basic("slow", "slow:pw");
     let login = http::request("GET", &target, "localhost", &[("Authorization", &authorization)], b"");
-    under_load(&server.address, |load| {
+    let readiness = http::request("GET", "/readyz", "localhost", &[], b"");
+    let ready = || way.open().and_then(|mut connection| connection.send(&readiness)).map(|reply| reply.status);
+    under_load(&way, |load| {
+        assert_eq!(ready().unwrap(), 200);
         // In flight for certain: the server has read their heads (it asks for the bodies) and waits for the rest.
-        let mut slow: Vec<Connection> = (0..3).map(|_| Connection::open(&server.address).unwrap()).collect();
+        let mut slow: Vec<Connection> = (0..3).map(|_| way.open().unwrap()).collect();
         for connection in &mut slow {
             connection.write(asked).unwrap();
             assert_eq!(connection.read(true).unwrap().status, 100);
         }
         // Its password is being hashed while the server begins to stop.
-        let mut hashed = Connection::open(&server.address).unwrap();
+        let mut hashed = way.open().unwrap();
         hashed.write(&login).unwrap();
         load.stopping.store(true, Ordering::SeqCst);
         server.process.signal(Signal::Terminate);
         let told = Instant::now();
+        // Whoever asks is told before anybody is turned away.
+        server.process.until("a server that is not ready", |_| (ready().unwrap() == 503).then_some(()));
+        load.leaving.store(true, Ordering::SeqCst);
         server.process.until("the listener to close", |_| Connection::open(&server.address).is_err().then_some(()));
         for connection in &mut slow {
             connection.write(rest).unwrap();
@@ -358,11 +432,12 @@ fn stop_under_load(config: &str) {
             assert!(lets_pull(&reply), "{reply:?}");
         }
         let reply = hashed.read(false).unwrap();
-        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{reply:?}");
         let status = server.process.end();
         assert!(status.success(), "{status}");
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
         // Clients that came after the signal, and before their proxy had heard of it.
         assert!(load.answered_late.load(Ordering::SeqCst) > 0, "nobody new was answered");
+        assert!(load.sent_away.load(Ordering::SeqCst) > 0, "nobody was told to leave a connection that was kept");
     });
 }

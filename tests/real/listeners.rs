@@ -326,13 +326,13 @@ fn each_connection_that_asks_too_much_or_too_slowly_ends_in_its_own_way() {
             ..Case::new("a form that drips", post(&["Content-Length: 100"], "grant_type="), StatusAfter(408, 10))
         },
         Case::new("half of a chunk", post(&["Transfer-Encoding: chunked"], "64\r\ngrant"), StatusAfter(408, 10)),
-        Case::new("half of a header", "GET /auth?service=a HTTP/1.1\r\nHost: loc", ClosedAfter(15)),
+        Case::new("half of a header", "GET /auth?service=a HTTP/1.1\r\nHost: loc", ClosedAfter(14)),
         Case {
             drip: b"X: x\r\n",
-            ..Case::new("a header that drips", "GET /auth?service=a HTTP/1.1\r\nHost: localhost\r\n", ClosedAfter(15))
+            ..Case::new("a header that drips", "GET /auth?service=a HTTP/1.1\r\nHost: localhost\r\n", ClosedAfter(14))
         },
-        Case::new("nothing at all", "", ClosedAfter(15)),
-        Case::new("half of HTTP/2's greeting", "PRI * HTTP/2.0\r\n", ClosedAfter(15)),
+        Case::new("nothing at all", "", ClosedAfter(14)),
+        Case::new("half of HTTP/2's greeting", "PRI * HTTP/2.0\r\n", ClosedAfter(14)),
         // Too much
         Case::new("a header of 64 KiB", fill("GET /auth HTTP/1.1\r\nX: ", 64 * 1024), Last(431)),
         Case::new("102 header lines", get(&many, ""), Last(431)),

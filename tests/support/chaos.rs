@@ -1,5 +1,5 @@
-//! Bad days of a backend, under a constant load of logins: it is killed, paused, reset or slowed, ten times over, and
-//! what clients were told meanwhile is counted.
+//! Bad days of a backend, under a constant load of logins: something happens to it, again and again, and what clients were
+//! told meanwhile is counted. What can happen is in `victim.rs`, `impostor.rs` and `script.rs`.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -9,23 +9,30 @@ use std::time::{Duration, Instant};
 
 use super::dockwarden::{Dockwarden, SERVICE, hash, password};
 use super::http::{self, Reply};
-use super::link::{Link, State};
 use super::number;
-use super::process::{Signal, until, until_within};
+use super::process::{until, until_within};
 use super::visit;
 
 /// How often each backend suffers each fault, unless `DOCKWARDEN_CYCLES` says otherwise.
-const CYCLES: usize = 10;
+const CYCLES: usize = 9;
 /// Questions a second, of each client.
 const RATE: u32 = 40;
 /// Good answers to the backend's own user between two faults.
 const GOOD_BETWEEN: usize = 10;
+/// How long clients go on asking after they were told of an outage.
+const ASKED_IN_VAIN: Duration = Duration::from_millis(100);
 /// The longest time that an answer may take, beyond what the machine itself delays: the static user, who waits for
 /// nobody, tells that.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 /// The longest time that a static user may wait. Less than any backend's deadline, and far more than it takes: the
 /// machine may be busy.
 const STATIC_WITHIN: Duration = Duration::from_secs(1);
+/// What may come to that, to tell somebody that a backend is known not to answer.
+const SHUT_WITHIN: Duration = Duration::from_millis(20);
+/// Answers of which the slowest in a hundred says something: those of a long run.
+const ENOUGH: usize = 500;
+/// What an outage of others may add to a static user's wait.
+const ADDED_WITHIN: Duration = Duration::from_millis(10);
 /// The longest time from the backend's return to the first good answer.
 const RECOVERY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -34,44 +41,64 @@ pub(crate) fn cycles() -> usize {
     number("DOCKWARDEN_CYCLES", CYCLES)
 }
 
-/// A backend that can be hurt. All commands return when they have taken effect.
-pub(crate) trait Victim: Sync {
-    /// `host:port`, the same after each restart.
-    fn address(&self) -> String;
-    /// Ends it as `kill -9` does.
-    fn kill(&self);
-    /// Starts it again after that, with what it knew.
-    fn restart(&self);
-    /// Pauses it ([`Signal::Stop`]) and lets it go on ([`Signal::Continue`]).
-    fn signal(&self, signal: Signal);
+/// Bad things that happen to a backend, in turn. Each has happened when its method returns.
+pub(crate) trait Ordeal: Sync {
+    /// What they are, for messages.
+    fn name(&self) -> String;
+    /// How many different ones there are.
+    fn kinds(&self) -> usize {
+        1
+    }
+    /// How often each of them is suffered, unless `DOCKWARDEN_CYCLES` says otherwise.
+    fn rounds(&self) -> usize {
+        CYCLES
+    }
+    /// From here on the backend is of no use.
+    fn begins(&self, kind: usize);
+    /// The backend is well again.
+    fn ends(&self, kind: usize);
+    /// The backend becomes a little slower, so that all clients wait for it at the same time, or stops being so.
+    fn drags(&self, pace: Pace);
+    /// What the server holds of it now: connections, or processes.
+    fn held(&self, server: &Dockwarden) -> usize;
+    /// The most that may be held a while after the last question.
+    fn held_at_rest(&self) -> usize {
+        usize::MAX
+    }
+    /// How many questions may still be told of an outage that is over, with so much held before it.
+    fn swallowed(&self, _held: usize) -> usize {
+        0
+    }
+    /// Whether clients are told of an outage at once, after the first has waited for the backend.
+    fn breaker(&self) -> Breaker {
+        Breaker::Opens
+    }
 }
 
-/// A backend with what is known of it.
+/// How fast a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Usual,
+    Slow,
+}
+
+/// What stands before a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaker {
+    Opens,
+    /// Each question waits for the backend by itself.
+    None,
+}
+
+/// Who asks.
 pub(crate) struct Row<'a> {
-    pub(crate) victim: &'a dyn Victim,
-    /// Writes the config file of a server that finds the victim at this address. It has to hold [`users`] and
-    /// [`RULE`].
-    pub(crate) config: &'a (dyn Fn(&str) -> PathBuf + Sync),
+    /// The server's config file. It has to hold [`users`] and [`RULE`].
+    pub(crate) config: PathBuf,
     /// An account of the backend, with its password. `nobody` must be unknown everywhere.
     pub(crate) account: &'a str,
     pub(crate) password: &'a str,
     /// What that account is granted in full.
     pub(crate) scope: &'a str,
-}
-
-/// What the backend suffers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    /// It is killed, and its port is closed, until it is started again.
-    Killed,
-    /// It holds still, with all connections open.
-    Paused,
-    /// It is unreachable, and afterwards no connection from before, or from meanwhile, is of any use.
-    Lost,
-    /// Every connection to it is reset.
-    Reset,
-    /// Every chunk takes longer than anybody waits.
-    Slowed,
 }
 
 /// The static user: a `users` section.
@@ -97,6 +124,8 @@ enum Client {
 struct Seen {
     /// Counted up when a fault begins, to an odd number, and when the backend is well again.
     changes: AtomicUsize,
+    /// The same from when it is known that the backend does not answer.
+    shut: AtomicUsize,
     good: AtomicUsize,
     unavailable: AtomicUsize,
     /// The same from questions that were asked and answered while the backend was well.
@@ -105,7 +134,10 @@ struct Seen {
     /// The answers that must not be, in words.
     wrong: Mutex<Vec<String>>,
     times: Mutex<Vec<Duration>>,
-    static_times: Mutex<Vec<Duration>>,
+    /// Of them, the times of those who were told what was known already.
+    shut_times: Mutex<Vec<Duration>>,
+    /// The static user's, while the backend was well, and while it was not.
+    static_times: [Mutex<Vec<Duration>>; 2],
 }
 
 impl Row<'_> {
@@ -131,11 +163,22 @@ impl Row<'_> {
 
     /// Asks once, and looks at the answer.
     fn look(&self, server: &Dockwarden, client: Client, seen: &Seen) {
-        let (began, at_first) = (Instant::now(), seen.changes.load(Ordering::SeqCst));
+        let (changes, shut) = (seen.changes.load(Ordering::SeqCst), seen.shut.load(Ordering::SeqCst));
+        let began = Instant::now();
         let reply = self.ask(server, client);
-        let was_well = at_first % 2 == 0 && seen.changes.load(Ordering::SeqCst) == at_first;
-        let times = if client == Client::Static { &seen.static_times } else { &seen.times };
-        times.lock().unwrap().push(began.elapsed());
+        let took = began.elapsed();
+        let was_well = changes.is_multiple_of(2) && seen.changes.load(Ordering::SeqCst) == changes;
+        let was_shut = !shut.is_multiple_of(2) && seen.shut.load(Ordering::SeqCst) == shut;
+        let [well, hurt] = &seen.static_times;
+        let times = match client {
+            Client::Static if was_well => well,
+            Client::Static => hurt,
+            Client::Right | Client::WrongPassword | Client::Unknown => &seen.times,
+        };
+        times.lock().unwrap().push(took);
+        if was_shut && client != Client::Static {
+            seen.shut_times.lock().unwrap().push(took);
+        }
         let count = |counter: &AtomicUsize| {
             counter.fetch_add(1, Ordering::SeqCst);
         };
@@ -146,50 +189,26 @@ impl Row<'_> {
             (Client::Right | Client::WrongPassword | Client::Unknown, 503) => count(&seen.unavailable_when_well),
             (Client::WrongPassword | Client::Unknown, 401) => {}
             (_, status) => {
-                let what = format!("{client:?} was told {status}: {}", reply.text());
+                let what = format!("{client:?} was told {status} after {changes} changes: {}", reply.text());
                 seen.wrong.lock().unwrap().push(what);
             }
         }
     }
 
-    fn hurt(&self, link: &Link, fault: Fault) {
-        match fault {
-            Fault::Killed => {
-                self.victim.kill();
-                link.set(State::Cut);
-            }
-            Fault::Paused => self.victim.signal(Signal::Stop),
-            Fault::Lost => link.set(State::Lost),
-            Fault::Reset => link.set(State::Reset),
-            Fault::Slowed => link.set(State::Slowed(Duration::from_secs(5))),
-        }
-    }
-
-    fn heal(&self, link: &Link, fault: Fault) {
-        match fault {
-            Fault::Killed => {
-                self.victim.restart();
-                link.set(State::Passing);
-            }
-            Fault::Paused => self.victim.signal(Signal::Continue),
-            Fault::Lost | Fault::Reset | Fault::Slowed => link.set(State::Passing),
-        }
-    }
-
-    /// Ten cycles of one fault.
+    /// Goes through the ordeal, round after round.
     ///
     /// # Panics
     /// If anybody was told what is wrong, or too late, or of an outage that is over; or if something is left behind.
-    pub(crate) fn suffers(&self, fault: Fault) {
-        let link = Link::to(self.victim.address());
-        let server = Dockwarden::start_file(&(self.config)(&link.address()));
+    pub(crate) fn suffers(&self, ordeal: &dyn Ordeal) {
+        let name = ordeal.name();
+        let server = Dockwarden::start_file(&self.config);
         until("a backend that is well", || self.is_well(&server).then_some(()));
         let (seen, over) = (Seen::default(), AtomicBool::new(false));
         let good = |more: usize| {
             let enough = seen.good.load(Ordering::SeqCst) + more;
             until("good answers", || (seen.good.load(Ordering::SeqCst) >= enough).then_some(()));
         };
-        let cycles = cycles();
+        let cycles = ordeal.kinds() * number("DOCKWARDEN_CYCLES", ordeal.rounds());
         let mut recoveries = Vec::new();
         let (before, after) = thread::scope(|scope| {
             // Whatever goes wrong below must not leave the clients asking for ever.
@@ -199,20 +218,25 @@ impl Row<'_> {
                 scope.spawn(move || at_a_constant_rate(over, || self.look(server, client, seen)));
             }
             good(GOOD_BETWEEN);
-            // A little slower, so that all clients wait at the same time: the connections that they then need are what may
-            // be there at the end.
-            link.set(State::Slowed(Duration::from_millis(20)));
+            // What clients that all wait at the same time need is what may be there at the end.
+            ordeal.drags(Pace::Slow);
             for _ in 0..GOOD_BETWEEN {
                 assert!(self.is_well(&server), "a backend that is a little slow is well");
             }
-            link.set(State::Passing);
+            ordeal.drags(Pace::Usual);
             good(GOOD_BETWEEN);
-            let before = held(&server, &link);
-            for _ in 0..cycles {
+            let before = held(&server, ordeal);
+            for kind in (0..ordeal.kinds()).cycle().take(cycles) {
                 seen.changes.fetch_add(1, Ordering::SeqCst);
-                self.hurt(&link, fault);
-                until("an outage to be told", || (self.ask(&server, Client::Right).status == 503).then_some(()));
-                self.heal(&link, fault);
+                ordeal.begins(kind);
+                let told = || (self.ask(&server, Client::Right).status == 503).then_some(());
+                until("an outage to be told", told);
+                // Who is told a second time is not told by the rules' own connection to the backend.
+                until("an outage to be told again", told);
+                seen.shut.fetch_add(1, Ordering::SeqCst);
+                thread::sleep(ASKED_IN_VAIN);
+                seen.shut.fetch_add(1, Ordering::SeqCst);
+                ordeal.ends(kind);
                 let back = Instant::now();
                 let well = || self.is_well(&server).then(|| back.elapsed());
                 recoveries.push(until_within(Duration::from_secs(20), "a recovery", well));
@@ -220,20 +244,14 @@ impl Row<'_> {
                 seen.changes.fetch_add(1, Ordering::SeqCst);
                 good(GOOD_BETWEEN);
             }
-            (before, settled(&server, &link, before))
+            (before, settled(&server, ordeal, before))
         });
-        println!("{fault:?}: connections to the backend and descriptors: {before:?} before, {after:?} after");
-        assert!(
-            after.0 <= before.0 && after.1 <= before.1,
-            "{fault:?}: something is left behind: {before:?}, {after:?}"
-        );
+        println!("{name}: held of the backend and descriptors: {before:?} before, {after:?} after");
+        assert!(after.0 <= before.0 && after.1 <= before.1, "{name}: something is left behind: {before:?}, {after:?}");
+        let at_rest = || (ordeal.held(&server) <= ordeal.held_at_rest()).then_some(());
+        until_within(RECOVERY_WITHIN, "nothing to be left of the backend when nobody asks", at_rest);
         assert!(server.process.ended().is_none(), "{}", server.process.tail());
-        let swallowed = match fault {
-            // That such a connection is of no use shows only when a question on it gets no answer.
-            Fault::Lost => cycles * before.0,
-            Fault::Killed | Fault::Paused | Fault::Reset | Fault::Slowed => 0,
-        };
-        seen.judge(fault, &recoveries, swallowed);
+        seen.judge(&name, &recoveries, cycles * ordeal.swallowed(before.0), ordeal.breaker());
     }
 }
 
@@ -256,20 +274,20 @@ pub(crate) fn at_a_constant_rate(over: &AtomicBool, mut ask: impl FnMut()) {
     }
 }
 
-/// Connections to the backend, and descriptors of our process.
+/// What is held of the backend, and the descriptors of our process.
 type Held = (usize, usize);
 
-fn held(server: &Dockwarden, link: &Link) -> Held {
-    (link.open(), server.process.descriptors())
+fn held(server: &Dockwarden, ordeal: &dyn Ordeal) -> Held {
+    (ordeal.held(server), server.process.descriptors())
 }
 
 /// Waits until no more is held than before.
-fn settled(server: &Dockwarden, link: &Link, before: Held) -> Held {
-    let mut now = held(server, link);
+fn settled(server: &Dockwarden, ordeal: &dyn Ordeal, before: Held) -> Held {
+    let mut now = held(server, ordeal);
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(20) && (now.0 > before.0 || now.1 > before.1) {
         thread::sleep(Duration::from_millis(50));
-        now = held(server, link);
+        now = held(server, ordeal);
     }
     now
 }
@@ -282,38 +300,64 @@ fn granted(reply: &Reply) -> String {
     format!("{}:{}:{}", one["type"].as_str().unwrap(), one["name"].as_str().unwrap(), actions.join(","))
 }
 
+/// Times, the shortest first.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn of(times: impl IntoIterator<Item = Mutex<Vec<Duration>>>) -> Times {
+        let mut all: Vec<_> = times.into_iter().flat_map(|times| times.into_inner().unwrap()).collect();
+        all.sort_unstable();
+        Times(all)
+    }
+
+    /// The time within which so many of a hundred were answered; nothing took no time.
+    fn share(&self, percent: usize) -> Duration {
+        let last = self.0.len().saturating_sub(1);
+        self.0.get((self.0.len() * percent / 100).min(last)).copied().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [median, most, longest] = [50, 99, 100].map(|percent| self.share(percent));
+        write!(out, "{} answers, median {median:?}, 99 % {most:?}, longest {longest:?}", self.0.len())
+    }
+}
+
 impl Seen {
     /// Looks at all of it. So many questions may be told of an outage that is over.
-    fn judge(self, fault: Fault, recoveries: &[Duration], swallowed: usize) {
-        let sorted = |times: Mutex<Vec<Duration>>| {
-            let mut times = times.into_inner().unwrap();
-            times.sort_unstable();
-            times
-        };
-        let (times, static_times) = (sorted(self.times), sorted(self.static_times));
+    fn judge(self, name: &str, recoveries: &[Duration], swallowed: usize, breaker: Breaker) {
+        let (times, shut) = (Times::of([self.times]), Times::of([self.shut_times]));
+        let [well, hurt] = self.static_times.map(|times| Times::of([times]));
         let (good, unavailable) = (self.good.into_inner(), self.unavailable.into_inner());
         let late = self.unavailable_when_well.into_inner();
-        let share = |times: &[Duration], percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
         println!(
-            "{fault:?}: {} answers ({good} good, {unavailable} unavailable, {late} when well), median {:?}, 99 % {:?}, longest {:?}; \
-             static user: {} answers, 99 % {:?}, longest {:?}; recoveries {recoveries:?}",
-            times.len(),
-            share(&times, 50),
-            share(&times, 99),
-            share(&times, 100),
-            static_times.len(),
-            share(&static_times, 99),
-            share(&static_times, 100),
+            "{name}: {times} ({good} good, {unavailable} unavailable, {late} when well)\n  told what is known: {shut}\n  \
+             static user when all is well: {well}\n  static user in an outage: {hurt}\n  recoveries {recoveries:?}"
         );
         let wrong = self.wrong.into_inner().unwrap();
-        assert!(wrong.is_empty(), "{fault:?}: {} wrong answers: {wrong:#?}", wrong.len());
-        assert!(late <= swallowed, "{fault:?}: {late} questions found no backend after it was well");
-        assert!(good > 0 && unavailable > 0, "{fault:?}: {good} good, {unavailable} unavailable");
-        assert_eq!(self.static_good.into_inner(), static_times.len(), "{fault:?}");
-        let (longest, machine) = (share(&times, 100), share(&static_times, 100));
-        assert!(longest <= ANSWER_WITHIN + machine, "{fault:?}: {longest:?}, and {machine:?} of a static user");
-        assert!(machine <= STATIC_WITHIN, "{fault:?}: a static user waited for {machine:?}");
+        assert!(wrong.is_empty(), "{name}: {} wrong answers: {wrong:#?}", wrong.len());
+        assert!(late <= swallowed, "{name}: {late} questions found no backend after it was well");
+        assert!(good > 0 && unavailable > 0, "{name}: {good} good, {unavailable} unavailable");
+        assert_eq!(self.static_good.into_inner(), well.0.len() + hurt.0.len(), "{name}");
+        let (longest, machine) = (times.share(100), well.share(100).max(hurt.share(100)));
+        assert!(longest <= ANSWER_WITHIN + machine, "{name}: {longest:?}, and {machine:?} of a static user");
+        assert!(machine <= STATIC_WITHIN, "{name}: a static user waited for {machine:?}");
+        let (median, usual) = (hurt.share(50), well.share(90));
+        assert!(median <= ADDED_WITHIN + usual, "{name}: a static user usually waits {median:?} in an outage");
+        match breaker {
+            Breaker::Opens => {
+                // One in a hundred is one moment of the machine's until there are some hundreds.
+                let (most, usual) = match shut.0.len() {
+                    0..ENOUGH => (shut.share(90), well.share(90)),
+                    ENOUGH.. => (shut.share(99), machine),
+                };
+                assert!(!shut.0.is_empty(), "{name}: nobody asked while the outage was known");
+                assert!(most <= SHUT_WITHIN + usual, "{name}: {most:?} for what is known, a static user {usual:?}");
+            }
+            Breaker::None => {}
+        }
         let slow: Vec<_> = recoveries.iter().filter(|time| **time > RECOVERY_WITHIN).collect();
-        assert!(slow.is_empty(), "{fault:?}: {slow:?}");
+        assert!(slow.is_empty(), "{name}: {slow:?}");
     }
 }

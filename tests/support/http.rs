@@ -3,8 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -46,10 +51,51 @@ impl Reply {
     }
 }
 
+/// What the bytes go through.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl io::Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(buffer),
+            Wire::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(bytes),
+            Wire::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.flush(),
+            Wire::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// TLS as a client that trusts this authority and nobody else.
+pub(crate) fn trusting(authority: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A connection that is kept between requests.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Wire>,
 }
 
 impl Connection {
@@ -67,11 +113,19 @@ impl Connection {
         Self::over(connect_from(source, address)?)
     }
 
+    /// The same under TLS, with `localhost`. Both sides agree on it when the first bytes are sent.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(crate) fn open_tls(address: &str, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        let stream = prepared(TcpStream::connect(address)?)?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        Ok(Self { stream: BufReader::new(Wire::Tls(Box::new(StreamOwned::new(client, stream)))) })
+    }
+
     fn over(stream: TcpStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(SILENCE))?;
-        stream.set_write_timeout(Some(SILENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(Wire::Plain(prepared(stream)?)) })
     }
 
     /// Sends one request and reads its whole reply.
@@ -88,7 +142,8 @@ impl Connection {
     /// # Errors
     /// If the connection breaks.
     pub(crate) fn write(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(raw)
+        self.stream.get_mut().write_all(raw)?;
+        self.stream.get_mut().flush()
     }
 
     /// Reads one whole reply; `bodiless` for the reply to HEAD.
@@ -106,8 +161,11 @@ impl Connection {
 
     fn whole(&mut self, bodiless: bool) -> io::Result<Reply> {
         let mut first = String::new();
-        if self.stream.read_line(&mut first)? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no reply"));
+        match self.stream.read_line(&mut first) {
+            // Under TLS an end without a word of goodbye is an error.
+            Err(error) if !(first.is_empty() && error.kind() == io::ErrorKind::UnexpectedEof) => return Err(error),
+            Err(_) | Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no reply")),
+            Ok(_) => {}
         }
         let status = first
             .strip_prefix("HTTP/1.")
@@ -154,7 +212,7 @@ impl Connection {
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        self.stream.read_line(&mut line)?;
+        self.stream.read_line(&mut line).map_err(truncated)?;
         match line.strip_suffix('\n') {
             Some(whole) => Ok(whole.trim_end_matches('\r').to_owned()),
             None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated")),
@@ -163,11 +221,23 @@ impl Connection {
 
     fn exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; size];
-        self.stream.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "truncated"),
-            _ => error,
-        })?;
+        self.stream.read_exact(&mut bytes).map_err(truncated)?;
         Ok(bytes)
+    }
+}
+
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_write_timeout(Some(SILENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// An end in the middle of a reply.
+fn truncated(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "truncated"),
+        _ => error,
     }
 }
 

@@ -152,6 +152,38 @@ pub(crate) struct Chain {
     pub(crate) both: PathBuf,
 }
 
+/// A backend's own pair for TLS on `127.0.0.1`, and those that somebody else could show in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Impostors {
+    /// The right one.
+    pub(crate) own: Pair,
+    /// From the same authority, for another host; from nobody, for this one; from the same authority, for this one, and no
+    /// longer valid.
+    pub(crate) others: Vec<Pair>,
+    /// The authority's certificate, PEM.
+    pub(crate) authority: PathBuf,
+}
+
+/// Pairs for a backend whose certificate changes.
+pub(crate) fn impostors() -> Impostors {
+    let here = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
+    let elsewhere = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:elsewhere.example,IP:127.0.0.2\n";
+    let top = authority();
+    let signed = |extensions, dates| signed_by(&top, "/CN=backend", extensions, dates);
+    let now = Dates::Now;
+    let others =
+        vec![signed(elsewhere, now), signed_by(&authority(), "/CN=backend", here, now), signed(here, Dates::Over)];
+    Impostors { own: signed(here, now), others, authority: top.join("ca.crt") }
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug)]
+enum Dates {
+    Now,
+    /// For some days of 2020.
+    Over,
+}
+
 /// A P-256 leaf under a private authority.
 pub(crate) fn under_an_authority() -> Chain {
     leaf(SUBJECT, "basicConstraints=CA:FALSE\n")
@@ -165,6 +197,16 @@ pub(crate) fn for_localhost() -> Chain {
 }
 
 fn leaf(subject: &str, extensions: &str) -> Chain {
+    let top = authority();
+    let leaf = signed_by(&top, subject, extensions, Dates::Now);
+    let authority = top.join("ca.crt");
+    let texts = [&leaf.certificate, &authority].map(|path| std::fs::read_to_string(path).unwrap());
+    let both = scratch::write(leaf.certificate.parent().unwrap(), "both.crt", &texts.concat());
+    Chain { leaf, authority, both }
+}
+
+/// The directory of a new authority.
+fn authority() -> PathBuf {
     let top = scratch::directory("authority");
     part::run(openssl(&top).args(["req", "-x509", "-nodes", "-days", "3650"]).args(Kind::P256.arguments()).args([
         "-keyout",
@@ -177,21 +219,25 @@ fn leaf(subject: &str, extensions: &str) -> Chain {
         "keyUsage=critical,keyCertSign",
     ]))
     .well();
+    authority_files(&top, "ca");
+    top
+}
+
+fn signed_by(top: &Path, subject: &str, extensions: &str, dates: Dates) -> Pair {
     let directory = scratch::directory("keys");
     request(&directory, Kind::P256, subject);
     scratch::write(&directory, "extensions", extensions);
-    part::run(
-        openssl(&directory)
-            .args(["x509", "-req", "-in", "domain.csr", "-days", "365", "-set_serial", "7", "-out", "domain.crt"])
-            .args(["-extfile", "extensions", "-CA"])
-            .arg(top.join("ca.crt"))
-            .arg("-CAkey")
-            .arg(top.join("ca.key")),
-    )
-    .well();
-    let leaf = pair(&directory);
-    let authority = top.join("ca.crt");
-    let texts = [&leaf.certificate, &authority].map(|path| std::fs::read_to_string(path).unwrap());
-    let both = scratch::write(&directory, "both.crt", &texts.concat());
-    Chain { leaf, authority, both }
+    let (request, certificate) = (directory.join("domain.csr"), directory.join("domain.crt"));
+    let mut sign = openssl(top);
+    match dates {
+        Dates::Now => sign
+            .args(["x509", "-req", "-days", "365", "-set_serial", "7", "-CA", "ca.crt", "-CAkey", "ca.key", "-extfile"])
+            .arg(directory.join("extensions")),
+        Dates::Over => sign
+            .args(["ca", "-config", "ca.cnf", "-batch", "-notext", "-startdate", "20200101000000Z"])
+            .args(["-enddate", "20200301000000Z", "-extfile"])
+            .arg(directory.join("extensions")),
+    };
+    part::run(sign.arg("-in").arg(request).arg("-out").arg(certificate)).well();
+    pair(&directory)
 }

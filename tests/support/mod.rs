@@ -16,6 +16,7 @@ pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod http_api;
 pub(crate) mod image;
+pub(crate) mod impostor;
 pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod mongo;
@@ -27,8 +28,10 @@ pub(crate) mod recipe;
 pub(crate) mod recorder;
 pub(crate) mod registry;
 pub(crate) mod scratch;
+pub(crate) mod script;
 pub(crate) mod slapd;
 pub(crate) mod standin;
+pub(crate) mod victim;
 pub(crate) mod visit;
 
 /// How much of something a test does: what this variable of the environment says, for a long run, or what is usual.

@@ -1,7 +1,7 @@
 //! Programs that run beside the tests: started with a log of their own, and dead when the tests are.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -27,10 +27,12 @@ const DOCKWARDEN: &str = "dockwarden";
 /// What the log's library says on standard output when a server ends whose log nobody reads.
 const UNREAD: &[u8] = b"Failed to send shutdown signal to logging worker. Error: Shutdown\n";
 
-/// How much of a log is searched for secrets, and how many of its lines are read as JSON: the load of some tests writes
-/// hundreds of megabytes of the same lines.
-const SEARCHED_BYTES: u64 = 16 * 1024 * 1024;
+/// How much of a log is searched for secrets at a time, in bytes. All of it is.
+const SEARCHED_AT_ONCE: u64 = 4 * 1024 * 1024;
+/// How many of its lines are read as JSON before only one in so many is: the load of some tests writes hundreds of megabytes
+/// of the same lines.
 const PARSED_LINES: usize = 5000;
+const PARSED_ONE_IN: usize = 50;
 
 /// Log lines shown of each program when a test fails.
 const SHOWN_LINES: usize = 60;
@@ -124,6 +126,20 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// How long the log is now, in bytes.
+    pub(crate) fn logged(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |log| log.len())
+    }
+
+    /// What the program has said after so many bytes.
+    pub(crate) fn log_after(&self, bytes: u64) -> String {
+        let mut log = File::open(&self.log).unwrap();
+        log.seek(SeekFrom::Start(bytes)).unwrap();
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The most memory that the program ever had for itself, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
@@ -189,21 +205,28 @@ impl Process {
     /// If there is one.
     #[track_caller]
     pub(crate) fn keeps_secrets(&self) {
-        let seen = |file: &str| fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
-        let mut log = Vec::new();
-        if let Ok(file) = File::open(&self.log) {
-            file.take(SEARCHED_BYTES).read_to_end(&mut log).unwrap();
+        for (what, file) in [("the command line", "cmdline"), ("the environment", "environ")] {
+            canary::holds_no_secret(what, &fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default());
         }
-        for (what, text) in
-            [("the log", &log), ("the command line", &seen("cmdline")), ("the environment", &seen("environ"))]
-        {
-            canary::holds_no_secret(what, text);
-        }
-        // The last line may be on its way.
-        let lines = log.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && *line != UNREAD);
-        for line in lines.take(PARSED_LINES) {
-            let is_object = serde_json::from_slice::<Map<String, Value>>(line).is_ok();
-            assert!(is_object, "a line of the log is no object: {:?}", String::from_utf8_lossy(line));
+        let Ok(mut log) = File::open(&self.log) else { return };
+        let (mut piece, mut lines) = (Vec::new(), 0);
+        loop {
+            let read = log.by_ref().take(SEARCHED_AT_ONCE).read_to_end(&mut piece).unwrap();
+            // No secret and no line goes over the end of a line. The last one may be on its way.
+            let whole = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let searched = if read == 0 { piece.len() } else { whole };
+            canary::holds_no_secret("the log", &piece[..searched]);
+            for line in piece[..whole].split_inclusive(|byte| *byte == b'\n').filter(|line| *line != UNREAD) {
+                lines += 1;
+                if lines <= PARSED_LINES || lines.is_multiple_of(PARSED_ONE_IN) {
+                    let is_object = serde_json::from_slice::<Map<String, Value>>(line).is_ok();
+                    assert!(is_object, "a line of the log is no object: {:?}", String::from_utf8_lossy(line));
+                }
+            }
+            piece.drain(..searched);
+            if read == 0 {
+                return;
+            }
         }
     }
 
@@ -288,4 +311,14 @@ pub(crate) fn until_within<T>(patience: Duration, what: &str, mut condition: imp
         assert!(Instant::now() < end, "waited in vain for: {what}");
         thread::sleep(LOOK);
     }
+}
+
+#[test]
+#[should_panic(expected = "the log: the secret")]
+fn a_secret_at_the_end_of_a_long_log_is_found() {
+    let line = format!("{{\"padding\":\"{}\"}}", "x".repeat(1000));
+    let talk = format!("yes '{line}' | head -c 20000000; printf 'p+w%% \\303\\266'");
+    let talker = Process::start("talker", part::command("sh").args(["-c", &talk]));
+    talker.end();
+    talker.keeps_secrets();
 }

@@ -150,9 +150,10 @@ impl Side {
             connections: 8,
             most: 64,
             turns: Turns::Last,
-            sources: 1,
+            sources: load::HERE,
             warm: Duration::from_millis(200),
             lasts,
+            grace: load::GRACE,
             watched: None,
         })?;
         self.small.push(measured);

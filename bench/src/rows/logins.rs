@@ -1,20 +1,20 @@
 //! First logins, more than the cores can hash, and what becomes of somebody who is verified already.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::bed;
 use crate::figures::Outcome;
-use crate::load::{self, Load, Pace, Turns};
+use crate::load::{self, Load, Pace};
 use crate::process::Program;
 use crate::scenario::Setup;
 
 use super::Run;
 
 /// Addresses that the logins come from: a farm of builders, and not one machine.
-const SOURCES: u32 = 64;
+const SOURCES: Range<u32> = 2..66;
 
 /// Measures both at once.
 pub fn measure(run: &Run, program: &Program, setup: &Setup, clients: usize, rate: f64) -> anyhow::Result<Outcome> {
@@ -25,18 +25,7 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, clients: usize, rate
         bed::request(address, &account, &[format!("repository:{account}/app:pull")])
     };
     // The first account was verified when the server started.
-    let verified = Load {
-        address,
-        requests: Arc::from([ask(0)]),
-        pace: Pace::Open { rate },
-        connections: 4,
-        most: 64,
-        turns: Turns::Last,
-        sources: 1,
-        warm: Duration::from_millis(500),
-        lasts: run.lasts,
-        watched: None,
-    };
+    let verified = Load::at_rate(address, Arc::from([ask(0)]), rate, run.lasts);
     let fresh = Load {
         requests: (1..setup.users).map(ask).collect(),
         pace: Pace::Closed { clients },

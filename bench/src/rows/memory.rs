@@ -1,5 +1,6 @@
 //! Memory: at rest, and with many connections of which each asks now and then.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use crate::scenario::Setup;
 use super::{Run, own_repositories};
 
 /// Addresses that the connections come from.
-const SOURCES: u32 = 500;
+const SOURCES: Range<u32> = 2..502;
 /// Descriptors that are needed besides those of connections.
 const SPARE: u64 = 128;
 
@@ -38,6 +39,7 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, connections: usize, 
         sources: SOURCES,
         warm: Duration::from_secs(1),
         lasts: run.memory_lasts,
+        grace: load::GRACE,
         watched: Some(pid),
     };
     let under_load = std::thread::spawn(move || load::run(load));
@@ -82,7 +84,7 @@ fn at_rest(run: &Run, program: &Program) -> anyhow::Result<f64> {
 }
 
 /// As many connections as this process may open.
-fn allowed(wanted: usize, outcome: &mut Outcome) -> usize {
+pub(super) fn allowed(wanted: usize, outcome: &mut Outcome) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     let needed = wanted as u64 + SPARE;

@@ -1,11 +1,17 @@
 //! How each kind of row is measured.
 
+mod bombs;
+mod broken;
+mod flood;
 mod gateway;
+mod greedy;
 mod logins;
 mod memory;
 mod mongo;
+mod policy;
 mod reload;
 mod rules;
+mod slow;
 mod start;
 mod tokens;
 
@@ -66,6 +72,12 @@ impl Run {
                 gateway::measure(self, program, setup()?, *mebibytes, *clients, *rate)
             }
             How::Mongo { rate } => mongo::measure(self, program, setup()?, *rate),
+            How::Bombs { bombs } => bombs::measure(self, program, setup()?, bombs),
+            How::Greedy { connections, rate } => greedy::measure(self, program, setup()?, *connections, *rate),
+            How::Flood { guesses, networks } => flood::measure(self, program, setup()?, *guesses, *networks),
+            How::Policy { times } => policy::measure(self, program, setup()?, self.some(*times)),
+            How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
+            How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),
         }
     }
 
@@ -79,6 +91,16 @@ impl Run {
     /// As many of `whole` as this run does, and one at least.
     fn some(&self, whole: usize) -> usize {
         ((whole as f64 * self.share).round() as usize).max(1)
+    }
+
+    /// Whether figures are wanted, and not only to see that they can be had.
+    fn is_whole(&self) -> bool {
+        self.share >= 1.0
+    }
+
+    /// How long a row measures that has several loads in turn: half as long in a short run.
+    fn lasts_each(&self) -> Duration {
+        if self.is_whole() { self.lasts } else { self.lasts / 2 }
     }
 
     /// The configuration text of a setup that listens at `address`, with these rules.

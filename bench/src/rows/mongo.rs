@@ -21,6 +21,9 @@ use crate::scenario::Setup;
 
 use super::Run;
 
+/// The password of the server's own account there.
+pub(super) const PASSWORD: &str = "example";
+
 /// Measures a server whose accounts are in FerretDB, which the tests build.
 pub fn measure(run: &Run, program: &Program, setup: &Setup, rate: f64) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
@@ -69,10 +72,11 @@ fn load(run: &Run, server: &crate::process::Server, setup: &Setup, rate: f64) ->
         connections: 8,
         most: 64,
         turns: Turns::Last,
-        sources: 1,
+        sources: load::HERE,
         // Long enough that every account was verified once.
         warm: Duration::from_secs_f64(1.0 + setup.users as f64 / rate),
         lasts: run.lasts,
+        grace: load::GRACE,
         watched: Some(server.process.pid()),
     }
 }
@@ -109,9 +113,9 @@ async fn fill(run: &Run, address: SocketAddr, setup: &Setup) -> anyhow::Result<C
     root.source = Some("admin".to_owned());
     options.credential = Some(root);
     let database = Client::with_options(options)?.database("bench");
-    let reader = doc! { "createUser": "reader", "pwd": "example", "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
+    let reader = doc! { "createUser": "reader", "pwd": PASSWORD, "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
     database.run_command(reader).await.context("the reader's account")?;
-    std::fs::write(run.bed.path("mongo-password"), "example")?;
+    std::fs::write(run.bed.path("mongo-password"), PASSWORD)?;
     let users = database.collection::<Document>("users");
     users.drop().await.ok();
     let hash = bed::hash(setup.cost)?;

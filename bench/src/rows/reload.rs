@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 
 use crate::bed;
 use crate::figures::{Outcome, milliseconds};
-use crate::load::{self, Load, Pace, Turns};
+use crate::load::{self, Load};
 use crate::process::Program;
 use crate::reply;
 use crate::scenario::Setup;
@@ -22,16 +22,9 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, times: usize, rate: 
     let served = run.serve(program, setup)?;
     let address = served.server.address;
     let quiet = Load {
-        address,
-        requests: own_repositories(address, setup.users),
-        pace: Pace::Open { rate },
         connections: 16,
         most: 256,
-        turns: Turns::Last,
-        sources: 1,
-        warm: Duration::from_millis(500),
-        lasts: run.lasts,
-        watched: None,
+        ..Load::at_rate(address, own_repositories(address, setup.users), rate, run.lasts)
     };
     let before = load::run(quiet.clone())?;
     let meanwhile = Load { lasts: Duration::from_millis(600).mul_f64(times as f64), ..quiet };

@@ -69,9 +69,10 @@ fn maximum(run: &Run, program: &Program, setup: &Setup, clients: usize) -> anyho
         connections: clients,
         most: clients,
         turns: Turns::Last,
-        sources: 1,
+        sources: load::HERE,
         warm: WARM,
         lasts: run.lasts,
+        grace: load::GRACE,
         watched: Some(served.server.process.pid()),
     })
 }

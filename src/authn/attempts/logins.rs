@@ -3,21 +3,28 @@
 //! Whoever works somewhere sends the password that was right there before. So it is told apart from guesses without being
 //! looked at, and need not wait for what others guess.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{Account, Digest, FORGIVEN, FORGOTTEN_AFTER};
-use crate::authn::turns::Lane;
 use crate::client_network::ClientNetwork;
+use crate::turns::Lane;
 
 /// How long a right password is remembered. People log in once a working day.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Networks that are remembered (about 100 bytes each).
+/// Networks that are remembered (about 250 bytes each).
 pub(super) const KNOWN_NETWORKS: usize = 65_536;
+/// The most networks that are known by one account alone. Whoever has an account and a few hundred addresses could otherwise
+/// have nearly all the turns of those whom we know.
+const NETWORKS_OF_ACCOUNT: usize = 16;
+/// How long an account has to have been silent in one of them before another one takes its place. Otherwise each of those
+/// addresses would be known at the moment at which it asks.
+const LEFT_AFTER: Duration = Duration::from_secs(600);
 /// Accounts that are remembered, each with the network it came from (about 250 bytes each, 350 if guessed at). With the
-/// networks that is at most about 19 MiB. Whoever has an account here and so many networks can have all others forgotten,
+/// networks that is at most about 28 MiB. Whoever has an account here and so many networks can have all others forgotten,
 /// and then it is as if none of them had logged in before.
 pub(super) const KNOWN_LOGINS: usize = 32_768;
 /// Right passwords of one account from one network: where an API knows accounts, each machine may have its own.
@@ -25,8 +32,17 @@ const PASSWORDS: usize = 4;
 
 /// Who logged in from where. The one whose last right password is longest ago comes last.
 pub(super) struct Logins {
-    networks: LruCache<ClientNetwork, Instant>,
+    networks: LruCache<ClientNetwork, Known>,
+    /// The networks that each account made known.
+    made_known: HashMap<Account, Vec<ClientNetwork>>,
     accounts: LruCache<(ClientNetwork, Account), Login>,
+}
+
+/// A network that somebody logged in from.
+struct Known {
+    last: Instant,
+    /// Who did when it was not known yet.
+    by: Account,
 }
 
 /// What is known of an account in one network.
@@ -41,13 +57,13 @@ struct Login {
 impl Logins {
     /// Nobody yet.
     pub(super) fn new() -> Logins {
-        Logins { networks: LruCache::unbounded(), accounts: LruCache::unbounded() }
+        Logins { networks: LruCache::unbounded(), made_known: HashMap::new(), accounts: LruCache::unbounded() }
     }
 
     /// Whether somebody whom we know is in a network.
     pub(super) fn lane(&self, network: ClientNetwork, now: Instant) -> Lane {
         match self.networks.peek(&network) {
-            Some(last) if !is_over(*last, now) => Lane::Known,
+            Some(known) if !is_over(known.last, now) => Lane::Known,
             Some(_) | None => Lane::Strangers,
         }
     }
@@ -85,7 +101,7 @@ impl Logins {
     /// A password was right.
     pub(super) fn was_right(&mut self, network: ClientNetwork, account: Account, secret: Digest, now: Instant) {
         self.forget(now);
-        self.networks.put(network, now);
+        self.know(network, account, now);
         let new = || Login { last: now, right: Vec::new(), others: Vec::new(), last_other: now };
         let login = self.accounts.get_or_insert_mut((network, account), new);
         login.last = now;
@@ -97,10 +113,39 @@ impl Logins {
         }
         login.right.push(secret);
         if self.networks.len() > KNOWN_NETWORKS {
-            self.networks.pop_lru();
+            self.forget_network();
         }
         if self.accounts.len() > KNOWN_LOGINS {
             self.accounts.pop_lru();
+        }
+    }
+
+    fn know(&mut self, network: ClientNetwork, account: Account, now: Instant) {
+        if let Some(known) = self.networks.get_mut(&network) {
+            known.last = now;
+            return;
+        }
+        let own = self.made_known.entry(account).or_default();
+        if own.len() >= NETWORKS_OF_ACCOUNT {
+            let last = |network: &ClientNetwork| self.networks.peek(network).map(|known| known.last);
+            let Some(longest_ago) = own.iter().copied().min_by_key(last) else { return };
+            if last(&longest_ago).is_some_and(|last| now.saturating_duration_since(last) < LEFT_AFTER) {
+                return;
+            }
+            self.networks.pop(&longest_ago);
+            own.retain(|other| *other != longest_ago);
+        }
+        own.push(network);
+        self.networks.put(network, Known { last: now, by: account });
+    }
+
+    /// Forgets the network from which nobody has logged in for longest.
+    fn forget_network(&mut self) {
+        let Some((network, known)) = self.networks.pop_lru() else { return };
+        let Some(own) = self.made_known.get_mut(&known.by) else { return };
+        own.retain(|other| *other != network);
+        if own.is_empty() {
+            self.made_known.remove(&known.by);
         }
     }
 
@@ -113,8 +158,8 @@ impl Logins {
 
     /// Drops those whose last right password is too long ago.
     fn forget(&mut self, now: Instant) {
-        while self.networks.peek_lru().is_some_and(|(_, last)| is_over(*last, now)) {
-            self.networks.pop_lru();
+        while self.networks.peek_lru().is_some_and(|(_, known)| is_over(known.last, now)) {
+            self.forget_network();
         }
         while self.accounts.peek_lru().is_some_and(|(_, login)| is_over(login.last, now)) {
             self.accounts.pop_lru();
@@ -124,6 +169,8 @@ impl Logins {
     /// How many networks and how many accounts are remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, usize) {
+        let listed: usize = self.made_known.values().map(Vec::len).sum();
+        assert_eq!(listed, self.networks.len(), "each network is in the list of one account");
         (self.networks.len(), self.accounts.len())
     }
 }

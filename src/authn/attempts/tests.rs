@@ -361,3 +361,32 @@ fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<
     assert_ne!(digest(&attempts, ["password", "ab", "c"]), digest(&attempts, ["password", "a", "bc"]));
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_account_alone_makes_only_so_many_networks_known() {
+    let mut logins = Logins::new();
+    let (mallory, alice) = ([1; 16], [2; 16]);
+    let now = Instant::now();
+    let known = |logins: &Logins| (0..100).filter(|number| logins.lane(network(*number), now) == Lane::Known).count();
+    logins.was_right(network(0), alice, [0; 8], now);
+    for number in 0..100 {
+        logins.was_right(network(number), mallory, [0; 8], now);
+        let expected = if number <= 16 { Lane::Known } else { Lane::Strangers };
+        assert_eq!(logins.lane(network(number), now), expected, "{number}");
+    }
+    assert_eq!(known(&logins), 17, "the first sixteen, and that of somebody else");
+    // Who works in one of the others makes it known.
+    logins.was_right(network(50), alice, [0; 8], now);
+    assert_eq!((logins.lane(network(50), now), known(&logins)), (Lane::Known, 18));
+    // Where it has not been for a while, another one takes the place.
+    tokio::time::advance(Duration::from_secs(600)).await;
+    let later = Instant::now();
+    for number in 2..=16 {
+        logins.was_right(network(number), mallory, [0; 8], later);
+    }
+    logins.was_right(network(60), mallory, [0; 8], later);
+    logins.was_right(network(61), mallory, [0; 8], later);
+    let lanes = [1, 2, 16, 60, 61].map(|number| logins.lane(network(number), later));
+    assert_eq!(lanes, [Lane::Strangers, Lane::Known, Lane::Known, Lane::Known, Lane::Strangers]);
+    logins.remembered();
+}

@@ -15,8 +15,8 @@ use super::settings::{Login, Settings};
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
 use super::{filter, tls};
 use crate::authn::Secret;
-use crate::authn::turns::{Client, Turns};
 use crate::breaker::{Pass, Trial};
+use crate::turns::{Client, Turns};
 
 /// A server that had less time than this to answer is not blamed for its silence.
 const FAIR: Duration = Duration::from_millis(100);

@@ -11,12 +11,13 @@ use super::DirectoryUsers;
 use super::directory::{Bind, Errand, Question, Reply};
 use super::filter::Filling;
 use super::labels::From;
+use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
-use crate::authn::turns::Client;
 use crate::authn::{Identity, Outcome, Secret, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::turns::Client;
 
 /// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
 const MAX_GROUPS: u32 = 1000;
@@ -117,6 +118,7 @@ impl DirectoryUsers {
             }
             Found::Refused(words) => {
                 debug!(account, cause = words, "the directory refuses a bind");
+                blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
             Found::One(person) => person,
@@ -125,6 +127,7 @@ impl DirectoryUsers {
             Verdict::Right => {}
             Verdict::No(words) => {
                 debug!(account, entry = person.name(), cause = words, "the directory refuses a bind");
+                blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
         }
@@ -359,8 +362,15 @@ impl DirectoryUsers {
         if let Some(end) = end.and_then(|end| end.checked_sub(TICK)).filter(|end| *end > Instant::now()) {
             tokio::time::sleep_until(end).await;
         }
+        blur(errand).await;
         Ok(())
     }
+}
+
+/// A refusal waits for up to four milliseconds more, at random: what a directory computes for a password can be so little that
+/// no clock here could wait for it, and whoever measures from beside us could.
+async fn blur(errand: Errand) {
+    tokio::time::sleep_until(errand.deadline.min(Instant::now() + pace::blur())).await;
 }
 
 /// Whether nobody in a directory can have this name.

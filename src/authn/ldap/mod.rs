@@ -17,6 +17,8 @@ mod labels;
 mod login;
 mod name;
 mod pace;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod protocol;
 mod reach;
 mod server;

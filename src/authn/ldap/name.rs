@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// What stands for the account in templates.
 pub(super) const ACCOUNT: &str = "${account}";
 /// Stands for the account while a template is looked at.
-const MARK: &str = "0account0";
+pub(super) const MARK: &str = "0account0";
 
 /// The name to bind as, with the account in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,17 +99,18 @@ pub(super) fn is_distinguished(text: &str) -> bool {
 }
 
 /// The attribute types of a distinguished name and their values, in order; a value in hexadecimal is left out.
-fn pairs(text: &str) -> Option<Vec<(String, Option<String>)>> {
+pub(super) fn pairs(text: &str) -> Option<Vec<(String, Option<String>)>> {
     let mut pairs = Vec::new();
     let mut rest = Some(text);
     while let Some(pair) = rest {
         let (kind, value) = pair.split_once('=')?;
-        let kind = kind.trim();
+        // Only the space means nothing there (RFC 4514, section 3): "cn=\u{a0}admins" is not "admins".
+        let kind = kind.trim_matches(' ');
         let is_kind = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_');
         if kind.is_empty() || !kind.chars().all(is_kind) {
             return None;
         }
-        let (value, after) = read_value(value.trim_start())?;
+        let (value, after) = read_value(value.trim_start_matches(' '))?;
         pairs.push((kind.to_owned(), value));
         rest = after;
     }
@@ -229,6 +230,9 @@ mod tests {
             ("uid=alice, cn = spaced out ,dc=x", Some("spaced out")),
             ("cn=a\\,b\\2cc\\20,dc=x", Some("a,b,c ")),
             ("cn=\\c3\\b6l,dc=x", Some("öl")),
+            ("cn=\u{a0}admins,dc=x", Some("\u{a0}admins")),
+            ("cn=\tadmins\u{2003},dc=x", Some("\tadmins\u{2003}")),
+            ("cn\u{a0}=admins,dc=x", None),
             ("2.5.4.3=by number,dc=x", Some("by number")),
             ("ou=no,dc=x", None),
             ("cn=#0401ff,dc=x", None),

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// So many of the last binds are remembered.
 const REMEMBERED: usize = 64;
 
+/// What is added to a refusal at most.
+const BLUR: Duration = Duration::from_millis(4);
+
 /// The lengths of the last binds of accounts that are there.
 #[derive(Default)]
 pub(super) struct Pace(Mutex<VecDeque<Duration>>);
@@ -28,12 +31,21 @@ impl Pace {
     /// as long as none was seen.
     pub(super) fn drawn(&self) -> Option<Duration> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut random = [0];
         // Without random bytes it is the first: a nuisance, not a danger.
-        aws_lc_rs::rand::fill(&mut random).ok();
-        let [number] = random;
-        seen.get(usize::from(number).checked_rem(seen.len())?).copied()
+        seen.get(usize::from(random()).checked_rem(seen.len())?).copied()
     }
+}
+
+/// How long a refusal waits besides: up to [`BLUR`], each time another part of it.
+pub(super) fn blur() -> Duration {
+    BLUR * u32::from(random()) / u32::from(u8::MAX)
+}
+
+fn random() -> u8 {
+    let mut random = [0];
+    aws_lc_rs::rand::fill(&mut random).ok();
+    let [number] = random;
+    number
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@
 //! each attempt prolongs the lock.
 
 use super::protocol::Done;
-use crate::authn::turns::Busy;
+use crate::turns::Busy;
 
 /// Why the directory gave no answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

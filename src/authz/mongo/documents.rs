@@ -190,6 +190,10 @@ mod tests {
             (doc! { "comment": 1 }, "comment: a text is expected here, not a number"),
             (doc! { "not_afer": "2026-01-01" }, "not_afer: there is no such key; did you mean \"not_after\"?"),
             (doc! { "not_after": "soon" }, "not_after: \"soon\" is no moment"),
+            (
+                doc! { "not_after": mongodb::bson::DateTime::from_millis(-100_000_000_000_000) },
+                "not_after: this date is too far away",
+            ),
         ] {
             let wrong =
                 compile(&[rule(doc! { "_id": "fine", "seq": 7 }), rule(more.clone())]).err().unwrap_or_default();

@@ -7,6 +7,8 @@ mod documents;
 mod guard;
 pub mod import;
 pub mod order;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod text;
 
 use std::path::PathBuf;

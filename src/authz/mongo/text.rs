@@ -192,7 +192,7 @@ fn date(moment: OffsetDateTime) -> Bson {
 
 /// RFC 3339 in UTC.
 pub(crate) fn written(moment: OffsetDateTime) -> String {
-    let utc = moment.to_offset(time::UtcOffset::UTC);
+    let utc = moment.checked_to_offset(time::UtcOffset::UTC).unwrap_or(moment);
     utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
 }
 

@@ -54,6 +54,23 @@ aclx: []
     );
 }
 
+/// Each of these takes a millisecond to be found too big.
+#[test]
+fn of_thousands_of_bad_rules_the_first_fifty_are_told() {
+    for (rules, told) in [(49, 49), (50, 50), (51, 51), (10_000, 51)] {
+        let lines: String = (0..rules)
+            .map(|number| format!("  - {{match: {{name: '/x{number}\\pL{{1000}}/'}}, actions: [pull]}}\n"))
+            .collect();
+        let problems = read_with(&around(&format!("acl:\n{lines}")), &[]).err().unwrap_or_default();
+        assert_eq!(problems.len(), told, "{rules} rules");
+        for (index, problem) in problems.iter().enumerate() {
+            let expected = if index < 50 { "is too big" } else { "from here on they were not looked at" };
+            assert!(problem.message.contains(expected), "{rules} rules: {problem:?}");
+            assert_eq!(problem.place, Place::Line(2 + index), "{rules} rules");
+        }
+    }
+}
+
 #[test]
 fn each_slip_is_named_with_its_line_and_what_to_write() {
     let hash = ALICE_HASH;

@@ -4,6 +4,7 @@
 mod command_line;
 mod connections;
 mod files;
+mod lines;
 mod log;
 mod sockets;
 

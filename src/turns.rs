@@ -1,5 +1,5 @@
-//! Whose password is hashed next, whose costly question is decided, or for whom a program, an API or a directory is asked: a
-//! few at a time, the clients' networks in turn, and nobody waits for long.
+//! Whose password is hashed next, whose costly question is decided, whose token is signed, or for whom a program, an API or a
+//! directory is asked: a few at a time, the clients' networks in turn, and nobody waits for long.
 //!
 //! It is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
 //! their own, while somebody else's one login waits for one of them. Where a thousand addresses send one guess each, every
@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::client_network::ClientNetwork;
 
 /// How long a password waits for its turn before its client is told to come back.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How many of one network wait at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How many of one network wait at most, where that is bounded.
 const MOST_OF_NETWORK: usize = 128;
-/// How many wait in all.
+/// How many wait in all, where that is bounded.
 const MOST_WAITING: usize = 1024;
 
 /// Why a password was not hashed, a question not decided, or a backend not asked. What would have come of it is not known:
@@ -32,6 +32,9 @@ pub enum Busy {
     /// All places are taken, or this one was given to a network that had fewer.
     #[error("too many requests wait for their turn")]
     Full,
+    /// So many wait before it, and their turns take so long, that its own would not come in time.
+    #[error("so many requests wait for their turn that this one's would come too late")]
+    TooMany,
     /// Its turn did not come in time.
     #[error("a request waited too long for its turn")]
     Late,
@@ -64,8 +67,18 @@ impl Client {
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Queue>);
 
+/// How many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// [`MOST_OF_NETWORK`] and [`MOST_WAITING`]: each takes long, so that many would be told to come back anyway.
+    Bounded,
+    /// As many as there are requests, which connections bound: each takes less than a millisecond or a few.
+    Everybody,
+}
+
 struct Queue {
     at_once: usize,
+    room: Room,
     state: Mutex<State>,
 }
 
@@ -74,6 +87,8 @@ struct State {
     /// Turns that are taken. Below the limit nobody waits.
     taken: usize,
     waiting: usize,
+    /// How long a turn takes, the last ones before all.
+    usual: Duration,
     /// Who waits, the first come first; no list is empty. A network stays in the lane in which its first one came.
     networks: HashMap<ClientNetwork, (Lane, VecDeque<Waiter>)>,
     /// The keys of `networks` by lane, the next one first.
@@ -90,8 +105,11 @@ struct Waiter {
     call: oneshot::Sender<()>,
 }
 
-/// The right to hash one password, to decide one question or to ask a backend one, until it is dropped.
-pub(crate) struct Turn(Arc<Queue>);
+/// The right to hash one password, to decide one question, to sign one token or to ask a backend, until it is dropped.
+pub(crate) struct Turn {
+    queue: Arc<Queue>,
+    since: Instant,
+}
 
 /// A place in the queue. It is given up when this is dropped.
 pub(crate) struct Place {
@@ -113,21 +131,34 @@ enum Called {
 impl Turns {
     /// A queue that leaves one core to everything else: as many at once as there are others, and one where there is none.
     pub(crate) fn beside_one_core() -> Turns {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Turns::new(cores.saturating_sub(1))
+        Turns::new(cores().saturating_sub(1))
+    }
+
+    /// A queue for all cores, of work so short that there is a place for everybody.
+    pub(crate) fn on_all_cores() -> Turns {
+        Turns::with(cores(), Room::Everybody)
     }
 
     /// A queue for so many turns at once, and for one at least.
     pub(crate) fn new(at_once: usize) -> Turns {
-        Turns(Arc::new(Queue { at_once: at_once.max(1), state: Mutex::default() }))
+        Turns::with(at_once, Room::Bounded)
     }
 
-    /// Waits for a turn.
+    fn with(at_once: usize, room: Room) -> Turns {
+        Turns(Arc::new(Queue { at_once: at_once.max(1), room, state: Mutex::default() }))
+    }
+
+    /// Waits for a turn, to use before the deadline.
     ///
     /// # Errors
     /// There is no place for this network, it was given to somebody else, or no turn came by the deadline.
     pub(crate) async fn turn(&self, client: Client, deadline: Instant) -> Result<Turn, Busy> {
-        self.queue(client, deadline)?.turn().await
+        let turn = self.queue(client, deadline)?.turn().await?;
+        // Whoever had it before was stopped at this very moment: it comes too late to be of use.
+        if Instant::now() >= deadline {
+            return Err(Busy::Late);
+        }
+        Ok(turn)
     }
 
     /// Takes a place, which is a turn by the deadline or never.
@@ -145,7 +176,17 @@ impl Turns {
             // The receiver is in our hands, so it is there.
             call.send(()).ok();
         } else {
-            let pushed_out = state.make_room(network, lane)?;
+            let pushed_out = match self.0.room {
+                Room::Bounded => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // With some room for chance: who is not sent away now should have the turn, and not wait in vain.
+                    if state.expected(network, lane, self.0.at_once) > left.mul_f64(0.8) {
+                        return Err(Busy::TooMany);
+                    }
+                    state.make_room(network, lane)?
+                }
+                Room::Everybody => None,
+            };
             state.add(network, lane, Waiter { id, call });
             drop(state);
             // Their client is told outside of the lock.
@@ -153,6 +194,10 @@ impl Turns {
         }
         Ok(Place { queue: Arc::clone(&self.0), network, id, call: called, deadline, state: Called::NotYet })
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 impl State {
@@ -178,6 +223,28 @@ impl State {
             Some(waiter) => Ok(Some(waiter)),
             None => Err(Busy::Full),
         }
+    }
+
+    /// How long a new one of this network would wait at most, as far as can be told.
+    fn expected(&self, network: ClientNetwork, lane: Lane, at_once: usize) -> Duration {
+        let (lane, own) = self.networks.get(&network).map_or((lane, 0), |(lane, waiters)| (*lane, waiters.len()));
+        let (same, other) = match lane {
+            Lane::Known => (self.known.len(), self.strangers.len()),
+            Lane::Strangers => (self.strangers.len(), self.known.len()),
+        };
+        // As many rounds as there are of its own until it comes, every second turn being the other lane's.
+        let of_lane = (own + 1).saturating_mul(same + usize::from(own == 0));
+        let rounds = if other > 0 { of_lane.saturating_mul(2) } else { of_lane };
+        let turns = rounds.min(self.waiting + 1);
+        self.usual.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX)) / u32::try_from(at_once).unwrap_or(u32::MAX)
+    }
+
+    /// A turn took so long.
+    fn took(&mut self, time: Duration) {
+        self.usual = match self.usual {
+            Duration::ZERO => time,
+            usual => (usual * 7 + time) / 8,
+        };
     }
 
     fn add(&mut self, network: ClientNetwork, lane: Lane, waiter: Waiter) {
@@ -223,14 +290,22 @@ impl State {
         };
         self.last = Some(lane);
         let network = self.order(lane).pop_front()?;
-        self.order(lane).push_back(network);
-        self.take(network, VecDeque::pop_front)
+        let (_, waiters) = self.networks.get_mut(&network)?;
+        let waiter = waiters.pop_front()?;
+        self.waiting -= 1;
+        if waiters.is_empty() {
+            self.networks.remove(&network);
+        } else {
+            self.order(lane).push_back(network);
+        }
+        Some(waiter)
     }
 
     /// Gives a place up; nothing if it was taken away already.
     fn withdraw(&mut self, network: ClientNetwork, id: u64) {
         self.take(network, |waiters| {
-            let place = waiters.iter().position(|waiter| waiter.id == id)?;
+            // They are in the order of their numbers.
+            let place = waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()?;
             waiters.remove(place)
         });
     }
@@ -270,7 +345,7 @@ impl Place {
         match timeout_at(self.deadline, &mut self.call).await {
             Ok(Ok(())) => {
                 self.state = Called::Already;
-                Ok(Turn(Arc::clone(&self.queue)))
+                Ok(Turn { queue: Arc::clone(&self.queue), since: Instant::now() })
             }
             Ok(Err(_)) => Err(Busy::Full),
             Err(_) => Err(Busy::Late),
@@ -294,7 +369,10 @@ impl Drop for Place {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.pass_on();
+        if self.queue.room == Room::Bounded {
+            self.queue.state().took(self.since.elapsed());
+        }
+        self.queue.pass_on();
     }
 }
 
@@ -391,6 +469,44 @@ mod tests {
             .map(|number| place(&turns, 1 + number, Lane::Strangers))
             .collect::<Result<Vec<_>, _>>()?;
         assert_eq!(place(&turns, u32::MAX, Lane::Strangers).err(), Some(Busy::Full));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_wait_in_vain_is_told_at_once() -> Result<(), Busy> {
+        let turns = turns();
+        let mut first = place(&turns, 0, Lane::Strangers)?;
+        let turn = first.turn().await?;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop((turn, first));
+        // Turns take a second each, and there are ten of them.
+        let mut first = place(&turns, 0, Lane::Strangers)?;
+        let turn = first.turn().await?;
+        let mut waiting = Vec::new();
+        for (number, lane, more) in [
+            // Eight turns, and some room for chance.
+            (1, Lane::Strangers, 8),
+            // In the next round, which is the first for each of these.
+            (2, Lane::Strangers, 4),
+            (3, Lane::Strangers, 2),
+            (4, Lane::Strangers, 2),
+            (5, Lane::Known, 4),
+            (6, Lane::Known, 2),
+        ] {
+            for _ in 0..more {
+                waiting.push(place(&turns, number, lane)?);
+            }
+            assert_eq!(place(&turns, number, lane).err(), Some(Busy::TooMany), "{number}");
+        }
+        drop((waiting, turn));
+        // Quick ones are soon believed.
+        for _ in 0..30 {
+            drop(place(&turns, 1, Lane::Strangers)?.turn().await?);
+        }
+        let mut first = place(&turns, 1, Lane::Strangers)?;
+        let _turn = first.turn().await?;
+        let many = (0..MOST_OF_NETWORK).map(|_| place(&turns, 1, Lane::Strangers)).collect::<Result<Vec<_>, _>>();
+        assert!(many.is_ok());
         Ok(())
     }
 
