@@ -284,12 +284,14 @@ impl App {
                         "server.addr, admin_addr, path_prefix, gateway.addr and whether TLS is spoken change only at a restart"
                     );
                 }
+                let snapshot = Arc::new(snapshot);
+                *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+                self.snapshot.store(Arc::clone(&snapshot));
+                self.metrics.reloaded();
+                // Last, so that whoever has read this line is answered by the new configuration.
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
                 warn_of(&warnings, &self.source.file);
-                *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
                 warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
-                self.snapshot.store(Arc::new(snapshot));
-                self.metrics.reloaded();
                 Reload::Done
             }
             Err(cause) => {

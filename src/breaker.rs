@@ -72,28 +72,31 @@ impl Breaker {
     }
 
     /// Says that the backend could not be reached. Nobody is let through from then on, and `trial` is run in the
-    /// background, again and again, until the backend answers.
+    /// background, again and again, until the backend answers. Once callers are let through again, `back` is run, which can
+    /// say so: what the log tells is true then.
     ///
     /// A failure that began before the backend last recovered says nothing about it now, and changes nothing. Returns
     /// whether this was the failure that closed the door.
-    pub fn fail<F, T>(&self, pass: Pass, trial: T) -> bool
+    pub fn fail<F, T, B>(&self, pass: Pass, trial: T, back: B) -> bool
     where
         T: Fn() -> F + Send + 'static,
         F: Future<Output = Trial> + Send + 'static,
+        B: FnOnce() + Send + 'static,
     {
         let Pass(state) = pass;
         let closed = self.0.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if closed {
-            tokio::spawn(recover(self.clone(), trial));
+            tokio::spawn(recover(self.clone(), trial, back));
         }
         closed
     }
 }
 
-async fn recover<F, T>(breaker: Breaker, trial: T)
+async fn recover<F, T, B>(breaker: Breaker, trial: T, back: B)
 where
     T: Fn() -> F + Send,
     F: Future<Output = Trial> + Send + 'static,
+    B: FnOnce() + Send,
 {
     let mut pause = FIRST_TRIAL;
     let mut next = Instant::now() + jittered(pause);
@@ -115,6 +118,7 @@ where
         }
     }
     breaker.0.fetch_add(1, Ordering::AcqRel);
+    back();
 }
 
 /// Between four fifths and the whole of a time, so that servers which were started together, or lost the same backend
@@ -147,18 +151,27 @@ mod tests {
         };
         let (Ok(early), Ok(late)) = (early, late) else { unreachable!("nothing has failed yet") };
         assert_eq!(breaker.passage(), Passage::Passing);
-        assert!(breaker.fail(early, answers_third()));
+        let told = Arc::new(AtomicUsize::new(0));
+        let tells = || {
+            let (breaker, told) = (breaker.clone(), Arc::clone(&told));
+            move || {
+                assert_eq!(breaker.passage(), Passage::Passing, "whoever hears of it can ask");
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        assert!(breaker.fail(early, answers_third(), tells()));
         assert_eq!(breaker.passage(), Passage::Shut);
         assert_eq!(breaker.admit().map(|_| ()), Err(Open));
-        assert!(!breaker.fail(late, answers_third()), "the second failure of the same time starts nothing");
+        assert!(!breaker.fail(late, answers_third(), tells()), "the second failure of the same time starts nothing");
         // 50, 100 and 200 milliseconds at most.
         tokio::time::sleep(Duration::from_millis(120)).await;
         assert_eq!(breaker.admit().map(|_| ()), Err(Open));
         tokio::time::sleep(Duration::from_millis(240)).await;
         assert!(breaker.admit().is_ok());
         assert_eq!(trials.load(Ordering::Relaxed), 3);
-        assert!(!breaker.fail(late, answers_third()), "a failure from before the recovery says nothing");
+        assert!(!breaker.fail(late, answers_third(), tells()), "a failure from before the recovery says nothing");
         assert!(breaker.admit().is_ok());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,7 +180,7 @@ mod tests {
         let (trials, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(()));
         let (counted, held) = (Arc::clone(&trials), Arc::clone(&running));
         let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        breaker.fail(pass, move || {
+        let trial = move || {
             let (number, held) = (counted.fetch_add(1, Ordering::Relaxed), Arc::clone(&held));
             async move {
                 // The first three for ever, the fourth for a while.
@@ -176,7 +189,8 @@ mod tests {
                 drop(held);
                 Trial::Answered
             }
-        });
+        };
+        breaker.fail(pass, trial, || {});
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(breaker.passage(), Passage::Shut);
         assert_eq!(trials.load(Ordering::Relaxed), TRIALS_AT_ONCE, "so many and no more wait for an answer");
@@ -191,10 +205,11 @@ mod tests {
         let trials = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&trials);
         let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        breaker.fail(pass, move || {
+        let trial = move || {
             counted.fetch_add(1, Ordering::Relaxed);
             async { Trial::Ended }
-        });
+        };
+        breaker.fail(pass, trial, || unreachable!("nobody needs it any more"));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(trials.load(Ordering::Relaxed), 1);
         assert_eq!(Arc::strong_count(&trials), 1, "the task is gone");

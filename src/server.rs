@@ -3,21 +3,16 @@
 //! `axum::serve` has no deadline for a request's header, so that a few hundred half-open connections would stay for
 //! ever; connections are served here instead.
 
-use std::future::poll_fn;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::app::App;
@@ -29,9 +24,11 @@ use crate::metrics::OpenConnection;
 
 mod activity;
 mod connection;
+mod handshake;
 
 pub use activity::{Activity, Held};
-use connection::Protocols;
+use connection::{Protocols, patiently};
+use handshake::shake_hands;
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -161,8 +158,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
             break;
         }
     }
-    info!("stopping: requests under way will finish");
     app.begin_stopping();
+    info!("stopping: requests under way will finish");
     tokio::time::sleep(FAREWELL).await;
     farewell_over.send_replace(true);
     while doors.join_next().await.is_some() {}
@@ -329,16 +326,11 @@ async fn accept(
             }
         }
     }
-    // What has connected already is served: closing the socket would reset it.
-    // Not for ever: somebody may connect again and again.
-    let end = Instant::now() + LAST_ONES;
-    while Instant::now() < end
-        && let Ok(place) = Arc::clone(&places).try_acquire_owned()
-    {
-        if tokio::time::timeout(Duration::ZERO, take(&listener, &door, leaving.clone(), place)).await.is_err() {
-            break;
-        }
-    }
+    take_last_ones(|| {
+        let place = Arc::clone(&places).try_acquire_owned().ok()?;
+        Some(take(&listener, &door, leaving.clone(), place))
+    })
+    .await;
     match listener {
         Listener::Tcp(socket) => drop(socket),
         Listener::Unix(socket, file) => {
@@ -348,8 +340,21 @@ async fn accept(
     }
     drop(leaving);
     leave.send_replace(());
-    if tokio::time::timeout(DRAIN, leave.closed()).await.is_err() {
+    if timeout(DRAIN, leave.closed()).await.is_err() {
         warn!(reason = "drain_timeout", seconds = DRAIN.as_secs(), "requests were still under way and are cut off");
+    }
+}
+
+/// Takes what has connected already, before the socket is closed, which would reset it: as long as there is a place, and one
+/// that has come.
+async fn take_last_ones<F: Future<Output = ()>>(mut next: impl FnMut() -> Option<F>) {
+    let end = Instant::now() + LAST_ONES;
+    while Instant::now() < end
+        && let Some(taking) = next()
+    {
+        if timeout(Duration::ZERO, taking).await.is_err() {
+            break;
+        }
     }
 }
 
@@ -400,51 +405,7 @@ impl Door {
     }
 }
 
-/// Begins TLS. What costs a signature, the answer to the client's greeting, is made in its network's turn: a greeting costs a
-/// stranger nothing, not even computing, since one can be sent again and again.
-async fn shake_hands<S>(
-    app: &App,
-    tls: Arc<rustls::ServerConfig>,
-    stream: S,
-    peer: Peer,
-) -> std::io::Result<tokio_rustls::server::TlsStream<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let greeted = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    let turn = app.turn_to_sign(peer).await.map_err(std::io::Error::other)?;
-    let mut kind = None;
-    let mut rest = greeted.into_stream_with(tls, |connection| kind = connection.handshake_kind());
-    let mut answered = once(&mut rest).await;
-    drop(turn);
-    if answered.is_pending() && kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
-        // It was asked for another greeting (RFC 8446, section 4.1.4), and the signature comes with the answer to that.
-        woken().await;
-        let _turn = app.turn_to_sign(peer).await.map_err(std::io::Error::other)?;
-        answered = once(&mut rest).await;
-    }
-    match answered {
-        Poll::Ready(done) => done,
-        Poll::Pending => rest.await,
-    }
-}
-
-/// Goes on with something as far as that is possible now.
-async fn once<F: Future + Unpin>(work: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *work).poll(context))).await
-}
-
-/// Waits until this task is woken, by what it went on with before.
-async fn woken() {
-    let mut looked = false;
-    poll_fn(|_| match std::mem::replace(&mut looked, true) {
-        false => Poll::Pending,
-        true => Poll::Ready(()),
-    })
-    .await;
-}
-
-async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, leaving: watch::Receiver<()>, seat: Seat)
+async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, mut leaving: watch::Receiver<()>, seat: Seat)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -456,11 +417,39 @@ where
     let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving, share).await };
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
-        match tokio::time::timeout(HANDSHAKE_PATIENCE, shake_hands(&door.app, tls, stream, peer)).await {
-            Ok(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving, share).await,
-            Ok(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
-            Err(_) => debug!("a TLS handshake took too long"),
+        let shaken = shake_hands(tls, stream, || door.app.turn_to_sign(peer));
+        match patiently(shaken, HANDSHAKE_PATIENCE, &mut leaving).await {
+            Some(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving, share).await,
+            Some(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
+            None => debug!("a TLS handshake took too long"),
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_connections_are_taken_as_long_as_there_are_any_and_not_for_ever() {
+        let mut left = 1000;
+        take_last_ones(|| {
+            left -= 1;
+            Some(async move {
+                if left == 0 {
+                    std::future::pending::<()>().await;
+                }
+            })
+        })
+        .await;
+        assert_eq!(left, 0, "nobody was left behind, and nobody waited for");
+
+        let began = Instant::now();
+        take_last_ones(|| {
+            assert!(began.elapsed() < Duration::from_secs(60), "somebody connects again and again");
+            Some(async {})
+        })
+        .await;
+    }
 }

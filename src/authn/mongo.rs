@@ -196,18 +196,18 @@ impl Users {
             Failure::Down { .. } => {}
         }
         let users = Arc::downgrade(self);
-        let closed = self.breaker.fail(pass, move || {
+        let trial = move || {
             let users = users.upgrade();
             async move {
                 let Some(users) = users else { return Trial::Ended };
                 match users.look_up("").await {
-                    Ok(_) => {
-                        info!(reason = "backend_back", backend = "mongo_auth", "users are looked up again");
-                        Trial::Answered
-                    }
+                    Ok(_) => Trial::Answered,
                     Err(_) => Trial::Failed,
                 }
             }
+        };
+        let closed = self.breaker.fail(pass, trial, || {
+            info!(reason = "backend_back", backend = "mongo_auth", "users are looked up again");
         });
         if closed {
             warn!(reason = "backend_down", backend = "mongo_auth", cause = %failure,

@@ -219,19 +219,20 @@ impl Api {
             Failure::Down { .. } => {}
         }
         let inner = Arc::downgrade(&self.0);
-        let closed = self.0.breaker.fail(pass, move || {
+        let trial = move || {
             let inner = inner.upgrade();
             async move {
                 let Some(inner) = inner else { return Trial::Ended };
                 match inner.probe().await {
                     Err(Failure::Down { .. }) => Trial::Failed,
                     // Somebody is there. What happens to a real question, only a real question shows.
-                    Ok(_) | Err(Failure::Broken { .. }) => {
-                        info!(reason = "backend_back", backend = inner.backend, "the API is asked again");
-                        Trial::Answered
-                    }
+                    Ok(_) | Err(Failure::Broken { .. }) => Trial::Answered,
                 }
             }
+        };
+        let backend = self.0.backend;
+        let closed = self.0.breaker.fail(pass, trial, move || {
+            info!(reason = "backend_back", backend, "the API is asked again");
         });
         if closed {
             // Connections to a server that vanished without a word would swallow a question each.

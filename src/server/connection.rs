@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -116,20 +116,30 @@ impl<S: AsyncRead + Unpin> Line<S> {
 
     /// The same for so long, and not for much longer than until `leaving` changes.
     async fn header_within(&mut self, patience: Duration, leaving: &mut watch::Receiver<()>) -> std::io::Result<Next> {
-        tokio::select! {
-            // What has arrived already is served even if the server leaves.
-            biased;
-            next = self.header() => return next,
-            _ = leaving.changed() => {}
-            () = sleep(patience) => {
-                debug!("a connection was closed on which no whole request came");
-                return Ok(Next::Closed);
-            }
-        }
-        // Whoever serves what comes now has to know as well.
-        leaving.mark_changed();
-        timeout(FAREWELL_PATIENCE, self.header()).await.unwrap_or(Ok(Next::Closed))
+        patiently(self.header(), patience, leaving).await.unwrap_or_else(|| {
+            debug!("a connection was closed on which no whole request came");
+            Ok(Next::Closed)
+        })
     }
+}
+
+/// Waits for something for so long, and not for much longer than until `leaving` changes; nothing if it did not come.
+pub(super) async fn patiently<T>(
+    work: impl Future<Output = T>,
+    patience: Duration,
+    leaving: &mut watch::Receiver<()>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    tokio::select! {
+        // What has arrived already is served even if the server leaves.
+        biased;
+        done = &mut work => return Some(done),
+        _ = leaving.changed() => {}
+        () = sleep(patience) => return None,
+    }
+    // Whoever serves what comes now has to know as well.
+    leaving.mark_changed();
+    timeout(FAREWELL_PATIENCE, work).await.ok()
 }
 
 /// What was waited for.

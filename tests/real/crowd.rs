@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConnection;
+
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, events, hash_of_cost, password};
 use crate::support::http::{self, Connection, connect_from};
 use crate::support::keys::{self, Kind};
-use crate::support::process::until_within;
-use crate::support::{http2, visit};
+use crate::support::process::{Signal, until_within};
+use crate::support::{http2, scratch, visit};
 
 /// Slow connections, as in `slowhttptest -c 5000`.
 const SLOW: usize = 5000;
@@ -505,4 +507,31 @@ fn a_guess_whose_client_hangs_up_has_its_line_in_the_log() {
     assert_eq!((&line["reason"], &line["level"]), (&"guess_unanswered".into(), &"WARN".into()), "{line}");
     assert!(line["user.account"].as_str().unwrap().starts_with("somebody-"), "{line}");
     assert!(line["client.network"].as_str().unwrap().starts_with("127.0."), "{line}");
+}
+
+/// They would be cut off after seven seconds, and each of them could have that prolong every restart.
+#[test]
+fn a_server_that_ends_does_not_wait_for_clients_that_only_greet() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let chain = keys::for_localhost();
+    let config = dockwarden::with_tls(&dockwarden::config(&pair, "", "users: {}\nacl: []\n"), &chain.leaf);
+    let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &config);
+    let server = Dockwarden::start_unready(&file);
+    let mut greeting = Vec::new();
+    let mut client = ClientConnection::new(http::trusting(&chain.authority), "localhost".try_into().unwrap()).unwrap();
+    client.write_tls(&mut greeting).unwrap();
+    // Some have an answer, and some are not even understood yet.
+    let greeted = |number: usize| {
+        let mut stream = connect_from(stranger(number), &server.address).unwrap();
+        match number % 2 {
+            0 => stream.write_all(&greeting).and_then(|()| stream.read_exact(&mut [0])).unwrap(),
+            _ => stream.write_all(&greeting[..greeting.len() / 2]).unwrap(),
+        }
+        stream
+    };
+    let _crowd: Vec<TcpStream> = (0..20).map(greeted).collect();
+    server.process.signal(Signal::Terminate);
+    let status = server.process.end();
+    assert!(status.success(), "{status}");
+    assert!(!server.process.log().contains("drain_timeout"), "{}", server.process.tail());
 }

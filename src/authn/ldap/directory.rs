@@ -234,7 +234,7 @@ impl Directory {
         let Some(server) = self.servers.get(number) else { return };
         let directory = Arc::downgrade(self);
         server.forget();
-        let closed = server.breaker.fail(pass, move || {
+        let trial = move || {
             let directory = directory.upgrade();
             async move {
                 match directory {
@@ -242,6 +242,15 @@ impl Directory {
                     None => Trial::Ended,
                 }
             }
+        };
+        let address = server.address.to_string();
+        let closed = server.breaker.fail(pass, trial, move || {
+            info!(
+                reason = "backend_back",
+                backend = "ldap_auth",
+                server = address,
+                "a directory server is asked again"
+            );
         });
         if closed {
             server.failed_by(failure);
@@ -257,11 +266,7 @@ impl Directory {
             return Trial::Failed;
         }
         match self.greet(server, Instant::now() + TRIAL).await {
-            Ok(()) => {
-                info!(reason = "backend_back", backend = "ldap_auth", server = %server.address,
-                    "a directory server is asked again");
-                Trial::Answered
-            }
+            Ok(()) => Trial::Answered,
             Err(failure) => {
                 server.failed_by(&failure);
                 Trial::Failed

@@ -303,9 +303,10 @@ impl Rules {
             .map_err(|_| Trouble::again("the rules could not be compiled: the thread died"))?;
         match compiled {
             Ok((acl, seqs)) => {
-                info!(source = "acl_mongo", rules = seqs.len(), "new rules are in use");
+                let rules = seqs.len();
                 self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen: Mutex::new(seen) })));
                 self.refused(Vec::new());
+                info!(source = "acl_mongo", rules, "new rules are in use");
                 Ok(())
             }
             Err(problems) => {
