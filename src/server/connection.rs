@@ -5,9 +5,7 @@
 //! socket, and is given back with its next request's header.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,11 +13,11 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse as _;
 use hyper::Request;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -28,6 +26,10 @@ use tracing::debug;
 use super::activity::{Activity, Asked, Came, Reply};
 use crate::connections::{AtRest, Counted};
 use crate::http::client_address::Peer;
+
+mod line;
+
+use line::{Line, Next, Protocol};
 
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests. A second less
 /// than half-open connections may have at most (15 seconds): what is closed has to be noticed, also where the cores are busy.
@@ -55,74 +57,6 @@ const MAX_STREAMS: u32 = 16;
 const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
-/// As much of a header is gathered before hyper has the connection, in bytes; hyper would have a buffer of this size for the
-/// first of them.
-const GATHERED: usize = 8 * 1024;
-/// The most bytes that are read at once while hyper does not have the connection.
-const READ_AT_ONCE: usize = 4 * 1024;
-/// What an HTTP/2 client says first (RFC 9113, section 3.4).
-const GREETING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A connection's stream, with what was read of it before hyper had it.
-struct Line<S> {
-    stream: S,
-    early: Bytes,
-    activity: Activity,
-}
-
-impl<S: AsyncRead + Unpin> Line<S> {
-    /// Waits for the client's next bytes. May be given up and asked again.
-    async fn wait(&mut self) -> std::io::Result<Next> {
-        poll_fn(|context| {
-            // Here, and not for as long as is waited: that would be its memory for each connection.
-            let mut space = [0; READ_AT_ONCE];
-            let mut read = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
-            if read.filled().is_empty() {
-                return Poll::Ready(Ok(Next::Closed));
-            }
-            self.early = [self.early.as_ref(), read.filled()].concat().into();
-            Poll::Ready(Ok(Next::Bytes))
-        })
-        .await
-    }
-
-    /// Finds out which HTTP is spoken, by as many bytes as that takes.
-    async fn greeting(&mut self) -> std::io::Result<Protocol> {
-        loop {
-            if self.early.starts_with(GREETING) {
-                return Ok(Protocol::Http2);
-            }
-            if !GREETING.starts_with(&self.early) {
-                return Ok(Protocol::Http1);
-            }
-            match self.wait().await? {
-                Next::Bytes => {}
-                Next::Closed => return Ok(Protocol::None),
-            }
-        }
-    }
-
-    /// Waits for a whole header, or for what hyper has to judge without one. May be given up and asked again.
-    async fn header(&mut self) -> std::io::Result<Next> {
-        while may_become_a_header(&self.early) {
-            match self.wait().await? {
-                Next::Bytes => {}
-                Next::Closed => return Ok(Next::Closed),
-            }
-        }
-        Ok(Next::Bytes)
-    }
-
-    /// The same for so long, and not for much longer than until `leaving` changes.
-    async fn header_within(&mut self, patience: Duration, leaving: &mut watch::Receiver<()>) -> std::io::Result<Next> {
-        patiently(self.header(), patience, leaving).await.unwrap_or_else(|| {
-            debug!("a connection was closed on which no whole request came");
-            Ok(Next::Closed)
-        })
-    }
-}
-
 /// Waits for something for so long, and not for much longer than until `leaving` changes; nothing if it did not come.
 pub(super) async fn patiently<T>(
     work: impl Future<Output = T>,
@@ -140,104 +74,6 @@ pub(super) async fn patiently<T>(
     // Whoever serves what comes now has to know as well.
     leaving.mark_changed();
     timeout(FAREWELL_PATIENCE, work).await.ok()
-}
-
-/// What was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// There is something to go on with.
-    Bytes,
-    /// Nothing more comes.
-    Closed,
-}
-
-/// Whether these bytes are the beginning of an HTTP/1 header that is neither whole nor long. Somebody who sends thousands of
-/// such, a line now and then, has no more of our memory than that takes.
-fn may_become_a_header(bytes: &[u8]) -> bool {
-    let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n');
-    let (first, is_whole_line) = match bytes.iter().position(|byte| *byte == b'\n') {
-        Some(end) => (bytes.split_at_checked(end).map_or(bytes, |(first, _)| first), true),
-        None => (bytes, false),
-    };
-    let first = first.strip_suffix(b"\r").unwrap_or(first);
-    // An empty line ends a header; before one it may stand as well, which is hyper's matter.
-    let is_whole = bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n");
-    bytes.len() < GATHERED
-        && !is_whole
-        && bytes.iter().all(is_text)
-        && (!is_whole_line || first.ends_with(b" HTTP/1.1") || first.ends_with(b" HTTP/1.0"))
-}
-
-enum Protocol {
-    Http1,
-    Http2,
-    /// The client has closed before it was known.
-    None,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = into.filled().len();
-        if self.early.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
-        } else {
-            let fits = self.early.len().min(into.remaining());
-            let taken = self.early.split_to(fits);
-            into.put_slice(&taken);
-        }
-        if into.filled().len() > before {
-            self.activity.read();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Line<S> {
-    /// Says that nothing more comes, which TLS has words for: without them a client may take the end for an attack.
-    async fn end(&mut self, patience: Duration) {
-        if let Ok(Err(cause)) = timeout(patience, self.stream.shutdown()).await {
-            debug!(cause = %cause, "a connection ended early");
-        }
-    }
-
-    fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        self.activity.written(&outcome);
-        outcome
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.written(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.written(outcome)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.written(outcome)
-    }
 }
 
 /// How HTTP is spoken on every connection of a listener.
@@ -277,7 +113,7 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Activity::new();
-        let mut line = Line { stream, early: Bytes::new(), activity: activity.clone() };
+        let mut line = Line::new(stream, activity.clone());
         let protocol = tokio::select! {
             // What has arrived already is served even if the server leaves.
             biased;
@@ -311,10 +147,14 @@ impl Protocols {
     {
         let mut patience = FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for());
         loop {
-            match line.header_within(patience, &mut leaving).await {
-                Ok(Next::Bytes) => {}
-                Ok(Next::Closed) => return line.end(FAREWELL_PATIENCE).await,
-                Err(cause) => return debug!(cause = %cause, "a connection ended early"),
+            match patiently(line.header(), patience, &mut leaving).await {
+                Some(Ok(Next::Bytes)) => {}
+                Some(Ok(Next::Closed)) => return line.end(FAREWELL_PATIENCE).await,
+                Some(Err(cause)) => return debug!(cause = %cause, "a connection ended early"),
+                None => {
+                    debug!("a connection was closed on which no whole request came");
+                    return line.end(FAREWELL_PATIENCE).await;
+                }
             }
             patience = HEADER_PATIENCE;
             // Apart, so that the memory of it can be given back while the connection rests.
@@ -330,7 +170,7 @@ impl Protocols {
             if !parts.read_buf.is_empty() {
                 // Sent together with the last request, and not a whole one.
                 // Alone: it is a part of hyper's buffer, which may be large.
-                line.early = Bytes::copy_from_slice(&parts.read_buf);
+                line.put_back(&parts.read_buf);
                 continue;
             }
             // Even empty it holds the whole buffer.

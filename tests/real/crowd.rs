@@ -12,7 +12,7 @@ use rustls::ClientConnection;
 
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, events, hash_of_cost, password};
 use crate::support::http::{self, Connection, connect_from};
-use crate::support::keys::{self, Kind};
+use crate::support::keys::{self, Chain, Kind};
 use crate::support::process::{Signal, until_within};
 use crate::support::{http2, scratch, visit};
 
@@ -22,6 +22,9 @@ const SLOW: usize = 5000;
 const SLOW_ADDRESSES: usize = 20;
 /// What a connection may cost, in KiB, without optimisation: less than the buffer of 8 KiB that hyper would have for its header.
 const MOST_MEMORY: u64 = 10;
+/// Greetings of one network, and how many threads send them.
+const GREETINGS: usize = 1000;
+const GREETING_THREADS: usize = 10;
 /// Questions of the honest client, of each kind.
 const ASKED: usize = 100;
 
@@ -509,17 +512,63 @@ fn a_guess_whose_client_hangs_up_has_its_line_in_the_log() {
     assert!(line["client.network"].as_str().unwrap().starts_with("127.0."), "{line}");
 }
 
-/// They would be cut off after seven seconds, and each of them could have that prolong every restart.
-#[test]
-fn a_server_that_ends_does_not_wait_for_clients_that_only_greet() {
+/// A server that speaks TLS with this pair.
+fn start_secure(chain: &Chain) -> Dockwarden {
     let pair = keys::as_in_the_guide(Kind::P256);
-    let chain = keys::for_localhost();
     let config = dockwarden::with_tls(&dockwarden::config(&pair, "", "users: {}\nacl: []\n"), &chain.leaf);
-    let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &config);
-    let server = Dockwarden::start_unready(&file);
+    Dockwarden::start_unready(&scratch::write(&scratch::directory("config"), "auth_config.yml", &config))
+}
+
+/// What a client says first that speaks TLS.
+fn greeting(chain: &Chain) -> Vec<u8> {
     let mut greeting = Vec::new();
     let mut client = ClientConnection::new(http::trusting(&chain.authority), "localhost".try_into().unwrap()).unwrap();
     client.write_tls(&mut greeting).unwrap();
+    greeting
+}
+
+/// One greeting can be sent again and again, and each costs us a signature.
+#[test]
+fn the_greetings_of_one_network_wait_behind_each_other_and_keep_nobody_else() {
+    let chain = keys::for_localhost_with(Kind::Rsa);
+    let server = start_secure(&chain);
+    let greeting = greeting(&chain);
+    let open = |number| connect_from(stranger(number), &server.address).unwrap();
+    let (greeted, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let crowd: Vec<Vec<TcpStream>> =
+        (0..GREETING_THREADS).map(|_| (0..GREETINGS / GREETING_THREADS).map(|_| open(0)).collect()).collect();
+    let mut honest = open(1);
+    let mut first = [0];
+    thread::scope(|scope| {
+        for mut streams in crowd {
+            let (greeting, greeted, answered) = (&greeting, &greeted, &answered);
+            scope.spawn(move || {
+                for stream in &mut streams {
+                    stream.write_all(greeting).unwrap();
+                    greeted.fetch_add(1, Ordering::SeqCst);
+                }
+                for stream in &mut streams {
+                    stream.read_exact(&mut [0]).unwrap();
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        server.process.until("a crowd", |_| (greeted.load(Ordering::SeqCst) == GREETINGS).then_some(()));
+        let before = answered.load(Ordering::SeqCst);
+        honest.write_all(&greeting).unwrap();
+        honest.read_exact(&mut first).unwrap();
+        let meanwhile = answered.load(Ordering::SeqCst) - before;
+        assert!(before < GREETINGS / 2, "{before} were answered before anybody else came, so that nothing is shown");
+        assert!(meanwhile < GREETINGS / 10, "{meanwhile} of {GREETINGS} were answered before");
+    });
+}
+
+/// They would be cut off after seven seconds, and each of them could have that prolong every restart.
+#[test]
+fn a_server_that_ends_does_not_wait_for_clients_that_only_greet() {
+    let chain = keys::for_localhost();
+    let server = start_secure(&chain);
+    let greeting = greeting(&chain);
     // Some have an answer, and some are not even understood yet.
     let greeted = |number: usize| {
         let mut stream = connect_from(stranger(number), &server.address).unwrap();

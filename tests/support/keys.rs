@@ -169,10 +169,13 @@ pub(crate) fn impostors() -> Impostors {
     let here = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
     let elsewhere = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:elsewhere.example,IP:127.0.0.2\n";
     let top = authority();
-    let signed = |extensions, dates| signed_by(&top, "/CN=backend", extensions, dates);
+    let signed = |extensions, dates| signed_by(&top, Kind::P256, "/CN=backend", extensions, dates);
     let now = Dates::Now;
-    let others =
-        vec![signed(elsewhere, now), signed_by(&authority(), "/CN=backend", here, now), signed(here, Dates::Over)];
+    let others = vec![
+        signed(elsewhere, now),
+        signed_by(&authority(), Kind::P256, "/CN=backend", here, now),
+        signed(here, Dates::Over),
+    ];
     Impostors { own: signed(here, now), others, authority: top.join("ca.crt") }
 }
 
@@ -186,19 +189,24 @@ enum Dates {
 
 /// A P-256 leaf under a private authority.
 pub(crate) fn under_an_authority() -> Chain {
-    leaf(SUBJECT, "basicConstraints=CA:FALSE\n")
+    leaf(Kind::P256, SUBJECT, "basicConstraints=CA:FALSE\n")
 }
 
 /// A chain for TLS on `localhost`.
 pub(crate) fn for_localhost() -> Chain {
-    let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n\
-                      subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
-    leaf("/CN=localhost", extensions)
+    for_localhost_with(Kind::P256)
 }
 
-fn leaf(subject: &str, extensions: &str) -> Chain {
+/// The same with a leaf of this kind.
+pub(crate) fn for_localhost_with(kind: Kind) -> Chain {
+    let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n\
+                      subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
+    leaf(kind, "/CN=localhost", extensions)
+}
+
+fn leaf(kind: Kind, subject: &str, extensions: &str) -> Chain {
     let top = authority();
-    let leaf = signed_by(&top, subject, extensions, Dates::Now);
+    let leaf = signed_by(&top, kind, subject, extensions, Dates::Now);
     let authority = top.join("ca.crt");
     let texts = [&leaf.certificate, &authority].map(|path| std::fs::read_to_string(path).unwrap());
     let both = scratch::write(leaf.certificate.parent().unwrap(), "both.crt", &texts.concat());
@@ -223,9 +231,9 @@ fn authority() -> PathBuf {
     top
 }
 
-fn signed_by(top: &Path, subject: &str, extensions: &str, dates: Dates) -> Pair {
+fn signed_by(top: &Path, kind: Kind, subject: &str, extensions: &str, dates: Dates) -> Pair {
     let directory = scratch::directory("keys");
-    request(&directory, Kind::P256, subject);
+    request(&directory, kind, subject);
     scratch::write(&directory, "extensions", extensions);
     let (request, certificate) = (directory.join("domain.csr"), directory.join("domain.crt"));
     let mut sign = openssl(top);
