@@ -288,16 +288,16 @@ impl App {
                 *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
                 self.snapshot.store(Arc::clone(&snapshot));
                 self.metrics.reloaded();
-                // Last, so that whoever has read this line is answered by the new configuration.
+                // After that, so that whoever has read this line is answered by the new configuration.
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
                 warn_of(&warnings, &self.source.file);
                 warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
                 Reload::Done
             }
             Err(cause) => {
+                self.metrics.reload_failed();
                 error!(reason = "reload_failed", file = %self.source.file.display(), cause = %cause,
                     "the changed configuration cannot be used; the old one stays");
-                self.metrics.reload_failed();
                 Reload::Failed
             }
         }

@@ -57,6 +57,15 @@ const MAX_STREAMS: u32 = 16;
 const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// Waits until `leaving` changes, and a connection that has only just come was open for a moment: its first request is on its
+/// way, perhaps behind the end of a TLS handshake.
+async fn farewell(activity: &Activity, leaving: &mut watch::Receiver<()>) {
+    // An error would mean that nobody says it any more: the server has left.
+    let _ = leaving.changed().await;
+    leaving.mark_changed();
+    sleep(FAREWELL_PATIENCE.saturating_sub(activity.open_for())).await;
+}
+
 /// Waits for something for so long, and not for much longer than until `leaving` changes; nothing if it did not come.
 pub(super) async fn patiently<T>(
     work: impl Future<Output = T>,
@@ -118,7 +127,7 @@ impl Protocols {
             // What has arrived already is served even if the server leaves.
             biased;
             protocol = line.greeting() => protocol,
-            _ = leaving.changed() => return,
+            () = farewell(&activity, &mut leaving) => return,
             () = sleep(FIRST_REQUEST_PATIENCE) => return debug!("a connection was closed that asks for nothing"),
         };
         let service = service(router, peer, activity.clone());

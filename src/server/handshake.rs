@@ -33,8 +33,9 @@ where
     let mut rest = greeted.into_stream_with(tls, |connection| kind = connection.handshake_kind());
     let mut answered = once(&mut rest).await;
     drop(held);
-    if answered.is_pending() && kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
-        // It was asked for another greeting (RFC 8446, section 4.1.4), and the signature comes with the answer to that.
+    // It was asked for another greeting (RFC 8446, section 4.1.4), and the signature comes with the answer to that, which may
+    // come in pieces.
+    while answered.is_pending() && kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
         woken().await;
         let _held = turn().await.map_err(std::io::Error::other)?;
         answered = once(&mut rest).await;
@@ -211,12 +212,12 @@ mod tests {
         bytes
     }
 
-    /// Each way to begin TLS, and how many turns it takes: whoever is asked for another greeting has two.
+    /// Each way to begin TLS, and how many turns it takes: whoever is asked for another greeting has one for all that comes then.
     #[tokio::test]
     async fn every_signature_is_made_in_a_turn() {
         for (what, groups, version, turns) in [
             ("at once", vec![kx_group::X25519], &version::TLS13, 1),
-            ("after another greeting", vec![kx_group::SECP384R1, kx_group::X25519], &version::TLS13, 2),
+            ("after another greeting", vec![kx_group::SECP384R1, kx_group::X25519], &version::TLS13, 3),
             ("TLS 1.2", vec![kx_group::X25519], &version::TLS12, 1),
         ] {
             let server = Server::with_turns(turns);
@@ -252,6 +253,33 @@ mod tests {
         let mut first = [0];
         client.read_exact(&mut first).await.unwrap();
         assert_eq!(server.figures(), (1, 0, vec![]), "nothing has been signed yet");
+    }
+
+    /// Otherwise whoever sends it in two would have a signature at once.
+    #[tokio::test(start_paused = true)]
+    async fn another_greeting_that_comes_in_pieces_is_answered_in_a_turn_too() {
+        let server = Server::with_turns(1000);
+        let config = server.client(&[kx_group::SECP384R1, kx_group::X25519], &version::TLS13);
+        let mut client = ClientConnection::new(config, NAME.try_into().unwrap()).unwrap();
+        let (mut stream, shaken) = server.connect();
+        let mut received = vec![0; 64 * 1024];
+        while client.is_handshaking() {
+            let mut said = Vec::new();
+            client.write_tls(&mut said).unwrap();
+            for piece in said.chunks(20) {
+                stream.write_all(piece).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let length = stream.read(&mut received).await.unwrap();
+            client.read_tls(&mut received.get(..length).unwrap()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        let mut said = Vec::new();
+        client.write_tls(&mut said).unwrap();
+        stream.write_all(&said).await.unwrap();
+        shaken.await.unwrap().unwrap();
+        let (_, held, signed) = server.figures();
+        assert_eq!((held, signed), (0, vec![1]));
     }
 
     #[tokio::test]

@@ -349,7 +349,7 @@ impl Seen {
             Breaker::Opens => {
                 // One in a hundred is one moment of the machine's until there are some hundreds.
                 let (most, usual) = match shut.0.len() {
-                    0..ENOUGH => (shut.share(90), well.share(90)),
+                    0..ENOUGH => (shut.share(90), well.share(90).max(hurt.share(90))),
                     ENOUGH.. => (shut.share(99), machine),
                 };
                 assert!(!shut.0.is_empty(), "{name}: nobody asked while the outage was known");

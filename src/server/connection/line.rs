@@ -74,7 +74,9 @@ impl<S: AsyncRead + Unpin> Line<S> {
 
     /// Waits for a whole header, or for what hyper has to judge without one. May be given up and asked again.
     pub(super) async fn header(&mut self) -> std::io::Result<Next> {
-        while may_become_a_header(&self.early) {
+        let mut looked_at = 0;
+        while may_become_a_header(&self.early, looked_at) {
+            looked_at = self.early.len();
             match self.wait().await? {
                 Next::Bytes => {}
                 Next::Closed => return Ok(Next::Closed),
@@ -95,18 +97,24 @@ pub(super) enum Next {
 
 /// Whether these bytes are the beginning of an HTTP/1 header that is neither whole nor long. Somebody who sends thousands of
 /// such, a line now and then, has no more of our memory than that takes.
-pub(super) fn may_become_a_header(bytes: &[u8]) -> bool {
+///
+/// Of so many bytes it was found before that they may: somebody may send a header byte by byte.
+pub(super) fn may_become_a_header(bytes: &[u8], looked_at: usize) -> bool {
     let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n');
-    let (first, is_whole_line) = match bytes.iter().position(|byte| *byte == b'\n') {
-        Some(end) => (bytes.split_at_checked(end).map_or(bytes, |(first, _)| first), true),
-        None => (bytes, false),
+    // Before the first line empty ones may stand (RFC 9112, section 2.2); after it, one ends the header.
+    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let header = bytes.get(blank..).unwrap_or_default();
+    let (first, is_whole_line) = match header.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (header.get(..end).unwrap_or_default(), true),
+        None => (header, false),
     };
     let first = first.strip_suffix(b"\r").unwrap_or(first);
-    // An empty line ends a header; before one it may stand as well, which is hyper's matter.
-    let is_whole = bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n");
+    let new = bytes.get(looked_at..).unwrap_or_default();
+    let end = bytes.get(looked_at.saturating_sub(2).max(blank)..).unwrap_or_default();
+    let is_whole = end.windows(2).any(|pair| pair == b"\n\n") || end.windows(3).any(|three| three == b"\n\r\n");
     bytes.len() < GATHERED
         && !is_whole
-        && bytes.iter().all(is_text)
+        && new.iter().all(is_text)
         && (!is_whole_line || first.ends_with(b" HTTP/1.1") || first.ends_with(b" HTTP/1.0"))
 }
 

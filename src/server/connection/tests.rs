@@ -295,14 +295,23 @@ fn a_header_is_gathered_until_it_is_whole_or_long_or_none() {
         (b"GET / HTTP/1.1\r\n\r\n", false),
         (b"GET / HTTP/1.1\n\n", false),
         (b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET", false),
-        (b"\r\nGET / HTTP/1.1\r\n", false),
+        (b"\r\n\r\n\nGET / HTTP/1.1\r\n", true),
+        (b"\r\n\r\n", true),
+        (b"\r\nGET / HTTP/1.1\r\n\r\n", false),
+        (b"\nGET / HTTP/1.1\n\n", false),
+        (b"\r\nGET /\r\n", false),
         (b"GET / HTTP/1.2\r\n", false),
         (b"GET /\0", false),
         (b"GET / HTTP/1.1\r\na: \x7f", false),
         (&[b'a'; GATHERED - 1], true),
         (&[b'a'; GATHERED], false),
     ] {
-        assert_eq!(may_become_a_header(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
+        let shown = String::from_utf8_lossy(bytes);
+        assert_eq!(may_become_a_header(bytes, 0), expected, "{shown:?}");
+        // Byte by byte it is found out at the same one.
+        let found = (1..=bytes.len()).take_while(|length| may_become_a_header(&bytes[..*length], length - 1)).count();
+        let at_once = (1..=bytes.len()).take_while(|length| may_become_a_header(&bytes[..*length], 0)).count();
+        assert_eq!((found, found == bytes.len()), (at_once, expected), "{shown:?}");
     }
 }
 
@@ -381,6 +390,14 @@ async fn when_the_server_leaves_what_was_asked_is_answered() {
         assert_eq!(client.reply().await, "slow");
         assert!(client.closed_after().await < soon);
     }
+    // Of one that has only just come, the request was on its way.
+    let mut client = connect(1 << 16);
+    sleep(soon).await;
+    client.leave.send_replace(());
+    sleep(soon).await;
+    client.send(asked).await;
+    assert_eq!(client.reply().await, "slow");
+    assert!(client.closed_after().await < soon);
     // Under way.
     let mut client = connect(1 << 16);
     client.send(asked).await;

@@ -144,6 +144,7 @@ fn however_few_places_there_are_one_network_has_a_quarter_of_them() {
     let idle: Vec<TcpStream> = (0..40).map(|_| connect_from(stranger, &address).unwrap()).collect();
     process.until("the others to be closed", |_| (held_of(&idle, &address) == 16).then_some(()));
     assert!(pulls(&address, "first"), "there is room for others");
+    process.until("why they were closed", |process| (reasons(process, "too_many_connections") > 0).then_some(()));
     assert_eq!(reasons(&process, "too_many_connections"), 1, "{}", process.tail());
     stops(&process);
 }
@@ -200,6 +201,7 @@ fn many_networks_that_take_every_place_and_hardly_ask_shut_nobody_out() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let left = crowd.iter_mut().filter_map(|connection| connection.send(&asking).ok()).count();
     assert!((56..64).contains(&left), "one for each who came: {left} of 64 are left");
+    process.until("why some were closed", |process| (reasons(process, "all_places_taken") > 0).then_some(()));
     assert_eq!(reasons(&process, "all_places_taken"), 1, "{}", process.tail());
     stops(&process);
 }

@@ -9,7 +9,7 @@ use super::{
     announced, config, lets_pull, limited, outcome, pair, pipe_at, pulls, question, reasons, reloads, stops,
     until_failed,
 };
-use crate::support::dockwarden::{Dockwarden, SERVICE, program};
+use crate::support::dockwarden::{Dockwarden, SERVICE, program, with_tls};
 use crate::support::http::{self, Connection};
 use crate::support::keys::{self, Pair};
 use crate::support::process::{Process, Signal, until_within};
@@ -34,8 +34,11 @@ fn a_pipe_that_takes_the_place_of_a_file_leaves_the_old_one_in_use() {
     let process = &server.process;
     let kept = scratch::directory("kept").join("file");
     for (number, file) in [&server.config, &pair.certificate, &pair.key].into_iter().enumerate() {
+        // The file is not away for as long as a program takes to start.
+        let pipe = file.with_extension("pipe");
+        pipe_at(&pipe);
         fs::rename(file, &kept).unwrap();
-        pipe_at(file);
+        fs::rename(&pipe, file).unwrap();
         until_failed(process, number + 1);
         assert!(process.log().contains("is not a regular file"), "{}", process.tail());
         assert!(pulls(&server.address, "first"));
@@ -43,8 +46,9 @@ fn a_pipe_that_takes_the_place_of_a_file_leaves_the_old_one_in_use() {
         process.until("the good file", |process| (reloads(process) > number).then_some(()));
         assert!(pulls(&server.address, "first"));
     }
-    fs::remove_file(&pair.key).unwrap();
-    pipe_at(&pair.key);
+    let pipe = pair.key.with_extension("pipe");
+    pipe_at(&pipe);
+    fs::rename(&pipe, &pair.key).unwrap();
     until_failed(process, 4);
     stops(process);
 }
@@ -114,14 +118,7 @@ fn a_generated_key_that_is_deleted_goes_on_signing_and_is_not_made_anew() {
 fn tls_is_not_turned_off_by_a_reload() {
     let (pair, chain) = (pair(), keys::for_localhost());
     let plain = config(&pair, "second");
-    let secure = config(&pair, "first").replace(
-        "token:\n",
-        &format!(
-            "  certificate: \"{}\"\n  key: \"{}\"\ntoken:\n",
-            chain.leaf.certificate.display(),
-            chain.leaf.key.display()
-        ),
-    );
+    let secure = with_tls(&config(&pair, "first"), &chain.leaf);
     let file = scratch::write(&scratch::directory("config"), "auth_config.yml", &secure);
     let mut serve = Command::new(program());
     serve.arg(&file);

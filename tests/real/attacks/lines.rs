@@ -140,9 +140,8 @@ fn whatever_a_client_sends_each_request_has_a_line_and_each_line_is_one() {
     let of_many = reply.header("x-decision-id").unwrap().to_owned();
     // The last line of all: those before it are in the log with it.
     let last = ask(&server.address, &super::question("open")).unwrap().header("x-decision-id").unwrap().to_owned();
-    server.process.until("the last line", |process| process.log().contains(&last).then_some(()));
-
-    let log = server.process.log();
+    let is_whole = |log: &String| log.contains(&last) && log.ends_with('\n');
+    let log = server.process.until("the last line", |process| Some(process.log()).filter(is_whole));
     assert!(!log.bytes().any(|byte| byte < 0x20 && byte != b'\n'), "a control character");
     let mut lines_of_many = 0;
     for text in log.lines() {
