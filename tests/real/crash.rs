@@ -11,6 +11,7 @@ use crate::support::chaos::{Over, at_a_constant_rate, cycles};
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind};
+use crate::support::machine;
 use crate::support::port;
 use crate::support::process::{Signal, until};
 use crate::support::{scratch, visit};
@@ -159,7 +160,7 @@ fn killed_and_started_again_it_answers_as_before() {
         *server = Dockwarden::start_file(&file);
         let back = clients.iter().find(|client| client.granted.is_some()).unwrap();
         until("a token", || back.ask(&address).is_ok_and(|reply| back.is_right(&reply)).then_some(()));
-        returns.lock().unwrap().push(began.elapsed());
+        returns.lock().unwrap().push(machine::elapsed(began));
         seen.changes.fetch_add(1, Ordering::SeqCst);
     });
     let returns = returns.into_inner().unwrap();

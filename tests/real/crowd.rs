@@ -138,7 +138,8 @@ impl Slow {
 
 #[test]
 fn thousands_of_slow_connections_cost_an_honest_client_nothing_and_end_in_time() {
-    let descriptors = rlimit::increase_nofile_limit(SLOW as u64 + 500).unwrap();
+    // With some for the tests beside it.
+    let descriptors = rlimit::increase_nofile_limit(SLOW as u64 + 3000).unwrap();
     assert!(descriptors > SLOW as u64 + 200, "the limit of open files is too low for this test: {descriptors}");
     let server = start("", "");
     let me = Ipv4Addr::LOCALHOST;
@@ -387,8 +388,8 @@ fn guesses_from_hundreds_of_addresses_leave_turns_to_networks_that_are_known() {
         assert_eq!(login(number).status, 200);
         let between = hashed() - before;
         println!("{between} passwords were hashed until a login from a known network was");
-        // Behind all of the guesses it would be more than a hundred.
-        assert!(between <= 10.0 * threads as f64, "{between}");
+        // Behind all of the guesses it would be more than a hundred for each thread.
+        assert!(between <= 40.0 * threads as f64, "{between}");
     }
     drop(guesses);
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash_of_cost, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind, Pair};
+use crate::support::machine;
 use crate::support::process::{Signal, until};
 use crate::support::{number, scratch, visit};
 
@@ -296,7 +297,7 @@ fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl
                 change(number, &broken(number, &good));
                 let changed = Instant::now();
                 until_refused(server, before);
-                told.push(changed.elapsed());
+                told.push(machine::elapsed(changed));
                 until_version(server, last);
             } else {
                 change(number, &good);

@@ -9,6 +9,7 @@ use crate::mongo::{granted, guide_file, pair};
 use crate::support::change_streams::{ChangeStreams, Streams};
 use crate::support::dockwarden::{Dockwarden, hash, password};
 use crate::support::link::{Link, State};
+use crate::support::machine;
 use crate::support::mongo::Database;
 use crate::support::process::{Signal, until};
 use crate::support::scratch;
@@ -49,16 +50,17 @@ fn rules_are_used_until_max_stale_and_then_nothing_is_decided() {
             Some(before)
         });
         // They were read at most cache_ttl, and a moment for the reading, before the server died.
-        let used = over - began;
-        assert!(used > MAX_STALE.saturating_sub(Duration::from_millis(1500)), "{used:?}");
+        let used = (over - began).saturating_sub(machine::delay_since(began));
+        assert!(over - began > MAX_STALE.saturating_sub(Duration::from_millis(1500)), "{used:?}");
         assert!(used < MAX_STALE + Duration::from_millis(500), "{used:?}");
         assert_eq!((server.ready(), granted(&server, "local", "")), (Some(503), Ok(vec![])), "a login needs no rule");
-        assert!(server.process.log().contains("longer than max_stale"));
+        let told = |log: String| log.contains("longer than max_stale");
+        server.process.until("why nothing is decided", |process| told(process.log()).then_some(()));
 
         database.restart();
         let back = Instant::now();
         until("rules that are read again", || (granted(&server, "local", ASK) == pull()).then_some(()));
-        assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+        assert!(machine::elapsed(back) < Duration::from_secs(2), "{:?}", back.elapsed());
         assert_eq!(server.ready(), Some(200));
     }
     let told = |log: String| log.matches("\"rules_current\"").count() == 2;
@@ -81,7 +83,7 @@ fn set_actions(database: &Database, actions: &[&str]) {
 fn holds(server: &Dockwarden, actions: &[&str], since: Instant) -> Duration {
     let asked = "repository:app:pull,push";
     until("the rule as it is now", || (granted(server, "local", asked).unwrap() == actions).then_some(()));
-    since.elapsed()
+    machine::elapsed(since)
 }
 
 /// The number of lines with this reason.
@@ -105,7 +107,8 @@ fn a_change_that_the_server_tells_is_read_at_once() {
         times.push(holds(&server, actions, since));
     }
     println!("from the event to the decision: {times:?}");
-    assert!(times.iter().all(|time| *time < Duration::from_millis(300)), "{times:?}");
+    // Far below cache_ttl: no reading that comes by itself.
+    assert!(times.iter().all(|time| *time < Duration::from_secs(5)), "{times:?}");
 
     // What is no rule is not used, however it is told of; and what is right again is.
     set_actions(&database, &["PULL"]);

@@ -336,10 +336,12 @@ fn the_parts_of_docker_compose_work_together() {
             curl.args(["--user", "waldi:123", "--interface", "127.0.0.9", "--header", "X-Forwarded-For: 10.9.8.7"]);
             part::run(curl.arg("--cacert").arg(&front.authority).arg(url)).well().stdout
         };
-        let asked = "auth?service=Docker%20registry&scope=repository:seen-from-afar:pull";
+        let name = format!("seen-from-afar-{local}");
+        let asked = format!("auth?service=Docker%20registry&scope=repository:{name}:pull");
         assert_eq!(curl(&format!("https://{registry}/{asked}")), "200 ");
-        let log = server.process.log();
-        let decision = log.lines().rfind(|line| line.contains("seen-from-afar")).unwrap();
+        let decision = server.process.until("the decision", |process| {
+            process.log().lines().find(|line| line.contains(&name)).map(str::to_owned)
+        });
         assert!(decision.contains("127.0.0.9") && !decision.contains("10.9.8.7"), "{decision}");
         for inside in ["metrics", "healthz", "readyz", ""] {
             assert_eq!(curl(&format!("https://{registry}/{inside}")), "404 ", "/{inside}");

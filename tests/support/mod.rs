@@ -19,6 +19,7 @@ pub(crate) mod image;
 pub(crate) mod impostor;
 pub(crate) mod keys;
 pub(crate) mod link;
+pub(crate) mod machine;
 pub(crate) mod mongo;
 pub(crate) mod part;
 pub(crate) mod person;

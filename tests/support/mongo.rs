@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::Chain;
 use super::process::{Process, Signal};
-use super::{http, part, scratch};
+use super::{http, part, port, scratch};
 
 /// The guide's database.
 pub(crate) const DATABASE: &str = "23-5";
@@ -55,11 +55,12 @@ fn launch(directory: &std::path::Path, port: u16, tls: Option<&Chain>) -> Proces
 }
 
 fn port_of(process: &Process, kind: &str) -> u16 {
-    process.until("the line that tells its address", |process| {
-        let log = process.log();
-        let (_, rest) = log.split_once(&format!("Listening on {kind} 127.0.0.1:"))?;
-        rest.split_once("...")?.0.parse().ok()
-    })
+    process.until("the line that tells its address", |process| address_in(&process.log(), kind))
+}
+
+fn address_in(log: &str, kind: &str) -> Option<u16> {
+    let (_, rest) = log.split_once(&format!("Listening on {kind} 127.0.0.1:"))?;
+    rest.split_once("...")?.0.parse().ok()
 }
 
 impl Database {
@@ -74,9 +75,14 @@ impl Database {
     }
 
     fn start_with(tls: Option<&Chain>) -> Self {
-        let directory = scratch::directory("ferretdb");
-        let process = launch(&directory, 0, tls);
-        let port = port_of(&process, "TCP");
+        // A port that the system gives to nobody else while this server is away.
+        let (directory, process, port) = port::with_free(|[port]| {
+            let directory = scratch::directory("ferretdb");
+            let process = launch(&directory, port, tls);
+            let is_up = |process: &Process| address_in(&process.log(), "TCP");
+            process.up_or_ended("the line that tells its address", is_up)?;
+            Some((directory, process, port))
+        });
         let tls_port = tls.map(|_| port_of(&process, "TLS"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let database = Self { directory, process: Mutex::new(process), port, tls_port, runtime };

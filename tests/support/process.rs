@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::{canary, part, scratch};
+use super::{canary, machine, part, scratch};
 
 /// How long anything may take to come up. Far above what is needed: reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,6 +69,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 /// their test, so a program shared between tests would die with the first of them.
 fn spawn(command: Command) -> io::Result<Child> {
     static KEEPER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    machine::watch();
     let keeper = KEEPER.get_or_init(|| {
         let (orders, inbox) = channel::<Order>();
         thread::Builder::new()
@@ -297,18 +298,18 @@ pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, condition)
 }
 
-/// The same, for what the program itself promises to do in some time.
+/// The same, for what the program itself promises to do in some time, beside what the machine delays.
 ///
 /// # Panics
 /// If `patience` passes first.
 #[track_caller]
 pub(crate) fn until_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + patience;
+    let began = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < end, "waited in vain for: {what}");
+        assert!(machine::elapsed(began) < patience, "waited in vain for: {what}");
         thread::sleep(LOOK);
     }
 }

@@ -177,6 +177,7 @@ impl Connected for MongoRules {
                 anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
             }
             Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
+            Err(changing @ Trouble::Changing) => anyhow::bail!("{}; try again", changing.text()),
         }
     }
 }
@@ -189,6 +190,8 @@ enum Trouble {
         /// What an administrator can do.
         advice: &'static str,
     },
+    /// They were never the same twice in a row.
+    Changing,
     /// Documents that cannot be used, each named with what is wrong.
     Wrong(Vec<String>),
 }
@@ -197,13 +200,9 @@ impl Trouble {
     fn text(&self) -> String {
         match self {
             Trouble::Unread { cause, .. } => cause.clone(),
+            Trouble::Changing => "the rules changed while they were read".to_owned(),
             Trouble::Wrong(problems) => problems.join("; "),
         }
-    }
-
-    /// Nothing is wrong with the server.
-    fn again(cause: &str) -> Trouble {
-        Trouble::Unread { cause: cause.to_owned(), advice: "try again" }
     }
 }
 
@@ -230,6 +229,8 @@ impl Rules {
                     }
                     match trouble {
                         Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
+                        // Nothing is wrong with the server, and whoever takes a right away in a busy hour waits for this.
+                        Trouble::Changing => SETTLE.max(began.elapsed()),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
                     }
                 }
@@ -252,7 +253,8 @@ impl Rules {
             None => "there are none yet, so decisions are answered with 503".to_owned(),
         };
         match trouble {
-            Trouble::Unread { cause, .. } => {
+            Trouble::Unread { .. } | Trouble::Changing => {
+                let cause = trouble.text();
                 warn!(reason = "rules_unread", source = "acl_mongo", cause, "the rules could not be read; {until}");
             }
             Trouble::Wrong(problems) => {
@@ -293,14 +295,15 @@ impl Rules {
             }
             readings += 1;
             if readings > MAX_READINGS {
-                return Err(Trouble::again("the rules changed while they were read"));
+                return Err(Trouble::Changing);
             }
             (seen, documents, digest) = (began, again, digest_again);
         }
         // Many rules take a while to compile, and the requests on this thread would wait for it.
-        let compiled = tokio::task::spawn_blocking(move || compile(&documents))
-            .await
-            .map_err(|_| Trouble::again("the rules could not be compiled: the thread died"))?;
+        let compiled = tokio::task::spawn_blocking(move || compile(&documents)).await.map_err(|_| Trouble::Unread {
+            cause: "the rules could not be compiled: the thread died".to_owned(),
+            advice: "try again",
+        })?;
         match compiled {
             Ok((acl, seqs)) => {
                 let rules = seqs.len();

@@ -309,8 +309,13 @@ fn a_header_is_gathered_until_it_is_whole_or_long_or_none() {
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(may_become_a_header(bytes, 0), expected, "{shown:?}");
         // Byte by byte it is found out at the same one.
-        let found = (1..=bytes.len()).take_while(|length| may_become_a_header(&bytes[..*length], length - 1)).count();
-        let at_once = (1..=bytes.len()).take_while(|length| may_become_a_header(&bytes[..*length], 0)).count();
+        let until_found = |looked_at: fn(usize) -> usize| {
+            let may = |length: &usize| {
+                bytes.get(..*length).is_some_and(|begin| may_become_a_header(begin, looked_at(*length)))
+            };
+            (1..=bytes.len()).take_while(may).count()
+        };
+        let (found, at_once) = (until_found(|length| length - 1), until_found(|_| 0));
         assert_eq!((found, found == bytes.len()), (at_once, expected), "{shown:?}");
     }
 }

@@ -218,7 +218,7 @@ impl Changing {
 /// Two gateways side by side, under load, while the token changes again and again: no request fails.
 #[test]
 fn changing_tokens_are_followed_under_load_without_a_failed_request() {
-    let parts = Changing::start(Duration::from_secs(3));
+    let parts = Changing::start(Duration::from_secs(5));
     let start = || {
         let config = gateway::config(Challenge::Basic, &[upstream(&parts.registry, &parts.api.address)]);
         Dockwarden::start_in(&config, CREDENTIALS)

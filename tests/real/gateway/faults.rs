@@ -249,6 +249,14 @@ fn a_client_that_leaves_frees_its_upstream() {
 /// A connection that is kept may be closed at the very moment at which the next request goes out.
 #[test]
 fn what_changes_nothing_is_asked_again_where_a_kept_connection_breaks() {
+    // A connection is kept a moment after its answer has gone out, so that a request may come too early to meet it.
+    let expected = (vec![200, 200, 200, 200, 502, 200, 200], 7 + 4);
+    let tried: Vec<_> = (0..5).map(|_| requests_on_kept_connections()).take_while(|seen| *seen != expected).collect();
+    assert!(tried.len() < 5, "what reads and came second is asked twice, and nothing else: {tried:?}");
+}
+
+/// What is answered where each connection to the upstream breaks with its second request, and how many requests that has.
+fn requests_on_kept_connections() -> (Vec<u16>, usize) {
     let seen = Mutex::new(HashSet::new());
     let upstream = Standin::start(move |head, stream| {
         let first_on_its_connection = seen.lock().unwrap().insert(stream.get_ref().peer_addr().unwrap());
@@ -260,15 +268,10 @@ fn what_changes_nothing_is_asked_again_where_a_kept_connection_breaks() {
     });
     let gateway = gateway::start(Challenge::Basic, &[format!("url: \"http://{}\"", upstream.address)]);
     let mut client = Connection::open(&gateway.address).unwrap();
-    // Each leaves a connection that breaks with the next one.
-    for (method, expected) in
-        [("GET", 200), ("GET", 200), ("HEAD", 200), ("HEAD", 200), ("DELETE", 502), ("DELETE", 200), ("GET", 200)]
-    {
-        let target = format!("/v2/team/app/manifests/{DIGEST}");
-        let reply = client.send(&request(&gateway, method, &target, &[])).unwrap();
-        assert_eq!(reply.status, expected, "{method}");
-    }
-    assert_eq!(upstream.take().len(), 7 + 4, "what reads and came second was asked twice");
+    let target = format!("/v2/team/app/manifests/{DIGEST}");
+    let mut ask = |method| client.send(&request(&gateway, method, &target, &[])).unwrap().status;
+    let statuses = ["GET", "GET", "HEAD", "HEAD", "DELETE", "DELETE", "GET"].map(&mut ask).to_vec();
+    (statuses, upstream.take().len())
 }
 
 #[test]
@@ -302,7 +305,9 @@ fn a_slow_transfer_outlives_every_idle_time() {
         }
         Then::GoOn
     });
-    let gateway = before(&upstream);
+    // Less than the whole takes, and more than a busy machine makes of the pauses.
+    let upstream = format!("url: \"http://{}\", response_timeout: 2s, idle_timeout: 10s", upstream.address);
+    let gateway = gateway::start(Challenge::Basic, &[upstream]);
     let began = Instant::now();
     let down = std::thread::spawn({
         let (raw, address) = (request(&gateway, "GET", BLOB, &[]), gateway.address.clone());

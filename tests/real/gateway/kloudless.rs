@@ -184,7 +184,7 @@ fn nothing_is_changed_though_a_rule_would_allow_it() {
 /// pull of manifest and layer is whole.
 #[test]
 fn the_token_is_renewed_under_load_and_no_pull_fails() {
-    let parts = Parts::start(Duration::from_secs(3));
+    let parts = Parts::start(Duration::from_secs(5));
     let gateways = [parts.gateway(), parts.gateway()];
     let manifest = ask(&gateways[0], Some(BETA), "GET", "/v2/beta/app/manifests/latest");
     let layer = manifest.json()["layers"][0].clone();
