@@ -417,9 +417,10 @@ where
     let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving, share).await };
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
-        let shaken = shake_hands(tls, stream, || door.app.turn_to_sign(peer));
+        // And a connection that has shaken hands that of the handshake; its stream is named in many places of its state.
+        let shaken = Box::pin(shake_hands(tls, stream, || door.app.turn_to_sign(peer)));
         match patiently(shaken, HANDSHAKE_PATIENCE, &mut leaving).await {
-            Some(Ok(stream)) => door.protocols.serve(door.router, stream, peer, leaving, share).await,
+            Some(Ok(stream)) => door.protocols.serve(door.router, Box::new(stream), peer, leaving, share).await,
             Some(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
             None => debug!("a TLS handshake took too long"),
         }

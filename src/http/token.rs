@@ -91,13 +91,20 @@ async fn respond(
     asker: &mut Asker,
 ) -> Result<(Response, &'static str), TokenError> {
     let (parts, body) = request.into_parts();
+    asker.address = snapshot.address.client(peer, &parts.headers)?;
+    let in_header = credentials::of_header(&parts.headers)?;
     let asked = match protocol {
         Protocol::Get => Asked::of_query(&parts)?,
-        Protocol::OAuth => Asked::of_form(&parts.headers, body).await?,
+        Protocol::OAuth => {
+            check_form(&parts.headers)?;
+            // The header's bytes are part of the connection's buffer, and would keep it from being used for the form: thousands
+            // of forms that never end would take twice the memory.
+            drop(parts);
+            Asked::of_form(body).await?
+        }
     };
     asker.scopes_ignored = asked.requested.ignored;
-    asker.address = snapshot.address.client(peer, &parts.headers)?;
-    let who = asked.credentials(&parts.headers, protocol)?;
+    let who = asked.credentials(in_header, protocol)?;
     asker.account = who.account().to_owned();
     asker.service = asked.service.clone().unwrap_or_default();
     let service = snapshot.audience(asked.service.as_deref())?;
@@ -152,6 +159,18 @@ impl Snapshot {
     }
 }
 
+/// Looks whether a form is announced.
+fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
+    let is_form = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        let media_type = value.split(';').next().unwrap_or_default();
+        media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    });
+    match is_form {
+        true => Ok(()),
+        false => Err(TokenError::NotAForm),
+    }
+}
+
 /// A whole form. Byte after byte into one place: pieces that were kept apart would take forty times the length of a form that
 /// comes in pieces of one byte.
 async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
@@ -187,14 +206,7 @@ impl Asked {
         Asked::read(query.as_bytes())
     }
 
-    async fn of_form(headers: &HeaderMap, body: axum::body::Body) -> Result<Asked, TokenError> {
-        let is_form = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-            let media_type = value.split(';').next().unwrap_or_default();
-            media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        });
-        if !is_form {
-            return Err(TokenError::NotAForm);
-        }
+    async fn of_form(body: axum::body::Body) -> Result<Asked, TokenError> {
         let arrived = tokio::time::timeout(FORM_PATIENCE, gather(body)).await;
         let form = arrived.map_err(|_| TokenError::TooSlow)??;
         let asked = Asked::read(&form)?;
@@ -231,8 +243,7 @@ impl Asked {
     }
 
     /// Who is presented: by header on GET; on POST by the form, which a header may repeat but not contradict.
-    fn credentials(&self, headers: &HeaderMap, protocol: Protocol) -> Result<Credentials, TokenError> {
-        let in_header = credentials::of_header(headers)?;
+    fn credentials(&self, in_header: Credentials, protocol: Protocol) -> Result<Credentials, TokenError> {
         match protocol {
             Protocol::Get => Ok(in_header),
             Protocol::OAuth => {

@@ -98,7 +98,7 @@ impl Slow {
         let section = ldap::section(&address, &format!("  timeout: 30s\n  pool_size: {AT_ONCE}\n"));
         Slow {
             backend: "ldap_auth",
-            bed: Bed::with(&section.replace("deadline: 400ms", "deadline: 30s")),
+            bed: Bed::with(&section.replace("deadline: 5s", "deadline: 30s")),
             asked: Box::new(move || asked.load(Ordering::SeqCst)),
             let_one_go: Box::new(move || let_go.send(()).unwrap()),
         }
