@@ -22,7 +22,7 @@ const SLOW: usize = 5000;
 /// The addresses that they come from: none has more than its share.
 const SLOW_ADDRESSES: usize = 20;
 /// What a connection may cost, in KiB, without optimisation, the mean of all kinds: half a form takes some sixteen.
-const MOST_MEMORY: u64 = 10;
+const MOST_MEMORY: u64 = 7;
 /// Greetings of one network, and how many threads send them.
 const GREETINGS: usize = 1000;
 const GREETING_THREADS: usize = 10;

@@ -308,7 +308,9 @@ fn change_under_load(server: &Dockwarden, pair: &Pair, users: &str, change: impl
         delay = Duration::from_micros(load.longest.load(Ordering::SeqCst));
     });
     println!("{changes} changes in {:?}; the log told of the broken ones after {told:?}", began.elapsed());
-    assert!(told.iter().all(|told| *told <= TOLD_WITHIN + delay), "{told:?}, and an answer took {delay:?}");
+    // Whoever keeps the server from answering keeps it from reading files as well, and there is an end to that.
+    let most = TOLD_WITHIN + delay.min(TOLD_WITHIN / 2);
+    assert!(told.iter().all(|told| *told <= most), "{told:?}, and an answer took {delay:?}");
     assert_eq!(server.process.ended(), None);
 }
 

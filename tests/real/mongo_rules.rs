@@ -50,7 +50,7 @@ fn rules_are_used_until_max_stale_and_then_nothing_is_decided() {
             Some(before)
         });
         // They were read at most cache_ttl, and a moment for the reading, before the server died.
-        let used = (over - began).saturating_sub(machine::delay_since(began));
+        let used = (over - began).saturating_sub(machine::delay_between(began, over));
         assert!(over - began > MAX_STALE.saturating_sub(Duration::from_millis(1500)), "{used:?}");
         assert!(used < MAX_STALE + Duration::from_millis(500), "{used:?}");
         assert_eq!((server.ready(), granted(&server, "local", "")), (Some(503), Ok(vec![])), "a login needs no rule");

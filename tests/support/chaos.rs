@@ -170,7 +170,7 @@ impl Row<'_> {
         let reply = self.ask(server, client);
         let took = machine::elapsed(began);
         // Where the machine itself stood still, so may the backend have.
-        let ran = machine::delay_since(began) < LONG_DELAY;
+        let ran = machine::delay_between(began, Instant::now()) < LONG_DELAY;
         let was_well = changes.is_multiple_of(2) && seen.changes.load(Ordering::SeqCst) == changes && ran;
         let was_shut = !shut.is_multiple_of(2) && seen.shut.load(Ordering::SeqCst) == shut;
         let [well, hurt] = &seen.static_times;

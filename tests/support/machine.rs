@@ -1,7 +1,7 @@
 //! How long the machine itself keeps everybody from running: what a promise of the program may take besides, where somebody
 //! else has the cores for a while.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,37 +10,57 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What is no delay but how a busy machine shares its cores.
 const USUAL: Duration = Duration::from_millis(50);
 
-/// When each delay ended, and how long it was.
-type Delays = Mutex<Vec<(Instant, Duration)>>;
-
-/// Looks from now on, until the tests end.
-pub(crate) fn watch() -> &'static Delays {
-    static DELAYS: OnceLock<Delays> = OnceLock::new();
-    static WATCH: OnceLock<()> = OnceLock::new();
-    let delays = DELAYS.get_or_init(Delays::default);
-    WATCH.get_or_init(|| {
-        let look = move || {
-            loop {
-                let began = Instant::now();
-                thread::sleep(LOOK);
-                let delay = began.elapsed().saturating_sub(LOOK);
-                if delay > USUAL {
-                    delays.lock().unwrap().push((Instant::now(), delay));
-                }
-            }
-        };
-        thread::Builder::new().name("clock".to_owned()).spawn(look).unwrap();
-    });
-    delays
+/// What the looks at the clock have shown.
+struct Looks {
+    last: Instant,
+    /// Each look that came too late: when it should have come, and when it did.
+    late: Vec<(Instant, Instant)>,
 }
 
-/// How long the machine kept us since then.
-pub(crate) fn delay_since(began: Instant) -> Duration {
-    let delays = watch().lock().unwrap();
-    delays.iter().rev().take_while(|(ended, _)| *ended > began).map(|(_, delay)| *delay).sum()
+impl Looks {
+    /// Takes note of a look, if it is late.
+    fn look(&mut self) {
+        let (due, now) = (self.last + LOOK, Instant::now());
+        if now.saturating_duration_since(due) > USUAL {
+            self.late.push((due, now));
+            self.last = now;
+        }
+    }
+}
+
+/// Looks from now on, until the tests end.
+pub(crate) fn watch() {
+    drop(looks());
+}
+
+fn looks() -> MutexGuard<'static, Looks> {
+    static LOOKS: OnceLock<Mutex<Looks>> = OnceLock::new();
+    let begin = || {
+        let keep_looking = || {
+            loop {
+                thread::sleep(LOOK);
+                let mut looks = looks();
+                looks.look();
+                looks.last = Instant::now();
+            }
+        };
+        thread::Builder::new().name("clock".to_owned()).spawn(keep_looking).unwrap();
+        Mutex::new(Looks { last: Instant::now(), late: Vec::new() })
+    };
+    LOOKS.get_or_init(begin).lock().unwrap()
+}
+
+/// How long the machine kept us between these moments.
+pub(crate) fn delay_between(began: Instant, ended: Instant) -> Duration {
+    let mut looks = looks();
+    // After a delay, who asks may be there before the thread that looks.
+    looks.look();
+    let within = |(due, came): &(Instant, Instant)| (*came).min(ended).saturating_duration_since((*due).max(began));
+    looks.late.iter().rev().take_while(|(_, came)| *came > began).map(within).sum()
 }
 
 /// The time since then, less what the machine kept us.
 pub(crate) fn elapsed(began: Instant) -> Duration {
-    began.elapsed().saturating_sub(delay_since(began))
+    let now = Instant::now();
+    now.saturating_duration_since(began).saturating_sub(delay_between(began, now))
 }

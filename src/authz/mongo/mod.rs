@@ -230,7 +230,7 @@ impl Rules {
                     match trouble {
                         Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
                         // Nothing is wrong with the server, and whoever takes a right away in a busy hour waits for this.
-                        Trouble::Changing => SETTLE.max(began.elapsed()),
+                        Trouble::Changing => SETTLE.max(began.elapsed()).min(self.settings.cache_ttl),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
                     }
                 }
