@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use serde_json::Value;
 
+use crate::support::chaos::Over;
 use crate::support::dockwarden::{self, Dockwarden, SERVICE, hash_of_cost, password};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::keys::{self, Kind, Pair};
@@ -236,7 +237,7 @@ fn under_load(way: &Way<'_>, deeds: impl FnOnce(&Load)) {
             scope.spawn(|| load.call(way, pause));
         }
         // Set even if the deeds panic, or the callers would never end and hide why.
-        let finish = Finish(&load);
+        let finish = Over(&load.done);
         until("the load to start", || (load.answered.load(Ordering::SeqCst) > CALLERS * 5).then_some(()));
         deeds(&load);
         drop(finish);
@@ -245,14 +246,6 @@ fn under_load(way: &Way<'_>, deeds: impl FnOnce(&Load)) {
     println!("{answered} requests, {:.0} a second", answered as f64 / took.as_secs_f64());
     let failures = load.failures();
     assert!(failures.is_empty(), "{} failed, for example: {:?}", failures.len(), &failures[..failures.len().min(5)]);
-}
-
-struct Finish<'a>(&'a Load);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        self.0.done.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Waits until the server decides by the config of that number.

@@ -168,9 +168,11 @@ impl Row<'_> {
         let (changes, shut) = (seen.changes.load(Ordering::SeqCst), seen.shut.load(Ordering::SeqCst));
         let began = Instant::now();
         let reply = self.ask(server, client);
-        let took = machine::elapsed(began);
+        let ended = Instant::now();
+        let delay = machine::delay_between(began, ended);
+        let took = (ended - began).saturating_sub(delay);
         // Where the machine itself stood still, so may the backend have.
-        let ran = machine::delay_between(began, Instant::now()) < LONG_DELAY;
+        let ran = delay < LONG_DELAY;
         let was_well = changes.is_multiple_of(2) && seen.changes.load(Ordering::SeqCst) == changes && ran;
         let was_shut = !shut.is_multiple_of(2) && seen.shut.load(Ordering::SeqCst) == shut;
         let [well, hurt] = &seen.static_times;
