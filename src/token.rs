@@ -205,7 +205,12 @@ impl Issuer {
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let read = jsonwebtoken::decode::<Claims>(token, self.key.verifier(), &validation);
-        let claims = read.map_err(|_| NotOurs::Forged)?.claims;
+        let read = read.map_err(|_| NotOurs::Forged)?;
+        // Whoever does not know an extension that must be known refuses the token (RFC 7515, section 4.1.11). We know none.
+        if read.header.crit.is_some() {
+            return Err(NotOurs::Forged);
+        }
+        let claims = read.claims;
         let now = now.unix_timestamp();
         match claims.nbf <= now && now < claims.exp {
             true => Ok(claims),
@@ -345,6 +350,27 @@ mod tests {
             (&stranger, token.as_str(), "Docker registry"),
         ] {
             assert_eq!(who.verify(token, audience, now()).map(|claims| claims.sub), Err(NotOurs::Forged));
+        }
+    }
+
+    /// With the right signature, too: whoever wrote `crit` wants the token refused by those who do not know the extension.
+    #[test]
+    fn a_token_with_an_extension_that_must_be_known_is_refused() {
+        let pair = key(Algorithm::ES256);
+        let ours = issuer(&pair, HeaderForm::Kid, KidForm::Libtrust);
+        let claims = part(&sample(&ours)).unwrap();
+        for (more, expected) in [
+            (json!({}), Ok("waldi".to_owned())),
+            (json!({"crit": ["exp"], "exp": 1}), Err(NotOurs::Forged)),
+            (json!({"crit": ["b64"], "b64": false}), Err(NotOurs::Forged)),
+            (json!({"crit": []}), Err(NotOurs::Forged)),
+            (json!({"crit": "exp"}), Err(NotOurs::Forged)),
+        ] {
+            let mut header = json!({"typ": "JWT", "alg": "ES256"});
+            header.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+            let signed = format!("{}.{claims}", part(&header).unwrap());
+            let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes()).unwrap()));
+            assert_eq!(ours.verify(&token, "Docker registry", now()).map(|claims| claims.sub), expected, "{header}");
         }
     }
 
