@@ -2,7 +2,7 @@
 //!
 //! Of each upstream one page is held at a time, so that a list of any length takes the memory of a few pages. A client
 //! goes on after a name, which each upstream is asked to do in its own catalog: that loses and repeats nothing where all
-//! of them sort alike. The order is that of distribution's registry, part by part of a name: `a/b` before `a-b`.
+//! of them sort alike. ECR goes on only where its own link says, so its catalog is taken whole. The order is that of distribution's registry, part by part of a name: `a/b` before `a-b`.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -21,6 +21,7 @@ use super::body::ClientBody;
 use super::refusal::Refusal;
 use super::route;
 use super::upstream::{Failure, Onward, Upstream};
+use crate::config::Login;
 use crate::decision_log::{DecisionId, chain_of};
 use crate::scope::Scope;
 
@@ -31,6 +32,9 @@ const MAX_PAGES: usize = 500;
 /// How long one page of an upstream may take, if not even less is configured: long enough for a registry that goes through an
 /// object store for its names, and much less than a blob may take, since everybody else's catalog waits for it.
 const PAGE_WITHIN: Duration = Duration::from_secs(10);
+/// Names of one upstream that are held at once where its catalog is taken whole. A registry of AWS's has at most 100,000
+/// repositories, by their own quota.
+const MAX_HELD: usize = 100_000;
 /// The longest page of an upstream, in bytes.
 const MAX_REPLY: usize = 2 * 1024 * 1024;
 
@@ -52,6 +56,16 @@ struct Catalog {
     /// What is left of its last page.
     names: VecDeque<String>,
     rest: Rest,
+    paging: Paging,
+}
+
+/// How an upstream goes on in its catalog.
+enum Paging {
+    /// After a name, in the order of names.
+    AfterName,
+    /// Only by the link to the next page: ECR's `last` is a token of its own, and any other text is an error there. Nor does
+    /// it promise an order, so these names of it are held until all are here.
+    ByLink(Vec<String>),
 }
 
 /// What comes after the names of a catalog that are here.
@@ -74,13 +88,18 @@ impl<'a> Names<'a> {
         needed: &[Scope],
         headers: &HeaderMap,
     ) -> Names<'a> {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("n", &LARGEST_PAGE.to_string());
-        if let Some(last) = last {
-            query.append_pair("last", last);
-        }
-        let query = query.finish();
-        let begin = |_: &&Arc<Upstream>| Catalog { names: VecDeque::new(), rest: Rest::Page(query.clone()) };
+        let begin = |upstream: &&Arc<Upstream>| {
+            let paging = match upstream.settings.login {
+                Login::Ecr(_) => Paging::ByLink(Vec::new()),
+                Login::Anonymous | Login::Basic(_) | Login::TokenService { .. } => Paging::AfterName,
+            };
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("n", &LARGEST_PAGE.to_string());
+            if let (Some(last), Paging::AfterName) = (last, &paging) {
+                query.append_pair("last", last);
+            }
+            Catalog { names: VecDeque::new(), rest: Rest::Page(query.finish()), paging }
+        };
         let catalogs = upstreams.iter().map(begin).collect();
         Names { upstreams, catalogs, last, needed: needed.into(), headers: headers.clone(), pages: 0 }
     }
@@ -177,17 +196,35 @@ impl<'a> Names<'a> {
             at.is_some_and(|at| Arc::ptr_eq(at, upstream))
         });
         let mut own: Vec<String> = own.collect();
-        // What one upstream says alone is in the order that it goes on in, whatever that is.
-        if self.upstreams.len() > 1 {
-            own.retain(|name| self.last.is_none_or(|last| order(last, name) == Ordering::Less));
-            own.sort_by(|one, other| order(one, other));
-        }
-        catalog.names = own.into();
         catalog.rest = match (next, &catalog.rest) {
             (Some(next), Rest::Page(query)) if next != *query => Rest::Page(next),
-            _ => Rest::Nothing,
+            (_, Rest::Page(_) | Rest::Nothing | Rest::Failed(_)) => Rest::Nothing,
         };
+        match &mut catalog.paging {
+            // What one upstream says alone is in the order that it goes on in, whatever that is.
+            Paging::AfterName if self.upstreams.len() == 1 => {}
+            Paging::AfterName => sort_after(self.last, &mut own),
+            Paging::ByLink(held) => {
+                held.append(&mut own);
+                if held.len() > MAX_HELD {
+                    catalog.rest = Rest::Failed(Refusal::CatalogTooLong);
+                    return;
+                }
+                if let Rest::Page(_) = catalog.rest {
+                    return;
+                }
+                own = std::mem::take(held);
+                sort_after(self.last, &mut own);
+            }
+        }
+        catalog.names = own.into();
     }
+}
+
+/// Leaves the names that come after `last`, in order.
+fn sort_after(last: Option<&str>, names: &mut Vec<String>) {
+    names.retain(|name| last.is_none_or(|last| order(last, name) == Ordering::Less));
+    names.sort_by(|one, other| order(one, other));
 }
 
 /// A slash comes before everything else.

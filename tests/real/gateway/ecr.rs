@@ -259,3 +259,66 @@ fn changing_tokens_are_followed_under_load_without_a_failed_request() {
     assert!(answered > 500, "{answered} requests were no load");
     assert!(calls < answered / 10, "{calls} questions for {answered} requests");
 }
+
+/// ECR's catalog: pages in no order, and a `last` that is a token of its own. With a name in that place it answers as AWS does
+/// with an invalid token.
+fn catalog_by_token(names: &'static [&'static str], page: usize) -> Standin {
+    Standin::start(move |head: &Head, stream: &mut BufReader<TcpStream>| {
+        let query = head.line.split_once('?').map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
+        let last = query.split('&').find_map(|pair| pair.strip_prefix("last="));
+        let begin =
+            last.map_or(Some(0), |last| last.strip_prefix("tok.").and_then(|token| token.parse::<usize>().ok()));
+        let reply = match begin {
+            None => "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            Some(begin) => {
+                let end = names.len().min(begin + page);
+                let body = json!({"repositories": names[begin..end]}).to_string();
+                let link = match end < names.len() {
+                    true => format!("Link: <https://ecr.test/v2/_catalog?last=tok.{end}&n=1000>; rel=\"next\"\r\n"),
+                    false => String::new(),
+                };
+                format!("HTTP/1.1 200 OK\r\n{link}Content-Length: {}\r\n\r\n{body}", body.len())
+            }
+        };
+        match stream.get_mut().write_all(reply.as_bytes()) {
+            Ok(()) => Then::GoOn,
+            Err(_) => Then::Close,
+        }
+    })
+}
+
+/// Whoever goes through the pages sees each name once, alone and beside another registry.
+#[test]
+fn the_catalog_goes_on_although_the_registry_knows_no_names_as_places() {
+    let (_moto, api) = moto();
+    let ecr = catalog_by_token(&["team/e", "team/a", "team/d", "team/b", "team/c"], 2);
+    let settings = format!(
+        "url: \"http://{}\", auth: {{ecr: {{region: eu-central-1, registry_id: \"{ACCOUNT}\", endpoint: \"http://{api}\"}}}}",
+        ecr.address
+    );
+    let other = Registry::start_with_passwords(Edition::V2, &gateway::inside());
+    for (upstreams, expected) in [
+        (vec![settings.clone()], ["team/a", "team/b", "team/c", "team/d", "team/e"]),
+        (
+            vec![format!("prefix: team, {settings}"), format!("url: \"http://{}\"", other.address())],
+            ["team/a", "team/b", "team/c", "team/d", "team/e"],
+        ),
+    ] {
+        let gateway = Dockwarden::start_in(&gateway::config(Challenge::Basic, &upstreams), CREDENTIALS);
+        let authorization = basic("alice", &password("alice"));
+        let (mut seen, mut target) = (Vec::new(), "/v2/_catalog?n=2".to_owned());
+        loop {
+            let headers = [("Authorization", authorization.as_str())];
+            let reply =
+                http::exchange(&gateway.address, &http::request("GET", &target, &gateway.host(), &headers, b""));
+            assert_eq!(reply.status, 200, "{target}: {}\n{}", reply.text(), gateway.process.tail());
+            let names = reply.json()["repositories"].as_array().unwrap().clone();
+            seen.extend(names.iter().map(|name| name.as_str().unwrap().to_owned()));
+            match reply.header("link") {
+                None => break,
+                Some(link) => target = link.split(['<', '>']).nth(1).unwrap().to_owned(),
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+}
