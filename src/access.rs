@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, TooMany};
-use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
+use crate::authn::{Authenticator, Closed, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
@@ -30,6 +30,65 @@ struct Counted<B: ?Sized> {
     figures: BackendFigures,
 }
 
+/// Whether a backend has an account of some name.
+enum Holds {
+    Name,
+    NoSuchName,
+}
+
+impl Counted<dyn Authenticator> {
+    /// Asks about credentials, and counts the answer.
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> Result<Outcome, Denied> {
+        let began = Instant::now();
+        let said = self.backend.authenticate(who, from).await;
+        self.count(began, said, |outcome| match outcome {
+            Outcome::Accepted(_) => BackendOutcome::Accepted,
+            Outcome::Rejected => BackendOutcome::Rejected,
+            Outcome::NotMine => BackendOutcome::NotMine,
+        })
+    }
+
+    /// Whether this name is that of an account here: by a look-up, and where only a login tells, by what a login under this
+    /// name would have brought.
+    async fn holds(&self, name: &str, password: &Secret, from: ClientNetwork) -> Result<Holds, Denied> {
+        let began = Instant::now();
+        let said = self.backend.look_up(name, from).await;
+        let found = match said {
+            Ok(LookUp::OnlyByLogin) => {
+                let login = Credentials::Password { account: name.to_owned(), password: password.clone() };
+                return Ok(match self.authenticate(&login, from).await? {
+                    Outcome::Accepted(_) | Outcome::Rejected => Holds::Name,
+                    Outcome::NotMine => Holds::NoSuchName,
+                });
+            }
+            Ok(LookUp::Known(_)) => Ok(Holds::Name),
+            Ok(LookUp::Unknown) => Ok(Holds::NoSuchName),
+            Err(cause) => Err(cause),
+        };
+        self.count(began, found, |holds| match holds {
+            Holds::Name => BackendOutcome::Rejected,
+            Holds::NoSuchName => BackendOutcome::NotMine,
+        })
+    }
+
+    /// Counts what a question brought.
+    fn count<T>(
+        &self,
+        began: Instant,
+        said: anyhow::Result<T>,
+        outcome: impl Fn(&T) -> BackendOutcome,
+    ) -> Result<T, Denied> {
+        let said = said.map_err(|cause| unanswered(self.backend.name(), cause));
+        match &said {
+            Ok(said) => self.figures.answered(outcome(said), began.elapsed()),
+            // It was not asked: nothing is wrong with it.
+            Err(Denied::Busy { .. }) => {}
+            Err(_) => self.figures.answered(BackendOutcome::Error, began.elapsed()),
+        }
+        said
+    }
+}
+
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
@@ -42,6 +101,14 @@ pub enum Denied {
     /// The credentials are right, but the account may not be used.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// The password is right, and the account that it belongs to has the name of one that an earlier section knows.
+    #[error("{backend} says that this is an account of a name that {owner} has")]
+    NameTaken {
+        /// The backend that took the password.
+        backend: &'static str,
+        /// The earlier one, whose account it is.
+        owner: &'static str,
+    },
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -218,7 +285,7 @@ impl Access {
             // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
             Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials) => attempt.was_wrong(),
+            Err(Denied::Credentials | Denied::NameTaken { .. }) => attempt.was_wrong(),
             Err(
                 Denied::Anonymous
                 | Denied::Closed(_)
@@ -232,22 +299,12 @@ impl Access {
 
     /// Asks one backend after the other.
     async fn ask(&self, who: &Credentials, from: ClientNetwork) -> Result<Identity, Denied> {
-        for Counted { backend, figures } in &self.authn {
-            let began = Instant::now();
-            let said = backend.authenticate(who, from).await.map_err(|cause| unanswered(backend.name(), cause));
-            let outcome = match &said {
-                Ok(Outcome::Accepted(_)) => Some(BackendOutcome::Accepted),
-                Ok(Outcome::Rejected) => Some(BackendOutcome::Rejected),
-                Ok(Outcome::NotMine) => Some(BackendOutcome::NotMine),
-                // It was not asked: nothing is wrong with it.
-                Err(Denied::Busy { .. }) => None,
-                Err(_) => Some(BackendOutcome::Error),
-            };
-            if let Some(outcome) = outcome {
-                figures.answered(outcome, began.elapsed());
-            }
-            match said? {
-                Outcome::Accepted(identity) => return Ok(identity),
+        for (index, section) in self.authn.iter().enumerate() {
+            match section.authenticate(who, from).await? {
+                Outcome::Accepted(identity) => {
+                    self.refuse_name_taken(index, &identity, who, from).await?;
+                    return Ok(identity);
+                }
                 Outcome::Rejected => return Err(Denied::Credentials),
                 Outcome::NotMine => {}
             }
@@ -274,6 +331,29 @@ impl Access {
             Credentials::Anonymous => Denied::Anonymous,
             Credentials::Password { .. } => Denied::Credentials,
         })
+    }
+
+    /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
+    /// by the name that was typed: `ALICE` is nobody's in the file whose `alice` is disabled, and an API that overlooks case
+    /// would open that account with a password of its own.
+    async fn refuse_name_taken(
+        &self,
+        index: usize,
+        found: &Identity,
+        who: &Credentials,
+        from: ClientNetwork,
+    ) -> Result<(), Denied> {
+        let Credentials::Password { account, password } = who else { return Ok(()) };
+        let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
+        if found.account == *account {
+            return Ok(());
+        }
+        for owner in earlier {
+            if let Holds::Name = owner.holds(&found.account, password, from).await? {
+                return Err(Denied::NameTaken { backend: section.backend.name(), owner: owner.backend.name() });
+            }
+        }
+        Ok(())
     }
 
     /// Decides each scope by itself: one that is refused never fails the others.
@@ -363,7 +443,16 @@ mod tests {
 
         async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
             let is_right = matches!(who, Credentials::Password { password, .. } if password.reveal() == "right");
-            Ok(if is_right { Outcome::Accepted(Identity::default()) } else { Outcome::Rejected })
+            let account = who.account().to_owned();
+            Ok(if is_right {
+                Outcome::Accepted(Identity { account, ..Identity::default() })
+            } else {
+                Outcome::Rejected
+            })
+        }
+
+        async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+            Ok(LookUp::OnlyByLogin)
         }
     }
 

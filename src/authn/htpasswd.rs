@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
+use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
@@ -168,6 +168,13 @@ impl Authenticator for Htpasswd {
         Ok(match self.passwords.check(account, password, hash, Memory::Used, from).await? {
             Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
             Check::Wrong => Outcome::Rejected,
+        })
+    }
+
+    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(match self.accounts.contains_key(account) {
+            true => LookUp::Known(Identity { account: account.to_owned(), ..Identity::default() }),
+            false => LookUp::Unknown,
         })
     }
 

@@ -147,6 +147,17 @@ pub enum Outcome {
     NotMine,
 }
 
+/// What a backend knows of an account without its password.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LookUp {
+    /// The account is this backend's, closed or not.
+    Known(Identity),
+    /// This backend knows nobody of that name.
+    Unknown,
+    /// This backend tells only whoever brings the password.
+    OnlyByLogin,
+}
+
 /// An identity backend.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
@@ -160,6 +171,13 @@ pub trait Authenticator: Send + Sync {
     /// "Could not find out". The caller ends the chain and answers 503: going on would let a stale account of another
     /// backend answer for this one, and a 401 would make clients throw a good password away.
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome>;
+
+    /// Who an account is now, without its password: its labels and standing are read anew. `from` is whose turn it takes
+    /// where turns are taken.
+    ///
+    /// # Errors
+    /// "Could not find out", as in [`authenticate`](Authenticator::authenticate).
+    async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp>;
 
     /// Takes as long as a wrong password does here. Asked once a login, of the last backend that hashes, for an account
     /// that none knows: otherwise the time of the refusal would tell which accounts exist; and if each backend took its

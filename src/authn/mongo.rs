@@ -17,7 +17,7 @@ use mongodb::bson::{Bson, Document, doc};
 use tracing::{info, warn};
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, Outcome, Secret, Standing, Time};
+use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Trial};
 use crate::chain::Connected;
@@ -83,6 +83,12 @@ struct User {
     password: PasswordHash,
     labels: LabelValues,
     standing: Standing,
+}
+
+impl User {
+    fn identity(self, account: &str) -> Identity {
+        Identity { account: account.to_owned(), labels: Arc::new(self.labels), standing: self.standing }
+    }
 }
 
 impl Connected for MongoUsers {
@@ -236,17 +242,20 @@ impl Authenticator for MongoUsers {
                             .check(account, password, &user.password, Memory::of(&user.standing), from)
                             .await?
                         {
-                            Check::Right => Outcome::Accepted(Identity {
-                                account: account.clone(),
-                                labels: Arc::new(user.labels),
-                                standing: user.standing,
-                            }),
+                            Check::Right => Outcome::Accepted(user.identity(account)),
                             Check::Wrong => Outcome::Rejected,
                         },
                     )
                 }
             },
         }
+    }
+
+    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(match self.0.find(account).await? {
+            Found::Nobody => LookUp::Unknown,
+            Found::User(user) => LookUp::Known(user.identity(account)),
+        })
     }
 
     async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {

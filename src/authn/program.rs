@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::{Authenticator, Credentials, Identity, LabelSyntax, Outcome, Standing};
+use super::{Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
@@ -131,5 +131,9 @@ impl Authenticator for ProgramAuthn {
                 )
             }
         }
+    }
+    /// The protocol has no question without a password.
+    async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(LookUp::OnlyByLogin)
     }
 }

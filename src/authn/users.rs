@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
+use super::{AccountState, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
@@ -179,13 +179,12 @@ impl StaticUsers {
         let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
         Ok(StaticUsers { users, usual, passwords })
     }
+}
 
-    fn accepted(&self, account: &str, user: &User) -> Outcome {
-        Outcome::Accepted(Identity {
-            account: account.to_owned(),
-            labels: Arc::clone(&user.labels),
-            standing: user.standing,
-        })
+impl User {
+    /// Who this is under the name that the file has.
+    fn identity(&self, account: &str) -> Identity {
+        Identity { account: account.to_owned(), labels: Arc::clone(&self.labels), standing: self.standing }
     }
 }
 
@@ -198,7 +197,7 @@ impl Authenticator for StaticUsers {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
             Credentials::Anonymous => Ok(match self.users.get("") {
-                Some(user) => self.accepted("", user),
+                Some(user) => Outcome::Accepted(user.identity("")),
                 None => Outcome::NotMine,
             }),
             Credentials::Password { account, password } => {
@@ -208,11 +207,15 @@ impl Authenticator for StaticUsers {
                 };
                 let memory = Memory::of(&user.standing);
                 Ok(match self.passwords.check(account, password, &hash.value, memory, from).await? {
-                    Check::Right => self.accepted(account, user),
+                    Check::Right => Outcome::Accepted(user.identity(account)),
                     Check::Wrong => Outcome::Rejected,
                 })
             }
         }
+    }
+
+    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(self.users.get(account).map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
     }
 
     async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {

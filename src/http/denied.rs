@@ -18,7 +18,9 @@ const RETRY_WHEN_QUIET: u64 = 5;
 /// right password is no 401, since clients throw away what is wrong.
 pub(super) fn status(denied: &Denied) -> StatusCode {
     match denied {
-        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) => StatusCode::UNAUTHORIZED,
+        Denied::Anonymous | Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
+            StatusCode::UNAUTHORIZED
+        }
         Denied::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         Denied::Busy { .. } | Denied::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -29,6 +31,7 @@ pub(super) fn reason(denied: &Denied) -> &'static str {
     match denied {
         Denied::Anonymous => "login_needed",
         Denied::Credentials => "wrong_credentials",
+        Denied::NameTaken { .. } => "name_taken",
         Denied::Closed(_) => "account_closed",
         Denied::TooMany(_) => "too_many_attempts",
         Denied::Busy { .. } => "busy",
@@ -40,7 +43,11 @@ pub(super) fn reason(denied: &Denied) -> &'static str {
 pub(super) fn fault(denied: &Denied, anonymous: Fault) -> Fault {
     match denied {
         Denied::Anonymous => anonymous,
-        Denied::Credentials | Denied::Closed(_) | Denied::TooMany(_) | Denied::Busy { .. } => Fault::Client,
+        Denied::Credentials
+        | Denied::NameTaken { .. }
+        | Denied::Closed(_)
+        | Denied::TooMany(_)
+        | Denied::Busy { .. } => Fault::Client,
         Denied::Unavailable { .. } => Fault::Ours,
     }
 }
@@ -50,7 +57,11 @@ pub(super) fn retry_after(denied: &Denied) -> u64 {
     match denied {
         Denied::TooMany(TooMany { wait }) => whole_seconds(*wait),
         Denied::Busy { .. } => RETRY_WHEN_QUIET,
-        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::Unavailable { .. } => RETRY_SOON,
+        Denied::Anonymous
+        | Denied::Credentials
+        | Denied::NameTaken { .. }
+        | Denied::Closed(_)
+        | Denied::Unavailable { .. } => RETRY_SOON,
     }
 }
 

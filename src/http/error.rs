@@ -148,7 +148,7 @@ impl TokenError {
             TokenError::Denied(denied) => {
                 let (code, oauth, message) = match denied {
                     Denied::Anonymous => ("UNAUTHORIZED", "invalid_grant", denied.to_string()),
-                    Denied::Credentials | Denied::Closed(_) => {
+                    Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
                         ("UNAUTHORIZED", "invalid_grant", "the account or the password is wrong".to_owned())
                     }
                     Denied::TooMany(TooMany { wait }) => {

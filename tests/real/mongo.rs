@@ -1,5 +1,6 @@
 //! Users and rules in MongoDB: the guide as it stands, changes on the fly, and the server's bad days.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::support::mongo::Database;
 use crate::support::person::Person;
 use crate::support::process::{Signal, until};
 use crate::support::registry::Edition;
+use crate::support::standin::{Standin, Then};
 use crate::support::{client, http, image, part, scratch, visit};
 
 /// The guide's two sections; the password comes from a file there.
@@ -398,4 +400,48 @@ fn a_reload_keeps_what_did_not_change_and_takes_over_only_what_answers() {
     database.insert("other", &[doc! { "seq": 1, "match": {}, "actions": [] }]);
     reload(&original.replace("collection: \"acl\"", "collection: \"other\""), "configuration reloaded", 2);
     assert_eq!(granted(&server, "waldi", scope), Ok(vec![]));
+}
+
+/// Under another spelling, an API that respells opens no account of the collection's: neither one that is closed nor any other.
+#[test]
+fn an_account_of_the_collection_is_not_opened_by_an_api_that_respells() {
+    let database = Database::start();
+    let mut closed = user("closed", doc! {});
+    closed.insert("disabled", true);
+    database.insert("users", &[closed, user("open", doc! {})]);
+    let respells = Standin::start(|head, stream| {
+        let name = head.header("x-user").unwrap_or_default().to_lowercase();
+        let (status, body) = match head.header("x-key") {
+            Some("any-password") => ("200 OK", format!("{{\"name\":\"{name}\"}}")),
+            Some(_) | None => ("401 Unauthorized", String::new()),
+        };
+        let reply = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        match stream.get_mut().write_all(reply.as_bytes()) {
+            Ok(()) => Then::GoOn,
+            Err(_) => Then::Close,
+        }
+    });
+    let api = format!(
+        "http_auth: {{url: \"http://{}/\", headers: {{X-User: \"${{account}}\", X-Key: \"${{password}}\"}}, account: \"$.name\"}}\n",
+        respells.address
+    );
+    let server = Dockwarden::start_file(&guide_file(pair(), &database.address(), &api));
+    let status = |account: &str| {
+        let authorization = visit::basic(account, "any-password");
+        let raw = http::request(
+            "GET",
+            &format!("/auth?service={}", http::form_encode(SERVICE)),
+            "x",
+            &[("Authorization", &authorization)],
+            b"",
+        );
+        http::exchange(&server.address, &raw).status
+    };
+    for (account, expected) in [("CLOSED", 401), ("Open", 401), ("Nobody", 200)] {
+        assert_eq!(status(account), expected, "{account}: {}", server.process.tail());
+    }
+    server.process.until("both refusals in the log", |process| {
+        let refused = events(&process.log(), "refused");
+        (refused.iter().filter(|line| line["reason"] == "name_taken").count() == 2).then_some(())
+    });
 }

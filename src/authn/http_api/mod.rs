@@ -15,7 +15,7 @@ pub use settings::{Account, Settings, read};
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, Identity, Outcome, Standing};
+use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Standing};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Breaker;
 use crate::chain::Connected;
@@ -184,6 +184,11 @@ impl Authenticator for HttpUsers {
             memory.remember(name, began, identity.clone());
         }
         Ok(outcome)
+    }
+
+    /// The API is only ever shown an account with its password.
+    async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(LookUp::OnlyByLogin)
     }
 
     fn breaker(&self) -> Option<&Breaker> {

@@ -15,7 +15,7 @@ use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
-use crate::authn::{Identity, Outcome, Secret, Standing};
+use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::turns::Client;
 
@@ -131,13 +131,40 @@ impl DirectoryUsers {
                 return Ok(Outcome::Rejected);
             }
         }
-        let labels = self.labels(&person, Some(password), errand).await?;
+        Ok(Outcome::Accepted(self.identity(person, Some(password), errand).await?))
+    }
+
+    /// Who an account is, without its password. Where users search in their own names, only a login tells.
+    ///
+    /// # Errors
+    /// The directory does not say.
+    pub(super) async fn known(&self, account: &str, client: Client) -> anyhow::Result<LookUp> {
+        match &self.directory.settings().login {
+            Login::User(_) => return Ok(LookUp::OnlyByLogin),
+            Login::Anonymous | Login::Ourselves { .. } => {}
+        }
+        let errand = self.errand(client);
+        Ok(match self.find(account, None, errand).await? {
+            Found::Nobody | Found::SpelledOtherwise(_) => LookUp::Unknown,
+            // The name is somebody's here, and no login under it succeeds: as if it were switched off.
+            Found::Several(_) => LookUp::Known(Identity {
+                account: account.to_owned(),
+                standing: Standing { state: AccountState::Disabled, ..Standing::default() },
+                ..Identity::default()
+            }),
+            Found::Refused(words) => anyhow::bail!("the directory refuses our own search: {words}"),
+            Found::One(person) => LookUp::Known(self.identity(person, None, errand).await?),
+        })
+    }
+
+    async fn identity(&self, person: Person, password: Option<&Secret>, errand: Errand) -> anyhow::Result<Identity> {
+        let labels = self.labels(&person, password, errand).await?;
         let labels = labels.into_iter().map(|(label, values)| Ok((label, self.meant(values)?)));
-        Ok(Outcome::Accepted(Identity {
+        Ok(Identity {
             account: person.account,
             labels: Arc::new(labels.collect::<anyhow::Result<LabelValues>>()?),
             standing: Standing::default(),
-        }))
+        })
     }
 
     /// A login of this client that begins now, and when it has to be over.

@@ -37,7 +37,7 @@ pub use verdict::Verdict;
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, Outcome, Secret, Time};
+use super::{Authenticator, Credentials, LookUp, Outcome, Secret, Time};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::mongo::spawn;
@@ -104,6 +104,10 @@ impl Authenticator for DirectoryUsers {
                 self.log_in(account, password, self.attempts.client(from)).await
             }
         }
+    }
+
+    async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp> {
+        self.known(account, self.attempts.client(from)).await
     }
 
     async fn take_time(&self, _account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {

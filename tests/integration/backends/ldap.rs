@@ -123,12 +123,19 @@ pub(super) fn section(address: &str, more: &str) -> String {
 
 /// As an honest directory that holds Carol alone, and takes any password.
 pub(super) fn honest(id: u8, tag: u8, request: &[u8]) -> Then {
-    let is = |text: &[u8]| request.windows(text.len()).any(|window| window == text);
-    let found = match tag == SEARCH && is(b"carol") {
-        true => message(id, &entry("uid=Carol,dc=x", "Carol")),
-        false => Vec::new(),
-    };
-    Then::GoesOn([found, message(id, &success(tag))].concat())
+    with("carol", "Carol")(id, tag, request)
+}
+
+/// A directory that finds one entry, by this text in a search, and takes any password. The entry's account is spelled so.
+pub(super) fn with(typed: &'static str, spelled: &'static str) -> impl Fn(u8, u8, &[u8]) -> Then {
+    move |id, tag, request| {
+        let is = |text: &[u8]| request.windows(text.len()).any(|window| window == text);
+        let found = match tag == SEARCH && is(typed.as_bytes()) {
+            true => message(id, &entry(&format!("uid={spelled},dc=x"), spelled)),
+            false => Vec::new(),
+        };
+        Then::GoesOn([found, message(id, &success(tag))].concat())
+    }
 }
 
 /// The lies. Each of them is an outage: nobody is let in, and nobody's password is called wrong.

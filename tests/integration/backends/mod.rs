@@ -1,6 +1,7 @@
 //! Identity backends and sources of rules beside the static ones: what all of them owe, and each one's own days, good
 //! and bad.
 
+mod another_spelling;
 mod conformance;
 mod ext_auth;
 mod ext_authz;

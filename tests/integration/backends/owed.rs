@@ -1,6 +1,6 @@
 //! What every identity backend owes: one table of credentials. It is asked in this process, and against real servers too.
 
-use ::dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use ::dockwarden::authn::{Authenticator, Credentials, LookUp, Outcome, Secret};
 use ::dockwarden::client_network::ClientNetwork;
 
 /// The accounts that a backend has to know before [`conforms`] is asked. The second password is as long as bcrypt reads.
@@ -109,6 +109,25 @@ pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
             (Owed::Accepted | Owed::Rejected | Owed::NotAccepted, _) => false,
         };
         assert!(kept, "{what}: {owed:?} is owed, {said:?} was said");
+    }
+    for (account, _, owed) in cases() {
+        let said = backend.look_up(&account, ClientNetwork::Unknown).await;
+        let said = said.unwrap_or_else(|error| panic!("{name}: {}: {error:#}", shown(&account)));
+        let first = &ACCOUNTS[0].0;
+        let kept = match (owed, &said) {
+            (_, LookUp::OnlyByLogin) => true,
+            (Owed::Accepted | Owed::Rejected, LookUp::Known(identity)) => identity.account == account,
+            (Owed::TheFirstIfNamesHaveNoCase, said) => match (names, said) {
+                (Names::WithoutCase, LookUp::Known(identity)) => identity.account == *first,
+                (Names::Exact, LookUp::Unknown) => true,
+                (Names::WithoutCase | Names::Exact, _) => false,
+            },
+            // It may be there with another password, and it is nobody else.
+            (Owed::NotAccepted, LookUp::Known(identity)) => identity.account == account,
+            (Owed::NotAccepted, LookUp::Unknown) => account != *first,
+            (Owed::Accepted | Owed::Rejected, LookUp::Unknown) => false,
+        };
+        assert!(kept, "{name}: {} looked up: {owed:?} is owed, {said:?} was said", shown(&account));
     }
     let said = backend
         .authenticate(&Credentials::Anonymous, ClientNetwork::Unknown)

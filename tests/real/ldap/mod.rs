@@ -359,3 +359,20 @@ fn the_command_shows_whom_a_login_would_find() {
     let (success, text) = test_command(&away, &["alice"], "");
     assert!(!success && text.contains("ldap://127.0.0.1:1: Connection refused"), "{text}");
 }
+
+/// Whatever the directory makes of a spelling, an account of the file stays the file's, and so does a closed one.
+#[test]
+fn an_account_of_the_file_is_not_opened_by_another_spelling() {
+    let hash = dockwarden::hash("another");
+    let users =
+        format!("users:\n  Waldi: {{password: \"{hash}\", disabled: true}}\n  mallory: {{password: \"{hash}\"}}\n");
+    let file = file(&patient(&shared().address(), LABELS));
+    let text = std::fs::read_to_string(&file).unwrap().replace("users: {}\n", &users);
+    std::fs::write(&file, text).unwrap();
+    let server = Dockwarden::start_file(&file);
+    let scope = "repository:open/x:pull";
+    for (uid, typed) in [("Waldi", "WALDI"), ("Waldi", "waldi"), ("Waldi", "Waldi"), ("mallory", "MALLORY")] {
+        assert_eq!(granted(&server, typed, &password(uid), scope), Err(401), "{typed}");
+    }
+    assert_eq!(granted(&server, "ALICE", &password("alice"), scope), Ok(vec!["pull".to_owned()]));
+}
