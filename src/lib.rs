@@ -8,13 +8,15 @@
 //! 4. [`scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
 //!    at all, [`turns`] when a password is hashed.
-//! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`authz::acl`] holds the rules,
-//!    [`authz::rule`] compares one, and [`authz::work`] bounds what all of it may cost.
+//! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`policy::acl`] holds the rules,
+//!    [`policy::rule`] compares one, and [`authz::work`] bounds what all of it may cost.
 //! 7. [`token`] makes the claims, [`keys`] signs them.
 //! 8. `http/error.rs` says what clients are told when there is no token, [`decision_log`] what the log is told.
 //!
 //! Everything compiled from one configuration ([`config`]) is one [`app::Snapshot`], swapped as a whole when
 //! [`watch`] sees a file change. [`chain`] puts the backends in their order, and keeps connections over a swap.
+
+pub use policy::{scope, target};
 
 pub mod access;
 pub mod app;
@@ -35,9 +37,7 @@ pub mod keys;
 pub mod metrics;
 pub mod mongo;
 pub mod program;
-pub mod scope;
 pub mod server;
-pub mod target;
 pub mod token;
 pub mod turns;
 pub mod watch;

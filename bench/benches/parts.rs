@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::Identity;
-use dockwarden::authz::Question;
+use policy::{Budget, Question};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::work::Work;
 use dockwarden::config::{Config, Keys};
 use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::scope::{Scope, parse_all};
@@ -56,17 +55,16 @@ fn rules(bench: &mut Criterion) {
         bench.bench_function(&format!("rule/{kind}"), |timer| {
             timer.iter(|| {
                 let question = Question {
-                    identity: &identity,
+                    account: &identity.account,
+                    labels: &identity.labels,
                     address: None,
                     service: "registry",
                     resource: &scope.resource,
                     actions: &scope.actions,
                     reference: None,
                     now: OffsetDateTime::UNIX_EPOCH,
-                    began: tokio::time::Instant::now(),
-                    work: &Work::default(),
                 };
-                acl.decide(black_box(&question)).unwrap()
+                acl.decide(black_box(&question), &mut Budget::of_a_request()).unwrap()
             });
         });
     }

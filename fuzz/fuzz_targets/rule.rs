@@ -1,15 +1,12 @@
 //! Any rule and any question: compiling and matching never panic, and nothing is granted that was not asked for.
 #![no_main]
 
-use std::sync::Arc;
 
-use dockwarden::authn::{Identity, Standing};
-use dockwarden::authz::acl::Acl;
-use dockwarden::authz::rule::{Rule, RuleText};
-use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::work::Work;
-use dockwarden::authz::{Answer, Question};
-use dockwarden::scope::{Action, Resource, parse_actions};
+use policy::acl::Acl;
+use policy::rule::{Rule, RuleText};
+use policy::pattern::{LabelValue, LabelValues};
+use policy::{Answer, Budget, Question};
+use policy::scope::{Action, Resource, parse_actions};
 use libfuzzer_sys::fuzz_target;
 use time::OffsetDateTime;
 
@@ -31,21 +28,19 @@ fuzz_target!(|text: &str| {
     let mut labels = LabelValues::new();
     let values = parts.take(8).map(|value| LabelValue::glob(value).unwrap_or_else(|_| LabelValue::literal(value)));
     labels.insert("team".to_owned(), values.collect());
-    let identity = Identity { account, labels: Arc::new(labels), standing: Standing::default() };
     let Ok(resource) = Resource::new("repository", &name) else { return };
     let actions = parse_actions(asked.split(','));
     let question = Question {
-        identity: &identity,
+        account: &account,
+        labels: &labels,
         address: None,
         service: &service,
         resource: &resource,
         actions: &actions,
         reference: None,
         now: OffsetDateTime::UNIX_EPOCH,
-        began: tokio::time::Instant::now(),
-        work: &Work::default(),
     };
-    if let Ok(Answer::Decided { actions: granted, .. }) = Acl::new(vec![rule]).decide(&question) {
+    if let Ok(Answer::Decided { actions: granted, .. }) = Acl::new(vec![rule]).decide(&question, &mut Budget::of_a_request()) {
         assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));
     }
 });

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::index::Index;
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use super::rule::{Grants, ReferenceKind, Rule};
 use crate::authn::users::Users;
 use crate::config::problem::{At, Place};
 use crate::config::{Challenge, Config, Problem};
 use crate::scope::Action;
+use policy::index::Index;
 
 /// A cheaper hash than this can be guessed offline quickly.
 pub(crate) const LEAST_COST: u32 = 10;

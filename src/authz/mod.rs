@@ -1,16 +1,9 @@
 //! Who may do what: the contract every source of rules keeps, and the vocabulary they share.
 
-pub mod acl;
-pub mod explain;
-mod glob;
 pub mod http_api;
-mod index;
 pub mod lint;
 pub mod mongo;
-pub mod pattern;
 pub mod program;
-mod re2;
-pub mod rule;
 pub mod work;
 
 use std::net::IpAddr;
@@ -26,6 +19,7 @@ use crate::breaker::Breaker;
 use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
 use crate::turns::Client;
+pub use policy::{Answer, RuleRef, acl, explain, pattern, rule};
 use work::Work;
 
 /// One question: may this account do these things to this resource?
@@ -53,41 +47,18 @@ pub struct Question<'a> {
     pub work: &'a Work,
 }
 
-impl Question<'_> {
+impl<'a> Question<'a> {
+    /// As the rules are asked.
+    pub(crate) fn asked(&self) -> policy::Question<'a> {
+        let Question { identity, address, service, resource, actions, reference, now, began: _, work: _ } = *self;
+        let (account, labels) = (identity.account.as_str(), &*identity.labels);
+        policy::Question { account, labels, address, service, resource, actions, reference, now }
+    }
+
     /// Whose turns it has, where deciding it is costly or somebody else has to be asked.
     pub(crate) fn client(&self) -> Client {
         Client { network: ClientNetwork::of(self.address), lane: self.work.lane() }
     }
-}
-
-/// Where a decision comes from, for the log and for `explain`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleRef {
-    /// The rule's position in its list, counted from 0.
-    pub index: usize,
-    /// The number that the rule itself carries, where its source has such.
-    pub seq: Option<i64>,
-    /// The rule's comment, if it has one.
-    pub comment: Option<Arc<str>>,
-}
-
-/// What a source of rules says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A rule decided; `actions` may be empty, which is a refusal and final.
-    Decided {
-        /// What is granted, never more than was asked.
-        actions: Actions,
-        /// The rule that decided.
-        by: RuleRef,
-        /// The moment at which this answer stops being true by itself: the deciding rule ends, or one before it begins.
-        until: Option<OffsetDateTime>,
-    },
-    /// No rule here matches: the next source is asked, and after the last one nothing is granted.
-    NoMatch {
-        /// The moment at which a rule begins that would have matched.
-        until: Option<OffsetDateTime>,
-    },
 }
 
 /// A source of rules.
@@ -129,5 +100,18 @@ impl Freshness {
     /// Whether there are rules to decide by.
     pub fn is_enough(&self) -> bool {
         self.age.is_some_and(|age| age < self.limit)
+    }
+}
+
+/// The rules of the file.
+#[async_trait]
+impl Authorizer for Arc<acl::Acl> {
+    fn name(&self) -> &'static str {
+        "acl"
+    }
+
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let acl = Arc::clone(self);
+        work::answer(question, move |question, budget| acl.decide(&question.asked(), budget)).await
     }
 }

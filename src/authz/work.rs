@@ -14,15 +14,14 @@ use anyhow::Context as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::glob::{Budget, Compiling};
-use super::pattern::TooComplex;
+use policy::pattern::TooComplex;
+use policy::{Budget, Compiling, REQUEST_STEPS};
+
 use super::{Answer, Question};
 use crate::authn::Identity;
 use crate::scope::{Actions, Reference, Resource};
 use crate::turns::{Lane, Turns};
 
-/// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
-const STEPS: u64 = 10_000_000;
 /// Work that one question may take on a thread that answers others as well.
 const STEPS_AT_ONCE: u64 = 20_000;
 /// How long a request's questions wait for their turns, all together, before its client is told to come back.
@@ -51,7 +50,7 @@ impl Default for Work {
 impl Work {
     /// That of a request from a network that is known, or is not.
     pub(crate) fn of(lane: Lane) -> Work {
-        Work { steps: AtomicU64::new(STEPS), is_costly: AtomicBool::new(false), lane }
+        Work { steps: AtomicU64::new(REQUEST_STEPS), is_costly: AtomicBool::new(false), lane }
     }
 
     /// Whose turns its questions have, where they are costly or somebody else has to be asked.

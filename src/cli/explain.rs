@@ -10,18 +10,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use policy::{Asker, Policy, RuleSource, Sources};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authn::Identity;
-use crate::authz::Question;
 use crate::authz::explain::{Said, Step};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::authz::work::Work;
 use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
+use ::policy::Question;
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -178,15 +176,14 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
     let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
             let question = Question {
-                identity: &identity,
+                account: &identity.account,
+                labels: &identity.labels,
                 address,
                 service: request.service.as_deref().unwrap_or_default(),
                 resource: &resource,
                 actions: &actions,
                 reference: None,
                 now: policy.now,
-                began: Instant::now(),
-                work: &Work::default(),
             };
             policy.decide(&question)?
         }
@@ -302,12 +299,11 @@ fn explain_scope(
     scope: &Scope,
 ) -> Result<Explanation, String> {
     let Scope { resource, actions, class: _, reference } = scope;
-    let (reference, now, began) = (reference.as_ref(), policy.now, Instant::now());
-    let work = &Work::default();
-    let question = Question { identity, address, service, resource, actions, reference, now, began, work };
+    let (account, labels) = (identity.account.as_str(), &*identity.labels);
+    let (reference, now) = (reference.as_ref(), policy.now);
+    let question = Question { account, labels, address, service, resource, actions, reference, now };
     let (rules, (granted, by), note) = match identity.standing.check(policy.now) {
-        // To say why must not use up what deciding may take.
-        Ok(()) => (policy.steps(&Question { work: &Work::default(), ..question })?, policy.decide(&question)?, None),
+        Ok(()) => (policy.steps(&question)?, policy.decide(&question)?, None),
         Err(closed) => (Vec::new(), (Actions::new(), None), Some(format!("{closed}: nobody can log in with it"))),
     };
     let by = by.map(|(_, rule)| rule);

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::work::Work;
-use dockwarden::authz::{Answer, Question};
 use dockwarden::config::yaml::{self, Node, Value};
 use dockwarden::config::{Config, Keys};
 use dockwarden::scope::{Action, Scope};
+use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -149,17 +148,16 @@ fn case(config: &Config, case: &Map) -> Case {
 
 fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
     let question = Question {
-        identity: &case.identity,
+        account: &case.identity.account,
+        labels: &case.identity.labels,
         address: case.address,
         service: &case.service,
         resource: &case.scope.resource,
         actions: &case.scope.actions,
         reference: None,
         now: case.now,
-        began: tokio::time::Instant::now(),
-        work: &Work::default(),
     };
-    match acl.decide(&question).unwrap() {
+    match acl.decide(&question, &mut Budget::of_a_request()).unwrap() {
         Answer::Decided { actions, by, .. } => (actions.iter().map(Action::to_string).collect(), Some(by.index)),
         Answer::NoMatch { .. } => (Vec::new(), None),
     }

@@ -327,11 +327,15 @@ fn refused(text: &str, directives: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Each row holds names, as many values, and the file or folder below `src/` that they stand in.
+/// Each row holds names, as many values, and the file or folder that they stand in: below `src/`, or a crate's.
 fn constants(rows: &[Vec<String>]) -> Result<()> {
     for row in rows.iter().skip(2) {
         let [names, values, place] = row.as_slice() else { bail!("three columns: {row:?}") };
-        let place = repository().join("src").join(place.trim_matches('`'));
+        let place = place.trim_matches('`');
+        let place = match place.starts_with("crates/") {
+            true => repository().join(place),
+            false => repository().join("src").join(place),
+        };
         let files = if place.is_dir() { files_below(&place, "rs")? } else { vec![place] };
         let text: String = files.iter().map(fs::read_to_string).collect::<Result<_, _>>()?;
         let names: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
@@ -368,8 +372,10 @@ fn amount(text: &str) -> f64 {
 
 /// Each test in the last column, written `module::name` or `acl_cases/FILE.yml`, exists.
 fn names(rows: &[Vec<String>]) -> Result<()> {
-    let mut sources = files_below(&repository().join("tests"), "rs")?;
-    sources.extend(files_below(&repository().join("src"), "rs")?);
+    let mut sources = Vec::new();
+    for folder in ["tests", "src", "crates"] {
+        sources.extend(files_below(&repository().join(folder), "rs")?);
+    }
     for row in rows.iter().skip(2) {
         let cell = row.last().map(String::as_str).unwrap_or_default();
         let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();

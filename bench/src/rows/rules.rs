@@ -9,8 +9,7 @@ use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::work::Work;
-use dockwarden::authz::{Answer, Question};
+use policy::{Answer, Budget, Question};
 use dockwarden::config::{Config, Keys};
 use dockwarden::scope::{Scope, parse_actions};
 use hdrhistogram::Histogram;
@@ -48,18 +47,17 @@ pub fn time(acl: &Acl, questions: &[(Identity, Scope)], lasts: Duration) -> anyh
                 break;
             }
             let question = Question {
-                identity,
+                account: &identity.account,
+                labels: &identity.labels,
                 address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 service: bed::SERVICE,
                 resource: &scope.resource,
                 actions: &scope.actions,
                 reference: None,
                 now,
-                began: tokio::time::Instant::now(),
-                work: &Work::default(),
             };
             let from = Instant::now();
-            let answer = std::hint::black_box(acl.decide(std::hint::black_box(&question)));
+            let answer = std::hint::black_box(acl.decide(std::hint::black_box(&question), &mut Budget::of_a_request()));
             let nanoseconds = from.elapsed().as_nanos();
             if let Err(cause) = answer {
                 bail!("no decision: {cause}");
@@ -126,17 +124,16 @@ pub fn measure_labels(run: &Run, values: usize) -> anyhow::Result<Outcome> {
         .collect::<anyhow::Result<_>>()?;
     if let Some((identity, scope)) = questions.first() {
         let question = Question {
-            identity,
+            account: &identity.account,
+            labels: &identity.labels,
             address: None,
             service: bed::SERVICE,
             resource: &scope.resource,
             actions: &parse_actions(["pull"]),
             reference: None,
             now: OffsetDateTime::now_utc(),
-            began: tokio::time::Instant::now(),
-            work: &Work::default(),
         };
-        if !matches!(acl.decide(&question), Ok(Answer::Decided { .. })) {
+        if !matches!(acl.decide(&question, &mut Budget::of_a_request()), Ok(Answer::Decided { .. })) {
             bail!("the rule with labels does not match what it should");
         }
     }

@@ -15,9 +15,9 @@ use crate::authz::acl::Acl;
 use crate::authz::explain::{Said, explain};
 use crate::authz::mongo::book::RuleBook;
 use crate::authz::pattern::LabelValues;
-use crate::authz::{Answer, Question, RuleRef};
 use crate::config::Config;
 use crate::scope::Actions;
+use ::policy::{Answer, Budget, Question, RuleRef};
 
 /// So many users in MongoDB are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;
@@ -155,8 +155,9 @@ impl Policy {
 
     /// Asks the sources one after the other, as a server does.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<(Actions, Option<DecidedBy>), String> {
+        let mut budget = Budget::of_a_request();
         for source in &self.sources {
-            match source.acl.decide(question).map_err(|error| error.to_string())? {
+            match source.acl.decide(question, &mut budget).map_err(|error| error.to_string())? {
                 Answer::Decided { actions, mut by, .. } => {
                     by.seq = source.seqs.get(by.index).copied();
                     return Ok((actions, Some((source.name, by))));
@@ -169,9 +170,9 @@ impl Policy {
 
     /// What each rule says, up to the one that decides.
     pub(super) fn steps(&self, question: &Question<'_>) -> Result<Vec<ExplainedRule>, String> {
-        let mut all = Vec::new();
+        let (mut all, mut budget) = (Vec::new(), Budget::of_a_request());
         for source in &self.sources {
-            let steps = explain(&source.acl, question).map_err(|error| error.to_string())?;
+            let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
             let decided = steps.iter().any(|step| step.said == Said::Decides);
             all.extend(steps.into_iter().map(|step| explained(source, step)));
             if decided {

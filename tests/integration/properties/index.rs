@@ -6,9 +6,8 @@ use dockwarden::authn::Identity;
 use dockwarden::authz::acl::{Acl, earliest};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::rule::{MatchField, Rule, RuleText, Verdict};
-use dockwarden::authz::work::Work;
-use dockwarden::authz::{Answer, Question, RuleRef};
 use dockwarden::scope::{Resource, parse_actions};
+use policy::{Answer, Budget, Question, RuleRef};
 use proptest::prelude::*;
 use proptest::sample::select;
 use time::OffsetDateTime;
@@ -67,7 +66,7 @@ fn subject() -> impl Strategy<Value = String> {
 fn walk(rules: &[Rule], question: &Question<'_>) -> Answer {
     let mut until = None;
     for (index, rule) in rules.iter().enumerate() {
-        match rule.check(question).unwrap() {
+        match rule.check(question, &mut Budget::of_a_request()).unwrap() {
             Verdict::Matches => {
                 return Answer::Decided {
                     actions: rule.grants().of(question.actions),
@@ -102,17 +101,16 @@ proptest! {
             let Ok(resource) = Resource::new("repository", &name) else { continue };
             let identity = Identity { account, labels: Arc::clone(&labels), ..Identity::default() };
             let question = Question {
-                identity: &identity,
+                account: &identity.account,
+                labels: &identity.labels,
                 address: None,
                 service: "registry",
                 resource: &resource,
                 actions: &actions,
                 reference: None,
                 now: OffsetDateTime::UNIX_EPOCH,
-                began: tokio::time::Instant::now(),
-                work: &Work::default(),
             };
-            prop_assert_eq!(acl.decide(&question).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
+            prop_assert_eq!(acl.decide(&question, &mut Budget::of_a_request()).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
         }
     }
 }

@@ -7,9 +7,8 @@ use dockwarden::authz::acl::Acl;
 use dockwarden::authz::explain::{Said, explain};
 use dockwarden::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
 use dockwarden::authz::rule::{Rule, RuleText};
-use dockwarden::authz::work::Work;
-use dockwarden::authz::{Answer, Question};
 use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
+use policy::{Answer, Budget, Question};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::TestCaseResult;
@@ -243,7 +242,6 @@ struct Request {
     service: &'static str,
     resource: Resource,
     actions: Actions,
-    work: Arc<Work>,
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -264,7 +262,6 @@ fn request() -> impl Strategy<Value = Request> {
                 address: address.map(std::net::IpAddr::from),
                 service,
                 resource: Resource::new("repository", name).unwrap(),
-                work: Arc::default(),
                 actions: parse_actions(words),
             }
         },
@@ -274,15 +271,14 @@ fn request() -> impl Strategy<Value = Request> {
 impl Request {
     fn question(&self) -> Question<'_> {
         Question {
-            identity: &self.identity,
+            account: &self.identity.account,
+            labels: &self.identity.labels,
             address: self.address,
             service: self.service,
             resource: &self.resource,
             actions: &self.actions,
             reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
-            began: tokio::time::Instant::now(),
-            work: &self.work,
         }
     }
 }
@@ -292,7 +288,7 @@ fn acl(rules: &[RuleText]) -> Acl {
 }
 
 fn granted(acl: &Acl, request: &Request) -> (Actions, Option<usize>) {
-    match acl.decide(&request.question()).unwrap() {
+    match acl.decide(&request.question(), &mut Budget::of_a_request()).unwrap() {
         Answer::Decided { actions, by, .. } => (actions, Some(by.index)),
         Answer::NoMatch { .. } => (Actions::new(), None),
     }
@@ -334,7 +330,7 @@ proptest! {
     fn explain_and_decide_say_the_same(rules in proptest::collection::vec(rule(), 0..6), request in request()) {
         let acl = acl(&rules);
         let by = granted(&acl, &request).1;
-        let steps = explain(&acl, &request.question()).unwrap();
+        let steps = explain(&acl, &request.question(), &mut Budget::of_a_request()).unwrap();
         let deciding = steps.iter().find(|step| step.said == Said::Decides).map(|step| step.index);
         prop_assert_eq!(deciding, by);
         prop_assert_eq!(steps.len(), by.map_or(rules.len(), |index| index + 1));

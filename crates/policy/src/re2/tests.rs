@@ -307,7 +307,7 @@ fn a_glob_takes_the_same_names_inside_an_expression() {
         ("a.b", "axb", false),
     ] {
         let mut inside = String::new();
-        push_glob(&mut inside, &crate::authz::glob::parse(glob, &[]).unwrap());
+        push_glob(&mut inside, &crate::glob::parse(glob, &[]).unwrap());
         assert_eq!(regex::Regex::new(&format!("^(?:{inside})$")).unwrap().is_match(name), expected, "{glob}, {name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bindings::{Bindings, Filling, LabelValue, Meaning};
 use super::template::{Slot, Template};
-use crate::authz::glob::{Budget, Positions, Spent, Token, Walk};
+use crate::glob::{Budget, Positions, Spent, Token, Walk};
 
 /// Whether the whole of `subject` matches.
 pub(super) fn matches(

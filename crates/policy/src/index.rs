@@ -19,7 +19,7 @@ const FIELDS: [Field; 2] = [Field::Name, Field::Account];
 
 /// The rules of a list, by what the account and the name of a question must hold for them to match.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub struct Index {
     /// Rules that name nothing to look for, in order.
     others: Vec<usize>,
     by_name: ByText,
@@ -48,7 +48,7 @@ struct Choice {
 
 impl Index {
     /// An index of these rules.
-    pub(super) fn of<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Index {
+    pub fn of<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Index {
         let needs: Vec<Vec<(Field, Needed)>> = rules.into_iter().map(needs).collect();
         let mut shared: HashMap<(Field, &str), usize> = HashMap::new();
         for (field, needed) in needs.iter().flatten() {
@@ -101,7 +101,7 @@ impl Index {
 
     /// The rules that may match a question about this account and this name, in order. A field that is `None` is not
     /// looked at: rules that are found by it are left out.
-    pub(super) fn candidates(&self, account: Option<&str>, name: Option<&str>) -> Vec<usize> {
+    pub fn candidates(&self, account: Option<&str>, name: Option<&str>) -> Vec<usize> {
         let mut found = self.others.clone();
         for (by_text, text) in [(&self.by_name, name), (&self.by_account, account)] {
             let Some(text) = text else { continue };
@@ -118,7 +118,7 @@ impl Index {
     }
 
     /// The field by whose text a rule is found, if by any.
-    pub(super) fn found_by(&self, rule: usize) -> Option<Field> {
+    pub fn found_by(&self, rule: usize) -> Option<Field> {
         self.found_by.get(rule).copied().flatten()
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::authz::rule::RuleText;
+    use crate::rule::RuleText;
 
     fn index(rules: impl IntoIterator<Item = (Option<String>, String)>) -> Index {
         let compile =

@@ -14,7 +14,7 @@ mod unicode;
 
 pub(super) use self::print::push_glob;
 
-use super::glob::Span;
+use crate::glob::Span;
 
 /// Why a regular expression is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

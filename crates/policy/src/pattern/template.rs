@@ -1,7 +1,7 @@
 //! The placeholders of a written pattern: which there are, and where they stand.
 
 use super::bindings::{Bindings, Field, Filling, Placeholder};
-use crate::authz::glob::Span;
+use crate::glob::Span;
 
 /// The placeholders of one written pattern.
 #[derive(Debug, Default)]

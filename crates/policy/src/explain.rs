@@ -1,9 +1,9 @@
 //! Why a question was decided as it was: each rule with the first field that did not agree, up to the one that decided.
 
-use super::Question;
 use super::acl::Acl;
 use super::pattern::{Bindings, Field, TooComplex};
 use super::rule::{MatchField, Rule, Verdict};
+use super::{Budget, Question};
 
 /// What one rule said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +36,12 @@ pub enum Said {
 ///
 /// # Errors
 /// As [`Acl::decide`]: the same rules are compared by the same code.
-pub fn explain(acl: &Acl, question: &Question<'_>) -> Result<Vec<Step>, TooComplex> {
+pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Result<Vec<Step>, TooComplex> {
     let mut steps = Vec::new();
     for (index, rule) in acl.rules().iter().enumerate() {
-        let said = match rule.check(question)? {
+        let said = match rule.check(question, budget)? {
             Verdict::Matches => Said::Decides,
-            Verdict::Fails(field) => differs(rule, question, field)?,
+            Verdict::Fails(field) => differs(rule, question, field, budget)?,
         };
         let decided = said == Said::Decides;
         steps.push(Step { index, comment: rule.comment().map(str::to_owned), said });
@@ -52,8 +52,8 @@ pub fn explain(acl: &Acl, question: &Question<'_>) -> Result<Vec<Step>, TooCompl
     Ok(steps)
 }
 
-fn differs(rule: &Rule, question: &Question<'_>, field: MatchField) -> Result<Said, TooComplex> {
-    let bindings = rule.bindings(question)?;
+fn differs(rule: &Rule, question: &Question<'_>, field: MatchField, budget: &mut Budget) -> Result<Said, TooComplex> {
+    let bindings = rule.bindings(question, budget)?;
     let (start, end) = rule.window();
     let moment = |moment: Option<time::OffsetDateTime>| moment.map(|moment| moment.to_string()).unwrap_or_default();
     let (wanted, found) = match &field {
@@ -73,7 +73,7 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField) -> Result<Sa
         }
         MatchField::Label(label) => {
             let pattern = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
-            let values = question.identity.labels.get(label).map(Vec::as_slice).unwrap_or_default();
+            let values = question.labels.get(label).map(Vec::as_slice).unwrap_or_default();
             let texts: Vec<&str> = values.iter().map(super::pattern::LabelValue::text).collect();
             (pattern.map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), format!("[{}]", texts.join(", ")))
         }

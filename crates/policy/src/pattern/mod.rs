@@ -182,7 +182,7 @@ impl Pattern {
     }
 
     /// As [`Pattern::matches`], with what is left of this work.
-    pub(in crate::authz) fn matches_within(
+    pub(crate) fn matches_within(
         &self,
         subject: &str,
         bindings: &Bindings<'_>,
@@ -215,7 +215,7 @@ impl Pattern {
     }
 
     /// As [`Pattern::capture`], with what is left of this work.
-    pub(in crate::authz) fn capture_within<'s>(
+    pub(crate) fn capture_within<'s>(
         &self,
         subject: &'s str,
         group: usize,

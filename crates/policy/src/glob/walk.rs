@@ -4,27 +4,27 @@ use super::{Token, literal};
 
 /// A set of byte positions in one name, from 0 to its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::authz) struct Positions {
+pub(crate) struct Positions {
     words: Vec<u64>,
 }
 
 impl Positions {
     /// Room for the positions of a name of `length` bytes; none is in it.
-    pub(in crate::authz) fn none(length: usize) -> Positions {
+    pub(crate) fn none(length: usize) -> Positions {
         Positions { words: vec![0; length / 64 + 1] }
     }
 
-    pub(in crate::authz) fn add(&mut self, at: usize) {
+    pub(crate) fn add(&mut self, at: usize) {
         if let Some(word) = self.words.get_mut(at / 64) {
             *word |= 1 << (at % 64);
         }
     }
 
-    pub(in crate::authz) fn has(&self, at: usize) -> bool {
+    pub(crate) fn has(&self, at: usize) -> bool {
         self.words.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
     }
 
-    pub(in crate::authz) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
     }
 
@@ -32,19 +32,19 @@ impl Positions {
         self.words.fill(0);
     }
 
-    pub(in crate::authz) fn add_all(&mut self, other: &Positions) {
+    pub(crate) fn add_all(&mut self, other: &Positions) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine |= theirs;
         }
     }
 
-    pub(in crate::authz) fn remove_all(&mut self, other: &Positions) {
+    pub(crate) fn remove_all(&mut self, other: &Positions) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine &= !theirs;
         }
     }
 
-    pub(in crate::authz) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(index, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
@@ -59,16 +59,19 @@ impl Positions {
     }
 }
 
-/// The work one decision may take before it is given up.
+/// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
+pub const REQUEST_STEPS: u64 = 10_000_000;
+
+/// The work that deciding may take before it is given up.
 #[derive(Debug)]
-pub(in crate::authz) struct Budget {
+pub struct Budget {
     left: u64,
     compiling: Compiling,
 }
 
 /// Whether what rules are made of may be compiled now, where that was put off until it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::authz) enum Compiling {
+pub enum Compiling {
     /// It may. It is done once for all requests, and so no request pays for it.
     Allowed,
     /// It takes too long where this is decided.
@@ -77,28 +80,34 @@ pub(in crate::authz) enum Compiling {
 
 /// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::authz) struct Spent;
+pub(crate) struct Spent;
 
 impl Budget {
-    pub(in crate::authz) fn new(steps: u64, compiling: Compiling) -> Budget {
+    /// So many steps.
+    pub fn new(steps: u64, compiling: Compiling) -> Budget {
         Budget { left: steps, compiling }
     }
 
+    /// What a whole request may take, where nobody else waits for it.
+    pub fn of_a_request() -> Budget {
+        Budget::new(REQUEST_STEPS, Compiling::Allowed)
+    }
+
     /// Whether something may be compiled for all requests.
-    pub(in crate::authz) fn compile(&self) -> Result<(), Spent> {
+    pub(crate) fn compile(&self) -> Result<(), Spent> {
         match self.compiling {
             Compiling::Allowed => Ok(()),
             Compiling::Elsewhere => Err(Spent),
         }
     }
 
-    pub(in crate::authz) fn spend(&mut self, steps: usize) -> Result<(), Spent> {
+    pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Spent> {
         self.left = self.left.checked_sub(u64::try_from(steps).unwrap_or(u64::MAX)).ok_or(Spent)?;
         Ok(())
     }
 
-    /// What is left of it.
-    pub(in crate::authz) fn left(&self) -> u64 {
+    /// The steps that are left.
+    pub fn left(&self) -> u64 {
         self.left
     }
 }
@@ -107,29 +116,29 @@ impl Budget {
 ///
 /// Following all positions at once is what makes many label values cheap: a placeholder leads to the union of
 /// what its values lead to, and no combination of values is ever built.
-pub(in crate::authz) struct Walk<'n> {
+pub(crate) struct Walk<'n> {
     name: &'n str,
     spare: Positions,
 }
 
 impl<'n> Walk<'n> {
-    pub(in crate::authz) fn new(name: &'n str) -> Walk<'n> {
+    pub(crate) fn new(name: &'n str) -> Walk<'n> {
         Walk { name, spare: Positions::none(name.len()) }
     }
 
-    pub(in crate::authz) fn name(&self) -> &'n str {
+    pub(crate) fn name(&self) -> &'n str {
         self.name
     }
 
     /// Only the start of the name.
-    pub(in crate::authz) fn start(&self) -> Positions {
+    pub(crate) fn start(&self) -> Positions {
         let mut positions = Positions::none(self.name.len());
         positions.add(0);
         positions
     }
 
     /// Every position of the name between two characters.
-    pub(in crate::authz) fn everywhere(&self) -> Positions {
+    pub(crate) fn everywhere(&self) -> Positions {
         let mut positions = Positions::none(self.name.len());
         self.name.char_indices().for_each(|(at, _)| positions.add(at));
         positions.add(self.name.len());
@@ -137,7 +146,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Adds to `to` where `text` leads to from `from`.
-    pub(in crate::authz) fn text(
+    pub(crate) fn text(
         &self,
         text: impl AsRef<[u8]>,
         from: &Positions,
@@ -155,7 +164,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Adds to `to` where the tokens, which hold no placeholder, lead to from `from`.
-    pub(in crate::authz) fn tokens(
+    pub(crate) fn tokens(
         &mut self,
         tokens: &[Token],
         from: &Positions,
@@ -182,7 +191,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Adds to `to` where one token leads to from `from`; a placeholder leads nowhere here.
-    pub(in crate::authz) fn token(
+    pub(crate) fn token(
         &self,
         token: &Token,
         from: &Positions,
@@ -204,7 +213,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Adds where any number of characters that are taken lead to from what is reached.
-    pub(in crate::authz) fn run(
+    pub(crate) fn run(
         &self,
         takes: impl Fn(char) -> bool,
         reached: &mut Positions,
@@ -226,7 +235,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Adds to `to` where one character that is taken leads to from `from`.
-    pub(in crate::authz) fn char(
+    pub(crate) fn char(
         &self,
         takes: impl Fn(char) -> bool,
         from: &Positions,

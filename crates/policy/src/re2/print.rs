@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::class::push_range;
 use super::tree::{Appetite, Kind, Node, Times};
 use super::{Case, NEVER, Segment};
-use crate::authz::glob::{Sense, Set, Token};
+use crate::glob::{Sense, Set, Token};
 
 /// The whole tree, with a segment of its own for each placeholder.
 pub(super) fn segments(node: &Node) -> Vec<Segment> {
@@ -43,7 +43,7 @@ impl Printer {
     fn node(&mut self, node: &Node) {
         match node {
             Node::Nothing => self.text.push_str("(?:)"),
-            Node::Char(c, case) => self.with_case(*case, &regex::escape(c.encode_utf8(&mut [0; 4]))),
+            Node::Char(c, case) => self.with_case(*case, &regex_syntax::escape(c.encode_utf8(&mut [0; 4]))),
             Node::Class(class, case) => self.with_case(*case, class),
             Node::AnyButNewline => self.text.push_str(r"[^\n]"),
             Node::Any => self.text.push_str("(?s:.)"),
@@ -96,7 +96,7 @@ impl Printer {
 
     fn folded_run(&mut self, run: &mut String) {
         if !run.is_empty() {
-            self.with_case(Case::Folded, &regex::escape(run));
+            self.with_case(Case::Folded, &regex_syntax::escape(run));
             run.clear();
         }
     }
@@ -129,10 +129,10 @@ impl Printer {
 }
 
 /// A glob, as an administrator wrote it in a label, as a piece of an expression.
-pub(in crate::authz) fn push_glob(out: &mut String, tokens: &[Token]) {
+pub(crate) fn push_glob(out: &mut String, tokens: &[Token]) {
     for token in tokens {
         match token {
-            Token::Text(text) => out.push_str(&regex::escape(text)),
+            Token::Text(text) => out.push_str(&regex_syntax::escape(text)),
             Token::Run => out.push_str("[^/]*"),
             Token::One => out.push_str("[^/]"),
             Token::Set(set) => push_set(out, set),

@@ -2,16 +2,13 @@
 //!
 //! Pure: no I/O, no clock. What rules mean is in `docs/POLICY.md`; one of them is in [`super::rule`].
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::glob::Budget;
 use super::index::Index;
 use super::pattern::TooComplex;
 use super::rule::{Rule, Verdict};
-use super::{Answer, Authorizer, Question, RuleRef, work};
+use super::{Answer, Question, RuleRef};
 
 /// A list of rules, in order.
 #[derive(Debug, Default)]
@@ -31,19 +28,14 @@ impl Acl {
         &self.rules
     }
 
-    /// Decides a question: the first rule that matches does, even if it grants nothing of what was asked.
+    /// Decides a question with what is left of this work: the first rule that matches does, even if it grants nothing of what
+    /// was asked.
     ///
     /// # Errors
     /// As [`Rule::check`].
-    pub fn decide(&self, question: &Question<'_>) -> Result<Answer, TooComplex> {
-        question.work.take_all(|budget| self.decide_within(question, budget))
-    }
-
-    /// Decides a question with what is left of this work.
-    pub(super) fn decide_within(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
+    pub fn decide(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
         let mut until = None;
-        let (account, name) = (question.identity.account.as_str(), question.resource.name());
-        for index in self.index.candidates(Some(account), Some(name)) {
+        for index in self.index.candidates(Some(question.account), Some(question.resource.name())) {
             let Some(rule) = self.rules.get(index) else { continue };
             let (begins, ends) = rule.window();
             if ends.is_some_and(|end| question.now >= end) {
@@ -68,18 +60,6 @@ impl Acl {
     }
 }
 
-#[async_trait]
-impl Authorizer for Arc<Acl> {
-    fn name(&self) -> &'static str {
-        "acl"
-    }
-
-    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let acl = Arc::clone(self);
-        work::answer(question, move |question, budget| acl.decide_within(question, budget)).await
-    }
-}
-
 /// The earlier of two moments, where `None` is "never".
 pub fn earliest(one: Option<OffsetDateTime>, other: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
     match (one, other) {
@@ -94,12 +74,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use time::Duration;
-    use tokio::time::Instant;
 
     use super::*;
-    use crate::authn::Identity;
-    use crate::authz::rule::RuleText;
-    use crate::authz::work::Work;
+    use crate::pattern::LabelValues;
+    use crate::rule::RuleText;
     use crate::scope::{Actions, Resource};
 
     #[test]
@@ -122,17 +100,16 @@ mod tests {
             (vec![rule("app", None, Some(0)), rule("other", Some(1), Some(2))], None, None),
         ] {
             let question = Question {
-                identity: &Identity::default(),
+                account: "",
+                labels: &LabelValues::new(),
                 address: None,
                 service: "registry",
                 resource: &Resource::new("repository", "app").unwrap(),
                 actions: &Actions::new(),
                 reference: None,
                 now,
-                began: Instant::now(),
-                work: &Work::default(),
             };
-            let said = match Acl::new(rules).decide(&question).unwrap() {
+            let said = match Acl::new(rules).decide(&question, &mut Budget::of_a_request()).unwrap() {
                 Answer::Decided { by, until, .. } => (Some(by.index), until),
                 Answer::NoMatch { until } => (None, until),
             };

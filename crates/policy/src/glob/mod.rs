@@ -4,7 +4,8 @@ mod parse;
 mod walk;
 
 pub(super) use self::parse::{BadGlob, parse};
-pub(super) use self::walk::{Budget, Compiling, Positions, Spent, Walk};
+pub use self::walk::{Budget, Compiling, REQUEST_STEPS};
+pub(super) use self::walk::{Positions, Spent, Walk};
 
 /// One placeholder inside a written pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -311,8 +311,8 @@ impl Rule {
     /// # Errors
     /// [`TooComplex`] where trying every combination of labels would take more work than is left for the request. The
     /// rule has then neither matched nor failed, and nothing may be granted: skipping it could skip a refusal.
-    pub fn check(&self, question: &Question<'_>) -> Result<Verdict, TooComplex> {
-        match question.work.take_all(|budget| self.check_match(question, budget))? {
+    pub fn check(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Verdict, TooComplex> {
+        match self.check_match(question, budget)? {
             Verdict::Matches => Ok(match self.off_time(question.now) {
                 Some(field) => Verdict::Fails(field),
                 None => Verdict::Matches,
@@ -325,13 +325,9 @@ impl Rule {
     ///
     /// # Errors
     /// As [`Rule::check`].
-    pub fn bindings<'a>(&self, question: &Question<'a>) -> Result<Bindings<'a>, TooComplex> {
-        question.work.take_all(|budget| self.bindings_within(question, budget))
-    }
-
-    fn bindings_within<'a>(&self, question: &Question<'a>, budget: &mut Budget) -> Result<Bindings<'a>, TooComplex> {
+    pub fn bindings<'a>(&self, question: &Question<'a>, budget: &mut Budget) -> Result<Bindings<'a>, TooComplex> {
         let values = values(question);
-        let mut bindings = Bindings::new(values, &question.identity.labels);
+        let mut bindings = Bindings::new(values, question.labels);
         for &(field, group) in &self.captures {
             let Some(pattern) = self.pattern(field) else { continue };
             if let Some(text) = pattern.capture_within(values.get(field), group, &bindings, budget)? {
@@ -349,7 +345,7 @@ impl Rule {
     }
 
     pub(super) fn check_match(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Verdict, TooComplex> {
-        let bindings = self.bindings_within(question, budget)?;
+        let bindings = self.bindings(question, budget)?;
         for (field, pattern) in &self.fields {
             let Some(pattern) = pattern else { continue };
             if !pattern.matches_within(bindings.values().get(*field), &bindings, budget)? {
@@ -377,7 +373,7 @@ impl Rule {
         }
         for (label, pattern) in &self.labels {
             let mut matched = false;
-            for value in question.identity.labels.get(label).map(Vec::as_slice).unwrap_or_default() {
+            for value in question.labels.get(label).map(Vec::as_slice).unwrap_or_default() {
                 if pattern.matches_within(value.text(), &bindings, budget)? {
                     matched = true;
                     break;
@@ -420,7 +416,7 @@ pub fn parse_network(text: &str) -> Option<IpNet> {
 
 fn values<'a>(question: &Question<'a>) -> Values<'a> {
     Values {
-        account: &question.identity.account,
+        account: question.account,
         kind: question.resource.kind(),
         name: question.resource.name(),
         service: question.service,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::PatternError;
-use crate::authz::glob::{self, Token};
+use crate::glob::{self, Token};
 
 /// A field of a request that rules match on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use super::tree::{Appetite, Kind, Node, Times, Written, few_enough};
 use super::{BadRegex, Case};
-use crate::authz::glob::Span;
+use crate::glob::Span;
 
 /// Groups inside groups; deeper than anyone writes, and shallow enough for every stack.
 pub(super) const DEEPEST: usize = 100;

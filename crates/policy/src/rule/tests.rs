@@ -3,12 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use time::Duration;
-use tokio::time::Instant;
 
 use super::*;
-use crate::authn::Identity;
-use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::authz::work::Work;
+use crate::pattern::{LabelValue, LabelValues};
 use crate::scope::Resource;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -40,17 +37,16 @@ fn said_of(text: &RuleText, address: Option<&str>, reference: Option<Reference>)
     let team = vec![LabelValue::literal("db"), LabelValue::literal("web")];
     let labels = LabelValues::from([("team".to_owned(), team)]);
     let question = Question {
-        identity: &Identity { account: "alice".to_owned(), labels: Arc::new(labels), ..Identity::default() },
+        account: "alice",
+        labels: &labels,
         address: address.map(|address| address.parse().unwrap()),
         service: "registry",
         resource: &Resource::new("repository", "web/app").unwrap(),
         actions: &Actions::new(),
         reference: reference.as_ref(),
         now: NOW,
-        began: Instant::now(),
-        work: &Work::default(),
     };
-    Rule::compile(text).unwrap().check(&question).unwrap()
+    Rule::compile(text).unwrap().check(&question, &mut Budget::of_a_request()).unwrap()
 }
 
 fn tag() -> Option<Reference> {

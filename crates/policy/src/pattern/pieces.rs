@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use regex_syntax::hir::{self, Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 use super::bindings::{LabelValue, Meaning};
-use crate::authz::glob::{Budget, Positions, Sense, Set, Spent, Token, Walk};
-use crate::authz::re2::Case;
+use crate::glob::{Budget, Positions, Sense, Set, Spent, Token, Walk};
+use crate::re2::Case;
 
 /// What each piece costs in steps, apart from the positions that it is held against.
 const PIECE_STEPS: usize = 4;

@@ -4,11 +4,11 @@ use super::{Sense, Set, Span, Token};
 
 /// A glob that Go's `path.Match` would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::authz) struct BadGlob {
+pub(crate) struct BadGlob {
     /// Where it goes wrong: bytes from the start of the glob.
-    pub(in crate::authz) at: usize,
+    pub(crate) at: usize,
     /// What is wrong and what to write instead.
-    pub(in crate::authz) why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 /// Characters of a text with their byte positions, one to look at and the rest to take.
@@ -42,7 +42,7 @@ const PLACEHOLDER_IN_SET: &str =
     "a placeholder stands inside `[…]`, where data would become syntax; move it out of the brackets";
 
 /// Reads a glob. `spans` are the placeholders in it, in the order they are written.
-pub(in crate::authz) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
+pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
     let mut tokens: Vec<Token> = Vec::new();
     let mut run = String::new();
     // The placeholders not yet reached: no piece of a glob may reach past the start of one.

@@ -13,8 +13,8 @@ use super::bindings::{Bindings, Filling};
 use super::error::{PatternError, TooComplex};
 use super::pieces::{Candidate, Comparison, Piece, Slots, still_possible};
 use super::template::Template;
-use crate::authz::glob::{Budget, Positions, Spent, Walk};
-use crate::authz::re2::{self, BadRegex, Case, Ends, Segment};
+use crate::glob::{Budget, Positions, Spent, Walk};
+use crate::re2::{self, BadRegex, Case, Ends, Segment};
 
 /// Largest regular expression with its placeholders filled in, in bytes of memory once compiled.
 const FILLED_REGEX_BYTES: usize = 4 * 1024 * 1024;
@@ -371,7 +371,7 @@ fn push_choice(source: &mut String, values: &[Candidate<'_>], case: Case) {
             source.push('|');
         }
         match value {
-            Candidate::Exactly(text) => source.push_str(&regex::escape(text)),
+            Candidate::Exactly(text) => source.push_str(&regex_syntax::escape(text)),
             Candidate::Wildcards(tokens) => re2::push_glob(source, tokens),
         }
     }

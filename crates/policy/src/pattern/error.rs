@@ -1,8 +1,8 @@
 //! Why a pattern is refused when the rules are loaded, and when deciding on one is given up.
 
 use super::{PATTERN_BYTES, PATTERN_PLACEHOLDERS, REGEX_BYTES};
-use crate::authz::glob::{BadGlob, Spent};
-use crate::authz::re2::BadRegex;
+use crate::glob::{BadGlob, Spent};
+use crate::re2::BadRegex;
 
 /// Why a pattern is refused when the rules are loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
