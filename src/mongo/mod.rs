@@ -1,11 +1,12 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+mod in_memory;
 pub mod migrations;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use tokio::sync::Mutex;
 
+use in_memory::DriverFiles;
 use settings::{Login, Servers, Settings};
 
 /// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
@@ -48,6 +50,8 @@ pub struct Collection {
     connecting: Mutex<()>,
     /// The login's database that worked last.
     source: AtomicUsize,
+    /// What the driver reads, once it was needed.
+    files: OnceLock<Arc<DriverFiles>>,
 }
 
 /// A client, and which of the login's databases it names.
@@ -55,6 +59,8 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+    /// What it reads for as long as it lives.
+    _files: Option<Arc<DriverFiles>>,
 }
 
 /// Whether a command changes anything.
@@ -116,6 +122,7 @@ impl Collection {
             connected: ArcSwapOption::empty(),
             connecting: Mutex::new(()),
             source: AtomicUsize::new(0),
+            files: OnceLock::new(),
         }
     }
 
@@ -247,7 +254,7 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected { client, source })));
+                    self.connected.store(Some(Arc::new(Connected { client, source, _files: self.files.get().cloned() })));
                     return answer;
                 }
             }
@@ -269,7 +276,8 @@ impl Collection {
             return Ok(connected);
         }
         let source = self.source.load(Ordering::Relaxed);
-        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
+        let client = self.client(Some(source)).await?;
+        let connected = Arc::new(Connected { client, source, _files: self.files.get().cloned() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
@@ -299,10 +307,17 @@ impl Collection {
             options.credential = Some(credential(login, source));
         }
         if let Some(tls) = &settings.tls {
-            let mut files = TlsOptions::default();
-            files.ca_file_path.clone_from(&tls.authority);
-            files.cert_key_file_path.clone_from(&tls.client);
-            options.tls = Some(Tls::Enabled(files));
+            let files = match self.files.get() {
+                Some(files) => files,
+                None => {
+                    let made = Arc::new(DriverFiles::new(tls)?);
+                    self.files.get_or_init(|| made)
+                }
+            };
+            let mut named = TlsOptions::default();
+            named.ca_file_path = files.authority();
+            named.cert_key_file_path = files.client();
+            options.tls = Some(Tls::Enabled(named));
         }
         Ok(options)
     }
@@ -323,6 +338,12 @@ impl Collection {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
+            // Without the driver's own words, which quote what it cannot read.
+            ErrorKind::InvalidTlsConfig { .. } => Failure::Down {
+                place,
+                cause: "the driver does not take the certificates".to_owned(),
+                advice: "it reads them through /proc/self/fd: is /proc there?",
+            },
             ErrorKind::ServerSelection { message, .. } => {
                 Failure::Down { place, cause: unselected(message), advice: UNREACHED }
             }
