@@ -31,6 +31,9 @@ const DASHES: &str = "-----";
 const LABEL_WORDS: usize = 5;
 const WORD_LETTERS: usize = 12;
 
+/// So many letters can be a word of a text around the blocks.
+const LONGEST_WORD: usize = 32;
+
 /// Who else than this reader finds a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -265,11 +268,14 @@ fn find<'a>(text: &'a str, kind: &str) -> Option<Marker<'a>> {
     })
 }
 
-/// The label of a BEGIN at the start of a text, and what comes after it. One in the midst of a line counts only if its END is
-/// in the same line: otherwise it is prose.
+/// The label of a BEGIN at the start of a text, and what comes after it. One in the midst of a line counts only if base64
+/// follows, longer than any word, or its END: otherwise it is prose.
 fn begin(text: &str) -> Option<(&str, &str)> {
     let Marker { before, label, after, .. } = find(text, BEGIN)?;
-    let counts = before.is_empty() || find(after, END).is_some_and(|end| end.label == label);
+    let is_base64 = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/' | '=');
+    let counts = before.is_empty()
+        || after.trim_start().chars().take_while(|letter| is_base64(*letter)).count() > LONGEST_WORD
+        || find(after, END).is_some_and(|end| end.label == label);
     counts.then_some((label, after))
 }
 
