@@ -250,15 +250,16 @@ fn lint_users(users: &Users, found: &mut Vec<Problem>) {
     let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
     // One warning for all of them: a list of a hundred hides what else is said.
-    let mut warn = |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
-        let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
-        let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
-        let (path, message) = match meant.len() {
-            1 => (format!("users.{account}.password"), of_one(first.value.cost())),
-            number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+    let mut warn =
+        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
+            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
+            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
+            let (path, message) = match meant.len() {
+                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
+                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+            };
+            found.push(Problem::new(first.place.clone(), path, message));
         };
-        found.push(Problem::new(first.place.clone(), path, message));
-    };
     let anew = format!("with: dockwarden hash-password --cost {LEAST_COST}");
     warn(
         &|cost| cost < LEAST_COST,
@@ -269,7 +270,9 @@ fn lint_users(users: &Users, found: &mut Vec<Problem>) {
         &|cost| cost > MOST_COST,
         &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
         &|number| {
-            format!("{number} hashes of a cost above {MOST_COST} keep a core busy for seconds at each login; 10 to 12 is usual")
+            format!(
+                "{number} hashes of a cost above {MOST_COST} keep a core busy for seconds at each login; 10 to 12 is usual"
+            )
         },
     );
     let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
@@ -411,8 +414,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::config::problem::Place;
     use crate::authz::rule::RuleText;
+    use crate::config::problem::Place;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
 
+use super::Keys;
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
 use super::problem::{At, Problem};
 use super::section::{Problems, Section, parse_duration};
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
 use super::yaml::Value;
-use super::Keys;
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.

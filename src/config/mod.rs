@@ -333,15 +333,15 @@ pub(crate) fn read_authorities(file: &Path, keys: Keys) -> Result<pem::tls::Auth
 /// a path is not repeated.
 fn shown(file: &Path) -> String {
     let text = file.to_string_lossy();
-    // A line of base64, say; directories named by a hash are hidden with it.
-    let is_long_word = |part: &str| {
-        part.len() > 40 && part.bytes().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'+' | b'='))
+    // A piece of base64, say.
+    let is_random = |word: &str| {
+        let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
+        word.len() >= 16 && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
     };
-    let looks_like_one = (text.starts_with('/') || text.contains('.'))
+    let looks_like_one = text.contains(['/', '.'])
         && text.len() <= 300
-        && !text.starts_with("eyJ")
         && section::could_be_path(&text)
-        && !text.split('/').any(is_long_word);
+        && !text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_random);
     if looks_like_one { text.into_owned() } else { "the file".to_owned() }
 }
 

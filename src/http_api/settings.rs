@@ -162,7 +162,8 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
             Ok(Some(both)) => match Identity::from_pem(&both, &both) {
                 Ok(identity) => tls.client = Some(Arc::new(identity)),
                 Err(wrong) => problems.extend(wrong.into_iter().next().map(|problem| {
-                    let message = format!("{problem}; without client_key, the file must hold the certificate and its key");
+                    let message =
+                        format!("{problem}; without client_key, the file must hold the certificate and its key");
                     (&at.place, "client_certificate", message)
                 })),
             },

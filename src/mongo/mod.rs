@@ -6,8 +6,8 @@ pub mod migrations;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -254,7 +254,11 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected { client, source, _files: self.files.get().cloned() })));
+                    self.connected.store(Some(Arc::new(Connected {
+                        client,
+                        source,
+                        _files: self.files.get().cloned(),
+                    })));
                     return answer;
                 }
             }
@@ -427,8 +431,10 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::
 #[cfg(test)]
 mod tests {
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
+    use settings::TlsFiles;
 
     use super::*;
+    use crate::pem::tls::{Authorities, Identity};
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
@@ -501,6 +507,34 @@ mod tests {
             let credential = guide.options(Some(number)).await?.credential.context("credentials")?;
             assert_eq!(credential.source.as_deref(), Some(source));
         }
+        Ok(())
+    }
+
+    /// The driver reads what our reader of PEM has read, also where its own could not read the file.
+    #[tokio::test]
+    async fn the_driver_is_given_certificates_that_were_mended() -> anyhow::Result<()> {
+        let file =
+            |name: &str| std::fs::read_to_string(format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR")));
+        let both = [file("leaf.crt")?, file("p256-pkcs8.key")?].concat();
+        let authority = file("ca.crt")?;
+        let mut collection = collection("mongodb://localhost/registry", None);
+        let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
+        let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        collection.settings.tls = Some(TlsFiles {
+            authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),
+            client: Some(settings::Client::Read(Arc::new(identity))),
+        });
+        let options = collection.options(Some(0)).await?;
+        let Some(Tls::Enabled(tls)) = &options.tls else { anyhow::bail!("no TLS") };
+        for (path, expected) in [(&tls.ca_file_path, authority), (&tls.cert_key_file_path, both)] {
+            let path = path.as_ref().context("a path")?;
+            // As often as it likes.
+            for _ in 0..2 {
+                assert_eq!(std::fs::read_to_string(path)?.trim_end(), expected.trim_end());
+            }
+        }
+        let error = Client::with_options(options).err();
+        assert!(error.is_none(), "{error:?}");
         Ok(())
     }
 }

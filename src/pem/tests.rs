@@ -82,7 +82,9 @@ fn what_is_no_block_is_refused_with_the_reason() {
         (b"-----BEGIN PRIVATE KEY MIGHAgEAMBMGByqGSM49-----\n", PemProblem::NotPem(file)),
         (
             b"-----BEGIN A----- aGVs bG8=",
-            damaged("the `A` block that begins on line 1 has no END line, and has no line breaks: a secret store or an environment variable took them"),
+            damaged(
+                "the `A` block that begins on line 1 has no END line, and has no line breaks: a secret store or an environment variable took them",
+            ),
         ),
         (b"-----BEGIN A-----\naGVs", damaged("the `A` block that begins on line 1 has no END line")),
         (
@@ -93,10 +95,7 @@ fn what_is_no_block_is_refused_with_the_reason() {
             b"-----BEGIN A-----\n-----BEGIN A-----\n",
             damaged("the `A` block that begins on line 1 has no END line before the next BEGIN"),
         ),
-        (
-            b"-----BEGIN A-----\na?Vs\n-----END A-----\n",
-            damaged("the `A` block that begins on line 1 is not base64"),
-        ),
+        (b"-----BEGIN A-----\na?Vs\n-----END A-----\n", damaged("the `A` block that begins on line 1 is not base64")),
         (b"-----BEGIN A-----\n-----END A-----\n", damaged("the `A` block that begins on line 1 has nothing in it")),
     ];
     for (bytes, expected) in cases {

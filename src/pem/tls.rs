@@ -26,9 +26,7 @@ pub(crate) enum TlsProblem {
     #[error(transparent)]
     Pem(PemProblem),
     /// A private key where a certificate belongs.
-    #[error(
-        "the file holds no certificate, but a private key; name the certificate here (are the two files swapped?)"
-    )]
+    #[error("the file holds no certificate, but a private key; name the certificate here (are the two files swapped?)")]
     CertificateIsKey,
     /// Another block where a certificate or a key belongs.
     #[error(
@@ -260,5 +258,64 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsProblem> {
         ("EC PRIVATE KEY", Headers::Plain) => Ok(PrivateSec1KeyDer::from(der.clone()).into()),
         ("OPENSSH PRIVATE KEY", Headers::Plain) => Err(TlsProblem::KeyOpenSsh),
         (_, Headers::Plain) => Err(TlsProblem::KeyUnusable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// Files of `tests/fixtures/keys`, one after the other.
+    fn files(names: &[&str]) -> Vec<u8> {
+        let read = |name: &&str| std::fs::read(format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR")));
+        names.iter().flat_map(|name| read(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_pair_is_what_tls_can_be_spoken_with() {
+        let unreadable = |number| TlsProblem::CertificateUnreadable { number };
+        let other = |file, label: &str| TlsProblem::Other { file, label: label.to_owned() };
+        let cases: &[(&[&str], &[&str], &[TlsProblem])] = &[
+            (&["leaf.crt"], &["p256-pkcs8.key"], &[]),
+            (&["leaf.crt", "ca.crt"], &["p256-sec1.key"], &[]),
+            (&["rsa2048.crt"], &["rsa2048-pkcs1.key"], &[]),
+            (&["rsa2048.crt"], &["rsa2048-pkcs8.key"], &[]),
+            (&["ed25519.crt"], &["ed25519.key"], &[]),
+            (&["leaf.crt", "p256-pkcs8.key"], &["leaf.crt", "p256-pkcs8.key"], &[]),
+            (&["leaf.crt"], &["p384-pkcs8.key"], &[TlsProblem::Mismatch]),
+            (&["p256-sec1.key"], &["leaf.crt"], &[TlsProblem::CertificateIsKey, TlsProblem::KeyIsCertificate]),
+            (&["leaf.crt"], &["encrypted-pkcs8.key"], &[TlsProblem::KeyEncrypted]),
+            (&["leaf.crt"], &["encrypted-legacy.key"], &[TlsProblem::KeyEncrypted]),
+            (&["leaf.crt"], &["secp256k1-sec1.key"], &[TlsProblem::KeyUnusable]),
+            (&["leaf.crt"], &["p256-public.pem"], &[other(PairFile::Key, "PUBLIC KEY")]),
+            (&["leaf.csr"], &["p256-pkcs8.key"], &[other(PairFile::Certificate, "CERTIFICATE REQUEST")]),
+            (&["leaf.crt", "README.md"], &["README.md"], &[TlsProblem::NotPem(PairFile::Key)]),
+        ];
+        for (certificate, key, expected) in cases {
+            let read = Identity::from_pem(&files(certificate), &files(key));
+            assert_eq!(read.as_ref().err().map_or(&[][..], Vec::as_slice), *expected, "{certificate:?} {key:?}");
+            // What is written of it is read as the same.
+            if let Ok(identity) = read {
+                let text = identity.to_pem();
+                let again = Identity::from_pem(text.as_bytes(), text.as_bytes());
+                assert!(again.is_ok_and(|again| again == identity), "{certificate:?} {key:?}");
+            }
+        }
+        let damaged = [&files(&["leaf.crt"])[..], write("CERTIFICATE", b"nonsense").as_bytes()].concat();
+        assert_eq!(Identity::from_pem(&damaged, &files(&["p256-pkcs8.key"])), Err(vec![unreadable(2)]));
+    }
+
+    #[test]
+    fn authorities_are_certificates() {
+        let read = |names: &[&str]| Authorities::from_pem(&files(names));
+        for names in [&["ca.crt"][..], &["ca.crt", "p384.crt"], &["p256-pkcs8.key", "rsa1024.crt"]] {
+            let found = read(names).unwrap_or_else(|problem| panic!("{names:?}: {problem}"));
+            assert_eq!(found.roots().len(), found.certificates().len(), "{names:?}");
+            assert_eq!(Authorities::from_pem(found.to_pem().as_bytes()), Ok(found), "{names:?}");
+        }
+        assert_eq!(read(&["p256-pkcs8.key"]), Err(TlsProblem::CertificateIsKey));
+        assert_eq!(read(&["README.md"]), Err(TlsProblem::NotPem(PairFile::Certificate)));
     }
 }

@@ -27,4 +27,5 @@ mod properties;
 mod reload;
 mod reuse;
 mod routes;
+mod texts;
 mod tokens;

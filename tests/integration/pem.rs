@@ -31,21 +31,81 @@ const KEYS: &[(&str, Wants, &str)] = &[
         "server: {addr: \"127.0.0.1:0\", certificate: $FILE, key: $DIR/token.key}\n",
     ),
     ("server.key", Wants::Key, "server: {addr: \"127.0.0.1:0\", certificate: $DIR/token.crt, key: $FILE}\n"),
-    ("http_auth.tls.ca_certificate", Wants::Certificate, "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {ca_certificate: $FILE}}\n"),
-    ("http_auth.tls.client_certificate", Wants::Both, "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $FILE}}\n"),
-    ("http_auth.tls.client_certificate", Wants::Certificate, "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $FILE, client_key: $DIR/token.key}}\n"),
-    ("http_auth.tls.client_key", Wants::Key, "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $DIR/token.crt, client_key: $FILE}}\n"),
-    ("http_authz.tls.ca_certificate", Wants::Certificate, "http_authz: {url: \"https://127.0.0.1:1/\", tls: {ca_certificate: $FILE}}\n"),
-    ("http_authz.tls.client_certificate", Wants::Both, "http_authz: {url: \"https://127.0.0.1:1/\", tls: {client_certificate: $FILE}}\n"),
-    ("http_authz.tls.client_key", Wants::Key, "http_authz: {url: \"https://127.0.0.1:1/\", tls: {client_certificate: $DIR/token.crt, client_key: $FILE}}\n"),
-    ("ldap_auth.ca_certificate", Wants::Certificate, "ldap_auth: {addr: \"ldaps://127.0.0.1:1\", base: \"dc=a\", filter: \"(uid=${account})\", ca_certificate: $FILE}\n"),
-    ("gateway.upstreams[0].ca_certificate", Wants::Certificate, "gateway: {service: s, upstreams: [{url: \"https://127.0.0.1:1\", ca_certificate: $FILE}]}\n"),
-    ("mongo_auth.dial_info.ca_certificate", Wants::Certificate, "mongo_auth: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, ca_certificate: $FILE}}\n"),
-    ("mongo_auth.dial_info.client_certificate", Wants::Both, "mongo_auth: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, client_certificate: $FILE}}\n"),
-    ("acl_mongo.dial_info.ca_certificate", Wants::Certificate, "acl_mongo: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, ca_certificate: $FILE}}\n"),
-    ("acl_mongo.dial_info.client_certificate", Wants::Both, "acl_mongo: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, client_certificate: $FILE}}\n"),
-    ("mongo_auth.dial_info.uri", Wants::Certificate, "mongo_auth: {collection: c, deadline: 100ms, dial_info: {uri: \"mongodb://127.0.0.1:1/d?tls=true&tlsCAFile=$FILE\"}}\n"),
-    ("mongo_auth.dial_info.uri", Wants::Both, "mongo_auth: {collection: c, deadline: 100ms, dial_info: {uri: \"mongodb://127.0.0.1:1/d?tls=true&tlsCertificateKeyFile=$FILE\"}}\n"),
+    (
+        "http_auth.tls.ca_certificate",
+        Wants::Certificate,
+        "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {ca_certificate: $FILE}}\n",
+    ),
+    (
+        "http_auth.tls.client_certificate",
+        Wants::Both,
+        "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $FILE}}\n",
+    ),
+    (
+        "http_auth.tls.client_certificate",
+        Wants::Certificate,
+        "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $FILE, client_key: $DIR/token.key}}\n",
+    ),
+    (
+        "http_auth.tls.client_key",
+        Wants::Key,
+        "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\"}, tls: {client_certificate: $DIR/token.crt, client_key: $FILE}}\n",
+    ),
+    (
+        "http_authz.tls.ca_certificate",
+        Wants::Certificate,
+        "http_authz: {url: \"https://127.0.0.1:1/\", tls: {ca_certificate: $FILE}}\n",
+    ),
+    (
+        "http_authz.tls.client_certificate",
+        Wants::Both,
+        "http_authz: {url: \"https://127.0.0.1:1/\", tls: {client_certificate: $FILE}}\n",
+    ),
+    (
+        "http_authz.tls.client_key",
+        Wants::Key,
+        "http_authz: {url: \"https://127.0.0.1:1/\", tls: {client_certificate: $DIR/token.crt, client_key: $FILE}}\n",
+    ),
+    (
+        "ldap_auth.ca_certificate",
+        Wants::Certificate,
+        "ldap_auth: {addr: \"ldaps://127.0.0.1:1\", base: \"dc=a\", filter: \"(uid=${account})\", ca_certificate: $FILE}\n",
+    ),
+    (
+        "gateway.upstreams[0].ca_certificate",
+        Wants::Certificate,
+        "gateway: {service: s, upstreams: [{url: \"https://127.0.0.1:1\", ca_certificate: $FILE}]}\n",
+    ),
+    (
+        "mongo_auth.dial_info.ca_certificate",
+        Wants::Certificate,
+        "mongo_auth: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, ca_certificate: $FILE}}\n",
+    ),
+    (
+        "mongo_auth.dial_info.client_certificate",
+        Wants::Both,
+        "mongo_auth: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, client_certificate: $FILE}}\n",
+    ),
+    (
+        "acl_mongo.dial_info.ca_certificate",
+        Wants::Certificate,
+        "acl_mongo: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, ca_certificate: $FILE}}\n",
+    ),
+    (
+        "acl_mongo.dial_info.client_certificate",
+        Wants::Both,
+        "acl_mongo: {collection: c, deadline: 100ms, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, enable_tls: true, client_certificate: $FILE}}\n",
+    ),
+    (
+        "mongo_auth.dial_info.uri",
+        Wants::Certificate,
+        "mongo_auth: {collection: c, deadline: 100ms, dial_info: {uri: \"mongodb://127.0.0.1:1/d?tls=true&tlsCAFile=$FILE\"}}\n",
+    ),
+    (
+        "mongo_auth.dial_info.uri",
+        Wants::Both,
+        "mongo_auth: {collection: c, deadline: 100ms, dial_info: {uri: \"mongodb://127.0.0.1:1/d?tls=true&tlsCertificateKeyFile=$FILE\"}}\n",
+    ),
 ];
 
 /// Certificate and key as they are, and the lines of the key's base64.
@@ -61,7 +121,8 @@ impl Pair {
     }
 
     fn base64(&self) -> String {
-        let inside = self.key.lines().skip_while(|line| !line.starts_with("-----")).filter(|line| !line.starts_with('-'));
+        let inside =
+            self.key.lines().skip_while(|line| !line.starts_with("-----")).filter(|line| !line.starts_with('-'));
         inside.collect()
     }
 
@@ -76,9 +137,9 @@ impl Pair {
     /// Where in the text a part of the key is: sixteen letters of it, as they are or as a list of bytes.
     fn shown_in(&self, text: &str) -> Option<String> {
         let base64 = self.base64();
-        let windows = base64.as_bytes().windows(16).map(|window| String::from_utf8(window.to_vec()).unwrap());
+        let mut windows = base64.as_bytes().windows(16).map(|window| String::from_utf8(window.to_vec()).unwrap());
         let listed = |window: &str| window.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
-        windows.filter(|window| text.contains(window.as_str()) || text.contains(&listed(window))).next()
+        windows.find(|window| text.contains(window.as_str()) || text.contains(&listed(window)))
     }
 }
 
@@ -151,7 +212,7 @@ fn judged(pair: &Pair, key: &str, outcome: Outcome, usable: bool, text: &str) ->
     match outcome {
         Outcome::Read if usable => None,
         Outcome::Refused(words) if !usable && text.contains(&format!("{key}: ")) && text.contains(words) => None,
-        Outcome::Read | Outcome::Refused(_) => Some(format!("{text}")),
+        Outcome::Read | Outcome::Refused(_) => Some(text.to_owned()),
     }
 }
 
@@ -166,7 +227,8 @@ fn no_part_of_a_key_is_in_what_check_and_a_start_say_of_its_file() {
         for (damage, content, outcome) in damages(&pair, *wants) {
             fs::write(folder.path("file.pem"), content).unwrap();
             let (usable, told) = said(&["check", file], &[]);
-            wrong.extend(judged(&pair, key, outcome, usable, &told).map(|why| format!("check, {key}, {damage}: {why}")));
+            wrong
+                .extend(judged(&pair, key, outcome, usable, &told).map(|why| format!("check, {key}, {damage}: {why}")));
             // With a good file, it would go on.
             if !usable {
                 let (served, told) = said(&["serve", file], &[]);
@@ -185,13 +247,20 @@ fn a_key_in_the_place_of_its_path_is_not_repeated() {
     let mut wrong = Vec::new();
     for (key, wants, text) in KEYS.iter().filter(|(key, ..)| !key.ends_with(".uri")) {
         let good = pair.good(*wants);
-        for inline in [good.clone(), good.replace('\n', " "), good.replace('\n', "\\n"), pair.base64(), format!("/{}", pair.base64())] {
+        for inline in [
+            good.clone(),
+            good.replace('\n', " "),
+            good.replace('\n', "\\n"),
+            pair.base64(),
+            format!("/{}", pair.base64()),
+        ] {
             let folder = Folder::new();
             let file = folder.configure(&text.replace("$FILE", &serde_json::to_string(&inline).unwrap()));
             for command in ["check", "serve"] {
                 let (usable, told) = said(&[command, file.to_str().unwrap()], &[]);
                 wrong.extend(
-                    judged(&pair, key, Outcome::Refused(""), usable, &told).map(|why| format!("{command}, {key}: {why}")),
+                    judged(&pair, key, Outcome::Refused(""), usable, &told)
+                        .map(|why| format!("{command}, {key}: {why}")),
                 );
             }
             // From a variable of the environment.
@@ -224,7 +293,9 @@ async fn no_part_of_a_key_is_in_what_a_reload_says_of_its_file() {
             });
             let told = log.await.unwrap();
             let usable = !told.contains("reload_failed");
-            wrong.extend(judged(&pair, key, outcome, usable, &told).map(|why| format!("reload, {key}, {damage}: {why}")));
+            wrong.extend(
+                judged(&pair, key, outcome, usable, &told).map(|why| format!("reload, {key}, {damage}: {why}")),
+            );
         }
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -248,7 +319,11 @@ fn what_registries_cannot_read_is_warned_of() {
         assert!(usable, "{told}");
         let warned = told.lines().find(|line| line.contains("token.certificate: "));
         assert_eq!(warned.is_some(), words.is_some(), "{told}");
-        assert!(warned.is_none_or(|line| line.contains("rootcertbundle") && words.is_some_and(|words| line.contains(words))), "{told}");
+        assert!(
+            warned
+                .is_none_or(|line| line.contains("rootcertbundle") && words.is_some_and(|words| line.contains(words))),
+            "{told}"
+        );
     }
 }
 
