@@ -515,7 +515,7 @@ mod tests {
     async fn the_driver_is_given_certificates_that_were_mended() -> anyhow::Result<()> {
         let file =
             |name: &str| std::fs::read_to_string(format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR")));
-        let both = [file("leaf.crt")?, file("p256-pkcs8.key")?].concat();
+        let both = [file("p256.crt")?, file("p256-pkcs8.key")?].concat();
         let authority = file("ca.crt")?;
         let mut collection = collection("mongodb://localhost/registry", None);
         let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());

@@ -167,6 +167,10 @@ impl Reading {
         {
             return Err(damaged(self.file, &block, "has no END line before the next BEGIN"));
         }
+        // Go takes neither a backslash nor a lone carriage return for a break, nor quotes for nothing.
+        if line.raw.contains(['\\', '\r', '"', '\'', '\u{feff}']) && !rest.contains(':') {
+            block.layout = Layout::Mended;
+        }
         let Some(Marker { before, label, after, .. }) = ends else {
             block.add(rest);
             self.open = Some(block);

@@ -278,13 +278,15 @@ mod tests {
         let unreadable = |number| TlsProblem::CertificateUnreadable { number };
         let other = |file, label: &str| TlsProblem::Other { file, label: label.to_owned() };
         let cases: &[(&[&str], &[&str], &[TlsProblem])] = &[
-            (&["leaf.crt"], &["p256-pkcs8.key"], &[]),
-            (&["leaf.crt", "ca.crt"], &["p256-sec1.key"], &[]),
+            (&["p256.crt"], &["p256-pkcs8.key"], &[]),
+            (&["p256.crt", "ca.crt"], &["p256-sec1.key"], &[]),
             (&["rsa2048.crt"], &["rsa2048-pkcs1.key"], &[]),
             (&["rsa2048.crt"], &["rsa2048-pkcs8.key"], &[]),
             (&["ed25519.crt"], &["ed25519.key"], &[]),
-            (&["leaf.crt", "p256-pkcs8.key"], &["leaf.crt", "p256-pkcs8.key"], &[]),
-            (&["leaf.crt"], &["p384-pkcs8.key"], &[TlsProblem::Mismatch]),
+            (&["p256.crt", "p256-pkcs8.key"], &["p256.crt", "p256-pkcs8.key"], &[]),
+            (&["p256.crt"], &["p384-pkcs8.key"], &[TlsProblem::Mismatch]),
+            // Of version 1, as `openssl x509 -req` makes it by itself.
+            (&["leaf.crt"], &["p256-pkcs8.key"], &[TlsProblem::CertificateUnfit]),
             (&["p256-sec1.key"], &["leaf.crt"], &[TlsProblem::CertificateIsKey, TlsProblem::KeyIsCertificate]),
             (&["leaf.crt"], &["encrypted-pkcs8.key"], &[TlsProblem::KeyEncrypted]),
             (&["leaf.crt"], &["encrypted-legacy.key"], &[TlsProblem::KeyEncrypted]),
