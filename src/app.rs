@@ -296,7 +296,8 @@ impl App {
             }
             Err(cause) => {
                 self.metrics.reload_failed();
-                error!(reason = "reload_failed", file = %self.source.file.display(), cause = %cause,
+                // With every cause of it: the outermost may be no more than the section's name.
+                error!(reason = "reload_failed", file = %self.source.file.display(), cause = format!("{cause:#}"),
                     "the changed configuration cannot be used; the old one stays");
                 Reload::Failed
             }

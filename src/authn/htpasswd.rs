@@ -16,7 +16,8 @@ use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
-use crate::config::{Keys, read_text};
+use crate::config::{Keys, read_named_text};
+use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -41,7 +42,7 @@ pub fn read(
         files.push(file.clone());
         let text = match keys {
             Keys::LeftAlone => return Accounts::new(),
-            Keys::Read => read_text(&file),
+            Keys::Read => read_named_text(&file),
         };
         let (accounts, wrong) = match text {
             Ok(text) => parse(&file, &text),
@@ -67,7 +68,7 @@ pub fn read(
 fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
     let mut accounts = Accounts::new();
     let mut wrong = Vec::new();
-    for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {
+    for (line, number) in without_mark(text).lines().zip(1..) {
         let line = line.trim_end();
         if line.is_empty() || line.starts_with('#') {
             continue;

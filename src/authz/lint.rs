@@ -6,7 +6,7 @@ use super::index::Index;
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use super::rule::{Grants, ReferenceKind, Rule};
 use crate::authn::users::Users;
-use crate::config::problem::{At, Place};
+use crate::config::problem::At;
 use crate::config::{Challenge, Config, Problem};
 use crate::scope::Action;
 
@@ -249,23 +249,33 @@ fn lets_pull_by_digest(rule: &Rule, tagged: &Rule) -> bool {
 fn lint_users(users: &Users, found: &mut Vec<Problem>) {
     let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
-    let mut mixed: Option<&Place> = None;
-    for (account, hash) in hashes() {
-        let cost = hash.value.cost();
-        if cost < LEAST_COST {
-            let message = format!(
-                "the hash's cost of {cost} is weak; make a new one with: dockwarden hash-password --cost {LEAST_COST}"
-            );
-            found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), message));
-        }
-        if cost > MOST_COST {
-            let message = format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual");
-            found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), message));
-        }
-        if cost != highest && mixed.is_none() {
-            mixed = Some(&hash.place);
-        }
-    }
+    // One warning for all of them: a list of a hundred hides what else is said.
+    let mut warn =
+        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
+            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
+            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
+            let (path, message) = match meant.len() {
+                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
+                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+            };
+            found.push(Problem::new(first.place.clone(), path, message));
+        };
+    let anew = format!("with: dockwarden hash-password --cost {LEAST_COST}");
+    warn(
+        &|cost| cost < LEAST_COST,
+        &|cost| format!("the hash's cost of {cost} is weak; make a new one {anew}"),
+        &|number| format!("{number} hashes of a cost below {LEAST_COST} are weak; make new ones {anew}"),
+    );
+    warn(
+        &|cost| cost > MOST_COST,
+        &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
+        &|number| {
+            format!(
+                "{number} hashes of a cost above {MOST_COST} keep a core busy for seconds at each login; 10 to 12 is usual"
+            )
+        },
+    );
+    let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
     if let Some(place) = mixed {
         let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
         found.push(Problem::new(place.clone(), "users", message));
@@ -405,6 +415,7 @@ mod tests {
 
     use super::*;
     use crate::authz::rule::RuleText;
+    use crate::config::problem::Place;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {

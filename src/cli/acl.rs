@@ -2,7 +2,7 @@
 
 mod editor;
 
-use std::io::{IsTerminal as _, Read as _, stdin};
+use std::io::{IsTerminal as _, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use crate::config::read_text;
 use crate::config::section::{DayEnd, parse_moment};
 use crate::decision_log::printable;
 use crate::mongo::Run;
+use crate::text;
 
 /// A longer text of rules is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
@@ -419,9 +420,8 @@ fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {
     if file.as_os_str() != "-" {
         return parse(file, &read_text(file)?).map_err(|problems| problems.join("\n"));
     }
-    let mut text = String::new();
-    let read = stdin().take(LONGEST_INPUT).read_to_string(&mut text);
-    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    // Not a part of what is longer: rules that nobody sees are missing could be those that forbid.
+    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
     parse(Path::new("standard input"), &text).map_err(|problems| problems.join("\n"))
 }
 

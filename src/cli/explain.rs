@@ -22,6 +22,7 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::authz::work::Work;
 use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
+use crate::text;
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -139,13 +140,14 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     };
     let mut input = BufReader::with_capacity(1 << 16, source);
     let mut out = BufWriter::with_capacity(1 << 16, stdout().lock());
-    let mut line = String::new();
     for number in 1.. {
         let at = |message: String| format!("{}:{number}: {message}", file.display());
-        line.clear();
-        if input.read_line(&mut line).map_err(|error| at(error.to_string()))? == 0 {
+        let mut line = Vec::new();
+        if input.read_until(b'\n', &mut line).map_err(|error| at(error.to_string()))? == 0 {
             break;
         }
+        // Line by line: whoever asks one question at a time waits for the answer before the next one.
+        let line = text::decode(line).map_err(|wrong| at(wrong.to_string()))?;
         if line.trim().is_empty() {
             continue;
         }

@@ -1,9 +1,10 @@
 //! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
 
-use std::io::{IsTerminal as _, Read as _, stdin};
+use std::io::{IsTerminal as _, stdin};
 
 use super::{DONE, complain, say};
 use crate::authn::password::hash;
+use crate::text;
 
 /// More than this is no password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;
@@ -37,11 +38,7 @@ pub(super) fn read_once() -> Result<String, String> {
     if stdin().is_terminal() {
         return ask("Password: ");
     }
-    let mut text = String::new();
-    stdin()
-        .take(LONGEST_INPUT)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("standard input cannot be read: {error}"))?;
+    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.contains('\n') {

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
+use super::Keys;
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
 use super::problem::{At, Problem};
 use super::section::{Problems, Section, parse_duration};
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
 use super::yaml::Value;
-use super::{Keys, read_pem};
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
@@ -302,19 +301,8 @@ fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Optio
 fn read_authorities(row: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Authorities>, ()> {
     let Some(At { place, value: file }) = row.path("ca_certificate") else { return Ok(None) };
     files.push(file.clone());
-    match keys {
-        Keys::LeftAlone => return Ok(Some(Authorities { file, certificates: Vec::new() })),
-        Keys::Read => {}
-    }
-    let read = read_pem(&file).and_then(|bytes| {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) | Err(_) => Err("the file holds no certificate in PEM".to_owned()),
-        }
-    });
-    match read {
-        Ok(certificates) => Ok(Some(Authorities { file, certificates })),
+    match super::read_authorities(&file, keys) {
+        Ok(read) => Ok(Some(Authorities { file, certificates: read.certificates().to_vec() })),
         Err(message) => {
             row.problem(&place, "ca_certificate", message);
             Err(())

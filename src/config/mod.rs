@@ -31,7 +31,7 @@ use crate::authn::users::{self, Users};
 use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
 use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
-use crate::program;
+use crate::{pem, program, text};
 use problem::Place;
 use section::{Problems, Section};
 use yaml::{Node, Value};
@@ -140,8 +140,9 @@ impl Config {
     ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
         let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
-        let bytes = read_limited(file, MAX_FILE).map_err(whole)?;
-        let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
+        let bytes = read_limited(file, &file.display().to_string(), MAX_FILE).map_err(whole)?;
+        let text = text::decode(bytes)
+            .map_err(|wrong| invalid(vec![Problem::new(Place::Line(wrong.line()), "", wrong.to_string())]))?;
         Config::read_with(file, &text, variables, signing, keys).map_err(invalid)
     }
 
@@ -284,13 +285,20 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     })
 }
 
-/// The text of a file that may be as long as a configuration.
+/// The text of a file that may be as long as a configuration, and that was named on the command line.
 ///
 /// # Errors
-/// Says which file could not be read and why.
+/// Says which file could not be read and why, with line and column.
 pub fn read_text(file: &Path) -> Result<String, String> {
-    let bytes = read_limited(file, MAX_FILE)?;
-    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))
+    text::decode_file(file, read_limited(file, &file.display().to_string(), MAX_FILE)?)
+}
+
+/// The same of a file that the configuration names.
+///
+/// # Errors
+/// As [`read_text`].
+pub(crate) fn read_named_text(file: &Path) -> Result<String, String> {
+    text::decode_file(file, read_limited(file, &shown(file), MAX_FILE)?)
 }
 
 /// The secret in a file, without the white space around it (editors end files with a line break).
@@ -298,38 +306,64 @@ pub fn read_text(file: &Path) -> Result<String, String> {
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_secret(file: &Path) -> Result<String, String> {
-    let bytes = read_limited(file, MAX_SECRET)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))?;
+    let text = text::decode_file(file, read_limited(file, &shown(file), MAX_SECRET)?)?;
     Ok(text.trim().to_owned())
 }
 
-/// The bytes of a certificate or key file.
+/// The bytes of a certificate or key file. What is in them is for [`crate::pem`] alone to read.
 ///
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
-    read_limited(file, MAX_SECRET)
+    read_limited(file, &shown(file), MAX_SECRET)
 }
 
-fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
+/// The authorities of a PEM file; none where it is left alone.
+///
+/// # Errors
+/// Says why the file could not be read, or what is wrong with what is in it.
+pub(crate) fn read_authorities(file: &Path, keys: Keys) -> Result<pem::tls::Authorities, String> {
+    match keys {
+        Keys::Read => pem::tls::Authorities::from_pem(&read_pem(file)?).map_err(|problem| problem.to_string()),
+        Keys::LeftAlone => Ok(pem::tls::Authorities::unread()),
+    }
+}
+
+/// A path as a message may show it. Where a path belongs, some write the key or the password itself: what does not look like
+/// a path is not repeated.
+fn shown(file: &Path) -> String {
+    let text = file.to_string_lossy();
+    // A piece of base64, say.
+    let is_random = |word: &str| {
+        let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
+        word.len() >= 16 && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
+    };
+    let looks_like_one = text.contains(['/', '.'])
+        && text.len() <= 300
+        && section::could_be_path(&text)
+        && !text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_random);
+    if looks_like_one { text.into_owned() } else { "the file".to_owned() }
+}
+
+/// `name` is what the file is called in messages.
+fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let failed = |error: std::io::Error| match (error.kind(), process_user()) {
         (std::io::ErrorKind::PermissionDenied, Some(user)) => format!(
-            "{file} cannot be read by user {user}, as whom this process runs; give the file to that user (chown {user} \
-             {file}), or in a container run as the file's owner (user: in a compose file)",
-            file = file.display()
+            "{name} cannot be read by user {user}, as whom this process runs; give the file to that user (chown {user} \
+             {name}), or in a container run as the file's owner (user: in a compose file)",
         ),
-        _ => format!("{} cannot be read: {error}", file.display()),
+        _ => format!("{name} cannot be read: {error}"),
     };
     // Opening a pipe waits for somebody to write into it, for ever if nobody does.
     if !std::fs::metadata(file).map_err(failed)?.is_file() {
-        return Err(format!("{} is not a regular file", file.display()));
+        return Err(format!("{name} is not a regular file"));
     }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(format!("{} is larger than {limit} bytes", file.display()));
+        return Err(format!("{name} is larger than {limit} bytes"));
     }
     Ok(bytes)
 }

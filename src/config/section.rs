@@ -155,9 +155,17 @@ impl<'file> Section<'file> {
         self.text(key).filter(|at| !at.value.is_empty())
     }
 
-    /// A path; what it names is not looked at here. An empty one is as if the key were not there.
+    /// A path; what it names is not looked at here. An empty one is as if the key were not there. Where the text of a key
+    /// or of a password stands in its place, the problem does not repeat it.
     pub fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
-        self.filled(key).map(|At { place, value }| At { place, value: PathBuf::from(value) })
+        let At { place, value } = self.filled(key)?;
+        if !could_be_path(&value) {
+            let message = "the path of a file is expected here, and this is none; if it is what belongs into the file, \
+                           write it into one, and its path here";
+            self.problem(&place, key, message);
+            return None;
+        }
+        Some(At { place, value: PathBuf::from(value) })
     }
 
     /// Refuses a key that is known but cannot be used here, unless it is null. Says whether it was there.
@@ -199,6 +207,15 @@ impl<'file> Section<'file> {
             }
         }
     }
+}
+
+/// Whether a text could name a file: no system takes names of more than 255 bytes or paths of more than 4096, and who pastes
+/// a key in the place of its path pastes lines, or the dashes around it.
+pub(crate) fn could_be_path(text: &str) -> bool {
+    text.len() < 4096
+        && text.split('/').all(|name| name.len() <= 255)
+        && !text.contains("-----")
+        && !text.contains(|letter: char| letter.is_control())
 }
 
 /// The texts of a list node, or of a single value.

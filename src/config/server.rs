@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::Keys;
@@ -14,6 +12,8 @@ use super::section::Section;
 use crate::authz::rule::parse_network;
 use crate::connections::{LARGEST_SHARE, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
+use crate::pem::PairFile;
+use crate::pem::tls::Identity;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -278,30 +278,26 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let chain = super::read_pem(&certificate.value).and_then(|pem| {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match chain {
-            Ok(chain) if !chain.is_empty() => Ok(chain),
-            Ok(_) => Err(format!("{} holds no certificate", certificate.value.display())),
-            Err(error) => Err(format!("{} is no PEM file: {error}", certificate.value.display())),
+    let read = |at: &At<PathBuf>, name: &str| {
+        super::read_pem(&at.value).map_err(|message| section.problem(&at.place, name, message)).ok()
+    };
+    let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
+    let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
+        for problem in problems {
+            match problem.file() {
+                PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
+                PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
+            }
         }
     });
-    let private = super::read_pem(&key.value).and_then(|pem| {
-        let message = |_| format!("{} holds no private key that can be read", key.value.display());
-        PrivateKeyDer::from_pem_slice(&pem).map_err(message)
-    });
-    let chain = chain.map_err(|message| section.problem(&certificate.place, "certificate", message));
-    let private = private.map_err(|message| section.problem(&key.place, "key", message));
-    let (chain, private) = (chain.ok()?, private.ok()?);
     let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
         .with_protocol_versions(&negotiation.versions)
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|error| {
-            let hint = "TLS needs a certificate of version 3, with the host's name in subjectAltName (openssl req -x509 \
-                        -addext subjectAltName=DNS:… makes one), and the key that belongs to it";
-            section.problem(&certificate.place, "certificate", format!("cannot be served: {error}; {hint}"));
+        .map_err(|_| {
+            let message = "none of the cipher suites and curves that are left can be used; leave the keys tls_… out";
+            section.problem(&certificate.place, "tls_cipher_suites", message);
         });
-    let mut config = config.ok()?;
+    let (identity, config) = (identity.ok()?, config.ok()?);
+    let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Some(Arc::new(config))
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::Keys;
 use super::problem::{At, Problem};
 use super::section::{Section, parse_duration};
-use crate::keys::{KidForm, SigningKey, key_permission_warning};
+use crate::keys::{KidForm, PairFile, SigningKey, key_permission_warning};
 use crate::token::{HeaderForm, recent};
 
 /// How long a token lives where the file does not say.
@@ -221,7 +221,10 @@ fn load_pair(
         }
         Err(problems) => {
             for problem in problems {
-                section.problem(&key.place, "key", problem.to_string());
+                match problem.file() {
+                    PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
+                    PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
+                }
             }
             None
         }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::problem::{Place, Problem};
+use crate::text::without_mark;
 
 /// Nesting deeper than this is refused: no configuration needs it, and dropping a deeper tree could exhaust a stack.
 const MAX_DEPTH: usize = 64;
@@ -96,7 +97,7 @@ struct Anchored {
 /// The first thing that is no YAML, or that no configuration can mean (a key twice, an alias to itself, a second
 /// document): a file that cannot be read as a tree has no further problems worth listing.
 pub fn parse(text: &str) -> Result<Node, Problem> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut reading = Reading::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -115,9 +114,8 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(own) => {
-            for certificate in &own.certificates {
-                roots.add(certificate.clone()).with_context(|| own.file.display().to_string())?;
-            }
+            let (usable, _) = roots.add_parsable_certificates(own.certificates.iter().cloned());
+            anyhow::ensure!(usable > 0, "{} names no authority that can be used", own.file.display());
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }

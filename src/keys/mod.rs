@@ -2,7 +2,6 @@
 
 mod chain;
 mod generate;
-mod pem;
 mod private;
 mod problem;
 mod public;
@@ -24,7 +23,8 @@ use self::private::{Curve, Kind, PrivateKey};
 use self::public::{PublicKey, libtrust_kid};
 
 pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate};
-pub use self::problem::{KeyProblem, KeyWarning, PairFile};
+pub use self::problem::{KeyProblem, KeyWarning};
+pub use crate::pem::{PairFile, PemProblem};
 
 /// Sizes of RSA keys, in bits. Fewer can be broken; more make each signature slow and each token long.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;

@@ -1,12 +1,13 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+mod in_memory;
 pub mod migrations;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +18,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use tokio::sync::Mutex;
 
+use in_memory::DriverFiles;
 use settings::{Login, Servers, Settings};
 
 /// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
@@ -48,6 +50,8 @@ pub struct Collection {
     connecting: Mutex<()>,
     /// The login's database that worked last.
     source: AtomicUsize,
+    /// What the driver reads, once it was needed.
+    files: OnceLock<Arc<DriverFiles>>,
 }
 
 /// A client, and which of the login's databases it names.
@@ -55,6 +59,8 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+    /// What it reads for as long as it lives.
+    _files: Option<Arc<DriverFiles>>,
 }
 
 /// Whether a command changes anything.
@@ -116,6 +122,7 @@ impl Collection {
             connected: ArcSwapOption::empty(),
             connecting: Mutex::new(()),
             source: AtomicUsize::new(0),
+            files: OnceLock::new(),
         }
     }
 
@@ -247,7 +254,11 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected { client, source })));
+                    self.connected.store(Some(Arc::new(Connected {
+                        client,
+                        source,
+                        _files: self.files.get().cloned(),
+                    })));
                     return answer;
                 }
             }
@@ -269,7 +280,8 @@ impl Collection {
             return Ok(connected);
         }
         let source = self.source.load(Ordering::Relaxed);
-        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
+        let client = self.client(Some(source)).await?;
+        let connected = Arc::new(Connected { client, source, _files: self.files.get().cloned() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
@@ -299,10 +311,17 @@ impl Collection {
             options.credential = Some(credential(login, source));
         }
         if let Some(tls) = &settings.tls {
-            let mut files = TlsOptions::default();
-            files.ca_file_path.clone_from(&tls.authority);
-            files.cert_key_file_path.clone_from(&tls.client);
-            options.tls = Some(Tls::Enabled(files));
+            let files = match self.files.get() {
+                Some(files) => files,
+                None => {
+                    let made = Arc::new(DriverFiles::new(tls)?);
+                    self.files.get_or_init(|| made)
+                }
+            };
+            let mut named = TlsOptions::default();
+            named.ca_file_path = files.authority();
+            named.cert_key_file_path = files.client();
+            options.tls = Some(Tls::Enabled(named));
         }
         Ok(options)
     }
@@ -323,6 +342,12 @@ impl Collection {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
+            // Without the driver's own words, which quote what it cannot read.
+            ErrorKind::InvalidTlsConfig { .. } => Failure::Down {
+                place,
+                cause: "the driver does not take the certificates".to_owned(),
+                advice: "it reads them through /proc/self/fd: is /proc there?",
+            },
             ErrorKind::ServerSelection { message, .. } => {
                 Failure::Down { place, cause: unselected(message), advice: UNREACHED }
             }
@@ -406,8 +431,10 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::
 #[cfg(test)]
 mod tests {
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
+    use settings::TlsFiles;
 
     use super::*;
+    use crate::pem::tls::{Authorities, Identity};
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
@@ -480,6 +507,34 @@ mod tests {
             let credential = guide.options(Some(number)).await?.credential.context("credentials")?;
             assert_eq!(credential.source.as_deref(), Some(source));
         }
+        Ok(())
+    }
+
+    /// The driver reads what our reader of PEM has read, also where its own could not read the file.
+    #[tokio::test]
+    async fn the_driver_is_given_certificates_that_were_mended() -> anyhow::Result<()> {
+        let file =
+            |name: &str| std::fs::read_to_string(format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR")));
+        let both = [file("p256.crt")?, file("p256-pkcs8.key")?].concat();
+        let authority = file("ca.crt")?;
+        let mut collection = collection("mongodb://localhost/registry", None);
+        let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
+        let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        collection.settings.tls = Some(TlsFiles {
+            authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),
+            client: Some(settings::Client::Read(Arc::new(identity))),
+        });
+        let options = collection.options(Some(0)).await?;
+        let Some(Tls::Enabled(tls)) = &options.tls else { anyhow::bail!("no TLS") };
+        for (path, expected) in [(&tls.ca_file_path, authority), (&tls.cert_key_file_path, both)] {
+            let path = path.as_ref().context("a path")?;
+            // As often as it likes.
+            for _ in 0..2 {
+                assert_eq!(std::fs::read_to_string(path)?.trim_end(), expected.trim_end());
+            }
+        }
+        let error = Client::with_options(options).err();
+        assert!(error.is_none(), "{error:?}");
         Ok(())
     }
 }

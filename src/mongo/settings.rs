@@ -1,16 +1,16 @@
 //! The `dial_info:` section: where a MongoDB server is, who we are to it, and how long it may take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::authn::Secret;
 use crate::config::problem::At;
 use crate::config::section::{Problems, Section, parse_duration};
-use crate::config::{Keys, Problem, read_pem, read_secret};
+use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
+use crate::pem::tls::{Authorities, Identity};
 
 /// How long an answer may take in all, where the file does not say: with what else a request takes, clients are to know
 /// of an outage within a second and a half.
@@ -62,17 +62,21 @@ pub(super) struct Login {
 }
 
 /// TLS to the server. The files' content is part of it: changed files are changed settings.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TlsFiles {
-    pub(super) authority: Option<PathBuf>,
-    pub(super) client: Option<PathBuf>,
-    content: Vec<Vec<u8>>,
+    /// The authorities that the server's certificate may be from; `None` for the public ones.
+    pub(super) authority: Option<Authorities>,
+    /// Who we are to the server.
+    pub(super) client: Option<Client>,
 }
 
-impl std::fmt::Debug for TlsFiles {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("TlsFiles").field("authority", &self.authority).field("client", &self.client).finish()
-    }
+/// Our certificate and key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Client {
+    /// Read from its file.
+    Read(Arc<Identity>),
+    /// Nobody asked for it ([`Keys::LeftAlone`]).
+    LeftAlone,
 }
 
 impl Settings {
@@ -134,7 +138,7 @@ fn read_dial_info(
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let place = dial.place().clone();
-    let servers = read_servers(dial);
+    let mut servers = read_servers(dial);
     let in_uri = match &servers {
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
         Some(Servers::Addresses(_)) | None => None,
@@ -153,7 +157,10 @@ fn read_dial_info(
             warnings.push(Problem::new(entry.place.clone(), dial.path_of(key), message));
         }
     }
-    let tls = read_tls(dial, keys, files);
+    let tls = match read_tls(dial, keys, files) {
+        Ok(None) => read_tls_of_uri(dial, servers.as_mut(), keys, files),
+        read => read,
+    };
     let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok(), keys, files);
     let direct = dial.flag("direct").map(|at| at.value);
     Some(Settings {
@@ -337,41 +344,62 @@ fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Res
             None => Ok(None),
         };
     }
-    let mut content = Vec::new();
-    let mut complete = true;
-    let mut load = |at: &At<PathBuf>, key: &str, check: fn(&[u8]) -> Result<(), String>| {
-        files.push(at.value.clone());
-        match keys {
-            Keys::Read => {}
-            Keys::LeftAlone => return,
-        }
-        match read_pem(&at.value).and_then(|bytes| check(&bytes).map(|()| bytes)) {
-            Ok(bytes) => content.push(bytes),
-            Err(message) => {
-                dial.problem(&at.place, key, message);
-                complete = false;
-            }
-        }
-    };
-    if let Some(at) = &authority {
-        load(at, "ca_certificate", |bytes| has_certificate(bytes, "the file holds no certificate in PEM"));
-    }
-    if let Some(at) = &client {
-        load(at, "client_certificate", |bytes| {
-            let wrong = "the file must hold the certificate and its key, both in PEM and not encrypted";
-            has_certificate(bytes, wrong)?;
-            PrivateKeyDer::from_pem_slice(bytes).map(|_| ()).map_err(|_| wrong.to_owned())
-        });
-    }
-    if !complete {
-        return Err(());
-    }
-    Ok(Some(TlsFiles { authority: authority.map(|at| at.value), client: client.map(|at| at.value), content }))
+    let authority = authority.map(|at| (at, "ca_certificate"));
+    let client = client.map(|at| (at, "client_certificate"));
+    load_tls(dial, authority, client, keys, files).map(Some)
 }
 
-fn has_certificate(pem: &[u8], otherwise: &str) -> Result<(), String> {
-    match CertificateDer::pem_slice_iter(pem).next() {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(_)) | None => Err(otherwise.to_owned()),
+/// The files that a URI names, which are taken out of it: the driver would read them by itself.
+fn read_tls_of_uri(
+    dial: &mut Section<'_>,
+    servers: Option<&mut Servers>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+) -> Result<Option<TlsFiles>, ()> {
+    let Some(place) = dial.node("uri").map(|node| node.place.clone()) else { return Ok(None) };
+    let Some(Servers::Uri(uri)) = servers else { return Ok(None) };
+    let Some(Tls::Enabled(options)) = &mut uri.tls else { return Ok(None) };
+    let at = |value: PathBuf| (At { place: place.clone(), value }, "uri");
+    let authority = options.ca_file_path.take().map(at);
+    let client = options.cert_key_file_path.take().map(at);
+    if authority.is_none() && client.is_none() {
+        return Ok(None);
     }
+    load_tls(dial, authority, client, keys, files).map(Some)
+}
+
+/// A file, and the key that names it.
+type Named<'key> = (At<PathBuf>, &'key str);
+
+fn load_tls(
+    dial: &Section<'_>,
+    authority: Option<Named<'_>>,
+    client: Option<Named<'_>>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+) -> Result<TlsFiles, ()> {
+    let authority = authority.map(|(at, key)| {
+        files.push(at.value.clone());
+        read_authorities(&at.value, keys).map_err(|message| dial.problem(&at.place, key, message))
+    });
+    let client = client.map(|(at, key)| {
+        files.push(at.value.clone());
+        read_client(&at.value, keys).map_err(|message| dial.problem(&at.place, key, message))
+    });
+    let (authority, client) = (authority.transpose(), client.transpose());
+    Ok(TlsFiles { authority: authority?, client: client? })
+}
+
+fn read_client(file: &Path, keys: Keys) -> Result<Client, String> {
+    match keys {
+        Keys::LeftAlone => return Ok(Client::LeftAlone),
+        Keys::Read => {}
+    }
+    let both = read_pem(file)?;
+    // One file, of which what is wrong is said once.
+    let read = Identity::from_pem(&both, &both).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        format!("{first}; the file must hold the certificate and its key")
+    });
+    Ok(Client::Read(Arc::new(read?)))
 }

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
 use super::address::{Address, Protection};
 use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
@@ -12,7 +9,7 @@ use crate::authn::Secret;
 use crate::config::problem::At;
 use crate::config::section::Section;
 use crate::config::yaml::Value;
-use crate::config::{Keys, Problem, read_pem, read_secret};
+use crate::config::{Keys, Problem, read_authorities, read_secret};
 
 /// The servers, and how each is spoken with.
 pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> {
@@ -75,13 +72,7 @@ pub(super) fn read_trust(
         return Some(Trust::Anybody);
     }
     let Some(At { place, value: path }) = authority else { return Some(Trust::System) };
-    let content = match keys {
-        Keys::Read => read_pem(&path).and_then(|pem| match CertificateDer::pem_slice_iter(&pem).next() {
-            Some(Ok(_)) => Ok(pem),
-            Some(Err(_)) | None => Err("the file holds no certificate in PEM".to_owned()),
-        }),
-        Keys::LeftAlone => Ok(Vec::new()),
-    };
+    let content = read_authorities(&path, keys);
     files.push(path);
     match content {
         Ok(content) => Some(Trust::File(content)),

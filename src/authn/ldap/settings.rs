@@ -12,6 +12,7 @@ use crate::authn::{LabelSyntax, Secret};
 use crate::config::problem::{At, Place};
 use crate::config::section::{Problems, Section, parse_duration};
 use crate::config::{Keys, Problem};
+use crate::pem::tls::Authorities;
 
 /// How long a login may take in all, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
@@ -52,8 +53,8 @@ pub struct Settings {
 pub(super) enum Trust {
     /// Those of this system's authorities.
     System,
-    /// Those of the authorities in this PEM file. Its content is part of it: a changed file is a changed setting.
-    File(Vec<u8>),
+    /// Those of the authorities in a PEM file. Its content is part of it: a changed file is a changed setting.
+    File(Authorities),
     /// Anybody's.
     Anybody,
 }

@@ -16,6 +16,7 @@ use crate::config::problem::{Place, Problem};
 use crate::config::read_rule;
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{self, Entry, Node, Value};
+use crate::text::without_mark;
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Unnumbered {
 /// # Errors
 /// Everything that is wrong, a line each, ready to be shown; `file` is named in it.
 pub fn parse(file: &Path, text: &str) -> Result<Vec<Unnumbered>, Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let shown = |problem: &Problem| problem.in_file(file);
     let items = items_of(text).map_err(|problem| vec![shown(&problem)])?;
     let problems = Problems::default();

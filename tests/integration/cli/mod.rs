@@ -128,12 +128,24 @@ fn check_passes_what_can_be_served() {
 fn check_points_out_what_is_probably_not_meant() {
     let weak = format!("users: {{alice: {{password: \"{ALICE_HASH}\", labels: {{team: [web]}}}}}}\nacl: []\n");
     let mixed = format!("users: {{alice: {{password: \"{ALICE_HASH}\"}}, bob: {{password: \"{STRONG}\"}}}}\nacl: []\n");
+    let many = |hash: &str| {
+        let users: Vec<String> = (0..300).map(|number| format!("u{number}: {{password: \"{hash}\"}}")).collect();
+        format!("users: {{{}}}\nacl: []\n", users.join(", "))
+    };
     let rules = |text: &str| format!("{}acl:\n  - {}\n", strong_users(), text.replace("; ", "\n  - "));
     // The configuration, how many warnings, and the one that is looked at: its line (two lines of defaults stand above
     // the users, and the first rule is in line 7) and a piece of its text.
     let cases: &[(String, usize, usize, &str)] = &[
         (weak, 1, 3, "users.alice.password: the hash's cost of 4 is weak"),
         (mixed, 2, 3, "users: hashes of different cost take different time"),
+        // One warning for all of them, at the first.
+        (
+            many(ALICE_HASH),
+            1,
+            3,
+            "users: 300 hashes of a cost below 10 are weak; make new ones with: dockwarden hash-password --cost 10 (\"u0\" has the first)",
+        ),
+        (many(&STRONG.replace("$10$", "$14$")), 1, 3, "users: 300 hashes of a cost above 13 keep a core busy"),
         // A rule that is shadowed
         (
             rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [push]}"),
