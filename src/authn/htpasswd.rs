@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
-use crate::authz::lint::LEAST_COST;
+use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
@@ -124,6 +124,9 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
             "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
              with: htpasswd -B -C {LEAST_COST}"
         ));
+    }
+    if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
+        doubts.push(format!("{file}: \"{account}\": {PUBLISHED}"));
     }
     if costs().min() != costs().max() {
         doubts.push(format!(
