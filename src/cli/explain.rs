@@ -325,7 +325,11 @@ fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
     let meant = match (error, parts.as_slice()) {
         (NotAScope::Parts, [account]) if known => Some(format!("; meant: --account {account}")),
         (NotAScope::Parts, [text]) if !text.contains('/') => {
-            as_scope(format!("repository:{text}:pull,push")).map(|meant| format!("{meant}, or --account {text}"))
+            let account = format!("--account {text}");
+            Some(match as_scope(format!("repository:{text}:pull,push")) {
+                Some(scope) => format!("{scope}, or {account}"),
+                None => format!("; meant: {account}"),
+            })
         }
         (NotAScope::Parts, [name] | ["repository", name]) => as_scope(format!("repository:{name}:pull,push")),
         (NotAScope::Parts, [name, actions])

@@ -36,6 +36,10 @@ pub(super) fn is_mistaken(pattern: &Pattern) -> bool {
 
 fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
     let text = pattern.text();
+    // That is said already, and is reason enough.
+    if pattern.unknown_placeholders().next().is_some() {
+        return None;
+    }
     if let Some((bare, whole)) = bare_placeholder(text, grammar) {
         return Some(format!("{bare} is no placeholder without its $ and braces; write {whole}"));
     }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod explain;
+mod lint;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -136,7 +137,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (mixed, 2, 3, "users: hashes of different cost take different time"),
         // A rule that is shadowed
         (
-            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [push]}"),
+            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [pull, push]}"),
             1,
             8,
             "acl[1]: never decides: acl[0] matches everything it does",
@@ -160,7 +161,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (rules("{match: {name: \"team/**\"}, actions: [pull]}"), 1, 7, "so \"team/**\" does not match"),
         // Nobody may push
         (
-            rules("{match: {name: \"pub/*\"}, actions: [push]}"),
+            rules("{match: {name: \"pub/*\"}, actions: [pull, push]}"),
             1,
             7,
             "acl[0]: clients without an account may push or delete",
@@ -212,7 +213,7 @@ fn check_points_out_what_is_probably_not_meant() {
         // And what is as it should be
         (
             rules(
-                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [push]}; {match: {}, actions: [pull]}",
+                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [pull, push]}; {match: {}, actions: [pull]}",
             ),
             0,
             0,
@@ -220,7 +221,7 @@ fn check_points_out_what_is_probably_not_meant() {
         ),
         (
             rules(
-                "{match: {name: \"${labels:team}/*\"}, actions: [push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [push]}",
+                "{match: {name: \"${labels:team}/*\"}, actions: [pull, push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [pull, push]}",
             ),
             0,
             0,
