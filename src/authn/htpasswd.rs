@@ -64,7 +64,7 @@ pub fn read(
 
 /// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
 /// it could be a password.
-fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
+pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
     let mut accounts = Accounts::new();
     let mut wrong = Vec::new();
     for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Read as _, stdin};
 
 use super::{DONE, complain, say};
-use crate::authn::password::hash;
+use crate::authn::password::{PasswordHash, hash};
 
 /// More than this is no password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;
@@ -25,6 +25,24 @@ pub(super) fn read() -> Result<String, String> {
     Ok(password)
 }
 
+/// Reads the bcrypt hash of this user's password: alone, or as a line of an htpasswd file (`htpasswd -nB NAME`).
+///
+/// # Errors
+/// There is none to be had. What stood there instead is not shown: it could be a password.
+pub(super) fn read_hash(name: &str) -> Result<PasswordHash, String> {
+    let text = match stdin().is_terminal() {
+        true => ask("Hash: ")?,
+        false => read_input(LONGEST_INPUT)?,
+    };
+    let text = text.trim();
+    let hash = match text.split_once(':') {
+        Some((account, rest)) if account == name => rest,
+        Some(_) => return Err("this is the hash of another name; give the hash alone".to_owned()),
+        None => text,
+    };
+    hash.parse()
+}
+
 fn ask(prompt: &str) -> Result<String, String> {
     rpassword::prompt_password(prompt).map_err(|error| error.to_string())
 }
@@ -37,15 +55,21 @@ pub(super) fn read_once() -> Result<String, String> {
     if stdin().is_terminal() {
         return ask("Password: ");
     }
-    let mut text = String::new();
-    stdin()
-        .take(LONGEST_INPUT)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("standard input cannot be read: {error}"))?;
+    let text = read_input(LONGEST_INPUT)?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.contains('\n') {
         return Err("standard input holds more than one line; give the password alone".to_owned());
     }
     Ok(password.to_owned())
+}
+
+/// Standard input, as far as this many bytes.
+pub(super) fn read_input(longest: u64) -> Result<String, String> {
+    let mut text = String::new();
+    stdin()
+        .take(longest)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("standard input cannot be read: {error}"))?;
+    Ok(text)
 }
