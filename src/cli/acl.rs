@@ -419,7 +419,9 @@ async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<
         print(change);
     };
     book.import(&rules, mode, run, &ourselves(), tell).await.map_err(plain)?;
-    warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
+    if changes > 0 {
+        warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
+    }
     let said = match (changes, run) {
         (0, _) => "nothing changes\n".to_owned(),
         (changes, Run::Dry) => format!("{changes} rule(s) would change; nothing was changed\n"),
