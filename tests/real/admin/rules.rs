@@ -41,7 +41,8 @@ fn each_command_prints_what_changed_and_a_running_server_follows() {
         "test",
         &["pull", "push"],
     );
-    let deny = "match: {name: test, account: \"/^w.*/\", labels: {full-access: \"t*\"}}\nactions: []\ncomment: not now\n";
+    let deny =
+        "match: {name: test, account: \"/^w.*/\", labels: {full-access: \"t*\"}}\nactions: []\ncomment: not now\n";
     let printed = "account=\"/^w.*/\" name=\"test\" labels.full-access=\"t*\" -> nothing  # not now\n";
     step(run_with("acl add", &file, &["--before", "10"], deny), &format!("+      5  {printed}"), "test", &[]);
     step(
