@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::lint::LEAST_COST;
+use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
@@ -65,7 +65,7 @@ pub fn read(
 
 /// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
 /// it could be a password.
-fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
+pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
     let mut accounts = Accounts::new();
     let mut wrong = Vec::new();
     for (line, number) in without_mark(text).lines().zip(1..) {
@@ -125,6 +125,9 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
             "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
              with: htpasswd -B -C {LEAST_COST}"
         ));
+    }
+    if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
+        doubts.push(format!("{file}: \"{account}\": {PUBLISHED}"));
     }
     if costs().min() != costs().max() {
         doubts.push(format!(

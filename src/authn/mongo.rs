@@ -1,6 +1,7 @@
 //! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
 
 pub mod accounts;
+pub mod import;
 pub mod labels;
 #[cfg(any(test, fuzzing))]
 pub mod properties;

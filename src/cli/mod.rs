@@ -122,8 +122,16 @@ enum Command {
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
+    let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
     let arguments = match Arguments::try_parse_from(with_default_command(arguments)) {
         Ok(arguments) => arguments,
+        // The usual message would show it once more.
+        Err(_) if has_hash => {
+            complain(
+                "dockwarden: a hash is given on standard input, never on the command line: others can read it there (ps)",
+            );
+            return ExitCode::from(2);
+        }
         Err(error) => {
             let is_answer =
                 matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
@@ -148,6 +156,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(&String::from_utf8_lossy(&script), DONE)
         }
     })
+}
+
+/// Whether an argument is, or ends with, the hash of a password.
+fn holds_hash(argument: &str) -> bool {
+    ["$2a$", "$2b$", "$2y$", "$2x$", "$argon2", "$apr1$"].iter().any(|kind| argument.contains(kind))
 }
 
 /// `dockwarden CONFIG` as docker_auth has it: a first word that is neither a command nor a flag is a file to serve.

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, stdin};
 
 use super::{DONE, complain, say};
-use crate::authn::password::hash;
+use crate::authn::password::{PasswordHash, hash};
 use crate::text;
 
 /// More than this is no password, in bytes.
@@ -24,6 +24,24 @@ pub(super) fn read() -> Result<String, String> {
         return Err("the two passwords differ".to_owned());
     }
     Ok(password)
+}
+
+/// Reads the bcrypt hash of this user's password: alone, or as a line of an htpasswd file (`htpasswd -nB NAME`).
+///
+/// # Errors
+/// There is none to be had. What stood there instead is not shown: it could be a password.
+pub(super) fn read_hash(name: &str) -> Result<PasswordHash, String> {
+    let text = match stdin().is_terminal() {
+        true => ask("Hash: ")?,
+        false => text::read(stdin(), "standard input", LONGEST_INPUT)?,
+    };
+    let text = text.trim();
+    let hash = match text.split_once(':') {
+        Some((account, rest)) if account == name => rest,
+        Some(_) => return Err("this is the hash of another name; give the hash alone".to_owned()),
+        None => text,
+    };
+    hash.parse()
 }
 
 fn ask(prompt: &str) -> Result<String, String> {

@@ -2,6 +2,7 @@
 
 mod connect;
 mod explain;
+mod lint;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -148,7 +149,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (many(&STRONG.replace("$10$", "$14$")), 1, 3, "users: 300 hashes of a cost above 13 keep a core busy"),
         // A rule that is shadowed
         (
-            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [push]}"),
+            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [pull, push]}"),
             1,
             8,
             "acl[1]: never decides: acl[0] matches everything it does",
@@ -172,7 +173,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (rules("{match: {name: \"team/**\"}, actions: [pull]}"), 1, 7, "so \"team/**\" does not match"),
         // Nobody may push
         (
-            rules("{match: {name: \"pub/*\"}, actions: [push]}"),
+            rules("{match: {name: \"pub/*\"}, actions: [pull, push]}"),
             1,
             7,
             "acl[0]: clients without an account may push or delete",
@@ -224,7 +225,7 @@ fn check_points_out_what_is_probably_not_meant() {
         // And what is as it should be
         (
             rules(
-                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [push]}; {match: {}, actions: [pull]}",
+                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [pull, push]}; {match: {}, actions: [pull]}",
             ),
             0,
             0,
@@ -232,7 +233,7 @@ fn check_points_out_what_is_probably_not_meant() {
         ),
         (
             rules(
-                "{match: {name: \"${labels:team}/*\"}, actions: [push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [push]}",
+                "{match: {name: \"${labels:team}/*\"}, actions: [pull, push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [pull, push]}",
             ),
             0,
             0,
