@@ -13,6 +13,7 @@ use x509_parser::prelude::FromDer as _;
 use super::*;
 
 mod making;
+mod renewal;
 
 /// A file of `tests/fixtures/keys`.
 fn file(name: &str) -> Vec<u8> {
