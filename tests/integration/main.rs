@@ -20,6 +20,7 @@ mod gateway;
 mod guessing;
 mod limits;
 mod logs;
+mod outcomes;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
