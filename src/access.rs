@@ -174,6 +174,14 @@ pub enum DecisionOutcome {
 }
 
 impl DecisionOutcome {
+    /// All of them.
+    pub const ALL: [DecisionOutcome; 4] = [
+        DecisionOutcome::Login,
+        DecisionOutcome::Granted,
+        DecisionOutcome::PartlyGranted,
+        DecisionOutcome::NothingGranted,
+    ];
+
     /// Its name in the log and in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

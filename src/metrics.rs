@@ -176,6 +176,27 @@ impl Metrics {
         self.dropped_lines = Arc::new(dropped);
     }
 
+    /// Begins to count token requests with these outcomes, at 0: `increase()` does not see the first of what was not there
+    /// before it.
+    pub fn expect_token_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.requests, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+    }
+
+    /// The same for questions of proxies.
+    pub fn expect_forward_auth_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.forwarded, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+    }
+
+    /// The same for requests to the gateway, of one upstream, with its bytes; or, if `upstream` is empty, of none.
+    pub fn expect_gateway_outcomes(&self, upstream: &str, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.passed, outcomes.into_iter().map(|outcome| Passed { upstream: upstream.to_owned(), outcome }));
+        if !upstream.is_empty() {
+            for direction in [Direction::Sent, Direction::Received] {
+                self.gateway_bytes(upstream, direction);
+            }
+        }
+    }
+
     /// A token request was answered.
     pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
@@ -364,6 +385,13 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+/// Makes these counters, if they are not there.
+fn begin<L: Clone + Eq + std::hash::Hash>(family: &Family<L, Counter>, labels: impl Iterator<Item = L>) {
+    for labels in labels {
+        drop(family.get_or_create(&labels));
     }
 }
 

@@ -25,10 +25,12 @@ use crate::metrics::OpenConnection;
 mod activity;
 mod connection;
 mod handshake;
+mod refused;
 
 pub use activity::{Activity, Held};
 use connection::{Protocols, patiently};
 use handshake::shake_hands;
+use refused::cannot_listen;
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -202,6 +204,10 @@ fn announce(message: &str, listener: &Listener, tls: bool) {
 }
 
 async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
+    let refused = |error| {
+        let message = cannot_listen(address, &error);
+        anyhow::Error::from(error).context(message)
+    };
     match address {
         ListenAddress::Tcp { host, port } if host.is_empty() => {
             // Where the machine has no IPv6 at all, the IPv4 addresses are all of them.
@@ -210,15 +216,12 @@ async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
                 Err(_) => bind("0.0.0.0", *port).await,
             };
-            Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on port {port}"))?))
+            Ok(Listener::Tcp(listener.map_err(refused)?))
         }
-        ListenAddress::Tcp { host, port } => {
-            let listener = bind(host, *port).await;
-            Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on {address}"))?))
-        }
+        ListenAddress::Tcp { host, port } => Ok(Listener::Tcp(bind(host, *port).await.map_err(refused)?)),
         ListenAddress::Unix(path) => {
             remove_stale_socket(path).await?;
-            let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {address}"))?;
+            let listener = UnixListener::bind(path).map_err(refused)?;
             Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
         }
     }

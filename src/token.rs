@@ -96,6 +96,7 @@ pub struct Issuer {
     key: Arc<SigningKey>,
     name: String,
     form: HeaderForm,
+    kid_form: KidForm,
     /// The headers are the same in all tokens, so they are encoded once; the chain is most of a token.
     x5c_header: String,
     kid_header: String,
@@ -114,7 +115,12 @@ impl Issuer {
         let kid_header = part(&header)?;
         header.x5c = Some(key.certificates().iter().map(|der| STANDARD.encode(der)).collect());
         let x5c_header = part(&header)?;
-        Ok(Issuer { key, name: name.into(), form, x5c_header, kid_header })
+        Ok(Issuer { key, name: name.into(), form, kid_form, x5c_header, kid_header })
+    }
+
+    /// The id that tokens of this issuer name `key` by.
+    pub fn kid_of<'a>(&self, key: &'a SigningKey) -> &'a str {
+        key.kid(self.kid_form)
     }
 
     /// The `iss` claim.

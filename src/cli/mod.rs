@@ -4,6 +4,7 @@ mod acl;
 mod check;
 mod explain;
 mod glog;
+mod health;
 mod ldap;
 mod logs;
 mod migrate;
@@ -32,6 +33,8 @@ use crate::{server, watch};
 const DONE: u8 = 0;
 /// Something is wrong with what was given, and the text says what.
 const FAILED: u8 = 1;
+/// Where the configuration is in the image.
+const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// `explain`: understood, and not everything that was asked is granted.
@@ -87,6 +90,12 @@ enum Command {
         /// Then try each backend that the file names: servers are asked, programs are looked for
         #[arg(long)]
         connect: bool,
+    },
+    /// Ask the server that runs with this file whether it should be sent requests: for health checks
+    Health {
+        /// The configuration file; only where the server listens is read of it, and no secret and no key
+        #[arg(default_value = IMAGES_CONFIG)]
+        config: PathBuf,
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
@@ -144,6 +153,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve { config, settings } => serve(source(config), verbosity, settings),
         Command::Check { config, connect: false } => check::run(&source(config)),
         Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
+        Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
         Command::HashPassword { cost } => password::run(cost.cost),
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),

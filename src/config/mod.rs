@@ -179,6 +179,30 @@ impl Config {
     }
 }
 
+/// How a server listens that was started with this file: what its `server` section says, with its certificate's file but
+/// without looking into it. The rest of the file may be wrong, as after a change that the server has not taken over.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_server(file: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Server, Invalid> {
+    let invalid = |problems| Invalid { file: file.to_owned(), problems };
+    let text = read_text(file).map_err(|message| invalid(vec![Problem::new(Place::Line(1), "", message)]))?;
+    let mut root = yaml::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+    // Problems with other keys are the server's own to tell.
+    drop(env::override_with(&mut root, variables));
+    let problems = Problems::default();
+    let section = Section::open(&root, "", &problems).and_then(|mut top| match top.section("server") {
+        None => {
+            problems.add(&root.place, "server", "this section is missing; it says where the server listens");
+            None
+        }
+        Some(section) => Some(section),
+    });
+    let server =
+        section.and_then(|section| server::read(section, Keys::LeftAlone, &mut None, &mut Vec::new(), &mut Vec::new()));
+    server.ok_or_else(|| invalid(problems.into_sorted()))
+}
+
 /// `signing` is about the keys of tokens and of the listener, `keys` about those of the backends.
 fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Problems) -> Option<Config> {
     let mut files = vec![file.to_owned()];
@@ -213,6 +237,14 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    if let Some(server) = &server
+        && let Some(idle) = &server.idle_timeout
+        && !server.knows_proxies()
+        && forward_auth.is_none()
+    {
+        let message = "only connections of proxies rest for so long, and none is named; name yours in trusted_proxies";
+        warnings.push(Problem::new(idle.place.clone(), "server.idle_timeout", message));
+    }
     let listen = server.as_ref().map(|server| &server.listen);
     let gateway = top
         .section("gateway")
@@ -369,7 +401,7 @@ fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> 
 }
 
 /// The number of the user that this process runs as.
-fn process_user() -> Option<u32> {
+pub(crate) fn process_user() -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").ok().map(|seen| seen.uid())
 }

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::Keys;
 use super::problem::{At, Problem};
-use super::section::Section;
+use super::section::{Section, parse_duration};
 use crate::authz::rule::parse_network;
-use crate::connections::{LARGEST_SHARE, USUAL_SHARE};
+use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
 use crate::pem::PairFile;
 use crate::pem::tls::Identity;
@@ -28,12 +29,26 @@ pub struct Server {
     pub address: AddressSource,
     /// How many connections one network may have open, at least one.
     pub connections_per_address: usize,
+    /// How long a connection of a trusted proxy may rest between two requests, where it is written.
+    pub idle_timeout: Option<At<Duration>>,
     /// The files of certificate and key, where they are configured.
     pub pair: Option<(At<PathBuf>, At<PathBuf>)>,
     /// TLS, where a certificate is configured and was read.
     pub tls: Option<Tls>,
     /// Whether replies tell browsers to use TLS from now on.
     pub hsts: Hsts,
+}
+
+impl Server {
+    /// How long a connection of a trusted proxy may rest between two requests.
+    pub fn proxy_rest(&self) -> Duration {
+        self.idle_timeout.as_ref().map_or(PROXY_REST, |at| at.value)
+    }
+
+    /// Whether some connections are known to be proxies', or of programs of this machine.
+    pub(super) fn knows_proxies(&self) -> bool {
+        matches!(self.listen, ListenAddress::Unix(_)) || matches!(self.address, AddressSource::Proxies(_))
+    }
 }
 
 /// Whether replies carry `Strict-Transport-Security`.
@@ -112,6 +127,15 @@ pub(super) fn read(
         Ok(number) if (1..=LARGEST_SHARE).contains(&number) => Ok(number),
         Ok(_) | Err(_) => Err(format!("\"{text}\" is no number from 1 to {LARGEST_SHARE}")),
     });
+    let idle_timeout = section.parsed("idle_timeout", |text| match parse_duration(text)? {
+        rest if (PROXY_REST..=LONGEST_REST).contains(&rest) => Ok(rest),
+        _ => Err(format!(
+            "proxies' connections may rest for {} seconds as it is, and for {} at most; write 620 for a balancer that keeps them \
+             for 600",
+            PROXY_REST.as_secs(),
+            LONGEST_REST.as_secs()
+        )),
+    });
     let hsts = match section.flag("hsts") {
         Some(At { value: true, .. }) => Hsts::Sent,
         Some(At { value: false, .. }) | None => Hsts::Omitted,
@@ -149,6 +173,7 @@ pub(super) fn read(
         path_prefix: path_prefix.map(|at| at.value).unwrap_or_default(),
         address: address?,
         connections_per_address: connections_per_address.map_or(USUAL_SHARE, |at| at.value),
+        idle_timeout,
         pair,
         tls,
         hsts,
@@ -194,6 +219,11 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
             }
         }
     });
+    if let Some(at) = header.as_ref().filter(|at| at.value == hyper::header::FORWARDED) {
+        let message = "the header Forwarded (RFC 7239) has names in its list, such as for=192.0.2.1, and only bare addresses are \
+                       read: every request would be 400; let the proxy send X-Forwarded-For";
+        warnings.push(Problem::new(at.place.clone(), section.path_of("real_ip_header"), message));
+    }
     let position = section.parsed("real_ip_pos", |text| {
         text.parse::<i32>().map_err(|_| format!("\"{text}\" is no position; 0 is the first address, -1 the last"))
     });

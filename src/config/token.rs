@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::Keys;
 use super::problem::{At, Problem};
 use super::section::{Section, parse_duration};
-use crate::keys::{KidForm, PairFile, SigningKey, key_permission_warning};
+use crate::keys::{KidForm, PairFile, Renewal, SigningKey, key_permission_warning};
 use crate::token::{HeaderForm, recent};
 
 /// How long a token lives where the file does not say.
@@ -172,7 +172,12 @@ pub(super) fn read(
         if generate && is_absent(&certificate.value) {
             return Some(Pair::ToBeMade { key: key.value.clone() });
         }
-        load_pair(certificate, key, &section, warnings).map(Pair::Loaded)
+        let loaded = load_pair(certificate, key, &section, warnings)?;
+        let is_servers = of_server.is_some_and(|(_, own)| own.value == key.value);
+        if let Some(message) = renewal_warning(is_servers, loaded.renewals()) {
+            warnings.push(Problem::new(certificate.place.clone(), section.path_of("certificate"), message));
+        }
+        Some(Pair::Loaded(loaded))
     });
     section.finish();
     Some(Token {
@@ -185,6 +190,22 @@ pub(super) fn read(
         certificate: files_of_pair?.0.value,
         pair: pair?,
     })
+}
+
+/// What there is to say of a pair that is likely to be replaced by a program: tokens are signed by the new one a moment
+/// later, and no registry knows it.
+fn renewal_warning(is_servers: bool, signs: &[Renewal]) -> Option<String> {
+    let of_server = is_servers.then(|| "is the one that server speaks TLS with".to_owned());
+    let signs: Vec<String> = of_server.into_iter().chain(signs.iter().map(ToString::to_string)).collect();
+    if signs.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "the pair that signs tokens {}: when it is renewed, registries refuse every token, as they read their bundle only \
+         when they start; sign with a pair that stays (certificate and key here, in files of their own; with generate: true \
+         it is made), unless the bundle holds the certificate of an authority of your own that signs each new one",
+        signs.join(", ")
+    ))
 }
 
 fn is_absent(file: &Path) -> bool {

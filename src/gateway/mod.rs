@@ -37,8 +37,8 @@ use serde_json::json;
 use self::body::{ClientBody, NotEmpty, Relay, no_body};
 use self::headers::{Inside, Outside};
 use self::places::Places;
-use self::refusal::Refusal;
-use self::transfer::{End, Told, Transfer, operation};
+use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, Refusal};
+use self::transfer::{End, OUTCOMES, Told, Transfer, operation};
 use self::upstream::{Failure, Onward, Upstream};
 use self::via::Pseudonym;
 use crate::app::{App, Snapshot};
@@ -46,9 +46,9 @@ use crate::chain::{REACH_WITHIN, Reached};
 use crate::config::{self, Challenge, Writes};
 use crate::decision_log::{self, Asker, DecisionId, Door};
 use crate::http::client_address::{AddressSource, Peer};
-use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused};
+use crate::http::door::{self, API_VERSION, Invitation, Knock, bearer, is_form, refused};
 use crate::http::plain_error;
-use crate::metrics::Direction;
+use crate::metrics::{Direction, Metrics};
 use crate::scope::Scope;
 use crate::server::Activity;
 use crate::target::{Target, Visit};
@@ -80,6 +80,18 @@ impl Gateway {
         let places = before.map_or_else(Places::new, |before| before.places.clone());
         let pseudonym = before.map_or_else(Pseudonym::new, |before| before.pseudonym.clone());
         Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places, pseudonym })
+    }
+
+    /// Begins the figures of requests to these upstreams, and of those to none.
+    pub(crate) fn begin_figures(&self, metrics: &Metrics) {
+        let at_one = || AT_AN_UPSTREAM.iter().copied();
+        metrics.expect_gateway_outcomes(
+            "",
+            BEFORE_AN_UPSTREAM.iter().copied().chain(at_one()).chain(door::reasons()).chain(["2xx"]),
+        );
+        for upstream in &self.upstreams {
+            metrics.expect_gateway_outcomes(&upstream.settings.name, at_one().chain(OUTCOMES.iter().copied()));
+        }
     }
 
     /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
@@ -339,12 +351,7 @@ impl Passage<'_> {
             AddressSource::Proxies(proxies) => proxies.peers.include(self.peer),
             AddressSource::Peer | AddressSource::Position { .. } => false,
         };
-        let mut said = headers.get_all("x-forwarded-proto").iter();
-        let said_https = match (said.next(), said.next()) {
-            (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"https"),
-            (None, _) | (Some(_), Some(_)) => false,
-        };
-        if self.snapshot.tls.is_some() || (believed && said_https) { "https" } else { "http" }
+        if self.snapshot.tls.is_some() || (believed && all_say_https(headers)) { "https" } else { "http" }
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response {
@@ -369,6 +376,14 @@ impl Passage<'_> {
         }
         no_store(response)
     }
+}
+
+/// Whether each proxy on the way says that it was asked by HTTPS. Some add to a list what others put in its place.
+fn all_say_https(headers: &HeaderMap) -> bool {
+    let lines =
+        headers.get_all("x-forwarded-proto").iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut said = lines.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()).peekable();
+    said.peek().is_some() && said.all(|scheme| scheme.eq_ignore_ascii_case(b"https"))
 }
 
 /// What was decided for one account is nothing for a cache to give to another.
@@ -419,5 +434,26 @@ mod tests {
             assert_eq!(is_too_old(&headers), expected, "{agent}");
         }
         assert!(!is_too_old(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_scheme_outside_is_what_all_proxies_say() {
+        for (lines, expected) in [
+            (&[][..], false),
+            (&[""], false),
+            (&["https"], true),
+            (&["HTTPS,"], true),
+            (&["https, https"], true),
+            (&["https", "https"], true),
+            (&["https", "http"], false),
+            (&["http, https"], false),
+            (&["https https"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-proto", HeaderValue::from_static(line));
+            }
+            assert_eq!(all_say_https(&headers), expected, "{lines:?}");
+        }
     }
 }

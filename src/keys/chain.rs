@@ -7,6 +7,7 @@ use x509_parser::x509::X509Version;
 
 use super::private::{Kind, Named, PrivateKey, integer_bits, named_kind, sequence};
 use super::problem::{KeyProblem, KeyWarning};
+use super::renewal::{self, Renewal};
 use crate::pem::{self, Block, Layout, PairFile};
 
 /// The certificates that go with a key, the one of the key first.
@@ -15,6 +16,7 @@ pub(super) struct Chain {
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
     pub(super) warnings: Vec<KeyWarning>,
+    pub(super) renewals: Vec<Renewal>,
 }
 
 /// The certificate blocks of a file, before any of them is parsed.
@@ -106,7 +108,9 @@ impl Certificates {
             not_before = not_before.max(from);
             not_after = not_after.min(until);
         }
+        let renewals = renewal::signs_of(leaf, chain.iter().map(|(_, certificate)| *certificate));
         Ok(Chain {
+            renewals,
             certificates: chain.into_iter().map(|(block, _)| block.der.clone()).collect(),
             not_before,
             not_after,

@@ -57,6 +57,42 @@ const MAX_STREAMS: u32 = 16;
 const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a connection may be silent. What holds for strangers would end a proxy's while it still keeps it, and the request
+/// that it sends in that moment is lost: its client sees a 502.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How long it may rest if it is a proxy's.
+    proxy_rest: Option<Duration>,
+}
+
+impl Patience {
+    fn with(share: Option<&Counted>) -> Patience {
+        Patience { proxy_rest: share.and_then(Counted::proxy_rest) }
+    }
+
+    /// From its beginning to the first byte; some proxies connect before they have a request.
+    fn first_byte(self) -> Duration {
+        self.proxy_rest.unwrap_or(FIRST_REQUEST_PATIENCE)
+    }
+
+    /// From its beginning to its first request.
+    fn first_request(self) -> Duration {
+        self.proxy_rest.map_or(FIRST_REQUEST_PATIENCE, |rest| rest + HEADER_PATIENCE)
+    }
+
+    /// Between two requests, where strangers may rest for so long.
+    fn rest(self, strangers: Duration) -> Duration {
+        self.proxy_rest.map_or(strangers, |rest| rest.max(strangers))
+    }
+
+    /// After how long it may have to make room for another: a stranger's once it rests; a proxy's once it has rested for
+    /// longer than a stranger's may.
+    fn gives_way(self, strangers: Duration) -> Duration {
+        if self.proxy_rest.is_some() { strangers } else { REST_AFTER }
+    }
+}
+
 /// Waits until `leaving` changes, and a connection that has only just come was open for a moment: its first request is on its
 /// way, perhaps behind the end of a TLS handshake.
 async fn farewell(activity: &Activity, leaving: &mut watch::Receiver<()>) {
@@ -122,13 +158,14 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Activity::new();
+        let patience = Patience::with(share);
         let mut line = Line::new(stream, activity.clone());
         let protocol = tokio::select! {
             // What has arrived already is served even if the server leaves.
             biased;
             protocol = line.greeting() => protocol,
             () = farewell(&activity, &mut leaving) => return,
-            () = sleep(FIRST_REQUEST_PATIENCE) => return debug!("a connection was closed that asks for nothing"),
+            () = sleep(patience.first_byte()) => return debug!("a connection was closed that asks for nothing"),
         };
         let service = service(router, peer, activity.clone());
         match protocol {
@@ -154,9 +191,10 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
     {
-        let mut patience = FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for());
+        let patience = Patience::with(share);
+        let mut header_patience = patience.first_request().saturating_sub(activity.open_for()).min(HEADER_PATIENCE);
         loop {
-            match patiently(line.header(), patience, &mut leaving).await {
+            match patiently(line.header(), header_patience, &mut leaving).await {
                 Some(Ok(Next::Bytes)) => {}
                 Some(Ok(Next::Closed)) => return line.end(FAREWELL_PATIENCE).await,
                 Some(Err(cause)) => return debug!(cause = %cause, "a connection ended early"),
@@ -165,12 +203,11 @@ impl Protocols {
                     return line.end(FAREWELL_PATIENCE).await;
                 }
             }
-            patience = HEADER_PATIENCE;
+            header_patience = HEADER_PATIENCE;
             // Apart, so that the memory of it can be given back while the connection rests.
             let mut connection = Box::new(self.http1.serve_connection(TokioIo::new(line), service));
-            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Apart, &mut leaving)
-                .await
-            {
+            let rest = Rest::Apart(patience);
+            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, rest, &mut leaving).await {
                 Driven::Ended => return,
                 Driven::Silent => {}
             }
@@ -184,8 +221,9 @@ impl Protocols {
             }
             // Even empty it holds the whole buffer.
             drop(parts.read_buf);
-            let left = HEADER_PATIENCE.saturating_sub(activity.silent().unwrap_or_default());
-            let at_rest = share.map(Counted::rest);
+            let silent = activity.silent().unwrap_or_default();
+            let left = patience.rest(HEADER_PATIENCE).saturating_sub(silent);
+            let keeps_its_place = patience.gives_way(HEADER_PATIENCE).saturating_sub(silent);
             tokio::select! {
                 // What has been asked is answered, whoever else needs the place.
                 biased;
@@ -195,7 +233,7 @@ impl Protocols {
                     Err(cause) => return debug!(cause = %cause, "a connection ended early"),
                 },
                 _ = leaving.changed() => return line.end(FAREWELL_PATIENCE).await,
-                () = make_room(at_rest) => {
+                () = make_room(share, keeps_its_place) => {
                     debug!("a connection that rested was closed for another one");
                     // Nor may a client that does not read keep the other one waiting.
                     return line.end(Duration::ZERO).await;
@@ -209,8 +247,12 @@ impl Protocols {
     }
 }
 
-/// Waits until a connection that rests has to leave for another one, and says that it does.
-async fn make_room(mut at_rest: Option<AtRest<'_>>) {
+/// Waits until a connection that rests has to leave for another one, which it need not before so long, and says that it does.
+async fn make_room(share: Option<&Counted>, keeps_its_place: Duration) {
+    if !keeps_its_place.is_zero() {
+        sleep(keeps_its_place).await;
+    }
+    let mut at_rest = share.map(Counted::rest);
     wanted(&mut at_rest).await;
     if let Some(at_rest) = at_rest {
         at_rest.leave();
@@ -229,7 +271,7 @@ async fn wanted(at_rest: &mut Option<AtRest<'_>>) {
 #[derive(Clone, Copy)]
 enum Rest<'a> {
     /// Without hyper.
-    Apart,
+    Apart(Patience),
     /// As it is, since HTTP/2 has a state of its own that both sides go on with; where it is counted, it may have to leave.
     WithHyper(Option<&'a Counted>),
 }
@@ -254,6 +296,11 @@ where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
     let (mut look_in, mut finishing, mut at_rest) = (REST_AFTER, false, None);
+    let patience = match rest {
+        Rest::Apart(patience) => patience,
+        Rest::WithHyper(share) => Patience::with(share),
+    };
+    let gives_way = patience.gives_way(IDLE_PATIENCE);
     loop {
         tokio::select! {
             biased;
@@ -271,7 +318,7 @@ where
             }
             () = wanted(&mut at_rest) => {
                 // hyper has looked for requests before this.
-                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= REST_AFTER) {
+                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= gives_way) {
                     debug!("a connection that rested was closed for another one");
                     finish(Pin::new(connection));
                     // As much of a farewell as can be sent at once: nobody who does not read may keep the other one waiting.
@@ -286,13 +333,16 @@ where
             () = sleep(look_in) => {}
         }
         // What HTTP/2 still has to send is known to hyper alone, and half a header keeps none of its connections.
-        if finishing && matches!(rest, Rest::Apart) && activity.has_answered() {
+        if finishing && matches!(rest, Rest::Apart(_)) && activity.has_answered() {
             debug!("a connection was closed on which no whole request had come when the server stopped");
             return Driven::Ended;
         }
         let silent = activity.silent();
         let left = match silent {
-            None => FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for()),
+            None => patience.first_request().saturating_sub(activity.open_for()),
+            Some(silent) if matches!(rest, Rest::WithHyper(_)) && activity.has_answered() => {
+                patience.rest(IDLE_PATIENCE).saturating_sub(silent)
+            }
             Some(silent) => IDLE_PATIENCE.saturating_sub(silent),
         };
         if left.is_zero() {
@@ -302,14 +352,17 @@ where
         look_in = match (rest, silent) {
             _ if finishing => FAREWELL_PATIENCE,
             (Rest::WithHyper(None), _) => left,
-            (Rest::Apart | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
-            (Rest::Apart | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
-            (Rest::Apart, Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
+            (Rest::Apart(_), Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::WithHyper(Some(_)), Some(silent)) if activity.has_answered() && silent < gives_way => {
+                left.min(gives_way - silent)
+            }
             (Rest::WithHyper(Some(share)), Some(_)) if activity.has_answered() => {
                 at_rest.get_or_insert_with(|| share.rest());
                 left
             }
-            (Rest::Apart | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
         };
     }
 }

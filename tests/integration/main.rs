@@ -20,6 +20,7 @@ mod gateway;
 mod guessing;
 mod limits;
 mod logs;
+mod outcomes;
 mod pem;
 #[path = "../support/port.rs"]
 mod port;

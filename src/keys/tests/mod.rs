@@ -14,6 +14,7 @@ use super::*;
 use crate::pem;
 
 mod making;
+mod renewal;
 
 /// A file of `tests/fixtures/keys`.
 fn file(name: &str) -> Vec<u8> {

@@ -1,7 +1,8 @@
-//! The program as an operator types it: what it prints, where, and with which exit code. Nothing here listens.
+//! The program as an operator types it: what it prints, where, and with which exit code.
 
 mod connect;
 mod explain;
+mod health;
 mod lint;
 
 use std::ffi::OsStr;
