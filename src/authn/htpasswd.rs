@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
@@ -96,18 +97,13 @@ fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
     // As Apache and nginx read it: after a second colon stands a remark.
     let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
     let named = |kind: &str| format!("\"{account}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
-    match hash {
-        "" => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
-        _ if hash.starts_with("$apr1$") => Err(named("an MD5 hash ($apr1$)")),
-        _ if hash.starts_with("$1$") => Err(named("an MD5 hash ($1$)")),
-        _ if hash.starts_with("{SHA}") => Err(named("a SHA-1 hash ({SHA})")),
-        _ if hash.starts_with("{SSHA}") => Err(named("a salted SHA-1 hash ({SSHA})")),
-        _ if hash.starts_with("$5$") => Err(named("a SHA-256 hash ($5$)")),
-        _ if hash.starts_with("$6$") => Err(named("a SHA-512 hash ($6$)")),
-        _ if hash.starts_with("$2") => {
+    match HashKind::of(hash) {
+        _ if hash.is_empty() => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
+        Some(HashKind::Bcrypt) => {
             PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{account}\": {wrong}"))
         }
-        _ => Err(named("a hash of crypt, or no hash at all")),
+        Some(HashKind::Other(kind)) => Err(named(kind)),
+        None => Err(named("a hash of crypt, or no hash at all")),
     }
 }
 

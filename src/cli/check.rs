@@ -11,7 +11,7 @@ use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 
-use super::{DONE, FAILED, complain, say};
+use super::{DONE, FAILED, complain, environment, say};
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {
@@ -61,7 +61,8 @@ fn read(source: &Source) -> Result<String, String> {
             return Err(format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
         }
     };
-    let warnings = lint(&config);
+    let mut warnings = lint(&config);
+    warnings.extend(environment::doubts(std::env::vars_os()));
     let mut report: String =
         warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&config.file))).collect();
     let key = match &config.token.pair {

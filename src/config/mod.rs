@@ -6,7 +6,10 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod indentation;
+pub mod number;
 pub mod problem;
+pub mod refused;
 mod rules;
 pub mod section;
 mod server;
@@ -16,7 +19,7 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::PREFIX as ENVIRONMENT_PREFIX;
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, lacks_underscores};
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
@@ -34,7 +37,7 @@ use crate::chain::Backends;
 use crate::program;
 use problem::Place;
 use section::{Problems, Section};
-use yaml::{Node, Value};
+use yaml::{Entry, Node, Value};
 
 /// A larger file is refused, in bytes: ten thousand rules take less than two million.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
@@ -86,6 +89,14 @@ const ABSENT: &[(&str, &str)] = &[
 const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
 const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
+
+/// The sections that are neither.
+const OTHERS: &[&str] = &["server", "token", "users", "acl", "forward_auth", "gateway"];
+
+/// The names of all sections.
+fn sections() -> impl Iterator<Item = &'static str> {
+    [OTHERS, OTHER_AUTHN, OTHER_AUTHZ].into_iter().flatten().copied()
+}
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +271,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     let http_authz = top
         .section("http_authz")
         .and_then(|section| http_authz::read(section, keys, problems, &mut files, &mut warnings));
-    top.finish();
+    top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
         server: server?,
@@ -282,6 +293,24 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         warnings,
         files,
     })
+}
+
+/// What a section that does not exist is meant for: mostly it stands one level too far to the left.
+fn meant_at_top(entry: &Entry) -> Option<String> {
+    const OF_A_USER: &[&str] = &["password", "password_file", "labels", "disabled"];
+    let has = |keys: &[&str]| match &entry.node.value {
+        Value::Map(inner) => inner.iter().any(|inner| keys.contains(&inner.key.as_str())),
+        Value::Null | Value::Text(_) | Value::List(_) => false,
+    };
+    match entry.key.as_str() {
+        "match" | "actions" => {
+            Some("this is part of a rule, and belongs below acl:, further to the right and behind a dash".to_owned())
+        }
+        _ if has(OF_A_USER) => {
+            Some("this looks like an account, and belongs below users:, further to the right".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The text of a file that may be as long as a configuration.

@@ -10,8 +10,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::number::{self, duration};
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, read_pem};
 
 /// How long an answer may take in all, where the file does not say: clients wait with it.
@@ -99,21 +101,23 @@ pub fn read(
     problems: &Problems,
     files: &mut Vec<PathBuf>,
 ) -> Option<Settings> {
-    let timeout = section.parsed("timeout", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no API answers within that; 1400ms is usual".to_owned()),
-        time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1400ms is usual".to_owned())
+    let timeout = section.word("timeout", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says("no API answers within that; 1400ms is usual"))
         }
+        time if time > LONGEST_ANSWER => Err(Refusal::says(
+            "clients do not wait that long for a token; write 30s or less, 1400ms is usual",
+        )),
         time => Ok(time),
     });
-    let concurrency = section.parsed("concurrency", |text| match text.parse::<usize>() {
-        Ok(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
+    let concurrency = section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+        Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+        Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
     });
-    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
-        time if time > LONGEST_MEMORY => {
-            Err("for so long a revoked right would live on; write 1h or less, or 0 to ask each time".to_owned())
-        }
+    let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
+        time if time > LONGEST_MEMORY => Err(Refusal::says(
+            "for so long a revoked right would live on; write 1h or less, or 0 to ask each time",
+        )),
         Duration::ZERO => Ok(None),
         time => Ok(Some(time)),
     });
@@ -142,8 +146,8 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     let client = section.path("client_certificate");
     let key = section.path("client_key");
     let mut problems = Vec::new();
-    if let (None, Some(At { place, .. })) = (&client, &key) {
-        problems.push((place, "client_certificate", "a key is given without its certificate".to_owned()));
+    if let (None, Some(at)) = (&client, &key) {
+        problems.push((at, "client_certificate", "a key is given without its certificate".to_owned()));
     }
     let mut load = |at: &At<PathBuf>| {
         files.push(at.value.clone());
@@ -156,7 +160,7 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     if let Some(at) = &authority {
         match load(at) {
             Ok(pem) => tls.authority = Some(pem),
-            Err(message) => problems.push((&at.place, "ca_certificate", message)),
+            Err(message) => problems.push((at, "ca_certificate", message)),
         }
     }
     if let Some(at) = &client {
@@ -164,23 +168,23 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
         let key = key.as_ref().unwrap_or(at);
         match (load(at), load(key)) {
             (Ok(certificate), Ok(key)) => tls.client = Some((certificate, key)),
-            (Err(message), _) => problems.push((&at.place, "client_certificate", message)),
-            (Ok(_), Err(message)) => problems.push((&key.place, "client_key", message)),
+            (Err(message), _) => problems.push((at, "client_certificate", message)),
+            (Ok(_), Err(message)) => problems.push((key, "client_key", message)),
         }
     }
     if problems.is_empty() && keys == Keys::Read {
         let refusal = |tls: Tls| tls.config().err().map(|error| error.root_cause().to_string());
         if let (Some(at), Some(message)) = (&authority, refusal(Tls { client: None, ..tls.clone() })) {
-            problems.push((&at.place, "ca_certificate", message));
+            problems.push((at, "ca_certificate", message));
         }
         if let (Some(at), Some(message)) = (&client, refusal(Tls { authority: None, ..tls.clone() })) {
             let message = format!("{message}; a certificate and its key are needed, in PEM and not encrypted");
-            problems.push((&at.place, "client_certificate", message));
+            problems.push((at, "client_certificate", message));
         }
     }
     let complete = problems.is_empty();
-    for (place, key, message) in problems {
-        section.problem(place, key, message);
+    for (at, key, message) in problems {
+        section.file_problem(at, key, &message);
     }
     section.finish();
     complete.then_some(tls)

@@ -46,11 +46,15 @@ pub enum Allowed {
 impl Placeholder {
     fn parse(name: &str, allowed: Allowed) -> Result<Placeholder, String> {
         match (allowed, name) {
-            (Allowed::Nothing, _) => Err(format!("${{{name}}}: no placeholder can stand here")),
+            // Others are not repeated: `${` may stand in a secret of the operator's.
+            (Allowed::Nothing, "account" | "password" | "basic") => {
+                Err(format!("${{{name}}}: no placeholder can stand here"))
+            }
+            (Allowed::Nothing, _) => Err("no placeholder (${…}) can stand here".to_owned()),
             (Allowed::Credentials, "account") => Ok(Placeholder::Account),
             (Allowed::Credentials, "password") => Ok(Placeholder::Password),
             (Allowed::Credentials, "basic") => Ok(Placeholder::Basic),
-            (Allowed::Credentials, _) => Err(format!("${{{name}}} is no placeholder; there are {KNOWN}")),
+            (Allowed::Credentials, _) => Err(format!("what stands in ${{…}} is no placeholder; there are {KNOWN}")),
         }
     }
 

@@ -6,6 +6,7 @@ use regex::Regex;
 use super::filter::is_attribute;
 use super::name::common_name;
 use super::protocol::Entry;
+use crate::config::refused::{Refusal, shown_name};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{Node, Value};
 
@@ -74,7 +75,7 @@ pub(super) fn read(node: Option<&Node>, path: &str, problems: &Problems) -> Vec<
         return Vec::new();
     };
     let read = |entry: &crate::config::yaml::Entry| {
-        let mut section = Section::open(&entry.node, format!("{path}.{}", entry.key), problems)?;
+        let mut section = Section::open(&entry.node, format!("{path}.{}", shown_name(&entry.key)), problems)?;
         let rule = read_one(&entry.key, &mut section);
         section.finish();
         rule
@@ -86,17 +87,15 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
     let place = section.place().clone();
     let attribute = section.parsed("attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => {
-            Err(format!("\"{text}\" is no attribute; write its name, such as memberOf, or dn for the entry's own name"))
-        }
+        false => Err(Refusal::is("no attribute; write its name, such as memberOf, or dn for the entry's own name")),
     });
     if section.node("attribute").is_none() {
         section.problem(&place, "attribute", "the attribute is missing; write attribute: memberOf");
     }
-    let from = section.parsed("from", |text| match text {
+    let from = section.word("from", |text| match text {
         "entry" => Ok(From::Entry),
         "groups" => Ok(From::Groups),
-        other => Err(format!("\"{other}\" is neither entry nor groups")),
+        _ => Err(Refusal::is("neither entry nor groups")),
     });
     let pattern = section.parsed("regex", |text| {
         // The whole value has to match: a part of a title that somebody chose must not pass for a group.
@@ -218,7 +217,7 @@ mod tests {
     fn each_slip_in_a_label_is_named() {
         for (text, expected) in [
             ("g: {}", "labels.g.attribute: the attribute is missing"),
-            ("g: {attribute: 'member of'}", "labels.g.attribute: \"member of\" is no attribute"),
+            ("g: {attribute: 'member of'}", "labels.g.attribute: this is no attribute"),
             ("g: {attribute: a, from: group}", "labels.g.from: \"group\" is neither entry nor groups"),
             ("g: {attribute: a, regex: '('}", "labels.g.regex: this is no regular expression"),
             ("g: {attribute: a, regex: '(a)(b)'}", "labels.g.regex: one group at most"),
