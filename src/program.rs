@@ -78,10 +78,11 @@ pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
         }
         timeout => Ok(timeout),
     });
-    let concurrency = section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-        Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Some(_) | None => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
-    });
+    let concurrency =
+        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+            Some(_) | None => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
+        });
     Some(ProgramSettings {
         command: command.filter(|_| !broken)?.value,
         args: args.into_iter().map(|at| at.value).collect(),
@@ -121,9 +122,9 @@ pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
     if command.contains('/') {
         return match startable(Path::new(command), name) {
             Ok(()) => Ok(PathBuf::from(command)),
-            Err(message) if command.contains(char::is_whitespace) => {
-                Err(format!("{message}; what follows a space is part of its name here: write arguments as args: [\"…\"]"))
-            }
+            Err(message) if command.contains(char::is_whitespace) => Err(format!(
+                "{message}; what follows a space is part of its name here: write arguments as args: [\"…\"]"
+            )),
             Err(message) => Err(message),
         };
     }

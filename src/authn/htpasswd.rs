@@ -38,23 +38,24 @@ pub fn read(
     if path.is_none() && section.node("path").is_none_or(|node| matches!(node.value, Value::Text(_))) {
         section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
     }
-    let accounts = path.map(|At { place, value: file }| {
+    let accounts = path.map(|at| {
+        let At { place, value: file } = &at;
         files.push(file.clone());
         let text = match keys {
             Keys::LeftAlone => return Accounts::new(),
-            Keys::Read => read_text(&file),
+            Keys::Read => read_text(file),
         };
         let (accounts, wrong) = match text {
-            Ok(text) => parse(&file, &text),
+            Ok(text) => parse(file, &text),
             Err(message) => (Accounts::new(), vec![message]),
         };
         for message in wrong.iter().take(MOST_NAMED) {
-            section.problem(&place, "path", message);
+            section.file_problem(&at, "path", message);
         }
         if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
-            section.problem(&place, "path", format!("{} has {more} more lines that are wrong", file.display()));
+            section.problem(place, "path", format!("{} has {more} more lines that are wrong", file.display()));
         }
-        for message in doubts(&file, &accounts) {
+        for message in doubts(file, &accounts) {
             warnings.push(Problem::new(place.clone(), section.path_of("path"), message));
         }
         accounts

@@ -76,8 +76,8 @@ impl FromStr for PasswordHash {
             }
             (None, Some(HashKind::Bcrypt)) if text.len() != 60 => {
                 return Err(format!(
-                    "this is no whole bcrypt hash, which has 60 characters in all; this one has {}: a shell or a compose \
-                     file takes what follows a dollar sign for a variable",
+                    "this is no bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters in all; this one has {}): a shell or a \
+                     compose file takes what follows a dollar sign for a variable, unless it stands in '…' or is doubled",
                     text.len()
                 ));
             }

@@ -213,7 +213,8 @@ impl Rule {
             Some("digest") => Some(ReferenceKind::Digest),
             Some(other) => {
                 let refusal = Refusal::is("neither tag nor digest; a pattern on the tag itself is written as tag:");
-                problems.push(RuleProblem { field: MatchField::Reference, message: refusal.about(other, Holds::Words) });
+                problems
+                    .push(RuleProblem { field: MatchField::Reference, message: refusal.about(other, Holds::Words) });
                 None
             }
         };

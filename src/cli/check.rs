@@ -6,6 +6,7 @@ use crate::app::{App, Source};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Reached;
+use crate::config::refused::ShownPath;
 use crate::config::{Config, Keys, Pair};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
@@ -68,9 +69,9 @@ fn read(source: &Source) -> Result<String, String> {
     let key = match &config.token.pair {
         Pair::Loaded(key) => format!("{:?}", key.algorithm()),
         Pair::ToBeMade { key } if key.exists() => {
-            format!("the key in {}, whose certificate is made at the first start", key.display())
+            format!("the key in {}, whose certificate is made at the first start", ShownPath(key))
         }
-        Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
+        Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
         Pair::NotRead => "not read".to_owned(),
     };
     let mut summary =

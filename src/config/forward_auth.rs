@@ -133,9 +133,10 @@ pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
     let realm = section.parsed("realm", |text| {
         let is_url = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
         let plain = text.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b'"' | b'\\'));
+        let server = text.split('/').nth(2).unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
         match is_url && plain {
             // Every client is told this address.
-            true if text.contains('@') => Err(Refusal::says(
+            true if server.contains('@') => Err(Refusal::says(
                 "this address is told to every client, and so holds no user and no password; leave out what ends in the @",
             )),
             true => Ok(text.to_owned()),

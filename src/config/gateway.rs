@@ -201,9 +201,7 @@ fn read_upstream(
     });
     let host = row.parsed("host", |text| match is_plain(text) {
         true => Ok(text.to_ascii_lowercase()),
-        false => {
-            Err(Refusal::is("no host name; write it as clients do: docker.example.org, perhaps with :port"))
-        }
+        false => Err(Refusal::is("no host name; write it as clients do: docker.example.org, perhaps with :port")),
     });
     let service = row.filled("service");
     if let Some(service) = &service {
@@ -220,7 +218,7 @@ fn read_upstream(
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         match Resource::new("repository", trimmed) {
             Ok(_) => Ok(trimmed.to_owned()),
-            Err(_) => Err(Refusal::is("the beginning of no repository's name; write it like team or team/apps")),
+            Err(_) => Err(Refusal::says("this begins no repository's name; write it like team or team/apps")),
         }
     });
     let read_only = row.flag("read_only").is_some_and(|at| at.value);
@@ -294,7 +292,9 @@ fn is_plain(text: &str) -> bool {
 
 fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Option<Duration> {
     let read = row.word(key, |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => Err(Refusal::says(format!("no registry is that quick; {usual} is usual"))),
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says(format!("no registry is that quick; {usual} is usual")))
+        }
         time if time > LONGEST => Err(Refusal::says(format!("write an hour or less; {usual} is usual"))),
         time => Ok(time),
     });

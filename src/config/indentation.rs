@@ -20,7 +20,8 @@ pub(super) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usiz
     }
     let before = lines.iter().take(line).skip(line.saturating_sub(LONGEST_KEY));
     if before.clone().any(|line| line.contains("-----BEGIN")) {
-        let message = "a key or a certificate itself stands here or above; write it into a file, and the file's name here";
+        let message =
+            "a key or a certificate itself stands here or above; write it into a file, and the file's name here";
         return said(line, message.to_owned());
     }
     if let Some((number, message)) = misfit(&lines, line) {
@@ -38,9 +39,13 @@ pub(super) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usiz
             "a quotation mark ends too early, too late or never; within \"…\" a backslash is written \\\\, within '…' a \
              quotation mark is written ''"
         }
-        "mapping values are not allowed in this context" => "a value with a colon and a space in it is written in quotes",
+        "mapping values are not allowed in this context" => {
+            "a value with a colon and a space in it is written in quotes"
+        }
         "simple key expect ':'" => "a key and a colon are expected here",
-        _ if begins_badly(info) => "a value that begins with a character such as @ ` % & * ! | > or - is written in quotes",
+        _ if begins_badly(info) => {
+            "a value that begins with a character such as @ ` % & * ! | > or - is written in quotes"
+        }
         other => other,
     };
     (line, Cow::Borrowed(message))
@@ -76,23 +81,35 @@ fn tab(lines: &[&str], line: usize) -> Option<usize> {
 fn lacks_space(lines: &[&str], number: usize) -> bool {
     let Some(text) = number.checked_sub(1).and_then(|index| lines.get(index)) else { return false };
     let content = text.trim_start().trim_start_matches("- ").trim_start();
-    content.split_once(':').is_some_and(|(key, value)| is_plain_word(key) && !value.is_empty() && !value.starts_with(' '))
+    content
+        .split_once(':')
+        .is_some_and(|(key, value)| is_plain_word(key) && !value.is_empty() && !value.starts_with(' '))
 }
 
 /// The first line up to `last` that stands in no block which is open there.
 fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
     // The columns of the blocks that are open.
     let mut open: Vec<usize> = Vec::new();
-    // A block of text (`|` or `>`) goes on for as long as lines are indented by more than this.
-    let mut text_below: Option<usize> = None;
+    // A block of text (`|` or `>`): the column of its key, and that of its first line.
+    let mut block: Option<(usize, Option<usize>)> = None;
     let mut opens = true;
     for (number, line) in (1..=last).zip(lines) {
         let content = line.trim_start_matches(' ').trim_end();
         let indent = line.len() - line.trim_start_matches(' ').len();
-        if content.is_empty() || content.starts_with('#') || text_below.is_some_and(|column| indent > column) {
+        if content.is_empty() {
             continue;
         }
-        text_below = None;
+        if let Some((key, first)) = block {
+            let first = first.unwrap_or(indent);
+            block = Some((key, Some(first)));
+            if indent > key && indent >= first {
+                continue;
+            }
+        }
+        block = None;
+        if content.starts_with('#') {
+            continue;
+        }
         if content.starts_with("---") || content.starts_with("...") || content.starts_with('%') {
             (open, opens) = (Vec::new(), true);
             continue;
@@ -122,7 +139,7 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
         let ends_open = key_of(rest).is_some_and(|value| value.is_empty() || is_decoration(value));
         opens = ends_open || (dashes > 0 && rest.is_empty());
         if ends_with_block_text(rest) {
-            text_below = Some(indent);
+            block = Some((indent, None));
         }
         // What goes on in further lines within brackets or quotes is not looked at.
         if is_unfinished(rest) {
@@ -215,26 +232,58 @@ mod tests {
     fn each_slip_is_told_with_its_own_line_and_no_value_is_repeated() {
         let indented = "this is not YAML: ";
         for (text, line, expected) in [
-            ("token:\n  issuer: A\n   key: Hunter2\n", 3, "\"key\" has 3 space(s) before it, and its neighbours have 2;"),
-            ("users:\n  a:\n    b: x\n     c: {}\n  d: {}\n", 4, "\"c\" has 5 space(s) before it, and its neighbours have 4;"),
-            ("users:\n  a:\n    b: x\n   c: {}\n  d: {}\n", 4, "\"c\" has 3 space(s) before it, and its neighbours have 2 or 4;"),
-            ("server: {}\n token: {}\nusers: {}\n", 2, "\"token\" has 1 space(s) before it, and its neighbours have 0;"),
+            (
+                "token:\n  issuer: A\n   key: Hunter2\n",
+                3,
+                "\"key\" has 3 space(s) before it, and its neighbours have 2;",
+            ),
+            (
+                "users:\n  a:\n    b: x\n     c: {}\n  d: {}\n",
+                4,
+                "\"c\" has 5 space(s) before it, and its neighbours have 4;",
+            ),
+            (
+                "users:\n  a:\n    b: x\n   c: {}\n  d: {}\n",
+                4,
+                "\"c\" has 3 space(s) before it, and its neighbours have 2 or 4;",
+            ),
+            (
+                "server: {}\n token: {}\nusers: {}\n",
+                2,
+                "\"token\" has 1 space(s) before it, and its neighbours have 0;",
+            ),
             ("token:\n   issuer: A\n  key: k\n", 3, "\"key\" has 2 space(s) before it, and its neighbours have 3;"),
             (
                 "acl:\n  - match: {}\n    actions: []\n   - match: {}\n     actions: []\n",
                 4,
                 "\"match\" has 3 space(s) before it, and its neighbours have 2",
             ),
-            ("acl:\n  - match: {}\n    actions: []\n - match: {}\n", 4, "has 1 space(s) before it, and its neighbours have"),
-            ("acl:\n  - match: {}\n   actions: []\n", 3, "\"actions\" has 3 space(s) before it, and its neighbours have"),
-            ("acl:\n  - match: {}\n     actions: []\n", 3, "\"actions\" has 5 space(s) before it, and its neighbours have 4;"),
+            (
+                "acl:\n  - match: {}\n    actions: []\n - match: {}\n",
+                4,
+                "has 1 space(s) before it, and its neighbours have",
+            ),
+            (
+                "acl:\n  - match: {}\n   actions: []\n",
+                3,
+                "\"actions\" has 3 space(s) before it, and its neighbours have",
+            ),
+            (
+                "acl:\n  - match: {}\n     actions: []\n",
+                3,
+                "\"actions\" has 5 space(s) before it, and its neighbours have 4;",
+            ),
             ("token:\r\n  issuer: A\r\n   key: k\r\n", 3, "\"key\" has 3 space(s)"),
             ("a:\n  b: |\n    text\n      more: text\n   c: d\n", 5, "\"c\" has 3 space(s)"),
             ("a:\n  b: some text\n    that goes on\n   Hunter2: d\n", 4, "this line begins with 3 space(s)"),
             ("users:\n\talice: {}\n", 2, "this line is indented with a tab; indent with spaces"),
             ("a:\n  b: x\n\tc: y\n", 3, "this line is indented with a tab"),
             ("users:\n  alice:\n    password:Hunter2\n    labels: {}\n", 3, "a space is missing after the colon"),
-            ("users:\n  alice:\n    labels: {}\n    password:Hunter2\n  bob: {}\n", 4, "a space is missing after the colon"),
+            (
+                "users:\n  alice:\n    labels: {}\n    password:Hunter2\n  bob: {}\n",
+                4,
+                "a space is missing after the colon",
+            ),
             ("a:\n  b: @Hunter2\n", 2, "is written in quotes"),
             ("a:\n  b: *Hunter2\n", 2, "is written in quotes"),
             ("a:\n  b: !x!Hunter2 y\n", 2, "is written in quotes"),
@@ -242,12 +291,20 @@ mod tests {
             ("a:\n  b: Hunter2: x\n", 2, "a value with a colon and a space in it is written in quotes"),
             ("a:\n  b: \"Hun\"ter2\n", 2, "a quotation mark ends too early"),
             ("a:\n  b: {Hunter2\n  c: x\n", 4, "a { or [ of this line or one above is not closed"),
-            ("a:\n  key: -----BEGIN PRIVATE KEY-----\nHunter2\n-----END PRIVATE KEY-----\n", 3, "a key or a certificate itself"),
+            (
+                "a:\n  key: -----BEGIN PRIVATE KEY-----\nHunter2\n-----END PRIVATE KEY-----\n",
+                3,
+                "a key or a certificate itself",
+            ),
         ] {
             let Err(problem) = parse(text) else { unreachable!("{text}") };
             let place = problem.place.to_string();
             assert_eq!(place, format!("line {line}"), "{text}{}", problem.message);
-            assert!(problem.message.starts_with(indented) && problem.message.contains(expected), "{text}{}", problem.message);
+            assert!(
+                problem.message.starts_with(indented) && problem.message.contains(expected),
+                "{text}{}",
+                problem.message
+            );
             assert!(!problem.message.contains("Hunter2"), "{text}{}", problem.message);
         }
     }

@@ -61,7 +61,8 @@ fn integer(text: &str) -> Option<i64> {
 /// A number in the form that YAML has for fractions and powers of ten, if it is whole. `08` is one, and is 8.
 fn float(text: &str) -> Option<i64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (number, power) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(number, power)| (number, Some(power)));
+    let (number, power) =
+        unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(number, power)| (number, Some(power)));
     let (before, after) = number.split_once('.').unwrap_or((number, ""));
     let are_digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
     let power_is_one = power.is_none_or(|power| {
@@ -97,7 +98,8 @@ pub fn duration(text: &str) -> Result<Duration, Refusal> {
         let (number, tail) = rest.split_at_checked(number_ends).ok_or_else(wrong)?;
         let unit_ends = tail.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit_ends).ok_or_else(wrong)?;
-        let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanoseconds)| *nanoseconds).ok_or_else(wrong)?;
+        let unit =
+            UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanoseconds)| *nanoseconds).ok_or_else(wrong)?;
         let part = nanoseconds(number, unit).ok_or_else(wrong)?;
         total = total.checked_add(part).filter(|total| *total <= LONGEST).ok_or_else(wrong)?;
         rest = tail;

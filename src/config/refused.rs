@@ -128,18 +128,21 @@ pub fn refusal_of_path(text: &str) -> Option<Refusal> {
 }
 
 /// A file's name for a message. A password that stands where the name of its file belongs is a name that leads nowhere:
-/// such a one is shown only if it looks like no secret.
+/// such a one is shown only if it looks like a path, and like no secret.
 pub struct ShownPath<'path>(pub &'path Path);
 
 impl fmt::Display for ShownPath<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string_lossy();
-        let parts_are_harmless = refusal_of_path(&text).is_none() && text.split('/').all(is_harmless);
-        // Where the folder is there, this is a path, whatever it looks like.
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let parts_are_harmless = text.contains(['/', '.'])
+            && !text.contains(char::is_whitespace)
+            && !text.contains("://")
+            && text.split('/').all(is_harmless);
+        // Where its folder is there, this is a path, whatever it looks like. The root is there for every text.
+        let folder = self.0.parent().filter(|folder| !matches!(folder.as_os_str().as_encoded_bytes(), b"" | b"/"));
         let leads_somewhere =
             || std::fs::symlink_metadata(self.0).is_ok() || folder.is_some_and(|folder| folder.is_dir());
-        match parts_are_harmless || leads_somewhere() {
+        match refusal_of_path(&text).is_none() && (parts_are_harmless || leads_somewhere()) {
             true => write!(out, "{}", self.0.display()),
             false => out.write_str("the file that is named here"),
         }
@@ -193,8 +196,12 @@ mod tests {
             ("certs/token.key", "certs/token.key"),
             ("/nowhere/at/all", "/nowhere/at/all"),
             ("Hunter2", "the file that is named here"),
+            ("hunter", "the file that is named here"),
+            ("/bin/sh -c hunter", "the file that is named here"),
             ("Hun/Ter2x", "the file that is named here"),
             ("/etc/Zq7Xv", "/etc/Zq7Xv"),
+            ("/Zq7Xv", "the file that is named here"),
+            ("https://host/?hunter", "the file that is named here"),
         ] {
             assert_eq!(ShownPath(Path::new(path)).to_string(), expected);
         }

@@ -246,9 +246,9 @@ impl<'file> Section<'file> {
                 continue;
             }
             let known: Vec<&str> = self.asked.iter().copied().collect();
-            let (shown, message) = unknown_key(entry, &known);
+            let (shown, message) = unknown_key(entry, &known, hint(entry));
             let path = shown.map_or_else(|| self.path.clone(), |shown| self.path_of(shown));
-            self.problems.add(&entry.place, path, hint(entry).unwrap_or(message));
+            self.problems.add(&entry.place, path, message);
         }
     }
 }
@@ -291,7 +291,7 @@ pub(crate) fn nearest<'known>(key: &str, known: &[&'known str]) -> Option<&'know
 
 /// What may be shown of a key that does not exist, and what is said about it. It may be a part of a secret: a password
 /// with a comma in `{…}` ends there, and the rest of it is a key without a value.
-fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str]) -> (Option<&'entry str>, String) {
+fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str], hint: Option<String>) -> (Option<&'entry str>, String) {
     let (name, after) = match entry.key.split_once(':') {
         Some((name, _)) => (name, "; a space is missing after the colon?"),
         None => (entry.key.as_str(), ""),
@@ -300,6 +300,7 @@ fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str]) -> (Option<&'entry 
     let is_named = meant.is_some() || (is_plain_word(name) && !matches!(entry.node.value, Value::Null));
     let shown = (is_named && is_harmless(name)).then_some(name);
     let message = match (meant, shown) {
+        _ if hint.is_some() => format!("{} (known here: {})", hint.unwrap_or_default(), known.join(", ")),
         (Some(meant), _) if after.is_empty() => format!("there is no such key; did you mean \"{meant}\"?"),
         (_, Some(_)) => format!("there is no such key{after} (known here: {})", known.join(", ")),
         (_, None) => format!(

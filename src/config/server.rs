@@ -362,8 +362,7 @@ fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Opti
             match provider.kx_groups.iter().find(|group| Some(group.name()) == name) {
                 Some(group) => groups.push(*group),
                 None => {
-                    let message =
-                        Refusal::is("not among the curves spoken here (P256, P384, X25519); it is left out");
+                    let message = Refusal::is("not among the curves spoken here (P256, P384, X25519); it is left out");
                     let message = message.about(&at.value, Holds::Words);
                     warnings.push(Problem::new(at.place.clone(), section.path_of("tls_curve_preferences"), message));
                 }

@@ -86,7 +86,9 @@ pub(super) fn read(
         Some(issuer.value)
     });
     let life = section.word("expiration", |text| match duration(text)? {
-        life if life < Duration::from_secs(1) => Err(Refusal::says("a token must live at least one second; 900 is usual")),
+        life if life < Duration::from_secs(1) => {
+            Err(Refusal::says("a token must live at least one second; 900 is usual"))
+        }
         life if life > MAX_LIFE => Err(Refusal::says("a token cannot live for longer than a hundred years")),
         life if life.subsec_nanos() != 0 => Err(Refusal::says("a token lives for whole seconds")),
         life => Ok(life),

@@ -102,22 +102,21 @@ pub fn read(
     files: &mut Vec<PathBuf>,
 ) -> Option<Settings> {
     let timeout = section.word("timeout", |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => {
-            Err(Refusal::says("no API answers within that; 1400ms is usual"))
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 1400ms is usual")),
+        time if time > LONGEST_ANSWER => {
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1400ms is usual"))
         }
-        time if time > LONGEST_ANSWER => Err(Refusal::says(
-            "clients do not wait that long for a token; write 30s or less, 1400ms is usual",
-        )),
         time => Ok(time),
     });
-    let concurrency = section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-        Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
-    });
+    let concurrency =
+        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+            Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
+        });
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
-        time if time > LONGEST_MEMORY => Err(Refusal::says(
-            "for so long a revoked right would live on; write 1h or less, or 0 to ask each time",
-        )),
+        time if time > LONGEST_MEMORY => {
+            Err(Refusal::says("for so long a revoked right would live on; write 1h or less, or 0 to ask each time"))
+        }
         Duration::ZERO => Ok(None),
         time => Ok(Some(time)),
     });

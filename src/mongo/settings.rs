@@ -112,9 +112,9 @@ pub fn read(
         time if time < Duration::from_millis(50) => {
             Err(Refusal::says("no server answers within that; 1300ms is usual"))
         }
-        time if time > LONGEST_ANSWER => Err(Refusal::says(
-            "clients do not wait that long for a token; write 30s or less, 1300ms is usual",
-        )),
+        time if time > LONGEST_ANSWER => {
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1300ms is usual"))
+        }
         time => Ok(time),
     });
     let answer_within = deadline.map_or(ANSWER_WITHIN, |at| at.value);
@@ -256,9 +256,7 @@ fn read_login(
         "SCRAM-SHA-1" => Ok(Some(AuthMechanism::ScramSha1)),
         "SCRAM-SHA-256" => Ok(Some(AuthMechanism::ScramSha256)),
         "MONGODB-X509" => Ok(Some(AuthMechanism::MongoDbX509)),
-        _ => Err(Refusal::is(
-            "not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out",
-        )),
+        _ => Err(Refusal::is("not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out")),
     });
     let mechanism = mechanism.and_then(|at| at.value.map(|value| At { place: at.place, value }));
     if let (Some(_), Some(file)) = (&inline, &file) {

@@ -47,9 +47,8 @@ impl Address {
     /// # Errors
     /// It is no address, or contradicts `tls`.
     pub(super) fn parse(text: &str, protection: Option<Protection>) -> Result<Address, Refusal> {
-        let usage = || {
-            Refusal::is("no server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com")
-        };
+        let usage =
+            || Refusal::is("no server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com");
         let (scheme, rest) = match text.split_once("://") {
             None => (None, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ldap") => (Some(Protection::None), rest),
@@ -64,8 +63,7 @@ impl Address {
         // Before the list, since the commas of `ldap://host/dc=example,dc=org?uid` are those of a name.
         if server.contains(['/', '?']) {
             return Err(Refusal::says(
-                "this says more than a server: leave out what follows it; base, filter and what else a search needs have \
-                 keys of their own",
+                "this says more than a server; leave out what follows it: its base and filter have keys of their own",
             ));
         }
         if first.len() < rest.len() {
@@ -162,7 +160,7 @@ mod tests {
             ("user@host", None, "is no server"),
             ("ldap://a ldap://b", None, "written as a list"),
             ("a,b", None, "written as a list"),
-            ("ldap://a/dc=x", None, "base, filter and what else a search needs have keys of their own"),
+            ("ldap://a/dc=x", None, "base and filter have keys of their own"),
             ("ldap://a/dc=x,dc=y?uid", None, "this says more than a server"),
             ("ldaps://a:636/dc=x, dc=y??sub?(uid=*)", None, "this says more than a server"),
             ("ldap://a?uid", None, "this says more than a server"),

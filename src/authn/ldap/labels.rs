@@ -85,7 +85,7 @@ pub(super) fn read(node: Option<&Node>, path: &str, problems: &Problems) -> Vec<
 
 fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
     let place = section.place().clone();
-    let attribute = section.parsed("attribute", |text| match is_attribute(text) {
+    let attribute = section.word("attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
         false => Err(Refusal::is("no attribute; write its name, such as memberOf, or dn for the entry's own name")),
     });
@@ -104,7 +104,7 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         match regex {
             Ok(regex) if regex.captures_len() <= 2 => Ok(Pattern(regex)),
             Ok(_) => Err("one group at most picks the value; write (?:…) for the others".to_owned()),
-            Err(error) => Err(format!("this is no regular expression: {error}")),
+            Err(error) => Err(format!("this is no regular expression: {}", told(&error))),
         }
     });
     let common_name = section.flag("parse_cn").is_some_and(|at| at.value);
@@ -117,6 +117,13 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         pattern: pattern.map(|at| at.value),
         case: if lower { Case::Lower } else { Case::Kept },
     })
+}
+
+/// What is wrong with an expression, without the expression itself, which the library repeats line by line.
+fn told(error: &regex::Error) -> String {
+    let whole = error.to_string();
+    let last = whole.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 impl LabelRule {
@@ -217,7 +224,7 @@ mod tests {
     fn each_slip_in_a_label_is_named() {
         for (text, expected) in [
             ("g: {}", "labels.g.attribute: the attribute is missing"),
-            ("g: {attribute: 'member of'}", "labels.g.attribute: this is no attribute"),
+            ("g: {attribute: 'member of'}", "labels.g.attribute: \"member of\" is no attribute"),
             ("g: {attribute: a, from: group}", "labels.g.from: \"group\" is neither entry nor groups"),
             ("g: {attribute: a, regex: '('}", "labels.g.regex: this is no regular expression"),
             ("g: {attribute: a, regex: '(a)(b)'}", "labels.g.regex: one group at most"),

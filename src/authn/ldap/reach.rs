@@ -10,7 +10,7 @@ use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
 use crate::authn::Secret;
 use crate::config::problem::At;
-use crate::config::refused::{Holds, Refusal};
+use crate::config::refused::{Holds, Refusal, is_harmless};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
 use crate::config::{Keys, Problem, read_pem, read_secret};
@@ -35,7 +35,8 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
     for At { place, value } in &written {
         match Address::parse(value, protection) {
             Ok(address) if addresses.contains(&address) => {
-                section.problem(place, "addr", format!("{address} is in the list twice"));
+                let refusal = Refusal::is("in the list twice");
+                section.problem(place, "addr", refusal.about(value, Holds::Words));
             }
             Ok(address) => addresses.push(address),
             Err(refusal) => section.problem(place, "addr", refusal.about(value, Holds::Secrets)),
@@ -100,8 +101,9 @@ pub(super) fn warn_of_clear_text(section: &mut Section<'_>, addresses: &[Address
         Protection::StartTls | Protection::Tls => false,
     };
     if let (Some(address), Some(entry)) = (addresses.iter().find(exposed), section.entry("addr")) {
+        let server = if is_harmless(&address.host) { address.to_string() } else { "a server".to_owned() };
         let message = format!(
-            "everybody's password travels to {address} in the clear, and whoever is on the way can let anybody in; write \
+            "everybody's password travels to {server} in the clear, and whoever is on the way can let anybody in; write \
              tls: starttls, or ldaps://"
         );
         warnings.push(Problem::new(entry.place.clone(), section.path_of("addr"), message));

@@ -136,10 +136,11 @@ pub fn read(
     let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let times = read_times(&mut section, addresses.as_ref().map_or(1, Vec::len));
-    let connections = section.word("pool_size", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-        Some(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
-        Some(_) | None => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
-    });
+    let connections =
+        section.word("pool_size", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
+            Some(_) | None => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
+        });
     section.finish();
     let (connect_within, timeout, deadline) = times;
     Some(Settings {
@@ -170,7 +171,7 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
         true => Ok(text.to_owned()),
         false => Err(Refusal::is("no distinguished name; write ou=people,dc=example,dc=org")),
     };
-    section.parsed(key, read).map(|at| at.value)
+    section.word(key, read).map(|at| at.value)
 }
 
 fn read_account(
@@ -178,7 +179,7 @@ fn read_account(
     filter: Option<&At<Filter>>,
     warnings: &mut Vec<Problem>,
 ) -> Option<AccountName> {
-    let named = section.parsed("account_attribute", |text| match is_attribute(text) {
+    let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
         false => Err(Refusal::is("no attribute; write its name, such as uid")),
     });

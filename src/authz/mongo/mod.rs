@@ -29,8 +29,8 @@ use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
 use crate::breaker::jittered;
 use crate::chain::Connected;
-use crate::config::problem::At;
 use crate::config::number::duration;
+use crate::config::problem::At;
 use crate::config::refused::Refusal;
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
@@ -76,7 +76,9 @@ pub fn read(
 ) -> Option<Settings> {
     let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
-        time if time < Duration::from_secs(1) => Err(Refusal::says("rules are read once a second at most; 10s is usual")),
+        time if time < Duration::from_secs(1) => {
+            Err(Refusal::says("rules are read once a second at most; 10s is usual"))
+        }
         time => Ok(time),
     });
     let max_stale = section.word("max_stale", duration);

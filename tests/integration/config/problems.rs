@@ -44,7 +44,7 @@ aclx: []
             (11, "users.alice.password", "needs a bcrypt hash"),
             (11, "users.alice.pasword", "did you mean \"password\"?"),
             (12, "users.bob.password", "this is no bcrypt hash"),
-            (13, "users.a:b", "cannot contain a colon"),
+            (13, "users.a", "cannot contain a colon"),
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
             (17, "acl[1].match.name", "this `[` never ends"),
