@@ -36,8 +36,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("pbkdf2_sha256$", "a PBKDF2 hash (pbkdf2_sha256$)"),
     ("$P$", "a hash of phpass ($P$)"),
     ("$H$", "a hash of phpass ($H$)"),
-    ("$2x$", "a bcrypt hash of a faulty version ($2x$)"),
-    ("$2$", "a bcrypt hash of an old version ($2$)"),
     ("$$2", "a bcrypt hash whose dollar signs are doubled ($$2…), as only compose files want them"),
 ];
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::refused::is_plain_word;
+use super::refused::{holds_key, is_plain_word};
 
 /// How far back from where the parser stopped a pasted key may begin, in lines.
 const LONGEST_KEY: usize = 100;
@@ -19,10 +19,10 @@ pub(super) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usiz
         return said(number, "this line is indented with a tab; indent with spaces".to_owned());
     }
     let before = lines.iter().take(line).skip(line.saturating_sub(LONGEST_KEY));
-    if before.clone().any(|line| line.contains("-----BEGIN")) {
-        let message =
-            "a key or a certificate itself stands here or above; write it into a file, and the file's name here";
-        return said(line, message.to_owned());
+    let mut numbered = before.zip(line.saturating_sub(LONGEST_KEY) + 1..);
+    if let Some((_, number)) = numbered.find(|(text, _)| holds_key(text)) {
+        let message = "a key or a certificate itself stands here; write it into a file, and the file's name here";
+        return said(number, message.to_owned());
     }
     if let Some((number, message)) = misfit(&lines, line) {
         return said(number, message);
@@ -293,7 +293,7 @@ mod tests {
             ("a:\n  b: {Hunter2\n  c: x\n", 4, "a { or [ of this line or one above is not closed"),
             (
                 "a:\n  key: -----BEGIN PRIVATE KEY-----\nHunter2\n-----END PRIVATE KEY-----\n",
-                3,
+                2,
                 "a key or a certificate itself",
             ),
         ] {

@@ -84,7 +84,7 @@ impl fmt::Display for Refused<'_> {
 /// Whether a text is a word, a number or the like, and not a secret that stands in the wrong place: it is short, is no
 /// address with a login in it, and is not made of small letters, capitals and digits, as passwords are.
 pub fn is_harmless(text: &str) -> bool {
-    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| kind(byte));
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
     let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
     text.len() <= LONGEST_QUOTED
         && !is_mixed
@@ -134,15 +134,13 @@ pub struct ShownPath<'path>(pub &'path Path);
 impl fmt::Display for ShownPath<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string_lossy();
-        let parts_are_harmless = text.contains(['/', '.'])
-            && !text.contains(char::is_whitespace)
-            && !text.contains("://")
-            && text.split('/').all(is_harmless);
+        let is_plain = !text.contains(char::is_whitespace) && !text.contains("://");
+        let parts_are_harmless = text.contains(['/', '.']) && text.split('/').all(is_harmless);
         // Where its folder is there, this is a path, whatever it looks like. The root is there for every text.
         let folder = self.0.parent().filter(|folder| !matches!(folder.as_os_str().as_encoded_bytes(), b"" | b"/"));
-        let leads_somewhere =
-            || std::fs::symlink_metadata(self.0).is_ok() || folder.is_some_and(|folder| folder.is_dir());
-        match refusal_of_path(&text).is_none() && (parts_are_harmless || leads_somewhere()) {
+        let has_folder = || folder.is_some_and(Path::is_dir);
+        let is_path = (is_plain && (parts_are_harmless || has_folder())) || std::fs::symlink_metadata(self.0).is_ok();
+        match refusal_of_path(&text).is_none() && is_path {
             true => write!(out, "{}", self.0.display()),
             false => out.write_str("the file that is named here"),
         }
