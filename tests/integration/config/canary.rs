@@ -12,6 +12,7 @@ use dockwarden::config::yaml::{self, Entry, Node, Value};
 use dockwarden::config::{Config, Invalid, Keys, Pair};
 
 use crate::bed::{ALICE_HASH, Bed, Folder};
+use crate::logs::{Form, Log};
 
 /// Nothing else looks like it. It has small letters, capitals and digits, as passwords have.
 const CANARY: &str = "Zq7XvCanary9Kd";
@@ -550,6 +551,7 @@ fn every_key_of_the_reference_is_tried() {
 async fn check_a_failed_start_and_a_failed_reload_say_no_more() {
     let folder = folder();
     let root = tree_of(&folder, FILES[0]);
+    let mut broken = Vec::new();
     let key = |names: &[&str]| -> Steps { names.iter().map(|name| Step::Key((*name).to_owned())).collect() };
     for (steps, value) in [
         (key(&["ldap_auth", "bind_password"]), "!C"),
@@ -561,6 +563,7 @@ async fn check_a_failed_start_and_a_failed_reload_say_no_more() {
     ] {
         let text = written(&root, &mut Steps::new(), &steps, Change::Value(&value.replace('C', CANARY)));
         let file = folder.put("config.yml", &text);
+        broken.push(text);
         for command in ["check", "serve"] {
             let run = Command::new(env!("CARGO_BIN_EXE_dockwarden")).arg(command).arg(&file).output().unwrap();
             let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
@@ -568,7 +571,13 @@ async fn check_a_failed_start_and_a_failed_reload_say_no_more() {
             assert!(said.contains("config.yml") && !said.contains(CANARY), "{command} {steps:?}: {said}");
         }
     }
+    assert_eq!(broken.len(), 6);
     let bed = Bed::with("");
-    bed.folder.put("config.yml", &format!("ldap_auth: {{bind_password: !{CANARY}}}\n"));
-    bed.app.reload();
+    for text in broken {
+        let log = Log::start(Form::Json);
+        bed.folder.put("config.yml", &text);
+        bed.app.reload();
+        let said = log.text();
+        assert!(said.contains("reload_failed") && !said.contains(CANARY), "{said}");
+    }
 }
