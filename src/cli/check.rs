@@ -7,7 +7,7 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Reached;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, Keys, Pair};
+use crate::config::{Config, Keys, Pair, Problem};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -56,16 +56,20 @@ pub(super) fn run_and_connect(source: &Source) -> u8 {
 /// # Errors
 /// The message of a file that cannot be used.
 fn read(source: &Source) -> Result<String, String> {
+    let told = |warnings: &[Problem]| -> String {
+        warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&source.file))).collect()
+    };
+    let doubts = environment::doubts(std::env::vars_os());
     let config = match source.load(Keys::Read) {
         Ok(config) => config,
         Err(invalid) => {
-            return Err(format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
+            let number = invalid.problems.len();
+            return Err(format!("{}{invalid}\n{number} problem(s): the file cannot be used", told(&doubts)));
         }
     };
     let mut warnings = lint(&config);
-    warnings.extend(environment::doubts(std::env::vars_os()));
-    let mut report: String =
-        warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&config.file))).collect();
+    warnings.extend(doubts);
+    let mut report = told(&warnings);
     let key = match &config.token.pair {
         Pair::Loaded(key) => format!("{:?}", key.algorithm()),
         Pair::ToBeMade { key } if key.exists() => {

@@ -412,6 +412,11 @@ fn variables_that_nothing_reads_are_told() {
         assert!(told.out.contains(expected) && !usual.out.contains(expected), "{}", told.out);
     }
     assert!(!told.out.contains("Hunter2"), "{}", told.out);
+    // All the more where the file lacks what the variable was to say.
+    let mut check = command(["check", "/nowhere/at/all.yml"]);
+    check.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2");
+    let missing = finish(check, "");
+    assert!(missing.code == 1 && missing.err.contains("nothing reads this variable"), "{}", missing.err);
     let mut serve = command(["serve", "/nowhere/at/all.yml"]);
     serve.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2").env("RUST_LOG", "debugg");
     let served = finish(serve, "");
