@@ -1,6 +1,7 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
 pub mod attempts;
+pub mod hash_kind;
 pub mod htpasswd;
 pub mod http_api;
 mod label_syntax;

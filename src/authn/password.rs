@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use super::attempts::Attempts;
+use super::hash_kind::HashKind;
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
@@ -84,6 +85,23 @@ impl FromStr for PasswordHash {
 
     fn from_str(text: &str) -> Result<PasswordHash, String> {
         let wrong = "this is no bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters in all); make one with: dockwarden hash-password";
+        let line = text.split_once(':').and_then(|(_, after)| HashKind::of(after));
+        match (line, HashKind::of(text)) {
+            (Some(HashKind::Bcrypt), _) => {
+                return Err("this is a line of an htpasswd file; take what stands after the colon".to_owned());
+            }
+            (Some(HashKind::Other(kind)), _) | (None, Some(HashKind::Other(kind))) => {
+                return Err(format!("this is no bcrypt hash but {kind}; make one with: dockwarden hash-password"));
+            }
+            (None, Some(HashKind::Bcrypt)) if text.len() != 60 => {
+                return Err(format!(
+                    "this is no bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters in all; this one has {}): a shell or a \
+                     compose file takes what follows a dollar sign for a variable, unless it stands in '…' or is doubled",
+                    text.len()
+                ));
+            }
+            (None, Some(HashKind::Bcrypt) | None) => {}
+        }
         let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| text.starts_with(version));
         // A non-ASCII text of the right length has made this parser panic before (RUSTSEC-2026-0199).
         if !text.is_ascii() || text.len() != 60 || !known {

@@ -115,7 +115,7 @@ impl Authenticator for ProgramAuthn {
         let answer = self.program.ask(input.as_bytes(), Some(password), client, Instant::now()).await?;
         match answer.status {
             ALLOWED => {
-                let labels = self.labels(&answer.output).with_context(|| self.program.command().to_owned())?;
+                let labels = self.labels(&answer.output).with_context(|| self.program.name().to_owned())?;
                 Ok(Outcome::Accepted(Identity {
                     account: account.clone(),
                     labels: Arc::new(labels),
@@ -127,7 +127,7 @@ impl Authenticator for ProgramAuthn {
             other => {
                 bail!(
                     "{} ended with {other}; {ALLOWED} allows, {DENIED} denies, {NO_MATCH} leaves it to others",
-                    self.program.command()
+                    self.program.name()
                 )
             }
         }

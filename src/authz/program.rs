@@ -81,7 +81,7 @@ impl Authorizer for ProgramAuthz {
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
             ALLOWED => Grants::All.of(question.actions),
             DENIED => Actions::new(),
-            other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.command()),
+            other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };
         Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, comment: None }, until: None })
     }

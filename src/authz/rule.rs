@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::Question;
 use super::glob::Budget;
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex, Values};
+use crate::config::refused::{Holds, Refusal};
 use crate::scope::{Action, Actions, Reference};
 
 /// A rule as somebody wrote it, whatever it was read from.
@@ -200,10 +201,9 @@ impl Rule {
         let ip = text.ip.as_deref().and_then(|written| {
             let network = parse_network(written);
             if network.is_none() {
-                let message = format!(
-                    "\"{written}\" is neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32"
-                );
-                problems.push(RuleProblem { field: MatchField::Ip, message });
+                let refusal =
+                    Refusal::is("neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32");
+                problems.push(RuleProblem { field: MatchField::Ip, message: refusal.about(written, Holds::Words) });
             }
             network
         });
@@ -212,9 +212,9 @@ impl Rule {
             Some("tag") => Some(ReferenceKind::Tag),
             Some("digest") => Some(ReferenceKind::Digest),
             Some(other) => {
-                let message =
-                    format!("\"{other}\" is neither tag nor digest; a pattern on the tag itself is written as tag:");
-                problems.push(RuleProblem { field: MatchField::Reference, message });
+                let refusal = Refusal::is("neither tag nor digest; a pattern on the tag itself is written as tag:");
+                problems
+                    .push(RuleProblem { field: MatchField::Reference, message: refusal.about(other, Holds::Words) });
                 None
             }
         };
@@ -436,7 +436,7 @@ fn read_actions(listed: &[String], problems: &mut Vec<RuleProblem>) -> Actions {
             }
             None => problems.push(RuleProblem {
                 field: MatchField::Actions,
-                message: format!("\"{word}\" is no action; write pull, push, delete or \"*\""),
+                message: Refusal::is("no action; write pull, push, delete or \"*\"").about(word, Holds::Words),
             }),
         }
     }

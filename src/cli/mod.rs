@@ -2,6 +2,7 @@
 
 mod acl;
 mod check;
+mod environment;
 mod explain;
 mod glog;
 mod health;
@@ -200,6 +201,9 @@ fn source(file: PathBuf) -> Source {
 
 fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8 {
     let log = logs::start(verbosity);
+    for doubt in environment::doubts(std::env::vars_os()) {
+        tracing::warn!(reason = "lint", "{}", doubt.in_file(&source.file));
+    }
     // Read once more after the first look at the files: a change between the two would never be noticed otherwise.
     let loaded = source.load_and_make_key().and_then(|first| {
         let seen = watch::state_of(first.files);

@@ -6,7 +6,10 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod indentation;
+pub mod number;
 pub mod problem;
+pub mod refused;
 mod rules;
 pub mod section;
 mod server;
@@ -16,7 +19,7 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::PREFIX as ENVIRONMENT_PREFIX;
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, lacks_underscores};
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
@@ -33,8 +36,9 @@ use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as prog
 use crate::chain::Backends;
 use crate::{pem, program, text};
 use problem::Place;
+use refused::ShownPath;
 use section::{Problems, Section};
-use yaml::{Node, Value};
+use yaml::{Entry, Node, Value};
 
 /// A larger file is refused, in bytes: ten thousand rules take less than two million.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
@@ -86,6 +90,14 @@ const ABSENT: &[(&str, &str)] = &[
 const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
 const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
+
+/// The sections that are neither.
+const OTHERS: &[&str] = &["server", "token", "users", "acl", "forward_auth", "gateway"];
+
+/// The names of all sections.
+fn sections() -> impl Iterator<Item = &'static str> {
+    [OTHERS, OTHER_AUTHN, OTHER_AUTHZ].into_iter().flatten().copied()
+}
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +305,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     let http_authz = top
         .section("http_authz")
         .and_then(|section| http_authz::read(section, keys, problems, &mut files, &mut warnings));
-    top.finish();
+    top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
         server: server?,
@@ -317,6 +329,24 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     })
 }
 
+/// What a section that does not exist is meant for: mostly it stands one level too far to the left.
+fn meant_at_top(entry: &Entry) -> Option<String> {
+    const OF_A_USER: &[&str] = &["password", "password_file", "labels", "disabled"];
+    let has = |keys: &[&str]| match &entry.node.value {
+        Value::Map(inner) => inner.iter().any(|inner| keys.contains(&inner.key.as_str())),
+        Value::Null | Value::Text(_) | Value::List(_) => false,
+    };
+    match entry.key.as_str() {
+        "match" | "actions" => {
+            Some("this is part of a rule, and belongs below acl:, further to the right and behind a dash".to_owned())
+        }
+        _ if has(OF_A_USER) => {
+            Some("this looks like an account, and belongs below users:, further to the right".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// The text of a file that may be as long as a configuration, and that was named on the command line.
 ///
 /// # Errors
@@ -330,7 +360,7 @@ pub fn read_text(file: &Path) -> Result<String, String> {
 /// # Errors
 /// As [`read_text`].
 pub(crate) fn read_named_text(file: &Path) -> Result<String, String> {
-    text::decode_file(file, read_limited(file, &shown(file), MAX_FILE)?)
+    text::decode_file(file, read_limited(file, &ShownPath(file).to_string(), MAX_FILE)?)
 }
 
 /// The secret in a file, without the white space around it (editors end files with a line break).
@@ -338,7 +368,7 @@ pub(crate) fn read_named_text(file: &Path) -> Result<String, String> {
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_secret(file: &Path) -> Result<String, String> {
-    let text = text::decode_file(file, read_limited(file, &shown(file), MAX_SECRET)?)?;
+    let text = text::decode_file(file, read_limited(file, &ShownPath(file).to_string(), MAX_SECRET)?)?;
     Ok(text.trim().to_owned())
 }
 
@@ -347,7 +377,7 @@ pub fn read_secret(file: &Path) -> Result<String, String> {
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
-    read_limited(file, &shown(file), MAX_SECRET)
+    read_limited(file, &ShownPath(file).to_string(), MAX_SECRET)
 }
 
 /// The authorities of a PEM file; none where it is left alone.
@@ -359,22 +389,6 @@ pub(crate) fn read_authorities(file: &Path, keys: Keys) -> Result<pem::tls::Auth
         Keys::Read => pem::tls::Authorities::from_pem(&read_pem(file)?).map_err(|problem| problem.to_string()),
         Keys::LeftAlone => Ok(pem::tls::Authorities::unread()),
     }
-}
-
-/// A path as a message may show it. Where a path belongs, some write the key or the password itself: what does not look like
-/// a path is not repeated.
-fn shown(file: &Path) -> String {
-    let text = file.to_string_lossy();
-    // A piece of base64, say.
-    let is_random = |word: &str| {
-        let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
-        word.len() >= 16 && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
-    };
-    let looks_like_one = text.contains(['/', '.'])
-        && text.len() <= 300
-        && section::could_be_path(&text)
-        && !text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_random);
-    if looks_like_one { text.into_owned() } else { "the file".to_owned() }
 }
 
 /// `name` is what the file is called in messages.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::number::{self, duration};
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, read_authorities, read_pem};
 use crate::pem::PairFile;
 use crate::pem::tls::{Authorities, Identity};
@@ -85,20 +87,21 @@ pub fn read(
     problems: &Problems,
     files: &mut Vec<PathBuf>,
 ) -> Option<Settings> {
-    let timeout = section.parsed("timeout", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no API answers within that; 1400ms is usual".to_owned()),
+    let timeout = section.word("timeout", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 1400ms is usual")),
         time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1400ms is usual".to_owned())
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1400ms is usual"))
         }
         time => Ok(time),
     });
-    let concurrency = section.parsed("concurrency", |text| match text.parse::<usize>() {
-        Ok(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
-    });
-    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
+    let concurrency =
+        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+            Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
+        });
+    let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time > LONGEST_MEMORY => {
-            Err("for so long a revoked right would live on; write 1h or less, or 0 to ask each time".to_owned())
+            Err(Refusal::says("for so long a revoked right would live on; write 1h or less, or 0 to ask each time"))
         }
         Duration::ZERO => Ok(None),
         time => Ok(Some(time)),
@@ -128,8 +131,8 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     let client = section.path("client_certificate");
     let key = section.path("client_key");
     let mut problems = Vec::new();
-    if let (None, Some(At { place, .. })) = (&client, &key) {
-        problems.push((place, "client_certificate", "a key is given without its certificate".to_owned()));
+    if let (None, Some(at)) = (&client, &key) {
+        problems.push((at, "client_certificate", "a key is given without its certificate".to_owned()));
     }
     files.extend([&authority, &client, &key].into_iter().flatten().map(|at| at.value.clone()));
     let load = |at: &At<PathBuf>| match keys {
@@ -140,7 +143,7 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     if let Some(at) = &authority {
         match read_authorities(&at.value, keys) {
             Ok(authorities) => tls.authority = Some(authorities),
-            Err(message) => problems.push((&at.place, "ca_certificate", message)),
+            Err(message) => problems.push((at, "ca_certificate", message)),
         }
     }
     match (&client, &key) {
@@ -148,13 +151,13 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
             (Ok(Some(certificate)), Ok(Some(key))) => match Identity::from_pem(&certificate, &key) {
                 Ok(identity) => tls.client = Some(Arc::new(identity)),
                 Err(wrong) => problems.extend(wrong.into_iter().map(|problem| match problem.file() {
-                    PairFile::Certificate => (&at.place, "client_certificate", problem.to_string()),
-                    PairFile::Key => (&key_at.place, "client_key", problem.to_string()),
+                    PairFile::Certificate => (at, "client_certificate", problem.to_string()),
+                    PairFile::Key => (key_at, "client_key", problem.to_string()),
                 })),
             },
             (certificate, key) => {
-                problems.extend(certificate.err().map(|message| (&at.place, "client_certificate", message)));
-                problems.extend(key.err().map(|message| (&key_at.place, "client_key", message)));
+                problems.extend(certificate.err().map(|message| (at, "client_certificate", message)));
+                problems.extend(key.err().map(|message| (key_at, "client_key", message)));
             }
         },
         // Certificate and key may be one file; what is wrong with it is said once.
@@ -164,17 +167,17 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
                 Err(wrong) => problems.extend(wrong.into_iter().next().map(|problem| {
                     let message =
                         format!("{problem}; without client_key, the file must hold the certificate and its key");
-                    (&at.place, "client_certificate", message)
+                    (at, "client_certificate", message)
                 })),
             },
             Ok(None) => {}
-            Err(message) => problems.push((&at.place, "client_certificate", message)),
+            Err(message) => problems.push((at, "client_certificate", message)),
         },
         (None, _) => {}
     }
     let complete = problems.is_empty();
-    for (place, key, message) in problems {
-        section.problem(place, key, message);
+    for (at, key, message) in problems {
+        section.file_problem(at, key, &message);
     }
     section.finish();
     complete.then_some(tls)

@@ -7,8 +7,10 @@ use std::time::Duration;
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
 
 use crate::authn::Secret;
+use crate::config::number::duration;
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::{Holds, Refusal};
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
 use crate::pem::tls::{Authorities, Identity};
 
@@ -110,10 +112,12 @@ pub fn read(
             format!("the collection's name is missing; write collection: \"{usual}\""),
         );
     }
-    let deadline = section.parsed("deadline", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no server answers within that; 1300ms is usual".to_owned()),
+    let deadline = section.word("deadline", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says("no server answers within that; 1300ms is usual"))
+        }
         time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1300ms is usual".to_owned())
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1300ms is usual"))
         }
         time => Ok(time),
     });
@@ -147,8 +151,8 @@ fn read_dial_info(
     if database.is_none() {
         dial.problem(&place, "database", "the database's name is missing");
     }
-    let timeout = dial.parsed("timeout", |text| match parse_duration(text)? {
-        Duration::ZERO => Err("no server can be reached in no time; leave the key out, or write 1s".to_owned()),
+    let timeout = dial.word("timeout", |text| match duration(text)? {
+        Duration::ZERO => Err(Refusal::says("no server can be reached in no time; leave the key out, or write 1s")),
         time => Ok(time),
     });
     for key in ["service", "failfast"] {
@@ -213,14 +217,18 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
             }
             let parsed: Vec<ServerAddress> = addresses
                 .iter()
-                .filter_map(|At { place, value }| match ServerAddress::parse(value) {
-                    Ok(address) => Some(address),
-                    Err(_) => {
-                        let message =
-                            format!("\"{value}\" is no server; write host, host:27017 or [2001:db8::1]:27017");
-                        dial.problem(place, "addrs", message);
-                        None
+                .filter_map(|At { place, value }| {
+                    // Only `uri` holds a login; the driver would take one here for a part of the name, which is logged.
+                    let plain = !value.contains(['@', '/', '?', '#']) && !value.contains(char::is_whitespace);
+                    let address = ServerAddress::parse(value).ok().filter(|_| plain);
+                    if address.is_none() {
+                        let refusal = Refusal::is(
+                            "no server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
+                             password, or all of it as uri: \"mongodb://…\"",
+                        );
+                        dial.problem(place, "addrs", refusal.about(value, Holds::Secrets));
                     }
+                    address
                 })
                 .collect();
             (!parsed.is_empty()).then_some(Servers::Addresses(parsed))
@@ -248,16 +256,14 @@ fn read_login(
     let filled = |at: Option<At<String>>| at.filter(|at| !at.value.is_empty());
     let username = filled(dial.text("username"));
     let inline = filled(dial.text("password"));
-    let file = filled(dial.text("password_file"));
+    let file = dial.path("password_file");
     let source = filled(dial.text("source"));
-    let mechanism = dial.parsed("mechanism", |text| match text {
+    let mechanism = dial.word("mechanism", |text| match text {
         "" => Ok(None),
         "SCRAM-SHA-1" => Ok(Some(AuthMechanism::ScramSha1)),
         "SCRAM-SHA-256" => Ok(Some(AuthMechanism::ScramSha256)),
         "MONGODB-X509" => Ok(Some(AuthMechanism::MongoDbX509)),
-        other => Err(format!(
-            "\"{other}\" is not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out"
-        )),
+        _ => Err(Refusal::is("not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out")),
     });
     let mechanism = mechanism.and_then(|at| at.value.map(|value| At { place: at.place, value }));
     if let (Some(_), Some(file)) = (&inline, &file) {
@@ -280,12 +286,11 @@ fn read_login(
     let password = match (inline, file) {
         (Some(inline), _) => inline.value,
         (None, Some(file)) => {
-            let path = PathBuf::from(&file.value);
             let text = match keys {
-                Keys::Read => read_secret(&path),
+                Keys::Read => read_secret(&file.value),
                 Keys::LeftAlone => Ok("not read".to_owned()),
             };
-            files.push(path);
+            files.push(file.value.clone());
             match text {
                 Ok(text) if !text.is_empty() => text,
                 Ok(_) => {
@@ -293,7 +298,7 @@ fn read_login(
                     return Err(());
                 }
                 Err(message) => {
-                    dial.problem(&file.place, "password_file", message);
+                    dial.file_problem(&file, "password_file", &message);
                     return Err(());
                 }
             }
@@ -380,11 +385,11 @@ fn load_tls(
 ) -> Result<TlsFiles, ()> {
     let authority = authority.map(|(at, key)| {
         files.push(at.value.clone());
-        read_authorities(&at.value, keys).map_err(|message| dial.problem(&at.place, key, message))
+        read_authorities(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
     });
     let client = client.map(|(at, key)| {
         files.push(at.value.clone());
-        read_client(&at.value, keys).map_err(|message| dial.problem(&at.place, key, message))
+        read_client(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
     });
     let (authority, client) = (authority.transpose(), client.transpose());
     Ok(TlsFiles { authority: authority?, client: client? })

@@ -9,8 +9,10 @@ use super::labels::{From, LabelRule, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
+use crate::config::number::{self, duration};
 use crate::config::problem::{At, Place};
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::pem::tls::Authorities;
 
@@ -135,10 +137,11 @@ pub fn read(
     let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let times = read_times(&mut section, addresses.as_ref().map_or(1, Vec::len));
-    let connections = section.parsed("pool_size", |text| match text.parse() {
-        Ok(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
-        _ => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
-    });
+    let connections =
+        section.word("pool_size", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
+            Some(_) | None => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
+        });
     section.finish();
     let (connect_within, timeout, deadline) = times;
     Some(Settings {
@@ -167,9 +170,9 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     }
     let read = |text: &str| match text.is_empty() || is_distinguished(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no distinguished name; write ou=people,dc=example,dc=org")),
+        false => Err(Refusal::is("no distinguished name; write ou=people,dc=example,dc=org")),
     };
-    section.parsed(key, read).map(|at| at.value)
+    section.word(key, read).map(|at| at.value)
 }
 
 fn read_account(
@@ -177,9 +180,9 @@ fn read_account(
     filter: Option<&At<Filter>>,
     warnings: &mut Vec<Problem>,
 ) -> Option<AccountName> {
-    let named = section.parsed("account_attribute", |text| match is_attribute(text) {
+    let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no attribute; write its name, such as uid")),
+        false => Err(Refusal::is("no attribute; write its name, such as uid")),
     });
     match (named, section.node("account_attribute")) {
         (Some(named), _) => return Some(AccountName::Attribute(named.value)),
@@ -256,13 +259,17 @@ fn read_groups(
 
 /// How long connecting, one answer, and a whole login may take.
 fn read_times(section: &mut Section<'_>, servers: usize) -> (Duration, Duration, Duration) {
-    let time = |text: &str| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no server answers within that; leave the key out".to_owned()),
-        time if time > LONGEST_ANSWER => Err("clients do not wait that long for a token; write 30s or less".to_owned()),
+    let time = |text: &str| match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says("no server answers within that; leave the key out"))
+        }
+        time if time > LONGEST_ANSWER => {
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less"))
+        }
         time => Ok(time),
     };
-    let deadline = section.parsed("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
-    let mut within = |key, usual: Duration| match section.parsed(key, time) {
+    let deadline = section.word("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
+    let mut within = |key, usual: Duration| match section.word(key, time) {
         Some(At { place, value }) if value > deadline => {
             let message = format!("a login ends after {} ms; write less, or set deadline", deadline.as_millis());
             section.problem(&place, key, message);

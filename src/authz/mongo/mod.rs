@@ -29,8 +29,10 @@ use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
 use crate::breaker::jittered;
 use crate::chain::Connected;
+use crate::config::number::duration;
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::{self, Collection, settings};
 
@@ -73,11 +75,13 @@ pub fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
-    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
-        time if time < Duration::from_secs(1) => Err("rules are read once a second at most; 10s is usual".to_owned()),
+    let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
+        time if time < Duration::from_secs(1) => {
+            Err(Refusal::says("rules are read once a second at most; 10s is usual"))
+        }
         time => Ok(time),
     });
-    let max_stale = section.parsed("max_stale", parse_duration);
+    let max_stale = section.word("max_stale", duration);
     let ttl = cache_ttl.map_or(USUAL_TTL, |at| at.value);
     if let Some(At { place, value }) = &max_stale
         && *value <= ttl

@@ -407,3 +407,33 @@ fn an_answer_that_nobody_reads_is_no_failure() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code().is_some_and(|code| code < 2) && !said.contains("panicked"), "{said}");
 }
+
+/// Nothing reads these, and a server that starts with its usual settings says so.
+#[test]
+fn variables_that_nothing_reads_are_told() {
+    let (_folder, file) = configured(&strong_users());
+    let with = |variables: &[(&str, &str)]| {
+        let mut check = command(["check", file.as_str()]);
+        check.envs(variables.iter().copied());
+        finish(check, "")
+    };
+    let usual = with(&[]);
+    let told = with(&[("DOCKWARDEN_TOKEN_ISSUER", "Hunter2"), ("RUST_LOG", "dockwarden=Hunter2")]);
+    assert_eq!((usual.code, told.code), (0, 0), "{}", told.err);
+    for expected in
+        ["warning: DOCKWARDEN_TOKEN_ISSUER: nothing reads this variable", "warning: RUST_LOG: this cannot be read"]
+    {
+        assert!(told.out.contains(expected) && !usual.out.contains(expected), "{}", told.out);
+    }
+    assert!(!told.out.contains("Hunter2"), "{}", told.out);
+    // All the more where the file lacks what the variable was to say.
+    let mut check = command(["check", "/nowhere/at/all.yml"]);
+    check.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2");
+    let missing = finish(check, "");
+    assert!(missing.code == 1 && missing.err.contains("nothing reads this variable"), "{}", missing.err);
+    let mut serve = command(["serve", "/nowhere/at/all.yml"]);
+    serve.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2").env("RUST_LOG", "debugg");
+    let served = finish(serve, "");
+    assert!(served.err.contains("nothing reads this variable") && served.err.contains("RUST_LOG"), "{}", served.err);
+    assert!(!served.err.contains("Hunter2"), "{}", served.err);
+}

@@ -1,5 +1,6 @@
 //! The configuration reader: what loads and what it then means, and for what does not, every problem with its line.
 
+mod canary;
 mod gateway;
 mod ldap;
 mod mongo;
