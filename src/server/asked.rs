@@ -13,6 +13,7 @@ use axum::http::header::EXPECT;
 use axum::http::{Request, Version};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
 use super::activity::Activity;
@@ -29,7 +30,7 @@ pub(super) struct Asked {
     body: Option<Incoming>,
     read: Read,
     activity: Activity,
-    /// Who gets it from whoever drops it.
+    /// Who gets it from whoever drops it, as long as there is something left.
     after: Option<oneshot::Sender<Asked>>,
 }
 
@@ -46,15 +47,16 @@ enum Read {
     ToItsEnd,
 }
 
-/// The body of a request over HTTP/1, once whoever answered it has dropped it.
+/// The body of a request over HTTP/1, once whoever answered it has dropped it with something left.
 pub(super) struct Left(oneshot::Receiver<Asked>);
 
 /// What the rest of a request means for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// There is none, or somebody still reads it.
+    /// There is none.
     None,
-    /// Some of it is still to come, so that the next request would be far away: the connection ends with the reply.
+    /// Some of it is still to come, so that the next request would be far away: the connection ends with the reply, or, where
+    /// somebody passes the rest on, with that.
     ToCome,
 }
 
@@ -92,8 +94,12 @@ impl Asked {
 impl Left {
     /// Reads what is left if it is short and there already.
     pub(super) async fn read(mut self) -> Rest {
-        // Whoever answered has read it to its end, or passes it on still.
-        let Ok(mut asked) = self.0.try_recv() else { return Rest::None };
+        let mut asked = match self.0.try_recv() {
+            Ok(asked) => asked,
+            Err(TryRecvError::Closed) => return Rest::None,
+            // An upstream may answer before it has all of it.
+            Err(TryRecvError::Empty) => return Rest::ToCome,
+        };
         match asked.read {
             Read::Begun if asked.size_hint().lower() <= MOST_OF_A_REST => {
                 // What was read until then says it.
@@ -127,6 +133,7 @@ impl HttpBody for Asked {
             (Some(Ok(_)), _) if !body.is_end_stream() => {}
             (Some(Ok(_)) | None, _) => {
                 asked.read = Read::ToItsEnd;
+                asked.after = None;
                 asked.activity.read_to_the_end_of_a_body();
             }
         }
