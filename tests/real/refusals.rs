@@ -50,7 +50,7 @@ fn without_a_gateway() -> Vec<Case> {
         case("no form", ("POST", "/auth"), &[], &[415]),
         case("no method of the token endpoint", ("PUT", "/auth"), &[], &[405]),
         case("credentials that are none", ("POST", "/auth"), &[FORM, "Authorization: Basic !"], &[401]),
-        case("a wrong password", ("GET", "/auth?service=x"), &[&wrong], &[401, 429]),
+        case("a wrong password", ("GET", "/auth?service=x"), &[&wrong], &[401]),
         case("a query that is too long", ("GET", &long), &[], &[414]),
         case("no address", ("POST", "/nothing"), &[], &[404]),
         case("no method of health", ("POST", "/healthz"), &[], &[405]),
@@ -70,7 +70,7 @@ fn at_the_doors(over: &str) -> Vec<Case> {
     vec![
         case("a token that is over", ("PATCH", UPLOAD), &[&over], &[401]),
         case("no credentials", ("PATCH", UPLOAD), &[], &[401]),
-        case("a wrong password at the gateway", ("PATCH", UPLOAD), &[&wrong], &[401, 429]),
+        case("a wrong password at the gateway", ("PATCH", UPLOAD), &[&wrong], &[401]),
         case("no right", ("PATCH", UPLOAD), &[&bob], &[403]),
         case("an outage", ("PATCH", UPLOAD), &[&ghost], &[503]),
         case("a form", ("PATCH", UPLOAD), &[&alice, FORM], &[415]),
@@ -151,13 +151,28 @@ fn all_doors() -> (Dockwarden, String) {
     (Dockwarden::start(&config), over)
 }
 
+/// Guesses bob's password until there have been too many.
+fn guess(server: &Dockwarden) {
+    let wrong = |number: u32| {
+        let authorization = basic("bob", &format!("guess {number}"));
+        let headers = [("Authorization", authorization.as_str())];
+        http::exchange(&server.address, &http::request("GET", "/auth?service=x", "x", &headers, b"")).status
+    };
+    assert!((0..10).map(wrong).any(|status| status == 429));
+}
+
 #[test]
 fn every_early_refusal_of_every_door_reaches_a_client_that_is_sending() {
     let (server, over) = all_doors();
     let base = format!("http://{}", server.address);
     let times = number("REFUSALS", 40);
+    let guessed = format!("Authorization: {}", basic("bob", "wrong"));
+    let too_many = case("too many guesses", ("PATCH", UPLOAD), &[&guessed], &[401, 429]);
     let mut statuses = BTreeMap::new();
-    for case in without_a_gateway().iter().chain(&at_the_doors(&over)) {
+    for case in without_a_gateway().iter().chain(&at_the_doors(&over)).chain([&too_many]) {
+        if case.what == too_many.what {
+            guess(&server);
+        }
         for way in [Way::Http1, Way::Chunked, Way::Http2] {
             let mut learned = all_learn(&base, case, way, times, &[]);
             let connections = learned.remove("connections");
@@ -175,7 +190,9 @@ fn every_early_refusal_of_every_door_reaches_a_client_that_is_sending() {
             assert_eq!(expecting["continued"], 0, "{}: {expecting:?}", case.what);
         }
     }
-    assert!(statuses.contains_key("429"), "{statuses:?}");
+    for status in [401, 403, 404, 405, 413, 415, 429, 503] {
+        assert!(statuses.contains_key(&status.to_string()), "no {status}: {statuses:?}");
+    }
     // Nobody is left, and short bodies keep their connection.
     server.process.until("all connections to be closed", |process| (process.sockets() <= 8).then_some(()));
     let short = all_learn(&base, &at_the_doors(&over)[0], Way::Http1, 40, &["-bytes", "1000"]);

@@ -90,7 +90,7 @@ fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> 
     let broken = Arc::new(AtomicBool::new(false));
     let watched = Watched { stream: other, asked_for: Arc::clone(&asked_for), broken: Arc::clone(&broken) };
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
+    let (noted, passed_on) = (Arc::clone(&seen), Arc::clone(&seen));
     let router = Router::new()
         .route("/large", any(|| async { "x".repeat(REPLY) }))
         .route(
@@ -111,6 +111,7 @@ fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> 
         .route("/refused", any(|| async { (StatusCode::FORBIDDEN, "no") }))
         .route("/whole", any(|| async { Body::new(Pieces([ready("half"), ready(" and half")].into())) }))
         .route("/cut", any(|| async { Body::new(Pieces([ready("half"), Poll::Ready(Err(CutOff))].into())) }))
+        .route("/passed_on", post(move |body: Body| refused::pass_on(body, passed_on)))
         .route("/stuck", any(|| async { Body::new(Pieces([ready("half"), Poll::Pending].into())) }))
         .fallback(|| async { "" })
         .layer(axum::middleware::map_request(move |request: axum::extract::Request| {

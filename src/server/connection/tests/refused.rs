@@ -42,6 +42,18 @@ impl HttpBody for Pieces {
     }
 }
 
+/// Answers at once, and reads on all the same.
+pub(super) async fn pass_on(body: Body, seen: Arc<Mutex<Vec<String>>>) -> &'static str {
+    tokio::spawn(async move {
+        let mut body = body;
+        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
+        if body.is_end_stream() {
+            seen.lock().unwrap().push("to its end".to_owned());
+        }
+    });
+    ""
+}
+
 /// The header of a request with a body of that length.
 fn header(length: usize, more: &str) -> String {
     format!("POST /refused HTTP/1.1\r\nhost: here\r\ncontent-length: {length}\r\n{more}\r\n")
@@ -223,4 +235,19 @@ async fn a_reply_that_ends_with_its_connection_and_is_not_whole_breaks_it() {
     client.served.abort();
     assert!(client.served.await.unwrap_err().is_cancelled());
     assert!(client.broken.load(Ordering::Acquire));
+}
+
+/// An upstream may answer before it has all of a body, and go on reading it.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_passed_on_after_its_reply_is_passed_on_to_its_end() {
+    let mut client = connect(1 << 16);
+    client.send(&header(MUCH, "").replace("/refused", "/passed_on")).await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(LONG, client.stream.read_u8()).await.unwrap().unwrap());
+    }
+    assert!(String::from_utf8(head).unwrap().contains("connection: close\r\n"));
+    write(&mut client, MUCH).await.unwrap();
+    timeout(LONG, client.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    assert_eq!(client.seen(), ["/passed_on", "to its end"]);
 }
