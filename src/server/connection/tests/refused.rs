@@ -103,7 +103,8 @@ async fn a_refusal_reaches_a_client_that_sends_all_of_its_body_first() {
         let mut client = connect(2 * REPLY);
         let began = Instant::now();
         client.send(&sent).await;
-        write(&mut client, MUCH).await.unwrap_or_else(|error| panic!("{error}: {:.60}", sent));
+        let written = write(&mut client, MUCH).await;
+        assert!(written.is_ok(), "{written:?}: {sent:.60}");
         let reply = rest(&mut client).await;
         assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply:.100}");
         assert!(began.elapsed() < REST_AFTER, "{:?}", began.elapsed());
