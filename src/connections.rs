@@ -104,7 +104,7 @@ type Turn = (bool, usize, Reverse<u64>);
 
 /// When the log last said something that it says once in a while.
 #[derive(Default)]
-struct Said(Mutex<Option<Instant>>);
+pub(crate) struct Said(Mutex<Option<Instant>>);
 
 /// What becomes of a new connection.
 pub enum Admission {
@@ -334,7 +334,7 @@ impl Drop for Counted {
 
 impl Said {
     /// Whether it may be said again: whoever floods us must not flood the log.
-    fn is_long_ago(&self) -> bool {
+    pub(crate) fn is_long_ago(&self) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let long_ago = said.is_none_or(|before| before.elapsed() >= SAID_EVERY);
         if long_ago {

@@ -133,6 +133,7 @@ pub struct Metrics {
     reload_failures: Counter,
     connections: Gauge,
     connections_refused: Counter,
+    connections_not_http: Counter,
 }
 
 /// A connection that is open, until it is dropped.
@@ -166,6 +167,7 @@ impl Default for Metrics {
             reload_failures: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_not_http: Counter::default(),
         }
     }
 }
@@ -264,6 +266,11 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
+    /// A connection was closed on which something else than HTTP came.
+    pub fn not_http(&self) {
+        self.connections_not_http.inc();
+    }
+
     /// A changed configuration was taken over.
     pub fn reloaded(&self) {
         self.reloads.inc();
@@ -341,6 +348,11 @@ impl Metrics {
             "connections_refused",
             "Connections that were closed at once, since their network had too many",
             self.connections_refused.clone(),
+        );
+        registry.register(
+            "connections_not_http",
+            "Connections that were closed because something else than HTTP came",
+            self.connections_not_http.clone(),
         );
         let dropped = Counter::<u64>::default();
         dropped.inc_by((self.dropped_lines)() as u64);

@@ -13,6 +13,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, request::Parts};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -182,6 +183,10 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
 /// A whole form. Byte after byte into one place: pieces that were kept apart would take forty times the length of a form that
 /// comes in pieces of one byte.
 async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
+    // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
+    if body.size_hint().lower() > MAX_FORM as u64 {
+        return Err(TokenError::BodyTooLong);
+    }
     let mut form = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| TokenError::BadRequest("the form ended too early"))?;

@@ -36,6 +36,7 @@ mod mongo;
 mod mongo_rules;
 mod package;
 mod pattern_oracle;
+mod refusals;
 mod renewal;
 mod replay;
 mod revocation;

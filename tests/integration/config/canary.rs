@@ -500,6 +500,9 @@ async fn no_key_in_no_wrong_shape_is_repeated() {
                 }
                 let Some(name) = variable(steps) else { continue };
                 for value in [*canary, &format!("https://user:{canary}@host/"), &format!("/nowhere {canary}")] {
+                    if is_pattern(steps) {
+                        continue;
+                    }
                     look("variable", told_of(&folder, &whole, &[(name.clone(), value.to_owned())], keys));
                 }
                 look("variable below", told_of(&folder, &whole, &[(format!("{name}__x"), (*canary).to_owned())], keys));
