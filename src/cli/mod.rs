@@ -104,6 +104,9 @@ enum Command {
     HashPassword {
         #[command(flatten)]
         cost: Cost,
+        /// Make up a random password, and show it once on standard error
+        #[arg(long)]
+        generate: bool,
     },
     /// Prepare MongoDB for users and rules: collections, unique indexes, validators
     Migrate {
@@ -156,7 +159,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
-        Command::HashPassword { cost } => password::run(cost.cost),
+        Command::HashPassword { cost, generate } => {
+            password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
+        }
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),

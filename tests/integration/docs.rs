@@ -528,3 +528,29 @@ fn a_version_1_certificate_signs_tokens_and_is_not_served() -> Result<()> {
     assert_eq!(paths, ["server.certificate"], "{problems:?}");
     Ok(())
 }
+
+/// Whoever copies an example lets nobody in whose password can be read here: there is one hash in all of them, of a random
+/// password that was thrown away.
+#[test]
+fn no_example_has_a_user_whose_password_is_known() -> Result<()> {
+    const NOBODYS_HASH: &str = "$2b$10$gBzOzsfI2FDp578beYt0WO66NjTZDBQ3bwp5ACzAk750kugGy7m/u";
+    let mut files = files_below(&repository().join("docs"), "md")?;
+    for directory in ["deploy", "examples"] {
+        files.extend(files_below(&repository().join(directory), "yml")?);
+    }
+    for name in ["README.md", "config.example.yml", "docker-compose.yml", "docker-compose.mongodb.yml"] {
+        files.push(repository().join(name));
+    }
+    let is_hash = |word: &&str| word.len() == 60 && ["$2a$", "$2b$", "$2y$"].iter().any(|kind| word.starts_with(kind));
+    let mut found = 0;
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        let part_of_one = |letter: char| letter.is_ascii_alphanumeric() || "$./".contains(letter);
+        for hash in text.split(|letter| !part_of_one(letter)).filter(is_hash) {
+            ensure!(hash == NOBODYS_HASH, "{}: {hash} is somebody's", file.display());
+            found += 1;
+        }
+    }
+    assert!(found > 5, "only {found} hashes were found");
+    Ok(())
+}

@@ -346,6 +346,28 @@ async fn the_hash_of_a_password_lets_its_owner_in() {
     }
 }
 
+#[tokio::test]
+async fn a_generated_password_is_shown_once_and_lets_its_owner_in() {
+    let generated = || finish(command(["hash-password", "--cost", "4", "--generate"]), "what is on standard input");
+    let made = generated();
+    assert_eq!(made.code, 0, "{}", made.err);
+    // Standard output goes into a file, so that the password must not be in it.
+    let hash = made.out.strip_suffix('\n').unwrap();
+    assert!(hash.starts_with("$2b$04$") && hash.len() == 60, "{hash}");
+    let password = made.err.strip_prefix("Password, shown this once: ").unwrap().strip_suffix('\n').unwrap();
+    assert!(password.len() == 32 && password.bytes().all(|letter| letter.is_ascii_hexdigit()), "{password}");
+    assert_ne!(generated().err, made.err);
+    let bed = Bed::with(&format!("users: {{alice: {{password: \"{hash}\"}}}}\n"));
+    assert_eq!(bed.get("/auth?service=registry").basic("alice", password).send().await.status, 200);
+
+    // A hash whose password nobody has seen is not handed out.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut unseen = command(["hash-password", "--cost", "4", "--generate"]);
+    let output = unseen.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()));
+}
+
 #[test]
 fn the_program_describes_itself() {
     let version = run(["--version"]);
