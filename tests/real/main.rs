@@ -19,6 +19,7 @@ mod canary;
 mod chaos;
 mod clients;
 mod clocks;
+mod compose;
 mod connect;
 mod crash;
 mod crowd;

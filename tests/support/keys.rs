@@ -215,7 +215,13 @@ pub(crate) fn for_localhost() -> Chain {
     for_localhost_with(Kind::P256)
 }
 
-/// The same with a leaf of this kind.
+/// A chain for TLS on this host.
+pub(crate) fn for_host(name: &str) -> Chain {
+    let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{name}\n");
+    leaf(Kind::P256, &format!("/CN={name}"), &extensions)
+}
+
+/// A chain for TLS on `localhost` with a leaf of this kind.
 pub(crate) fn for_localhost_with(kind: Kind) -> Chain {
     let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n\
                       subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
