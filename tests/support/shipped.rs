@@ -1,8 +1,7 @@
 //! The images that the compose files name, made on this machine of its own programs: nothing can be fetched here.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -156,108 +155,57 @@ pub(crate) fn ferretdb(engine: &Engine) {
     root.import(engine, FERRETDB, &["ENTRYPOINT [\"/bin/sh\", \"/bin/start\"]"]);
 }
 
-/// What the Dockerfile calls `BUILDER`: this machine's Rust and make, and what they made of these sources a moment ago. So
-/// `make static` finds all of it done, as long as the build context holds every file that it was made of, as it was.
+/// What stands for cargo in the builder: it hands out what cargo made on this machine, for the same command line, of the
+/// same files. A file that is missing in the build context, or is not as it was, ends the build.
+const CARGO: &str = r#"#!/bin/sh
+set -e
+[ "$*" = "build --locked --release --target HOST --target-dir target" ] || { echo "cargo was not to $*" >&2; exit 1; }
+[ "$RUSTFLAGS" = "-C target-feature=+crt-static" ] || { echo "the flags are $RUSTFLAGS" >&2; exit 1; }
+sha256sum -c /made/sources | { grep -v ': OK$' >&2 || true; }
+sha256sum -c -s /made/sources
+mkdir -p target/HOST/release
+cp /made/dockwarden target/HOST/release/
+"#;
+
+/// What the Dockerfile calls `BUILDER`: this machine's make, and what its cargo made for `make static` a moment ago. The
+/// whole of Rust with all that we depend on would be copied for each step of the build, and minutes later be found to have
+/// nothing to do.
 fn builder(engine: &Engine, name: &str) {
-    static_program();
+    let program = static_program();
+    let version = part::run(Command::new("rustc").current_dir(repository()).arg("-vV")).well().stdout;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+
     let root = Root::new();
     root.busybox();
-    root.program(&part::path("make"));
-
-    // Cargo and rustc themselves, not rustup's stand-ins for them.
-    let sysroot = part::run(Command::new("rustc").current_dir(repository()).args(["--print", "sysroot"])).well();
-    let sysroot = Path::new(sysroot.stdout.trim());
+    for program in ["make", "install"] {
+        root.program(&part::path(program));
+    }
+    root.copy(&program, "made/dockwarden");
+    root.write("made/sources", &sources(host));
+    root.write("bin/cargo", &CARGO.replace("HOST", host));
+    root.write("bin/rustc", &format!("#!/bin/sh\ncat <<'END'\n{version}END\n"));
     for program in ["cargo", "rustc"] {
-        let path = sysroot.join("bin").join(program);
-        root.copy(&path, &format!("rust/bin/{program}"));
-        root.system_libraries(&path, sysroot);
+        fs::set_permissions(root.0.join("bin").join(program), PermissionsExt::from_mode(0o755)).unwrap();
     }
-    for library in fs::read_dir(sysroot.join("lib")).unwrap().map(|entry| entry.unwrap().path()) {
-        if library.is_file() {
-            root.copy(&library, &format!("rust/lib/{}", library.file_name().unwrap().to_str().unwrap()));
-        }
-    }
-
-    // The sources of what we depend on: cargo looks whether they are as they were.
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
-    let locked = locked();
-    for kind in ["index", "cache", "src"] {
-        let Ok(registries) = fs::read_dir(home.join("registry").join(kind)) else { continue };
-        for registry in registries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-            let place = registry.strip_prefix(&home).unwrap().to_str().unwrap().to_owned();
-            if kind == "index" {
-                root.copy(&registry, &format!("cargo/{place}"));
-                continue;
-            }
-            for entry in fs::read_dir(&registry).unwrap().map(|entry| entry.unwrap().path()) {
-                let package = entry.file_name().unwrap().to_str().unwrap();
-                if locked.contains(package.trim_end_matches(".crate")) {
-                    root.copy(&entry, &format!("cargo/{place}/{package}"));
-                }
-            }
-        }
-    }
-
-    let made = scratch::directory("made");
-    made_by_cargo(&made);
-    root.copy(&made, "src/target");
-    fs::remove_dir_all(made).unwrap();
-    root.import(engine, name, &["ENV PATH=/rust/bin:/bin", "ENV CARGO_HOME=/cargo", "ENV CARGO_NET_OFFLINE=true"]);
+    root.directory("tmp");
+    root.import(engine, name, &["ENV PATH=/bin"]);
 }
 
-impl Root {
-    /// The libraries that a program of Rust's own takes from the system.
-    fn system_libraries(&self, program: &Path, sysroot: &Path) {
-        let listed = part::run(part::client("ldd").arg(program)).well();
-        for library in listed.stdout.split_whitespace().filter(|word| word.starts_with('/')) {
-            let path = Path::new(library);
-            if !path.starts_with(sysroot) && !self.0.join(library.trim_start_matches('/')).exists() {
-                self.copy(path, library.trim_start_matches('/'));
-            }
-        }
-    }
-}
-
-/// `name-version` of every package in Cargo.lock.
-fn locked() -> BTreeSet<String> {
-    let lock = fs::read_to_string(repository().join("Cargo.lock")).unwrap();
-    let mut packages = BTreeSet::new();
-    let mut lines = lock.lines();
-    while let Some(line) = lines.next() {
-        let Some(name) = line.strip_prefix("name = \"") else { continue };
-        let version = lines.next().unwrap().strip_prefix("version = \"").unwrap();
-        packages.insert(format!("{}-{}", name.trim_end_matches('"'), version.trim_end_matches('"')));
-    }
-    packages
-}
-
-/// What the release build left, but for the contents of libraries: cargo asks when they were made, and reads none of them.
-fn made_by_cargo(to: &Path) {
-    let target = repository().join("target");
-    let host = part::run(Command::new("rustc").current_dir(repository()).arg("-vV")).well();
-    let host = host.stdout.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
-    // The program is made for the host by name; macros and build scripts are made without.
-    for half in ["release".to_owned(), format!("{host}/release")] {
-        let script = r#"
-            set -e
-            mkdir -p "$1"
-            cp --archive "$0/.fingerprint" "$0/build" "$1"
-            mkdir "$1/deps"
-            cd "$0/deps"
-            for file in *; do
-                case $file in
-                    dockwarden-*) cp --archive "$file" "$1/deps/$file" ;;
-                    *.d) cp --archive "$file" "$1/deps/$file" ;;
-                    *) : >"$1/deps/$file"; touch --reference="$file" "$1/deps/$file" ;;
-                esac
-            done
-        "#;
-        let mut copy = part::client("sh");
-        copy.args(["-c", script]).arg(target.join(&half)).arg(to.join(&half));
-        part::run(&mut copy).well();
-    }
-    part::run(part::client("cp").arg("--archive").arg(target.join(".rustc_info.json")).arg(to)).well();
+/// The files that the program was made of, with their digests: those of cargo's own list, and the manifest with what it names.
+fn sources(host: &str) -> String {
+    let repository = repository();
+    let listed = repository.join("target").join(host).join("release/dockwarden.d");
+    let listed = fs::read_to_string(listed).unwrap();
+    let (_, listed) = listed.split_once(": ").unwrap();
+    let mut files: Vec<&str> = listed
+        .split_whitespace()
+        .map(|file| Path::new(file).strip_prefix(repository).unwrap().to_str().unwrap())
+        .filter(|file| !file.starts_with("target/"))
+        .collect();
+    assert!(files.contains(&"src/main.rs") && files.contains(&"src/lib.rs"), "{files:?}");
+    // Cargo reads these, and wants the tests that the manifest names to be there.
+    files.extend(["Cargo.toml", "Cargo.lock", "Makefile", "tests/integration/main.rs", "tests/real/main.rs"]);
+    part::run(part::client("sha256sum").current_dir(repository).args(files)).well().stdout
 }
 
 /// What the Dockerfile calls `SHELL_BASE`: busybox and this machine's list of authorities.
@@ -271,14 +219,12 @@ fn shell_base(engine: &Engine, name: &str) {
 
 /// Both of our images, by the commands that the Dockerfile shows.
 pub(crate) fn build(engine: &Engine) {
-    builder(engine, "this-machine-as-builder");
+    let t = std::time::Instant::now(); builder(engine, "this-machine-as-builder"); eprintln!("TIME builder {:?}", t.elapsed());
     shell_base(engine, "this-machine-as-alpine");
     let arguments = ["BUILDER=this-machine-as-builder", "SHELL_BASE=this-machine-as-alpine"];
     for words in [&["--tag", PLAIN][..], &["--target", "shell", "--tag", SHELL]] {
         let mut build = engine.docker(&client::home());
         build.arg("build").args(arguments.map(|argument| ["--build-arg", argument]).concat()).args(words);
-        let said = part::run(build.arg(repository())).well();
-        // Nothing was left to be done.
-        assert!(!said.text.contains("Compiling"), "{}", said.text);
+        let t = std::time::Instant::now(); let said = part::run(build.arg(repository())).well(); eprintln!("TIME build {:?} {}", t.elapsed(), said.text);
     }
 }
