@@ -123,7 +123,8 @@ fn the_compose_file_comes_up_and_keeps_everything() {
         fs::read(copied).unwrap()
     };
     let before = certificate(&project);
-    let renew = commands("docs/OPERATIONS.md", "docker compose rm --stop --force dockwarden registry", "docker compose up");
+    let renew =
+        commands("docs/OPERATIONS.md", "docker compose rm --stop --force dockwarden registry", "docker compose up");
     let folder = project.directory.file_name().unwrap().to_str().unwrap();
     let renew = renew.replace("docker compose", "docker-compose").replace(" dockwarden_", &format!(" {folder}_"));
     part::run(project.command("sh").args(["-c", &renew])).well();
@@ -152,8 +153,7 @@ fn make_database_users(project: &Project) {
             .build();
         let database = Client::with_options(options).unwrap().database("registry");
         for (user, name) in [("dockwarden", "server"), ("admin", "admin")] {
-            let create =
-                doc! { "createUser": user, "pwd": secret(name), "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
+            let create = doc! { "createUser": user, "pwd": secret(name), "roles": [], "mechanisms": ["SCRAM-SHA-1"] };
             database.run_command(create).await.unwrap();
         }
     });
@@ -163,7 +163,8 @@ fn make_database_users(project: &Project) {
 fn the_compose_file_with_mongodb_comes_up_and_users_change_by_commands() {
     const STAND_IN: &str = "ferretdb-in-the-place-of-mongo.yml";
     let project = Project::shipped(&["docker-compose.yml", "docker-compose.mongodb.yml", STAND_IN]);
-    let stand_in = format!("services: {{mongo: {{image: {}, volumes: [\"./sockets:/sockets\"]}}}}\n", shipped::FERRETDB);
+    let stand_in =
+        format!("services: {{mongo: {{image: {}, volumes: [\"./sockets:/sockets\"]}}}}\n", shipped::FERRETDB);
     scratch::write(&project.directory, STAND_IN, &stand_in);
     env_file(&project);
     let secrets = commands("docs/OPERATIONS.md", "mkdir -p -m 700 certs/mongo", "chmod 644 certs/mongo/*");
@@ -278,7 +279,7 @@ const SCRIPT: &str = "#!/bin/sh\n\
 
 fn docker_auth(image: &str, more: &str) -> Project {
     let project = Project::empty(&["docker-compose.yml"]);
-    let compose = DOCKER_AUTH.replace("IMAGE", image).replace("REALM", HOST);
+    let compose = DOCKER_AUTH.replace("IMAGE", image).replace("://REALM", &format!("://{HOST}"));
     scratch::write(&project.directory, "docker-compose.yml", &compose);
     for directory in ["config", "ssl"] {
         fs::create_dir(project.directory.join(directory)).unwrap();
@@ -322,8 +323,6 @@ fn a_shell_script_of_docker_auths_users_runs_in_the_image_with_a_shell() {
     let config = project.directory.join("config");
     let script = scratch::write(&config, "validate.sh", SCRIPT);
     fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
-    // Of `a key`.
-    scratch::write(&config, "keys", "alice 7fc9d2da4a6d7b5b1de3ee6a0c1f4a6d\n");
     let digest = part::run_with(&mut part::client("sha256sum"), b"a key").well();
     scratch::write(&config, "keys", &format!("alice {}\n", digest.stdout.split(' ').next().unwrap()));
 
@@ -335,6 +334,14 @@ fn a_shell_script_of_docker_auths_users_runs_in_the_image_with_a_shell() {
     alice.login("alice", "a key").well();
     alice.push("scripted", "alice/hello").well();
     alice.push("scripted", "bob/hello").refused(&["denied"]);
+
+    // In all else the two images are one: not even the shell is root's.
+    let fields = ["User", "Entrypoint", "Cmd", "Healthcheck", "ExposedPorts"];
+    let fields = fields.map(|field| format!("{{{{json .Config.{field}}}}}")).join(" ");
+    let [plain, shell] = [shipped::PLAIN, shipped::SHELL]
+        .map(|image| project.docker(&["image", "inspect", "--format", &fields, image]).well().stdout);
+    assert_eq!(plain, shell);
+    assert!(shell.contains("\"65532:65532\"") && shell.contains("/dockwarden\",\"health\""), "{shell}");
     project.down();
 }
 

@@ -3,12 +3,12 @@
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use super::dockwarden::hash;
 use super::front::{self, Tls};
 use super::process::Process;
 use super::recipe::{NOBODYS_HASH, Recipe};
 use super::recorder::Recorder;
 use super::registry::{self, Edition};
-use super::dockwarden::hash;
 use super::{dockwarden, part, port, scratch};
 
 /// The passwords that the tests give the recipe's accounts, and the one that they add, who may do everything.

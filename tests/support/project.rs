@@ -48,10 +48,10 @@ impl Project {
         static IMAGES: OnceLock<()> = OnceLock::new();
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = engine::apart();
-        IMAGES.get_or_init(|| { let t = std::time::Instant::now();
+        IMAGES.get_or_init(|| {
             shipped::build(engine);
             shipped::neighbours(engine);
-            shipped::ferretdb(engine); eprintln!("TIME images {:?}", t.elapsed());
+            shipped::ferretdb(engine);
         });
         Self {
             directory: scratch::directory("project"),

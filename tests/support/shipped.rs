@@ -147,7 +147,7 @@ pub(crate) fn ferretdb(engine: &Engine) {
     }
     root.write(
         "bin/start",
-        "#!/bin/sh\nexport FERRETDB_SETUP_PASSWORD=\"$(cat \"$MONGO_INITDB_ROOT_PASSWORD_FILE\")\"\n\
+        "#!/bin/sh\nrm -f /sockets/mongo\nexport FERRETDB_SETUP_PASSWORD=\"$(cat \"$MONGO_INITDB_ROOT_PASSWORD_FILE\")\"\n\
          exec /bin/ferretdb --handler=sqlite --sqlite-url=file:/data/db/ --state-dir=/data/db --listen-addr=:27017 \
          --listen-unix=/sockets/mongo --debug-addr=- --telemetry=disable --test-enable-new-auth \
          --setup-database=admin --setup-username=\"$MONGO_INITDB_ROOT_USERNAME\"\n",
@@ -219,12 +219,12 @@ fn shell_base(engine: &Engine, name: &str) {
 
 /// Both of our images, by the commands that the Dockerfile shows.
 pub(crate) fn build(engine: &Engine) {
-    let t = std::time::Instant::now(); builder(engine, "this-machine-as-builder"); eprintln!("TIME builder {:?}", t.elapsed());
+    builder(engine, "this-machine-as-builder");
     shell_base(engine, "this-machine-as-alpine");
     let arguments = ["BUILDER=this-machine-as-builder", "SHELL_BASE=this-machine-as-alpine"];
     for words in [&["--tag", PLAIN][..], &["--target", "shell", "--tag", SHELL]] {
         let mut build = engine.docker(&client::home());
         build.arg("build").args(arguments.map(|argument| ["--build-arg", argument]).concat()).args(words);
-        let t = std::time::Instant::now(); let said = part::run(build.arg(repository())).well(); eprintln!("TIME build {:?} {}", t.elapsed(), said.text);
+        part::run(build.arg(repository())).well();
     }
 }
