@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, TooMany};
-use crate::authn::{Authenticator, Closed, Credentials, Identity, Outcome, Time};
+use crate::authn::{Authenticator, ClosedBy, Credentials, Identity, Outcome, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
@@ -39,9 +39,9 @@ pub enum Denied {
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
-    /// The credentials are right, but the account may not be used.
+    /// The account may not be used, although the credentials are right, or whatever they are.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] ClosedBy),
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -191,17 +191,18 @@ impl Access {
         &self.attempts
     }
 
-    /// The backends with a breaker, by name, and whether each is asked.
+    /// The backends that remember an outage, by name, and whether each is asked.
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
-        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
-        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
+        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
+        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
         who.chain(what).collect()
     }
 
     /// Finds out who presented these credentials, from an address as [`AddressSource`] finds it.
     ///
     /// # Errors
-    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Anonymous`] where there
+    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Closed`] where a backend's keeper
+    /// of accounts says that this one may not be used, [`Denied::Anonymous`] where there
     /// are none and that is not enough, [`Denied::TooMany`] and [`Denied::Busy`] where nobody looked at them, and
     /// [`Denied::Unavailable`] where a backend could not tell.
     ///
@@ -218,14 +219,10 @@ impl Access {
             // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
             Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials) => attempt.was_wrong(),
-            Err(
-                Denied::Anonymous
-                | Denied::Closed(_)
-                | Denied::TooMany(_)
-                | Denied::Busy { .. }
-                | Denied::Unavailable { .. },
-            ) => drop(attempt),
+            Err(Denied::Credentials | Denied::Closed(_)) => attempt.was_wrong(),
+            Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
+                drop(attempt)
+            }
         }
         found
     }
@@ -237,7 +234,7 @@ impl Access {
             let said = backend.authenticate(who, from).await.map_err(|cause| unanswered(backend.name(), cause));
             let outcome = match &said {
                 Ok(Outcome::Accepted(_)) => Some(BackendOutcome::Accepted),
-                Ok(Outcome::Rejected) => Some(BackendOutcome::Rejected),
+                Ok(Outcome::Rejected | Outcome::Closed(_)) => Some(BackendOutcome::Rejected),
                 Ok(Outcome::NotMine) => Some(BackendOutcome::NotMine),
                 // It was not asked: nothing is wrong with it.
                 Err(Denied::Busy { .. }) => None,
@@ -249,6 +246,7 @@ impl Access {
             match said? {
                 Outcome::Accepted(identity) => return Ok(identity),
                 Outcome::Rejected => return Err(Denied::Credentials),
+                Outcome::Closed(words) => return Err(ClosedBy::Keeper(words).into()),
                 Outcome::NotMine => {}
             }
         }
@@ -289,7 +287,7 @@ impl Access {
         scopes: Vec<Scope>,
         now: OffsetDateTime,
     ) -> Result<Decision, Denied> {
-        who.standing.check(now)?;
+        who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
@@ -365,6 +363,10 @@ mod tests {
             let is_right = matches!(who, Credentials::Password { password, .. } if password.reveal() == "right");
             Ok(if is_right { Outcome::Accepted(Identity::default()) } else { Outcome::Rejected })
         }
+
+        fn passage(&self) -> Option<Passage> {
+            None
+        }
     }
 
     /// Keeps whose turns the questions have that it is asked.
@@ -379,6 +381,10 @@ mod tests {
         async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
             Ok(Answer::NoMatch { until: None })
+        }
+
+        fn passage(&self) -> Option<Passage> {
+            None
         }
     }
 

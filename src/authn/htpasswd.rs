@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, Outcome, Secret, Time};
 use crate::authz::lint::LEAST_COST;
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
@@ -155,6 +156,10 @@ impl Htpasswd {
 impl Authenticator for Htpasswd {
     fn name(&self) -> &'static str {
         "htpasswd_auth"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
@@ -193,6 +194,10 @@ impl StaticUsers {
 impl Authenticator for StaticUsers {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -1,26 +1,30 @@
 //! A directory of one or more servers: who of them is asked, on which connection, and for how long.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::address::Protection;
-use super::connection::{Connection, Limit, Trouble};
+use super::connection::{Connection, Trouble, connect, look_up};
+use super::course::{Course, Limit, Silence, Step};
 use super::protocol::{Depth, Entry, Search};
+use super::route::Route;
 use super::server::{IDLE, Purpose, Server};
 use super::settings::{Login, Settings};
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
 use super::{filter, tls};
 use crate::authn::Secret;
-use crate::breaker::{Pass, Trial};
+use crate::breaker::{Pass, Passage, Trial};
 use crate::turns::{Client, Turns};
 
-/// A server that had less time than this to answer is not blamed for its silence.
+/// With less time left than this, no other server is asked.
 const FAIR: Duration = Duration::from_millis(100);
-/// How long a trial of a server that failed may take: with the breaker's pauses, recovery is seen within two seconds.
+/// How long a trial of a server that failed may take, if a login may not take longer.
 const TRIAL: Duration = Duration::from_secs(1);
 
 /// The servers of one configuration. They hold the same entries; the first that answers is asked.
@@ -32,13 +36,13 @@ pub(super) struct Directory {
     checking: Turns,
 }
 
-/// For whom a directory is asked, and until when an answer is of use.
+/// For whom a directory is asked, and in the course of which login.
 #[derive(Clone, Copy)]
-pub(super) struct Errand {
+pub(super) struct Errand<'of> {
     /// Whose turn it has to be.
     pub(super) client: Client,
-    /// All of a login's questions share it.
-    pub(super) deadline: Instant,
+    /// All of a login's questions share it, and its deadline.
+    pub(super) course: &'of Course,
 }
 
 /// What a directory is asked, on a connection for itself.
@@ -109,28 +113,50 @@ impl Directory {
         &self.settings
     }
 
+    /// Whether any server is asked now.
+    pub(super) fn passage(&self) -> Passage {
+        let passing = |server: &Server| match server.breaker.passage() {
+            Passage::Passing => true,
+            Passage::Shut => false,
+        };
+        match self.servers.iter().any(passing) {
+            true => Passage::Passing,
+            false => Passage::Shut,
+        }
+    }
+
+    /// How long a server may be silent while a connection is made, and then at each question.
+    fn silence_connecting(&self) -> Silence {
+        Silence { key: "connect_timeout", length: self.settings.connect_within }
+    }
+
+    fn silence(&self) -> Silence {
+        Silence { key: "timeout", length: self.settings.timeout }
+    }
+
     /// Asks the first server that answers, when it is the client's turn.
     ///
     /// # Errors
     /// None does, or not within the time; or no turn came.
-    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, errand: Errand) -> Result<Reply, Failure> {
-        let Errand { client, deadline } = errand;
+    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, errand: Errand<'_>) -> Result<Reply, Failure> {
+        let Errand { client, course } = errand;
         let turns = match question.purpose() {
             Purpose::Searching => &self.searching,
             Purpose::Checking => &self.checking,
         };
-        let _turn = turns.turn(client, deadline).await.map_err(Failure::NoTurn)?;
+        let turn = course.wait_for(Step::Turn, turns.turn(client, course.deadline())).await;
+        let _turn = turn.map_err(Failure::NoTurn)?;
         let mut causes = Vec::new();
         for (number, server) in self.servers.iter().enumerate() {
             let Ok(pass) = server.breaker.admit() else {
                 causes.push(format!("{} (it has not answered since)", server.last_failure()));
                 continue;
             };
-            if deadline.saturating_duration_since(Instant::now()) < FAIR {
-                causes.push("no time was left to ask another server".to_owned());
+            if course.left() < FAIR {
+                causes.push("no time was left to ask another server; see deadline".to_owned());
                 break;
             }
-            match self.ask_server(server, question, deadline).await {
+            match self.ask_server(server, question, course).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => {
                     causes.push(format!("{}: {failure}", server.address));
@@ -142,46 +168,102 @@ impl Directory {
         Err(Failure::Down(causes.join("; ")))
     }
 
-    async fn ask_server(&self, server: &Server, question: Question<'_>, deadline: Instant) -> Result<Reply, Failure> {
+    async fn ask_server(&self, server: &Server, question: Question<'_>, course: &Course) -> Result<Reply, Failure> {
         let purpose = question.purpose();
+        let mut route = Route::default();
         let mut waited = server.take(purpose);
         loop {
             let (mut connection, is_new) = match waited.take() {
                 Some(connection) => (connection, false),
-                None => (self.connect(server, purpose, deadline).await?, true),
+                None => (self.connect(server, purpose, &mut route, course).await?, true),
             };
-            match self.converse(&mut connection, question, deadline).await {
+            let failure = match self.converse(&mut connection, question, course).await {
+                // Another address may be of a server that is not busy.
+                Ok(Err(failure @ Failure::Down(_))) => failure,
                 Ok(answer) => {
                     server.give_back(purpose, connection);
                     return answer;
                 }
                 // The server closed it, perhaps as it was restarted, and then the others are gone as well. That says
                 // nothing about a new one; which is tried once, since it is new.
-                Err(Trouble::Lost(_)) if !is_new => server.forget(),
-                Err(trouble) => return Err(blame(&trouble)),
+                Err(Trouble::Lost(_)) if !is_new => {
+                    server.forget_at(connection.at());
+                    continue;
+                }
+                Err(trouble) => blame(trouble),
+            };
+            route.failed(server, connection.at(), failure)?;
+        }
+    }
+
+    /// A new connection that is ready for its purpose, to the first of the server's addresses that was not tried yet and that
+    /// answers: one that takes connections and says nothing must not keep the others from being asked.
+    async fn connect(
+        &self,
+        server: &Server,
+        purpose: Purpose,
+        route: &mut Route,
+        course: &Course,
+    ) -> Result<Connection, Failure> {
+        let limit = Limit { step: Step::Connect, silence: self.silence_connecting(), course };
+        if !route.is_known() {
+            route.leads_to(server, look_up(&server.address, limit).await.map_err(blame)?);
+        }
+        loop {
+            let left = route.left()?;
+            let (stream, at) = match connect(left, limit).await {
+                Ok(connected) => connected,
+                // Each of them was tried.
+                Err(trouble) => return Err(route.ended_by(blame(trouble))),
+            };
+            match self.introduce(server, purpose, (stream, at), course).await {
+                Ok(connection) => return Ok(connection),
+                Err(failure) => route.failed(server, at, failure)?,
             }
         }
     }
 
-    /// A new connection that is ready for its purpose.
-    async fn connect(&self, server: &Server, purpose: Purpose, deadline: Instant) -> Result<Connection, Failure> {
-        let limit = Limit::new(self.settings.connect_within, deadline);
-        let connection = Connection::open(&server.address, self.tls.as_ref(), limit).await;
-        let mut connection = connection.map_err(|trouble| blame(&trouble))?;
+    /// Makes a connection ready for its purpose: under TLS, if there is to be any, and with our own name, if we have one.
+    async fn introduce(
+        &self,
+        server: &Server,
+        purpose: Purpose,
+        (stream, at): (TcpStream, SocketAddr),
+        course: &Course,
+    ) -> Result<Connection, Failure> {
+        let limit = Limit { step: Step::Connect, silence: self.silence_connecting(), course };
+        let connection = Connection::over(stream, at, &server.address, self.tls.as_ref(), limit).await;
+        let mut connection = connection.map_err(blame)?;
         match (purpose, &self.settings.login) {
             (Purpose::Searching, Login::Ourselves { name, password }) => {
-                let Ok(_alone) = timeout_at(deadline, server.introduction.lock()).await else {
-                    return Err(Failure::Late("others were still connecting".to_owned()));
+                let began = Instant::now();
+                let alone = timeout_at(course.deadline(), server.introduction.lock());
+                let Ok(mut introduction) = course.wait_for(Step::Others, alone).await else {
+                    return Err(course.late(Step::Others, Duration::ZERO));
                 };
                 if let Some(refusal) = server.estranged() {
                     return Err(refusal);
                 }
-                let limit = Limit::new(self.settings.timeout, deadline);
-                let done = connection.bind(name, password.reveal(), limit).await.map_err(|trouble| blame(&trouble))?;
-                of_ourselves(&done, name).inspect_err(|failure| match failure {
-                    Failure::Stranger(_) => server.refused_us(failure),
-                    Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_) => {}
-                })?;
+                // One after the other, a crowd would wait as many times as long for a server that is silent.
+                if let Some(failure) = introduction.failure_since(began, at) {
+                    return Err(failure);
+                }
+                let limit = Limit { step: Step::OwnBind, silence: self.silence(), course };
+                if introduction.is_recent() {
+                    drop(introduction);
+                    let done = connection.bind(name, password.reveal(), limit).await.map_err(blame)?;
+                    known(server, of_ourselves(&done, name))?;
+                    return Ok(connection);
+                }
+                let done = match connection.bind(name, password.reveal(), limit).await.map_err(blame) {
+                    Ok(done) => done,
+                    Err(failure) => {
+                        introduction.was_unanswered(at, &failure);
+                        return Err(failure);
+                    }
+                };
+                known(server, of_ourselves(&done, name))?;
+                introduction.was_taken();
             }
             (Purpose::Searching, Login::Anonymous | Login::User(_)) | (Purpose::Checking, _) => {}
         }
@@ -193,9 +275,9 @@ impl Directory {
         &self,
         connection: &mut Connection,
         question: Question<'_>,
-        deadline: Instant,
+        course: &Course,
     ) -> Result<Result<Reply, Failure>, Trouble> {
-        let limit = || Limit::new(self.settings.timeout, deadline);
+        let limit = |step| Limit { step, silence: self.silence(), course };
         let (bind, search) = match question {
             Question::Check(bind) => (Some(bind), None),
             Question::Search(search) => (None, Some(search)),
@@ -209,10 +291,10 @@ impl Directory {
                 reply.verdict = Verdict::No("a name and a password are needed".to_owned());
                 return Ok(Ok(reply));
             }
-            let done = connection.bind(name, password.reveal(), limit()).await?;
+            let done = connection.bind(name, password.reveal(), limit(Step::Check)).await?;
             match of_user(&done) {
                 Ok(Verdict::Right) => {}
-                Ok(no @ Verdict::No(_)) => {
+                Ok(no @ (Verdict::No(_) | Verdict::Closed(_))) => {
                     reply.verdict = no;
                     return Ok(Ok(reply));
                 }
@@ -220,7 +302,7 @@ impl Directory {
             }
         }
         if let Some(search) = search {
-            let (entries, done) = connection.search(search, limit()).await?;
+            let (entries, done) = connection.search(search, limit(search.step)).await?;
             match of_search(&done, &search.base) {
                 Ok(extent) => (reply.entries, reply.extent) = (entries, extent),
                 Err(failure) => return Ok(Err(failure)),
@@ -265,7 +347,7 @@ impl Directory {
         if server.estranged().is_some() {
             return Trial::Failed;
         }
-        match self.greet(server, Instant::now() + TRIAL).await {
+        match self.greet(server, &Course::of(TRIAL.max(self.settings.deadline))).await {
             Ok(()) => Trial::Answered,
             Err(failure) => {
                 server.failed_by(&failure);
@@ -278,7 +360,7 @@ impl Directory {
     pub(super) async fn greet_all(self: &Arc<Self>) {
         for (number, server) in self.servers.iter().enumerate() {
             let Ok(pass) = server.breaker.admit() else { continue };
-            match self.greet(server, Instant::now() + TRIAL).await {
+            match self.greet(server, &Course::of(TRIAL.max(self.settings.deadline))).await {
                 Ok(()) | Err(Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_)) => {}
                 Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => self.failed(number, pass, &failure),
             }
@@ -295,61 +377,75 @@ impl Directory {
     }
 
     /// Whether the server answers, and knows us if we are somebody. The connection is kept for the next search.
-    async fn greet(&self, server: &Server, deadline: Instant) -> Result<(), Failure> {
-        let mut connection = self.connect(server, Purpose::Searching, deadline).await?;
-        let is_known = match &self.settings.login {
-            // Its bind was an answer.
-            Login::Ourselves { .. } => true,
-            Login::Anonymous | Login::User(_) => false,
-        };
-        if !is_known {
-            // The server's own entry, which nobody has to be anybody for. Whatever it says to that is an answer.
-            let search = self.look_at(String::new());
-            let limit = Limit::new(self.settings.timeout, deadline);
-            let (_, done) = connection.search(&search, limit).await.map_err(|trouble| blame(&trouble))?;
-            if let Err(failure @ Failure::Down(_)) = of_search(&done, "") {
-                return Err(failure);
+    async fn greet(&self, server: &Server, course: &Course) -> Result<(), Failure> {
+        let mut route = Route::default();
+        loop {
+            let mut connection = self.connect(server, Purpose::Searching, &mut route, course).await?;
+            let heard = match &self.settings.login {
+                // Its bind was an answer.
+                Login::Ourselves { .. } => Ok(()),
+                Login::Anonymous | Login::User(_) => self.hear(&mut connection, course).await,
+            };
+            match heard {
+                Ok(()) => {
+                    match self.settings.login {
+                        Login::Ourselves { .. } | Login::Anonymous => server.give_back(Purpose::Searching, connection),
+                        Login::User(_) => {}
+                    }
+                    return Ok(());
+                }
+                Err(failure) => route.failed(server, connection.at(), failure)?,
             }
         }
-        match self.settings.login {
-            Login::Ourselves { .. } | Login::Anonymous => server.give_back(Purpose::Searching, connection),
-            Login::User(_) => {}
-        }
-        Ok(())
     }
 
-    /// Asks each server who is there, and whether it holds the base; says what was found.
+    /// Asks for the server's own entry, which nobody has to be anybody for. Whatever it says to that is an answer.
+    async fn hear(&self, connection: &mut Connection, course: &Course) -> Result<(), Failure> {
+        let search = self.look_at(String::new());
+        let limit = Limit { step: search.step, silence: self.silence(), course };
+        let (_, done) = connection.search(&search, limit).await.map_err(blame)?;
+        match of_search(&done, "") {
+            Err(failure @ Failure::Down(_)) => Err(failure),
+            Ok(_) | Err(Failure::Stranger(_) | Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_)) => Ok(()),
+        }
+    }
+
+    /// Asks each server who is there, and whether it holds the base; says what was found, and what the slowest waited for.
     ///
     /// # Errors
     /// None of them answers, or the base is not there.
-    pub(super) async fn reach(self: &Arc<Self>) -> anyhow::Result<String> {
-        let mut answers = 0;
+    pub(super) async fn reach(self: &Arc<Self>) -> anyhow::Result<Reached> {
         let mut said = Vec::new();
+        let mut slowest: Option<Course> = None;
         for server in &self.servers {
             let address = &server.address;
-            let deadline = Instant::now() + self.settings.deadline;
-            match self.greet(server, deadline).await {
+            // What was connected in the background would hide how long that takes.
+            server.forget();
+            let course = Course::of(self.settings.deadline);
+            match self.greet(server, &course).await {
                 Ok(()) => {
-                    answers += 1;
                     said.push(format!("{address} answers, {}", self.known_as()));
+                    slowest = Some(match slowest {
+                        Some(other) if other.total() >= course.total() => other,
+                        Some(_) | None => course,
+                    });
                 }
                 Err(failure) => said.push(format!("{address} does not answer as it must: {failure}")),
             }
         }
         let said = said.join("; ");
-        if answers == 0 {
-            anyhow::bail!("{said}");
-        }
+        let Some(slowest) = slowest else { anyhow::bail!("{said}") };
         match &self.settings.login {
             Login::User(_) => {}
             Login::Anonymous | Login::Ourselves { .. } if self.settings.base.is_empty() => {}
             Login::Anonymous | Login::Ourselves { .. } => {
                 let search = self.look_at(self.settings.base.clone());
-                let errand = Errand { client: Client::OURSELVES, deadline: Instant::now() + self.settings.deadline };
+                let course = Course::of(self.settings.deadline);
+                let errand = Errand { client: Client::OURSELVES, course: &course };
                 self.ask(Question::Search(&search), errand).await?;
             }
         }
-        Ok(said)
+        Ok(Reached { said, steps: slowest.steps() })
     }
 
     fn known_as(&self) -> String {
@@ -369,6 +465,7 @@ impl Directory {
             attributes: vec!["1.1".to_owned()],
             most: 1,
             seconds: self.seconds(),
+            step: Step::Look,
         }
     }
 
@@ -379,12 +476,26 @@ impl Directory {
     }
 }
 
+/// What was found where servers were asked whether they are there.
+pub(super) struct Reached {
+    /// In words.
+    pub(super) said: String,
+    /// What was waited for at the slowest one that answers.
+    pub(super) steps: Vec<(Step, Duration)>,
+}
+
+/// Takes note of a server that does not know us.
+fn known(server: &Server, answer: Result<(), Failure>) -> Result<(), Failure> {
+    answer.inspect_err(|failure| match failure {
+        Failure::Stranger(_) => server.refused_us(failure),
+        Failure::Down(_) | Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_) => {}
+    })
+}
+
 /// Whose fault trouble on a connection is.
-fn blame(trouble: &Trouble) -> Failure {
+fn blame(trouble: Trouble) -> Failure {
     match trouble {
-        Trouble::Silent(waited) if *waited < FAIR => {
-            Failure::Late(format!("no time was left for an answer: {trouble}"))
-        }
+        Trouble::Overdue(message) => Failure::Late(message),
         // Somebody's large entry must not keep everybody else out, and no password is needed to have it searched.
         Trouble::TooMuch(_) => Failure::Unknown(trouble.to_string()),
         Trouble::Silent(_) | Trouble::Lost(_) | Trouble::Garbled(_) | Trouble::NoTls { .. } | Trouble::Injected => {
