@@ -99,7 +99,7 @@ mod tests {
             (49, "NDS error: log account expired (-220)".to_owned(), None, Some("disabled or has expired")),
             (49, "NDS error: failed authentication (-669)".to_owned(), None, None),
         ] {
-            let why = why(&Done { code, remark: remark.clone(), objection });
+            let why = why(&Done { code, remark: remark.clone(), objection, closed: None });
             match (why, expected) {
                 (Some(why), Some(expected)) => assert!(why.contains(expected), "{code} {remark}: {why}"),
                 (why, expected) => assert_eq!(why, expected, "{code} {remark}"),

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::{Address, Protection};
 use super::ber::{Garbled, SEQUENCE, length, length_bytes};
+use super::closed;
 use super::course::{Heard, Limit, Step};
 use super::protocol::{Done, Entry, Request, Response, Search, UNASKED, decode, encode};
 
@@ -145,6 +146,7 @@ impl Connection {
                 let id = self.send(Request::Bind { name, password }).await?;
                 match self.receive(id, &mut { MAX_ANSWER }).await? {
                     Response::Bind(mut done) => {
+                        done.closed = closed::why(&done);
                         // A server that repeats the password must not bring it into the log.
                         if done.remark.contains(password) {
                             done.remark = "[left out, since it holds the password]".to_owned();
@@ -305,5 +307,47 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, asked: u32, left: &mut us
         )
         .into()),
         _ => Err(Garbled("an answer to something that was not asked").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::authn::ldap::course::{Course, Silence};
+
+    /// An address that swallows whatever comes, as a host behind a firewall does: as many connections wait there as it takes.
+    async fn swallows() -> std::io::Result<(SocketAddr, TcpListener, Vec<TcpStream>)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let mut waiting = Vec::new();
+        while let Ok(connected) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            waiting.push(connected?);
+        }
+        Ok((address, listener, waiting))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_everything_keeps_no_other_from_being_tried() -> std::io::Result<()> {
+        let (gone, _listener, _waiting) = swallows().await?;
+        let there = TcpListener::bind("127.0.0.1:0")?;
+        let there = there.local_addr().map(|address| (address, there))?;
+        let refuses = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let course = Course::of(Duration::from_secs(10));
+        let silence = Silence { key: "connect_timeout", length: Duration::from_millis(1400) };
+        let limit = Limit { step: Step::Connect, silence, course: &course };
+        for addresses in [&[there.0][..], &[gone, there.0], &[gone, refuses, gone, there.0], &[refuses, there.0]] {
+            let connected = connect(addresses, limit).await.map(|(_, at)| at);
+            assert!(matches!(connected, Ok(at) if at == there.0), "{addresses:?}: {connected:?}");
+        }
+        let silent = connect(&[gone, refuses], limit).await.map(|(_, at)| at);
+        assert!(
+            matches!(&silent, Err(Trouble::Silent(why)) if why.contains("1400 ms (connect_timeout)")),
+            "{silent:?}"
+        );
+        let refused = connect(&[refuses], limit).await.map(|(_, at)| at);
+        assert!(matches!(refused, Err(Trouble::Lost(_))), "{refused:?}");
+        Ok(())
     }
 }

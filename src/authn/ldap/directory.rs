@@ -7,31 +7,28 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
 
 use super::address::Protection;
 use super::connection::{Connection, Trouble, connect, look_up};
 use super::course::{Course, Limit, Silence, Step};
-use super::protocol::{Depth, Entry, Search};
+use super::protocol::{Entry, Search};
 use super::route::Route;
 use super::server::{IDLE, Purpose, Server};
 use super::settings::{Login, Settings};
+use super::tls;
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
-use super::{filter, tls};
 use crate::authn::Secret;
-use crate::breaker::{Pass, Passage, Trial};
+use crate::breaker::Passage;
 use crate::turns::{Client, Turns};
 
 /// With less time left than this, no other server is asked.
 const FAIR: Duration = Duration::from_millis(100);
-/// How long a trial of a server that failed may take, if a login may not take longer.
-const TRIAL: Duration = Duration::from_secs(1);
 
 /// The servers of one configuration. They hold the same entries; the first that answers is asked.
 pub(super) struct Directory {
-    settings: Settings,
+    pub(super) settings: Settings,
     tls: Option<Arc<ClientConfig>>,
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
     searching: Turns,
     checking: Turns,
 }
@@ -126,11 +123,11 @@ impl Directory {
     }
 
     /// How long a server may be silent while a connection is made, and then at each question.
-    fn silence_connecting(&self) -> Silence {
+    pub(super) fn silence_connecting(&self) -> Silence {
         Silence { key: "connect_timeout", length: self.settings.connect_within }
     }
 
-    fn silence(&self) -> Silence {
+    pub(super) fn silence(&self) -> Silence {
         Silence { key: "timeout", length: self.settings.timeout }
     }
 
@@ -198,7 +195,7 @@ impl Directory {
 
     /// A new connection that is ready for its purpose, to the first of the server's addresses that was not tried yet and that
     /// answers: one that takes connections and says nothing must not keep the others from being asked.
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         server: &Server,
         purpose: Purpose,
@@ -311,62 +308,6 @@ impl Directory {
         Ok(Ok(reply))
     }
 
-    /// Stops asking a server, and tries it again in the background until it answers.
-    fn failed(self: &Arc<Self>, number: usize, pass: Pass, failure: &Failure) {
-        let Some(server) = self.servers.get(number) else { return };
-        let directory = Arc::downgrade(self);
-        server.forget();
-        let trial = move || {
-            let directory = directory.upgrade();
-            async move {
-                match directory {
-                    Some(directory) => directory.try_again(number).await,
-                    None => Trial::Ended,
-                }
-            }
-        };
-        let address = server.address.to_string();
-        let closed = server.breaker.fail(pass, trial, move || {
-            info!(
-                reason = "backend_back",
-                backend = "ldap_auth",
-                server = address,
-                "a directory server is asked again"
-            );
-        });
-        if closed {
-            server.failed_by(failure);
-            let left = self.servers.iter().filter(|server| server.breaker.admit().is_ok()).count();
-            warn!(reason = "backend_down", backend = "ldap_auth", server = %server.address, servers_left = left,
-                cause = %failure, "a directory server cannot be asked; without another one, logins are answered with 503");
-        }
-    }
-
-    async fn try_again(&self, number: usize) -> Trial {
-        let Some(server) = self.servers.get(number) else { return Trial::Ended };
-        if server.estranged().is_some() {
-            return Trial::Failed;
-        }
-        match self.greet(server, &Course::of(TRIAL.max(self.settings.deadline))).await {
-            Ok(()) => Trial::Answered,
-            Err(failure) => {
-                server.failed_by(&failure);
-                Trial::Failed
-            }
-        }
-    }
-
-    /// Connects to each server before the first login has to wait for that.
-    pub(super) async fn greet_all(self: &Arc<Self>) {
-        for (number, server) in self.servers.iter().enumerate() {
-            let Ok(pass) = server.breaker.admit() else { continue };
-            match self.greet(server, &Course::of(TRIAL.max(self.settings.deadline))).await {
-                Ok(()) | Err(Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_)) => {}
-                Err(failure @ (Failure::Down(_) | Failure::Stranger(_))) => self.failed(number, pass, &failure),
-            }
-        }
-    }
-
     /// Closes connections that nobody uses any more, for as long as the directory is there.
     pub(super) async fn close_idle(directory: std::sync::Weak<Directory>) {
         loop {
@@ -376,112 +317,11 @@ impl Directory {
         }
     }
 
-    /// Whether the server answers, and knows us if we are somebody. The connection is kept for the next search.
-    async fn greet(&self, server: &Server, course: &Course) -> Result<(), Failure> {
-        let mut route = Route::default();
-        loop {
-            let mut connection = self.connect(server, Purpose::Searching, &mut route, course).await?;
-            let heard = match &self.settings.login {
-                // Its bind was an answer.
-                Login::Ourselves { .. } => Ok(()),
-                Login::Anonymous | Login::User(_) => self.hear(&mut connection, course).await,
-            };
-            match heard {
-                Ok(()) => {
-                    match self.settings.login {
-                        Login::Ourselves { .. } | Login::Anonymous => server.give_back(Purpose::Searching, connection),
-                        Login::User(_) => {}
-                    }
-                    return Ok(());
-                }
-                Err(failure) => route.failed(server, connection.at(), failure)?,
-            }
-        }
-    }
-
-    /// Asks for the server's own entry, which nobody has to be anybody for. Whatever it says to that is an answer.
-    async fn hear(&self, connection: &mut Connection, course: &Course) -> Result<(), Failure> {
-        let search = self.look_at(String::new());
-        let limit = Limit { step: search.step, silence: self.silence(), course };
-        let (_, done) = connection.search(&search, limit).await.map_err(blame)?;
-        match of_search(&done, "") {
-            Err(failure @ Failure::Down(_)) => Err(failure),
-            Ok(_) | Err(Failure::Stranger(_) | Failure::Unknown(_) | Failure::Late(_) | Failure::NoTurn(_)) => Ok(()),
-        }
-    }
-
-    /// Asks each server who is there, and whether it holds the base; says what was found, and what the slowest waited for.
-    ///
-    /// # Errors
-    /// None of them answers, or the base is not there.
-    pub(super) async fn reach(self: &Arc<Self>) -> anyhow::Result<Reached> {
-        let mut said = Vec::new();
-        let mut slowest: Option<Course> = None;
-        for server in &self.servers {
-            let address = &server.address;
-            // What was connected in the background would hide how long that takes.
-            server.forget();
-            let course = Course::of(self.settings.deadline);
-            match self.greet(server, &course).await {
-                Ok(()) => {
-                    said.push(format!("{address} answers, {}", self.known_as()));
-                    slowest = Some(match slowest {
-                        Some(other) if other.total() >= course.total() => other,
-                        Some(_) | None => course,
-                    });
-                }
-                Err(failure) => said.push(format!("{address} does not answer as it must: {failure}")),
-            }
-        }
-        let said = said.join("; ");
-        let Some(slowest) = slowest else { anyhow::bail!("{said}") };
-        match &self.settings.login {
-            Login::User(_) => {}
-            Login::Anonymous | Login::Ourselves { .. } if self.settings.base.is_empty() => {}
-            Login::Anonymous | Login::Ourselves { .. } => {
-                let search = self.look_at(self.settings.base.clone());
-                let course = Course::of(self.settings.deadline);
-                let errand = Errand { client: Client::OURSELVES, course: &course };
-                self.ask(Question::Search(&search), errand).await?;
-            }
-        }
-        Ok(Reached { said, steps: slowest.steps() })
-    }
-
-    fn known_as(&self) -> String {
-        match &self.settings.login {
-            Login::Anonymous => "and is searched anonymously".to_owned(),
-            Login::Ourselves { name, .. } => format!("bound as {name}"),
-            Login::User(template) => format!("and users bind as {}", template.text()),
-        }
-    }
-
-    fn look_at(&self, base: String) -> Search {
-        Search {
-            base,
-            depth: Depth::Base,
-            filter: filter::anything(),
-            // None.
-            attributes: vec!["1.1".to_owned()],
-            most: 1,
-            seconds: self.seconds(),
-            step: Step::Look,
-        }
-    }
-
     /// How long a server may look for an answer, in whole seconds, as LDAP counts them.
     pub(super) fn seconds(&self) -> u32 {
         let whole = self.settings.timeout.as_millis().div_ceil(1000);
         u32::try_from(whole).unwrap_or(u32::MAX).max(1)
     }
-}
-
-/// What was found where servers were asked whether they are there.
-pub(super) struct Reached {
-    /// In words.
-    pub(super) said: String,
-    /// What was waited for at the slowest one that answers.
-    pub(super) steps: Vec<(Step, Duration)>,
 }
 
 /// Takes note of a server that does not know us.
@@ -493,7 +333,7 @@ fn known(server: &Server, answer: Result<(), Failure>) -> Result<(), Failure> {
 }
 
 /// Whose fault trouble on a connection is.
-fn blame(trouble: Trouble) -> Failure {
+pub(super) fn blame(trouble: Trouble) -> Failure {
     match trouble {
         Trouble::Overdue(message) => Failure::Late(message),
         // Somebody's large entry must not keep everybody else out, and no password is needed to have it searched.

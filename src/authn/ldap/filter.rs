@@ -442,4 +442,19 @@ mod tests {
         );
         assert!(names("(&(cn=*${account}*)(!(uid=${account}))(m=${dn}))").is_empty());
     }
+
+    #[test]
+    fn what_anybody_could_be_found_by_is_whatever_has_a_value_there() {
+        for (filter, expected) in [
+            ("(member=${dn})", "(member=*)"),
+            ("(|(member=${dn})(memberUid=${account}))", "(|(member=*)(memberUid=*))"),
+            ("(&(objectClass=groupOfNames)(member=${dn}))", "(&(objectClass=groupOfNames)(member=*))"),
+            ("(member:1.2.840.113556.1.4.1941:=${dn})", "(member=*)"),
+            ("(cn=team-*${account}*)", "(cn=*)"),
+            ("(&(cn=a*)(!(member=${dn}))(member=${dn}))", "(&(cn=a*)(objectClass=*)(member=*))"),
+        ] {
+            let for_anybody = parse(filter).encode_for_anybody();
+            assert_eq!(for_anybody, parse(expected).encode(Filling::default()), "{filter}");
+        }
+    }
 }

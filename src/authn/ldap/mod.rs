@@ -2,8 +2,9 @@
 //!
 //! 1. `settings.rs` reads the section, with `reach.rs`, `address.rs`, `filter.rs`, `name.rs` and `labels.rs`.
 //! 2. `login.rs` is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no", and `closed.rs`
-//!    why an account may not be used. `rehearsal.rs` is a login of nobody, by which an administrator sees how long one takes.
-//! 3. `directory.rs` chooses a server and a connection, `server.rs` keeps both, `route.rs` tries the addresses of a server's
+//!    why an account may not be used. For an administrator, `portrait.rs` is a look at an account, and `rehearsal.rs` a login of
+//!    nobody, which shows how long one takes.
+//! 3. `directory.rs` chooses a server and a connection, `greeting.rs` says which are there, `server.rs` keeps both, `route.rs` tries the addresses of a server's
 //!    name, `connection.rs` speaks, in the words of `protocol.rs` and `ber.rs`, and under `tls.rs`; `course.rs` knows for how long.
 //!    `pace.rs` keeps the time of an answer from telling who exists.
 //!
@@ -17,10 +18,12 @@ mod connection;
 mod course;
 mod directory;
 mod filter;
+mod greeting;
 mod labels;
 mod login;
 mod name;
 mod pace;
+mod portrait;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod protocol;
@@ -38,7 +41,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 
-pub use login::{Found, Person, Portrait};
+pub use login::{Found, Person};
+pub use portrait::Portrait;
 pub use settings::{Settings, read};
 pub use verdict::Verdict;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::DirectoryUsers;
 use super::course::{Step, listed, shown};
-use super::directory::{Bind, Errand, Question, Reached};
+use super::directory::{Bind, Errand, Question};
+use super::greeting::Reached;
 use super::protocol::{Depth, Search};
 use super::settings::Login;
 use super::verdict::{Failure, Verdict};
@@ -43,6 +44,8 @@ impl DirectoryUsers {
             }
         }
         steps.extend(course.steps());
+        // What is connected in the background at the same time is no part of a login.
+        steps.retain(|(step, _)| *step != Step::Others);
         let took: Duration = steps.iter().map(|(_, took)| *took).sum();
         let whole = match settings.login {
             Login::Anonymous | Login::Ourselves { .. } => "a login took",

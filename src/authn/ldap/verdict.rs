@@ -23,7 +23,6 @@
 //! A locked account is a "no" although its password may be right: a client that is told 503 tries again and again, and
 //! each attempt prolongs the lock.
 
-use super::closed;
 use super::protocol::Done;
 use crate::turns::Busy;
 
@@ -75,9 +74,9 @@ pub(super) enum Extent {
 pub(super) fn of_user(done: &Done) -> Result<Verdict, Failure> {
     match (done.code, done.objection) {
         (0, None) => Ok(Verdict::Right),
-        (0, Some(objection)) => Ok(Verdict::Closed(format!("the directory says that {}", policy(objection)))),
-        (19 | 48 | 49 | 50 | 53, _) => Ok(match closed::why(done) {
-            Some(why) => Verdict::Closed(format!("the directory says that {why}: {}", said(done))),
+        (0, Some(objection)) => Ok(Verdict::Closed(format!("the directory lets nobody in: {}", policy(objection)))),
+        (19 | 48 | 49 | 50 | 53, _) => Ok(match done.closed {
+            Some(why) => Verdict::Closed(format!("the directory refuses a bind: {why}: {}", said(done))),
             None => Verdict::No(said(done)),
         }),
         (32 | 34, _) => Ok(Verdict::No(said(done))),
@@ -162,10 +161,12 @@ pub(super) fn policy(objection: u32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::closed;
     use super::*;
 
     fn done(code: u32) -> Done {
-        Done { code, remark: String::new(), objection: None }
+        let done = Done { code, remark: String::new(), objection: None, closed: None };
+        Done { closed: closed::why(&done), ..done }
     }
 
     #[test]
