@@ -74,8 +74,8 @@ pub struct Reached {
 }
 
 impl Connections {
-    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
-    /// one that fails keeps no other from being asked.
+    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds (a directory:
+    /// and its deadline), and one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
         let (ldap_auth, mongo_auth, acl_mongo, http_auth, http_authz) = tokio::join!(
             reached("ldap_auth", self.ldap_auth.as_ref()),
@@ -94,8 +94,9 @@ async fn reached(name: &'static str, backend: Option<&impl Connected>) -> Option
 }
 
 async fn reach(backend: &impl Connected) -> anyhow::Result<String> {
-    let asked = tokio::time::timeout(REACH_WITHIN, backend.reach()).await;
-    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", REACH_WITHIN.as_secs()))
+    let patience = backend.patience();
+    let asked = tokio::time::timeout(patience, backend.reach()).await;
+    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", patience.as_secs()))
 }
 
 /// A backend that holds connections.
@@ -111,6 +112,11 @@ pub(crate) trait Connected: Clone {
 
     /// Whether it was made from these settings.
     fn is_of(&self, settings: &Self::Settings) -> bool;
+
+    /// How long asking it may take.
+    fn patience(&self) -> Duration {
+        REACH_WITHIN
+    }
 
     /// Asks its server something that changes nothing, and says in a few words what was found there.
     ///

@@ -13,6 +13,7 @@ use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
@@ -156,6 +157,10 @@ impl Htpasswd {
 impl Authenticator for Htpasswd {
     fn name(&self) -> &'static str {
         "htpasswd_auth"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

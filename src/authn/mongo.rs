@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
-use crate::breaker::{Breaker, Trial};
+use crate::breaker::{Breaker, Passage, Trial};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Problems, Section};
@@ -264,8 +264,8 @@ impl Authenticator for MongoUsers {
         Ok(Time::Taken)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(&self.0.breaker)
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.breaker.passage())
     }
 }
 

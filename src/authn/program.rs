@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::attempts::Attempts;
 use super::{Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};
@@ -99,6 +100,10 @@ fn is_ambiguous(account: &str, password: &str) -> bool {
 impl Authenticator for ProgramAuthn {
     fn name(&self) -> &'static str {
         "ext_auth"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -11,6 +11,7 @@ use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::refused::shown_name;
@@ -197,6 +198,10 @@ impl User {
 impl Authenticator for StaticUsers {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

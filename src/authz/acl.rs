@@ -12,6 +12,7 @@ use super::index::Index;
 use super::pattern::TooComplex;
 use super::rule::{Rule, Verdict};
 use super::{Answer, Authorizer, Question, RuleRef, work};
+use crate::breaker::Passage;
 
 /// A list of rules, in order.
 #[derive(Debug, Default)]
@@ -72,6 +73,10 @@ impl Acl {
 impl Authorizer for Arc<Acl> {
     fn name(&self) -> &'static str {
         "acl"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {

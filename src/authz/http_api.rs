@@ -16,7 +16,7 @@ use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
@@ -204,7 +204,7 @@ impl Authorizer for HttpAuthz {
         Ok(answer)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(self.0.api.breaker())
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.api.breaker().passage())
     }
 }

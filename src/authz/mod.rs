@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
 use crate::turns::Client;
@@ -108,10 +108,9 @@ pub trait Authorizer: Send + Sync {
         None
     }
 
-    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
-    fn breaker(&self) -> Option<&Breaker> {
-        None
-    }
+    /// Whether it is asked now, or known not to answer; `None` for one that asks nobody else, or that remembers no outage. There
+    /// is no default, so that none is forgotten in the figures.
+    fn passage(&self) -> Option<Passage>;
 }
 
 /// How fresh the rules of a source are that reads them from elsewhere.

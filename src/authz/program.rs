@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
+use crate::breaker::Passage;
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};
 use crate::scope::{Action, Actions};
@@ -74,6 +75,10 @@ impl<'a> Asked<'a> {
 impl Authorizer for ProgramAuthz {
     fn name(&self) -> &'static str {
         "ext_authz"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {

@@ -17,7 +17,7 @@ use super::attempts::Attempts;
 use super::password::Passwords;
 use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Standing};
 use crate::authz::pattern::LabelValues;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
@@ -191,7 +191,7 @@ impl Authenticator for HttpUsers {
         Ok(LookUp::OnlyByLogin)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(self.0.api.breaker())
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.api.breaker().passage())
     }
 }

@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 use super::acl::Acl;
 use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
-use crate::breaker::jittered;
+use crate::breaker::{Passage, jittered};
 use crate::chain::Connected;
 use crate::config::number::duration;
 use crate::config::problem::At;
@@ -338,6 +338,10 @@ impl Rules {
 impl Authorizer for MongoRules {
     fn name(&self) -> &'static str {
         "acl_mongo"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
