@@ -3,6 +3,8 @@
 //!
 //! What a program has to do is in `docs/CONFIG.md`. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
+mod image;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -102,28 +104,24 @@ pub fn warning(settings: &ProgramSettings) -> Option<String> {
 /// # Errors
 /// There is none, or none that can be started: says what to do.
 pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
-    let command = &settings.command;
-    if command.contains('/') {
-        return startable(Path::new(command)).map(|()| PathBuf::from(command));
-    }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&places).map(|place| place.join(command));
-    candidates
-        .find(|candidate| startable(candidate).is_ok())
-        .ok_or_else(|| format!("no program {command} is in PATH; install it, or write the path of one"))
+    found(&settings.command)
 }
 
-fn startable(program: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let name = program.display();
-    match std::fs::metadata(program) {
-        Err(error) => Err(format!("{name} cannot be started: {error}")),
-        Ok(seen) if !seen.is_file() => Err(format!("{name} is no program")),
-        Ok(seen) if seen.permissions().mode() & 0o111 == 0 => {
-            Err(format!("{name} is not executable; make it so with: chmod +x {name}"))
-        }
-        Ok(_) => Ok(()),
+fn found(command: &str) -> Result<PathBuf, String> {
+    if command.contains('/') {
+        return image::startable(Path::new(command)).map(|()| PathBuf::from(command));
     }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&places).map(|place| place.join(command));
+    // What cannot be started is passed over, as the system does.
+    let mut wrong = None;
+    for candidate in candidates.filter(|candidate| candidate.is_file()) {
+        match image::startable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(why) => wrong = wrong.or(Some(why)),
+        }
+    }
+    Err(wrong.unwrap_or_else(|| format!("no program {command} is in PATH; install it, or write the path of one")))
 }
 
 /// A program that ended by itself.
@@ -197,14 +195,18 @@ impl Program {
     }
 
     async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<Answered> {
-        let command = self.prepared();
+        let (command, name) = (self.prepared(), self.settings.command.clone());
         let (tell, started) = oneshot::channel();
         // Starting a program reads it from a disk, and so does not belong on a thread that serves requests.
         let ended = tokio::task::spawn_blocking(move || {
             // The turn ends with the program, not with the request: a program that cannot be killed (it hangs in the
             // kernel, say) still counts.
             let _turn = turn;
-            let running = Running::start(command);
+            let running = Running::start(command).map_err(|error| match found(&name) {
+                // The system says "no such file" of a file that is there, and means its interpreter.
+                Err(why) => anyhow::anyhow!(why).context(error),
+                Ok(_) => error,
+            });
             let leader = running.as_ref().ok().map(|running| running.leader);
             // If nobody waits any more, what is sent is dropped, and a program that is dropped is killed.
             drop(tell.send(running));

@@ -9,7 +9,6 @@ mod catalog;
 mod connect;
 mod ecr;
 mod headers;
-mod lookups;
 mod names;
 mod places;
 mod query;

@@ -17,6 +17,7 @@ use super::connect::HttpClient;
 use super::renewing::{Fetched, Life, Renewing, Source};
 use super::upstream::{Credentials, basic, secret};
 use crate::config::Account;
+use crate::json;
 use crate::scope::{Scope, words};
 
 /// Tokens that are kept, each for its own scopes.
@@ -141,7 +142,7 @@ impl Source for ForScopes {
         let body = body.map_err(|error| anyhow::anyhow!("{realm}: {error}"))?.to_bytes();
         let no_token = || format!("{realm} answered with something that is no token");
         // Without the parser's own words: they could repeat the token.
-        let reply: Reply = serde_json::from_slice(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
+        let reply: Reply = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;
         let life = reply.expires_in.filter(|life| *life > 0).unwrap_or(USUAL_LIFE);
         Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: Life::For(Duration::from_secs(life)) })

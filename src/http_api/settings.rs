@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Url;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
 use crate::config::problem::At;
 use crate::config::section::{Problems, Section, parse_duration};
 use crate::config::{Keys, read_pem};
 
-/// How long an answer may take in all, where the file does not say: clients wait with it.
+/// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
 /// The longest time that `timeout` may say.
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+/// How long all of it may take where the file says neither `timeout` nor `deadline`: over long ways, each step of connecting
+/// takes its time, and none of them is silence.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest time that `deadline` may say.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How many questions are asked at once where the file does not say.
 const CONCURRENCY: usize = 64;
 /// The highest number that `concurrency` may say. Each question holds a connection and its reply.
@@ -31,8 +36,10 @@ pub struct Settings {
     /// Scheme, host and port, for messages.
     pub(super) origin: Url,
     pub(super) tls: Tls,
-    /// How long an answer may take, waiting for a turn included.
+    /// How long it may say nothing.
     pub(super) timeout: Duration,
+    /// How long an answer may take in all, connecting and waiting for a turn included.
+    pub(super) deadline: Duration,
     /// How many questions are asked at once.
     pub(super) concurrency: usize,
     /// How long a yes is remembered; `None` where each question is asked.
@@ -91,7 +98,7 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// Reads `timeout`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
+/// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
 pub fn read(
     section: &mut Section<'_>,
     origin: Option<&Url>,
@@ -103,6 +110,13 @@ pub fn read(
         time if time < Duration::from_millis(50) => Err("no API answers within that; 1400ms is usual".to_owned()),
         time if time > LONGEST_ANSWER => {
             Err("clients do not wait that long for a token; write 30s or less, 1400ms is usual".to_owned())
+        }
+        time => Ok(time),
+    });
+    let deadline = section.parsed("deadline", |text| match parse_duration(text)? {
+        time if time < Duration::from_millis(50) => Err("no API answers within that; 10s is usual".to_owned()),
+        time if time > LONGEST_DEADLINE => {
+            Err("clients do not wait that long for a token; write 60s or less, 10s is usual".to_owned())
         }
         time => Ok(time),
     });
@@ -131,6 +145,8 @@ pub fn read(
     Some(Settings {
         origin: origin?.clone(),
         tls: tls?,
+        // Where `timeout` stands alone, it has always been for all of it.
+        deadline: deadline.map(|at| at.value).or(timeout.as_ref().map(|at| at.value)).unwrap_or(DEADLINE),
         timeout: timeout.map_or(ANSWER_WITHIN, |at| at.value),
         concurrency: concurrency.map_or(CONCURRENCY, |at| at.value),
         cache_ttl: cache_ttl.and_then(|at| at.value),

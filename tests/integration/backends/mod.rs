@@ -14,3 +14,4 @@ mod owed;
 mod program;
 mod stand_in;
 mod turns;
+mod unstartable;
