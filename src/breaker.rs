@@ -37,9 +37,8 @@ struct State {
     number: AtomicU64,
     /// Whether the next question is let through although the backend is known not to answer.
     invites: AtomicBool,
-    /// In which state a sign of life came last.
-    heard: AtomicU64,
-    woken: Notify,
+    /// Tells those who try it that it was opened by somebody else.
+    opened: Notify,
 }
 
 /// How trials follow each other, and who finds out besides.
@@ -139,10 +138,14 @@ impl Breaker {
     /// Says that something came from the backend, however late: callers are let through again.
     pub fn heard(&self) {
         let state = self.0.number.load(Ordering::Acquire);
-        if state % 2 == 1 {
-            self.0.heard.store(state, Ordering::Release);
-            self.0.woken.notify_one();
+        if state % 2 == 1 && self.open(state) {
+            self.0.opened.notify_waiters();
         }
+    }
+
+    fn open(&self, state: u64) -> bool {
+        self.0.invites.store(false, Ordering::Release);
+        self.0.number.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Says that the backend could not be reached. Nobody is let through from then on, and `trial` is run in the
@@ -190,6 +193,10 @@ where
     // Those that nobody waits for any more end with it.
     let mut trials = JoinSet::new();
     loop {
+        let opened = breaker.0.opened.notified();
+        if breaker.0.number.load(Ordering::Acquire) != state {
+            break;
+        }
         tokio::select! {
             () = sleep_until(next), if trials.len() < TRIALS_AT_ONCE => {
                 trials.spawn(trial());
@@ -200,9 +207,7 @@ where
                 breaker.0.invites.store(true, Ordering::Release);
                 invited = Instant::now() + INVITED_EVERY;
             }
-            () = breaker.0.woken.notified() => if breaker.0.heard.load(Ordering::Acquire) == state {
-                break;
-            },
+            () = opened => {}
             Some(ended) = trials.join_next() => match ended {
                 Ok(Trial::Answered) => break,
                 Ok(Trial::Ended) => return,
@@ -212,8 +217,7 @@ where
             },
         }
     }
-    breaker.0.invites.store(false, Ordering::Release);
-    breaker.0.number.fetch_add(1, Ordering::AcqRel);
+    breaker.open(state);
     back();
 }
 

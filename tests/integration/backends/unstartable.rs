@@ -1,6 +1,6 @@
 //! Programs that are there and cannot be started: `check` says so beforehand, and the log names what is missing.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
