@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::access::Access;
 use crate::authn::Authenticator;
+use crate::authn::attempts::Manner;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
 use crate::authn::http_api::HttpUsers;
 use crate::authn::ldap::DirectoryUsers;
@@ -173,6 +174,10 @@ impl Backends {
                 passwords,
             )?,
         };
+        passwords.attempts().count_as(match &connections.http_auth {
+            Some(_) => Manner::Tokens,
+            None => Manner::Passwords,
+        });
         // In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database.
         let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
         if !self.users.is_empty() {

@@ -107,13 +107,19 @@ impl Connected for MongoUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        let collection = &self.0.collection;
+        let (collection, began) = (&self.0.collection, tokio::time::Instant::now());
         let asked = async {
             self.0.look_up("").await?;
             collection.ask(|collection| async move { collection.estimated_document_count().await }).await
         };
         match asked.await {
-            Ok(count) => Ok(format!("{} holds {count} users", collection.settings().namespace())),
+            Ok(count) => {
+                let took = began.elapsed().as_millis();
+                Ok(format!(
+                    "{} holds {count} users; connecting and looking one up took {took} ms",
+                    collection.settings().namespace()
+                ))
+            }
             Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
         }
     }
@@ -192,8 +198,8 @@ impl Users {
     fn failed(self: &Arc<Self>, pass: crate::breaker::Pass, failure: &Failure) {
         match failure {
             // The server is there: who asks something that it refuses must not keep everybody else out.
-            Failure::Refused { .. } => return,
-            Failure::Down { .. } => {}
+            Failure::Refused { .. } | Failure::Slow { .. } => return,
+            Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
         let users = Arc::downgrade(self);
         let trial = move || {
@@ -202,7 +208,9 @@ impl Users {
                 let Some(users) = users else { return Trial::Ended };
                 match users.look_up("").await {
                     Ok(_) => Trial::Answered,
-                    Err(_) => Trial::Failed,
+                    // Each is a failed login there.
+                    Err(Failure::Stranger { .. }) => Trial::Refused,
+                    Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
                 }
             }
         };

@@ -22,6 +22,7 @@ mod clocks;
 mod connect;
 mod crash;
 mod crowd;
+mod distant;
 mod forward_auth;
 mod front;
 mod gateway;
