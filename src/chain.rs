@@ -26,8 +26,9 @@ use crate::metrics::Metrics;
 use crate::program::{self, ProgramSettings};
 use crate::{authn, authz};
 
-/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so.
-pub(crate) const REACH_WITHIN: Duration = Duration::from_secs(10);
+/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so. One that says nothing
+/// ends sooner by itself; over a long way, all that connecting takes is more than ten answers.
+pub(crate) const REACH_WITHIN: Duration = Duration::from_secs(30);
 
 /// The backends of a configuration, as their sections say.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub struct Reached {
 }
 
 impl Connections {
-    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
+    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than half a minute, and
     /// one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
         let (ldap_auth, mongo_auth, acl_mongo, http_auth, http_authz) = tokio::join!(

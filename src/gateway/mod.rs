@@ -81,7 +81,7 @@ impl Gateway {
         Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places, pseudonym })
     }
 
-    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
+    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than half a minute.
     pub async fn reach(&self) -> Vec<Reached> {
         let mut asked = Vec::with_capacity(self.upstreams.len());
         for upstream in &self.upstreams {

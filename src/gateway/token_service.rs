@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::body::ClientBody;
 use super::connect::HttpClient;
-use super::renewing::{Fetched, Life, Renewing, Source};
+use super::renewing::{Fetched, Life, Renewing, Source, Stranger};
 use super::upstream::{Credentials, basic, secret};
 use crate::config::Account;
 use crate::json;
@@ -136,6 +136,9 @@ impl Source for ForScopes {
         }
         let reply = self.asking.client.request(request).await.with_context(|| realm.to_string())?;
         let status = reply.status();
+        if self.asking.account.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Stranger(format!("{realm} answered with status {status}")).into());
+        }
         // A redirect is not followed: it could lead to anybody.
         anyhow::ensure!(status == StatusCode::OK, "{realm} answered with status {status}");
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;

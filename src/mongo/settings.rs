@@ -108,6 +108,11 @@ impl Settings {
         format!("{}.{}", self.database, self.collection)
     }
 
+    /// How long all of it may take, connecting included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// How long a server may take for an answer.
     pub fn answer_within(&self) -> Duration {
         self.answer_within
