@@ -62,6 +62,7 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+    since: Instant,
 }
 
 /// Whether a command changes anything.
@@ -197,23 +198,21 @@ impl Collection {
         let mut besides = std::pin::pin!(besides);
         let (place, end) = (self.settings.namespace(), began + deadline);
         loop {
-            let (heard, sent) = asked.seen();
-            let silent_at = match sent {
-                Some(sent) => sent + answer_within,
-                None => heard + answer_within.min(ANSWER_WITHIN),
-            };
+            let silence = answer_within.min(ANSWER_WITHIN);
             tokio::select! {
                 biased;
                 done = &mut work => return done.map_err(|error| self.failure(&error)),
-                () = sleep_until(silent_at.min(end)) => {}
+                () = sleep_until(asked.silent_at(began, answer_within, silence).min(end)) => {}
                 // Afterwards the answer to this very question is what tells.
                 () = &mut besides, if asked.is_connecting() => {}
             }
-            let (heard_now, sent_now) = asked.seen();
-            let now = Instant::now();
-            if (heard_now, sent_now) == (heard, sent) && now >= silent_at {
-                self.forget(used.as_ref());
-                let waited = (now - sent.unwrap_or(heard)).as_millis();
+            let (now, sent) = (Instant::now(), asked.sent());
+            let is_over = now >= end;
+            if now >= asked.silent_at(began, answer_within, silence) || is_over && asked.is_silent(answer_within) {
+                // One that was made for this question got no answer either.
+                let made = || self.connected.load_full().filter(|made| made.since >= began);
+                self.forget(used.or_else(made).as_ref());
+                let waited = (now - sent.unwrap_or(began)).as_millis();
                 let cause = match (asked.wrong(), sent) {
                     (Some(wrong), None) => format!("no server answers ({wrong})"),
                     (None, None) => format!("no answer within {waited} ms while connecting"),
@@ -226,8 +225,8 @@ impl Collection {
                 };
                 return Err(Failure::Down { place, cause, advice: UNREACHED });
             }
-            if now >= end {
-                let waits = match sent_now {
+            if is_over {
+                let waits = match sent {
                     Some(sent) => format!("a connection took {} ms", (sent - began).as_millis()),
                     None => "connecting and logging in took all of it".to_owned(),
                 };
@@ -325,7 +324,7 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected { client, source })));
+                    self.connected.store(Some(Arc::new(Connected { client, source, since: Instant::now() })));
                     return answer;
                 }
             }
@@ -347,7 +346,7 @@ impl Collection {
             return Ok(connected);
         }
         let source = self.source.load(Ordering::Relaxed);
-        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
+        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source, since: Instant::now() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
@@ -368,7 +367,11 @@ impl Collection {
         options.connect_timeout = Some(settings.connecting);
         options.command_event_handler = Some(EventHandler::callback(|event| match event {
             CommandEvent::Started(_) => pulse::sent(),
-            CommandEvent::Succeeded(_) | CommandEvent::Failed(_) => pulse::answered(),
+            CommandEvent::Succeeded(_) => pulse::answered(),
+            CommandEvent::Failed(failed) => match failed.failure.kind.as_ref() {
+                ErrorKind::Command(_) | ErrorKind::Write(_) => pulse::answered(),
+                _ => pulse::lost(),
+            },
             _ => {}
         }));
         options.heartbeat_freq = Some(HEARTBEAT);

@@ -24,6 +24,9 @@ use tokio_rustls::TlsConnector;
 
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How many first answers the driver's connecting takes at most: one to find the server, and one with three more to log in,
+/// in each of two databases.
+const FIRST_ANSWERS: u32 = 12;
 /// The pause after a connection that was refused or broke.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The kind of message that asks (`OP_MSG`).
@@ -44,13 +47,21 @@ struct State {
     sent: Option<Instant>,
     /// Whether a server has answered it, or a part of it.
     answered: bool,
+    /// How long a first answer takes over a new connection, as the questions besides have found.
+    first_answer: Option<Duration>,
     /// What is wrong with each server that cannot be reached.
     wrong: Vec<(String, String)>,
 }
 
 impl Question {
     pub(super) fn new() -> Question {
-        Question(Mutex::new(State { heard: Instant::now(), sent: None, answered: false, wrong: Vec::new() }))
+        Question(Mutex::new(State {
+            heard: Instant::now(),
+            sent: None,
+            answered: false,
+            first_answer: None,
+            wrong: Vec::new(),
+        }))
     }
 
     /// Does what the driver does for this question.
@@ -62,10 +73,32 @@ impl Question {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last sign of life, and when it was sent, if it waits for its answer.
-    pub(super) fn seen(&self) -> (Instant, Option<Instant>) {
+    /// When it was sent, if it waits for its answer.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        self.state().sent
+    }
+
+    /// Until when it is waited for, unless something comes: where it was sent, so long for its answer; otherwise so long from
+    /// the last sign of life. A driver that has not connected in the time of many first answers hangs on a connection that is
+    /// of no use any more, although the server is there.
+    pub(super) fn silent_at(&self, began: Instant, answer_within: Duration, silence: Duration) -> Instant {
         let state = self.state();
-        (state.heard, state.sent)
+        match (state.sent, state.first_answer) {
+            (Some(sent), _) => sent + answer_within,
+            (None, Some(first)) if !state.answered => {
+                (state.heard + silence).min(began + silence.max(first * FIRST_ANSWERS + AGAIN))
+            }
+            (None, _) => state.heard + silence,
+        }
+    }
+
+    /// Whether nothing was said, as far as can be told when the time is over.
+    pub(super) fn is_silent(&self, answer_within: Duration) -> bool {
+        let state = self.state();
+        match state.sent {
+            Some(sent) => sent.elapsed() >= answer_within / 2,
+            None => state.first_answer.is_none() && !state.answered,
+        }
     }
 
     /// Whether it has not found a server yet.
@@ -88,8 +121,10 @@ impl Question {
         state.wrong.retain(|(other, _)| other != server);
     }
 
-    fn went_wrong(&self, server: &str, error: &io::Error) {
+    /// Whoever breaks a connection, or shows a wrong certificate, is of no use: what came over it was no sign of life.
+    fn went_wrong(&self, server: &str, error: &io::Error, heard_before: Instant) {
         let mut state = self.state();
+        state.heard = state.heard.min(heard_before);
         state.wrong.retain(|(other, _)| other != server);
         state.wrong.push((server.to_owned(), error.to_string()));
     }
@@ -109,25 +144,50 @@ impl Question {
         let server = format!("{host}:{port}");
         let mut is_first = true;
         loop {
+            let mut before = self.state().heard;
+            let began = Instant::now();
+            // Once, and not later: a server that takes connections and breaks them says nothing.
+            let counts = std::mem::take(&mut is_first);
             let asked = async {
                 let stream = TcpStream::connect((host.as_str(), port)).await?;
-                // Once: a server that takes connections and breaks them says nothing.
-                if std::mem::take(&mut is_first) {
+                if counts {
                     self.heard(&server);
+                    before = self.state().heard;
                 }
                 let stream = Noting { stream, question: Arc::clone(&self), server: server.clone() };
                 match &tls {
-                    None => ask_on(stream).await,
+                    None => self.ask_on(stream, began).await,
                     Some(tls) => {
                         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                        ask_on(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?).await
+                        self.ask_on(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?, began).await
                     }
                 }
             };
             if let Err(error) = asked.await {
-                self.went_wrong(&server, &error);
+                self.went_wrong(&server, &error, before);
             }
             sleep(AGAIN).await;
+        }
+    }
+
+    async fn ask_on(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, began: Instant) -> io::Result<()> {
+        let question = doc! { "hello": 1, "$db": "admin" }.to_vec().map_err(io::Error::other)?;
+        let mut message = Vec::new();
+        let length = i32::try_from(16 + 4 + 1 + question.len()).map_err(io::Error::other)?;
+        for number in [length, 1, 0, ASKS, 0] {
+            message.extend_from_slice(&number.to_le_bytes());
+        }
+        // One section, which is a document.
+        message.push(0);
+        message.extend_from_slice(&question);
+        let mut answer = [0; 4096];
+        loop {
+            stream.write_all(&message).await?;
+            if stream.read(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.state().first_answer.get_or_insert(began.elapsed());
+            sleep(PAUSE).await;
         }
     }
 }
@@ -146,24 +206,9 @@ pub(super) fn answered() {
     QUESTION.try_with(note).ok();
 }
 
-async fn ask_on(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    let question = doc! { "hello": 1, "$db": "admin" }.to_vec().map_err(io::Error::other)?;
-    let mut message = Vec::new();
-    let length = i32::try_from(16 + 4 + 1 + question.len()).map_err(io::Error::other)?;
-    for number in [length, 1, 0, ASKS, 0] {
-        message.extend_from_slice(&number.to_le_bytes());
-    }
-    // One section, which is a document.
-    message.push(0);
-    message.extend_from_slice(&question);
-    let mut answer = [0; 4096];
-    loop {
-        stream.write_all(&message).await?;
-        if stream.read(&mut answer).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        sleep(PAUSE).await;
-    }
+/// The driver has lost the connection that it asked over.
+pub(super) fn lost() {
+    QUESTION.try_with(|question| question.state().sent = None).ok();
 }
 
 /// Notes each sign of life.

@@ -99,8 +99,15 @@ impl Settings {
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-        // Without our own certificate: that the server wants one is an answer.
-        Some(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+        let config = config.with_root_certificates(roots);
+        let own = files.client.as_ref().and(files.content.last()).and_then(|pem| {
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+            Some((chain, PrivateKeyDer::from_pem_slice(pem).ok()?))
+        });
+        Some(Arc::new(match own {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).ok()?,
+            None => config.with_no_client_auth(),
+        }))
     }
 
     /// The collection's full name, for messages.
