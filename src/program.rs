@@ -3,6 +3,8 @@
 //!
 //! What a program has to do is in `docs/CONFIG.md`. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
+mod image;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -120,7 +122,7 @@ impl ProgramSettings {
 pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
     let (command, name) = (&settings.command, settings.name());
     if command.contains('/') {
-        return match startable(Path::new(command), name) {
+        return match image::startable(Path::new(command), name) {
             Ok(()) => Ok(PathBuf::from(command)),
             Err(message) if command.contains(char::is_whitespace) => Err(format!(
                 "{message}; what follows a space is part of its name here: write arguments as args: [\"…\"]"
@@ -129,22 +131,16 @@ pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
         };
     }
     let places = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&places).map(|place| place.join(command));
-    candidates
-        .find(|candidate| startable(candidate, name).is_ok())
-        .ok_or_else(|| format!("no program {name} is in PATH; install it, or write the path of one"))
-}
-
-fn startable(program: &Path, name: &str) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    match std::fs::metadata(program) {
-        Err(error) => Err(format!("{name} cannot be started: {error}")),
-        Ok(seen) if !seen.is_file() => Err(format!("{name} is no program")),
-        Ok(seen) if seen.permissions().mode() & 0o111 == 0 => {
-            Err(format!("{name} is not executable; make it so with: chmod +x {name}"))
+    let candidates = std::env::split_paths(&places).map(|place| place.join(command));
+    // What cannot be started is passed over, as the system does.
+    let mut wrong = None;
+    for candidate in candidates.filter(|candidate| candidate.is_file()) {
+        match image::startable(&candidate, &candidate.display().to_string()) {
+            Ok(()) => return Ok(candidate),
+            Err(why) => wrong = wrong.or(Some(why)),
         }
-        Ok(_) => Ok(()),
     }
+    Err(wrong.unwrap_or_else(|| format!("no program {name} is in PATH; install it, or write the path of one")))
 }
 
 /// A program that ended by itself.
@@ -219,14 +215,18 @@ impl Program {
     }
 
     async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<Answered> {
-        let command = self.prepared();
+        let (command, settings) = (self.prepared(), self.settings.clone());
         let (tell, started) = oneshot::channel();
         // Starting a program reads it from a disk, and so does not belong on a thread that serves requests.
         let ended = tokio::task::spawn_blocking(move || {
             // The turn ends with the program, not with the request: a program that cannot be killed (it hangs in the
             // kernel, say) still counts.
             let _turn = turn;
-            let running = Running::start(command);
+            let running = Running::start(command).map_err(|error| match find(&settings) {
+                // The system says "no such file" of a file that is there, and means its interpreter.
+                Err(why) => anyhow::anyhow!(why).context(error),
+                Ok(_) => error,
+            });
             let leader = running.as_ref().ok().map(|running| running.leader);
             // If nobody waits any more, what is sent is dropped, and a program that is dropped is killed.
             drop(tell.send(running));

@@ -16,6 +16,7 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
+use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 
 /// Exit status: the password is right.
@@ -61,7 +62,7 @@ impl ProgramAuthn {
             return Ok(LabelValues::new());
         }
         // serde's own message quotes what it read, and that could be the password: only the place is told.
-        let said: Said = serde_json::from_slice(output).map_err(|error| {
+        let said: Said = json::object(output).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             anyhow::anyhow!(
                 "its answer is not {{\"labels\": {{\"name\": [\"value\"]}}}} (line {line}, column {column})"

@@ -23,7 +23,7 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::authz::work::Work;
 use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
-use crate::text;
+use crate::{json, text};
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -152,7 +152,7 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request<'_> = serde_json::from_str(&line).map_err(|error| at(error.to_string()))?;
+        let request: Request<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
         write_answer(policy, &request, &mut out).map_err(at)?;
         // Whoever asks one question at a time waits for the answer before the next one.
         if input.buffer().is_empty() {

@@ -9,7 +9,6 @@ mod catalog;
 mod connect;
 mod ecr;
 mod headers;
-mod lookups;
 mod names;
 mod places;
 mod query;
@@ -94,7 +93,7 @@ impl Gateway {
         }
     }
 
-    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
+    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than half a minute.
     pub async fn reach(&self) -> Vec<Reached> {
         let mut asked = Vec::with_capacity(self.upstreams.len());
         for upstream in &self.upstreams {

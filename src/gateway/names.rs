@@ -23,6 +23,7 @@ use super::route;
 use super::upstream::{Failure, Onward, Upstream};
 use crate::config::Login;
 use crate::decision_log::{DecisionId, chain_of};
+use crate::json;
 use crate::scope::Scope;
 
 /// Names that are asked of an upstream at once. Registries allow this many.
@@ -259,7 +260,7 @@ async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: Heade
     let next = next_page(reply.headers());
     let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
     let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-    let reply: Reply = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+    let reply: Reply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
     Ok((reply.repositories.unwrap_or_default(), next))
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
 use crate::config::number::{self, duration};
 use crate::config::problem::At;
@@ -15,10 +15,15 @@ use crate::config::{Keys, read_authorities, read_pem};
 use crate::pem::PairFile;
 use crate::pem::tls::{Authorities, Identity};
 
-/// How long an answer may take in all, where the file does not say: clients wait with it.
+/// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
 /// The longest time that `timeout` may say.
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+/// How long all of it may take where the file says neither `timeout` nor `deadline`: over long ways, each step of connecting
+/// takes its time, and none of them is silence.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest time that `deadline` may say.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How many questions are asked at once where the file does not say.
 const CONCURRENCY: usize = 64;
 /// The highest number that `concurrency` may say. Each question holds a connection and its reply.
@@ -32,8 +37,10 @@ pub struct Settings {
     /// Scheme, host and port, for messages.
     pub(super) origin: Url,
     pub(super) tls: Tls,
-    /// How long an answer may take, waiting for a turn included.
+    /// How long it may say nothing.
     pub(super) timeout: Duration,
+    /// How long an answer may take in all, connecting and waiting for a turn included.
+    pub(super) deadline: Duration,
     /// How many questions are asked at once.
     pub(super) concurrency: usize,
     /// How long a yes is remembered; `None` where each question is asked.
@@ -79,7 +86,7 @@ impl Tls {
     }
 }
 
-/// Reads `timeout`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
+/// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
 pub fn read(
     section: &mut Section<'_>,
     origin: Option<&Url>,
@@ -99,6 +106,13 @@ pub fn read(
             Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
             Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
         });
+    let deadline = section.word("deadline", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 10s is usual")),
+        time if time > LONGEST_DEADLINE => {
+            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
+        }
+        time => Ok(time),
+    });
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time > LONGEST_MEMORY => {
             Err(Refusal::says("for so long a revoked right would live on; write 1h or less, or 0 to ask each time"))
@@ -120,6 +134,8 @@ pub fn read(
     Some(Settings {
         origin: origin?.clone(),
         tls: tls?,
+        // Where `timeout` stands alone, it has always been for all of it.
+        deadline: deadline.map(|at| at.value).or(timeout.as_ref().map(|at| at.value)).unwrap_or(DEADLINE),
         timeout: timeout.map_or(ANSWER_WITHIN, |at| at.value),
         concurrency: concurrency.map_or(CONCURRENCY, |at| at.value),
         cache_ttl: cache_ttl.and_then(|at| at.value),

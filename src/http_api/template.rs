@@ -2,10 +2,10 @@
 //!
 //! Nobody who logs in can change anything but the one value: not the server, not the path around it, not another header.
 
+use axum::http::header::{HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use url::Url;
 
 use crate::authn::Secret;
 use crate::config::refused::is_plain_word;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::authn::Secret;
 use crate::config::number::duration;
@@ -14,11 +15,16 @@ use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
 use crate::pem::tls::{Authorities, Identity};
 
-/// How long an answer may take in all, where the file does not say: with what else a request takes, clients are to know
-/// of an outage within a second and a half.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
+/// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
+/// outage within a second and a half.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
+/// How long all of it may take, connecting included, where the file does not say. Over a long way there are many answers,
+/// and none of them is silence.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest time that `deadline` may say.
-const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the driver waits for one connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,10 +33,14 @@ pub struct Settings {
     pub(super) database: String,
     pub(super) collection: String,
     pub(super) login: Option<Login>,
-    /// How long finding a server, and connecting to it, may take.
+    /// How long finding a server may take, all of them included.
     pub(super) selection: Duration,
-    /// How long an answer may take, finding the server included.
+    /// How long connecting to one may take.
+    pub(super) connecting: Duration,
+    /// How long a server may take for an answer.
     pub(super) answer_within: Duration,
+    /// How long all of it may take, connecting included.
+    pub(super) deadline: Duration,
     pub(super) tls: Option<TlsFiles>,
     pub(super) direct: Option<bool>,
 }
@@ -82,12 +92,33 @@ pub(super) enum Client {
 }
 
 impl Settings {
+    /// What the TLS library needs to know to ask the server something small, beside the driver.
+    pub(super) fn tls_besides(&self) -> Option<Arc<ClientConfig>> {
+        let files = self.tls.as_ref()?;
+        let roots = match &files.authority {
+            Some(authorities) => authorities.roots(),
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+        let config = config.with_root_certificates(roots);
+        Some(Arc::new(match &files.client {
+            Some(Client::Read(identity)) => config.with_client_cert_resolver(Arc::new(identity.shown())),
+            Some(Client::LeftAlone) | None => config.with_no_client_auth(),
+        }))
+    }
+
     /// The collection's full name, for messages.
     pub fn namespace(&self) -> String {
         format!("{}.{}", self.database, self.collection)
     }
 
-    /// How long an answer may take, finding the server included.
+    /// How long all of it may take, connecting included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// How long a server may take for an answer.
     pub fn answer_within(&self) -> Duration {
         self.answer_within
     }
@@ -113,15 +144,17 @@ pub fn read(
         );
     }
     let deadline = section.word("deadline", |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => {
-            Err(Refusal::says("no server answers within that; 1300ms is usual"))
-        }
-        time if time > LONGEST_ANSWER => {
-            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1300ms is usual"))
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no server answers within that; 10s is usual")),
+        time if time > LONGEST_DEADLINE => {
+            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
         }
         time => Ok(time),
     });
-    let answer_within = deadline.map_or(ANSWER_WITHIN, |at| at.value);
+    // Where it is set, it has always been for one answer as well.
+    let times = match deadline.map(|at| at.value) {
+        Some(deadline) => Times { deadline, answer_within: deadline },
+        None => Times { deadline: DEADLINE, answer_within: ANSWER_WITHIN },
+    };
     let path = section.path_of("dial_info");
     let Some(node) = section.node("dial_info") else {
         let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
@@ -129,15 +162,22 @@ pub fn read(
         return None;
     };
     let mut dial = Section::open(node, path, problems)?;
-    let settings = read_dial_info(&mut dial, keys, answer_within, files, warnings);
+    let settings = read_dial_info(&mut dial, keys, times, files, warnings);
     dial.finish();
     Some(Settings { collection: collection?.value, ..settings? })
+}
+
+/// What `deadline` says.
+#[derive(Clone, Copy)]
+struct Times {
+    deadline: Duration,
+    answer_within: Duration,
 }
 
 fn read_dial_info(
     dial: &mut Section<'_>,
     keys: Keys,
-    answer_within: Duration,
+    times: Times,
     files: &mut Vec<PathBuf>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
@@ -167,14 +207,18 @@ fn read_dial_info(
     };
     let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok(), keys, files);
     let direct = dial.flag("direct").map(|at| at.value);
+    let Times { deadline, answer_within } = times;
+    // A part of the whole, so that what is said in the log is which server could not be found.
+    let selection = timeout.map_or(deadline, |at| at.value).min(deadline.mul_f64(2.0 / 3.0));
     Some(Settings {
         servers: servers?,
         database: database?,
         collection: String::new(),
         login: login.ok()?,
-        // A part of the whole answer, so that what is said in the log is which server could not be found.
-        selection: timeout.map_or(answer_within, |at| at.value).min(answer_within.mul_f64(2.0 / 3.0)),
+        selection,
+        connecting: selection.min(CONNECT_WITHIN),
         answer_within,
+        deadline,
         tls: tls.ok()?,
         direct,
     })

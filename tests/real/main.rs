@@ -23,6 +23,7 @@ mod compose;
 mod connect;
 mod crash;
 mod crowd;
+mod distant;
 mod forward_auth;
 mod front;
 mod gateway;

@@ -46,6 +46,9 @@ const READING: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that is back is noticed within two seconds.
 const RETRY: Duration = Duration::from_secs(1);
+/// The pause after the server refused our own credentials: each reading is a failed login there, and servers lock accounts
+/// that are tried again and again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 /// How often rules that change all the time are read, until they are left for a while.
 const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
@@ -180,7 +183,7 @@ impl Connected for MongoRules {
             Err(Trouble::Wrong(problems)) => {
                 anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
             }
-            Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
+            Err(Trouble::Unread { cause, advice, .. }) => anyhow::bail!("{cause}; {advice}"),
             Err(changing @ Trouble::Changing) => anyhow::bail!("{}; try again", changing.text()),
         }
     }
@@ -193,6 +196,8 @@ enum Trouble {
         cause: String,
         /// What an administrator can do.
         advice: &'static str,
+        /// When it is tried again.
+        again: Duration,
     },
     /// They were never the same twice in a row.
     Changing,
@@ -232,7 +237,8 @@ impl Rules {
                         last = text;
                     }
                     match trouble {
-                        Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { again: RETRY, .. } => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { again, .. } => again,
                         // Nothing is wrong with the server, and whoever takes a right away in a busy hour waits for this.
                         Trouble::Changing => SETTLE.max(began.elapsed()).min(self.settings.cache_ttl),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
@@ -307,6 +313,7 @@ impl Rules {
         let compiled = tokio::task::spawn_blocking(move || compile(&documents)).await.map_err(|_| Trouble::Unread {
             cause: "the rules could not be compiled: the thread died".to_owned(),
             advice: "try again",
+            again: RETRY,
         })?;
         match compiled {
             Ok((acl, seqs)) => {
@@ -324,9 +331,14 @@ impl Rules {
     }
 
     async fn fetch(&self) -> Result<Vec<Document>, Trouble> {
-        fetch(&self.collection)
-            .await
-            .map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
+        fetch(&self.collection).await.map_err(|failure| Trouble::Unread {
+            cause: failure.to_string(),
+            advice: failure.advice(),
+            again: match failure {
+                mongo::Failure::Stranger { .. } => REFUSED_AGAIN,
+                mongo::Failure::Down { .. } | mongo::Failure::Refused { .. } | mongo::Failure::Slow { .. } => RETRY,
+            },
+        })
     }
 
     fn refused(&self, documents: Vec<String>) {

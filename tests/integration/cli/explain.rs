@@ -229,6 +229,7 @@ fn many_questions_are_answered_in_order() {
         (r#"{"account":"a","type":"repository","name":"x"}"#, "missing field `actions`"),
         (r#"{"acount":"a","type":"repository","name":"x","actions":[]}"#, "unknown field `acount`"),
         (r#"{"type":"repository","name":"x","actions":"pull"}"#, "invalid type"),
+        (r#"["a",null,null,null,"repository","x",["pull"]]"#, "invalid type: sequence, expected a JSON object"),
         (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is no address"),
         (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` never ends"),
     ] {

@@ -3,6 +3,7 @@
 pub(super) mod outage;
 mod reply;
 mod section;
+mod slow;
 mod tls;
 
 use std::sync::Arc;
