@@ -2,15 +2,32 @@
 #
 #   docker build -t dockwarden .
 #   docker run -v "$PWD/config:/config:ro" -p 5001:5001 dockwarden
+#
+# The same with a shell around it, for programs of ext_auth and ext_authz that are scripts:
+#
+#   docker build --target shell -t dockwarden:shell .
 
 # Any image with Rust, make and a C compiler.
 ARG BUILDER=docker.io/library/rust:1-bookworm
+# Any image with busybox and the certificates of public authorities; docker_auth's own image is made from this one.
+ARG SHELL_BASE=docker.io/library/alpine:3
 FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 # `make static` is what the tests run too: what is shipped is what was tested. The empty directories become the
 # places of volumes; a new named volume takes over their owner.
 RUN make static && mkdir -p /image/config /image/certs /image/keys && cp target/static/dockwarden /image/dockwarden
+
+FROM ${SHELL_BASE} AS shell
+COPY --from=build /image/dockwarden /dockwarden
+COPY --from=build /image/config /config
+COPY --from=build --chown=65532:65532 /image/certs /certs
+COPY --from=build --chown=65532:65532 /image/keys /keys
+USER 65532:65532
+EXPOSE 5001
+HEALTHCHECK --interval=10s --timeout=6s --start-period=10s --retries=3 CMD ["/dockwarden", "health", "/config/auth_config.yml"]
+ENTRYPOINT ["/dockwarden"]
+CMD ["/config/auth_config.yml"]
 
 FROM scratch
 COPY --from=build /image/dockwarden /dockwarden
@@ -20,5 +37,7 @@ COPY --from=build --chown=65532:65532 /image/keys /keys
 # A number, so that Kubernetes can see that it is not root; no user needs to exist.
 USER 65532:65532
 EXPOSE 5001
+# Another file than this as the argument needs a health check of its own.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=10s --retries=3 CMD ["/dockwarden", "health", "/config/auth_config.yml"]
 ENTRYPOINT ["/dockwarden"]
 CMD ["/config/auth_config.yml"]

@@ -10,9 +10,14 @@ SEED ?= 1
 
 .PHONY: run test canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
 
-# Build, say what to tell a registry, and serve.
-run:
+# Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
+run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
 	cargo run --locked -- serve --settings $(CONFIG)
+
+# Only the hash is kept. Remove the file for a new password.
+certs/test.hash:
+	@umask 077 && cargo run --locked -- hash-password --generate >$@.new && mv $@.new $@
+	@echo "It is the user test's. Its hash is in $@: remove the file for another." >&2
 
 # Everything: plain tests, every fuzz target for a moment, then the product against real registries and clients, which
 # it installs where they are missing.

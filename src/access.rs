@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, TooMany};
-use crate::authn::{Authenticator, Closed, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use crate::authn::{Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
@@ -43,7 +43,7 @@ impl Counted<dyn Authenticator> {
         let said = self.backend.authenticate(who, from).await;
         self.count(began, said, |outcome| match outcome {
             Outcome::Accepted(_) => BackendOutcome::Accepted,
-            Outcome::Rejected => BackendOutcome::Rejected,
+            Outcome::Rejected | Outcome::Closed(_) => BackendOutcome::Rejected,
             Outcome::NotMine => BackendOutcome::NotMine,
         })
     }
@@ -57,7 +57,7 @@ impl Counted<dyn Authenticator> {
             Ok(LookUp::OnlyByLogin) => {
                 let login = Credentials::Password { account: name.to_owned(), password: password.clone() };
                 return Ok(match self.authenticate(&login, from).await? {
-                    Outcome::Accepted(_) | Outcome::Rejected => Holds::Name,
+                    Outcome::Accepted(_) | Outcome::Rejected | Outcome::Closed(_) => Holds::Name,
                     Outcome::NotMine => Holds::NoSuchName,
                 });
             }
@@ -98,9 +98,9 @@ pub enum Denied {
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
-    /// The credentials are right, but the account may not be used.
+    /// The account may not be used, although the credentials are right, or whatever they are.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] ClosedBy),
     /// The password is right, and the account that it belongs to has the name of one that an earlier section knows.
     #[error("{backend} says that this is an account of a name that {owner} has")]
     NameTaken {
@@ -174,6 +174,14 @@ pub enum DecisionOutcome {
 }
 
 impl DecisionOutcome {
+    /// All of them.
+    pub const ALL: [DecisionOutcome; 4] = [
+        DecisionOutcome::Login,
+        DecisionOutcome::Granted,
+        DecisionOutcome::PartlyGranted,
+        DecisionOutcome::NothingGranted,
+    ];
+
     /// Its name in the log and in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -258,17 +266,18 @@ impl Access {
         &self.attempts
     }
 
-    /// The backends with a breaker, by name, and whether each is asked.
+    /// The backends that remember an outage, by name, and whether each is asked.
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
-        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
-        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.breaker()?.passage())));
+        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
+        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
         who.chain(what).collect()
     }
 
     /// Finds out who presented these credentials, from an address as [`AddressSource`] finds it.
     ///
     /// # Errors
-    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Anonymous`] where there
+    /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Closed`] where a backend's keeper
+    /// of accounts says that this one may not be used, [`Denied::Anonymous`] where there
     /// are none and that is not enough, [`Denied::TooMany`] and [`Denied::Busy`] where nobody looked at them, and
     /// [`Denied::Unavailable`] where a backend could not tell.
     ///
@@ -285,14 +294,10 @@ impl Access {
             // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
             Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials | Denied::NameTaken { .. }) => attempt.was_wrong(),
-            Err(
-                Denied::Anonymous
-                | Denied::Closed(_)
-                | Denied::TooMany(_)
-                | Denied::Busy { .. }
-                | Denied::Unavailable { .. },
-            ) => drop(attempt),
+            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
+            Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
+                drop(attempt)
+            }
         }
         found
     }
@@ -306,6 +311,7 @@ impl Access {
                     return Ok(identity);
                 }
                 Outcome::Rejected => return Err(Denied::Credentials),
+                Outcome::Closed(words) => return Err(ClosedBy::Keeper(words).into()),
                 Outcome::NotMine => {}
             }
         }
@@ -369,7 +375,7 @@ impl Access {
         scopes: Vec<Scope>,
         now: OffsetDateTime,
     ) -> Result<Decision, Denied> {
-        who.standing.check(now)?;
+        who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = Instant::now();
@@ -454,6 +460,10 @@ mod tests {
         async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
             Ok(LookUp::OnlyByLogin)
         }
+
+        fn passage(&self) -> Option<Passage> {
+            None
+        }
     }
 
     /// Keeps whose turns the questions have that it is asked.
@@ -468,6 +478,10 @@ mod tests {
         async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
             Ok(Answer::NoMatch { until: None })
+        }
+
+        fn passage(&self) -> Option<Passage> {
+            None
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub address: AddressSource,
     /// How many connections one network may have open.
     pub connections_per_address: usize,
+    /// How long a new connection of a trusted proxy may rest between two requests.
+    pub proxy_rest: Duration,
     /// Whether replies carry HSTS.
     pub hsts: Hsts,
     /// TLS for new connections.
@@ -81,6 +83,10 @@ impl Snapshot {
             config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
+        if let Some(gateway) = &gateway {
+            gateway.begin_figures(metrics);
+        }
+        let proxy_rest = config.server.proxy_rest();
         Ok(Snapshot {
             generation,
             access,
@@ -90,6 +96,7 @@ impl Snapshot {
             gateway,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,
+            proxy_rest,
             hsts: config.server.hsts,
             tls: config.server.tls,
             life: config.token.life,
@@ -274,10 +281,10 @@ impl App {
                 true => snapshot.tls.or_else(|| before.tls.clone()),
                 false => None,
             };
-            Ok((snapshot, files, fixed, warnings))
+            Ok((snapshot, files, fixed, warnings, before))
         });
         match built {
-            Ok((snapshot, files, fixed, warnings)) => {
+            Ok((snapshot, files, fixed, warnings, before)) => {
                 if fixed != self.fixed {
                     warn!(
                         reason = "restart_needed",
@@ -291,12 +298,14 @@ impl App {
                 // After that, so that whoever has read this line is answered by the new configuration.
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
                 warn_of(&warnings, &self.source.file);
+                warn_of_other_pair(&before, &snapshot);
                 warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
                 Reload::Done
             }
             Err(cause) => {
                 self.metrics.reload_failed();
-                error!(reason = "reload_failed", file = %self.source.file.display(), cause = %cause,
+                // With every cause of it: the outermost may be no more than the section's name.
+                error!(reason = "reload_failed", file = %self.source.file.display(), cause = format!("{cause:#}"),
                     "the changed configuration cannot be used; the old one stays");
                 Reload::Failed
             }
@@ -412,6 +421,29 @@ fn access_of(decision: &Decision) -> Vec<AccessEntry> {
         actions: grant.granted.iter().map(Action::as_str).map(str::to_owned).collect(),
     };
     decision.grants().iter().map(entry).collect()
+}
+
+/// Says that tokens are signed by another pair from now on. Whoever renewed it, perhaps a program, may not know that no
+/// registry takes them before it was told.
+fn warn_of_other_pair(before: &Snapshot, now: &Snapshot) {
+    let (old, new) = (before.issuer.key(), now.issuer.key());
+    // In one form: which form the id has is a setting, and no matter of the pair.
+    let [old_id, new_id] = [old, new].map(|key| now.issuer.kid_of(key));
+    let message = match (old_id == new_id, old.certificates().first() == new.certificates().first()) {
+        (true, true) => return,
+        (false, _) => {
+            "tokens are signed by another key from now on, and registries read their bundle only when they start: each of them \
+             refuses every token until its bundle (REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE) or JWK set holds the new one and it was \
+             started anew; those whose bundle held the new certificate, or its authority's, when they started go on"
+        }
+        (true, false) => {
+            "tokens carry another certificate of the same key from now on, and registries read their bundle only when they \
+             start, and do not take a certificate for its key: each of them refuses every token until its bundle \
+             (REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE) holds the new one and it was started anew; those whose bundle held it, or its \
+             authority's, when they started go on"
+        }
+    };
+    warn!(reason = "signing_pair_changed", kid.before = old_id, kid.now = new_id, "{message}");
 }
 
 /// Says what is wrong with the signing certificate, or soon will be. When a configuration is taken over, the same is

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -12,6 +13,15 @@ use tokio::time::{Instant, sleep_until};
 const FIRST_TRIAL: Duration = Duration::from_millis(50);
 /// The longest pause between two trials: with it, an answer comes well within two seconds of the backend's return.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The same where a trial is a failed login to the backend. No longer than this is waited until the next one in an outage
+/// that lasts, and none is made within it but for the first few.
+const FIRST_GROWING: Duration = Duration::from_millis(250);
+const LONGEST_GROWING: Duration = Duration::from_secs(30);
+/// How often, meanwhile, somebody's own question is let through: it finds out what a trial would, and counts as nothing but
+/// itself.
+const INVITED_EVERY: Duration = Duration::from_secs(1);
+/// The next trial after one whose credentials were refused: servers lock accounts that are tried again and again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 /// How many trials wait for an answer at once. The connection of one that began in the outage may never bring any: that the
 /// backend is back is not noticed later for it.
 const TRIALS_AT_ONCE: usize = 4;
@@ -20,7 +30,51 @@ const TRIALS_AT_ONCE: usize = 4;
 ///
 /// The number counts changes of state: even while the backend is asked, odd while it is not.
 #[derive(Clone, Debug, Default)]
-pub struct Breaker(Arc<AtomicU64>);
+pub struct Breaker(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    number: AtomicU64,
+    /// Whether the next question is let through although the backend is known not to answer.
+    invites: AtomicBool,
+    /// Tells those who try it that it was opened by somebody else.
+    opened: Notify,
+}
+
+/// How trials follow each other, and who finds out besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pauses {
+    /// At most half a second apart: they cost the backend nothing.
+    Short,
+    /// Longer and longer, up to 30 seconds, as each is a failed login there. Once a second somebody's own question is let
+    /// through, so that nobody is kept out for so long after an outage.
+    Growing,
+}
+
+impl Pauses {
+    fn first(self) -> Duration {
+        match self {
+            Pauses::Short => FIRST_TRIAL,
+            Pauses::Growing => FIRST_GROWING,
+        }
+    }
+
+    /// The pause as it is kept: other servers are to ask at other moments.
+    fn kept(self, pause: Duration) -> Duration {
+        match self {
+            Pauses::Short => jittered(pause),
+            // Never a shorter one.
+            Pauses::Growing => pause.saturating_mul(2).saturating_sub(jittered(pause)),
+        }
+    }
+
+    fn longest(self) -> Duration {
+        match self {
+            Pauses::Short => LONGEST_PAUSE,
+            Pauses::Growing => LONGEST_GROWING,
+        }
+    }
+}
 
 /// Whether a breaker lets questions through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +89,13 @@ pub enum Passage {
 #[derive(Clone, Copy, Debug)]
 pub struct Pass(u64);
 
+impl Pass {
+    /// Whether it lets through although the backend is known not to answer.
+    pub fn is_invited(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
 /// The backend failed a moment ago, and has not answered a trial yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it failed a moment ago and has not answered again yet")]
@@ -47,6 +108,8 @@ pub enum Trial {
     Answered,
     /// It does not.
     Failed,
+    /// It does not take our own credentials.
+    Refused,
     /// Nobody needs the backend any more.
     Ended,
 }
@@ -57,18 +120,32 @@ impl Breaker {
     /// # Errors
     /// It is known not to answer.
     pub fn admit(&self) -> Result<Pass, Open> {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.number.load(Ordering::Acquire) {
             state if state % 2 == 0 => Ok(Pass(state)),
+            state if self.0.invites.swap(false, Ordering::AcqRel) => Ok(Pass(state)),
             _ => Err(Open),
         }
     }
 
     /// Whether the backend is asked now.
     pub fn passage(&self) -> Passage {
-        match self.admit() {
-            Ok(_) => Passage::Passing,
-            Err(Open) => Passage::Shut,
+        match self.0.number.load(Ordering::Acquire) % 2 {
+            0 => Passage::Passing,
+            _ => Passage::Shut,
         }
+    }
+
+    /// Says that something came from the backend, however late: callers are let through again.
+    pub fn heard(&self) {
+        let state = self.0.number.load(Ordering::Acquire);
+        if state % 2 == 1 && self.open(state) {
+            self.0.opened.notify_waiters();
+        }
+    }
+
+    fn open(&self, state: u64) -> bool {
+        self.0.invites.store(false, Ordering::Release);
+        self.0.number.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Says that the backend could not be reached. Nobody is let through from then on, and `trial` is run in the
@@ -83,41 +160,64 @@ impl Breaker {
         F: Future<Output = Trial> + Send + 'static,
         B: FnOnce() + Send + 'static,
     {
+        self.fail_with(pass, Pauses::Short, trial, back)
+    }
+
+    /// As [`Breaker::fail`], where it is said how trials follow each other.
+    pub fn fail_with<F, T, B>(&self, pass: Pass, pauses: Pauses, trial: T, back: B) -> bool
+    where
+        T: Fn() -> F + Send + 'static,
+        F: Future<Output = Trial> + Send + 'static,
+        B: FnOnce() + Send + 'static,
+    {
         let Pass(state) = pass;
-        let closed = self.0.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        // Who was let through in an outage finds the door closed already.
+        let closed = !pass.is_invited()
+            && self.0.number.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if closed {
-            tokio::spawn(recover(self.clone(), trial, back));
+            tokio::spawn(recover(self.clone(), state + 1, pauses, trial, back));
         }
         closed
     }
 }
 
-async fn recover<F, T, B>(breaker: Breaker, trial: T, back: B)
+async fn recover<F, T, B>(breaker: Breaker, state: u64, pauses: Pauses, trial: T, back: B)
 where
     T: Fn() -> F + Send,
     F: Future<Output = Trial> + Send + 'static,
     B: FnOnce() + Send,
 {
-    let mut pause = FIRST_TRIAL;
-    let mut next = Instant::now() + jittered(pause);
+    let mut pause = pauses.first();
+    let mut next = Instant::now() + pauses.kept(pause);
+    let mut invited = Instant::now() + INVITED_EVERY;
     // Those that nobody waits for any more end with it.
     let mut trials = JoinSet::new();
     loop {
+        let opened = breaker.0.opened.notified();
+        if breaker.0.number.load(Ordering::Acquire) != state {
+            break;
+        }
         tokio::select! {
             () = sleep_until(next), if trials.len() < TRIALS_AT_ONCE => {
                 trials.spawn(trial());
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                next = Instant::now() + jittered(pause);
+                pause = pause.saturating_mul(2).min(pauses.longest());
+                next = Instant::now() + pauses.kept(pause);
             }
+            () = sleep_until(invited), if pauses == Pauses::Growing => {
+                breaker.0.invites.store(true, Ordering::Release);
+                invited = Instant::now() + INVITED_EVERY;
+            }
+            () = opened => {}
             Some(ended) = trials.join_next() => match ended {
                 Ok(Trial::Answered) => break,
                 Ok(Trial::Ended) => return,
+                Ok(Trial::Refused) => next = next.max(Instant::now() + REFUSED_AGAIN),
                 // One that broke down says nothing about the backend: it is tried again.
                 Ok(Trial::Failed) | Err(_) => {}
             },
         }
     }
-    breaker.0.fetch_add(1, Ordering::AcqRel);
+    breaker.open(state);
     back();
 }
 
@@ -213,6 +313,72 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(trials.load(Ordering::Relaxed), 1);
         assert_eq!(Arc::strong_count(&trials), 1, "the task is gone");
+    }
+
+    /// A backend to which each trial is a failed login.
+    #[tokio::test(start_paused = true)]
+    async fn growing_pauses_cost_few_trials_and_let_somebodys_own_question_through() {
+        let breaker = Breaker::default();
+        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
+        let began = Instant::now();
+        let trials = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let noted = Arc::clone(&trials);
+        let trial = move || {
+            if let Ok(mut times) = noted.lock() {
+                times.push(began.elapsed());
+            }
+            async { Trial::Failed }
+        };
+        let told = Arc::new(AtomicUsize::new(0));
+        let telling = Arc::clone(&told);
+        let back = move || {
+            telling.fetch_add(1, Ordering::Relaxed);
+        };
+        assert!(breaker.fail_with(pass, Pauses::Growing, trial, back));
+        let mut invited = 0;
+        for _ in 0..6000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Ok(pass) = breaker.admit() {
+                assert!(pass.is_invited());
+                assert!(!breaker.fail(pass, || async { Trial::Failed }, || {}), "it is closed already");
+                invited += 1;
+            }
+            assert_eq!(breaker.passage(), Passage::Shut);
+        }
+        assert!((280..=300).contains(&invited), "one a second in five minutes: {invited}");
+        let times = trials.lock().map(|times| times.clone()).unwrap_or_default();
+        assert!((14..=20).contains(&times.len()), "{times:?}");
+        for pair in times.windows(2).skip(7) {
+            if let [one, other] = pair {
+                assert!(*other - *one >= LONGEST_GROWING, "{times:?}");
+            }
+        }
+        // Whatever comes from there, however late, opens the door.
+        breaker.heard();
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!((breaker.passage(), told.load(Ordering::Relaxed)), (Passage::Passing, 1));
+        // A sign of life while all is well says nothing about the next outage.
+        breaker.heard();
+        let Ok(pass) = breaker.admit() else { unreachable!("it is open") };
+        assert!(breaker.fail_with(pass, Pauses::Growing, || async { Trial::Failed }, || {}));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(breaker.passage(), Passage::Shut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refuses_our_credentials_is_left_alone_for_a_while() {
+        let breaker = Breaker::default();
+        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
+        let trials = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&trials);
+        let trial = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Trial::Refused }
+        };
+        breaker.fail(pass, trial, || {});
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!((9..=11).contains(&trials.load(Ordering::Relaxed)), "{trials:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::access::Access;
 use crate::authn::Authenticator;
+use crate::authn::attempts::Manner;
 use crate::authn::htpasswd::{Accounts, Htpasswd};
 use crate::authn::http_api::HttpUsers;
 use crate::authn::ldap::DirectoryUsers;
@@ -25,8 +26,9 @@ use crate::metrics::Metrics;
 use crate::program::{self, ProgramSettings};
 use crate::{authn, authz};
 
-/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so.
-pub(crate) const REACH_WITHIN: Duration = Duration::from_secs(10);
+/// How long a backend may take to be reached, before a reload gives it up or `check --connect` says so. One that says nothing
+/// ends sooner by itself; over a long way, all that connecting takes is more than ten answers.
+pub(crate) const REACH_WITHIN: Duration = Duration::from_secs(30);
 
 /// The backends of a configuration, as their sections say.
 #[derive(Debug)]
@@ -74,8 +76,8 @@ pub struct Reached {
 }
 
 impl Connections {
-    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than ten seconds, and
-    /// one that fails keeps no other from being asked.
+    /// Asks each of them, all at the same time, something that changes nothing. None waits longer than half a minute (a
+    /// directory: and its deadline), and one that fails keeps no other from being asked.
     pub async fn reach(&self) -> Vec<Reached> {
         let (ldap_auth, mongo_auth, acl_mongo, http_auth, http_authz) = tokio::join!(
             reached("ldap_auth", self.ldap_auth.as_ref()),
@@ -94,8 +96,9 @@ async fn reached(name: &'static str, backend: Option<&impl Connected>) -> Option
 }
 
 async fn reach(backend: &impl Connected) -> anyhow::Result<String> {
-    let asked = tokio::time::timeout(REACH_WITHIN, backend.reach()).await;
-    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", REACH_WITHIN.as_secs()))
+    let patience = backend.patience();
+    let asked = tokio::time::timeout(patience, backend.reach()).await;
+    asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s; is the server running?", patience.as_secs()))
 }
 
 /// A backend that holds connections.
@@ -111,6 +114,11 @@ pub(crate) trait Connected: Clone {
 
     /// Whether it was made from these settings.
     fn is_of(&self, settings: &Self::Settings) -> bool;
+
+    /// How long asking it may take.
+    fn patience(&self) -> Duration {
+        REACH_WITHIN
+    }
 
     /// Asks its server something that changes nothing, and says in a few words what was found there.
     ///
@@ -173,6 +181,10 @@ impl Backends {
                 passwords,
             )?,
         };
+        passwords.attempts().count_as(match &connections.http_auth {
+            Some(_) => Manner::Tokens,
+            None => Manner::Passwords,
+        });
         // In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database.
         let mut authn: Vec<Box<dyn Authenticator>> = Vec::new();
         if !self.users.is_empty() {

@@ -21,6 +21,11 @@ pub const USUAL_SHARE: usize = 1024;
 pub const LARGEST_SHARE: usize = 16_384;
 /// How often the log says that a network has too many, or that all places are taken.
 const SAID_EVERY: Duration = Duration::from_secs(60);
+/// How long a proxy's connection may rest between two requests where the configuration says nothing: longer than nginx and
+/// the usual balancers keep one, since whoever sends a request on a connection that is being closed has to answer 502.
+pub const PROXY_REST: Duration = Duration::from_secs(75);
+/// The longest that the configuration may say: more than any balancer can be told to keep one.
+pub const LONGEST_REST: Duration = Duration::from_secs(7200);
 
 /// Whatever the configuration says, one network gets no more than such a part of the places that there are: where few files
 /// may be open, one address could otherwise take them all.
@@ -38,7 +43,18 @@ pub struct Connections {
 /// One connection of those that are counted, until it is dropped.
 pub struct Counted {
     connections: Arc<Connections>,
-    network: ClientNetwork,
+    whose: Whose,
+    /// How long it may rest if it is a proxy's.
+    proxy_rest: Option<Duration>,
+}
+
+/// Whose connections are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    /// Those of one network, which has a share of the places.
+    Network(ClientNetwork),
+    /// Those of proxies that are trusted, and of programs of this machine: they have no end.
+    Proxies,
 }
 
 /// A connection between two requests, until it is dropped: it may have to leave for a new one.
@@ -63,9 +79,9 @@ struct Waiting<'a>(&'a Connections);
 /// The networks that have anything, and the order in which those of them give up a place that have something at rest.
 #[derive(Default)]
 struct Open {
-    networks: HashMap<ClientNetwork, OfNetwork>,
+    networks: HashMap<Whose, OfNetwork>,
     /// Those that have something at rest. The last is next.
-    givers: BTreeMap<Turn, ClientNetwork>,
+    givers: BTreeMap<Turn, Whose>,
     /// How many have ever begun to rest.
     rested: u64,
     /// Listeners that wait for a place.
@@ -81,39 +97,49 @@ struct OfNetwork {
     resting: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// How many connections a network has, and when the one began to rest that rests longest: among networks that have the same
-/// number, as where each has one, the one is closed that was of no use for longest.
-type Turn = (usize, Reverse<u64>);
+/// Whether it is a network, how many connections it has, and when the one began to rest that rests longest: among networks that
+/// have the same number, as where each has one, the one is closed that was of no use for longest. Proxies come after all
+/// networks, as those that they serve have done nothing.
+type Turn = (bool, usize, Reverse<u64>);
 
 /// When the log last said something that it says once in a while.
 #[derive(Default)]
-struct Said(Mutex<Option<Instant>>);
+pub(crate) struct Said(Mutex<Option<Instant>>);
 
 /// What becomes of a new connection.
 pub enum Admission {
-    /// It is one of its network's share.
+    /// It is one of its network's share, or a proxy's.
     Counted(Counted),
-    /// It is not counted: its network is that of all clients.
+    /// It is not counted: everybody is believed to be a proxy.
     Uncounted,
     /// The network has as many as it may have.
     Refused,
 }
 
-/// Whom a connection is counted for; nobody where all clients come from there.
-fn counted(snapshot: &Snapshot, peer: Peer) -> Option<IpAddr> {
-    let address = match peer {
-        Peer::Tcp(address) => address,
-        // The proxy's, or that of programs of this machine.
-        Peer::Unix => return None,
-    };
-    let is_proxy = match &snapshot.address {
-        AddressSource::Peer => false,
-        AddressSource::Proxies(proxies) => proxies.peers.include(peer),
-        // Each connection is believed to be a proxy's.
-        AddressSource::Position { .. } => true,
-    };
-    let asks = snapshot.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
-    (!is_proxy && !asks).then_some(address)
+/// Who is at the other end of a connection, as far as its place goes.
+enum From {
+    /// Somebody, with a network's share.
+    Anybody(IpAddr),
+    /// A proxy that is trusted, or a program of this machine: all clients come from there.
+    Proxy,
+    /// Whoever it is, it is believed to be a proxy, and not trusted.
+    Unknown,
+}
+
+impl From {
+    fn of(snapshot: &Snapshot, peer: Peer) -> From {
+        let address = match peer {
+            Peer::Tcp(address) => address,
+            Peer::Unix => return From::Proxy,
+        };
+        let asks = snapshot.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
+        match &snapshot.address {
+            _ if asks => From::Proxy,
+            AddressSource::Proxies(proxies) if proxies.peers.include(peer) => From::Proxy,
+            AddressSource::Peer | AddressSource::Proxies(_) => From::Anybody(address),
+            AddressSource::Position { .. } => From::Unknown,
+        }
+    }
 }
 
 impl Connections {
@@ -129,7 +155,11 @@ impl Connections {
 
     /// Looks whether a new connection may stay.
     pub fn admit(self: &Arc<Connections>, snapshot: &Snapshot, peer: Peer) -> Admission {
-        let Some(address) = counted(snapshot, peer) else { return Admission::Uncounted };
+        let address = match From::of(snapshot, peer) {
+            From::Anybody(address) => address,
+            From::Proxy => return Admission::Counted(self.count_proxy(snapshot.proxy_rest)),
+            From::Unknown => return Admission::Uncounted,
+        };
         let most = snapshot.connections_per_address.min(self.most);
         match self.count(ClientNetwork::of(Some(address)), most) {
             Some(counted) => Admission::Counted(counted),
@@ -178,12 +208,19 @@ impl Connections {
 
     /// Counts a connection for its network; nothing if that has as many as it may have.
     pub(crate) fn count(self: &Arc<Connections>, network: ClientNetwork, most: usize) -> Option<Counted> {
-        let room = self.locked().change(network, |of| {
+        let whose = Whose::Network(network);
+        let room = self.locked().change(whose, |of| {
             let room = of.open < most;
             of.open += usize::from(room);
             room
         });
-        room.then(|| Counted { connections: Arc::clone(self), network })
+        room.then(|| Counted { connections: Arc::clone(self), whose, proxy_rest: None })
+    }
+
+    /// Counts a proxy's connection, which may rest for so long.
+    pub(crate) fn count_proxy(self: &Arc<Connections>, rest: Duration) -> Counted {
+        self.locked().change(Whose::Proxies, |of| of.open += 1);
+        Counted { connections: Arc::clone(self), whose: Whose::Proxies, proxy_rest: Some(rest) }
     }
 
     fn locked(&self) -> MutexGuard<'_, Open> {
@@ -192,19 +229,19 @@ impl Connections {
 }
 
 impl Open {
-    /// Changes what a network has, and with it when it is its turn.
-    fn change<T>(&mut self, network: ClientNetwork, change: impl FnOnce(&mut OfNetwork) -> T) -> T {
-        let of = self.networks.entry(network).or_default();
-        if let Some(turn) = of.turn() {
+    /// Changes what a network has, or the proxies, and with it when it is its turn.
+    fn change<T>(&mut self, whose: Whose, change: impl FnOnce(&mut OfNetwork) -> T) -> T {
+        let of = self.networks.entry(whose).or_default();
+        if let Some(turn) = of.turn(whose) {
             self.givers.remove(&turn);
         }
         let outcome = change(of);
-        match of.turn() {
+        match of.turn(whose) {
             Some(turn) => {
-                self.givers.insert(turn, network);
+                self.givers.insert(turn, whose);
             }
             None if of.open == 0 => {
-                self.networks.remove(&network);
+                self.networks.remove(&whose);
             }
             None => {}
         }
@@ -214,9 +251,9 @@ impl Open {
     /// Tells connections that rest to leave: one for each listener that waits.
     fn make_room(&mut self) {
         while self.told < self.waiting
-            && let Some((_, &network)) = self.givers.last_key_value()
+            && let Some((_, &whose)) = self.givers.last_key_value()
         {
-            let longest = self.change(network, |of| of.resting.pop_first());
+            let longest = self.change(whose, |of| of.resting.pop_first());
             if longest.is_some_and(|(_, order)| order.send(()).is_ok()) {
                 self.told += 1;
             }
@@ -226,20 +263,29 @@ impl Open {
 
 impl OfNetwork {
     /// Nothing if none of its connections rests.
-    fn turn(&self) -> Option<Turn> {
+    fn turn(&self, whose: Whose) -> Option<Turn> {
         let (first, _) = self.resting.first_key_value()?;
-        Some((self.open, Reverse(*first)))
+        let is_network = match whose {
+            Whose::Network(_) => true,
+            Whose::Proxies => false,
+        };
+        Some((is_network, self.open, Reverse(*first)))
     }
 }
 
 impl Counted {
+    /// How long it may rest if it is a proxy's; nothing if it is anybody else's.
+    pub fn proxy_rest(&self) -> Option<Duration> {
+        self.proxy_rest
+    }
+
     /// The connection rests from now on.
     pub fn rest(&self) -> AtRest<'_> {
         let (sender, order) = oneshot::channel();
         let mut open = self.connections.locked();
         open.rested += 1;
         let number = open.rested;
-        open.change(self.network, |of| of.resting.insert(number, sender));
+        open.change(self.whose, |of| of.resting.insert(number, sender));
         open.make_room();
         drop(open);
         AtRest { counted: self, number, order, answer: Answer::GoesOn }
@@ -262,7 +308,7 @@ impl AtRest<'_> {
 impl Drop for AtRest<'_> {
     fn drop(&mut self) {
         let mut open = self.counted.connections.locked();
-        let untold = open.change(self.counted.network, |of| of.resting.remove(&self.number));
+        let untold = open.change(self.counted.whose, |of| of.resting.remove(&self.number));
         if untold.is_none() {
             open.told = open.told.saturating_sub(1);
             match self.answer {
@@ -282,13 +328,13 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.locked().change(self.network, |of| of.open = of.open.saturating_sub(1));
+        self.connections.locked().change(self.whose, |of| of.open = of.open.saturating_sub(1));
     }
 }
 
 impl Said {
     /// Whether it may be said again: whoever floods us must not flood the log.
-    fn is_long_ago(&self) -> bool {
+    pub(crate) fn is_long_ago(&self) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let long_ago = said.is_none_or(|before| before.elapsed() >= SAID_EVERY);
         if long_ago {

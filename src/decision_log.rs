@@ -185,8 +185,10 @@ pub enum Fault {
     Nobody,
     /// The client's: it asked wrongly, or for what it may not have.
     Client,
-    /// Ours: somebody has to look.
+    /// Ours: somebody has to look. Nothing was decided.
     Ours,
+    /// The same, after all was decided: what follows from the decision could not be done.
+    OursAfterwards,
 }
 
 /// Writes the line of a request that got no token. The cause is here and nowhere else: the client is not told.
@@ -204,6 +206,11 @@ pub fn refused(
             error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
             request = asker.request(), user.account = %account, client.address = address, service = %service,
             cause = %chain, "could not be decided")
+        }
+        Fault::OursAfterwards => {
+            error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
+            request = asker.request(), user.account = %account, client.address = address, service = %service,
+            cause = %chain, "was decided, and could not be answered")
         }
         Fault::Nobody => {
             info!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),

@@ -133,6 +133,7 @@ pub struct Metrics {
     reload_failures: Counter,
     connections: Gauge,
     connections_refused: Counter,
+    connections_not_http: Counter,
 }
 
 /// A connection that is open, until it is dropped.
@@ -166,6 +167,7 @@ impl Default for Metrics {
             reload_failures: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_not_http: Counter::default(),
         }
     }
 }
@@ -174,6 +176,27 @@ impl Metrics {
     /// Tells how many lines of the log were dropped, from now on.
     pub fn count_dropped_lines(&mut self, dropped: impl Fn() -> usize + Send + Sync + 'static) {
         self.dropped_lines = Arc::new(dropped);
+    }
+
+    /// Begins to count token requests with these outcomes, at 0: `increase()` does not see the first of what was not there
+    /// before it.
+    pub fn expect_token_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.requests, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+    }
+
+    /// The same for questions of proxies.
+    pub fn expect_forward_auth_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.forwarded, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+    }
+
+    /// The same for requests to the gateway, of one upstream, with its bytes; or, if `upstream` is empty, of none.
+    pub fn expect_gateway_outcomes(&self, upstream: &str, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.passed, outcomes.into_iter().map(|outcome| Passed { upstream: upstream.to_owned(), outcome }));
+        if !upstream.is_empty() {
+            for direction in [Direction::Sent, Direction::Received] {
+                self.gateway_bytes(upstream, direction);
+            }
+        }
     }
 
     /// A token request was answered.
@@ -241,6 +264,11 @@ impl Metrics {
     /// A connection was closed at once, since its network has too many.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// A connection was closed on which something else than HTTP came.
+    pub fn not_http(&self) {
+        self.connections_not_http.inc();
     }
 
     /// A changed configuration was taken over.
@@ -321,6 +349,11 @@ impl Metrics {
             "Connections that were closed at once, since their network had too many",
             self.connections_refused.clone(),
         );
+        registry.register(
+            "connections_not_http",
+            "Connections that were closed because something else than HTTP came",
+            self.connections_not_http.clone(),
+        );
         let dropped = Counter::<u64>::default();
         dropped.inc_by((self.dropped_lines)() as u64);
         registry.register("log_lines_dropped", "Lines of the log that nobody took in time", dropped);
@@ -364,6 +397,13 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+/// Makes these counters, if they are not there.
+fn begin<L: Clone + Eq + std::hash::Hash>(family: &Family<L, Counter>, labels: impl Iterator<Item = L>) {
+    for labels in labels {
+        drop(family.get_or_create(&labels));
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! What a program has to do is in `docs/CONFIG.md`. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
+mod image;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,8 +21,10 @@ use tracing::warn;
 
 use crate::authn::Secret;
 use crate::config::ENVIRONMENT_PREFIX;
+use crate::config::number::{self, duration};
 use crate::config::problem::At;
-use crate::config::section::{Section, parse_duration};
+use crate::config::refused::{Refusal, is_harmless};
+use crate::config::section::Section;
 use crate::decision_log::printable;
 use crate::turns::{Busy, Client, Turn, Turns};
 
@@ -69,17 +73,18 @@ pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
         section.problem(place, "args", "an argument cannot contain NUL");
     }
     let broken = broken.is_some();
-    let timeout = section.parsed("timeout", |text| match parse_duration(text)? {
-        Duration::ZERO => Err("a program needs some time; write timeout: 5s".to_owned()),
+    let timeout = section.word("timeout", |text| match duration(text)? {
+        Duration::ZERO => Err(Refusal::says("a program needs some time; write timeout: 5s")),
         longer if longer > LONGEST_TIMEOUT => {
-            Err(format!("clients do not wait that long; write at most {}s", LONGEST_TIMEOUT.as_secs()))
+            Err(Refusal::says(format!("clients do not wait that long; write at most {}s", LONGEST_TIMEOUT.as_secs())))
         }
         timeout => Ok(timeout),
     });
-    let concurrency = section.parsed("concurrency", |text| match text.parse::<usize>() {
-        Ok(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
-    });
+    let concurrency =
+        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+            Some(_) | None => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
+        });
     Some(ProgramSettings {
         command: command.filter(|_| !broken)?.value,
         args: args.into_iter().map(|at| at.value).collect(),
@@ -97,33 +102,45 @@ pub fn warning(settings: &ProgramSettings) -> Option<String> {
     find(settings).err()
 }
 
+impl ProgramSettings {
+    /// The program for messages: without what follows the first space, which may be meant as an argument and be a secret.
+    pub fn name(&self) -> &str {
+        let name = self.command.split_whitespace().next().unwrap_or_default();
+        // `SECRET=… /path`, and addresses with a login.
+        let is_plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '/' | '.' | '_' | '-' | '+' | '~');
+        match name.chars().all(is_plain) && (name.contains('/') || is_harmless(name)) {
+            true => name,
+            false => "the program",
+        }
+    }
+}
+
 /// Finds the program, in `PATH` if it is a bare name, without starting it.
 ///
 /// # Errors
 /// There is none, or none that can be started: says what to do.
 pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
-    let command = &settings.command;
+    let (command, name) = (&settings.command, settings.name());
     if command.contains('/') {
-        return startable(Path::new(command)).map(|()| PathBuf::from(command));
+        return match image::startable(Path::new(command), name) {
+            Ok(()) => Ok(PathBuf::from(command)),
+            Err(message) if command.contains(char::is_whitespace) => Err(format!(
+                "{message}; what follows a space is part of its name here: write arguments as args: [\"…\"]"
+            )),
+            Err(message) => Err(message),
+        };
     }
     let places = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&places).map(|place| place.join(command));
-    candidates
-        .find(|candidate| startable(candidate).is_ok())
-        .ok_or_else(|| format!("no program {command} is in PATH; install it, or write the path of one"))
-}
-
-fn startable(program: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let name = program.display();
-    match std::fs::metadata(program) {
-        Err(error) => Err(format!("{name} cannot be started: {error}")),
-        Ok(seen) if !seen.is_file() => Err(format!("{name} is no program")),
-        Ok(seen) if seen.permissions().mode() & 0o111 == 0 => {
-            Err(format!("{name} is not executable; make it so with: chmod +x {name}"))
+    let candidates = std::env::split_paths(&places).map(|place| place.join(command));
+    // What cannot be started is passed over, as the system does.
+    let mut wrong = None;
+    for candidate in candidates.filter(|candidate| candidate.is_file()) {
+        match image::startable(&candidate, &candidate.display().to_string()) {
+            Ok(()) => return Ok(candidate),
+            Err(why) => wrong = wrong.or(Some(why)),
         }
-        Ok(_) => Ok(()),
     }
+    Err(wrong.unwrap_or_else(|| format!("no program {name} is in PATH; install it, or write the path of one")))
 }
 
 /// A program that ended by itself.
@@ -149,9 +166,9 @@ impl Program {
         Program { backend, settings, turns }
     }
 
-    /// The program as the configuration names it, for messages.
-    pub fn command(&self) -> &str {
-        &self.settings.command
+    /// The program for messages: [`ProgramSettings::name`].
+    pub fn name(&self) -> &str {
+        self.settings.name()
     }
 
     /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a
@@ -170,7 +187,8 @@ impl Program {
         client: Client,
         began: Instant,
     ) -> anyhow::Result<Answered> {
-        let ProgramSettings { command, timeout, concurrency, .. } = &self.settings;
+        let ProgramSettings { timeout, concurrency, .. } = &self.settings;
+        let command = self.name();
         let deadline = began + *timeout;
         if Instant::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
@@ -182,29 +200,33 @@ impl Program {
                 return Err(anyhow::Error::new(Busy::Late).context(late));
             }
             Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| command.clone());
+                return Err(full).with_context(|| command.to_owned());
             }
         };
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;
         if let Some(said) = complaint.without(secret) {
-            warn!(reason = "program_stderr", backend = self.backend, said = %printable(&said), "{}", self.settings.command);
+            warn!(reason = "program_stderr", backend = self.backend, said = %printable(&said), "{command}");
         }
         match done {
-            Ok(answered) => answered.with_context(|| command.clone()),
+            Ok(answered) => answered.with_context(|| command.to_owned()),
             Err(_) => bail!("{command} gave no answer within {timeout:?} and was killed"),
         }
     }
 
     async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<Answered> {
-        let command = self.prepared();
+        let (command, settings) = (self.prepared(), self.settings.clone());
         let (tell, started) = oneshot::channel();
         // Starting a program reads it from a disk, and so does not belong on a thread that serves requests.
         let ended = tokio::task::spawn_blocking(move || {
             // The turn ends with the program, not with the request: a program that cannot be killed (it hangs in the
             // kernel, say) still counts.
             let _turn = turn;
-            let running = Running::start(command);
+            let running = Running::start(command).map_err(|error| match find(&settings) {
+                // The system says "no such file" of a file that is there, and means its interpreter.
+                Err(why) => anyhow::anyhow!(why).context(error),
+                Ok(_) => error,
+            });
             let leader = running.as_ref().ok().map(|running| running.leader);
             // If nobody waits any more, what is sent is dropped, and a program that is dropped is killed.
             drop(tell.send(running));

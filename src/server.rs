@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -23,12 +22,19 @@ use crate::http::{self, AdminRoutes};
 use crate::metrics::OpenConnection;
 
 mod activity;
+mod asked;
 mod connection;
 mod handshake;
+mod not_http;
+mod refused;
+mod stream;
 
 pub use activity::{Activity, Held};
 use connection::{Protocols, patiently};
-use handshake::shake_hands;
+use handshake::{is_no_tls, shake_hands};
+use not_http::NotHttp;
+use refused::cannot_listen;
+use stream::Stream;
 
 /// Connections that are open at once for tokens. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -202,6 +208,10 @@ fn announce(message: &str, listener: &Listener, tls: bool) {
 }
 
 async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
+    let refused = |error| {
+        let message = cannot_listen(address, &error);
+        anyhow::Error::from(error).context(message)
+    };
     match address {
         ListenAddress::Tcp { host, port } if host.is_empty() => {
             // Where the machine has no IPv6 at all, the IPv4 addresses are all of them.
@@ -210,15 +220,12 @@ async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
                 Err(_) => bind("0.0.0.0", *port).await,
             };
-            Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on port {port}"))?))
+            Ok(Listener::Tcp(listener.map_err(refused)?))
         }
-        ListenAddress::Tcp { host, port } => {
-            let listener = bind(host, *port).await;
-            Ok(Listener::Tcp(listener.with_context(|| format!("cannot listen on {address}"))?))
-        }
+        ListenAddress::Tcp { host, port } => Ok(Listener::Tcp(bind(host, *port).await.map_err(refused)?)),
         ListenAddress::Unix(path) => {
             remove_stale_socket(path).await?;
-            let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {address}"))?;
+            let listener = UnixListener::bind(path).map_err(refused)?;
             Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
         }
     }
@@ -309,7 +316,8 @@ async fn accept(
     places: Arc<Semaphore>,
     mut over: watch::Receiver<bool>,
 ) {
-    let door = Door { app, router, security, crowd, protocols: Arc::new(Protocols::new()) };
+    let protocols = Arc::new(Protocols::new(NotHttp::new(app.metrics.clone())));
+    let door = Door { app, router, security, crowd, protocols };
     // Each connection holds a receiver until it ends.
     let (leave, leaving) = watch::channel(());
     loop {
@@ -407,7 +415,7 @@ impl Door {
 
 async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, mut leaving: watch::Receiver<()>, seat: Seat)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream,
 {
     let share = seat.share.as_ref();
     let tls = match door.security {
@@ -421,7 +429,12 @@ where
         let shaken = Box::pin(shake_hands(tls, stream, || door.app.turn_to_sign(peer)));
         match patiently(shaken, HANDSHAKE_PATIENCE, &mut leaving).await {
             Some(Ok(stream)) => door.protocols.serve(door.router, Box::new(stream), peer, leaving, share).await,
-            Some(Err(cause)) => debug!(cause = %cause, "a TLS handshake failed"),
+            Some(Err(cause)) => {
+                if is_no_tls(&cause) {
+                    door.protocols.not_http().came(peer, &"no TLS, which is spoken here");
+                }
+                debug!(cause = %cause, "a TLS handshake failed");
+            }
             None => debug!("a TLS handshake took too long"),
         }
     })

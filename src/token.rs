@@ -10,6 +10,7 @@ use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::json;
 use crate::keys::{KidForm, SigningKey};
 
 pub use crate::keys::SignError;
@@ -48,6 +49,7 @@ pub struct Claims {
     /// Its own id.
     pub jti: String,
     /// What it allows.
+    #[serde(deserialize_with = "json::objects")]
     pub access: Vec<AccessEntry>,
 }
 
@@ -96,6 +98,7 @@ pub struct Issuer {
     key: Arc<SigningKey>,
     name: String,
     form: HeaderForm,
+    kid_form: KidForm,
     /// The headers are the same in all tokens, so they are encoded once; the chain is most of a token.
     x5c_header: String,
     kid_header: String,
@@ -114,7 +117,12 @@ impl Issuer {
         let kid_header = part(&header)?;
         header.x5c = Some(key.certificates().iter().map(|der| STANDARD.encode(der)).collect());
         let x5c_header = part(&header)?;
-        Ok(Issuer { key, name: name.into(), form, x5c_header, kid_header })
+        Ok(Issuer { key, name: name.into(), form, kid_form, x5c_header, kid_header })
+    }
+
+    /// The id that tokens of this issuer name `key` by.
+    pub fn kid_of<'a>(&self, key: &'a SigningKey) -> &'a str {
+        key.kid(self.kid_form)
     }
 
     /// The `iss` claim.
@@ -204,13 +212,13 @@ impl Issuer {
         // Compared below, with the moment of the whole decision.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        let read = jsonwebtoken::decode::<Claims>(token, self.key.verifier(), &validation);
+        let read = jsonwebtoken::decode::<json::Object<Claims>>(token, self.key.verifier(), &validation);
         let read = read.map_err(|_| NotOurs::Forged)?;
         // Whoever does not know an extension that must be known refuses the token (RFC 7515, section 4.1.11). We know none.
         if read.header.crit.is_some() {
             return Err(NotOurs::Forged);
         }
-        let claims = read.claims;
+        let json::Object(claims) = read.claims;
         let now = now.unix_timestamp();
         match claims.nbf <= now && now < claims.exp {
             true => Ok(claims),
@@ -435,6 +443,26 @@ mod tests {
             let with_kid = issuer(&key, HeaderForm::Kid, KidForm::Thumbprint);
             assert_eq!(with_kid.header_form_at(moment), by_kid, "{moment}");
         }
+    }
+
+    /// Whoever else signs with our key writes what they like; lists are no claims.
+    #[test]
+    fn only_an_object_with_objects_in_it_is_the_claims_of_a_token() {
+        let key = key(Algorithm::ES256);
+        let issuer = issuer(&key, HeaderForm::Kid, KidForm::Thumbprint);
+        let whole = serde_json::to_value(sample(&issuer)).unwrap();
+        let verify = |claims: &Value| {
+            let text = format!("{}.{}", issuer.kid_header, part(claims).unwrap());
+            let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).unwrap()));
+            issuer.verify(&token, "Docker registry", now())
+        };
+        assert_eq!(verify(&whole).map(|claims| claims.access.len()), Ok(2));
+        let in_order =
+            ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access"].map(|member| whole.get(member).cloned());
+        assert_eq!(verify(&json!(in_order)), Err(NotOurs::Forged));
+        let mut inside = whole;
+        *inside.pointer_mut("/access/0").unwrap() = json!(["repository", "team/app", ["push"]]);
+        assert_eq!(verify(&inside), Err(NotOurs::Forged));
     }
 
     #[test]

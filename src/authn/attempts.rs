@@ -23,6 +23,8 @@ use crate::turns::{Client, Lane};
 
 /// Wrong passwords that cost nothing.
 const FORGIVEN: u32 = 5;
+/// The same where an API knows the passwords ([`Manner::Tokens`]): as many as are looked at in the first minute otherwise.
+const FORGIVEN_TOKENS: u32 = 10;
 /// The wait after the last of them; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// It grows no longer than this.
@@ -49,6 +51,28 @@ type Account = [u8; 16];
 /// Which password it was; as above. Two that look the same would be counted once, which is all that can go wrong.
 type Digest = [u8; 8];
 
+/// How wrong passwords are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// One account has one password: after a few wrong ones, the wait for the next grows.
+    #[default]
+    Passwords,
+    /// An API knows the passwords, and one account may stand for many, such as the tokens of a build server's jobs. Those
+    /// that have ended must not shut out the next that is good. So as many as are looked at in a minute otherwise are
+    /// looked at whenever they come in it, and then one a minute: whoever guesses has no more tries in any minute.
+    Tokens,
+}
+
+impl Manner {
+    /// Wrong passwords that cost nothing.
+    fn forgiven(self) -> u32 {
+        match self {
+            Manner::Passwords => FORGIVEN,
+            Manner::Tokens => FORGIVEN_TOKENS,
+        }
+    }
+}
+
 /// The wrong passwords of the last minutes.
 pub struct Attempts {
     key: hmac::Key,
@@ -64,6 +88,7 @@ struct Held {
     /// at than one after the other.
     under_way: HashMap<(ClientNetwork, Account), Vec<(Digest, usize)>>,
     logins: Logins,
+    manner: Manner,
 }
 
 /// What is known of one network.
@@ -103,9 +128,12 @@ impl Count {
     }
 
     /// How long nothing is looked at any more.
-    fn wait(&self, now: Instant) -> Duration {
-        let Some(beyond) = self.wrong.checked_sub(FORGIVEN) else { return Duration::ZERO };
-        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_WAIT);
+    fn wait(&self, manner: Manner, now: Instant) -> Duration {
+        let Some(beyond) = self.wrong.checked_sub(manner.forgiven()) else { return Duration::ZERO };
+        let wait = match manner {
+            Manner::Passwords => FIRST_WAIT.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_WAIT),
+            Manner::Tokens => LONGEST_WAIT,
+        };
         (self.last + wait).saturating_duration_since(now)
     }
 
@@ -254,10 +282,20 @@ impl Attempts {
     pub fn new() -> anyhow::Result<Attempts> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-        let held =
-            Held { networks: LruCache::unbounded(), accounts: 0, under_way: HashMap::new(), logins: Logins::new() };
+        let held = Held {
+            networks: LruCache::unbounded(),
+            accounts: 0,
+            under_way: HashMap::new(),
+            logins: Logins::new(),
+            manner: Manner::default(),
+        };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
         Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
+    }
+
+    /// Counts in this manner from now on; what was counted stays.
+    pub(crate) fn count_as(&self, manner: Manner) {
+        self.held().manner = manner;
     }
 
     /// How many accounts are counted by themselves now, as long as their last wrong passwords are not forgotten.
@@ -301,11 +339,12 @@ impl Attempts {
         let own = held.networks.peek(&network);
         let is_known = own.is_some_and(|own| own.knows(&account, &secret, now));
         let count = own.and_then(|own| own.count(&account, now));
-        if let Some(wait) = count.map(|count| count.wait(now)).filter(|wait| !wait.is_zero()) {
+        let manner = held.manner;
+        if let Some(wait) = count.map(|count| count.wait(manner, now)).filter(|wait| !wait.is_zero()) {
             return Err(TooMany { wait });
         }
         if !is_known {
-            let most = FORGIVEN.saturating_sub(count.map_or(0, |count| count.wrong)).max(1);
+            let most = manner.forgiven().saturating_sub(count.map_or(0, |count| count.wrong)).max(1);
             let under_way = held.under_way.entry((network, account)).or_default();
             let others = under_way.len();
             match under_way.iter_mut().find(|(other, _)| *other == secret) {

@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::lint::LEAST_COST;
+use crate::authz::lint::{LEAST_COST, PUBLISHED};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
-use crate::config::{Keys, read_text};
+use crate::config::{Keys, read_named_text};
+use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -37,23 +40,24 @@ pub fn read(
     if path.is_none() && section.node("path").is_none_or(|node| matches!(node.value, Value::Text(_))) {
         section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
     }
-    let accounts = path.map(|At { place, value: file }| {
+    let accounts = path.map(|at| {
+        let At { place, value: file } = &at;
         files.push(file.clone());
         let text = match keys {
             Keys::LeftAlone => return Accounts::new(),
-            Keys::Read => read_text(&file),
+            Keys::Read => read_named_text(file),
         };
         let (accounts, wrong) = match text {
-            Ok(text) => parse(&file, &text),
+            Ok(text) => parse(file, &text),
             Err(message) => (Accounts::new(), vec![message]),
         };
         for message in wrong.iter().take(MOST_NAMED) {
-            section.problem(&place, "path", message);
+            section.file_problem(&at, "path", message);
         }
         if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
-            section.problem(&place, "path", format!("{} has {more} more lines that are wrong", file.display()));
+            section.problem(place, "path", format!("{} has {more} more lines that are wrong", file.display()));
         }
-        for message in doubts(&file, &accounts) {
+        for message in doubts(file, &accounts) {
             warnings.push(Problem::new(place.clone(), section.path_of("path"), message));
         }
         accounts
@@ -64,10 +68,10 @@ pub fn read(
 
 /// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
 /// it could be a password.
-fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
+pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
     let mut accounts = Accounts::new();
     let mut wrong = Vec::new();
-    for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1..) {
+    for (line, number) in without_mark(text).lines().zip(1..) {
         let line = line.trim_end();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -96,18 +100,13 @@ fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
     // As Apache and nginx read it: after a second colon stands a remark.
     let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
     let named = |kind: &str| format!("\"{account}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
-    match hash {
-        "" => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
-        _ if hash.starts_with("$apr1$") => Err(named("an MD5 hash ($apr1$)")),
-        _ if hash.starts_with("$1$") => Err(named("an MD5 hash ($1$)")),
-        _ if hash.starts_with("{SHA}") => Err(named("a SHA-1 hash ({SHA})")),
-        _ if hash.starts_with("{SSHA}") => Err(named("a salted SHA-1 hash ({SSHA})")),
-        _ if hash.starts_with("$5$") => Err(named("a SHA-256 hash ($5$)")),
-        _ if hash.starts_with("$6$") => Err(named("a SHA-512 hash ($6$)")),
-        _ if hash.starts_with("$2") => {
+    match HashKind::of(hash) {
+        _ if hash.is_empty() => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
+        Some(HashKind::Bcrypt) => {
             PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{account}\": {wrong}"))
         }
-        _ => Err(named("a hash of crypt, or no hash at all")),
+        Some(HashKind::Other(kind)) => Err(named(kind)),
+        None => Err(named("a hash of crypt, or no hash at all")),
     }
 }
 
@@ -124,6 +123,9 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
             "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
              with: htpasswd -B -C {LEAST_COST}"
         ));
+    }
+    if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
+        doubts.push(format!("{file}: \"{account}\": {PUBLISHED}"));
     }
     if costs().min() != costs().max() {
         doubts.push(format!(
@@ -155,6 +157,10 @@ impl Htpasswd {
 impl Authenticator for Htpasswd {
     fn name(&self) -> &'static str {
         "htpasswd_auth"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

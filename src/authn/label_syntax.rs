@@ -1,6 +1,7 @@
 //! What a backend's label values are to rules: wildcards, or plain text.
 
 use crate::authz::pattern::{LabelValue, PatternError};
+use crate::config::refused::Refusal;
 use crate::config::section::Section;
 
 /// What the values of a backend's labels are (`label_values` in its section).
@@ -16,10 +17,10 @@ pub enum LabelSyntax {
 impl LabelSyntax {
     /// Reads `label_values`; `unsaid` is what holds where the file does not say.
     pub(super) fn read(section: &mut Section<'_>, unsaid: LabelSyntax) -> LabelSyntax {
-        let said = section.parsed("label_values", |text| match text {
+        let said = section.word("label_values", |text| match text {
             "glob" => Ok(LabelSyntax::Glob),
             "literal" => Ok(LabelSyntax::Literal),
-            other => Err(format!("\"{other}\" is neither glob nor literal")),
+            _ => Err(Refusal::is("neither glob nor literal")),
         });
         said.map_or(unsaid, |at| at.value)
     }

@@ -1,6 +1,7 @@
 //! Who somebody is: the contract every identity backend keeps, and the vocabulary they share.
 
 pub mod attempts;
+pub mod hash_kind;
 pub mod htpasswd;
 pub mod http_api;
 mod label_syntax;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::authz::pattern::LabelValues;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 
 pub use label_syntax::LabelSyntax;
@@ -101,6 +102,17 @@ pub enum AccountState {
     Disabled,
 }
 
+/// Who says that an account may not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClosedBy {
+    /// What is written of it here.
+    #[error(transparent)]
+    Standing(#[from] Closed),
+    /// Whoever keeps the account: its words.
+    #[error("{0}")]
+    Keeper(String),
+}
+
 /// Why an account with the right password gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Closed {
@@ -143,6 +155,9 @@ pub enum Outcome {
     /// The account is known here and the password is wrong. Ends the chain: another backend must not let in whom
     /// this one turned away.
     Rejected,
+    /// The account is known here, and whoever keeps it says that it may not be used: why, in words for the log. The client is
+    /// told that the password is wrong, and whether it is, is not known. Ends the chain.
+    Closed(String),
     /// The account is not known here; the next backend is asked.
     NotMine,
 }
@@ -189,10 +204,9 @@ pub trait Authenticator: Send + Sync {
         Ok(Time::NotTaken)
     }
 
-    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
-    fn breaker(&self) -> Option<&Breaker> {
-        None
-    }
+    /// Whether it is asked now, or known not to answer; `None` for one that asks nobody else, or that remembers no outage. There
+    /// is no default, so that none is forgotten in the figures.
+    fn passage(&self) -> Option<Passage>;
 }
 
 /// Whether a backend took the time of a wrong password.

@@ -1,6 +1,7 @@
 //! Users in MongoDB (`mongo_auth:`), looked up one by one: what an administrator changes there holds at the next login.
 
 pub mod accounts;
+pub mod import;
 pub mod labels;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -9,17 +10,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
-use crate::breaker::{Breaker, Trial};
+use crate::breaker::{Breaker, Passage, Trial};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Problems, Section};
@@ -29,6 +32,8 @@ use crate::mongo::{self, Collection, Failure, settings};
 
 /// How many hashes are looked at when the server starts, to learn what a wrong password costs.
 const SAMPLE: i64 = 100;
+/// How long the first answer may take where nobody waits for a login.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The `mongo_auth:` section.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,13 +118,31 @@ impl Connected for MongoUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        let collection = &self.0.collection;
+        let (collection, began) = (&self.0.collection, Instant::now());
         let asked = async {
+            // Longer than a login may take: that is to be measured.
+            let counting =
+                |collection: mongodb::Collection<Document>| async move { collection.estimated_document_count().await };
+            let count = collection.ask_within(FIRST_ANSWER, counting).await?;
+            let connecting = began.elapsed();
             self.0.look_up("").await?;
-            collection.ask(|collection| async move { collection.estimated_document_count().await }).await
+            Ok::<_, Failure>((count, connecting, began.elapsed() - connecting))
         };
         match asked.await {
-            Ok(count) => Ok(format!("{} holds {count} users", collection.settings().namespace())),
+            Ok((count, connecting, looking)) => {
+                let (deadline, place) = (collection.settings().deadline(), collection.settings().namespace());
+                let hint = match connecting > deadline {
+                    true => format!(
+                        "; connecting takes longer than deadline ({} ms): write a longer one",
+                        deadline.as_millis()
+                    ),
+                    false => String::new(),
+                };
+                let (connecting, looking) = (connecting.as_millis(), looking.as_millis());
+                Ok(format!(
+                    "{place} holds {count} users; connecting took {connecting} ms, looking one up took {looking} ms{hint}"
+                ))
+            }
             Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
         }
     }
@@ -198,8 +221,8 @@ impl Users {
     fn failed(self: &Arc<Self>, pass: crate::breaker::Pass, failure: &Failure) {
         match failure {
             // The server is there: who asks something that it refuses must not keep everybody else out.
-            Failure::Refused { .. } => return,
-            Failure::Down { .. } => {}
+            Failure::Refused { .. } | Failure::Slow { .. } => return,
+            Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
         let users = Arc::downgrade(self);
         let trial = move || {
@@ -208,7 +231,9 @@ impl Users {
                 let Some(users) = users else { return Trial::Ended };
                 match users.look_up("").await {
                     Ok(_) => Trial::Answered,
-                    Err(_) => Trial::Failed,
+                    // Each is a failed login there.
+                    Err(Failure::Stranger { .. }) => Trial::Refused,
+                    Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
                 }
             }
         };
@@ -263,8 +288,8 @@ impl Authenticator for MongoUsers {
         Ok(Time::Taken)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(&self.0.breaker)
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.breaker.passage())
     }
 }
 

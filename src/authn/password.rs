@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use super::attempts::Attempts;
+use super::hash_kind::HashKind;
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
@@ -40,6 +41,15 @@ const LEAST_COST: u32 = 4;
 /// A hash above this cost takes many seconds, and meanwhile nobody else can log in.
 pub const MAX_COST: u32 = 16;
 
+/// The hashes in our own examples, and in docker_auth's, from which many files begin.
+const PUBLISHED: [&str; 5] = [
+    "$2b$10$MsqvqhkO90ZkPh/07vciqOUh2/5Sq8wG3GSpMztZv97BcrHG/lzBu",
+    "$2b$10$.aUGXSuuixCSv8TZKcEs9u05qUoA.BheTkNfe21wSrKjbNJjjEeYi",
+    "$2y$10$LQjRsihpHBw9IrvTWXG3auDzBfrVpTK7EFoyYz2mLyKPWxqGjhUSe",
+    "$2y$05$LO.vzwpWC5LZGqThvEfznu8qhb5SGqvBSWY1J3yZ4AxtMRZ3kN5jC",
+    "$2y$05$WuwBasGDAgr.QCbGIjKJaep4dhxeai9gNZdmBnQXqpKly57oNutya",
+];
+
 /// A bcrypt hash that was checked when it was read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
@@ -51,6 +61,16 @@ impl PasswordHash {
     /// The work factor.
     pub fn cost(&self) -> u32 {
         self.cost
+    }
+
+    /// The hash itself, for the one place that stores it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it stands in an example, so that everybody can read its password there.
+    pub fn is_published(&self) -> bool {
+        PUBLISHED.contains(&self.text.as_str())
     }
 }
 
@@ -65,6 +85,23 @@ impl FromStr for PasswordHash {
 
     fn from_str(text: &str) -> Result<PasswordHash, String> {
         let wrong = "this is no bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters in all); make one with: dockwarden hash-password";
+        let line = text.split_once(':').and_then(|(_, after)| HashKind::of(after));
+        match (line, HashKind::of(text)) {
+            (Some(HashKind::Bcrypt), _) => {
+                return Err("this is a line of an htpasswd file; take what stands after the colon".to_owned());
+            }
+            (Some(HashKind::Other(kind)), _) | (None, Some(HashKind::Other(kind))) => {
+                return Err(format!("this is no bcrypt hash but {kind}; make one with: dockwarden hash-password"));
+            }
+            (None, Some(HashKind::Bcrypt)) if text.len() != 60 => {
+                return Err(format!(
+                    "this is no bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters in all; this one has {}): a shell or a \
+                     compose file takes what follows a dollar sign for a variable, unless it stands in '…' or is doubled",
+                    text.len()
+                ));
+            }
+            (None, Some(HashKind::Bcrypt) | None) => {}
+        }
         let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| text.starts_with(version));
         // A non-ASCII text of the right length has made this parser panic before (RUSTSEC-2026-0199).
         if !text.is_ascii() || text.len() != 60 || !known {

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use super::attempts::Attempts;
 use super::{Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
+use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 
 /// Exit status: the password is right.
@@ -60,7 +62,7 @@ impl ProgramAuthn {
             return Ok(LabelValues::new());
         }
         // serde's own message quotes what it read, and that could be the password: only the place is told.
-        let said: Said = serde_json::from_slice(output).map_err(|error| {
+        let said: Said = json::object(output).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             anyhow::anyhow!(
                 "its answer is not {{\"labels\": {{\"name\": [\"value\"]}}}} (line {line}, column {column})"
@@ -101,6 +103,10 @@ impl Authenticator for ProgramAuthn {
         "ext_auth"
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let (account, password) = match who {
             // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
@@ -115,7 +121,7 @@ impl Authenticator for ProgramAuthn {
         let answer = self.program.ask(input.as_bytes(), Some(password), client, Instant::now()).await?;
         match answer.status {
             ALLOWED => {
-                let labels = self.labels(&answer.output).with_context(|| self.program.command().to_owned())?;
+                let labels = self.labels(&answer.output).with_context(|| self.program.name().to_owned())?;
                 Ok(Outcome::Accepted(Identity {
                     account: account.clone(),
                     labels: Arc::new(labels),
@@ -127,7 +133,7 @@ impl Authenticator for ProgramAuthn {
             other => {
                 bail!(
                     "{} ended with {other}; {ALLOWED} allows, {DENIED} denies, {NO_MATCH} leaves it to others",
-                    self.program.command()
+                    self.program.name()
                 )
             }
         }

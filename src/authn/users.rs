@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
+use crate::config::refused::shown_name;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
 use crate::config::yaml::{Node, Value};
 
@@ -45,17 +48,20 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
         }
     };
     for entry in entries {
-        let path = format!("users.{}", if entry.key.is_empty() { "\"\"" } else { &entry.key });
+        let path = format!("users.{}", if entry.key.is_empty() { "\"\"" } else { shown_name(&entry.key) });
         if entry.key.contains(|letter: char| letter.is_control()) {
             problems.add(&entry.place, "users", "an account's name must not contain control characters");
             continue;
         }
-        if entry.key.contains(':') {
-            problems.add(
-                &entry.place,
-                path,
-                "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
-            );
+        if let Some((_, after)) = entry.key.split_once(':') {
+            let message = match HashKind::of(after) {
+                Some(_) => {
+                    "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, \
+                     or name the file in htpasswd_auth"
+                }
+                None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
+            };
+            problems.add(&entry.place, path, message);
             continue;
         }
         let Some(fields) = Section::open(&entry.node, path, problems) else { continue };
@@ -131,11 +137,11 @@ fn read_password(fields: &mut Section<'_>, files: &mut Vec<PathBuf>) -> Option<A
         return None;
     }
     let text = crate::config::read_secret(&file.value);
-    files.push(file.value);
+    files.push(file.value.clone());
     match text {
         Ok(value) => Some(At { place: file.place, value }),
         Err(message) => {
-            fields.problem(&file.place, "password_file", message);
+            fields.file_problem(&file, "password_file", &message);
             None
         }
     }
@@ -150,7 +156,7 @@ fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
         return labels;
     };
     for entry in entries {
-        let path = format!("{path}.{}", entry.key);
+        let path = format!("{path}.{}", shown_name(&entry.key));
         let mut values = Vec::new();
         for text in texts_of(&entry.node, &path, problems) {
             match LabelValue::glob(&text.value) {
@@ -192,6 +198,10 @@ impl User {
 impl Authenticator for StaticUsers {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
@@ -26,6 +26,7 @@ use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
 use crate::http_api::template::{Allowed, ContentType, Who};
 use crate::http_api::{Api, Wanted};
+use crate::json;
 use crate::scope::{Action, Actions};
 
 /// Its name in the file and in the log.
@@ -119,7 +120,7 @@ struct Said {
 /// It is none, or holds what is no action: what it means to say, nobody can know.
 fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     // The reader's own message quotes what it read.
-    let said: Said = serde_json::from_slice(body).map_err(|error| {
+    let said: Said = json::object(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         anyhow::anyhow!("its reply is not {{\"actions\": [\"pull\"]}} (line {line}, column {column})")
     })?;
@@ -190,7 +191,7 @@ impl Authorizer for HttpAuthz {
             StatusCode::OK => Wanted::Body(MAX_REPLY),
             _ => Wanted::Status,
         };
-        let reply = inner.api.ask(&request, question.client(), question.began, wanted).await?;
+        let reply = inner.api.ask(&request, question.client(), question.began, wanted, |_| {}).await?;
         if reply.status != StatusCode::OK {
             // Not even 403: that it refuses us is no decision about the client.
             bail!("{} answered {}; an answer has status 200", inner.api.origin(), reply.status.as_u16());
@@ -204,7 +205,7 @@ impl Authorizer for HttpAuthz {
         Ok(answer)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(self.0.api.breaker())
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.api.breaker().passage())
     }
 }

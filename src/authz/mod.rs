@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::scope::{Actions, Reference, Resource};
 use crate::turns::Client;
@@ -79,10 +79,9 @@ pub trait Authorizer: Send + Sync {
         None
     }
 
-    /// What keeps questions from it while it cannot be reached; `None` where nothing does.
-    fn breaker(&self) -> Option<&Breaker> {
-        None
-    }
+    /// Whether it is asked now, or known not to answer; `None` for one that asks nobody else, or that remembers no outage. There
+    /// is no default, so that none is forgotten in the figures.
+    fn passage(&self) -> Option<Passage>;
 }
 
 /// How fresh the rules of a source are that reads them from elsewhere.
@@ -108,6 +107,10 @@ impl Freshness {
 impl Authorizer for Arc<acl::Acl> {
     fn name(&self) -> &'static str {
         "acl"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
+use crate::breaker::Passage;
 use crate::config::section::Section;
 use crate::program::{self, Program, ProgramSettings};
 use crate::scope::{Action, Actions};
@@ -76,12 +77,16 @@ impl Authorizer for ProgramAuthz {
         "ext_authz"
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let input = serde_json::to_vec(&Asked::from(question))?;
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
             ALLOWED => Grants::All.of(question.actions),
             DENIED => Actions::new(),
-            other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.command()),
+            other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };
         Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, comment: None }, until: None })
     }

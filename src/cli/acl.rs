@@ -2,19 +2,21 @@
 
 mod editor;
 
-use std::io::{IsTerminal as _, Read as _, stdin};
+use std::io::{IsTerminal as _, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::{DONE, Output, complain, explain, mongo, say};
+use crate::authz::lint::lint_each;
 use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
-use crate::authz::rule::RuleText;
-use crate::config::read_text;
+use crate::authz::rule::{Rule, RuleText};
 use crate::config::section::{DayEnd, parse_moment};
+use crate::config::{Config, read_text};
 use crate::decision_log::printable;
 use crate::mongo::Run;
+use crate::text;
 
 /// A longer text of rules is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
@@ -258,9 +260,10 @@ pub(super) fn run(command: Command) -> u8 {
             Ok(DONE)
         }),
         Command::Edit { config, which } => mongo::run(async move {
-            let book = open(config)?;
+            let config = mongo::load(config)?;
+            let book = RuleBook::open(mongo::rules(&config)?);
             let stored = set(&book).await?.find(&which).map_err(plain)?;
-            editor::edit(&book, &stored).await
+            editor::edit(&book, &stored, &config).await
         }),
         Command::Import { config, file, replace, append, dry_run } => {
             let mode = match (replace, append) {
@@ -374,8 +377,23 @@ async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleO
             }
         }
     };
-    open(config)?.add(&text, &position.unwrap_or(Position::End), print).await.map_err(plain)?;
+    let config = mongo::load(config)?;
+    let book = RuleBook::open(mongo::rules(&config)?);
+    book.add(&text, &position.unwrap_or(Position::End), print).await.map_err(plain)?;
+    warn_of(&config, [("the rule".to_owned(), &text)]);
     Ok(DONE)
+}
+
+/// Points out what is probably not meant, as `check` does for the rules of the file. It is no reason not to change anything.
+fn warn_of<'r>(config: &Config, rules: impl IntoIterator<Item = (String, &'r RuleText)>) {
+    // What does not compile was refused before.
+    let rules = rules.into_iter().filter_map(|(name, text)| Some((name, Rule::compile(text).ok()?)));
+    let (names, rules): (Vec<String>, Vec<Rule>) = rules.unzip();
+    for (index, field, message) in lint_each(config, &rules) {
+        let name = names.get(index).map(String::as_str).unwrap_or_default();
+        let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+        complain(&format!("dockwarden: warning: {name}: {}", printable(&format!("{field}{message}"))));
+    }
 }
 
 fn only(rules: Vec<Unnumbered>) -> Result<Unnumbered, String> {
@@ -389,7 +407,8 @@ fn only(rules: Vec<Unnumbered>) -> Result<Unnumbered, String> {
 
 async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<u8, String> {
     let rules = parse_from(&file)?;
-    let book = open(config)?;
+    let config = mongo::load(config)?;
+    let book = RuleBook::open(mongo::rules(&config)?);
     let mut changes: usize = 0;
     let tell = |change: Change| {
         match change {
@@ -401,12 +420,20 @@ async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<
         print(change);
     };
     book.import(&rules, mode, run, &ourselves(), tell).await.map_err(plain)?;
+    if changes > 0 {
+        warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
+    }
     let said = match (changes, run) {
         (0, _) => "nothing changes\n".to_owned(),
         (changes, Run::Dry) => format!("{changes} rule(s) would change; nothing was changed\n"),
         (changes, Run::Real) => format!("{changes} rule(s) changed\n"),
     };
     Ok(say(&said, DONE))
+}
+
+/// How a rule of a text is named: by its number, or by its place.
+fn name_of(index: usize, rule: &Unnumbered) -> String {
+    rule.seq.map_or_else(|| format!("rule {}", index.saturating_add(1)), |seq| format!("seq {seq}"))
 }
 
 /// Who is at work, for somebody who finds an import that has not ended.
@@ -419,9 +446,8 @@ fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {
     if file.as_os_str() != "-" {
         return parse(file, &read_text(file)?).map_err(|problems| problems.join("\n"));
     }
-    let mut text = String::new();
-    let read = stdin().take(LONGEST_INPUT).read_to_string(&mut text);
-    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    // Not a part of what is longer: rules that nobody sees are missing could be those that forbid.
+    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
     parse(Path::new("standard input"), &text).map_err(|problems| problems.join("\n"))
 }
 

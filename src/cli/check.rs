@@ -6,12 +6,13 @@ use crate::app::{App, Source};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Reached;
-use crate::config::{Config, Keys, Pair};
+use crate::config::refused::ShownPath;
+use crate::config::{Config, Keys, Pair, Problem};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 
-use super::{DONE, FAILED, complain, say};
+use super::{DONE, FAILED, complain, environment, say};
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {
@@ -55,21 +56,26 @@ pub(super) fn run_and_connect(source: &Source) -> u8 {
 /// # Errors
 /// The message of a file that cannot be used.
 fn read(source: &Source) -> Result<String, String> {
+    let told = |warnings: &[Problem]| -> String {
+        warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&source.file))).collect()
+    };
+    let doubts = environment::doubts(std::env::vars_os());
     let config = match source.load(Keys::Read) {
         Ok(config) => config,
         Err(invalid) => {
-            return Err(format!("{invalid}\n{} problem(s): the file cannot be used", invalid.problems.len()));
+            let number = invalid.problems.len();
+            return Err(format!("{}{invalid}\n{number} problem(s): the file cannot be used", told(&doubts)));
         }
     };
-    let warnings = lint(&config);
-    let mut report: String =
-        warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&config.file))).collect();
+    let mut warnings = lint(&config);
+    warnings.extend(doubts);
+    let mut report = told(&warnings);
     let key = match &config.token.pair {
         Pair::Loaded(key) => format!("{:?}", key.algorithm()),
         Pair::ToBeMade { key } if key.exists() => {
-            format!("the key in {}, whose certificate is made at the first start", key.display())
+            format!("the key in {}, whose certificate is made at the first start", ShownPath(key))
         }
-        Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", key.display()),
+        Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
         Pair::NotRead => "not read".to_owned(),
     };
     let mut summary =

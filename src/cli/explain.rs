@@ -1,6 +1,7 @@
 //! `dockwarden explain`: why somebody may or may not do something, for one question or for a file of them.
 
 mod policy;
+mod told;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,14 +12,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use policy::{Asker, Policy, RuleSource, Sources};
+use policy::{Asker, Policy, Sources};
+use told::{Account, Explanation, describe, render};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authn::Identity;
-use crate::authz::explain::{Said, Step};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::{Config, Keys};
-use crate::scope::{Action, Actions, Reference, Resource, Scope, parse_actions};
+use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
+use crate::{json, text};
 use ::policy::Question;
 
 /// The command's arguments.
@@ -137,17 +139,18 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     };
     let mut input = BufReader::with_capacity(1 << 16, source);
     let mut out = BufWriter::with_capacity(1 << 16, stdout().lock());
-    let mut line = String::new();
     for number in 1.. {
         let at = |message: String| format!("{}:{number}: {message}", file.display());
-        line.clear();
-        if input.read_line(&mut line).map_err(|error| at(error.to_string()))? == 0 {
+        let mut line = Vec::new();
+        if input.read_until(b'\n', &mut line).map_err(|error| at(error.to_string()))? == 0 {
             break;
         }
+        // Line by line: whoever asks one question at a time waits for the answer before the next one.
+        let line = text::decode(line).map_err(|wrong| at(wrong.to_string()))?;
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request<'_> = serde_json::from_str(&line).map_err(|error| at(error.to_string()))?;
+        let request: Request<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
         write_answer(policy, &request, &mut out).map_err(at)?;
         // Whoever asks one question at a time waits for the answer before the next one.
         if input.buffer().is_empty() {
@@ -219,41 +222,6 @@ fn read_labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
     Ok(labels)
 }
 
-/// The explanation of one scope, as JSON.
-#[derive(Serialize)]
-struct Explanation {
-    scope: String,
-    granted: Vec<String>,
-    withheld: Vec<String>,
-    rule: Option<usize>,
-    /// Only of a rule in MongoDB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    comment: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-    rules: Vec<ExplainedRule>,
-}
-
-/// What one rule said, as JSON.
-#[derive(Serialize)]
-struct ExplainedRule {
-    #[serde(skip)]
-    name: String,
-    index: usize,
-    /// Only of a rule in MongoDB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    comment: Option<String>,
-    matches: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pattern: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-}
-
 fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> {
     let labels = match arguments.labels.as_slice() {
         [] => None,
@@ -274,9 +242,14 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
     };
     let mut explanations = Vec::with_capacity(arguments.scopes.len());
     for text in &arguments.scopes {
-        let mut scope = Scope::parse(text).map_err(|error| format!("\"{text}\" is no scope: {error}"))?;
+        let mut scope = match Scope::parse(text) {
+            Ok(scope) => scope,
+            Err(error) => return Err(no_scope(policy, text, error)),
+        };
         scope.reference.clone_from(&reference);
-        explanations.push(explain_scope(policy, &asker.identity, arguments.ip, service, &scope)?);
+        let mut explanation = explain_scope(policy, &asker.identity, arguments.ip, service, &scope)?;
+        explanation.say_words(policy, text);
+        explanations.push(explanation);
     }
     let printed = match arguments.output {
         Output::Json => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
@@ -302,10 +275,28 @@ fn explain_scope(
     let (account, labels) = (identity.account.as_str(), &*identity.labels);
     let (reference, now) = (reference.as_ref(), policy.now);
     let question = Question { account, labels, address, service, resource, actions, reference, now };
-    let (rules, (granted, by), note) = match identity.standing.check(policy.now) {
-        Ok(()) => (policy.steps(&question)?, policy.decide(&question)?, None),
-        Err(closed) => (Vec::new(), (Actions::new(), None), Some(format!("{closed}: nobody can log in with it"))),
+    let mut notes = Vec::new();
+    let (account, rules, (mut granted, by)) = match identity.standing.check(policy.now) {
+        Ok(()) => (Account::Open, policy.steps(&question)?, policy.decide(&question)?),
+        Err(closed) => {
+            notes.push(format!("{closed}: nobody can log in with it"));
+            (Account::Closed, Vec::new(), (Actions::new(), None))
+        }
     };
+    if let Some(refused) = policy.refuses(service) {
+        notes.push(refused);
+        granted.clear();
+    }
+    if scope.resource.kind() == "repository" && granted.contains(&Action::Push) && !granted.contains(&Action::Pull) {
+        // As a client would ask.
+        let both: Actions = [Action::Pull, Action::Push].into();
+        let (both, _) = policy.decide(&Question { actions: &both, ..question })?;
+        if !both.contains(&Action::Pull) {
+            notes.push(
+                "push without pull lets nobody push: clients ask for pull,push, and registries want both".to_owned(),
+            );
+        }
+    }
     let by = by.map(|(_, rule)| rule);
     let texts = |actions: &Actions| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
     let withheld = scope.actions.difference(&granted).cloned().collect();
@@ -316,74 +307,37 @@ fn explain_scope(
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
-        note,
+        notes,
         rules,
+        account,
     })
 }
 
-fn explained(source: &RuleSource, step: Step) -> ExplainedRule {
-    let (matches, field, pattern, value) = match step.said {
-        Said::Decides => (true, None, None, None),
-        Said::Differs { field, wanted, found } => (false, Some(field.to_string()), Some(wanted), Some(found)),
+/// Why a text is no scope, and what was probably meant by it.
+fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
+    let known = policy.asker(text, None).is_ok_and(|asker| asker.known);
+    let as_scope = |text: String| Scope::parse(&text).is_ok().then(|| format!("; meant: {text}"));
+    let parts: Vec<&str> = text.split(':').collect();
+    let meant = match (error, parts.as_slice()) {
+        (NotAScope::Parts, [account]) if known => Some(format!("; meant: --account {account}")),
+        (NotAScope::Parts, [text]) if !text.contains('/') => {
+            let account = format!("--account {text}");
+            Some(match as_scope(format!("repository:{text}:pull,push")) {
+                Some(scope) => format!("{scope}, or {account}"),
+                None => format!("; meant: {account}"),
+            })
+        }
+        (NotAScope::Parts, [name] | ["repository", name]) => as_scope(format!("repository:{name}:pull,push")),
+        (NotAScope::Parts, [name, actions])
+            if actions.split(',').all(|word| Action::parse(word).is_some_and(|word| word.is_known())) =>
+        {
+            as_scope(format!("repository:{name}:{actions}"))
+        }
+        (NotAScope::Parts, [name, _tag]) => as_scope(format!("repository:{name}:pull,push")),
+        (NotAScope::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
+            Some(": there is no upper case in it".to_owned())
+        }
+        (NotAScope::Parts | NotAScope::Type | NotAScope::Name, _) => None,
     };
-    let seq = source.seqs.get(step.index).copied();
-    // As the log names it.
-    let name = match seq {
-        Some(seq) => format!("{}[seq {seq}]", source.name),
-        None => format!("{}[{}]", source.name, step.index),
-    };
-    ExplainedRule { name, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
-}
-
-fn describe(policy: &Policy, asker: &Asker) -> String {
-    let account = asker.identity.account.as_str();
-    let name = if account.is_empty() { "anonymous" } else { account };
-    let labels: Vec<String> = asker
-        .identity
-        .labels
-        .iter()
-        .map(|(label, values)| {
-            let texts: Vec<&str> = values.iter().map(LabelValue::text).collect();
-            format!("{label}=[{}]", texts.join(", "))
-        })
-        .collect();
-    let known = match (policy.elsewhere(), asker.known) {
-        (_, true) => String::new(),
-        (None, false) => " (not among the users of this file)".to_owned(),
-        (Some(elsewhere), false) => format!(" (not among the users of this file or of {elsewhere})"),
-    };
-    let strangers = match (asker.known, policy.strangers.as_slice()) {
-        (true, _) | (false, []) => String::new(),
-        // Whoever reads "no labels" must not take it for what a login would find.
-        (false, names) => format!(" ({} not asked here: give labels with --label)", names.join(", ")),
-    };
-    match labels.is_empty() {
-        true => format!("{name}{known}{strangers}, no labels"),
-        false => format!("{name}{known}{strangers}, labels {}", labels.join(" ")),
-    }
-}
-
-fn render(explanation: &Explanation, deciders: &[&str]) -> String {
-    let mut lines = vec![String::new(), explanation.scope.clone()];
-    if let Some(note) = &explanation.note {
-        lines.push(format!("  {note}"));
-    }
-    for rule in &explanation.rules {
-        let comment = rule.comment.as_deref().map(|comment| format!("  # {comment}")).unwrap_or_default();
-        let said = match (&rule.field, &rule.pattern, &rule.value) {
-            (Some(field), Some(pattern), Some(value)) => format!("{field}: \"{pattern}\" does not match \"{value}\""),
-            _ => "matches, and decides".to_owned(),
-        };
-        lines.push(format!("  {} {said}{comment}", rule.name));
-    }
-    if explanation.rule.is_none() && explanation.note.is_none() {
-        lines.push(match deciders {
-            [] => "  no rule matches: nothing is granted".to_owned(),
-            names => format!("  no rule matches: a server asks {}, which is not asked here", names.join(", then ")),
-        });
-    }
-    let list = |actions: &[String]| if actions.is_empty() { "nothing".to_owned() } else { actions.join(",") };
-    lines.push(format!("  granted:  {}", list(&explanation.granted)));
-    lines.push(format!("  withheld: {}", list(&explanation.withheld)));
-    lines.join("\n")
+    format!("\"{text}\" is no scope: {error}{}", meant.unwrap_or_default())
 }

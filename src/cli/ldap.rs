@@ -11,6 +11,7 @@ use crate::authn::Secret;
 use crate::authn::attempts::Attempts;
 use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
 use crate::config::Keys;
+use crate::decision_log::escaped;
 
 /// Nobody was found, or the password is not right.
 const NOT_LET_IN: u8 = 3;
@@ -65,8 +66,8 @@ fn ask(settings: Settings, user: &str, secret: Option<Secret>) -> anyhow::Result
 fn show(user: &str, portrait: &Portrait) -> u8 {
     let mut text = format!("filter:   {}\n", portrait.filter);
     let mut line = |name: &str, value: &str| {
-        // Writing to a text does not fail.
-        writeln!(text, "{:<9} {value}", format!("{name}:")).ok();
+        // Writing to a text does not fail. What a directory says could make a terminal obey.
+        writeln!(text, "{:<9} {}", format!("{name}:"), escaped(value)).ok();
     };
     let mut status = NOT_LET_IN;
     match &portrait.found {
@@ -74,7 +75,7 @@ fn show(user: &str, portrait: &Portrait) -> u8 {
         Found::Several(names) => {
             line("entry", &format!("more than one, so the account is refused: {}", names.join(" and ")));
         }
-        Found::Refused(words) => line("password", &format!("refused: {words}")),
+        Found::Refused(words) | Found::Closed(words) => line("password", &format!("refused: {words}")),
         Found::SpelledOtherwise(person) => {
             line("entry", person.name());
             line("account", &format!("none: the directory does not spell it \"{user}\", and not only in capitals"));
@@ -85,13 +86,16 @@ fn show(user: &str, portrait: &Portrait) -> u8 {
             for (label, values) in &portrait.labels {
                 line("label", &format!("{label} = {values:?}"));
             }
+            if let Some(advice) = &portrait.groups {
+                line("warning", advice);
+            }
             match &portrait.password {
                 None => status = DONE,
                 Some(Verdict::Right) => {
                     line("password", "right");
                     status = DONE;
                 }
-                Some(Verdict::No(words)) => line("password", &format!("refused: {words}")),
+                Some(Verdict::No(words) | Verdict::Closed(words)) => line("password", &format!("refused: {words}")),
             }
         }
     }

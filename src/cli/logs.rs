@@ -11,6 +11,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::environment;
 use super::glog::Verbosity;
 
 /// Lines that wait to be written, while whoever reads the log is slow. Further ones are dropped and counted: a reader
@@ -70,8 +71,8 @@ pub(super) fn start(verbosity: Verbosity) -> Log {
         Verbosity::Usual => "info",
         Verbosity::Detailed => "info,dockwarden=debug",
     };
-    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.trim().is_empty());
-    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| EnvFilter::new(usual));
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let filter = wanted.and_then(|wanted| environment::filter(&wanted)).unwrap_or_else(|| EnvFilter::new(usual));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)

@@ -2,8 +2,10 @@
 
 mod acl;
 mod check;
+mod environment;
 mod explain;
 mod glog;
+mod health;
 mod ldap;
 mod logs;
 mod migrate;
@@ -32,6 +34,8 @@ use crate::{server, watch};
 const DONE: u8 = 0;
 /// Something is wrong with what was given, and the text says what.
 const FAILED: u8 = 1;
+/// Where the configuration is in the image.
+const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// `explain`: understood, and not everything that was asked is granted.
@@ -88,12 +92,21 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Ask the server that runs with this file whether it should be sent requests: for health checks
+    Health {
+        /// The configuration file; only where the server listens is read of it, and no secret and no key
+        #[arg(default_value = IMAGES_CONFIG)]
+        config: PathBuf,
+    },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         #[command(flatten)]
         cost: Cost,
+        /// Make up a random password, and show it once on standard error
+        #[arg(long)]
+        generate: bool,
     },
     /// Prepare MongoDB for users and rules: collections, unique indexes, validators
     Migrate {
@@ -122,8 +135,16 @@ enum Command {
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
+    let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
     let arguments = match Arguments::try_parse_from(with_default_command(arguments)) {
         Ok(arguments) => arguments,
+        // The usual message would show it once more.
+        Err(_) if has_hash => {
+            complain(
+                "dockwarden: a hash is given on standard input, never on the command line: others can read it there (ps)",
+            );
+            return ExitCode::from(2);
+        }
         Err(error) => {
             let is_answer =
                 matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
@@ -136,8 +157,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve { config, settings } => serve(source(config), verbosity, settings),
         Command::Check { config, connect: false } => check::run(&source(config)),
         Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
+        Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
-        Command::HashPassword { cost } => password::run(cost.cost),
+        Command::HashPassword { cost, generate } => {
+            password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
+        }
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),
@@ -148,6 +172,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(&String::from_utf8_lossy(&script), DONE)
         }
     })
+}
+
+/// Whether an argument is, or ends with, the hash of a password.
+fn holds_hash(argument: &str) -> bool {
+    ["$2a$", "$2b$", "$2y$", "$2x$", "$argon2", "$apr1$"].iter().any(|kind| argument.contains(kind))
 }
 
 /// `dockwarden CONFIG` as docker_auth has it: a first word that is neither a command nor a flag is a file to serve.
@@ -177,6 +206,9 @@ fn source(file: PathBuf) -> Source {
 
 fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8 {
     let log = logs::start(verbosity);
+    for doubt in environment::doubts(std::env::vars_os()) {
+        tracing::warn!(reason = "lint", "{}", doubt.in_file(&source.file));
+    }
     // Read once more after the first look at the files: a change between the two would never be noticed otherwise.
     let loaded = source.load_and_make_key().and_then(|first| {
         let seen = watch::state_of(first.files);

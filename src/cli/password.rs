@@ -1,19 +1,53 @@
 //! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
 
-use std::io::{IsTerminal as _, Read as _, stdin};
+use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 
 use super::{DONE, complain, say};
-use crate::authn::password::hash;
+use crate::authn::password::{PasswordHash, hash};
+use crate::text;
 
 /// More than this is no password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;
 
+/// What a generated password is made of, in bytes: more than can be tried, written with as many hexadecimal digits twice.
+const RANDOM_BYTES: usize = 16;
+
+/// Where the password comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Asked for, or read from standard input.
+    Given,
+    /// Made up here.
+    Generated,
+}
+
 /// Runs the command.
-pub(super) fn run(cost: u32) -> u8 {
-    match read().and_then(|password| hash(&password, cost)) {
+pub(super) fn run(cost: u32, source: Source) -> u8 {
+    let made = match source {
+        Source::Given => read().and_then(|password| hash(&password, cost)),
+        Source::Generated => generate().and_then(|password| {
+            let hash = hash(&password, cost)?;
+            show(&password)?;
+            Ok(hash)
+        }),
+    };
+    match made {
         Ok(hash) => say(&format!("{hash}\n"), DONE),
         Err(message) => complain(&format!("dockwarden: {message}")),
     }
+}
+
+fn generate() -> Result<String, String> {
+    let mut random = [0; RANDOM_BYTES];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system gave no random bytes".to_owned())?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Shows a password whose hash is about to be handed out. Without it the hash would be of no use to anybody, so a password
+/// that cannot be shown is an error.
+fn show(password: &str) -> Result<(), String> {
+    let said = writeln!(stderr(), "Password, shown this once: {password}");
+    said.map_err(|error| format!("the password cannot be shown: {error}"))
 }
 
 /// Asks twice on a terminal; otherwise takes standard input without the line break at its end.
@@ -23,6 +57,24 @@ pub(super) fn read() -> Result<String, String> {
         return Err("the two passwords differ".to_owned());
     }
     Ok(password)
+}
+
+/// Reads the bcrypt hash of this user's password: alone, or as a line of an htpasswd file (`htpasswd -nB NAME`).
+///
+/// # Errors
+/// There is none to be had. What stood there instead is not shown: it could be a password.
+pub(super) fn read_hash(name: &str) -> Result<PasswordHash, String> {
+    let text = match stdin().is_terminal() {
+        true => ask("Hash: ")?,
+        false => text::read(stdin(), "standard input", LONGEST_INPUT)?,
+    };
+    let text = text.trim();
+    let hash = match text.split_once(':') {
+        Some((account, rest)) if account == name => rest,
+        Some(_) => return Err("this is the hash of another name; give the hash alone".to_owned()),
+        None => text,
+    };
+    hash.parse()
 }
 
 fn ask(prompt: &str) -> Result<String, String> {
@@ -37,11 +89,7 @@ pub(super) fn read_once() -> Result<String, String> {
     if stdin().is_terminal() {
         return ask("Password: ");
     }
-    let mut text = String::new();
-    stdin()
-        .take(LONGEST_INPUT)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("standard input cannot be read: {error}"))?;
+    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.contains('\n') {

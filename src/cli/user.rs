@@ -1,17 +1,26 @@
 //! `dockwarden user`: the users in MongoDB, changed one at a time; each command prints what it changed.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Cost, DONE, Output, mongo, password, say};
-use crate::authn::mongo::accounts::{Account, Accounts, Refused, check_name};
+use super::{Cost, DONE, Output, complain, mongo, password, say};
+use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Refused, Step, check_name};
+use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
-use crate::authn::password::hash;
-use crate::authn::{AccountState, Closed};
+use crate::authn::password::{PasswordHash, hash};
+use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
+use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::authz::mongo::text::written;
+use crate::config::read_text;
 use crate::decision_log::printable;
+use crate::mongo::Run;
+use crate::text;
+
+/// A longer text of users is refused, in bytes.
+const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// What is done.
 #[derive(clap::Subcommand)]
@@ -27,14 +36,27 @@ pub(super) enum Command {
         #[arg(long)]
         disabled: bool,
         #[command(flatten)]
-        cost: Cost,
+        password: Password,
     },
     /// Give a user another password, asked for, or read from standard input
     Passwd {
         #[command(flatten)]
         who: Who,
         #[command(flatten)]
-        cost: Cost,
+        password: Password,
+    },
+    /// Bring users in with their passwords: the users of a configuration file, or an htpasswd file
+    Import {
+        /// The configuration file
+        config: PathBuf,
+        /// The file with the users ("-" is standard input)
+        file: PathBuf,
+        /// Put them in the place of those of the same name that are there
+        #[arg(long)]
+        replace: bool,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Change a user's labels
     Label {
@@ -77,6 +99,32 @@ pub(super) enum Command {
     },
 }
 
+/// What is read as the password.
+#[derive(clap::Args)]
+pub(super) struct Password {
+    #[command(flatten)]
+    cost: Cost,
+    /// Read its bcrypt hash in the place of the password, so that it stays what it was
+    #[arg(long, conflicts_with = "cost")]
+    hash: bool,
+}
+
+impl Password {
+    fn read(&self, name: &str) -> Result<PasswordHash, String> {
+        match self.hash {
+            true => password::read_hash(name),
+            false => hash(&password::read()?, self.cost.cost)?.parse(),
+        }
+    }
+
+    /// What was made here is as it was asked for.
+    fn warn_of(&self, name: &str, hash: &PasswordHash) {
+        if self.hash {
+            warn_of([(name, hash)]);
+        }
+    }
+}
+
 /// Which user.
 #[derive(clap::Args)]
 pub(super) struct Who {
@@ -90,11 +138,15 @@ pub(super) struct Who {
 pub(super) fn run(command: Command) -> u8 {
     mongo::run(async {
         let said = match command {
-            Command::Add { who, labels, disabled, cost } => {
+            Command::Add { who, labels, disabled, password } => {
                 let state = if disabled { AccountState::Disabled } else { AccountState::Enabled };
-                add(who, &labels, state, cost.cost).await?
+                add(who, &labels, state, &password).await?
             }
-            Command::Passwd { who, cost } => passwd(who, cost.cost).await?,
+            Command::Passwd { who, password } => passwd(who, &password).await?,
+            Command::Import { config, file, replace, dry_run } => {
+                let existing = if replace { Existing::Replaced } else { Existing::Refused };
+                import(config, &file, existing, if dry_run { Run::Dry } else { Run::Real }).await?
+            }
             Command::Label { who, changes } => label(who, &changes).await?,
             Command::Disable { who } => switch(who, AccountState::Disabled).await?,
             Command::Enable { who } => switch(who, AccountState::Enabled).await?,
@@ -120,27 +172,97 @@ fn plain(refused: Refused) -> String {
     refused.to_string()
 }
 
-async fn add(who: Who, labels: &[LabelChange], state: AccountState, cost: u32) -> Result<String, String> {
+async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &Password) -> Result<String, String> {
     check_name(&who.name)?;
     let accounts = open(who.config)?;
     // Before somebody types a password in vain.
     accounts.check_free(&who.name).await.map_err(plain)?;
-    let hash = hash(&password::read()?, cost)?;
-    let added = accounts.add(&who.name, &hash, labels, state).await.map_err(plain)?;
-    Ok(format!(
-        "{}: added, {}, {}, password {}\n",
-        name(&added),
-        said_state(&added),
-        shown(&added.labels),
-        said_hash(&added)
-    ))
+    let hash = password.read(&who.name)?;
+    let mut wanted = BTreeMap::new();
+    labels.iter().for_each(|change| change.apply(&mut wanted));
+    let standing = Standing { state, ..Standing::default() };
+    let user = NewUser { name: who.name, hash, labels: wanted, standing };
+    let added = accounts.add(&user).await.map_err(plain)?;
+    password.warn_of(&user.name, &user.hash);
+    Ok(format!("{}: added, {}\n", name(&added), said_all(&added)))
 }
 
-async fn passwd(who: Who, cost: u32) -> Result<String, String> {
+async fn passwd(who: Who, password: &Password) -> Result<String, String> {
     let (accounts, before) = find(who).await?;
-    let hash = hash(&password::read()?, cost)?;
+    let hash = password.read(&before.name)?;
     let after = accounts.set_password(&before, &hash).await.map_err(plain)?;
+    password.warn_of(&before.name, &hash);
     Ok(format!("{}: new password, {} -> {}\n", name(&after), said_hash(&before), said_hash(&after)))
+}
+
+async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
+    let (name_of_file, text) = match file.as_os_str() == "-" {
+        true => (Path::new("standard input"), text::read(std::io::stdin(), "standard input", LONGEST_INPUT)?),
+        false => (file, read_text(file)?),
+    };
+    let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
+    let accounts = open(config)?;
+    let steps = accounts.plan(&users, existing).await.map_err(plain)?;
+    for note in &notes {
+        complain(&format!("dockwarden: {note}"));
+    }
+    let has_wildcards =
+        |user: &NewUser| user.labels.values().flatten().any(|value| value.contains(['*', '?', '[', '\\']));
+    match accounts.label_values() {
+        LabelSyntax::Literal if users.iter().any(has_wildcards) => {
+            complain(
+                "dockwarden: warning: mongo_auth has label_values: literal, so the wildcards in these users' labels are plain \
+                 characters there",
+            );
+        }
+        LabelSyntax::Literal | LabelSyntax::Glob => {}
+    }
+    let mut changes: usize = 0;
+    for step in &steps {
+        let told = match (run, step) {
+            (_, Step::Same(_)) => continue,
+            (Run::Real, Step::Add(_) | Step::Replace(..)) => accounts.take(step).await.map_err(|refused| {
+                format!(
+                    "{}: {refused}\n{changes} user(s) changed before that; import once more",
+                    printable(step.name())
+                )
+            })?,
+            (Run::Dry, Step::Add(user) | Step::Replace(_, user)) => accounts.preview(user),
+        };
+        changes = changes.saturating_add(1);
+        let how = match step {
+            Step::Replace(before, _) => format!("{} -> ", said_all(before)),
+            Step::Add(_) | Step::Same(_) => String::new(),
+        };
+        let word = if how.is_empty() { "added" } else { "replaced" };
+        // A user that was changed is changed, whether anybody reads of it or not.
+        say(&format!("{}: {word}, {how}{}\n", name(&told), said_all(&told)), DONE);
+    }
+    warn_of(users.iter().map(|user| (user.name.as_str(), &user.hash)));
+    Ok(match (changes, run) {
+        (0, _) => "nothing changes\n".to_owned(),
+        (changes, Run::Dry) => format!("{changes} user(s) would change; nothing was changed\n"),
+        (changes, Run::Real) => format!("{changes} user(s) changed\n"),
+    })
+}
+
+/// Points out hashes that are no protection. It is no reason not to bring them in: they are in use already.
+fn warn_of<'u>(hashes: impl IntoIterator<Item = (&'u str, &'u PasswordHash)>) {
+    let mut weak: usize = 0;
+    for (name, hash) in hashes {
+        if hash.is_published() {
+            complain(&format!("dockwarden: warning: {}: {PUBLISHED}", printable(name)));
+        }
+        if hash.cost() < LEAST_COST {
+            weak = weak.saturating_add(1);
+        }
+    }
+    if weak > 0 {
+        complain(&format!(
+            "dockwarden: warning: {weak} hash(es) of a cost below {LEAST_COST} are weak; a new password (user passwd) makes a \
+             better one"
+        ));
+    }
 }
 
 async fn label(who: Who, changes: &[LabelChange]) -> Result<String, String> {
@@ -217,7 +339,7 @@ fn json(told: &impl Serialize) -> Result<String, String> {
 struct Told<'a> {
     name: &'a str,
     state: &'static str,
-    labels: &'a std::collections::BTreeMap<String, Vec<String>>,
+    labels: &'a BTreeMap<String, Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,6 +376,11 @@ fn said_state(account: &Account) -> &'static str {
         Some(Err(Closed::Over)) => "expired",
         None => "unusable",
     }
+}
+
+/// State, labels and kind of password.
+fn said_all(account: &Account) -> String {
+    format!("{}, {}, password {}", said_state(account), shown(&account.labels), said_hash(account))
 }
 
 fn said_hash(account: &Account) -> String {

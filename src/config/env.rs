@@ -6,6 +6,20 @@ use super::yaml::{Entry, Node, Value};
 /// What every such variable's name starts with; path segments follow, separated by two underscores.
 pub const PREFIX: &str = "DOCKWARDEN__";
 
+/// What Kubernetes adds to the name of a service, in the variables that it gives to every container.
+const OF_A_SERVICE: &[&str] = &["SERVICE_HOST", "SERVICE_PORT", "PORT"];
+
+/// Whether a variable's name is that of a key but for its underscores, or its capitals; nothing reads it then.
+pub fn lacks_underscores(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let Some(path) = upper.strip_prefix("DOCKWARDEN_").filter(|_| !name.starts_with(PREFIX)) else { return false };
+    let path = path.trim_start_matches('_');
+    super::sections().any(|section| {
+        let rest = path.strip_prefix(&section.to_ascii_uppercase()).and_then(|rest| rest.strip_prefix('_'));
+        rest.is_some_and(|rest| !OF_A_SERVICE.iter().any(|word| rest.starts_with(word)))
+    })
+}
+
 /// No key lies deeper.
 const MAX_SEGMENTS: usize = 16;
 

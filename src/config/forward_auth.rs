@@ -1,6 +1,7 @@
 //! The `forward_auth:` section: which proxies may ask about a request of somebody else's, and what lies outside `/v2/`.
 
 use super::problem::At;
+use super::refused::Refusal;
 use super::section::{Problems, Section};
 use super::server::read_peers;
 use super::yaml::Value;
@@ -86,10 +87,10 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
         let message = "name the proxies that may ask: their networks or addresses, or unix; everybody else is refused";
         section.problem(&place, "trusted_proxies", message);
     }
-    let headers = section.parsed("headers", |text| match text {
+    let headers = section.word("headers", |text| match text {
         "original" => Ok(OriginalHeaders::Original),
         "forwarded" => Ok(OriginalHeaders::Forwarded),
-        other => Err(format!("\"{other}\" is neither original (nginx) nor forwarded (Traefik, Caddy)")),
+        _ => Err(Refusal::is("neither original (nginx) nor forwarded (Traefik, Caddy)")),
     });
     let service = read_service(&mut section, services, "name the registry behind the proxy, as rules and tokens do");
     let challenge = read_challenge(&mut section);
@@ -120,10 +121,9 @@ pub(super) fn read_service(section: &mut Section<'_>, services: Option<&[String]
 
 /// Whether there may be tokens for this `service`; it is a problem if not.
 pub(super) fn check_audience(section: &mut Section<'_>, service: &At<String>, services: Option<&[String]>) -> bool {
-    let At { place, value } = service;
-    let is_one = services.is_none_or(|known| known.is_empty() || known.contains(value));
+    let is_one = services.is_none_or(|known| known.is_empty() || known.contains(&service.value));
     if !is_one {
-        section.problem(place, "service", format!("\"{value}\" is not among token.services"));
+        section.refuse_word(service, "service", &Refusal::is("not among token.services"));
     }
     is_one
 }
@@ -133,17 +133,20 @@ pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
     let realm = section.parsed("realm", |text| {
         let is_url = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
         let plain = text.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b'"' | b'\\'));
+        let server = text.split('/').nth(2).unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
         match is_url && plain {
+            // Every client is told this address.
+            true if server.contains('@') => Err(Refusal::says(
+                "this address is told to every client, and so holds no user and no password; leave out what ends in the @",
+            )),
             true => Ok(text.to_owned()),
-            false => {
-                Err(format!("\"{text}\" is no address; write it as clients reach it: https://auth.example.org/auth"))
-            }
+            false => Err(Refusal::is("no address; write it as clients reach it: https://auth.example.org/auth")),
         }
     });
-    let challenge = section.parsed("challenge", |text| match text {
+    let challenge = section.word("challenge", |text| match text {
         "basic" => Ok(false),
         "bearer" => Ok(true),
-        other => Err(format!("\"{other}\" is neither basic nor bearer")),
+        _ => Err(Refusal::is("neither basic nor bearer")),
     });
     match (challenge, realm) {
         (Some(At { value: true, .. }), Some(realm)) => Some(Challenge::Bearer { realm: realm.value }),
@@ -181,19 +184,19 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
         row.problem(&place, "path", "a path is needed, such as /docs/** for everything below /docs/");
     }
     let mut methods = Vec::new();
-    for At { place, value } in row.texts("methods").unwrap_or_default() {
-        match !value.is_empty() && value.bytes().all(|letter| letter.is_ascii_uppercase()) {
-            true => methods.push(value),
-            false => row.problem(&place, "methods", format!("\"{value}\" is no method; write GET, HEAD, POST, …")),
+    for method in row.texts("methods").unwrap_or_default() {
+        match !method.value.is_empty() && method.value.bytes().all(|letter| letter.is_ascii_uppercase()) {
+            true => methods.push(method.value),
+            false => row.refuse_word(&method, "methods", &Refusal::is("no method; write GET, HEAD, POST, …")),
         }
     }
     if methods.is_empty() {
         methods.extend(["GET", "HEAD"].map(str::to_owned));
     }
-    let scope = row.parsed("scope", |text| match Scope::parse(text) {
-        Ok(scope) if scope.actions.is_empty() => Err(format!("\"{text}\" asks for nothing; write web:docs:read")),
+    let scope = row.word("scope", |text| match Scope::parse(text) {
+        Ok(scope) if scope.actions.is_empty() => Err(Refusal::says("this asks for nothing; write web:docs:read")),
         Ok(scope) => Ok(scope),
-        Err(error) => Err(format!("\"{text}\" is no scope: {error}")),
+        Err(error) => Err(Refusal::is(format!("no scope: {error}"))),
     });
     if scope.is_none() && row.node("scope").is_none() {
         row.problem(&place, "scope", "say what is needed there, such as web:docs:read");
@@ -202,12 +205,14 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
     Some(ProtectedPath { path: path?.value, methods, scope: scope?.value })
 }
 
-fn read_path(text: &str) -> Result<PathPattern, String> {
+fn read_path(text: &str) -> Result<PathPattern, Refusal> {
     let Some(below_root) = text.strip_prefix('/') else {
-        return Err(format!("\"{text}\" is no path; it begins with a slash"));
+        return Err(Refusal::is("no path; it begins with a slash"));
     };
     if text == "/v2" || text.starts_with("/v2/") {
-        return Err("what lies below /v2/ is the registry's, and its rights follow from method and path".to_owned());
+        return Err(Refusal::says(
+            "what lies below /v2/ is the registry's, and its rights follow from method and path",
+        ));
     }
     if let Some(prefix) = text.strip_suffix("**")
         && prefix.ends_with('/')
@@ -217,10 +222,10 @@ fn read_path(text: &str) -> Result<PathPattern, String> {
     }
     let pattern = Pattern::compile(below_root).map_err(|error| error.to_string())?;
     if let Some(placeholder) = pattern.placeholders().next() {
-        return Err(format!("{placeholder} stands for nothing here; write the path itself"));
+        return Err(Refusal::says(format!("{placeholder} stands for nothing here; write the path itself")));
     }
     match pattern.is_regex() {
-        true => Err(format!("\"{text}\" has an empty segment")),
+        true => Err(Refusal::says("this has an empty segment")),
         false => Ok(PathPattern::Glob(pattern)),
     }
 }

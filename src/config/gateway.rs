@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
+use super::Keys;
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
+use super::number::duration;
 use super::problem::{At, Problem};
-use super::section::{Problems, Section, parse_duration};
+use super::refused::Refusal;
+use super::section::{Problems, Section};
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
 use super::yaml::Value;
-use super::{Keys, read_pem};
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
@@ -105,7 +106,7 @@ pub(super) fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Gateway> {
     let place = section.place().clone();
-    let listen = section.parsed("addr", parse_address).map(|at| at.value);
+    let listen = section.word("addr", parse_address).map(|at| at.value);
     let service = read_service(&mut section, services, "name the registry that clients see, as rules and tokens do");
     let challenge = read_challenge(&mut section);
     let mut upstreams = Vec::new();
@@ -188,20 +189,18 @@ fn read_upstream(
     let url = row.parsed("url", |text| {
         let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
         let url = read_url(text).filter(|url| url.path() == "/" && url.query().is_none());
-        url.ok_or_else(|| format!("\"{text}\" is no address of a registry; {example}"))
+        url.ok_or_else(|| Refusal::is(format!("no address of a registry; {example}")))
     });
     if url.is_none() && row.node("url").is_none() {
         row.problem(&place, "url", "where is the registry? https://registry.example.org");
     }
     let name = row.parsed("name", |text| match is_plain(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no name; write letters, digits, dots and dashes")),
+        false => Err(Refusal::is("no name; write letters, digits, dots and dashes")),
     });
     let host = row.parsed("host", |text| match is_plain(text) {
         true => Ok(text.to_ascii_lowercase()),
-        false => {
-            Err(format!("\"{text}\" is no host name; write it as clients do: docker.example.org, perhaps with :port"))
-        }
+        false => Err(Refusal::is("no host name; write it as clients do: docker.example.org, perhaps with :port")),
     });
     let service = row.filled("service");
     if let Some(service) = &service {
@@ -218,7 +217,7 @@ fn read_upstream(
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         match Resource::new("repository", trimmed) {
             Ok(_) => Ok(trimmed.to_owned()),
-            Err(_) => Err(format!("\"{text}\" begins no repository's name; write it like team or team/apps")),
+            Err(_) => Err(Refusal::says("this begins no repository's name; write it like team or team/apps")),
         }
     });
     let read_only = row.flag("read_only").is_some_and(|at| at.value);
@@ -291,32 +290,24 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Option<Duration> {
-    let read = row.parsed(key, |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err(format!("no registry is that quick; {usual} is usual")),
-        time if time > LONGEST => Err(format!("write an hour or less; {usual} is usual")),
+    let read = row.word(key, |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says(format!("no registry is that quick; {usual} is usual")))
+        }
+        time if time > LONGEST => Err(Refusal::says(format!("write an hour or less; {usual} is usual"))),
         time => Ok(time),
     });
     read.map(|at| at.value)
 }
 
 fn read_authorities(row: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Authorities>, ()> {
-    let Some(At { place, value: file }) = row.path("ca_certificate") else { return Ok(None) };
+    let Some(at) = row.path("ca_certificate") else { return Ok(None) };
+    let file = at.value.clone();
     files.push(file.clone());
-    match keys {
-        Keys::LeftAlone => return Ok(Some(Authorities { file, certificates: Vec::new() })),
-        Keys::Read => {}
-    }
-    let read = read_pem(&file).and_then(|bytes| {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) | Err(_) => Err("the file holds no certificate in PEM".to_owned()),
-        }
-    });
-    match read {
-        Ok(certificates) => Ok(Some(Authorities { file, certificates })),
+    match super::read_authorities(&file, keys) {
+        Ok(read) => Ok(Some(Authorities { file, certificates: read.certificates().to_vec() })),
         Err(message) => {
-            row.problem(&place, "ca_certificate", message);
+            row.file_problem(&at, "ca_certificate", &message);
             Err(())
         }
     }

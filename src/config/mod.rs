@@ -6,7 +6,10 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod indentation;
+pub mod number;
 pub mod problem;
+pub mod refused;
 mod rules;
 pub mod section;
 mod server;
@@ -16,7 +19,7 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::PREFIX as ENVIRONMENT_PREFIX;
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, lacks_underscores};
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
@@ -31,10 +34,11 @@ use crate::authn::users::{self, Users};
 use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
 use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
 use crate::chain::Backends;
-use crate::program;
+use crate::{pem, program, text};
 use problem::Place;
+use refused::ShownPath;
 use section::{Problems, Section};
-use yaml::{Node, Value};
+use yaml::{Entry, Node, Value};
 
 /// A larger file is refused, in bytes: ten thousand rules take less than two million.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
@@ -86,6 +90,14 @@ const ABSENT: &[(&str, &str)] = &[
 const OTHER_AUTHN: &[&str] = &["htpasswd_auth", "ext_auth", "ldap_auth", "mongo_auth", "http_auth"];
 /// The sections besides `acl` that let somebody do something.
 const OTHER_AUTHZ: &[&str] = &["acl_mongo", "http_authz", "ext_authz"];
+
+/// The sections that are neither.
+const OTHERS: &[&str] = &["server", "token", "users", "acl", "forward_auth", "gateway"];
+
+/// The names of all sections.
+fn sections() -> impl Iterator<Item = &'static str> {
+    [OTHERS, OTHER_AUTHN, OTHER_AUTHZ].into_iter().flatten().copied()
+}
 
 /// Whether certificates, keys and files of password hashes are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +152,9 @@ impl Config {
     ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
         let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
-        let bytes = read_limited(file, MAX_FILE).map_err(whole)?;
-        let text = String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text".to_owned()))?;
+        let bytes = read_limited(file, &file.display().to_string(), MAX_FILE).map_err(whole)?;
+        let text = text::decode(bytes)
+            .map_err(|wrong| invalid(vec![Problem::new(Place::Line(wrong.line()), "", wrong.to_string())]))?;
         Config::read_with(file, &text, variables, signing, keys).map_err(invalid)
     }
 
@@ -178,6 +191,30 @@ impl Config {
     }
 }
 
+/// How a server listens that was started with this file: what its `server` section says, with its certificate's file but
+/// without looking into it. The rest of the file may be wrong, as after a change that the server has not taken over.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_server(file: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Server, Invalid> {
+    let invalid = |problems| Invalid { file: file.to_owned(), problems };
+    let text = read_text(file).map_err(|message| invalid(vec![Problem::new(Place::Line(1), "", message)]))?;
+    let mut root = yaml::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+    // Problems with other keys are the server's own to tell.
+    drop(env::override_with(&mut root, variables));
+    let problems = Problems::default();
+    let section = Section::open(&root, "", &problems).and_then(|mut top| match top.section("server") {
+        None => {
+            problems.add(&root.place, "server", "this section is missing; it says where the server listens");
+            None
+        }
+        Some(section) => Some(section),
+    });
+    let server =
+        section.and_then(|section| server::read(section, Keys::LeftAlone, &mut None, &mut Vec::new(), &mut Vec::new()));
+    server.ok_or_else(|| invalid(problems.into_sorted()))
+}
+
 /// `signing` is about the keys of tokens and of the listener, `keys` about those of the backends.
 fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Problems) -> Option<Config> {
     let mut files = vec![file.to_owned()];
@@ -212,6 +249,14 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    if let Some(server) = &server
+        && let Some(idle) = &server.idle_timeout
+        && !server.knows_proxies()
+        && forward_auth.is_none()
+    {
+        let message = "only connections of proxies rest for so long, and none is named; name yours in trusted_proxies";
+        warnings.push(Problem::new(idle.place.clone(), "server.idle_timeout", message));
+    }
     let listen = server.as_ref().map(|server| &server.listen);
     let gateway = top
         .section("gateway")
@@ -260,7 +305,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     let http_authz = top
         .section("http_authz")
         .and_then(|section| http_authz::read(section, keys, problems, &mut files, &mut warnings));
-    top.finish();
+    top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
         server: server?,
@@ -284,13 +329,38 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     })
 }
 
-/// The text of a file that may be as long as a configuration.
+/// What a section that does not exist is meant for: mostly it stands one level too far to the left.
+fn meant_at_top(entry: &Entry) -> Option<String> {
+    const OF_A_USER: &[&str] = &["password", "password_file", "labels", "disabled"];
+    let has = |keys: &[&str]| match &entry.node.value {
+        Value::Map(inner) => inner.iter().any(|inner| keys.contains(&inner.key.as_str())),
+        Value::Null | Value::Text(_) | Value::List(_) => false,
+    };
+    match entry.key.as_str() {
+        "match" | "actions" => {
+            Some("this is part of a rule, and belongs below acl:, further to the right and behind a dash".to_owned())
+        }
+        _ if has(OF_A_USER) => {
+            Some("this looks like an account, and belongs below users:, further to the right".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The text of a file that may be as long as a configuration, and that was named on the command line.
 ///
 /// # Errors
-/// Says which file could not be read and why.
+/// Says which file could not be read and why, with line and column.
 pub fn read_text(file: &Path) -> Result<String, String> {
-    let bytes = read_limited(file, MAX_FILE)?;
-    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))
+    text::decode_file(file, read_limited(file, &file.display().to_string(), MAX_FILE)?)
+}
+
+/// The same of a file that the configuration names.
+///
+/// # Errors
+/// As [`read_text`].
+pub(crate) fn read_named_text(file: &Path) -> Result<String, String> {
+    text::decode_file(file, read_limited(file, &ShownPath(file).to_string(), MAX_FILE)?)
 }
 
 /// The secret in a file, without the white space around it (editors end files with a line break).
@@ -298,44 +368,54 @@ pub fn read_text(file: &Path) -> Result<String, String> {
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_secret(file: &Path) -> Result<String, String> {
-    let bytes = read_limited(file, MAX_SECRET)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))?;
+    let text = text::decode_file(file, read_limited(file, &ShownPath(file).to_string(), MAX_SECRET)?)?;
     Ok(text.trim().to_owned())
 }
 
-/// The bytes of a certificate or key file.
+/// The bytes of a certificate or key file. What is in them is for [`crate::pem`] alone to read.
 ///
 /// # Errors
 /// Says which file could not be read and why.
 pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
-    read_limited(file, MAX_SECRET)
+    read_limited(file, &ShownPath(file).to_string(), MAX_SECRET)
 }
 
-fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
+/// The authorities of a PEM file; none where it is left alone.
+///
+/// # Errors
+/// Says why the file could not be read, or what is wrong with what is in it.
+pub(crate) fn read_authorities(file: &Path, keys: Keys) -> Result<pem::tls::Authorities, String> {
+    match keys {
+        Keys::Read => pem::tls::Authorities::from_pem(&read_pem(file)?).map_err(|problem| problem.to_string()),
+        Keys::LeftAlone => Ok(pem::tls::Authorities::unread()),
+    }
+}
+
+/// `name` is what the file is called in messages.
+fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let failed = |error: std::io::Error| match (error.kind(), process_user()) {
         (std::io::ErrorKind::PermissionDenied, Some(user)) => format!(
-            "{file} cannot be read by user {user}, as whom this process runs; give the file to that user (chown {user} \
-             {file}), or in a container run as the file's owner (user: in a compose file)",
-            file = file.display()
+            "{name} cannot be read by user {user}, as whom this process runs; give the file to that user (chown {user} \
+             {name}), or in a container run as the file's owner (user: in a compose file)",
         ),
-        _ => format!("{} cannot be read: {error}", file.display()),
+        _ => format!("{name} cannot be read: {error}"),
     };
     // Opening a pipe waits for somebody to write into it, for ever if nobody does.
     if !std::fs::metadata(file).map_err(failed)?.is_file() {
-        return Err(format!("{} is not a regular file", file.display()));
+        return Err(format!("{name} is not a regular file"));
     }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(format!("{} is larger than {limit} bytes", file.display()));
+        return Err(format!("{name} is larger than {limit} bytes"));
     }
     Ok(bytes)
 }
 
 /// The number of the user that this process runs as.
-fn process_user() -> Option<u32> {
+pub(crate) fn process_user() -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").ok().map(|seen| seen.uid())
 }

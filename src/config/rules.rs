@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::problem::{At, Place};
-use super::section::{DayEnd, Problems, Section};
-use super::yaml::{Node, Value};
+use super::refused::{about_rule, is_plain_word, shown_name};
+use super::section::{DayEnd, Problems, Section, distance};
+use super::yaml::{Entry, Node, Value};
 use crate::authz::rule::{MatchField, Rule, RuleText};
 use crate::scope::Action;
 
@@ -115,7 +116,7 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
                 field => format!("match.{field}"),
             };
             let at = places.take(&problem.field).unwrap_or_else(|| place.clone());
-            fields.problem(&at, &key, problem.message.clone());
+            fields.problem(&at, &key, about_rule(problem));
         }
     }
     fields.finish();
@@ -123,15 +124,58 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
 }
 
 fn read_match(mut conditions: Section<'_>, text: &mut RuleText, places: &mut Places) {
-    text.account = places.note(MatchField::Account, conditions.text("account"));
-    text.kind = places.note(MatchField::Type, conditions.text("type"));
-    text.name = places.note(MatchField::Name, conditions.text("name"));
-    text.service = places.note(MatchField::Service, conditions.text("service"));
-    text.ip = places.note(MatchField::Ip, conditions.text("ip"));
-    text.tag = places.note(MatchField::Tag, conditions.text("tag"));
+    text.account = places.note(MatchField::Account, one(&mut conditions, "account", ONE_PATTERN));
+    text.kind = places.note(MatchField::Type, one(&mut conditions, "type", ONE_PATTERN));
+    text.name = places.note(MatchField::Name, one(&mut conditions, "name", ONE_PATTERN));
+    text.service = places.note(MatchField::Service, one(&mut conditions, "service", ONE_PATTERN));
+    text.ip = places.note(MatchField::Ip, one(&mut conditions, "ip", "write a rule for each network"));
+    text.tag = places.note(MatchField::Tag, one(&mut conditions, "tag", ONE_PATTERN));
     text.reference = places.note(MatchField::Reference, conditions.text("reference"));
     text.labels = read_labels(&mut conditions, places);
-    conditions.finish();
+    conditions.finish_with(meant_in_match);
+}
+
+/// What to write where a pattern is a list.
+const ONE_PATTERN: &str = "write one expression for all of them, \"/^(one|two)$/\", or a rule for each";
+
+/// A single value; `instead` is what to write where it is a list.
+fn one(conditions: &mut Section<'_>, key: &'static str, instead: &str) -> Option<At<String>> {
+    match conditions.node(key) {
+        Some(Node { place, value: Value::List(_) }) => {
+            conditions.problem(place, key, format!("one value is expected here, not a list; {instead}"));
+            None
+        }
+        Some(_) | None => conditions.text(key),
+    }
+}
+
+/// The keys of `match`, and other words for them.
+const CONDITIONS: &[(&str, &[&str])] = &[
+    ("account", &["user", "username", "login"]),
+    ("type", &["kind"]),
+    ("name", &["repository", "repo", "image"]),
+    ("service", &["registry", "audience"]),
+    ("ip", &["network", "cidr", "address"]),
+    ("tag", &[]),
+    ("reference", &["digest"]),
+    ("labels", &[]),
+];
+
+/// What a key that `match` does not have is meant for.
+fn meant_in_match(entry: &Entry) -> Option<String> {
+    let key = entry.key.as_str();
+    if ["actions", "comment", "not_before", "not_after"].contains(&key) {
+        return Some("this belongs to the rule: beside match, not in it".to_owned());
+    }
+    if let Some((known, _)) = CONDITIONS.iter().find(|(_, words)| words.contains(&key)) {
+        return Some(format!("there is no such key; did you mean \"{known}\"?"));
+    }
+    // `team` is two letters from `tag`, and a label.
+    let is_slip = CONDITIONS.iter().any(|(known, _)| distance(key, known) <= if key.len() > 4 { 2 } else { 1 });
+    let is_label = is_plain_word(key) && !is_slip && matches!(entry.node.value, Value::Text(_) | Value::List(_));
+    is_label.then(|| {
+        format!("there is no such key; for a label of the account's, write labels: {{{key}: …}}, and one pattern in it")
+    })
 }
 
 fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<String, String> {
@@ -149,7 +193,11 @@ fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<St
             }
             Value::Null | Value::List(_) | Value::Map(_) => {
                 let message = format!("one pattern is expected here, not {}", entry.node.value.describe());
-                conditions.problem(&entry.node.place, &format!("labels.{}", entry.key), message);
+                let message = match &entry.node.value {
+                    Value::List(_) => format!("{message}; {ONE_PATTERN}"),
+                    Value::Null | Value::Text(_) | Value::Map(_) => message,
+                };
+                conditions.problem(&entry.node.place, &format!("labels.{}", shown_name(&entry.key)), message);
             }
         }
     }

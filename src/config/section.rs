@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use super::problem::{At, Place, Problem};
+use super::refused::{Holds, Refusal, ShownPath, is_harmless, is_plain_word, refusal_of_path};
 use super::yaml::{Entry, Node, Value};
 
 /// The problems found so far, shared by all sections of one file.
@@ -67,10 +67,15 @@ impl<'file> Section<'file> {
             Value::Map(entries) => entries,
             Value::Null => &[],
             Value::Text(_) | Value::List(_) => {
+                let space = match &node.value {
+                    Value::Text(text) if text.contains(':') => "; a space is missing after the colon?",
+                    Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => "",
+                };
+                let found = node.value.describe();
                 problems.add(
                     &node.place,
                     &path,
-                    format!("keys are expected here (\"key: value\"), not {}", node.value.describe()),
+                    format!("keys are expected here (\"key: value\"), not {found}{space}"),
                 );
                 return None;
             }
@@ -129,13 +134,36 @@ impl<'file> Section<'file> {
         }
     }
 
-    /// A value parsed from its text; what `parse` refuses is a problem with its words.
-    pub fn parsed<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<At<T>> {
+    /// A value parsed from its text, which is never shown: what `parse` refuses is a problem with its words. For every key
+    /// that can hold a secret, an address or a file's name, or stands beside one.
+    pub fn parsed<T, E: Into<Refusal>>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<At<T>> {
+        self.parsed_as(Holds::Secrets, key, parse)
+    }
+
+    /// The same of a word out of a few, a number, a time or the like, which is quoted where it is refused.
+    pub fn word<T, E: Into<Refusal>>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<At<T>> {
+        self.parsed_as(Holds::Words, key, parse)
+    }
+
+    fn parsed_as<T, E: Into<Refusal>>(
+        &mut self,
+        holds: Holds,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<At<T>> {
         let At { place, value } = self.text(key)?;
         match parse(&value) {
             Ok(value) => Some(At { place, value }),
-            Err(message) => {
-                self.problem(&place, key, message);
+            Err(refusal) => {
+                self.problem(&place, key, refusal.into().about(&value, holds));
                 None
             }
         }
@@ -143,11 +171,16 @@ impl<'file> Section<'file> {
 
     /// `true` or `false` (and YAML 1.1's yes, no, on, off, as docker_auth reads them).
     pub fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
-        self.parsed(key, |text| match text {
+        self.word(key, |text| match text {
             "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Ok(true),
             "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Ok(false),
-            other => Err(format!("\"{other}\" is neither true nor false")),
+            _ => Err(Refusal::is("neither true nor false")),
         })
+    }
+
+    /// Notes that a word is refused, which was read before as a text.
+    pub fn refuse_word(&self, word: &At<String>, key: &str, refusal: &Refusal) {
+        self.problem(&word.place, key, refusal.about(&word.value, Holds::Words));
     }
 
     /// A text that is not empty; docker_auth reads an empty one as if the key were not there.
@@ -155,9 +188,22 @@ impl<'file> Section<'file> {
         self.text(key).filter(|at| !at.value.is_empty())
     }
 
-    /// A path; what it names is not looked at here. An empty one is as if the key were not there.
+    /// A path; what it names is not looked at here. An empty one is as if the key were not there. What cannot be a path,
+    /// such as the key that should be in the file, is a problem.
     pub fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
-        self.filled(key).map(|At { place, value }| At { place, value: PathBuf::from(value) })
+        let At { place, value } = self.filled(key)?;
+        match refusal_of_path(&value) {
+            None => Some(At { place, value: PathBuf::from(value) }),
+            Some(refusal) => {
+                self.problem(&place, key, refusal.about(&value, Holds::Secrets));
+                None
+            }
+        }
+    }
+
+    /// Notes a problem with the file that a key names. A name that could be a secret is not repeated.
+    pub fn file_problem(&self, at: &At<PathBuf>, key: &str, message: &str) {
+        self.problem(&at.place, key, without_name(message, &at.value));
     }
 
     /// Refuses a key that is known but cannot be used here, unless it is null. Says whether it was there.
@@ -180,23 +226,29 @@ impl<'file> Section<'file> {
 
     /// A moment: RFC 3339 (`2026-12-31T18:00:00Z`), or a date, which stands for the given end of that day in UTC.
     pub fn moment(&mut self, key: &'static str, day: DayEnd) -> Option<At<OffsetDateTime>> {
-        self.parsed(key, |text| {
+        self.word(key, |text| {
             parse_moment(text, day).ok_or_else(|| {
-                format!("\"{text}\" is no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+                Refusal::is("no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
             })
         })
     }
 
     /// Ends the reading: keys that nobody asked for are problems.
     pub fn finish(self) {
+        self.finish_with(|_| None);
+    }
+
+    /// The same, where `hint` may know what such a key is meant for.
+    pub fn finish_with(self, hint: impl Fn(&Entry) -> Option<String>) {
         for entry in self.entries {
             let key = entry.key.as_str();
-            if !self.asked.contains(key) && !self.refused.contains(key) {
-                let known: Vec<&str> = self.asked.iter().copied().collect();
-                // What follows a colon may be a value without the space before it, and that value a secret.
-                let key = entry.key.split(':').next().unwrap_or_default();
-                self.problem(&entry.place, key, unknown_key(&entry.key, &known));
+            if self.asked.contains(key) || self.refused.contains(key) {
+                continue;
             }
+            let known: Vec<&str> = self.asked.iter().copied().collect();
+            let (shown, message) = unknown_key(entry, &known, hint(entry));
+            let path = shown.map_or_else(|| self.path.clone(), |shown| self.path_of(shown));
+            self.problems.add(&entry.place, path, message);
         }
     }
 }
@@ -237,18 +289,37 @@ pub(crate) fn nearest<'known>(key: &str, known: &[&'known str]) -> Option<&'know
     (near <= 2 || (near <= 3 && key.len() > 6)).then_some(other)
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    match nearest(key, known) {
-        Some(other) => format!("there is no such key; did you mean \"{other}\"?"),
-        None if key.contains(':') => {
-            format!("there is no such key; a space is missing after the colon? (known here: {})", known.join(", "))
-        }
-        None => format!("there is no such key (known here: {})", known.join(", ")),
-    }
+/// What may be shown of a key that does not exist, and what is said about it. It may be a part of a secret: a password
+/// with a comma in `{…}` ends there, and the rest of it is a key without a value.
+fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str], hint: Option<String>) -> (Option<&'entry str>, String) {
+    let (name, after) = match entry.key.split_once(':') {
+        Some((name, _)) => (name, "; a space is missing after the colon?"),
+        None => (entry.key.as_str(), ""),
+    };
+    let meant = nearest(name, known);
+    let is_named = meant.is_some() || (is_plain_word(name) && !matches!(entry.node.value, Value::Null));
+    let shown = (is_named && is_harmless(name)).then_some(name);
+    let message = match (meant, shown) {
+        _ if hint.is_some() => format!("{} (known here: {})", hint.unwrap_or_default(), known.join(", ")),
+        (Some(meant), _) if after.is_empty() => format!("there is no such key; did you mean \"{meant}\"?"),
+        (_, Some(_)) => format!("there is no such key{after} (known here: {})", known.join(", ")),
+        (_, None) => format!(
+            "a key stands here that does not exist{after} (known here: {}); a value with a comma or a colon in it is \
+             written in quotes",
+            known.join(", ")
+        ),
+    };
+    (shown, message)
+}
+
+/// A message about a file, without its name where that could be a secret.
+fn without_name(message: &str, file: &Path) -> String {
+    let name = file.display().to_string();
+    message.replace(&name, &ShownPath(file).to_string())
 }
 
 /// The number of single-letter edits between two words (Levenshtein), for "did you mean".
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, letter) in one.chars().take(64).enumerate() {
@@ -286,41 +357,6 @@ pub(crate) fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
 /// Whether a moment has a year of four digits, as RFC 3339 (section 5.6) writes it: rules are exported so.
 pub(crate) fn can_be_written(moment: &OffsetDateTime) -> bool {
     (0..=9999).contains(&moment.year())
-}
-
-/// A length of time: a bare number is seconds, as in docker_auth; otherwise Go's form, `15m`, `1h30m`, `90s`, `500ms`.
-///
-/// # Errors
-/// Says what to write instead.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("\"{text}\" is no length of time; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-        let (number, tail) = rest.split_at_checked(digits).ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let letters = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(letters).ok_or_else(wrong)?;
-        let part = match unit {
-            "ms" => Some(Duration::from_millis(number)),
-            "s" => Some(Duration::from_secs(number)),
-            "m" => number.checked_mul(60).map(Duration::from_secs),
-            "h" => number.checked_mul(3600).map(Duration::from_secs),
-            _ => None,
-        };
-        total = part.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
-        rest = tail;
-    }
-    Ok(total)
 }
 
 #[cfg(test)]

@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::Keys;
+use super::number;
 use super::problem::{At, Problem};
+use super::refused::{Holds, Refusal};
 use super::section::Section;
 use crate::authz::rule::parse_network;
-use crate::connections::{LARGEST_SHARE, USUAL_SHARE};
+use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
+use crate::pem::PairFile;
+use crate::pem::tls::Identity;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -28,12 +31,26 @@ pub struct Server {
     pub address: AddressSource,
     /// How many connections one network may have open, at least one.
     pub connections_per_address: usize,
+    /// How long a connection of a trusted proxy may rest between two requests, where it is written.
+    pub idle_timeout: Option<At<Duration>>,
     /// The files of certificate and key, where they are configured.
     pub pair: Option<(At<PathBuf>, At<PathBuf>)>,
     /// TLS, where a certificate is configured and was read.
     pub tls: Option<Tls>,
     /// Whether replies tell browsers to use TLS from now on.
     pub hsts: Hsts,
+}
+
+impl Server {
+    /// How long a connection of a trusted proxy may rest between two requests.
+    pub fn proxy_rest(&self) -> Duration {
+        self.idle_timeout.as_ref().map_or(PROXY_REST, |at| at.value)
+    }
+
+    /// Whether some connections are known to be proxies', or of programs of this machine.
+    pub(super) fn knows_proxies(&self) -> bool {
+        matches!(self.listen, ListenAddress::Unix(_)) || matches!(self.address, AddressSource::Proxies(_))
+    }
 }
 
 /// Whether replies carry `Strict-Transport-Security`.
@@ -84,33 +101,44 @@ pub(super) fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Server> {
     let place = section.place().clone();
-    let unix = section.parsed("net", |text| match text {
+    let unix = section.word("net", |text| match text {
         "" | "tcp" => Ok(false),
         "unix" => Ok(true),
-        other => Err(format!("\"{other}\" is neither tcp nor unix")),
+        _ => Err(Refusal::is("neither tcp nor unix")),
     });
     let unix = unix.is_some_and(|at| at.value);
     let written = section.text("addr");
     let listen = match &written {
         Some(addr) if unix => socket_path(addr.value.trim_start_matches("unix:"))
-            .map_err(|message| section.problem(&addr.place, "addr", message))
+            .map_err(|refusal| section.refuse_word(addr, "addr", &refusal))
             .ok(),
-        Some(addr) => parse_address(&addr.value).map_err(|message| section.problem(&addr.place, "addr", message)).ok(),
+        Some(addr) => parse_address(&addr.value).map_err(|refusal| section.refuse_word(addr, "addr", &refusal)).ok(),
         None => {
             section.problem(&place, "addr", "an address to listen on is needed; write addr: \":5001\"");
             None
         }
     };
-    let admin = section.parsed("admin_addr", parse_address).map(|at| at.value);
-    let path_prefix = section.parsed("path_prefix", |text| match text.trim_end_matches('/') {
+    let admin = section.word("admin_addr", parse_address).map(|at| at.value);
+    let path_prefix = section.word("path_prefix", |text| match text.trim_end_matches('/') {
         "" => Ok(String::new()),
         path if path.starts_with('/') && path.split('/').skip(1).all(is_plain_segment) => Ok(path.to_owned()),
-        other => Err(format!("\"{other}\" is no path; write it like /registry, with letters, digits, dots and dashes")),
+        _ => Err(Refusal::is("no path; write it like /registry, with letters, digits, dots and dashes")),
     });
     let address = read_address_source(&mut section, warnings);
-    let connections_per_address = section.parsed("max_connections_per_address", |text| match text.parse::<usize>() {
-        Ok(number) if (1..=LARGEST_SHARE).contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("\"{text}\" is no number from 1 to {LARGEST_SHARE}")),
+    let connections_per_address = section.word("max_connections_per_address", |text| {
+        let number = number::whole(text).and_then(|number| usize::try_from(number).ok());
+        number
+            .filter(|number| (1..=LARGEST_SHARE).contains(number))
+            .ok_or_else(|| Refusal::is(format!("no number from 1 to {LARGEST_SHARE}")))
+    });
+    let idle_timeout = section.parsed("idle_timeout", |text| match number::duration(text)? {
+        rest if (PROXY_REST..=LONGEST_REST).contains(&rest) => Ok(rest),
+        _ => Err(Refusal::says(format!(
+            "proxies' connections may rest for {} seconds as it is, and for {} at most; write 620 for a balancer that keeps them \
+             for 600",
+            PROXY_REST.as_secs(),
+            LONGEST_REST.as_secs()
+        ))),
     });
     let hsts = match section.flag("hsts") {
         Some(At { value: true, .. }) => Hsts::Sent,
@@ -149,6 +177,7 @@ pub(super) fn read(
         path_prefix: path_prefix.map(|at| at.value).unwrap_or_default(),
         address: address?,
         connections_per_address: connections_per_address.map_or(USUAL_SHARE, |at| at.value),
+        idle_timeout,
         pair,
         tls,
         hsts,
@@ -161,8 +190,8 @@ fn is_plain_segment(segment: &str) -> bool {
 }
 
 /// Reads `host:port`, `:port` or `[v6]:port`, or `unix:/path`.
-pub(super) fn parse_address(text: &str) -> Result<ListenAddress, String> {
-    let wrong = || format!("\"{text}\" is no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
+pub(super) fn parse_address(text: &str) -> Result<ListenAddress, Refusal> {
+    let wrong = || Refusal::is("no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path);
     }
@@ -177,25 +206,29 @@ pub(super) fn parse_address(text: &str) -> Result<ListenAddress, String> {
 }
 
 /// A socket's path: one without a name, or an abstract one, could be reached by nobody, or by everybody.
-fn socket_path(path: &str) -> Result<ListenAddress, String> {
+fn socket_path(path: &str) -> Result<ListenAddress, Refusal> {
     if path.is_empty() || path.contains('\0') {
-        return Err("the path of a socket is expected here, such as /run/dockwarden.sock".to_owned());
+        return Err(Refusal::says("the path of a socket is expected here, such as /run/dockwarden.sock"));
     }
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
 fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<AddressSource> {
-    let header = section.filled("real_ip_header").and_then(|At { place, value }| {
-        match hyper::header::HeaderName::from_bytes(value.as_bytes()) {
-            Ok(value) => Some(At { place, value }),
-            Err(_) => {
-                section.problem(&place, "real_ip_header", format!("\"{value}\" is no header's name"));
-                None
-            }
-        }
+    let header = section.parsed("real_ip_header", |text| match text {
+        "" => Ok(None),
+        name => hyper::header::HeaderName::from_bytes(name.as_bytes())
+            .map(Some)
+            .map_err(|_| Refusal::is("no header's name; write X-Forwarded-For")),
     });
-    let position = section.parsed("real_ip_pos", |text| {
-        text.parse::<i32>().map_err(|_| format!("\"{text}\" is no position; 0 is the first address, -1 the last"))
+    let header = header.and_then(|At { place, value }| Some(At { place, value: value? }));
+    if let Some(at) = header.as_ref().filter(|at| at.value == hyper::header::FORWARDED) {
+        let message = "the header Forwarded (RFC 7239) has names in its list, such as for=192.0.2.1, and only bare addresses are \
+                       read: every request would be 400; let the proxy send X-Forwarded-For";
+        warnings.push(Problem::new(at.place.clone(), section.path_of("real_ip_header"), message));
+    }
+    let position = section.word("real_ip_pos", |text| {
+        let position = number::whole(text).and_then(|position| i32::try_from(position).ok());
+        position.ok_or_else(|| Refusal::is("no position; 0 is the first address, -1 the last"))
     });
     let named = section.node("trusted_proxies").map(|node| node.place.clone());
     let Some(place) = named else {
@@ -233,11 +266,9 @@ pub(super) fn read_peers(section: &mut Section<'_>, key: &'static str) -> Peers 
             Some(network) => peers.networks.push(network),
             None if text.value == "unix" => peers.unix = true,
             None => {
-                let message = format!(
-                    "\"{}\" is no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket",
-                    text.value
-                );
-                section.problem(&text.place, key, message);
+                let refusal =
+                    Refusal::is("no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket");
+                section.refuse_word(&text, key, &refusal);
             }
         }
     }
@@ -251,13 +282,13 @@ struct Negotiation {
 }
 
 fn read_negotiation(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<Negotiation> {
-    let minimum = section.parsed("tls_min_version", |text| {
+    let minimum = section.word("tls_min_version", |text| {
         let version = text.to_ascii_uppercase().replace(['V', '.', ' ', '_'], "");
         match version.trim_start_matches("TLS") {
             "10" | "11" => Ok(MinimumVersion::Raised),
             "12" => Ok(MinimumVersion::Tls12),
             "13" => Ok(MinimumVersion::Tls13),
-            _ => Err(format!("\"{text}\" is no TLS version; write TLS12 or TLS13")),
+            _ => Err(Refusal::is("no TLS version; write TLS12 or TLS13")),
         }
     });
     if let Some(At { place, value: MinimumVersion::Raised }) = &minimum {
@@ -278,30 +309,26 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let chain = super::read_pem(&certificate.value).and_then(|pem| {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match chain {
-            Ok(chain) if !chain.is_empty() => Ok(chain),
-            Ok(_) => Err(format!("{} holds no certificate", certificate.value.display())),
-            Err(error) => Err(format!("{} is no PEM file: {error}", certificate.value.display())),
+    let read = |at: &At<PathBuf>, name: &str| {
+        super::read_pem(&at.value).map_err(|message| section.file_problem(at, name, &message)).ok()
+    };
+    let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
+    let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
+        for problem in problems {
+            match problem.file() {
+                PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
+                PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
+            }
         }
     });
-    let private = super::read_pem(&key.value).and_then(|pem| {
-        let message = |_| format!("{} holds no private key that can be read", key.value.display());
-        PrivateKeyDer::from_pem_slice(&pem).map_err(message)
-    });
-    let chain = chain.map_err(|message| section.problem(&certificate.place, "certificate", message));
-    let private = private.map_err(|message| section.problem(&key.place, "key", message));
-    let (chain, private) = (chain.ok()?, private.ok()?);
     let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
         .with_protocol_versions(&negotiation.versions)
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|error| {
-            let hint = "TLS needs a certificate of version 3, with the host's name in subjectAltName (openssl req -x509 \
-                        -addext subjectAltName=DNS:… makes one), and the key that belongs to it";
-            section.problem(&certificate.place, "certificate", format!("cannot be served: {error}; {hint}"));
+        .map_err(|_| {
+            let message = "none of the cipher suites and curves that are left can be used; leave the keys tls_… out";
+            section.problem(&certificate.place, "tls_cipher_suites", message);
         });
-    let mut config = config.ok()?;
+    let (identity, config) = (identity.ok()?, config.ok()?);
+    let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Some(Arc::new(config))
 }
@@ -331,7 +358,8 @@ fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Opti
         let wanted_names: Vec<String> = wanted.iter().map(|at| spelled(&at.value)).collect();
         for (at, name) in wanted.iter().zip(&wanted_names) {
             if !provider.cipher_suites.iter().any(|suite| name_of(suite) == *name) {
-                let message = format!("\"{}\" is not among the cipher suites spoken here; it is left out", at.value);
+                let message = Refusal::is("not among the cipher suites spoken here; it is left out");
+                let message = message.about(&at.value, Holds::Words);
                 warnings.push(Problem::new(at.place.clone(), section.path_of("tls_cipher_suites"), message));
             }
         }
@@ -360,10 +388,8 @@ fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Opti
             match provider.kx_groups.iter().find(|group| Some(group.name()) == name) {
                 Some(group) => groups.push(*group),
                 None => {
-                    let message = format!(
-                        "\"{}\" is not among the curves spoken here (P256, P384, X25519); it is left out",
-                        at.value
-                    );
+                    let message = Refusal::is("not among the curves spoken here (P256, P384, X25519); it is left out");
+                    let message = message.about(&at.value, Holds::Words);
                     warnings.push(Problem::new(at.place.clone(), section.path_of("tls_curve_preferences"), message));
                 }
             }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::Keys;
+use super::number::duration;
 use super::problem::{At, Problem};
-use super::section::{Section, parse_duration};
-use crate::keys::{KidForm, SigningKey, key_permission_warning};
+use super::refused::Refusal;
+use super::section::Section;
+use crate::keys::{KidForm, PairFile, Renewal, SigningKey, key_permission_warning};
 use crate::token::{HeaderForm, recent};
 
 /// How long a token lives where the file does not say.
@@ -80,12 +82,15 @@ pub(super) fn read(
             section.problem(&issuer.place, "issuer", "the issuer must not contain control characters");
             return None;
         }
+        warn_of_quotes(&issuer, section.path_of("issuer"), warnings);
         Some(issuer.value)
     });
-    let life = section.parsed("expiration", |text| match parse_duration(text)? {
-        life if life < Duration::from_secs(1) => Err("a token must live at least one second; 900 is usual".to_owned()),
-        life if life > MAX_LIFE => Err("a token cannot live for longer than a hundred years".to_owned()),
-        life if life.subsec_nanos() != 0 => Err("a token lives for whole seconds".to_owned()),
+    let life = section.word("expiration", |text| match duration(text)? {
+        life if life < Duration::from_secs(1) => {
+            Err(Refusal::says("a token must live at least one second; 900 is usual"))
+        }
+        life if life > MAX_LIFE => Err(Refusal::says("a token cannot live for longer than a hundred years")),
+        life if life.subsec_nanos() != 0 => Err(Refusal::says("a token lives for whole seconds")),
         life => Ok(life),
     });
     if let Some(At { place, value }) = &life {
@@ -102,7 +107,7 @@ pub(super) fn read(
             warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
         }
     }
-    let reuse = section.parsed("reuse", parse_duration).filter(|at| !at.value.is_zero());
+    let reuse = section.word("reuse", duration).filter(|at| !at.value.is_zero());
     if let Some(At { place, value }) = &reuse {
         let life = life.as_ref().map_or(DEFAULT_LIFE, |at| at.value);
         let most = (life / 2).min(life.saturating_sub(LEAST_LEFT));
@@ -132,10 +137,13 @@ pub(super) fn read(
             "a service needs a name, the registry's REGISTRY_AUTH_TOKEN_SERVICE",
         );
     }
-    let header = section.parsed("header", |text| match text {
+    for service in &services {
+        warn_of_quotes(service, section.path_of("services"), warnings);
+    }
+    let header = section.word("header", |text| match text {
         "x5c" => Ok(HeaderForm::X5c),
         "kid" => Ok(HeaderForm::Kid),
-        other => Err(format!("\"{other}\" is neither x5c nor kid")),
+        _ => Err(Refusal::is("neither x5c nor kid")),
     });
     let kid = match section.flag("disable_legacy_key_id") {
         Some(At { value: true, .. }) => KidForm::Thumbprint,
@@ -172,7 +180,12 @@ pub(super) fn read(
         if generate && is_absent(&certificate.value) {
             return Some(Pair::ToBeMade { key: key.value.clone() });
         }
-        load_pair(certificate, key, &section, warnings).map(Pair::Loaded)
+        let loaded = load_pair(certificate, key, &section, warnings)?;
+        let is_servers = of_server.is_some_and(|(_, own)| own.value == key.value);
+        if let Some(message) = renewal_warning(is_servers, loaded.renewals()) {
+            warnings.push(Problem::new(certificate.place.clone(), section.path_of("certificate"), message));
+        }
+        Some(Pair::Loaded(loaded))
     });
     section.finish();
     Some(Token {
@@ -185,6 +198,34 @@ pub(super) fn read(
         certificate: files_of_pair?.0.value,
         pair: pair?,
     })
+}
+
+/// What there is to say of a pair that is likely to be replaced by a program: tokens are signed by the new one a moment
+/// later, and no registry knows it.
+fn renewal_warning(is_servers: bool, signs: &[Renewal]) -> Option<String> {
+    let of_server = is_servers.then(|| "is the one that server speaks TLS with".to_owned());
+    let signs: Vec<String> = of_server.into_iter().chain(signs.iter().map(ToString::to_string)).collect();
+    if signs.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "the pair that signs tokens {}: when it is renewed, registries refuse every token, as they read their bundle only \
+         when they start; sign with a pair that stays (certificate and key here, in files of their own; with generate: true \
+         it is made), unless the bundle holds the certificate of an authority of your own that signs each new one",
+        signs.join(", ")
+    ))
+}
+
+/// Quotation marks that became part of a text: of a word processor's, or within others (`"'Acme'"`). Registries compare the
+/// whole text.
+fn warn_of_quotes(at: &At<String>, path: String, warnings: &mut Vec<Problem>) {
+    let is_curly = |letter: char| ('\u{2018}'..='\u{201f}').contains(&letter) || matches!(letter, '\u{ab}' | '\u{bb}');
+    let is_within = |mark: char| at.value.len() > 1 && at.value.starts_with(mark) && at.value.ends_with(mark);
+    if at.value.contains(is_curly) || is_within('"') || is_within('\'') {
+        let message = "quotation marks are part of this text, and would have to be in the registry's setting too; write only \
+                       straight ones around it";
+        warnings.push(Problem::new(at.place.clone(), path, message));
+    }
 }
 
 fn is_absent(file: &Path) -> bool {
@@ -200,7 +241,7 @@ fn load_pair(
     let read = |at: &At<PathBuf>, name: &str| match super::read_pem(&at.value) {
         Ok(bytes) => Some(bytes),
         Err(message) => {
-            section.problem(&at.place, name, message);
+            section.file_problem(at, name, &message);
             None
         }
     };
@@ -221,7 +262,10 @@ fn load_pair(
         }
         Err(problems) => {
             for problem in problems {
-                section.problem(&key.place, "key", problem.to_string());
+                match problem.file() {
+                    PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
+                    PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
+                }
             }
             None
         }

@@ -7,6 +7,7 @@ use axum::http::Uri;
 use axum::http::uri::Scheme;
 
 use super::problem::{At, Problem};
+use super::refused::Refusal;
 use super::section::Section;
 use super::{Keys, read_secret};
 use crate::authn::Secret;
@@ -123,14 +124,12 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     let registry_id =
         ecr.parsed("registry_id", |text| match text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit()) {
             true => Ok(text.to_owned()),
-            false => {
-                Err(format!("\"{text}\" is no account of AWS; it has twelve digits (in quotes, if the first is 0)"))
-            }
+            false => Err(Refusal::is("no account of AWS; it has twelve digits (in quotes, if the first is 0)")),
         });
     let wrong = registry_id.is_none() && ecr.node("registry_id").is_some();
     let endpoint = ecr.parsed("endpoint", |text| match read_url(text) {
         Some(_) => Ok(text.to_owned()),
-        None => Err(format!("\"{text}\" is no address; write https://api.ecr.eu-central-1.amazonaws.com")),
+        None => Err(Refusal::is("no address; write https://api.ecr.eu-central-1.amazonaws.com")),
     });
     let wrong = wrong || (endpoint.is_none() && ecr.node("endpoint").is_some());
     let settings = Ecr {
@@ -151,7 +150,7 @@ fn read_token_service(
 ) -> Option<Login> {
     let place = token.place().clone();
     let realm = token.parsed("realm", |text| {
-        read_url(text).ok_or_else(|| format!("\"{text}\" is no address; write https://auth.example.org/token"))
+        read_url(text).ok_or_else(|| Refusal::is("no address; write https://auth.example.org/token"))
     });
     if realm.is_none() && token.node("realm").is_none() {
         token.problem(&place, "realm", "where are tokens? write the realm of the registry's own challenge");
@@ -195,7 +194,7 @@ fn read_account(section: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>)
                 }
                 Ok(value) => Some(At { place: file.place, value }),
                 Err(message) => {
-                    section.problem(&file.place, "password_file", message);
+                    section.file_problem(&file, "password_file", &message);
                     return Err(());
                 }
             }

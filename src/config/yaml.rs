@@ -8,7 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::indentation;
 use super::problem::{Place, Problem};
+use super::refused::is_plain_word;
+use crate::text::without_mark;
 
 /// Nesting deeper than this is refused: no configuration needs it, and dropping a deeper tree could exhaust a stack.
 const MAX_DEPTH: usize = 64;
@@ -96,12 +99,13 @@ struct Anchored {
 /// The first thing that is no YAML, or that no configuration can mean (a key twice, an alias to itself, a second
 /// document): a file that cannot be read as a tree has no further problems worth listing.
 pub fn parse(text: &str) -> Result<Node, Problem> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut reading = Reading::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            Problem::new(line(error.marker().line()), "", format!("this is not YAML: {}", error.info()))
+            let (number, why) = indentation::explain(text, error.marker().line(), error.info());
+            Problem::new(line(number), "", format!("this is not YAML: {why}"))
         })?;
         let place = line(span.start.line());
         match event {
@@ -146,9 +150,9 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: &Place) -> R
         Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
             "str" | "int" | "float" | "bool" | "timestamp" => Ok(Value::Text(text.to_owned())),
             "null" => Ok(Value::Null),
-            _ => Err(unknown_tag(tag, place)),
+            _ => Err(unknown_tag(place)),
         },
-        Some(tag) => Err(unknown_tag(tag, place)),
+        Some(_) => Err(unknown_tag(place)),
     }
 }
 
@@ -168,16 +172,15 @@ fn refuse_tag(tag: Option<&Tag>, expected: &str, place: &Place) -> Result<(), Pr
     match tag {
         None => Ok(()),
         Some(tag) if tag.is_yaml_core_schema() && tag.suffix == expected => Ok(()),
-        Some(tag) => Err(unknown_tag(tag, place)),
+        Some(_) => Err(unknown_tag(place)),
     }
 }
 
-fn unknown_tag(tag: &Tag, place: &Place) -> Problem {
-    Problem::new(
-        place.clone(),
-        "",
-        format!("the tag {}{} has no meaning here; write the value without it", tag.handle, tag.suffix),
-    )
+/// The tag is not repeated: a password that begins with `!` is one.
+fn unknown_tag(place: &Place) -> Problem {
+    let message = "what begins with ! is a tag of YAML's, and this one has no meaning here; write the value without it, or \
+                   in quotes if it begins with ! itself";
+    Problem::new(place.clone(), "", message)
 }
 
 #[derive(Default)]
@@ -299,11 +302,8 @@ impl Reading {
                     Some((Key::Merge, _)) => merges.push(node),
                     Some((Key::Named(name), place)) => {
                         if !names.insert(name.clone()) {
-                            return Err(Problem::new(
-                                place,
-                                "",
-                                format!("the key \"{name}\" stands here a second time"),
-                            ));
+                            let first = entries.iter().find(|entry| entry.key == name).map(|entry| &entry.place);
+                            return Err(twice(&name, first, place));
                         }
                         entries.push(Entry { key: name, place, node });
                     }
@@ -313,6 +313,13 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// The key itself is shown only if it can be no secret.
+fn twice(name: &str, first: Option<&Place>, place: Place) -> Problem {
+    let key = if is_plain_word(name) { format!("the key \"{name}\"") } else { "this key".to_owned() };
+    let first = first.map(|first| format!("; the first is in {first}")).unwrap_or_default();
+    Problem::new(place, "", format!("{key} stands here a second time{first}"))
 }
 
 /// Adds the keys of `<<: *other` that the map does not have itself (YAML's merge key: a map's own keys win, and of

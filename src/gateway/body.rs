@@ -200,6 +200,10 @@ pub(super) enum NotEmpty {
 /// # Errors
 /// What is there instead.
 pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
+    // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
+    if body.size_hint().lower() > 0 {
+        return Err(NotEmpty::Something);
+    }
     let end = async {
         while let Some(frame) = body.frame().await {
             match frame.map(Frame::into_data) {

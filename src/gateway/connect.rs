@@ -1,27 +1,18 @@
 //! Connections to an upstream: kept open between requests, over TLS that is checked, and made within a deadline.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use axum::http::{Request, Response, Uri, Version};
+use axum::http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
-use tower::Service;
 
 use super::body::ClientBody;
-use super::lookups::Lookups;
 use crate::config::Authorities;
+use crate::dial::{Dialer, Patience};
 
 /// Unused connections to one upstream that are kept.
 const KEPT_CONNECTIONS: usize = 64;
@@ -49,7 +40,7 @@ const KEPT_BESIDES: usize = 1;
 /// What requests to an upstream are sent with. Clones share their connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    connector: Deadlined,
+    connector: Dialer,
     lanes: Arc<Mutex<Vec<Lane>>>,
     /// Whether requests share connections, as the last reply told. Over HTTP/1.1 one lane has a connection for each of them.
     shared: Arc<AtomicBool>,
@@ -57,7 +48,7 @@ pub(super) struct HttpClient {
 
 /// Connections of which one of HTTP/2 serves for all requests.
 struct Lane {
-    client: Client<Deadlined, ClientBody>,
+    client: Client<Dialer, ClientBody>,
     /// Shared with each request that is under way.
     riders: Arc<()>,
 }
@@ -81,7 +72,7 @@ impl HttpClient {
         Ok(reply)
     }
 
-    fn board(&self) -> (Client<Deadlined, ClientBody>, Ride) {
+    fn board(&self) -> (Client<Dialer, ClientBody>, Ride) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = self.shared.load(Ordering::Relaxed);
         // One more than its riders hold it.
@@ -115,54 +106,19 @@ pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(own) => {
-            for certificate in &own.certificates {
-                roots.add(certificate.clone()).with_context(|| own.file.display().to_string())?;
-            }
+            let (usable, _) = roots.add_parsable_certificates(own.certificates.iter().cloned());
+            anyhow::ensure!(usable > 0, "{} names no authority that can be used", own.file.display());
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
+    let mut tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut tcp = HttpConnector::new_with_resolver(Lookups::new(GaiResolver::new()));
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(Duration::from_secs(60)));
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
-    let connector = Deadlined { connector, within: connect_within };
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let connector = Dialer::new(Arc::new(tls), Patience { silence: connect_within, whole: connect_within });
     Ok(HttpClient { connector, lanes: Arc::default(), shared: Arc::default() })
-}
-
-/// Connects within a deadline, the name's lookup and the TLS handshake included.
-#[derive(Clone)]
-pub(super) struct Deadlined {
-    connector: HttpsConnector<HttpConnector<Lookups<GaiResolver>>>,
-    within: Duration,
-}
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
-impl Service<Uri> for Deadlined {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = Failed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failed>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        self.connector.poll_ready(cx)
-    }
-
-    fn call(&mut self, place: Uri) -> Self::Future {
-        let (connecting, within) = (self.connector.call(place), self.within);
-        Box::pin(async move {
-            match tokio::time::timeout(within, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            }
-        })
-    }
 }
 
 #[cfg(test)]

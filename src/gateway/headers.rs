@@ -136,8 +136,9 @@ pub(super) fn back(headers: &HeaderMap, status: StatusCode, upstream: &Inside<'_
 
 /// The headers that are about one connection because its `Connection` header says so.
 fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect()
+    // Byte by byte: a name that nobody can read takes no other one of its line with it.
+    let elements = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    elements.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
 /// Where the upstream is.
@@ -296,6 +297,16 @@ mod tests {
                 "x-forwarded-host: docker.test:444",
                 "x-forwarded-proto: https",
             ]
+        );
+        // A name that nobody can read takes no other one with it, and an empty one is none.
+        let mut sent = map(&[("accept", "a"), ("range", "bytes=0-1"), ("if-match", "x")]);
+        sent.append(
+            CONNECTION,
+            HeaderValue::from_bytes(b", Accept ,\xf6, ,range,").unwrap_or(HeaderValue::from_static("")),
+        );
+        assert_eq!(
+            lines(&onward(&sent, &Outside { client: None, scheme: "http", host: "" })),
+            ["if-match: x", "x-forwarded-proto: http"]
         );
         let nobody = Outside { client: None, scheme: "http", host: "" };
         assert_eq!(lines(&onward(&HeaderMap::new(), &nobody)), ["x-forwarded-proto: http"]);

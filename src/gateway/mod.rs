@@ -9,7 +9,6 @@ mod catalog;
 mod connect;
 mod ecr;
 mod headers;
-mod lookups;
 mod names;
 mod places;
 mod query;
@@ -37,8 +36,8 @@ use serde_json::json;
 use self::body::{ClientBody, NotEmpty, Relay, no_body};
 use self::headers::{Inside, Outside};
 use self::places::Places;
-use self::refusal::Refusal;
-use self::transfer::{End, Told, Transfer, operation};
+use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, Refusal};
+use self::transfer::{End, OUTCOMES, Told, Transfer, operation};
 use self::upstream::{Failure, Onward, Upstream};
 use self::via::Pseudonym;
 use crate::app::{App, Snapshot};
@@ -46,9 +45,9 @@ use crate::chain::{REACH_WITHIN, Reached};
 use crate::config::{self, Challenge, Writes};
 use crate::decision_log::{self, Asker, DecisionId, Door};
 use crate::http::client_address::{AddressSource, Peer};
-use crate::http::door::{API_VERSION, Invitation, Knock, bearer, is_form, refused};
+use crate::http::door::{self, API_VERSION, Invitation, Knock, bearer, is_form, refused};
 use crate::http::plain_error;
-use crate::metrics::Direction;
+use crate::metrics::{Direction, Metrics};
 use crate::scope::Scope;
 use crate::server::Activity;
 use crate::target::{Target, Visit};
@@ -82,7 +81,19 @@ impl Gateway {
         Ok(Gateway { service: settings.service, challenge: settings.challenge, upstreams, places, pseudonym })
     }
 
-    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than ten seconds.
+    /// Begins the figures of requests to these upstreams, and of those to none.
+    pub(crate) fn begin_figures(&self, metrics: &Metrics) {
+        let at_one = || AT_AN_UPSTREAM.iter().copied();
+        metrics.expect_gateway_outcomes(
+            "",
+            BEFORE_AN_UPSTREAM.iter().copied().chain(at_one()).chain(door::reasons()).chain(["2xx"]),
+        );
+        for upstream in &self.upstreams {
+            metrics.expect_gateway_outcomes(&upstream.settings.name, at_one().chain(OUTCOMES.iter().copied()));
+        }
+    }
+
+    /// Asks each upstream, all at the same time, something that changes nothing. None waits longer than half a minute.
     pub async fn reach(&self) -> Vec<Reached> {
         let mut asked = Vec::with_capacity(self.upstreams.len());
         for upstream in &self.upstreams {
@@ -339,12 +350,7 @@ impl Passage<'_> {
             AddressSource::Proxies(proxies) => proxies.peers.include(self.peer),
             AddressSource::Peer | AddressSource::Position { .. } => false,
         };
-        let mut said = headers.get_all("x-forwarded-proto").iter();
-        let said_https = match (said.next(), said.next()) {
-            (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"https"),
-            (None, _) | (Some(_), Some(_)) => false,
-        };
-        if self.snapshot.tls.is_some() || (believed && said_https) { "https" } else { "http" }
+        if self.snapshot.tls.is_some() || (believed && all_say_https(headers)) { "https" } else { "http" }
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response {
@@ -369,6 +375,14 @@ impl Passage<'_> {
         }
         no_store(response)
     }
+}
+
+/// Whether each proxy on the way says that it was asked by HTTPS. Some add to a list what others put in its place.
+fn all_say_https(headers: &HeaderMap) -> bool {
+    let lines =
+        headers.get_all("x-forwarded-proto").iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut said = lines.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()).peekable();
+    said.peek().is_some() && said.all(|scheme| scheme.eq_ignore_ascii_case(b"https"))
 }
 
 /// What was decided for one account is nothing for a cache to give to another.
@@ -419,5 +433,26 @@ mod tests {
             assert_eq!(is_too_old(&headers), expected, "{agent}");
         }
         assert!(!is_too_old(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_scheme_outside_is_what_all_proxies_say() {
+        for (lines, expected) in [
+            (&[][..], false),
+            (&[""], false),
+            (&["https"], true),
+            (&["HTTPS,"], true),
+            (&["https, https"], true),
+            (&["https", "https"], true),
+            (&["https", "http"], false),
+            (&["http, https"], false),
+            (&["https https"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-proto", HeaderValue::from_static(line));
+            }
+            assert_eq!(all_say_https(&headers), expected, "{lines:?}");
+        }
     }
 }

@@ -23,6 +23,7 @@ use super::route;
 use super::upstream::{Failure, Onward, Upstream};
 use crate::config::Login;
 use crate::decision_log::{DecisionId, chain_of};
+use crate::json;
 use crate::scope::Scope;
 
 /// Names that are asked of an upstream at once. Registries allow this many.
@@ -259,18 +260,29 @@ async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: Heade
     let next = next_page(reply.headers());
     let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
     let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-    let reply: Reply = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+    let reply: Reply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
     Ok((reply.repositories.unwrap_or_default(), next))
 }
 
 /// The query of the link to the next page (RFC 8288). Only the query is believed: the page is asked of the same upstream,
 /// whatever host the link names.
 fn next_page(headers: &HeaderMap) -> Option<String> {
-    headers.get_all(LINK).iter().filter_map(|line| line.to_str().ok()).find_map(|line| {
-        let (target, parameters) = line.strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
-        let (_, query) = target.split_once('?').filter(|_| is_next)?;
-        query.bytes().all(|letter| letter.is_ascii_graphic() && letter != b'#').then(|| query.to_owned())
+    let lines = headers.get_all(LINK).iter().filter_map(|line| line.to_str().ok());
+    let (target, _) = lines.flat_map(links).find(|(_, parameters)| leads_to_next(parameters))?;
+    let (_, query) = target.split_once('?')?;
+    query.bytes().all(|letter| letter.is_ascii_graphic() && letter != b'#').then(|| query.to_owned())
+}
+
+/// Each link of a list, with what is said of it: the one does not end at a comma, which a target may hold.
+fn links(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split('<').skip(1).filter_map(|link| link.split_once('>'))
+}
+
+/// Whether `next` is among the relations that are named.
+fn leads_to_next(parameters: &str) -> bool {
+    parameters.split([';', ',']).filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+        let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+        name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
     })
 }
 
@@ -295,6 +307,11 @@ mod tests {
             ("</v2/_catalog?last=b&n=1000>; rel=\"next\"", Some("last=b&n=1000")),
             ("<https://elsewhere.test/v2/secret?last=b>; rel=next", Some("last=b")),
             ("</v2/_catalog?last=b>; rel=\"prev\"", None),
+            // A list of several, with elements that are none.
+            ("</v2/_catalog?last=a>; rel=\"prev\", </v2/_catalog?last=b,c>; rel=\"next\"", Some("last=b,c")),
+            ("</v2/_catalog?last=b>; rel=next, </v2/_catalog?last=a>; rel=prev", Some("last=b")),
+            (", ,</v2/_catalog?last=b>; title=\"x\"; rel=\"last Next\",", Some("last=b")),
+            ("</v2/_catalog?last=b>; title=next", None),
             ("</v2/_catalog>; rel=\"next\"", None),
             ("nothing", None),
         ] {

@@ -72,6 +72,25 @@ pub(super) enum Refusal {
     },
 }
 
+/// What [`Refusal::reason`] says of requests for which no upstream was looked for yet, but for those of
+/// [`door::reasons`](crate::http::door::reasons).
+pub(super) const BEFORE_AN_UPSTREAM: &[&str] =
+    &["client_too_old", "gateway_loop", "no_client_address", "no_host", "no_upstream", "no_page", "catalog_too_long"];
+/// What it says of requests that were for an upstream, or for the catalogs of several.
+pub(super) const AT_AN_UPSTREAM: &[&str] = &[
+    "target_refused",
+    "read_only",
+    "busy",
+    "upstream_credentials",
+    "upstream_refused_us",
+    "upstream_denied_us",
+    "upstream_unreachable",
+    "upstream_timeout",
+    "upstream_broke",
+    "client_gone",
+    "client_stalled",
+];
+
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -136,8 +155,8 @@ impl Refusal {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Refusal::NotAdmitted(cause) => cause.fault(),
-            Refusal::Loop
-            | Refusal::CatalogTooLong
+            Refusal::Loop => Fault::Ours,
+            Refusal::CatalogTooLong
             | Refusal::Busy(_)
             | Refusal::NoCatalog { .. }
             | Refusal::Upstream {
@@ -149,7 +168,7 @@ impl Refusal {
                     | Failure::Broke(_)
                     | Failure::NoEnd,
                 ..
-            } => Fault::Ours,
+            } => Fault::OursAfterwards,
             Refusal::TooOld
             | Refusal::NoAddress(_)
             | Refusal::NoHost(_)

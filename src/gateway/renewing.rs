@@ -19,6 +19,8 @@ const RENEW_DOUBTFUL: Duration = Duration::from_secs(600);
 /// How soon is asked again after a failure: with one question for each request of each client, whoever gives credentials
 /// out would be held down by those who wait for them.
 const FAILED_AGAIN: Duration = Duration::from_secs(1);
+/// The same where our own account was refused: each question is a failed login, and accounts are locked for those.
+const STRANGER_AGAIN: Duration = Duration::from_secs(30);
 /// The longest life that is believed. Credentials that are said to live longer are renewed all the same, and a number
 /// that no clock has is none to calculate with.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -43,6 +45,11 @@ pub(super) enum Life {
     /// Not at all, they claim. They are used all the same, and asked for again later.
     Over,
 }
+
+/// Whoever gives credentials out does not take our account.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Stranger(pub(super) String);
 
 /// Where credentials come from.
 #[async_trait]
@@ -70,8 +77,8 @@ struct Shared<S> {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
-    /// The last failure; those who waited for it need not try for themselves.
-    failed: Option<(Instant, String)>,
+    /// The last failure, and how long nothing is asked after it; those who waited for it need not try for themselves.
+    failed: Option<(Instant, Duration, String)>,
 }
 
 struct Held {
@@ -187,8 +194,8 @@ impl<S: Source> Shared<S> {
 
     /// Fetches; the turn is the caller's.
     async fn fetch(&self, why: Why, asked: Instant) -> anyhow::Result<HeaderValue> {
-        if let Some((at, cause)) = &self.state().failed
-            && (*at >= asked || at.elapsed() < FAILED_AGAIN)
+        if let Some((at, pause, cause)) = &self.state().failed
+            && (*at >= asked || at.elapsed() < *pause)
         {
             anyhow::bail!("{cause}");
         }
@@ -210,7 +217,8 @@ impl<S: Source> Shared<S> {
                 Ok(value)
             }
             Err(cause) => {
-                self.state().failed = Some((now, format!("{cause:#}")));
+                let pause = if cause.is::<Stranger>() { STRANGER_AGAIN } else { FAILED_AGAIN };
+                self.state().failed = Some((now, pause, format!("{cause:#}")));
                 Err(cause)
             }
         }
@@ -335,6 +343,32 @@ mod tests {
             tokio::time::sleep(FAILED_AGAIN).await;
         }
         assert_eq!(renewing.current().await.unwrap(), "token-3");
+    }
+
+    /// Who does not know us.
+    struct Refusing(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Source for Refusing {
+        fn what(&self) -> String {
+            "nothing".to_owned()
+        }
+
+        async fn fetch(&self) -> anyhow::Result<Fetched> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Stranger("status 401".to_owned()).into())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_our_account_is_asked_twice_a_minute_however_many_clients_want_something() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let renewing = Renewing::new(Refusing(Arc::clone(&calls)));
+        for _ in 0..600 {
+            assert_eq!(renewing.current().await.unwrap_err().to_string(), "status 401");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 
     /// The number is a stranger's, and may be any.

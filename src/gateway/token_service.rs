@@ -14,9 +14,10 @@ use serde::Deserialize;
 
 use super::body::ClientBody;
 use super::connect::HttpClient;
-use super::renewing::{Fetched, Life, Renewing, Source};
+use super::renewing::{Fetched, Life, Renewing, Source, Stranger};
 use super::upstream::{Credentials, basic, secret};
 use crate::config::Account;
+use crate::json;
 use crate::scope::{Scope, words};
 
 /// Tokens that are kept, each for its own scopes.
@@ -135,13 +136,16 @@ impl Source for ForScopes {
         }
         let reply = self.asking.client.request(request).await.with_context(|| realm.to_string())?;
         let status = reply.status();
+        if self.asking.account.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Stranger(format!("{realm} answered with status {status}")).into());
+        }
         // A redirect is not followed: it could lead to anybody.
         anyhow::ensure!(status == StatusCode::OK, "{realm} answered with status {status}");
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{realm}: {error}"))?.to_bytes();
         let no_token = || format!("{realm} answered with something that is no token");
         // Without the parser's own words: they could repeat the token.
-        let reply: Reply = serde_json::from_slice(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
+        let reply: Reply = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;
         let life = reply.expires_in.filter(|life| *life > 0).unwrap_or(USUAL_LIFE);
         Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: Life::For(Duration::from_secs(life)) })

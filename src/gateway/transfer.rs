@@ -24,6 +24,10 @@ pub(super) enum End {
     Failed(&'static str),
 }
 
+/// The outcomes in the figures of transfers that had a reply.
+pub(super) const OUTCOMES: &[&str] =
+    &["2xx", "3xx", "4xx", "5xx", "client_gone", "upstream_broke", "client_stalled", "upstream_stalled"];
+
 /// A request that is sent to an upstream, and what is to be told about it in the end. One that is dropped before was given
 /// up by its client, and is told too: what it took until then was taken.
 pub(super) struct Transfer {

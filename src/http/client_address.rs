@@ -7,6 +7,8 @@ use ipnet::IpNet;
 
 /// Header text beyond this many bytes is not looked at: it is an attack, not a chain of proxies.
 const MAX_HEADER: usize = 8 * 1024;
+/// What a proxy writes that does not know its client, or does not tell (RFC 7239, section 6.2, and Squid before it).
+const UNKNOWN: &str = "unknown";
 
 /// Where a client's address is taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,16 +77,54 @@ impl Peer {
     }
 }
 
-/// The header that should name the client does not.
+/// The words of a log for it.
+impl std::fmt::Display for Peer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.to_canonical().fmt(out),
+            Peer::Unix => out.write_str("a unix socket"),
+        }
+    }
+}
+
+/// The header that should name the client does not. Clients are told this much.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the header {header} does not hold the client's address")]
 pub struct NoAddress {
     header: HeaderName,
+    #[source]
+    cause: NotThere,
+}
+
+/// Who sent such a header, and what is wrong with it: for the log only. What the header holds is not repeated, since whoever
+/// connects may have put anything into it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wrong}, in a request from {peer}")]
+struct NotThere {
+    peer: Peer,
+    wrong: Wrong,
+}
+
+/// What is wrong with a header that should name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Wrong {
+    #[error("it is missing")]
+    Missing,
+    #[error("it names fewer addresses than server.real_ip_pos counts")]
+    TooShort,
+    #[error("element {0} from the right is no address")]
+    FromTheRight(usize),
+    #[error("the element at server.real_ip_pos is no address")]
+    AtPosition,
+    #[error("it has bytes that are no visible ASCII")]
+    NotText,
+    #[error("it is longer than {MAX_HEADER} bytes")]
+    TooLong,
 }
 
 impl AddressSource {
-    /// The client's address; `None` where there is none to know (a unix socket without a header). Rules with `ip`
-    /// then do not match.
+    /// The client's address; `None` where there is none to know (a unix socket without a header, or a trusted proxy that
+    /// says `unknown` or names nobody). Rules with `ip` then do not match.
     ///
     /// # Errors
     /// The header is missing, or holds no address where one has to be: the request is not understood (400).
@@ -92,14 +132,15 @@ impl AddressSource {
         match self {
             AddressSource::Peer => Ok(peer.address()),
             AddressSource::Position { header, position } => {
-                let missing = || NoAddress { header: header.clone() };
-                let line = joined(headers, header)?.ok_or_else(missing)?;
-                let all: Vec<&str> = line.split(',').collect();
+                let no_address = |wrong| NoAddress { header: header.clone(), cause: NotThere { peer, wrong } };
+                let line = joined(headers, header).map_err(no_address)?.ok_or_else(|| no_address(Wrong::Missing))?;
+                let all: Vec<&str> = elements(&line).collect();
                 let index = match usize::try_from(*position) {
                     Ok(index) => index,
                     Err(_) => all.len().saturating_sub(position.unsigned_abs() as usize),
                 };
-                all.get(index).and_then(|text| parse(text)).map(Some).ok_or_else(missing)
+                let text = all.get(index).ok_or_else(|| no_address(Wrong::TooShort))?;
+                parse(text).map(Some).ok_or_else(|| no_address(Wrong::AtPosition))
             }
             AddressSource::Proxies(proxies) => proxies.client(peer, headers),
         }
@@ -111,11 +152,16 @@ impl Proxies {
         if !self.peers.include(peer) {
             return Ok(peer.address());
         }
-        let Some(line) = joined(headers, &self.header)? else { return Ok(peer.address()) };
-        let mut nearest = peer.address();
-        for text in line.rsplit(',') {
+        let no_address = |wrong| NoAddress { header: self.header.clone(), cause: NotThere { peer, wrong } };
+        let Some(line) = joined(headers, &self.header).map_err(no_address)? else { return Ok(peer.address()) };
+        // Of a list that names nobody, only who wrote it is known, and that is the proxy.
+        let mut nearest = None;
+        for (number, text) in (1..).zip(elements(&line).rev()) {
+            if text.eq_ignore_ascii_case(UNKNOWN) {
+                return Ok(None);
+            }
             // What stands left of something that is no address was not written by a proxy that is trusted.
-            let address = parse(text).ok_or_else(|| NoAddress { header: self.header.clone() })?;
+            let address = parse(text).ok_or_else(|| no_address(Wrong::FromTheRight(number)))?;
             nearest = Some(address);
             if !self.peers.contain(address) {
                 break;
@@ -128,13 +174,13 @@ impl Proxies {
 /// All lines of the header as one list, `None` where there is no such line. A proxy may add a line of its own after the
 /// client's instead of adding to it; reading only the first would leave the client's in charge. A line that cannot be
 /// read is an error, never "no header": the request would then seem to come from the proxy itself.
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, NoAddress> {
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Wrong> {
     let mut all: Option<String> = None;
     for line in headers.get_all(name) {
-        let line = line.to_str().map_err(|_| NoAddress { header: name.clone() })?;
+        let line = line.to_str().map_err(|_| Wrong::NotText)?;
         let list = all.get_or_insert_default();
         if list.len() + line.len() > MAX_HEADER {
-            return Err(NoAddress { header: name.clone() });
+            return Err(Wrong::TooLong);
         }
         if !list.is_empty() {
             list.push(',');
@@ -142,6 +188,11 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, NoAd
         list.push_str(line);
     }
     Ok(all)
+}
+
+/// The elements of a list. Empty ones are none (RFC 9110, section 5.6.1.2): some proxies add a comma with nothing after it.
+fn elements(list: &str) -> impl DoubleEndedIterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 
 /// Reads `1.2.3.4`, `1.2.3.4:555`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:555`.
@@ -197,8 +248,14 @@ mod tests {
             (0, &["[2001:db8::1]:555"], Some("2001:db8::1")),
             (0, &["[::1]"], Some("::1")),
             (0, &["::ffff:1.2.3.4"], Some("1.2.3.4")),
+            // Positions count what the list holds, without its empty elements.
+            (-1, &["1.1.1.1, 2.2.2.2,"], Some("2.2.2.2")),
+            (0, &[" , 1.1.1.1"], Some("1.1.1.1")),
+            (1, &["1.1.1.1,, 2.2.2.2"], Some("2.2.2.2")),
+            (1, &["1.1.1.1,", ",2.2.2.2"], Some("2.2.2.2")),
             (0, &["unknown"], None),
             (0, &[""], None),
+            (0, &[" , ,"], None),
             (0, &[], None),
         ];
         for (position, lines, expected) in cases {
@@ -209,30 +266,82 @@ mod tests {
         }
     }
 
-    #[test]
-    fn proxies_are_believed_from_the_right_and_nobody_else() {
+    fn ten_and_unix() -> AddressSource {
         let networks = ["10.0.0.0/8", "fd00::/8"].iter().filter_map(|text| text.parse().ok()).collect();
-        let source = AddressSource::Proxies(Proxies {
+        AddressSource::Proxies(Proxies {
             header: HeaderName::from_static("x-forwarded-for"),
             peers: Peers { networks, unix: true },
-        });
-        let cases: &[(&str, &[&str], Option<&str>)] = &[
-            ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], Some("1.1.1.1")),
-            ("10.0.0.1", &["6.6.6.6", "1.1.1.1, 10.0.0.2"], Some("1.1.1.1")),
-            ("::ffff:10.0.0.1", &["1.1.1.1"], Some("1.1.1.1")),
-            ("10.0.0.1", &["10.0.0.9, 10.0.0.2"], Some("10.0.0.9")),
-            ("10.0.0.1", &[], Some("10.0.0.1")),
-            ("9.9.9.9", &["1.1.1.1"], Some("9.9.9.9")),
-            ("10.0.0.1", &["1.1.1.1, junk"], None),
-            ("10.0.0.1", &[""], None),
-            ("10.0.0.1", &[&"1.1.1.1,".repeat(2000)], None),
-            ("10.0.0.1", &["junk, 1.1.1.1"], Some("1.1.1.1")),
+        })
+    }
+
+    #[test]
+    fn proxies_are_believed_from_the_right_and_nobody_else() {
+        let source = ten_and_unix();
+        // The client: an address, nobody who is known, or no answer.
+        type Client = Result<Option<&'static str>, ()>;
+        let cases: &[(&str, &[&str], Client)] = &[
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["6.6.6.6", "1.1.1.1, 10.0.0.2"], Ok(Some("1.1.1.1"))),
+            ("::ffff:10.0.0.1", &["1.1.1.1"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["10.0.0.9, 10.0.0.2"], Ok(Some("10.0.0.9"))),
+            ("10.0.0.1", &[], Ok(Some("10.0.0.1"))),
+            ("9.9.9.9", &["1.1.1.1"], Ok(Some("9.9.9.9"))),
+            ("10.0.0.1", &["1.1.1.1, junk"], Err(())),
+            ("10.0.0.1", &[&"1.1.1.1,".repeat(2000)], Err(())),
+            ("10.0.0.1", &["junk, 1.1.1.1"], Ok(Some("1.1.1.1"))),
+            // Empty elements are none, wherever they stand.
+            ("10.0.0.1", &["1.1.1.1,"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["6.6.6.6,, 1.1.1.1 , ,\t10.0.0.2,"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["1.1.1.1", ""], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["", ",1.1.1.1"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["1.1.1.1, junk,"], Err(())),
+            // A list of nothing names nobody: the request is not the proxy's own.
+            ("10.0.0.1", &[""], Ok(None)),
+            ("10.0.0.1", &[" , ,"], Ok(None)),
+            // A proxy that does not know its client, and one before it that does not.
+            ("10.0.0.1", &["unknown"], Ok(None)),
+            ("10.0.0.1", &["1.1.1.1, Unknown,"], Ok(None)),
+            ("10.0.0.1", &["1.1.1.1, unknown, 10.0.0.2"], Ok(None)),
+            ("10.0.0.1", &["unknown, 1.1.1.1"], Ok(Some("1.1.1.1"))),
+            ("10.0.0.1", &["unknown:80"], Err(())),
+            ("9.9.9.9", &["unknown"], Ok(Some("9.9.9.9"))),
         ];
         for (peer, lines, expected) in cases {
             let Some(peer_address) = address(peer) else { continue };
-            let found = source.client(Peer::Tcp(peer_address), &headers(lines));
-            assert_eq!(found.ok().flatten(), expected.and_then(address), "{peer} with {lines:?}");
+            let found = source.client(Peer::Tcp(peer_address), &headers(lines)).map_err(drop);
+            assert_eq!(found, expected.map(|client| client.and_then(address)), "{peer} with {lines:?}");
         }
         assert_eq!(source.client(Peer::Unix, &headers(&["1.1.1.1"])).ok().flatten(), address("1.1.1.1"));
+    }
+
+    #[test]
+    fn the_log_learns_who_sent_what_the_client_is_not_told() {
+        use std::error::Error as _;
+        let position = AddressSource::Position { header: HeaderName::from_static("x-forwarded-for"), position: 1 };
+        let (tcp, unix) = (Peer::Tcp([10, 0, 0, 1].into()), Peer::Unix);
+        for (source, peer, lines, expected) in [
+            (
+                ten_and_unix(),
+                tcp,
+                &["hunter2, junk, 10.0.0.2"][..],
+                "element 2 from the right is no address, in a request from 10.0.0.1",
+            ),
+            (
+                ten_and_unix(),
+                unix,
+                &["hunter2"],
+                "element 1 from the right is no address, in a request from a unix socket",
+            ),
+            (position.clone(), tcp, &[], "it is missing"),
+            (position.clone(), tcp, &["1.1.1.1"], "it names fewer addresses than server.real_ip_pos counts"),
+            (position, tcp, &["1.1.1.1, hunter2"], "the element at server.real_ip_pos is no address"),
+        ] {
+            let refused = source.client(peer, &headers(lines)).err();
+            let told = refused.as_ref().map(ToString::to_string);
+            assert_eq!(told.as_deref(), Some("the header x-forwarded-for does not hold the client's address"));
+            let cause = refused.as_ref().and_then(|refused| refused.source()).map(ToString::to_string);
+            let cause = cause.unwrap_or_default();
+            assert!(cause.contains(expected) && !cause.contains("hunter2"), "{lines:?}: {cause}");
+        }
     }
 }

@@ -14,6 +14,10 @@ pub(crate) const RETRY_SOON: u64 = 2;
 /// The same where too many ask at once: a little later, so that they do not stay too many.
 const RETRY_WHEN_QUIET: u64 = 5;
 
+/// All that [`reason`] says.
+pub(super) const REASONS: &[&str] =
+    &["login_needed", "wrong_credentials", "name_taken", "account_closed", "too_many_attempts", "busy", "unavailable"];
+
 /// The status. An account that is closed looks like a wrong password, so that nobody learns who exists; and what may be a
 /// right password is no 401, since clients throw away what is wrong.
 pub(super) fn status(denied: &Denied) -> StatusCode {

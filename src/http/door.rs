@@ -49,6 +49,12 @@ pub(crate) enum NotAdmitted {
     NotGranted,
 }
 
+/// All that [`NotAdmitted::reason`] says.
+pub(crate) fn reasons() -> impl Iterator<Item = &'static str> {
+    let own = ["malformed_credentials", "login_needed", "invalid_token", "insufficient_scope", "not_granted"];
+    own.into_iter().chain(denied::REASONS.iter().copied())
+}
+
 impl NotAdmitted {
     pub(crate) fn status(&self) -> StatusCode {
         match self {

@@ -45,6 +45,12 @@ pub(super) enum TokenError {
     /// A grant type other than `password`.
     #[error("only grant_type=password is supported")]
     UnsupportedGrant,
+    /// A POST with Basic credentials and without a grant type, which docker_auth answered: `curl -u … -d …` sends one.
+    #[error(
+        "this is a POST without grant_type; curl -d sends one: add -G for a GET, or send grant_type=password with username \
+         and password"
+    )]
+    NoGrant,
     /// The audience is none that tokens are made for.
     #[error("tokens are not issued for this service")]
     UnknownService,
@@ -87,13 +93,25 @@ struct Shape {
     message: String,
 }
 
+/// All that [`TokenError::reason`] says, but for [`denied::REASONS`].
+pub(super) const REASONS: &[&str] = &[
+    "bad_request",
+    "no_client_address",
+    "unsupported_grant_type",
+    "unknown_service",
+    "malformed_credentials",
+    "signing_failed",
+    "too_slow",
+    "too_long",
+];
+
 impl TokenError {
     /// The outcome's name in logs and metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             TokenError::BadRequest(_) | TokenError::NotAForm | TokenError::Method => "bad_request",
             TokenError::NoAddress(_) => "no_client_address",
-            TokenError::UnsupportedGrant => "unsupported_grant_type",
+            TokenError::UnsupportedGrant | TokenError::NoGrant => "unsupported_grant_type",
             TokenError::UnknownService => "unknown_service",
             TokenError::MalformedCredentials(_) => "malformed_credentials",
             TokenError::Denied(denied) => denied::reason(denied),
@@ -107,10 +125,11 @@ impl TokenError {
     pub(super) fn fault(&self) -> Fault {
         match self {
             TokenError::Denied(denied) => denied::fault(denied, Fault::Client),
-            TokenError::Signing(_) => Fault::Ours,
+            TokenError::Signing(_) => Fault::OursAfterwards,
             TokenError::BadRequest(_)
             | TokenError::NoAddress(_)
             | TokenError::UnsupportedGrant
+            | TokenError::NoGrant
             | TokenError::UnknownService
             | TokenError::MalformedCredentials(_)
             | TokenError::NotAForm
@@ -132,7 +151,9 @@ impl TokenError {
             TokenError::BadRequest(_) | TokenError::NoAddress(_) => {
                 bad(StatusCode::BAD_REQUEST, "invalid_request", self)
             }
-            TokenError::UnsupportedGrant => bad(StatusCode::BAD_REQUEST, "unsupported_grant_type", self),
+            TokenError::UnsupportedGrant | TokenError::NoGrant => {
+                bad(StatusCode::BAD_REQUEST, "unsupported_grant_type", self)
+            }
             TokenError::UnknownService => Shape {
                 status: StatusCode::BAD_REQUEST,
                 code: "DENIED",
@@ -219,7 +240,23 @@ fn challenge(realm: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("Basic realm=\"dockwarden\""))
 }
 
+/// What is said at every address where nothing is.
+pub(super) fn nothing_here() -> Response {
+    plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
+}
+
 /// An error outside the token endpoint, in the registry's shape.
 pub(crate) fn plain_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "errors": [{ "code": code, "message": message, "detail": null }] }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_that_failed_is_not_said_to_be_undecided() {
+        let error = TokenError::Signing(anyhow::anyhow!("the key"));
+        assert_eq!((error.fault(), error.reason()), (Fault::OursAfterwards, "signing_failed"));
+    }
 }

@@ -20,6 +20,7 @@ use crate::authn::Identity;
 use crate::authz::pattern::LabelValue;
 use crate::config::{ForwardAuth, OriginalHeaders};
 use crate::decision_log::{self, Asker, DecisionId, Door, Fault};
+use crate::metrics::Metrics;
 use crate::scope::Scope;
 use crate::target::{self, Target};
 
@@ -58,6 +59,12 @@ enum Refusal {
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
 }
+
+/// The outcome's name in metrics where a request may go on.
+const ALLOWED: &str = "allowed";
+/// All that [`Refusal::reason`] says, but for [`door::reasons`].
+const REASONS: &[&str] =
+    &["not_a_proxy", "no_original_request", "identity_claimed", "no_client_address", "target_refused", "unknown_path"];
 
 impl Refusal {
     fn status(&self) -> StatusCode {
@@ -129,6 +136,11 @@ impl Refusal {
     }
 }
 
+/// Begins the figures of proxies' questions.
+pub(super) fn begin_figures(metrics: &Metrics) {
+    metrics.expect_forward_auth_outcomes(REASONS.iter().copied().chain(door::reasons()).chain([ALLOWED]));
+}
+
 /// Answers one question of a proxy.
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
@@ -144,7 +156,7 @@ pub(super) async fn answer(
     let mut scopes = Vec::new();
     let outcome = decide(&app, &snapshot, door, peer, request.headers(), &id, &mut asker, &mut scopes).await;
     let (mut response, name) = match outcome {
-        Ok(response) => (response, "allowed"),
+        Ok(response) => (response, ALLOWED),
         Err(refusal) => {
             decision_log::refused(&id, &asker, refusal.reason(), refusal.fault(), &refusal);
             (refused(&refusal, door, &scopes, snapshot.issuer.name()), refusal.reason())

@@ -3,14 +3,36 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::error::plain_error;
+use super::client_address::Peer;
+use super::error::{nothing_here, plain_error};
 use crate::app::App;
+
+/// What the headers begin with by which a proxy says which request it asks about.
+const ASKED_ABOUT: &[&str] = &["x-original-", "x-forwarded-method", "x-forwarded-uri"];
+
+/// `GET /`: the process runs. docker_auth's own chart asks here, and so do balancers that are told nothing else.
+///
+/// Never for a proxy that asks whether somebody's request may go on, and was given this address instead of
+/// `/forward_auth`: it would take the 200 for a yes, and let everybody through.
+pub(super) async fn root(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let snapshot = app.snapshot();
+    let may_ask = snapshot.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
+    let asks = headers.keys().any(|name| ASKED_ABOUT.iter().any(|begin| name.as_str().starts_with(begin)));
+    match may_ask || asks {
+        true => nothing_here(),
+        false => "ok\n".into_response(),
+    }
+}
 
 /// `GET /healthz`: the process runs.
 pub(super) async fn alive() -> Json<Value> {

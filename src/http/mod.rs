@@ -45,7 +45,12 @@ pub enum AdminRoutes {
 
 /// What the public listener serves.
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
-    let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer));
+    token::begin_figures(&app.metrics);
+    forward_auth::begin_figures(&app.metrics);
+    let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
+    if !path_prefix.is_empty() {
+        routes = routes.route(&format!("{path_prefix}/"), get(health::root));
+    }
     for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
@@ -88,9 +93,8 @@ fn admin_routes() -> Router<Arc<App>> {
 }
 
 fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
-    let routes = routes
-        .fallback(|| async { plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address") })
-        .layer(from_fn_with_state(Arc::clone(app), reply_headers));
+    let routes =
+        routes.fallback(|| async { error::nothing_here() }).layer(from_fn_with_state(Arc::clone(app), reply_headers));
     caught(routes).with_state(Arc::clone(app))
 }
 

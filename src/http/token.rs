@@ -13,17 +13,19 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, request::Parts};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::client_address::Peer;
-use super::credentials;
-use super::error::{Protocol, TokenError};
-use crate::access::Denied;
+use super::error::{self, Protocol, TokenError};
+use super::{credentials, denied};
+use crate::access::{DecisionOutcome, Denied};
 use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
 use crate::decision_log::{self, Asker, DecisionId};
+use crate::metrics::Metrics;
 use crate::scope::{self, Requested};
 use crate::turns::Busy;
 
@@ -49,6 +51,13 @@ struct Reply<'a> {
     /// RFC 6749, section 5.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
+}
+
+/// Begins the figures of token requests.
+pub(super) fn begin_figures(metrics: &Metrics) {
+    let decided = DecisionOutcome::ALL.map(DecisionOutcome::as_str);
+    let refused = error::REASONS.iter().chain(denied::REASONS).copied();
+    metrics.expect_token_outcomes(decided.into_iter().chain(refused));
 }
 
 /// Answers one request for a token.
@@ -100,7 +109,7 @@ async fn respond(
             // The header's bytes are part of the connection's buffer, and would keep it from being used for the form: thousands
             // of forms that never end would take twice the memory.
             drop(parts);
-            Asked::of_form(body).await?
+            Asked::of_form(body, &in_header).await?
         }
     };
     asker.scopes_ignored = asked.requested.ignored;
@@ -174,6 +183,10 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
 /// A whole form. Byte after byte into one place: pieces that were kept apart would take forty times the length of a form that
 /// comes in pieces of one byte.
 async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
+    // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
+    if body.size_hint().lower() > MAX_FORM as u64 {
+        return Err(TokenError::BodyTooLong);
+    }
     let mut form = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| TokenError::BadRequest("the form ended too early"))?;
@@ -206,13 +219,14 @@ impl Asked {
         Asked::read(query.as_bytes())
     }
 
-    async fn of_form(body: axum::body::Body) -> Result<Asked, TokenError> {
+    async fn of_form(body: axum::body::Body, in_header: &Credentials) -> Result<Asked, TokenError> {
         let arrived = tokio::time::timeout(FORM_PATIENCE, gather(body)).await;
         let form = arrived.map_err(|_| TokenError::TooSlow)??;
         let asked = Asked::read(&form)?;
-        match asked.grant_type.as_deref() {
-            Some("password") => Ok(asked),
-            Some(_) | None => Err(TokenError::UnsupportedGrant),
+        match (asked.grant_type.as_deref(), in_header) {
+            (Some("password"), _) => Ok(asked),
+            (None, Credentials::Password { .. }) => Err(TokenError::NoGrant),
+            (Some(_), _) | (None, Credentials::Anonymous) => Err(TokenError::UnsupportedGrant),
         }
     }
 

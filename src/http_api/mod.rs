@@ -7,18 +7,26 @@ pub mod request;
 pub mod settings;
 pub mod template;
 
-use std::error::Error as _;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use reqwest::{Client, Response, StatusCode, redirect};
-use tokio::time::{Instant, timeout_at};
+use axum::body::Bytes;
+use axum::http::header::{CONTENT_LENGTH, HeaderValue, USER_AGENT};
+use axum::http::{Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use crate::breaker::{Breaker, Pass, Trial};
+use crate::breaker::{Breaker, Pass, Pauses, Trial};
+use crate::dial::{Dialer, Patience, Progress};
 use crate::turns::{Busy, Client as Waiting, Turn, Turns};
 use request::{Repeat, Request};
 use settings::Settings;
@@ -30,6 +38,13 @@ const IDLE: Duration = Duration::from_secs(4);
 const UNWANTED: usize = 64 * 1024;
 /// The longest header of a reply over HTTP/2, in bytes; over HTTP/1.1 the library's own limit is of that order.
 const MAX_HEADER: u32 = 64 * 1024;
+/// How long an answer is waited for that the client was not, to see whether somebody is there: login pages let refusals
+/// wait for some seconds.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long it is remembered that answers came late.
+const LATE_FOR: Duration = Duration::from_secs(600);
+/// Who we say we are.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("dockwarden/", env!("CARGO_PKG_VERSION")));
 
 /// What is wanted of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +63,25 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// What tells that an API is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nobody takes a connection. Whether that has changed, a connection tells, which is no login.
+    NoConnection,
+    /// Nothing is said. Only another question tells whether that has changed.
+    Silence,
+    /// A proxy says that the API behind it is away; likewise.
+    Refusal,
+}
+
 /// Why there is no reply.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     /// Nobody can be reached there, or nobody answers in time: no other question would fare better.
     #[error("{origin} cannot be asked: {cause}")]
     Down {
+        /// What tells it.
+        sign: Sign,
         /// Scheme, host and port.
         origin: String,
         /// What happened.
@@ -76,30 +104,56 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     backend: &'static str,
     settings: Settings,
-    client: ArcSwap<Client>,
+    dialer: Dialer,
+    client: ArcSwap<Http>,
     turns: Turns,
     breaker: Breaker,
+    /// Whose answers are waited for although nobody needs them any more.
+    lingering: Arc<Semaphore>,
+    life: Mutex<Life>,
     /// A question that no answer to can let anybody do anything; it finds out whether somebody answers.
     trial: Request,
 }
 
+type Http = Client<Dialer, Full<Bytes>>;
+
+/// What is known of how the API answers.
+#[derive(Clone, Copy, Default)]
+struct Life {
+    /// When it last answered anything.
+    heard: Option<Instant>,
+    /// When an answer came later than `timeout`, and after how long.
+    late: Option<(Instant, Duration)>,
+}
+
 /// The client of an API, without a connection yet.
-fn client(settings: &Settings) -> anyhow::Result<Client> {
-    Client::builder()
-        .tls_backend_preconfigured(settings.tls.config()?)
-        // Credentials would go wherever the reply says.
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        // A variable of the environment (HTTP_PROXY) must not decide who reads passwords.
-        .no_proxy()
-        .user_agent(concat!("dockwarden/", env!("CARGO_PKG_VERSION")))
-        // A part of the whole time, so that what is said in the log is that there was no connection.
-        .connect_timeout(settings.timeout.mul_f64(2.0 / 3.0))
+fn client(settings: &Settings, dialer: &Dialer) -> Http {
+    // Redirects are not followed: credentials would go wherever the reply says. And no variable of the environment
+    // (HTTP_PROXY) decides who reads passwords.
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(settings.concurrency)
         .http2_max_header_list_size(MAX_HEADER)
-        .build()
-        .context("the HTTP client")
+        .build(dialer.clone())
+}
+
+/// What came of a trial question.
+struct Probed {
+    status: StatusCode,
+    took: Duration,
+    steps: Arc<Progress>,
+}
+
+/// A question under way. It can go on without whoever asked it.
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Failure>> + Send>>;
+
+/// A question that got no answer in time.
+struct Unanswered {
+    sending: Sending,
+    asked: Instant,
+    pass: Pass,
 }
 
 impl Api {
@@ -108,11 +162,17 @@ impl Api {
     /// # Errors
     /// The certificates cannot be used.
     pub fn new(backend: &'static str, settings: Settings, trial: Request) -> anyhow::Result<Api> {
+        // A little less, so that what is said is that there was no connection.
+        let patience = Patience { silence: settings.timeout.mul_f64(0.95), whole: settings.deadline };
+        let dialer = Dialer::new(Arc::new(settings.tls.config()?), patience);
         Ok(Api(Arc::new(Inner {
             backend,
-            client: ArcSwap::from_pointee(client(&settings)?),
+            client: ArcSwap::from_pointee(client(&settings, &dialer)),
+            dialer,
             turns: Turns::new(settings.concurrency),
             breaker: Breaker::default(),
+            lingering: Arc::new(Semaphore::new(settings.concurrency)),
+            life: Mutex::default(),
             settings,
             trial,
         })))
@@ -129,7 +189,7 @@ impl Api {
     }
 
     /// Asks one question for a client, when it is its turn; its time counts from `began`. `wanted` says what is wanted of a
-    /// reply with this status.
+    /// reply with this status. `late` hears of the status of a reply that came too late for the client.
     ///
     /// If the returned future is dropped, the question is taken back.
     ///
@@ -141,18 +201,19 @@ impl Api {
         client: Waiting,
         began: Instant,
         wanted: impl Fn(StatusCode) -> Wanted,
+        late: impl FnOnce(StatusCode) + Send + 'static,
     ) -> anyhow::Result<Reply> {
         let inner = &self.0;
-        let Settings { timeout, concurrency, .. } = &inner.settings;
-        let deadline = began + *timeout;
+        let Settings { deadline: whole, concurrency, .. } = &inner.settings;
+        let deadline = began + *whole;
         if Instant::now() >= deadline {
-            anyhow::bail!("{} was not asked: the {timeout:?} for the whole request were over", self.origin());
+            anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
         }
-        inner.breaker.admit().with_context(|| self.origin())?;
+        let pass = inner.breaker.admit().with_context(|| self.origin())?;
         let turn = match inner.turns.turn(client, deadline).await {
             Ok(turn) => turn,
             Err(Busy::Late) => {
-                let late = format!("{}: no turn within {timeout:?} ({concurrency} questions at once)", self.origin());
+                let late = format!("{}: no turn within {whole:?} ({concurrency} questions at once)", self.origin());
                 return Err(anyhow::Error::new(Busy::Late).context(late));
             }
             Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
@@ -160,20 +221,58 @@ impl Api {
             }
         };
         // It may have failed while this one waited for its turn.
-        let pass = inner.breaker.admit().with_context(|| self.origin())?;
+        let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
         let asked = Instant::now();
-        let answer = match timeout_at(deadline, inner.exchange(request, turn, deadline, wanted)).await {
-            Ok(answer) => answer,
-            // So little time was left that nobody could have answered: that says nothing about the API.
-            Err(_) if deadline - asked < *timeout / 2 => {
-                Err(inner.broken("no answer in the little time that was left"))
+        let steps = Arc::<Progress>::default();
+        let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps));
+        let answer = match inner.in_time(&mut sending, &steps, deadline).await {
+            Ok(Ok(response)) => inner.take(response, turn, wanted, deadline).await,
+            Ok(Err(failure)) => Err(failure),
+            Err(silent) => {
+                let failure = inner.silent(silent, asked, &steps);
+                self.linger(Unanswered { sending, asked, pass }, &failure, late);
+                return Err(failure.into());
             }
-            Err(_) => Err(inner.down(format!("no answer within {} ms", timeout.as_millis()))),
         };
-        answer.map_err(|failure| {
-            self.failed(pass, &failure);
-            failure.into()
-        })
+        match &answer {
+            Ok(_) => inner.heard(),
+            Err(failure) => self.failed(pass, failure),
+        }
+        Ok(answer?)
+    }
+
+    /// Waits on for an answer whose client has gone with a 503. Any answer is a sign of life, also a late one: an API that
+    /// lets refusals wait must not be taken for one that is away. And one that refuses is a guess that was looked at.
+    fn linger(&self, question: Unanswered, failure: &Failure, late: impl FnOnce(StatusCode) + Send + 'static) {
+        let inner = &self.0;
+        let Unanswered { mut sending, asked, pass } = question;
+        // Where answers were late before, silence says nothing until it is longer than that.
+        let usual = inner.lateness().map_or(Duration::ZERO, |by| by.mul_f64(1.5).min(LINGER));
+        let failure = match failure {
+            Failure::Down { .. } if usual <= asked.elapsed() => {
+                self.failed(pass, failure);
+                None
+            }
+            Failure::Down { .. } => Some(failure.clone()),
+            Failure::Broken { .. } => None,
+        };
+        let Ok(place) = Arc::clone(&inner.lingering).try_acquire_owned() else { return };
+        let api = self.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let mut answer = timeout_at(asked + usual, &mut sending).await;
+            if answer.is_err() {
+                if let Some(failure) = failure {
+                    api.failed(pass, &failure);
+                }
+                answer = timeout_at(asked + LINGER.max(api.0.settings.timeout), &mut sending).await;
+            }
+            if let Ok(Ok(response)) = answer {
+                api.0.was_late(asked);
+                late(response.status());
+                drain(response, None, Instant::now() + api.0.settings.timeout);
+            }
+        });
     }
 
     /// Connects before the first login has to wait for that, and says in the log if nobody is there, or if a question
@@ -185,8 +284,8 @@ impl Api {
         let api = self.clone();
         let greeting = async move {
             let Ok(pass) = api.0.breaker.admit() else { return };
-            match api.0.probe().await {
-                Ok(status) if accepting(status) => {
+            match Inner::probe(&api.0).await {
+                Ok(Probed { status, .. }) if accepting(status) => {
                     warn!(reason = "accepts_anybody", backend = api.0.backend, "{}", api.0.accepts_anybody(status));
                 }
                 Ok(_) => {}
@@ -198,50 +297,59 @@ impl Api {
         Ok(())
     }
 
-    /// Asks the trial question, and says in a few words what was found.
+    /// Asks the trial question, and says in a few words what was found, and how long it took.
     ///
     /// # Errors
     /// Nobody answers; or the answer has a status that would let anybody in.
     pub async fn reach(&self, accepting: impl Fn(StatusCode) -> bool) -> anyhow::Result<String> {
-        let probed = self.0.probe().await;
-        let status = probed.map_err(|failure| {
+        let probed = Inner::probe(&self.0).await;
+        let Probed { status, took, steps } = probed.map_err(|failure| {
             anyhow::anyhow!("{failure}; is the url right, does the API run, and may this machine connect to it?")
         })?;
         anyhow::ensure!(!accepting(status), "{}", self.0.accepts_anybody(status));
-        Ok(format!("{} answers (a question without credentials with {})", self.origin(), status.as_u16()))
+        let timeout = self.0.settings.timeout;
+        let hint = match took > timeout {
+            true => format!(
+                "; that is longer than timeout ({} ms): while it takes so long to refuse, wrong passwords are answered \
+                 with 503, so write a longer timeout",
+                timeout.as_millis()
+            ),
+            false => String::new(),
+        };
+        let (origin, status, took) = (self.origin(), status.as_u16(), took.as_millis());
+        Ok(format!("{origin} answers (a question without credentials with {status}); it took {took} ms{steps}{hint}"))
     }
 
     /// Closes the door after a failure that other questions would meet too.
     fn failed(&self, pass: Pass, failure: &Failure) {
-        match failure {
+        let (pauses, advice) = match failure {
             // It is quick, and may be the fault of this very question: nobody else is kept out for it.
             Failure::Broken { .. } => return,
-            Failure::Down { .. } => {}
-        }
+            Failure::Down { sign: Sign::NoConnection, .. } => (Pauses::Short, ""),
+            Failure::Down { sign: Sign::Refusal, .. } => (Pauses::Growing, ""),
+            Failure::Down { sign: Sign::Silence, .. } => {
+                (Pauses::Growing, " (an API that lets refused logins wait needs a longer timeout)")
+            }
+        };
         let inner = Arc::downgrade(&self.0);
         let trial = move || {
             let inner = inner.upgrade();
             async move {
-                let Some(inner) = inner else { return Trial::Ended };
-                match inner.probe().await {
-                    Err(Failure::Down { .. }) => Trial::Failed,
-                    // Somebody is there. What happens to a real question, only a real question shows.
-                    Ok(_) | Err(Failure::Broken { .. }) => Trial::Answered,
+                match inner {
+                    Some(inner) => Inner::try_again(&inner, pauses).await,
+                    None => Trial::Ended,
                 }
             }
         };
         let backend = self.0.backend;
-        let closed = self.0.breaker.fail(pass, trial, move || {
+        let closed = self.0.breaker.fail_with(pass, pauses, trial, move || {
             info!(reason = "backend_back", backend, "the API is asked again");
         });
         if closed {
             // Connections to a server that vanished without a word would swallow a question each.
-            match client(&self.0.settings) {
-                Ok(fresh) => self.0.client.store(Arc::new(fresh)),
-                Err(error) => warn!(reason = "backend_down", backend = self.0.backend, cause = %error, "no new client"),
-            }
+            self.0.client.store(Arc::new(client(&self.0.settings, &self.0.dialer)));
             warn!(reason = "backend_down", backend = self.0.backend, cause = %failure,
-                "the API cannot be asked; what needs it is answered with 503 until it can");
+                "the API cannot be asked{advice}; what needs it is answered with 503 until it can");
         }
     }
 }
@@ -251,8 +359,8 @@ impl Inner {
         self.settings.origin.as_str().trim_end_matches('/').to_owned()
     }
 
-    fn down(&self, cause: impl Into<String>) -> Failure {
-        Failure::Down { origin: self.origin(), cause: cause.into() }
+    fn down(&self, sign: Sign, cause: impl Into<String>) -> Failure {
+        Failure::Down { sign, origin: self.origin(), cause: cause.into() }
     }
 
     fn broken(&self, cause: impl Into<String>) -> Failure {
@@ -264,97 +372,243 @@ impl Inner {
         format!("{origin} answers {status} to a question without credentials, which lets anybody in; is the url right?")
     }
 
-    /// Asks the trial question.
-    async fn probe(&self) -> Result<StatusCode, Failure> {
-        let limit = self.settings.timeout;
-        let sent = tokio::time::timeout(limit, self.send(&self.trial)).await;
-        let response = sent.map_err(|_| self.down(format!("no answer within {} ms", limit.as_millis())))??;
-        let status = response.status();
-        drain(response, None, Instant::now() + limit);
-        Ok(status)
+    fn life(&self) -> std::sync::MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, and reads what is wanted of the reply.
-    async fn exchange(
+    /// It answered.
+    fn heard(&self) {
+        self.life().heard = Some(Instant::now());
+        self.breaker.heard();
+    }
+
+    /// It answered, long after it was asked.
+    fn was_late(&self, asked: Instant) {
+        let now = Instant::now();
+        let longest = self.lateness().unwrap_or_default().max(now - asked);
+        self.life().late = Some((now, longest));
+        self.heard();
+    }
+
+    /// How late answers came lately.
+    fn lateness(&self) -> Option<Duration> {
+        self.life().late.filter(|(at, _)| at.elapsed() < LATE_FOR).map(|(_, by)| by)
+    }
+
+    /// Why a question got no answer in time.
+    fn silent(&self, silent: Silent, asked: Instant, steps: &Progress) -> Failure {
+        let Settings { timeout, deadline, .. } = &self.settings;
+        let heard = self.life().heard.is_some_and(|heard| heard > asked);
+        match silent {
+            Silent::Since if heard => self.broken(format!(
+                "no answer within {} ms (timeout){steps}, while it answers others: an API that lets refused logins wait \
+                 needs a longer timeout",
+                timeout.as_millis()
+            )),
+            Silent::Since => self.down(
+                Sign::Silence,
+                format!(
+                    "no answer within {} ms (timeout){steps}; an API that lets refused logins wait needs a longer timeout",
+                    timeout.as_millis()
+                ),
+            ),
+            // Nothing was said for so long that the rest would have been silence as well.
+            Silent::AtTheEnd { since } if since >= *timeout / 2 && !heard => {
+                self.down(Sign::Silence, format!("no answer within {} ms{steps}", deadline.as_millis()))
+            }
+            // So little time was left that nobody could have answered: that says nothing about the API.
+            Silent::AtTheEnd { .. } if asked.elapsed() < *deadline / 2 => {
+                self.broken(format!("no answer in the little time that was left{steps}"))
+            }
+            Silent::AtTheEnd { .. } => self.broken(format!(
+                "it took longer than {} ms (deadline){steps}; write a longer deadline",
+                deadline.as_millis()
+            )),
+        }
+    }
+
+    /// Asks, in a way that goes on without whoever asked.
+    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>) -> Sending {
+        let inner = Arc::clone(inner);
+        Box::pin(async move {
+            let again = async {
+                match inner.send(&request).await {
+                    // The server closed a connection of the pool just when it was used again, or so it looks.
+                    Err(Failure::Broken { .. }) if request.repeat == Repeat::Allowed => inner.send(&request).await,
+                    sent => sent,
+                }
+            };
+            steps.of(again).await
+        })
+    }
+
+    /// Waits for the beginning of the answer, as long as something comes on.
+    async fn in_time(
         &self,
-        request: &Request,
-        turn: Turn,
+        sending: &mut Sending,
+        steps: &Progress,
         deadline: Instant,
-        wanted: impl Fn(StatusCode) -> Wanted,
-    ) -> Result<Reply, Failure> {
-        let response = match self.send(request).await {
-            Err(failure @ Failure::Broken { .. }) => match request.repeat {
-                // The server closed a connection of the pool just when it was used again, or so it looks.
-                Repeat::Allowed => self.send(request).await?,
-                Repeat::Refused => return Err(failure),
+    ) -> Result<Result<Response<Incoming>, Failure>, Silent> {
+        let timeout = self.settings.timeout;
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut *sending => return Ok(sent),
+                () = sleep_until((steps.last() + timeout).min(deadline)) => {
+                    let now = Instant::now();
+                    let since = now - steps.last();
+                    if since >= timeout {
+                        return Err(Silent::Since);
+                    }
+                    if now >= deadline {
+                        return Err(Silent::AtTheEnd { since });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the trial question. Any answer will do, also a late one: many an API lets refusals wait.
+    async fn probe(inner: &Arc<Inner>) -> Result<Probed, Failure> {
+        let (asked, steps) = (Instant::now(), Arc::<Progress>::default());
+        let limit = LINGER.max(inner.settings.timeout);
+        let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps));
+        let sent = tokio::time::timeout(limit, sending).await;
+        let response =
+            sent.map_err(|_| inner.down(Sign::Silence, format!("no answer within {} ms{steps}", limit.as_millis())))??;
+        inner.heard();
+        let (status, took) = (response.status(), asked.elapsed());
+        drain(response, None, Instant::now() + inner.settings.timeout);
+        Ok(Probed { status, took, steps })
+    }
+
+    /// Finds out whether somebody is there again. What happens to a real question, only a real question shows.
+    async fn try_again(inner: &Arc<Inner>, pauses: Pauses) -> Trial {
+        match pauses {
+            Pauses::Short => match inner.trial.uri() {
+                Some(place) => match inner.dialer.knock(&place).await {
+                    Ok(()) => Trial::Answered,
+                    Err(_) => Trial::Failed,
+                },
+                None => Trial::Answered,
             },
-            sent => sent?,
-        };
+            Pauses::Growing => match Inner::probe(inner).await {
+                Err(Failure::Down { .. }) => Trial::Failed,
+                Ok(_) | Err(Failure::Broken { .. }) => Trial::Answered,
+            },
+        }
+    }
+
+    /// Takes what is wanted of the reply.
+    async fn take(
+        &self,
+        response: Response<Incoming>,
+        turn: Turn,
+        wanted: impl Fn(StatusCode) -> Wanted,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
         let status = response.status();
         match wanted(status) {
             Wanted::Status => {
                 drain(response, Some(turn), deadline);
                 Ok(Reply { status, body: Vec::new() })
             }
-            Wanted::Body(limit) => Ok(Reply { status, body: self.read(response, limit).await? }),
+            Wanted::Body(limit) => Ok(Reply { status, body: self.read(response, limit, deadline).await? }),
         }
     }
 
-    async fn send(&self, request: &Request) -> Result<Response, Failure> {
-        let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
+    async fn send(&self, request: &Request) -> Result<Response<Incoming>, Failure> {
+        let body = request.body.as_ref().map(|body| body.reveal().to_owned());
+        let mut sent = axum::http::Request::new(Full::new(Bytes::from(body.unwrap_or_default())));
+        *sent.method_mut() = request.method.clone();
+        *sent.uri_mut() = request.uri().ok_or_else(|| self.broken("the address is none that can be asked"))?;
         sent.headers_mut().clone_from(&request.headers);
-        *sent.body_mut() = request.body.as_ref().map(|body| body.reveal().to_owned().into());
-        let response = self.client.load_full().execute(sent).await.map_err(|error| self.failure(error))?;
+        sent.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        let client = self.client.load_full();
+        let response = client.request(sent).await.map_err(|error| self.failure(&error))?;
         match response.status() {
             // What a proxy says when the API behind it is away.
             status @ (StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
-                Err(self.down(format!("it answers {}", status.as_u16())))
+                Err(self.down(Sign::Refusal, format!("it answers {}", status.as_u16())))
             }
             _ => Ok(response),
         }
     }
 
-    async fn read(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    async fn read(&self, response: Response<Incoming>, limit: usize, deadline: Instant) -> Result<Vec<u8>, Failure> {
+        let mut coming = response.into_body();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
-            if body.len() + chunk.len() > limit {
+        loop {
+            let silence = Instant::now() + self.settings.timeout;
+            let Ok(frame) = timeout_at(silence.min(deadline), coming.frame()).await else {
+                let timeout = self.settings.timeout.as_millis();
+                return Err(match silence <= deadline {
+                    true => self.down(
+                        Sign::Silence,
+                        format!("no answer within {timeout} ms (timeout): half a reply, and then nothing"),
+                    ),
+                    false => self.broken("it took longer than the deadline to send its whole reply"),
+                });
+            };
+            let Some(frame) = frame else { return Ok(body) };
+            let frame = frame.map_err(|error| self.broken(chain(&error)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if body.len() + data.len() > limit {
                 return Err(self.broken(format!("its reply is longer than {limit} bytes")));
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(&data);
         }
-        Ok(body)
     }
 
-    /// What the library says, without the address that was asked for: it may hold a password.
-    fn failure(&self, error: reqwest::Error) -> Failure {
-        let error = error.without_url();
-        let down = error.is_connect() || error.is_timeout();
-        let mut cause = error.to_string();
-        let mut next = error.source();
-        while let Some(deeper) = next {
-            // Writing to a text does not fail.
-            write!(cause, ": {deeper}").ok();
-            next = deeper.source();
-        }
-        match down {
-            true => self.down(cause),
-            false => self.broken(cause),
+    fn failure(&self, error: &legacy::Error) -> Failure {
+        match error.is_connect() {
+            true => self.down(Sign::NoConnection, chain(error)),
+            false => self.broken(chain(error)),
         }
     }
 }
 
+/// How long nothing came, and why no more is waited for.
+enum Silent {
+    /// As long as may be.
+    Since,
+    /// The time for all of it is over.
+    AtTheEnd { since: Duration },
+}
+
+impl Request {
+    /// Where it goes, as the client wants it; `None` for what no URL of ours is.
+    fn uri(&self) -> Option<Uri> {
+        Uri::try_from(self.url.as_str()).ok()
+    }
+}
+
+/// What the library says, and what it says of that.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut cause = error.to_string();
+    let mut next = error.source();
+    while let Some(deeper) = next {
+        // Writing to a text does not fail.
+        write!(cause, ": {deeper}").ok();
+        next = deeper.source();
+    }
+    cause
+}
+
 /// Reads the rest of a reply that nobody wants, in the background: a connection whose reply was not read to its end
 /// cannot be used again. The turn lasts as long.
-fn drain(mut response: Response, turn: Option<Turn>, deadline: Instant) {
-    if response.content_length().is_some_and(|length| length > UNWANTED as u64) {
+fn drain(response: Response<Incoming>, turn: Option<Turn>, deadline: Instant) {
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > UNWANTED) {
         return;
     }
+    let mut body = response.into_body();
     tokio::spawn(async move {
         let _turn = turn;
         let reading = async {
             let mut left = UNWANTED;
-            while let Ok(Some(chunk)) = response.chunk().await {
-                left = match left.checked_sub(chunk.len()) {
+            while let Some(Ok(frame)) = body.frame().await {
+                left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                     Some(left) => left,
                     None => return,
                 };

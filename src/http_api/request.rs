@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use axum::http::Method;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
 use crate::authn::Secret;
 use crate::config::problem::At;
+use crate::config::refused::{Refusal, shown_name};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{Node, Value};
 use crate::config::{Keys, Problem, read_secret};
@@ -118,21 +120,18 @@ pub fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<RequestTemplate> {
     let url = read_url(section, Allowed::Credentials, warnings);
-    let method = section.parsed("method", |text| match text {
+    let method = section.word("method", |text| match text {
         "GET" => Ok(Method::GET),
         "HEAD" => Ok(Method::HEAD),
         "POST" => Ok(Method::POST),
-        other => Err(format!("\"{other}\" is not used to ask something; write GET, HEAD or POST")),
+        _ => Err(Refusal::is("not used to ask something; write GET, HEAD or POST")),
     });
     let headers = read_headers(section, Allowed::Credentials, keys, problems, files);
     let typed = section.node("content_type").is_some();
-    let content_type = section.parsed("content_type", |text| {
+    let content_type = section.word("content_type", |text| {
         [ContentType::Json, ContentType::Form].into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
-            format!(
-                "\"{text}\" is not written here; there are {} and {}",
-                ContentType::Json.as_str(),
-                ContentType::Form.as_str()
-            )
+            let (json, form) = (ContentType::Json.as_str(), ContentType::Form.as_str());
+            Refusal::is(format!("not written here; there are {json} and {form}"))
         })
     });
     let method = method.map_or(Method::GET, |at| at.value);
@@ -220,7 +219,13 @@ pub fn read_headers(
     let mut headers = Vec::<HeaderTemplate>::new();
     let mut complete = true;
     for entry in entries {
-        let path = format!("{path}.{}", entry.key);
+        // `{Authorization:Bearer …}`, without the space, is a key without a value, as is what a comma cuts off.
+        let path = match &entry.node.value {
+            Value::Null if !entry.key.contains(':') => path.clone(),
+            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                format!("{path}.{}", shown_name(&entry.key))
+            }
+        };
         let mut wrong = |message: &str| {
             problems.add(&entry.place, &path, message);
             complete = false;
@@ -240,7 +245,10 @@ pub fn read_headers(
             }
             Ok(name) => name,
             Err(_) => {
-                wrong("this is no name of a header");
+                wrong(match entry.key.contains(':') {
+                    true => "this is no name of a header; a space is missing after the colon?",
+                    false => "this is no name of a header",
+                });
                 continue;
             }
         };
@@ -277,13 +285,13 @@ fn read_file(node: &Node, path: &str, keys: Keys, problems: &Problems, files: &m
     if file.is_none() {
         fields.problem(&node.place, "file", "a file is needed; write {file: /run/secrets/token}");
     }
-    let text = file.and_then(|At { place, value }| {
+    let text = file.and_then(|at| {
         let text = match keys {
-            Keys::Read => read_secret(&value),
+            Keys::Read => read_secret(&at.value),
             Keys::LeftAlone => Ok("not-read".to_owned()),
         };
-        files.push(value);
-        text.map_err(|message| fields.problem(&place, "file", message)).ok()
+        files.push(at.value.clone());
+        text.map_err(|message| fields.file_problem(&at, "file", &message)).ok()
     });
     fields.finish();
     text

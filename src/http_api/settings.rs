@@ -4,20 +4,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use reqwest::Url;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
+use crate::config::number::{self, duration};
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
-use crate::config::{Keys, read_pem};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
+use crate::config::{Keys, read_authorities, read_pem};
+use crate::pem::PairFile;
+use crate::pem::tls::{Authorities, Identity};
 
-/// How long an answer may take in all, where the file does not say: clients wait with it.
+/// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
 /// The longest time that `timeout` may say.
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+/// How long all of it may take where the file says neither `timeout` nor `deadline`: over long ways, each step of connecting
+/// takes its time, and none of them is silence.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest time that `deadline` may say.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How many questions are asked at once where the file does not say.
 const CONCURRENCY: usize = 64;
 /// The highest number that `concurrency` may say. Each question holds a connection and its reply.
@@ -31,8 +37,10 @@ pub struct Settings {
     /// Scheme, host and port, for messages.
     pub(super) origin: Url,
     pub(super) tls: Tls,
-    /// How long an answer may take, waiting for a turn included.
+    /// How long it may say nothing.
     pub(super) timeout: Duration,
+    /// How long an answer may take in all, connecting and waiting for a turn included.
+    pub(super) deadline: Duration,
     /// How many questions are asked at once.
     pub(super) concurrency: usize,
     /// How long a yes is remembered; `None` where each question is asked.
@@ -42,10 +50,10 @@ pub struct Settings {
 /// Whom we trust, and who we are. The files' content is part of it: changed files are changed settings.
 #[derive(Clone, Default, PartialEq)]
 pub(super) struct Tls {
-    /// The authorities that the server's certificate may be from, PEM; `None` for the public ones.
-    authority: Option<Vec<u8>>,
-    /// Our certificate and key, PEM.
-    client: Option<(Vec<u8>, Vec<u8>)>,
+    /// The authorities that the server's certificate may be from; `None` for the public ones.
+    authority: Option<Authorities>,
+    /// Our certificate and key.
+    client: Option<Arc<Identity>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -61,23 +69,16 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// What the TLS library needs to know. The server's certificate is always checked.
     pub(super) fn config(&self) -> anyhow::Result<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        match &self.authority {
-            Some(pem) => {
-                for certificate in certificates(pem).context("ca_certificate")? {
-                    roots.add(certificate).context("ca_certificate")?;
-                }
-            }
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        }
+        let roots = match &self.authority {
+            Some(own) => own.roots(),
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
         let mut config = match &self.client {
-            Some((certificate, key)) => {
-                config.with_client_auth_cert(certificates(certificate)?, PrivateKeyDer::from_pem_slice(key)?)?
-            }
+            Some(own) => config.with_client_cert_resolver(Arc::new(own.shown())),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -85,13 +86,7 @@ impl Tls {
     }
 }
 
-fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
-    anyhow::ensure!(!found.is_empty(), "the file holds no certificate in PEM");
-    Ok(found)
-}
-
-/// Reads `timeout`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
+/// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
 pub fn read(
     section: &mut Section<'_>,
     origin: Option<&Url>,
@@ -99,20 +94,28 @@ pub fn read(
     problems: &Problems,
     files: &mut Vec<PathBuf>,
 ) -> Option<Settings> {
-    let timeout = section.parsed("timeout", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no API answers within that; 1400ms is usual".to_owned()),
+    let timeout = section.word("timeout", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 1400ms is usual")),
         time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1400ms is usual".to_owned())
+            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1400ms is usual"))
         }
         time => Ok(time),
     });
-    let concurrency = section.parsed("concurrency", |text| match text.parse::<usize>() {
-        Ok(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
+    let concurrency =
+        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
+            Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
+        });
+    let deadline = section.word("deadline", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 10s is usual")),
+        time if time > LONGEST_DEADLINE => {
+            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
+        }
+        time => Ok(time),
     });
-    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
+    let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time > LONGEST_MEMORY => {
-            Err("for so long a revoked right would live on; write 1h or less, or 0 to ask each time".to_owned())
+            Err(Refusal::says("for so long a revoked right would live on; write 1h or less, or 0 to ask each time"))
         }
         Duration::ZERO => Ok(None),
         time => Ok(Some(time)),
@@ -131,6 +134,8 @@ pub fn read(
     Some(Settings {
         origin: origin?.clone(),
         tls: tls?,
+        // Where `timeout` stands alone, it has always been for all of it.
+        deadline: deadline.map(|at| at.value).or(timeout.as_ref().map(|at| at.value)).unwrap_or(DEADLINE),
         timeout: timeout.map_or(ANSWER_WITHIN, |at| at.value),
         concurrency: concurrency.map_or(CONCURRENCY, |at| at.value),
         cache_ttl: cache_ttl.and_then(|at| at.value),
@@ -142,45 +147,53 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     let client = section.path("client_certificate");
     let key = section.path("client_key");
     let mut problems = Vec::new();
-    if let (None, Some(At { place, .. })) = (&client, &key) {
-        problems.push((place, "client_certificate", "a key is given without its certificate".to_owned()));
+    if let (None, Some(at)) = (&client, &key) {
+        problems.push((at, "client_certificate", "a key is given without its certificate".to_owned()));
     }
-    let mut load = |at: &At<PathBuf>| {
-        files.push(at.value.clone());
-        match keys {
-            Keys::Read => read_pem(&at.value),
-            Keys::LeftAlone => Ok(Vec::new()),
-        }
+    files.extend([&authority, &client, &key].into_iter().flatten().map(|at| at.value.clone()));
+    let load = |at: &At<PathBuf>| match keys {
+        Keys::Read => read_pem(&at.value).map(Some),
+        Keys::LeftAlone => Ok(None),
     };
     let mut tls = Tls::default();
     if let Some(at) = &authority {
-        match load(at) {
-            Ok(pem) => tls.authority = Some(pem),
-            Err(message) => problems.push((&at.place, "ca_certificate", message)),
+        match read_authorities(&at.value, keys) {
+            Ok(authorities) => tls.authority = Some(authorities),
+            Err(message) => problems.push((at, "ca_certificate", message)),
         }
     }
-    if let Some(at) = &client {
-        // Certificate and key may be one file.
-        let key = key.as_ref().unwrap_or(at);
-        match (load(at), load(key)) {
-            (Ok(certificate), Ok(key)) => tls.client = Some((certificate, key)),
-            (Err(message), _) => problems.push((&at.place, "client_certificate", message)),
-            (Ok(_), Err(message)) => problems.push((&key.place, "client_key", message)),
-        }
-    }
-    if problems.is_empty() && keys == Keys::Read {
-        let refusal = |tls: Tls| tls.config().err().map(|error| error.root_cause().to_string());
-        if let (Some(at), Some(message)) = (&authority, refusal(Tls { client: None, ..tls.clone() })) {
-            problems.push((&at.place, "ca_certificate", message));
-        }
-        if let (Some(at), Some(message)) = (&client, refusal(Tls { authority: None, ..tls.clone() })) {
-            let message = format!("{message}; a certificate and its key are needed, in PEM and not encrypted");
-            problems.push((&at.place, "client_certificate", message));
-        }
+    match (&client, &key) {
+        (Some(at), Some(key_at)) => match (load(at), load(key_at)) {
+            (Ok(Some(certificate)), Ok(Some(key))) => match Identity::from_pem(&certificate, &key) {
+                Ok(identity) => tls.client = Some(Arc::new(identity)),
+                Err(wrong) => problems.extend(wrong.into_iter().map(|problem| match problem.file() {
+                    PairFile::Certificate => (at, "client_certificate", problem.to_string()),
+                    PairFile::Key => (key_at, "client_key", problem.to_string()),
+                })),
+            },
+            (certificate, key) => {
+                problems.extend(certificate.err().map(|message| (at, "client_certificate", message)));
+                problems.extend(key.err().map(|message| (key_at, "client_key", message)));
+            }
+        },
+        // Certificate and key may be one file; what is wrong with it is said once.
+        (Some(at), None) => match load(at) {
+            Ok(Some(both)) => match Identity::from_pem(&both, &both) {
+                Ok(identity) => tls.client = Some(Arc::new(identity)),
+                Err(wrong) => problems.extend(wrong.into_iter().next().map(|problem| {
+                    let message =
+                        format!("{problem}; without client_key, the file must hold the certificate and its key");
+                    (at, "client_certificate", message)
+                })),
+            },
+            Ok(None) => {}
+            Err(message) => problems.push((at, "client_certificate", message)),
+        },
+        (None, _) => {}
     }
     let complete = problems.is_empty();
-    for (place, key, message) in problems {
-        section.problem(place, key, message);
+    for (at, key, message) in problems {
+        section.file_problem(at, key, &message);
     }
     section.finish();
     complete.then_some(tls)

@@ -2,17 +2,21 @@
 //!
 //! Nobody who logs in can change anything but the one value: not the server, not the path around it, not another header.
 
+use axum::http::header::{HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use url::Url;
 
 use crate::authn::Secret;
+use crate::config::refused::is_plain_word;
 
 /// The longest address that is asked for, in bytes. Servers refuse longer ones, and that would look like an outage.
 const MAX_URL: usize = 8000;
 /// What may stand in a template for a login, for messages.
 const KNOWN: &str = "${account}, ${password} and ${basic}";
+
+/// A longer name is not shown where there is no such placeholder.
+const LONGEST_SHOWN: usize = 8;
 
 /// Who logs in.
 #[derive(Clone, Copy)]
@@ -43,14 +47,19 @@ pub enum Allowed {
     Nothing,
 }
 
+/// A placeholder's name for a message, unless it is no word: `${` may stand in a secret of the operator's.
+fn shown(name: &str) -> &str {
+    if name.is_empty() || (is_plain_word(name) && name.len() <= LONGEST_SHOWN) { name } else { "…" }
+}
+
 impl Placeholder {
     fn parse(name: &str, allowed: Allowed) -> Result<Placeholder, String> {
         match (allowed, name) {
-            (Allowed::Nothing, _) => Err(format!("${{{name}}}: no placeholder can stand here")),
+            (Allowed::Nothing, _) => Err(format!("${{{}}}: no placeholder can stand here", shown(name))),
             (Allowed::Credentials, "account") => Ok(Placeholder::Account),
             (Allowed::Credentials, "password") => Ok(Placeholder::Password),
             (Allowed::Credentials, "basic") => Ok(Placeholder::Basic),
-            (Allowed::Credentials, _) => Err(format!("${{{name}}} is no placeholder; there are {KNOWN}")),
+            (Allowed::Credentials, _) => Err(format!("${{{}}} is no placeholder; there are {KNOWN}", shown(name))),
         }
     }
 

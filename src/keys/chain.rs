@@ -5,9 +5,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
-use super::pem::{self, BeginAt, Block};
 use super::private::{Kind, Named, PrivateKey, integer_bits, named_kind, sequence};
-use super::problem::{KeyProblem, KeyWarning, PairFile};
+use super::problem::{KeyProblem, KeyWarning};
+use super::renewal::{self, Renewal};
+use crate::pem::{self, Block, Layout, PairFile};
 
 /// The certificates that go with a key, the one of the key first.
 pub(super) struct Chain {
@@ -15,6 +16,7 @@ pub(super) struct Chain {
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
     pub(super) warnings: Vec<KeyWarning>,
+    pub(super) renewals: Vec<Renewal>,
 }
 
 /// The certificate blocks of a file, before any of them is parsed.
@@ -27,9 +29,8 @@ impl Certificates {
     /// The certificates of a PEM file; other blocks than certificates are skipped, as registries do.
     pub(super) fn from_pem(bytes: &[u8]) -> Result<Certificates, KeyProblem> {
         let mut blocks = pem::blocks(bytes, PairFile::Certificate)?;
-        let is_key = |block: &Block| block.label.ends_with("PRIVATE KEY");
-        let holds_key = blocks.iter().any(is_key);
-        let other = blocks.iter().find(|block| !is_key(block)).map(|block| block.label.clone());
+        let holds_key = blocks.iter().any(Block::is_key);
+        let other = blocks.iter().find(|block| !block.is_key()).map(|block| block.label.clone());
         blocks.retain(|block| block.label == "CERTIFICATE");
         if blocks.is_empty() {
             return Err(match other {
@@ -44,9 +45,10 @@ impl Certificates {
             warnings.push(KeyWarning::CertificateHoldsKey);
         }
         for block in &blocks {
-            match block.begin {
-                BeginAt::LineStart => {}
-                BeginAt::AfterSomething => warnings.push(KeyWarning::BeginNotFirst(block.line)),
+            match block.layout {
+                Layout::Usual => {}
+                Layout::AfterSomething => warnings.push(KeyWarning::BeginNotFirst(block.line)),
+                Layout::Mended => warnings.push(KeyWarning::NotAsWritten(block.line)),
             }
         }
         Ok(Certificates { blocks, warnings })
@@ -106,7 +108,9 @@ impl Certificates {
             not_before = not_before.max(from);
             not_after = not_after.min(until);
         }
+        let renewals = renewal::signs_of(leaf, chain.iter().map(|(_, certificate)| *certificate));
         Ok(Chain {
+            renewals,
             certificates: chain.into_iter().map(|(block, _)| block.der.clone()).collect(),
             not_before,
             not_after,

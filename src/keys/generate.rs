@@ -13,9 +13,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::pem;
 use super::private::Curve;
-use super::problem::PairFile;
+use crate::pem::{self, PairFile};
 
 /// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock
 /// that is behind from refusing the first tokens.
@@ -185,7 +184,8 @@ fn parse_own(text: &[u8]) -> Result<KeyPair, GenerateError> {
     let unreadable = |what: String| GenerateError::Making(PairFile::Certificate, format!("the key: {what}"));
     let blocks = pem::blocks(text, PairFile::Key).map_err(|problem| unreadable(problem.to_string()))?;
     let block = blocks.first().ok_or_else(|| unreadable("its file is empty".to_owned()))?;
-    KeyPair::try_from(block.der.as_slice()).map_err(|error| unreadable(error.to_string()))
+    // Not the library's own words, which nobody has looked through for what they quote.
+    KeyPair::try_from(block.der.as_slice()).map_err(|_| unreadable("it is none that was made here".to_owned()))
 }
 
 fn self_signed(key: &KeyPair, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {

@@ -2,10 +2,10 @@
 
 mod chain;
 mod generate;
-mod pem;
 mod private;
 mod problem;
 mod public;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,9 @@ use self::private::{Curve, Kind, PrivateKey};
 use self::public::{PublicKey, libtrust_kid};
 
 pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate};
-pub use self::problem::{KeyProblem, KeyWarning, PairFile};
+pub use self::problem::{KeyProblem, KeyWarning};
+pub use self::renewal::Renewal;
+pub use crate::pem::{PairFile, PemProblem};
 
 /// Sizes of RSA keys, in bits. Fewer can be broken; more make each signature slow and each token long.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
@@ -209,6 +211,11 @@ impl SigningKey {
         let keys: Vec<Value> =
             [KidForm::Libtrust, KidForm::Thumbprint].map(|form| self.public.jwk(algorithm, self.kid(form))).into();
         json!({ "keys": keys })
+    }
+
+    /// By what one sees that the pair is replaced while nobody looks.
+    pub fn renewals(&self) -> &[Renewal] {
+        &self.chain.renewals
     }
 
     /// What the pair's owner should know although tokens can be signed, at this time.

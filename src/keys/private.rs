@@ -12,9 +12,9 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::Algorithm;
 use x509_parser::asn1_rs::{Any, FromDer as _, Oid, Tag};
 
-use super::pem::{self, Block, Headers};
-use super::problem::{KeyProblem, KeyWarning, PairFile};
+use super::problem::{KeyProblem, KeyWarning};
 use super::{RSA_BITS, SignError};
+use crate::pem::{self, Block, Headers, PairFile, PemProblem};
 
 /// An accepted kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +96,14 @@ impl PrivateKey {
     /// The first private key of a PEM file, and what its owner should know.
     pub(super) fn from_pem(bytes: &[u8]) -> Result<(PrivateKey, Vec<KeyWarning>), KeyProblem> {
         let blocks = pem::blocks(bytes, PairFile::Key)?;
-        let keys: Vec<&Block> = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
+        let keys: Vec<&Block> = blocks.iter().filter(|block| block.is_key()).collect();
         let Some(first) = keys.first() else {
             // `openssl ecparam` writes the curve's parameters first; what comes after them is what was meant.
             let meant = blocks.iter().find(|block| block.label != "EC PARAMETERS").or(blocks.first());
             return Err(match meant.map(|block| block.label.as_str()) {
                 Some("CERTIFICATE") => KeyProblem::KeyIsCertificate,
                 Some(label) => KeyProblem::KeyIsOther(label.to_owned()),
-                None => KeyProblem::NotPem(PairFile::Key),
+                None => PemProblem::NotPem(PairFile::Key).into(),
             });
         };
         let warnings = match keys.len() {

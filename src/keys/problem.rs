@@ -1,55 +1,14 @@
 //! What can be wrong with a signing key or its certificate, said so that the reader knows what to type next.
 
-use std::fmt;
-
-/// Which of the two files of a signing pair something is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PairFile {
-    /// The private key (`token.key`).
-    Key,
-    /// The certificate, or the chain of them (`token.certificate`).
-    Certificate,
-}
-
-impl fmt::Display for PairFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PairFile::Key => "key",
-            PairFile::Certificate => "certificate",
-        })
-    }
-}
+use crate::pem::{PairFile, PemProblem};
 
 /// A reason why a pair cannot sign tokens. Every text says what is wrong and what to do about it; none holds any
 /// part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
-    /// The file has no bytes.
-    #[error("the {0} file is empty; write the PEM text into it")]
-    Empty(PairFile),
-    /// The file holds no PEM block at all.
-    #[error(
-        "the {0} file holds no PEM block; it must hold a line such as `-----BEGIN {example}-----`",
-        example = example_label(.0)
-    )]
-    NotPem(PairFile),
-    /// The file is binary DER.
-    #[error(
-        "the {0} file is binary (DER), but PEM text is wanted; convert it with `openssl {tool} -inform DER -in OLD -out NEW`",
-        tool = openssl_tool(.0)
-    )]
-    Der(PairFile),
-    /// The file is UTF-16 text, as some Windows shells write it.
-    #[error("the {0} file is UTF-16 text, as PowerShell's `>` writes it; save it as plain ASCII or UTF-8")]
-    Utf16(PairFile),
-    /// A block of the file is damaged.
-    #[error("the {file} file is damaged: {what}; copy it again from where it was made")]
-    Damaged {
-        /// The file.
-        file: PairFile,
-        /// What was seen, with the line.
-        what: String,
-    },
+    /// One of the files is not read as PEM.
+    #[error(transparent)]
+    Pem(#[from] PemProblem),
 
     /// The key file holds a certificate.
     #[error(
@@ -156,11 +115,7 @@ impl KeyProblem {
     /// The file to look at first: where a configuration error should point.
     pub fn file(&self) -> PairFile {
         match self {
-            KeyProblem::Empty(file)
-            | KeyProblem::NotPem(file)
-            | KeyProblem::Der(file)
-            | KeyProblem::Utf16(file)
-            | KeyProblem::Damaged { file, .. } => *file,
+            KeyProblem::Pem(problem) => problem.file(),
             KeyProblem::KeyIsCertificate
             | KeyProblem::KeyIsOther(_)
             | KeyProblem::KeyEncrypted
@@ -180,20 +135,6 @@ impl KeyProblem {
             | KeyProblem::Mismatch { .. }
             | KeyProblem::CertificateForm(_) => PairFile::Certificate,
         }
-    }
-}
-
-fn example_label(file: &PairFile) -> &'static str {
-    match file {
-        PairFile::Key => "PRIVATE KEY",
-        PairFile::Certificate => "CERTIFICATE",
-    }
-}
-
-fn openssl_tool(file: &PairFile) -> &'static str {
-    match file {
-        PairFile::Key => "pkey",
-        PairFile::Certificate => "x509",
     }
 }
 
@@ -258,6 +199,11 @@ pub enum KeyWarning {
     /// The file holds several private keys.
     #[error("the key file holds {0} private keys; the first is used")]
     SeveralKeys(usize),
+    /// A registry would skip the block, because line breaks or padding are missing that were put back to read it.
+    #[error(
+        "the certificate that begins on line {0} of the certificate file has lost its line breaks, or the `=` at its end, as in a secret store or an environment variable; it is read here, but a registry that gets this file as its `rootcertbundle` skips that certificate and refuses every token; copy it again from where it was made"
+    )]
+    NotAsWritten(usize),
     /// A registry would skip the block, because its BEGIN line does not start the line.
     #[error(
         "line {0} of the certificate file does not start with `-----BEGIN` (a byte order mark or spaces come first); a registry that gets this file as its `rootcertbundle` skips that certificate; save it without"

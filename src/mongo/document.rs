@@ -6,6 +6,7 @@ use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, Document, doc};
 use time::OffsetDateTime;
 
+use crate::config::refused::{Holds, Refusal};
 use crate::config::section::{DayEnd, can_be_written, nearest, parse_moment};
 
 /// A document while it is being read.
@@ -96,7 +97,7 @@ impl<'d> Fields<'d> {
             }
             Bson::String(text) => match parse_moment(text, day) {
                 Some(moment) => return Some(moment),
-                None => format!("\"{text}\" is no moment; write a date, or \"2026-12-31T18:00:00Z\""),
+                None => Refusal::is("no moment; write a date, or \"2026-12-31T18:00:00Z\"").about(text, Holds::Words),
             },
             other => format!("a date is expected here, not {}", describe(other)),
         };

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::document::name_of;
 use super::{Collection, Failure, Run, code_of, is_duplicate, settings};
+use crate::json;
 
 /// How long one command may take: an index over many documents is not made at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +63,7 @@ struct Migration {
     name: &'static str,
     #[serde(rename = "in")]
     sections: Vec<Section>,
+    #[serde(deserialize_with = "json::objects")]
     steps: Vec<Step>,
 }
 
@@ -162,7 +164,7 @@ fn read_all() -> Result<Vec<Migration>, Stopped> {
         .iter()
         .map(|(name, text)| {
             let read: Migration =
-                serde_json::from_str(text).map_err(|error| Stopped::Broken(name, error.to_string()))?;
+                json::object(text.as_bytes()).map_err(|error| Stopped::Broken(name, error.to_string()))?;
             Ok(Migration { name, ..read })
         })
         .collect()

@@ -1,12 +1,14 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+mod in_memory;
 pub mod migrations;
+mod pulse;
 pub mod settings;
 
 use std::future::{Future, IntoFuture as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,10 +16,15 @@ use arc_swap::ArcSwapOption;
 use mongodb::Client;
 use mongodb::bson::Document;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
-use settings::{Login, Servers, Settings};
+use in_memory::DriverFiles;
+use pulse::Question;
+use settings::{ANSWER_WITHIN, Login, Servers, Settings};
 
 /// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
 const MAX_CONNECTIONS: u32 = 16;
@@ -25,6 +32,8 @@ const MAX_CONNECTIONS: u32 = 16;
 const MAX_CONNECTING: u32 = 4;
 /// How long one write by an administrator's command may take.
 pub(crate) const WRITING: Duration = Duration::from_secs(5);
+/// What is allowed besides, where nothing is connected yet.
+const CONNECTING: Duration = Duration::from_secs(20);
 /// A connection that was not used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 /// How often the driver looks whether the server is still there; while it is not, twice a second.
@@ -48,6 +57,8 @@ pub struct Collection {
     connecting: Mutex<()>,
     /// The login's database that worked last.
     source: AtomicUsize,
+    /// What the driver reads, once it was needed.
+    files: OnceLock<Arc<DriverFiles>>,
 }
 
 /// A client, and which of the login's databases it names.
@@ -55,6 +66,9 @@ pub struct Collection {
 struct Connected {
     client: Client,
     source: usize,
+    /// What it reads for as long as it lives.
+    _files: Option<Arc<DriverFiles>>,
+    since: Instant,
 }
 
 /// Whether a command changes anything.
@@ -88,6 +102,23 @@ pub enum Failure {
         /// What an administrator can do.
         advice: &'static str,
     },
+    /// The server does not know us, or not this password: no other question would fare better, and servers lock accounts
+    /// that are tried again and again.
+    #[error("{place} cannot be asked: {cause}")]
+    Stranger {
+        /// The collection.
+        place: String,
+        /// What the driver says.
+        cause: String,
+    },
+    /// All of it took too long, although the server is there.
+    #[error("{place} gave no answer: {cause}")]
+    Slow {
+        /// The collection.
+        place: String,
+        /// What took how long, and what to write instead.
+        cause: String,
+    },
     /// The server refused this one question.
     #[error("{place} refused the question: {cause}")]
     Refused {
@@ -103,6 +134,8 @@ impl Failure {
     pub fn advice(&self) -> &'static str {
         match self {
             Failure::Down { advice, .. } => advice,
+            Failure::Stranger { .. } => UNKNOWN,
+            Failure::Slow { .. } => "the server is far away, or busy: write a longer deadline",
             Failure::Refused { .. } => "give our user the role read; commands that change something need readWrite",
         }
     }
@@ -116,6 +149,7 @@ impl Collection {
             connected: ArcSwapOption::empty(),
             connecting: Mutex::new(()),
             source: AtomicUsize::new(0),
+            files: OnceLock::new(),
         }
     }
 
@@ -124,7 +158,7 @@ impl Collection {
         &self.settings
     }
 
-    /// Asks, and waits no longer than the settings say.
+    /// Asks, and waits no longer than the settings say: for the whole of it, and for each answer.
     ///
     /// # Errors
     /// There is no answer.
@@ -134,10 +168,10 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
-        self.ask_within(self.settings.answer_within, question).await
+        self.ask_by(self.settings.answer_within, self.settings.deadline, question).await
     }
 
-    /// As [`Collection::ask`], with another limit: reading everything takes longer than reading one document.
+    /// As [`Collection::ask`], with another limit for an answer: reading everything takes longer than reading one document.
     ///
     /// # Errors
     /// There is no answer.
@@ -147,17 +181,67 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
-        let used = self.connected.load_full();
-        match tokio::time::timeout(limit, self.ask_each_source(question)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_) => {
-                self.forget(used.as_ref());
-                Err(Failure::Down {
-                    place: self.settings.namespace(),
-                    cause: format!("no answer within {} ms", limit.as_millis()),
-                    advice: UNREACHED,
-                })
+        let connecting = if self.connected.load().is_some() { Duration::ZERO } else { CONNECTING };
+        self.ask_by(limit, limit + connecting, question).await
+    }
+
+    /// Asks, and waits as long as something comes on: silence is what ends it.
+    async fn ask_by<T, F, Q>(&self, answer_within: Duration, deadline: Duration, question: Q) -> Result<T, Failure>
+    where
+        Q: Fn(mongodb::Collection<Document>) -> F + Send + Sync,
+        F: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        let (used, began) = (self.connected.load_full(), Instant::now());
+        let asked = Arc::new(Question::new());
+        let mut work = std::pin::pin!(asked.of(self.ask_each_source(question)));
+        let besides = async {
+            match self.options(None).await {
+                Ok(options) => Arc::clone(&asked).keep_asking(options.hosts, self.settings.tls_besides()).await,
+                // The driver says what is wrong with the names.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let mut besides = std::pin::pin!(besides);
+        let (place, end) = (self.settings.namespace(), began + deadline);
+        loop {
+            let silence = answer_within.min(ANSWER_WITHIN);
+            tokio::select! {
+                biased;
+                done = &mut work => return done.map_err(|error| self.failure(&error)),
+                () = sleep_until(asked.silent_at(began, answer_within, silence).min(end)) => {}
+                // Afterwards the answer to this very question is what tells.
+                () = &mut besides, if asked.is_connecting() => {}
+            }
+            let (now, sent) = (Instant::now(), asked.sent());
+            let is_over = now >= end;
+            if now >= asked.silent_at(began, answer_within, silence) || is_over && asked.is_silent(answer_within) {
+                // One that was made for this question got no answer either.
+                let made = || self.connected.load_full().filter(|made| made.since >= began);
+                self.forget(used.or_else(made).as_ref());
+                let waited = (now - sent.unwrap_or(began)).as_millis();
+                let cause = match (asked.wrong(), sent) {
+                    (Some(wrong), None) => format!("no server answers ({wrong})"),
+                    (None, None) => format!("no answer within {waited} ms while connecting"),
+                    (_, Some(sent)) => {
+                        let connected = (sent - began).as_millis();
+                        format!(
+                            "no answer within {waited} ms, after {connected} ms for a connection; is the deadline too short?"
+                        )
+                    }
+                };
+                return Err(Failure::Down { place, cause, advice: UNREACHED });
+            }
+            if is_over {
+                let waits = match sent {
+                    Some(sent) => format!("a connection took {} ms", (sent - began).as_millis()),
+                    None => "connecting and logging in took all of it".to_owned(),
+                };
+                // What is connected by now serves the next one.
+                return Err(Failure::Slow {
+                    place,
+                    cause: format!("it took longer than {} ms (deadline): {waits}", deadline.as_millis()),
+                });
             }
         }
     }
@@ -172,7 +256,7 @@ impl Collection {
         {
             self.connected.compare_and_swap(&current, None);
             // Not before its next look at the server, which ends handshakes that hang: nothing else ever would.
-            let (retired, looked) = (Arc::clone(used), HEARTBEAT + self.settings.selection.saturating_mul(2));
+            let (retired, looked) = (Arc::clone(used), HEARTBEAT + self.settings.connecting.saturating_mul(2));
             tokio::spawn(async move {
                 tokio::time::sleep(looked).await;
                 drop(retired);
@@ -247,7 +331,12 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected { client, source })));
+                    self.connected.store(Some(Arc::new(Connected {
+                        client,
+                        source,
+                        since: Instant::now(),
+                        _files: self.files.get().cloned(),
+                    })));
                     return answer;
                 }
             }
@@ -269,7 +358,9 @@ impl Collection {
             return Ok(connected);
         }
         let source = self.source.load(Ordering::Relaxed);
-        let connected = Arc::new(Connected { client: self.client(Some(source)).await?, source });
+        let client = self.client(Some(source)).await?;
+        let connected =
+            Arc::new(Connected { client, source, since: Instant::now(), _files: self.files.get().cloned() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
@@ -287,7 +378,16 @@ impl Collection {
         };
         options.app_name = Some("dockwarden".to_owned());
         options.server_selection_timeout = Some(settings.selection);
-        options.connect_timeout = Some(settings.selection);
+        options.connect_timeout = Some(settings.connecting);
+        options.command_event_handler = Some(EventHandler::callback(|event| match event {
+            CommandEvent::Started(_) => pulse::sent(),
+            CommandEvent::Succeeded(_) => pulse::answered(),
+            CommandEvent::Failed(failed) => match failed.failure.kind.as_ref() {
+                ErrorKind::Command(_) | ErrorKind::Write(_) => pulse::answered(),
+                _ => pulse::lost(),
+            },
+            _ => {}
+        }));
         options.heartbeat_freq = Some(HEARTBEAT);
         options.max_pool_size = Some(MAX_CONNECTIONS);
         options.max_connecting = Some(MAX_CONNECTING);
@@ -299,10 +399,17 @@ impl Collection {
             options.credential = Some(credential(login, source));
         }
         if let Some(tls) = &settings.tls {
-            let mut files = TlsOptions::default();
-            files.ca_file_path.clone_from(&tls.authority);
-            files.cert_key_file_path.clone_from(&tls.client);
-            options.tls = Some(Tls::Enabled(files));
+            let files = match self.files.get() {
+                Some(files) => files,
+                None => {
+                    let made = Arc::new(DriverFiles::new(tls)?);
+                    self.files.get_or_init(|| made)
+                }
+            };
+            let mut named = TlsOptions::default();
+            named.ca_file_path = files.authority();
+            named.cert_key_file_path = files.client();
+            options.tls = Some(Tls::Enabled(named));
         }
         Ok(options)
     }
@@ -314,7 +421,7 @@ impl Collection {
                 let databases = self.settings.login.as_ref().map_or_else(String::new, |login| login.sources.join(", "));
                 let cause =
                     format!("the server refuses our user name or password (asked in: {databases}): {}", error.kind);
-                Failure::Down { place, cause, advice: UNKNOWN }
+                Failure::Stranger { place, cause }
             }
             // The server answered, and only about this question.
             ErrorKind::Command(_)
@@ -323,6 +430,12 @@ impl Collection {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::Bson(_)
             | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
+            // Without the driver's own words, which quote what it cannot read.
+            ErrorKind::InvalidTlsConfig { .. } => Failure::Down {
+                place,
+                cause: "the driver does not take the certificates".to_owned(),
+                advice: "it reads them through /proc/self/fd: is /proc there?",
+            },
             ErrorKind::ServerSelection { message, .. } => {
                 Failure::Down { place, cause: unselected(message), advice: UNREACHED }
             }
@@ -406,8 +519,10 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::
 #[cfg(test)]
 mod tests {
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
+    use settings::TlsFiles;
 
     use super::*;
+    use crate::pem::tls::{Authorities, Identity};
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
@@ -417,7 +532,9 @@ mod tests {
             collection: "users".to_owned(),
             login,
             selection: Duration::from_millis(800),
+            connecting: Duration::from_millis(700),
             answer_within: Duration::from_millis(1300),
+            deadline: Duration::from_secs(10),
             tls: None,
             direct: None,
         })
@@ -480,6 +597,34 @@ mod tests {
             let credential = guide.options(Some(number)).await?.credential.context("credentials")?;
             assert_eq!(credential.source.as_deref(), Some(source));
         }
+        Ok(())
+    }
+
+    /// The driver reads what our reader of PEM has read, also where its own could not read the file.
+    #[tokio::test]
+    async fn the_driver_is_given_certificates_that_were_mended() -> anyhow::Result<()> {
+        let file =
+            |name: &str| std::fs::read_to_string(format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR")));
+        let both = [file("p256.crt")?, file("p256-pkcs8.key")?].concat();
+        let authority = file("ca.crt")?;
+        let mut collection = collection("mongodb://localhost/registry", None);
+        let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
+        let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        collection.settings.tls = Some(TlsFiles {
+            authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),
+            client: Some(settings::Client::Read(Arc::new(identity))),
+        });
+        let options = collection.options(Some(0)).await?;
+        let Some(Tls::Enabled(tls)) = &options.tls else { anyhow::bail!("no TLS") };
+        for (path, expected) in [(&tls.ca_file_path, authority), (&tls.cert_key_file_path, both)] {
+            let path = path.as_ref().context("a path")?;
+            // As often as it likes.
+            for _ in 0..2 {
+                assert_eq!(std::fs::read_to_string(path)?.trim_end(), expected.trim_end());
+            }
+        }
+        let error = Client::with_options(options).err();
+        assert!(error.is_none(), "{error:?}");
         Ok(())
     }
 }

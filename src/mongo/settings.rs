@@ -1,22 +1,30 @@
 //! The `dial_info:` section: where a MongoDB server is, who we are to it, and how long it may take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::authn::Secret;
+use crate::config::number::duration;
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
-use crate::config::{Keys, Problem, read_pem, read_secret};
+use crate::config::refused::{Holds, Refusal};
+use crate::config::section::{Problems, Section};
+use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
+use crate::pem::tls::{Authorities, Identity};
 
-/// How long an answer may take in all, where the file does not say: with what else a request takes, clients are to know
-/// of an outage within a second and a half.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
+/// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
+/// outage within a second and a half.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
+/// How long all of it may take, connecting included, where the file does not say. Over a long way there are many answers,
+/// and none of them is silence.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest time that `deadline` may say.
-const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the driver waits for one connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +33,14 @@ pub struct Settings {
     pub(super) database: String,
     pub(super) collection: String,
     pub(super) login: Option<Login>,
-    /// How long finding a server, and connecting to it, may take.
+    /// How long finding a server may take, all of them included.
     pub(super) selection: Duration,
-    /// How long an answer may take, finding the server included.
+    /// How long connecting to one may take.
+    pub(super) connecting: Duration,
+    /// How long a server may take for an answer.
     pub(super) answer_within: Duration,
+    /// How long all of it may take, connecting included.
+    pub(super) deadline: Duration,
     pub(super) tls: Option<TlsFiles>,
     pub(super) direct: Option<bool>,
 }
@@ -62,26 +74,51 @@ pub(super) struct Login {
 }
 
 /// TLS to the server. The files' content is part of it: changed files are changed settings.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TlsFiles {
-    pub(super) authority: Option<PathBuf>,
-    pub(super) client: Option<PathBuf>,
-    content: Vec<Vec<u8>>,
+    /// The authorities that the server's certificate may be from; `None` for the public ones.
+    pub(super) authority: Option<Authorities>,
+    /// Who we are to the server.
+    pub(super) client: Option<Client>,
 }
 
-impl std::fmt::Debug for TlsFiles {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("TlsFiles").field("authority", &self.authority).field("client", &self.client).finish()
-    }
+/// Our certificate and key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Client {
+    /// Read from its file.
+    Read(Arc<Identity>),
+    /// Nobody asked for it ([`Keys::LeftAlone`]).
+    LeftAlone,
 }
 
 impl Settings {
+    /// What the TLS library needs to know to ask the server something small, beside the driver.
+    pub(super) fn tls_besides(&self) -> Option<Arc<ClientConfig>> {
+        let files = self.tls.as_ref()?;
+        let roots = match &files.authority {
+            Some(authorities) => authorities.roots(),
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+        let config = config.with_root_certificates(roots);
+        Some(Arc::new(match &files.client {
+            Some(Client::Read(identity)) => config.with_client_cert_resolver(Arc::new(identity.shown())),
+            Some(Client::LeftAlone) | None => config.with_no_client_auth(),
+        }))
+    }
+
     /// The collection's full name, for messages.
     pub fn namespace(&self) -> String {
         format!("{}.{}", self.database, self.collection)
     }
 
-    /// How long an answer may take, finding the server included.
+    /// How long all of it may take, connecting included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// How long a server may take for an answer.
     pub fn answer_within(&self) -> Duration {
         self.answer_within
     }
@@ -106,14 +143,18 @@ pub fn read(
             format!("the collection's name is missing; write collection: \"{usual}\""),
         );
     }
-    let deadline = section.parsed("deadline", |text| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no server answers within that; 1300ms is usual".to_owned()),
-        time if time > LONGEST_ANSWER => {
-            Err("clients do not wait that long for a token; write 30s or less, 1300ms is usual".to_owned())
+    let deadline = section.word("deadline", |text| match duration(text)? {
+        time if time < Duration::from_millis(50) => Err(Refusal::says("no server answers within that; 10s is usual")),
+        time if time > LONGEST_DEADLINE => {
+            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
         }
         time => Ok(time),
     });
-    let answer_within = deadline.map_or(ANSWER_WITHIN, |at| at.value);
+    // Where it is set, it has always been for one answer as well.
+    let times = match deadline.map(|at| at.value) {
+        Some(deadline) => Times { deadline, answer_within: deadline },
+        None => Times { deadline: DEADLINE, answer_within: ANSWER_WITHIN },
+    };
     let path = section.path_of("dial_info");
     let Some(node) = section.node("dial_info") else {
         let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
@@ -121,20 +162,27 @@ pub fn read(
         return None;
     };
     let mut dial = Section::open(node, path, problems)?;
-    let settings = read_dial_info(&mut dial, keys, answer_within, files, warnings);
+    let settings = read_dial_info(&mut dial, keys, times, files, warnings);
     dial.finish();
     Some(Settings { collection: collection?.value, ..settings? })
+}
+
+/// What `deadline` says.
+#[derive(Clone, Copy)]
+struct Times {
+    deadline: Duration,
+    answer_within: Duration,
 }
 
 fn read_dial_info(
     dial: &mut Section<'_>,
     keys: Keys,
-    answer_within: Duration,
+    times: Times,
     files: &mut Vec<PathBuf>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let place = dial.place().clone();
-    let servers = read_servers(dial);
+    let mut servers = read_servers(dial);
     let in_uri = match &servers {
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
         Some(Servers::Addresses(_)) | None => None,
@@ -143,8 +191,8 @@ fn read_dial_info(
     if database.is_none() {
         dial.problem(&place, "database", "the database's name is missing");
     }
-    let timeout = dial.parsed("timeout", |text| match parse_duration(text)? {
-        Duration::ZERO => Err("no server can be reached in no time; leave the key out, or write 1s".to_owned()),
+    let timeout = dial.word("timeout", |text| match duration(text)? {
+        Duration::ZERO => Err(Refusal::says("no server can be reached in no time; leave the key out, or write 1s")),
         time => Ok(time),
     });
     for key in ["service", "failfast"] {
@@ -153,17 +201,24 @@ fn read_dial_info(
             warnings.push(Problem::new(entry.place.clone(), dial.path_of(key), message));
         }
     }
-    let tls = read_tls(dial, keys, files);
+    let tls = match read_tls(dial, keys, files) {
+        Ok(None) => read_tls_of_uri(dial, servers.as_mut(), keys, files),
+        read => read,
+    };
     let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok(), keys, files);
     let direct = dial.flag("direct").map(|at| at.value);
+    let Times { deadline, answer_within } = times;
+    // A part of the whole, so that what is said in the log is which server could not be found.
+    let selection = timeout.map_or(deadline, |at| at.value).min(deadline.mul_f64(2.0 / 3.0));
     Some(Settings {
         servers: servers?,
         database: database?,
         collection: String::new(),
         login: login.ok()?,
-        // A part of the whole answer, so that what is said in the log is which server could not be found.
-        selection: timeout.map_or(answer_within, |at| at.value).min(answer_within.mul_f64(2.0 / 3.0)),
+        selection,
+        connecting: selection.min(CONNECT_WITHIN),
         answer_within,
+        deadline,
         tls: tls.ok()?,
         direct,
     })
@@ -206,14 +261,18 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
             }
             let parsed: Vec<ServerAddress> = addresses
                 .iter()
-                .filter_map(|At { place, value }| match ServerAddress::parse(value) {
-                    Ok(address) => Some(address),
-                    Err(_) => {
-                        let message =
-                            format!("\"{value}\" is no server; write host, host:27017 or [2001:db8::1]:27017");
-                        dial.problem(place, "addrs", message);
-                        None
+                .filter_map(|At { place, value }| {
+                    // Only `uri` holds a login; the driver would take one here for a part of the name, which is logged.
+                    let plain = !value.contains(['@', '/', '?', '#']) && !value.contains(char::is_whitespace);
+                    let address = ServerAddress::parse(value).ok().filter(|_| plain);
+                    if address.is_none() {
+                        let refusal = Refusal::is(
+                            "no server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
+                             password, or all of it as uri: \"mongodb://…\"",
+                        );
+                        dial.problem(place, "addrs", refusal.about(value, Holds::Secrets));
                     }
+                    address
                 })
                 .collect();
             (!parsed.is_empty()).then_some(Servers::Addresses(parsed))
@@ -241,16 +300,14 @@ fn read_login(
     let filled = |at: Option<At<String>>| at.filter(|at| !at.value.is_empty());
     let username = filled(dial.text("username"));
     let inline = filled(dial.text("password"));
-    let file = filled(dial.text("password_file"));
+    let file = dial.path("password_file");
     let source = filled(dial.text("source"));
-    let mechanism = dial.parsed("mechanism", |text| match text {
+    let mechanism = dial.word("mechanism", |text| match text {
         "" => Ok(None),
         "SCRAM-SHA-1" => Ok(Some(AuthMechanism::ScramSha1)),
         "SCRAM-SHA-256" => Ok(Some(AuthMechanism::ScramSha256)),
         "MONGODB-X509" => Ok(Some(AuthMechanism::MongoDbX509)),
-        other => Err(format!(
-            "\"{other}\" is not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out"
-        )),
+        _ => Err(Refusal::is("not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out")),
     });
     let mechanism = mechanism.and_then(|at| at.value.map(|value| At { place: at.place, value }));
     if let (Some(_), Some(file)) = (&inline, &file) {
@@ -273,12 +330,11 @@ fn read_login(
     let password = match (inline, file) {
         (Some(inline), _) => inline.value,
         (None, Some(file)) => {
-            let path = PathBuf::from(&file.value);
             let text = match keys {
-                Keys::Read => read_secret(&path),
+                Keys::Read => read_secret(&file.value),
                 Keys::LeftAlone => Ok("not read".to_owned()),
             };
-            files.push(path);
+            files.push(file.value.clone());
             match text {
                 Ok(text) if !text.is_empty() => text,
                 Ok(_) => {
@@ -286,7 +342,7 @@ fn read_login(
                     return Err(());
                 }
                 Err(message) => {
-                    dial.problem(&file.place, "password_file", message);
+                    dial.file_problem(&file, "password_file", &message);
                     return Err(());
                 }
             }
@@ -337,41 +393,62 @@ fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Res
             None => Ok(None),
         };
     }
-    let mut content = Vec::new();
-    let mut complete = true;
-    let mut load = |at: &At<PathBuf>, key: &str, check: fn(&[u8]) -> Result<(), String>| {
-        files.push(at.value.clone());
-        match keys {
-            Keys::Read => {}
-            Keys::LeftAlone => return,
-        }
-        match read_pem(&at.value).and_then(|bytes| check(&bytes).map(|()| bytes)) {
-            Ok(bytes) => content.push(bytes),
-            Err(message) => {
-                dial.problem(&at.place, key, message);
-                complete = false;
-            }
-        }
-    };
-    if let Some(at) = &authority {
-        load(at, "ca_certificate", |bytes| has_certificate(bytes, "the file holds no certificate in PEM"));
-    }
-    if let Some(at) = &client {
-        load(at, "client_certificate", |bytes| {
-            let wrong = "the file must hold the certificate and its key, both in PEM and not encrypted";
-            has_certificate(bytes, wrong)?;
-            PrivateKeyDer::from_pem_slice(bytes).map(|_| ()).map_err(|_| wrong.to_owned())
-        });
-    }
-    if !complete {
-        return Err(());
-    }
-    Ok(Some(TlsFiles { authority: authority.map(|at| at.value), client: client.map(|at| at.value), content }))
+    let authority = authority.map(|at| (at, "ca_certificate"));
+    let client = client.map(|at| (at, "client_certificate"));
+    load_tls(dial, authority, client, keys, files).map(Some)
 }
 
-fn has_certificate(pem: &[u8], otherwise: &str) -> Result<(), String> {
-    match CertificateDer::pem_slice_iter(pem).next() {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(_)) | None => Err(otherwise.to_owned()),
+/// The files that a URI names, which are taken out of it: the driver would read them by itself.
+fn read_tls_of_uri(
+    dial: &mut Section<'_>,
+    servers: Option<&mut Servers>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+) -> Result<Option<TlsFiles>, ()> {
+    let Some(place) = dial.node("uri").map(|node| node.place.clone()) else { return Ok(None) };
+    let Some(Servers::Uri(uri)) = servers else { return Ok(None) };
+    let Some(Tls::Enabled(options)) = &mut uri.tls else { return Ok(None) };
+    let at = |value: PathBuf| (At { place: place.clone(), value }, "uri");
+    let authority = options.ca_file_path.take().map(at);
+    let client = options.cert_key_file_path.take().map(at);
+    if authority.is_none() && client.is_none() {
+        return Ok(None);
     }
+    load_tls(dial, authority, client, keys, files).map(Some)
+}
+
+/// A file, and the key that names it.
+type Named<'key> = (At<PathBuf>, &'key str);
+
+fn load_tls(
+    dial: &Section<'_>,
+    authority: Option<Named<'_>>,
+    client: Option<Named<'_>>,
+    keys: Keys,
+    files: &mut Vec<PathBuf>,
+) -> Result<TlsFiles, ()> {
+    let authority = authority.map(|(at, key)| {
+        files.push(at.value.clone());
+        read_authorities(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
+    });
+    let client = client.map(|(at, key)| {
+        files.push(at.value.clone());
+        read_client(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
+    });
+    let (authority, client) = (authority.transpose(), client.transpose());
+    Ok(TlsFiles { authority: authority?, client: client? })
+}
+
+fn read_client(file: &Path, keys: Keys) -> Result<Client, String> {
+    match keys {
+        Keys::LeftAlone => return Ok(Client::LeftAlone),
+        Keys::Read => {}
+    }
+    let both = read_pem(file)?;
+    // One file, of which what is wrong is said once.
+    let read = Identity::from_pem(&both, &both).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        format!("{first}; the file must hold the certificate and its key")
+    });
+    Ok(Client::Read(Arc::new(read?)))
 }

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Version;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Response, Version};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
@@ -27,6 +28,10 @@ struct Happening {
     unread: AtomicBool,
     /// The client does not take what is to be sent.
     unsent: AtomicBool,
+    /// Nobody has read the last body to its end.
+    body_left: AtomicBool,
+    /// A reply is under way that ends where the connection does.
+    ends_a_reply: AtomicBool,
 }
 
 /// As long as one of these lives, its connection is not an idle one. Whoever holds it ends what does not move.
@@ -53,6 +58,8 @@ impl Activity {
             under_way: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
+            ends_a_reply: AtomicBool::new(false),
         }))
     }
 
@@ -66,7 +73,9 @@ impl Activity {
     pub(super) fn asked(&self, body: &Incoming) -> (UnderWay, Came) {
         self.0.touch();
         self.0.under_way.fetch_add(1, Ordering::AcqRel);
-        // What follows half a body is no request, and where the body ends is known to hyper alone: see [`Asked`].
+        self.0.body_left.store(false, Ordering::Release);
+        // What follows half a body is no request, and where the body ends is known to hyper alone: see
+        // [`Asked`](super::asked::Asked).
         let came = match self.0.unread.swap(!body.is_end_stream(), Ordering::AcqRel) {
             true => Came::Alone,
             false => Came::WithAnother,
@@ -77,6 +86,26 @@ impl Activity {
     /// Bytes have been read that no request came of yet.
     pub(super) fn read(&self) {
         self.0.unread.store(true, Ordering::Release);
+    }
+
+    /// hyper has read a request's body to its end.
+    pub(super) fn read_to_the_end_of_a_body(&self) {
+        self.0.unread.store(false, Ordering::Release);
+    }
+
+    /// Nobody will read a request's body to its end.
+    pub(super) fn left_a_body_unread(&self) {
+        self.0.body_left.store(true, Ordering::Release);
+    }
+
+    /// Whether the body of the last request was left unread.
+    pub(super) fn has_left_a_body_unread(&self) -> bool {
+        self.0.body_left.load(Ordering::Acquire)
+    }
+
+    /// Whether the end of the connection would look like that of a reply which is not whole.
+    pub(super) fn ends_a_reply(&self) -> bool {
+        self.0.ends_a_reply.load(Ordering::Acquire)
     }
 
     /// What became of an attempt to write.
@@ -140,52 +169,35 @@ impl Drop for UnderWay {
     }
 }
 
-/// A request's body, which tells when hyper has read it to its end.
-pub(super) struct Asked {
-    body: Incoming,
-    activity: Activity,
-}
-
-impl Asked {
-    /// The body of a request on that connection.
-    pub(super) fn new(body: Incoming, activity: Activity) -> Asked {
-        Asked { body, activity }
-    }
-}
-
-impl HttpBody for Asked {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.activity.0.unread.store(false, Ordering::Release);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// A reply's body, and that its request is under way until hyper has taken all of it; in HTTP/2, where hyper keeps what the
 /// client has no room for yet, until all of it is sent.
 pub(super) struct Reply {
     body: Body,
     under_way: UnderWay,
     version: Version,
+    end: End,
+}
+
+/// How a client knows that it has all of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By its length, or by its last piece.
+    Marked,
+    /// By that of the connection.
+    Connections,
 }
 
 impl Reply {
-    /// The body of a reply to that request, which came in this version of HTTP.
-    pub(super) fn new(body: Body, under_way: UnderWay, version: Version) -> Reply {
-        Reply { body, under_way, version }
+    /// A reply to that request, which came in this version of HTTP.
+    pub(super) fn to(reply: Response<Body>, under_way: UnderWay, version: Version) -> Response<Reply> {
+        let (head, body) = reply.into_parts();
+        let has_length = head.headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
+        let end = match version {
+            Version::HTTP_09 | Version::HTTP_10 if !has_length && !body.is_end_stream() => End::Connections,
+            _ => End::Marked,
+        };
+        under_way.0.ends_a_reply.store(end == End::Connections, Ordering::Release);
+        Response::from_parts(head, Reply { body, under_way, version, end })
     }
 }
 
@@ -210,6 +222,11 @@ impl HttpBody for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match (self.end, &frame) {
+            (End::Marked, _) | (End::Connections, Some(Err(_))) => {}
+            (End::Connections, Some(Ok(_))) if !self.body.is_end_stream() => {}
+            (End::Connections, Some(Ok(_)) | None) => self.under_way.0.ends_a_reply.store(false, Ordering::Release),
+        }
         if self.version != Version::HTTP_2 {
             return Poll::Ready(frame);
         }

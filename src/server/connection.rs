@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse as _;
 use hyper::Request;
@@ -17,19 +18,25 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::activity::{Activity, Asked, Came, Reply};
+use super::activity::{Activity, Came, Reply};
+use super::asked::{Asked, Rest as RestOfBody};
+use super::not_http::NotHttp;
+use super::stream::Stream;
 use crate::connections::{AtRest, Counted};
 use crate::http::client_address::Peer;
 
+mod lent;
 mod line;
+mod linger;
 
+use lent::Lent;
 use line::{Line, Next, Protocol};
+use linger::{Unread, see_off};
 
 /// How long the header of a request may take to arrive, and how long a connection may be idle between requests. A second less
 /// than half-open connections may have at most (15 seconds): what is closed has to be noticed, also where the cores are busy.
@@ -57,6 +64,42 @@ const MAX_STREAMS: u32 = 16;
 const MAX_RESETS: usize = 20;
 /// What one HTTP/2 connection may have waiting to be sent, in bytes for each request: a little more than a reply.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a connection may be silent. What holds for strangers would end a proxy's while it still keeps it, and the request
+/// that it sends in that moment is lost: its client sees a 502.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How long it may rest if it is a proxy's.
+    proxy_rest: Option<Duration>,
+}
+
+impl Patience {
+    fn with(share: Option<&Counted>) -> Patience {
+        Patience { proxy_rest: share.and_then(Counted::proxy_rest) }
+    }
+
+    /// From its beginning to the first byte; some proxies connect before they have a request.
+    fn first_byte(self) -> Duration {
+        self.proxy_rest.unwrap_or(FIRST_REQUEST_PATIENCE)
+    }
+
+    /// From its beginning to its first request.
+    fn first_request(self) -> Duration {
+        self.proxy_rest.map_or(FIRST_REQUEST_PATIENCE, |rest| rest + HEADER_PATIENCE)
+    }
+
+    /// Between two requests, where strangers may rest for so long.
+    fn rest(self, strangers: Duration) -> Duration {
+        self.proxy_rest.map_or(strangers, |rest| rest.max(strangers))
+    }
+
+    /// After how long it may have to make room for another: a stranger's once it rests; a proxy's once it has rested for
+    /// longer than a stranger's may.
+    fn gives_way(self, strangers: Duration) -> Duration {
+        if self.proxy_rest.is_some() { strangers } else { REST_AFTER }
+    }
+}
+
 /// Waits until `leaving` changes, and a connection that has only just come was open for a moment: its first request is on its
 /// way, perhaps behind the end of a TLS handshake.
 async fn farewell(activity: &Activity, leaving: &mut watch::Receiver<()>) {
@@ -89,11 +132,12 @@ pub(super) async fn patiently<T>(
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    not_http: NotHttp,
 }
 
 impl Protocols {
-    /// With the limits above.
-    pub(super) fn new() -> Protocols {
+    /// With the limits above. Whoever speaks none of them is counted.
+    pub(super) fn new(not_http: NotHttp) -> Protocols {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(MAX_HEADER);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -106,7 +150,12 @@ impl Protocols {
             .max_header_list_size(MAX_HEADER as u32)
             .keep_alive_interval(HEADER_PATIENCE)
             .keep_alive_timeout(HEADER_PATIENCE);
-        Protocols { http1, http2 }
+        Protocols { http1, http2, not_http }
+    }
+
+    /// Those who speak something else.
+    pub(super) fn not_http(&self) -> &NotHttp {
+        &self.not_http
     }
 
     /// Serves a connection until it ends, or until what was asked is answered after `leaving` has changed. Where it is
@@ -119,63 +168,103 @@ impl Protocols {
         mut leaving: watch::Receiver<()>,
         share: Option<&Counted>,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Stream,
     {
         let activity = Activity::new();
+        let patience = Patience::with(share);
         let mut line = Line::new(stream, activity.clone());
         let protocol = tokio::select! {
             // What has arrived already is served even if the server leaves.
             biased;
             protocol = line.greeting() => protocol,
             () = farewell(&activity, &mut leaving) => return,
-            () = sleep(FIRST_REQUEST_PATIENCE) => return debug!("a connection was closed that asks for nothing"),
+            () = sleep(patience.first_byte()) => return debug!("a connection was closed that asks for nothing"),
         };
         let service = service(router, peer, activity.clone());
         match protocol {
-            Ok(Protocol::Http1) => self.serve_http1(line, service, &activity, leaving, share).await,
+            Ok(Protocol::Http1) => match self.serve_http1(line, service, peer, &mut leaving, share).await {
+                None => {}
+                Some((line, unread)) => see_off(line, unread, &mut leaving, share).await,
+            },
             Ok(Protocol::Http2) => {
-                let mut connection = Box::new(self.http2.serve_connection(TokioIo::new(line), service));
+                let (lent, mut found) = Lent::new(line);
+                let mut connection = Box::new(self.http2.serve_connection(TokioIo::new(lent), service));
                 let rest = Rest::WithHyper(share);
-                drive(&mut *connection, http2::Connection::graceful_shutdown, &activity, rest, &mut leaving).await;
+                let driven =
+                    drive(&mut *connection, http2::Connection::graceful_shutdown, &activity, rest, &mut leaving).await;
+                drop(connection);
+                let Ok(mut line) = found.try_recv() else { return };
+                match driven {
+                    // Pieces of bodies that were refused may be on their way.
+                    Driven::Done(_) => see_off(line, Unread::Something, &mut leaving, share).await,
+                    // Nobody who does not read may keep the other one waiting.
+                    Driven::MadeRoom => line.end(Duration::ZERO).await,
+                    Driven::GivenUp | Driven::Silent => {}
+                }
             }
             Ok(Protocol::None) => {}
             Err(cause) => debug!(cause = %cause, "a connection ended early"),
         }
     }
 
+    /// Serves a connection until it ends by itself, in which case it is given back, or is given up.
     async fn serve_http1<S, H>(
         &self,
         mut line: Line<S>,
         mut service: H,
-        activity: &Activity,
-        mut leaving: watch::Receiver<()>,
+        peer: Peer,
+        leaving: &mut watch::Receiver<()>,
         share: Option<&Counted>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Option<(Line<S>, Unread)>
+    where
+        S: Stream,
         H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
     {
-        let mut patience = FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for());
+        let activity = line.activity().clone();
+        let patience = Patience::with(share);
+        let mut header_patience = patience.first_request().saturating_sub(activity.open_for()).min(HEADER_PATIENCE);
         loop {
-            match patiently(line.header(), patience, &mut leaving).await {
+            match patiently(line.header(), header_patience, leaving).await {
                 Some(Ok(Next::Bytes)) => {}
-                Some(Ok(Next::Closed)) => return line.end(FAREWELL_PATIENCE).await,
-                Some(Err(cause)) => return debug!(cause = %cause, "a connection ended early"),
+                Some(Ok(Next::Closed)) => {
+                    line.end(FAREWELL_PATIENCE).await;
+                    return None;
+                }
+                Some(Err(cause)) => {
+                    debug!(cause = %cause, "a connection ended early");
+                    return None;
+                }
                 None => {
                     debug!("a connection was closed on which no whole request came");
-                    return line.end(FAREWELL_PATIENCE).await;
+                    line.end(FAREWELL_PATIENCE).await;
+                    return None;
                 }
             }
-            patience = HEADER_PATIENCE;
+            header_patience = HEADER_PATIENCE;
             // Apart, so that the memory of it can be given back while the connection rests.
             let mut connection = Box::new(self.http1.serve_connection(TokioIo::new(line), service));
-            match drive(&mut *connection, http1::Connection::graceful_shutdown, activity, Rest::Apart, &mut leaving)
-                .await
-            {
-                Driven::Ended => return,
-                Driven::Silent => {}
-            }
+            let rest = Rest::Apart(patience);
+            let driven = drive(&mut *connection, http1::Connection::graceful_shutdown, &activity, rest, leaving).await;
+            let unread = match driven {
+                Driven::Silent => None,
+                Driven::GivenUp | Driven::MadeRoom => return None,
+                Driven::Done(Ok(())) if activity.has_left_a_body_unread() => Some(Unread::Something),
+                Driven::Done(Ok(())) => Some(Unread::NothingKnown),
+                Driven::Done(Err(cause)) if cause.is_parse() => {
+                    self.not_http.came(peer, &cause);
+                    Some(Unread::Something)
+                }
+                // It broke, or a reply did: that must not look like its end.
+                Driven::Done(Err(_)) => return None,
+            };
             let parts = connection.into_parts();
-            (line, service) = (parts.io.into_inner(), parts.service);
+            line = parts.io.into_inner();
+            match unread {
+                None => {}
+                Some(Unread::NothingKnown) if parts.read_buf.is_empty() => return Some((line, Unread::NothingKnown)),
+                Some(Unread::Something | Unread::NothingKnown) => return Some((line, Unread::Something)),
+            }
+            service = parts.service;
             if !parts.read_buf.is_empty() {
                 // Sent together with the last request, and not a whole one.
                 // Alone: it is a part of hyper's buffer, which may be large.
@@ -184,33 +273,43 @@ impl Protocols {
             }
             // Even empty it holds the whole buffer.
             drop(parts.read_buf);
-            let left = HEADER_PATIENCE.saturating_sub(activity.silent().unwrap_or_default());
-            let at_rest = share.map(Counted::rest);
-            tokio::select! {
+            let silent = activity.silent().unwrap_or_default();
+            let left = patience.rest(HEADER_PATIENCE).saturating_sub(silent);
+            let keeps_its_place = patience.gives_way(HEADER_PATIENCE).saturating_sub(silent);
+            let farewell = tokio::select! {
                 // What has been asked is answered, whoever else needs the place.
                 biased;
                 read = line.wait() => match read {
-                    Ok(Next::Closed) => return line.end(FAREWELL_PATIENCE).await,
-                    Ok(Next::Bytes) => {}
-                    Err(cause) => return debug!(cause = %cause, "a connection ended early"),
+                    Ok(Next::Closed) => FAREWELL_PATIENCE,
+                    Ok(Next::Bytes) => continue,
+                    Err(cause) => {
+                        debug!(cause = %cause, "a connection ended early");
+                        return None;
+                    }
                 },
-                _ = leaving.changed() => return line.end(FAREWELL_PATIENCE).await,
-                () = make_room(at_rest) => {
+                _ = leaving.changed() => FAREWELL_PATIENCE,
+                () = make_room(share, keeps_its_place) => {
                     debug!("a connection that rested was closed for another one");
                     // Nor may a client that does not read keep the other one waiting.
-                    return line.end(Duration::ZERO).await;
+                    Duration::ZERO
                 }
                 () = sleep(left) => {
                     debug!("a connection was closed that asks for nothing");
-                    return line.end(FAREWELL_PATIENCE).await;
+                    FAREWELL_PATIENCE
                 }
-            }
+            };
+            line.end(farewell).await;
+            return None;
         }
     }
 }
 
-/// Waits until a connection that rests has to leave for another one, and says that it does.
-async fn make_room(mut at_rest: Option<AtRest<'_>>) {
+/// Waits until a connection that rests has to leave for another one, which it need not before so long, and says that it does.
+async fn make_room(share: Option<&Counted>, keeps_its_place: Duration) {
+    if !keeps_its_place.is_zero() {
+        sleep(keeps_its_place).await;
+    }
+    let mut at_rest = share.map(Counted::rest);
     wanted(&mut at_rest).await;
     if let Some(at_rest) = at_rest {
         at_rest.leave();
@@ -229,15 +328,19 @@ async fn wanted(at_rest: &mut Option<AtRest<'_>>) {
 #[derive(Clone, Copy)]
 enum Rest<'a> {
     /// Without hyper.
-    Apart,
+    Apart(Patience),
     /// As it is, since HTTP/2 has a state of its own that both sides go on with; where it is counted, it may have to leave.
     WithHyper(Option<&'a Counted>),
 }
 
 /// Why a connection is not hyper's any more.
 enum Driven {
-    /// It is over.
-    Ended,
+    /// It came to its end, or to a fault.
+    Done(hyper::Result<()>),
+    /// It has asked for nothing for too long.
+    GivenUp,
+    /// Another one needs its place.
+    MadeRoom,
     /// It may rest.
     Silent,
 }
@@ -254,24 +357,31 @@ where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
     let (mut look_in, mut finishing, mut at_rest) = (REST_AFTER, false, None);
+    let patience = match rest {
+        Rest::Apart(patience) => patience,
+        Rest::WithHyper(share) => Patience::with(share),
+    };
+    let gives_way = patience.gives_way(IDLE_PATIENCE);
     loop {
         tokio::select! {
             biased;
             ended = &mut *connection => {
-                if let Err(cause) = ended {
+                if let Err(cause) = &ended {
                     debug!(cause = %cause, "a connection ended early");
                 }
-                return Driven::Ended;
+                return Driven::Done(ended);
             }
             _ = leaving.changed(), if !finishing => {
                 finishing = true;
+                // Whoever sees the client off has to know as well.
+                leaving.mark_changed();
                 look_in = FAREWELL_PATIENCE;
                 finish(Pin::new(connection));
                 continue;
             }
             () = wanted(&mut at_rest) => {
                 // hyper has looked for requests before this.
-                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= REST_AFTER) {
+                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= gives_way) {
                     debug!("a connection that rested was closed for another one");
                     finish(Pin::new(connection));
                     // As much of a farewell as can be sent at once: nobody who does not read may keep the other one waiting.
@@ -279,37 +389,43 @@ where
                     if let Some(at_rest) = at_rest {
                         at_rest.leave();
                     }
-                    return Driven::Ended;
+                    return Driven::MadeRoom;
                 }
                 at_rest = None;
             }
             () = sleep(look_in) => {}
         }
         // What HTTP/2 still has to send is known to hyper alone, and half a header keeps none of its connections.
-        if finishing && matches!(rest, Rest::Apart) && activity.has_answered() {
+        if finishing && matches!(rest, Rest::Apart(_)) && activity.has_answered() {
             debug!("a connection was closed on which no whole request had come when the server stopped");
-            return Driven::Ended;
+            return Driven::GivenUp;
         }
         let silent = activity.silent();
         let left = match silent {
-            None => FIRST_REQUEST_PATIENCE.saturating_sub(activity.open_for()),
+            None => patience.first_request().saturating_sub(activity.open_for()),
+            Some(silent) if matches!(rest, Rest::WithHyper(_)) && activity.has_answered() => {
+                patience.rest(IDLE_PATIENCE).saturating_sub(silent)
+            }
             Some(silent) => IDLE_PATIENCE.saturating_sub(silent),
         };
         if left.is_zero() {
             debug!("a connection was closed that asks for nothing");
-            return Driven::Ended;
+            return Driven::GivenUp;
         }
         look_in = match (rest, silent) {
             _ if finishing => FAREWELL_PATIENCE,
             (Rest::WithHyper(None), _) => left,
-            (Rest::Apart | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
-            (Rest::Apart | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
-            (Rest::Apart, Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
+            (Rest::Apart(_), Some(_)) if activity.is_between_requests() => return Driven::Silent,
+            (Rest::WithHyper(Some(_)), Some(silent)) if activity.has_answered() && silent < gives_way => {
+                left.min(gives_way - silent)
+            }
             (Rest::WithHyper(Some(share)), Some(_)) if activity.has_answered() => {
                 at_rest.get_or_insert_with(|| share.rest());
                 left
             }
-            (Rest::Apart | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
+            (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
         };
     }
 }
@@ -331,20 +447,29 @@ fn service(
         // hyper counts what it has read before it reads on, so that a header which ends in its last piece may be longer.
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
         let is_fit = headers.len() <= MAX_LINES && headers.iter().map(length).sum::<usize>() <= MAX_HEADER;
-        let asked = request.map(|body| Body::new(Asked::new(body, activity.clone())));
-        let answer = is_fit.then(|| router.clone().oneshot(asked));
+        let (asked, left) = Asked::of(request, activity.clone());
+        let answer = is_fit.then(|| router.clone().oneshot(asked.map(Body::new)));
         async move {
             match came {
                 Came::Alone => {}
                 // Two hundred requests in one piece would otherwise be answered before anybody else's.
                 Came::WithAnother => tokio::task::yield_now().await,
             }
-            let reply = match answer {
+            let mut reply = match answer {
                 Some(answer) => answer.await?,
                 None => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
             };
+            match left {
+                None => {}
+                Some(left) => match left.read().await {
+                    RestOfBody::None => {}
+                    RestOfBody::ToCome => {
+                        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                },
+            }
             drop(answering);
-            Ok(reply.map(|body| Reply::new(body, under_way, version)))
+            Ok(Reply::to(reply, under_way, version))
         }
     })
 }

@@ -46,6 +46,12 @@ where
     }
 }
 
+/// Whether a handshake failed because what came is no TLS, but HTTP as likely as not.
+pub(super) fn is_no_tls(cause: &std::io::Error) -> bool {
+    let inside = cause.get_ref().and_then(|inside| inside.downcast_ref::<rustls::Error>());
+    matches!(inside, Some(rustls::Error::InvalidMessage(_)))
+}
+
 /// Goes on with something as far as that is possible now.
 async fn once<F: Future + Unpin>(work: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *work).poll(context))).await

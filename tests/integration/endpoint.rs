@@ -26,7 +26,7 @@ async fn get_and_post_answer_alike_on_every_path() {
             assert_eq!(reply.claims()["sub"], "alice", "{path}");
         }
     }
-    for path in ["/", "/auth/x", "/auth//token", "/AUTH", "/token/", "/auth%2Ftoken", "/v2/", "/authx"] {
+    for path in ["//", "/auth/x", "/auth//token", "/AUTH", "/token/", "/auth%2Ftoken", "/v2/", "/authx"] {
         let reply = bed.get(path).by(ALICE).send().await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "NOT_FOUND"), "{path}");
     }
@@ -386,5 +386,31 @@ async fn tokens_are_for_known_services_only() {
                 Err(code) => assert_eq!((reply.status, reply.code().as_str()), (400, *code), "{config} with {query}"),
             }
         }
+    }
+}
+
+/// docker_auth answered `curl -u … -d service=…`, which is a POST.
+#[tokio::test]
+async fn a_post_with_basic_and_no_grant_type_is_told_what_to_send() {
+    let bed = Bed::with("");
+    let message = |reply: &Reply| reply.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    for form in
+        ["service=registry", "service=registry&scope=repository:alice/a:pull", "username=alice&password=alice-pw", ""]
+    {
+        let reply = bed.post("/auth", form).by(ALICE).send().await;
+        let (told, described) = (message(&reply), reply.json()["error_description"].clone());
+        assert_eq!((reply.status, described.as_str()), (400, Some(told.as_str())), "{form}");
+        for piece in ["a POST without grant_type", "add -G for a GET", "grant_type=password with username and password"]
+        {
+            assert!(told.contains(piece), "{form}: {told}");
+        }
+    }
+    for (form, caller) in [
+        ("service=registry", NOBODY),
+        ("grant_type=refresh_token&service=registry", ALICE),
+        ("grant_type=&service=registry", ALICE),
+    ] {
+        let reply = bed.post("/auth", form).by(caller).send().await;
+        assert_eq!((reply.status, message(&reply).as_str()), (400, "only grant_type=password is supported"), "{form}");
     }
 }

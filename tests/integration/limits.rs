@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use axum::http::Method;
 use dockwarden::access::Denied;
 use dockwarden::authn::Identity;
 use dockwarden::authz::pattern::LabelValue;
+use dockwarden::connections::{Admission, Connections};
+use dockwarden::http::client_address::Peer;
 use dockwarden::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
@@ -253,4 +256,39 @@ async fn what_all_scopes_of_a_request_cost_together_is_bounded() {
     let denied = decide(200).await.err();
     assert!(matches!(denied, Some(Denied::Unavailable { backend: "acl", .. })), "{denied:?}");
     assert_eq!(decide(3).await.unwrap().grants().len(), 3);
+}
+
+/// Balancers keep connections for longer than a stranger may, and answer 502 where one is closed on them.
+#[tokio::test]
+async fn connections_of_trusted_proxies_may_rest_for_longer_and_no_others() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let tcp = |text: &str| Peer::Tcp(text.parse().unwrap());
+    for (config, peer, expected) in [
+        (", trusted_proxies: [192.0.2.0/24]}", tcp("192.0.2.1"), seconds(75)),
+        (", trusted_proxies: [192.0.2.0/24]}", tcp("::ffff:192.0.2.1"), seconds(75)),
+        (", trusted_proxies: [192.0.2.0/24]}", tcp("198.51.100.1"), None),
+        (", trusted_proxies: [192.0.2.0/24], idle_timeout: 620}", tcp("192.0.2.1"), seconds(620)),
+        (", trusted_proxies: [192.0.2.0/24], idle_timeout: 2h}", tcp("198.51.100.1"), None),
+        (", trusted_proxies: [unix], idle_timeout: 2h}", Peer::Unix, seconds(7200)),
+        // Nobody connects by a socket but a program of this machine.
+        ("}", Peer::Unix, seconds(75)),
+        ("}", tcp("127.0.0.1"), None),
+        ("}\nforward_auth: {trusted_proxies: [192.0.2.1], service: a}", tcp("192.0.2.1"), seconds(75)),
+        (
+            ", idle_timeout: 90}\nforward_auth: {trusted_proxies: [192.0.2.1], service: a}",
+            tcp("192.0.2.1"),
+            seconds(90),
+        ),
+        // Everybody is believed to be a proxy there.
+        (", real_ip_header: X-Forwarded-For}", tcp("192.0.2.1"), None),
+    ] {
+        let bed = Bed::with(&format!("server: {{addr: \"127.0.0.1:0\"{config}\n"));
+        let connections = Arc::new(Connections::sharing(100));
+        let rest = match connections.admit(&bed.app.snapshot(), peer) {
+            Admission::Counted(counted) => counted.proxy_rest(),
+            Admission::Uncounted => None,
+            Admission::Refused => panic!("there is room"),
+        };
+        assert_eq!(rest, expected, "{config} {peer}");
+    }
 }

@@ -4,7 +4,11 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Once;
 
+use dockwarden::decision_log::{self, Asker, DecisionId, Fault};
+use dockwarden::keys::generate;
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -232,4 +236,74 @@ async fn no_client_forges_a_line() {
         assert!(text.chars().all(harmless), "{text:?}");
         assert!(text.lines().all(|line| line.len() < 2048), "a line is longer than anybody reads");
     }
+}
+
+/// What was decided, and could not be signed or passed on, is not said to be undecided.
+#[test]
+fn the_message_is_true_of_what_failed_after_the_decision() {
+    let log = Log::start(Form::Json);
+    let cause = io::Error::other("the signing key could not be used");
+    for (fault, level, message) in [
+        (Fault::Ours, "ERROR", "could not be decided"),
+        (Fault::OursAfterwards, "ERROR", "was decided, and could not be answered"),
+        (Fault::Client, "WARN", "refused"),
+        (Fault::Nobody, "INFO", "refused"),
+    ] {
+        decision_log::refused(&DecisionId::new(), &Asker::default(), "signing_failed", fault, &cause);
+        let lines = log.take();
+        let expected =
+            json!({"level": level, "message": message, "reason": "signing_failed", "decision.outcome": "refused"});
+        assert_eq!(part(&lines[0], &["level", "message", "reason", "decision.outcome"]), expected);
+    }
+}
+
+/// A proxy's header that names nobody: who sent it is in the log, and what it holds is in neither.
+#[tokio::test]
+async fn who_sent_a_header_without_the_clients_address_is_in_the_log() {
+    let bed = Bed::with("server: {addr: \"127.0.0.1:0\", trusted_proxies: [192.0.2.0/24]}\n");
+    let log = Log::start(Form::Json);
+    let reply = bed.get("/auth?service=registry").from("192.0.2.9").header("x-forwarded-for", "hunter2").send().await;
+    let lines = log.take();
+    assert_eq!((reply.status, lines.len()), (400, 1));
+    assert_eq!(lines[0]["reason"], "no_client_address");
+    let expected = "the header x-forwarded-for does not hold the client's address";
+    let cause = format!("{expected}: element 1 from the right is no address, in a request from 192.0.2.9");
+    assert_eq!(lines[0]["cause"], cause);
+    assert_eq!(reply.json()["errors"][0]["message"], expected);
+}
+
+/// Whoever renews a pair, or the program that does, learns that registries have to be told.
+#[tokio::test]
+async fn another_signing_pair_is_said_loudly_at_the_reload() {
+    let bed = Bed::with("");
+    let log = Log::start(Form::Json);
+    let told = || {
+        let lines = log.take();
+        let found = lines.iter().find(|line| line["reason"] == "signing_pair_changed").cloned();
+        found.map(|line| part(&line, &["level", "kid.before", "kid.now", "message"]))
+    };
+    bed.app.reload();
+    assert_eq!(told(), None, "it is the same pair");
+    let kid = async || bed.get("/.well-known/jwks.json").send().await.json()["keys"][0]["kid"].clone();
+    let before = kid().await;
+    bed.folder.put_pair(&generate(Algorithm::ES256, "next", OffsetDateTime::now_utc()).unwrap());
+    bed.app.reload();
+    let now = kid().await;
+    let line = told().unwrap();
+    assert_eq!(
+        part(&line, &["level", "kid.before", "kid.now"]),
+        json!({"level": "WARN", "kid.before": before, "kid.now": now})
+    );
+    let message = line["message"].as_str().unwrap();
+    for piece in ["signed by another key from now on", "refuses every token until", "ROOTCERTBUNDLE", "started anew"] {
+        assert!(message.contains(piece), "{message}");
+    }
+    bed.app.reload();
+    assert_eq!(told(), None, "once is enough");
+    // The form of the id is a setting.
+    bed.folder.configure(
+        "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, disable_legacy_key_id: true}\n",
+    );
+    bed.app.reload();
+    assert_eq!(told(), None, "it is the same key by another name");
 }

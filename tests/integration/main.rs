@@ -20,10 +20,13 @@ mod gateway;
 mod guessing;
 mod limits;
 mod logs;
+mod outcomes;
+mod pem;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
 mod reload;
 mod reuse;
 mod routes;
+mod texts;
 mod tokens;

@@ -178,8 +178,12 @@ async fn an_address_is_believed_from_trusted_proxies_only() {
         (proxies, "unix", &[("x-forwarded-for", "10.1.2.3")], Ok("push")),
         (proxies, "203.0.113.9", &[("x-forwarded-for", "10.1.2.3")], Ok("pull")),
         (proxies, "192.0.2.1", &[], Ok("pull")),
-        (proxies, "192.0.2.1", &[("x-forwarded-for", "unknown")], Err(400)),
-        (proxies, "192.0.2.1", &[("x-forwarded-for", "10.1.2.3,")], Err(400)),
+        // A proxy that does not know its client: no rule with an address is about it, also not one with the proxy's own.
+        (proxies, "192.0.2.1", &[("x-forwarded-for", "unknown")], Ok("pull")),
+        (proxies, "192.0.2.1", &[("x-forwarded-for", "10.1.2.3, unknown")], Ok("pull")),
+        (proxies, "192.0.2.1", &[("x-forwarded-for", "10.1.2.3,")], Ok("push")),
+        (proxies, "192.0.2.1", &[("x-forwarded-for", "6.6.6.6,, 10.1.2.3, ,")], Ok("push")),
+        (proxies, "192.0.2.1", &[("x-forwarded-for", "10.1.2.3, junk")], Err(400)),
         (proxies, "192.0.2.1", &[("x-forwarded-for", "10.1.2.3 203.0.113.9")], Err(400)),
         (proxies, "203.0.113.9", &[("x-forwarded-for", "unknown")], Ok("pull")),
         (other_header, "192.0.2.1", &[("x-client", "10.1.2.3"), ("x-forwarded-for", "6.6.6.6")], Ok("push")),
@@ -194,6 +198,8 @@ async fn an_address_is_believed_from_trusted_proxies_only() {
         (second, "10.1.2.3", &[("x-forwarded-for", "10.1.2.3")], Err(400)),
         (position, "10.1.2.3", &[], Err(400)),
         (position, "10.1.2.3", &[("x-forwarded-for", "")], Err(400)),
+        (position, "10.1.2.3", &[("x-forwarded-for", "unknown")], Err(400)),
+        (last, "203.0.113.9", &[("x-forwarded-for", "6.6.6.6, 10.1.2.3,")], Ok("push")),
         (position, "unix", &[("x-forwarded-for", "10.1.2.3")], Ok("push")),
     ];
     for (setting, peer, lines, expected) in cases {
@@ -209,5 +215,59 @@ async fn an_address_is_believed_from_trusted_proxies_only() {
             Ok(action) => assert_eq!(reply.ok().access(), [format!("repository:a:{action}")], "{case}"),
             Err(status) => assert_eq!((reply.status, reply.code().as_str()), (*status, "UNSUPPORTED"), "{case}"),
         }
+    }
+}
+
+/// docker_auth's chart and balancers ask `/` whether the server lives; it says no more than that.
+#[tokio::test]
+async fn whoever_asks_at_the_root_whether_the_server_lives_is_told() {
+    let forward_auth = "forward_auth: {trusted_proxies: [192.0.2.7], service: registry}\n";
+    let gateway = "gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n";
+    for (config, paths, elsewhere) in [
+        ("", &["/"][..], &["/registry/"][..]),
+        ("server: {addr: \"127.0.0.1:0\", path_prefix: /registry}\n", &["/", "/registry/"], &["/registry", "/other/"]),
+        ("server: {addr: \"127.0.0.1:0\", admin_addr: \"127.0.0.1:0\"}\n", &["/"], &[]),
+        (forward_auth, &["/"], &[]),
+        (gateway, &["/"], &[]),
+    ] {
+        let bed = Bed::with(config);
+        for path in paths {
+            let got = bed.get(path).send().await.ok();
+            assert_eq!((got.text().as_str(), got.header("content-type")), ("ok\n", "text/plain; charset=utf-8"));
+            let told: Vec<&str> = got.headers.keys().map(|name| name.as_str()).collect();
+            assert!(told.iter().all(|name| ["content-type", "content-length", "date"].contains(name)), "{told:?}");
+            let head = bed.request(Method::HEAD, path).send().await;
+            assert_eq!((head.status, head.text().as_str()), (200, ""), "{config}");
+            assert_eq!(bed.post(path, "").send().await.status, 405, "{config}");
+        }
+        for path in elsewhere {
+            assert_eq!(bed.get(path).send().await.status, 404, "{config}{path}");
+        }
+    }
+    // The gateway's own listener has the registry's addresses alone, and monitoring's its own.
+    let bed = Bed::with(gateway);
+    assert_eq!(bed.get("/v2/").send().await.status, 401);
+    for router in [dockwarden::http::gateway(&bed.app), bed.admin()] {
+        assert_eq!(Ask::new(router, Method::GET, "/").send().await.status, 404);
+    }
+}
+
+/// A proxy that asks here instead of at `/forward_auth` must not take that for a yes.
+#[tokio::test]
+async fn the_root_is_no_answer_to_a_proxy_that_asks_about_a_request() {
+    let section = "forward_auth: {trusted_proxies: [192.0.2.7, unix], service: registry}\n";
+    for config in ["", section] {
+        let bed = Bed::with(config);
+        for name in ["x-original-uri", "X-Original-URL", "x-original-method", "x-forwarded-uri", "X-Forwarded-Method"] {
+            for method in [Method::GET, Method::HEAD] {
+                let reply = bed.request(method, "/").header(name, "/v2/").send().await;
+                assert_eq!(reply.status, 404, "{config}{name}");
+            }
+        }
+        // One that tells nothing of the request is known by its address.
+        let expected = if config.is_empty() { 200 } else { 404 };
+        assert_eq!(bed.get("/").from("192.0.2.7").send().await.status, expected, "{config}");
+        assert_eq!(bed.get("/").peer(Peer::Unix).send().await.status, expected, "{config}");
+        assert_eq!(bed.get("/").header("x-forwarded-for", "192.0.2.7").send().await.status, 200, "{config}");
     }
 }

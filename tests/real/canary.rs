@@ -22,7 +22,7 @@ use crate::support::mongo::Database;
 use crate::support::process::{Process, Signal, until};
 use crate::support::slapd::{self, PEOPLE, READER, Slapd};
 use crate::support::standin::{Head, Standin, Then};
-use crate::support::{http2, scratch, visit};
+use crate::support::{http2, part, scratch, visit};
 
 /// What each secret of the test begins with, and how it goes on.
 fn canary(name: &str) -> String {
@@ -257,7 +257,32 @@ exit 2
     process.signal(Signal::Hangup);
     process.until("word of the broken file", |process| process.log().contains("reload_failed").then_some(()));
 
+    // The key itself, in files that do not load and in its path's place: what a reload, a check and a start say of them.
     let key = fs::read_to_string(&pair.key).unwrap();
+    let good = fs::read_to_string(&config).unwrap().replace("ute: {password: Zq7XvConfig9Kd}, ", "");
+    let cut = key.trim_end().trim_end_matches("-----END PRIVATE KEY-----");
+    let place = pair.key.to_str().unwrap();
+    assert!(good.contains(place));
+    for (failures, (content, text)) in (2..).zip([
+        (cut.to_owned(), good.clone()),
+        (cut.replace('\n', " "), good.clone()),
+        (cut.replace('\n', "\\n"), good.clone()),
+        (key.replace('\n', "*\n"), good.clone()),
+        (key.clone(), good.replace(&format!("\"{place}\""), &serde_json::to_string(&key).unwrap())),
+        (key.clone(), good.replace(&format!("\"{place}\""), &format!("\"{}\"", key.trim_end().replace('\n', " ")))),
+    ]) {
+        fs::write(&pair.key, content).unwrap();
+        fs::write(&config, text).unwrap();
+        process.signal(Signal::Hangup);
+        process.until("word of the broken key", |process| {
+            (process.log().matches("reload_failed").count() >= failures).then_some(())
+        });
+        for command in ["check", "serve"] {
+            let said = part::run(part::command_at(program()).arg(command).arg(&config).env("RUST_LOG", "trace"));
+            assert!(!said.text.is_empty());
+            shown.push_str(&said.text);
+        }
+    }
     secrets
         .extend(key.lines().filter(|line| line.len() > 20 && !line.starts_with('-')).map(|line| line[..20].to_owned()));
     shown.push_str(&http::exchange(&address, &http::request("GET", "/metrics", "localhost", &[], b"")).text());

@@ -342,9 +342,22 @@ fn tls_is_spoken_and_only_with_a_server_whose_certificate_is_known() {
         Dockwarden::start_unready(&file)
     };
     let scope = "repository:test:pull";
-    let known = start(&format!("enable_tls: true\n    ca_certificate: \"{}\"", chain.authority.display()));
-    until("readiness", || (known.ready() == Some(200)).then_some(()));
-    assert_eq!(granted(&known, "waldi", scope), Ok(vec!["pull".to_owned()]));
+    let authority = std::fs::read_to_string(&chain.authority).unwrap();
+    let [certificate, key] =
+        [&chain.leaf.certificate, &chain.leaf.key].map(|file| std::fs::read_to_string(file).unwrap());
+    let folder = scratch::directory("mended");
+    // Files that the driver could not read by itself.
+    let one_line = scratch::write(&folder, "ca", &authority.replace('\n', " "));
+    let own = scratch::write(&folder, "own", &format!("\u{feff}{}", [certificate, key].concat().replace('\n', "\\n")));
+    let whole = chain.authority.display().to_string();
+    for more in [
+        format!("ca_certificate: \"{whole}\""),
+        format!("ca_certificate: \"{}\"\n    client_certificate: \"{}\"", one_line.display(), own.display()),
+    ] {
+        let known = start(&format!("enable_tls: true\n    {more}"));
+        until("readiness", || (known.ready() == Some(200)).then_some(()));
+        assert_eq!(granted(&known, "waldi", scope), Ok(vec!["pull".to_owned()]), "{more}");
+    }
     // The same name with a certificate from nobody that is trusted, and a server that speaks TLS where we do not.
     for tls in ["enable_tls: true", "enable_tls: false"] {
         let unknown = start(tls);

@@ -1,7 +1,7 @@
 //! What people run, as it is in this repository: the settings that `make run` prints, the image, `docker-compose.yml`.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,8 +14,9 @@ use crate::support::mongo::Database;
 use crate::support::part::{self, Said};
 use crate::support::person::Person;
 use crate::support::process::{Process, until, until_within};
+use crate::support::recipe::NOBODYS_HASH;
 use crate::support::registry::{Edition, Registry};
-use crate::support::{client, engine, http, port, scratch, visit};
+use crate::support::{client, engine, http, port, scratch, shipped, visit};
 
 /// The user and group that the image runs as.
 const IMAGE_USER: u32 = 65532;
@@ -38,12 +39,33 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
 
 #[test]
 fn make_run_prints_what_a_stock_registry_needs() {
-    let recipe = part::run(part::command("make").current_dir(repository()).args(["--dry-run", "run"])).well();
-    let (build, arguments) = recipe.stdout.trim().split_once(" -- ").unwrap();
-    assert!(build.starts_with("cargo run "), "{build}");
     let clone = scratch::directory("clone");
     fs::create_dir(clone.join("certs")).unwrap();
-    scratch::write(&clone, "config.example.yml", &text("config.example.yml"));
+    let with_admin = with(&text("config.example.yml"), &[(NOBODYS_HASH, &dockwarden::hash("badmin"))]);
+    scratch::write(&clone, "config.example.yml", &with_admin);
+    scratch::write(&clone, "Makefile", &text("Makefile"));
+    // In the place of cargo is the program that it would build and run.
+    let bin = clone.join("bin");
+    fs::create_dir(&bin).unwrap();
+    let program = dockwarden::program().display();
+    let cargo = format!("#!/bin/sh\n[ \"$1 $2 $3\" = 'run --locked --' ] || exit 64\nshift 3\nexec {program} \"$@\"\n");
+    fs::set_permissions(scratch::write(&bin, "cargo", &cargo), PermissionsExt::from_mode(0o755)).unwrap();
+    let make = |arguments: &[&str]| {
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        part::run(part::command("make").current_dir(&clone).args(arguments).env("PATH", path)).well()
+    };
+
+    // The first run shows a password, and keeps its hash for its owner's eyes.
+    let said = make(&["certs/test.hash"]);
+    let (_, password) = said.text.split_once("Password, shown this once: ").unwrap();
+    let password = password.lines().next().unwrap();
+    let kept = clone.join("certs/test.hash");
+    assert_eq!(fs::metadata(&kept).unwrap().mode() & 0o777, 0o600);
+    assert!(!said.stdout.contains(password) && !fs::read_to_string(&kept).unwrap().contains(password));
+    // Any other run does not.
+    let recipe = make(&["--dry-run", "run"]).stdout;
+    let (build, arguments) = recipe.trim().split_once(" -- ").unwrap();
+    assert_eq!(build, "cargo run --locked");
     let (server, port) = port::with_free(|[port]| {
         let mut run = Command::new(dockwarden::program());
         run.args(arguments.split(' ')).current_dir(&clone).env_clear();
@@ -89,23 +111,13 @@ fn make_run_prints_what_a_stock_registry_needs() {
         let admin = Person::logged_in(&registry, "admin", "badmin");
         admin.push(&local, "public/hello").well();
         admin.push(&local, "private/hello").well();
-        let test = Person::logged_in(&registry, "test", "123");
+        stranger.login("test", "123").refused(&["unauthorized", "401"]);
+        let test = Person::logged_in(&registry, "test", password);
         test.push(&local, "web/hello").well();
         test.push(&local, "other/hello").refused(&["denied"]);
         stranger.pull("public/hello").well();
         stranger.pull("private/hello").refused(&["denied", "unauthorized"]);
     }
-}
-
-/// The static program, as `make static` makes it. Not one that a run before has left: it would be an old one.
-fn static_program() -> PathBuf {
-    // With the environment of the run, which tells cargo where its things are.
-    let mut make = Command::new("make");
-    make.current_dir(repository()).args(["--no-print-directory", "static"]).env_remove("MAKEFLAGS");
-    let said = part::run(&mut make).well();
-    let path = repository().join("target/static/dockwarden");
-    assert!(path.is_file(), "{}", said.text);
-    path
 }
 
 /// The image, from the shipping stage of the Dockerfile as it stands. Its build stage is a base image with Rust, which
@@ -121,7 +133,7 @@ fn image() -> &'static str {
     for place in ["config", "certs", "keys"] {
         fs::create_dir_all(context.join("image").join(place)).unwrap();
     }
-    fs::copy(static_program(), context.join("image/dockwarden")).unwrap();
+    fs::copy(shipped::static_program(), context.join("image/dockwarden")).unwrap();
     scratch::write(&context, "Dockerfile", &format!("FROM {ship}"));
     part::run(engine::shared().docker(&client::home()).args(["build", "--tag", NAME]).arg(&context)).well();
     NAME
@@ -200,7 +212,8 @@ fn the_image_runs_without_root_capabilities_or_a_place_to_write() {
     let image = image();
     let config = scratch::directory("config");
     // A name, so that looking names up is seen to work in a static program too.
-    let settings = with(&text("deploy/config/auth_config.yml"), &[("addr: \":5001\"", "addr: \"localhost:0\"")]);
+    let changes = [("addr: \":5001\"", "addr: \"localhost:0\""), (NOBODYS_HASH, &dockwarden::hash("123"))];
+    let settings = with(&text("deploy/config/auth_config.yml"), &changes);
     scratch::write(&config, "auth_config.yml", &settings);
 
     let first = Container::start("shipped-first", image, &config, &[]);
@@ -235,7 +248,7 @@ fn the_image_runs_without_root_capabilities_or_a_place_to_write() {
 
 fn compose(registry_host: &str, arguments: &[&str]) -> String {
     let mut compose = part::client("docker-compose");
-    compose.current_dir(repository()).env("REGISTRY_HOST", registry_host);
+    compose.current_dir(repository()).env("REGISTRY_HOST", registry_host).env("ADMIN_PASSWORD_HASH", NOBODYS_HASH);
     part::run(compose.args(["--file", "docker-compose.yml"]).args(arguments)).well().stdout
 }
 
@@ -269,7 +282,8 @@ fn docker_compose_starts_its_services_and_opens_two_ports() {
         assert_eq!(ports, ["80", "443"], "{config}");
         let realm = "REGISTRY_AUTH_TOKEN_REALM: https://registry.example.com/auth\n";
         assert!(config.contains(realm), "{config}");
-        assert!(!config.contains("DOCKWARDEN__") || config.contains("\n    profiles:\n    - admin\n"), "{config}");
+        let others = config.replace("DOCKWARDEN__USERS__ADMIN__PASSWORD:", "");
+        assert!(!others.contains("DOCKWARDEN__") || config.contains("\n    profiles:\n    - admin\n"), "{config}");
     }
 }
 
@@ -294,6 +308,7 @@ fn the_parts_of_docker_compose_work_together() {
             ("trusted_proxies: [172.30.53.2]", "trusted_proxies: [127.0.0.1]"),
             ("/certs/token.crt", &certs),
             ("/keys/token.key", &keys),
+            (NOBODYS_HASH, &dockwarden::hash("123")),
         ],
     );
     assert!(
@@ -393,7 +408,7 @@ fn the_parts_of_docker_compose_with_mongodb_work_together() {
     let environment: Vec<(&str, String)> = config
         .lines()
         .filter_map(|line| line.trim().split_once(": "))
-        .filter(|(name, _)| name.starts_with("DOCKWARDEN__"))
+        .filter(|(name, _)| name.starts_with("DOCKWARDEN__") && *name != "DOCKWARDEN__USERS__ADMIN__PASSWORD")
         .map(|(name, value)| (name, value.replace("/run/secrets", secrets)))
         .collect();
     assert_eq!(environment.len(), 4, "{config}");

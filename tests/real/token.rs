@@ -244,3 +244,46 @@ fn a_registry_with_nothing_but_the_jwks_takes_a_token_with_nothing_but_a_kid() {
         assert_taken(&registry, &token);
     }
 }
+
+/// A certificate that no registry could read is warned of, and no other is: Go's own reader of PEM has the last word.
+#[test]
+fn what_go_cannot_read_of_a_bundle_is_warned_of() {
+    let pair = keys::as_in_the_guide(Kind::P256);
+    let whole = fs::read_to_string(&pair.certificate).unwrap();
+    let server = start(&pair, "");
+    let token = token(&server);
+    let mut seen = Vec::new();
+    for (number, text) in [
+        whole.clone(),
+        whole.replace('\n', "\r\n"),
+        whole.replace("-----\n", "----- \t\n"),
+        format!("Bag Attributes: x\n{whole}the end"),
+        whole.trim_end().to_owned(),
+        whole.replace("-----\nM", "-----\nName: value\n\nM"),
+        whole.replace("\n-----END", " \n-----END"),
+        // From here on it is mended.
+        format!("\u{feff}{whole}"),
+        format!("  {whole}"),
+        format!("\"{whole}\""),
+        whole.replace('\n', " "),
+        whole.replace('\n', ""),
+        whole.replace('\n', "\r"),
+        whole.replace('\n', "\\n"),
+        whole.replace("\n-----END", "-----END"),
+        whole.replace("-----\nM", "-----M"),
+        whole.replace("\n-----END", "\n  -----END"),
+        whole.replace("=\n-----END", "\n-----END"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::write(&pair.certificate, &text).unwrap();
+        let go = verify(&token, &pair.certificate, ISSUER, SERVICE).success;
+        let said = part::run(part::command_at(dockwarden::program()).arg("check").arg(&server.config));
+        assert!(said.success, "{number}: {}", said.text);
+        let warned = said.text.contains("rootcertbundle");
+        assert_eq!(warned, !go, "{number}: {text}\n{}", said.text);
+        seen.push(go);
+    }
+    assert!(seen.iter().filter(|go| **go).count() >= 7 && seen.contains(&false), "{seen:?}");
+}

@@ -28,11 +28,16 @@ static KEYS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// What looks for the passwords and all of that, and for how many parts it was made.
 static SEARCH: Mutex<Option<(usize, Arc<AhoCorasick>)>> = Mutex::new(None);
 
-/// Counts this PEM file among the secrets: of one line in six, and the first, the beginning.
+/// Counts this PEM file among the secrets: of the first two lines and then of one in six, the beginning. Also one that does
+/// not load: its line breaks may be lost, or written as two characters.
 pub(crate) fn is_secret(key: &Path) {
-    let text = fs::read_to_string(key).unwrap_or_default();
-    let lines = text.lines().filter(|line| line.len() == 64).step_by(6);
-    KEYS.lock().unwrap().extend(lines.map(|line| line[..40].to_owned()));
+    let text = fs::read_to_string(key).unwrap_or_default().replace("\\n", " ");
+    // What stands between the dashes, or all where there are none.
+    let inside = text.split("PRIVATE KEY-----").nth(1).unwrap_or(&text);
+    let base64: String =
+        inside.chars().filter(|letter| letter.is_ascii_alphanumeric() || "+/=".contains(*letter)).collect();
+    let lines = base64.as_bytes().chunks_exact(64).enumerate().filter(|(number, _)| number % 6 == 0 || *number == 1);
+    KEYS.lock().unwrap().extend(lines.map(|(_, line)| String::from_utf8(line[..40].to_vec()).unwrap()));
 }
 
 /// Every form in which a secret could be written.
@@ -95,6 +100,9 @@ fn secrets_are_found_in_every_form() {
     let key =
         super::scratch::write(&super::scratch::directory("canary"), "key", &format!("-\n{}\n-", "Ab3/".repeat(16)));
     is_secret(&key);
+    // Of a key in one line, as of one that is whole.
+    let lost = format!("-----BEGIN PRIVATE KEY----- {} -----END PRIVATE KEY-----", "Cd4+".repeat(32));
+    is_secret(&super::scratch::write(&super::scratch::directory("canary"), "key", &lost));
     for text in [
         "the password is alice:p+w% ö&=1",
         "account=alice&password=alice%3Ap%2Bw%25+%C3%B6%26%3D1",
@@ -102,6 +110,7 @@ fn secrets_are_found_in_every_form() {
         "702b772520c3b6",
         "$2y$04$abcdefghijklmnopqrstuv",
         "Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/Ab3/",
+        "[Cd4+Cd4+Cd4+Cd4+Cd4+Cd4+Cd4+Cd4+Cd4+Cd4+]",
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ] {
         assert!(secret_in(text.as_bytes()).is_some(), "{text}");

@@ -3,14 +3,15 @@
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use super::dockwarden::hash;
 use super::front::{self, Tls};
 use super::process::Process;
-use super::recipe::Recipe;
+use super::recipe::{NOBODYS_HASH, Recipe};
 use super::recorder::Recorder;
 use super::registry::{self, Edition};
 use super::{dockwarden, part, port, scratch};
 
-/// The passwords of the recipe's accounts, and of the one that the tests add, who may do everything.
+/// The passwords that the tests give the recipe's accounts, and the one that they add, who may do everything.
 pub(crate) const ALICE: (&str, &str) = ("alice", "123");
 pub(crate) const BOB: (&str, &str) = ("bob", "badmin");
 pub(crate) const ROOT: (&str, &str) = ("root", "123");
@@ -56,12 +57,15 @@ pub(crate) struct Door {
     _proxy: Process,
 }
 
-/// The recipe's users, with one more; the hash is alice's.
+/// The recipe's users with passwords of their own, and one more.
 pub(crate) fn with_root(config: &str) -> String {
-    let (_, hash) = config.split_once("password: ").unwrap();
-    let hash = hash.split(' ').next().unwrap();
-    config
-        .replace("\nusers:\n", &format!("\nusers:\n  root: {{password: {hash}}}\n"))
+    let hashed = [ALICE, BOB].iter().fold(config.to_owned(), |config, (account, password)| {
+        let (before, after) = config.split_once(&format!("\n  {account}:\n")).unwrap();
+        let after = after.replacen(NOBODYS_HASH, &hash(password), 1);
+        format!("{before}\n  {account}:\n{after}")
+    });
+    hashed
+        .replace("\nusers:\n", &format!("\nusers:\n  root: {{password: \"{}\"}}\n", hash(ROOT.1)))
         .replace("\nacl:\n", "\nacl:\n  - {match: {account: root}, actions: [\"*\"]}\n")
 }
 

@@ -21,7 +21,9 @@ pub(crate) const CONTINUATION: u8 = 9;
 /// Of SETTINGS and PING: this is the answer.
 const ACK: u8 = 1;
 /// Of HEADERS: the header is whole, and no body follows.
-const WHOLE_REQUEST: u8 = 0x4 | 0x1;
+const WHOLE_REQUEST: u8 = WHOLE_HEADER | 0x1;
+/// The same, and a body follows.
+const WHOLE_HEADER: u8 = 0x4;
 /// The setting that bounds how much of each reply may be sent.
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
@@ -67,6 +69,20 @@ impl Connection {
 
     /// Sends request `number` with exactly these header fields, pseudo-header fields first.
     pub(crate) fn ask(&mut self, number: u32, fields: &[(&str, &str)]) {
+        self.send_header(number, fields, WHOLE_REQUEST);
+    }
+
+    /// The same of a request with a body, which is to follow.
+    pub(crate) fn begin(&mut self, number: u32, fields: &[(&str, &str)]) {
+        self.send_header(number, fields, WHOLE_HEADER);
+    }
+
+    /// Sends a byte of a request's body.
+    pub(crate) fn send_byte(&mut self, number: u32) {
+        self.closed |= self.stream.write_all(&frame(DATA, 0, 1 + 2 * number, b"x")).is_err();
+    }
+
+    fn send_header(&mut self, number: u32, fields: &[(&str, &str)], flags: u8) {
         let mut header = Vec::new();
         for (name, value) in fields {
             // A literal that is not indexed, with a literal name (RFC 7541, section 6.2.2).
@@ -76,7 +92,7 @@ impl Connection {
                 header.extend(text.as_bytes());
             }
         }
-        let frame = frame(HEADERS, WHOLE_REQUEST, 1 + 2 * number, &header);
+        let frame = frame(HEADERS, flags, 1 + 2 * number, &header);
         // The server may have closed it for what came before.
         self.asked += 1;
         self.closed |= self.stream.write_all(&frame).is_err();

@@ -30,7 +30,7 @@ for pair in \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
-    setpriv:util-linux unshare:util-linux timeout:coreutils tar:tar python3:python3
+    setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
     case "$packages " in

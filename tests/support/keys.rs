@@ -192,12 +192,36 @@ pub(crate) fn under_an_authority() -> Chain {
     leaf(Kind::P256, SUBJECT, "basicConstraints=CA:FALSE\n")
 }
 
+/// Two P-256 leaves under one private authority, and its certificate, PEM.
+pub(crate) fn two_under_an_authority() -> ([Pair; 2], PathBuf) {
+    let top = authority();
+    let leaf = |()| signed_by(&top, Kind::P256, SUBJECT, "basicConstraints=CA:FALSE\n", Dates::Now);
+    ([(), ()].map(leaf), top.join("ca.crt"))
+}
+
+/// Another certificate of the same key, signed by itself and with the same subject, of version 3 as `openssl req -x509` and
+/// certbot make it.
+pub(crate) fn with_another_certificate(pair: &Pair) -> Pair {
+    let directory = scratch::directory("keys");
+    let certificate = directory.join("again.crt");
+    let mut make = openssl(&directory);
+    make.args(["req", "-x509", "-new", "-days", "365", "-subj", SUBJECT, "-key"]).arg(&pair.key).arg("-out");
+    part::run(make.arg(&certificate)).well();
+    Pair { certificate, key: pair.key.clone() }
+}
+
 /// A chain for TLS on `localhost`.
 pub(crate) fn for_localhost() -> Chain {
     for_localhost_with(Kind::P256)
 }
 
-/// The same with a leaf of this kind.
+/// A chain for TLS on this host.
+pub(crate) fn for_host(name: &str) -> Chain {
+    let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{name}\n");
+    leaf(Kind::P256, &format!("/CN={name}"), &extensions)
+}
+
+/// A chain for TLS on `localhost` with a leaf of this kind.
 pub(crate) fn for_localhost_with(kind: Kind) -> Chain {
     let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n\
                       subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";

@@ -2,20 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use super::engine::{self, Engine};
 use super::part::{self, Said};
-use super::{client, engine, image};
+use super::{client, image};
 
 /// Somebody who works with one registry, with logins of their own.
 #[derive(Debug)]
 pub(crate) struct Person {
     home: PathBuf,
     registry: String,
+    engine: &'static Engine,
 }
 
 impl Person {
     /// Somebody who has not logged in to the registry, `localhost:port`.
     pub(crate) fn new(registry: &str) -> Self {
-        Self { home: client::home(), registry: registry.to_owned() }
+        Self::at(engine::shared(), registry)
+    }
+
+    /// The same, at another engine than that of the run.
+    pub(crate) fn at(engine: &'static Engine, registry: &str) -> Self {
+        Self { home: client::home(), registry: registry.to_owned(), engine }
     }
 
     /// Somebody who has.
@@ -27,12 +34,12 @@ impl Person {
 
     /// Any other command of docker's.
     pub(crate) fn docker(&self, arguments: &[&str]) -> Said {
-        part::run(engine::shared().docker(&self.home).args(arguments))
+        part::run(self.engine.docker(&self.home).args(arguments))
     }
 
     /// Logs in, with the password on standard input.
     pub(crate) fn login(&self, account: &str, password: &str) -> Said {
-        let mut login = engine::shared().docker(&self.home);
+        let mut login = self.engine.docker(&self.home);
         login.args(["login", "--username", account, "--password-stdin", &self.registry]);
         part::run_with(&mut login, password.as_bytes())
     }
@@ -40,12 +47,12 @@ impl Person {
     /// Builds an image with one file of its own, more than a mebibyte large: `FROM scratch` with the static busybox.
     pub(crate) fn build(&self, name: &str) {
         let context = image::build_context(name);
-        part::run(engine::shared().docker(&self.home).args(["build", "--tag", name]).arg(&context)).well();
+        part::run(self.engine.docker(&self.home).args(["build", "--tag", name]).arg(&context)).well();
     }
 
     /// Makes an image of a tar file.
     pub(crate) fn import(&self, tar: &Path, name: &str) {
-        part::run(engine::shared().docker(&self.home).arg("import").arg(tar).arg(name)).well();
+        part::run(self.engine.docker(&self.home).arg("import").arg(tar).arg(name)).well();
     }
 
     /// Pushes a local image as `repository:latest`.

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// The hash in every example: of a random password that was thrown away, so that nobody can log in with what is copied.
+pub(crate) const NOBODYS_HASH: &str = "$2b$10$gBzOzsfI2FDp578beYt0WO66NjTZDBQ3bwp5ACzAk750kugGy7m/u";
+
 /// A page.
 #[derive(Debug)]
 pub(crate) struct Recipe {

@@ -168,7 +168,7 @@ fn configuration(directory: &Path, tls: Option<&Chain>) -> String {
         text,
         "database mdb\nsuffix \"{SUFFIX}\"\nrootdn \"{admin}\"\nrootpw {secret}\ndirectory {}\nmaxsize 16777216\n\
          index objectClass,uid,mail,member eq\n\
-         overlay memberof\noverlay ppolicy\nppolicy_default \"cn=usual,{POLICIES}\"\n\
+         overlay memberof\noverlay ppolicy\nppolicy_default \"cn=usual,{POLICIES}\"\nppolicy_use_lockout\n\
          access to attrs=userPassword by anonymous auth by * none\n\
          access to * by users read by * none\n",
         directory.join("data").display()

@@ -73,7 +73,8 @@ fn at_rest(run: &Run, program: &Program) -> anyhow::Result<f64> {
     let example = std::fs::read_to_string(run.repository.join("config.example.yml")).context("config.example.yml")?;
     let text = example
         .replace("127.0.0.1:5001", &address.to_string())
-        .replace("certs/token", &run.bed.path("rsa2048").display().to_string());
+        .replace("certs/token", &run.bed.path("rsa2048").display().to_string())
+        .replace("password_file: certs/test.hash", &format!("password: \"{}\"", crate::bed::hash(10)?));
     let config = run.bed.path("example.yml");
     std::fs::write(&config, text)?;
     // Nobody in particular: the example lets in anonymous clients.

@@ -1,7 +1,7 @@
 //! Why a question was decided as it was: each rule with the first field that did not agree, up to the one that decided.
 
 use super::acl::Acl;
-use super::pattern::{Bindings, Field, TooComplex};
+use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex};
 use super::rule::{MatchField, Rule, Verdict};
 use super::{Budget, Question};
 
@@ -28,8 +28,40 @@ pub enum Said {
         /// What the rule wants there, with placeholders filled in.
         wanted: String,
         /// What the question has there.
-        found: String,
+        found: Found,
     },
+}
+
+/// What a question has in a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This text.
+    Text(String),
+    /// This text, where the rule wants a label in it that the account does not have.
+    WithoutLabel {
+        /// The text.
+        text: String,
+        /// The label.
+        label: String,
+    },
+    /// The account does not have the label itself.
+    NoLabel,
+    /// Nobody said where the client is.
+    NoAddress,
+    /// The request names neither tag nor digest.
+    NoReference,
+}
+
+impl Found {
+    /// What was found, as a text of its own.
+    pub fn text(&self) -> &str {
+        match self {
+            Found::Text(text) | Found::WithoutLabel { text, .. } => text,
+            Found::NoLabel => "[]",
+            Found::NoAddress => "an unknown address",
+            Found::NoReference => "no tag or digest, as in every token request",
+        }
+    }
 }
 
 /// Asks the rules one by one, up to the one that decides.
@@ -57,13 +89,13 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField, budget: &mut
     let (start, end) = rule.window();
     let moment = |moment: Option<time::OffsetDateTime>| moment.map(|moment| moment.to_string()).unwrap_or_default();
     let (wanted, found) = match &field {
-        MatchField::Account => of_field(rule, Field::Account, &bindings),
-        MatchField::Type => of_field(rule, Field::Type, &bindings),
-        MatchField::Name => of_field(rule, Field::Name, &bindings),
-        MatchField::Service => of_field(rule, Field::Service, &bindings),
+        MatchField::Account => of_field(rule, Field::Account, question, &bindings),
+        MatchField::Type => of_field(rule, Field::Type, question, &bindings),
+        MatchField::Name => of_field(rule, Field::Name, question, &bindings),
+        MatchField::Service => of_field(rule, Field::Service, question, &bindings),
         MatchField::Ip => (
             rule.network().map(ToString::to_string).unwrap_or_default(),
-            question.address.map_or("an unknown address".to_owned(), |address| address.to_string()),
+            question.address.map_or(Found::NoAddress, |address| Found::Text(address.to_string())),
         ),
         MatchField::Tag => {
             (rule.tag().map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), found_reference(question))
@@ -75,23 +107,35 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField, budget: &mut
             let pattern = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
             let values = question.labels.get(label).map(Vec::as_slice).unwrap_or_default();
             let texts: Vec<&str> = values.iter().map(super::pattern::LabelValue::text).collect();
-            (pattern.map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), format!("[{}]", texts.join(", ")))
+            let found = match texts.as_slice() {
+                [] => Found::NoLabel,
+                texts => Found::Text(format!("[{}]", texts.join(", "))),
+            };
+            (pattern.map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), found)
         }
-        MatchField::NotBefore => (moment(start), question.now.to_string()),
-        MatchField::NotAfter => (moment(end), question.now.to_string()),
+        MatchField::NotBefore => (moment(start), Found::Text(question.now.to_string())),
+        MatchField::NotAfter => (moment(end), Found::Text(question.now.to_string())),
         // No question fails on what a rule would grant.
-        MatchField::Actions => (String::new(), String::new()),
+        MatchField::Actions => (String::new(), Found::Text(String::new())),
     };
     Ok(Said::Differs { field, wanted, found })
 }
 
-fn found_reference(question: &Question<'_>) -> String {
-    question
-        .reference
-        .map_or("no tag or digest, as in every token request".to_owned(), |reference| reference.as_str().to_owned())
+fn found_reference(question: &Question<'_>) -> Found {
+    question.reference.map_or(Found::NoReference, |reference| Found::Text(reference.as_str().to_owned()))
 }
 
-fn of_field(rule: &Rule, field: Field, bindings: &Bindings<'_>) -> (String, String) {
-    let wanted = rule.pattern(field).map(|pattern| pattern.expand(bindings)).unwrap_or_default();
-    (wanted, bindings.values().get(field).to_owned())
+fn of_field(rule: &Rule, field: Field, question: &Question<'_>, bindings: &Bindings<'_>) -> (String, Found) {
+    let pattern = rule.pattern(field);
+    let wanted = pattern.map(|pattern| pattern.expand(bindings)).unwrap_or_default();
+    let text = bindings.values().get(field).to_owned();
+    let lacks = |label: &str| question.labels.get(label).is_none_or(Vec::is_empty);
+    let lacking = pattern.into_iter().flat_map(Pattern::placeholders).find_map(|placeholder| match placeholder {
+        Placeholder::Label(label) if lacks(label) => Some(label.clone()),
+        Placeholder::Label(_) | Placeholder::Value(_) | Placeholder::Capture(..) => None,
+    });
+    match lacking {
+        Some(label) => (wanted, Found::WithoutLabel { text, label }),
+        None => (wanted, Found::Text(text)),
+    }
 }

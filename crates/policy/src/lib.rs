@@ -1,5 +1,5 @@
-//! The policy language: what can be asked for ([`scope`], [`target`]), what a rule says ([`rule`], [`pattern`]), and what a
-//! list of rules decides ([`acl`], [`explain`]).
+//! The policy language: what can be asked for ([`scope`], [`target`]), what a rule says ([`rule`], [`pattern`]), what a list
+//! of rules decides ([`acl`], [`explain`]), and what in them is probably not meant ([`lint`]).
 //!
 //! Pure: no I/O, no clock, no thread. Who asks, at which moment and with how much work left are arguments. What rules mean is in
 //! `docs/POLICY.md`.
@@ -8,6 +8,7 @@ pub mod acl;
 pub mod explain;
 mod glob;
 pub mod index;
+pub mod lint;
 pub mod pattern;
 mod re2;
 pub mod rule;

@@ -93,8 +93,11 @@ impl std::fmt::Display for MatchField {
 pub struct RuleProblem {
     /// The field that is wrong.
     pub field: MatchField,
-    /// What is wrong and what to write instead.
+    /// What is wrong and what to write instead. Where a value was refused, it says what that is: `no action; write …`.
     pub message: String,
+    /// The refused value. Whether a message may repeat it is for whoever writes the message to know: a secret can stand in any
+    /// wrong place.
+    pub refused: Option<String>,
 }
 
 /// What a rule gives to those it matches.
@@ -180,7 +183,7 @@ impl Rule {
         let mut compile = |field: MatchField, pattern: &str| match Pattern::compile(pattern) {
             Ok(pattern) => Some(pattern),
             Err(error) => {
-                problems.push(RuleProblem { field, message: error.to_string() });
+                problems.push(RuleProblem { field, message: error.to_string(), refused: None });
                 None
             }
         };
@@ -200,10 +203,9 @@ impl Rule {
         let ip = text.ip.as_deref().and_then(|written| {
             let network = parse_network(written);
             if network.is_none() {
-                let message = format!(
-                    "\"{written}\" is neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32"
-                );
-                problems.push(RuleProblem { field: MatchField::Ip, message });
+                let message =
+                    "neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32".to_owned();
+                problems.push(RuleProblem { field: MatchField::Ip, message, refused: Some(written.to_owned()) });
             }
             network
         });
@@ -212,9 +214,8 @@ impl Rule {
             Some("tag") => Some(ReferenceKind::Tag),
             Some("digest") => Some(ReferenceKind::Digest),
             Some(other) => {
-                let message =
-                    format!("\"{other}\" is neither tag nor digest; a pattern on the tag itself is written as tag:");
-                problems.push(RuleProblem { field: MatchField::Reference, message });
+                let message = "neither tag nor digest; a pattern on the tag itself is written as tag:".to_owned();
+                problems.push(RuleProblem { field: MatchField::Reference, message, refused: Some(other.to_owned()) });
                 None
             }
         };
@@ -226,7 +227,7 @@ impl Rule {
             && start >= end
         {
             let message = "the rule would end before it begins; exchange not_before and not_after".to_owned();
-            problems.push(RuleProblem { field: MatchField::NotAfter, message });
+            problems.push(RuleProblem { field: MatchField::NotAfter, message, refused: None });
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -432,7 +433,8 @@ fn read_actions(listed: &[String], problems: &mut Vec<RuleProblem>) -> Actions {
             }
             None => problems.push(RuleProblem {
                 field: MatchField::Actions,
-                message: format!("\"{word}\" is no action; write pull, push, delete or \"*\""),
+                message: "no action; write pull, push, delete or \"*\"".to_owned(),
+                refused: Some(word.clone()),
             }),
         }
     }

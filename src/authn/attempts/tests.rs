@@ -390,3 +390,53 @@ async fn an_account_alone_makes_only_so_many_networks_known() {
     assert_eq!(lanes, [Lane::Strangers, Lane::Known, Lane::Known, Lane::Known, Lane::Strangers]);
     logins.remembered();
 }
+
+/// A build server's jobs log in under one name, each with a token of its own.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_have_ended_do_not_shut_out_the_next_that_is_good() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    guesser.0.count_as(Manner::Tokens);
+    guesser.begin("ci", "running job 1")?.was_right();
+    for job in 1..=5 {
+        guesser.wrong("ci", &format!("finished job {job}"))?;
+    }
+    guesser.begin("ci", "running job 1")?.was_right();
+    for job in 6..=14 {
+        guesser.wrong("ci", &format!("finished job {job}"))?;
+    }
+    guesser.begin("ci", "running job 2")?.was_right();
+    assert_eq!(guesser.0.counted(), 0);
+    Ok(())
+}
+
+/// When each of a guesser's attempts in ten minutes is looked at, in seconds: one after the other, as soon as it may be.
+async fn looked_at(manner: Manner) -> anyhow::Result<Vec<u32>> {
+    let guesser = Guesser::new(1)?;
+    guesser.0.count_as(manner);
+    let mut times = Vec::new();
+    for second in 0..600 {
+        while guesser.wrong("ci", &format!("guess {}", times.len())).is_ok() {
+            times.push(second);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    Ok(times)
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_no_minute_are_more_tokens_looked_at_than_passwords() -> anyhow::Result<()> {
+    let most_in_a_minute = |times: &[u32]| {
+        let in_minute_from = |first: &u32| times.iter().filter(|time| (*first..*first + 60).contains(*time)).count();
+        times.iter().map(in_minute_from).max()
+    };
+    let (passwords, tokens) = (looked_at(Manner::Passwords).await?, looked_at(Manner::Tokens).await?);
+    assert_eq!(most_in_a_minute(&passwords), Some(10), "{passwords:?}");
+    assert_eq!(most_in_a_minute(&tokens), Some(10), "{tokens:?}");
+    assert_eq!(passwords.len(), tokens.len());
+    // Nor at once.
+    let guesser = Guesser::new(2)?;
+    guesser.0.count_as(Manner::Tokens);
+    let at_once: Vec<_> = (0..100).map(|number| guesser.begin("ci", &format!("guess {number}"))).collect();
+    assert_eq!(at_once.iter().filter(|attempt| attempt.is_ok()).count(), FORGIVEN_TOKENS as usize);
+    Ok(())
+}

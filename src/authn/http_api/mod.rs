@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use reqwest::StatusCode;
+use axum::http::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -15,9 +15,9 @@ pub use settings::{Account, Settings, read};
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Standing};
+use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
 use crate::authz::pattern::LabelValues;
-use crate::breaker::Breaker;
+use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
@@ -103,6 +103,21 @@ impl Users {
         askable.then(|| self.settings.request.filled(Who { account, password })).flatten()
     }
 
+    /// Counts a password as wrong that is refused after its client was told that nobody answers. Otherwise whoever guesses
+    /// at an API that lets refusals wait would do so without being counted.
+    fn counts_late(
+        self: &Arc<Self>,
+        account: &str,
+        password: &str,
+        from: ClientNetwork,
+    ) -> impl FnOnce(StatusCode) + Send + use<> {
+        let (users, account, password) = (Arc::clone(self), account.to_owned(), Secret::new(password));
+        move |status| match users.settings.statuses.meaning(status.as_u16()) {
+            Some(Meaning::Reject | Meaning::NotMine) => users.attempts.if_wrong(&account, &password, from)(),
+            Some(Meaning::Accept) | None => {}
+        }
+    }
+
     /// What is wanted of a reply with this status.
     fn wanted(&self, status: StatusCode) -> Wanted {
         match self.settings.statuses.meaning(status.as_u16()) {
@@ -165,7 +180,9 @@ impl Authenticator for HttpUsers {
             return Ok(Outcome::Accepted(identity));
         }
         let began = Instant::now();
-        let reply = users.api.ask(&question, users.attempts.client(from), began, |status| users.wanted(status)).await?;
+        let client = users.attempts.client(from);
+        let late = users.counts_late(account, password, from);
+        let reply = users.api.ask(&question, client, began, |status| users.wanted(status), late).await?;
         let outcome = match users.settings.statuses.meaning(reply.status.as_u16()) {
             Some(Meaning::Accept) => users.accepted(account, reply.body).await.with_context(|| users.api.origin())?,
             Some(Meaning::Reject) => Outcome::Rejected,
@@ -191,7 +208,7 @@ impl Authenticator for HttpUsers {
         Ok(LookUp::OnlyByLogin)
     }
 
-    fn breaker(&self) -> Option<&Breaker> {
-        Some(self.0.api.breaker())
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.api.breaker().passage())
     }
 }

@@ -26,7 +26,11 @@ impl Path {
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Path, String> {
         let wrong = |error: serde_json_path::ParseError| {
-            format!("this is no JSONPath ({error}); write one as RFC 9535 has it, such as $.objects[*].name")
+            // The reader's own message repeats what it read.
+            let position = error.position();
+            format!(
+                "this is no JSONPath, from character {position} on; write one as RFC 9535 has it, such as $.objects[*].name"
+            )
         };
         Ok(Path { text: text.to_owned(), path: JsonPath::parse(text).map_err(wrong)? })
     }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::reply::Path;
 use crate::authn::LabelSyntax;
+use crate::config::number;
 use crate::config::problem::At;
+use crate::config::refused::{Holds, Refusal, shown_name};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::Value;
 use crate::config::{Keys, Problem};
@@ -177,7 +179,7 @@ fn read_labels(section: &mut Section<'_>, problems: &Problems) -> Option<Vec<(St
         };
         match parsed {
             Ok(parsed) => labels.push((entry.key.clone(), parsed)),
-            Err(message) => problems.add(&entry.node.place, format!("{path}.{}", entry.key), message),
+            Err(message) => problems.add(&entry.node.place, format!("{path}.{}", shown_name(&entry.key)), message),
         }
     }
     (labels.len() == entries.len()).then_some(labels)
@@ -229,15 +231,15 @@ fn read_list(
     let mut statuses = BTreeSet::new();
     let mut complete = true;
     for At { place, value } in texts {
-        let message = match value.parse::<u16>() {
-            Ok(status) if (100..=599).contains(&status) => match wrong(status) {
+        let message = match number::whole(&value).and_then(|status| u16::try_from(status).ok()) {
+            Some(status) if (100..=599).contains(&status) => match wrong(status) {
                 None => {
                     statuses.insert(status);
                     continue;
                 }
                 Some(message) => format!("{status}: {message}"),
             },
-            Ok(_) | Err(_) => format!("\"{value}\" is no status of HTTP; write one such as 200"),
+            Some(_) | None => Refusal::is("no status of HTTP; write one such as 200").about(&value, Holds::Words),
         };
         section.problem(&place, key, message);
         complete = false;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::config::refused::Refusal;
+
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protection {
@@ -44,28 +46,32 @@ impl Address {
     ///
     /// # Errors
     /// It is no address, or contradicts `tls`.
-    pub(super) fn parse(text: &str, protection: Option<Protection>) -> Result<Address, String> {
-        let usage = || {
-            format!(
-                "\"{text}\" is no server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com"
-            )
-        };
+    pub(super) fn parse(text: &str, protection: Option<Protection>) -> Result<Address, Refusal> {
+        let usage =
+            || Refusal::is("no server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com");
         let (scheme, rest) = match text.split_once("://") {
             None => (None, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ldap") => (Some(Protection::None), rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ldaps") => (Some(Protection::Tls), rest),
             Some(_) => return Err(usage()),
         };
-        if rest.contains(|letter: char| letter.is_whitespace() || letter == ',') {
-            return Err("several servers are written as a list: addr: [\"ldaps://one\", \"ldaps://two\"]".to_owned());
-        }
-        let rest = match scheme {
-            None => rest,
-            Some(_) => rest.strip_suffix('/').unwrap_or(rest),
+        let first = rest.split(|letter: char| letter.is_whitespace() || letter == ',').next().unwrap_or_default();
+        let server = match scheme {
+            None => first,
+            Some(_) => first.strip_suffix('/').unwrap_or(first),
         };
-        if rest.contains('/') || rest.contains('?') {
-            return Err(format!("\"{text}\" says more than a server; its base and filter have keys of their own"));
+        // Before the list, since the commas of `ldap://host/dc=example,dc=org?uid` are those of a name.
+        if server.contains(['/', '?']) {
+            return Err(Refusal::says(
+                "this says more than a server; leave out what follows it: its base and filter have keys of their own",
+            ));
         }
+        if first.len() < rest.len() {
+            return Err(Refusal::says(
+                "several servers are written as a list: addr: [\"ldaps://one\", \"ldaps://two\"]",
+            ));
+        }
+        let rest = server;
         let (host, port) = match rest.strip_prefix('[') {
             Some(bracketed) => {
                 let (host, after) = bracketed.split_once(']').ok_or_else(usage)?;
@@ -87,10 +93,10 @@ impl Address {
         let protection = match (scheme, protection, port) {
             (Some(Protection::Tls), None | Some(Protection::Tls), _) | (None, None, Some(636)) => Protection::Tls,
             (Some(Protection::Tls), Some(Protection::None | Protection::StartTls), _) => {
-                return Err("ldaps:// is TLS from the first byte; write tls: always, or ldap://".to_owned());
+                return Err(Refusal::says("ldaps:// is TLS from the first byte; write tls: always, or ldap://"));
             }
             (Some(_), Some(Protection::Tls), _) => {
-                return Err("ldap:// begins in the clear, and tls says always; write ldaps://".to_owned());
+                return Err(Refusal::says("ldap:// begins in the clear, and tls says always; write ldaps://"));
             }
             (Some(_) | None, Some(said), _) => said,
             (Some(_) | None, None, _) => Protection::None,
@@ -112,6 +118,7 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::refused::Holds;
 
     #[test]
     fn addresses_are_read_as_docker_auth_reads_them_and_as_urls() {
@@ -154,11 +161,17 @@ mod tests {
             ("ldap://a ldap://b", None, "written as a list"),
             ("a,b", None, "written as a list"),
             ("ldap://a/dc=x", None, "base and filter have keys of their own"),
+            ("ldap://a/dc=x,dc=y?uid", None, "this says more than a server"),
+            ("ldaps://a:636/dc=x, dc=y??sub?(uid=*)", None, "this says more than a server"),
+            ("ldap://a?uid", None, "this says more than a server"),
+            ("ldaps://a/,ldaps://b/", None, "written as a list"),
+            ("a:636 b:636", None, "written as a list"),
             ("ldap://a", Some(Protection::Tls), "write ldaps://"),
             ("ldaps://a", Some(Protection::None), "write tls: always, or ldap://"),
             ("ldaps://a", Some(Protection::StartTls), "write tls: always, or ldap://"),
         ] {
-            let message = Address::parse(text, tls).err().unwrap_or_default();
+            let refusal = Address::parse(text, tls).err();
+            let message = refusal.map(|refusal| refusal.about(text, Holds::Secrets)).unwrap_or_default();
             assert!(message.contains(expected), "{text}: {message}");
         }
     }

@@ -1,22 +1,29 @@
 //! One connection to a directory server, on which one thing is asked at a time.
 
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Address, Protection};
 use super::ber::{Garbled, SEQUENCE, length, length_bytes};
+use super::closed;
+use super::course::{Heard, Limit, Step};
 use super::protocol::{Done, Entry, Request, Response, Search, UNASKED, decode, encode};
 
 /// A longer answer to one question is refused, in bytes, however many messages it has: an entry with ten thousand groups
 /// takes one million.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// How long one address of a name is tried alone, before the next one is tried beside it (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +31,12 @@ pub(super) enum Trouble {
     /// It ended, or was never there.
     #[error("{0}")]
     Lost(#[from] io::Error),
-    /// Nothing came within the time.
-    #[error("no answer within {} ms", .0.as_millis())]
-    Silent(Duration),
+    /// Nothing came for too long: says what was waited for.
+    #[error("{0}")]
+    Silent(String),
+    /// The time for the whole login was over first, which says nothing about the server.
+    #[error("{0}")]
+    Overdue(String),
     /// What came is not LDAP, or does not answer what was asked.
     #[error(transparent)]
     Garbled(#[from] Garbled),
@@ -47,77 +57,96 @@ pub(super) enum Trouble {
     Injected,
 }
 
-/// When a wait ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
-    end: Instant,
-    length: Duration,
-}
-
-impl Limit {
-    /// A wait of this length, from now on, that ends no later than `latest`.
-    pub(super) fn new(length: Duration, latest: Instant) -> Limit {
-        let now = Instant::now();
-        let end = latest.min(now + length);
-        Limit { end, length: end.saturating_duration_since(now) }
-    }
-
-    async fn wait<T>(self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-        timeout_at(self.end, work).await.unwrap_or(Err(Trouble::Silent(self.length)))
-    }
-}
-
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
+/// A connection in which it is noted when something comes. Under TLS too: a handshake is several answers.
+struct Listening {
+    stream: TcpStream,
+    heard: Heard,
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
+        if buffer.filled().len() > before {
+            self.heard.note();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
+    }
+}
 
 /// A connection. Dropping it closes it; after any error it must be dropped, as what comes next could answer what was
 /// asked before.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
+    heard: Heard,
+    at: SocketAddr,
     last: u32,
 }
 
 impl Connection {
-    /// Connects, and is done only when TLS is up, if the address asks for it.
+    /// Makes a connection of one that was made to this address: it is done only when TLS is up, if the server's address asks
+    /// for it.
     ///
     /// # Errors
-    /// There is no connection, or none that is protected as it has to be.
-    pub(super) async fn open(
+    /// It is not protected as it has to be.
+    pub(super) async fn over(
+        stream: TcpStream,
+        at: SocketAddr,
         address: &Address,
         tls: Option<&Arc<rustls::ClientConfig>>,
-        limit: Limit,
+        limit: Limit<'_>,
     ) -> Result<Connection, Trouble> {
-        limit.wait(Connection::open_whole(address, tls, limit)).await
-    }
-
-    async fn open_whole(
-        address: &Address,
-        tls: Option<&Arc<rustls::ClientConfig>>,
-        limit: Limit,
-    ) -> Result<Connection, Trouble> {
-        let stream = connect(address, limit).await?;
-        let plain = |stream: TcpStream| Connection { stream: BufReader::new(Box::new(stream)), last: UNASKED };
+        stream.set_nodelay(true)?;
+        let heard = Heard::nothing();
+        let stream = Listening { stream, heard: heard.clone() };
         let stream = match address.protection {
-            Protection::None => return Ok(plain(stream)),
+            Protection::None => {
+                return Ok(Connection { stream: BufReader::new(Box::new(stream)), heard, at, last: UNASKED });
+            }
             Protection::Tls => stream,
-            Protection::StartTls => begin_tls(stream).await?,
+            Protection::StartTls => limit.of(Step::StartTls).wait(&heard, begin_tls(stream)).await?,
         };
         let tls = tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
         let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-        Ok(Connection { stream: BufReader::new(Box::new(stream)), last: UNASKED })
+        let handshake = async { Ok(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?) };
+        let stream = limit.of(Step::Tls).wait(&heard, handshake).await?;
+        Ok(Connection { stream: BufReader::new(Box::new(stream)), heard, at, last: UNASKED })
+    }
+
+    /// Where the other side is.
+    pub(super) fn at(&self) -> SocketAddr {
+        self.at
     }
 
     /// Asks to be this name. What the server says to that is the caller's to judge.
     ///
     /// # Errors
     /// There is no answer.
-    pub(super) async fn bind(&mut self, name: &str, password: &str, limit: Limit) -> Result<Done, Trouble> {
+    pub(super) async fn bind(&mut self, name: &str, password: &str, limit: Limit<'_>) -> Result<Done, Trouble> {
+        let heard = self.heard.clone();
         limit
-            .wait(async {
+            .wait(&heard, async {
                 let id = self.send(Request::Bind { name, password }).await?;
                 match self.receive(id, &mut { MAX_ANSWER }).await? {
                     Response::Bind(mut done) => {
+                        done.closed = closed::why(&done);
                         // A server that repeats the password must not bring it into the log.
                         if done.remark.contains(password) {
                             done.remark = "[left out, since it holds the password]".to_owned();
@@ -134,9 +163,10 @@ impl Connection {
     ///
     /// # Errors
     /// There is no whole answer, or more than a search may bring.
-    pub(super) async fn search(&mut self, search: &Search, limit: Limit) -> Result<(Vec<Entry>, Done), Trouble> {
+    pub(super) async fn search(&mut self, search: &Search, limit: Limit<'_>) -> Result<(Vec<Entry>, Done), Trouble> {
+        let heard = self.heard.clone();
         limit
-            .wait(async {
+            .wait(&heard, async {
                 let id = self.send(Request::Search(search)).await?;
                 let mut entries = Vec::new();
                 let mut left = MAX_ANSWER;
@@ -170,27 +200,54 @@ impl Connection {
     }
 }
 
-/// Connects to one of the name's addresses, one after the other, each with its share of the time: one that swallows
-/// everything must not keep the others from being tried.
-async fn connect(address: &Address, limit: Limit) -> Result<TcpStream, Trouble> {
-    let addresses: Vec<_> = tokio::net::lookup_host((address.host.as_str(), address.port)).await?.collect();
-    let mut trouble = Trouble::Lost(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    for (position, address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - position).unwrap_or(u32::MAX);
-        let share = limit.end.saturating_duration_since(Instant::now()) / left;
-        match Limit::new(share, limit.end).wait(async { Ok(TcpStream::connect(address).await?) }).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(failed) => trouble = failed,
-        }
+/// The addresses that a server's name has now.
+///
+/// # Errors
+/// It has none, or nobody says.
+pub(super) async fn look_up(address: &Address, limit: Limit<'_>) -> Result<Vec<SocketAddr>, Trouble> {
+    let name = (address.host.as_str(), address.port);
+    let looked_up = async { Ok(tokio::net::lookup_host(name).await?.collect::<Vec<_>>()) };
+    let found = limit.of(Step::Lookup).wait(&Heard::nothing(), looked_up).await?;
+    match found.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into()),
+        false => Ok(found),
     }
-    Err(trouble)
+}
+
+/// Connects to the first of these addresses that takes a connection. Each is tried for a moment alone, and then beside the
+/// next: one that swallows everything must not keep the others from being tried, nor one far away be given up too soon.
+///
+/// # Errors
+/// None does.
+pub(super) async fn connect(addresses: &[SocketAddr], limit: Limit<'_>) -> Result<(TcpStream, SocketAddr), Trouble> {
+    let number = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let head_start = HEAD_START.min(limit.silence.length / 2 / number);
+    let race = async {
+        let mut trouble = Trouble::Lost(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        let mut left = addresses.iter().copied();
+        // Those that nobody waits for any more end with it.
+        let mut attempts = JoinSet::new();
+        loop {
+            if let Some(address) = left.next() {
+                attempts.spawn(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
+            }
+            tokio::select! {
+                ended = attempts.join_next() => match ended {
+                    Some(Ok(Ok(connected))) => return Ok(connected),
+                    Some(Ok(Err(failed))) => trouble = failed.into(),
+                    // One that broke down.
+                    Some(Err(_)) => {}
+                    None => return Err(trouble),
+                },
+                () = tokio::time::sleep(head_start), if left.len() > 0 => {}
+            }
+        }
+    };
+    limit.of(Step::Connect).wait(&Heard::nothing(), race).await
 }
 
 /// Asks the server to begin TLS. Nothing else has been said before, and nothing is said after, in the clear.
-async fn begin_tls(stream: TcpStream) -> Result<TcpStream, Trouble> {
+async fn begin_tls(stream: Listening) -> Result<Listening, Trouble> {
     let mut stream = BufReader::new(stream);
     let id = UNASKED + 1;
     send(stream.get_mut(), id, Request::StartTls).await?;
@@ -250,5 +307,47 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, asked: u32, left: &mut us
         )
         .into()),
         _ => Err(Garbled("an answer to something that was not asked").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::authn::ldap::course::{Course, Silence};
+
+    /// An address that swallows whatever comes, as a host behind a firewall does: as many connections wait there as it takes.
+    async fn swallows() -> std::io::Result<(SocketAddr, TcpListener, Vec<TcpStream>)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let mut waiting = Vec::new();
+        while let Ok(connected) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            waiting.push(connected?);
+        }
+        Ok((address, listener, waiting))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_everything_keeps_no_other_from_being_tried() -> std::io::Result<()> {
+        let (gone, _listener, _waiting) = swallows().await?;
+        let there = TcpListener::bind("127.0.0.1:0")?;
+        let there = there.local_addr().map(|address| (address, there))?;
+        let refuses = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let course = Course::of(Duration::from_secs(10));
+        let silence = Silence { key: "connect_timeout", length: Duration::from_millis(1400) };
+        let limit = Limit { step: Step::Connect, silence, course: &course };
+        for addresses in [&[there.0][..], &[gone, there.0], &[gone, refuses, gone, there.0], &[refuses, there.0]] {
+            let connected = connect(addresses, limit).await.map(|(_, at)| at);
+            assert!(matches!(connected, Ok(at) if at == there.0), "{addresses:?}: {connected:?}");
+        }
+        let silent = connect(&[gone, refuses], limit).await.map(|(_, at)| at);
+        assert!(
+            matches!(&silent, Err(Trouble::Silent(why)) if why.contains("1400 ms (connect_timeout)")),
+            "{silent:?}"
+        );
+        let refused = connect(&[refuses], limit).await.map(|(_, at)| at);
+        assert!(matches!(refused, Err(Trouble::Lost(_))), "{refused:?}");
+        Ok(())
     }
 }

@@ -10,6 +10,9 @@ use super::ber::{OCTETS, SEQUENCE, put};
 /// The matching rule of Active Directory that follows a chain of groups within groups.
 pub(super) const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
+/// An attribute that every entry has.
+const EVERY_ENTRY: &str = "objectClass";
+
 /// A filter with places for the account and for a distinguished name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter(Part);
@@ -80,6 +83,12 @@ impl Filter {
         let mut out = String::new();
         self.0.write(with, &mut out);
         out
+    }
+
+    /// The filter that finds whatever this one could find for anybody, encoded: where it compares something with a place,
+    /// that something has any value at all.
+    pub(super) fn encode_for_anybody(&self) -> Vec<u8> {
+        self.0.for_anybody().encode(Filling::default())
     }
 
     /// Whether the place stands anywhere in it.
@@ -175,6 +184,23 @@ impl Part {
                 let rule = rule.as_ref().map_or_else(String::new, |rule| format!(":{rule}"));
                 out.push_str(&format!("({attribute}{with_name}{rule}:={})", value.text(with)));
             }
+        }
+    }
+
+    fn for_anybody(&self) -> Part {
+        let all = |parts: &[Part]| parts.iter().map(Part::for_anybody).collect();
+        if !self.has(Place::Account) && !self.has(Place::Name) {
+            return self.clone();
+        }
+        match self {
+            Part::All(parts) => Part::All(all(parts)),
+            Part::Any(parts) => Part::Any(all(parts)),
+            Part::Compare { attribute, .. }
+            | Part::Pieces { attribute, .. }
+            | Part::Rule { attribute: Some(attribute), .. } => Part::Present(attribute.clone()),
+            // What somebody must not be, somebody else is not.
+            Part::Not(_) | Part::Rule { attribute: None, .. } => Part::Present(EVERY_ENTRY.to_owned()),
+            Part::Present(_) => self.clone(),
         }
     }
 
@@ -282,7 +308,7 @@ impl Piece {
 
 /// The filter that every entry matches, encoded.
 pub(super) fn anything() -> Vec<u8> {
-    Part::Present("objectClass".to_owned()).encode(Filling::default())
+    Part::Present(EVERY_ENTRY.to_owned()).encode(Filling::default())
 }
 
 /// Whether the text is an attribute's name, with its options if it has any (RFC 4512, section 2.5).
@@ -415,5 +441,20 @@ mod tests {
             ["uid", "mail"]
         );
         assert!(names("(&(cn=*${account}*)(!(uid=${account}))(m=${dn}))").is_empty());
+    }
+
+    #[test]
+    fn what_anybody_could_be_found_by_is_whatever_has_a_value_there() {
+        for (filter, expected) in [
+            ("(member=${dn})", "(member=*)"),
+            ("(|(member=${dn})(memberUid=${account}))", "(|(member=*)(memberUid=*))"),
+            ("(&(objectClass=groupOfNames)(member=${dn}))", "(&(objectClass=groupOfNames)(member=*))"),
+            ("(member:1.2.840.113556.1.4.1941:=${dn})", "(member=*)"),
+            ("(cn=team-*${account}*)", "(cn=*)"),
+            ("(&(cn=a*)(!(member=${dn}))(member=${dn}))", "(&(cn=a*)(objectClass=*)(member=*))"),
+        ] {
+            let for_anybody = parse(filter).encode_for_anybody();
+            assert_eq!(for_anybody, parse(expected).encode(Filling::default()), "{filter}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use regex::Regex;
 use super::filter::is_attribute;
 use super::name::common_name;
 use super::protocol::Entry;
+use crate::config::refused::{Refusal, shown_name};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{Node, Value};
 
@@ -74,7 +75,7 @@ pub(super) fn read(node: Option<&Node>, path: &str, problems: &Problems) -> Vec<
         return Vec::new();
     };
     let read = |entry: &crate::config::yaml::Entry| {
-        let mut section = Section::open(&entry.node, format!("{path}.{}", entry.key), problems)?;
+        let mut section = Section::open(&entry.node, format!("{path}.{}", shown_name(&entry.key)), problems)?;
         let rule = read_one(&entry.key, &mut section);
         section.finish();
         rule
@@ -84,19 +85,17 @@ pub(super) fn read(node: Option<&Node>, path: &str, problems: &Problems) -> Vec<
 
 fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
     let place = section.place().clone();
-    let attribute = section.parsed("attribute", |text| match is_attribute(text) {
+    let attribute = section.word("attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => {
-            Err(format!("\"{text}\" is no attribute; write its name, such as memberOf, or dn for the entry's own name"))
-        }
+        false => Err(Refusal::is("no attribute; write its name, such as memberOf, or dn for the entry's own name")),
     });
     if section.node("attribute").is_none() {
         section.problem(&place, "attribute", "the attribute is missing; write attribute: memberOf");
     }
-    let from = section.parsed("from", |text| match text {
+    let from = section.word("from", |text| match text {
         "entry" => Ok(From::Entry),
         "groups" => Ok(From::Groups),
-        other => Err(format!("\"{other}\" is neither entry nor groups")),
+        _ => Err(Refusal::is("neither entry nor groups")),
     });
     let pattern = section.parsed("regex", |text| {
         // The whole value has to match: a part of a title that somebody chose must not pass for a group.
@@ -105,7 +104,7 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         match regex {
             Ok(regex) if regex.captures_len() <= 2 => Ok(Pattern(regex)),
             Ok(_) => Err("one group at most picks the value; write (?:…) for the others".to_owned()),
-            Err(error) => Err(format!("this is no regular expression: {error}")),
+            Err(error) => Err(format!("this is no regular expression: {}", told(&error))),
         }
     });
     let common_name = section.flag("parse_cn").is_some_and(|at| at.value);
@@ -118,6 +117,13 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         pattern: pattern.map(|at| at.value),
         case: if lower { Case::Lower } else { Case::Kept },
     })
+}
+
+/// What is wrong with an expression, without the expression itself, which the library repeats line by line.
+fn told(error: &regex::Error) -> String {
+    let whole = error.to_string();
+    let last = whole.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 impl LabelRule {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
+use super::course::{Course, Step};
 use super::directory::{Bind, Errand, Question, Reply};
 use super::filter::Filling;
 use super::labels::From;
@@ -37,6 +38,8 @@ pub enum Found {
     Several(Vec<String>),
     /// Nothing was looked for, as the password is not right for the name that the account binds as; the directory's words.
     Refused(String),
+    /// Nothing was looked for, as the account may not be used, whatever its password; why.
+    Closed(String),
     /// An entry.
     One(Person),
 }
@@ -56,40 +59,7 @@ impl Person {
     }
 }
 
-/// What an administrator is shown of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Portrait {
-    /// The filter that the directory was sent.
-    pub filter: String,
-    /// Whom it finds.
-    pub found: Found,
-    /// Label names and values, where somebody was found.
-    pub labels: Vec<(String, Vec<String>)>,
-    /// What the directory says to the password, where one was given and somebody was found.
-    pub password: Option<Verdict>,
-}
-
 impl DirectoryUsers {
-    /// Looks an account up by the steps of a login, and says what came of each.
-    ///
-    /// # Errors
-    /// The directory does not say.
-    pub async fn portrait(&self, account: &str, password: Option<&Secret>) -> anyhow::Result<Portrait> {
-        let errand = self.errand(Client::OURSELVES);
-        let found = self.find(account, password, errand).await?;
-        let (mut labels, mut verdict) = (Vec::new(), None);
-        if let Found::One(person) = &found {
-            if let Some(password) = password {
-                verdict = Some(self.check(person, password, errand).await?);
-            }
-            if !matches!(verdict, Some(Verdict::No(_))) {
-                labels = self.labels(person, password, errand).await?;
-            }
-        }
-        let filter = self.directory.settings().filter.text(Filling { account, name: "" });
-        Ok(Portrait { filter, found, labels, password: verdict })
-    }
-
     /// Finds out who this is. An outcome is reached within the deadline of the settings.
     ///
     /// # Errors
@@ -100,7 +70,8 @@ impl DirectoryUsers {
         if is_no_name(account) || password.reveal().is_empty() || password.reveal().contains('\0') {
             return Ok(Outcome::NotMine);
         }
-        let errand = self.errand(client);
+        let course = self.course();
+        let errand = Errand { client, course: &course };
         let person = match self.find(account, Some(password), errand).await? {
             Found::Nobody => return Ok(Outcome::NotMine),
             // Spaces, or another form of letters. Nobody has the name that was typed; it may be somebody's elsewhere.
@@ -121,6 +92,7 @@ impl DirectoryUsers {
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
+            Found::Closed(words) => return closed(words, errand).await,
             Found::One(person) => person,
         };
         match self.check(&person, password, errand).await? {
@@ -130,6 +102,7 @@ impl DirectoryUsers {
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
+            Verdict::Closed(words) => return closed(words, errand).await,
         }
         Ok(Outcome::Accepted(self.identity(person, Some(password), errand).await?))
     }
@@ -143,7 +116,8 @@ impl DirectoryUsers {
             Login::User(_) => return Ok(LookUp::OnlyByLogin),
             Login::Anonymous | Login::Ourselves { .. } => {}
         }
-        let errand = self.errand(client);
+        let course = self.course();
+        let errand = Errand { client, course: &course };
         Ok(match self.find(account, None, errand).await? {
             Found::Nobody | Found::SpelledOtherwise(_) => LookUp::Unknown,
             // The name is somebody's here, and no login under it succeeds: as if it were switched off.
@@ -152,12 +126,20 @@ impl DirectoryUsers {
                 standing: Standing { state: AccountState::Disabled, ..Standing::default() },
                 ..Identity::default()
             }),
-            Found::Refused(words) => anyhow::bail!("the directory refuses our own search: {words}"),
+            // Only a bind in the account's own name says either, and none was made.
+            Found::Refused(words) | Found::Closed(words) => {
+                anyhow::bail!("the directory refuses our own search: {words}")
+            }
             Found::One(person) => LookUp::Known(self.identity(person, None, errand).await?),
         })
     }
 
-    async fn identity(&self, person: Person, password: Option<&Secret>, errand: Errand) -> anyhow::Result<Identity> {
+    async fn identity(
+        &self,
+        person: Person,
+        password: Option<&Secret>,
+        errand: Errand<'_>,
+    ) -> anyhow::Result<Identity> {
         let labels = self.labels(&person, password, errand).await?;
         let labels = labels.into_iter().map(|(label, values)| Ok((label, self.meant(values)?)));
         Ok(Identity {
@@ -167,9 +149,9 @@ impl DirectoryUsers {
         })
     }
 
-    /// A login of this client that begins now, and when it has to be over.
-    pub(super) fn errand(&self, client: Client) -> Errand {
-        Errand { client, deadline: Instant::now() + self.directory.settings().deadline }
+    /// A login that begins now, and when it has to be over.
+    pub(super) fn course(&self) -> Course {
+        Course::of(self.directory.settings().deadline)
     }
 
     /// What the directory holds for an account. The password is needed where users search in their own name.
@@ -180,7 +162,7 @@ impl DirectoryUsers {
         &self,
         account: &str,
         password: Option<&Secret>,
-        errand: Errand,
+        errand: Errand<'_>,
     ) -> Result<Found, Failure> {
         if is_no_name(account) {
             return Ok(Found::Nobody);
@@ -194,14 +176,17 @@ impl DirectoryUsers {
             // One more than there may be, so that two are noticed.
             most: 2,
             seconds: self.directory.seconds(),
+            step: Step::Account,
         };
         let own_name = match &settings.login {
             Login::User(template) => template.of(account),
             Login::Anonymous | Login::Ourselves { .. } => String::new(),
         };
         let reply = self.search(&search, &own_name, password, errand).await?;
-        if let Verdict::No(words) = reply.verdict {
-            return Ok(Found::Refused(words));
+        match reply.verdict {
+            Verdict::Right => {}
+            Verdict::No(words) => return Ok(Found::Refused(words)),
+            Verdict::Closed(words) => return Ok(Found::Closed(words)),
         }
         let mut entries = reply.entries;
         let Some(entry) = entries.pop() else {
@@ -258,7 +243,12 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// The directory does not say.
-    pub(super) async fn check(&self, person: &Person, password: &Secret, errand: Errand) -> Result<Verdict, Failure> {
+    pub(super) async fn check(
+        &self,
+        person: &Person,
+        password: &Secret,
+        errand: Errand<'_>,
+    ) -> Result<Verdict, Failure> {
         let bind = Bind { name: person.name(), password };
         let began = Instant::now();
         let reply = self.directory.ask(Question::Check(bind), errand).await?;
@@ -274,7 +264,7 @@ impl DirectoryUsers {
         &self,
         person: &Person,
         password: Option<&Secret>,
-        errand: Errand,
+        errand: Errand<'_>,
     ) -> Result<Vec<(String, Vec<String>)>, Failure> {
         let settings = self.directory.settings();
         let groups = match &settings.groups {
@@ -287,6 +277,7 @@ impl DirectoryUsers {
                     attributes: self.attributes(From::Groups),
                     most: MAX_GROUPS,
                     seconds: self.directory.seconds(),
+                    step: Step::Groups,
                 };
                 let reply = self.search(&search, person.name(), password, errand).await?;
                 match (reply.verdict, reply.extent) {
@@ -297,11 +288,7 @@ impl DirectoryUsers {
                             person.name()
                         )));
                     }
-                    (Verdict::No(words), _) => {
-                        return Err(Failure::Unknown(format!(
-                            "the password was right a moment ago, and is not now: {words}"
-                        )));
-                    }
+                    (Verdict::No(words) | Verdict::Closed(words), _) => return Err(not_any_more(&words)),
                 }
             }
         };
@@ -325,12 +312,12 @@ impl DirectoryUsers {
     }
 
     /// Searches in the name that the settings say: our own, nobody's, or that of the user.
-    async fn search(
+    pub(super) async fn search(
         &self,
         search: &Search,
         name: &str,
         password: Option<&Secret>,
-        errand: Errand,
+        errand: Errand<'_>,
     ) -> Result<Reply, Failure> {
         let question = match (&self.directory.settings().login, password) {
             (Login::Anonymous | Login::Ourselves { .. }, _) => Question::Search(search),
@@ -377,12 +364,12 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// As for a wrong password.
-    pub(super) async fn bind_as_nobody(&self, password: &Secret, errand: Errand) -> Result<(), Failure> {
+    pub(super) async fn bind_as_nobody(&self, password: &Secret, errand: Errand<'_>) -> Result<(), Failure> {
         if password.reveal().is_empty() || password.reveal().contains('\0') {
             return Ok(());
         }
-        let bind = Bind { name: &self.nobody, password };
-        let end = self.pace.drawn().map(|took| errand.deadline.min(Instant::now() + took));
+        let bind = Bind { name: &self.nobodys_name, password };
+        let end = self.pace.drawn().map(|took| errand.course.deadline().min(Instant::now() + took));
         // Whatever is said, nobody is let in by it.
         self.directory.ask(Question::Check(bind), errand).await?;
         // Sleeping takes up to a tick longer than was asked for; what is shorter than that is left as it is.
@@ -396,8 +383,19 @@ impl DirectoryUsers {
 
 /// A refusal waits for up to four milliseconds more, at random: what a directory computes for a password can be so little that
 /// no clock here could wait for it, and whoever measures from beside us could.
-async fn blur(errand: Errand) {
-    tokio::time::sleep_until(errand.deadline.min(Instant::now() + pace::blur())).await;
+async fn blur(errand: Errand<'_>) {
+    tokio::time::sleep_until(errand.course.deadline().min(Instant::now() + pace::blur())).await;
+}
+
+/// Refuses somebody whose account may not be used, as late as a wrong password is. The directory's words are in the line of the
+/// refusal.
+async fn closed(words: String, errand: Errand<'_>) -> anyhow::Result<Outcome> {
+    blur(errand).await;
+    Ok(Outcome::Closed(words))
+}
+
+pub(super) fn not_any_more(words: &str) -> Failure {
+    Failure::Unknown(format!("the password was right a moment ago, and is not now: {words}"))
 }
 
 /// Whether nobody in a directory can have this name.

@@ -1,55 +1,69 @@
 //! Accounts in a directory (`ldap_auth`): found by a search, and let in by a bind.
 //!
 //! 1. `settings.rs` reads the section, with `reach.rs`, `address.rs`, `filter.rs`, `name.rs` and `labels.rs`.
-//! 2. `login.rs` is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no".
-//! 3. `directory.rs` chooses a server and a connection, `server.rs` keeps both, `connection.rs` speaks, in the words of
-//!    `protocol.rs` and `ber.rs`, and under `tls.rs`. `pace.rs` keeps the time of an answer from telling who exists.
+//! 2. `login.rs` is the whole story of a login; `verdict.rs` says which of the directory's answers is a "no", and `closed.rs`
+//!    why an account may not be used. For an administrator, `portrait.rs` is a look at an account, and `rehearsal.rs` a login of
+//!    nobody, which shows how long one takes.
+//! 3. `directory.rs` chooses a server and a connection, `greeting.rs` says which are there, `server.rs` keeps both, `route.rs` tries the addresses of a server's
+//!    name, `connection.rs` speaks, in the words of `protocol.rs` and `ber.rs`, and under `tls.rs`; `course.rs` knows for how long.
+//!    `pace.rs` keeps the time of an answer from telling who exists.
 //!
 //! No answer is remembered here: every login asks the directory, so that an account that was locked or removed is refused
 //! at once.
 
 mod address;
 mod ber;
+mod closed;
 mod connection;
+mod course;
 mod directory;
 mod filter;
+mod greeting;
 mod labels;
 mod login;
 mod name;
 mod pace;
+mod portrait;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod protocol;
 mod reach;
+mod rehearsal;
+mod route;
 mod server;
 mod settings;
 mod tls;
 mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 
-pub use login::{Found, Person, Portrait};
+pub use login::{Found, Person};
+pub use portrait::Portrait;
 pub use settings::{Settings, read};
 pub use verdict::Verdict;
 
 use super::attempts::Attempts;
 use super::password::Passwords;
 use super::{Authenticator, Credentials, LookUp, Outcome, Secret, Time};
-use crate::chain::Connected;
+use crate::breaker::Passage;
+use crate::chain::{Connected, REACH_WITHIN};
 use crate::client_network::ClientNetwork;
 use crate::mongo::spawn;
-use directory::Directory;
+use directory::{Directory, Errand};
 use pace::Pace;
 
 /// The directory as an identity backend.
 #[derive(Clone)]
 pub struct DirectoryUsers {
     directory: Arc<Directory>,
-    /// A name that nobody has, to bind as for accounts that are not there.
+    /// An account that nobody has.
     nobody: Arc<str>,
+    /// Its name, to bind as for accounts that are not there.
+    nobodys_name: Arc<str>,
     pace: Arc<Pace>,
     /// Who says which networks are known.
     attempts: Arc<Attempts>,
@@ -65,12 +79,19 @@ impl DirectoryUsers {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let separator = if settings.base.is_empty() { "" } else { "," };
-        let nobody = format!("cn=nobody-{:016x}{separator}{}", u64::from_be_bytes(random), settings.base);
+        let nobody = format!("nobody-{:016x}", u64::from_be_bytes(random));
+        let nobodys_name = format!("cn={nobody}{separator}{}", settings.base);
         let directory = Arc::new(Directory::new(settings).context("ldap_auth")?);
         let greeting = Arc::clone(&directory);
         drop(spawn(async move { greeting.greet_all().await })?);
         drop(spawn(Directory::close_idle(Arc::downgrade(&directory)))?);
-        Ok(DirectoryUsers { directory, nobody: nobody.into(), pace: Arc::default(), attempts })
+        Ok(DirectoryUsers {
+            directory,
+            nobody: nobody.into(),
+            nobodys_name: nobodys_name.into(),
+            pace: Arc::default(),
+            attempts,
+        })
     }
 }
 
@@ -86,7 +107,13 @@ impl Connected for DirectoryUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        self.directory.reach().await
+        let reached = self.directory.reach().await?;
+        self.rehearse(reached).await
+    }
+
+    /// Each server may be silent, and then a login is gone through.
+    fn patience(&self) -> Duration {
+        REACH_WITHIN + self.directory.settings().deadline
     }
 }
 
@@ -111,7 +138,12 @@ impl Authenticator for DirectoryUsers {
     }
 
     async fn take_time(&self, _account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.bind_as_nobody(password, self.errand(self.attempts.client(from))).await?;
+        let course = self.course();
+        self.bind_as_nobody(password, Errand { client: self.attempts.client(from), course: &course }).await?;
         Ok(Time::Taken)
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(self.directory.passage())
     }
 }

@@ -1,6 +1,7 @@
 //! The messages of LDAP (RFC 4511) that a login needs: bind, search, and the request to begin TLS.
 
 use super::ber::{BOOLEAN, ENUMERATED, Garbled, INTEGER, OCTETS, Reader, SEQUENCE, SET, number, put, put_number, text};
+use super::course::Step;
 
 /// The request to begin TLS.
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
@@ -38,6 +39,8 @@ pub(super) struct Search {
     pub(super) most: u32,
     /// How long the server may look, in seconds.
     pub(super) seconds: u32,
+    /// What it is for, in messages.
+    pub(super) step: Step,
 }
 
 /// What is asked.
@@ -58,8 +61,10 @@ pub(super) struct Done {
     pub(super) code: u32,
     /// What the server remarks.
     pub(super) remark: String,
-    /// What the password policy objects to although the code is 0, by its number.
+    /// What the password policy objects to, which can be although the code is 0, by its number.
     pub(super) objection: Option<u32>,
+    /// Why a bind was refused, where that is not for the password: told before anything of the remark is left out.
+    pub(super) closed: Option<&'static str>,
 }
 
 impl Done {
@@ -180,7 +185,7 @@ fn done(mut body: Reader<'_>) -> Result<Done, Garbled> {
     let code = number(body.expect(ENUMERATED)?)?;
     let _matched = body.expect(OCTETS)?;
     let remark = String::from_utf8_lossy(body.expect(OCTETS)?);
-    Ok(Done { code, remark: remark.trim_end_matches('\0').to_owned(), objection: None })
+    Ok(Done { code, remark: remark.trim_end_matches('\0').to_owned(), objection: None, closed: None })
 }
 
 fn entry(body: &mut Reader<'_>) -> Result<Entry, Garbled> {
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        let plain = |code, remark: &str| Done { code, remark: remark.to_owned(), objection: None };
+        let plain = |code, remark: &str| Done { code, remark: remark.to_owned(), objection: None, closed: None };
         for (operation, expected) in [
             (result(0x61, 49, "no\0"), Response::Bind(plain(49, "no"))),
             (result(0x65, 0, ""), Response::Search(plain(0, ""))),
@@ -319,7 +324,10 @@ mod tests {
         let policy = put(SEQUENCE, &[&put(0xa0, &[&put(0x80, &[&[5]])]), &put(0x81, &[&[2]])]);
         let controls = put(0xa0, &[&control(b"1.2.3", b"junk"), &control(PASSWORD_POLICY, &policy)]);
         let said = decode(&reply(1, &[&result(0x61, 0, ""), &controls]));
-        assert_eq!(said, Ok((1, Response::Bind(Done { code: 0, remark: String::new(), objection: Some(2) }))));
+        assert_eq!(
+            said,
+            Ok((1, Response::Bind(Done { code: 0, remark: String::new(), objection: Some(2), closed: None })))
+        );
         let nothing = put(0xa0, &[&control(PASSWORD_POLICY, &put(SEQUENCE, &[]))]);
         let said = decode(&reply(1, &[&result(0x61, 0, ""), &nothing]));
         assert!(matches!(said, Ok((1, Response::Bind(Done { objection: None, .. })))));

@@ -2,26 +2,24 @@
 
 use std::path::PathBuf;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
 use super::address::{Address, Protection};
 use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
 use crate::authn::Secret;
 use crate::config::problem::At;
+use crate::config::refused::{Holds, Refusal, is_harmless};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
-use crate::config::{Keys, Problem, read_pem, read_secret};
+use crate::config::{Keys, Problem, read_authorities, read_secret};
 
 /// The servers, and how each is spoken with.
 pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> {
-    let protection = section.parsed("tls", |text| match text {
+    let protection = section.word("tls", |text| match text {
         "" => Ok(None),
         "none" => Ok(Some(Protection::None)),
         "starttls" => Ok(Some(Protection::StartTls)),
         "always" => Ok(Some(Protection::Tls)),
-        other => Err(format!("\"{other}\" is none of none, starttls and always")),
+        _ => Err(Refusal::is("none of none, starttls and always")),
     });
     let is_unknown = protection.is_none() && section.node("tls").is_some();
     let protection = protection.and_then(|at| at.value);
@@ -34,10 +32,11 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
     for At { place, value } in &written {
         match Address::parse(value, protection) {
             Ok(address) if addresses.contains(&address) => {
-                section.problem(place, "addr", format!("\"{value}\" is in the list twice"));
+                let refusal = Refusal::is("in the list twice");
+                section.problem(place, "addr", refusal.about(value, Holds::Words));
             }
             Ok(address) => addresses.push(address),
-            Err(message) => section.problem(place, "addr", message),
+            Err(refusal) => section.problem(place, "addr", refusal.about(value, Holds::Secrets)),
         }
     }
     (addresses.len() == written.len() && !addresses.is_empty() && !is_unknown).then_some(addresses)
@@ -74,19 +73,13 @@ pub(super) fn read_trust(
         warnings.push(Problem::new(at.place, section.path_of("insecure_tls_skip_verify"), message));
         return Some(Trust::Anybody);
     }
-    let Some(At { place, value: path }) = authority else { return Some(Trust::System) };
-    let content = match keys {
-        Keys::Read => read_pem(&path).and_then(|pem| match CertificateDer::pem_slice_iter(&pem).next() {
-            Some(Ok(_)) => Ok(pem),
-            Some(Err(_)) | None => Err("the file holds no certificate in PEM".to_owned()),
-        }),
-        Keys::LeftAlone => Ok(Vec::new()),
-    };
-    files.push(path);
+    let Some(authority) = authority else { return Some(Trust::System) };
+    let content = read_authorities(&authority.value, keys);
+    files.push(authority.value.clone());
     match content {
         Ok(content) => Some(Trust::File(content)),
         Err(message) => {
-            section.problem(&place, "ca_certificate", message);
+            section.file_problem(&authority, "ca_certificate", &message);
             None
         }
     }
@@ -99,8 +92,9 @@ pub(super) fn warn_of_clear_text(section: &mut Section<'_>, addresses: &[Address
         Protection::StartTls | Protection::Tls => false,
     };
     if let (Some(address), Some(entry)) = (addresses.iter().find(exposed), section.entry("addr")) {
+        let server = if is_harmless(&address.host) { address.to_string() } else { "a server".to_owned() };
         let message = format!(
-            "everybody's password travels to {address} in the clear, and whoever is on the way can let anybody in; write \
+            "everybody's password travels to {server} in the clear, and whoever is on the way can let anybody in; write \
              tls: starttls, or ldaps://"
         );
         warnings.push(Problem::new(entry.place.clone(), section.path_of("addr"), message));
@@ -160,14 +154,14 @@ pub(super) fn read_login(section: &mut Section<'_>, keys: Keys, files: &mut Vec<
         return None;
     };
     let key = if inline.is_some() { "bind_password" } else { "bind_password_file" };
-    let password = match (inline, file) {
+    let password = match (inline, &file) {
         (Some(inline), _) => Ok(inline.value),
         (None, Some(file)) => {
             let text = match keys {
                 Keys::Read => read_secret(&file.value),
                 Keys::LeftAlone => Ok("not read".to_owned()),
             };
-            files.push(file.value);
+            files.push(file.value.clone());
             text
         }
         (None, None) => return None,
@@ -176,7 +170,7 @@ pub(super) fn read_login(section: &mut Section<'_>, keys: Keys, files: &mut Vec<
         Ok(text) if text.is_empty() => section.problem(&place, key, "the file is empty"),
         Ok(text) if text.contains('\0') => section.problem(&place, key, "a password holds no NUL"),
         Ok(text) => return Some(Login::Ourselves { name: name.value, password: Secret::new(text) }),
-        Err(message) => section.problem(&place, key, message),
+        Err(message) => file.iter().for_each(|file| section.file_problem(file, key, &message)),
     }
     None
 }

@@ -4,23 +4,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::course::shown;
 use super::filter::{Filter, Place as FilterPlace, Value, is_attribute};
 use super::labels::{From, LabelRule, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
+use crate::config::number::{self, duration};
 use crate::config::problem::{At, Place};
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
+use crate::pem::tls::Authorities;
 
-/// How long a login may take in all, where the file does not say: clients wait with it.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
+/// How long a login may take in all, where the file does not say: docker waits for 15 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The longest time that `deadline` may say.
-const LONGEST_ANSWER: Duration = Duration::from_secs(30);
-/// How long connecting may take, where the file does not say.
-const CONNECT_WITHIN: Duration = Duration::from_millis(500);
-/// How long one answer may take where another server can be asked instead.
-const NEXT_SERVER_AFTER: Duration = Duration::from_millis(600);
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
+/// How long a server may be silent, where the file does not say: what says nothing is noticed within 1.5 s.
+const SILENCE: Duration = Duration::from_millis(1400);
 /// How many connections of each kind there are, where the file does not say, and at most.
 const CONNECTIONS: usize = 8;
 const MOST_CONNECTIONS: usize = 64;
@@ -37,9 +39,9 @@ pub struct Settings {
     pub(super) groups: Option<Groups>,
     pub(super) labels: Vec<LabelRule>,
     pub(super) label_values: LabelSyntax,
-    /// How long connecting may take.
+    /// How long a server may be silent while a connection is made.
     pub(super) connect_within: Duration,
-    /// How long one answer of a server may take.
+    /// How long a server may be silent when it was asked something.
     pub(super) timeout: Duration,
     /// How long a login may take in all.
     pub(super) deadline: Duration,
@@ -52,8 +54,8 @@ pub struct Settings {
 pub(super) enum Trust {
     /// Those of this system's authorities.
     System,
-    /// Those of the authorities in this PEM file. Its content is part of it: a changed file is a changed setting.
-    File(Vec<u8>),
+    /// Those of the authorities in a PEM file. Its content is part of it: a changed file is a changed setting.
+    File(Authorities),
     /// Anybody's.
     Anybody,
 }
@@ -133,11 +135,12 @@ pub fn read(
     let labels = read_labels(section.node("labels"), &labels_path, problems);
     let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
-    let times = read_times(&mut section, addresses.as_ref().map_or(1, Vec::len));
-    let connections = section.parsed("pool_size", |text| match text.parse() {
-        Ok(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
-        _ => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
-    });
+    let times = read_times(&mut section);
+    let connections =
+        section.word("pool_size", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
+            Some(_) | None => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
+        });
     section.finish();
     let (connect_within, timeout, deadline) = times;
     Some(Settings {
@@ -166,9 +169,9 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     }
     let read = |text: &str| match text.is_empty() || is_distinguished(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no distinguished name; write ou=people,dc=example,dc=org")),
+        false => Err(Refusal::is("no distinguished name; write ou=people,dc=example,dc=org")),
     };
-    section.parsed(key, read).map(|at| at.value)
+    section.word(key, read).map(|at| at.value)
 }
 
 fn read_account(
@@ -176,9 +179,9 @@ fn read_account(
     filter: Option<&At<Filter>>,
     warnings: &mut Vec<Problem>,
 ) -> Option<AccountName> {
-    let named = section.parsed("account_attribute", |text| match is_attribute(text) {
+    let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no attribute; write its name, such as uid")),
+        false => Err(Refusal::is("no attribute; write its name, such as uid")),
     });
     match (named, section.node("account_attribute")) {
         (Some(named), _) => return Some(AccountName::Attribute(named.value)),
@@ -253,24 +256,29 @@ fn read_groups(
     }
 }
 
-/// How long connecting, one answer, and a whole login may take.
-fn read_times(section: &mut Section<'_>, servers: usize) -> (Duration, Duration, Duration) {
-    let time = |text: &str| match parse_duration(text)? {
-        time if time < Duration::from_millis(50) => Err("no server answers within that; leave the key out".to_owned()),
-        time if time > LONGEST_ANSWER => Err("clients do not wait that long for a token; write 30s or less".to_owned()),
+/// How long a server may be silent while it is connected to, and when it was asked something; and how long a whole login may
+/// take.
+fn read_times(section: &mut Section<'_>) -> (Duration, Duration, Duration) {
+    let time = |text: &str| match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says("no server answers within that; leave the key out"))
+        }
+        time if time > LONGEST_ANSWER => {
+            Err(Refusal::says("clients do not wait that long for a token; write 60s or less"))
+        }
         time => Ok(time),
     };
-    let deadline = section.parsed("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
-    let mut within = |key, usual: Duration| match section.parsed(key, time) {
+    let deadline = section.word("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
+    let mut within = |key| match section.word(key, time) {
         Some(At { place, value }) if value > deadline => {
-            let message = format!("a login ends after {} ms; write less, or set deadline", deadline.as_millis());
+            let message = format!("a login ends after {}; write less, or set deadline", shown(deadline));
             section.problem(&place, key, message);
             value
         }
         Some(At { value, .. }) => value,
-        None => usual.min(deadline),
+        None => SILENCE.min(deadline),
     };
-    let connect_within = within("connect_timeout", CONNECT_WITHIN);
-    let timeout = within("timeout", if servers > 1 { NEXT_SERVER_AFTER } else { deadline });
+    let connect_within = within("connect_timeout");
+    let timeout = within("timeout");
     (connect_within, timeout, deadline)
 }

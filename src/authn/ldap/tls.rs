@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -21,7 +19,7 @@ pub(super) fn config(trust: &Trust) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let named = match trust {
         Trust::System => rustls_native_certs::load_native_certs().certs,
-        Trust::File(pem) => CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().context("ca_certificate")?,
+        Trust::File(authorities) => authorities.certificates().to_vec(),
         Trust::Anybody => Vec::new(),
     };
     let expected = match trust {

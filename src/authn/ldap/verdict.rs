@@ -3,20 +3,22 @@
 //! | Code | of a user's bind | of a search | of our own bind |
 //! |---|---|---|---|
 //! | 0 success | right | found | we are known |
-//! | 0, and the password policy objects | no: the password must be changed first, and nobody can do that here | | |
-//! | 49 invalidCredentials | no: wrong, or (Active Directory) locked, disabled, expired | unknown | down |
-//! | 19 constraintViolation | no: too many wrong passwords (389 Directory Server) | unknown | down |
+//! | 0, and the password policy objects | closed: the password must be changed first, and nobody can do that here | | |
+//! | 49 invalidCredentials, and the policy or the remark says more (`closed.rs`) | closed | unknown | down |
+//! | 49 invalidCredentials | no: wrong | unknown | down |
+//! | 19 constraintViolation | closed: too many wrong passwords (389 Directory Server) | unknown | down |
 //! | 32 noSuchObject | no: the entry went away since it was found | unknown: the base is not there, or hidden | down |
 //! | 34 invalidDNSyntax | no: nobody can have that name | unknown | down |
-//! | 48 inappropriateAuthentication | no: the entry has no password | unknown | down |
-//! | 50 insufficientAccessRights | no: this entry may not log in | unknown: we may not look | down |
-//! | 53 unwillingToPerform | no: the account is switched off (389 Directory Server) | unknown | down |
+//! | 48 inappropriateAuthentication | closed: the entry has no password | unknown | down |
+//! | 50 insufficientAccessRights | closed: this entry may not log in | unknown: we may not look | down |
+//! | 53 unwillingToPerform | closed: the account is switched off (389 Directory Server) | unknown | down |
 //! | 4 sizeLimitExceeded | unknown | found, and there is more | down |
 //! | 7, 8, 13: another way to log in, or TLS, is asked for | unknown | unknown | down |
 //! | 10 referral | unknown: we do not follow, it leads to a server that nobody named | unknown | down |
 //! | 51 busy, 52 unavailable | down | down | down |
 //! | any other | unknown | unknown | down |
 //!
+//! "Closed" is a "no" as well, the same to the client; the log says which it is, since nobody can mend it by typing anew.
 //! "Unknown" ends in 503 for this login. "Down" does too, and the server is not asked again before it answers a trial.
 //! A locked account is a "no" although its password may be right: a client that is told 503 tries again and again, and
 //! each attempt prolongs the lock.
@@ -41,7 +43,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Late(String),
     /// No turn to ask came: others wait for a connection as well.
-    #[error("every connection to the directory was in use; see pool_size")]
+    #[error("every connection to the directory was in use; see pool_size and deadline")]
     NoTurn(#[source] Busy),
 }
 
@@ -50,8 +52,10 @@ pub(super) enum Failure {
 pub enum Verdict {
     /// They belong together.
     Right,
-    /// They do not, or the account may not be used; the directory's words, for the log.
+    /// They do not; the directory's words, for the log.
     No(String),
+    /// The account may not be used, whatever the password; why, in the directory's words.
+    Closed(String),
 }
 
 /// How much of what matches a search has come.
@@ -70,8 +74,12 @@ pub(super) enum Extent {
 pub(super) fn of_user(done: &Done) -> Result<Verdict, Failure> {
     match (done.code, done.objection) {
         (0, None) => Ok(Verdict::Right),
-        (0, Some(objection)) => Ok(Verdict::No(format!("the password policy objects: {}", policy(objection)))),
-        (19 | 32 | 34 | 48 | 49 | 50 | 53, _) => Ok(Verdict::No(said(done))),
+        (0, Some(objection)) => Ok(Verdict::Closed(format!("the directory lets nobody in: {}", policy(objection)))),
+        (19 | 48 | 49 | 50 | 53, _) => Ok(match done.closed {
+            Some(why) => Verdict::Closed(format!("the directory refuses a bind: {why}: {}", said(done))),
+            None => Verdict::No(said(done)),
+        }),
+        (32 | 34, _) => Ok(Verdict::No(said(done))),
         (51 | 52, _) => Err(Failure::Down(said(done))),
         (7 | 8 | 13, _) => Err(Failure::Unknown(format!("{}; set tls", said(done)))),
         _ => Err(Failure::Unknown(said(done))),
@@ -142,7 +150,7 @@ fn said(done: &Done) -> String {
 }
 
 /// The objections of draft-behera-ldap-password-policy, section 6.2.
-fn policy(objection: u32) -> &'static str {
+pub(super) fn policy(objection: u32) -> &'static str {
     match objection {
         0 => "the password has expired",
         1 => "the account is locked",
@@ -153,27 +161,30 @@ fn policy(objection: u32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::closed;
     use super::*;
 
     fn done(code: u32) -> Done {
-        Done { code, remark: String::new(), objection: None }
+        let done = Done { code, remark: String::new(), objection: None, closed: None };
+        Done { closed: closed::why(&done), ..done }
     }
 
     #[test]
     fn only_what_is_about_the_account_is_a_no() {
-        let (mut yes, mut no, mut down, mut unknown) = (vec![], vec![], vec![], vec![]);
+        let (mut yes, mut no, mut closed, mut down, mut unknown) = (vec![], vec![], vec![], vec![], vec![]);
         for code in 0..=130 {
             match of_user(&done(code)) {
                 Ok(Verdict::Right) => yes.push(code),
                 Ok(Verdict::No(_)) => no.push(code),
+                Ok(Verdict::Closed(_)) => closed.push(code),
                 Err(Failure::Down(_)) => down.push(code),
                 Err(Failure::Unknown(_)) => unknown.push(code),
                 Err(Failure::Stranger(_) | Failure::Late(_) | Failure::NoTurn(_)) => unreachable!("{code}"),
             }
         }
-        assert_eq!((yes, no, down), (vec![0], vec![19, 32, 34, 48, 49, 50, 53], vec![51, 52]));
+        assert_eq!((yes, no, closed, down), (vec![0], vec![32, 34, 49], vec![19, 48, 50, 53], vec![51, 52]));
         assert_eq!(unknown.len(), 131 - 10);
-        assert!(matches!(of_user(&Done { objection: Some(2), ..done(0) }), Ok(Verdict::No(_))));
+        assert!(matches!(of_user(&Done { objection: Some(2), ..done(0) }), Ok(Verdict::Closed(_))));
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::labels::LabelChange;
 use super::{Settings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, Identity, Standing};
+use crate::authz::mongo::text::date;
 use crate::mongo::document::{Single, name_of, texts_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
 
@@ -22,6 +22,8 @@ use crate::mongo::{Collection, Failure, Wrote};
 const READING: Duration = Duration::from_secs(60);
 /// The longest name that can log in, in bytes.
 const MAX_NAME: usize = 255;
+/// Of many users that are there already, so many are named.
+const MOST_NAMED: usize = 20;
 /// The keys of a user's document.
 const KEYS: &[&str] = &["username", "password", "labels", "disabled", "not_before", "not_after"];
 
@@ -52,6 +54,70 @@ pub struct Usable {
     pub kind: String,
     /// Its work factor.
     pub cost: u32,
+}
+
+/// A user as it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// The hash of the password.
+    pub hash: PasswordHash,
+    /// The labels, each with its values.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Whether and when it may be used.
+    pub standing: Standing,
+}
+
+impl NewUser {
+    /// What its document says, besides the name.
+    fn keys(&self) -> Document {
+        let Standing { state, not_before, not_after } = self.standing;
+        let mut document = doc! { "password": self.hash.text() };
+        if !self.labels.is_empty() {
+            document.insert("labels", written(&self.labels));
+        }
+        match state {
+            AccountState::Enabled => {}
+            AccountState::Disabled => drop(document.insert("disabled", true)),
+        }
+        for (key, moment) in [("not_before", not_before), ("not_after", not_after)] {
+            if let Some(moment) = moment {
+                document.insert(key, date(moment));
+            }
+        }
+        document
+    }
+}
+
+/// What becomes of users that are there already, when others of their names are brought in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing is changed.
+    Refused,
+    /// The new ones take their place.
+    Replaced,
+}
+
+/// What bringing in one user does.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// It is new.
+    Add(NewUser),
+    /// It is there, and says the same.
+    Same(Account),
+    /// It takes the place of the one that is there.
+    Replace(Box<Account>, NewUser),
+}
+
+impl Step {
+    /// Whom it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            Step::Add(user) | Step::Replace(_, user) => &user.name,
+            Step::Same(account) => &account.name,
+        }
+    }
 }
 
 /// Why nothing was changed, or is known.
@@ -101,6 +167,11 @@ impl Accounts {
     /// The collection's full name.
     pub fn namespace(&self) -> String {
         self.collection.settings().namespace()
+    }
+
+    /// What the values of labels are there.
+    pub fn label_values(&self) -> LabelSyntax {
+        self.label_values
     }
 
     /// All users, by name.
@@ -190,24 +261,11 @@ impl Accounts {
     ///
     /// # Errors
     /// Why there is no such user now.
-    pub async fn add(
-        &self,
-        name: &str,
-        hash: &str,
-        labels: &[LabelChange],
-        state: AccountState,
-    ) -> Result<Account, Refused> {
+    pub async fn add(&self, user: &NewUser) -> Result<Account, Refused> {
+        let name = user.name.as_str();
         self.check_free(name).await?;
-        let mut document = doc! { "_id": ObjectId::new(), "username": name, "password": hash };
-        let mut wanted = BTreeMap::new();
-        labels.iter().for_each(|change| change.apply(&mut wanted));
-        if !wanted.is_empty() {
-            document.insert("labels", written(&wanted));
-        }
-        match state {
-            AccountState::Enabled => {}
-            AccountState::Disabled => drop(document.insert("disabled", true)),
-        }
+        let mut document = doc! { "_id": ObjectId::new(), "username": name };
+        document.extend(user.keys());
         self.usable(&document, &[])?;
         if self.collection.insert(&document).await.map_err(Refused::Unknown)? == Wrote::Nothing {
             return self.taken(name);
@@ -220,12 +278,81 @@ impl Accounts {
         Ok(read(document, self.label_values))
     }
 
+    /// What bringing these users in changes, in their order.
+    ///
+    /// # Errors
+    /// They cannot be brought in, all of the reasons at once: some are there and say something else, or nobody could log in
+    /// as they are.
+    pub async fn plan(&self, users: &[NewUser], existing: Existing) -> Result<Vec<Step>, Refused> {
+        let mut there: BTreeMap<String, Vec<Account>> = BTreeMap::new();
+        for account in self.list().await? {
+            there.entry(account.name.clone()).or_default().push(account);
+        }
+        let (mut steps, mut wrong) = (Vec::new(), Vec::new());
+        let mut taken: Vec<&str> = Vec::new();
+        for user in users {
+            let found = there.get(&user.name).map(Vec::as_slice).unwrap_or_default();
+            if let Err(refused) = self.usable(&user.keys(), &[]) {
+                wrong.push(format!("\"{}\": {refused}", user.name));
+            }
+            match (found, existing) {
+                ([], _) => steps.push(Step::Add(user.clone())),
+                ([account], _) if account.says(user) => steps.push(Step::Same(account.clone())),
+                ([account], Existing::Replaced) => steps.push(Step::Replace(Box::new(account.clone()), user.clone())),
+                ([_], Existing::Refused) => taken.push(&user.name),
+                // It says which two, and what to do.
+                ([_, _, ..], _) => wrong.extend(self.find(&user.name).await.err().map(|refused| refused.to_string())),
+            }
+        }
+        if !taken.is_empty() {
+            let number = taken.len();
+            let names: Vec<String> =
+                taken.iter().take(MOST_NAMED).map(|name| name.escape_debug().to_string()).collect();
+            let more = if number > MOST_NAMED { ", …" } else { "" };
+            wrong.push(format!(
+                "{number} of these users are in {} already, with another password, labels or state: {}{more}; nothing was \
+                 changed: write --replace to put these in their place",
+                self.namespace(),
+                names.join(", ")
+            ));
+        }
+        if wrong.is_empty() { Ok(steps) } else { said(wrong.join("\n")) }
+    }
+
+    /// A user as it would be, for telling.
+    pub fn preview(&self, user: &NewUser) -> Account {
+        let mut document = doc! { "username": &user.name };
+        document.extend(user.keys());
+        read(document, self.label_values)
+    }
+
+    /// Does one step of a plan, and gives the user as it is now.
+    ///
+    /// # Errors
+    /// Why this user is as it was.
+    pub async fn take(&self, step: &Step) -> Result<Account, Refused> {
+        match step {
+            Step::Add(user) => self.add(user).await,
+            Step::Same(account) => Ok(account.clone()),
+            Step::Replace(account, user) => {
+                let keys = user.keys();
+                self.change(account, |document| {
+                    for key in KEYS.iter().filter(|key| **key != "username" && !keys.contains_key(key)) {
+                        document.remove(key);
+                    }
+                    document.extend(keys);
+                })
+                .await
+            }
+        }
+    }
+
     /// Gives a user another password.
     ///
     /// # Errors
     /// Why it was not changed.
-    pub async fn set_password(&self, account: &Account, hash: &str) -> Result<Account, Refused> {
-        self.change(account, |document| drop(document.insert("password", hash))).await
+    pub async fn set_password(&self, account: &Account, hash: &PasswordHash) -> Result<Account, Refused> {
+        self.change(account, |document| drop(document.insert("password", hash.text()))).await
     }
 
     /// Gives a user other labels.
@@ -276,7 +403,17 @@ impl Accounts {
             .filter(|key| document.get(key) != account.document.get(key))
             .filter_map(|key| Some(((*key).to_owned(), document.get(key)?.clone())))
             .collect();
-        let update = doc! { "$set": set };
+        let gone: Document = KEYS
+            .iter()
+            .filter(|key| account.document.contains_key(key) && !document.contains_key(key))
+            .map(|key| ((*key).to_owned(), Bson::String(String::new())))
+            .collect();
+        let mut update = Document::new();
+        for (operator, keys) in [("$set", set), ("$unset", gone)] {
+            if !keys.is_empty() {
+                update.insert(operator, keys);
+            }
+        }
         match self.collection.update(&unchanged(&account.document, KEYS), &update).await.map_err(Refused::Unknown)? {
             Wrote::It => Ok(read(document, self.label_values)),
             Wrote::Nothing => changed_meanwhile(),
@@ -326,6 +463,12 @@ fn read(document: Document, label_values: LabelSyntax) -> Account {
 }
 
 impl Account {
+    /// Whether it says the same as this user, however it is written.
+    fn says(&self, user: &NewUser) -> bool {
+        let same_hash = self.document.get_str("password").is_ok_and(|hash| hash == user.hash.text());
+        same_hash && self.labels == user.labels && self.standing() == Some(user.standing)
+    }
+
     /// The document's `_id`.
     pub fn id(&self) -> String {
         name_of(&self.document)

@@ -39,18 +39,27 @@ impl FromStr for LabelChange {
         if label.is_empty() {
             return Err(wrong());
         }
-        if label.contains(['.', '\0']) || label.starts_with('$') {
-            return Err(format!(
-                "the label's name \"{}\" holds a dot or NUL, or begins with $, which not every server takes",
-                label.escape_debug()
-            ));
-        }
+        check_label(label)?;
         let values: Vec<String> = values.split(',').filter(|value| !value.is_empty()).map(str::to_owned).collect();
         match how {
             How::Add | How::TakeOut if values.is_empty() => Err(wrong()),
             How::Set | How::Add | How::TakeOut => Ok(LabelChange { label: label.to_owned(), how, values }),
         }
     }
+}
+
+/// Whether every server takes a label's name as a key.
+///
+/// # Errors
+/// Says why not.
+pub(super) fn check_label(label: &str) -> Result<(), String> {
+    if label.contains(['.', '\0']) || label.starts_with('$') {
+        return Err(format!(
+            "the label's name \"{}\" holds a dot or NUL, or begins with $, which not every server takes",
+            label.escape_debug()
+        ));
+    }
+    Ok(())
 }
 
 impl LabelChange {

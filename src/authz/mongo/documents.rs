@@ -5,6 +5,7 @@ use mongodb::bson::{Bson, Document};
 use super::{MAX_RULES, guard};
 use crate::authz::acl::Acl;
 use crate::authz::rule::{MatchField, Rule, RuleText};
+use crate::config::refused::about_rule;
 use crate::config::section::DayEnd;
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 
@@ -86,9 +87,9 @@ fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
     if let Err(refused) = &compiled {
         problems.extend(refused.iter().map(|problem| match &problem.field {
             field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => {
-                format!("{field}: {}", problem.message)
+                format!("{field}: {}", about_rule(problem))
             }
-            field => format!("match.{field}: {}", problem.message),
+            field => format!("match.{field}: {}", about_rule(problem)),
         }));
     }
     match (seq, compiled) {

@@ -12,10 +12,13 @@ use time::OffsetDateTime;
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::{Numbered, written};
 use crate::authz::rule::RuleText;
+use crate::config::number;
 use crate::config::problem::{Place, Problem};
 use crate::config::read_rule;
+use crate::config::refused::{Refusal, is_plain_word};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{self, Entry, Node, Value};
+use crate::text::without_mark;
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Unnumbered {
 /// # Errors
 /// Everything that is wrong, a line each, ready to be shown; `file` is named in it.
 pub fn parse(file: &Path, text: &str) -> Result<Vec<Unnumbered>, Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let shown = |problem: &Problem| problem.in_file(file);
     let items = items_of(text).map_err(|problem| vec![shown(&problem)])?;
     let problems = Problems::default();
@@ -81,23 +84,15 @@ fn read(item: &Node, index: usize, problems: &Problems) -> Option<Unnumbered> {
     // What `mongoexport` adds; the database gives its own.
     let _id = section.entry("_id");
     let given = section.node("seq").is_some();
-    let seq = section.parsed("seq", |text| match whole(text) {
+    let seq = section.word("seq", |text| match number::whole(text) {
         Some(seq) if (-MAX_SEQ..=MAX_SEQ).contains(&seq) => Ok(seq),
-        _ => Err(format!("\"{text}\" is no whole number that rules can be ordered by; write 10, 20, …")),
+        Some(_) | None => Err(Refusal::is("no whole number that rules can be ordered by; write 10, 20, …")),
     });
     if given && seq.is_none() {
         return None;
     }
     let (text, _) = read_rule(section)?;
     Some(Unnumbered { seq: seq.map(|at| at.value), text })
-}
-
-/// `10`, and `10.0` as shells write it.
-fn whole(text: &str) -> Option<i64> {
-    let digits = text
-        .split_once('.')
-        .map_or(text, |(digits, fraction)| if fraction.chars().all(|digit| digit == '0') { digits } else { text });
-    digits.parse().ok()
 }
 
 /// The values of MongoDB's extended JSON, where a rule has any, in the place of what they are wrapped in.
@@ -263,7 +258,8 @@ impl<'de> Visitor<'de> for JsonVisitor {
         let mut entries: Vec<Entry> = Vec::new();
         while let Some((key, Json(value))) = map.next_entry::<String, Json>()? {
             if entries.iter().any(|entry| entry.key == key) {
-                return Err(A::Error::custom(format!("the key \"{key}\" stands here a second time")));
+                let key = if is_plain_word(&key) { format!("the key \"{key}\"") } else { "a key".to_owned() };
+                return Err(A::Error::custom(format!("{key} stands here a second time")));
             }
             entries.push(Entry { key, place: Place::Line(1), node: value });
         }

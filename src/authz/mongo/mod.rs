@@ -27,10 +27,12 @@ use tracing::{error, info, warn};
 use super::acl::Acl;
 use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
-use crate::breaker::jittered;
+use crate::breaker::{Passage, jittered};
 use crate::chain::Connected;
+use crate::config::number::duration;
 use crate::config::problem::At;
-use crate::config::section::{Problems, Section, parse_duration};
+use crate::config::refused::Refusal;
+use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::{self, Collection, settings};
 
@@ -44,6 +46,9 @@ const READING: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(50);
 /// The longest pause after a failure: a server that is back is noticed within two seconds.
 const RETRY: Duration = Duration::from_secs(1);
+/// The pause after the server refused our own credentials: each reading is a failed login there, and servers lock accounts
+/// that are tried again and again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 /// How often rules that change all the time are read, until they are left for a while.
 const MAX_READINGS: usize = 5;
 /// The number of rules that are read; ten thousand are many.
@@ -73,11 +78,13 @@ pub fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
-    let cache_ttl = section.parsed("cache_ttl", |text| match parse_duration(text)? {
-        time if time < Duration::from_secs(1) => Err("rules are read once a second at most; 10s is usual".to_owned()),
+    let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
+        time if time < Duration::from_secs(1) => {
+            Err(Refusal::says("rules are read once a second at most; 10s is usual"))
+        }
         time => Ok(time),
     });
-    let max_stale = section.parsed("max_stale", parse_duration);
+    let max_stale = section.word("max_stale", duration);
     let ttl = cache_ttl.map_or(USUAL_TTL, |at| at.value);
     if let Some(At { place, value }) = &max_stale
         && *value <= ttl
@@ -176,7 +183,7 @@ impl Connected for MongoRules {
             Err(Trouble::Wrong(problems)) => {
                 anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
             }
-            Err(Trouble::Unread { cause, advice }) => anyhow::bail!("{cause}; {advice}"),
+            Err(Trouble::Unread { cause, advice, .. }) => anyhow::bail!("{cause}; {advice}"),
             Err(changing @ Trouble::Changing) => anyhow::bail!("{}; try again", changing.text()),
         }
     }
@@ -189,6 +196,8 @@ enum Trouble {
         cause: String,
         /// What an administrator can do.
         advice: &'static str,
+        /// When it is tried again.
+        again: Duration,
     },
     /// They were never the same twice in a row.
     Changing,
@@ -228,7 +237,8 @@ impl Rules {
                         last = text;
                     }
                     match trouble {
-                        Trouble::Unread { .. } => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { again: RETRY, .. } => self.settings.cache_ttl.min(RETRY),
+                        Trouble::Unread { again, .. } => again,
                         // Nothing is wrong with the server, and whoever takes a right away in a busy hour waits for this.
                         Trouble::Changing => SETTLE.max(began.elapsed()).min(self.settings.cache_ttl),
                         Trouble::Wrong(_) => self.settings.cache_ttl,
@@ -303,6 +313,7 @@ impl Rules {
         let compiled = tokio::task::spawn_blocking(move || compile(&documents)).await.map_err(|_| Trouble::Unread {
             cause: "the rules could not be compiled: the thread died".to_owned(),
             advice: "try again",
+            again: RETRY,
         })?;
         match compiled {
             Ok((acl, seqs)) => {
@@ -320,9 +331,14 @@ impl Rules {
     }
 
     async fn fetch(&self) -> Result<Vec<Document>, Trouble> {
-        fetch(&self.collection)
-            .await
-            .map_err(|failure| Trouble::Unread { cause: failure.to_string(), advice: failure.advice() })
+        fetch(&self.collection).await.map_err(|failure| Trouble::Unread {
+            cause: failure.to_string(),
+            advice: failure.advice(),
+            again: match failure {
+                mongo::Failure::Stranger { .. } => REFUSED_AGAIN,
+                mongo::Failure::Down { .. } | mongo::Failure::Refused { .. } | mongo::Failure::Slow { .. } => RETRY,
+            },
+        })
     }
 
     fn refused(&self, documents: Vec<String>) {
@@ -334,6 +350,10 @@ impl Rules {
 impl Authorizer for MongoRules {
     fn name(&self) -> &'static str {
         "acl_mongo"
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
     }
 
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {

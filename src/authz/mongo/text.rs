@@ -180,7 +180,7 @@ pub(super) fn number(seq: i64) -> Bson {
 }
 
 /// A date, which has milliseconds; a moment that is more exact, or that no date holds, stays a text.
-fn date(moment: OffsetDateTime) -> Bson {
+pub(crate) fn date(moment: OffsetDateTime) -> Bson {
     let nanoseconds = moment.unix_timestamp_nanos();
     match i64::try_from(nanoseconds.div_euclid(1_000_000)) {
         Ok(milliseconds) if nanoseconds.rem_euclid(1_000_000) == 0 => {

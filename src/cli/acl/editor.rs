@@ -6,10 +6,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{edited, plain, print};
+use super::{edited, plain, print, warn_of};
 use crate::authz::mongo::book::{RuleBook, Stored};
 use crate::cli::{DONE, complain, say};
-use crate::config::{ENVIRONMENT_PREFIX, read_text};
+use crate::config::{Config, ENVIRONMENT_PREFIX, read_text};
 
 /// What the editor shows above the rule.
 const HEAD: &str = "# Save and leave the editor to change the rule; leave the text as it is to change nothing.\n";
@@ -21,7 +21,7 @@ enum Next {
 }
 
 /// Lets the rule be edited, and writes it.
-pub(super) async fn edit(book: &RuleBook, stored: &Stored) -> Result<u8, String> {
+pub(super) async fn edit(book: &RuleBook, stored: &Stored, config: &Config) -> Result<u8, String> {
     let before = stored.draft();
     let mut original = HEAD.to_owned();
     if let Err(problems) = &stored.rule {
@@ -39,6 +39,7 @@ pub(super) async fn edit(book: &RuleBook, stored: &Stored) -> Result<u8, String>
             Ok(after) => match book.edit(&stored.document, &after, print).await {
                 Ok(()) => {
                     drop(fs::remove_file(&file));
+                    warn_of(config, [(format!("seq {}", after.seq), &after.text)]);
                     return Ok(DONE);
                 }
                 Err(refused) => plain(refused),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
-use super::{ExplainedRule, explained};
+use super::told::{ExplainedRule, explained};
 use crate::authn::Identity;
 use crate::authn::htpasswd::Accounts;
 use crate::authn::mongo::accounts::Accounts as MongoAccounts;
@@ -50,6 +50,8 @@ pub(super) struct Policy {
     /// The sections that decide what no rule matches and are not asked here.
     pub(super) deciders: Vec<&'static str>,
     pub(super) services: Vec<String>,
+    /// The actions of what is protected besides registries.
+    pub(super) actions: Actions,
     pub(super) now: OffsetDateTime,
 }
 
@@ -115,8 +117,11 @@ impl Policy {
             }
             Sources::MongoAlone => Vec::new(),
         };
+        let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
+        let actions = protected.flat_map(|path| path.scope.actions.iter().cloned()).collect();
         Ok(Policy {
             strangers,
+            actions,
             deciders,
             users: backends.users,
             htpasswd: backends.htpasswd_auth.unwrap_or_default(),
@@ -148,6 +153,16 @@ impl Policy {
         Ok(Asker { identity, known })
     }
 
+    /// Why a server refuses requests for this service, if it does.
+    pub(super) fn refuses(&self, service: &str) -> Option<String> {
+        if self.services.is_empty() || self.services.iter().any(|known| known == service) {
+            return None;
+        }
+        let names: Vec<String> = self.services.iter().map(|known| format!("\"{known}\"")).collect();
+        let names = names.join(", ");
+        Some(format!("the server refuses requests for the service \"{service}\": token.services has {names}"))
+    }
+
     /// Where users are looked for that are not in the file.
     pub(super) fn elsewhere(&self) -> Option<String> {
         self.mongo.as_ref().map(|mongo| mongo.accounts.namespace())
@@ -174,7 +189,8 @@ impl Policy {
         for source in &self.sources {
             let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
             let decided = steps.iter().any(|step| step.said == Said::Decides);
-            all.extend(steps.into_iter().map(|step| explained(source, step)));
+            let account = question.account;
+            all.extend(steps.into_iter().map(|step| explained(source, step, account)));
             if decided {
                 break;
             }

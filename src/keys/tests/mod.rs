@@ -11,8 +11,10 @@ use rcgen::{CertificateParams, DnType};
 use x509_parser::prelude::FromDer as _;
 
 use super::*;
+use crate::pem;
 
 mod making;
+mod renewal;
 
 /// A file of `tests/fixtures/keys`.
 fn file(name: &str) -> Vec<u8> {
@@ -167,7 +169,7 @@ fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
             vec![KeyProblem::KeyIsOther("PUBLIC KEY".to_owned())],
             "`PUBLIC KEY`",
         ),
-        ("binary", der, file("p256.crt"), vec![KeyProblem::Der(PairFile::Key)], "-inform DER"),
+        ("binary", der, file("p256.crt"), vec![PemProblem::Der(PairFile::Key).into()], "-inform DER"),
         (
             "request",
             file("p256-pkcs8.key"),
@@ -208,7 +210,7 @@ fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
             "both empty",
             Vec::new(),
             Vec::new(),
-            vec![KeyProblem::Empty(PairFile::Key), KeyProblem::Empty(PairFile::Certificate)],
+            vec![PemProblem::Empty(PairFile::Key).into(), PemProblem::Empty(PairFile::Certificate).into()],
             "is empty",
         ),
         (

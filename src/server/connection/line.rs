@@ -11,26 +11,34 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::server::activity::Activity;
+use crate::server::stream::Stream;
 
 /// As much of a header is gathered before hyper has the connection, in bytes; hyper would have a buffer of this size for the
 /// first of them.
 pub(super) const GATHERED: usize = 8 * 1024;
 /// The most bytes that are read at once while hyper does not have the connection.
 pub(super) const READ_AT_ONCE: usize = 4 * 1024;
+/// The same of what is thrown away.
+const DISCARDED_AT_ONCE: usize = 16 * 1024;
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 pub(super) const GREETING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's stream, with what was read of it before hyper had it.
-pub(super) struct Line<S> {
+pub(super) struct Line<S: Stream> {
     stream: S,
     early: Bytes,
     activity: Activity,
 }
 
-impl<S> Line<S> {
+impl<S: Stream> Line<S> {
     /// A new connection's.
     pub(super) fn new(stream: S, activity: Activity) -> Line<S> {
         Line { stream, early: Bytes::new(), activity }
+    }
+
+    /// What goes on on it.
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// What hyper has read and not used comes first from now on.
@@ -39,7 +47,7 @@ impl<S> Line<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Line<S> {
+impl<S: Stream> Line<S> {
     /// Waits for the client's next bytes. May be given up and asked again.
     pub(super) async fn wait(&mut self) -> std::io::Result<Next> {
         poll_fn(|context| {
@@ -52,6 +60,21 @@ impl<S: AsyncRead + Unpin> Line<S> {
             }
             self.early = [self.early.as_ref(), read.filled()].concat().into();
             Poll::Ready(Ok(Next::Bytes))
+        })
+        .await
+    }
+
+    /// Reads something and throws it away; how much. Nothing comes after 0.
+    pub(super) async fn discard(&mut self) -> std::io::Result<usize> {
+        let early = std::mem::take(&mut self.early).len();
+        if early > 0 {
+            return Ok(early);
+        }
+        poll_fn(|context| {
+            let mut space = [0; DISCARDED_AT_ONCE];
+            let mut read = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+            Poll::Ready(Ok(read.filled().len()))
         })
         .await
     }
@@ -126,7 +149,7 @@ pub(super) enum Protocol {
     None,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+impl<S: Stream> AsyncRead for Line<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,12 +170,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Line<S> {
+impl<S: Stream> Line<S> {
     /// Says that nothing more comes, which TLS has words for: without them a client may take the end for an attack.
     pub(super) async fn end(&mut self, patience: Duration) {
-        if let Ok(Err(cause)) = timeout(patience, self.stream.shutdown()).await {
+        if let Ok(Err(cause)) = timeout(patience, self.close()).await {
             debug!(cause = %cause, "a connection ended early");
         }
+    }
+
+    /// Says it, and waits until the system has all that is to be sent.
+    pub(super) async fn close(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await
     }
 
     fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
@@ -161,7 +189,7 @@ impl<S: AsyncWrite + Unpin> Line<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+impl<S: Stream> AsyncWrite for Line<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(outcome)
@@ -185,8 +213,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
         self.written(outcome)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.written(outcome)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        // For hyper, which closes a connection with bytes unread: how it ends is decided when hyper has it no longer.
+        self.poll_flush(context)
+    }
+}
+
+impl<S: Stream> Drop for Line<S> {
+    fn drop(&mut self) {
+        // Half a reply would look like a whole one: HTTP/1.0 has no other end where nobody knows its length.
+        if self.activity.ends_a_reply() {
+            self.stream.break_when_closed();
+        }
     }
 }

@@ -2,21 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use axum::routing::{any, post};
 use hyper::client::conn::http2 as http2_client;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::line::{GATHERED, GREETING, READ_AT_ONCE, may_become_a_header};
 use super::*;
+use crate::metrics::Metrics;
 
+mod refused;
 mod room;
+
+use refused::{CutOff, Pieces, ready};
 
 /// Longer than any connection is let be without having asked.
 const LONG: Duration = Duration::from_secs(300);
@@ -28,6 +32,7 @@ const REPLY: usize = 20_000;
 struct Watched {
     stream: DuplexStream,
     asked_for: Arc<AtomicUsize>,
+    broken: Arc<AtomicBool>,
 }
 
 impl AsyncRead for Watched {
@@ -55,10 +60,18 @@ impl AsyncWrite for Watched {
     }
 }
 
+impl Stream for Watched {
+    fn break_when_closed(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+}
+
 /// A client and the connection that it has.
 struct Client {
     stream: DuplexStream,
     asked_for: Arc<AtomicUsize>,
+    /// Whether it would be reset.
+    broken: Arc<AtomicBool>,
     leave: watch::Sender<()>,
     served: JoinHandle<()>,
     /// The paths that requests came for.
@@ -74,9 +87,10 @@ fn connect(holds: usize) -> Client {
 fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> Client {
     let (stream, other) = duplex(holds);
     let asked_for = Arc::new(AtomicUsize::new(0));
-    let watched = Watched { stream: other, asked_for: Arc::clone(&asked_for) };
+    let broken = Arc::new(AtomicBool::new(false));
+    let watched = Watched { stream: other, asked_for: Arc::clone(&asked_for), broken: Arc::clone(&broken) };
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
+    let (noted, passed_on) = (Arc::clone(&seen), Arc::clone(&seen));
     let router = Router::new()
         .route("/large", any(|| async { "x".repeat(REPLY) }))
         .route(
@@ -94,6 +108,11 @@ fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> 
             }),
         )
         .route("/read", post(|body: String| async { body }))
+        .route("/refused", any(|| async { (StatusCode::FORBIDDEN, "no") }))
+        .route("/whole", any(|| async { Body::new(Pieces([ready("half"), ready(" and half")].into())) }))
+        .route("/cut", any(|| async { Body::new(Pieces([ready("half"), Poll::Ready(Err(CutOff))].into())) }))
+        .route("/passed_on", post(move |body: Body| refused::pass_on(body, passed_on)))
+        .route("/stuck", any(|| async { Body::new(Pieces([ready("half"), Poll::Pending].into())) }))
         .fallback(|| async { "" })
         .layer(axum::middleware::map_request(move |request: axum::extract::Request| {
             noted.lock().unwrap().push(request.uri().path().to_owned());
@@ -102,9 +121,9 @@ fn connect_with(holds: usize, seat: Option<(OwnedSemaphorePermit, Counted)>) -> 
     let (leave, leaving) = watch::channel(());
     let served = tokio::spawn(async move {
         let share = seat.as_ref().map(|(_, counted)| counted);
-        Protocols::new().serve(router, watched, Peer::Unix, leaving, share).await;
+        Protocols::new(NotHttp::new(Metrics::default())).serve(router, watched, Peer::Unix, leaving, share).await;
     });
-    Client { stream, asked_for, leave, served, seen }
+    Client { stream, asked_for, broken, leave, served, seen }
 }
 
 impl Client {

@@ -116,6 +116,10 @@ async fn an_api_that_does_not_answer_grants_nothing_and_is_no_refusal() {
         (say(200, "{\"actions\": [\"pull\"], \"actions\": [\"push\"]}"), "its reply is not"),
         (say(200, "{\"actions\": [\"pull\"]"), "its reply is not"),
         (say(200, "true"), "its reply is not"),
+        // The members in their order are no object.
+        (say(200, "[[\"pull\"]]"), "its reply is not"),
+        (say(200, "[[\"pull\"], null]"), "its reply is not"),
+        (say(200, "[null]"), "its reply is not"),
         (say(200, "{\"actions\": [\"PULL\"]}"), "holds \\\"PULL\\\", which is no action"),
         (say(200, "{\"actions\": [\"pull\", \"a b\"]}"), "which is no action"),
         (say(200, &format!("{{\"actions\": [], \"comment\": \"{}\"}}", "x".repeat(70_000))), "longer than 65536 bytes"),

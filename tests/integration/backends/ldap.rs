@@ -1,6 +1,9 @@
 //! A directory server that lies: a stand-in that speaks just enough LDAP to be asked, and answers as it likes. What an
 //! honest one says is tested against OpenLDAP, in `tests/real/ldap`.
 
+mod closed;
+mod times;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -61,6 +64,8 @@ pub(super) enum Then {
     Closes(Vec<u8>),
     /// It sends this again and again.
     Floods(Vec<u8>),
+    /// It sends this every tenth of a second, and never comes to an end.
+    Drips(Vec<u8>),
 }
 
 type Answer = fn(id: u8, tag: u8, request: &[u8]) -> Then;
@@ -109,6 +114,11 @@ fn speak(mut stream: TcpStream, answer: &dyn Fn(u8, u8, &[u8]) -> Then) -> Optio
             }
             Then::Floods(bytes) => loop {
                 stream.write_all(&bytes).ok()?;
+            },
+            Then::Drips(bytes) => loop {
+                stream.write_all(&bytes).ok()?;
+                // What is tested is slowness.
+                thread::sleep(Duration::from_millis(100));
             },
         }
     }

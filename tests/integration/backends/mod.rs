@@ -15,3 +15,4 @@ mod owed;
 mod program;
 mod stand_in;
 mod turns;
+mod unstartable;

@@ -229,6 +229,7 @@ fn many_questions_are_answered_in_order() {
         (r#"{"account":"a","type":"repository","name":"x"}"#, "missing field `actions`"),
         (r#"{"acount":"a","type":"repository","name":"x","actions":[]}"#, "unknown field `acount`"),
         (r#"{"type":"repository","name":"x","actions":"pull"}"#, "invalid type"),
+        (r#"["a",null,null,null,"repository","x",["pull"]]"#, "invalid type: sequence, expected a JSON object"),
         (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is no address"),
         (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` never ends"),
     ] {
@@ -279,4 +280,132 @@ fn twenty_thousand_questions_take_no_time_to_speak_of() {
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     assert!(run.out == answers.repeat(rounds), "{} bytes are not the answers", run.out.len());
     assert!(took < PATIENCE, "{took:?}");
+}
+
+/// What stands in the answer, beside what was asked: each is a line of its own, and the exit status goes with it.
+#[test]
+fn explain_says_what_is_missing() {
+    let more = r#"
+  - match: {account: alice, name: "drop/*"}
+    actions: [push]
+  - match: {account: alice, name: "both/*"}
+    actions: [pull, push]
+  - match: {account: gone, labels: {team: web}}
+    actions: [pull]
+  - match: {labels: {team: web}, name: labels}
+    actions: [pull]
+  - match: {name: tags, tag: "v*"}
+    actions: [pull]
+"#;
+    let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry, other]}\n";
+    let users = format!(
+        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [api]}}}}\n  bob: {{password: \"{STRONG}\"}}\n"
+    );
+    let (_folder, file) = configured(&format!("{token}{users}{POLICY}{}", more.trim_start_matches('\n')));
+    let push = "push without pull lets nobody push: clients ask for pull,push, and registries want both";
+    let refused = "the server refuses requests for the service \"nope\": token.services has \"registry\", \"other\"";
+    // What is asked, the exit status, a line of the answer, and what is granted.
+    let cases: [(&[&str], i32, &str, &str); 16] = [
+        (&["--account", "alice", "repository:drop/x:push"], 0, push, "push"),
+        (&["--account", "alice", "repository:drop/x:pull,push"], 3, push, "push"),
+        (&["--account", "alice", "repository:both/x:push"], 0, "acl[5] matches, and decides", "push"),
+        (&["--account", "alice", "--service", "nope", "repository:both/x:pull"], 3, refused, "nothing"),
+        (
+            &["--account", "alice", "--service", "other", "repository:both/x:pull"],
+            0,
+            "acl[5] matches, and decides",
+            "pull",
+        ),
+        (
+            &["--account", "alice", "repository:both/x:psh,pull"],
+            3,
+            "\"psh\" is no action of a registry (pull, push, delete); did you mean \"push\"?",
+            "pull",
+        ),
+        (
+            &["--account", "alice", "repository:both/x:PULL"],
+            3,
+            "\"PULL\" is no action; did you mean \"pull\"?",
+            "nothing",
+        ),
+        (&["--account", "alice", "repository:both/x:read"], 3, "\"read\" is no action of a registry", "nothing"),
+        (
+            &["repository:local:pull"],
+            3,
+            "acl[3] ip: \"10.0.0.0/8\" is wanted, and the address is not known: give --ip",
+            "nothing",
+        ),
+        (
+            &["--account", "bob", "repository:web/app:pull"],
+            3,
+            "acl[2] name: \"${labels:team}/*\" does not match \"web/app\": bob has no label team  # teams",
+            "nothing",
+        ),
+        (
+            &["--account", "bob", "repository:labels:pull"],
+            3,
+            "acl[7] labels.team: \"web\" is wanted, and bob has no label team",
+            "nothing",
+        ),
+        (&["repository:labels:pull"], 3, "is wanted, and an anonymous client has no label team", "nothing"),
+        (
+            &["--account", "alice", "repository:labels:pull"],
+            3,
+            "labels.team: \"web\" does not match \"[api]\"",
+            "nothing",
+        ),
+        (
+            &["--account", "alice", "repository:tags:pull"],
+            3,
+            "tag: \"v*\" is wanted, and a token request names no tag",
+            "nothing",
+        ),
+        (
+            &["--account", "alice", "--reference", "v1", "repository:tags:pull"],
+            0,
+            "acl[8] matches, and decides",
+            "pull",
+        ),
+        (&["--account", "alice", "registry:catalog:push"], 3, "no rule matches: nothing is granted", "nothing"),
+    ];
+    for (asked, code, line, granted) in cases {
+        let run = run(["explain", file.as_str()].iter().chain(asked));
+        assert_eq!(run.code, code, "{asked:?}: {}{}", run.out, run.err);
+        assert!(run.out.contains(line), "{asked:?}: {}", run.out);
+        assert!(run.out.contains(&format!("  granted:  {granted}\n")), "{asked:?}: {}", run.out);
+        // Said only where it is so.
+        assert_eq!(run.out.contains(push), line == push, "{asked:?}: {}", run.out);
+        assert_eq!(run.out.contains("refuses requests"), line == refused, "{asked:?}: {}", run.out);
+    }
+    // In JSON the fields are what they were, and what is said is the note.
+    let json = run(["explain", &file, "--json", "--account", "bob", "--service", "nope", "repository:labels:pull,psh"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    let note = json[0]["note"].as_str().unwrap();
+    assert!(note.contains(refused) && note.contains("did you mean \"push\"?"), "{note}");
+    assert_eq!(
+        json[0]["rules"][7],
+        json!({"index": 7, "comment": null, "matches": false, "field": "labels.team", "pattern": "web", "value": "[]"})
+    );
+    assert_eq!((&json[0]["granted"], &json[0]["withheld"]), (&json!([]), &json!(["psh", "pull"])));
+}
+
+#[test]
+fn what_is_no_scope_is_told_with_what_was_meant() {
+    let (_folder, file) = policy();
+    for (text, expected) in [
+        ("alice", "\"alice\" is no scope: a scope has the form type:name:actions; meant: --account alice\n"),
+        ("alpine", "; meant: repository:alpine:pull,push, or --account alpine\n"),
+        ("Bob", "\"Bob\" is no scope: a scope has the form type:name:actions; meant: --account Bob\n"),
+        ("web/app", "; meant: repository:web/app:pull,push\n"),
+        ("web/app:pull", "; meant: repository:web/app:pull\n"),
+        ("web/app:latest", "; meant: repository:web/app:pull,push\n"),
+        ("repository:web/app", "; meant: repository:web/app:pull,push\n"),
+        ("repository:Web/app:pull", "there is no upper case in it\n"),
+        ("repository:web//app:pull", "the name is none that a registry can hold\n"),
+        ("REPOSITORY:web:pull", "the type must be lower-case letters"),
+    ] {
+        let run = run(["explain", &file, text]);
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{text}");
+        assert!(run.err.contains(expected), "{text}: {}", run.err);
+    }
 }

@@ -1,7 +1,9 @@
-//! The program as an operator types it: what it prints, where, and with which exit code. Nothing here listens.
+//! The program as an operator types it: what it prints, where, and with which exit code.
 
 mod connect;
 mod explain;
+mod health;
+mod lint;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -128,15 +130,27 @@ fn check_passes_what_can_be_served() {
 fn check_points_out_what_is_probably_not_meant() {
     let weak = format!("users: {{alice: {{password: \"{ALICE_HASH}\", labels: {{team: [web]}}}}}}\nacl: []\n");
     let mixed = format!("users: {{alice: {{password: \"{ALICE_HASH}\"}}, bob: {{password: \"{STRONG}\"}}}}\nacl: []\n");
+    let many = |hash: &str| {
+        let users: Vec<String> = (0..300).map(|number| format!("u{number}: {{password: \"{hash}\"}}")).collect();
+        format!("users: {{{}}}\nacl: []\n", users.join(", "))
+    };
     let rules = |text: &str| format!("{}acl:\n  - {}\n", strong_users(), text.replace("; ", "\n  - "));
     // The configuration, how many warnings, and the one that is looked at: its line (two lines of defaults stand above
     // the users, and the first rule is in line 7) and a piece of its text.
     let cases: &[(String, usize, usize, &str)] = &[
         (weak, 1, 3, "users.alice.password: the hash's cost of 4 is weak"),
         (mixed, 2, 3, "users: hashes of different cost take different time"),
+        // One warning for all of them, at the first.
+        (
+            many(ALICE_HASH),
+            1,
+            3,
+            "users: 300 hashes of a cost below 10 are weak; make new ones with: dockwarden hash-password --cost 10 (\"u0\" has the first)",
+        ),
+        (many(&STRONG.replace("$10$", "$14$")), 1, 3, "users: 300 hashes of a cost above 13 keep a core busy"),
         // A rule that is shadowed
         (
-            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [push]}"),
+            rules("{match: {name: a}, actions: [pull]}; {match: {name: a, account: alice}, actions: [pull, push]}"),
             1,
             8,
             "acl[1]: never decides: acl[0] matches everything it does",
@@ -160,7 +174,7 @@ fn check_points_out_what_is_probably_not_meant() {
         (rules("{match: {name: \"team/**\"}, actions: [pull]}"), 1, 7, "so \"team/**\" does not match"),
         // Nobody may push
         (
-            rules("{match: {name: \"pub/*\"}, actions: [push]}"),
+            rules("{match: {name: \"pub/*\"}, actions: [pull, push]}"),
             1,
             7,
             "acl[0]: clients without an account may push or delete",
@@ -212,7 +226,7 @@ fn check_points_out_what_is_probably_not_meant() {
         // And what is as it should be
         (
             rules(
-                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [push]}; {match: {}, actions: [pull]}",
+                "{match: {account: \"/^(?:admin|root)$/\"}, actions: [pull]}; {match: {account: \"/.+/\"}, actions: [pull, push]}; {match: {}, actions: [pull]}",
             ),
             0,
             0,
@@ -220,7 +234,7 @@ fn check_points_out_what_is_probably_not_meant() {
         ),
         (
             rules(
-                "{match: {name: \"${labels:team}/*\"}, actions: [push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [push]}",
+                "{match: {name: \"${labels:team}/*\"}, actions: [pull, push]}; {match: {ip: 10.0.0.0/8, name: x}, actions: [pull, push]}",
             ),
             0,
             0,
@@ -332,6 +346,28 @@ async fn the_hash_of_a_password_lets_its_owner_in() {
     }
 }
 
+#[tokio::test]
+async fn a_generated_password_is_shown_once_and_lets_its_owner_in() {
+    let generated = || finish(command(["hash-password", "--cost", "4", "--generate"]), "what is on standard input");
+    let made = generated();
+    assert_eq!(made.code, 0, "{}", made.err);
+    // Standard output goes into a file, so that the password must not be in it.
+    let hash = made.out.strip_suffix('\n').unwrap();
+    assert!(hash.starts_with("$2b$04$") && hash.len() == 60, "{hash}");
+    let password = made.err.strip_prefix("Password, shown this once: ").unwrap().strip_suffix('\n').unwrap();
+    assert!(password.len() == 32 && password.bytes().all(|letter| letter.is_ascii_hexdigit()), "{password}");
+    assert_ne!(generated().err, made.err);
+    let bed = Bed::with(&format!("users: {{alice: {{password: \"{hash}\"}}}}\n"));
+    assert_eq!(bed.get("/auth?service=registry").basic("alice", password).send().await.status, 200);
+
+    // A hash whose password nobody has seen is not handed out.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut unseen = command(["hash-password", "--cost", "4", "--generate"]);
+    let output = unseen.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()));
+}
+
 #[test]
 fn the_program_describes_itself() {
     let version = run(["--version"]);
@@ -392,4 +428,34 @@ fn an_answer_that_nobody_reads_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code().is_some_and(|code| code < 2) && !said.contains("panicked"), "{said}");
+}
+
+/// Nothing reads these, and a server that starts with its usual settings says so.
+#[test]
+fn variables_that_nothing_reads_are_told() {
+    let (_folder, file) = configured(&strong_users());
+    let with = |variables: &[(&str, &str)]| {
+        let mut check = command(["check", file.as_str()]);
+        check.envs(variables.iter().copied());
+        finish(check, "")
+    };
+    let usual = with(&[]);
+    let told = with(&[("DOCKWARDEN_TOKEN_ISSUER", "Hunter2"), ("RUST_LOG", "dockwarden=Hunter2")]);
+    assert_eq!((usual.code, told.code), (0, 0), "{}", told.err);
+    for expected in
+        ["warning: DOCKWARDEN_TOKEN_ISSUER: nothing reads this variable", "warning: RUST_LOG: this cannot be read"]
+    {
+        assert!(told.out.contains(expected) && !usual.out.contains(expected), "{}", told.out);
+    }
+    assert!(!told.out.contains("Hunter2"), "{}", told.out);
+    // All the more where the file lacks what the variable was to say.
+    let mut check = command(["check", "/nowhere/at/all.yml"]);
+    check.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2");
+    let missing = finish(check, "");
+    assert!(missing.code == 1 && missing.err.contains("nothing reads this variable"), "{}", missing.err);
+    let mut serve = command(["serve", "/nowhere/at/all.yml"]);
+    serve.env("DOCKWARDEN_TOKEN_ISSUER", "Hunter2").env("RUST_LOG", "debugg");
+    let served = finish(serve, "");
+    assert!(served.err.contains("nothing reads this variable") && served.err.contains("RUST_LOG"), "{}", served.err);
+    assert!(!served.err.contains("Hunter2"), "{}", served.err);
 }

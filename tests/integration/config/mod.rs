@@ -1,5 +1,6 @@
 //! The configuration reader: what loads and what it then means, and for what does not, every problem with its line.
 
+mod canary;
 mod gateway;
 mod ldap;
 mod mongo;
@@ -14,6 +15,7 @@ use dockwarden::config::problem::Place;
 use dockwarden::config::{Config, Hsts, Keys, ListenAddress, Pair, Problem};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
+use time::OffsetDateTime;
 
 use crate::bed::{ALICE_HASH, Folder};
 
@@ -302,6 +304,7 @@ fn what_loads_but_is_dangerous_is_a_warning() {
             "limits by network count for whatever address a client writes",
         ),
         ("real_ip_header: X-F", "server.real_ip_header", "connections are not limited by network at all"),
+        ("real_ip_header: Forwarded, trusted_proxies: [10.0.0.1]", "server.real_ip_header", "send X-Forwarded-For"),
         ("tls_min_version: TLS10", "server.tls_min_version", "TLS 1.2 is the least"),
         ("tls_min_version: TLS11", "server.tls_min_version", "TLS 1.2 is the least"),
         ("tls_curve_preferences: [P521, P256]", "server.tls_curve_preferences", "\"P521\" is not among the curves"),
@@ -386,12 +389,17 @@ fn the_pair_is_read_and_judged_with_the_file() {
 
 #[test]
 fn the_example_file_has_no_problem() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yml");
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yml")).unwrap();
+    // `make run` makes this one.
+    let folder = Folder::new();
+    let hash = folder.put("test.hash", &format!("{}\n", ALICE_HASH.replace("$04$", "$10$"))).display().to_string();
+    assert!(text.contains("password_file: certs/test.hash\n"), "{text}");
+    let text = text.replace("certs/test.hash", &hash);
+    let file = folder.put("config.example.yml", &text);
     let config = Config::load(&file, [], Keys::LeftAlone).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(config.warnings, []);
-    assert!(config.backends.users.contains_key("admin") && config.backends.users.contains_key(""));
+    assert_eq!(config.backends.users.keys().collect::<Vec<_>>(), ["", "admin", "test"]);
     // Every setting that is commented out in it is one that the reader knows, and loads with the value shown.
-    let text = std::fs::read_to_string(&file).unwrap();
     let mut shown = 0;
     for line in text.lines() {
         let Some((indent, setting)) = line.split_once("# ").filter(|(indent, _)| indent.trim().is_empty()) else {
@@ -439,4 +447,71 @@ fn no_message_and_no_dump_holds_a_secret() {
     {
         assert!(!dump.contains(secret), "{secret} is in the dump");
     }
+}
+
+/// How long a proxy's connections may rest.
+#[test]
+fn proxies_may_be_let_rest_for_longer() {
+    let proxies = "trusted_proxies: [10.0.0.0/8]";
+    for (server, seconds) in [
+        (proxies.to_owned(), 75),
+        (format!("{proxies}, idle_timeout: 75"), 75),
+        (format!("{proxies}, idle_timeout: 620s"), 620),
+        (format!("{proxies}, idle_timeout: 2h"), 7200),
+        ("idle_timeout: 4m, net: unix".to_owned(), 240),
+    ] {
+        let config = loaded(&around(&format!("server: {{addr: \":1\", {server}}}")));
+        assert_eq!((config.server.proxy_rest(), config.warnings.len()), (Duration::from_secs(seconds), 0), "{server}");
+    }
+    for value in ["0", "74", "74999ms", "2h1s", "7201"] {
+        expect(
+            &around(&format!("server: {{addr: \":1\", {proxies}, idle_timeout: {value}}}")),
+            &[],
+            &[(1, "server.idle_timeout", "for 75 seconds as it is, and for 7200 at most; write 620")],
+        );
+    }
+    let config = loaded(&around("server: {addr: \":1\", idle_timeout: 620}"));
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert_eq!((&warning.place, warning.path.as_str()), (&Place::Line(1), "server.idle_timeout"));
+    assert!(warning.message.contains("name yours in trusted_proxies"), "{}", warning.message);
+    let asked = "server: {addr: \":1\", idle_timeout: 620}\nforward_auth: {trusted_proxies: [unix], service: a}";
+    assert_eq!(loaded(&around(asked)).warnings, []);
+}
+
+/// What certbot or cert-manager renews is the wrong pair to sign with.
+#[test]
+fn a_signing_pair_that_is_likely_to_be_renewed_is_a_warning() {
+    let folder = Folder::new();
+    let read = |text: &str| {
+        let config = Config::read(Path::new("auth.yml"), &folder.complete(text), [], Keys::Read).unwrap();
+        config.warnings.into_iter().map(|warning| (warning.path, warning.message)).collect::<Vec<_>>()
+    };
+    let tls = "server: {addr: \":1\", certificate: $DIR/token.crt, key: $DIR/token.key}\n";
+    for ending in ["crt", "key"] {
+        std::fs::copy(folder.path(&format!("token.{ending}")), folder.path(&format!("tls.{ending}"))).unwrap();
+    }
+    assert_eq!(read("").len() + read(&tls.replace("/token", "/tls")).len(), 0);
+    for token in ["token: {issuer: Acme}\n", ""] {
+        let [(path, message)] = read(&format!("{tls}{token}")).try_into().unwrap();
+        assert_eq!(path, "token.certificate");
+        for piece in [
+            "the pair that signs tokens is the one that server speaks TLS with",
+            "when it is renewed, registries refuse every token",
+            "generate: true",
+            "an authority of your own",
+        ] {
+            assert!(message.contains(piece), "{message}");
+        }
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.not_before = OffsetDateTime::now_utc();
+    params.not_after = params.not_before + time::Duration::days(90);
+    folder.put("token.crt", &params.self_signed(&key).unwrap().pem());
+    folder.put("token.key", &key.serialize_pem());
+    let [(path, message)] = read("").try_into().unwrap();
+    assert_eq!(path, "token.certificate");
+    assert!(message.starts_with("the pair that signs tokens lives for 90 days: "), "{message}");
+    let [(_, message)] = read(&format!("{tls}token: {{issuer: Acme}}\n")).try_into().unwrap();
+    assert!(message.contains(" is the one that server speaks TLS with, lives for 90 days: "), "{message}");
 }

@@ -34,7 +34,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("{}", "", "mongo_auth.dial_info.addrs: no server is named"),
         ("{}", "", "mongo_auth.dial_info.database: the database's name is missing"),
         ("{addrs: []}", "", "addrs: the list names no server"),
-        ("{addrs: [\"host:port\"]}", "", "addrs: \"host:port\" is no server"),
+        ("{addrs: [\"host:port\"]}", "", "addrs: this is no server; write host, host:27017"),
         ("{D, adrs: [x]}", "", "adrs: there is no such key; did you mean \"addrs\"?"),
         ("{D, timeout: soon}", "", "timeout: \"soon\" is no length of time"),
         ("{D, timeout: 0}", "", "timeout: no server can be reached in no time"),

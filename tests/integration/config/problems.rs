@@ -44,7 +44,7 @@ aclx: []
             (11, "users.alice.password", "needs a bcrypt hash"),
             (11, "users.alice.pasword", "did you mean \"password\"?"),
             (12, "users.bob.password", "this is no bcrypt hash"),
-            (13, "users.a:b", "cannot contain a colon"),
+            (13, "users.a", "cannot contain a colon"),
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
             (17, "acl[1].match.name", "this `[` never ends"),
@@ -373,5 +373,139 @@ fn what_is_no_configuration_tree_is_one_problem() {
             );
             assert!(problem.message.contains(piece), "{text:.80}: {problem:?}");
         }
+    }
+}
+
+/// What a newcomer writes first, and what to write instead.
+#[test]
+fn common_slips_are_told_with_what_is_meant() {
+    let hash = ALICE_HASH;
+    let rule = |text: &str| format!("acl:\n  - {{match: {{{text}}}, actions: [pull]}}");
+    let user = |text: &str| format!("users:\n  alice: {{{text}}}");
+    let token = |text: &str| format!("token: {{issuer: Acme, certificate: c, key: k, {text}}}");
+    let cases: &[(String, &[Expected<'_>])] = &[
+        (
+            format!("users:\nbob:\n  password: \"{hash}\""),
+            &[(1, "users", "no way to log in"), (2, "bob", "this looks like an account, and belongs below users:")],
+        ),
+        ("match: {account: a}".to_owned(), &[(1, "match", "this is part of a rule, and belongs below acl:")]),
+        (
+            rule("ip: [10.0.0.0/8, 10.1.2.3]"),
+            &[(2, "acl[0].match.ip", "one value is expected here, not a list; write a rule for each network")],
+        ),
+        (
+            rule("account: [bob, eve]"),
+            &[(2, "acl[0].match.account", "not a list; write one expression for all of them, \"/^(one|two)$/\"")],
+        ),
+        (
+            rule("labels: {team: [web, api]}"),
+            &[(2, "acl[0].match.labels.team", "not a list; write one expression for all of them")],
+        ),
+        (rule("team: web"), &[(2, "acl[0].match.team", "for a label of the account's, write labels: {team: …}")]),
+        (rule("acount: a"), &[(2, "acl[0].match.acount", "did you mean \"account\"?")]),
+        (rule("tags: a"), &[(2, "acl[0].match.tags", "did you mean \"tag\"?")]),
+        (rule("repository: a"), &[(2, "acl[0].match.repository", "did you mean \"name\"?")]),
+        (rule("actions: [pull]"), &[(2, "acl[0].match.actions", "this belongs to the rule: beside match")]),
+        (
+            format!("users:\n  \"bob:{hash}\":"),
+            &[(2, "users.bob", "this is a line of an htpasswd file; write alice: {password:")],
+        ),
+        (
+            user(&format!("password: \"bob:{hash}\"")),
+            &[(2, "users.alice.password", "take what stands after the colon")],
+        ),
+        (
+            user("password: \"$argon2id$v=19$m=65536\""),
+            &[(2, "users.alice.password", "this is no bcrypt hash but an Argon2 hash ($argon2id$)")],
+        ),
+        ("users:\n  alice: \"password:x\"".to_owned(), &[(2, "users.alice", "a space is missing after the colon?")]),
+        (
+            user("password: a,Zq7"),
+            &[
+                (2, "users.alice.password", "this is no bcrypt hash"),
+                (2, "users.alice", "a key stands here that does not exist"),
+            ],
+        ),
+        (token("reuse: 0.5"), &[(1, "token.reuse", "\"0.5\" is no length of time")]),
+        (
+            "server: {addr: \":1\", key: \"-----BEGIN PRIVATE KEY----- MII\"}".to_owned(),
+            &[(1, "server.key", "a key or a certificate itself stands here; write it into a file")],
+        ),
+        (
+            around_gateway("realm: \"https://user:secret@auth.example.org/auth\", challenge: bearer"),
+            &[
+                (1, "gateway.realm", "this address is told to every client, and so holds no user and no password"),
+                (1, "gateway.realm", "clients need the address"),
+            ],
+        ),
+    ];
+    let wrong: Vec<String> =
+        cases.iter().filter_map(|(text, expected)| difference(&around(text), &[], expected)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.concat());
+}
+
+fn around_gateway(text: &str) -> String {
+    format!("gateway: {{service: registry, {text}, upstreams: [{{url: \"http://127.0.0.1:1\"}}]}}")
+}
+
+/// Every number and every length of time, in a form that templates write.
+#[test]
+fn numbers_are_taken_in_every_form_that_go_yaml_takes() {
+    let dial = "dial_info: {addrs: [a], database: d, timeout: 1e+00}";
+    let text = format!(
+        "server: {{addr: \":1\", max_connections_per_address: 1e+03, real_ip_header: X-F, real_ip_pos: -0x1}}\n\
+         token: {{issuer: Acme, certificate: c, key: k, expiration: 1e+06, reuse: 0x3c}}\n\
+         gateway: {{service: s, upstreams: [{{url: \"http://127.0.0.1:2\", connect_timeout: 5.0, response_timeout: 0b11, \
+         idle_timeout: 1_0}}]}}\n\
+         ext_auth: {{command: c, timeout: 010, concurrency: 1_6}}\n\
+         ldap_auth: {{addr: localhost, base: dc=x, filter: \"(uid=${{account}})\", pool_size: 0o10, deadline: 1.5e1, \
+         connect_timeout: 1.0, timeout: 2.}}\n\
+         mongo_auth: {{{dial}, collection: u, deadline: 2.0}}\n\
+         acl_mongo: {{{dial}, collection: a, cache_ttl: 1e1, max_stale: 0x3C}}\n\
+         http_auth: {{url: \"https://a/\", headers: {{A: \"${{basic}}\"}}, accept: [2e2], reject: [0x191], timeout: 1.0, \
+         cache_ttl: 1_0, concurrency: 1e+02}}\n\
+         http_authz: {{url: \"https://a/\", timeout: 01, concurrency: 0x10, cache_ttl: 10.0}}\n\
+         ext_authz: {{command: c, timeout: 5.0, concurrency: 0b10}}\n\
+         users: {{}}\nacl: []\n"
+    );
+    let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(config.server.connections_per_address, 1000);
+    assert_eq!(
+        (config.token.life, config.token.reuse),
+        (Duration::from_secs(1_000_000), Some(Duration::from_secs(60)))
+    );
+    let upstream = &config.gateway.as_ref().unwrap().upstreams[0];
+    let seconds = [upstream.connect_within, upstream.respond_within, upstream.idle_for].map(|time| time.as_secs());
+    assert_eq!(seconds, [5, 3, 10]);
+    let program = &config.backends.ext_auth.as_ref().unwrap().program;
+    assert_eq!((program.timeout.as_secs(), program.concurrency), (8, 16));
+    // What Go refuses is refused with its line.
+    for (key, value) in [("expiration", "1:30"), ("expiration", "_1"), ("reuse", "0b2"), ("expiration", "900.5")] {
+        let text = around(&format!("token: {{issuer: Acme, certificate: c, key: k, {key}: \"{value}\"}}"));
+        expect(&text, &[], &[(1, &format!("token.{key}"), "is no length of time")]);
+    }
+}
+
+#[test]
+fn quotation_marks_in_the_issuer_are_a_warning() {
+    for (issuer, is_told) in [
+        ("\u{201c}Acme\u{201d}", true),
+        ("\u{201e}Acme\u{201c}", true),
+        ("\u{ab}Acme\u{bb}", true),
+        ("\"'Acme'\"", true),
+        ("'\"Acme\"'", true),
+        ("\"Acme\"", false),
+        ("\"Ann's\"", false),
+    ] {
+        let text = around(&format!("token: {{issuer: {issuer}, certificate: c, key: k, services: [{issuer}]}}"));
+        let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let told: Vec<&str> = config
+            .warnings
+            .iter()
+            .filter(|warning| warning.message.contains("quotation marks are part of this text"))
+            .map(|warning| warning.path.as_str())
+            .collect();
+        let expected: &[&str] = if is_told { &["token.issuer", "token.services"] } else { &[] };
+        assert_eq!(told, expected, "{issuer}");
     }
 }

@@ -141,6 +141,8 @@ async fn a_token_service_that_fails_or_leads_elsewhere_is_a_502() {
     let place = elsewhere.address.clone();
     let tokens = Upstream::answering(move |arrival| match arrival.target.contains("other") {
         true => status(500),
+        // The members of such a reply in their order.
+        false if arrival.target.contains("web%2Fapp%3Apull%2Cpush") => Response::new(text("[\"a-token\", null, 300]")),
         false if arrival.target.contains("pub") => Response::new(text("{\"token\": \"\"}")),
         false => Response::builder()
             .status(307)
@@ -155,9 +157,9 @@ async fn a_token_service_that_fails_or_leads_elsewhere_is_a_502() {
          service: inside, username: gateway, password: pw}}}}}}]}}",
         registry.address, tokens.address
     ));
-    for repository in ["web/app", "other/app", "pub/app"] {
-        let reply = ask(&bed, "GET", &format!("/v2/{repository}/manifests/v1")).by(ALICE).send().await;
-        assert_eq!((reply.status, reply.code().as_str()), (502, "UNAVAILABLE"), "{repository}");
+    for (method, repository) in [("GET", "web/app"), ("GET", "other/app"), ("GET", "pub/app"), ("PUT", "web/app")] {
+        let reply = ask(&bed, method, &format!("/v2/{repository}/manifests/v1")).by(ALICE).send().await;
+        assert_eq!((reply.status, reply.code().as_str()), (502, "UNAVAILABLE"), "{method} {repository}");
     }
     assert!(elsewhere.take().is_empty(), "our password was shown to another");
     assert!(registry.take().is_empty());

@@ -14,6 +14,8 @@ use crate::bed::{ALICE_HASH, Ask, Bed};
 /// A whole file with everything in it, to be damaged.
 fn good_file() -> String {
     let example = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yml")).unwrap();
+    // The file is made by `make run`.
+    let example = example.replace("password_file: certs/test.hash", &format!("password: \"{ALICE_HASH}\""));
     format!(
         "{example}\n  - &rule {{match: {{labels: {{team: \"/^(a|b)$/\"}}, ip: 10.0.0.0/8}}, actions: [pull], not_after: 2030-01-01}}\n  - <<: *rule\n    comment: \"again\"\n"
     )

@@ -101,8 +101,8 @@ fn an_import_says_what_it_changes_and_asks_before_it_replaces() {
     let before = database.documents("acl");
     import(&file, two, &[]).refused(&["there are 2 rules already; write --replace"]);
 
-    let other = "- {seq: 20, match: {name: b}, actions: [push], comment: two}\n- {seq: 30, match: {name: c}, actions: [], comment: three}\n";
-    let changes = "-     10  name=\"a\" -> pull  # one\n-     20  name=\"b\" -> pull  # two\n+     20  name=\"b\" -> push  # two\n+     30  name=\"c\" -> nothing  # three\n";
+    let other = "- {seq: 20, match: {name: b}, actions: [delete], comment: two}\n- {seq: 30, match: {name: c}, actions: [], comment: three}\n";
+    let changes = "-     10  name=\"a\" -> pull  # one\n-     20  name=\"b\" -> pull  # two\n+     20  name=\"b\" -> delete  # two\n+     30  name=\"c\" -> nothing  # three\n";
     let dry = import(&file, other, &["--replace", "--dry-run"]).well();
     assert_eq!(dry.text, format!("{changes}3 rule(s) would change; nothing was changed\n"));
     assert_eq!(database.documents("acl"), before);

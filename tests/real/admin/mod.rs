@@ -4,6 +4,7 @@ mod docs;
 mod explain;
 mod import;
 mod migrate;
+mod people;
 mod rules;
 mod users;
 
@@ -75,10 +76,14 @@ fn every_command_says_plainly_why_it_cannot_begin() {
         "wrong.yml",
         &text.replace("password_file: \"", "password: \"x").replace("mongopass.txt", ""),
     );
-    let commands: [(&str, &[&str]); 18] = [
+    let people = format!("waldi:{}\n", crate::support::dockwarden::hash("secret"));
+    let people = scratch::write(&directory, "people", &people);
+    let commands: [(&str, &[&str]); 20] = [
         ("migrate", &[]),
         ("migrate", &["--dry-run"]),
         ("user add", &["waldi"]),
+        ("user import", &[people.to_str().unwrap()]),
+        ("user import", &[people.to_str().unwrap(), "--replace", "--dry-run"]),
         ("user passwd", &["waldi"]),
         ("user label", &["waldi", "a=b"]),
         ("user disable", &["waldi"]),

@@ -41,8 +41,9 @@ fn each_command_prints_what_changed_and_a_running_server_follows() {
         "test",
         &["pull", "push"],
     );
-    let deny = "match: {name: test, account: \"/^w/\", labels: {full-access: \"t*\"}}\nactions: []\ncomment: not now\n";
-    let printed = "account=\"/^w/\" name=\"test\" labels.full-access=\"t*\" -> nothing  # not now\n";
+    let deny =
+        "match: {name: test, account: \"/^w.*/\", labels: {full-access: \"t*\"}}\nactions: []\ncomment: not now\n";
+    let printed = "account=\"/^w.*/\" name=\"test\" labels.full-access=\"t*\" -> nothing  # not now\n";
     step(run_with("acl add", &file, &["--before", "10"], deny), &format!("+      5  {printed}"), "test", &[]);
     step(
         run("acl move", &file, &["5", "--after", "10"]),
@@ -57,16 +58,16 @@ fn each_command_prints_what_changed_and_a_running_server_follows() {
         "test",
         &["pull"],
     );
-    let json = r#"{"seq": {"$numberLong": "7"}, "match": {"name": "test"}, "actions": ["push"], "not_after": {"$date": "2999-01-01T00:00:00Z"}}"#;
+    let json = r#"{"seq": {"$numberLong": "7"}, "match": {"name": "test"}, "actions": ["pull"], "not_after": {"$date": "2999-01-01T00:00:00Z"}}"#;
     step(
         run_with("acl add", &file, &[], json),
-        "+      7  name=\"test\" -> push  not_after 2999-01-01T00:00:00Z\n",
+        "+      7  name=\"test\" -> pull  not_after 2999-01-01T00:00:00Z\n",
         "test",
-        &["push"],
+        &["pull"],
     );
     step(
         run("acl remove", &file, &["7"]),
-        "-      7  name=\"test\" -> push  not_after 2999-01-01T00:00:00Z\n",
+        "-      7  name=\"test\" -> pull  not_after 2999-01-01T00:00:00Z\n",
         "test",
         &["pull"],
     );

@@ -289,8 +289,8 @@ pub(crate) fn decided(log: &str, door: &'static str) -> Allowed {
     let of = |messages: &'static [&str]| {
         lines.iter().filter(move |line| line["door"] == door && messages.iter().any(|own| line["message"] == **own))
     };
-    let refused: HashSet<String> =
-        of(&["refused", "could not be decided"]).map(|line| text(line, "decision.id")).collect();
+    let refused = of(&["refused", "could not be decided", "was decided, and could not be answered"]);
+    let refused: HashSet<String> = refused.map(|line| text(line, "decision.id")).collect();
     let mut seen = HashSet::new();
     let mut allowed = Allowed::new();
     for line in of(&["decided", "allowed"]) {

@@ -6,6 +6,7 @@ mod circle;
 mod clients;
 mod confusion;
 mod ecr;
+mod ends;
 mod faults;
 mod kloudless;
 mod leftovers;

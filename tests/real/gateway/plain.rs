@@ -8,7 +8,7 @@ use crate::support::dockwarden::{self, hash, program};
 use crate::support::gateway::{self, Challenge, INSIDE};
 use crate::support::person::Person;
 use crate::support::process::Process;
-use crate::support::recipe::Recipe;
+use crate::support::recipe::{NOBODYS_HASH, Recipe};
 use crate::support::registry::{Edition, Registry};
 use crate::support::{client, keys, part, port, scratch};
 
@@ -37,7 +37,7 @@ fn start(registry: &Registry, challenge: Challenge) -> Server {
             ("/var/lib/dockwarden", directory.to_str().unwrap()),
             ("https://docker.example.org/auth", &format!("https://localhost:{port}/auth")),
             ("http://127.0.0.1:5000", &format!("http://{}", registry.address())),
-            ("$2y$10$LQjRsihpHBw9IrvTWXG3auDzBfrVpTK7EFoyYz2mLyKPWxqGjhUSe", &hash("testpassword")),
+            (NOBODYS_HASH, &hash("testpassword")),
         ],
     );
     let config = match challenge {

@@ -1,5 +1,6 @@
 //! Accounts in OpenLDAP: who is let in, as whom, and with which labels.
 
+mod far;
 mod outages;
 mod tls;
 
@@ -89,6 +90,7 @@ fn said(users: &(tokio::runtime::Runtime, DirectoryUsers), account: &str, secret
             Ok(Seen { account: identity.account.clone(), labels: labels.collect() })
         }
         Ok(Outcome::Rejected) => Err("rejected".to_owned()),
+        Ok(Outcome::Closed(words)) => Err(format!("closed: {words}")),
         Ok(Outcome::NotMine) => Err("not mine".to_owned()),
         Err(error) => Err(format!("{error:#}")),
     }
@@ -161,8 +163,12 @@ fn the_account_is_the_directorys_spelling_and_nothing_typed_is_a_filter() {
         ("Waldi", "\0".to_owned(), Err("not mine")),
         ("Waldi", format!("{}\0x", password("Waldi")), Err("not mine")),
         // Closed by an administrator; and to be changed first, although the bind succeeds.
-        ("locked", password("locked"), Err("rejected")),
-        ("fresh", password("fresh"), Err("rejected")),
+        (
+            "locked",
+            password("locked"),
+            Err("closed: the directory refuses a bind: the account is locked: code 49 (invalidCredentials)"),
+        ),
+        ("fresh", password("fresh"), Err("closed: the directory lets nobody in: the password must be changed first")),
     ] {
         let seen = account(said(&users, typed, &secret));
         assert_eq!(seen.as_deref().map_err(String::as_str), expected, "{typed:?}");
@@ -289,7 +295,8 @@ fn what_changes_in_the_directory_holds_at_once() {
     slapd.change(&format!(
         "dn: {dn}\nchangetype: modify\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n"
     ));
-    assert_eq!(said(&users, "alice", "new"), Err("rejected".to_owned()));
+    let locked = said(&users, "alice", "new").unwrap_err();
+    assert!(locked.starts_with("closed: the directory refuses a bind: the account is locked"), "{locked}");
     slapd.change(&format!("dn: {dn}\nchangetype: delete\n"));
     assert_eq!(said(&users, "alice", "new"), Err("not mine".to_owned()));
 }

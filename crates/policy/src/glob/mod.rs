@@ -50,7 +50,8 @@ pub(super) enum Sense {
 }
 
 impl Set {
-    fn takes(&self, c: char) -> bool {
+    /// Whether this character is one of those that it takes.
+    pub(super) fn takes(&self, c: char) -> bool {
         let listed = self.ranges.iter().any(|&(low, high)| low <= c && c <= high);
         match self.sense {
             Sense::Takes => listed,

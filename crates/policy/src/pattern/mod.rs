@@ -12,6 +12,7 @@ mod glob_template;
 mod pieces;
 mod template;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -126,6 +127,15 @@ impl Pattern {
         match &self.body {
             Body::Literal(text) => Some(text),
             Body::Glob(_) | Body::GlobTemplate(_) | Body::Regex(_) => None,
+        }
+    }
+
+    /// The steps of a glob; `None` for a regular expression.
+    pub(crate) fn tokens(&self) -> Option<Cow<'_, [Token]>> {
+        match &self.body {
+            Body::Literal(text) => Some(Cow::Owned(vec![Token::Text(text.clone())])),
+            Body::Glob(tokens) | Body::GlobTemplate(tokens) => Some(Cow::Borrowed(tokens)),
+            Body::Regex(_) => None,
         }
     }
 

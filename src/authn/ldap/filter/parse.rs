@@ -1,6 +1,7 @@
 //! Reading a filter from its text (RFC 4515, section 3).
 
 use super::{Comparison, Part, Piece, Place, Value};
+use crate::config::refused::is_harmless;
 
 /// No filter that a person wrote is nested deeper.
 const DEEPEST: usize = 32;
@@ -23,9 +24,11 @@ struct Reader<'text> {
     places: &'text [Place],
 }
 
-/// The beginning of a text, for a message.
+/// The beginning of a text, for a message, unless it could be a secret.
 fn brief(text: &str) -> String {
-    text.chars().take(20).collect()
+    let text: String = text.chars().take(20).collect();
+    // A placeholder's name is none.
+    if is_harmless(&text.replace("${", "")) { text } else { "…".to_owned() }
 }
 
 impl<'text> Reader<'text> {
@@ -209,7 +212,7 @@ fn rule(left: &str, value: Value) -> Result<Part, String> {
     let rule = match words.as_slice() {
         [] if name.is_some() => None,
         [rule] => Some(attribute(rule)?),
-        _ => return Err(format!("\"{left}:=\" names no rule; write (attribute:rule:=value)")),
+        _ => return Err(format!("\"{}:=\" names no rule; write (attribute:rule:=value)", brief(left))),
     };
     Ok(Part::Rule { rule, attribute: name, with_name, value })
 }

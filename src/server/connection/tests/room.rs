@@ -27,6 +27,12 @@ impl House {
         connect_with(1 << 16, Some((place, counted.unwrap())))
     }
 
+    /// The same from a proxy whose connections may rest for so long.
+    fn connect_proxy(&self, rest: Duration) -> Client {
+        let place = Arc::clone(&self.places).try_acquire_owned().unwrap();
+        connect_with(1 << 16, Some((place, self.connections.count_proxy(rest))))
+    }
+
     /// Waits for a place as a listener does, for a moment; whether there was one.
     async fn makes_room(&self) -> bool {
         timeout(MOMENT, self.connections.place(&self.places)).await.is_ok()
@@ -147,4 +153,100 @@ async fn http2_makes_room_too_once_all_is_sent() {
     assert_eq!(length(unread).await, REPLY);
     house.connections.place(&house.places).await.unwrap().forget();
     assert_eq!(ended([&busy, &silent, &slow]), [true; 3]);
+}
+
+/// For how long the server still keeps this connection.
+async fn kept_for(served: JoinHandle<()>) -> Duration {
+    let began = Instant::now();
+    timeout(10 * LONG, served).await.unwrap().unwrap();
+    began.elapsed()
+}
+
+/// As long as proxies keep connections themselves; whoever has begun to ask is held to what everybody is.
+#[tokio::test(start_paused = true)]
+async fn a_proxys_connection_rests_for_as_long_as_it_may() {
+    for rest in [75, 620].map(Duration::from_secs) {
+        let house = House::of(8);
+        let mut used = house.connect_proxy(rest);
+        used.ask("/").await;
+        sleep(rest - MOMENT).await;
+        used.ask("/again").await;
+        assert_eq!(used.seen(), ["/", "/again"]);
+        assert_eq!(kept_for(used.served).await, rest);
+        // One that was made before there was a request for it.
+        let mut early = house.connect_proxy(rest);
+        sleep(rest - MOMENT).await;
+        early.ask("/").await;
+        assert_eq!(early.seen(), ["/"]);
+        assert_eq!(kept_for(house.connect_proxy(rest).served).await, rest);
+        // The beginning of a request is none: first on its connection, and after another one.
+        let mut half = house.connect_proxy(rest);
+        half.send("GET / HTTP/1.1\r\nhost:").await;
+        assert_eq!(kept_for(half.served).await, HEADER_PATIENCE);
+        let mut begun = house.connect_proxy(rest);
+        begun.ask("/").await;
+        sleep(SILENCE).await;
+        begun.send("GET / HTTP/1.1\r\nhost:").await;
+        assert_eq!(kept_for(begun.served).await, HEADER_PATIENCE);
+        // Nor is one that does not read its reply at rest.
+        let place = Arc::clone(&house.places).try_acquire_owned().unwrap();
+        let mut unread = connect_with(64, Some((place, house.connections.count_proxy(rest))));
+        unread.send("GET /large HTTP/1.1\r\nhost: here\r\n\r\n").await;
+        let kept = kept_for(unread.served).await;
+        assert!(kept <= IDLE_PATIENCE + REST_AFTER, "{kept:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxys_http2_rests_for_as_long_as_it_may() {
+    for rest in [75, 620].map(Duration::from_secs) {
+        let house = House::of(2);
+        let (mut used, unused) =
+            (Http2::over(house.connect_proxy(rest)).await, Http2::over(house.connect_proxy(rest)).await);
+        length(used.ask("/").await).await;
+        sleep(rest - SILENCE).await;
+        length(used.ask("/").await).await;
+        let kept = kept_for(used.served).await;
+        assert!((rest..=rest + REST_AFTER).contains(&kept), "{kept:?}");
+        assert!(unused.served.is_finished());
+    }
+    let house = House::of(1);
+    let mut stranger = Http2::over(house.connect(1)).await;
+    length(stranger.ask("/").await).await;
+    let kept = kept_for(stranger.served).await;
+    assert!((IDLE_PATIENCE..=IDLE_PATIENCE + REST_AFTER).contains(&kept), "{kept:?}");
+}
+
+/// Strangers who rest make room first. A proxy's connection does once it has rested for longer than a stranger's may: others
+/// would otherwise wait for places that nobody uses.
+#[tokio::test(start_paused = true)]
+async fn a_full_house_closes_what_a_proxy_lets_rest_for_long_and_strangers_first() {
+    let house = House::of(3);
+    let [mut first, mut second] = [(); 2].map(|()| house.connect_proxy(LONG));
+    for client in [&mut first, &mut second] {
+        client.ask("/").await;
+        sleep(MOMENT).await;
+    }
+    sleep(HEADER_PATIENCE + MOMENT).await;
+    let mut stranger = house.connect(1);
+    stranger.ask("/").await;
+    sleep(REST_AFTER * 2).await;
+    for expected in [&[2][..], &[0, 2], &[0, 1, 2]] {
+        assert!(house.makes_room().await, "{expected:?}");
+        assert_eq!(closed(&[&first, &second, &stranger]), expected);
+        Arc::clone(&house.places).try_acquire_owned().unwrap().forget();
+    }
+
+    // Until then it keeps its place, also where nobody else rests; over HTTP/2 for as long as a stranger's.
+    let house = House::of(2);
+    let mut proxy = house.connect_proxy(LONG);
+    proxy.ask("/").await;
+    let mut http2 = Http2::over(house.connect_proxy(LONG)).await;
+    length(http2.ask("/").await).await;
+    let began = Instant::now();
+    for (client, patience) in [(&proxy.served, HEADER_PATIENCE), (&http2.served, IDLE_PATIENCE)] {
+        house.connections.place(&house.places).await.unwrap().forget();
+        assert!(client.is_finished());
+        assert!((patience..=patience + REST_AFTER).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
 }

@@ -3,6 +3,7 @@
 pub(super) mod outage;
 mod reply;
 mod section;
+mod slow;
 mod tls;
 
 use std::sync::Arc;
@@ -217,6 +218,7 @@ async fn each_status_means_what_its_list_says() {
     let outcome = |said: anyhow::Result<Outcome>| match said {
         Ok(Outcome::Accepted(_)) => "accepted".to_owned(),
         Ok(Outcome::Rejected) => "rejected".to_owned(),
+        Ok(Outcome::Closed(words)) => format!("closed: {words}"),
         Ok(Outcome::NotMine) => "not mine".to_owned(),
         Err(error) => format!("{error:#}"),
     };

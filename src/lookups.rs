@@ -1,8 +1,7 @@
-//! Addresses of upstreams' names, few of them looked up at a time.
+//! Addresses of the names of upstreams and APIs, few of them looked up at a time.
 //!
 //! The system's lookup blocks a thread, for half a minute where no name server answers, and cannot be called off. Those
-//! threads are the ones that compare passwords and sign tokens: a gateway whose requests took them all would close every
-//! other door too.
+//! threads are the ones that compare passwords and sign tokens: requests that took them all would close every door.
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +12,18 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-/// Lookups under way at once for one upstream. Further ones wait, as long as connecting may take.
+/// Lookups under way at once for one upstream or API. Further ones wait, as long as connecting may take.
 const LOOKUPS: usize = 4;
 
 /// A resolver that is asked no more than so often at once.
 #[derive(Clone)]
-pub(super) struct Lookups<R> {
+pub(crate) struct Lookups<R> {
     resolver: R,
     turns: Arc<Semaphore>,
 }
 
 impl<R> Lookups<R> {
-    pub(super) fn new(resolver: R) -> Lookups<R> {
+    pub(crate) fn new(resolver: R) -> Lookups<R> {
         Lookups { resolver, turns: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 }

@@ -1,0 +1,263 @@
+//! Patterns that nothing can match, and what was probably meant by them.
+
+use super::possible::Grammar;
+use crate::glob::{Sense, Token};
+use crate::pattern::{Field, Pattern};
+use crate::rule::Rule;
+
+/// The words that stand in a placeholder, with their braces forgotten.
+const PLACEHOLDERS: [&str; 5] = ["account", "type", "name", "service", "labels"];
+
+/// Looks at each pattern of a rule by itself.
+pub fn lint_impossible(rule: &Rule, warn: &mut impl FnMut(&str, String)) {
+    let fields = [
+        (rule.pattern(Field::Account), ".match.account", None),
+        (rule.pattern(Field::Type), ".match.type", Some(Grammar::Type)),
+        (rule.pattern(Field::Name), ".match.name", Some(Grammar::Name)),
+        (rule.pattern(Field::Service), ".match.service", None),
+        (rule.tag(), ".match.tag", Some(Grammar::Tag)),
+    ];
+    for (pattern, path, grammar) in fields {
+        if let Some(message) = pattern.and_then(|pattern| of_pattern(pattern, grammar)) {
+            warn(path, message);
+        }
+    }
+    for (label, pattern) in rule.label_patterns() {
+        if let Some(message) = of_pattern(pattern, None) {
+            warn(&format!(".match.labels.{label}"), message);
+        }
+    }
+}
+
+/// Whether a pattern on an account, a service or a label is said to be a mistake already.
+pub fn is_mistaken(pattern: &Pattern) -> bool {
+    of_pattern(pattern, None).is_some()
+}
+
+fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
+    let text = pattern.text();
+    // That is said already, and is reason enough.
+    if pattern.unknown_placeholders().next().is_some() {
+        return None;
+    }
+    if let Some((bare, whole)) = bare_placeholder(text, grammar) {
+        return Some(format!("{bare} is no placeholder without its $ and braces; write {whole}"));
+    }
+    match grammar {
+        Some(grammar) if !grammar.allows(pattern) => {
+            let nothing = match grammar {
+                Grammar::Name => "no repository can have such a name",
+                Grammar::Type => "no resource has such a type",
+                Grammar::Tag => "no tag looks like this",
+            };
+            return Some(format!("{nothing}, so the rule never matches: {}", meant(pattern, grammar)));
+        }
+        // Accounts, services and values of labels can be nearly any text.
+        None if !pattern.is_regex() && is_surely_an_expression(text) => {
+            return Some(format!("this is compared letter by letter: {}", said_expression(text)));
+        }
+        None if has_braces(text) && !pattern.is_regex() => {
+            return Some(format!("there is no {{a,b}} here, so the braces stand for themselves; {}", each_or(text)));
+        }
+        Some(_) | None => {}
+    }
+    let excluding = |token: &Token| match token {
+        Token::Set(set) => set.sense == Sense::Takes && set.ranges.len() > 1 && set.ranges.first() == Some(&('!', '!')),
+        Token::Text(_) | Token::Run | Token::One | Token::Slot(_) => false,
+    };
+    // `[\!a]` says that it means the sign.
+    if text.contains("[!") && pattern.tokens().is_some_and(|tokens| tokens.iter().any(excluding)) {
+        return Some("\"[!…]\" takes \"!\" and what follows it; write [^…] for all but those".to_owned());
+    }
+    None
+}
+
+/// What was probably meant by a pattern that no text of the grammar matches.
+fn meant(pattern: &Pattern, grammar: Grammar) -> String {
+    let text = pattern.text();
+    let allowed = match grammar {
+        Grammar::Name => "a name is a-z, 0-9 and single . _ - between them, its parts separated by /",
+        Grammar::Type => "there are repository and registry",
+        Grammar::Tag => "a tag is letters, digits, _ . and -, one tag to a pattern",
+    };
+    let upper = text.contains(|letter: char| letter.is_ascii_uppercase());
+    if pattern.is_regex() {
+        return match (grammar, upper) {
+            (Grammar::Name | Grammar::Type, true) => "there is no upper case in it; write lower case".to_owned(),
+            (Grammar::Name | Grammar::Type | Grammar::Tag, _) => allowed.to_owned(),
+        };
+    }
+    if let Some((scheme, rest)) = text.split_once("://")
+        && scheme.chars().all(|letter| letter.is_ascii_alphanumeric())
+    {
+        return without_host(rest);
+    }
+    if let Some(name) = text.strip_prefix("repository:") {
+        return instead(name.split(':').next().unwrap_or_default(), "the type has a key of its own");
+    }
+    if is_expression(text) {
+        return said_expression(text);
+    }
+    if has_braces(text) {
+        return format!("there is no {{a,b}} here; {}", each_or(text));
+    }
+    if text.contains([',', ';', ' ', '|']) && pieces(text).count() > 1 {
+        return format!("it is taken as one; {}", each_or(text));
+    }
+    match (grammar, text.rsplit_once(':')) {
+        (Grammar::Name, Some((_, after))) if after.contains('/') => return without_host(text),
+        (Grammar::Name, Some((name, _))) => {
+            let name = name.split_once('@').map_or(name, |(name, _)| name);
+            return instead(name, "tags and digests are no part of a name (match.tag is for doors that see them)");
+        }
+        (Grammar::Name | Grammar::Type | Grammar::Tag, _) => {}
+    }
+    match grammar {
+        Grammar::Name if text.starts_with('/') || text.ends_with('/') => {
+            let inner = text.trim_matches('/');
+            let below = if text.ends_with('/') { format!("{inner}/*") } else { inner.to_owned() };
+            instead(&below, "a name neither begins nor ends with a slash")
+        }
+        Grammar::Name | Grammar::Type if upper => instead(&text.to_lowercase(), "there is no upper case in it"),
+        Grammar::Name | Grammar::Type | Grammar::Tag => allowed.to_owned(),
+    }
+}
+
+/// Why it is none, and what to write if that is a name.
+fn instead(name: &str, why: &str) -> String {
+    match Pattern::compile(name) {
+        Ok(pattern) if Grammar::Name.allows(&pattern) || Grammar::Type.allows(&pattern) => {
+            format!("{why}; write \"{name}\"")
+        }
+        Ok(_) | Err(_) => why.to_owned(),
+    }
+}
+
+/// Says that clients leave a registry's host out of the name.
+pub fn without_host(text: &str) -> String {
+    let rest = text.split_once('/').map(|(_, rest)| rest).unwrap_or_default();
+    instead(rest, "clients leave the registry's host out of a name")
+}
+
+/// A placeholder without its braces, or without its `$`, as written, and as it should be.
+fn bare_placeholder(text: &str, grammar: Option<Grammar>) -> Option<(String, String)> {
+    let of_word = |at: usize, rest: &str| {
+        let word = PLACEHOLDERS.iter().find(|word| rest.starts_with(**word))?;
+        let after = rest.get(word.len()..)?;
+        let more = match after.strip_prefix(':') {
+            Some(which) => {
+                let length = which.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+                1 + length.unwrap_or(which.len())
+            }
+            None if *word == "labels" => return None,
+            None if after.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_') => return None,
+            None => 0,
+        };
+        let escaped = text.get(..at).is_some_and(|before| before.ends_with('\\'));
+        let whole = rest.get(..word.len() + more)?;
+        (!escaped).then(|| whole.to_owned())
+    };
+    let dollar = text.match_indices('$').find_map(|(at, _)| of_word(at, text.get(at + 1..)?));
+    if let Some(word) = dollar {
+        return Some((format!("${word}"), format!("${{{word}}}")));
+    }
+    // Where braces can stand for themselves, nobody knows.
+    grammar?;
+    let brace = text.match_indices('{').find_map(|(at, _)| {
+        let word = of_word(at, text.get(at + 1..)?)?;
+        let closed = text.get(at + 1 + word.len()..)?.starts_with('}');
+        let dollar = text.get(..at)?.ends_with('$');
+        (closed && !dollar).then_some(word)
+    });
+    brace.map(|word| (format!("{{{word}}}"), format!("${{{word}}}")))
+}
+
+/// Whether a text that is no name has signs of a regular expression.
+fn is_expression(text: &str) -> bool {
+    is_surely_an_expression(text)
+        || text.ends_with('$')
+        || [".*", ".+", "\\/", "\\.", "(", ")", "[^/"].iter().any(|sign| text.contains(sign))
+}
+
+/// Whether no account, service or label looks like this. Accounts of machines end in `$`, and others hold `|`.
+fn is_surely_an_expression(text: &str) -> bool {
+    text.starts_with('^') || text.starts_with("/^") || text.ends_with("$/")
+}
+
+fn said_expression(text: &str) -> String {
+    let inner = text.strip_prefix('/').unwrap_or(text);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let (start, end) = (!inner.starts_with('^'), !inner.ends_with('$'));
+    let inner = if (start || end) && inner.contains('|') { format!("(?:{inner})") } else { inner.to_owned() };
+    let whole = format!("/{}{inner}{}/", if start { "^" } else { "" }, if end { "$" } else { "" });
+    let why = "a regular expression stands between slashes";
+    match Pattern::compile(&whole) {
+        Ok(pattern) if pattern.is_regex() => format!("{why}; write {}", quoted(&whole)),
+        Ok(_) | Err(_) => why.to_owned(),
+    }
+}
+
+fn has_braces(text: &str) -> bool {
+    let inside = |rest: &str| rest.split_once('}').is_some_and(|(inside, _)| inside.contains(','));
+    text.match_indices('{').any(|(at, _)| text.get(at + 1..).is_some_and(inside))
+}
+
+/// The parts of a text that somebody wrote for several.
+pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ';', ' ', '|']).filter(|piece| !piece.is_empty())
+}
+
+/// Advice to write several rules, or an expression for what a text lists.
+pub fn each_or(text: &str) -> String {
+    let whole = match has_braces(text) {
+        true => format!("/^{}$/", as_expression(text)),
+        false => format!("/^({})$/", pieces(text).map(as_expression).collect::<Vec<_>>().join("|")),
+    };
+    match Pattern::compile(&whole) {
+        Ok(_) => format!("write a rule for each, or the regular expression {}", quoted(&whole)),
+        Err(_) => "write a rule for each".to_owned(),
+    }
+}
+
+/// A glob as a part of a regular expression, with braces as shells have them.
+fn as_expression(glob: &str) -> String {
+    let mut out = String::new();
+    let mut depth: usize = 0;
+    let mut letters = glob.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // A placeholder stays one.
+            '$' if letters.peek() == Some(&'{') => {
+                out.push('$');
+                for letter in letters.by_ref() {
+                    out.push(letter);
+                    if letter == '}' {
+                        break;
+                    }
+                }
+            }
+            '{' => {
+                depth += 1;
+                out.push('(');
+            }
+            '}' if depth > 0 => {
+                depth -= 1;
+                out.push(')');
+            }
+            ',' if depth > 0 => out.push('|'),
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '.' | '+' | '(' | ')' | '|' | '^' | '$' => out.push_str(&format!("[{letter}]")),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Between quotes, so that YAML reads it as this text.
+fn quoted(text: &str) -> String {
+    if text.contains('\\') && !text.contains('\'') { format!("'{text}'") } else { format!("\"{text}\"") }
+}
+
+#[cfg(test)]
+mod tests;

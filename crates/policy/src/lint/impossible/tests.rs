@@ -1,0 +1,181 @@
+//! Patterns that are told, and those that are left alone.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::rule::RuleText;
+
+fn said(text: RuleText) -> Vec<String> {
+    let mut all = Vec::new();
+    lint_impossible(&Rule::compile(&text).unwrap(), &mut |path, message| all.push(format!("{path}: {message}")));
+    all
+}
+
+#[test]
+fn a_name_that_no_repository_has_is_told_with_what_was_meant() {
+    for (name, expected) in [
+        ("Web/*", "there is no upper case in it; write \"web/*\""),
+        ("team/App", "write \"team/app\""),
+        ("web/", "a name neither begins nor ends with a slash; write \"web/*\""),
+        ("/web/*", "a name neither begins nor ends with a slash; write \"web/*\""),
+        ("/web", "write \"web\""),
+        ("web//app", "a name is a-z, 0-9 and single . _ - between them"),
+        ("web/app:latest", "tags and digests are no part of a name"),
+        ("web/app:latest", "write \"web/app\""),
+        ("web/*:*", "write \"web/*\""),
+        ("web/app@sha256:0123", "write \"web/app\""),
+        ("localhost:5000/web/*", "clients leave the registry's host out of a name; write \"web/*\""),
+        ("registry.example.com:5000/*", "clients leave the registry's host out of a name; write \"*\""),
+        ("https://registry.example.com/web/*", "host out of a name; write \"web/*\""),
+        ("repository:web/*", "the type has a key of its own; write \"web/*\""),
+        ("repository:web/*:pull", "the type has a key of its own; write \"web/*\""),
+        (
+            "{web,api}/*",
+            "there is no {a,b} here; write a rule for each, or the regular expression \"/^(web|api)/[^/]*$/\"",
+        ),
+        ("${account}/{a,b}", "\"/^${account}/(a|b)$/\""),
+        (
+            "web/*,api/*",
+            "it is taken as one; write a rule for each, or the regular expression \"/^(web/[^/]*|api/[^/]*)$/\"",
+        ),
+        ("web api", "\"/^(web|api)$/\""),
+        ("^web/.*$", "a regular expression stands between slashes; write \"/^web/.*$/\""),
+        ("/^web", "a regular expression stands between slashes; write \"/^web$/\""),
+        ("^web/.*$/", "write \"/^web/.*$/\""),
+        ("web/.*", "write \"/^web/.*$/\""),
+        ("web\\/.*", "write '/^web\\/.*$/'"),
+        ("(web|api)/.*", "write \"/^(?:(web|api)/.*)$/\""),
+        ("$account/*", "$account is no placeholder without its $ and braces; write ${account}"),
+        ("$labels:team/*", "write ${labels:team}"),
+        ("{account}/*", "{account} is no placeholder without its $ and braces; write ${account}"),
+        ("{labels:team}-x", "write ${labels:team}"),
+        ("/^$account\\/.*$/", "write ${account}"),
+        ("/^Web\\/.*$/", "there is no upper case in it"),
+        ("/^web\\/app:v1$/", "a name is a-z"),
+        ("", "a name is a-z"),
+        ("-web", "a name is a-z"),
+        ("[!a]/*", "\"[!…]\" takes \"!\" and what follows it; write [^…]"),
+        ("web/[!0-9]*", "write [^…]"),
+    ] {
+        let found = said(RuleText { name: Some(name.to_owned()), ..RuleText::default() });
+        let [message] = found.as_slice() else { unreachable!("{name}: {found:?}") };
+        assert!(message.starts_with(".match.name: ") && message.contains(expected), "{name}: {message}");
+    }
+}
+
+#[test]
+fn what_can_be_meant_is_left_alone() {
+    let long = "${labels:project}/${labels:group}-${labels:tier}";
+    for name in [
+        "*",
+        "**",
+        "web/*",
+        "*/*",
+        "web/*/x",
+        "web.*",
+        "docker.io/library/*",
+        "a__b",
+        "a--b",
+        "?",
+        "[a-c]*",
+        "[^a]*",
+        "prod/*",
+        "${account}/*",
+        "${account}",
+        "${Account:1}",
+        "${labels:team}*",
+        long,
+        "/.*/",
+        "/^web/",
+        "/web/",
+        "/^web\\/.*$/",
+        "/(?i)WEB/",
+        "/^(a|b)$|^name$/",
+        "/^\\d+$/",
+        "/^[A-Za-z0-9_-]+\\/x$/",
+        "/^(${labels:p}|pub)\\/.*$/",
+        "test-*",
+        "hello-world",
+        "catalog",
+        "//*",
+        "a/**/c",
+        "v[0-9]?[^x]z",
+    ] {
+        let expected = if name == "//*" { 1 } else { 0 };
+        let found = said(RuleText { name: Some(name.to_owned()), ..RuleText::default() });
+        assert_eq!(found.len(), expected, "{name}: {found:?}");
+    }
+    for account in [
+        "*",
+        "",
+        "bob",
+        "/.+/",
+        "/^(bob|eve)$/",
+        "bob@example.com",
+        "cn=bob,dc=example,dc=org",
+        "BUILD01$",
+        "auth0|17",
+        "svc.*",
+        "a,b",
+        "DOMAIN\\\\bob",
+        "{x}",
+        "[!]",
+        "[\\!a]",
+        "CN=Doe\\, John",
+        "/[!a]/",
+    ] {
+        let text = |account: &str| Some(account.to_owned());
+        for field in [
+            RuleText { account: text(account), ..RuleText::default() },
+            RuleText { service: text(account), ..RuleText::default() },
+            RuleText { labels: [("team".to_owned(), account.to_owned())].into(), ..RuleText::default() },
+        ] {
+            assert_eq!(said(field), Vec::<String>::new(), "{account}");
+        }
+    }
+    for (kind, tag) in
+        [("repository", "latest"), ("re*", "v*"), ("registry", "*"), ("/^re/", "1.0-RC_2"), ("web", "/^v/")]
+    {
+        let text = RuleText { kind: Some(kind.to_owned()), tag: Some(tag.to_owned()), ..RuleText::default() };
+        assert_eq!(said(text), Vec::<String>::new(), "{kind} {tag}");
+    }
+}
+
+#[test]
+fn other_fields_are_looked_at_as_far_as_they_can_be_told() {
+    let text = |text: &str| Some(text.to_owned());
+    for (rule, expected) in [
+        (
+            RuleText { account: text("^bob$"), ..RuleText::default() },
+            ".match.account: this is compared letter by letter: a regular expression stands between slashes; write \"/^bob$/\"",
+        ),
+        (RuleText { account: text("/^bob"), ..RuleText::default() }, "write \"/^bob$/\""),
+        (
+            RuleText { account: text("{bob,eve}"), ..RuleText::default() },
+            "there is no {a,b} here, so the braces stand for themselves; write a rule for each, or the regular expression \"/^(bob|eve)$/\"",
+        ),
+        (RuleText { account: text("[!a]*"), ..RuleText::default() }, "write [^…]"),
+        (RuleText { account: text("$labels:owner"), ..RuleText::default() }, "write ${labels:owner}"),
+        (
+            RuleText { kind: text("Repository"), ..RuleText::default() },
+            ".match.type: no resource has such a type, so the rule never matches: there is no upper case in it; write \"repository\"",
+        ),
+        (RuleText { kind: text("registry:catalog"), ..RuleText::default() }, "there are repository and registry"),
+        (
+            RuleText { tag: text("latest,stable"), ..RuleText::default() },
+            ".match.tag: no tag looks like this, so the rule never matches: it is taken as one; write a rule for each",
+        ),
+        (RuleText { tag: text(":latest"), ..RuleText::default() }, "a tag is letters, digits"),
+        (
+            RuleText { service: text("/^Docker"), ..RuleText::default() },
+            ".match.service: this is compared letter by letter",
+        ),
+        (
+            RuleText { labels: [("team".to_owned(), "^web$".to_owned())].into(), ..RuleText::default() },
+            ".match.labels.team: this is compared",
+        ),
+    ] {
+        let found = said(rule);
+        assert!(found.len() == 1 && found.iter().all(|message| message.contains(expected)), "{expected}: {found:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! What a rule says that is probably not meant, as far as the rule alone can tell.
+
+mod impossible;
+mod possible;
+
+pub use impossible::{each_or, is_mistaken, lint_impossible, pieces, without_host};

@@ -1,0 +1,158 @@
+//! What a rule names and the file lacks: accounts, values of labels, services.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
+use crate::authz::rule::Rule;
+use crate::config::Config;
+use crate::config::section::nearest;
+use policy::lint::{each_or, is_mistaken, pieces};
+
+/// So many times something similar is looked for; what is said without it is as true.
+const MOST_GUESSES: usize = 50;
+/// Among more than these nothing similar is looked for.
+const MOST_COMPARED: usize = 1000;
+/// So many services are held against a pattern, and named in a message.
+const MOST_SERVICES: usize = 20;
+
+/// What the file knows, and whether anybody else knows more.
+pub(super) struct Known<'c> {
+    accounts: BTreeSet<&'c str>,
+    /// The values that users have, by label.
+    labels: HashMap<&'c str, BTreeSet<&'c str>>,
+    anonymous: bool,
+    /// Whether accounts and their labels can come from elsewhere too.
+    elsewhere: bool,
+    services: &'c [String],
+    /// What was said already: a thousand rules may name the same account.
+    said: HashSet<(String, String)>,
+    guesses: usize,
+}
+
+impl<'c> Known<'c> {
+    pub(super) fn of(config: &'c Config) -> Known<'c> {
+        let users = &config.backends.users;
+        let of_htpasswd = config.backends.htpasswd_auth.iter().flatten().map(|(account, _)| account.as_str());
+        let accounts = users.keys().map(String::as_str).filter(|account| !account.is_empty()).chain(of_htpasswd);
+        let mut labels: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        for (label, values) in users.values().flat_map(|user| user.labels.iter()).filter(|(_, all)| !all.is_empty()) {
+            labels.entry(label).or_default().extend(values.iter().map(LabelValue::text));
+        }
+        // The accounts of a file that was not read are not known.
+        let unread = config.backends.htpasswd_auth.as_ref().is_some_and(|accounts| accounts.is_empty());
+        Known {
+            accounts: accounts.collect(),
+            labels,
+            anonymous: users.contains_key(""),
+            elsewhere: config.has_labels_from_elsewhere() || unread,
+            services: &config.token.services,
+            said: HashSet::new(),
+            guesses: 0,
+        }
+    }
+
+    /// Whether somebody has, or could have, this label.
+    pub(super) fn has_label(&self, label: &str) -> bool {
+        self.elsewhere || self.labels.contains_key(label)
+    }
+
+    /// Whether clients may come without an account.
+    pub(super) fn lets_anonymous_in(&self) -> bool {
+        self.anonymous
+    }
+
+    /// Warns of what the rule names and nobody has.
+    pub(super) fn lint(&mut self, rule: &Rule, warn: &mut impl FnMut(&str, String)) {
+        let plain = |pattern: &'_ Pattern| pattern.literal().filter(|_| !is_mistaken(pattern)).map(str::to_owned);
+        if let Some(account) = rule.pattern(Field::Account).and_then(plain)
+            && let Some(message) = self.of_account(&account)
+            && self.is_new("account", &account)
+        {
+            warn(".match.account", message);
+        }
+        for (label, pattern) in rule.label_patterns() {
+            let path = format!(".match.labels.{label}");
+            if let Some(value) = plain(pattern)
+                && let Some(message) = self.of_label(label, &value)
+                && self.is_new(&path, &value)
+            {
+                warn(&path, message);
+            }
+        }
+        if let Some(service) = rule.pattern(Field::Service)
+            && !self.services.is_empty()
+            && !is_mistaken(service)
+            && self.is_new("service", service.text())
+            && let Some(message) = self.of_service(service)
+        {
+            warn(".match.service", message);
+        }
+    }
+
+    fn is_new(&mut self, field: &str, text: &str) -> bool {
+        self.said.insert((field.to_owned(), text.to_owned()))
+    }
+
+    fn of_account(&mut self, account: &str) -> Option<String> {
+        if account.is_empty() {
+            let message = "clients without an account are not let in, so the rule never matches; write users: {\"\": {}} \
+                           if they should be";
+            return (!self.anonymous).then(|| message.to_owned());
+        }
+        if self.accounts.contains(account) {
+            return None;
+        }
+        let several = pieces(account).count() > 1;
+        let one_is_known = several && pieces(account).any(|piece| self.accounts.contains(piece));
+        // A name in a directory may hold a comma (`cn=bob,dc=org`, `Doe, John`).
+        let plain = account.contains(',') && !account.contains([' ', '=', '\\']);
+        if one_is_known || (several && plain) {
+            return Some(format!("\"{account}\" is taken as one account; {}", each_or(account)));
+        }
+        if self.elsewhere || self.accounts.is_empty() {
+            return None;
+        }
+        if account == "anonymous" {
+            return Some("no user of this file has that name; clients without an account are account: \"\"".to_owned());
+        }
+        let accounts: Vec<&str> = self.accounts.iter().copied().take(MOST_COMPARED).collect();
+        let meant = self.meant(account, &accounts);
+        Some(format!("no user of this file is called \"{account}\", so the rule never matches{meant}"))
+    }
+
+    fn of_label(&mut self, label: &str, value: &str) -> Option<String> {
+        let values = self.labels.get(label).filter(|_| !self.elsewhere)?;
+        if values.contains(value) {
+            return None;
+        }
+        let values: Vec<&str> = values.iter().copied().take(MOST_COMPARED).collect();
+        let meant = self.meant(value, &values);
+        Some(format!("no user has \"{value}\" among the label \"{label}\", so the rule never matches{meant}"))
+    }
+
+    fn of_service(&mut self, pattern: &Pattern) -> Option<String> {
+        if pattern.placeholders().next().is_some() || self.services.len() > MOST_SERVICES {
+            return None;
+        }
+        let labels = LabelValues::new();
+        let nothing = Bindings::new(Values::default(), &labels);
+        if self.services.iter().any(|service| pattern.matches(service, &nothing).unwrap_or(true)) {
+            return None;
+        }
+        let names: Vec<String> = self.services.iter().map(|service| format!("\"{service}\"")).collect();
+        let names = names.join(", ");
+        Some(format!("tokens are for no such service, so the rule never matches; token.services has {names}"))
+    }
+
+    /// The words that ask for what was probably meant.
+    fn meant(&mut self, text: &str, known: &[&str]) -> String {
+        self.guesses += 1;
+        let first = |text: &str| text.chars().next().map(|letter| letter.to_ascii_lowercase());
+        match nearest(text, known) {
+            Some(near) if self.guesses <= MOST_GUESSES && first(near) == first(text) => {
+                format!("; did you mean \"{near}\"?")
+            }
+            Some(_) | None => String::new(),
+        }
+    }
+}

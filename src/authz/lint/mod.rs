@@ -1,0 +1,309 @@
+//! What loads but is probably not meant: rules that never decide, patterns wider or narrower than they look, weak hashes.
+
+mod actions;
+mod covering;
+mod hosts;
+mod known;
+mod reference;
+
+use std::borrow::Borrow;
+
+use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use super::rule::{Grants, Rule};
+use crate::authn::users::Users;
+use crate::config::problem::At;
+use crate::config::{Config, Problem};
+use crate::scope::Action;
+use actions::lint_actions;
+pub(crate) use actions::meant as meant_action;
+use covering::{Covering, covers};
+use hosts::Hosts;
+use known::Known;
+use policy::lint::lint_impossible;
+use reference::{ByDigest, Doors, grants_pull, lint_reference};
+
+/// A cheaper hash than this can be guessed offline quickly.
+pub(crate) const LEAST_COST: u32 = 10;
+/// A dearer one than this takes more than a second.
+const MOST_COST: u32 = 13;
+
+/// What is said of a hash that stands in an example.
+pub(crate) const PUBLISHED: &str = "everybody can read this password: its hash is the one of an example; make a new one with: \
+                                    dockwarden hash-password";
+
+/// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
+/// rules say together.
+pub fn lint(config: &Config) -> Vec<Problem> {
+    let mut found = config.warnings.clone();
+    let rules = &config.backends.acl.0;
+    let mut each = Each::of(config, rules.iter().map(|at| &at.value));
+    let mut anonymous = each.known.lets_anonymous_in();
+    let mut covering = Covering::of(rules);
+    let by_digest = ByDigest::of(rules.iter().map(|at| &at.value));
+    for (index, At { place, value: rule }) in rules.iter().enumerate() {
+        let mut warn = |field: &str, message: String| {
+            found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
+        };
+        let earlier = covering
+            .candidates(index, rule)
+            .into_iter()
+            .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(&earlier.value, rule)));
+        if let Some(earlier) = earlier {
+            warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
+        }
+        if rule.matches_everything() && index + 1 < rules.len() {
+            warn(
+                ".match",
+                "an empty match is for everybody and everything, so no rule below it is ever looked at".to_owned(),
+            );
+        }
+        if anonymous && lets_anonymous_write(rule) {
+            warn(
+                "",
+                "clients without an account may push or delete; add account: \"/.+/\" to the match if they should not"
+                    .to_owned(),
+            );
+        }
+        // Below a rule that takes all that anonymous clients ask for, nothing is theirs any more.
+        anonymous &= !takes_all_of_anonymous(rule);
+        each.lint(rule, &mut warn);
+        if rule.tag().is_some() && grants_pull(rule) && !by_digest.lets_pull(rule) {
+            let message = "lets nobody pull an image: what a tag stands for is fetched by digest, which no rule allows for \
+                           this account; add one with reference: digest";
+            warn(".match.tag", message.to_owned());
+        }
+    }
+    lint_users(&config.backends.users, &mut found);
+    found.sort_by(|one, other| one.place.cmp(&other.place));
+    found
+}
+
+/// What is probably not meant in rules that are kept elsewhere, each by itself: the rule's index, the field, and the
+/// message. What they say together with others is not looked at.
+pub fn lint_each<R: Borrow<Rule>>(config: &Config, rules: &[R]) -> Vec<(usize, String, String)> {
+    let mut found = Vec::new();
+    let mut each = Each::of(config, rules.iter().map(Borrow::borrow));
+    for (index, rule) in rules.iter().enumerate() {
+        each.lint(rule.borrow(), &mut |field: &str, message| {
+            found.push((index, field.trim_start_matches('.').to_owned(), message));
+        });
+    }
+    found
+}
+
+/// What is looked at in one rule after the other.
+struct Each<'c> {
+    config: &'c Config,
+    known: Known<'c>,
+    hosts: Hosts,
+    doors: Doors,
+    /// The actions of what is protected besides registries.
+    own_actions: Vec<&'c Action>,
+}
+
+impl<'c> Each<'c> {
+    fn of<'r>(config: &'c Config, rules: impl IntoIterator<Item = &'r Rule>) -> Each<'c> {
+        let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
+        Each {
+            config,
+            known: Known::of(config),
+            hosts: Hosts::of(config, rules),
+            doors: Doors::of(config),
+            own_actions: protected.flat_map(|path| &path.scope.actions).collect(),
+        }
+    }
+
+    fn lint(&mut self, rule: &Rule, warn: &mut impl FnMut(&str, String)) {
+        lint_patterns(rule, &|label| self.known.has_label(label), warn);
+        lint_impossible(rule, warn);
+        self.hosts.lint(rule, warn);
+        self.known.lint(rule, warn);
+        if rule.needs_reference() {
+            lint_reference(rule, self.doors, warn);
+        }
+        if self.config.takes_accounts_unchecked() && looks_at_the_account(rule, &self.config.backends.users) {
+            let message = "with account: unchecked in http_auth, whoever has a password there matches this under any \
+                           name that no other section knows; let rules look at labels only";
+            warn("", message.to_owned());
+        }
+        lint_actions(rule, &self.own_actions, warn);
+    }
+}
+
+fn lint_patterns(rule: &Rule, has_label: &impl Fn(&str) -> bool, warn: &mut impl FnMut(&str, String)) {
+    if let Some(account) = rule.pattern(Field::Account)
+        && account.is_regex()
+        && !account.is_anchored()
+    {
+        let text = account.text();
+        warn(
+            ".match.account",
+            format!("{text} also matches inside longer names; write /^(?:…)$/ around it if it should not"),
+        );
+    }
+    if let Some(name) = rule.pattern(Field::Name)
+        && !name.is_regex()
+        && (name.text() == "*" || name.text().contains("**"))
+    {
+        let text = name.text();
+        warn(
+            ".match.name",
+            format!(
+                "\"*\" does not cross a slash, and \"**\" is the same as \"*\", so \"{text}\" does not match names with more slashes; leave name out for every name, or write a regular expression (\"/^team\\\\/.*$/\")"
+            ),
+        );
+    }
+    let fields = [
+        (Field::Account, ".match.account"),
+        (Field::Type, ".match.type"),
+        (Field::Name, ".match.name"),
+        (Field::Service, ".match.service"),
+    ];
+    for (field, path) in fields {
+        if let Some(pattern) = rule.pattern(field) {
+            lint_placeholders(pattern, rule, has_label, path, warn);
+        }
+    }
+    if let Some(tag) = rule.tag() {
+        lint_placeholders(tag, rule, has_label, ".match.tag", warn);
+    }
+    for (label, pattern) in rule.label_patterns() {
+        lint_placeholders(pattern, rule, has_label, &format!(".match.labels.{label}"), warn);
+        if !has_label(label) {
+            warn(
+                &format!(".match.labels.{label}"),
+                format!("no user has the label \"{label}\", so the rule never matches"),
+            );
+        }
+    }
+}
+
+fn lint_placeholders(
+    pattern: &Pattern,
+    rule: &Rule,
+    has_label: &impl Fn(&str) -> bool,
+    path: &str,
+    warn: &mut impl FnMut(&str, String),
+) {
+    for unknown in pattern.unknown_placeholders() {
+        warn(
+            path,
+            format!(
+                "{unknown} is no placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
+            ),
+        );
+    }
+    for placeholder in pattern.placeholders() {
+        match placeholder {
+            Placeholder::Value(_) => {}
+            Placeholder::Capture(field, _) => {
+                if !rule.pattern(*field).is_some_and(Pattern::is_regex) {
+                    warn(
+                        path,
+                        format!("{placeholder} stands for nothing: {field} is no regular expression in this rule"),
+                    );
+                }
+            }
+            Placeholder::Label(label) => {
+                if !has_label(label) {
+                    warn(path, format!("no user has the label \"{label}\", so {placeholder} matches nothing"));
+                }
+            }
+        }
+    }
+}
+
+fn lint_users(users: &Users, found: &mut Vec<Problem>) {
+    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
+    // One warning for all of them: a list of a hundred hides what else is said.
+    let mut warn =
+        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
+            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
+            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
+            let (path, message) = match meant.len() {
+                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
+                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+            };
+            found.push(Problem::new(first.place.clone(), path, message));
+        };
+    let anew = format!("with: dockwarden hash-password --cost {LEAST_COST}");
+    warn(
+        &|cost| cost < LEAST_COST,
+        &|cost| format!("the hash's cost of {cost} is weak; make a new one {anew}"),
+        &|number| format!("{number} hashes of a cost below {LEAST_COST} are weak; make new ones {anew}"),
+    );
+    warn(
+        &|cost| cost > MOST_COST,
+        &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
+        &|number| {
+            format!(
+                "{number} hashes of a cost above {MOST_COST} keep a core busy for seconds at each login; 10 to 12 is usual"
+            )
+        },
+    );
+    // Each of them, since each is a way in: everybody can read these passwords.
+    for (account, hash) in hashes().filter(|(_, hash)| hash.value.is_published()) {
+        found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), PUBLISHED));
+    }
+    let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
+    if let Some(place) = mixed {
+        let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
+        found.push(Problem::new(place.clone(), "users", message));
+    }
+}
+
+/// Whether it matters to the rule which account it is. One that names a static user is safe from others: nobody else
+/// can log in under that name.
+fn looks_at_the_account(rule: &Rule, users: &Users) -> bool {
+    let means_anybody =
+        |pattern: &Pattern| matches!(pattern.text(), "/.+/" | "/^.+$/" | "/.*/" | "/^.*$/" | "*" | "?*");
+    let condition = rule.pattern(Field::Account).is_some_and(|pattern| {
+        !means_anybody(pattern) && !pattern.literal().is_some_and(|account| users.contains_key(account))
+    });
+    let mentioned = |pattern: &Pattern| {
+        pattern.placeholders().any(|placeholder| match placeholder {
+            Placeholder::Value(field) | Placeholder::Capture(field, _) => *field == Field::Account,
+            Placeholder::Label(_) => false,
+        })
+    };
+    let fields = [Field::Type, Field::Name, Field::Service];
+    let patterns = fields.iter().filter_map(|field| rule.pattern(*field));
+    condition || patterns.chain(rule.label_patterns().iter().map(|(_, pattern)| pattern)).any(mentioned)
+}
+
+/// Whether a client without an account, and without labels, could be let push or delete by this rule.
+fn lets_anonymous_write(rule: &Rule) -> bool {
+    let labels = LabelValues::new();
+    let values = Values { account: "", kind: "repository", name: "app", service: "" };
+    let bindings = Bindings::new(values, &labels);
+    let agrees = |field: Field, subject: &str| {
+        rule.pattern(field).is_none_or(|pattern| pattern.matches(subject, &bindings).unwrap_or(true))
+    };
+    let writes = match rule.grants() {
+        Grants::All => true,
+        Grants::Listed(actions) => {
+            [Action::Push, Action::Delete, Action::All].iter().any(|action| actions.contains(action))
+        }
+    };
+    let out_of_reach = rule
+        .pattern(Field::Name)
+        .is_some_and(|pattern| pattern.placeholders().any(|placeholder| matches!(placeholder, Placeholder::Label(_))));
+    writes
+        && rule.network().is_none()
+        && rule.label_patterns().is_empty()
+        && !out_of_reach
+        && agrees(Field::Account, "")
+        && agrees(Field::Type, "repository")
+}
+
+/// Whether everything that clients without an account ask for ends at this rule.
+fn takes_all_of_anonymous(rule: &Rule) -> bool {
+    let only_account = [Field::Type, Field::Name, Field::Service].iter().all(|field| rule.pattern(*field).is_none());
+    rule.pattern(Field::Account).and_then(Pattern::literal) == Some("")
+        && only_account
+        && rule.network().is_none()
+        && !rule.needs_reference()
+        && rule.label_patterns().is_empty()
+        && rule.window() == (None, None)
+}

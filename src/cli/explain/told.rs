@@ -1,0 +1,186 @@
+//! What `explain` prints: for people, and as JSON.
+
+use serde::{Serialize, Serializer};
+
+use super::policy::{Asker, Policy, RuleSource};
+use crate::authz::explain::{Found, Said, Step};
+use crate::authz::lint::meant_action;
+use crate::authz::pattern::LabelValue;
+use crate::authz::rule::MatchField;
+use crate::scope::Action;
+
+/// The explanation of one scope, as JSON.
+#[derive(Serialize)]
+pub(super) struct Explanation {
+    pub(super) scope: String,
+    pub(super) granted: Vec<String>,
+    pub(super) withheld: Vec<String>,
+    pub(super) rule: Option<usize>,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seq: Option<i64>,
+    pub(super) comment: Option<String>,
+    /// What else is to be said; one text in JSON.
+    #[serde(rename = "note", skip_serializing_if = "Vec::is_empty", serialize_with = "joined")]
+    pub(super) notes: Vec<String>,
+    pub(super) rules: Vec<ExplainedRule>,
+    #[serde(skip)]
+    pub(super) account: Account,
+}
+
+/// Whether rules are asked about an account at all.
+pub(super) enum Account {
+    Open,
+    Closed,
+}
+
+fn joined<S: Serializer>(notes: &[String], out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&notes.join("; "))
+}
+
+impl Explanation {
+    /// Says what became of words that mean nothing, as they stand in the scope.
+    pub(super) fn say_words(&mut self, policy: &Policy, text: &str) {
+        let words = text.rsplit_once(':').map(|(_, words)| words).unwrap_or_default();
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            match Action::parse(word) {
+                None => {
+                    if !self.withheld.iter().any(|withheld| withheld == word) {
+                        self.notes.push(format!("\"{word}\" is no action{}", meant_action(word)));
+                        self.withheld.push(word.to_owned());
+                    }
+                }
+                Some(action) if !action.is_known() && !policy.actions.contains(&action) => {
+                    if self.withheld.iter().any(|withheld| withheld == word) {
+                        let meant = meant_action(word);
+                        self.notes.push(format!("\"{word}\" is no action of a registry (pull, push, delete){meant}"));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// What people are told of a field that does not agree.
+enum Why {
+    /// Beside what the question has there.
+    Besides(String),
+    /// In its place.
+    Instead(String),
+}
+
+/// What one rule said, as JSON.
+#[derive(Serialize)]
+pub(super) struct ExplainedRule {
+    #[serde(skip)]
+    name: String,
+    #[serde(skip)]
+    why: Option<Why>,
+    index: usize,
+    /// Only of a rule in MongoDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
+    comment: Option<String>,
+    matches: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+pub(super) fn explained(source: &RuleSource, step: Step, account: &str) -> ExplainedRule {
+    let mut why = None;
+    let (matches, field, pattern, value) = match step.said {
+        Said::Decides => (true, None, None, None),
+        Said::Differs { field, wanted, found } => {
+            why = why_not(&field, &found, account);
+            (false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
+        }
+    };
+    let seq = source.seqs.get(step.index).copied();
+    // As the log names it.
+    let name = match seq {
+        Some(seq) => format!("{}[seq {seq}]", source.name),
+        None => format!("{}[{}]", source.name, step.index),
+    };
+    ExplainedRule { name, why, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
+}
+
+/// What is missing, where the two texts beside each other do not say it.
+fn why_not(field: &MatchField, found: &Found, account: &str) -> Option<Why> {
+    let account = if account.is_empty() { "an anonymous client" } else { account };
+    match (found, field) {
+        (Found::Text(_), _) => None,
+        (Found::WithoutLabel { label, .. }, _) => Some(Why::Besides(format!("{account} has no label {label}"))),
+        (Found::NoLabel, MatchField::Label(label)) => Some(Why::Instead(format!("{account} has no label {label}"))),
+        (Found::NoLabel, field) => Some(Why::Instead(format!("{account} has no {field}"))),
+        (Found::NoAddress, _) => Some(Why::Instead("the address is not known: give --ip".to_owned())),
+        (Found::NoReference, _) => Some(Why::Instead(
+            "a token request names no tag and no digest: give --reference to ask as a door does".to_owned(),
+        )),
+    }
+}
+
+pub(super) fn describe(policy: &Policy, asker: &Asker) -> String {
+    let account = asker.identity.account.as_str();
+    let name = if account.is_empty() { "anonymous" } else { account };
+    let labels: Vec<String> = asker
+        .identity
+        .labels
+        .iter()
+        .map(|(label, values)| {
+            let texts: Vec<&str> = values.iter().map(LabelValue::text).collect();
+            format!("{label}=[{}]", texts.join(", "))
+        })
+        .collect();
+    let known = match (policy.elsewhere(), asker.known) {
+        (_, true) => String::new(),
+        (None, false) => " (not among the users of this file)".to_owned(),
+        (Some(elsewhere), false) => format!(" (not among the users of this file or of {elsewhere})"),
+    };
+    let strangers = match (asker.known, policy.strangers.as_slice()) {
+        (true, _) | (false, []) => String::new(),
+        // Whoever reads "no labels" must not take it for what a login would find.
+        (false, names) => format!(" ({} not asked here: give labels with --label)", names.join(", ")),
+    };
+    match labels.is_empty() {
+        true => format!("{name}{known}{strangers}, no labels"),
+        false => format!("{name}{known}{strangers}, labels {}", labels.join(" ")),
+    }
+}
+
+pub(super) fn render(explanation: &Explanation, deciders: &[&str]) -> String {
+    let mut lines = vec![String::new(), explanation.scope.clone()];
+    lines.extend(explanation.notes.iter().map(|note| format!("  {note}")));
+    for rule in &explanation.rules {
+        let comment = rule.comment.as_deref().map(|comment| format!("  # {comment}")).unwrap_or_default();
+        let said = match (&rule.field, &rule.pattern, &rule.value, &rule.why) {
+            (Some(field), Some(pattern), _, Some(Why::Instead(why))) => {
+                format!("{field}: \"{pattern}\" is wanted, and {why}")
+            }
+            (Some(field), Some(pattern), Some(value), Some(Why::Besides(why))) => {
+                format!("{field}: \"{pattern}\" does not match \"{value}\": {why}")
+            }
+            (Some(field), Some(pattern), Some(value), None) => {
+                format!("{field}: \"{pattern}\" does not match \"{value}\"")
+            }
+            _ => "matches, and decides".to_owned(),
+        };
+        lines.push(format!("  {} {said}{comment}", rule.name));
+    }
+    match (&explanation.account, explanation.rule, deciders) {
+        (Account::Closed, _, _) | (Account::Open, Some(_), _) => {}
+        (Account::Open, None, []) => lines.push("  no rule matches: nothing is granted".to_owned()),
+        (Account::Open, None, names) => {
+            let names = names.join(", then ");
+            lines.push(format!("  no rule matches: a server asks {names}, which is not asked here"));
+        }
+    }
+    let list = |actions: &[String]| if actions.is_empty() { "nothing".to_owned() } else { actions.join(",") };
+    lines.push(format!("  granted:  {}", list(&explanation.granted)));
+    lines.push(format!("  withheld: {}", list(&explanation.withheld)));
+    lines.join("\n")
+}

@@ -1,0 +1,125 @@
+//! Text from files and pipes: a byte order mark is no part of it, wherever it is read, and a byte that is no text has a place.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use dockwarden::config::{Config, Keys, read_secret};
+
+use crate::bed::{ALICE, ALICE_HASH, Bed, Folder};
+
+/// The keys that name a file of text, each with a configuration in which `$FILE` is the file.
+const KEYS: &[(&str, &str)] = &[
+    ("users.alice.password_file", "users: {alice: {password_file: $FILE}}\n"),
+    ("htpasswd_auth.path", "htpasswd_auth: {path: $FILE}\n"),
+    (
+        "ldap_auth.bind_password_file",
+        "ldap_auth: {addr: \"ldaps://127.0.0.1:1\", base: \"dc=a\", filter: \"(uid=${account})\", bind_dn: cn=a, bind_password_file: $FILE}\n",
+    ),
+    (
+        "mongo_auth.dial_info.password_file",
+        "mongo_auth: {collection: c, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, username: u, password_file: $FILE}}\n",
+    ),
+    (
+        "acl_mongo.dial_info.password_file",
+        "acl_mongo: {collection: c, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, username: u, password_file: $FILE}}\n",
+    ),
+    (
+        "http_auth.headers.X.file",
+        "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\", X: {file: $FILE}}}\n",
+    ),
+    (
+        "gateway.upstreams[0].auth.basic.password_file",
+        "gateway: {service: s, upstreams: [{url: \"https://127.0.0.1:1\", auth: {basic: {username: u, password_file: $FILE}}}]}\n",
+    ),
+];
+
+/// What the program says to this input.
+fn said(arguments: &[&str], input: &[u8]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that stops early does not take all of it.
+    drop(child.stdin.take().unwrap().write_all(input));
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_byte_that_is_no_text_has_its_line_and_column_and_is_not_shown() {
+    for (key, text) in KEYS {
+        let folder = Folder::new();
+        let config = folder.configure(&text.replace("$FILE", "$DIR/file"));
+        fs::write(folder.path("file"), b"hunter2\nhunter2 \xc3\xa4\xe4 hunter2\n").unwrap();
+        let problems = Config::load(&config, [], Keys::Read).err().unwrap().problems;
+        let [problem] = problems.as_slice() else { panic!("{key}: {problems:?}") };
+        let expected = format!("{}:2: column 10: the letter here is not UTF-8", folder.path("file").display());
+        assert!(problem.path == *key && problem.message.starts_with(&expected), "{key}: {problem:?}");
+        assert!(!problem.message.contains("hunter2"), "{problem:?}");
+        fs::write(folder.path("file"), b"\xff\xfeh\0u\0").unwrap();
+        let problems = Config::load(&config, [], Keys::Read).err().unwrap().problems;
+        assert!(problems.len() == 1 && problems[0].message.contains("UTF-16"), "{key}: {problems:?}");
+    }
+    // The configuration itself, rules to import, questions to explain, and what comes by a pipe.
+    let folder = Folder::new();
+    let config = folder.configure("");
+    let file = config.to_str().unwrap();
+    let good = fs::read(&config).unwrap();
+    let rules = folder.path("rules.yml");
+    fs::write(&rules, b"- match: {account: a}\n  actions: [pull]\n  comment: f\xfcr alle\n").unwrap();
+    fs::write(&config, [&good[..], b"# f\xfcr alle\n"].concat()).unwrap();
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let (_, told) = said(&["check", file], b"");
+    assert!(told.starts_with(&format!("{file}:{line}: column 4: the letter here is not UTF-8")), "{told}");
+    fs::write(&config, &good).unwrap();
+    let rules = rules.to_str().unwrap();
+    let question = b"{\"type\":\"repository\",\"name\":\"a\",\"actions\":[\"pull\"]}\n";
+    for (arguments, input, expected) in [
+        (&["acl", "import", file, rules][..], &b""[..], format!("{rules}:3: column 13: ")),
+        (&["acl", "import", file, "-"], b"a\nb\xff", "standard input:2: column 2: ".to_owned()),
+        (&["explain", file, "--requests", "-"], &[&question[..], b"\"\xff"].concat(), "-:2: column 2: ".to_owned()),
+        (&["hash-password"], b"hunter\xff", "standard input:1: column 7: ".to_owned()),
+        (&["hash-password"], b"\xff\xfeh\0", "standard input:1: this is UTF-16 text".to_owned()),
+    ] {
+        let (done, told) = said(arguments, input);
+        assert!(!done && told.contains(&expected) && !told.contains("hunter"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn a_mark_is_no_part_of_a_secret() {
+    for (key, text) in KEYS {
+        let folder = Folder::new();
+        let content = if *key == "htpasswd_auth.path" { format!("alice:{ALICE_HASH}") } else { ALICE_HASH.to_owned() };
+        let config = folder.configure(&text.replace("$FILE", "$DIR/file"));
+        let read = |content: &str| {
+            let file = folder.put("file", content);
+            let config = Config::load(&config, [], Keys::Read).unwrap_or_else(|invalid| panic!("{key}: {invalid}"));
+            (config, read_secret(&file).unwrap())
+        };
+        let (plain, marked) = (read(&format!("{content}\n")), read(&format!("\u{feff}{content}\r\n")));
+        assert_eq!(marked.1, content);
+        let (one, other) = (&plain.0.backends, &marked.0.backends);
+        assert_eq!((&one.htpasswd_auth, &one.ldap_auth), (&other.htpasswd_auth, &other.ldap_auth), "{key}");
+        assert_eq!((&one.mongo_auth, &one.acl_mongo), (&other.mongo_auth, &other.acl_mongo), "{key}");
+        assert_eq!(one.http_auth, other.http_auth, "{key}");
+        let upstreams = [plain.0.gateway, marked.0.gateway].map(|gateway| gateway.map(|gateway| gateway.upstreams));
+        assert_eq!(upstreams[0], upstreams[1], "{key}");
+    }
+    // A password by a pipe, as PowerShell gives it.
+    let (done, hash) = said(&["hash-password", "--cost", "4"], "\u{feff}alice-pw\r\n".as_bytes());
+    assert!(done && bcrypt::verify("alice-pw", hash.trim()).unwrap(), "{hash}");
+    let folder = Folder::new();
+    let config = folder.configure("");
+    let question = "\u{feff}{\"type\":\"repository\",\"name\":\"pub/a\",\"actions\":[\"pull\"]}\n";
+    let (done, told) = said(&["explain", config.to_str().unwrap(), "--requests", "-"], question.as_bytes());
+    assert!(done && told.contains("\"granted\":[\"pull\"]"), "{told}");
+}
+
+#[tokio::test]
+async fn a_marked_file_lets_in_whom_it_names() {
+    let folder = Folder::new();
+    folder.put("alice", &format!("\u{feff}{ALICE_HASH}\r\n"));
+    let bed = Bed::in_folder(folder, "users: {alice: {password_file: $DIR/alice}}\n");
+    assert_eq!(bed.grants(ALICE, "repository:alice/a:pull").await, ["repository:alice/a:pull"]);
+}
