@@ -48,6 +48,8 @@ pub struct TooMany {
 
 /// Which account was meant. Without the key, which no one else has, nothing can be told from it.
 type Account = [u8; 16];
+/// The same for whoever compares names and counts nothing.
+pub(crate) type Spelled = Account;
 /// Which password it was; as above. Two that look the same would be counted once, which is all that can go wrong.
 type Digest = [u8; 8];
 
@@ -291,6 +293,11 @@ impl Attempts {
         };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
         Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
+    }
+
+    /// Equal for all spellings that a backend may take for one account, such as `ALICE` and `alice`.
+    pub(crate) fn spelled(&self, account: &str) -> Spelled {
+        self.digest([b"account", &self.spelling.of(account), b""])
     }
 
     /// Counts in this manner from now on; what was counted stays.

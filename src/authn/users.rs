@@ -1,15 +1,16 @@
 //! The static users of the configuration file (`users:`), the identity backend that needs nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
+use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -172,6 +173,7 @@ fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
 /// The static users as an identity backend.
 pub struct StaticUsers {
     users: Users,
+    spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
 }
@@ -183,7 +185,9 @@ impl StaticUsers {
     /// The system gave no random bytes.
     pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
         let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
-        Ok(StaticUsers { users, usual, passwords })
+        let named = users.keys().filter(|account| !account.is_empty());
+        let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
+        Ok(StaticUsers { users, spelled, usual, passwords })
     }
 }
 
@@ -198,6 +202,13 @@ impl User {
 impl Authenticator for StaticUsers {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn alike(&self, account: &str) -> Alike {
+        match self.spelled.contains(&self.passwords.attempts().spelled(account)) {
+            true => Alike::Taken,
+            false => Alike::Free,
+        }
     }
 
     fn passage(&self) -> Option<Passage> {

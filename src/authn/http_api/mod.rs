@@ -15,7 +15,7 @@ pub use settings::{Account, Settings, read};
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
+use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Passage;
 use crate::chain::Connected;
@@ -206,6 +206,10 @@ impl Authenticator for HttpUsers {
     /// The API is only ever shown an account with its password.
     async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(LookUp::OnlyByLogin)
+    }
+
+    fn alike(&self, _account: &str) -> Alike {
+        Alike::NotKnown
     }
 
     fn passage(&self) -> Option<Passage> {
