@@ -406,7 +406,6 @@ fn what_is_no_scope_is_told_with_what_was_meant() {
         ),
         ("repository:web/a@sha256:0ab:pull", "is no part of a name; meant: repository:web/a:pull (--reference"),
         ("web/a:latest:pull", "; meant: repository:web/a:pull\n"),
-        ("repository:localhost:5000/web/a:pull", "the name is none that a registry can hold\n"),
         ("repository:Web/app:pull", "there is no upper case in it\n"),
         ("repository:web//app:pull", "the name is none that a registry can hold\n"),
         ("REPOSITORY:web:pull", "the type must be lower-case letters"),
@@ -423,7 +422,9 @@ fn whom_the_server_turns_away_is_granted_nothing() {
     let acl = "acl: [{match: {name: a}, actions: [pull]}]\n";
     let users = format!("users: {{alice: {{password: \"{STRONG}\"}}}}\n");
     let with_anonymous = format!("users: {{alice: {{password: \"{STRONG}\"}}, \"\": {{}}}}\n");
-    let api = format!("{users}http_auth: {{url: \"http://127.0.0.1:1/\", account: unchecked}}\n");
+    let api = format!(
+        "{users}http_auth: {{url: \"http://127.0.0.1:1/\", account: unchecked, headers: {{Authorization: \"${{basic}}\"}}}}\n"
+    );
     let nobody = "  nobody may come in without an account: the server answers 401\n";
     let ghost = "  no section knows this account: the server answers 401 (--label asks what the rules would say)\n";
     // The users, who asks, and why nothing is granted.

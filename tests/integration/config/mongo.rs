@@ -142,7 +142,7 @@ fn what_is_no_name_of_a_database_or_collection_is_refused_unseen() {
     };
     let rows = databases.iter().flat_map(|name| [("database", *name), ("source", *name)]);
     let rows = rows.chain(collections.iter().map(|name| ("collection", *name)));
-    for (key, name) in rows.chain([("uri", "mongodb://h/a@Hunter2Zq9")]) {
+    for (key, name) in rows.chain([("uri", "mongodb://h/a:Hunter2Zq9")]) {
         for section in ["mongo_auth", "acl_mongo"] {
             let text = around(&format!("{section}: {}\n", place(key, name)));
             let problems = read_with(&text, &[]).err().unwrap_or_default();

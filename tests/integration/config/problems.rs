@@ -537,7 +537,9 @@ fn two_listeners_cannot_be_at_one_address() {
 
 #[test]
 fn an_api_may_not_be_silent_for_longer_than_an_answer_may_take() {
-    for (section, more) in [("http_auth", ", account: unchecked"), ("http_authz", "")] {
+    for (section, more) in
+        [("http_auth", ", account: unchecked, headers: {Authorization: \"${basic}\"}"), ("http_authz", "")]
+    {
         for (times, refused) in [
             ("timeout: 5, deadline: 2", true),
             ("timeout: 2, deadline: 2", false),
