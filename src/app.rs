@@ -19,6 +19,7 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Connections;
 use crate::client_network::ClientNetwork;
+use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
@@ -181,10 +182,12 @@ impl Source {
         let config = self.load(Keys::Read)?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
+        // As they are called before there are such files: a password in their place is then no path yet.
+        let (at, beside) = (ShownPath(key).to_string(), ShownPath(certificate).to_string());
         let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, OffsetDateTime::now_utc())?;
         match made {
             PairFiles::Made | PairFiles::CertificateMade => {
-                info!(key = %key.display(), certificate = %certificate.display(), "made a key pair for signing tokens");
+                info!(key = %at, certificate = %beside, "made a key pair for signing tokens");
             }
             PairFiles::Found => {}
         }

@@ -261,6 +261,14 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     let gateway = top
         .section("gateway")
         .and_then(|section| gateway::read(section, services, listen, keys, problems, &mut files, &mut warnings));
+    if let (Some(server), Some(own)) = (&server, gateway.as_ref().and_then(|gateway| gateway.listen.as_ref())) {
+        let others = [("server.addr", Some(&server.listen)), ("server.admin_addr", server.admin.as_ref())];
+        let taken = others.into_iter().find(|(_, other)| other.is_some_and(|other| own.takes(other)));
+        if let (Some((name, _)), Some(entry)) = (taken, top.entry("gateway")) {
+            let message = format!("this is {name}, and only one can listen there; write another port");
+            problems.add(&entry.place, "gateway.addr", message);
+        }
+    }
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),
@@ -271,7 +279,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         }
     };
     let acl = match top.node("acl") {
-        Some(node) => rules::read(node, problems),
+        Some(node) => rules::read(node, problems, &mut warnings),
         None if named.contains(&Purpose::Rules) => Rules::default(),
         None if OTHER_AUTHZ.iter().any(|key| top.node(key).is_some()) => Rules::default(),
         None => {

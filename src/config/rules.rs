@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{At, Place};
+use super::problem::{At, Place, Problem};
 use super::refused::{is_plain_word, shown_name};
 use super::section::{DayEnd, Problems, Section, distance};
 use super::yaml::{Entry, Node, Value};
@@ -25,7 +25,7 @@ impl Rules {
 }
 
 /// Reads the `acl:` list.
-pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
+pub(super) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>) -> Rules {
     let Value::List(items) = &node.value else {
         problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
         return Rules::default();
@@ -39,7 +39,17 @@ pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
             problems.add(&item.place, format!("acl[{index}]"), message);
             break;
         }
-        let Some(section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        let Some(mut section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        if let Some(Entry { node: Node { value: Value::Map(conditions), .. }, .. }) = section.entry("match") {
+            let empty = conditions.iter().filter(|entry| matches!(entry.node.value, Value::Null));
+            warnings.extend(empty.filter_map(|Entry { key, place, .. }| {
+                let (_, _, whom) = CONDITIONS.iter().find(|(known, _, _)| known == key)?;
+                let message = format!(
+                    "nothing is written here, so the rule is for {whom}; write what it is for, or remove the key"
+                );
+                Some(Problem::new(place.clone(), format!("acl[{index}].match.{key}"), message))
+            }));
+        }
         rules.extend(read_rule(section).map(|(_, value)| At { place: item.place.clone(), value }));
     }
     Rules(rules)
@@ -149,16 +159,16 @@ fn one(conditions: &mut Section<'_>, key: &'static str, instead: &str) -> Option
     }
 }
 
-/// The keys of `match`, and other words for them.
-const CONDITIONS: &[(&str, &[&str])] = &[
-    ("account", &["user", "username", "login"]),
-    ("type", &["kind"]),
-    ("name", &["repository", "repo", "image"]),
-    ("service", &["registry", "audience"]),
-    ("ip", &["network", "cidr", "address"]),
-    ("tag", &[]),
-    ("reference", &["digest"]),
-    ("labels", &[]),
+/// The keys of `match`, other words for them, and what a rule without the key is for.
+const CONDITIONS: &[(&str, &[&str], &str)] = &[
+    ("account", &["user", "username", "login"], "everybody"),
+    ("type", &["kind"], "every type"),
+    ("name", &["repository", "repo", "image"], "every name"),
+    ("service", &["registry", "audience"], "every service"),
+    ("ip", &["network", "cidr", "address"], "every address"),
+    ("tag", &[], "every tag and digest"),
+    ("reference", &["digest"], "every tag and digest"),
+    ("labels", &[], "everybody"),
 ];
 
 /// What a key that `match` does not have is meant for.
@@ -167,11 +177,11 @@ fn meant_in_match(entry: &Entry) -> Option<String> {
     if ["actions", "comment", "not_before", "not_after"].contains(&key) {
         return Some("this belongs to the rule: beside match, not in it".to_owned());
     }
-    if let Some((known, _)) = CONDITIONS.iter().find(|(_, words)| words.contains(&key)) {
+    if let Some((known, _, _)) = CONDITIONS.iter().find(|(_, words, _)| words.contains(&key)) {
         return Some(format!("there is no such key; did you mean \"{known}\"?"));
     }
     // `team` is two letters from `tag`, and a label.
-    let is_slip = CONDITIONS.iter().any(|(known, _)| distance(key, known) <= if key.len() > 4 { 2 } else { 1 });
+    let is_slip = CONDITIONS.iter().any(|(known, _, _)| distance(key, known) <= if key.len() > 4 { 2 } else { 1 });
     let is_label = is_plain_word(key) && !is_slip && matches!(entry.node.value, Value::Text(_) | Value::List(_));
     is_label.then(|| {
         format!("there is no such key; for a label of the account's, write labels: {{{key}: …}}, and one pattern in it")
