@@ -25,7 +25,7 @@ pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
-pub(crate) use rules::read_rule;
+pub(crate) use rules::{needs_match, read_rule};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
