@@ -141,6 +141,16 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             format!("users:\n  \"a\\nb\": {{password: \"{hash}\"}}"),
             &[(2, "users", "must not contain control characters")],
         ),
+        (
+            user(&format!("password: \"{hash}\", team: web")),
+            &[(2, "users.alice.team", "a label is written labels: {team: […]}")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", groups: [web]")),
+            &[(2, "users.alice.groups", "a label is written labels: {groups: […]}")],
+        ),
+        (format!("users: {{bob: {hash}}}"), &[(1, "users.bob", "write bob: {password: \"…\"}")]),
+        (format!("users:\n  bob:{hash}"), &[(2, "users", "this is a line of an htpasswd file")]),
         // Rules
         (rule("{actions: []}"), &[(2, "acl[0].match", "write match: {} if it is for everybody")]),
         (rule("{match: ~, actions: []}"), &[(2, "acl[0].match", "write match: {}")]),
