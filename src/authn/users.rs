@@ -17,7 +17,7 @@ use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::refused::shown_name;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
-use crate::config::yaml::{Node, Value};
+use crate::config::yaml::{Entry, Node, Value};
 
 /// One user of the file.
 #[derive(Clone, Debug)]
@@ -33,6 +33,21 @@ pub struct User {
 /// The `users:` section: account to user.
 pub type Users = BTreeMap<String, User>;
 
+/// What is said of `alice:$2y$…`.
+const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
+                      name the file in htpasswd_auth";
+
+fn is_htpasswd_line(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
+}
+
+/// What a key that a user does not have is meant for: a name for labels, mostly.
+fn meant_in_user(entry: &Entry) -> Option<String> {
+    const LABELS: &[&str] = &["group", "groups", "team", "teams", "role", "roles", "project", "projects"];
+    let key = LABELS.iter().find(|word| **word == entry.key)?;
+    Some(format!("there is no such key; a label is written labels: {{{key}: […]}}"))
+}
+
 /// Reads the `users:` section. Files with passwords are read here and added to `files`.
 pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Users {
     let mut users = Users::new();
@@ -40,11 +55,13 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
         Value::Map(entries) => entries.as_slice(),
         Value::Null => &[],
         Value::Text(_) | Value::List(_) => {
-            problems.add(
-                &section.place,
-                "users",
-                "accounts and their settings are expected here: users: {alice: {password: …}}",
-            );
+            let message = match &section.value {
+                Value::Text(text) if is_htpasswd_line(text) => A_LINE,
+                Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
+                    "accounts and their settings are expected here: users: {alice: {password: …}}"
+                }
+            };
+            problems.add(&section.place, "users", message);
             return users;
         }
     };
@@ -56,13 +73,19 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
         }
         if let Some((_, after)) = entry.key.split_once(':') {
             let message = match HashKind::of(after) {
-                Some(_) => {
-                    "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, \
-                     or name the file in htpasswd_auth"
-                }
+                Some(_) => A_LINE,
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
             };
             problems.add(&entry.place, path, message);
+            continue;
+        }
+        if matches!(&entry.node.value, Value::Text(text) if HashKind::of(text).is_some()) {
+            let name = shown_name(&entry.key);
+            problems.add(
+                &entry.node.place,
+                path,
+                format!("a hash stands here alone; write {name}: {{password: \"…\"}}"),
+            );
             continue;
         }
         let Some(fields) = Section::open(&entry.node, path, problems) else { continue };
@@ -118,7 +141,7 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
             .map(|value| Some(At { place: written.place.clone(), value }))
             .map_err(|message| fields.problem(&written.place, "password", message)),
     };
-    fields.finish();
+    fields.finish_with(meant_in_user);
     let standing =
         Standing { state, not_before: not_before.map(|at| at.value), not_after: not_after.map(|at| at.value) };
     Some(User { password: password.ok()?, labels, standing })

@@ -19,13 +19,13 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::{PREFIX as ENVIRONMENT_PREFIX, lacks_underscores};
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, well_spelled};
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
-pub(crate) use rules::read_rule;
+pub(crate) use rules::{needs_match, read_rule};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
@@ -249,6 +249,13 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    if let Some(entry) = top.entry("forward_auth")
+        && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
+    {
+        let message = "everybody may ask as a proxy does, and say for which request and from which address; name only the \
+                       networks of your proxies";
+        warnings.push(Problem::new(entry.place.clone(), "forward_auth.trusted_proxies", message));
+    }
     if let Some(server) = &server
         && let Some(idle) = &server.idle_timeout
         && !server.knows_proxies()

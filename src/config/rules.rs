@@ -82,11 +82,8 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
     match fields.entry("match").map(|entry| &entry.node.value) {
         // A rule that says nothing about whom it is for would be for everybody; the empty match has to be written.
         None | Some(Value::Null) => {
-            fields.problem(
-                &place,
-                "match",
-                "a rule needs a match; write match: {} if it is for everybody and everything",
-            );
+            let message = needs_match(fields.keys());
+            fields.problem(&place, "match", message);
             complete = false;
         }
         Some(Value::Text(_) | Value::List(_) | Value::Map(_)) => match fields.section("match") {
@@ -129,7 +126,7 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
             fields.problem(&at, &key, problem.message.clone());
         }
     }
-    fields.finish();
+    fields.finish_with(meant_in_rule);
     compiled.ok().filter(|_| complete).map(|rule| (text, rule))
 }
 
@@ -170,6 +167,37 @@ const CONDITIONS: &[(&str, &[&str], &str)] = &[
     ("reference", &["digest"], "every tag and digest"),
     ("labels", &[], "everybody"),
 ];
+
+/// What to write for a rule with these keys that has no `match`. The empty one is for everybody: it is no advice where
+/// conditions stand beside the place that they belong to.
+pub(crate) fn needs_match<'key>(keys: impl Iterator<Item = &'key str>) -> String {
+    let keys: Vec<&str> = keys.collect();
+    let conditions: Vec<&str> = CONDITIONS
+        .iter()
+        .filter(|(known, words)| keys.iter().any(|key| key == known || words.contains(key)))
+        .map(|(known, _)| *known)
+        .collect();
+    if conditions.is_empty() {
+        return "a rule needs a match; write match: {} if it is for everybody and everything".to_owned();
+    }
+    let within: Vec<String> = conditions.iter().map(|key| format!("{key}: …")).collect();
+    format!("{} in a rule's match, not beside it; write match: {{{}}}", belong(&conditions), within.join(", "))
+}
+
+fn belong(keys: &[&str]) -> String {
+    match keys.split_last() {
+        Some((last, [])) => format!("{last} belongs"),
+        Some((last, others)) => format!("{} and {last} belong", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// What a key that a rule does not have is meant for.
+fn meant_in_rule(entry: &Entry) -> Option<String> {
+    let key = entry.key.as_str();
+    let (known, _) = CONDITIONS.iter().find(|(known, words)| *known == key || words.contains(&key))?;
+    Some(format!("this belongs in the rule's match, not beside it; write match: {{{known}: …}}"))
+}
 
 /// What a key that `match` does not have is meant for.
 fn meant_in_match(entry: &Entry) -> Option<String> {

@@ -276,8 +276,18 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
     if peers == Peers::default() {
         section.problem(&place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
     }
+    if takes_everybody(&peers) {
+        let message = "everybody is taken for a proxy, so that a client chooses the address which rules and limits see; name \
+                       only the networks of your proxies";
+        warnings.push(Problem::new(place, section.path_of("trusted_proxies"), message));
+    }
     let header = header.map_or(hyper::header::HeaderName::from_static("x-forwarded-for"), |at| at.value);
     Some(AddressSource::Proxies(Proxies { header, peers }))
+}
+
+/// Whether all addresses of a family are among them.
+pub(super) fn takes_everybody(peers: &Peers) -> bool {
+    peers.networks.iter().any(|network| network.prefix_len() == 0)
 }
 
 /// Reads a list of networks, addresses, and `unix`.

@@ -141,9 +141,42 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             format!("users:\n  \"a\\nb\": {{password: \"{hash}\"}}"),
             &[(2, "users", "must not contain control characters")],
         ),
+        (
+            user(&format!("password: \"{hash}\", team: web")),
+            &[(2, "users.alice.team", "a label is written labels: {team: […]}")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", groups: [web]")),
+            &[(2, "users.alice.groups", "a label is written labels: {groups: […]}")],
+        ),
+        (format!("users: {{bob: {hash}}}"), &[(1, "users.bob", "write bob: {password: \"…\"}")]),
+        (format!("users:\n  bob:{hash}"), &[(2, "users", "this is a line of an htpasswd file")]),
         // Rules
         (rule("{actions: []}"), &[(2, "acl[0].match", "write match: {} if it is for everybody")]),
         (rule("{match: ~, actions: []}"), &[(2, "acl[0].match", "write match: {}")]),
+        (
+            rule("{account: bob, name: \"web/*\", actions: []}"),
+            &[
+                (
+                    2,
+                    "acl[0].match",
+                    "account and name belong in a rule's match, not beside it; write match: {account: …, name: …}",
+                ),
+                (2, "acl[0].account", "this belongs in the rule's match, not beside it; write match: {account: …}"),
+                (2, "acl[0].name", "write match: {name: …}"),
+            ],
+        ),
+        (
+            rule("match:\n    repository: web\n    actions: []"),
+            &[
+                (2, "acl[0].match", "name belongs in a rule's match, not beside it; write match: {name: …}"),
+                (3, "acl[0].repository", "write match: {name: …}"),
+            ],
+        ),
+        (
+            rule("match: {account: bob}\n    name: web\n    actions: []"),
+            &[(3, "acl[0].name", "this belongs in the rule's match, not beside it; write match: {name: …}")],
+        ),
         (rule("{match: {}}"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
         (rule("{match: {}, actions: }"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
         (rule("{match: {account:\"admin\"}, actions: []}"), &[(2, "acl[0].match.account", "a space is missing")]),
