@@ -21,6 +21,7 @@ use crate::chain::Connections;
 use crate::client_network::ClientNetwork;
 use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::connections::Said;
 use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
 use crate::keys::{Effort, PairFiles, create_pair};
@@ -133,6 +134,8 @@ pub enum Made {
 pub struct App {
     /// The figures.
     pub metrics: Metrics,
+    /// When the log last said that a proxy seems to ask at `/`.
+    pub(crate) said_asked_at_root: Said,
     snapshot: ArcSwap<Snapshot>,
     source: Source,
     generations: AtomicU64,
@@ -244,6 +247,7 @@ impl App {
         warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
         Ok(App {
             metrics,
+            said_asked_at_root: Said::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             source,
             generations: AtomicU64::new(1),

@@ -174,8 +174,8 @@ pub(crate) fn needs_match<'key>(keys: impl Iterator<Item = &'key str>) -> String
     let keys: Vec<&str> = keys.collect();
     let conditions: Vec<&str> = CONDITIONS
         .iter()
-        .filter(|(known, words)| keys.iter().any(|key| key == known || words.contains(key)))
-        .map(|(known, _)| *known)
+        .filter(|(known, words, _)| keys.iter().any(|key| key == known || words.contains(key)))
+        .map(|(known, _, _)| *known)
         .collect();
     if conditions.is_empty() {
         return "a rule needs a match; write match: {} if it is for everybody and everything".to_owned();
@@ -195,7 +195,7 @@ fn belong(keys: &[&str]) -> String {
 /// What a key that a rule does not have is meant for.
 fn meant_in_rule(entry: &Entry) -> Option<String> {
     let key = entry.key.as_str();
-    let (known, _) = CONDITIONS.iter().find(|(known, words)| *known == key || words.contains(&key))?;
+    let (known, _, _) = CONDITIONS.iter().find(|(known, words, _)| *known == key || words.contains(&key))?;
     Some(format!("this belongs in the rule's match, not beside it; write match: {{{known}: …}}"))
 }
 

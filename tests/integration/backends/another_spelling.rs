@@ -152,11 +152,12 @@ async fn an_earlier_section_keeps_its_names_from_a_directory_that_respells() {
 /// An account that stays as it was typed is another name for the same person: it opens nothing that is closed under the first.
 #[tokio::test]
 async fn a_name_of_the_file_is_taken_in_every_spelling() {
-    let anybody = StandIn::start(|asked| match asked.header("x-key").ends_with("_pw") {
-        true => Act::Say(200, String::new()),
-        false => Act::Say(401, String::new()),
+    // Whoever has a password.
+    let anybody = StandIn::start(|asked| match asked.is_trial() {
+        true => Act::Say(401, String::new()),
+        false => Act::Say(200, String::new()),
     });
-    let headers = "headers: {X-User: \"${account}\", X-Key: \"${password}\"}";
+    let headers = "headers: {Authorization: \"Basic ${basic}\"}";
     let api = format!("http_auth: {{url: \"{}/check\", {headers}}}\n", anybody.origin());
     for (_, first) in FIRST.iter().take(5) {
         let folder = Folder::new();

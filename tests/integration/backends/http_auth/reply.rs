@@ -27,7 +27,7 @@ async fn an_accepting_reply_that_lies_lets_nobody_in() {
         (accepting("{\"email\": \"carol\", \"teams\": [{\"name\": 1.5}]}"), "label team: $.teams[*].name is a number"),
         (
             accepting("{\"email\": \"carol\", \"email\": \"dave\", \"teams\": []}"),
-            "its reply of 47 bytes has a name twice",
+            "its reply of 48 bytes has a name twice",
         ),
         (accepting("{\"teams\": []}"), "its reply names no account at $.email"),
         (accepting("{\"email\": {}, \"teams\": []}"), "account: $.email is an object"),
