@@ -96,7 +96,6 @@ mod tests {
             (Some("registry"), Some("metrics"), &["pull"], None),
             (None, Some("catalog"), &["pull"], None),
             (None, None, &["all"], Some("; write [\"*\"] for everything")),
-            (None, None, &["ALL", "pull"], Some("; write [\"*\"] for everything")),
             (None, None, &["psh"], Some("did you mean \"push\"?")),
             (None, None, &["reed"], Some("is no action of a registry")),
         ] {
