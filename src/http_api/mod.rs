@@ -245,7 +245,7 @@ impl Api {
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
         let asked = Instant::now();
         let steps = Arc::<Progress>::default();
-        let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps));
+        let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps), inner.settings.timeout);
         let answer = match inner.in_time(&mut sending, &steps, deadline).await {
             Ok(Ok(response)) => inner.take(response, turn, wanted, deadline).await,
             Ok(Err(failure)) => Err(failure),
@@ -456,14 +456,17 @@ impl Inner {
         }
     }
 
-    /// Asks, in a way that goes on without whoever asked.
-    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>) -> Sending {
+    /// Asks, in a way that goes on without whoever asked, who waits until nothing has come on for `patience`. It is not asked
+    /// again for somebody who has gone.
+    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>, patience: Duration) -> Sending {
         let inner = Arc::clone(inner);
         Box::pin(async move {
             let again = async {
                 match inner.send(&request, &steps).await {
                     // The server closed a connection of the pool just when it was used again, or so it looks.
-                    Err(Failure::Broken { .. }) if request.repeat == Repeat::Allowed => {
+                    Err(Failure::Broken { .. })
+                        if request.repeat == Repeat::Allowed && steps.last().elapsed() < patience =>
+                    {
                         inner.send(&request, &steps).await
                     }
                     sent => sent,
@@ -503,7 +506,7 @@ impl Inner {
     async fn probe(inner: &Arc<Inner>) -> Result<Probed, Failure> {
         let (asked, steps) = (Instant::now(), Arc::<Progress>::default());
         let limit = LINGER.max(inner.settings.timeout);
-        let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps));
+        let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps), limit);
         let sent = tokio::time::timeout(limit, sending).await;
         let response =
             sent.map_err(|_| inner.down(Sign::Silence, format!("no answer within {} ms{steps}", limit.as_millis())))??;
