@@ -385,7 +385,7 @@ fn what_is_no_configuration_tree_is_one_problem() {
         ("users: {}\n---\nacl: []", (2, "", "a second document starts here")),
         ("users: *nobody", (1, "", "this is not YAML")),
         ("users: &a {b: *a}", (1, "", "")),
-        ("users: {a: b", (2, "", "this is not YAML")),
+        ("users: {a: b", (1, "", "the { of this line is not closed")),
         ("users:\n\t- a", (2, "", "this is not YAML")),
         ("users:\n  ? [a]\n  : b", (2, "", "a key must be a single value")),
         ("users:\n  ~: {}", (2, "", "a key is missing")),
