@@ -23,7 +23,7 @@ certs/test.hash:
 # it installs where they are missing.
 test:
 	tests/support/install.sh
-	cargo test --locked
+	cargo test --locked --workspace
 	$(MAKE) --no-print-directory fuzz static bench-short
 	cargo test --locked --test real
 
@@ -34,11 +34,11 @@ canary:
 
 # What must hold before anything is tested.
 check: audit
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cd bench && cargo fmt --check && cargo clippy --locked --all-targets --target-dir ../target -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
 ADVISORIES ?= ../shared/advisory-db

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, TooMany};
-use crate::authn::{Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use crate::authn::{Alike, Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
@@ -341,7 +341,8 @@ impl Access {
 
     /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
     /// by the name that was typed: `ALICE` is nobody's in the file whose `alice` is disabled, and an API that overlooks case
-    /// would open that account with a password of its own.
+    /// would open that account with a password of its own. Nor does it help to stay `ALICE`: that is the same person, who has no
+    /// business here any more.
     async fn refuse_name_taken(
         &self,
         index: usize,
@@ -351,11 +352,14 @@ impl Access {
     ) -> Result<(), Denied> {
         let Credentials::Password { account, password } = who else { return Ok(()) };
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
-        if found.account == *account {
-            return Ok(());
-        }
         for owner in earlier {
-            if let Holds::Name = owner.holds(&found.account, password, from).await? {
+            let holds = match owner.backend.alike(&found.account) {
+                Alike::Taken => Holds::Name,
+                // By this very name it was asked already.
+                Alike::Free | Alike::NotKnown if found.account == *account => Holds::NoSuchName,
+                Alike::Free | Alike::NotKnown => owner.holds(&found.account, password, from).await?,
+            };
+            if let Holds::Name = holds {
                 return Err(Denied::NameTaken { backend: section.backend.name(), owner: owner.backend.name() });
             }
         }
@@ -459,6 +463,10 @@ mod tests {
 
         async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
             Ok(LookUp::OnlyByLogin)
+        }
+
+        fn alike(&self, _account: &str) -> Alike {
+            Alike::NotKnown
         }
 
         fn passage(&self) -> Option<Passage> {

@@ -19,7 +19,9 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Connections;
 use crate::client_network::ClientNetwork;
+use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::connections::Said;
 use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
 use crate::keys::{Effort, PairFiles, create_pair};
@@ -132,6 +134,8 @@ pub enum Made {
 pub struct App {
     /// The figures.
     pub metrics: Metrics,
+    /// When the log last said that a proxy seems to ask at `/`.
+    pub(crate) said_asked_at_root: Said,
     snapshot: ArcSwap<Snapshot>,
     source: Source,
     generations: AtomicU64,
@@ -181,10 +185,12 @@ impl Source {
         let config = self.load(Keys::Read)?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
+        // As they are called before there are such files: a password in their place is then no path yet.
+        let (at, beside) = (ShownPath(key).to_string(), ShownPath(certificate).to_string());
         let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, OffsetDateTime::now_utc())?;
         match made {
             PairFiles::Made | PairFiles::CertificateMade => {
-                info!(key = %key.display(), certificate = %certificate.display(), "made a key pair for signing tokens");
+                info!(key = %at, certificate = %beside, "made a key pair for signing tokens");
             }
             PairFiles::Found => {}
         }
@@ -241,6 +247,7 @@ impl App {
         warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
         Ok(App {
             metrics,
+            said_asked_at_root: Said::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             source,
             generations: AtomicU64::new(1),

@@ -17,7 +17,7 @@ use axum::http::Uri;
 use axum::http::uri::Scheme;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use lru::LruCache;
 use rustls::ClientConfig;
@@ -205,12 +205,14 @@ pub(crate) struct Progress(Mutex<Steps>);
 
 struct Steps {
     last: Instant,
+    /// What knows whether the question has a connection.
+    connection: Option<CaptureConnection>,
     taken: Vec<(&'static str, Duration)>,
 }
 
 impl Default for Progress {
     fn default() -> Progress {
-        Progress(Mutex::new(Steps { last: Instant::now(), taken: Vec::new() }))
+        Progress(Mutex::new(Steps { last: Instant::now(), connection: None, taken: Vec::new() }))
     }
 }
 
@@ -218,6 +220,16 @@ impl Progress {
     /// Does something for which a connection may have to be made, whose steps count as this question's.
     pub(crate) async fn of<F: Future>(self: &Arc<Self>, work: F) -> F::Output {
         QUESTION.scope(Arc::clone(self), work).await
+    }
+
+    /// It is about to be sent, over a connection that this knows of.
+    pub(crate) fn waits_for(&self, connection: CaptureConnection) {
+        self.steps().connection = Some(connection);
+    }
+
+    /// Whether it has a connection, new or kept: somebody may have been asked.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.steps().connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
     }
 
     /// When it last came on.

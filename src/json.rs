@@ -1,11 +1,16 @@
 //! JSON objects from others: a struct is read from an object, and from nothing else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Of an object that one reader takes for this and another for that.
+const TWICE: &str = "a name stands twice in an object";
 
 /// A struct that is read from an object alone.
 ///
@@ -41,6 +46,101 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_
     serde_json::from_slice::<Object<T>>(text).map(|Object(read)| read)
 }
 
+/// A value in which no object has a name twice: one reader takes the first of them, another the last, and who writes such an
+/// object may be somebody else than who wrote the rest of it.
+pub(crate) struct Unambiguous(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Unambiguous)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("JSON without a name twice")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unambiguous(value))) = entries.next_entry::<String, Unambiguous>()? {
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// An object whose names are anybody's, none of them twice.
+pub(crate) struct Names<T>(pub(crate) BTreeMap<String, T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Names<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names<T>, D::Error> {
+        deserializer.deserialize_map(NamesVisitor(PhantomData)).map(Names)
+    }
+}
+
+struct NamesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NamesVisitor<T> {
+    type Value = BTreeMap<String, T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON object without a name twice")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<BTreeMap<String, T>, A::Error> {
+        let mut object = BTreeMap::new();
+        while let Some((name, value)) = entries.next_entry()? {
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(object)
+    }
+}
+
 /// Reads a list of objects, as a field of a struct: `#[serde(deserialize_with = "json::objects")]`.
 ///
 /// # Errors
@@ -69,6 +169,25 @@ mod tests {
     struct Part {
         #[serde(default)]
         value: Option<u8>,
+    }
+
+    #[test]
+    fn no_name_stands_twice_at_any_depth() {
+        let read = |text| serde_json::from_str::<Unambiguous>(text).map(|Unambiguous(value)| value);
+        for text in [
+            "null",
+            "[true, -1, 18446744073709551615, 1.5, \"a\", [], {}]",
+            "{\"a\": {\"a\": [{\"a\": 1}, {\"a\": 2}]}, \"b\": null}",
+        ] {
+            assert_eq!(read(text).ok(), serde_json::from_str(text).ok(), "{text}");
+        }
+        for text in ["{\"a\": 1, \"a\": 1}", "[{\"b\": {\"a\": 1, \"\\u0061\": 2}}]"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        let names =
+            |text| serde_json::from_str::<Names<u8>>(text).map(|Names(names)| names.into_iter().collect::<Vec<_>>());
+        assert_eq!(names("{\"b\": 1, \"a\": 2}").ok(), Some(vec![("a".to_owned(), 2), ("b".to_owned(), 1)]));
+        assert!(names("{\"a\": 1, \"a\": 1}").is_err() && names("[]").is_err());
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct TooMany {
 
 /// Which account was meant. Without the key, which no one else has, nothing can be told from it.
 type Account = [u8; 16];
+/// The same for whoever compares names and counts nothing.
+pub(crate) type Spelled = Account;
 /// Which password it was; as above. Two that look the same would be counted once, which is all that can go wrong.
 type Digest = [u8; 8];
 
@@ -293,6 +295,11 @@ impl Attempts {
         Ok(Attempts { key, spelling: Spelling::new()?, held: Mutex::new(held) })
     }
 
+    /// Equal for all spellings that a backend may take for one account, such as `ALICE` and `alice`.
+    pub(crate) fn spelled(&self, account: &str) -> Spelled {
+        self.digest([b"account", &self.spelling.of(account), b""])
+    }
+
     /// Counts in this manner from now on; what was counted stays.
     pub(crate) fn count_as(&self, manner: Manner) {
         self.held().manner = manner;
@@ -379,6 +386,26 @@ impl Attempts {
         move || attempts.held().count_wrong(&guess, Instant::now())
     }
 
+    /// The same password once more, for somebody else who is asked about it and may answer after the request that brought it
+    /// has ended: until then it has its place among those under way. Otherwise whoever is told that nobody answers, while
+    /// right passwords are answered at once, would guess on meanwhile.
+    pub(crate) fn also(self: &Arc<Self>, account: &str, password: &Secret, network: ClientNetwork) -> Attempt {
+        let guess = self.guess(account, password, network);
+        let Guess { account, secret, .. } = guess;
+        let now = Instant::now();
+        let mut held = self.held();
+        let is_known = held.networks.peek(&network).is_some_and(|own| own.knows(&account, &secret, now));
+        let tracked = !is_known && !held.logins.is_right_before(network, account, &secret, now);
+        if tracked {
+            let under_way = held.under_way.entry((network, account)).or_default();
+            match under_way.iter_mut().find(|(other, _)| *other == secret) {
+                Some((_, times)) => *times += 1,
+                None => under_way.push((secret, 1)),
+            }
+        }
+        Attempt { attempts: Arc::clone(self), guess, tracked }
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -421,6 +448,17 @@ impl Attempt {
         held.count_wrong(&self.guess, Instant::now());
         let Guess { network, account, secret, .. } = &self.guess;
         held.logins.was_wrong(*network, *account, secret);
+    }
+
+    /// Whoever was asked about it says nothing: that counts as wrong, since to whoever guesses it tells as much. Not so a
+    /// password that was right before, which is no guess.
+    pub(crate) fn was_unanswered(self) {
+        let now = Instant::now();
+        let mut held = self.attempts.held();
+        let Guess { network, account, secret, .. } = &self.guess;
+        if !held.logins.is_right_before(*network, *account, secret, now) {
+            held.count_wrong(&self.guess, now);
+        }
     }
 }
 

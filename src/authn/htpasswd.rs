@@ -2,20 +2,22 @@
 //!
 //! The file is read with the configuration, and a change to it is a change of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
+use crate::config::refused::shown_name;
 use crate::config::section::Section;
 use crate::config::yaml::Value;
 use crate::config::{Keys, read_named_text};
@@ -78,7 +80,11 @@ pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
         }
         match parse_line(line) {
             Ok((account, _)) if accounts.contains_key(account) => {
-                wrong.push(format!("{}:{number}: the account \"{account}\" is here twice", file.display()));
+                wrong.push(format!(
+                    "{}:{number}: the account \"{}\" is here twice",
+                    file.display(),
+                    shown_name(account)
+                ));
             }
             Ok((account, hash)) => {
                 accounts.insert(account.to_owned(), hash);
@@ -97,13 +103,15 @@ fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
     if account.trim() != account || account.contains(|letter: char| letter.is_control()) {
         return Err("an account's name has no white space around it and no control characters in it".to_owned());
     }
+    // A file of another kind stands here at times, with a secret in the first column.
+    let shown = shown_name(account);
     // As Apache and nginx read it: after a second colon stands a remark.
     let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
-    let named = |kind: &str| format!("\"{account}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
+    let named = |kind: &str| format!("\"{shown}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
     match HashKind::of(hash) {
-        _ if hash.is_empty() => Err(format!("\"{account}\" has no hash; make one with: htpasswd -B")),
+        _ if hash.is_empty() => Err(format!("\"{shown}\" has no hash; make one with: htpasswd -B")),
         Some(HashKind::Bcrypt) => {
-            PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{account}\": {wrong}"))
+            PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{shown}\": {wrong}"))
         }
         Some(HashKind::Other(kind)) => Err(named(kind)),
         None => Err(named("a hash of crypt, or no hash at all")),
@@ -138,6 +146,7 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
 /// The accounts of the file as an identity backend.
 pub struct Htpasswd {
     accounts: Accounts,
+    spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
 }
@@ -149,7 +158,8 @@ impl Htpasswd {
     /// The system gave no random bytes.
     pub fn new(accounts: Accounts, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
         let usual = usual_hash(accounts.values().map(PasswordHash::cost))?;
-        Ok(Htpasswd { accounts, usual, passwords })
+        let spelled = accounts.keys().map(|account| passwords.attempts().spelled(account)).collect();
+        Ok(Htpasswd { accounts, spelled, usual, passwords })
     }
 }
 
@@ -157,6 +167,13 @@ impl Htpasswd {
 impl Authenticator for Htpasswd {
     fn name(&self) -> &'static str {
         "htpasswd_auth"
+    }
+
+    fn alike(&self, account: &str) -> Alike {
+        match self.spelled.contains(&self.passwords.attempts().spelled(account)) {
+            true => Alike::Taken,
+            false => Alike::Free,
+        }
     }
 
     fn passage(&self) -> Option<Passage> {

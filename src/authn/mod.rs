@@ -173,6 +173,17 @@ pub enum LookUp {
     OnlyByLogin,
 }
 
+/// Whether a name is one of a backend's accounts in some spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alike {
+    /// An account here is called so, but for case, width, accents and the like.
+    Taken,
+    /// None is.
+    Free,
+    /// Nobody knows without asking somebody else.
+    NotKnown,
+}
+
 /// An identity backend.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
@@ -193,6 +204,9 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// "Could not find out", as in [`authenticate`](Authenticator::authenticate).
     async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp>;
+
+    /// Whether an account here has this name in some spelling, as far as that is known at once.
+    fn alike(&self, account: &str) -> Alike;
 
     /// Takes as long as a wrong password does here. Asked once a login, of the last backend that hashes, for an account
     /// that none knows: otherwise the time of the refusal would tell which accounts exist; and if each backend took its

@@ -20,7 +20,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
+use super::{
+    AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
+};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::chain::Connected;
@@ -286,6 +288,10 @@ impl Authenticator for MongoUsers {
     async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
         self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
         Ok(Time::Taken)
+    }
+
+    fn alike(&self, _account: &str) -> Alike {
+        Alike::NotKnown
     }
 
     fn passage(&self) -> Option<Passage> {

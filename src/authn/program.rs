@@ -2,7 +2,6 @@
 //!
 //! Nothing is remembered here: every login starts the program, so that a withdrawn account is refused at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::{Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
+use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -69,7 +68,7 @@ impl ProgramAuthn {
             )
         })?;
         let mut labels = LabelValues::new();
-        for (name, values) in said.labels.unwrap_or_default() {
+        for (name, values) in said.labels.map(|json::Names(labels)| labels).unwrap_or_default() {
             let values = values.unwrap_or_default();
             let values: Result<Vec<LabelValue>, _> =
                 values.iter().map(|value| self.label_values.value(value)).collect();
@@ -85,7 +84,7 @@ impl ProgramAuthn {
 #[derive(Deserialize)]
 struct Said {
     #[serde(default, alias = "Labels")]
-    labels: Option<BTreeMap<String, Option<Vec<String>>>>,
+    labels: Option<json::Names<Option<Vec<String>>>>,
 }
 
 /// Whether a program could read another account, or another password, out of `account password`. It splits at the first
@@ -101,6 +100,10 @@ fn is_ambiguous(account: &str, password: &str) -> bool {
 impl Authenticator for ProgramAuthn {
     fn name(&self) -> &'static str {
         "ext_auth"
+    }
+
+    fn alike(&self, _account: &str) -> Alike {
+        Alike::NotKnown
     }
 
     fn passage(&self) -> Option<Passage> {

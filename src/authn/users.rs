@@ -1,22 +1,23 @@
 //! The static users of the configuration file (`users:`), the identity backend that needs nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
-use super::{AccountState, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
+use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::refused::shown_name;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
-use crate::config::yaml::{Node, Value};
+use crate::config::yaml::{Entry, Node, Value};
 
 /// One user of the file.
 #[derive(Clone, Debug)]
@@ -32,6 +33,21 @@ pub struct User {
 /// The `users:` section: account to user.
 pub type Users = BTreeMap<String, User>;
 
+/// What is said of `alice:$2y$…`.
+const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
+                      name the file in htpasswd_auth";
+
+fn is_htpasswd_line(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
+}
+
+/// What a key that a user does not have is meant for: a name for labels, mostly.
+fn meant_in_user(entry: &Entry) -> Option<String> {
+    const LABELS: &[&str] = &["group", "groups", "team", "teams", "role", "roles", "project", "projects"];
+    let key = LABELS.iter().find(|word| **word == entry.key)?;
+    Some(format!("there is no such key; a label is written labels: {{{key}: […]}}"))
+}
+
 /// Reads the `users:` section. Files with passwords are read here and added to `files`.
 pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Users {
     let mut users = Users::new();
@@ -39,11 +55,13 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
         Value::Map(entries) => entries.as_slice(),
         Value::Null => &[],
         Value::Text(_) | Value::List(_) => {
-            problems.add(
-                &section.place,
-                "users",
-                "accounts and their settings are expected here: users: {alice: {password: …}}",
-            );
+            let message = match &section.value {
+                Value::Text(text) if is_htpasswd_line(text) => A_LINE,
+                Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
+                    "accounts and their settings are expected here: users: {alice: {password: …}}"
+                }
+            };
+            problems.add(&section.place, "users", message);
             return users;
         }
     };
@@ -55,13 +73,19 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
         }
         if let Some((_, after)) = entry.key.split_once(':') {
             let message = match HashKind::of(after) {
-                Some(_) => {
-                    "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, \
-                     or name the file in htpasswd_auth"
-                }
+                Some(_) => A_LINE,
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
             };
             problems.add(&entry.place, path, message);
+            continue;
+        }
+        if matches!(&entry.node.value, Value::Text(text) if HashKind::of(text).is_some()) {
+            let name = shown_name(&entry.key);
+            problems.add(
+                &entry.node.place,
+                path,
+                format!("a hash stands here alone; write {name}: {{password: \"…\"}}"),
+            );
             continue;
         }
         let Some(fields) = Section::open(&entry.node, path, problems) else { continue };
@@ -117,7 +141,7 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
             .map(|value| Some(At { place: written.place.clone(), value }))
             .map_err(|message| fields.problem(&written.place, "password", message)),
     };
-    fields.finish();
+    fields.finish_with(meant_in_user);
     let standing =
         Standing { state, not_before: not_before.map(|at| at.value), not_after: not_after.map(|at| at.value) };
     Some(User { password: password.ok()?, labels, standing })
@@ -172,6 +196,7 @@ fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
 /// The static users as an identity backend.
 pub struct StaticUsers {
     users: Users,
+    spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
 }
@@ -183,7 +208,9 @@ impl StaticUsers {
     /// The system gave no random bytes.
     pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
         let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
-        Ok(StaticUsers { users, usual, passwords })
+        let named = users.keys().filter(|account| !account.is_empty());
+        let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
+        Ok(StaticUsers { users, spelled, usual, passwords })
     }
 }
 
@@ -198,6 +225,13 @@ impl User {
 impl Authenticator for StaticUsers {
     fn name(&self) -> &'static str {
         "users"
+    }
+
+    fn alike(&self, account: &str) -> Alike {
+        match self.spelled.contains(&self.passwords.attempts().spelled(account)) {
+            true => Alike::Taken,
+            false => Alike::Free,
+        }
     }
 
     fn passage(&self) -> Option<Passage> {

@@ -20,7 +20,6 @@ use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem};
-use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
@@ -126,10 +125,10 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     })?;
     let Some(words) = said.actions else { return Ok(Answer::NoMatch { until: None }) };
     let mut listed = Actions::new();
-    for word in &words {
+    for (number, word) in words.iter().enumerate() {
         match Action::parse(word) {
             Some(action) => listed.insert(action),
-            None => bail!("its reply holds \"{}\", which is no action", printable(word)),
+            None => bail!("its reply lists an action that there is not (number {})", number + 1),
         };
     }
     let grants = match listed.len() == 1 && listed.contains(&Action::All) {

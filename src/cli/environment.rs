@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::problem::Place;
 use crate::config::section::nearest;
-use crate::config::{ENVIRONMENT_PREFIX, Problem, lacks_underscores};
+use crate::config::{ENVIRONMENT_PREFIX, Problem, well_spelled};
 
 /// The words that `RUST_LOG` has for how much is logged.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -18,11 +18,15 @@ pub(super) fn doubts(variables: impl IntoIterator<Item = (OsString, OsString)>) 
     let mut doubts = Vec::new();
     for (name, value) in variables {
         let Ok(name) = name.into_string() else { continue };
+        if let Some(spelled) = well_spelled(&name) {
+            let message = format!(
+                "nothing reads this variable: two underscores stand after DOCKWARDEN and between the parts of a key, in \
+                 capitals; write {spelled}"
+            );
+            doubts.push(Problem::new(Place::Environment(name), "", message));
+            continue;
+        }
         let message = match value.to_str() {
-            _ if lacks_underscores(&name) => {
-                "nothing reads this variable: two underscores stand after DOCKWARDEN and between the parts of a key; write \
-                 DOCKWARDEN__TOKEN__ISSUER for token.issuer"
-            }
             None if name.starts_with(ENVIRONMENT_PREFIX) => "this variable is left out: its value is not UTF-8 text",
             Some(wanted) if name == EnvFilter::DEFAULT_ENV && filter(wanted).is_none() && !wanted.trim().is_empty() => {
                 "this cannot be read and is left out; write a level (error, warn, info, debug, trace), or levels for \
@@ -59,9 +63,17 @@ mod tests {
     fn a_variable_that_nothing_reads_is_told_without_its_value() {
         for (name, value, expected) in [
             ("DOCKWARDEN_TOKEN_ISSUER", "Hunter2", Some("nothing reads this variable")),
-            ("DOCKWARDEN_TOKEN__ISSUER", "Hunter2", Some("nothing reads this variable")),
-            ("DOCKWARDEN_LDAP_AUTH_BIND_PASSWORD", "Hunter2", Some("nothing reads this variable")),
-            ("dockwarden__token__issuer", "Hunter2", Some("nothing reads this variable")),
+            ("DOCKWARDEN_TOKEN_ISSUER", "Hunter2", Some("write DOCKWARDEN__TOKEN__ISSUER")),
+            ("DOCKWARDEN_TOKEN__ISSUER", "Hunter2", Some("write DOCKWARDEN__TOKEN__ISSUER")),
+            ("DOCKWARDEN_LDAP_AUTH_BIND_PASSWORD", "Hunter2", Some("write DOCKWARDEN__LDAP_AUTH__BIND_PASSWORD")),
+            ("DOCKWARDEN_ACL_MONGO_DIAL_INFO", "Hunter2", Some("write DOCKWARDEN__ACL_MONGO__DIAL_INFO")),
+            ("DOCKWARDEN_USERS_BOB_PASSWORD", "Hunter2", Some("write DOCKWARDEN__USERS__BOB__PASSWORD")),
+            (
+                "DOCKWARDEN_USERS_MY_BOT_PASSWORD_FILE",
+                "Hunter2",
+                Some("write DOCKWARDEN__USERS__MY_BOT__PASSWORD_FILE"),
+            ),
+            ("dockwarden__token__issuer", "Hunter2", Some("write DOCKWARDEN__TOKEN__ISSUER")),
             ("DOCKWARDEN__TOKEN__ISSUER", "Hunter2", None),
             // Of other programs, and of Kubernetes, which names each service so.
             ("DOCKWARDEN_TOOLS", "Hunter2", None),

@@ -16,7 +16,6 @@ use policy::{Asker, Policy, Sources};
 use told::{Account, Explanation, describe, render};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
-use crate::authn::Identity;
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::config::{Config, Keys};
 use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
@@ -28,7 +27,7 @@ use ::policy::Question;
 pub(super) struct Arguments {
     /// The configuration file
     config: PathBuf,
-    /// Who asks; nobody if left out
+    /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given
     #[arg(long, default_value = "", conflicts_with = "requests")]
     account: String,
     /// A label of the account (may be repeated); the account's own labels if left out
@@ -46,7 +45,7 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long, conflicts_with = "requests")]
     json: bool,
-    /// Answer a file of questions, one JSON object a line ("-" is standard input)
+    /// Answer a file of questions by the rules, one JSON object a line ("-" is standard input)
     #[arg(long, value_name = "FILE")]
     requests: Option<PathBuf>,
     /// What is asked for, such as repository:team/app:pull,push
@@ -247,7 +246,7 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
             Err(error) => return Err(no_scope(policy, text, error)),
         };
         scope.reference.clone_from(&reference);
-        let mut explanation = explain_scope(policy, &asker.identity, arguments.ip, service, &scope)?;
+        let mut explanation = explain_scope(policy, &asker, arguments.ip, service, &scope)?;
         explanation.say_words(policy, text);
         explanations.push(explanation);
     }
@@ -266,11 +265,12 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
 
 fn explain_scope(
     policy: &Policy,
-    identity: &Identity,
+    asker: &Asker,
     address: Option<IpAddr>,
     service: &str,
     scope: &Scope,
 ) -> Result<Explanation, String> {
+    let Asker { identity, .. } = asker;
     let Scope { resource, actions, class: _, reference } = scope;
     let (account, labels) = (identity.account.as_str(), &*identity.labels);
     let (reference, now) = (reference.as_ref(), policy.now);
@@ -283,7 +283,8 @@ fn explain_scope(
             (Account::Closed, Vec::new(), (Actions::new(), None))
         }
     };
-    if let Some(refused) = policy.refuses(service) {
+    // What the rules say is told all the same, and nothing of it is granted.
+    for refused in [policy.turns_away(asker), policy.refuses(service)].into_iter().flatten() {
         notes.push(refused);
         granted.clear();
     }
@@ -313,6 +314,15 @@ fn explain_scope(
     })
 }
 
+/// Whether the parts of a scope are those of one name with a tag or a digest behind it.
+fn is_tagged(name: &str, parts: &[&str]) -> bool {
+    match parts {
+        [_, _, after, _] => !after.contains('/'),
+        [_, _, _] => name.contains('@'),
+        _ => false,
+    }
+}
+
 /// Why a text is no scope, and what was probably meant by it.
 fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
     let known = policy.asker(text, None).is_ok_and(|asker| asker.known);
@@ -334,6 +344,14 @@ fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
             as_scope(format!("repository:{name}:{actions}"))
         }
         (NotAScope::Parts, [name, _tag]) => as_scope(format!("repository:{name}:pull,push")),
+        (NotAScope::Type, [name, _tag, actions]) if name.contains('/') => {
+            as_scope(format!("repository:{name}:{actions}"))
+        }
+        (NotAScope::Name, ["repository", name, .., actions]) if is_tagged(name, &parts) => {
+            let name = name.split_once('@').map_or(*name, |(name, _)| name);
+            let meant = as_scope(format!("repository:{name}:{actions}")).unwrap_or_default();
+            Some(format!(": a tag or a digest is no part of a name{meant} (--reference names one)"))
+        }
         (NotAScope::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
             Some(": there is no upper case in it".to_owned())
         }

@@ -136,12 +136,20 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
     let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
+    let is_about_passwords = arguments.iter().skip(1).take(1).any(|one| one == "hash-password" || one == "user");
     let arguments = match Arguments::try_parse_from(with_default_command(arguments)) {
         Ok(arguments) => arguments,
         // The usual message would show it once more.
         Err(_) if has_hash => {
             complain(
                 "dockwarden: a hash is given on standard input, never on the command line: others can read it there (ps)",
+            );
+            return ExitCode::from(2);
+        }
+        Err(error) if is_about_passwords && error.kind() == clap::error::ErrorKind::UnknownArgument => {
+            complain(
+                "dockwarden: there is an argument too many; passwords are asked for, or given on standard input, never on the \
+                 command line: others can read them there (ps)",
             );
             return ExitCode::from(2);
         }

@@ -19,13 +19,13 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::{PREFIX as ENVIRONMENT_PREFIX, lacks_underscores};
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, well_spelled};
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
 pub use rules::Rules;
-pub(crate) use rules::read_rule;
+pub(crate) use rules::{needs_match, read_rule};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
@@ -249,6 +249,13 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         .and_then(|section| token::read(section, of_server.as_ref(), signing, &mut files, &mut warnings));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services, problems));
+    if let Some(entry) = top.entry("forward_auth")
+        && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
+    {
+        let message = "everybody may ask as a proxy does, and say for which request and from which address; name only the \
+                       networks of your proxies";
+        warnings.push(Problem::new(entry.place.clone(), "forward_auth.trusted_proxies", message));
+    }
     if let Some(server) = &server
         && let Some(idle) = &server.idle_timeout
         && !server.knows_proxies()
@@ -261,6 +268,14 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     let gateway = top
         .section("gateway")
         .and_then(|section| gateway::read(section, services, listen, keys, problems, &mut files, &mut warnings));
+    if let (Some(server), Some(own)) = (&server, gateway.as_ref().and_then(|gateway| gateway.listen.as_ref())) {
+        let others = [("server.addr", Some(&server.listen)), ("server.admin_addr", server.admin.as_ref())];
+        let taken = others.into_iter().find(|(_, other)| other.is_some_and(|other| own.takes(other)));
+        if let (Some((name, _)), Some(entry)) = (taken, top.entry("gateway")) {
+            let message = format!("this is {name}, and only one can listen there; write another port");
+            problems.add(&entry.place, "gateway.addr", message);
+        }
+    }
     let users = match top.node("users") {
         Some(node) => users::read(node, problems, &mut files),
         None if named.contains(&Purpose::Identity) => Users::new(),
@@ -271,7 +286,7 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         }
     };
     let acl = match top.node("acl") {
-        Some(node) => rules::read(node, problems),
+        Some(node) => rules::read(node, problems, &mut warnings),
         None if named.contains(&Purpose::Rules) => Rules::default(),
         None if OTHER_AUTHZ.iter().any(|key| top.node(key).is_some()) => Rules::default(),
         None => {

@@ -49,6 +49,10 @@ impl Problem {
 
     /// The problem as one line a person can act on: `config.yml:12: token.issuer: …`.
     pub fn in_file(&self, file: &Path) -> String {
+        // What is said of the file itself begins with its name.
+        if self.path.is_empty() && self.message.starts_with(&*file.to_string_lossy()) {
+            return self.message.clone();
+        }
         let place = match &self.place {
             Place::Line(line) => format!("{}:{line}", file.display()),
             Place::Environment(name) => name.clone(),

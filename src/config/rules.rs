@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problem::{At, Place};
+use super::problem::{At, Place, Problem};
 use super::refused::{about_rule, is_plain_word, shown_name};
 use super::section::{DayEnd, Problems, Section, distance};
 use super::yaml::{Entry, Node, Value};
@@ -25,7 +25,7 @@ impl Rules {
 }
 
 /// Reads the `acl:` list.
-pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
+pub(super) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>) -> Rules {
     let Value::List(items) = &node.value else {
         problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
         return Rules::default();
@@ -39,7 +39,17 @@ pub(super) fn read(node: &Node, problems: &Problems) -> Rules {
             problems.add(&item.place, format!("acl[{index}]"), message);
             break;
         }
-        let Some(section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        let Some(mut section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        if let Some(Entry { node: Node { value: Value::Map(conditions), .. }, .. }) = section.entry("match") {
+            let empty = conditions.iter().filter(|entry| matches!(entry.node.value, Value::Null));
+            warnings.extend(empty.filter_map(|Entry { key, place, .. }| {
+                let (_, _, whom) = CONDITIONS.iter().find(|(known, _, _)| known == key)?;
+                let message = format!(
+                    "nothing is written here, so the rule is for {whom}; write what it is for, or remove the key"
+                );
+                Some(Problem::new(place.clone(), format!("acl[{index}].match.{key}"), message))
+            }));
+        }
         rules.extend(read_rule(section).map(|(_, value)| At { place: item.place.clone(), value }));
     }
     Rules(rules)
@@ -72,11 +82,8 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
     match fields.entry("match").map(|entry| &entry.node.value) {
         // A rule that says nothing about whom it is for would be for everybody; the empty match has to be written.
         None | Some(Value::Null) => {
-            fields.problem(
-                &place,
-                "match",
-                "a rule needs a match; write match: {} if it is for everybody and everything",
-            );
+            let message = needs_match(fields.keys());
+            fields.problem(&place, "match", message);
             complete = false;
         }
         Some(Value::Text(_) | Value::List(_) | Value::Map(_)) => match fields.section("match") {
@@ -119,7 +126,7 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
             fields.problem(&at, &key, about_rule(problem));
         }
     }
-    fields.finish();
+    fields.finish_with(meant_in_rule);
     compiled.ok().filter(|_| complete).map(|rule| (text, rule))
 }
 
@@ -149,17 +156,48 @@ fn one(conditions: &mut Section<'_>, key: &'static str, instead: &str) -> Option
     }
 }
 
-/// The keys of `match`, and other words for them.
-const CONDITIONS: &[(&str, &[&str])] = &[
-    ("account", &["user", "username", "login"]),
-    ("type", &["kind"]),
-    ("name", &["repository", "repo", "image"]),
-    ("service", &["registry", "audience"]),
-    ("ip", &["network", "cidr", "address"]),
-    ("tag", &[]),
-    ("reference", &["digest"]),
-    ("labels", &[]),
+/// The keys of `match`, other words for them, and what a rule without the key is for.
+const CONDITIONS: &[(&str, &[&str], &str)] = &[
+    ("account", &["user", "username", "login"], "everybody"),
+    ("type", &["kind"], "every type"),
+    ("name", &["repository", "repo", "image"], "every name"),
+    ("service", &["registry", "audience"], "every service"),
+    ("ip", &["network", "cidr", "address"], "every address"),
+    ("tag", &[], "every tag and digest"),
+    ("reference", &["digest"], "every tag and digest"),
+    ("labels", &[], "everybody"),
 ];
+
+/// What to write for a rule with these keys that has no `match`. The empty one is for everybody: it is no advice where
+/// conditions stand beside the place that they belong to.
+pub(crate) fn needs_match<'key>(keys: impl Iterator<Item = &'key str>) -> String {
+    let keys: Vec<&str> = keys.collect();
+    let conditions: Vec<&str> = CONDITIONS
+        .iter()
+        .filter(|(known, words, _)| keys.iter().any(|key| key == known || words.contains(key)))
+        .map(|(known, _, _)| *known)
+        .collect();
+    if conditions.is_empty() {
+        return "a rule needs a match; write match: {} if it is for everybody and everything".to_owned();
+    }
+    let within: Vec<String> = conditions.iter().map(|key| format!("{key}: …")).collect();
+    format!("{} in a rule's match, not beside it; write match: {{{}}}", belong(&conditions), within.join(", "))
+}
+
+fn belong(keys: &[&str]) -> String {
+    match keys.split_last() {
+        Some((last, [])) => format!("{last} belongs"),
+        Some((last, others)) => format!("{} and {last} belong", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// What a key that a rule does not have is meant for.
+fn meant_in_rule(entry: &Entry) -> Option<String> {
+    let key = entry.key.as_str();
+    let (known, _, _) = CONDITIONS.iter().find(|(known, words, _)| *known == key || words.contains(&key))?;
+    Some(format!("this belongs in the rule's match, not beside it; write match: {{{known}: …}}"))
+}
 
 /// What a key that `match` does not have is meant for.
 fn meant_in_match(entry: &Entry) -> Option<String> {
@@ -167,11 +205,11 @@ fn meant_in_match(entry: &Entry) -> Option<String> {
     if ["actions", "comment", "not_before", "not_after"].contains(&key) {
         return Some("this belongs to the rule: beside match, not in it".to_owned());
     }
-    if let Some((known, _)) = CONDITIONS.iter().find(|(_, words)| words.contains(&key)) {
+    if let Some((known, _, _)) = CONDITIONS.iter().find(|(_, words, _)| words.contains(&key)) {
         return Some(format!("there is no such key; did you mean \"{known}\"?"));
     }
     // `team` is two letters from `tag`, and a label.
-    let is_slip = CONDITIONS.iter().any(|(known, _)| distance(key, known) <= if key.len() > 4 { 2 } else { 1 });
+    let is_slip = CONDITIONS.iter().any(|(known, _, _)| distance(key, known) <= if key.len() > 4 { 2 } else { 1 });
     let is_label = is_plain_word(key) && !is_slip && matches!(entry.node.value, Value::Text(_) | Value::List(_));
     is_label.then(|| {
         format!("there is no such key; for a label of the account's, write labels: {{{key}: …}}, and one pattern in it")

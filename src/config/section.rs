@@ -105,6 +105,11 @@ impl<'file> Section<'file> {
         self.problems.add(place, self.path_of(key), message);
     }
 
+    /// The keys that are there, known or not.
+    pub fn keys(&self) -> impl Iterator<Item = &'file str> {
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
     /// The key's entry, if it is there.
     pub fn entry(&mut self, key: &'static str) -> Option<&'file Entry> {
         self.asked.insert(key);

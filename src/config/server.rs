@@ -76,6 +76,22 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl ListenAddress {
+    /// Whether whoever listens here leaves no room for the other, as far as the two texts tell: only the system knows which
+    /// addresses a name has.
+    pub(super) fn takes(&self, other: &ListenAddress) -> bool {
+        match (self, other) {
+            (ListenAddress::Unix(one), ListenAddress::Unix(other)) => one == other,
+            (ListenAddress::Tcp { port: 0, .. }, _) => false,
+            (ListenAddress::Tcp { host, port }, ListenAddress::Tcp { host: other, port: others }) => {
+                port == others && (host.eq_ignore_ascii_case(other) || host.is_empty() || other.is_empty())
+            }
+            (ListenAddress::Tcp { .. }, ListenAddress::Unix(_))
+            | (ListenAddress::Unix(_), ListenAddress::Tcp { .. }) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for ListenAddress {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -118,7 +134,13 @@ pub(super) fn read(
             None
         }
     };
-    let admin = section.word("admin_addr", parse_address).map(|at| at.value);
+    let admin = section.word("admin_addr", parse_address);
+    if let (Some(listen), Some(At { place, value })) = (&listen, &admin)
+        && listen.takes(value)
+    {
+        section.problem(place, "admin_addr", "this is addr, and only one can listen there; write another port");
+    }
+    let admin = admin.map(|at| at.value);
     let path_prefix = section.word("path_prefix", |text| match text.trim_end_matches('/') {
         "" => Ok(String::new()),
         path if path.starts_with('/') && path.split('/').skip(1).all(is_plain_segment) => Ok(path.to_owned()),
@@ -254,8 +276,18 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
     if peers == Peers::default() {
         section.problem(&place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
     }
+    if takes_everybody(&peers) {
+        let message = "everybody is taken for a proxy, so that a client chooses the address which rules and limits see; name \
+                       only the networks of your proxies";
+        warnings.push(Problem::new(place, section.path_of("trusted_proxies"), message));
+    }
     let header = header.map_or(hyper::header::HeaderName::from_static("x-forwarded-for"), |at| at.value);
     Some(AddressSource::Proxies(Proxies { header, peers }))
+}
+
+/// Whether all addresses of a family are among them.
+pub(super) fn takes_everybody(peers: &Peers) -> bool {
+    peers.networks.iter().any(|network| network.prefix_len() == 0)
 }
 
 /// Reads a list of networks, addresses, and `unix`.

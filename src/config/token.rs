@@ -212,8 +212,16 @@ fn renewal_warning(is_servers: bool, signs: &[Renewal]) -> Option<String> {
         "the pair that signs tokens {}: when it is renewed, registries refuse every token, as they read their bundle only \
          when they start; sign with a pair that stays (certificate and key here, in files of their own; with generate: true \
          it is made), unless the bundle holds the certificate of an authority of your own that signs each new one",
-        signs.join(", ")
+        joined(&signs)
     ))
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn joined(signs: &[String]) -> String {
+    match signs.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        Some(_) | None => signs.concat(),
+    }
 }
 
 /// Quotation marks that became part of a text: of a word processor's, or within others (`"'Acme'"`). Registries compare the

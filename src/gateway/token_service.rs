@@ -120,6 +120,12 @@ impl ForScopes {
     }
 }
 
+/// A realm for messages.
+fn without_query(realm: &Uri) -> String {
+    let whole = realm.to_string();
+    whole.split_once('?').map(|(before, _)| before.to_owned()).unwrap_or(whole)
+}
+
 #[async_trait]
 impl Source for ForScopes {
     fn what(&self) -> String {
@@ -128,22 +134,24 @@ impl Source for ForScopes {
 
     async fn fetch(&self) -> anyhow::Result<Fetched> {
         let realm = &self.asking.realm;
+        // What follows the question mark could be a key.
+        let shown = without_query(realm);
         let glue = if realm.query().is_some() { '&' } else { '?' };
         let target = format!("{realm}{glue}{}", self.query());
         let mut request = Request::get(target).header(ACCEPT, "application/json").body(ClientBody::none())?;
         if let Some(account) = &self.asking.account {
             request.headers_mut().insert(AUTHORIZATION, account.clone());
         }
-        let reply = self.asking.client.request(request).await.with_context(|| realm.to_string())?;
+        let reply = self.asking.client.request(request).await.with_context(|| shown.clone())?;
         let status = reply.status();
         if self.asking.account.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Stranger(format!("{realm} answered with status {status}")).into());
+            return Err(Stranger(format!("{shown} answered with status {status}")).into());
         }
         // A redirect is not followed: it could lead to anybody.
-        anyhow::ensure!(status == StatusCode::OK, "{realm} answered with status {status}");
+        anyhow::ensure!(status == StatusCode::OK, "{shown} answered with status {status}");
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("{realm}: {error}"))?.to_bytes();
-        let no_token = || format!("{realm} answered with something that is no token");
+        let body = body.map_err(|error| anyhow::anyhow!("{shown}: {error}"))?.to_bytes();
+        let no_token = || format!("{shown} answered with something that is no token");
         // Without the parser's own words: they could repeat the token.
         let reply: Reply = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;

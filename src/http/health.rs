@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, FORWARDED};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -13,8 +13,16 @@ use super::client_address::Peer;
 use super::error::{nothing_here, plain_error};
 use crate::app::App;
 
-/// What the headers begin with by which a proxy says which request it asks about.
-const ASKED_ABOUT: &[&str] = &["x-original-", "x-forwarded-method", "x-forwarded-uri"];
+/// What the headers begin with by which a proxy says for whom it asks, or about which request.
+const PASSED_ON: &[&str] = &["x-forwarded-", "x-original-"];
+
+/// Whether such a header comes with a request that is passed on, or with somebody's credentials. Balancers, kubelets and
+/// `docker` send none in their own health checks.
+fn is_somebodys(name: &HeaderName) -> bool {
+    [AUTHORIZATION, COOKIE, FORWARDED].contains(name)
+        || name.as_str() == "x-real-ip"
+        || PASSED_ON.iter().any(|begin| name.as_str().starts_with(begin))
+}
 
 /// `GET /`: the process runs. docker_auth's own chart asks here, and so do balancers that are told nothing else.
 ///
@@ -27,11 +35,18 @@ pub(super) async fn root(
 ) -> Response {
     let snapshot = app.snapshot();
     let may_ask = snapshot.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
-    let asks = headers.keys().any(|name| ASKED_ABOUT.iter().any(|begin| name.as_str().starts_with(begin)));
-    match may_ask || asks {
-        true => nothing_here(),
-        false => "ok\n".into_response(),
+    if !may_ask && !headers.keys().any(is_somebodys) {
+        return "ok\n".into_response();
     }
+    if app.said_asked_at_root.is_long_ago() {
+        tracing::warn!(
+            reason = "asked_at_root",
+            client.address = %peer,
+            "404 for a request for / that a proxy passed on, or that has credentials: a proxy that asks about requests has to \
+             ask at /forward_auth, and a health check with such headers at /healthz"
+        );
+    }
+    nothing_here()
 }
 
 /// `GET /healthz`: the process runs.

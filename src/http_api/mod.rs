@@ -19,6 +19,7 @@ use axum::http::header::{CONTENT_LENGTH, HeaderValue, USER_AGENT};
 use axum::http::{Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
@@ -61,6 +62,15 @@ pub struct Reply {
     pub status: StatusCode,
     /// The body, where it was wanted.
     pub body: Vec<u8>,
+}
+
+/// What became of a question whose client was told that nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// It was answered with this status.
+    Answer(StatusCode),
+    /// It was asked over a connection, and nothing came of it as long as an answer was waited for.
+    Silence,
 }
 
 /// What tells that an API is away.
@@ -153,7 +163,17 @@ type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Failure>> 
 struct Unanswered {
     sending: Sending,
     asked: Instant,
+    steps: Arc<Progress>,
     pass: Pass,
+}
+
+impl Unanswered {
+    /// It is given up. Only somebody who took a connection can have looked at what it holds.
+    fn gave_up(steps: &Progress, late: impl FnOnce(Late)) {
+        if steps.has_connection() {
+            late(Late::Silence);
+        }
+    }
 }
 
 impl Api {
@@ -189,7 +209,8 @@ impl Api {
     }
 
     /// Asks one question for a client, when it is its turn; its time counts from `began`. `wanted` says what is wanted of a
-    /// reply with this status. `late` hears of the status of a reply that came too late for the client.
+    /// reply with this status. `late` hears what becomes of a question that got no answer in time for the client; where it was
+    /// an outage, it is dropped unheard.
     ///
     /// If the returned future is dropped, the question is taken back.
     ///
@@ -201,7 +222,7 @@ impl Api {
         client: Waiting,
         began: Instant,
         wanted: impl Fn(StatusCode) -> Wanted,
-        late: impl FnOnce(StatusCode) + Send + 'static,
+        late: impl FnOnce(Late) + Send + 'static,
     ) -> anyhow::Result<Reply> {
         let inner = &self.0;
         let Settings { deadline: whole, concurrency, .. } = &inner.settings;
@@ -224,13 +245,13 @@ impl Api {
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
         let asked = Instant::now();
         let steps = Arc::<Progress>::default();
-        let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps));
+        let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps), inner.settings.timeout);
         let answer = match inner.in_time(&mut sending, &steps, deadline).await {
             Ok(Ok(response)) => inner.take(response, turn, wanted, deadline).await,
             Ok(Err(failure)) => Err(failure),
             Err(silent) => {
                 let failure = inner.silent(silent, asked, &steps);
-                self.linger(Unanswered { sending, asked, pass }, &failure, late);
+                self.linger(Unanswered { sending, asked, steps, pass }, &failure, late);
                 return Err(failure.into());
             }
         };
@@ -242,10 +263,11 @@ impl Api {
     }
 
     /// Waits on for an answer whose client has gone with a 503. Any answer is a sign of life, also a late one: an API that
-    /// lets refusals wait must not be taken for one that is away. And one that refuses is a guess that was looked at.
-    fn linger(&self, question: Unanswered, failure: &Failure, late: impl FnOnce(StatusCode) + Send + 'static) {
+    /// lets refusals wait must not be taken for one that is away. And one that refuses, or no answer where somebody was asked,
+    /// is a guess that may have been looked at.
+    fn linger(&self, question: Unanswered, failure: &Failure, late: impl FnOnce(Late) + Send + 'static) {
         let inner = &self.0;
-        let Unanswered { mut sending, asked, pass } = question;
+        let Unanswered { mut sending, asked, steps, pass } = question;
         // Where answers were late before, silence says nothing until it is longer than that.
         let usual = inner.lateness().map_or(Duration::ZERO, |by| by.mul_f64(1.5).min(LINGER));
         let failure = match failure {
@@ -256,7 +278,9 @@ impl Api {
             Failure::Down { .. } => Some(failure.clone()),
             Failure::Broken { .. } => None,
         };
-        let Ok(place) = Arc::clone(&inner.lingering).try_acquire_owned() else { return };
+        let Ok(place) = Arc::clone(&inner.lingering).try_acquire_owned() else {
+            return Unanswered::gave_up(&steps, late);
+        };
         let api = self.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -267,10 +291,15 @@ impl Api {
                 }
                 answer = timeout_at(asked + LINGER.max(api.0.settings.timeout), &mut sending).await;
             }
-            if let Ok(Ok(response)) = answer {
-                api.0.was_late(asked);
-                late(response.status());
-                drain(response, None, Instant::now() + api.0.settings.timeout);
+            match answer {
+                Ok(Ok(response)) => {
+                    api.0.was_late(asked);
+                    late(Late::Answer(response.status()));
+                    drain(response, None, Instant::now() + api.0.settings.timeout);
+                }
+                // An outage, whose end came late.
+                Ok(Err(_)) => drop(late),
+                Err(_) => Unanswered::gave_up(&steps, late),
             }
         });
     }
@@ -427,14 +456,19 @@ impl Inner {
         }
     }
 
-    /// Asks, in a way that goes on without whoever asked.
-    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>) -> Sending {
+    /// Asks, in a way that goes on without whoever asked, who waits until nothing has come on for `patience`. It is not asked
+    /// again for somebody who has gone.
+    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>, patience: Duration) -> Sending {
         let inner = Arc::clone(inner);
         Box::pin(async move {
             let again = async {
-                match inner.send(&request).await {
+                match inner.send(&request, &steps).await {
                     // The server closed a connection of the pool just when it was used again, or so it looks.
-                    Err(Failure::Broken { .. }) if request.repeat == Repeat::Allowed => inner.send(&request).await,
+                    Err(Failure::Broken { .. })
+                        if request.repeat == Repeat::Allowed && steps.last().elapsed() < patience =>
+                    {
+                        inner.send(&request, &steps).await
+                    }
                     sent => sent,
                 }
             };
@@ -472,7 +506,7 @@ impl Inner {
     async fn probe(inner: &Arc<Inner>) -> Result<Probed, Failure> {
         let (asked, steps) = (Instant::now(), Arc::<Progress>::default());
         let limit = LINGER.max(inner.settings.timeout);
-        let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps));
+        let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps), limit);
         let sent = tokio::time::timeout(limit, sending).await;
         let response =
             sent.map_err(|_| inner.down(Sign::Silence, format!("no answer within {} ms{steps}", limit.as_millis())))??;
@@ -517,13 +551,14 @@ impl Inner {
         }
     }
 
-    async fn send(&self, request: &Request) -> Result<Response<Incoming>, Failure> {
+    async fn send(&self, request: &Request, steps: &Progress) -> Result<Response<Incoming>, Failure> {
         let body = request.body.as_ref().map(|body| body.reveal().to_owned());
         let mut sent = axum::http::Request::new(Full::new(Bytes::from(body.unwrap_or_default())));
         *sent.method_mut() = request.method.clone();
         *sent.uri_mut() = request.uri().ok_or_else(|| self.broken("the address is none that can be asked"))?;
         sent.headers_mut().clone_from(&request.headers);
         sent.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        steps.waits_for(capture_connection(&mut sent));
         let client = self.client.load_full();
         let response = client.request(sent).await.map_err(|error| self.failure(&error))?;
         match response.status() {

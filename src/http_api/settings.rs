@@ -113,6 +113,15 @@ pub fn read(
         }
         time => Ok(time),
     });
+    if let (Some(At { place, value }), Some(deadline)) = (&timeout, &deadline)
+        && *value > deadline.value
+    {
+        let message = format!(
+            "an answer ends after {} ms (deadline), whatever came of it; write less, or a longer deadline",
+            deadline.value.as_millis()
+        );
+        section.problem(place, "timeout", message);
+    }
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time > LONGEST_MEMORY => {
             Err(Refusal::says("for so long a revoked right would live on; write 1h or less, or 0 to ask each time"))

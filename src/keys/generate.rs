@@ -14,6 +14,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 use super::private::Curve;
+use crate::config::refused::ShownPath;
 use crate::pem::{self, PairFile};
 
 /// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock
@@ -42,12 +43,14 @@ pub enum GenerateError {
     Clock(OffsetDateTime),
     /// Key and certificate would be one file.
     #[error(
-        "the key and the certificate cannot both be made in {0}: registries get the certificate's file; name two files"
+        "the key and the certificate cannot both be made in {path}: registries get the certificate's file; name two files",
+        path = ShownPath(.0)
     )]
     SameFile(PathBuf),
     /// There is a certificate, but its key is missing.
     #[error(
-        "there is a certificate at {certificate} but no key at {key}; put its key there, or remove the certificate so that a new pair is made"
+        "there is a certificate at {certificate} but no key at {key}; put its key there, or remove the certificate so that a new pair is made",
+        certificate = ShownPath(.certificate), key = ShownPath(.key)
     )]
     KeyMissing {
         /// Where the key should be.
@@ -57,7 +60,8 @@ pub enum GenerateError {
     },
     /// There is a key that we did not make, without a certificate.
     #[error(
-        "there is a key at {key} but no certificate at {certificate}; put its certificate there, or remove the key so that a new pair is made"
+        "there is a key at {key} but no certificate at {certificate}; put its certificate there, or remove the key so that a new pair is made",
+        certificate = ShownPath(.certificate), key = ShownPath(.key)
     )]
     CertificateMissing {
         /// The key that is there.
@@ -66,7 +70,7 @@ pub enum GenerateError {
         certificate: PathBuf,
     },
     /// A file or directory could not be read or written.
-    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put an own pair in place and turn `token.generate` off", path = path.display())]
+    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put an own pair in place and turn `token.generate` off", path = ShownPath(.path))]
     File {
         /// What was tried.
         doing: &'static str,
@@ -239,14 +243,15 @@ fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, Genera
     name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
     let draft = directory.join(name);
 
-    write_new(&draft, content, readers).map_err(failed("write", &draft))?;
+    // The draft's name would hold a part of the path's, whatever that is.
+    write_new(&draft, content, readers).map_err(failed("write", path))?;
     // A hard link, unlike a rename, fails when the name is taken.
     let linked = fs::hard_link(&draft, path);
     let removed = fs::remove_file(&draft);
     let placed = match linked {
         Ok(()) => {
             // A draft that stays is a second copy of the key that nobody knows of.
-            removed.map_err(failed("remove", &draft))?;
+            removed.map_err(failed("remove the draft beside", path))?;
             Placed::ByUs
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,

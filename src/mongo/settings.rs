@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::authn::Secret;
 use crate::config::number::duration;
 use crate::config::problem::At;
-use crate::config::refused::{Holds, Refusal};
+use crate::config::refused::{Holds, Refusal, holds_key};
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
 use crate::pem::tls::{Authorities, Identity};
@@ -25,6 +25,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the driver waits for one connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// The longest name of a database, in bytes.
+const LONGEST_DATABASE: usize = 63;
+/// The longest name of a collection, in bytes, with its database and the dot between.
+const LONGEST_COLLECTION: usize = 255;
+/// Where users are that the server knows from elsewhere, by a certificate for one.
+const EXTERNAL: &str = "$external";
 
 /// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,14 +141,15 @@ pub fn read(
     warnings: &mut Vec<Problem>,
 ) -> Option<Settings> {
     let place = section.place().clone();
-    let collection = section.text("collection").filter(|name| !name.value.is_empty());
-    if collection.is_none() {
+    let written = section.filled("collection");
+    if written.is_none() {
         section.problem(
             &place,
             "collection",
             format!("the collection's name is missing; write collection: \"{usual}\""),
         );
     }
+    let collection = written.and_then(|at| usable_name(section, at, "collection", refusal_of_collection));
     let deadline = section.word("deadline", |text| match duration(text)? {
         time if time < Duration::from_millis(50) => Err(Refusal::says("no server answers within that; 10s is usual")),
         time if time > LONGEST_DEADLINE => {
@@ -164,7 +171,7 @@ pub fn read(
     let mut dial = Section::open(node, path, problems)?;
     let settings = read_dial_info(&mut dial, keys, times, files, warnings);
     dial.finish();
-    Some(Settings { collection: collection?.value, ..settings? })
+    Some(Settings { collection: collection?, ..settings? })
 }
 
 /// What `deadline` says.
@@ -187,10 +194,13 @@ fn read_dial_info(
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
         Some(Servers::Addresses(_)) | None => None,
     };
-    let database = dial.text("database").filter(|name| !name.value.is_empty()).map(|at| at.value).or(in_uri);
-    if database.is_none() {
+    let place_of_uri = dial.node("uri").map_or_else(|| place.clone(), |node| node.place.clone());
+    let in_uri = in_uri.map(|value| (At { place: place_of_uri, value }, "uri"));
+    let written = dial.filled("database").map(|at| (at, "database")).or(in_uri);
+    if written.is_none() {
         dial.problem(&place, "database", "the database's name is missing");
     }
+    let database = written.and_then(|(at, key)| usable_name(dial, at, key, refusal_of_database));
     let timeout = dial.word("timeout", |text| match duration(text)? {
         Duration::ZERO => Err(Refusal::says("no server can be reached in no time; leave the key out, or write 1s")),
         time => Ok(time),
@@ -221,6 +231,58 @@ fn read_dial_info(
         deadline,
         tls: tls.ok()?,
         direct,
+    })
+}
+
+/// The name of a database or a collection. Such names are in messages and in the log, and a URI with its login that was
+/// pasted in the place of one must not get there.
+fn usable_name(
+    section: &Section<'_>,
+    at: At<String>,
+    key: &str,
+    refusal_of: fn(&str) -> Option<Refusal>,
+) -> Option<String> {
+    match refusal_of(&at.value) {
+        None => Some(at.value),
+        Some(refusal) => {
+            section.problem(&at.place, key, refusal.about(&at.value, Holds::Secrets));
+            None
+        }
+    }
+}
+
+/// Why this can be no database: what MongoDB forbids in its name on any system ("Naming Restrictions" in its manual), and `@`,
+/// which ends a login.
+fn refusal_of_database(name: &str) -> Option<Refusal> {
+    let is_forbidden = |letter: char| "/\\. \"$*<>:|?@".contains(letter) || letter.is_control();
+    let is_one = !name.contains(is_forbidden) && name.len() <= LONGEST_DATABASE && !holds_key(name);
+    (!is_one).then(|| {
+        Refusal::is(format!(
+            "no database; MongoDB takes at most {LONGEST_DATABASE} bytes and none of / \\ . \" $ * < > : | ? in its name, and a \
+             whole address is uri: \"mongodb://…\""
+        ))
+    })
+}
+
+/// The same of the database that knows the user, which may be none of the server's own.
+fn refusal_of_source(name: &str) -> Option<Refusal> {
+    if name == EXTERNAL { None } else { refusal_of_database(name) }
+}
+
+/// Why this can be no collection of ours: what MongoDB forbids in its name, and what a pasted address has.
+fn refusal_of_collection(name: &str) -> Option<Refusal> {
+    let is_address = name.contains("://") || name.contains('@');
+    let is_one = !is_address
+        && !name.contains('$')
+        && !name.contains(char::is_control)
+        && !name.starts_with("system.")
+        && name.len() <= LONGEST_COLLECTION
+        && !holds_key(name);
+    (!is_one).then(|| {
+        Refusal::is(
+            "no collection; write its name alone, without $ and @, and not one of the server's own (system.…); the server's \
+             address and the login are in dial_info",
+        )
     })
 }
 
@@ -301,7 +363,10 @@ fn read_login(
     let username = filled(dial.text("username"));
     let inline = filled(dial.text("password"));
     let file = dial.path("password_file");
-    let source = filled(dial.text("source"));
+    let source = match filled(dial.text("source")) {
+        Some(at) => Some(usable_name(dial, at, "source", refusal_of_source).ok_or(())?),
+        None => None,
+    };
     let mechanism = dial.word("mechanism", |text| match text {
         "" => Ok(None),
         "SCRAM-SHA-1" => Ok(Some(AuthMechanism::ScramSha1)),
@@ -323,7 +388,7 @@ fn read_login(
             username: username.map(|at| at.value),
             password: None,
             mechanism: Some(AuthMechanism::MongoDbX509),
-            sources: vec!["$external".to_owned()],
+            sources: vec![EXTERNAL.to_owned()],
         }));
     }
     let Some(username) = username else { return Ok(None) };
@@ -353,7 +418,7 @@ fn read_login(
         }
     };
     let mut sources = match source {
-        Some(source) => vec![source.value],
+        Some(source) => vec![source],
         // docker_auth asks `admin`, whatever the file says; many guides make the user in the database itself.
         None => vec!["admin".to_owned(), database.to_owned()],
     };

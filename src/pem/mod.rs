@@ -97,9 +97,35 @@ pub(crate) fn blocks(bytes: &[u8], file: PairFile) -> Result<Vec<Block>, PemProb
         None if found.is_empty() && bytes.starts_with(&[0x30]) && std::str::from_utf8(bytes).is_err() => {
             Err(PemProblem::Der(file))
         }
-        None if found.is_empty() => Err(PemProblem::NotPem(file)),
+        None if found.is_empty() => Err(match wrapping(&text) {
+            Some(what) => PemProblem::Wrapped { file, what },
+            None => PemProblem::NotPem(file),
+        }),
         None => Ok(found),
     }
+}
+
+/// What a text is that holds no block, where that is known.
+fn wrapping(text: &str) -> Option<&'static str> {
+    let text = trim(text);
+    let base64: String = text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
+    let is_pem = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).contains(BEGIN);
+    if LENIENT.decode(base64).is_ok_and(is_pem) {
+        return Some("base64 of a PEM file; decode it once: base64 -d OLD > NEW");
+    }
+    if text.starts_with('{') {
+        return Some("JSON; write the PEM text alone into it");
+    }
+    let is_name = |name: &str| {
+        name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+            && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+    };
+    let is_assignment = text.split_once('=').is_some_and(|(name, value)| {
+        // Base64 on one line ends so.
+        is_name(name.trim_start_matches("export ")) && !trim(value).trim_matches('=').is_empty()
+    });
+    is_assignment
+        .then_some("an environment variable (NAME=…); write what stands after the = alone into it, as PEM text")
 }
 
 /// DER as PEM text with lines of 64 characters (RFC 7468 section 2).

@@ -32,6 +32,14 @@ pub enum PemProblem {
         example = example_label(.0)
     )]
     NotPem(PairFile),
+    /// The file holds something else around what it should hold.
+    #[error("the {file} file holds {what}")]
+    Wrapped {
+        /// The file.
+        file: PairFile,
+        /// What was seen, and what to do.
+        what: &'static str,
+    },
     /// The file is binary DER.
     #[error(
         "the {0} file is binary (DER), but PEM text is wanted; convert it with `openssl {tool} -inform DER -in OLD -out NEW`",
@@ -59,6 +67,7 @@ impl PemProblem {
             | PemProblem::NotPem(file)
             | PemProblem::Der(file)
             | PemProblem::Utf16(file)
+            | PemProblem::Wrapped { file, .. }
             | PemProblem::Damaged { file, .. } => *file,
         }
     }

@@ -75,6 +75,19 @@ fn what_is_no_block_is_refused_with_the_reason() {
         (b"\x30\x82\x01\xff\x03", PemProblem::Der(file)),
         (b"\x30\x77\x02\x01\xfe", PemProblem::Der(file)),
         (b"0 is a digit", PemProblem::NotPem(file)),
+        (b"aGVsbG8=\n", PemProblem::NotPem(file)),
+        (
+            b"LS0tLS1CRUdJTiBBLS0tLS0KYUdWcwotLS0tLUVORCBB\nLS0tLS0K\n",
+            PemProblem::Wrapped { file, what: "base64 of a PEM file; decode it once: base64 -d OLD > NEW" },
+        ),
+        (b"{\"kty\": \"EC\"}", PemProblem::Wrapped { file, what: "JSON; write the PEM text alone into it" }),
+        (
+            b"export TOKEN_KEY=\"MHcCAQ\"\n",
+            PemProblem::Wrapped {
+                file,
+                what: "an environment variable (NAME=\u{2026}); write what stands after the = alone into it, as PEM text",
+            },
+        ),
         (b"\xff\xfe-\0-\0", PemProblem::Utf16(file)),
         (b"-\0-\0-\0-\0-\0B\0", PemProblem::Utf16(file)),
         (b"\0-\0-\0-\0-\0-\0B", PemProblem::Utf16(file)),

@@ -87,9 +87,11 @@ impl From<PemProblem> for TlsProblem {
     fn from(problem: PemProblem) -> TlsProblem {
         match problem {
             PemProblem::NotPem(file) => TlsProblem::NotPem(file),
-            PemProblem::Empty(_) | PemProblem::Der(_) | PemProblem::Utf16(_) | PemProblem::Damaged { .. } => {
-                TlsProblem::Pem(problem)
-            }
+            PemProblem::Empty(_)
+            | PemProblem::Der(_)
+            | PemProblem::Utf16(_)
+            | PemProblem::Wrapped { .. }
+            | PemProblem::Damaged { .. } => TlsProblem::Pem(problem),
         }
     }
 }

@@ -78,7 +78,8 @@ impl Patience {
         Patience { proxy_rest: share.and_then(Counted::proxy_rest) }
     }
 
-    /// From its beginning to the first byte; some proxies connect before they have a request.
+    /// From its beginning to the first byte; some proxies connect before they have a request. After
+    /// [`FIRST_REQUEST_PATIENCE`] it rests.
     fn first_byte(self) -> Duration {
         self.proxy_rest.unwrap_or(FIRST_REQUEST_PATIENCE)
     }
@@ -179,6 +180,10 @@ impl Protocols {
             protocol = line.greeting() => protocol,
             () = farewell(&activity, &mut leaving) => return,
             () = sleep(patience.first_byte()) => return debug!("a connection was closed that asks for nothing"),
+            // A proxy's: a stranger's is closed by then.
+            () = make_room(share, FIRST_REQUEST_PATIENCE) => {
+                return debug!("a connection that had asked for nothing was closed for another one");
+            }
         };
         let service = service(router, peer, activity.clone());
         match protocol {
@@ -381,7 +386,12 @@ where
             }
             () = wanted(&mut at_rest) => {
                 // hyper has looked for requests before this.
-                if activity.has_answered() && activity.silent().is_some_and(|silent| silent >= gives_way) {
+                let is_at_rest = match activity.silent() {
+                    // Whether it reads what we say of HTTP/2 does not matter: it has no reply to wait for.
+                    None => true,
+                    Some(silent) => activity.has_answered() && silent >= gives_way,
+                };
+                if is_at_rest {
                     debug!("a connection that rested was closed for another one");
                     finish(Pin::new(connection));
                     // As much of a farewell as can be sent at once: nobody who does not read may keep the other one waiting.
@@ -415,6 +425,12 @@ where
         look_in = match (rest, silent) {
             _ if finishing => FAREWELL_PATIENCE,
             (Rest::WithHyper(None), _) => left,
+            // A proxy's: a stranger's was given up above.
+            (Rest::WithHyper(Some(share)), None) if activity.open_for() >= FIRST_REQUEST_PATIENCE => {
+                at_rest.get_or_insert_with(|| share.rest());
+                // It may ask by then, and not read the reply.
+                left.min(IDLE_PATIENCE)
+            }
             (Rest::Apart(_) | Rest::WithHyper(Some(_)), None) => left.min(REST_AFTER),
             (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(silent)) if silent < REST_AFTER => REST_AFTER - silent,
             (Rest::Apart(_), Some(_)) if activity.is_between_requests() => return Driven::Silent,
@@ -423,7 +439,7 @@ where
             }
             (Rest::WithHyper(Some(share)), Some(_)) if activity.has_answered() => {
                 at_rest.get_or_insert_with(|| share.rest());
-                left
+                left.min(IDLE_PATIENCE)
             }
             (Rest::Apart(_) | Rest::WithHyper(Some(_)), Some(_)) => left.min(REST_AFTER),
         };

@@ -204,7 +204,14 @@ fn sources(host: &str) -> String {
         .collect();
     assert!(files.contains(&"src/main.rs") && files.contains(&"src/lib.rs"), "{files:?}");
     // Cargo reads these, and wants the tests that the manifest names to be there.
-    files.extend(["Cargo.toml", "Cargo.lock", "Makefile", "tests/integration/main.rs", "tests/real/main.rs"]);
+    files.extend([
+        "Cargo.toml",
+        "crates/policy/Cargo.toml",
+        "Cargo.lock",
+        "Makefile",
+        "tests/integration/main.rs",
+        "tests/real/main.rs",
+    ]);
     part::run(part::client("sha256sum").current_dir(repository).args(files)).well().stdout
 }
 

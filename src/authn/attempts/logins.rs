@@ -98,6 +98,21 @@ impl Logins {
         Presented::Unknown
     }
 
+    /// Whether a password that was presented is recognised.
+    pub(super) fn is_right_before(
+        &self,
+        network: ClientNetwork,
+        account: Account,
+        secret: &Digest,
+        now: Instant,
+    ) -> bool {
+        let login = self.accounts.peek(&(network, account)).filter(|login| !is_over(login.last, now));
+        login.is_some_and(|login| {
+            let is_forgotten = now.saturating_duration_since(login.last_other) >= FORGOTTEN_AFTER;
+            login.right.contains(secret) && (is_forgotten || login.others.len() < FORGIVEN as usize)
+        })
+    }
+
     /// A password was right.
     pub(super) fn was_right(&mut self, network: ClientNetwork, account: Account, secret: Digest, now: Instant) {
         self.forget(now);

@@ -440,3 +440,40 @@ async fn in_no_minute_are_more_tokens_looked_at_than_passwords() -> anyhow::Resu
     assert_eq!(at_once.iter().filter(|attempt| attempt.is_ok()).count(), FORGIVEN_TOKENS as usize);
     Ok(())
 }
+
+/// An API that lets refusals wait is asked longer than its client waits.
+#[tokio::test(start_paused = true)]
+async fn a_password_is_under_way_as_long_as_somebody_is_asked_about_it() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    let also = |password: &str| guesser.0.also("alice", &Secret::new(password), guesser.1);
+    let asked = |password: String| {
+        let attempt = guesser.begin("alice", &password)?;
+        let asked = also(&password);
+        drop(attempt);
+        Ok(asked)
+    };
+    let all = (0..FORGIVEN).map(|number| asked(format!("guess {number}"))).collect::<Result<Vec<_>, TooMany>>()?;
+    assert_eq!(guesser.begin("alice", "one more").err(), Some(seconds(1)));
+    drop(all);
+    assert!(guesser.0.held().under_way.is_empty());
+    assert_eq!(guesser.0.counted(), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_once_for_each_password_and_not_for_one_that_was_right_before() -> anyhow::Result<()> {
+    let guesser = Guesser::new(1)?;
+    let silence = |password: &str| guesser.0.also("alice", &Secret::new(password), guesser.1).was_unanswered();
+    guesser.begin("alice", "right")?.was_right();
+    silence("right");
+    assert_eq!(guesser.0.counted(), 0);
+    for _ in 0..100 {
+        silence("new");
+    }
+    for number in 1..FORGIVEN {
+        assert!(guesser.begin("alice", "newer").is_ok(), "{number}");
+        silence(&format!("guess {number}"));
+    }
+    assert_eq!(guesser.begin("alice", "newer").err(), Some(seconds(1)));
+    Ok(())
+}

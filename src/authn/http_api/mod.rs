@@ -15,7 +15,7 @@ pub use settings::{Account, Settings, read};
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
+use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
 use crate::authz::pattern::LabelValues;
 use crate::breaker::Passage;
 use crate::chain::Connected;
@@ -24,7 +24,7 @@ use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::Request;
 use crate::http_api::template::Who;
-use crate::http_api::{Api, Wanted};
+use crate::http_api::{Api, Late, Wanted};
 use settings::Meaning;
 
 /// Its name in the file and in the log.
@@ -103,18 +103,23 @@ impl Users {
         askable.then(|| self.settings.request.filled(Who { account, password })).flatten()
     }
 
-    /// Counts a password as wrong that is refused after its client was told that nobody answers. Otherwise whoever guesses
-    /// at an API that lets refusals wait would do so without being counted.
+    /// Counts a password as wrong that is refused after its client was told that nobody answers, or about which nothing is
+    /// said at all. Otherwise whoever guesses at an API that lets refusals wait would do so without being counted. It is
+    /// under way until then.
     fn counts_late(
         self: &Arc<Self>,
         account: &str,
-        password: &str,
+        password: &Secret,
         from: ClientNetwork,
-    ) -> impl FnOnce(StatusCode) + Send + use<> {
-        let (users, account, password) = (Arc::clone(self), account.to_owned(), Secret::new(password));
-        move |status| match users.settings.statuses.meaning(status.as_u16()) {
-            Some(Meaning::Reject | Meaning::NotMine) => users.attempts.if_wrong(&account, &password, from)(),
-            Some(Meaning::Accept) | None => {}
+    ) -> impl FnOnce(Late) + Send + use<> {
+        let users = Arc::clone(self);
+        let attempt = self.attempts.also(account, password, from);
+        move |late| match late {
+            Late::Answer(status) => match users.settings.statuses.meaning(status.as_u16()) {
+                Some(Meaning::Reject | Meaning::NotMine) => attempt.was_wrong(),
+                Some(Meaning::Accept) | None => drop(attempt),
+            },
+            Late::Silence => attempt.was_unanswered(),
         }
     }
 
@@ -170,10 +175,11 @@ impl Authenticator for HttpUsers {
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
-        let (account, password) = match who {
+        let (account, secret) = match who {
             Credentials::Anonymous => return Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => (account.as_str(), password.reveal()),
+            Credentials::Password { account, password } => (account.as_str(), password),
         };
+        let password = secret.reveal();
         let Some(question) = users.question(account, password) else { return Ok(Outcome::Rejected) };
         let memory = users.memory.as_ref().map(|memory| (memory, memory.name([account, password])));
         if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
@@ -181,7 +187,7 @@ impl Authenticator for HttpUsers {
         }
         let began = Instant::now();
         let client = users.attempts.client(from);
-        let late = users.counts_late(account, password, from);
+        let late = users.counts_late(account, secret, from);
         let reply = users.api.ask(&question, client, began, |status| users.wanted(status), late).await?;
         let outcome = match users.settings.statuses.meaning(reply.status.as_u16()) {
             Some(Meaning::Accept) => users.accepted(account, reply.body).await.with_context(|| users.api.origin())?,
@@ -206,6 +212,10 @@ impl Authenticator for HttpUsers {
     /// The API is only ever shown an account with its password.
     async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(LookUp::OnlyByLogin)
+    }
+
+    fn alike(&self, _account: &str) -> Alike {
+        Alike::NotKnown
     }
 
     fn passage(&self) -> Option<Passage> {

@@ -6,6 +6,7 @@ use serde_json_path::JsonPath;
 
 use crate::authn::LabelSyntax;
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::json;
 
 /// How many label values one account may have: each can cost time in each rule.
 const MAX_VALUES: usize = 1000;
@@ -70,9 +71,10 @@ impl std::fmt::Debug for Path {
 /// # Errors
 /// It is none. The message holds nothing of it: an API may repeat what it was sent.
 pub(super) fn parse(body: &[u8]) -> anyhow::Result<Value> {
-    serde_json::from_slice(body).map_err(|error| {
+    serde_json::from_slice(body).map(|json::Unambiguous(reply)| reply).map_err(|error| {
         let (line, column, length) = (error.line(), error.column(), body.len());
-        anyhow::anyhow!("its reply of {length} bytes is no JSON (line {line}, column {column})")
+        let what = if error.is_data() { "has a name twice" } else { "is no JSON" };
+        anyhow::anyhow!("its reply of {length} bytes {what} (line {line}, column {column})")
     })
 }
 

@@ -48,7 +48,7 @@ pub use verdict::Verdict;
 
 use super::attempts::Attempts;
 use super::password::Passwords;
-use super::{Authenticator, Credentials, LookUp, Outcome, Secret, Time};
+use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
 use crate::breaker::Passage;
 use crate::chain::{Connected, REACH_WITHIN};
 use crate::client_network::ClientNetwork;
@@ -141,6 +141,10 @@ impl Authenticator for DirectoryUsers {
         let course = self.course();
         self.bind_as_nobody(password, Errand { client: self.attempts.client(from), course: &course }).await?;
         Ok(Time::Taken)
+    }
+
+    fn alike(&self, _account: &str) -> Alike {
+        Alike::NotKnown
     }
 
     fn passage(&self) -> Option<Passage> {

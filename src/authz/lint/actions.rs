@@ -35,14 +35,19 @@ pub(super) fn lint_actions(rule: &Rule, own: &[&Action], warn: &mut impl FnMut(&
         );
     }
     if !actions.is_empty() && !all && !may_be_for(rule, "repository", "") && may_be_for(rule, "registry", "catalog") {
-        let message = "lists nobody the catalog: clients ask for \"*\" there, and registries want it; write [\"*\"]";
+        let message =
+            "lists the catalog for nobody: clients ask for \"*\" there, and registries want it; write [\"*\"]";
         warn(".actions", message.to_owned());
     }
 }
 
 /// The words that ask for the action that was probably meant.
 pub(crate) fn meant(word: &str) -> String {
-    match nearest(&word.to_lowercase(), &["pull", "push", "delete"]) {
+    let word = word.to_lowercase();
+    if ["all", "any", "everything", "full"].contains(&word.as_str()) {
+        return "; write [\"*\"] for everything".to_owned();
+    }
+    match nearest(&word, &["pull", "push", "delete"]) {
         Some(near) => format!("; did you mean \"{near}\"?"),
         None => String::new(),
     }
@@ -71,7 +76,7 @@ mod tests {
     #[test]
     fn what_is_granted_and_cannot_be_used_is_told() {
         let push = Some("write [pull, push]");
-        let catalog = Some("clients ask for \"*\" there");
+        let catalog = Some("lists the catalog for nobody: clients ask for \"*\" there");
         for (kind, name, actions, expected) in [
             (None, None, &["push"][..], push),
             (None, Some("team/*"), &["push"], push),
@@ -90,6 +95,7 @@ mod tests {
             (Some("registry"), Some("catalog"), &[], None),
             (Some("registry"), Some("metrics"), &["pull"], None),
             (None, Some("catalog"), &["pull"], None),
+            (None, None, &["all"], Some("; write [\"*\"] for everything")),
             (None, None, &["psh"], Some("did you mean \"push\"?")),
             (None, None, &["reed"], Some("is no action of a registry")),
         ] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
-use crate::authz::rule::Rule;
+use crate::authz::rule::{Grants, Rule};
 use crate::config::Config;
 use crate::config::section::nearest;
 use policy::lint::{each_or, is_mistaken, pieces};
@@ -14,6 +14,14 @@ const MOST_GUESSES: usize = 50;
 const MOST_COMPARED: usize = 1000;
 /// So many services are held against a pattern, and named in a message.
 const MOST_SERVICES: usize = 20;
+
+/// Whether the rule only refuses.
+fn is_refusal(rule: &Rule) -> bool {
+    match rule.grants() {
+        Grants::Listed(actions) => actions.is_empty(),
+        Grants::All => false,
+    }
+}
 
 /// What the file knows, and whether anybody else knows more.
 pub(super) struct Known<'c> {
@@ -65,7 +73,7 @@ impl<'c> Known<'c> {
     pub(super) fn lint(&mut self, rule: &Rule, warn: &mut impl FnMut(&str, String)) {
         let plain = |pattern: &'_ Pattern| pattern.literal().filter(|_| !is_mistaken(pattern)).map(str::to_owned);
         if let Some(account) = rule.pattern(Field::Account).and_then(plain)
-            && let Some(message) = self.of_account(&account)
+            && let Some(message) = self.of_account(&account, is_refusal(rule))
             && self.is_new("account", &account)
         {
             warn(".match.account", message);
@@ -93,7 +101,7 @@ impl<'c> Known<'c> {
         self.said.insert((field.to_owned(), text.to_owned()))
     }
 
-    fn of_account(&mut self, account: &str) -> Option<String> {
+    fn of_account(&mut self, account: &str, is_refusal: bool) -> Option<String> {
         if account.is_empty() {
             let message = "clients without an account are not let in, so the rule never matches; write users: {\"\": {}} \
                            if they should be";
@@ -117,6 +125,10 @@ impl<'c> Known<'c> {
         }
         let accounts: Vec<&str> = self.accounts.iter().copied().take(MOST_COMPARED).collect();
         let meant = self.meant(account, &accounts);
+        // Whoever has left may be refused for good.
+        if is_refusal && meant.is_empty() {
+            return None;
+        }
         Some(format!("no user of this file is called \"{account}\", so the rule never matches{meant}"))
     }
 
@@ -124,6 +136,10 @@ impl<'c> Known<'c> {
         let values = self.labels.get(label).filter(|_| !self.elsewhere)?;
         if values.contains(value) {
             return None;
+        }
+        let several = pieces(value).count() > 1;
+        if several && (value.contains('|') || pieces(value).any(|piece| values.contains(piece))) {
+            return Some(format!("\"{value}\" is taken as one value; {}", each_or(value)));
         }
         let values: Vec<&str> = values.iter().copied().take(MOST_COMPARED).collect();
         let meant = self.meant(value, &values);

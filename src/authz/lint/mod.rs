@@ -19,7 +19,7 @@ pub(crate) use actions::meant as meant_action;
 use covering::{Covering, covers};
 use hosts::Hosts;
 use known::Known;
-use policy::lint::lint_impossible;
+use policy::lint::{across_slashes, lint_impossible};
 use reference::{ByDigest, Doors, grants_pull, lint_reference};
 
 /// A cheaper hash than this can be guessed offline quickly.
@@ -97,24 +97,30 @@ struct Each<'c> {
     known: Known<'c>,
     hosts: Hosts,
     doors: Doors,
+    /// Whether one of the rules is for all names with one slash.
+    names_with_slashes: bool,
     /// The actions of what is protected besides registries.
     own_actions: Vec<&'c Action>,
 }
 
 impl<'c> Each<'c> {
-    fn of<'r>(config: &'c Config, rules: impl IntoIterator<Item = &'r Rule>) -> Each<'c> {
+    fn of<'r>(config: &'c Config, rules: impl IntoIterator<Item = &'r Rule> + Clone) -> Each<'c> {
+        let mut all = rules.clone().into_iter();
+        let names_with_slashes =
+            all.any(|rule| rule.pattern(Field::Name).is_some_and(|pattern| pattern.text() == "*/*"));
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         Each {
             config,
             known: Known::of(config),
             hosts: Hosts::of(config, rules),
             doors: Doors::of(config),
+            names_with_slashes,
             own_actions: protected.flat_map(|path| &path.scope.actions).collect(),
         }
     }
 
     fn lint(&mut self, rule: &Rule, warn: &mut impl FnMut(&str, String)) {
-        lint_patterns(rule, &|label| self.known.has_label(label), warn);
+        lint_patterns(rule, self.names_with_slashes, &|label| self.known.has_label(label), warn);
         lint_impossible(rule, warn);
         self.hosts.lint(rule, warn);
         self.known.lint(rule, warn);
@@ -130,7 +136,13 @@ impl<'c> Each<'c> {
     }
 }
 
-fn lint_patterns(rule: &Rule, has_label: &impl Fn(&str) -> bool, warn: &mut impl FnMut(&str, String)) {
+/// `names_with_slashes`: whether the rules have a `*/*` of their own, beside which `*` means what it says.
+fn lint_patterns(
+    rule: &Rule,
+    names_with_slashes: bool,
+    has_label: &impl Fn(&str) -> bool,
+    warn: &mut impl FnMut(&str, String),
+) {
     if let Some(account) = rule.pattern(Field::Account)
         && account.is_regex()
         && !account.is_anchored()
@@ -143,15 +155,17 @@ fn lint_patterns(rule: &Rule, has_label: &impl Fn(&str) -> bool, warn: &mut impl
     }
     if let Some(name) = rule.pattern(Field::Name)
         && !name.is_regex()
-        && (name.text() == "*" || name.text().contains("**"))
+        && ((name.text() == "*" && !names_with_slashes) || name.text().contains("**"))
     {
-        let text = name.text();
-        warn(
-            ".match.name",
-            format!(
-                "\"*\" does not cross a slash, and \"**\" is the same as \"*\", so \"{text}\" does not match names with more slashes; leave name out for every name, or write a regular expression (\"/^team\\\\/.*$/\")"
+        let message = match name.text() {
+            "*" => "\"*\" does not cross a slash, so it matches no name with a slash; leave name out for every name"
+                .to_owned(),
+            text => format!(
+                "\"*\" does not cross a slash, and \"**\" is the same as \"*\", so \"{text}\" does not match names with more slashes; leave name out for every name, or write the regular expression {}",
+                across_slashes(text)
             ),
-        );
+        };
+        warn(".match.name", message);
     }
     let fields = [
         (Field::Account, ".match.account"),
@@ -196,13 +210,17 @@ fn lint_placeholders(
     for placeholder in pattern.placeholders() {
         match placeholder {
             Placeholder::Value(_) => {}
-            Placeholder::Capture(field, _) => {
-                if !rule.pattern(*field).is_some_and(Pattern::is_regex) {
-                    warn(
-                        path,
-                        format!("{placeholder} stands for nothing: {field} is no regular expression in this rule"),
-                    );
-                }
+            Placeholder::Capture(field, group) => {
+                let groups = rule.pattern(*field).and_then(Pattern::groups);
+                let why = match groups {
+                    None => format!("{field} is no regular expression in this rule"),
+                    Some(0) => format!("the expression of {field} has no group (…)"),
+                    Some(groups) if groups < *group => {
+                        format!("the expression of {field} has {groups} group{}", if groups == 1 { "" } else { "s" })
+                    }
+                    Some(_) => continue,
+                };
+                warn(path, format!("{placeholder} stands for nothing: {why}"));
             }
             Placeholder::Label(label) => {
                 if !has_label(label) {

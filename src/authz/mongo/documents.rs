@@ -5,6 +5,7 @@ use mongodb::bson::{Bson, Document};
 use super::{MAX_RULES, guard};
 use crate::authz::acl::Acl;
 use crate::authz::rule::{MatchField, Rule, RuleText};
+use crate::config::needs_match;
 use crate::config::refused::about_rule;
 use crate::config::section::DayEnd;
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
@@ -116,7 +117,7 @@ pub(super) fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<Stri
             fields.problem("match", format!("a document with keys is expected here, not {}", describe(other)))
         }
         // A rule that says nothing about whom it is for would be for everybody.
-        None => fields.problem("match", "a rule needs a match; write match: {} if it is for everybody and everything"),
+        None => fields.problem("match", needs_match(document.keys().map(String::as_str))),
     }
     match fields.value("actions") {
         Some(_) => {

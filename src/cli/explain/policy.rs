@@ -67,6 +67,16 @@ struct MongoUsers {
 pub(super) struct Asker {
     pub(super) identity: Identity,
     pub(super) known: bool,
+    labels: Labels,
+}
+
+/// Whose labels an asker has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Labels {
+    /// Those of the account.
+    Own,
+    /// Those of the question: it asks what would be, if there were such an account.
+    Given,
 }
 
 /// The rule that decided: of which source, and which it is there.
@@ -147,10 +157,29 @@ impl Policy {
         };
         let known = found.is_some();
         let mut identity = found.unwrap_or_else(|| Identity { account: account.to_owned(), ..Identity::default() });
-        if let Some(labels) = labels {
-            identity.labels = Arc::new(labels);
+        let labels = match labels {
+            Some(labels) => {
+                identity.labels = Arc::new(labels);
+                Labels::Given
+            }
+            None => Labels::Own,
+        };
+        Ok(Asker { identity, known, labels })
+    }
+
+    /// Why a server lets nobody in as this account, if it is sure that no section knows it. The sections that are not asked
+    /// here may know any account, but none of them lets anybody in without one.
+    pub(super) fn turns_away(&self, asker: &Asker) -> Option<String> {
+        let is_supposed = asker.labels == Labels::Given;
+        match asker.identity.account.as_str() {
+            _ if asker.known || is_supposed => None,
+            "" => Some("nobody may come in without an account: the server answers 401".to_owned()),
+            _ if self.strangers.is_empty() => Some(
+                "no section knows this account: the server answers 401 (--label asks what the rules would say)"
+                    .to_owned(),
+            ),
+            _ => None,
         }
-        Ok(Asker { identity, known })
     }
 
     /// Why a server refuses requests for this service, if it does.

@@ -149,6 +149,31 @@ async fn an_earlier_section_keeps_its_names_from_a_directory_that_respells() {
     }
 }
 
+/// An account that stays as it was typed is another name for the same person: it opens nothing that is closed under the first.
+#[tokio::test]
+async fn a_name_of_the_file_is_taken_in_every_spelling() {
+    // Whoever has a password.
+    let anybody = StandIn::start(|asked| match asked.is_trial() {
+        true => Act::Say(401, String::new()),
+        false => Act::Say(200, String::new()),
+    });
+    let headers = "headers: {Authorization: \"Basic ${basic}\"}";
+    let api = format!("http_auth: {{url: \"{}/check\", {headers}}}\n", anybody.origin());
+    for (_, first) in FIRST.iter().take(5) {
+        let folder = Folder::new();
+        let (text, owner) = first.configured(&folder);
+        let bed = Bed::in_folder(folder, &format!("{text}{api}"));
+        for typed in ["carol", "CAROL", "Ｃａｒｏｌ", "Cárol", "Ca\u{200b}rol", "caro\u{301}l"] {
+            let log = Log::start(Form::Json);
+            assert_eq!(login(&bed, typed, &format!("{typed}_pw")).await.status, 401, "{typed} beside {owner}");
+            assert!(log.text().contains("name_taken"), "{typed} beside {owner}: {}", log.text());
+        }
+        for typed in ["carola", "carol.", "carol1", "сarol"] {
+            assert_eq!(login(&bed, typed, &format!("{typed}_pw")).await.ok().claims()["sub"], typed, "{owner}");
+        }
+    }
+}
+
 /// What cannot be found out is never a yes.
 #[tokio::test]
 async fn an_earlier_section_that_cannot_say_closes() {

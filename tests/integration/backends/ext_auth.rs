@@ -164,6 +164,12 @@ async fn a_program_that_fails_lets_nobody_in_and_is_no_wrong_password() {
     write("shape", "echo '{\"labels\": {\"team\": \"web\"}}'", AMPLE, "its answer is not {\"labels\"");
     write("types", "echo '{\"labels\": {\"team\": [1]}}'", AMPLE, "its answer is not {\"labels\"");
     write("twice", "echo '{\"labels\": {}, \"labels\": {\"a\": []}}'", AMPLE, "its answer is not {\"labels\"");
+    write(
+        "label twice",
+        "echo '{\"labels\": {\"team\": [\"web\"], \"team\": [\"admin\"]}}'",
+        AMPLE,
+        "its answer is not {\"labels\"",
+    );
     write("list", "echo '[]'", AMPLE, "its answer is not {\"labels\"");
     write("by position", "echo '[{\"team\": [\"web\"]}]'", AMPLE, "its answer is not {\"labels\"");
     write("two", "echo '{} {}'", AMPLE, "its answer is not {\"labels\"");

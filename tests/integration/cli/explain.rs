@@ -32,7 +32,7 @@ fn policy() -> (Folder, String) {
     // Neither key nor certificate is there: to explain a decision, nobody needs them.
     let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry]}\n";
     let users = format!(
-        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [web, api]}}}}\n  gone: {{password: \"{STRONG}\", disabled: true}}\n"
+        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [web, api]}}}}\n  gone: {{password: \"{STRONG}\", disabled: true}}\n  \"\": {{}}\n"
     );
     configured(&format!("{token}{users}{POLICY}"))
 }
@@ -74,7 +74,7 @@ fn explain_shows_each_rule_up_to_the_one_that_decides() {
     for (ip, code) in [("10.1.1.1", 0), ("11.0.0.1", 3)] {
         let run = run(["explain", &file, "--ip", ip, "repository:local:pull"]);
         assert_eq!(run.code, code, "{ip}: {}", run.out);
-        assert!(run.out.starts_with("anonymous (not among the users of this file), no labels\n"), "{}", run.out);
+        assert!(run.out.starts_with("anonymous, no labels\n"), "{}", run.out);
         assert!(
             code == 0 || run.out.contains("  acl[3] ip: \"10.0.0.0/8\" does not match \"11.0.0.1\"\n"),
             "{}",
@@ -299,7 +299,7 @@ fn explain_says_what_is_missing() {
 "#;
     let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry, other]}\n";
     let users = format!(
-        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [api]}}}}\n  bob: {{password: \"{STRONG}\"}}\n"
+        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [api]}}}}\n  bob: {{password: \"{STRONG}\"}}\n  \"\": {{}}\n"
     );
     let (_folder, file) = configured(&format!("{token}{users}{POLICY}{}", more.trim_start_matches('\n')));
     let push = "push without pull lets nobody push: clients ask for pull,push, and registries want both";
@@ -400,6 +400,12 @@ fn what_is_no_scope_is_told_with_what_was_meant() {
         ("web/app:pull", "; meant: repository:web/app:pull\n"),
         ("web/app:latest", "; meant: repository:web/app:pull,push\n"),
         ("repository:web/app", "; meant: repository:web/app:pull,push\n"),
+        (
+            "repository:web/a:latest:pull",
+            ": a tag or a digest is no part of a name; meant: repository:web/a:pull (--reference",
+        ),
+        ("repository:web/a@sha256:0ab:pull", "is no part of a name; meant: repository:web/a:pull (--reference"),
+        ("web/a:latest:pull", "; meant: repository:web/a:pull\n"),
         ("repository:Web/app:pull", "there is no upper case in it\n"),
         ("repository:web//app:pull", "the name is none that a registry can hold\n"),
         ("REPOSITORY:web:pull", "the type must be lower-case letters"),
@@ -407,5 +413,43 @@ fn what_is_no_scope_is_told_with_what_was_meant() {
         let run = run(["explain", &file, text]);
         assert_eq!((run.code, run.out.as_str()), (1, ""), "{text}");
         assert!(run.err.contains(expected), "{text}: {}", run.err);
+    }
+}
+
+/// Whom the server does not let in is granted nothing, whatever the rules say; labels ask what would be.
+#[test]
+fn whom_the_server_turns_away_is_granted_nothing() {
+    let acl = "acl: [{match: {name: a}, actions: [pull]}]\n";
+    let users = format!("users: {{alice: {{password: \"{STRONG}\"}}}}\n");
+    let with_anonymous = format!("users: {{alice: {{password: \"{STRONG}\"}}, \"\": {{}}}}\n");
+    let api = format!(
+        "{users}http_auth: {{url: \"http://127.0.0.1:1/\", account: unchecked, headers: {{Authorization: \"${{basic}}\"}}}}\n"
+    );
+    let nobody = "  nobody may come in without an account: the server answers 401\n";
+    let ghost = "  no section knows this account: the server answers 401 (--label asks what the rules would say)\n";
+    // The users, who asks, and why nothing is granted.
+    let cases: [(&str, &[&str], Option<&str>); 11] = [
+        (&users, &[], Some(nobody)),
+        (&users, &["--account", ""], Some(nobody)),
+        (&users, &["--account", "ghost"], Some(ghost)),
+        (&users, &["--account", "alice"], None),
+        (&users, &["--account", "ghost", "--label", "team=web"], None),
+        (&users, &["--label", "team=web"], None),
+        (&with_anonymous, &[], None),
+        (&with_anonymous, &["--account", "ghost"], Some(ghost)),
+        (&api, &["--account", "ghost"], None),
+        (&api, &[], Some(nobody)),
+        (&api, &["--account", "alice"], None),
+    ];
+    for (users, who, why) in cases {
+        let (_folder, file) = configured(&format!("{users}{acl}"));
+        let asked = run(["explain", file.as_str(), "repository:a:pull"].iter().chain(who));
+        let (code, granted) = if why.is_some() { (3, "nothing") } else { (0, "pull") };
+        assert_eq!((asked.code, asked.err.as_str()), (code, ""), "{users}{who:?}: {}", asked.out);
+        assert!(asked.out.contains(&format!("  granted:  {granted}\n")), "{users}{who:?}: {}", asked.out);
+        assert!(asked.out.contains("  acl[0] matches, and decides\n"), "{users}{who:?}: {}", asked.out);
+        for note in [nobody, ghost] {
+            assert_eq!(asked.out.contains(note), why == Some(note), "{users}{who:?}: {}", asked.out);
+        }
     }
 }

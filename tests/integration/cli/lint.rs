@@ -67,7 +67,7 @@ fn each_mistake_is_told_once() {
         ("account: anonymous", "[pull]", "acl[0].match.account", "account: \"\""),
         ("account: \"\"", "[pull]", "acl[0].match.account", "write users: {\"\": {}}"),
         ("labels: {team: wbe}", "[pull]", "acl[0].match.labels.team", "did you mean \"web\"?"),
-        ("labels: {team: \"web,api\"}", "[pull]", "acl[0].match.labels.team", "no user has \"web,api\""),
+        ("labels: {team: \"web,api\"}", "[pull]", "acl[0].match.labels.team", "\"/^(web|api)$/\""),
         (
             "service: docker registry",
             "[pull]",

@@ -5,11 +5,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use dockwarden::app::{App, Source};
+use dockwarden::authn::password::Passwords;
 use dockwarden::authz::lint::lint;
+use dockwarden::chain::Reached;
 use dockwarden::config::yaml::{self, Entry, Node, Value};
 use dockwarden::config::{Config, Invalid, Keys, Pair};
+use dockwarden::gateway::Gateway;
+use dockwarden::metrics::Metrics;
+use tokio::task::JoinSet;
 
 use crate::bed::{ALICE_HASH, Bed, Folder};
 use crate::logs::{Form, Log};
@@ -401,6 +407,156 @@ fn told(config: Result<Config, Invalid>, source: &Source) -> String {
             };
             format!("{}\n{}", warnings.join("\n"), opened.unwrap_or_default())
         }
+    }
+}
+
+/// A login where something else belongs.
+const LOGINS: &[&str] = &[
+    "C",
+    "user:C@127.0.0.1:1",
+    "user:C@127.0.0.1:1/x",
+    "https://user:C@127.0.0.1:1/path",
+    "https://127.0.0.1:1/?C",
+    "mongodb://user:C@127.0.0.1:1/a",
+    "ldap://user:C@127.0.0.1:1/dc=a?uid",
+    "/path/of/a/program --secret C",
+    "SECRET=C /path/of/a/program",
+    "nowhere/${C}",
+];
+
+/// Backends whose servers refuse each connection at once; each file loads.
+const AWAY: &[&str] = &[
+    r#"
+ext_auth: {command: /bin/true, args: [a]}
+ext_authz: {command: /bin/true, args: [a]}
+"#,
+    r#"
+ldap_auth:
+  addr: "ldap://127.0.0.1:1"
+  base: "dc=example,dc=org"
+  filter: "(uid=${account})"
+  bind_dn: "cn=reader,dc=example,dc=org"
+  bind_password: secret
+  account_attribute: uid
+  labels: {team: {attribute: cn, from: groups}}
+  group_base: "dc=example,dc=org"
+  group_filter: "(member=${dn})"
+"#,
+    r#"
+mongo_auth:
+  dial_info: {addrs: ["127.0.0.1:1"], database: auth, username: reader, password: secret, source: admin}
+  collection: users
+  deadline: 50ms
+"#,
+    r#"
+acl_mongo: {dial_info: {uri: "mongodb://reader:secret@127.0.0.1:1/auth"}, collection: acl, deadline: 50ms}
+"#,
+    r#"
+http_auth:
+  url: "http://127.0.0.1:1/check?key=secret"
+  method: POST
+  headers: {X-Api-Key: secret}
+  body: '{"name": "${account}"}'
+  content_type: application/json
+  account: "$.name"
+http_authz: {url: "http://127.0.0.1:1/may?key=secret", headers: {X-Api-Key: secret}}
+"#,
+    r#"
+gateway:
+  service: registry
+  upstreams:
+    - {url: "http://127.0.0.1:1", name: one, prefix: one, auth: {basic: {username: robot, password: secret}}}
+    - url: "http://127.0.0.1:1"
+      prefix: two
+      auth: {token: {realm: "http://127.0.0.1:1/token", service: two, username: robot, password: secret}}
+"#,
+];
+
+/// What `check --connect` says of the servers and programs that a file names.
+async fn said_while_connecting(config: Config) -> String {
+    let Config { backends, gateway, .. } = config;
+    let mut reached = backends.find_programs();
+    let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
+    match backends.open(None, &passwords, &Metrics::default()) {
+        Ok((_, connections)) => reached.extend(connections.reach().await),
+        Err(error) => return format!("{error:?}"),
+    }
+    if let Some(settings) = gateway {
+        match Gateway::open(settings, None) {
+            Ok(gateway) => reached.extend(gateway.reach().await),
+            Err(error) => return format!("{error:?}"),
+        }
+    }
+    reached.iter().map(|Reached { name, found }| format!("{name}: {found:?}\n")).collect()
+}
+
+/// A login that stands where a name, an address or anything else belongs is not said either when a server is asked: by
+/// `check --connect`, by a line of the log, as a cause of a 503.
+#[tokio::test]
+async fn nothing_is_repeated_while_connecting() {
+    let folder = folder();
+    let common = "server: {addr: \":1\"}\ntoken: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}\nusers: {}\nacl: []\n";
+    let mut tried = JoinSet::new();
+    let mut refused = BTreeSet::new();
+    for file in AWAY {
+        let root = tree_of(&folder, &format!("{common}{file}"));
+        let mut all = Vec::new();
+        places(&root, &mut Steps::new(), &mut all);
+        for steps in all {
+            let Some(Step::Key(section)) = steps.first() else { continue };
+            if steps.len() < 2 || common.contains(&format!("{section}:")) {
+                continue;
+            }
+            for shape in LOGINS {
+                let is_at = |key: &str| steps.last() == Some(&Step::Key(key.to_owned()));
+                // A word is a name where names are, and MongoDB takes blanks in a collection's.
+                let is_name = *shape == "C" && (!is_secret(&steps) || is_at("name"));
+                if is_name || (is_at("collection") && !shape.contains(['@', '$'])) {
+                    continue;
+                }
+                let value = serde_json::to_string(&shape.replace('C', CANARY)).unwrap();
+                let text = written(&root, &mut Steps::new(), &steps, Change::Value(&value));
+                let path = folder.path("config.yml");
+                let place = format!("{shape} at {steps:?}");
+                match Config::read(&path, &text, [], Keys::LeftAlone) {
+                    Ok(config) => {
+                        tried.spawn(async move { (place, said_while_connecting(config).await) });
+                    }
+                    Err(_) => {
+                        refused.insert(place);
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried.len() > 50 && refused.len() > 50, "{} {}", tried.len(), refused.len());
+    let mut leaks = BTreeSet::new();
+    while let Some(done) = tried.join_next().await {
+        let (place, said) = done.unwrap();
+        assert!(!said.is_empty(), "{place}");
+        leaks.extend(said.lines().filter(|line| line.contains(CANARY)).map(|line| format!("{place}: {line}")));
+    }
+    assert!(leaks.is_empty(), "{}", leaks.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// A password where the name of the key's file belongs is no path before there is such a file, and is not said when it is made.
+#[test]
+fn a_key_that_is_made_is_not_named_by_what_could_be_a_secret() {
+    for (key, certificate) in [(CANARY, "token.pem"), (CANARY, CANARY), ("token.pem", CANARY), (QUIET, "none.pem")] {
+        let folder = Folder::new();
+        let path = folder.put(
+            "config.yml",
+            &format!(
+                "server: {{addr: \"unix:nowhere/at/all\"}}\ntoken: {{issuer: Acme, certificate: {certificate}, key: {key}, generate: true}}\nusers: {{}}\nacl: []\n"
+            ),
+        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+        let run = command.arg("serve").arg(&path).current_dir(folder.path("")).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert_eq!(run.status.code(), Some(1), "{said}");
+        let is_made = said.contains("made a key pair");
+        assert!(is_made == (key != certificate), "{said}");
+        assert!(!said.contains(CANARY) && !said.contains(QUIET), "{said}");
     }
 }
 

@@ -513,5 +513,5 @@ fn a_signing_pair_that_is_likely_to_be_renewed_is_a_warning() {
     assert_eq!(path, "token.certificate");
     assert!(message.starts_with("the pair that signs tokens lives for 90 days: "), "{message}");
     let [(_, message)] = read(&format!("{tls}token: {{issuer: Acme}}\n")).try_into().unwrap();
-    assert!(message.contains(" is the one that server speaks TLS with, lives for 90 days: "), "{message}");
+    assert!(message.contains(" is the one that server speaks TLS with and lives for 90 days: "), "{message}");
 }

@@ -98,3 +98,72 @@ fn what_docker_auths_example_file_says_about_mongodb_loads() {
     let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
     assert_eq!(warnings, ["mongo_auth.dial_info.service", "mongo_auth.dial_info.failfast"]);
 }
+
+/// Names are printed and logged: what was pasted in their place, with its login, is refused and not repeated.
+#[test]
+fn what_is_no_name_of_a_database_or_collection_is_refused_unseen() {
+    let long = format!("Hunter2Zq9{}", "x".repeat(254));
+    let databases = [
+        "mongodb://r:Hunter2Zq9@h/x",
+        "r:Hunter2Zq9@h",
+        "Hunter2Zq9/x",
+        "Hunter2Zq9\\\\x",
+        "Hunter2Zq9.x",
+        "Hunter2Zq9\\\"x",
+        "Hunter2Zq9$x",
+        "Hunter2Zq9*x",
+        "Hunter2Zq9<x",
+        "Hunter2Zq9>x",
+        "Hunter2Zq9:x",
+        "Hunter2Zq9|x",
+        "Hunter2Zq9?x",
+        "Hunter2Zq9 x",
+        "Hunter2Zq9\\0x",
+        "Hunter2Zq9\\nx",
+        &long[..64],
+    ];
+    let collections = [
+        "mongodb://r:Hunter2Zq9@h/x",
+        "r:Hunter2Zq9@h",
+        "http://Hunter2Zq9",
+        "Hunter2Zq9$x",
+        "Hunter2Zq9\\0x",
+        "Hunter2Zq9\\nx",
+        "system.Hunter2Zq9",
+        &long,
+    ];
+    let place = |key: &str, name: &str| match key {
+        "database" => format!("{{dial_info: {{addrs: [h], database: \"{name}\"}}, collection: c}}"),
+        "source" => format!(
+            "{{dial_info: {{addrs: [h], database: d, username: u, password: p, source: \"{name}\"}}, collection: c}}"
+        ),
+        "uri" => format!("{{dial_info: {{uri: \"{name}\"}}, collection: c}}"),
+        _ => format!("{{dial_info: {{addrs: [h], database: d}}, collection: \"{name}\"}}"),
+    };
+    let rows = databases.iter().flat_map(|name| [("database", *name), ("source", *name)]);
+    let rows = rows.chain(collections.iter().map(|name| ("collection", *name)));
+    for (key, name) in rows.chain([("uri", "mongodb://h/a:Hunter2Zq9")]) {
+        for section in ["mongo_auth", "acl_mongo"] {
+            let text = around(&format!("{section}: {}\n", place(key, name)));
+            let problems = read_with(&text, &[]).err().unwrap_or_default();
+            let told: Vec<String> = problems.iter().map(|problem| problem.in_file(Path::new("c.yml"))).collect();
+            assert_eq!(told.len(), 1, "{key} {name}: {told:?}");
+            assert!(told[0].contains(&format!("{key}: ")) && !told[0].contains("Hunter2Zq9"), "{name}: {told:?}");
+        }
+    }
+    for (key, name) in [
+        ("database", "docker_auth"),
+        ("database", "23-5"),
+        ("database", "größe"),
+        ("database", &long[..63]),
+        ("source", "admin"),
+        ("source", "$external"),
+        ("collection", "auth.users"),
+        ("collection", "my users/2"),
+        ("collection", "systems"),
+        ("uri", "mongodb://h/docker_auth"),
+    ] {
+        let text = around(&format!("mongo_auth: {}\n", place(key, name)));
+        assert!(read_with(&text, &[]).is_ok(), "{key} {name}");
+    }
+}

@@ -141,9 +141,42 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             format!("users:\n  \"a\\nb\": {{password: \"{hash}\"}}"),
             &[(2, "users", "must not contain control characters")],
         ),
+        (
+            user(&format!("password: \"{hash}\", team: web")),
+            &[(2, "users.alice.team", "a label is written labels: {team: […]}")],
+        ),
+        (
+            user(&format!("password: \"{hash}\", groups: [web]")),
+            &[(2, "users.alice.groups", "a label is written labels: {groups: […]}")],
+        ),
+        (format!("users: {{bob: {hash}}}"), &[(1, "users.bob", "write bob: {password: \"…\"}")]),
+        (format!("users:\n  bob:{hash}"), &[(2, "users", "this is a line of an htpasswd file")]),
         // Rules
         (rule("{actions: []}"), &[(2, "acl[0].match", "write match: {} if it is for everybody")]),
         (rule("{match: ~, actions: []}"), &[(2, "acl[0].match", "write match: {}")]),
+        (
+            rule("{account: bob, name: \"web/*\", actions: []}"),
+            &[
+                (
+                    2,
+                    "acl[0].match",
+                    "account and name belong in a rule's match, not beside it; write match: {account: …, name: …}",
+                ),
+                (2, "acl[0].account", "this belongs in the rule's match, not beside it; write match: {account: …}"),
+                (2, "acl[0].name", "write match: {name: …}"),
+            ],
+        ),
+        (
+            rule("match:\n    repository: web\n    actions: []"),
+            &[
+                (2, "acl[0].match", "name belongs in a rule's match, not beside it; write match: {name: …}"),
+                (3, "acl[0].repository", "write match: {name: …}"),
+            ],
+        ),
+        (
+            rule("match: {account: bob}\n    name: web\n    actions: []"),
+            &[(3, "acl[0].name", "this belongs in the rule's match, not beside it; write match: {name: …}")],
+        ),
         (rule("{match: {}}"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
         (rule("{match: {}, actions: }"), &[(2, "acl[0].actions", "write actions: [] to refuse")]),
         (rule("{match: {account:\"admin\"}, actions: []}"), &[(2, "acl[0].match.account", "a space is missing")]),
@@ -352,7 +385,7 @@ fn what_is_no_configuration_tree_is_one_problem() {
         ("users: {}\n---\nacl: []", (2, "", "a second document starts here")),
         ("users: *nobody", (1, "", "this is not YAML")),
         ("users: &a {b: *a}", (1, "", "")),
-        ("users: {a: b", (2, "", "this is not YAML")),
+        ("users: {a: b", (1, "", "the { of this line is not closed")),
         ("users:\n\t- a", (2, "", "this is not YAML")),
         ("users:\n  ? [a]\n  : b", (2, "", "a key must be a single value")),
         ("users:\n  ~: {}", (2, "", "a key is missing")),
@@ -507,5 +540,84 @@ fn quotation_marks_in_the_issuer_are_a_warning() {
             .collect();
         let expected: &[&str] = if is_told { &["token.issuer", "token.services"] } else { &[] };
         assert_eq!(told, expected, "{issuer}");
+    }
+}
+
+#[test]
+fn two_listeners_cannot_be_at_one_address() {
+    let gateway =
+        |addr: &str| format!("gateway: {{addr: {addr}, service: r, upstreams: [{{url: \"http://r.example.org\"}}]}}\n");
+    let rest = "token: {issuer: a, certificate: c, key: k}\nusers: {}\nacl: []\n";
+    // The server's two addresses, the gateway's, and the key that is refused.
+    for (server, of_gateway, refused) in [
+        ("addr: \":1\", admin_addr: \":1\"", None, Some("server.admin_addr")),
+        ("addr: \":1\", admin_addr: \"127.0.0.1:1\"", None, Some("server.admin_addr")),
+        ("addr: \"Localhost:1\", admin_addr: \"localhost:1\"", None, Some("server.admin_addr")),
+        ("addr: \"unix:/a\", admin_addr: \"unix:/a\"", None, Some("server.admin_addr")),
+        ("addr: \":1\"", Some("\":1\""), Some("gateway.addr")),
+        ("addr: \":1\", admin_addr: \"127.0.0.1:2\"", Some("\"127.0.0.1:2\""), Some("gateway.addr")),
+        ("addr: \":1\", admin_addr: \"127.0.0.1:2\"", Some("\":3\""), None),
+        ("addr: \"127.0.0.1:1\", admin_addr: \"127.0.0.2:1\"", None, None),
+        ("addr: \"127.0.0.1:0\", admin_addr: \"127.0.0.1:0\"", Some("\"127.0.0.1:0\""), None),
+        ("addr: \"unix:/a\", admin_addr: \"unix:/b\"", None, None),
+    ] {
+        let text = format!("server: {{{server}}}\n{rest}{}", of_gateway.map(gateway).unwrap_or_default());
+        let problems = read_with(&text, &[]).err().unwrap_or_default();
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, refused.into_iter().collect::<Vec<_>>(), "{server} {of_gateway:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn an_api_may_not_be_silent_for_longer_than_an_answer_may_take() {
+    for (section, more) in
+        [("http_auth", ", account: unchecked, headers: {Authorization: \"${basic}\"}"), ("http_authz", "")]
+    {
+        for (times, refused) in [
+            ("timeout: 5, deadline: 2", true),
+            ("timeout: 2, deadline: 2", false),
+            ("timeout: 20", false),
+            ("deadline: 50ms", false),
+        ] {
+            let text =
+                around(&format!("{section}: {{url: \"http://127.0.0.1:1/\"{more}, {times}}}\nusers: {{}}\nacl: []\n"));
+            let problems = read_with(&text, &[]).err().unwrap_or_default();
+            assert_eq!(!problems.is_empty(), refused, "{section} {times}: {problems:?}");
+            if refused {
+                assert_eq!(problems[0].path, format!("{section}.timeout"));
+                assert!(problems[0].message.contains("2000 ms (deadline)"), "{problems:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_condition_that_holds_nothing_is_warned_of() {
+    for (condition, whom) in [
+        ("account: ~", Some("everybody")),
+        ("labels: ~", Some("everybody")),
+        ("ip: ", Some("every address")),
+        ("name: null", Some("every name")),
+        ("type: ~", Some("every type")),
+        ("service: ~", Some("every service")),
+        ("tag: ~", Some("every tag and digest")),
+        ("account: \"\"", None),
+        ("account: alice", None),
+    ] {
+        let text = around(&format!("users: {{}}\nacl:\n- match: {{{condition}}}\n  actions: []\n"));
+        let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let told: Vec<&str> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let key = condition.split(':').next().unwrap();
+        match whom {
+            None => assert!(told.is_empty(), "{condition}: {told:?}"),
+            Some(whom) => {
+                assert_eq!(told.len(), 1, "{condition}: {told:?}");
+                assert!(
+                    told[0].starts_with(&format!("nothing is written here, so the rule is for {whom};")),
+                    "{told:?}"
+                );
+                assert_eq!(config.warnings[0].path, format!("acl[0].match.{key}"));
+            }
+        }
     }
 }

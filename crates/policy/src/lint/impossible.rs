@@ -41,7 +41,11 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
         return None;
     }
     if let Some((bare, whole)) = bare_placeholder(text, grammar) {
-        return Some(format!("{bare} is no placeholder without its $ and braces; write {whole}"));
+        let lacks = if bare.starts_with('$') { "braces" } else { "$" };
+        return Some(format!("{bare} is no placeholder without its {lacks}; write {whole}"));
+    }
+    if grammar == Some(Grammar::Type) && pattern.literal() == Some("catalog") {
+        return Some("the catalog's type is registry; write type: registry and name: catalog".to_owned());
     }
     match grammar {
         Some(grammar) if !grammar.allows(pattern) => {
@@ -94,6 +98,11 @@ fn meant(pattern: &Pattern, grammar: Grammar) -> String {
     }
     if let Some(name) = text.strip_prefix("repository:") {
         return instead(name.split(':').next().unwrap_or_default(), "the type has a key of its own");
+    }
+    if grammar == Grammar::Type
+        && let Some((kind, _)) = text.split_once('(').filter(|_| text.ends_with(')'))
+    {
+        return instead(kind, "rules see the type without what stands in brackets");
     }
     if is_expression(text) {
         return said_expression(text);
@@ -181,10 +190,27 @@ fn is_expression(text: &str) -> bool {
 
 /// Whether no account, service or label looks like this. Accounts of machines end in `$`, and others hold `|`.
 fn is_surely_an_expression(text: &str) -> bool {
-    text.starts_with('^') || text.starts_with("/^") || text.ends_with("$/")
+    text.starts_with('^') || text.starts_with("/^") || text.ends_with("$/") || with_flags(text).is_some()
+}
+
+/// An expression with its flags behind it, as Perl and JavaScript write them: both, as they are written here.
+fn with_flags(text: &str) -> Option<(&str, String)> {
+    let (inner, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
+    let is_flag = |letter: char| matches!(letter, 'g' | 'i' | 'm' | 's' | 'u');
+    let has_sign = inner.starts_with('^') || inner.ends_with('$');
+    let is_one = !flags.is_empty() && flags.chars().all(is_flag) && !inner.is_empty();
+    // Those that have no meaning for one text are left out.
+    let flags: String = flags.chars().filter(|letter| matches!(letter, 'i' | 'm' | 's')).collect();
+    (is_one && (has_sign || !inner.contains('/'))).then(|| match flags.is_empty() {
+        true => (inner, String::new()),
+        false => (inner, format!("(?{flags})")),
+    })
 }
 
 fn said_expression(text: &str) -> String {
+    if let Some((inner, flags)) = with_flags(text) {
+        return format!("no flags stand behind an expression; write {}", quoted(&format!("/{flags}{inner}/")));
+    }
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let (start, end) = (!inner.starts_with('^'), !inner.ends_with('$'));
@@ -207,8 +233,19 @@ pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ';', ' ', '|']).filter(|piece| !piece.is_empty())
 }
 
+/// What is excepted by a text such as `not bob`, which a pattern cannot say.
+fn excepted(text: &str) -> Option<&str> {
+    let (first, rest) = text.split_once(' ')?;
+    ["not", "except", "!"].contains(&first.to_ascii_lowercase().as_str()).then_some(rest.trim())
+}
+
 /// Advice to write several rules, or an expression for what a text lists.
 pub fn each_or(text: &str) -> String {
+    if let Some(rest) = excepted(text) {
+        return format!(
+            "there is no \"not\"; write a rule for \"{rest}\" with actions: [], and below it one that allows"
+        );
+    }
     let whole = match has_braces(text) {
         true => format!("/^{}$/", as_expression(text)),
         false => format!("/^({})$/", pieces(text).map(as_expression).collect::<Vec<_>>().join("|")),
@@ -245,6 +282,10 @@ fn as_expression(glob: &str) -> String {
                 out.push(')');
             }
             ',' if depth > 0 => out.push('|'),
+            '*' if letters.peek() == Some(&'*') => {
+                while letters.next_if_eq(&'*').is_some() {}
+                out.push_str(".*");
+            }
             '*' => out.push_str("[^/]*"),
             '?' => out.push_str("[^/]"),
             '.' | '+' | '(' | ')' | '|' | '^' | '$' => out.push_str(&format!("[{letter}]")),
@@ -252,6 +293,11 @@ fn as_expression(glob: &str) -> String {
         }
     }
     out
+}
+
+/// The regular expression for a glob whose `**` was meant to cross slashes, in quotes.
+pub fn across_slashes(glob: &str) -> String {
+    quoted(&format!("/^{}$/", as_expression(glob)))
 }
 
 /// Between quotes, so that YAML reads it as this text.

@@ -3,4 +3,4 @@
 mod impossible;
 mod possible;
 
-pub use impossible::{each_or, is_mistaken, lint_impossible, pieces, without_host};
+pub use impossible::{across_slashes, each_or, is_mistaken, lint_impossible, pieces, without_host};

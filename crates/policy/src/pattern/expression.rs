@@ -37,7 +37,7 @@ pub(super) struct Expression {
     /// What holds its two ends.
     pub(super) ends: Ends,
     /// How many groups catch something.
-    groups: usize,
+    pub(super) groups: usize,
     /// Texts of which every match holds at least one; empty where nothing is known.
     pub(super) needed: Vec<String>,
     /// The placeholders that a repetition may take more than once.

@@ -169,6 +169,14 @@ impl Pattern {
         }
     }
 
+    /// How many groups a regular expression has that catch something; `None` for every other pattern.
+    pub fn groups(&self) -> Option<usize> {
+        match &self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => None,
+            Body::Regex(expression) => Some(expression.groups),
+        }
+    }
+
     /// The different placeholders in the pattern, in the order of their first use.
     pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.template.slots.iter().map(|slot| &slot.placeholder)

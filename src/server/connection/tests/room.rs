@@ -250,3 +250,51 @@ async fn a_full_house_closes_what_a_proxy_lets_rest_for_long_and_strangers_first
         assert!((patience..=patience + REST_AFTER).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 }
+
+/// A proxy that opens connections and says nothing on them, or only which HTTP it speaks, would otherwise hold every place for
+/// as long as it may rest.
+#[tokio::test(start_paused = true)]
+async fn a_proxys_connection_makes_room_that_has_asked_for_nothing() {
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = "\0\0\0\x04\0\0\0\0\0";
+    // A header is announced, and does not come.
+    let half_a_header = "\0\0\x20\x01\x04\0\0\0\x01";
+    for (sent, reads) in [
+        (String::new(), 1 << 16),
+        ("PRI * HTT".to_owned(), 1 << 16),
+        (format!("{preface}{settings}"), 1 << 16),
+        (format!("{preface}{settings}{half_a_header}"), 1 << 16),
+        // Not even our settings are read.
+        (format!("{preface}{settings}"), 40),
+    ] {
+        let house = House::of(1);
+        let place = Arc::clone(&house.places).try_acquire_owned().unwrap();
+        let mut early = connect_with(reads, Some((place, house.connections.count_proxy(LONG))));
+        early.send(&sent).await;
+        let began = Instant::now();
+        house.connections.place(&house.places).await.unwrap().forget();
+        let waited = began.elapsed();
+        assert!(
+            (FIRST_REQUEST_PATIENCE..=FIRST_REQUEST_PATIENCE + REST_AFTER).contains(&waited),
+            "{sent:?}: {waited:?}"
+        );
+        assert!(early.served.is_finished(), "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxys_connection_that_asks_late_is_answered_whoever_needs_its_place() {
+    let house = House::of(2);
+    let mut http1 = house.connect_proxy(LONG);
+    let mut http2 = Http2::over(house.connect_proxy(LONG)).await;
+    // Both rest.
+    sleep(2 * FIRST_REQUEST_PATIENCE).await;
+    http1.send("GET /slow HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    let (reply, ()) = tokio::join!(http2.ask("/slow"), async {
+        sleep(MOMENT).await;
+        assert!(!house.makes_room().await);
+    });
+    assert_eq!(length(reply).await, "slow".len());
+    assert_eq!(http1.reply().await, "slow");
+    assert!(!http1.served.is_finished() && !http2.served.is_finished());
+}

@@ -1,5 +1,6 @@
 //! Accounts that an HTTP API knows: what arrives there, what each answer means, and the two published set-ups.
 
+mod late;
 pub(super) mod outage;
 mod reply;
 mod section;

@@ -25,6 +25,10 @@ async fn an_accepting_reply_that_lies_lets_nobody_in() {
             "label team: $.teams[*].name is a list",
         ),
         (accepting("{\"email\": \"carol\", \"teams\": [{\"name\": 1.5}]}"), "label team: $.teams[*].name is a number"),
+        (
+            accepting("{\"email\": \"carol\", \"email\": \"dave\", \"teams\": []}"),
+            "its reply of 48 bytes has a name twice",
+        ),
         (accepting("{\"teams\": []}"), "its reply names no account at $.email"),
         (accepting("{\"email\": {}, \"teams\": []}"), "account: $.email is an object"),
         (accepting(&format!("\"{}\"", "x".repeat(256 * 1024))), "its reply is longer than 262144 bytes"),
