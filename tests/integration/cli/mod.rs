@@ -368,6 +368,21 @@ async fn a_generated_password_is_shown_once_and_lets_its_owner_in() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()));
 }
 
+/// Whoever gives a password as an argument has shown it to the machine already; we do not show it to a log as well.
+#[test]
+fn a_password_as_an_argument_is_not_repeated() {
+    for arguments in [
+        &["hash-password", "hunter2 Tr0"][..],
+        &["hash-password", "--password=hunter2"],
+        &["user", "passwd", "x.yml", "waldi", "hunter2"],
+        &["user", "add", "x.yml", "waldi", "--password", "hunter2"],
+    ] {
+        let refused = run(arguments.iter().copied());
+        assert_eq!(refused.code, 2, "{arguments:?}");
+        assert!(refused.err.contains("an argument too many") && !refused.err.contains("hunter2"), "{}", refused.err);
+    }
+}
+
 #[test]
 fn the_program_describes_itself() {
     let version = run(["--version"]);

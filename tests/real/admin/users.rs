@@ -199,8 +199,8 @@ fn a_change_by_somebody_else_is_not_overwritten_and_a_password_is_in_no_argument
     assert_eq!(kept[0].get_document("labels").ok(), Some(&doc! { "team": ["ops"] }));
     assert_eq!(kept[0].get_str("note").ok(), Some("of another program"));
     // An argument is no way to give one.
-    run_with("user passwd", &file, &["waldi", "password"], "").refused(&["unexpected argument"]);
-    run_with("user add", &file, &["x", "--password", "y"], "").refused(&["unexpected argument"]);
+    run_with("user passwd", &file, &["waldi", "password"], "").refused(&["an argument too many"]);
+    run_with("user add", &file, &["x", "--password", "y"], "").refused(&["an argument too many"]);
 }
 
 /// Each of them is there once, or said not to be.
