@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::Identity;
-use policy::{Budget, Question};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::config::{Config, Keys};
@@ -17,6 +16,7 @@ use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::scope::{Scope, parse_all};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, jti};
 use jsonwebtoken::Algorithm;
+use policy::{Budget, Question};
 use time::OffsetDateTime;
 
 fn scopes(bench: &mut Criterion) {

@@ -387,7 +387,7 @@ pub fn read_secret(file: &Path) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// The bytes of a certificate or key file. What is in them is for [`crate::pem`] alone to read.
+/// The bytes of a certificate or key file. What is in them is for `pem` alone to read.
 ///
 /// # Errors
 /// Says which file could not be read and why.

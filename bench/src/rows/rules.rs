@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use policy::{Answer, Budget, Question};
 use dockwarden::config::{Config, Keys};
 use dockwarden::scope::{Scope, parse_actions};
 use hdrhistogram::Histogram;
+use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 
 use crate::bed::{self, Asked};
