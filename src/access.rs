@@ -352,8 +352,12 @@ impl Access {
     ) -> Result<(), Denied> {
         let Credentials::Password { account, password } = who else { return Ok(()) };
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        let name = self.attempts.spelled(&found.account);
         for owner in earlier {
-            let holds = match owner.backend.alike(&found.account) {
+            let holds = match owner.backend.alike(&name) {
                 Alike::Taken => Holds::Name,
                 // By this very name it was asked already.
                 Alike::Free | Alike::NotKnown if found.account == *account => Holds::NoSuchName,
@@ -440,6 +444,7 @@ mod tests {
 
     use super::*;
     use crate::authn::Secret;
+    use crate::authn::attempts::Spelled;
     use crate::turns::Lane;
 
     /// Lets in whose password is "right".
@@ -465,7 +470,7 @@ mod tests {
             Ok(LookUp::OnlyByLogin)
         }
 
-        fn alike(&self, _account: &str) -> Alike {
+        fn alike(&self, _name: &Spelled) -> Alike {
             Alike::NotKnown
         }
 

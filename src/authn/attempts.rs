@@ -49,7 +49,7 @@ pub struct TooMany {
 /// Which account was meant. Without the key, which no one else has, nothing can be told from it.
 type Account = [u8; 16];
 /// The same for whoever compares names and counts nothing.
-pub(crate) type Spelled = Account;
+pub type Spelled = [u8; 16];
 /// Which password it was; as above. Two that look the same would be counted once, which is all that can go wrong.
 type Digest = [u8; 8];
 

@@ -23,6 +23,8 @@ use crate::client_network::ClientNetwork;
 
 pub use label_syntax::LabelSyntax;
 
+use attempts::Spelled;
+
 /// A secret that a client presented. It has no readable `Debug` form and is never written anywhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -206,7 +208,7 @@ pub trait Authenticator: Send + Sync {
     async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp>;
 
     /// Whether an account here has this name in some spelling, as far as that is known at once.
-    fn alike(&self, account: &str) -> Alike;
+    fn alike(&self, name: &Spelled) -> Alike;
 
     /// Takes as long as a wrong password does here. Asked once a login, of the last backend that hashes, for an account
     /// that none knows: otherwise the time of the refusal would tell which accounts exist; and if each backend took its

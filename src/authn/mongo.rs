@@ -19,6 +19,7 @@ use mongodb::bson::{Bson, Document, doc};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::attempts::Spelled;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
@@ -290,7 +291,7 @@ impl Authenticator for MongoUsers {
         Ok(Time::Taken)
     }
 
-    fn alike(&self, _account: &str) -> Alike {
+    fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
     }
 

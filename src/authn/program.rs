@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Spelled};
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
@@ -102,7 +102,7 @@ impl Authenticator for ProgramAuthn {
         "ext_auth"
     }
 
-    fn alike(&self, _account: &str) -> Alike {
+    fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
     }
 

@@ -227,8 +227,8 @@ impl Authenticator for StaticUsers {
         "users"
     }
 
-    fn alike(&self, account: &str) -> Alike {
-        match self.spelled.contains(&self.passwords.attempts().spelled(account)) {
+    fn alike(&self, name: &Spelled) -> Alike {
+        match self.spelled.contains(name) {
             true => Alike::Taken,
             false => Alike::Free,
         }

@@ -13,7 +13,7 @@ use tracing::warn;
 
 pub use settings::{Account, Settings, read};
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
 use crate::authz::pattern::LabelValues;
@@ -214,7 +214,7 @@ impl Authenticator for HttpUsers {
         Ok(LookUp::OnlyByLogin)
     }
 
-    fn alike(&self, _account: &str) -> Alike {
+    fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
     }
 

@@ -46,7 +46,7 @@ pub use portrait::Portrait;
 pub use settings::{Settings, read};
 pub use verdict::Verdict;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
 use crate::breaker::Passage;
@@ -143,7 +143,7 @@ impl Authenticator for DirectoryUsers {
         Ok(Time::Taken)
     }
 
-    fn alike(&self, _account: &str) -> Alike {
+    fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
     }
 

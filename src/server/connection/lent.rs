@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::line::Line;
 use crate::server::stream::Stream;
 
-/// A line that somebody else has for now.
+/// A line that hyper holds for as long as its HTTP/2 connection lasts.
 pub(super) struct Lent<S: Stream> {
     /// `None` only while it is given back.
     line: Option<Line<S>>,
