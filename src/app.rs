@@ -17,7 +17,6 @@ use tracing::{error, info, warn};
 use crate::access::{Access, Decision};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
-use crate::chain::Connections;
 use crate::client_network::ClientNetwork;
 use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
@@ -62,7 +61,6 @@ pub struct Snapshot {
     life: Duration,
     recent: Option<RecentTokens>,
     loaded: Instant,
-    connections: Connections,
 }
 
 impl Snapshot {
@@ -81,8 +79,7 @@ impl Snapshot {
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let (access, connections) =
-            config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
+        let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
         if let Some(gateway) = &gateway {
@@ -104,7 +101,6 @@ impl Snapshot {
             life: config.token.life,
             recent: config.token.reuse.map(RecentTokens::new),
             loaded: Instant::now(),
-            connections,
         })
     }
 }

@@ -42,7 +42,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// How much of what a program says on standard error is kept, in bytes; the rest is read and forgotten.
 const MAX_COMPLAINT: usize = 4 * 1024;
 
-/// How a program is started: the keys that `ext_auth` and `ext_authz` share.
+/// How a program is started: the keys that its backends share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSettings {
     /// The program: a path, or a name that is looked up in `PATH`.
@@ -169,6 +169,15 @@ impl Program {
     /// The program for messages: [`ProgramSettings::name`].
     pub fn name(&self) -> &str {
         self.settings.name()
+    }
+
+    /// Looks for it, without starting it, and says where it is.
+    ///
+    /// # Errors
+    /// As for [`find`].
+    pub(crate) fn find(&self) -> anyhow::Result<String> {
+        let path = find(&self.settings).map_err(anyhow::Error::msg)?;
+        Ok(format!("{} can be started", path.display()))
     }
 
     /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::lint::{LEAST_COST, PUBLISHED};
+use crate::authz::pattern::LabelValues;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::{At, Problem};
@@ -21,10 +22,14 @@ use crate::config::refused::shown_name;
 use crate::config::section::Section;
 use crate::config::yaml::Value;
 use crate::config::{Keys, read_named_text};
+use crate::reach::{Reach, Reachable};
 use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity };
 
 /// The accounts of the file.
 pub type Accounts = BTreeMap<String, PasswordHash>;
@@ -124,16 +129,16 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
     let mut doubts = Vec::new();
     let costs = || accounts.values().map(PasswordHash::cost);
     let weak: Vec<&str> =
-        accounts.iter().filter(|(_, hash)| hash.cost() < LEAST_COST).map(|(account, _)| account.as_str()).collect();
+        accounts.iter().filter(|(_, hash)| hash.cost() < WEAK_BELOW).map(|(account, _)| account.as_str()).collect();
     if let Some(first) = weak.first() {
         let number = weak.len();
         doubts.push(format!(
-            "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
-             with: htpasswd -B -C {LEAST_COST}"
+            "{file}: {number} hash(es) of a cost below {WEAK_BELOW} are weak (\"{first}\" has the first); make new ones \
+             with: htpasswd -B -C {WEAK_BELOW}"
         ));
     }
     if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
-        doubts.push(format!("{file}: \"{account}\": {PUBLISHED}"));
+        doubts.push(format!("{file}: \"{account}\": {PUBLISHED_HASH}"));
     }
     if costs().min() != costs().max() {
         doubts.push(format!(
@@ -143,9 +148,30 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
     doubts
 }
 
+impl Configured for Accounts {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
+
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(Htpasswd::new(self, Arc::clone(passwords))?)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        match self.is_empty() {
+            // It may not have been read.
+            true => Facts::AccountsElsewhere(KIND.key.to_owned()),
+            false => Facts::Accounts(self.keys().map(|account| (account.as_str(), &NO_LABELS)).collect()),
+        }
+    }
+}
+
+/// The labels of these accounts.
+static NO_LABELS: LabelValues = LabelValues::new();
+
 /// The accounts of the file as an identity backend.
 pub struct Htpasswd {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
@@ -156,28 +182,30 @@ impl Htpasswd {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(accounts: Accounts, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
+    pub fn new(accounts: Arc<Accounts>, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
         let usual = usual_hash(accounts.values().map(PasswordHash::cost))?;
         let spelled = accounts.keys().map(|account| passwords.attempts().spelled(account)).collect();
         Ok(Htpasswd { accounts, spelled, usual, passwords })
     }
 }
 
-#[async_trait]
-impl Authenticator for Htpasswd {
-    fn name(&self) -> &'static str {
-        "htpasswd_auth"
+impl Reachable for Htpasswd {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authenticator for Htpasswd {
     fn alike(&self, name: &Spelled) -> Alike {
         match self.spelled.contains(name) {
             true => Alike::Taken,
             false => Alike::Free,
         }
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

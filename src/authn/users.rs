@@ -9,15 +9,17 @@ use async_trait::async_trait;
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::problem::At;
+use crate::config::problem::{At, Problem};
 use crate::config::refused::shown_name;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
 use crate::config::yaml::{Entry, Node, Value};
+use crate::reach::{Reach, Reachable};
 
 /// One user of the file.
 #[derive(Clone, Debug)]
@@ -30,8 +32,14 @@ pub struct User {
     pub standing: Standing,
 }
 
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "users", purpose: Purpose::Identity };
+
 /// The `users:` section: account to user.
 pub type Users = BTreeMap<String, User>;
+
+/// A dearer hash than this takes more than a second.
+const SLOW_ABOVE: u32 = 13;
 
 /// What is said of `alice:$2y$…`.
 const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
@@ -193,9 +201,67 @@ fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
     labels
 }
 
+/// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
+pub(crate) fn doubts(users: &Users) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
+    // One warning for all of them: a list of a hundred hides what else is said.
+    let mut warn =
+        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
+            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
+            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
+            let (path, message) = match meant.len() {
+                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
+                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+            };
+            found.push(Problem::new(first.place.clone(), path, message));
+        };
+    let anew = format!("with: dockwarden hash-password --cost {WEAK_BELOW}");
+    warn(
+        &|cost| cost < WEAK_BELOW,
+        &|cost| format!("the hash's cost of {cost} is weak; make a new one {anew}"),
+        &|number| format!("{number} hashes of a cost below {WEAK_BELOW} are weak; make new ones {anew}"),
+    );
+    warn(
+        &|cost| cost > SLOW_ABOVE,
+        &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
+        &|number| {
+            format!(
+                "{number} hashes of a cost above {SLOW_ABOVE} keep a core busy for seconds at each login; 10 to 12 is usual"
+            )
+        },
+    );
+    // Each of them, since each is a way in: everybody can read these passwords.
+    for (account, hash) in hashes().filter(|(_, hash)| hash.value.is_published()) {
+        found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), PUBLISHED_HASH));
+    }
+    let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
+    if let Some(place) = mixed {
+        let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
+        found.push(Problem::new(place.clone(), "users", message));
+    }
+    found
+}
+
+impl Configured for Users {
+    /// They were read anew, and cost nothing to put in place.
+    fn same(&self, _other: &dyn Configured) -> bool {
+        false
+    }
+
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(StaticUsers::new(self, Arc::clone(passwords))?)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::Accounts(self.iter().map(|(account, user)| (account.as_str(), &*user.labels)).collect())
+    }
+}
+
 /// The static users as an identity backend.
 pub struct StaticUsers {
-    users: Users,
+    users: Arc<Users>,
     spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
@@ -206,7 +272,7 @@ impl StaticUsers {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
+    pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
         let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
         let named = users.keys().filter(|account| !account.is_empty());
         let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
@@ -221,21 +287,23 @@ impl User {
     }
 }
 
-#[async_trait]
-impl Authenticator for StaticUsers {
-    fn name(&self) -> &'static str {
-        "users"
+impl Reachable for StaticUsers {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authenticator for StaticUsers {
     fn alike(&self, name: &Spelled) -> Alike {
         match self.spelled.contains(name) {
             true => Alike::Taken,
             false => Alike::Free,
         }
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -116,13 +116,10 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Change the users in MongoDB (mongo_auth)
     #[command(subcommand)]
     User(user::Command),
-    /// Change the rules in MongoDB (acl_mongo)
     #[command(subcommand)]
     Acl(acl::Command),
-    /// Look at the directory of ldap_auth
     #[command(subcommand)]
     Ldap(ldap::Command),
     /// Print completions for a shell

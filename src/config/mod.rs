@@ -10,7 +10,6 @@ mod indentation;
 pub mod number;
 pub mod problem;
 pub mod refused;
-mod rules;
 pub mod section;
 mod server;
 mod token;
@@ -24,16 +23,15 @@ pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
 pub use problem::{Invalid, Problem};
-pub use rules::Rules;
-pub(crate) use rules::{needs_match, read_rule};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
 
 use crate::authn::users::{self, Users};
 use crate::authn::{htpasswd, http_api as http_users, ldap, mongo as mongo_users, program as program_authn};
+use crate::authz::rules::{self, Rules};
 use crate::authz::{http_api as http_authz, mongo as mongo_rules, program as program_authz};
-use crate::chain::Backends;
+use crate::backend::{Backends, Configured, Kind, Row};
 use crate::{pem, program, text};
 use problem::Place;
 use refused::ShownPath;
@@ -109,17 +107,6 @@ pub enum Keys {
 }
 
 impl Config {
-    /// Whether accounts can have labels that are not in this file.
-    pub fn has_labels_from_elsewhere(&self) -> bool {
-        let Backends { ext_auth, ldap_auth, mongo_auth, http_auth, .. } = &self.backends;
-        ext_auth.is_some() || ldap_auth.is_some() || mongo_auth.is_some() || http_auth.is_some()
-    }
-
-    /// Whether somebody may log in under any name that no other section knows.
-    pub fn takes_accounts_unchecked(&self) -> bool {
-        self.backends.http_auth.as_ref().is_some_and(|users| users.account == http_users::Account::Unchecked)
-    }
-
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
     ///
     /// # Errors
@@ -277,7 +264,11 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         }
     }
     let users = match top.node("users") {
-        Some(node) => users::read(node, problems, &mut files),
+        Some(node) => {
+            let users = users::read(node, problems, &mut files);
+            warnings.extend(users::doubts(&users));
+            users
+        }
         None if named.contains(&Purpose::Identity) => Users::new(),
         None if OTHER_AUTHN.iter().any(|key| top.node(key).is_some()) => Users::new(),
         None => {
@@ -287,11 +278,11 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
     };
     let acl = match top.node("acl") {
         Some(node) => rules::read(node, problems, &mut warnings),
-        None if named.contains(&Purpose::Rules) => Rules::default(),
-        None if OTHER_AUTHZ.iter().any(|key| top.node(key).is_some()) => Rules::default(),
+        None if named.contains(&Purpose::Rules) => Rules::from_iter([]),
+        None if OTHER_AUTHZ.iter().any(|key| top.node(key).is_some()) => Rules::from_iter([]),
         None => {
             problems.add(&root.place, "acl", "no rules are configured; write acl: [] if really nothing is allowed");
-            Rules::default()
+            Rules::from_iter([])
         }
     };
     let htpasswd_auth =
@@ -327,18 +318,26 @@ fn decode(file: &Path, root: &Node, signing: Keys, keys: Keys, problems: &Proble
         token: token?,
         forward_auth,
         gateway,
-        backends: Backends {
-            users,
-            htpasswd_auth,
-            ext_auth,
-            ldap_auth,
-            mongo_auth,
-            http_auth,
-            acl,
-            acl_mongo,
-            http_authz,
-            ext_authz,
-        },
+        backends: Backends({
+            fn row<T: Configured>(kind: &'static Kind, settings: Option<T>) -> Option<Row> {
+                Some(Row { kind, settings: std::sync::Arc::new(settings?) })
+            }
+            [
+                row(&users::KIND, Some(users).filter(|users| !users.is_empty())),
+                row(&htpasswd::KIND, htpasswd_auth),
+                row(&program_authn::KIND, ext_auth),
+                row(&ldap::KIND, ldap_auth),
+                row(&mongo_users::KIND, mongo_auth),
+                row(&http_users::KIND, http_auth),
+                row(&rules::KIND, Some(acl)),
+                row(&mongo_rules::KIND, acl_mongo),
+                row(&http_authz::KIND, http_authz),
+                row(&program_authz::KIND, ext_authz),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        }),
         warnings,
         files,
     })

@@ -324,7 +324,7 @@ fn without_name(message: &str, file: &Path) -> String {
 }
 
 /// The number of single-letter edits between two words (Levenshtein), for "did you mean".
-pub(super) fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, letter) in one.chars().take(64).enumerate() {

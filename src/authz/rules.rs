@@ -1,34 +1,95 @@
-//! The `acl:` section: rules as the file writes them, compiled, with the line of each.
+//! The rules of the file (`acl:`): as it writes them, compiled, with the place of each; and as a source of rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::problem::{At, Place, Problem};
-use super::refused::{about_rule, is_plain_word, shown_name};
-use super::section::{DayEnd, Problems, Section, distance};
-use super::yaml::{Entry, Node, Value};
-use crate::authz::rule::{MatchField, Rule, RuleText};
+use async_trait::async_trait;
+
+use super::acl::Acl;
+use super::rule::{MatchField, Rule, RuleText};
+use super::{Answer, Authorizer, Freshness, Question, Shown, work};
+use crate::authn::password::Passwords;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose};
+use crate::breaker::Passage;
+use crate::config::problem::{At, Place, Problem};
+use crate::config::refused::{about_rule, is_plain_word, shown_name};
+use crate::config::section::{DayEnd, Problems, Section, distance};
+use crate::config::yaml::{Entry, Node, Value};
+use crate::reach::{Reach, Reachable};
 use crate::scope::Action;
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "acl", purpose: Purpose::Rules };
 
 /// Problems of rules that are told. To find a regular expression too big takes a millisecond: a file of ten thousand of
 /// them would keep `check`, and a reload, busy for many seconds, to say what nobody reads.
 const MOST_PROBLEMS: usize = 50;
 
-/// The rules of the file, in order.
-#[derive(Debug, Default)]
-pub struct Rules(pub Vec<At<Rule>>);
+/// The `acl:` section.
+#[derive(Debug)]
+pub struct Rules {
+    /// The rules, in order.
+    pub acl: Arc<Acl>,
+    /// Where each of them stands.
+    pub places: Vec<Place>,
+}
 
-impl Rules {
-    /// The rules without their places.
-    pub fn into_rules(self) -> Vec<Rule> {
-        self.0.into_iter().map(|at| at.value).collect()
+impl FromIterator<At<Rule>> for Rules {
+    fn from_iter<I: IntoIterator<Item = At<Rule>>>(rules: I) -> Rules {
+        let (rules, places) = rules.into_iter().map(|At { place, value }| (value, place)).unzip();
+        Rules { acl: Arc::new(Acl::new(rules)), places }
+    }
+}
+
+impl Configured for Rules {
+    /// They were read anew, and cost nothing to put in place.
+    fn same(&self, _other: &dyn Configured) -> bool {
+        false
+    }
+
+    fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::rules(StaticRules(Arc::clone(&self.acl)))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::Rules
+    }
+}
+
+/// The rules of the file as a source of rules.
+struct StaticRules(Arc<Acl>);
+
+impl Reachable for StaticRules {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authorizer for StaticRules {
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let acl = Arc::clone(&self.0);
+        work::answer(question, move |question, budget| acl.decide(&question.asked(), budget)).await
+    }
+
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    async fn rules(&self) -> anyhow::Result<Shown> {
+        Ok(Shown::Rules { acl: Arc::clone(&self.0), seqs: Vec::new() })
     }
 }
 
 /// Reads the `acl:` list.
-pub(super) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>) -> Rules {
+pub(crate) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>) -> Rules {
     let Value::List(items) = &node.value else {
         problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
-        return Rules::default();
+        return Rules::from_iter([]);
     };
     let mut rules = Vec::new();
     let before = problems.count();
@@ -52,7 +113,7 @@ pub(super) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>
         }
         rules.extend(read_rule(section).map(|(_, value)| At { place: item.place.clone(), value }));
     }
-    Rules(rules)
+    Rules::from_iter(rules)
 }
 
 /// Where each of a rule's fields stands, for the problems that compiling it brings up.
