@@ -7,7 +7,6 @@ pub mod labels;
 pub mod properties;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,8 +27,7 @@ use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{self, Collection, Failure, settings};
 
@@ -53,14 +51,9 @@ impl Settings {
 }
 
 /// Reads the `mongo_auth:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "users", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "users");
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
     Some(Settings { collection: collection?, label_values })

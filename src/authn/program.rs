@@ -14,7 +14,7 @@ use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Ou
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 
@@ -35,7 +35,8 @@ pub struct ProgramUsers {
 }
 
 /// Reads the `ext_auth:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
+pub fn read(field: Field<'_>) -> Option<ProgramUsers> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();

@@ -1,7 +1,6 @@
 //! Decisions by an HTTP API of the operator's (`http_authz:`): the question as JSON, the granted actions as JSON.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -18,8 +17,7 @@ use crate::authn::Secret;
 use crate::authn::password::Passwords;
 use crate::breaker::Passage;
 use crate::chain::Connected;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
@@ -41,16 +39,11 @@ pub struct Settings {
 }
 
 /// Reads the section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let url = request::read_url(&mut section, Allowed::Nothing, warnings);
-    let headers = request::read_headers(&mut section, Allowed::Nothing, keys, problems, files);
-    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()), keys, problems, files);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let url = request::read_url(&mut section, Allowed::Nothing);
+    let headers = request::read_headers(&mut section, Allowed::Nothing);
+    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()));
     section.finish();
     Some(Settings { api: api?, request: RequestTemplate::post(url?, headers?) })
 }

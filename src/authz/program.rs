@@ -10,7 +10,7 @@ use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::breaker::Passage;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
 use crate::scope::{Action, Actions};
 
@@ -20,7 +20,8 @@ const ALLOWED: i32 = 0;
 const DENIED: i32 = 1;
 
 /// Reads the `ext_authz:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramSettings> {
+pub fn read(field: Field<'_>) -> Option<ProgramSettings> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     section.finish();
     program

@@ -7,7 +7,7 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Reached;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, Keys, Pair, Problem};
+use crate::config::{Config, Pair, Problem, Secrets};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -60,7 +60,7 @@ fn read(source: &Source) -> Result<String, String> {
         warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&source.file))).collect()
     };
     let doubts = environment::doubts(std::env::vars_os());
-    let config = match source.load(Keys::Read) {
+    let config = match source.load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => {
             let number = invalid.problems.len();
@@ -100,7 +100,7 @@ fn read(source: &Source) -> Result<String, String> {
 /// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Keys::Read)?;
+    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
     let mut reached = backends.find_programs();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

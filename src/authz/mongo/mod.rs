@@ -11,7 +11,6 @@ pub mod order;
 pub mod properties;
 pub mod text;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,8 +31,7 @@ use crate::chain::Connected;
 use crate::config::number::duration;
 use crate::config::problem::At;
 use crate::config::refused::Refusal;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::mongo::{self, Collection, settings};
 
 /// How often rules are read again, where the file does not say.
@@ -70,14 +68,9 @@ impl Settings {
 }
 
 /// Reads the `acl_mongo:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "acl");
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time < Duration::from_secs(1) => {
             Err(Refusal::says("rules are read once a second at most; 10s is usual"))
