@@ -19,7 +19,7 @@ use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::client_network::ClientNetwork;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Said;
 use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
@@ -161,7 +161,7 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self, keys: Keys) -> Result<Config, Invalid> {
+    pub fn load(&self, keys: Secrets) -> Result<Config, Invalid> {
         Config::load(&self.file, self.variables.iter().cloned(), keys)
     }
 
@@ -178,7 +178,7 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with the file, or why the key could not be made.
     pub fn load_and_make_key(&self) -> anyhow::Result<Config> {
-        let config = self.load(Keys::Read)?;
+        let config = self.load(Secrets::Read)?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
@@ -190,7 +190,7 @@ impl Source {
             }
             PairFiles::Found => {}
         }
-        Ok(self.load(Keys::Read)?)
+        Ok(self.load(Secrets::Read)?)
     }
 }
 
@@ -272,7 +272,7 @@ impl App {
     /// Reads files, and so must not run on a thread that serves requests.
     pub fn reload(&self) -> Reload {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = self.source.load(Keys::Read).map_err(anyhow::Error::from).and_then(|config| {
+        let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config);
             let warnings = lint(&config);

@@ -14,6 +14,7 @@ use crate::authn::attempts::Manner;
 use crate::authn::password::Passwords;
 use crate::authz::Authorizer;
 use crate::authz::pattern::LabelValues;
+use crate::config::section::Field;
 use crate::reach::{Reach, Reached};
 
 /// One kind of backend: a row of the table.
@@ -23,6 +24,8 @@ pub struct Kind {
     pub key: &'static str,
     /// What it is for.
     pub purpose: Purpose,
+    /// Reads its section. `None` where there is nothing to open: the section is empty, or wrong, which is noted then.
+    pub read: fn(Field<'_>) -> Option<Arc<dyn Configured>>,
 }
 
 /// What a backend is for.
@@ -47,6 +50,11 @@ pub trait Configured: Any + Debug + Send + Sync {
 
     /// What the section tells without being opened.
     fn facts(&self) -> Facts<'_>;
+}
+
+/// What [`Kind::read`] returns, of a section that was read.
+pub fn configured<T: Configured>(settings: Option<T>) -> Option<Arc<dyn Configured>> {
+    settings.map(|settings| Arc::new(settings) as Arc<dyn Configured>)
 }
 
 /// [`Configured::same`] for settings that can be compared.

@@ -11,7 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::scope::{Scope, parse_all};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, jti};
@@ -34,7 +34,7 @@ fn acl(rules: &str) -> Acl {
     let text = format!(
         "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: i, certificate: none, key: none}}\nusers: {{\"\": {{}}}}\nacl:\n{rules}"
     );
-    let config = Config::read(Path::new("bench.yml"), &text, [], Keys::LeftAlone);
+    let config = Config::read(Path::new("bench.yml"), &text, [], Secrets::Skip);
     Acl::new(config.unwrap_or_else(|problems| panic!("{problems:?}")).backends.acl.into_rules())
 }
 

@@ -3,7 +3,7 @@
 //! The file is read with the configuration, and a change to it is a change of the configuration.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::problem::{At, Problem};
+use crate::config::files::read_named_text;
+use crate::config::problem::At;
 use crate::config::refused::shown_name;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::config::yaml::Value;
-use crate::config::{Keys, read_named_text};
 use crate::reach::{Reach, Reachable};
 use crate::text::without_mark;
 
@@ -29,43 +29,31 @@ use crate::text::without_mark;
 const MOST_NAMED: usize = 20;
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity };
+pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// The accounts of the file.
 pub type Accounts = BTreeMap<String, PasswordHash>;
 
-/// Reads the `htpasswd_auth:` section and, with the keys, its file, which is added to `files`. Everything that is wrong
-/// with the file is said, each with its line. `None` where the section itself is of no use.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Accounts> {
-    let place = section.place().clone();
+/// Reads the `htpasswd_auth:` section and its file. Everything that is wrong with the file is said, each with its line.
+/// `None` where the section itself is of no use.
+pub fn read(field: Field<'_>) -> Option<Accounts> {
+    let mut section = field.section()?;
     let path = section.path("path");
-    if path.is_none() && section.node("path").is_none_or(|node| matches!(node.value, Value::Text(_))) {
-        section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
+    if path.is_none() && section.field("path").is_none_or(|field| matches!(field.value(), Value::Text(_))) {
+        section.missing("path", "a file is needed; write path: /path/to/htpasswd");
     }
     let accounts = path.map(|at| {
+        let Ok(Some(text)) = section.read_file(&at, "path", read_named_text) else { return Accounts::new() };
         let At { place, value: file } = &at;
-        files.push(file.clone());
-        let text = match keys {
-            Keys::LeftAlone => return Accounts::new(),
-            Keys::Read => read_named_text(file),
-        };
-        let (accounts, wrong) = match text {
-            Ok(text) => parse(file, &text),
-            Err(message) => (Accounts::new(), vec![message]),
-        };
+        let (accounts, wrong) = parse(file, &text);
         for message in wrong.iter().take(MOST_NAMED) {
-            section.file_problem(&at, "path", message);
+            section.problem(place, "path", message);
         }
         if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
             section.problem(place, "path", format!("{} has {more} more lines that are wrong", file.display()));
         }
         for message in doubts(file, &accounts) {
-            warnings.push(Problem::new(place.clone(), section.path_of("path"), message));
+            section.warn(place, "path", message);
         }
         accounts
     });

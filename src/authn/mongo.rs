@@ -7,7 +7,6 @@ pub mod labels;
 pub mod properties;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,17 +24,16 @@ use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{self, Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity };
+pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// How many hashes are looked at when the server starts, to learn what a wrong password costs.
 const SAMPLE: i64 = 100;
@@ -57,14 +55,9 @@ impl Settings {
 }
 
 /// Reads the `mongo_auth:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "users", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "users");
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
     Some(Settings { collection: collection?, label_values })

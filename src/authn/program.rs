@@ -13,16 +13,16 @@ use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity };
+pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// Exit status: the password is right.
 const ALLOWED: i32 = 0;
@@ -41,7 +41,8 @@ pub struct ProgramUsers {
 }
 
 /// Reads the `ext_auth:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
+pub fn read(field: Field<'_>) -> Option<ProgramUsers> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();

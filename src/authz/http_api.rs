@@ -1,7 +1,6 @@
 //! Decisions by an HTTP API of the operator's (`http_authz:`): the question as JSON, the granted actions as JSON.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -16,10 +15,9 @@ use super::rule::Grants;
 use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
@@ -30,7 +28,7 @@ use crate::reach::{Reach, Reachable};
 use crate::scope::{Action, Actions};
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "http_authz", purpose: Purpose::Rules };
+pub const KIND: Kind = Kind { key: "http_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 /// The longest reply, in bytes.
 const MAX_REPLY: usize = 64 * 1024;
 
@@ -42,16 +40,11 @@ pub struct Settings {
 }
 
 /// Reads the section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let url = request::read_url(&mut section, Allowed::Nothing, warnings);
-    let headers = request::read_headers(&mut section, Allowed::Nothing, keys, problems, files);
-    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()), keys, problems, files);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let url = request::read_url(&mut section, Allowed::Nothing);
+    let headers = request::read_headers(&mut section, Allowed::Nothing);
+    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()));
     section.finish();
     Some(Settings { api: api?, request: RequestTemplate::post(url?, headers?) })
 }

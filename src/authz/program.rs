@@ -11,15 +11,15 @@ use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
 use crate::scope::{Action, Actions};
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "ext_authz", purpose: Purpose::Rules };
+pub const KIND: Kind = Kind { key: "ext_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 
 /// Exit status: all that was asked for is granted.
 const ALLOWED: i32 = 0;
@@ -27,7 +27,8 @@ const ALLOWED: i32 = 0;
 const DENIED: i32 = 1;
 
 /// Reads the `ext_authz:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramSettings> {
+pub fn read(field: Field<'_>) -> Option<ProgramSettings> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     section.finish();
     program

@@ -9,7 +9,7 @@ use crate::authn::users::Users;
 use crate::authz::lint::lint;
 use crate::authz::rules::Rules;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, Keys, Pair, Problem};
+use crate::config::{Config, Pair, Problem, Secrets};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -63,7 +63,7 @@ fn read(source: &Source) -> Result<String, String> {
         warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&source.file))).collect()
     };
     let doubts = environment::doubts(std::env::vars_os());
-    let config = match source.load(Keys::Read) {
+    let config = match source.load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => {
             let number = invalid.problems.len();
@@ -104,7 +104,7 @@ fn read(source: &Source) -> Result<String, String> {
 /// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Keys::Read)?;
+    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);

@@ -18,7 +18,7 @@ use told::{Account, Explanation, describe, render};
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::Facts;
-use crate::config::{Config, Keys};
+use crate::config::{Config, Secrets};
 use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
 use crate::{json, text};
 use ::policy::Question;
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     let Arguments { config: file, account, labels, ip, reference, service, json, requests, scopes } = arguments;
     let source = super::source(file);
     // What is only in the file needs nobody's password.
-    let config = match source.load(Keys::LeftAlone) {
+    let config = match source.load(Secrets::Skip) {
         Ok(config) if !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => Ok(config),
         Ok(_) => source.load_backends(),
         Err(invalid) => Err(invalid),

@@ -10,7 +10,7 @@ use super::{DONE, complain, password, say, source};
 use crate::authn::Secret;
 use crate::authn::attempts::Attempts;
 use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
-use crate::config::Keys;
+use crate::config::Secrets;
 use crate::decision_log::escaped;
 
 /// Nobody was found, or the password is not right.
@@ -36,7 +36,7 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) fn run(command: Command) -> u8 {
     let Command::Test { config, user, bind } = command;
-    let config = match source(config).load(Keys::Read) {
+    let config = match source(config).load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => return complain(&invalid.to_string()),
     };

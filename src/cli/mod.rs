@@ -26,7 +26,7 @@ use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source};
-use crate::config::{Config, ENVIRONMENT_PREFIX, Keys};
+use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::{server, watch};
 
@@ -217,7 +217,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
     // Read once more after the first look at the files: a change between the two would never be noticed otherwise.
     let loaded = source.load_and_make_key().and_then(|first| {
         let seen = watch::state_of(first.files);
-        Ok((source.load(Keys::Read)?, seen))
+        Ok((source.load(Secrets::Read)?, seen))
     });
     let (config, seen) = match loaded {
         Ok(loaded) => loaded,

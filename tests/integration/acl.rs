@@ -15,7 +15,7 @@ use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::config::yaml::{self, Node, Value};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::scope::{Action, Scope};
 use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
@@ -94,7 +94,7 @@ fn texts(node: &Node) -> Vec<String> {
 }
 
 fn read(config: &str) -> Result<Config, Vec<dockwarden::config::Problem>> {
-    Config::read(Path::new("table.yml"), config, [], Keys::LeftAlone)
+    Config::read(Path::new("table.yml"), config, [], Secrets::Skip)
 }
 
 /// What a question asks and what the table says about it.

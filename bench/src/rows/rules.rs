@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::scope::{Scope, parse_actions};
 use hdrhistogram::Histogram;
 use policy::{Answer, Budget, Question};
@@ -29,7 +29,7 @@ pub fn compile(rules: &str) -> anyhow::Result<Acl> {
         "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: bench, certificate: none, key: none}}\nusers: {{\"\": {{}}}}\n\
          acl:\n{rules}"
     );
-    let config = Config::read(Path::new("bench.yml"), &text, [], Keys::LeftAlone)
+    let config = Config::read(Path::new("bench.yml"), &text, [], Secrets::Skip)
         .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     Ok(Acl::new(config.backends.acl.into_rules()))
 }

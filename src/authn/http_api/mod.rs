@@ -17,7 +17,7 @@ use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
@@ -29,7 +29,7 @@ use crate::reach::{Reach, Reachable};
 use settings::Meaning;
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "http_auth", purpose: Purpose::Identity };
+pub const KIND: Kind = Kind { key: "http_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 /// The longest account, in bytes, as at every door.
 const MAX_ACCOUNT: usize = 255;
 /// The longest password that is sent, in bytes: tokens are long, and many a server reads no header line above 8 KiB.

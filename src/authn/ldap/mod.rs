@@ -48,7 +48,7 @@ pub use verdict::Verdict;
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::mongo::spawn;
@@ -58,7 +58,7 @@ use pace::Pace;
 use settings::Login;
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "ldap_auth", purpose: Purpose::Identity };
+pub const KIND: Kind = Kind { key: "ldap_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// The directory as an identity backend.
 #[derive(Clone)]

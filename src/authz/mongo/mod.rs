@@ -11,7 +11,6 @@ pub mod order;
 pub mod properties;
 pub mod text;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,18 +27,17 @@ use tracing::{error, info, warn};
 use super::acl::Acl;
 use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::{Passage, jittered};
 use crate::config::number::duration;
 use crate::config::problem::At;
 use crate::config::refused::Refusal;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::mongo::{self, Collection, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
-pub const KIND: Kind = Kind { key: "acl_mongo", purpose: Purpose::Rules };
+pub const KIND: Kind = Kind { key: "acl_mongo", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 
 /// How often rules are read again, where the file does not say.
 const USUAL_TTL: Duration = Duration::from_secs(10);
@@ -75,14 +73,9 @@ impl Settings {
 }
 
 /// Reads the `acl_mongo:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "acl");
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time < Duration::from_secs(1) => {
             Err(Refusal::says("rules are read once a second at most; 10s is usual"))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 
 use super::{around, read_with};
 
@@ -28,7 +28,7 @@ ldap_auth:
 "#;
 
 fn lines(text: &str) -> Vec<String> {
-    let problems = Config::read(Path::new("auth.yml"), text, [], Keys::Read).err().unwrap_or_default();
+    let problems = Config::read(Path::new("auth.yml"), text, [], Secrets::Read).err().unwrap_or_default();
     problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
 }
 
@@ -160,5 +160,5 @@ fn no_secret_gets_out_and_files_are_watched() {
     assert!(lines(&text).iter().any(|line| line.contains("bind_password_file: the file is empty")));
     // Whoever explains rules need not have it.
     std::fs::remove_file(&secret).unwrap();
-    assert!(Config::read(Path::new("auth.yml"), &text, [], Keys::LeftAlone).is_ok());
+    assert!(Config::read(Path::new("auth.yml"), &text, [], Secrets::Skip).is_ok());
 }

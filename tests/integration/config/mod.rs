@@ -12,7 +12,7 @@ use std::time::Duration;
 use dockwarden::authn::AccountState;
 use dockwarden::authz::pattern::{Field, LabelValue, Pattern};
 use dockwarden::config::problem::Place;
-use dockwarden::config::{Config, Hsts, Keys, ListenAddress, Pair, Problem};
+use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
 use time::OffsetDateTime;
@@ -23,7 +23,7 @@ type Variables<'a> = &'a [(&'a str, &'a str)];
 
 fn read_with(text: &str, variables: Variables<'_>) -> Result<Config, Vec<Problem>> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::read(Path::new("auth.yml"), text, variables, Keys::LeftAlone)
+    Config::read(Path::new("auth.yml"), text, variables, Secrets::Skip)
 }
 
 fn loaded(text: &str) -> Config {
@@ -356,7 +356,7 @@ fn the_pair_is_read_and_judged_with_the_file() {
     let folder = Folder::new();
     let text = folder.complete("");
     let file = Path::new("auth.yml");
-    let read = |text: &str| Config::read(file, text, [], Keys::Read);
+    let read = |text: &str| Config::read(file, text, [], Secrets::Read);
     let config = read(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(matches!(config.token.pair, Pair::Loaded(_)) && config.warnings.is_empty(), "{:?}", config.warnings);
     for name in ["token.crt", "token.key"] {
@@ -396,7 +396,7 @@ fn the_example_file_has_no_problem() {
     assert!(text.contains("password_file: certs/test.hash\n"), "{text}");
     let text = text.replace("certs/test.hash", &hash);
     let file = folder.put("config.example.yml", &text);
-    let config = Config::load(&file, [], Keys::LeftAlone).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let config = Config::load(&file, [], Secrets::Skip).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(config.warnings, []);
     assert_eq!(config.backends.users.keys().collect::<Vec<_>>(), ["", "admin", "test"]);
     // Every setting that is commented out in it is one that the reader knows, and loads with the value shown.
@@ -439,7 +439,7 @@ fn no_message_and_no_dump_holds_a_secret() {
     let problems = read_with(&around(&format!("users: {{alice: {{password: \"{ALICE_HASH}\"}}}}")), &variables);
     assert!(!format!("{:?}", problems.err()).contains("canary"));
     let folder = Folder::new();
-    let config = Config::read(Path::new("auth.yml"), &folder.complete(""), [], Keys::Read).unwrap();
+    let config = Config::read(Path::new("auth.yml"), &folder.complete(""), [], Secrets::Read).unwrap();
     let dump = format!("{config:?} {config:#?}");
     let key = std::fs::read_to_string(folder.path("token.key")).unwrap();
     let key_lines = key.lines().filter(|line| line.len() > 40 && !line.contains(' '));
@@ -483,7 +483,7 @@ fn proxies_may_be_let_rest_for_longer() {
 fn a_signing_pair_that_is_likely_to_be_renewed_is_a_warning() {
     let folder = Folder::new();
     let read = |text: &str| {
-        let config = Config::read(Path::new("auth.yml"), &folder.complete(text), [], Keys::Read).unwrap();
+        let config = Config::read(Path::new("auth.yml"), &folder.complete(text), [], Secrets::Read).unwrap();
         config.warnings.into_iter().map(|warning| (warning.path, warning.message)).collect::<Vec<_>>()
     };
     let tls = "server: {addr: \":1\", certificate: $DIR/token.crt, key: $DIR/token.key}\n";

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 
 use super::{around, read_with};
 
@@ -69,7 +69,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
         let dial_info = dial_info.replace("{D", &format!("{{{dial}"));
         let collection = if more.starts_with("collection") { "" } else { "  collection: users\n" };
         let text = around(&format!("mongo_auth:\n  dial_info: {dial_info}\n{collection}  {more}\n"));
-        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Secrets::Read).err().unwrap_or_default();
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");
@@ -82,7 +82,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("label_values: glob", "label_values: there is no such key"),
     ] {
         let text = around(&format!("acl_mongo: {{dial_info: {{{dial}}}, collection: acl, {more}}}\n"));
-        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Secrets::Read).err().unwrap_or_default();
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");
