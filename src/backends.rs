@@ -16,6 +16,8 @@ pub static BACKENDS: &[Kind] = &[
     authn::ldap::KIND,
     authn::mongo::KIND,
     authn::http_api::KIND,
+    #[cfg(test)]
+    authn::silly::KIND,
     authz::rules::KIND,
     authz::mongo::KIND,
     authz::http_api::KIND,

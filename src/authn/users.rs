@@ -47,8 +47,13 @@ pub type Users = BTreeMap<String, User>;
 const SLOW_ABOVE: u32 = 13;
 
 /// What is said of `alice:$2y$…`.
-const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
-                      name the file in htpasswd_auth";
+fn about_a_line() -> String {
+    format!(
+        "this is a line of an htpasswd file; write alice: {{password: \"…\"}} with what stands after the colon, or name the \
+         file in {}",
+        super::htpasswd::KIND.key
+    )
+}
 
 fn is_htpasswd_line(text: &str) -> bool {
     text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
@@ -66,9 +71,9 @@ pub fn read(section: Field<'_>) -> Option<Users> {
     let section = section.with(Secrets::Read);
     let Some(entries) = section.entries() else {
         section.problem(match section.value() {
-            Value::Text(text) if is_htpasswd_line(text) => A_LINE,
+            Value::Text(text) if is_htpasswd_line(text) => about_a_line(),
             Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
-                "accounts and their settings are expected here: users: {alice: {password: …}}"
+                "accounts and their settings are expected here: users: {alice: {password: …}}".to_owned()
             }
         });
         return None;
@@ -79,8 +84,8 @@ pub fn read(section: Field<'_>) -> Option<Users> {
             section.problem_at(field.key_place(), "an account's name must not contain control characters");
         } else if let Some((_, after)) = account.split_once(':') {
             let message = match HashKind::of(after) {
-                Some(_) => A_LINE,
-                None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
+                Some(_) => about_a_line(),
+                None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned(),
             };
             field.problem_at(field.key_place(), message);
         } else if matches!(field.value(), Value::Text(text) if HashKind::of(text).is_some()) {

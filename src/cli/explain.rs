@@ -1,6 +1,8 @@
 //! `dockwarden explain`: why somebody may or may not do something, for one question or for a file of them.
 
 mod policy;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::borrow::Cow;

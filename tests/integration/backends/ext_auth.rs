@@ -356,7 +356,7 @@ fn the_section_is_read_strictly() {
     // No users are needed beside it.
     let text = folder.complete("acl: []\next_auth: {command: /bin/sh}\nusers: ~\n");
     let config = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap();
-    let users = config.backends.ext_auth.unwrap();
+    let users = config.backends.get::<ProgramUsers>().unwrap().clone();
     let expected = ProgramSettings {
         command: "/bin/sh".to_owned(),
         args: Vec::new(),

@@ -146,7 +146,7 @@ fn the_section_takes_the_place_of_rules() {
         timeout: std::time::Duration::from_millis(500),
         concurrency: 2,
     };
-    assert_eq!(config.backends.ext_authz, Some(expected));
+    assert_eq!(config.backends.get(), Some(&expected));
     for (section, piece) in [
         ("ext_authz: {}", "ext_authz.command: a program is needed"),
         ("ext_authz: {command: a, label_values: glob}", "ext_authz.label_values: there is no such key"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dockwarden::authn::htpasswd::Htpasswd;
+use dockwarden::authn::htpasswd::{Accounts, Htpasswd};
 use dockwarden::authn::password::{self, Passwords};
 use dockwarden::config::{Config, Secrets};
 
@@ -20,7 +20,8 @@ async fn the_backend_conforms() {
     let file = folder.configure(SECTION);
     let config = Config::load(&file, [], Secrets::Read).unwrap();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    conforms(&Htpasswd::new(config.backends.htpasswd_auth.unwrap(), passwords).unwrap()).await;
+    let accounts = Arc::new(config.backends.get::<Accounts>().unwrap().clone());
+    conforms(&Htpasswd::new(accounts, passwords).unwrap()).await;
 }
 
 /// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly; one, and

@@ -7,14 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use dockwarden::access::Access;
 use dockwarden::app::{App, Source};
 use dockwarden::authn::password::Passwords;
 use dockwarden::authz::lint::lint;
-use dockwarden::chain::Reached;
 use dockwarden::config::yaml::{self, Entry, Node, Value};
 use dockwarden::config::{Config, Invalid, Pair, Secrets};
 use dockwarden::gateway::Gateway;
 use dockwarden::metrics::Metrics;
+use dockwarden::reach::Reached;
 use tokio::task::JoinSet;
 
 use crate::bed::{ALICE_HASH, Bed, Folder};
@@ -475,12 +476,11 @@ gateway:
 /// What `check --connect` says of the servers and programs that a file names.
 async fn said_while_connecting(config: Config) -> String {
     let Config { backends, gateway, .. } = config;
-    let mut reached = backends.find_programs();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    match backends.open(None, &passwords, &Metrics::default()) {
-        Ok((_, connections)) => reached.extend(connections.reach().await),
+    let mut reached = match Access::open(&backends, None, &passwords, &Metrics::default()) {
+        Ok(access) => access.reach().await,
         Err(error) => return format!("{error:?}"),
-    }
+    };
     if let Some(settings) = gateway {
         match Gateway::open(settings, None) {
             Ok(gateway) => reached.extend(gateway.reach().await),

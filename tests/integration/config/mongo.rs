@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dockwarden::config::{Config, Secrets};
+use dockwarden::{authn, authz};
 
 use super::{around, read_with};
 
@@ -16,7 +17,10 @@ const GUIDE: &str = concat!(
 #[test]
 fn the_guides_file_needs_neither_users_nor_acl() {
     let config = read_with(GUIDE, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.backends.mongo_auth.is_some() && config.backends.acl_mongo.is_some());
+    assert!(
+        config.backends.get::<authn::mongo::Settings>().is_some()
+            && config.backends.get::<authz::mongo::Settings>().is_some()
+    );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // No secret gets out by way of a log or a message.
     assert!(!format!("{config:?}").contains("\"test\""), "{config:?}");

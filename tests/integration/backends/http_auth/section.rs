@@ -1,6 +1,7 @@
 //! The `http_auth:` section: what is refused, what is warned about, and what stands where nothing is said.
 
 use dockwarden::authz::lint::lint;
+use dockwarden::backend::{Facts, Names};
 use dockwarden::config::{Config, Secrets};
 
 use super::BASIC;
@@ -198,7 +199,8 @@ fn the_section_lets_somebody_log_in_and_prints_no_secret() {
     );
     let config = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap();
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-    assert!(config.has_labels_from_elsewhere());
+    let facts = config.backends.facts().find(|(section, _)| *section == "http_auth");
+    assert_eq!(facts, Some(("http_auth", Facts::LoginsElsewhere(Names::Checked))));
     assert!(config.files.contains(&folder.path("secret")), "a change to it is seen");
     let printed = format!("{config:?}");
     assert!(printed.contains("https://api.example.com/") && !printed.contains("hunter2"), "{printed}");
