@@ -6,14 +6,17 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::authn::attempts::{Attempts, TooMany};
+use crate::authn::attempts::{Attempts, Manner, TooMany};
+use crate::authn::password::Passwords;
 use crate::authn::{Alike, Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::acl::earliest;
 use crate::authz::work::Work;
-use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
+use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
+use crate::backend::{self, Backends, Held, Opened};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
+use crate::reach::Reached;
 use crate::scope::{Actions, Scope};
 use crate::turns::{Busy, Client};
 
@@ -22,11 +25,14 @@ pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
+    /// All of them, for the next reload.
+    held: Vec<Held>,
 }
 
-/// A backend and its figures. What it answers is counted here, where all are asked, so that no backend can forget it.
+/// A backend, its name and its metrics. What it answers is counted here, where all are asked, so that no backend can forget it.
 struct Counted<B: ?Sized> {
-    backend: Box<B>,
+    name: &'static str,
+    backend: Arc<B>,
     figures: BackendFigures,
 }
 
@@ -42,48 +48,57 @@ impl Counted<dyn Authenticator> {
         let began = Instant::now();
         let said = self.backend.authenticate(who, from).await;
         self.count(began, said, |outcome| match outcome {
-            Outcome::Accepted(_) => BackendOutcome::Accepted,
-            Outcome::Rejected | Outcome::Closed(_) => BackendOutcome::Rejected,
-            Outcome::NotMine => BackendOutcome::NotMine,
+            Outcome::Accepted(_) => Some(BackendOutcome::Accepted),
+            Outcome::Rejected | Outcome::Closed(_) => Some(BackendOutcome::Rejected),
+            Outcome::NotMine => Some(BackendOutcome::NotMine),
+        })
+    }
+
+    /// Asks who an account is, and counts the answer as `known` where it is one here.
+    async fn look_up(&self, account: &str, known: BackendOutcome, from: ClientNetwork) -> Result<LookUp, Denied> {
+        let began = Instant::now();
+        let said = self.backend.look_up(account, from).await;
+        self.count(began, said, |said| match said {
+            LookUp::Known(_) => Some(known),
+            LookUp::Unknown => Some(BackendOutcome::NotMine),
+            LookUp::OnlyByLogin => None,
         })
     }
 
     /// Whether this name is that of an account here: by a look-up, and where only a login tells, by what a login under this
-    /// name would have brought.
-    async fn holds(&self, name: &str, password: &Secret, from: ClientNetwork) -> Result<Holds, Denied> {
-        let began = Instant::now();
-        let said = self.backend.look_up(name, from).await;
-        let found = match said {
-            Ok(LookUp::OnlyByLogin) => {
+    /// name would have brought. Without a password, that stays open, and is a no.
+    async fn holds(&self, name: &str, password: Option<&Secret>, from: ClientNetwork) -> Result<Holds, Denied> {
+        match (self.look_up(name, BackendOutcome::Rejected, from).await?, password) {
+            (LookUp::Known(_), _) => Ok(Holds::Name),
+            (LookUp::Unknown, _) | (LookUp::OnlyByLogin, None) => Ok(Holds::NoSuchName),
+            (LookUp::OnlyByLogin, Some(password)) => {
                 let login = Credentials::Password { account: name.to_owned(), password: password.clone() };
-                return Ok(match self.authenticate(&login, from).await? {
+                Ok(match self.authenticate(&login, from).await? {
                     Outcome::Accepted(_) | Outcome::Rejected | Outcome::Closed(_) => Holds::Name,
                     Outcome::NotMine => Holds::NoSuchName,
-                });
+                })
             }
-            Ok(LookUp::Known(_)) => Ok(Holds::Name),
-            Ok(LookUp::Unknown) => Ok(Holds::NoSuchName),
-            Err(cause) => Err(cause),
-        };
-        self.count(began, found, |holds| match holds {
-            Holds::Name => BackendOutcome::Rejected,
-            Holds::NoSuchName => BackendOutcome::NotMine,
-        })
+        }
     }
+}
 
-    /// Counts what a question brought.
+impl<B: ?Sized> Counted<B> {
+    /// Counts what a question brought, unless it brought no answer of which there is a kind.
     fn count<T>(
         &self,
         began: Instant,
         said: anyhow::Result<T>,
-        outcome: impl Fn(&T) -> BackendOutcome,
+        outcome: impl Fn(&T) -> Option<BackendOutcome>,
     ) -> Result<T, Denied> {
-        let said = said.map_err(|cause| unanswered(self.backend.name(), cause));
-        match &said {
-            Ok(said) => self.figures.answered(outcome(said), began.elapsed()),
+        let said = said.map_err(|cause| unanswered(self.name, cause));
+        let outcome = match &said {
+            Ok(said) => outcome(said),
             // It was not asked: nothing is wrong with it.
-            Err(Denied::Busy { .. }) => {}
-            Err(_) => self.figures.answered(BackendOutcome::Error, began.elapsed()),
+            Err(Denied::Busy { .. }) => None,
+            Err(_) => Some(BackendOutcome::Error),
+        };
+        if let Some(outcome) = outcome {
+            self.figures.answered(outcome, began.elapsed());
         }
         said
     }
@@ -236,29 +251,72 @@ impl Decision {
 }
 
 impl Access {
-    /// The chains, in the order in which they are asked, and the wrong passwords of before.
-    pub fn new(
-        authn: Vec<Box<dyn Authenticator>>,
-        authz: Vec<Box<dyn Authorizer>>,
+    /// Opens the backends that a file names, taking over what a snapshot before held.
+    ///
+    /// # Errors
+    /// A local prerequisite is missing; or, at a reload, a new server does not answer.
+    pub fn open(
+        backends: &Backends,
+        before: Option<&Access>,
+        passwords: &Arc<Passwords>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Access> {
+        let held = backends.open(before.map(|before| before.held.as_slice()), passwords)?;
+        let attempts = Arc::clone(passwords.attempts());
+        let opened = held.iter().map(|one| (one.kind.key, one.opened.clone()));
+        let access = Access::new(opened, metrics, attempts);
+        Ok(Access { held, ..access })
+    }
+
+    /// Opened backends with their names, in the order in which they are asked, and the wrong passwords of before.
+    fn new(
+        opened: impl IntoIterator<Item = (&'static str, Opened)>,
         metrics: &Metrics,
         attempts: Arc<Attempts>,
     ) -> Access {
         use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
-        let who = |backend: Box<dyn Authenticator>| {
-            let figures = metrics.backend(backend.name(), &[Accepted, Rejected, NotMine, Error]);
-            Counted { backend, figures }
-        };
-        let what = |backend: Box<dyn Authorizer>| {
-            let figures = metrics.backend(backend.name(), &[Decided, NoMatch, Error]);
-            Counted { backend, figures }
-        };
-        Access { authn: authn.into_iter().map(who).collect(), authz: authz.into_iter().map(what).collect(), attempts }
+        let (mut authn, mut authz) = (Vec::new(), Vec::new());
+        let mut counted_as = Manner::Passwords;
+        for (name, opened) in opened {
+            match opened {
+                Opened::Identities(backend, manner) => {
+                    let figures = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
+                    authn.push(Counted { name, backend, figures });
+                    if manner == Manner::Tokens {
+                        counted_as = Manner::Tokens;
+                    }
+                }
+                Opened::Rules(backend) => {
+                    let figures = metrics.backend(name, &[Decided, NoMatch, Error]);
+                    authz.push(Counted { name, backend, figures });
+                }
+            }
+        }
+        attempts.count_as(counted_as);
+        Access { authn, authz, attempts, held: Vec::new() }
+    }
+
+    /// Tries each backend that needs something outside this process, all at the same time.
+    pub async fn reach(&self) -> Vec<Reached> {
+        backend::reach(&self.held).await
+    }
+
+    /// The rules of each source that shows them, by name, in the order in which they are asked.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] where rules could not be read or cannot be used.
+    pub async fn rules(&self) -> Result<Vec<(&'static str, Shown)>, Denied> {
+        let mut all = Vec::with_capacity(self.authz.len());
+        for source in &self.authz {
+            let shown = source.backend.rules().await.map_err(|cause| unanswered(source.name, cause))?;
+            all.push((source.name, shown));
+        }
+        Ok(all)
     }
 
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
-        let sources = self.authz.iter().map(|source| &source.backend);
-        sources.filter_map(|source| Some((source.name(), source.freshness()?))).collect()
+        self.authz.iter().filter_map(|source| Some((source.name, source.backend.freshness()?))).collect()
     }
 
     /// The wrong passwords of the last minutes.
@@ -268,8 +326,8 @@ impl Access {
 
     /// The backends that remember an outage, by name, and whether each is asked.
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
-        let who = self.authn.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
-        let what = self.authz.iter().filter_map(|one| Some((one.backend.name(), one.backend.passage()?)));
+        let who = self.authn.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
+        let what = self.authz.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
         who.chain(what).collect()
     }
 
@@ -302,12 +360,36 @@ impl Access {
         found
     }
 
+    /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
+    /// [`LookUp::OnlyByLogin`] where none knows it, and one of them would know more at a login.
+    ///
+    /// # Errors
+    /// [`Denied::NameTaken`] where an earlier backend has an account of the name that was found, [`Denied::Busy`] and
+    /// [`Denied::Unavailable`] as for [`Access::identify`].
+    pub async fn look_up(&self, account: &str, address: Option<IpAddr>) -> Result<LookUp, Denied> {
+        let from = ClientNetwork::of(address);
+        let mut nobody = LookUp::Unknown;
+        for (index, section) in self.authn.iter().enumerate() {
+            match section.look_up(account, BackendOutcome::Accepted, from).await? {
+                LookUp::Known(identity) => {
+                    self.refuse_name_taken(index, &identity, (account, None), from).await?;
+                    return Ok(LookUp::Known(identity));
+                }
+                LookUp::Unknown => {}
+                LookUp::OnlyByLogin => nobody = LookUp::OnlyByLogin,
+            }
+        }
+        Ok(nobody)
+    }
+
     /// Asks one backend after the other.
     async fn ask(&self, who: &Credentials, from: ClientNetwork) -> Result<Identity, Denied> {
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
-                    self.refuse_name_taken(index, &identity, who, from).await?;
+                    if let Credentials::Password { account, password } = who {
+                        self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
+                    }
                     return Ok(identity);
                 }
                 Outcome::Rejected => return Err(Denied::Credentials),
@@ -316,20 +398,12 @@ impl Access {
             }
         }
         if let Credentials::Password { account, password } = who {
-            for Counted { backend, figures } in self.authn.iter().rev() {
+            for section in self.authn.iter().rev() {
                 let began = Instant::now();
-                match backend
-                    .take_time(account, password, from)
-                    .await
-                    .map_err(|cause| unanswered(backend.name(), cause))
-                {
-                    Ok(Time::Taken) => break,
-                    Ok(Time::NotTaken) => {}
-                    Err(denied @ Denied::Busy { .. }) => return Err(denied),
-                    Err(denied) => {
-                        figures.answered(BackendOutcome::Error, began.elapsed());
-                        return Err(denied);
-                    }
+                let said = section.backend.take_time(account, password, from).await;
+                match section.count(began, said, |_| None)? {
+                    Time::Taken => break,
+                    Time::NotTaken => {}
                 }
             }
         }
@@ -342,15 +416,14 @@ impl Access {
     /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
     /// by the name that was typed: `ALICE` is nobody's in the file whose `alice` is disabled, and an API that overlooks case
     /// would open that account with a password of its own. Nor does it help to stay `ALICE`: that is the same person, who has no
-    /// business here any more.
+    /// business here any more. At a look-up there is no password.
     async fn refuse_name_taken(
         &self,
         index: usize,
         found: &Identity,
-        who: &Credentials,
+        (account, password): (&str, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
-        let Credentials::Password { account, password } = who else { return Ok(()) };
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
         if earlier.is_empty() {
             return Ok(());
@@ -360,11 +433,11 @@ impl Access {
             let holds = match owner.backend.alike(&name) {
                 Alike::Taken => Holds::Name,
                 // By this very name it was asked already.
-                Alike::Free | Alike::NotKnown if found.account == *account => Holds::NoSuchName,
+                Alike::Free | Alike::NotKnown if found.account == account => Holds::NoSuchName,
                 Alike::Free | Alike::NotKnown => owner.holds(&found.account, password, from).await?,
             };
             if let Holds::Name = holds {
-                return Err(Denied::NameTaken { backend: section.backend.name(), owner: owner.backend.name() });
+                return Err(Denied::NameTaken { backend: section.name, owner: owner.name });
             }
         }
         Ok(())
@@ -401,24 +474,18 @@ impl Access {
                 Question { identity: who, address, service, resource, actions, reference, now, began, work: &work };
             let mut granted = Actions::new();
             let mut by = None;
-            for Counted { backend: source, figures } in &self.authz {
+            for source in &self.authz {
                 let asked = Instant::now();
-                let answer = source.authorize(&question).await.map_err(|cause| unanswered(source.name(), cause));
-                let outcome = match &answer {
-                    Ok(Answer::Decided { .. }) => Some(BackendOutcome::Decided),
-                    Ok(Answer::NoMatch { .. }) => Some(BackendOutcome::NoMatch),
-                    // It was not asked: nothing is wrong with it.
-                    Err(Denied::Busy { .. }) => None,
-                    Err(_) => Some(BackendOutcome::Error),
-                };
-                if let Some(outcome) = outcome {
-                    figures.answered(outcome, asked.elapsed());
-                }
-                match answer? {
+                let said = source.backend.authorize(&question).await;
+                let answer = source.count(asked, said, |answer| match answer {
+                    Answer::Decided { .. } => Some(BackendOutcome::Decided),
+                    Answer::NoMatch { .. } => Some(BackendOutcome::NoMatch),
+                })?;
+                match answer {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
                         granted = actions;
-                        by = Some((source.name(), rule));
+                        by = Some((source.name, rule));
                         break;
                     }
                     Answer::NoMatch { until: end } => until = earliest(until, end),
@@ -443,8 +510,8 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use super::*;
-    use crate::authn::Secret;
     use crate::authn::attempts::Spelled;
+    use crate::reach::{Reach, Reachable};
     use crate::turns::Lane;
 
     /// Lets in whose password is "right".
@@ -452,10 +519,6 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Authenticator for Doorkeeper {
-        fn name(&self) -> &'static str {
-            "doorkeeper"
-        }
-
         async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
             let is_right = matches!(who, Credentials::Password { password, .. } if password.reveal() == "right");
             let account = who.account().to_owned();
@@ -474,8 +537,8 @@ mod tests {
             Alike::NotKnown
         }
 
-        fn passage(&self) -> Option<Passage> {
-            None
+        async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+            Ok(Time::NotTaken)
         }
     }
 
@@ -484,13 +547,33 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Authorizer for Noting {
-        fn name(&self) -> &'static str {
-            "noting"
-        }
-
         async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
             Ok(Answer::NoMatch { until: None })
+        }
+
+        fn freshness(&self) -> Option<Freshness> {
+            None
+        }
+
+        async fn rules(&self) -> anyhow::Result<Shown> {
+            Ok(Shown::Decisions)
+        }
+    }
+
+    impl Reachable for Doorkeeper {
+        fn reach(&self) -> Reach<'_> {
+            Reach::Nothing
+        }
+
+        fn passage(&self) -> Option<Passage> {
+            None
+        }
+    }
+
+    impl Reachable for Noting {
+        fn reach(&self) -> Reach<'_> {
+            Reach::Nothing
         }
 
         fn passage(&self) -> Option<Passage> {
@@ -502,8 +585,7 @@ mod tests {
     async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their_own() -> anyhow::Result<()> {
         let noted = Arc::default();
         let access = Access::new(
-            vec![Box::new(Doorkeeper)],
-            vec![Box::new(Noting(Arc::clone(&noted)))],
+            [("doorkeeper", Opened::identities(Doorkeeper)?), ("noting", Opened::rules(Noting(Arc::clone(&noted)))?)],
             &Metrics::default(),
             Arc::new(Attempts::new()?),
         );

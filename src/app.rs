@@ -17,10 +17,9 @@ use tracing::{error, info, warn};
 use crate::access::{Access, Decision};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
-use crate::chain::Connections;
 use crate::client_network::ClientNetwork;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
+use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Said;
 use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
@@ -62,7 +61,6 @@ pub struct Snapshot {
     life: Duration,
     recent: Option<RecentTokens>,
     loaded: Instant,
-    connections: Connections,
 }
 
 impl Snapshot {
@@ -81,8 +79,7 @@ impl Snapshot {
         let Pair::Loaded(key) = config.token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let (access, connections) =
-            config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
+        let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
         if let Some(gateway) = &gateway {
@@ -104,7 +101,6 @@ impl Snapshot {
             life: config.token.life,
             recent: config.token.reuse.map(RecentTokens::new),
             loaded: Instant::now(),
-            connections,
         })
     }
 }
@@ -165,7 +161,7 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self, keys: Keys) -> Result<Config, Invalid> {
+    pub fn load(&self, keys: Secrets) -> Result<Config, Invalid> {
         Config::load(&self.file, self.variables.iter().cloned(), keys)
     }
 
@@ -182,7 +178,7 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with the file, or why the key could not be made.
     pub fn load_and_make_key(&self) -> anyhow::Result<Config> {
-        let config = self.load(Keys::Read)?;
+        let config = self.load(Secrets::Read)?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
@@ -194,7 +190,7 @@ impl Source {
             }
             PairFiles::Found => {}
         }
-        Ok(self.load(Keys::Read)?)
+        Ok(self.load(Secrets::Read)?)
     }
 }
 
@@ -276,7 +272,7 @@ impl App {
     /// Reads files, and so must not run on a thread that serves requests.
     pub fn reload(&self) -> Reload {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = self.source.load(Keys::Read).map_err(anyhow::Error::from).and_then(|config| {
+        let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config);
             let warnings = lint(&config);

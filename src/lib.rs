@@ -14,7 +14,8 @@
 //! 8. `http/error.rs` says what clients are told when there is no token, [`decision_log`] what the log is told.
 //!
 //! Everything compiled from one configuration ([`config`]) is one [`app::Snapshot`], swapped as a whole when
-//! [`watch`] sees a file change. [`chain`] puts the backends in their order, and keeps connections over a swap.
+//! [`watch`] sees a file change. [`backends`] is the table of backends, in the order in which they are
+//! asked; [`backend`] says what each owes, and keeps connections over a swap.
 
 pub use policy::{scope, target};
 
@@ -22,8 +23,9 @@ pub mod access;
 pub mod app;
 pub mod authn;
 pub mod authz;
+pub mod backend;
+pub mod backends;
 pub mod breaker;
-pub mod chain;
 pub mod cli;
 pub mod client_network;
 pub mod clock;
@@ -41,6 +43,7 @@ pub mod metrics;
 pub mod mongo;
 mod pem;
 pub mod program;
+pub mod reach;
 pub mod server;
 mod text;
 pub mod token;

@@ -20,11 +20,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::authn::Secret;
-use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::number::{self, duration};
 use crate::config::problem::At;
 use crate::config::refused::{Refusal, is_harmless};
 use crate::config::section::Section;
+use crate::config::{ENVIRONMENT_PREFIX, Secrets};
 use crate::decision_log::printable;
 use crate::turns::{Busy, Client, Turn, Turns};
 
@@ -42,7 +42,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// How much of what a program says on standard error is kept, in bytes; the rest is read and forgotten.
 const MAX_COMPLAINT: usize = 4 * 1024;
 
-/// How a program is started: the keys that `ext_auth` and `ext_authz` share.
+/// How a program is started: the keys that its backends share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSettings {
     /// The program: a path, or a name that is looked up in `PATH`.
@@ -58,14 +58,13 @@ pub struct ProgramSettings {
 /// Reads the shared keys of a backend's section; the caller reads its own and finishes it. `None` where something is
 /// wrong, which is said then.
 pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
-    let place = section.place().clone();
     let command = section.parsed("command", |text| match text {
         "" => Err("a program's path is expected here".to_owned()),
         text if text.contains('\0') => Err("a path cannot contain NUL".to_owned()),
         text => Ok(text.to_owned()),
     });
-    if command.is_none() && section.node("command").is_none() {
-        section.problem(&place, "command", "a program is needed; write command: /path/to/program");
+    if command.is_none() && !section.has("command") {
+        section.missing("command", "a program is needed; write command: /path/to/program");
     }
     let args = section.texts("args").unwrap_or_default();
     let broken = args.iter().find(|argument| argument.value.contains('\0'));
@@ -85,17 +84,24 @@ pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
             Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
             Some(_) | None => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
         });
-    Some(ProgramSettings {
-        command: command.filter(|_| !broken)?.value,
+    let At { place, value: command } = command.filter(|_| !broken)?;
+    let settings = ProgramSettings {
+        command,
         args: args.into_iter().map(|at| at.value).collect(),
         timeout: timeout.map_or(DEFAULT_TIMEOUT, |at| at.value),
         concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |at| at.value),
-    })
+    };
+    if section.secrets() == Secrets::Read
+        && let Some(message) = warning(&settings)
+    {
+        section.warn(&place, "command", message);
+    }
+    Some(settings)
 }
 
 /// What is probably not meant about a program that is named by its path: that there is none, or none that can be
 /// started. It may come later, so this is a warning; until then every question is answered with 503.
-pub fn warning(settings: &ProgramSettings) -> Option<String> {
+fn warning(settings: &ProgramSettings) -> Option<String> {
     if !settings.command.contains('/') {
         return None;
     }
@@ -169,6 +175,15 @@ impl Program {
     /// The program for messages: [`ProgramSettings::name`].
     pub fn name(&self) -> &str {
         self.settings.name()
+    }
+
+    /// Looks for it, without starting it, and says where it is.
+    ///
+    /// # Errors
+    /// As for [`find`].
+    pub(crate) fn find(&self) -> anyhow::Result<String> {
+        let path = find(&self.settings).map_err(anyhow::Error::msg)?;
+        Ok(format!("{} can be started", path.display()))
     }
 
     /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a

@@ -11,7 +11,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::config::{Config, Keys};
+use dockwarden::authz::rules::Rules;
+use dockwarden::config::{Config, Secrets};
 use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::scope::{Scope, parse_all};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, jti};
@@ -30,12 +31,13 @@ fn scopes(bench: &mut Criterion) {
     });
 }
 
-fn acl(rules: &str) -> Acl {
+fn acl(rules: &str) -> Arc<Acl> {
     let text = format!(
         "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: i, certificate: none, key: none}}\nusers: {{\"\": {{}}}}\nacl:\n{rules}"
     );
-    let config = Config::read(Path::new("bench.yml"), &text, [], Keys::LeftAlone);
-    Acl::new(config.unwrap_or_else(|problems| panic!("{problems:?}")).backends.acl.into_rules())
+    let config = Config::read(Path::new("bench.yml"), &text, [], Secrets::Skip);
+    let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
+    Arc::clone(&config.backends.get::<Rules>().unwrap().acl)
 }
 
 /// One rule of each kind, for a question that it matches.

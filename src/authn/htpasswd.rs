@@ -3,7 +3,7 @@
 //! The file is read with the configuration, and a change to it is a change of the configuration.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,56 +11,49 @@ use async_trait::async_trait;
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::lint::{LEAST_COST, PUBLISHED};
+use crate::authz::pattern::LabelValues;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::problem::{At, Problem};
+use crate::config::files::read_named_text;
+use crate::config::problem::At;
 use crate::config::refused::shown_name;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::config::yaml::Value;
-use crate::config::{Keys, read_named_text};
+use crate::reach::{Reach, Reachable};
 use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
 
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
+
 /// The accounts of the file.
 pub type Accounts = BTreeMap<String, PasswordHash>;
 
-/// Reads the `htpasswd_auth:` section and, with the keys, its file, which is added to `files`. Everything that is wrong
-/// with the file is said, each with its line. `None` where the section itself is of no use.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Accounts> {
-    let place = section.place().clone();
+/// Reads the `htpasswd_auth:` section and its file. Everything that is wrong with the file is said, each with its line.
+/// `None` where the section itself is of no use.
+pub fn read(field: Field<'_>) -> Option<Accounts> {
+    let mut section = field.section()?;
     let path = section.path("path");
-    if path.is_none() && section.node("path").is_none_or(|node| matches!(node.value, Value::Text(_))) {
-        section.problem(&place, "path", "a file is needed; write path: /path/to/htpasswd");
+    if path.is_none() && section.field("path").is_none_or(|field| matches!(field.value(), Value::Text(_))) {
+        section.missing("path", "a file is needed; write path: /path/to/htpasswd");
     }
     let accounts = path.map(|at| {
+        let Ok(Some(text)) = section.read_file(&at, "path", read_named_text) else { return Accounts::new() };
         let At { place, value: file } = &at;
-        files.push(file.clone());
-        let text = match keys {
-            Keys::LeftAlone => return Accounts::new(),
-            Keys::Read => read_named_text(file),
-        };
-        let (accounts, wrong) = match text {
-            Ok(text) => parse(file, &text),
-            Err(message) => (Accounts::new(), vec![message]),
-        };
+        let (accounts, wrong) = parse(file, &text);
         for message in wrong.iter().take(MOST_NAMED) {
-            section.file_problem(&at, "path", message);
+            section.problem(place, "path", message);
         }
         if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
             section.problem(place, "path", format!("{} has {more} more lines that are wrong", file.display()));
         }
         for message in doubts(file, &accounts) {
-            warnings.push(Problem::new(place.clone(), section.path_of("path"), message));
+            section.warn(place, "path", message);
         }
         accounts
     });
@@ -124,16 +117,16 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
     let mut doubts = Vec::new();
     let costs = || accounts.values().map(PasswordHash::cost);
     let weak: Vec<&str> =
-        accounts.iter().filter(|(_, hash)| hash.cost() < LEAST_COST).map(|(account, _)| account.as_str()).collect();
+        accounts.iter().filter(|(_, hash)| hash.cost() < WEAK_BELOW).map(|(account, _)| account.as_str()).collect();
     if let Some(first) = weak.first() {
         let number = weak.len();
         doubts.push(format!(
-            "{file}: {number} hash(es) of a cost below {LEAST_COST} are weak (\"{first}\" has the first); make new ones \
-             with: htpasswd -B -C {LEAST_COST}"
+            "{file}: {number} hash(es) of a cost below {WEAK_BELOW} are weak (\"{first}\" has the first); make new ones \
+             with: htpasswd -B -C {WEAK_BELOW}"
         ));
     }
     if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
-        doubts.push(format!("{file}: \"{account}\": {PUBLISHED}"));
+        doubts.push(format!("{file}: \"{account}\": {PUBLISHED_HASH}"));
     }
     if costs().min() != costs().max() {
         doubts.push(format!(
@@ -143,9 +136,30 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
     doubts
 }
 
+impl Configured for Accounts {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
+
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(Htpasswd::new(self, Arc::clone(passwords))?)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        match self.is_empty() {
+            // It may not have been read.
+            true => Facts::AccountsElsewhere(KIND.key.to_owned()),
+            false => Facts::Accounts(self.keys().map(|account| (account.as_str(), &NO_LABELS)).collect()),
+        }
+    }
+}
+
+/// The labels of these accounts.
+static NO_LABELS: LabelValues = LabelValues::new();
+
 /// The accounts of the file as an identity backend.
 pub struct Htpasswd {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
@@ -156,28 +170,30 @@ impl Htpasswd {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(accounts: Accounts, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
+    pub fn new(accounts: Arc<Accounts>, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
         let usual = usual_hash(accounts.values().map(PasswordHash::cost))?;
         let spelled = accounts.keys().map(|account| passwords.attempts().spelled(account)).collect();
         Ok(Htpasswd { accounts, spelled, usual, passwords })
     }
 }
 
-#[async_trait]
-impl Authenticator for Htpasswd {
-    fn name(&self) -> &'static str {
-        "htpasswd_auth"
+impl Reachable for Htpasswd {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authenticator for Htpasswd {
     fn alike(&self, name: &Spelled) -> Alike {
         match self.spelled.contains(name) {
             true => Alike::Taken,
             false => Alike::Free,
         }
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

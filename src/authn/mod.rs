@@ -9,6 +9,8 @@ pub mod ldap;
 pub mod mongo;
 pub mod password;
 pub mod program;
+#[cfg(test)]
+pub mod silly;
 pub mod users;
 
 use std::fmt;
@@ -18,8 +20,8 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::authz::pattern::LabelValues;
-use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
+use crate::reach::Reachable;
 
 pub use label_syntax::LabelSyntax;
 
@@ -186,12 +188,9 @@ pub enum Alike {
     NotKnown,
 }
 
-/// An identity backend.
+/// An identity backend. Nothing here has a default, so that no backend can forget it.
 #[async_trait]
-pub trait Authenticator: Send + Sync {
-    /// Its name in logs, such as `users`.
-    fn name(&self) -> &'static str;
-
+pub trait Authenticator: Reachable {
     /// Finds out who presented these credentials. `from` is where the client is: backends that do costly work share it
     /// out by that.
     ///
@@ -216,13 +215,7 @@ pub trait Authenticator: Send + Sync {
     ///
     /// # Errors
     /// As for a wrong password.
-    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
-        Ok(Time::NotTaken)
-    }
-
-    /// Whether it is asked now, or known not to answer; `None` for one that asks nobody else, or that remembers no outage. There
-    /// is no default, so that none is forgotten in the figures.
-    fn passage(&self) -> Option<Passage>;
+    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time>;
 }
 
 /// Whether a backend took the time of a wrong password.

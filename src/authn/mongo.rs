@@ -7,7 +7,6 @@ pub mod labels;
 pub mod properties;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,13 +24,16 @@ use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
 use crate::authz::pattern::LabelValues;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::{Breaker, Passage, Trial};
-use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{self, Collection, Failure, settings};
+use crate::reach::{Reach, Reachable};
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// How many hashes are looked at when the server starts, to learn what a wrong password costs.
 const SAMPLE: i64 = 100;
@@ -53,22 +55,16 @@ impl Settings {
 }
 
 /// Reads the `mongo_auth:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "users", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "users");
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
     Some(Settings { collection: collection?, label_values })
 }
 
 /// The users of a collection as an identity backend.
-#[derive(Clone)]
-pub struct MongoUsers(Arc<Users>);
+struct MongoUsers(Arc<Users>);
 
 struct Users {
     collection: Collection,
@@ -99,36 +95,50 @@ impl User {
     }
 }
 
-impl Connected for MongoUsers {
-    type Settings = Settings;
+impl Configured for Settings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
 
     /// Begins to connect in the background.
-    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<MongoUsers> {
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = Arc::new(Users {
-            collection: Collection::new(settings.collection),
-            label_values: settings.label_values,
+            collection: Collection::new(self.collection.clone()),
+            label_values: self.label_values,
             breaker: Breaker::default(),
             passwords: Arc::clone(passwords),
             costs: Costs::new()?,
         });
         let greeting = Arc::clone(&users);
         drop(mongo::spawn(async move { greeting.greet().await })?);
-        Ok(MongoUsers(users))
+        Opened::identities(MongoUsers(users))
     }
 
-    fn is_of(&self, settings: &Settings) -> bool {
-        *self.0.collection.settings() == settings.collection && self.0.label_values == settings.label_values
+    fn facts(&self) -> Facts<'_> {
+        Facts::AccountsElsewhere(self.collection.namespace())
+    }
+}
+
+impl Reachable for MongoUsers {
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(self.0.reach())
     }
 
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.breaker.passage())
+    }
+}
+
+impl Users {
     async fn reach(&self) -> anyhow::Result<String> {
-        let (collection, began) = (&self.0.collection, Instant::now());
+        let (collection, began) = (&self.collection, Instant::now());
         let asked = async {
             // Longer than a login may take: that is to be measured.
             let counting =
                 |collection: mongodb::Collection<Document>| async move { collection.estimated_document_count().await };
             let count = collection.ask_within(FIRST_ANSWER, counting).await?;
             let connecting = began.elapsed();
-            self.0.look_up("").await?;
+            self.look_up("").await?;
             Ok::<_, Failure>((count, connecting, began.elapsed() - connecting))
         };
         match asked.await {
@@ -149,9 +159,7 @@ impl Connected for MongoUsers {
             Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
         }
     }
-}
 
-impl Users {
     /// Connects before the first login has to wait for that, and learns what hashes cost here.
     async fn greet(self: &Arc<Self>) {
         let Ok(pass) = self.breaker.admit() else { return };
@@ -241,10 +249,10 @@ impl Users {
             }
         };
         let closed = self.breaker.fail(pass, trial, || {
-            info!(reason = "backend_back", backend = "mongo_auth", "users are looked up again");
+            info!(reason = "backend_back", backend = KIND.key, "users are looked up again");
         });
         if closed {
-            warn!(reason = "backend_down", backend = "mongo_auth", cause = %failure,
+            warn!(reason = "backend_down", backend = KIND.key, cause = %failure,
                 "users cannot be looked up; logins of theirs are answered with 503 until they can");
         }
     }
@@ -252,10 +260,6 @@ impl Users {
 
 #[async_trait]
 impl Authenticator for MongoUsers {
-    fn name(&self) -> &'static str {
-        "mongo_auth"
-    }
-
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         match who {
@@ -293,10 +297,6 @@ impl Authenticator for MongoUsers {
 
     fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        Some(self.0.breaker.passage())
     }
 }
 

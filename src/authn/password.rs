@@ -38,6 +38,11 @@ const LONGEST_CHECK: Duration = Duration::from_secs(20);
 const USUAL_COST: u32 = 10;
 /// bcrypt's own least cost.
 const LEAST_COST: u32 = 4;
+/// A cheaper hash than this can be guessed offline quickly.
+pub(crate) const WEAK_BELOW: u32 = 10;
+/// What is said of a hash that stands in an example.
+pub(crate) const PUBLISHED_HASH: &str = "everybody can read this password: its hash is the one of an example; make a new one with: \
+                                         dockwarden hash-password";
 /// A hash above this cost takes many seconds, and meanwhile nobody else can log in.
 pub const MAX_COST: u32 = 16;
 

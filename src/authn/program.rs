@@ -10,13 +10,19 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Spelled};
-use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
+use super::password::Passwords;
+use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
+use crate::reach::{Reach, Reachable};
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// Exit status: the password is right.
 const ALLOWED: i32 = 0;
@@ -35,7 +41,8 @@ pub struct ProgramUsers {
 }
 
 /// Reads the `ext_auth:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramUsers> {
+pub fn read(field: Field<'_>) -> Option<ProgramUsers> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
@@ -53,7 +60,7 @@ pub struct ProgramAuthn {
 impl ProgramAuthn {
     /// A backend that asks this program; `attempts` knows whose turns come before a stranger's.
     pub fn new(users: ProgramUsers, attempts: Arc<Attempts>) -> ProgramAuthn {
-        ProgramAuthn { program: Program::new("ext_auth", users.program), label_values: users.label_values, attempts }
+        ProgramAuthn { program: Program::new(KIND.key, users.program), label_values: users.label_values, attempts }
     }
 
     fn labels(&self, output: &[u8]) -> anyhow::Result<LabelValues> {
@@ -96,18 +103,34 @@ fn is_ambiguous(account: &str, password: &str) -> bool {
         || password.contains(['\0', '\r', '\n'])
 }
 
-#[async_trait]
-impl Authenticator for ProgramAuthn {
-    fn name(&self) -> &'static str {
-        "ext_auth"
+impl Configured for ProgramUsers {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
     }
 
-    fn alike(&self, _name: &Spelled) -> Alike {
-        Alike::NotKnown
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(ProgramAuthn::new(Self::clone(&self), Arc::clone(passwords.attempts())))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::LoginsElsewhere(Names::Checked)
+    }
+}
+
+impl Reachable for ProgramAuthn {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Program(self.program.find())
     }
 
     fn passage(&self) -> Option<Passage> {
         None
+    }
+}
+
+#[async_trait]
+impl Authenticator for ProgramAuthn {
+    fn alike(&self, _name: &Spelled) -> Alike {
+        Alike::NotKnown
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
@@ -141,8 +164,13 @@ impl Authenticator for ProgramAuthn {
             }
         }
     }
+
     /// The protocol has no question without a password.
     async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(LookUp::OnlyByLogin)
+    }
+
+    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+        Ok(Time::NotTaken)
     }
 }

@@ -1,7 +1,6 @@
 //! The static users of the configuration file (`users:`), the identity backend that needs nothing else.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,15 +8,19 @@ use async_trait::async_trait;
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::problem::At;
+use crate::config::Secrets;
+use crate::config::problem::{At, Problem};
+use crate::config::reading::Noted;
 use crate::config::refused::shown_name;
-use crate::config::section::{DayEnd, Problems, Section, texts_of};
-use crate::config::yaml::{Entry, Node, Value};
+use crate::config::section::{DayEnd, Field, Section};
+use crate::config::yaml::{Entry, Value};
+use crate::reach::{Reach, Reachable};
 
 /// One user of the file.
 #[derive(Clone, Debug)]
@@ -30,12 +33,27 @@ pub struct User {
     pub standing: Standing,
 }
 
+/// The row of the table.
+pub const KIND: Kind = Kind {
+    key: "users",
+    purpose: Purpose::Identity,
+    read: |field| configured(read(field).filter(|users| !users.is_empty())),
+};
+
 /// The `users:` section: account to user.
 pub type Users = BTreeMap<String, User>;
 
+/// A dearer hash than this takes more than a second.
+const SLOW_ABOVE: u32 = 13;
+
 /// What is said of `alice:$2y$…`.
-const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
-                      name the file in htpasswd_auth";
+fn about_a_line() -> String {
+    format!(
+        "this is a line of an htpasswd file; write alice: {{password: \"…\"}} with what stands after the colon, or name the \
+         file in {}",
+        super::htpasswd::KIND.key
+    )
+}
 
 fn is_htpasswd_line(text: &str) -> bool {
     text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
@@ -48,58 +66,42 @@ fn meant_in_user(entry: &Entry) -> Option<String> {
     Some(format!("there is no such key; a label is written labels: {{{key}: […]}}"))
 }
 
-/// Reads the `users:` section. Files with passwords are read here and added to `files`.
-pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Users {
-    let mut users = Users::new();
-    let entries = match &section.value {
-        Value::Map(entries) => entries.as_slice(),
-        Value::Null => &[],
-        Value::Text(_) | Value::List(_) => {
-            let message = match &section.value {
-                Value::Text(text) if is_htpasswd_line(text) => A_LINE,
-                Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
-                    "accounts and their settings are expected here: users: {alice: {password: …}}"
-                }
-            };
-            problems.add(&section.place, "users", message);
-            return users;
-        }
+/// Reads the `users:` section. Files with passwords are read, whoever asks: without its hash there is no user.
+pub fn read(section: Field<'_>) -> Option<Users> {
+    let section = section.with(Secrets::Read);
+    let Some(entries) = section.entries() else {
+        section.problem(match section.value() {
+            Value::Text(text) if is_htpasswd_line(text) => about_a_line(),
+            Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
+                "accounts and their settings are expected here: users: {alice: {password: …}}".to_owned()
+            }
+        });
+        return None;
     };
-    for entry in entries {
-        let path = format!("users.{}", if entry.key.is_empty() { "\"\"" } else { shown_name(&entry.key) });
-        if entry.key.contains(|letter: char| letter.is_control()) {
-            problems.add(&entry.place, "users", "an account's name must not contain control characters");
-            continue;
-        }
-        if let Some((_, after)) = entry.key.split_once(':') {
+    let mut users = Users::new();
+    for (account, field) in entries {
+        if account.contains(|letter: char| letter.is_control()) {
+            section.problem_at(field.key_place(), "an account's name must not contain control characters");
+        } else if let Some((_, after)) = account.split_once(':') {
             let message = match HashKind::of(after) {
-                Some(_) => A_LINE,
-                None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
+                Some(_) => about_a_line(),
+                None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned(),
             };
-            problems.add(&entry.place, path, message);
-            continue;
-        }
-        if matches!(&entry.node.value, Value::Text(text) if HashKind::of(text).is_some()) {
-            let name = shown_name(&entry.key);
-            problems.add(
-                &entry.node.place,
-                path,
-                format!("a hash stands here alone; write {name}: {{password: \"…\"}}"),
-            );
-            continue;
-        }
-        let Some(fields) = Section::open(&entry.node, path, problems) else { continue };
-        if let Some(user) = read_user(&entry.key, fields, problems, files) {
-            users.insert(entry.key.clone(), user);
+            field.problem_at(field.key_place(), message);
+        } else if matches!(field.value(), Value::Text(text) if HashKind::of(text).is_some()) {
+            let name = shown_name(account);
+            field.problem(format!("a hash stands here alone; write {name}: {{password: \"…\"}}"));
+        } else if let Some(user) = field.section().and_then(|fields| read_user(account, fields)) {
+            users.insert(account.to_owned(), user);
         }
     }
-    users
+    doubts(&users).into_iter().for_each(|doubt| section.warn(doubt));
+    Some(users)
 }
 
-fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<User> {
-    let given = is_given(fields.node("password")) || is_given(fields.node("password_file"));
-    let written = read_password(&mut fields, files);
-    let labels = Arc::new(read_labels(&mut fields, problems));
+fn read_user(account: &str, mut fields: Section<'_>) -> Option<User> {
+    let written = fields.secret("password", "password_file");
+    let labels = Arc::new(read_labels(&mut fields));
     let state = match fields.flag("disabled") {
         Some(At { value: true, .. }) => AccountState::Disabled,
         Some(At { value: false, .. }) | None => AccountState::Enabled,
@@ -115,31 +117,29 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
             "the account would expire before it begins; exchange not_before and not_after",
         );
     }
-    let place = fields.place().clone();
     let password = match (account.is_empty(), written) {
-        (true, Some(written)) => {
+        (_, Err(noted)) => Err(noted),
+        (true, Ok(Some(written))) => {
             fields.problem(
                 &written.place,
                 "password",
                 "the anonymous user has no password; write \"\": {} or give the account a name",
             );
-            Err(())
+            Err(Noted)
         }
-        // What was given could not be read, and that is said already.
-        (_, None) if given => Err(()),
-        (true, None) => Ok(None),
-        (false, None) => {
+        (true, Ok(None)) => Ok(None),
+        (false, Ok(None)) => {
             // Without a password docker_auth lets in everybody who knows the name.
-            fields.problem(
-                &place,
-                "password",
-                "a named user needs a bcrypt hash; make one with: dockwarden hash-password",
-            );
-            Err(())
+            fields.missing("password", "a named user needs a bcrypt hash; make one with: dockwarden hash-password");
+            Err(Noted)
         }
-        (false, Some(written)) => PasswordHash::from_str(&written.value)
-            .map(|value| Some(At { place: written.place.clone(), value }))
-            .map_err(|message| fields.problem(&written.place, "password", message)),
+        (false, Ok(Some(written))) => match PasswordHash::from_str(&written.value) {
+            Ok(value) => Ok(Some(At { place: written.place, value })),
+            Err(message) => {
+                fields.problem(&written.place, "password", message);
+                Err(Noted)
+            }
+        },
     };
     fields.finish_with(meant_in_user);
     let standing =
@@ -147,55 +147,87 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
     Some(User { password: password.ok()?, labels, standing })
 }
 
-/// Whether something stands there that should have been a password; an empty text is as if the key were left out.
-fn is_given(node: Option<&Node>) -> bool {
-    node.is_some_and(|node| !matches!(&node.value, Value::Text(text) if text.is_empty()))
-}
-
-/// The password's hash as written, in the file itself or in one of its own.
-fn read_password(fields: &mut Section<'_>, files: &mut Vec<PathBuf>) -> Option<At<String>> {
-    let (inline, file) = (fields.filled("password"), fields.path("password_file"));
-    let Some(file) = file else { return inline };
-    if fields.node("password").is_some() {
-        fields.problem(&file.place, "password_file", "give password or password_file, not both");
-        return None;
-    }
-    let text = crate::config::read_secret(&file.value);
-    files.push(file.value.clone());
-    match text {
-        Ok(value) => Some(At { place: file.place, value }),
-        Err(message) => {
-            fields.file_problem(&file, "password_file", &message);
-            None
-        }
-    }
-}
-
-fn read_labels(fields: &mut Section<'_>, problems: &Problems) -> LabelValues {
+fn read_labels(fields: &mut Section<'_>) -> LabelValues {
     let mut labels = LabelValues::new();
-    let path = fields.path_of("labels");
-    let Some(node) = fields.node("labels") else { return labels };
-    let Value::Map(entries) = &node.value else {
-        problems.add(&node.place, path, "labels are names with lists of values: labels: {team: [web, api]}");
+    let Some(field) = fields.field("labels") else { return labels };
+    let Some(entries) = field.entries() else {
+        field.problem("labels are names with lists of values: labels: {team: [web, api]}");
         return labels;
     };
-    for entry in entries {
-        let path = format!("{path}.{}", shown_name(&entry.key));
+    for (label, field) in entries {
         let mut values = Vec::new();
-        for text in texts_of(&entry.node, &path, problems) {
+        for text in field.texts() {
             match LabelValue::glob(&text.value) {
                 Ok(value) => values.push(value),
-                Err(error) => problems.add(&text.place, &path, error.to_string()),
+                Err(error) => field.problem_at(&text.place, error.to_string()),
             }
         }
-        labels.insert(entry.key.clone(), values);
+        labels.insert(label.to_owned(), values);
     }
     labels
 }
 
+/// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
+fn doubts(users: &Users) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
+    // One warning for all of them: a list of a hundred hides what else is said.
+    let mut warn =
+        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
+            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
+            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
+            let (path, message) = match meant.len() {
+                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
+                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
+            };
+            found.push(Problem::new(first.place.clone(), path, message));
+        };
+    let anew = format!("with: dockwarden hash-password --cost {WEAK_BELOW}");
+    warn(
+        &|cost| cost < WEAK_BELOW,
+        &|cost| format!("the hash's cost of {cost} is weak; make a new one {anew}"),
+        &|number| format!("{number} hashes of a cost below {WEAK_BELOW} are weak; make new ones {anew}"),
+    );
+    warn(
+        &|cost| cost > SLOW_ABOVE,
+        &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
+        &|number| {
+            format!(
+                "{number} hashes of a cost above {SLOW_ABOVE} keep a core busy for seconds at each login; 10 to 12 is usual"
+            )
+        },
+    );
+    // Each of them, since each is a way in: everybody can read these passwords.
+    for (account, hash) in hashes().filter(|(_, hash)| hash.value.is_published()) {
+        found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), PUBLISHED_HASH));
+    }
+    let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
+    if let Some(place) = mixed {
+        let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
+        found.push(Problem::new(place.clone(), "users", message));
+    }
+    found
+}
+
+impl Configured for Users {
+    /// They were read anew, and cost nothing to put in place.
+    fn same(&self, _other: &dyn Configured) -> bool {
+        false
+    }
+
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(StaticUsers::new(self, Arc::clone(passwords))?)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::Accounts(self.iter().map(|(account, user)| (account.as_str(), &*user.labels)).collect())
+    }
+}
+
 /// The static users as an identity backend.
 pub struct StaticUsers {
-    users: Users,
+    users: Arc<Users>,
     spelled: HashSet<Spelled>,
     usual: PasswordHash,
     passwords: Arc<Passwords>,
@@ -206,7 +238,7 @@ impl StaticUsers {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
+    pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
         let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
         let named = users.keys().filter(|account| !account.is_empty());
         let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
@@ -221,21 +253,23 @@ impl User {
     }
 }
 
-#[async_trait]
-impl Authenticator for StaticUsers {
-    fn name(&self) -> &'static str {
-        "users"
+impl Reachable for StaticUsers {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
     }
 
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authenticator for StaticUsers {
     fn alike(&self, name: &Spelled) -> Alike {
         match self.spelled.contains(name) {
             true => Alike::Taken,
             false => Alike::Free,
         }
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {

@@ -1,7 +1,6 @@
 //! Decisions by an HTTP API of the operator's (`http_authz:`): the question as JSON, the granted actions as JSON.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -13,23 +12,23 @@ use tokio::time::Instant;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
-use super::{Answer, Authorizer, Question, RuleRef};
+use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::chain::Connected;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
 use crate::http_api::template::{Allowed, ContentType, Who};
 use crate::http_api::{Api, Wanted};
 use crate::json;
+use crate::reach::{Reach, Reachable};
 use crate::scope::{Action, Actions};
 
-/// Its name in the file and in the log.
-const NAME: &str = "http_authz";
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "http_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 /// The longest reply, in bytes.
 const MAX_REPLY: usize = 64 * 1024;
 
@@ -41,26 +40,17 @@ pub struct Settings {
 }
 
 /// Reads the section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let url = request::read_url(&mut section, Allowed::Nothing, warnings);
-    let headers = request::read_headers(&mut section, Allowed::Nothing, keys, problems, files);
-    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()), keys, problems, files);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let url = request::read_url(&mut section, Allowed::Nothing);
+    let headers = request::read_headers(&mut section, Allowed::Nothing);
+    let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()));
     section.finish();
     Some(Settings { api: api?, request: RequestTemplate::post(url?, headers?) })
 }
 
 /// The API as a source of rules.
-#[derive(Clone)]
-pub struct HttpAuthz(Arc<Inner>);
-
-struct Inner {
-    settings: Settings,
+struct HttpAuthz {
     api: Api,
     /// The question without its body.
     request: Request,
@@ -139,28 +129,36 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     Ok(Answer::Decided { actions: grants.of(asked), by, until: None })
 }
 
-impl Connected for HttpAuthz {
-    type Settings = Settings;
+impl Configured for Settings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
 
     /// Begins to connect in the background.
-    fn open(settings: Settings, _passwords: &Arc<Passwords>) -> anyhow::Result<HttpAuthz> {
-        let mut request = settings.request.filled(Who { account: "", password: "" }).context("the request")?;
+    fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        let mut request = self.request.filled(Who { account: "", password: "" }).context("the request")?;
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(ContentType::Json.as_str()));
         // A question changes nothing.
         request.repeat = Repeat::Allowed;
-        let api = Api::new(NAME, settings.api.clone(), request.about(&Asked::nothing())?)?;
-        let memory = settings.api.cache_ttl.map(Memory::new).transpose()?;
+        let api = Api::new(KIND.key, self.api.clone(), request.about(&Asked::nothing())?)?;
+        let memory = self.api.cache_ttl.map(Memory::new).transpose()?;
         api.greet(|_| false)?;
-        Ok(HttpAuthz(Arc::new(Inner { settings, api, request, memory })))
+        Opened::rules(HttpAuthz { api, request, memory })
     }
 
-    fn is_of(&self, settings: &Settings) -> bool {
-        self.0.settings == *settings
+    fn facts(&self) -> Facts<'_> {
+        Facts::Decisions
     }
+}
 
+impl Reachable for HttpAuthz {
     /// Asks about no account, no resource and no action.
-    async fn reach(&self) -> anyhow::Result<String> {
-        self.0.api.reach(|_| false).await
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(self.api.reach(|_| false))
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(self.api.breaker().passage())
     }
 }
 
@@ -173,15 +171,10 @@ impl Request {
 
 #[async_trait]
 impl Authorizer for HttpAuthz {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let inner = &self.0;
-        let request = inner.request.about(&Asked::from(question))?;
+        let request = self.request.about(&Asked::from(question))?;
         let text = request.body.as_ref().map_or("", Secret::reveal);
-        let memory = inner.memory.as_ref().map(|memory| (memory, memory.name([text])));
+        let memory = self.memory.as_ref().map(|memory| (memory, memory.name([text])));
         if let Some(answer) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
             return Ok(answer);
         }
@@ -190,12 +183,12 @@ impl Authorizer for HttpAuthz {
             StatusCode::OK => Wanted::Body(MAX_REPLY),
             _ => Wanted::Status,
         };
-        let reply = inner.api.ask(&request, question.client(), question.began, wanted, |_| {}).await?;
+        let reply = self.api.ask(&request, question.client(), question.began, wanted, |_| {}).await?;
         if reply.status != StatusCode::OK {
             // Not even 403: that it refuses us is no decision about the client.
-            bail!("{} answered {}; an answer has status 200", inner.api.origin(), reply.status.as_u16());
+            bail!("{} answered {}; an answer has status 200", self.api.origin(), reply.status.as_u16());
         }
-        let answer = read_answer(&reply.body, question.actions).with_context(|| inner.api.origin())?;
+        let answer = read_answer(&reply.body, question.actions).with_context(|| self.api.origin())?;
         if let (Answer::Decided { actions, .. }, Some((memory, name))) = (&answer, memory)
             && !actions.is_empty()
         {
@@ -204,7 +197,11 @@ impl Authorizer for HttpAuthz {
         Ok(answer)
     }
 
-    fn passage(&self) -> Option<Passage> {
-        Some(self.0.api.breaker().passage())
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    async fn rules(&self) -> anyhow::Result<Shown> {
+        Ok(Shown::Decisions)
     }
 }

@@ -4,6 +4,7 @@ pub mod http_api;
 pub mod lint;
 pub mod mongo;
 pub mod program;
+pub mod rules;
 pub mod work;
 
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
-use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
+use crate::reach::Reachable;
 use crate::scope::{Actions, Reference, Resource};
 use crate::turns::Client;
 pub use policy::{Answer, RuleRef, acl, explain, pattern, rule};
@@ -61,12 +62,9 @@ impl<'a> Question<'a> {
     }
 }
 
-/// A source of rules.
+/// A source of rules. Nothing here has a default, so that no source can forget it.
 #[async_trait]
-pub trait Authorizer: Send + Sync {
-    /// Its name in logs, such as `acl`.
-    fn name(&self) -> &'static str;
-
+pub trait Authorizer: Reachable {
     /// Decides one question.
     ///
     /// # Errors
@@ -75,13 +73,26 @@ pub trait Authorizer: Send + Sync {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer>;
 
     /// How fresh its rules are; `None` for a source that cannot fall behind.
-    fn freshness(&self) -> Option<Freshness> {
-        None
-    }
+    fn freshness(&self) -> Option<Freshness>;
 
-    /// Whether it is asked now, or known not to answer; `None` for one that asks nobody else, or that remembers no outage. There
-    /// is no default, so that none is forgotten in the figures.
-    fn passage(&self) -> Option<Passage>;
+    /// Its rules as they are now, for an administrator who asks why.
+    ///
+    /// # Errors
+    /// They could not be read, or cannot be used as they are: says why. The message is printed.
+    async fn rules(&self) -> anyhow::Result<Shown>;
+}
+
+/// What a source of rules shows of itself.
+pub enum Shown {
+    /// Its rules, in the order in which they are compared.
+    Rules {
+        /// The rules.
+        acl: Arc<acl::Acl>,
+        /// The rules' own numbers, in the same order, where it has such.
+        seqs: Vec<i64>,
+    },
+    /// Nothing: it decides by itself.
+    Decisions,
 }
 
 /// How fresh the rules of a source are that reads them from elsewhere.
@@ -99,22 +110,5 @@ impl Freshness {
     /// Whether there are rules to decide by.
     pub fn is_enough(&self) -> bool {
         self.age.is_some_and(|age| age < self.limit)
-    }
-}
-
-/// The rules of the file.
-#[async_trait]
-impl Authorizer for Arc<acl::Acl> {
-    fn name(&self) -> &'static str {
-        "acl"
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
-    }
-
-    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let acl = Arc::clone(self);
-        work::answer(question, move |question, budget| acl.decide(&question.asked(), budget)).await
     }
 }

@@ -1,6 +1,7 @@
 //! Decisions by a program of the administrator's (`ext_authz`), asked as docker_auth asks it: all or nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::bail;
 use async_trait::async_trait;
@@ -8,11 +9,17 @@ use serde::Serialize;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
-use super::{Answer, Authorizer, Question, RuleRef};
+use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
+use crate::authn::password::Passwords;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::config::section::Section;
+use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
+use crate::reach::{Reach, Reachable};
 use crate::scope::{Action, Actions};
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "ext_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 
 /// Exit status: all that was asked for is granted.
 const ALLOWED: i32 = 0;
@@ -20,7 +27,8 @@ const ALLOWED: i32 = 0;
 const DENIED: i32 = 1;
 
 /// Reads the `ext_authz:` section. `None` where something is wrong, which is said then.
-pub fn read(mut section: Section<'_>) -> Option<ProgramSettings> {
+pub fn read(field: Field<'_>) -> Option<ProgramSettings> {
+    let mut section = field.section()?;
     let program = program::read(&mut section);
     section.finish();
     program
@@ -34,7 +42,7 @@ pub struct ProgramAuthz {
 impl ProgramAuthz {
     /// A source that asks this program.
     pub fn new(settings: ProgramSettings) -> ProgramAuthz {
-        ProgramAuthz { program: Program::new("ext_authz", settings) }
+        ProgramAuthz { program: Program::new(KIND.key, settings) }
     }
 }
 
@@ -71,16 +79,32 @@ impl<'a> Asked<'a> {
     }
 }
 
-#[async_trait]
-impl Authorizer for ProgramAuthz {
-    fn name(&self) -> &'static str {
-        "ext_authz"
+impl Configured for ProgramSettings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
+
+    fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::rules(ProgramAuthz::new(Self::clone(&self)))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::Decisions
+    }
+}
+
+impl Reachable for ProgramAuthz {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Program(self.program.find())
     }
 
     fn passage(&self) -> Option<Passage> {
         None
     }
+}
 
+#[async_trait]
+impl Authorizer for ProgramAuthz {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let input = serde_json::to_vec(&Asked::from(question))?;
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
@@ -89,5 +113,13 @@ impl Authorizer for ProgramAuthz {
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };
         Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, comment: None }, until: None })
+    }
+
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    async fn rules(&self) -> anyhow::Result<Shown> {
+        Ok(Shown::Decisions)
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::lint::lint_each;
+use crate::authz::mongo::KIND;
 use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
@@ -21,7 +22,7 @@ use crate::text;
 /// A longer text of rules is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
-/// What is done.
+/// Change the rules in MongoDB (acl_mongo)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List the rules in their order
@@ -243,7 +244,7 @@ pub(super) fn run(command: Command) -> u8 {
             let asked = explain::Asked { account, labels, ip, reference, service, output, scopes };
             let answered = mongo::load(config).and_then(|config| {
                 mongo::rules(&config)?;
-                explain::test(config, &asked)
+                explain::test(config, &asked, KIND.key)
             });
             answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
         }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
+use crate::authn::users::Users;
 use crate::authz::lint::lint;
-use crate::chain::Reached;
+use crate::authz::rules::Rules;
 use crate::config::refused::ShownPath;
-use crate::config::{Config, Keys, Pair, Problem};
+use crate::config::{Config, Pair, Problem, Secrets};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
+use crate::reach::Reached;
 
 use super::{DONE, FAILED, complain, environment, say};
 
@@ -60,7 +63,7 @@ fn read(source: &Source) -> Result<String, String> {
         warnings.iter().map(|warning| format!("warning: {}\n", warning.in_file(&source.file))).collect()
     };
     let doubts = environment::doubts(std::env::vars_os());
-    let config = match source.load(Keys::Read) {
+    let config = match source.load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => {
             let number = invalid.problems.len();
@@ -78,8 +81,9 @@ fn read(source: &Source) -> Result<String, String> {
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
         Pair::NotRead => "not read".to_owned(),
     };
-    let mut summary =
-        format!("{} users, {} rules, signing with {key}", config.backends.users.len(), config.backends.acl.0.len());
+    let users = config.backends.get::<Users>().map_or(0, Users::len);
+    let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
+    let mut summary = format!("{users} users, {rules} rules, signing with {key}");
     if let Some(gateway) = &config.gateway {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));
@@ -99,18 +103,16 @@ fn read(source: &Source) -> Result<String, String> {
 
 /// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
-fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Keys::Read)?;
-    let mut reached = backends.find_programs();
+pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
+    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
-        let (_, connections) = backends.open(None, &passwords, &Metrics::default())?;
-        reached.extend(connections.reach().await);
+        let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
         if let Some(settings) = gateway {
             reached.extend(Gateway::open(settings, None)?.reach().await);
         }
-        anyhow::Ok(())
+        anyhow::Ok(reached)
     })?;
     // A driver's thread that still waits for a name server must not keep the command.
     runtime.shutdown_background();

@@ -1,6 +1,8 @@
 //! `dockwarden explain`: why somebody may or may not do something, for one question or for a file of them.
 
 mod policy;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::borrow::Cow;
@@ -17,7 +19,8 @@ use told::{Account, Explanation, describe, render};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::config::{Config, Keys};
+use crate::backend::Facts;
+use crate::config::{Config, Secrets};
 use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
 use crate::{json, text};
 use ::policy::Question;
@@ -76,8 +79,8 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     let Arguments { config: file, account, labels, ip, reference, service, json, requests, scopes } = arguments;
     let source = super::source(file);
     // What is only in the file needs nobody's password.
-    let config = match source.load(Keys::LeftAlone) {
-        Ok(config) if config.backends.mongo_auth.is_none() && config.backends.acl_mongo.is_none() => Ok(config),
+    let config = match source.load(Secrets::Skip) {
+        Ok(config) if !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => Ok(config),
         Ok(_) => source.load_backends(),
         Err(invalid) => Err(invalid),
     };
@@ -95,9 +98,17 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
 }
 
-/// Answers one question by the rules in MongoDB alone, as they are now.
-pub(super) fn test(config: Config, asked: &Asked) -> Result<u8, String> {
-    explain_scopes(&mut Policy::read(config, Sources::MongoAlone)?, asked)
+/// Whether somebody else has to be asked without a login.
+fn is_elsewhere(facts: &Facts<'_>) -> bool {
+    match facts {
+        Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
+        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
+    }
+}
+
+/// Answers one question by the rules of one section alone, as they are now.
+pub(super) fn test(config: Config, asked: &Asked, section: &'static str) -> Result<u8, String> {
+    explain_scopes(&mut Policy::read(config, Sources::Only(section))?, asked)
 }
 
 /// One question of a file.
@@ -177,17 +188,8 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
     let usable = identity.standing.check(policy.now).is_ok();
     let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
-            let question = Question {
-                account: &identity.account,
-                labels: &identity.labels,
-                address,
-                service: request.service.as_deref().unwrap_or_default(),
-                resource: &resource,
-                actions: &actions,
-                reference: None,
-                now: policy.now,
-            };
-            policy.decide(&question)?
+            let service = request.service.as_deref().unwrap_or_default();
+            policy.decide(&identity, address, service, Scope { resource, class: None, actions, reference: None })?
         }
         Ok(_) | Err(_) => (Actions::new(), None),
     };
@@ -277,7 +279,7 @@ fn explain_scope(
     let question = Question { account, labels, address, service, resource, actions, reference, now };
     let mut notes = Vec::new();
     let (account, rules, (mut granted, by)) = match identity.standing.check(policy.now) {
-        Ok(()) => (Account::Open, policy.steps(&question)?, policy.decide(&question)?),
+        Ok(()) => (Account::Open, policy.steps(&question)?, policy.decide(identity, address, service, scope.clone())?),
         Err(closed) => {
             notes.push(format!("{closed}: nobody can log in with it"));
             (Account::Closed, Vec::new(), (Actions::new(), None))
@@ -291,7 +293,7 @@ fn explain_scope(
     if scope.resource.kind() == "repository" && granted.contains(&Action::Push) && !granted.contains(&Action::Pull) {
         // As a client would ask.
         let both: Actions = [Action::Pull, Action::Push].into();
-        let (both, _) = policy.decide(&Question { actions: &both, ..question })?;
+        let (both, _) = policy.decide(identity, address, service, Scope { actions: both, ..scope.clone() })?;
         if !both.contains(&Action::Pull) {
             notes.push(
                 "push without pull lets nobody push: clients ask for pull,push, and registries want both".to_owned(),

@@ -10,12 +10,13 @@ use super::{DONE, complain, password, say, source};
 use crate::authn::Secret;
 use crate::authn::attempts::Attempts;
 use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
-use crate::config::Keys;
+use crate::config::Secrets;
 use crate::decision_log::escaped;
 
 /// Nobody was found, or the password is not right.
 const NOT_LET_IN: u8 = 3;
 
+/// Look at the directory of ldap_auth
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Print the entry, the account and the labels of somebody, found as at a login
@@ -35,11 +36,11 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) fn run(command: Command) -> u8 {
     let Command::Test { config, user, bind } = command;
-    let config = match source(config).load(Keys::Read) {
+    let config = match source(config).load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => return complain(&invalid.to_string()),
     };
-    let Some(settings) = config.backends.ldap_auth else {
+    let Some(settings) = config.backends.get::<Settings>() else {
         return complain(&format!("{}: there is no ldap_auth section to test", config.file.display()));
     };
     let secret = match bind.then(password::read_once).transpose() {
@@ -49,7 +50,7 @@ pub(super) fn run(command: Command) -> u8 {
     if secret.as_deref().is_some_and(|secret| secret.is_empty() || secret.contains('\0')) {
         return complain("dockwarden: an empty password, or one with NUL, never gets to the directory");
     }
-    match ask(settings, &user, secret.map(Secret::new)) {
+    match ask(settings.clone(), &user, secret.map(Secret::new)) {
         Ok(portrait) => show(&user, &portrait),
         Err(error) => complain(&format!("ldap_auth: {error:#}")),
     }

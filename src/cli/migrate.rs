@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use super::{DONE, mongo, say};
 use crate::mongo::Run;
 use crate::mongo::migrations::{Came, Done, Section, apply};
+use crate::{authn, authz};
 
 /// Runs the command.
 pub(super) fn run(file: PathBuf, run: Run) -> u8 {
     mongo::run(async move {
         let config = mongo::load(file)?;
-        let users = config.backends.mongo_auth.as_ref().map(|settings| (Section::Users, settings.collection()));
-        let rules = config.backends.acl_mongo.as_ref().map(|settings| (Section::Rules, settings.collection()));
+        let users = config.backends.get::<authn::mongo::Settings>();
+        let users = users.map(|settings| (Section::Users, settings.collection()));
+        let rules = config.backends.get::<authz::mongo::Settings>();
+        let rules = rules.map(|settings| (Section::Rules, settings.collection()));
         if users.is_none() && rules.is_none() {
             let file = config.file.display();
             return Err(format!(

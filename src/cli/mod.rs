@@ -26,7 +26,7 @@ use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source};
-use crate::config::{Config, ENVIRONMENT_PREFIX, Keys};
+use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::{server, watch};
 
@@ -116,13 +116,10 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Change the users in MongoDB (mongo_auth)
     #[command(subcommand)]
     User(user::Command),
-    /// Change the rules in MongoDB (acl_mongo)
     #[command(subcommand)]
     Acl(acl::Command),
-    /// Look at the directory of ldap_auth
     #[command(subcommand)]
     Ldap(ldap::Command),
     /// Print completions for a shell
@@ -220,7 +217,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
     // Read once more after the first look at the files: a change between the two would never be noticed otherwise.
     let loaded = source.load_and_make_key().and_then(|first| {
         let seen = watch::state_of(first.files);
-        Ok((source.load(Keys::Read)?, seen))
+        Ok((source.load(Secrets::Read)?, seen))
     });
     let (config, seen) = match loaded {
         Ok(loaded) => loaded,

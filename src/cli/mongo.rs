@@ -13,15 +13,17 @@ pub(super) fn load(file: PathBuf) -> Result<Config, String> {
 
 /// Where users are in MongoDB.
 pub(super) fn users(config: &Config) -> Result<&authn::mongo::Settings, String> {
-    config.backends.mongo_auth.as_ref().ok_or_else(|| {
-        format!("{}: there is no mongo_auth in it, so its users are not in MongoDB", config.file.display())
+    config.backends.get().ok_or_else(|| {
+        let key = authn::mongo::KIND.key;
+        format!("{}: there is no {key} in it, so its users are not in MongoDB", config.file.display())
     })
 }
 
 /// Where rules are in MongoDB.
 pub(super) fn rules(config: &Config) -> Result<&authz::mongo::Settings, String> {
-    config.backends.acl_mongo.as_ref().ok_or_else(|| {
-        format!("{}: there is no acl_mongo in it, so its rules are not in MongoDB", config.file.display())
+    config.backends.get().ok_or_else(|| {
+        let key = authz::mongo::KIND.key;
+        format!("{}: there is no {key} in it, so its rules are not in MongoDB", config.file.display())
     })
 }
 

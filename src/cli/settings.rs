@@ -113,14 +113,14 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
     use super::*;
-    use crate::config::Keys;
+    use crate::config::Secrets;
 
     fn lines_of(server: &str, token: &str) -> Vec<String> {
         let file = format!(
             "server:\n{server}token:\n  issuer: Acme auth server\n  certificate: certs/token.crt\n  \
              key: certs/token.key\n{token}users: {{}}\nacl: []\n"
         );
-        let config = Config::read(Path::new("config.yml"), &file, [], Keys::LeftAlone).unwrap();
+        let config = Config::read(Path::new("config.yml"), &file, [], Secrets::Skip).unwrap();
         text(&config).lines().filter(|line| line.starts_with("REGISTRY_")).map(str::to_owned).collect()
     }
 
@@ -142,7 +142,7 @@ mod tests {
     fn a_gateways_registries_are_told_nothing() {
         let file = "server: {addr: \":5001\"}\ntoken: {issuer: x, certificate: a.crt, key: a.key}\nacl: []\n\
                     gateway: {addr: \":443\", service: s, upstreams: [{url: \"http://localhost:5000\"}]}\nusers: {}\n";
-        let config = Config::read(Path::new("config.yml"), file, [], Keys::LeftAlone).unwrap();
+        let config = Config::read(Path::new("config.yml"), file, [], Secrets::Skip).unwrap();
         let text = text(&config);
         assert!(text.contains("The gateway to localhost:5000 listens on :443: "), "{text}");
         assert!(text.contains("are for registries without a gateway"), "{text}");

@@ -10,9 +10,8 @@ use super::{Cost, DONE, Output, complain, mongo, password, say};
 use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Refused, Step, check_name};
 use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
-use crate::authn::password::{PasswordHash, hash};
+use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
-use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::authz::mongo::text::written;
 use crate::config::read_text;
 use crate::decision_log::printable;
@@ -22,7 +21,7 @@ use crate::text;
 /// A longer text of users is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
-/// What is done.
+/// Change the users in MongoDB (mongo_auth)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Add a user; the password is asked for, or read from standard input
@@ -251,15 +250,15 @@ fn warn_of<'u>(hashes: impl IntoIterator<Item = (&'u str, &'u PasswordHash)>) {
     let mut weak: usize = 0;
     for (name, hash) in hashes {
         if hash.is_published() {
-            complain(&format!("dockwarden: warning: {}: {PUBLISHED}", printable(name)));
+            complain(&format!("dockwarden: warning: {}: {PUBLISHED_HASH}", printable(name)));
         }
-        if hash.cost() < LEAST_COST {
+        if hash.cost() < WEAK_BELOW {
             weak = weak.saturating_add(1);
         }
     }
     if weak > 0 {
         complain(&format!(
-            "dockwarden: warning: {weak} hash(es) of a cost below {LEAST_COST} are weak; a new password (user passwd) makes a \
+            "dockwarden: warning: {weak} hash(es) of a cost below {WEAK_BELOW} are weak; a new password (user passwd) makes a \
              better one"
         ));
     }

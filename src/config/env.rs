@@ -23,7 +23,7 @@ pub fn well_spelled(name: &str) -> Option<String> {
         let is_key = !OF_A_SERVICE.iter().any(|word| rest.starts_with(word));
         is_key.then(|| (section, rest.trim_start_matches('_').to_owned()))
     };
-    // Of `acl` and `acl_mongo` the longer one is meant.
+    // Where one section's name begins another's, the longer one is meant.
     let (section, rest) = super::sections().filter_map(of_section).max_by_key(|(section, _)| section.len())?;
     let of_user = OF_A_USER.iter().filter(|_| section == "USERS" && !rest.contains("__")).filter_map(|key| {
         let account = rest.strip_suffix(key)?.strip_suffix('_')?;

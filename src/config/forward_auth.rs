@@ -2,9 +2,8 @@
 
 use super::problem::At;
 use super::refused::Refusal;
-use super::section::{Problems, Section};
+use super::section::Section;
 use super::server::read_peers;
-use super::yaml::Value;
 use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
 use crate::http::client_address::Peers;
 use crate::scope::Scope;
@@ -80,12 +79,11 @@ impl ProtectedPath {
 
 /// Reads the section. `services` are the audiences of tokens, where that section could be read: the only one is the
 /// default here.
-pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, problems: &Problems) -> Option<ForwardAuth> {
-    let place = section.place().clone();
+pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>) -> Option<ForwardAuth> {
     let proxies = read_peers(&mut section, "trusted_proxies");
     if proxies == Peers::default() {
         let message = "name the proxies that may ask: their networks or addresses, or unix; everybody else is refused";
-        section.problem(&place, "trusted_proxies", message);
+        section.missing("trusted_proxies", message);
     }
     let headers = section.word("headers", |text| match text {
         "original" => Ok(OriginalHeaders::Original),
@@ -94,7 +92,7 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
     });
     let service = read_service(&mut section, services, "name the registry behind the proxy, as rules and tokens do");
     let challenge = read_challenge(&mut section);
-    let paths = read_paths(&mut section, problems);
+    let paths = read_paths(&mut section);
     section.finish();
     Some(ForwardAuth {
         proxies,
@@ -107,13 +105,12 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>, proble
 
 /// Reads `service`: the only audience of tokens is the default, and `otherwise` is said where there is none.
 pub(super) fn read_service(section: &mut Section<'_>, services: Option<&[String]>, otherwise: &str) -> Option<String> {
-    let place = section.place().clone();
     match (section.filled("service"), services) {
         (Some(at), _) => check_audience(section, &at, services).then_some(at.value),
         (None, Some([only])) => Some(only.clone()),
         (None, None) => None,
         (None, Some(_)) => {
-            section.problem(&place, "service", otherwise);
+            section.missing("service", otherwise);
             None
         }
     }
@@ -162,26 +159,21 @@ pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
     }
 }
 
-fn read_paths(section: &mut Section<'_>, problems: &Problems) -> Vec<ProtectedPath> {
-    let Some(node) = section.node("paths") else { return Vec::new() };
-    let Value::List(rows) = &node.value else {
-        let message =
-            "a list is expected here: paths: [{path: \"/docs/**\", methods: [GET], scope: \"web:docs:read\"}]";
-        section.problem(&node.place, "paths", message);
+fn read_paths(section: &mut Section<'_>) -> Vec<ProtectedPath> {
+    let Some(field) = section.field("paths") else { return Vec::new() };
+    let Some(rows) = field.items() else {
+        field.problem(
+            "a list is expected here: paths: [{path: \"/docs/**\", methods: [GET], scope: \"web:docs:read\"}]",
+        );
         return Vec::new();
     };
-    let prefix = section.path_of("paths");
-    rows.iter()
-        .enumerate()
-        .filter_map(|(index, row)| read_row(Section::open(row, format!("{prefix}[{index}]"), problems)?))
-        .collect()
+    rows.iter().filter_map(|row| read_row(row.section()?)).collect()
 }
 
 fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
-    let place = row.place().clone();
     let path = row.parsed("path", read_path);
-    if path.is_none() && row.node("path").is_none() {
-        row.problem(&place, "path", "a path is needed, such as /docs/** for everything below /docs/");
+    if path.is_none() && !row.has("path") {
+        row.missing("path", "a path is needed, such as /docs/** for everything below /docs/");
     }
     let mut methods = Vec::new();
     for method in row.texts("methods").unwrap_or_default() {
@@ -198,8 +190,8 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
         Ok(scope) => Ok(scope),
         Err(error) => Err(Refusal::is(format!("no scope: {error}"))),
     });
-    if scope.is_none() && row.node("scope").is_none() {
-        row.problem(&place, "scope", "say what is needed there, such as web:docs:read");
+    if scope.is_none() && !row.has("scope") {
+        row.missing("scope", "say what is needed there, such as web:docs:read");
     }
     row.finish();
     Some(ProtectedPath { path: path?.value, methods, scope: scope?.value })

@@ -7,15 +7,14 @@ use std::time::Duration;
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
 
-use super::Keys;
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
 use super::number::duration;
-use super::problem::{At, Problem};
+use super::problem::At;
+use super::reading::Noted;
 use super::refused::Refusal;
-use super::section::{Problems, Section};
+use super::section::Section;
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
-use super::yaml::Value;
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
@@ -100,55 +99,38 @@ pub(super) fn read(
     mut section: Section<'_>,
     services: Option<&[String]>,
     server: Option<&ListenAddress>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
 ) -> Option<Gateway> {
-    let place = section.place().clone();
     let listen = section.word("addr", parse_address).map(|at| at.value);
     let service = read_service(&mut section, services, "name the registry that clients see, as rules and tokens do");
     let challenge = read_challenge(&mut section);
-    let mut upstreams = Vec::new();
-    match section.node("upstreams").map(|node| (&node.place, &node.value)) {
-        Some((_, Value::List(rows))) if !rows.is_empty() => {
-            let path = section.path_of("upstreams");
-            for (index, row) in rows.iter().enumerate() {
-                let opened = Section::open(row, format!("{path}[{index}]"), problems);
-                upstreams.push(opened.and_then(|row| read_upstream(row, services, problems, keys, files, warnings)));
-            }
-        }
-        Some((_, Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_))) | None => {
-            section.problem(
-                &place,
-                "upstreams",
-                "name the registries: upstreams: [{url: \"https://registry.example.org\"}]",
-            );
-        }
+    let rows = section.field("upstreams").and_then(|field| field.items()).unwrap_or_default();
+    if rows.is_empty() {
+        section.missing("upstreams", "name the registries: upstreams: [{url: \"https://registry.example.org\"}]");
     }
+    let upstreams: Vec<Option<At<Upstream>>> =
+        rows.iter().map(|row| row.section().and_then(|row| read_upstream(row, services))).collect();
     let read: Vec<(usize, &At<Upstream>)> =
         upstreams.iter().enumerate().filter_map(|(index, at)| Some((index, at.as_ref()?))).collect();
     for (index, At { place, value }) in &read {
-        let path = format!("{}[{index}]", section.path_of("upstreams"));
+        let key = format!("upstreams[{index}]");
         let before = || read.iter().take_while(|(other, _)| other < index).map(|(_, at)| &at.value);
         if before().any(|other| other.host == value.host && other.prefix == value.prefix) {
-            problems.add(place, path, "another upstream has the same host and prefix; what reaches this one?");
+            section.problem(place, &key, "another upstream has the same host and prefix; what reaches this one?");
         } else if before().any(|other| other.name == value.name) {
             let message =
                 format!("another upstream is called {} in the log too; give each a name of its own", value.name);
-            problems.add(place, format!("{path}.name"), message);
+            section.problem(place, &format!("{key}.name"), message);
         } else if before().any(|other| share_a_host(other, value) && other.service != value.service) {
             let message = "another upstream for this host has another service, or none, and clients log in to a host; \
                            write the same for both";
-            problems.add(place, format!("{path}.service"), message);
+            section.problem(place, &format!("{key}.service"), message);
         }
     }
     if let Some(own) = listen.as_ref().or(server) {
         for (index, At { place, value }) in read.iter().filter(|(_, at)| leads_to(&at.value, own)) {
-            let path = format!("{}[{index}].url", section.path_of("upstreams"));
             let message =
                 format!("{} is where this gateway listens; what goes there comes back, and is 508", value.authority);
-            warnings.push(Problem::new(place.clone(), path, message));
+            section.warn(place, &format!("upstreams[{index}].url"), message);
         }
     }
     section.finish();
@@ -177,22 +159,14 @@ fn share_a_host(one: &Upstream, other: &Upstream) -> bool {
     }
 }
 
-fn read_upstream(
-    mut row: Section<'_>,
-    services: Option<&[String]>,
-    problems: &Problems,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<At<Upstream>> {
-    let place = row.place().clone();
+fn read_upstream(mut row: Section<'_>, services: Option<&[String]>) -> Option<At<Upstream>> {
     let url = row.parsed("url", |text| {
         let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
         let url = read_url(text).filter(|url| url.path() == "/" && url.query().is_none());
         url.ok_or_else(|| Refusal::is(format!("no address of a registry; {example}")))
     });
-    if url.is_none() && row.node("url").is_none() {
-        row.problem(&place, "url", "where is the registry? https://registry.example.org");
+    if url.is_none() && !row.has("url") {
+        row.missing("url", "where is the registry? https://registry.example.org");
     }
     let name = row.parsed("name", |text| match is_plain(text) {
         true => Ok(text.to_owned()),
@@ -221,7 +195,7 @@ fn read_upstream(
         }
     });
     let read_only = row.flag("read_only").is_some_and(|at| at.value);
-    let authorities = read_authorities(&mut row, keys, files);
+    let authorities = read_authorities(&mut row);
     if let (Ok(Some(_)), Some(At { place, value })) = (&authorities, &url)
         && value.scheme() == Some(&Scheme::HTTP)
     {
@@ -230,12 +204,8 @@ fn read_upstream(
     let connect_within = read_patience(&mut row, "connect_timeout", "5s");
     let respond_within = read_patience(&mut row, "response_timeout", "5m");
     let idle_for = read_patience(&mut row, "idle_timeout", "60s");
-    let path = row.path_of("auth");
-    let login = match row.node("auth") {
-        Some(node) => {
-            let url = url.as_ref().map(|at| &at.value);
-            Section::open(node, path, problems).and_then(|auth| read_login(auth, url, keys, files, warnings))
-        }
+    let login = match row.field("auth") {
+        Some(auth) => auth.section().and_then(|auth| read_login(auth, url.as_ref().map(|at| &at.value))),
         None => Some(Login::Anonymous),
     };
     let sends_secret =
@@ -245,8 +215,9 @@ fn read_upstream(
         && in_the_clear(value)
     {
         let message = "our password or token goes there unencrypted, readable by everybody on the way; use https://";
-        warnings.push(Problem::new(place.clone(), row.path_of("url"), message));
+        row.warn(place, "url", message);
     }
+    let place = row.place().clone();
     row.finish();
     let url = url?.value.into_parts();
     let (scheme, authority) = (url.scheme?, url.authority?);
@@ -300,15 +271,8 @@ fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Optio
     read.map(|at| at.value)
 }
 
-fn read_authorities(row: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Authorities>, ()> {
+fn read_authorities(row: &mut Section<'_>) -> Result<Option<Authorities>, Noted> {
     let Some(at) = row.path("ca_certificate") else { return Ok(None) };
-    let file = at.value.clone();
-    files.push(file.clone());
-    match super::read_authorities(&file, keys) {
-        Ok(read) => Ok(Some(Authorities { file, certificates: read.certificates().to_vec() })),
-        Err(message) => {
-            row.file_problem(&at, "ca_certificate", &message);
-            Err(())
-        }
-    }
+    let read = super::read_authorities(row, &at, "ca_certificate")?;
+    Ok(Some(Authorities { file: at.value, certificates: read.certificates().to_vec() }))
 }

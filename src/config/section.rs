@@ -1,41 +1,153 @@
 //! Reading one map of the configuration key by key: typed values out, problems collected, unknown keys named.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
+use super::files::read_secret;
 use super::problem::{At, Place, Problem};
-use super::refused::{Holds, Refusal, ShownPath, is_harmless, is_plain_word, refusal_of_path};
+use super::reading::{Context, Noted, Secrets};
+use super::refused::{Holds, Refusal, ShownPath, is_harmless, is_plain_word, refusal_of_path, shown_name};
 use super::yaml::{Entry, Node, Value};
 
-/// The problems found so far, shared by all sections of one file.
-#[derive(Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+/// What stands in the place of a secret whose file is left alone.
+pub const UNREAD: &str = "not-read";
 
-impl Problems {
-    /// Notes a problem and goes on: all of them are reported at once.
-    pub fn add(&self, place: &Place, path: impl Into<String>, message: impl Into<String>) {
-        self.0.borrow_mut().push(Problem::new(place.clone(), path, message));
+/// One value of the file with its path: what a key holds, or an item of a list.
+#[derive(Clone)]
+pub struct Field<'file> {
+    node: &'file Node,
+    key_place: &'file Place,
+    path: String,
+    context: Context<'file>,
+}
+
+impl<'file> Field<'file> {
+    pub(super) fn new(node: &'file Node, path: String, context: Context<'file>) -> Field<'file> {
+        Field { node, key_place: &node.place, path, context }
     }
 
-    /// How many there are so far.
-    pub fn count(&self) -> usize {
-        self.0.borrow().len()
+    /// The value.
+    pub fn value(&self) -> &'file Value {
+        &self.node.value
     }
 
-    /// Whether nothing is wrong so far.
-    pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+    /// Where the value begins.
+    pub fn place(&self) -> &'file Place {
+        &self.node.place
     }
 
-    /// All problems, ordered by place.
-    pub fn into_sorted(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
-        problems.sort_by(|one, other| one.place.cmp(&other.place));
-        problems
+    /// Where its key stands; of an item of a list, where it begins.
+    pub fn key_place(&self) -> &'file Place {
+        self.key_place
+    }
+
+    /// Its path, such as `acl[3]`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether files of secrets are read here.
+    pub fn secrets(&self) -> Secrets {
+        self.context.secrets
+    }
+
+    /// The same value, where files of secrets are read or not, whatever holds around it.
+    pub fn with(mut self, secrets: Secrets) -> Field<'file> {
+        self.context.secrets = secrets;
+        self
+    }
+
+    /// How many problems there are so far, in the whole file.
+    pub fn problem_count(&self) -> usize {
+        self.context.reading.problem_count()
+    }
+
+    /// Notes a problem with the value.
+    pub fn problem(&self, message: impl Into<String>) {
+        self.problem_at(self.place(), message);
+    }
+
+    /// Notes a problem that is seen elsewhere, as in the value's key.
+    pub fn problem_at(&self, place: &Place, message: impl Into<String>) {
+        self.context.reading.problem(place, &self.path, message);
+    }
+
+    /// Notes what is probably not meant, here or below.
+    pub fn warn(&self, Problem { place, path, message }: Problem) {
+        self.context.reading.warn(&place, path, message);
+    }
+
+    /// The value as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.
+    pub fn section(&self) -> Option<Section<'file>> {
+        let entries: &[Entry] = match self.value() {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            Value::Text(_) | Value::List(_) => {
+                let space = match self.value() {
+                    Value::Text(text) if text.contains(':') => "; a space is missing after the colon?",
+                    Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => "",
+                };
+                let found = self.value().describe();
+                self.problem(format!("keys are expected here (\"key: value\"), not {found}{space}"));
+                return None;
+            }
+        };
+        Some(Section { entries, field: self.clone(), asked: BTreeSet::new(), refused: BTreeSet::new() })
+    }
+
+    /// The items, where the value is a list.
+    pub fn items(&self) -> Option<Vec<Field<'file>>> {
+        let Value::List(items) = self.value() else { return None };
+        let numbered = items.iter().enumerate();
+        Some(numbered.map(|(index, item)| Field::new(item, format!("{}[{index}]", self.path), self.context)).collect())
+    }
+
+    /// The names and what stands under each, where the value is a map whose keys are names that somebody chose.
+    pub fn entries(&self) -> Option<Vec<(&'file str, Field<'file>)>> {
+        let Value::Map(entries) = self.value() else { return None };
+        let named = |entry: &'file Entry| {
+            let name = if entry.key.is_empty() { "\"\"" } else { shown_name(&entry.key) };
+            let field = Field::new(&entry.node, join(&self.path, name), self.context);
+            (entry.key.as_str(), Field { key_place: &entry.place, ..field })
+        };
+        Some(entries.iter().map(named).collect())
+    }
+
+    /// A single value, as written.
+    pub fn text(&self) -> Option<At<String>> {
+        match self.value() {
+            Value::Text(text) => Some(At { place: self.place().clone(), value: text.clone() }),
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                self.problem(format!("one value is expected here, not {}", self.value().describe()));
+                None
+            }
+        }
+    }
+
+    /// A list of single values. One value alone is read as a list of it.
+    pub fn texts(&self) -> Vec<At<String>> {
+        let items = match self.value() {
+            Value::List(items) => items.as_slice(),
+            Value::Text(_) => std::slice::from_ref(self.node),
+            Value::Null => &[],
+            Value::Map(_) => {
+                self.problem("a list is expected here (\"[a, b]\"), not a map of keys");
+                &[]
+            }
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.value {
+                Value::Text(text) => texts.push(At { place: item.place.clone(), value: text.clone() }),
+                Value::Null | Value::List(_) | Value::Map(_) => {
+                    self.problem_at(&item.place, format!("each item must be one value, not {}", item.value.describe()));
+                }
+            }
+        }
+        texts
     }
 }
 
@@ -43,11 +155,9 @@ impl Problems {
 /// misspelt key would otherwise silently change who may do what.
 pub struct Section<'file> {
     entries: &'file [Entry],
-    place: Place,
-    path: String,
+    field: Field<'file>,
     asked: BTreeSet<&'static str>,
     refused: BTreeSet<&'static str>,
-    problems: &'file Problems,
 }
 
 /// Which end of a day a bare date stands for.
@@ -60,53 +170,49 @@ pub enum DayEnd {
 }
 
 impl<'file> Section<'file> {
-    /// Opens `node` as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.
-    pub fn open(node: &'file Node, path: impl Into<String>, problems: &'file Problems) -> Option<Section<'file>> {
-        let path = path.into();
-        let entries: &[Entry] = match &node.value {
-            Value::Map(entries) => entries,
-            Value::Null => &[],
-            Value::Text(_) | Value::List(_) => {
-                let space = match &node.value {
-                    Value::Text(text) if text.contains(':') => "; a space is missing after the colon?",
-                    Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => "",
-                };
-                let found = node.value.describe();
-                problems.add(
-                    &node.place,
-                    &path,
-                    format!("keys are expected here (\"key: value\"), not {found}{space}"),
-                );
-                return None;
-            }
-        };
-        Some(Section {
-            entries,
-            place: node.place.clone(),
-            path,
-            asked: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            problems,
-        })
-    }
-
     /// Where the section begins.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn place(&self) -> &'file Place {
+        self.field.place()
     }
 
     /// The path of one of its keys.
     pub fn path_of(&self, key: &str) -> String {
-        join(&self.path, key)
+        join(&self.field.path, key)
+    }
+
+    /// Whether files of secrets are read here.
+    pub fn secrets(&self) -> Secrets {
+        self.field.secrets()
+    }
+
+    /// The same section, where files of secrets are read or not, whatever holds around it.
+    pub fn with(mut self, secrets: Secrets) -> Section<'file> {
+        self.field = self.field.with(secrets);
+        self
     }
 
     /// Notes a problem with one of its keys.
     pub fn problem(&self, place: &Place, key: &str, message: impl Into<String>) {
-        self.problems.add(place, self.path_of(key), message);
+        self.field.context.reading.problem(place, self.path_of(key), message);
+    }
+
+    /// Notes that a key is missing: a problem of the section itself.
+    pub fn missing(&self, key: &str, message: impl Into<String>) {
+        self.problem(self.place(), key, message);
+    }
+
+    /// Notes what one of its keys says and is probably not meant.
+    pub fn warn(&self, place: &Place, key: &str, message: impl Into<String>) {
+        self.field.context.reading.warn(place, self.path_of(key), message);
+    }
+
+    /// Notes a file whose change means to read all again.
+    pub fn watch(&self, file: &Path) {
+        self.field.context.reading.watch(file);
     }
 
     /// The keys that are there, known or not.
-    pub fn keys(&self) -> impl Iterator<Item = &'file str> {
+    pub fn keys(&self) -> impl Iterator<Item = &'file str> + use<'file> {
         self.entries.iter().map(|entry| entry.key.as_str())
     }
 
@@ -117,26 +223,25 @@ impl<'file> Section<'file> {
     }
 
     /// The key's value, if it is there and not null.
-    pub fn node(&mut self, key: &'static str) -> Option<&'file Node> {
-        self.entry(key).map(|entry| &entry.node).filter(|node| !matches!(node.value, Value::Null))
+    pub fn field(&mut self, key: &'static str) -> Option<Field<'file>> {
+        let entry = self.entry(key).filter(|entry| !matches!(entry.node.value, Value::Null))?;
+        let field = Field::new(&entry.node, self.path_of(key), self.field.context);
+        Some(Field { key_place: &entry.place, ..field })
+    }
+
+    /// Whether the key is there and not null.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.field(key).is_some()
     }
 
     /// A section below this one; `None` where the key is absent or null.
     pub fn section(&mut self, key: &'static str) -> Option<Section<'file>> {
-        let path = self.path_of(key);
-        self.node(key).and_then(|node| Section::open(node, path, self.problems))
+        self.field(key)?.section()
     }
 
     /// A single value, as written.
     pub fn text(&mut self, key: &'static str) -> Option<At<String>> {
-        let node = self.node(key)?;
-        match &node.value {
-            Value::Text(text) => Some(At { place: node.place.clone(), value: text.clone() }),
-            Value::Null | Value::List(_) | Value::Map(_) => {
-                self.problem(&node.place, key, format!("one value is expected here, not {}", node.value.describe()));
-                None
-            }
-        }
+        self.field(key)?.text()
     }
 
     /// A value parsed from its text, which is never shown: what `parse` refuses is a problem with its words. For every key
@@ -206,27 +311,74 @@ impl<'file> Section<'file> {
         }
     }
 
-    /// Notes a problem with the file that a key names. A name that could be a secret is not repeated.
-    pub fn file_problem(&self, at: &At<PathBuf>, key: &str, message: &str) {
-        self.problem(&at.place, key, without_name(message, &at.value));
+    /// What `read` makes of the file that a key names, which is watched from now on. `Ok(None)` where such files are left
+    /// alone.
+    ///
+    /// # Errors
+    /// What is wrong with the file is noted.
+    pub fn read_file<T>(
+        &self,
+        file: &At<PathBuf>,
+        key: &str,
+        read: impl FnOnce(&Path) -> Result<T, String>,
+    ) -> Result<Option<T>, Noted> {
+        self.watch(&file.value);
+        match self.secrets() {
+            Secrets::Skip => Ok(None),
+            Secrets::Read => read(&file.value).map(Some).map_err(|message| {
+                self.problem(&file.place, key, without_name(&message, &file.value));
+                Noted
+            }),
+        }
+    }
+
+    /// The secret in the file that a key names, or [`UNREAD`].
+    ///
+    /// # Errors
+    /// What is wrong with the file is noted.
+    pub fn secret_in(&self, file: &At<PathBuf>, key: &str) -> Result<String, Noted> {
+        Ok(self.read_file(file, key, read_secret)?.unwrap_or_else(|| UNREAD.to_owned()))
+    }
+
+    /// A secret that stands under one key, or in the file that the other names. An empty text is as if the key were not
+    /// there.
+    ///
+    /// # Errors
+    /// One of them is not right, both are there, or the file is empty: it is noted.
+    pub fn secret(&mut self, key: &'static str, file_key: &'static str) -> Result<Option<At<String>>, Noted> {
+        let before = self.field.problem_count();
+        let (inline, file) = (self.filled(key), self.path(file_key));
+        let secret = match (inline, file) {
+            (Some(_), Some(file)) => {
+                self.problem(&file.place, file_key, format!("give {key} or {file_key}, not both"));
+                None
+            }
+            (None, Some(file)) => {
+                let value = self.secret_in(&file, file_key)?;
+                if value.is_empty() {
+                    self.problem(&file.place, file_key, "the file is empty");
+                }
+                Some(At { place: file.place, value })
+            }
+            (inline, None) => inline,
+        };
+        if self.field.problem_count() == before { Ok(secret) } else { Err(Noted) }
     }
 
     /// Refuses a key that is known but cannot be used here, unless it is null. Says whether it was there.
     pub fn refuse(&mut self, key: &'static str, message: &str) -> bool {
-        let node = self.node(key);
+        let field = self.field(key);
         self.asked.remove(key);
         self.refused.insert(key);
-        if let Some(node) = node {
-            self.problem(&node.place, key, message);
+        if let Some(field) = &field {
+            field.problem(message);
         }
-        node.is_some()
+        field.is_some()
     }
 
     /// A list of single values. One value alone is read as a list of it.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
-        let node = self.node(key)?;
-        let path = self.path_of(key);
-        Some(texts_of(node, &path, self.problems))
+        Some(self.field(key)?.texts())
     }
 
     /// A moment: RFC 3339 (`2026-12-31T18:00:00Z`), or a date, which stands for the given end of that day in UTC.
@@ -252,33 +404,12 @@ impl<'file> Section<'file> {
             }
             let known: Vec<&str> = self.asked.iter().copied().collect();
             let (shown, message) = unknown_key(entry, &known, hint(entry));
-            let path = shown.map_or_else(|| self.path.clone(), |shown| self.path_of(shown));
-            self.problems.add(&entry.place, path, message);
-        }
-    }
-}
-
-/// The texts of a list node, or of a single value.
-pub fn texts_of(node: &Node, path: &str, problems: &Problems) -> Vec<At<String>> {
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        Value::Text(_) => std::slice::from_ref(node),
-        Value::Null => &[],
-        Value::Map(_) => {
-            problems.add(&node.place, path, "a list is expected here (\"[a, b]\"), not a map of keys");
-            &[]
-        }
-    };
-    let mut texts = Vec::with_capacity(items.len());
-    for item in items {
-        match &item.value {
-            Value::Text(text) => texts.push(At { place: item.place.clone(), value: text.clone() }),
-            Value::Null | Value::List(_) | Value::Map(_) => {
-                problems.add(&item.place, path, format!("each item must be one value, not {}", item.value.describe()));
+            match shown {
+                Some(shown) => self.problem(&entry.place, shown, message),
+                None => self.field.problem_at(&entry.place, message),
             }
         }
     }
-    texts
 }
 
 fn join(path: &str, key: &str) -> String {
@@ -324,7 +455,7 @@ fn without_name(message: &str, file: &Path) -> String {
 }
 
 /// The number of single-letter edits between two words (Levenshtein), for "did you mean".
-pub(super) fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, letter) in one.chars().take(64).enumerate() {

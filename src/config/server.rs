@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use super::Keys;
 use super::number;
-use super::problem::{At, Problem};
+use super::problem::At;
+use super::reading::Secrets;
 use super::refused::{Holds, Refusal};
 use super::section::Section;
 use crate::authz::rule::parse_network;
@@ -109,14 +109,7 @@ pub type Tls = Arc<ServerConfig>;
 ///
 /// `noted` is where certificate and key are noted as soon as they are known: they sign tokens too where nothing else is
 /// named, whatever else is wrong in this section.
-pub(super) fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    noted: &mut Option<(At<PathBuf>, At<PathBuf>)>,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Server> {
-    let place = section.place().clone();
+pub(super) fn read(mut section: Section<'_>, noted: &mut Option<(At<PathBuf>, At<PathBuf>)>) -> Option<Server> {
     let unix = section.word("net", |text| match text {
         "" | "tcp" => Ok(false),
         "unix" => Ok(true),
@@ -130,7 +123,7 @@ pub(super) fn read(
             .ok(),
         Some(addr) => parse_address(&addr.value).map_err(|refusal| section.refuse_word(addr, "addr", &refusal)).ok(),
         None => {
-            section.problem(&place, "addr", "an address to listen on is needed; write addr: \":5001\"");
+            section.missing("addr", "an address to listen on is needed; write addr: \":5001\"");
             None
         }
     };
@@ -146,7 +139,7 @@ pub(super) fn read(
         path if path.starts_with('/') && path.split('/').skip(1).all(is_plain_segment) => Ok(path.to_owned()),
         _ => Err(Refusal::is("no path; write it like /registry, with letters, digits, dots and dashes")),
     });
-    let address = read_address_source(&mut section, warnings);
+    let address = read_address_source(&mut section);
     let connections_per_address = section.word("max_connections_per_address", |text| {
         let number = number::whole(text).and_then(|number| usize::try_from(number).ok());
         number
@@ -171,7 +164,7 @@ pub(super) fn read(
         "certificates are not fetched from Let's Encrypt here; let a proxy or certbot fetch them, and name the files as \
          certificate and key (they are reloaded when they change)",
     );
-    let negotiation = read_negotiation(&mut section, warnings);
+    let negotiation = read_negotiation(&mut section);
     let pair = match (section.path("certificate"), section.path("key")) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -185,12 +178,9 @@ pub(super) fn read(
         }
     };
     noted.clone_from(&pair);
-    let tls = match (&pair, keys) {
-        (None, _) | (Some(_), Keys::LeftAlone) => None,
-        (Some((certificate, key)), Keys::Read) => {
-            files.extend([certificate.value.clone(), key.value.clone()]);
-            Some(build_tls(negotiation?, certificate, key, &section)?)
-        }
+    let tls = match (&pair, section.secrets()) {
+        (None, _) | (Some(_), Secrets::Skip) => None,
+        (Some((certificate, key)), Secrets::Read) => Some(build_tls(negotiation?, certificate, key, &section)?),
     };
     section.finish();
     Some(Server {
@@ -235,7 +225,7 @@ fn socket_path(path: &str) -> Result<ListenAddress, Refusal> {
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
-fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<AddressSource> {
+fn read_address_source(section: &mut Section<'_>) -> Option<AddressSource> {
     let header = section.parsed("real_ip_header", |text| match text {
         "" => Ok(None),
         name => hyper::header::HeaderName::from_bytes(name.as_bytes())
@@ -246,13 +236,13 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
     if let Some(at) = header.as_ref().filter(|at| at.value == hyper::header::FORWARDED) {
         let message = "the header Forwarded (RFC 7239) has names in its list, such as for=192.0.2.1, and only bare addresses are \
                        read: every request would be 400; let the proxy send X-Forwarded-For";
-        warnings.push(Problem::new(at.place.clone(), section.path_of("real_ip_header"), message));
+        section.warn(&at.place, "real_ip_header", message);
     }
     let position = section.word("real_ip_pos", |text| {
         let position = number::whole(text).and_then(|position| i32::try_from(position).ok());
         position.ok_or_else(|| Refusal::is("no position; 0 is the first address, -1 the last"))
     });
-    let named = section.node("trusted_proxies").map(|node| node.place.clone());
+    let named = section.field("trusted_proxies").map(|field| field.place());
     let Some(place) = named else {
         let Some(header) = header else {
             if let Some(position) = position.filter(|position| position.value != 0) {
@@ -264,7 +254,7 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
         let message = "the header is believed from anybody who can reach this port: limits by network count for \
                        whatever address a client writes there, and connections are not limited by network at all; \
                        name your proxies in trusted_proxies";
-        warnings.push(Problem::new(header.place.clone(), section.path_of("real_ip_header"), message));
+        section.warn(&header.place, "real_ip_header", message);
         return Some(AddressSource::Position { header: header.value, position: position.map_or(0, |at| at.value) });
     };
     let peers = read_peers(section, "trusted_proxies");
@@ -274,12 +264,12 @@ fn read_address_source(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -
         section.problem(&position.place, "real_ip_pos", message);
     }
     if peers == Peers::default() {
-        section.problem(&place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
+        section.problem(place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
     }
     if takes_everybody(&peers) {
         let message = "everybody is taken for a proxy, so that a client chooses the address which rules and limits see; name \
                        only the networks of your proxies";
-        warnings.push(Problem::new(place, section.path_of("trusted_proxies"), message));
+        section.warn(place, "trusted_proxies", message);
     }
     let header = header.map_or(hyper::header::HeaderName::from_static("x-forwarded-for"), |at| at.value);
     Some(AddressSource::Proxies(Proxies { header, peers }))
@@ -313,7 +303,7 @@ struct Negotiation {
     versions: Vec<&'static SupportedProtocolVersion>,
 }
 
-fn read_negotiation(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<Negotiation> {
+fn read_negotiation(section: &mut Section<'_>) -> Option<Negotiation> {
     let minimum = section.word("tls_min_version", |text| {
         let version = text.to_ascii_uppercase().replace(['V', '.', ' ', '_'], "");
         match version.trim_start_matches("TLS") {
@@ -325,9 +315,9 @@ fn read_negotiation(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> O
     });
     if let Some(At { place, value: MinimumVersion::Raised }) = &minimum {
         let message = "TLS 1.0 and 1.1 are broken and not spoken here; TLS 1.2 is the least";
-        warnings.push(Problem::new(place.clone(), section.path_of("tls_min_version"), message));
+        section.warn(place, "tls_min_version", message);
     }
-    let provider = read_provider(section, warnings)?;
+    let provider = read_provider(section)?;
     let versions = match minimum.map(|at| at.value) {
         Some(MinimumVersion::Tls13) => vec![&rustls::version::TLS13],
         Some(MinimumVersion::Tls12 | MinimumVersion::Raised) | None => rustls::ALL_VERSIONS.to_vec(),
@@ -341,9 +331,7 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let read = |at: &At<PathBuf>, name: &str| {
-        super::read_pem(&at.value).map_err(|message| section.file_problem(at, name, &message)).ok()
-    };
+    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
     let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
     let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
         for problem in problems {
@@ -376,7 +364,7 @@ enum MinimumVersion {
 
 /// The cryptography that connections may use: everything safe, or what `tls_cipher_suites` and
 /// `tls_curve_preferences` leave of it.
-fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Option<CryptoProvider> {
+fn read_provider(section: &mut Section<'_>) -> Option<CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     if let Some(wanted) = section.texts("tls_cipher_suites") {
         let name_of = |suite: &rustls::SupportedCipherSuite| suite.suite().as_str().unwrap_or_default().to_owned();
@@ -392,7 +380,7 @@ fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Opti
             if !provider.cipher_suites.iter().any(|suite| name_of(suite) == *name) {
                 let message = Refusal::is("not among the cipher suites spoken here; it is left out");
                 let message = message.about(&at.value, Holds::Words);
-                warnings.push(Problem::new(at.place.clone(), section.path_of("tls_cipher_suites"), message));
+                section.warn(&at.place, "tls_cipher_suites", message);
             }
         }
         // The list is about TLS 1.2, as in Go: the suites of TLS 1.3 are all safe and not configurable.
@@ -422,7 +410,7 @@ fn read_provider(section: &mut Section<'_>, warnings: &mut Vec<Problem>) -> Opti
                 None => {
                     let message = Refusal::is("not among the curves spoken here (P256, P384, X25519); it is left out");
                     let message = message.about(&at.value, Holds::Words);
-                    warnings.push(Problem::new(at.place.clone(), section.path_of("tls_curve_preferences"), message));
+                    section.warn(&at.place, "tls_curve_preferences", message);
                 }
             }
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::Keys;
 use super::number::duration;
-use super::problem::{At, Problem};
+use super::problem::At;
+use super::reading::Secrets;
 use super::refused::Refusal;
 use super::section::Section;
 use crate::keys::{KidForm, PairFile, Renewal, SigningKey, key_permission_warning};
@@ -56,33 +56,22 @@ pub enum Pair {
         /// Where the private key will be.
         key: PathBuf,
     },
-    /// Nobody asked for it ([`Keys::LeftAlone`]).
+    /// Nobody asked for it ([`Secrets::Skip`]).
     NotRead,
 }
 
 /// Reads the section. `of_server` is the server's certificate and key, which sign where the section names none.
-pub(super) fn read(
-    mut section: Section<'_>,
-    of_server: Option<&(At<PathBuf>, At<PathBuf>)>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Token> {
-    let place = section.place().clone();
+pub(super) fn read(mut section: Section<'_>, of_server: Option<&(At<PathBuf>, At<PathBuf>)>) -> Option<Token> {
     let issuer = section.text("issuer").filter(|issuer| !issuer.value.is_empty());
     if issuer.is_none() {
-        section.problem(
-            &place,
-            "issuer",
-            "an issuer is needed, the same text as the registry's REGISTRY_AUTH_TOKEN_ISSUER",
-        );
+        section.missing("issuer", "an issuer is needed, the same text as the registry's REGISTRY_AUTH_TOKEN_ISSUER");
     }
     let issuer = issuer.and_then(|issuer| {
         if issuer.value.contains(|letter: char| letter.is_control()) {
             section.problem(&issuer.place, "issuer", "the issuer must not contain control characters");
             return None;
         }
-        warn_of_quotes(&issuer, section.path_of("issuer"), warnings);
+        warn_of_quotes(&section, &issuer, "issuer");
         Some(issuer.value)
     });
     let life = section.word("expiration", |text| match duration(text)? {
@@ -104,7 +93,7 @@ pub(super) fn read(
             _ => None,
         };
         if let Some(message) = message {
-            warnings.push(Problem::new(place.clone(), section.path_of("expiration"), message));
+            section.warn(place, "expiration", message);
         }
     }
     let reuse = section.word("reuse", duration).filter(|at| !at.value.is_zero());
@@ -127,7 +116,7 @@ pub(super) fn read(
     }
     let services = section.texts("services");
     if let Some([]) = services.as_deref() {
-        section.problem(&place, "services", "the list names no service; leave the key out if tokens may be for any");
+        section.missing("services", "the list names no service; leave the key out if tokens may be for any");
     }
     let services = services.unwrap_or_default();
     for service in services.iter().filter(|service| service.value.is_empty()) {
@@ -138,7 +127,7 @@ pub(super) fn read(
         );
     }
     for service in &services {
-        warn_of_quotes(service, section.path_of("services"), warnings);
+        warn_of_quotes(&section, service, "services");
     }
     let header = section.word("header", |text| match text {
         "x5c" => Ok(HeaderForm::X5c),
@@ -155,35 +144,36 @@ pub(super) fn read(
     let files_of_pair = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => {
-            section.problem(&place, "key", "a certificate is given without its key");
+            section.missing("key", "a certificate is given without its key");
             None
         }
         (None, Some(_)) => {
-            section.problem(&place, "certificate", "a key is given without its certificate");
+            section.missing("certificate", "a key is given without its certificate");
             None
         }
         (None, None) => match of_server {
             Some(pair) => Some(pair.clone()),
             None => {
                 let message = "a certificate and a key are needed to sign tokens; name them, and write generate: true to have them made";
-                section.problem(&place, "certificate", message);
+                section.missing("certificate", message);
                 None
             }
         },
     };
     let pair = files_of_pair.as_ref().and_then(|(certificate, key)| {
-        match keys {
-            Keys::LeftAlone => return Some(Pair::NotRead),
-            Keys::Read => {}
+        match section.secrets() {
+            Secrets::Skip => return Some(Pair::NotRead),
+            Secrets::Read => {}
         }
-        files.extend([certificate.value.clone(), key.value.clone()]);
+        section.watch(&certificate.value);
+        section.watch(&key.value);
         if generate && is_absent(&certificate.value) {
             return Some(Pair::ToBeMade { key: key.value.clone() });
         }
-        let loaded = load_pair(certificate, key, &section, warnings)?;
+        let loaded = load_pair(certificate, key, &section)?;
         let is_servers = of_server.is_some_and(|(_, own)| own.value == key.value);
         if let Some(message) = renewal_warning(is_servers, loaded.renewals()) {
-            warnings.push(Problem::new(certificate.place.clone(), section.path_of("certificate"), message));
+            section.warn(&certificate.place, "certificate", message);
         }
         Some(Pair::Loaded(loaded))
     });
@@ -226,13 +216,13 @@ fn joined(signs: &[String]) -> String {
 
 /// Quotation marks that became part of a text: of a word processor's, or within others (`"'Acme'"`). Registries compare the
 /// whole text.
-fn warn_of_quotes(at: &At<String>, path: String, warnings: &mut Vec<Problem>) {
+fn warn_of_quotes(section: &Section<'_>, at: &At<String>, key: &str) {
     let is_curly = |letter: char| ('\u{2018}'..='\u{201f}').contains(&letter) || matches!(letter, '\u{ab}' | '\u{bb}');
     let is_within = |mark: char| at.value.len() > 1 && at.value.starts_with(mark) && at.value.ends_with(mark);
     if at.value.contains(is_curly) || is_within('"') || is_within('\'') {
         let message = "quotation marks are part of this text, and would have to be in the registry's setting too; write only \
                        straight ones around it";
-        warnings.push(Problem::new(at.place.clone(), path, message));
+        section.warn(&at.place, key, message);
     }
 }
 
@@ -240,31 +230,16 @@ fn is_absent(file: &Path) -> bool {
     matches!(file.try_exists(), Ok(false))
 }
 
-fn load_pair(
-    certificate: &At<PathBuf>,
-    key: &At<PathBuf>,
-    section: &Section<'_>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Arc<SigningKey>> {
-    let read = |at: &At<PathBuf>, name: &str| match super::read_pem(&at.value) {
-        Ok(bytes) => Some(bytes),
-        Err(message) => {
-            section.file_problem(at, name, &message);
-            None
-        }
-    };
+fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>) -> Option<Arc<SigningKey>> {
+    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
     let (certificate_pem, key_pem) = (read(certificate, "certificate"), read(key, "key"));
     if let Some(message) = key_permission_warning(&key.value) {
-        warnings.push(Problem::new(key.place.clone(), section.path_of("key"), message));
+        section.warn(&key.place, "key", message);
     }
     match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
         Ok(pair) => {
             for message in pair.warnings(OffsetDateTime::now_utc()) {
-                warnings.push(Problem::new(
-                    certificate.place.clone(),
-                    section.path_of("certificate"),
-                    message.to_string(),
-                ));
+                section.warn(&certificate.place, "certificate", message.to_string());
             }
             Some(Arc::new(pair))
         }

@@ -1,15 +1,14 @@
 //! Who we are to a registry behind the gateway: the `auth:` of an upstream.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
 
-use super::problem::{At, Problem};
+use super::problem::At;
+use super::reading::Noted;
 use super::refused::Refusal;
 use super::section::Section;
-use super::{Keys, read_secret};
 use crate::authn::Secret;
 
 /// Who we are to an upstream.
@@ -72,36 +71,28 @@ pub(super) fn in_the_clear(url: &Uri) -> bool {
 }
 
 /// Reads `auth`; `url` is where the registry is, which may say more.
-pub(super) fn read_login(
-    mut auth: Section<'_>,
-    url: Option<&Uri>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Login> {
-    let place = auth.place().clone();
+pub(super) fn read_login(mut auth: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     let basic = auth.section("basic");
     let token = auth.section("token");
     let ecr = auth.section("ecr");
     let login = match (basic, token, ecr) {
         (Some(mut basic), None, None) => {
-            let account = read_account(&mut basic, keys, files);
+            let account = read_account(&mut basic);
             if let Ok(None) = account {
-                let place = basic.place().clone();
-                basic.problem(&place, "username", "who are we there? write username, and password or password_file");
+                basic.missing("username", "who are we there? write username, and password or password_file");
             }
             basic.finish();
             account.ok().flatten().map(Login::Basic)
         }
-        (None, Some(token), None) => read_token_service(token, keys, files, warnings),
+        (None, Some(token), None) => read_token_service(token),
         (None, None, Some(ecr)) => read_ecr(ecr, url),
         (None, None, None) => {
-            auth.problem(&place, "basic", "say how to log in: basic, token or ecr; leave auth out for no login");
+            auth.missing("basic", "say how to log in: basic, token or ecr; leave auth out for no login");
             None
         }
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
             // Their keys are left alone: half of them are to go.
-            auth.problem(&place, "basic", "there is more than one way to log in; keep one of basic, token and ecr");
+            auth.missing("basic", "there is more than one way to log in; keep one of basic, token and ecr");
             None
         }
     };
@@ -126,12 +117,12 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
             true => Ok(text.to_owned()),
             false => Err(Refusal::is("no account of AWS; it has twelve digits (in quotes, if the first is 0)")),
         });
-    let wrong = registry_id.is_none() && ecr.node("registry_id").is_some();
+    let wrong = registry_id.is_none() && ecr.has("registry_id");
     let endpoint = ecr.parsed("endpoint", |text| match read_url(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err(Refusal::is("no address; write https://api.ecr.eu-central-1.amazonaws.com")),
     });
-    let wrong = wrong || (endpoint.is_none() && ecr.node("endpoint").is_some());
+    let wrong = wrong || (endpoint.is_none() && ecr.has("endpoint"));
     let settings = Ecr {
         region: ecr.filled("region").map(|at| at.value).or(region),
         registry_id: registry_id.map(|at| at.value).or(account),
@@ -142,81 +133,42 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     (!wrong).then_some(Login::Ecr(settings))
 }
 
-fn read_token_service(
-    mut token: Section<'_>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Login> {
-    let place = token.place().clone();
+fn read_token_service(mut token: Section<'_>) -> Option<Login> {
     let realm = token.parsed("realm", |text| {
         read_url(text).ok_or_else(|| Refusal::is("no address; write https://auth.example.org/token"))
     });
-    if realm.is_none() && token.node("realm").is_none() {
-        token.problem(&place, "realm", "where are tokens? write the realm of the registry's own challenge");
+    if realm.is_none() && !token.has("realm") {
+        token.missing("realm", "where are tokens? write the realm of the registry's own challenge");
     }
     let service = token.filled("service");
     if service.is_none() {
-        token.problem(&place, "service", "for whom are the tokens? write the service of the registry's own challenge");
+        token.missing("service", "for whom are the tokens? write the service of the registry's own challenge");
     }
-    let account = read_account(&mut token, keys, files);
+    let account = read_account(&mut token);
     if let (Some(At { place, value }), Ok(Some(_))) = (&realm, &account)
         && in_the_clear(value)
     {
         let message = "our password goes there unencrypted, readable by everybody on the way; use https://";
-        warnings.push(Problem::new(place.clone(), token.path_of("realm"), message));
+        token.warn(place, "realm", message);
     }
     token.finish();
     Some(Login::TokenService { realm: realm?.value, service: service?.value, account: account.ok()? })
 }
 
 /// An account of ours, `None` where none is named. What is half named is a problem.
-fn read_account(section: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<Account>, ()> {
+fn read_account(section: &mut Section<'_>) -> Result<Option<Account>, Noted> {
     let username = section.filled("username");
-    let inline = section.filled("password");
-    let file = section.path("password_file");
-    let password = match (inline, file) {
-        (Some(_), Some(file)) => {
-            section.problem(&file.place, "password_file", "give password or password_file, not both");
-            return Err(());
-        }
-        (Some(inline), None) => Some(inline),
-        (None, Some(file)) => {
-            files.push(file.value.clone());
-            let read = match keys {
-                Keys::Read => read_secret(&file.value),
-                Keys::LeftAlone => Ok("not read".to_owned()),
-            };
-            match read {
-                Ok(text) if text.is_empty() => {
-                    section.problem(&file.place, "password_file", "the file is empty");
-                    return Err(());
-                }
-                Ok(value) => Some(At { place: file.place, value }),
-                Err(message) => {
-                    section.file_problem(&file, "password_file", &message);
-                    return Err(());
-                }
-            }
-        }
-        (None, None) => None,
-    };
-    match (username, password) {
+    let (place, message) = match (username, section.secret("password", "password_file")?) {
         (Some(username), _) if username.value.contains(':') => {
-            section.problem(&username.place, "username", "a colon ends the name; no account can have one");
-            Err(())
+            (username.place, "a colon ends the name; no account can have one")
         }
         (Some(username), Some(password)) => {
-            Ok(Some(Account { username: username.value, password: Secret::new(password.value) }))
+            return Ok(Some(Account { username: username.value, password: Secret::new(password.value) }));
         }
-        (Some(username), None) => {
-            section.problem(&username.place, "username", "a user name is given without password or password_file");
-            Err(())
-        }
-        (None, Some(password)) => {
-            section.problem(&password.place, "username", "a password is given without its user name");
-            Err(())
-        }
-        (None, None) => Ok(None),
-    }
+        (Some(username), None) => (username.place, "a user name is given without password or password_file"),
+        (None, Some(password)) => (password.place, "a password is given without its user name"),
+        (None, None) => return Ok(None),
+    };
+    section.problem(&place, "username", message);
+    Err(Noted)
 }

@@ -1,7 +1,5 @@
 //! The question as a configuration writes it: address, method, header lines and body, filled in for each login.
 
-use std::path::PathBuf;
-
 use axum::http::Method;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -9,10 +7,9 @@ use url::Url;
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
 use crate::authn::Secret;
 use crate::config::problem::At;
-use crate::config::refused::{Refusal, shown_name};
-use crate::config::section::{Problems, Section};
-use crate::config::yaml::{Node, Value};
-use crate::config::{Keys, Problem, read_secret};
+use crate::config::refused::Refusal;
+use crate::config::section::{Field, Section};
+use crate::config::yaml::Value;
 
 /// Header lines that belong to the connection, or that are written by us.
 const OURS: &[&str] = &[
@@ -112,22 +109,16 @@ impl RequestTemplate {
 }
 
 /// Reads `url`, `method`, `headers`, `body` and `content_type`.
-pub fn read(
-    section: &mut Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<RequestTemplate> {
-    let url = read_url(section, Allowed::Credentials, warnings);
+pub fn read(section: &mut Section<'_>) -> Option<RequestTemplate> {
+    let url = read_url(section, Allowed::Credentials);
     let method = section.word("method", |text| match text {
         "GET" => Ok(Method::GET),
         "HEAD" => Ok(Method::HEAD),
         "POST" => Ok(Method::POST),
         _ => Err(Refusal::is("not used to ask something; write GET, HEAD or POST")),
     });
-    let headers = read_headers(section, Allowed::Credentials, keys, problems, files);
-    let typed = section.node("content_type").is_some();
+    let headers = read_headers(section, Allowed::Credentials);
+    let typed = section.has("content_type");
     let content_type = section.word("content_type", |text| {
         [ContentType::Json, ContentType::Form].into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
             let (json, form) = (ContentType::Json.as_str(), ContentType::Form.as_str());
@@ -163,28 +154,26 @@ pub fn read(
     if request.url.placeholders().any(|placeholder| placeholder != Placeholder::Account) {
         let message = "the password is part of the address, and so ends up in the logs of servers and proxies; send it \
                        in a header or in the body";
-        let place = section.place().clone();
-        warnings.push(Problem::new(place, section.path_of("url"), message));
+        section.warn(section.place(), "url", message);
     }
     Some(request)
 }
 
 /// Reads `url`; an address without TLS that leaves this machine is a warning.
-pub fn read_url(section: &mut Section<'_>, allowed: Allowed, warnings: &mut Vec<Problem>) -> Option<UrlTemplate> {
-    let place = section.place().clone();
-    let given = section.node("url").is_some();
+pub fn read_url(section: &mut Section<'_>, allowed: Allowed) -> Option<UrlTemplate> {
+    let given = section.has("url");
     let At { place, value: url } = match section.parsed("url", |text| UrlTemplate::parse(text, allowed)) {
         Some(url) => url,
         None if given => return None,
         None => {
-            section.problem(&place, "url", "an address is needed; write url: https://api.example.com/check");
+            section.missing("url", "an address is needed; write url: https://api.example.com/check");
             return None;
         }
     };
     if url.origin().scheme() == "http" && !is_this_machine(url.origin()) {
         let message =
             "without TLS everybody on the way reads what is asked, passwords too, and can answer; write https://";
-        warnings.push(Problem::new(place, section.path_of("url"), message));
+        section.warn(&place, "url", message);
     }
     Some(url)
 }
@@ -199,38 +188,25 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 /// Reads `headers`: each name with a value, or with `{file: PATH}` for a secret of ours.
-pub fn read_headers(
-    section: &mut Section<'_>,
-    allowed: Allowed,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-) -> Option<Vec<HeaderTemplate>> {
-    let path = section.path_of("headers");
-    let Some(node) = section.node("headers") else { return Some(Vec::new()) };
-    let Value::Map(entries) = &node.value else {
-        problems.add(
-            &node.place,
-            path,
-            "headers are names with values: headers: {Authorization: \"Bearer ${password}\"}",
-        );
+pub fn read_headers(section: &mut Section<'_>, allowed: Allowed) -> Option<Vec<HeaderTemplate>> {
+    let Some(field) = section.field("headers") else { return Some(Vec::new()) };
+    let Some(entries) = field.entries() else {
+        field.problem("headers are names with values: headers: {Authorization: \"Bearer ${password}\"}");
         return None;
     };
     let mut headers = Vec::<HeaderTemplate>::new();
     let mut complete = true;
-    for entry in entries {
+    for (key, header) in entries {
         // `{Authorization:Bearer …}`, without the space, is a key without a value, as is what a comma cuts off.
-        let path = match &entry.node.value {
-            Value::Null if !entry.key.contains(':') => path.clone(),
-            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => {
-                format!("{path}.{}", shown_name(&entry.key))
-            }
+        let shown = match header.value() {
+            Value::Null if !key.contains(':') => &field,
+            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => &header,
         };
         let mut wrong = |message: &str| {
-            problems.add(&entry.place, &path, message);
+            shown.problem_at(header.key_place(), message);
             complete = false;
         };
-        let name = match entry.key.parse::<HeaderName>() {
+        let name = match key.parse::<HeaderName>() {
             Ok(name) if OURS.contains(&name.as_str()) => {
                 wrong("this header belongs to the connection and is written by the server; leave it out");
                 continue;
@@ -245,16 +221,16 @@ pub fn read_headers(
             }
             Ok(name) => name,
             Err(_) => {
-                wrong(match entry.key.contains(':') {
+                wrong(match key.contains(':') {
                     true => "this is no name of a header; a space is missing after the colon?",
                     false => "this is no name of a header",
                 });
                 continue;
             }
         };
-        let read = match &entry.node.value {
+        let read = match header.value() {
             Value::Text(text) => HeaderTemplate::parse(name, text, allowed),
-            Value::Map(_) => match read_file(&entry.node, &path, keys, problems, files) {
+            Value::Map(_) => match read_file(&header) {
                 // Whatever stands in the file is the value: it is no template.
                 Some(text) if text.contains("${") => {
                     Err("the file holds a placeholder; write the value here".to_owned())
@@ -270,7 +246,7 @@ pub fn read_headers(
         match read {
             Ok(header) => headers.push(header),
             Err(message) => {
-                problems.add(&entry.node.place, &path, message);
+                shown.problem_at(header.place(), message);
                 complete = false;
             }
         }
@@ -279,20 +255,13 @@ pub fn read_headers(
 }
 
 /// The text of the file that `{file: PATH}` names; `None` where something is wrong, which is said then.
-fn read_file(node: &Node, path: &str, keys: Keys, problems: &Problems, files: &mut Vec<PathBuf>) -> Option<String> {
-    let mut fields = Section::open(node, path, problems)?;
+fn read_file(field: &Field<'_>) -> Option<String> {
+    let mut fields = field.section()?;
     let file = fields.path("file");
     if file.is_none() {
-        fields.problem(&node.place, "file", "a file is needed; write {file: /run/secrets/token}");
+        fields.missing("file", "a file is needed; write {file: /run/secrets/token}");
     }
-    let text = file.and_then(|at| {
-        let text = match keys {
-            Keys::Read => read_secret(&at.value),
-            Keys::LeftAlone => Ok("not-read".to_owned()),
-        };
-        files.push(at.value.clone());
-        text.map_err(|message| fields.file_problem(&at, "file", &message)).ok()
-    });
+    let text = file.and_then(|at| fields.secret_in(&at, "file").ok());
     fields.finish();
     text
 }

@@ -9,9 +9,10 @@ use url::Url;
 
 use crate::config::number::{self, duration};
 use crate::config::problem::At;
+use crate::config::reading::Noted;
 use crate::config::refused::Refusal;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, read_authorities, read_pem};
+use crate::config::section::Section;
+use crate::config::{read_authorities, read_pem};
 use crate::pem::PairFile;
 use crate::pem::tls::{Authorities, Identity};
 
@@ -87,13 +88,7 @@ impl Tls {
 }
 
 /// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
-pub fn read(
-    section: &mut Section<'_>,
-    origin: Option<&Url>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-) -> Option<Settings> {
+pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<Settings> {
     let timeout = section.word("timeout", |text| match duration(text)? {
         time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 1400ms is usual")),
         time if time > LONGEST_ANSWER => {
@@ -129,16 +124,13 @@ pub fn read(
         Duration::ZERO => Ok(None),
         time => Ok(Some(time)),
     });
-    let path = section.path_of("tls");
-    let tls = match section.node("tls") {
+    let tls = match section.field("tls") {
         None => Some(Tls::default()),
-        Some(node) => match origin.map(Url::scheme) {
-            Some("http") => {
-                problems.add(&node.place, path, "the address speaks no TLS; write url: https://…");
-                None
-            }
-            Some(_) | None => Section::open(node, path, problems).and_then(|tls| read_tls(tls, keys, files)),
-        },
+        Some(field) if origin.is_some_and(|origin| origin.scheme() == "http") => {
+            field.problem("the address speaks no TLS; write url: https://…");
+            None
+        }
+        Some(field) => field.section().and_then(read_tls),
     };
     Some(Settings {
         origin: origin?.clone(),
@@ -151,59 +143,46 @@ pub fn read(
     })
 }
 
-fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Option<Tls> {
+fn read_tls(mut section: Section<'_>) -> Option<Tls> {
     let authority = section.path("ca_certificate");
     let client = section.path("client_certificate");
     let key = section.path("client_key");
-    let mut problems = Vec::new();
     if let (None, Some(at)) = (&client, &key) {
-        problems.push((at, "client_certificate", "a key is given without its certificate".to_owned()));
+        section.problem(&at.place, "client_certificate", "a key is given without its certificate");
     }
-    files.extend([&authority, &client, &key].into_iter().flatten().map(|at| at.value.clone()));
-    let load = |at: &At<PathBuf>| match keys {
-        Keys::Read => read_pem(&at.value).map(Some),
-        Keys::LeftAlone => Ok(None),
-    };
-    let mut tls = Tls::default();
-    if let Some(at) = &authority {
-        match read_authorities(&at.value, keys) {
-            Ok(authorities) => tls.authority = Some(authorities),
-            Err(message) => problems.push((at, "ca_certificate", message)),
-        }
-    }
-    match (&client, &key) {
-        (Some(at), Some(key_at)) => match (load(at), load(key_at)) {
-            (Ok(Some(certificate)), Ok(Some(key))) => match Identity::from_pem(&certificate, &key) {
-                Ok(identity) => tls.client = Some(Arc::new(identity)),
-                Err(wrong) => problems.extend(wrong.into_iter().map(|problem| match problem.file() {
-                    PairFile::Certificate => (at, "client_certificate", problem.to_string()),
-                    PairFile::Key => (key_at, "client_key", problem.to_string()),
-                })),
+    let authority = authority.map(|at| read_authorities(&section, &at, "ca_certificate")).transpose();
+    let load = |at: &At<PathBuf>, key: &str| section.read_file(at, key, read_pem);
+    let client = match (&client, &key) {
+        (Some(at), Some(key_at)) => match (load(at, "client_certificate"), load(key_at, "client_key")) {
+            (Ok(Some(certificate)), Ok(Some(private))) => match Identity::from_pem(&certificate, &private) {
+                Ok(identity) => Ok(Some(Arc::new(identity))),
+                Err(wrong) => {
+                    for problem in wrong {
+                        let (at, key) = match problem.file() {
+                            PairFile::Certificate => (at, "client_certificate"),
+                            PairFile::Key => (key_at, "client_key"),
+                        };
+                        section.problem(&at.place, key, problem.to_string());
+                    }
+                    Err(Noted)
+                }
             },
-            (certificate, key) => {
-                problems.extend(certificate.err().map(|message| (at, "client_certificate", message)));
-                problems.extend(key.err().map(|message| (key_at, "client_key", message)));
-            }
+            (Ok(_), Ok(_)) => Ok(None),
+            (Err(noted), _) | (_, Err(noted)) => Err(noted),
         },
         // Certificate and key may be one file; what is wrong with it is said once.
-        (Some(at), None) => match load(at) {
-            Ok(Some(both)) => match Identity::from_pem(&both, &both) {
-                Ok(identity) => tls.client = Some(Arc::new(identity)),
-                Err(wrong) => problems.extend(wrong.into_iter().next().map(|problem| {
-                    let message =
-                        format!("{problem}; without client_key, the file must hold the certificate and its key");
-                    (at, "client_certificate", message)
-                })),
-            },
-            Ok(None) => {}
-            Err(message) => problems.push((at, "client_certificate", message)),
-        },
-        (None, _) => {}
-    }
-    let complete = problems.is_empty();
-    for (at, key, message) in problems {
-        section.file_problem(at, key, &message);
-    }
+        (Some(at), None) => load(at, "client_certificate").and_then(|both| {
+            let Some(both) = both else { return Ok(None) };
+            Identity::from_pem(&both, &both).map(|identity| Some(Arc::new(identity))).map_err(|wrong| {
+                let first = wrong.first().map(ToString::to_string).unwrap_or_default();
+                let message = format!("{first}; without client_key, the file must hold the certificate and its key");
+                section.problem(&at.place, "client_certificate", message);
+                Noted
+            })
+        }),
+        (None, Some(_)) => Err(Noted),
+        (None, None) => Ok(None),
+    };
     section.finish();
-    complete.then_some(tls)
+    Some(Tls { authority: authority.ok()?, client: client.ok()? })
 }

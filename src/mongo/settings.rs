@@ -10,9 +10,10 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::authn::Secret;
 use crate::config::number::duration;
 use crate::config::problem::At;
+use crate::config::reading::Noted;
 use crate::config::refused::{Holds, Refusal, holds_key};
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
+use crate::config::section::Section;
+use crate::config::{read_authorities, read_pem};
 use crate::pem::tls::{Authorities, Identity};
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
@@ -93,7 +94,7 @@ pub(super) struct TlsFiles {
 pub(super) enum Client {
     /// Read from its file.
     Read(Arc<Identity>),
-    /// Nobody asked for it ([`Keys::LeftAlone`]).
+    /// Nobody asked for it ([`Secrets::Skip`]).
     LeftAlone,
 }
 
@@ -131,23 +132,11 @@ impl Settings {
 }
 
 /// Reads `dial_info` and `collection` of a section. What is needed and not there is a problem; `usual` is the name that
-/// the collection usually has. Files with secrets and certificates are read here and added to `files`.
-pub fn read(
-    section: &mut Section<'_>,
-    usual: &str,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let place = section.place().clone();
+/// the collection usually has. Files with secrets and certificates are read here.
+pub fn read(section: &mut Section<'_>, usual: &str) -> Option<Settings> {
     let written = section.filled("collection");
     if written.is_none() {
-        section.problem(
-            &place,
-            "collection",
-            format!("the collection's name is missing; write collection: \"{usual}\""),
-        );
+        section.missing("collection", format!("the collection's name is missing; write collection: \"{usual}\""));
     }
     let collection = written.and_then(|at| usable_name(section, at, "collection", refusal_of_collection));
     let deadline = section.word("deadline", |text| match duration(text)? {
@@ -162,14 +151,13 @@ pub fn read(
         Some(deadline) => Times { deadline, answer_within: deadline },
         None => Times { deadline: DEADLINE, answer_within: ANSWER_WITHIN },
     };
-    let path = section.path_of("dial_info");
-    let Some(node) = section.node("dial_info") else {
+    let Some(dial) = section.field("dial_info") else {
         let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
-        section.problem(&place, "dial_info", message);
+        section.missing("dial_info", message);
         return None;
     };
-    let mut dial = Section::open(node, path, problems)?;
-    let settings = read_dial_info(&mut dial, keys, times, files, warnings);
+    let mut dial = dial.section()?;
+    let settings = read_dial_info(&mut dial, times);
     dial.finish();
     Some(Settings { collection: collection?, ..settings? })
 }
@@ -181,24 +169,17 @@ struct Times {
     answer_within: Duration,
 }
 
-fn read_dial_info(
-    dial: &mut Section<'_>,
-    keys: Keys,
-    times: Times,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let place = dial.place().clone();
+fn read_dial_info(dial: &mut Section<'_>, times: Times) -> Option<Settings> {
     let mut servers = read_servers(dial);
     let in_uri = match &servers {
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
         Some(Servers::Addresses(_)) | None => None,
     };
-    let place_of_uri = dial.node("uri").map_or_else(|| place.clone(), |node| node.place.clone());
+    let place_of_uri = dial.field("uri").map_or_else(|| dial.place(), |uri| uri.place()).clone();
     let in_uri = in_uri.map(|value| (At { place: place_of_uri, value }, "uri"));
     let written = dial.filled("database").map(|at| (at, "database")).or(in_uri);
     if written.is_none() {
-        dial.problem(&place, "database", "the database's name is missing");
+        dial.missing("database", "the database's name is missing");
     }
     let database = written.and_then(|(at, key)| usable_name(dial, at, key, refusal_of_database));
     let timeout = dial.word("timeout", |text| match duration(text)? {
@@ -208,14 +189,14 @@ fn read_dial_info(
     for key in ["service", "failfast"] {
         if let Some(entry) = dial.entry(key) {
             let message = "this key has no effect, here as in docker_auth; remove it";
-            warnings.push(Problem::new(entry.place.clone(), dial.path_of(key), message));
+            dial.warn(&entry.place, key, message);
         }
     }
-    let tls = match read_tls(dial, keys, files) {
-        Ok(None) => read_tls_of_uri(dial, servers.as_mut(), keys, files),
+    let tls = match read_tls(dial) {
+        Ok(None) => read_tls_of_uri(dial, servers.as_mut()),
         read => read,
     };
-    let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok(), keys, files);
+    let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok());
     let direct = dial.flag("direct").map(|at| at.value);
     let Times { deadline, answer_within } = times;
     // A part of the whole, so that what is said in the log is which server could not be found.
@@ -287,7 +268,6 @@ fn refusal_of_collection(name: &str) -> Option<Refusal> {
 }
 
 fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
-    let place = dial.place().clone();
     let addresses = dial.texts("addrs");
     let uri = dial.text("uri");
     match (addresses, uri) {
@@ -310,16 +290,12 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
             }
         },
         (None, None) => {
-            dial.problem(
-                &place,
-                "addrs",
-                "no server is named; write addrs: [\"localhost:27017\"] or uri: \"mongodb://…\"",
-            );
+            dial.missing("addrs", "no server is named; write addrs: [\"localhost:27017\"] or uri: \"mongodb://…\"");
             None
         }
         (Some(addresses), None) => {
             if addresses.is_empty() {
-                dial.problem(&place, "addrs", "the list names no server; write addrs: [\"localhost:27017\"]");
+                dial.missing("addrs", "the list names no server; write addrs: [\"localhost:27017\"]");
             }
             let parsed: Vec<ServerAddress> = addresses
                 .iter()
@@ -352,19 +328,11 @@ fn trusts_anybody(uri: &ConnectionString) -> bool {
 }
 
 /// Who we are; an empty user name is nobody, as docker_auth's example file has it.
-fn read_login(
-    dial: &mut Section<'_>,
-    database: &str,
-    tls: Option<&Option<TlsFiles>>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-) -> Result<Option<Login>, ()> {
-    let filled = |at: Option<At<String>>| at.filter(|at| !at.value.is_empty());
-    let username = filled(dial.text("username"));
-    let inline = filled(dial.text("password"));
-    let file = dial.path("password_file");
-    let source = match filled(dial.text("source")) {
-        Some(at) => Some(usable_name(dial, at, "source", refusal_of_source).ok_or(())?),
+fn read_login(dial: &mut Section<'_>, database: &str, tls: Option<&Option<TlsFiles>>) -> Result<Option<Login>, Noted> {
+    let username = dial.filled("username");
+    let password = dial.secret("password", "password_file");
+    let source = match dial.filled("source") {
+        Some(at) => Some(usable_name(dial, at, "source", refusal_of_source).ok_or(Noted)?),
         None => None,
     };
     let mechanism = dial.word("mechanism", |text| match text {
@@ -375,14 +343,11 @@ fn read_login(
         _ => Err(Refusal::is("not supported; write SCRAM-SHA-1, SCRAM-SHA-256 or MONGODB-X509, or leave the key out")),
     });
     let mechanism = mechanism.and_then(|at| at.value.map(|value| At { place: at.place, value }));
-    if let (Some(_), Some(file)) = (&inline, &file) {
-        dial.problem(&file.place, "password_file", "give password or password_file, not both");
-        return Err(());
-    }
+    let password = password?;
     if let Some(At { place, value: AuthMechanism::MongoDbX509 }) = &mechanism {
         if tls.is_some_and(|tls| tls.as_ref().is_none_or(|tls| tls.client.is_none())) {
             dial.problem(place, "mechanism", "MONGODB-X509 needs enable_tls: true and client_certificate");
-            return Err(());
+            return Err(Noted);
         }
         return Ok(Some(Login {
             username: username.map(|at| at.value),
@@ -392,30 +357,9 @@ fn read_login(
         }));
     }
     let Some(username) = username else { return Ok(None) };
-    let password = match (inline, file) {
-        (Some(inline), _) => inline.value,
-        (None, Some(file)) => {
-            let text = match keys {
-                Keys::Read => read_secret(&file.value),
-                Keys::LeftAlone => Ok("not read".to_owned()),
-            };
-            files.push(file.value.clone());
-            match text {
-                Ok(text) if !text.is_empty() => text,
-                Ok(_) => {
-                    dial.problem(&file.place, "password_file", "the file is empty");
-                    return Err(());
-                }
-                Err(message) => {
-                    dial.file_problem(&file, "password_file", &message);
-                    return Err(());
-                }
-            }
-        }
-        (None, None) => {
-            dial.problem(&username.place, "username", "a user name is given without password or password_file");
-            return Err(());
-        }
+    let Some(password) = password else {
+        dial.problem(&username.place, "username", "a user name is given without password or password_file");
+        return Err(Noted);
     };
     let mut sources = match source {
         Some(source) => vec![source],
@@ -425,13 +369,13 @@ fn read_login(
     sources.dedup();
     Ok(Some(Login {
         username: Some(username.value),
-        password: Some(Secret::new(password)),
+        password: Some(Secret::new(password.value)),
         mechanism: mechanism.map(|at| at.value),
         sources,
     }))
 }
 
-fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Result<Option<TlsFiles>, ()> {
+fn read_tls(dial: &mut Section<'_>) -> Result<Option<TlsFiles>, Noted> {
     let enable = dial.flag("enable_tls");
     // A guide that many followed writes it so; docker_auth ignores it.
     let enabled = dial.flag("enabled_tls");
@@ -439,7 +383,7 @@ fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Res
         && one.value != other.value
     {
         dial.problem(&other.place, "enabled_tls", "this contradicts enable_tls; remove one of them");
-        return Err(());
+        return Err(Noted);
     }
     let on = enable.or(enabled).is_some_and(|at| at.value);
     let authority = dial.path("ca_certificate");
@@ -453,24 +397,19 @@ fn read_tls(dial: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Res
                     "enable_tls",
                     "certificates are given, and TLS is off; write enable_tls: true",
                 );
-                Err(())
+                Err(Noted)
             }
             None => Ok(None),
         };
     }
     let authority = authority.map(|at| (at, "ca_certificate"));
     let client = client.map(|at| (at, "client_certificate"));
-    load_tls(dial, authority, client, keys, files).map(Some)
+    load_tls(dial, authority, client).map(Some)
 }
 
 /// The files that a URI names, which are taken out of it: the driver would read them by itself.
-fn read_tls_of_uri(
-    dial: &mut Section<'_>,
-    servers: Option<&mut Servers>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-) -> Result<Option<TlsFiles>, ()> {
-    let Some(place) = dial.node("uri").map(|node| node.place.clone()) else { return Ok(None) };
+fn read_tls_of_uri(dial: &mut Section<'_>, servers: Option<&mut Servers>) -> Result<Option<TlsFiles>, Noted> {
+    let Some(place) = dial.field("uri").map(|uri| uri.place().clone()) else { return Ok(None) };
     let Some(Servers::Uri(uri)) = servers else { return Ok(None) };
     let Some(Tls::Enabled(options)) = &mut uri.tls else { return Ok(None) };
     let at = |value: PathBuf| (At { place: place.clone(), value }, "uri");
@@ -479,41 +418,25 @@ fn read_tls_of_uri(
     if authority.is_none() && client.is_none() {
         return Ok(None);
     }
-    load_tls(dial, authority, client, keys, files).map(Some)
+    load_tls(dial, authority, client).map(Some)
 }
 
 /// A file, and the key that names it.
 type Named<'key> = (At<PathBuf>, &'key str);
 
-fn load_tls(
-    dial: &Section<'_>,
-    authority: Option<Named<'_>>,
-    client: Option<Named<'_>>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-) -> Result<TlsFiles, ()> {
-    let authority = authority.map(|(at, key)| {
-        files.push(at.value.clone());
-        read_authorities(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
-    });
-    let client = client.map(|(at, key)| {
-        files.push(at.value.clone());
-        read_client(&at.value, keys).map_err(|message| dial.file_problem(&at, key, &message))
-    });
+fn load_tls(dial: &Section<'_>, authority: Option<Named<'_>>, client: Option<Named<'_>>) -> Result<TlsFiles, Noted> {
+    let authority = authority.map(|(at, key)| read_authorities(dial, &at, key));
+    let client = client.map(|(at, key)| dial.read_file(&at, key, read_client));
     let (authority, client) = (authority.transpose(), client.transpose());
-    Ok(TlsFiles { authority: authority?, client: client? })
+    Ok(TlsFiles { authority: authority?, client: client?.map(|read| read.map_or(Client::LeftAlone, Client::Read)) })
 }
 
-fn read_client(file: &Path, keys: Keys) -> Result<Client, String> {
-    match keys {
-        Keys::LeftAlone => return Ok(Client::LeftAlone),
-        Keys::Read => {}
-    }
+fn read_client(file: &Path) -> Result<Arc<Identity>, String> {
     let both = read_pem(file)?;
     // One file, of which what is wrong is said once.
     let read = Identity::from_pem(&both, &both).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         format!("{first}; the file must hold the certificate and its key")
     });
-    Ok(Client::Read(Arc::new(read?)))
+    Ok(Arc::new(read?))
 }

@@ -12,10 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dockwarden::authn::Identity;
+use dockwarden::authn::users::Users;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
+use dockwarden::authz::rules::Rules;
 use dockwarden::config::yaml::{self, Node, Value};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::scope::{Action, Scope};
 use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
@@ -94,7 +96,7 @@ fn texts(node: &Node) -> Vec<String> {
 }
 
 fn read(config: &str) -> Result<Config, Vec<dockwarden::config::Problem>> {
-    Config::read(Path::new("table.yml"), config, [], Keys::LeftAlone)
+    Config::read(Path::new("table.yml"), config, [], Secrets::Skip)
 }
 
 /// What a question asks and what the table says about it.
@@ -121,7 +123,14 @@ fn case(config: &Config, case: &Map) -> Case {
     }
     let optional = |key: &str| case.get(key).map(text);
     let account = optional("account").unwrap_or_default();
-    let own = || config.backends.users.get(&account).map(|user| Arc::clone(&user.labels)).unwrap_or_default();
+    let own = || {
+        config
+            .backends
+            .get::<Users>()
+            .and_then(|users| users.get(&account))
+            .map(|user| Arc::clone(&user.labels))
+            .unwrap_or_default()
+    };
     let given = case.get("labels").map(|node| labels(node, |text| LabelValue::glob(text).unwrap()));
     let literal = case.get("directory").map(|node| labels(node, LabelValue::literal));
     let rule = match &case["rule"].value {
@@ -173,7 +182,7 @@ fn the_tables_hold() {
                 let config =
                     read(&document.config).unwrap_or_else(|problems| panic!("{}: {problems:?}", document.place));
                 let all: Vec<Case> = list.iter().map(|map| case(&config, map)).collect();
-                let acl = Acl::new(config.backends.acl.into_rules());
+                let acl = Arc::clone(&config.backends.get::<Rules>().unwrap().acl);
                 for (index, case) in all.iter().enumerate() {
                     cases += 1;
                     let found = decide(&acl, case);
@@ -218,7 +227,8 @@ fn many_label_values_are_decided_at_once() {
         ("${labels:p}${labels:p}${labels:q}", "v59v59v58", "v59v58v59"),
     ] {
         let config = format!("{REST}users: {{}}\nacl: [{{match: {{name: \"{pattern}\"}}, actions: [push]}}]\n");
-        let acl = Acl::new(read(&config).unwrap_or_else(|problems| panic!("{problems:?}")).backends.acl.into_rules());
+        let config = read(&config).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let acl = &config.backends.get::<Rules>().unwrap().acl;
         let values: Vec<LabelValue> = (0..60).map(|number| LabelValue::glob(&format!("v{number}")).unwrap()).collect();
         let labels = ["p", "q", "r"].map(|label| (label.to_owned(), values.clone()));
         let identity = Identity { labels: Arc::new(LabelValues::from(labels)), ..Identity::default() };

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dockwarden::app::{App, Source};
-use dockwarden::config::Keys;
+use dockwarden::config::Secrets;
 use dockwarden::http::client_address::Peer;
 use dockwarden::http::{self, AdminRoutes};
 use dockwarden::keys::{GeneratedPair, generate};
@@ -158,7 +158,7 @@ impl Bed {
     pub(crate) fn in_folder(folder: Folder, config: &str) -> Bed {
         let file = folder.configure(config);
         let source = Source { file, variables: Vec::new() };
-        let config = source.load(Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
+        let config = source.load(Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
         let prefix = config.server.path_prefix.clone();
         let admin = match config.server.admin {
             Some(_) => AdminRoutes::Elsewhere,

@@ -26,7 +26,7 @@ use axum::body::Body;
 use axum::http::Request;
 use dockwarden::app::{App, Source};
 use dockwarden::authz::lint::lint;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::http::client_address::Peer;
 use dockwarden::http::{self, AdminRoutes};
 use serde_json::{Map, Value, json};
@@ -151,7 +151,7 @@ fn complete(example: &str) -> String {
 }
 
 fn load(text: &str) -> Result<Config, String> {
-    Config::read(Path::new("config.yml"), text, [], Keys::LeftAlone).map_err(|problems| {
+    Config::read(Path::new("config.yml"), text, [], Secrets::Skip).map_err(|problems| {
         problems.iter().map(|problem| problem.in_file(Path::new("config.yml"))).collect::<Vec<_>>().join("\n")
     })
 }
@@ -526,7 +526,7 @@ fn a_version_1_certificate_signs_tokens_and_is_not_served() -> Result<()> {
     let pair = format!("certificate: {}, key: {}", path("guide-rsa4096.crt"), path("guide-rsa4096.key"));
     let read = |server: &str| {
         let text = format!("server: {{addr: ':1'{server}}}\ntoken: {{issuer: i, {pair}}}\nusers: {{}}\nacl: []\n");
-        Config::read(Path::new("config.yml"), &text, [], Keys::Read)
+        Config::read(Path::new("config.yml"), &text, [], Secrets::Read)
     };
     assert!(read("").is_ok());
     let problems = read(&format!(", {pair}")).err().context("version 1 is refused for TLS")?;

@@ -154,7 +154,7 @@ fn how_long_a_token_is_reused_is_bounded_by_its_life() {
         let text = format!(
             "server: {{addr: ':1'}}\ntoken: {{issuer: i, certificate: none, key: none{expiration}, reuse: {reuse}}}\nusers: {{}}\nacl: []\n"
         );
-        dockwarden::config::Config::read(std::path::Path::new("c.yml"), &text, [], dockwarden::config::Keys::LeftAlone)
+        dockwarden::config::Config::read(std::path::Path::new("c.yml"), &text, [], dockwarden::config::Secrets::Skip)
             .map(|config| config.token.reuse)
             .map_err(|problems| format!("{problems:?}"))
     };

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::config::{Config, Keys};
+use dockwarden::authz::rules::Rules;
+use dockwarden::config::{Config, Secrets};
 use dockwarden::scope::{Scope, parse_actions};
 use hdrhistogram::Histogram;
 use policy::{Answer, Budget, Question};
@@ -24,14 +25,14 @@ use super::Run;
 const QUESTIONS: usize = 2000;
 
 /// The rules of a configuration text.
-pub fn compile(rules: &str) -> anyhow::Result<Acl> {
+pub fn compile(rules: &str) -> anyhow::Result<Arc<Acl>> {
     let text = format!(
         "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: bench, certificate: none, key: none}}\nusers: {{\"\": {{}}}}\n\
          acl:\n{rules}"
     );
-    let config = Config::read(Path::new("bench.yml"), &text, [], Keys::LeftAlone)
+    let config = Config::read(Path::new("bench.yml"), &text, [], Secrets::Skip)
         .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-    Ok(Acl::new(config.backends.acl.into_rules()))
+    Ok(Arc::clone(&config.backends.get::<Rules>().context("there are no rules")?.acl))
 }
 
 /// How long decisions take.

@@ -13,22 +13,23 @@ use tracing::warn;
 
 pub use settings::{Account, Settings, read};
 
-use super::attempts::{Attempts, Spelled};
+use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
-use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
+use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::Request;
 use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
+use crate::reach::{Reach, Reachable};
 use settings::Meaning;
 
-/// Its name in the file and in the log.
-const NAME: &str = "http_auth";
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "http_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 /// The longest account, in bytes, as at every door.
 const MAX_ACCOUNT: usize = 255;
 /// The longest password that is sent, in bytes: tokens are long, and many a server reads no header line above 8 KiB.
@@ -50,21 +51,33 @@ struct Users {
     attempts: Arc<Attempts>,
 }
 
-impl Connected for HttpUsers {
-    type Settings = Settings;
+impl Configured for Settings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
 
     /// Begins to connect in the background.
-    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<HttpUsers> {
-        HttpUsers::new(settings, Arc::clone(passwords.attempts()))
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        let users = HttpUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?;
+        Ok(Opened::Identities(Arc::new(users), Manner::Tokens))
     }
 
-    fn is_of(&self, settings: &Settings) -> bool {
-        self.0.settings == *settings
+    fn facts(&self) -> Facts<'_> {
+        Facts::LoginsElsewhere(match self.account {
+            Account::Asked | Account::InReply(_) => Names::Checked,
+            Account::Unchecked => Names::Unchecked,
+        })
     }
+}
 
+impl Reachable for HttpUsers {
     /// Asks with an empty account and an empty password.
-    async fn reach(&self) -> anyhow::Result<String> {
-        self.0.api.reach(self.accepting()).await
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(self.0.api.reach(self.accepting()))
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(self.0.api.breaker().passage())
     }
 }
 
@@ -78,7 +91,7 @@ impl HttpUsers {
         // Nobody's: no account is ever tried with it, so none can be locked by it.
         let trial = settings.request.filled(Who { account: "", password: "" });
         let trial = trial.context("the request cannot be made without an account")?;
-        let api = Api::new(NAME, settings.api.clone(), trial)?;
+        let api = Api::new(KIND.key, settings.api.clone(), trial)?;
         let memory = settings.api.cache_ttl.map(Memory::new).transpose()?;
         let users = HttpUsers(Arc::new(Users { settings, api, memory, attempts }));
         users.0.api.greet(users.accepting())?;
@@ -151,7 +164,7 @@ impl Users {
                 let own = reply::account(path, &reply)?;
                 if own.to_lowercase() != account.to_lowercase() {
                     // Whose it is stays untold: what stands in the reply there could be the password itself.
-                    warn!(reason = "other_account", backend = NAME, user.account = %printable(account),
+                    warn!(reason = "other_account", backend = KIND.key, user.account = %printable(account),
                         "the password is another account's");
                     return Ok(Outcome::Rejected);
                 }
@@ -169,10 +182,6 @@ fn identity(account: &str, labels: LabelValues) -> Identity {
 
 #[async_trait]
 impl Authenticator for HttpUsers {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         let (account, secret) = match who {
@@ -218,7 +227,7 @@ impl Authenticator for HttpUsers {
         Alike::NotKnown
     }
 
-    fn passage(&self) -> Option<Passage> {
-        Some(self.0.api.breaker().passage())
+    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+        Ok(Time::NotTaken)
     }
 }

@@ -1,16 +1,14 @@
 //! The `http_auth:` section.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use super::reply::Path;
 use crate::authn::LabelSyntax;
 use crate::config::number;
 use crate::config::problem::At;
-use crate::config::refused::{Holds, Refusal, shown_name};
-use crate::config::section::{Problems, Section};
+use crate::config::refused::{Holds, Refusal};
+use crate::config::section::{Field, Section};
 use crate::config::yaml::Value;
-use crate::config::{Keys, Problem};
 use crate::http_api::request::{self, RequestTemplate};
 use crate::http_api::settings;
 use crate::http_api::template::Placeholder;
@@ -85,34 +83,24 @@ impl std::fmt::Display for Statuses {
 }
 
 /// Reads the section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let request = request::read(&mut section, keys, problems, files, warnings);
-    let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin), keys, problems, files);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let request = request::read(&mut section);
+    let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin));
     let statuses = read_statuses(&mut section);
-    let labels = read_labels(&mut section, problems);
+    let labels = read_labels(&mut section);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
-    let account = read_account(&mut section, request.as_ref(), warnings);
+    let account = read_account(&mut section, request.as_ref());
     if let Some(request) = &request {
-        let place = section.place().clone();
         if !request.sends_password() {
             let message = "the password is sent nowhere, so every password would do; put ${password} or ${basic} into \
                            headers or body";
-            section.problem(&place, "url", message);
+            section.missing("url", message);
         }
         let wants_body =
             labels.as_ref().is_some_and(|labels| !labels.is_empty()) || matches!(account, Some(Account::InReply(_)));
         if request.is_head() && wants_body {
-            section.problem(
-                &place,
-                "method",
-                "a reply to HEAD holds nothing that labels or account could be taken from",
-            );
+            section.missing("method", "a reply to HEAD holds nothing that labels or account could be taken from");
         }
     }
     section.finish();
@@ -126,13 +114,8 @@ pub fn read(
     })
 }
 
-fn read_account(
-    section: &mut Section<'_>,
-    request: Option<&RequestTemplate>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Account> {
-    let place = section.place().clone();
-    let given = section.node("account").is_some();
+fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) -> Option<Account> {
+    let given = section.has("account");
     let account = section.parsed("account", |text| match text {
         "unchecked" => Ok(Account::Unchecked),
         path => Path::parse(path).map(Account::InReply).map_err(|message| format!("{message}; or write unchecked")),
@@ -146,7 +129,7 @@ fn read_account(
         Some(At { place, value: Account::Unchecked }) => {
             let message = "nobody looks whose password it is: whoever has one there logs in as any account that no section \
                            above knows. Let rules look at labels only, never at the account";
-            warnings.push(Problem::new(place, section.path_of("account"), message));
+            section.warn(&place, "account", message);
             Some(Account::Unchecked)
         }
         Some(at) => Some(at.value),
@@ -157,32 +140,32 @@ fn read_account(
             let message = "the account is sent nowhere, so the API cannot know whether the password is that account's: put \
                            ${account} or ${basic} into the request, say where the reply names the account (account: \
                            \"$.email\"), or write account: unchecked if any account will do";
-            section.problem(&place, "account", message);
+            section.missing("account", message);
             None
         }
     }
 }
 
-fn read_labels(section: &mut Section<'_>, problems: &Problems) -> Option<Vec<(String, Path)>> {
-    let path = section.path_of("labels");
-    let Some(node) = section.node("labels") else { return Some(Vec::new()) };
+fn read_labels(section: &mut Section<'_>) -> Option<Vec<(String, Path)>> {
+    let Some(field) = section.field("labels") else { return Some(Vec::new()) };
     let wrong = "labels are names with the place of their values: labels: {channel: \"$.objects[*].release\"}";
-    let Value::Map(entries) = &node.value else {
-        problems.add(&node.place, path, wrong);
+    let Some(entries) = field.entries() else {
+        field.problem(wrong);
         return None;
     };
+    let number = entries.len();
     let mut labels = Vec::new();
-    for entry in entries {
-        let parsed = match &entry.node.value {
+    for (label, field) in entries {
+        let parsed = match field.value() {
             Value::Text(text) => Path::parse(text),
             Value::Null | Value::List(_) | Value::Map(_) => Err(wrong.to_owned()),
         };
         match parsed {
-            Ok(parsed) => labels.push((entry.key.clone(), parsed)),
-            Err(message) => problems.add(&entry.node.place, format!("{path}.{}", shown_name(&entry.key)), message),
+            Ok(parsed) => labels.push((label.to_owned(), parsed)),
+            Err(message) => field.problem(message),
         }
     }
-    (labels.len() == entries.len()).then_some(labels)
+    (labels.len() == number).then_some(labels)
 }
 
 fn read_statuses(section: &mut Section<'_>) -> Option<Statuses> {
@@ -198,8 +181,8 @@ fn read_statuses(section: &mut Section<'_>) -> Option<Statuses> {
     let reject = read_list(section, "reject", &[401, 403], no);
     let not_mine = read_list(section, "not_mine", &[], no);
     let (accept, reject, not_mine) = (accept?, reject?, not_mine?);
-    let place = section.node("not_mine").or(section.node("reject")).map(|node| node.place.clone());
-    let place = place.unwrap_or_else(|| section.place().clone());
+    let place = section.field("not_mine").or(section.field("reject")).map(|field| field.place());
+    let place = place.unwrap_or_else(|| section.place());
     let mut complete = true;
     for (key, other, one, two) in [
         ("reject", "accept", &reject, &accept),
@@ -210,12 +193,12 @@ fn read_statuses(section: &mut Section<'_>) -> Option<Statuses> {
             let message = format!(
                 "{status} is in {other} too (without the key: accept [200], reject [401, 403], not_mine []); say what it means"
             );
-            section.problem(&place, key, message);
+            section.problem(place, key, message);
             complete = false;
         }
     }
     if accept.is_empty() {
-        section.problem(&place, "accept", "nobody could log in; write accept: [200]");
+        section.problem(place, "accept", "nobody could log in; write accept: [200]");
         complete = false;
     }
     complete.then_some(Statuses { accept, reject, not_mine })

@@ -48,7 +48,7 @@ impl Directory {
         let closed = server.breaker.fail(pass, trial, move || {
             info!(
                 reason = "backend_back",
-                backend = "ldap_auth",
+                backend = super::KIND.key,
                 server = address,
                 "a directory server is asked again"
             );
@@ -56,7 +56,7 @@ impl Directory {
         if closed {
             server.failed_by(failure);
             let left = self.servers.iter().filter(|server| server.breaker.admit().is_ok()).count();
-            warn!(reason = "backend_down", backend = "ldap_auth", server = %server.address, servers_left = left,
+            warn!(reason = "backend_down", backend = super::KIND.key, server = %server.address, servers_left = left,
                 cause = %failure, "a directory server cannot be asked; without another one, logins are answered with 503");
         }
     }

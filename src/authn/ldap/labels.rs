@@ -6,9 +6,8 @@ use regex::Regex;
 use super::filter::is_attribute;
 use super::name::common_name;
 use super::protocol::Entry;
-use crate::config::refused::{Refusal, shown_name};
-use crate::config::section::{Problems, Section};
-use crate::config::yaml::{Node, Value};
+use crate::config::refused::Refusal;
+use crate::config::section::{Field, Section};
 
 /// Stands for the entry's distinguished name among the attributes.
 const NAME: &str = "dn";
@@ -64,33 +63,27 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 /// Reads the `labels:` section.
-pub(super) fn read(node: Option<&Node>, path: &str, problems: &Problems) -> Vec<LabelRule> {
-    let Some(node) = node else { return Vec::new() };
-    let Value::Map(entries) = &node.value else {
-        problems.add(
-            &node.place,
-            path,
-            "labels are names with their attributes: labels: {groups: {attribute: memberOf}}",
-        );
+pub(super) fn read(section: Field<'_>) -> Vec<LabelRule> {
+    let Some(entries) = section.entries() else {
+        section.problem("labels are names with their attributes: labels: {groups: {attribute: memberOf}}");
         return Vec::new();
     };
-    let read = |entry: &crate::config::yaml::Entry| {
-        let mut section = Section::open(&entry.node, format!("{path}.{}", shown_name(&entry.key)), problems)?;
-        let rule = read_one(&entry.key, &mut section);
+    let read = |(label, field): (&str, Field<'_>)| {
+        let mut section = field.section()?;
+        let rule = read_one(label, &mut section);
         section.finish();
         rule
     };
-    entries.iter().filter_map(read).collect()
+    entries.into_iter().filter_map(read).collect()
 }
 
 fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
-    let place = section.place().clone();
     let attribute = section.word("attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
         false => Err(Refusal::is("no attribute; write its name, such as memberOf, or dn for the entry's own name")),
     });
-    if section.node("attribute").is_none() {
-        section.problem(&place, "attribute", "the attribute is missing; write attribute: memberOf");
+    if !section.has("attribute") {
+        section.missing("attribute", "the attribute is missing; write attribute: memberOf");
     }
     let from = section.word("from", |text| match text {
         "entry" => Ok(From::Entry),
@@ -172,19 +165,17 @@ impl LabelRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::reading::{Reading, Secrets};
     use crate::config::yaml;
 
     fn rules(text: &str) -> Result<Vec<LabelRule>, Vec<String>> {
-        let problems = Problems::default();
+        let reading = Reading::default();
         let Ok(node) = yaml::parse(text) else { unreachable!("{text}") };
-        let rules = read(Some(&node), "labels", &problems);
+        let rules = read(reading.field(&node, "labels", Secrets::Skip));
+        let problems = reading.into_findings().problems;
         match problems.is_empty() {
             true => Ok(rules),
-            false => Err(problems
-                .into_sorted()
-                .iter()
-                .map(|problem| format!("{}: {}", problem.path, problem.message))
-                .collect()),
+            false => Err(problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()),
         }
     }
 

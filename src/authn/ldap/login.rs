@@ -82,7 +82,7 @@ impl DirectoryUsers {
             // Which of them it is, nobody can know. It is a "no" and not an error: the directory has answered, asking
             // again brings nothing else, and no other backend may let this name in.
             Found::Several(names) => {
-                warn!(reason = "several_entries", backend = "ldap_auth", user.account = account, entries = ?names,
+                warn!(reason = "several_entries", backend = super::KIND.key, user.account = account, entries = ?names,
                     "an account is refused, since the filter finds more than one entry for it");
                 self.bind_as_nobody(password, errand).await?;
                 return Ok(Outcome::Rejected);

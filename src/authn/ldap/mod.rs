@@ -36,7 +36,6 @@ mod tls;
 mod verdict;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -49,12 +48,17 @@ pub use verdict::Verdict;
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
 use crate::breaker::Passage;
-use crate::chain::{Connected, REACH_WITHIN};
 use crate::client_network::ClientNetwork;
 use crate::mongo::spawn;
+use crate::reach::{REACH_WITHIN, Reach, Reachable};
 use directory::{Directory, Errand};
 use pace::Pace;
+use settings::Login;
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "ldap_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// The directory as an identity backend.
 #[derive(Clone)]
@@ -81,7 +85,7 @@ impl DirectoryUsers {
         let separator = if settings.base.is_empty() { "" } else { "," };
         let nobody = format!("nobody-{:016x}", u64::from_be_bytes(random));
         let nobodys_name = format!("cn={nobody}{separator}{}", settings.base);
-        let directory = Arc::new(Directory::new(settings).context("ldap_auth")?);
+        let directory = Arc::new(Directory::new(settings).context(KIND.key)?);
         let greeting = Arc::clone(&directory);
         drop(spawn(async move { greeting.greet_all().await })?);
         drop(spawn(Directory::close_idle(Arc::downgrade(&directory)))?);
@@ -95,34 +99,40 @@ impl DirectoryUsers {
     }
 }
 
-impl Connected for DirectoryUsers {
-    type Settings = Settings;
-
-    fn open(settings: Settings, passwords: &Arc<Passwords>) -> anyhow::Result<DirectoryUsers> {
-        DirectoryUsers::new(settings, Arc::clone(passwords.attempts()))
+impl Configured for Settings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
     }
 
-    fn is_of(&self, settings: &Settings) -> bool {
-        self.directory.settings() == settings
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::identities(DirectoryUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?)
     }
 
-    async fn reach(&self) -> anyhow::Result<String> {
-        let reached = self.directory.reach().await?;
-        self.rehearse(reached).await
+    fn facts(&self) -> Facts<'_> {
+        match &self.login {
+            Login::User(_) => Facts::LoginsElsewhere(Names::Checked),
+            Login::Anonymous | Login::Ourselves { .. } => Facts::AccountsElsewhere(KIND.key.to_owned()),
+        }
     }
+}
 
+impl Reachable for DirectoryUsers {
     /// Each server may be silent, and then a login is gone through.
-    fn patience(&self) -> Duration {
-        REACH_WITHIN + self.directory.settings().deadline
+    fn reach(&self) -> Reach<'_> {
+        let question = Box::pin(async {
+            let reached = self.directory.reach().await?;
+            self.rehearse(reached).await
+        });
+        Reach::Server { within: REACH_WITHIN + self.directory.settings().deadline, question }
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(self.directory.passage())
     }
 }
 
 #[async_trait]
 impl Authenticator for DirectoryUsers {
-    fn name(&self) -> &'static str {
-        "ldap_auth"
-    }
-
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
             // Whether nobody may come in is said by the static users.
@@ -145,9 +155,5 @@ impl Authenticator for DirectoryUsers {
 
     fn alike(&self, _name: &Spelled) -> Alike {
         Alike::NotKnown
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        Some(self.directory.passage())
     }
 }

@@ -1,16 +1,14 @@
 //! The part of the `ldap_auth:` section that says which servers there are, how they are known, and who we are to them.
 
-use std::path::PathBuf;
-
 use super::address::{Address, Protection};
 use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
 use crate::authn::Secret;
 use crate::config::problem::At;
+use crate::config::read_authorities;
 use crate::config::refused::{Holds, Refusal, is_harmless};
 use crate::config::section::Section;
 use crate::config::yaml::Value;
-use crate::config::{Keys, Problem, read_authorities, read_secret};
 
 /// The servers, and how each is spoken with.
 pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> {
@@ -21,12 +19,11 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
         "always" => Ok(Some(Protection::Tls)),
         _ => Err(Refusal::is("none of none, starttls and always")),
     });
-    let is_unknown = protection.is_none() && section.node("tls").is_some();
+    let is_unknown = protection.is_none() && section.has("tls");
     let protection = protection.and_then(|at| at.value);
-    let place = section.place().clone();
     let written = section.texts("addr").unwrap_or_default();
-    if written.is_empty() && section.node("addr").is_none_or(|node| matches!(&node.value, Value::List(_))) {
-        section.problem(&place, "addr", "no server is named; write addr: ldaps://ldap.example.com");
+    if written.is_empty() && section.field("addr").is_none_or(|field| matches!(field.value(), Value::List(_))) {
+        section.missing("addr", "no server is named; write addr: ldaps://ldap.example.com");
     }
     let mut addresses = Vec::new();
     for At { place, value } in &written {
@@ -43,13 +40,7 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
 }
 
 /// Whose certificates are taken.
-pub(super) fn read_trust(
-    section: &mut Section<'_>,
-    addresses: Option<&[Address]>,
-    keys: Keys,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Trust> {
+pub(super) fn read_trust(section: &mut Section<'_>, addresses: Option<&[Address]>) -> Option<Trust> {
     let is_protected = |address: &Address| match address.protection {
         Protection::None => false,
         Protection::StartTls | Protection::Tls => true,
@@ -70,23 +61,15 @@ pub(super) fn read_trust(
     if let Some(at) = skip {
         let message = "whoever is between here and the server can read every password and let anybody in; name the \
                        server's authority in ca_certificate instead";
-        warnings.push(Problem::new(at.place, section.path_of("insecure_tls_skip_verify"), message));
+        section.warn(&at.place, "insecure_tls_skip_verify", message);
         return Some(Trust::Anybody);
     }
     let Some(authority) = authority else { return Some(Trust::System) };
-    let content = read_authorities(&authority.value, keys);
-    files.push(authority.value.clone());
-    match content {
-        Ok(content) => Some(Trust::File(content)),
-        Err(message) => {
-            section.file_problem(&authority, "ca_certificate", &message);
-            None
-        }
-    }
+    read_authorities(section, &authority, "ca_certificate").ok().map(Trust::File)
 }
 
 /// Warns where passwords can be read on the way.
-pub(super) fn warn_of_clear_text(section: &mut Section<'_>, addresses: &[Address], warnings: &mut Vec<Problem>) {
+pub(super) fn warn_of_clear_text(section: &mut Section<'_>, addresses: &[Address]) {
     let exposed = |address: &&Address| match address.protection {
         Protection::None => !address.is_this_machine(),
         Protection::StartTls | Protection::Tls => false,
@@ -97,80 +80,50 @@ pub(super) fn warn_of_clear_text(section: &mut Section<'_>, addresses: &[Address
             "everybody's password travels to {server} in the clear, and whoever is on the way can let anybody in; write \
              tls: starttls, or ldaps://"
         );
-        warnings.push(Problem::new(entry.place.clone(), section.path_of("addr"), message));
+        section.warn(&entry.place, "addr", message);
     }
 }
 
 /// Who searches.
-pub(super) fn read_login(section: &mut Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Option<Login> {
+pub(super) fn read_login(section: &mut Section<'_>) -> Option<Login> {
     let name = section.filled("bind_dn");
     let as_user = section.flag("initial_bind_as_user").filter(|at| at.value);
-    let inline = section.filled("bind_password");
-    let file = section.path("bind_password_file");
-    if let (Some(_), Some(file)) = (&inline, &file) {
-        section.problem(&file.place, "bind_password_file", "give bind_password or bind_password_file, not both");
-        return None;
-    }
-    let password_place =
-        inline.as_ref().map(|at| at.place.clone()).or_else(|| file.as_ref().map(|at| at.place.clone()));
-    if let Some(at) = as_user {
-        let Some(name) = name else {
+    let password = section.secret("bind_password", "bind_password_file").ok()?;
+    let (place, key, message) = match (as_user, name, password) {
+        (Some(at), None, _) => {
             let message = format!(
                 "the name that users bind as is missing; write bind_dn: uid={ACCOUNT},ou=people,dc=example,dc=org"
             );
-            section.problem(&at.place, "bind_dn", message);
-            return None;
-        };
-        if let Some(place) = password_place {
-            section.problem(
-                &place,
-                "bind_password_file",
-                "with initial_bind_as_user nothing is bound but users; remove the password",
-            );
-            return None;
+            (at.place, "bind_dn", message)
         }
-        return match NameTemplate::parse(&name.value) {
-            Ok(template) => Some(Login::User(template)),
-            Err(message) => {
-                section.problem(&name.place, "bind_dn", message);
-                None
-            }
-        };
-    }
-    let Some(name) = name else {
-        let Some(place) = password_place else { return Some(Login::Anonymous) };
-        section.problem(&place, "bind_dn", "a password is given without the name that it belongs to");
-        return None;
-    };
-    if name.value.contains(ACCOUNT) {
-        let message = format!("{ACCOUNT} stands in a name to bind as only with initial_bind_as_user: true");
-        section.problem(&name.place, "bind_dn", message);
-        return None;
-    }
-    let Some(place) = password_place else {
+        (Some(_), Some(_), Some(password)) => {
+            let message = "with initial_bind_as_user nothing is bound but users; remove the password";
+            (password.place, "bind_password_file", message.to_owned())
+        }
+        (Some(_), Some(name), None) => match NameTemplate::parse(&name.value) {
+            Ok(template) => return Some(Login::User(template)),
+            Err(message) => (name.place, "bind_dn", message),
+        },
+        (None, None, None) => return Some(Login::Anonymous),
+        (None, None, Some(password)) => {
+            (password.place, "bind_dn", "a password is given without the name that it belongs to".to_owned())
+        }
+        (None, Some(name), _) if name.value.contains(ACCOUNT) => {
+            let message = format!("{ACCOUNT} stands in a name to bind as only with initial_bind_as_user: true");
+            (name.place, "bind_dn", message)
+        }
         // A name without a password is an unauthenticated bind (RFC 4513, section 5.1.2): many servers say yes to it, and
         // mean nobody.
-        section.problem(&name.place, "bind_password_file", "bind_dn is given without its password");
-        return None;
-    };
-    let key = if inline.is_some() { "bind_password" } else { "bind_password_file" };
-    let password = match (inline, &file) {
-        (Some(inline), _) => Ok(inline.value),
-        (None, Some(file)) => {
-            let text = match keys {
-                Keys::Read => read_secret(&file.value),
-                Keys::LeftAlone => Ok("not read".to_owned()),
-            };
-            files.push(file.value.clone());
-            text
+        (None, Some(name), None) => {
+            (name.place, "bind_password_file", "bind_dn is given without its password".to_owned())
         }
-        (None, None) => return None,
+        (None, Some(_), Some(password)) if password.value.contains('\0') => {
+            (password.place, "bind_password", "a password holds no NUL".to_owned())
+        }
+        (None, Some(name), Some(password)) => {
+            return Some(Login::Ourselves { name: name.value, password: Secret::new(password.value) });
+        }
     };
-    match password {
-        Ok(text) if text.is_empty() => section.problem(&place, key, "the file is empty"),
-        Ok(text) if text.contains('\0') => section.problem(&place, key, "a password holds no NUL"),
-        Ok(text) => return Some(Login::Ourselves { name: name.value, password: Secret::new(text) }),
-        Err(message) => file.iter().for_each(|file| section.file_problem(file, key, &message)),
-    }
+    section.problem(&place, key, message);
     None
 }

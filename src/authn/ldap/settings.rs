@@ -1,6 +1,5 @@
 //! The `ldap_auth:` section: where a directory is, who we are to it, whom it is asked about, and for how long.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
@@ -12,9 +11,9 @@ use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
 use crate::config::number::{self, duration};
 use crate::config::problem::{At, Place};
+use crate::config::reading::Noted;
 use crate::config::refused::Refusal;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::{Field, Section};
 use crate::pem::tls::Authorities;
 
 /// How long a login may take in all, where the file does not say: docker waits for 15 s.
@@ -102,21 +101,15 @@ pub(super) struct Groups {
     pub(super) filter: Filter,
 }
 
-/// Reads the `ldap_auth:` section. Files with secrets and certificates are read here and added to `files`.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
+/// Reads the `ldap_auth:` section. Files with secrets and certificates are read here.
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
     let addresses = read_addresses(&mut section);
-    let trust = read_trust(&mut section, addresses.as_deref(), keys, files, warnings);
-    let login = read_login(&mut section, keys, files);
+    let trust = read_trust(&mut section, addresses.as_deref());
+    let login = read_login(&mut section);
     if let Some(addresses) = &addresses {
-        warn_of_clear_text(&mut section, addresses, warnings);
+        warn_of_clear_text(&mut section, addresses);
     }
-    let place = section.place().clone();
     let base = read_base(&mut section, "base");
     let filter = section.parsed("filter", |text| {
         let filter = Filter::parse(text, &[FilterPlace::Account])?;
@@ -127,13 +120,12 @@ pub fn read(
             )),
         }
     });
-    if section.node("filter").is_none() {
-        section.problem(&place, "filter", format!("the filter is missing; write filter: (uid={ACCOUNT})"));
+    if !section.has("filter") {
+        section.missing("filter", format!("the filter is missing; write filter: (uid={ACCOUNT})"));
     }
-    let account = read_account(&mut section, filter.as_ref(), warnings);
-    let labels_path = section.path_of("labels");
-    let labels = read_labels(section.node("labels"), &labels_path, problems);
-    let groups = read_groups(&mut section, base.as_deref(), &labels, warnings);
+    let account = read_account(&mut section, filter.as_ref());
+    let labels = section.field("labels").map_or_else(Vec::new, read_labels);
+    let groups = read_groups(&mut section, base.as_deref(), &labels);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let times = read_times(&mut section);
     let connections =
@@ -162,9 +154,8 @@ pub fn read(
 
 /// A place in the directory; empty for all of it, which only few servers search (Active Directory's global catalog does).
 fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
-    let place = section.place().clone();
-    if section.node(key).is_none() {
-        section.problem(&place, key, "where to search is missing; write base: ou=people,dc=example,dc=org");
+    if !section.has(key) {
+        section.missing(key, "where to search is missing; write base: ou=people,dc=example,dc=org");
         return None;
     }
     let read = |text: &str| match text.is_empty() || is_distinguished(text) {
@@ -174,19 +165,15 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     section.word(key, read).map(|at| at.value)
 }
 
-fn read_account(
-    section: &mut Section<'_>,
-    filter: Option<&At<Filter>>,
-    warnings: &mut Vec<Problem>,
-) -> Option<AccountName> {
+fn read_account(section: &mut Section<'_>, filter: Option<&At<Filter>>) -> Option<AccountName> {
     let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
         false => Err(Refusal::is("no attribute; write its name, such as uid")),
     });
-    match (named, section.node("account_attribute")) {
+    match (named, section.has("account_attribute")) {
         (Some(named), _) => return Some(AccountName::Attribute(named.value)),
-        (None, Some(_)) => return None,
-        (None, None) => {}
+        (None, true) => return None,
+        (None, false) => {}
     }
     let filter = filter?;
     let compared = filter.value.account_attributes();
@@ -206,26 +193,21 @@ fn read_account(
                 names.join(", "),
                 first.0
             );
-            warnings.push(Problem::new(filter.place.clone(), section.path_of("filter"), message));
+            section.warn(&filter.place, "filter", message);
         }
     }
     Some(AccountName::AsTyped(compared))
 }
 
-fn read_groups(
-    section: &mut Section<'_>,
-    base: Option<&str>,
-    labels: &[LabelRule],
-    warnings: &mut Vec<Problem>,
-) -> Result<Option<Groups>, ()> {
+fn read_groups(section: &mut Section<'_>, base: Option<&str>, labels: &[LabelRule]) -> Result<Option<Groups>, Noted> {
     let place = |section: &mut Section<'_>, key| section.entry(key).map(|entry| entry.place.clone());
     let given: Vec<(&str, Place)> = ["group_base", "group_filter", "nested_groups"]
         .into_iter()
         .filter_map(|key| Some((key, place(section, key)?)))
         .collect();
-    let own_base = match section.node("group_base") {
-        Some(_) => Some(read_base(section, "group_base").ok_or(())?),
-        None => base.map(str::to_owned),
+    let own_base = match section.has("group_base") {
+        true => Some(read_base(section, "group_base").ok_or(Noted)?),
+        false => base.map(str::to_owned),
     };
     let nested = section.flag("nested_groups").is_some_and(|at| at.value);
     let both = [FilterPlace::Account, FilterPlace::Name];
@@ -240,19 +222,19 @@ fn read_groups(
             (false, true) => Ok(filter),
         }
     };
-    let filter = match section.node("group_filter") {
-        Some(_) => section.parsed("group_filter", read).map(|at| at.value).ok_or(())?,
-        None => read("(member=${dn})").map_err(|_| ())?,
+    let filter = match section.has("group_filter") {
+        true => section.parsed("group_filter", read).map(|at| at.value).ok_or(Noted)?,
+        false => read("(member=${dn})").map_err(|_| Noted)?,
     };
     let is_used = labels.iter().any(|rule| rule.from == From::Groups);
     match (is_used, given.first()) {
         (false, Some((key, place))) => {
             let message = "no label takes anything from groups; write labels: {groups: {attribute: cn, from: groups}}";
-            warnings.push(Problem::new(place.clone(), section.path_of(key), message));
+            section.warn(place, key, message);
             Ok(None)
         }
         (false, None) => Ok(None),
-        (true, _) => Ok(Some(Groups { base: own_base.ok_or(())?, filter })),
+        (true, _) => Ok(Some(Groups { base: own_base.ok_or(Noted)?, filter })),
     }
 }
 

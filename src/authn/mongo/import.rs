@@ -3,14 +3,14 @@
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
 use crate::authz::pattern::LabelValue;
 use crate::config::problem::Problem;
-use crate::config::section::Problems;
+use crate::config::reading::{Reading, Secrets};
 use crate::config::yaml::{self, Value};
 
 /// The users of a text.
@@ -66,11 +66,11 @@ fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
         let message = "there are neither a configuration's users in it nor lines of an htpasswd file";
         return Err(vec![Problem::new(root.place.clone(), "", message).in_file(file)]);
     };
-    let problems = Problems::default();
-    let mut files: Vec<PathBuf> = Vec::new();
-    let read = users::read(section, &problems, &mut files);
+    let reading = Reading::default();
+    let read = users::read(reading.field(section, "users", Secrets::Read)).unwrap_or_default();
+    let problems = reading.into_findings().problems;
     if !problems.is_empty() {
-        return Err(problems.into_sorted().iter().map(|problem| problem.in_file(file)).collect());
+        return Err(problems.iter().map(|problem| problem.in_file(file)).collect());
     }
     let mut parsed = Parsed::default();
     for (name, user) in read {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::authz::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authz::rule::Rule;
-use crate::config::problem::At;
 use policy::index::Index;
 
 /// So many rules are looked at for all others together, which takes about a second.
@@ -21,10 +20,10 @@ pub(super) struct Covering {
 }
 
 impl Covering {
-    pub(super) fn of(rules: &[At<Rule>]) -> Covering {
-        let index = Index::of(rules.iter().map(|at| &at.value));
+    pub(super) fn of(rules: &[Rule]) -> Covering {
+        let index = Index::of(rules);
         let mut same: HashMap<(Field, String), Vec<usize>> = HashMap::new();
-        for (number, At { value: rule, .. }) in rules.iter().enumerate() {
+        for (number, rule) in rules.iter().enumerate() {
             let Some(field) = index.found_by(number) else { continue };
             let Some(pattern) = rule.pattern(field) else { continue };
             same.entry((field, pattern.text().to_owned())).or_default().push(number);
@@ -94,7 +93,6 @@ mod tests {
 
     use super::*;
     use crate::authz::rule::RuleText;
-    use crate::config::problem::Place;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {
@@ -115,16 +113,16 @@ mod tests {
         let rule = |(account, name): (Option<&str>, Option<&str>)| {
             let text =
                 RuleText { account: account.map(str::to_owned), name: name.map(str::to_owned), ..RuleText::default() };
-            At { place: Place::Line(1), value: Rule::compile(&text).unwrap() }
+            Rule::compile(&text).unwrap()
         };
         let pairs = patterns.iter().flat_map(|account| patterns.iter().map(|name| (*account, *name)));
-        let rules: Vec<At<Rule>> = pairs.clone().chain(pairs).map(rule).collect();
+        let rules: Vec<Rule> = pairs.clone().chain(pairs).map(rule).collect();
         let mut covering = Covering::of(&rules);
         let mut covered = 0;
         for (number, later) in rules.iter().enumerate() {
-            let candidates = covering.candidates(number, &later.value);
+            let candidates = covering.candidates(number, later);
             for (other, earlier) in rules.iter().enumerate().take(number) {
-                if covers(&earlier.value, &later.value) {
+                if covers(earlier, later) {
                     covered += 1;
                     assert!(candidates.contains(&other), "acl[{other}] covers acl[{number}]");
                 }

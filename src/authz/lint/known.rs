@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
 use crate::authz::rule::{Grants, Rule};
+use crate::backend::{Facts, Names};
 use crate::config::Config;
 use crate::config::section::nearest;
 use policy::lint::{each_or, is_mistaken, pieces};
@@ -31,6 +32,8 @@ pub(super) struct Known<'c> {
     anonymous: bool,
     /// Whether accounts and their labels can come from elsewhere too.
     elsewhere: bool,
+    /// The section where nobody makes sure whose name a login has.
+    unchecked: Option<&'static str>,
     services: &'c [String],
     /// What was said already: a thousand rules may name the same account.
     said: HashSet<(String, String)>,
@@ -39,24 +42,48 @@ pub(super) struct Known<'c> {
 
 impl<'c> Known<'c> {
     pub(super) fn of(config: &'c Config) -> Known<'c> {
-        let users = &config.backends.users;
-        let of_htpasswd = config.backends.htpasswd_auth.iter().flatten().map(|(account, _)| account.as_str());
-        let accounts = users.keys().map(String::as_str).filter(|account| !account.is_empty()).chain(of_htpasswd);
-        let mut labels: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        for (label, values) in users.values().flat_map(|user| user.labels.iter()).filter(|(_, all)| !all.is_empty()) {
-            labels.entry(label).or_default().extend(values.iter().map(LabelValue::text));
-        }
-        // The accounts of a file that was not read are not known.
-        let unread = config.backends.htpasswd_auth.as_ref().is_some_and(|accounts| accounts.is_empty());
-        Known {
-            accounts: accounts.collect(),
-            labels,
-            anonymous: users.contains_key(""),
-            elsewhere: config.has_labels_from_elsewhere() || unread,
+        let mut known = Known {
+            accounts: BTreeSet::new(),
+            labels: HashMap::new(),
+            anonymous: false,
+            elsewhere: false,
+            unchecked: None,
             services: &config.token.services,
             said: HashSet::new(),
             guesses: 0,
+        };
+        for (section, facts) in config.backends.facts() {
+            match facts {
+                Facts::Accounts(accounts) => accounts.into_iter().for_each(|(name, labels)| known.add(name, labels)),
+                Facts::AccountsElsewhere(_) | Facts::LoginsElsewhere(Names::Checked) => known.elsewhere = true,
+                Facts::LoginsElsewhere(Names::Unchecked) => {
+                    known.elsewhere = true;
+                    known.unchecked = Some(section);
+                }
+                Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
+            }
         }
+        known
+    }
+
+    fn add(&mut self, account: &'c str, labels: &'c LabelValues) {
+        match account {
+            "" => self.anonymous = true,
+            named => drop(self.accounts.insert(named)),
+        }
+        for (label, values) in labels.iter().filter(|(_, values)| !values.is_empty()) {
+            self.labels.entry(label).or_default().extend(values.iter().map(LabelValue::text));
+        }
+    }
+
+    /// The section where somebody may log in under any name that no earlier one knows.
+    pub(super) fn takes_any_name(&self) -> Option<&'static str> {
+        self.unchecked
+    }
+
+    /// Whether this is an account of the file; `""` is every client without one.
+    pub(super) fn has_account(&self, account: &str) -> bool {
+        self.accounts.contains(account) || (account.is_empty() && self.anonymous)
     }
 
     /// Whether somebody has, or could have, this label.

@@ -10,8 +10,7 @@ use std::borrow::Borrow;
 
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use super::rule::{Grants, Rule};
-use crate::authn::users::Users;
-use crate::config::problem::At;
+use super::rules::Rules;
 use crate::config::{Config, Problem};
 use crate::scope::Action;
 use actions::lint_actions;
@@ -22,32 +21,24 @@ use known::Known;
 use policy::lint::{across_slashes, lint_impossible};
 use reference::{ByDigest, Doors, grants_pull, lint_reference};
 
-/// A cheaper hash than this can be guessed offline quickly.
-pub(crate) const LEAST_COST: u32 = 10;
-/// A dearer one than this takes more than a second.
-const MOST_COST: u32 = 13;
-
-/// What is said of a hash that stands in an example.
-pub(crate) const PUBLISHED: &str = "everybody can read this password: its hash is the one of an example; make a new one with: \
-                                    dockwarden hash-password";
-
 /// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
 /// rules say together.
 pub fn lint(config: &Config) -> Vec<Problem> {
     let mut found = config.warnings.clone();
-    let rules = &config.backends.acl.0;
-    let mut each = Each::of(config, rules.iter().map(|at| &at.value));
+    let listed = config.backends.get::<Rules>();
+    let (rules, places) = listed.map(|rules| (rules.acl.rules(), rules.places.as_slice())).unwrap_or_default();
+    let mut each = Each::of(config, rules);
     let mut anonymous = each.known.lets_anonymous_in();
     let mut covering = Covering::of(rules);
-    let by_digest = ByDigest::of(rules.iter().map(|at| &at.value));
-    for (index, At { place, value: rule }) in rules.iter().enumerate() {
+    let by_digest = ByDigest::of(rules);
+    for (index, (rule, place)) in rules.iter().zip(places).enumerate() {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
         };
         let earlier = covering
             .candidates(index, rule)
             .into_iter()
-            .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(&earlier.value, rule)));
+            .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(earlier, rule)));
         if let Some(earlier) = earlier {
             warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
         }
@@ -73,7 +64,6 @@ pub fn lint(config: &Config) -> Vec<Problem> {
             warn(".match.tag", message.to_owned());
         }
     }
-    lint_users(&config.backends.users, &mut found);
     found.sort_by(|one, other| one.place.cmp(&other.place));
     found
 }
@@ -93,7 +83,6 @@ pub fn lint_each<R: Borrow<Rule>>(config: &Config, rules: &[R]) -> Vec<(usize, S
 
 /// What is looked at in one rule after the other.
 struct Each<'c> {
-    config: &'c Config,
     known: Known<'c>,
     hosts: Hosts,
     doors: Doors,
@@ -110,7 +99,6 @@ impl<'c> Each<'c> {
             all.any(|rule| rule.pattern(Field::Name).is_some_and(|pattern| pattern.text() == "*/*"));
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         Each {
-            config,
             known: Known::of(config),
             hosts: Hosts::of(config, rules),
             doors: Doors::of(config),
@@ -127,10 +115,14 @@ impl<'c> Each<'c> {
         if rule.needs_reference() {
             lint_reference(rule, self.doors, warn);
         }
-        if self.config.takes_accounts_unchecked() && looks_at_the_account(rule, &self.config.backends.users) {
-            let message = "with account: unchecked in http_auth, whoever has a password there matches this under any \
-                           name that no other section knows; let rules look at labels only";
-            warn("", message.to_owned());
+        if let Some(section) = self.known.takes_any_name()
+            && looks_at_the_account(rule, &self.known)
+        {
+            let message = format!(
+                "with account: unchecked in {section}, whoever has a password there matches this under any name that no \
+                 other section knows; let rules look at labels only"
+            );
+            warn("", message);
         }
         lint_actions(rule, &self.own_actions, warn);
     }
@@ -231,53 +223,13 @@ fn lint_placeholders(
     }
 }
 
-fn lint_users(users: &Users, found: &mut Vec<Problem>) {
-    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
-    let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
-    // One warning for all of them: a list of a hundred hides what else is said.
-    let mut warn =
-        |is_meant: &dyn Fn(u32) -> bool, of_one: &dyn Fn(u32) -> String, of_many: &dyn Fn(usize) -> String| {
-            let meant: Vec<_> = hashes().filter(|(_, hash)| is_meant(hash.value.cost())).collect();
-            let Some((account, first)) = meant.iter().min_by_key(|(_, hash)| &hash.place) else { return };
-            let (path, message) = match meant.len() {
-                1 => (format!("users.{account}.password"), of_one(first.value.cost())),
-                number => ("users".to_owned(), format!("{} (\"{account}\" has the first)", of_many(number))),
-            };
-            found.push(Problem::new(first.place.clone(), path, message));
-        };
-    let anew = format!("with: dockwarden hash-password --cost {LEAST_COST}");
-    warn(
-        &|cost| cost < LEAST_COST,
-        &|cost| format!("the hash's cost of {cost} is weak; make a new one {anew}"),
-        &|number| format!("{number} hashes of a cost below {LEAST_COST} are weak; make new ones {anew}"),
-    );
-    warn(
-        &|cost| cost > MOST_COST,
-        &|cost| format!("a cost of {cost} keeps a core busy for seconds at each login; 10 to 12 is usual"),
-        &|number| {
-            format!(
-                "{number} hashes of a cost above {MOST_COST} keep a core busy for seconds at each login; 10 to 12 is usual"
-            )
-        },
-    );
-    // Each of them, since each is a way in: everybody can read these passwords.
-    for (account, hash) in hashes().filter(|(_, hash)| hash.value.is_published()) {
-        found.push(Problem::new(hash.place.clone(), format!("users.{account}.password"), PUBLISHED));
-    }
-    let mixed = hashes().find(|(_, hash)| hash.value.cost() != highest).map(|(_, hash)| &hash.place);
-    if let Some(place) = mixed {
-        let message = "hashes of different cost take different time, which tells who exists; use one cost for all";
-        found.push(Problem::new(place.clone(), "users", message));
-    }
-}
-
-/// Whether it matters to the rule which account it is. One that names a static user is safe from others: nobody else
-/// can log in under that name.
-fn looks_at_the_account(rule: &Rule, users: &Users) -> bool {
+/// Whether it matters to the rule which account it is. One that names an account of the file is safe from others: nobody
+/// else can log in under that name.
+fn looks_at_the_account(rule: &Rule, known: &Known<'_>) -> bool {
     let means_anybody =
         |pattern: &Pattern| matches!(pattern.text(), "/.+/" | "/^.+$/" | "/.*/" | "/^.*$/" | "*" | "?*");
     let condition = rule.pattern(Field::Account).is_some_and(|pattern| {
-        !means_anybody(pattern) && !pattern.literal().is_some_and(|account| users.contains_key(account))
+        !means_anybody(pattern) && !pattern.literal().is_some_and(|account| known.has_account(account))
     });
     let mentioned = |pattern: &Pattern| {
         pattern.placeholders().any(|placeholder| match placeholder {

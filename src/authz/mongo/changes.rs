@@ -137,12 +137,12 @@ fn tell(told: &mut Told, now: Told) {
     match &now {
         Told::Nothing => {}
         Told::Watched => {
-            info!(reason = "rules_watched", source = "acl_mongo", "changes of the rules are read at once");
+            info!(reason = "rules_watched", source = super::KIND.key, "changes of the rules are read at once");
         }
         Told::Polled(cause) => {
             info!(
                 reason = "rules_polled",
-                source = "acl_mongo",
+                source = super::KIND.key,
                 cause,
                 "the server tells of no changes: the rules are read every cache_ttl"
             );

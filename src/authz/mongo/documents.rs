@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document};
 use super::{MAX_RULES, guard};
 use crate::authz::acl::Acl;
 use crate::authz::rule::{MatchField, Rule, RuleText};
-use crate::config::needs_match;
+use crate::authz::rules::needs_match;
 use crate::config::refused::about_rule;
 use crate::config::section::DayEnd;
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};

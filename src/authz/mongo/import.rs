@@ -12,11 +12,11 @@ use time::OffsetDateTime;
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::{Numbered, written};
 use crate::authz::rule::RuleText;
+use crate::authz::rules::read_rule;
 use crate::config::number;
 use crate::config::problem::{Place, Problem};
-use crate::config::read_rule;
+use crate::config::reading::{Reading, Secrets};
 use crate::config::refused::{Refusal, is_plain_word};
-use crate::config::section::{Problems, Section};
 use crate::config::yaml::{self, Entry, Node, Value};
 use crate::text::without_mark;
 
@@ -37,13 +37,14 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Unnumbered>, Vec<String>> {
     let text = without_mark(text);
     let shown = |problem: &Problem| problem.in_file(file);
     let items = items_of(text).map_err(|problem| vec![shown(&problem)])?;
-    let problems = Problems::default();
+    let reading = Reading::default();
     let rules: Vec<Unnumbered> =
-        items.iter().enumerate().filter_map(|(index, item)| read(item, index, &problems)).collect();
+        items.iter().enumerate().filter_map(|(index, item)| read(item, index, &reading)).collect();
+    let problems = reading.into_findings().problems;
     if problems.is_empty() && rules.len() == items.len() {
         return Ok(rules);
     }
-    Err(problems.into_sorted().iter().map(shown).collect())
+    Err(problems.iter().map(shown).collect())
 }
 
 /// Gives the rules of a text their numbers and their order: those they have, or tens where none has one.
@@ -78,12 +79,12 @@ pub fn number_after(last: Option<i64>, mut rules: Vec<Unnumbered>) -> Result<Vec
     Ok(rules.into_iter().zip(numbers).map(|(rule, seq)| Numbered { seq, text: rule.text }).collect())
 }
 
-fn read(item: &Node, index: usize, problems: &Problems) -> Option<Unnumbered> {
+fn read(item: &Node, index: usize, reading: &Reading) -> Option<Unnumbered> {
     let plain = without_wrappers(item);
-    let mut section = Section::open(&plain, format!("rule {}", index + 1), problems)?;
+    let mut section = reading.field(&plain, format!("rule {}", index + 1), Secrets::Skip).section()?;
     // What `mongoexport` adds; the database gives its own.
     let _id = section.entry("_id");
-    let given = section.node("seq").is_some();
+    let given = section.has("seq");
     let seq = section.word("seq", |text| match number::whole(text) {
         Some(seq) if (-MAX_SEQ..=MAX_SEQ).contains(&seq) => Ok(seq),
         Some(_) | None => Err(Refusal::is("no whole number that rules can be ordered by; write 10, 20, …")),

@@ -11,10 +11,10 @@ pub mod order;
 pub mod properties;
 pub mod text;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
@@ -25,16 +25,19 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::acl::Acl;
-use super::{Answer, Authorizer, Freshness, Question, work};
+use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
 use crate::breaker::{Passage, jittered};
-use crate::chain::Connected;
 use crate::config::number::duration;
 use crate::config::problem::At;
 use crate::config::refused::Refusal;
-use crate::config::section::{Problems, Section};
-use crate::config::{Keys, Problem};
+use crate::config::section::Field;
 use crate::mongo::{self, Collection, settings};
+use crate::reach::{Reach, Reachable};
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "acl_mongo", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 
 /// How often rules are read again, where the file does not say.
 const USUAL_TTL: Duration = Duration::from_secs(10);
@@ -70,14 +73,9 @@ impl Settings {
 }
 
 /// Reads the `acl_mongo:` section.
-pub fn read(
-    mut section: Section<'_>,
-    keys: Keys,
-    problems: &Problems,
-    files: &mut Vec<PathBuf>,
-    warnings: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let collection = settings::read(&mut section, "acl", keys, problems, files, warnings);
+pub fn read(field: Field<'_>) -> Option<Settings> {
+    let mut section = field.section()?;
+    let collection = settings::read(&mut section, "acl");
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
         time if time < Duration::from_secs(1) => {
             Err(Refusal::says("rules are read once a second at most; 10s is usual"))
@@ -101,13 +99,12 @@ pub fn read(
 }
 
 /// The rules of a collection as a source of rules. They are read in the background for as long as this lives.
-#[derive(Clone)]
-pub struct MongoRules {
+struct MongoRules {
     rules: Arc<Rules>,
-    _reading: Arc<Reading>,
+    _reading: Reading,
 }
 
-/// The background reading; it ends with the last of those who need it.
+/// The background reading; it ends with the source.
 struct Reading(AbortHandle);
 
 impl Drop for Reading {
@@ -117,7 +114,7 @@ impl Drop for Reading {
 }
 
 struct Rules {
-    settings: Settings,
+    settings: Arc<Settings>,
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
     reading: tokio::sync::Mutex<()>,
@@ -128,7 +125,7 @@ struct Rules {
 
 /// A set of rules that is right as a whole.
 struct InUse {
-    acl: Acl,
+    acl: Arc<Acl>,
     /// The rules' own numbers, in their order.
     seqs: Vec<i64>,
     /// Of the documents it was compiled from.
@@ -147,14 +144,16 @@ impl InUse {
     }
 }
 
-impl Connected for MongoRules {
-    type Settings = Settings;
+impl Configured for Settings {
+    fn same(&self, other: &dyn Configured) -> bool {
+        same(self, other)
+    }
 
     /// There are no rules yet; they begin to be read in the background.
-    fn open(settings: Settings, _: &Arc<Passwords>) -> anyhow::Result<MongoRules> {
+    fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let rules = Arc::new(Rules {
-            collection: Collection::new(settings.collection.clone()),
-            settings,
+            collection: Collection::new(self.collection.clone()),
+            settings: self,
             in_use: ArcSwapOption::empty(),
             reading: tokio::sync::Mutex::default(),
             changes: Changes::default(),
@@ -166,19 +165,31 @@ impl Connected for MongoRules {
             tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
         };
         let reading = Reading(mongo::spawn(work)?.abort_handle());
-        Ok(MongoRules { rules, _reading: Arc::new(reading) })
+        Opened::rules(MongoRules { rules, _reading: reading })
     }
 
-    fn is_of(&self, settings: &Settings) -> bool {
-        self.rules.settings == *settings
+    fn facts(&self) -> Facts<'_> {
+        Facts::RulesElsewhere
     }
+}
 
+impl Reachable for MongoRules {
     /// Reads the rules now; that they cannot be used is a failure too.
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(self.rules.reach())
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+impl Rules {
     async fn reach(&self) -> anyhow::Result<String> {
-        match self.rules.read().await {
+        match self.read().await {
             Ok(()) => {
-                let count = self.rules.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
-                Ok(format!("{} holds {count} rules", self.rules.settings.collection.namespace()))
+                let count = self.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
+                Ok(format!("{} holds {count} rules", self.settings.collection.namespace()))
             }
             Err(Trouble::Wrong(problems)) => {
                 anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
@@ -223,7 +234,7 @@ impl Rules {
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
-                        info!(reason = "rules_current", source = "acl_mongo", "the rules are up to date again");
+                        info!(reason = "rules_current", source = KIND.key, "the rules are up to date again");
                         last.clear();
                         self.changes.back.notify_one();
                     }
@@ -265,13 +276,13 @@ impl Rules {
         match trouble {
             Trouble::Unread { .. } | Trouble::Changing => {
                 let cause = trouble.text();
-                warn!(reason = "rules_unread", source = "acl_mongo", cause, "the rules could not be read; {until}");
+                warn!(reason = "rules_unread", source = KIND.key, cause, "the rules could not be read; {until}");
             }
             Trouble::Wrong(problems) => {
                 for problem in problems {
                     error!(
                         reason = "rules_refused",
-                        source = "acl_mongo",
+                        source = KIND.key,
                         cause = problem,
                         "the rules cannot be used as they are; {until}"
                     );
@@ -318,9 +329,9 @@ impl Rules {
         match compiled {
             Ok((acl, seqs)) => {
                 let rules = seqs.len();
-                self.in_use.store(Some(Arc::new(InUse { acl, seqs, digest, seen: Mutex::new(seen) })));
+                self.in_use.store(Some(Arc::new(InUse { acl: Arc::new(acl), seqs, digest, seen: Mutex::new(seen) })));
                 self.refused(Vec::new());
-                info!(source = "acl_mongo", rules, "new rules are in use");
+                info!(source = KIND.key, rules, "new rules are in use");
                 Ok(())
             }
             Err(problems) => {
@@ -348,14 +359,6 @@ impl Rules {
 
 #[async_trait]
 impl Authorizer for MongoRules {
-    fn name(&self) -> &'static str {
-        "acl_mongo"
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
-    }
-
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let in_use = self.rules.in_use.load_full();
         let Some(in_use) = in_use else { anyhow::bail!("no rules have been read yet") };
@@ -381,6 +384,20 @@ impl Authorizer for MongoRules {
             limit: self.rules.settings.max_stale,
             refused: self.rules.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
+    }
+
+    async fn rules(&self) -> anyhow::Result<Shown> {
+        match self.rules.read().await {
+            Ok(()) => {}
+            Err(Trouble::Wrong(problems)) => anyhow::bail!(
+                "the rules in {} cannot be used as they are; a server that runs keeps the last good ones:\n  {}",
+                self.rules.settings.collection.namespace(),
+                problems.join("\n  ")
+            ),
+            Err(trouble @ (Trouble::Unread { .. } | Trouble::Changing)) => anyhow::bail!(trouble.text()),
+        }
+        let in_use = self.rules.in_use.load_full().context("no rules have been read yet")?;
+        Ok(Shown::Rules { acl: Arc::clone(&in_use.acl), seqs: in_use.seqs.clone() })
     }
 }
 

@@ -1,50 +1,55 @@
-//! Users and rules as `explain` asks them: those of the file, and those in MongoDB as they are now.
+//! The chain of a server as `explain` asks it, and the rules of those sources that show them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
 use super::told::{ExplainedRule, explained};
-use crate::authn::Identity;
-use crate::authn::htpasswd::Accounts;
-use crate::authn::mongo::accounts::Accounts as MongoAccounts;
-use crate::authn::users::Users;
+use crate::access::{Access, Denied};
+use crate::authn::password::Passwords;
+use crate::authn::{Identity, LookUp};
+use crate::authz::Shown;
 use crate::authz::acl::Acl;
 use crate::authz::explain::{Said, explain};
-use crate::authz::mongo::book::RuleBook;
 use crate::authz::pattern::LabelValues;
+use crate::backend::{Backends, Facts};
 use crate::config::Config;
-use crate::scope::Actions;
-use ::policy::{Answer, Budget, Question, RuleRef};
+use crate::metrics::Metrics;
+use crate::scope::{Actions, Scope};
+use ::policy::{Budget, Question, RuleRef};
 
-/// So many users in MongoDB are remembered while a file of questions is answered.
+/// So many accounts are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;
 
 /// Which rules are asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sources {
     All,
-    MongoAlone,
+    /// Those of this section.
+    Only(&'static str),
 }
 
 /// The rules of one source.
 pub(super) struct RuleSource {
     pub(super) name: &'static str,
-    acl: Acl,
+    acl: Arc<Acl>,
     /// The rules' own numbers, where the source has such.
     pub(super) seqs: Vec<i64>,
 }
 
 /// Users and rules, at one moment.
 pub(super) struct Policy {
-    users: Users,
-    htpasswd: Accounts,
-    /// Users in MongoDB, looked up as they are asked for.
-    mongo: Option<MongoUsers>,
+    access: Access,
+    runtime: Runtime,
     /// In the order in which they are asked.
     sources: Vec<RuleSource>,
+    /// Where accounts are looked up that are not in the file.
+    elsewhere: Vec<String>,
+    /// The accounts that were looked up, so that a file of questions does not ask for each line.
+    seen: HashMap<String, Option<Identity>>,
     /// The sections that know accounts too and are not asked here: only a login finds out what they say.
     pub(super) strangers: Vec<&'static str>,
     /// The sections that decide what no rule matches and are not asked here.
@@ -53,14 +58,6 @@ pub(super) struct Policy {
     /// The actions of what is protected besides registries.
     pub(super) actions: Actions,
     pub(super) now: OffsetDateTime,
-}
-
-/// Users in MongoDB.
-struct MongoUsers {
-    accounts: MongoAccounts,
-    runtime: Runtime,
-    /// Those that were looked up, so that a file of questions does not ask for each line.
-    seen: HashMap<String, Option<Identity>>,
 }
 
 /// Who asks, and whether anybody knows that account.
@@ -82,61 +79,60 @@ enum Labels {
 /// The rule that decided: of which source, and which it is there.
 pub(super) type DecidedBy = (&'static str, RuleRef);
 
+/// Why there was no answer, for who runs the command.
+fn unanswered(denied: Denied) -> String {
+    match denied {
+        Denied::Unavailable { backend, cause } | Denied::Busy { backend, cause } => format!("{backend}: {cause:#}"),
+        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::NameTaken { .. } | Denied::TooMany(_) => {
+            denied.to_string()
+        }
+    }
+}
+
 impl Policy {
-    /// Reads the rules; users are read when they are asked about.
+    /// Opens those sections that can be asked without a login, and reads the rules; accounts are looked up when they are asked
+    /// about.
     pub(super) fn read(config: Config, which: Sources) -> Result<Policy, String> {
-        let backends = config.backends;
-        let runtime =
-            || tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
-        let mut sources = Vec::new();
-        match which {
-            Sources::All => {
-                sources.push(RuleSource { name: "acl", acl: Acl::new(backends.acl.into_rules()), seqs: Vec::new() });
+        let (mut asked, mut elsewhere) = (Vec::new(), Vec::new());
+        let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
+        let is_meant = |key| which == Sources::All || which == Sources::Only(key);
+        for row in &config.backends.0 {
+            let key = row.kind.key;
+            match row.settings.facts() {
+                Facts::Accounts(_) => asked.push(row.clone()),
+                Facts::AccountsElsewhere(place) => {
+                    elsewhere.push(place);
+                    asked.push(row.clone());
+                }
+                Facts::LoginsElsewhere(_) => strangers.push(key),
+                Facts::Rules | Facts::RulesElsewhere if is_meant(key) => asked.push(row.clone()),
+                Facts::Decisions if is_meant(key) => deciders.push(key),
+                Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
-            Sources::MongoAlone => {}
         }
-        if let Some(settings) = &backends.acl_mongo {
-            let book = RuleBook::open(settings);
-            let set = runtime()?.block_on(book.read()).map_err(|refused| refused.to_string())?;
-            let (acl, seqs) = set.compile().map_err(|problems| {
-                format!(
-                    "the rules in {} cannot be used as they are; a server that runs keeps the last good ones:\n  {}",
-                    book.namespace(),
-                    problems.join("\n  ")
-                )
-            })?;
-            sources.push(RuleSource { name: "acl_mongo", acl, seqs });
-        }
-        let mongo = match &backends.mongo_auth {
-            None => None,
-            Some(settings) => {
-                Some(MongoUsers { accounts: MongoAccounts::open(settings), runtime: runtime()?, seen: HashMap::new() })
-            }
-        };
-        let named = |sections: &[(bool, &'static str)]| {
-            sections.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| *name).collect::<Vec<_>>()
-        };
-        let strangers = named(&[
-            (backends.ext_auth.is_some(), "ext_auth"),
-            (backends.ldap_auth.is_some(), "ldap_auth"),
-            (backends.http_auth.is_some(), "http_auth"),
-        ]);
-        let deciders = match which {
-            Sources::All => {
-                named(&[(backends.http_authz.is_some(), "http_authz"), (backends.ext_authz.is_some(), "ext_authz")])
-            }
-            Sources::MongoAlone => Vec::new(),
-        };
+        let plain = |error: anyhow::Error| format!("{error:#}");
+        let passwords = Arc::new(Passwords::new(|_| {}).map_err(plain)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let (access, shown) = runtime.block_on(async {
+            let access = Access::open(&Backends(asked), None, &passwords, &Metrics::default()).map_err(plain)?;
+            let shown = access.rules().await.map_err(unanswered)?;
+            Ok::<_, String>((access, shown))
+        })?;
+        let sources = shown.into_iter().filter_map(|(name, shown)| match shown {
+            Shown::Rules { acl, seqs } => Some(RuleSource { name, acl, seqs }),
+            Shown::Decisions => None,
+        });
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
-        let actions = protected.flat_map(|path| path.scope.actions.iter().cloned()).collect();
         Ok(Policy {
+            access,
+            runtime,
+            sources: sources.collect(),
+            elsewhere,
+            seen: HashMap::new(),
             strangers,
-            actions,
             deciders,
-            users: backends.users,
-            htpasswd: backends.htpasswd_auth.unwrap_or_default(),
-            mongo,
-            sources,
+            actions: protected.flat_map(|path| path.scope.actions.iter().cloned()).collect(),
             services: config.token.services,
             now: OffsetDateTime::now_utc(),
         })
@@ -145,16 +141,7 @@ impl Policy {
     /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
     /// as at a login.
     pub(super) fn asker(&mut self, account: &str, labels: Option<LabelValues>) -> Result<Asker, String> {
-        let found = if let Some(user) = self.users.get(account) {
-            Some(Identity { account: account.to_owned(), labels: Arc::clone(&user.labels), standing: user.standing })
-        } else if self.htpasswd.contains_key(account) {
-            Some(Identity { account: account.to_owned(), ..Identity::default() })
-        } else {
-            match &mut self.mongo {
-                Some(mongo) => mongo.find(account)?,
-                None => None,
-            }
-        };
+        let found = self.find(account)?;
         let known = found.is_some();
         let mut identity = found.unwrap_or_else(|| Identity { account: account.to_owned(), ..Identity::default() });
         let labels = match labels {
@@ -165,6 +152,22 @@ impl Policy {
             None => Labels::Own,
         };
         Ok(Asker { identity, known, labels })
+    }
+
+    fn find(&mut self, account: &str) -> Result<Option<Identity>, String> {
+        if let Some(seen) = self.seen.get(account) {
+            return Ok(seen.clone());
+        }
+        let found = match self.runtime.block_on(self.access.look_up(account, None)) {
+            Ok(LookUp::Known(identity)) => Some(identity),
+            Ok(LookUp::Unknown | LookUp::OnlyByLogin) => None,
+            Err(denied) => return Err(format!("{}; logins with it get 503", unanswered(denied))),
+        };
+        if self.seen.len() >= MOST_SEEN {
+            self.seen.clear();
+        }
+        self.seen.insert(account.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// Why a server lets nobody in as this account, if it is sure that no section knows it. The sections that are not asked
@@ -192,24 +195,23 @@ impl Policy {
         Some(format!("the server refuses requests for the service \"{service}\": token.services has {names}"))
     }
 
-    /// Where users are looked for that are not in the file.
+    /// Where accounts are looked up that are not in the file, for messages.
     pub(super) fn elsewhere(&self) -> Option<String> {
-        self.mongo.as_ref().map(|mongo| mongo.accounts.namespace())
+        (!self.elsewhere.is_empty()).then(|| self.elsewhere.join(" or of "))
     }
 
     /// Asks the sources one after the other, as a server does.
-    pub(super) fn decide(&self, question: &Question<'_>) -> Result<(Actions, Option<DecidedBy>), String> {
-        let mut budget = Budget::of_a_request();
-        for source in &self.sources {
-            match source.acl.decide(question, &mut budget).map_err(|error| error.to_string())? {
-                Answer::Decided { actions, mut by, .. } => {
-                    by.seq = source.seqs.get(by.index).copied();
-                    return Ok((actions, Some((source.name, by))));
-                }
-                Answer::NoMatch { .. } => {}
-            }
-        }
-        Ok((Actions::new(), None))
+    pub(super) fn decide(
+        &self,
+        who: &Identity,
+        address: Option<IpAddr>,
+        service: &str,
+        scope: Scope,
+    ) -> Result<(Actions, Option<DecidedBy>), String> {
+        let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], self.now));
+        let decided = decided.map_err(unanswered)?;
+        let grant = decided.grants().first().cloned();
+        Ok(grant.map(|grant| (grant.granted, grant.by)).unwrap_or_default())
     }
 
     /// What each rule says, up to the one that decides.
@@ -225,33 +227,5 @@ impl Policy {
             }
         }
         Ok(all)
-    }
-}
-
-impl MongoUsers {
-    fn find(&mut self, account: &str) -> Result<Option<Identity>, String> {
-        if let Some(seen) = self.seen.get(account) {
-            return Ok(seen.clone());
-        }
-        let found = self.runtime.block_on(self.accounts.find(account)).map_err(|refused| refused.to_string())?;
-        let identity = match found {
-            None => None,
-            Some(user) => match user.usable {
-                Ok(usable) => Some(usable.identity),
-                Err(problems) => {
-                    return Err(format!(
-                        "the document of \"{}\" in {} cannot be used, and logins with it get 503: {}",
-                        user.name,
-                        self.accounts.namespace(),
-                        problems.join("; ")
-                    ));
-                }
-            },
-        };
-        if self.seen.len() >= MOST_SEEN {
-            self.seen.clear();
-        }
-        self.seen.insert(account.to_owned(), identity.clone());
-        Ok(identity)
     }
 }

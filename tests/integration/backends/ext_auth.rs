@@ -10,7 +10,7 @@ use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
 use dockwarden::authz::pattern::LabelValue;
 use dockwarden::client_network::ClientNetwork;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
 
 use super::conformance::{ACCOUNTS, conforms, outage_closes_and_says_so};
@@ -344,7 +344,7 @@ fn rules_on_labels_that_only_the_program_knows_are_no_warning() {
     let rules = "acl: [{match: {name: \"${labels:crew}/*\", labels: {rank: captain}}, actions: [pull]}]\n";
     let warnings = |section: &str| {
         let file = folder.configure(&format!("users: {{}}\n{rules}{section}"));
-        lint(&Config::load(&file, [], Keys::Read).unwrap()).len()
+        lint(&Config::load(&file, [], Secrets::Read).unwrap()).len()
     };
     assert_eq!((warnings(""), warnings("ext_auth: {command: /bin/sh}\n")), (2, 0));
 }
@@ -352,11 +352,11 @@ fn rules_on_labels_that_only_the_program_knows_are_no_warning() {
 #[test]
 fn the_section_is_read_strictly() {
     let folder = Folder::new();
-    let load = |section: &str| Config::load(&folder.configure(section), [], Keys::Read);
+    let load = |section: &str| Config::load(&folder.configure(section), [], Secrets::Read);
     // No users are needed beside it.
     let text = folder.complete("acl: []\next_auth: {command: /bin/sh}\nusers: ~\n");
-    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Keys::Read).unwrap();
-    let users = config.backends.ext_auth.unwrap();
+    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap();
+    let users = config.backends.get::<ProgramUsers>().unwrap().clone();
     let expected = ProgramSettings {
         command: "/bin/sh".to_owned(),
         args: Vec::new(),

@@ -6,7 +6,7 @@ use dockwarden::authn::Identity;
 use dockwarden::authz::program::ProgramAuthz;
 use dockwarden::authz::work::Work;
 use dockwarden::authz::{Authorizer as _, Question};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
 use dockwarden::scope::{Resource, parse_actions};
 use serde_json::{Value, json};
@@ -139,20 +139,20 @@ async fn a_hung_program_gets_what_is_left_of_the_time() {
 fn the_section_takes_the_place_of_rules() {
     let folder = Folder::new();
     let text = folder.complete("acl: ~\next_authz: {command: /bin/sh, args: [a, b], timeout: 500ms, concurrency: 2}\n");
-    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Keys::Read).unwrap();
+    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap();
     let expected = ProgramSettings {
         command: "/bin/sh".to_owned(),
         args: vec!["a".to_owned(), "b".to_owned()],
         timeout: std::time::Duration::from_millis(500),
         concurrency: 2,
     };
-    assert_eq!(config.backends.ext_authz, Some(expected));
+    assert_eq!(config.backends.get(), Some(&expected));
     for (section, piece) in [
         ("ext_authz: {}", "ext_authz.command: a program is needed"),
         ("ext_authz: {command: a, label_values: glob}", "ext_authz.label_values: there is no such key"),
     ] {
         let text = folder.complete(&format!("{section}\n"));
-        let problems = Config::read(std::path::Path::new("config.yml"), &text, [], Keys::Read).unwrap_err();
+        let problems = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap_err();
         let problems: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         assert!(problems.len() == 1 && problems[0].contains(piece), "{problems:?}");

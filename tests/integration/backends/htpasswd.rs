@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use dockwarden::authn::htpasswd::Htpasswd;
+use dockwarden::authn::htpasswd::{Accounts, Htpasswd};
 use dockwarden::authn::password::{self, Passwords};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 
 use super::conformance::{ACCOUNTS, conforms};
 use crate::bed::{ALICE_HASH, BOB_HASH, Bed, Caller, Folder};
@@ -18,9 +18,10 @@ async fn the_backend_conforms() {
     let lines = ACCOUNTS.map(|(account, right)| format!("{account}:{}\n", password::hash(right, 4).unwrap()));
     folder.put("htpasswd", &lines.concat());
     let file = folder.configure(SECTION);
-    let config = Config::load(&file, [], Keys::Read).unwrap();
+    let config = Config::load(&file, [], Secrets::Read).unwrap();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    conforms(&Htpasswd::new(config.backends.htpasswd_auth.unwrap(), passwords).unwrap()).await;
+    let accounts = Arc::new(config.backends.get::<Accounts>().unwrap().clone());
+    conforms(&Htpasswd::new(accounts, passwords).unwrap()).await;
 }
 
 /// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly; one, and
@@ -90,7 +91,7 @@ async fn static_users_come_first_and_a_changed_file_holds_at_once() {
 fn a_file_that_cannot_be_used_is_named_with_line_and_account() {
     let folder = Folder::new();
     let lines: Vec<String> = (0..30).map(|number| format!("user{number}:hunter2\n")).collect();
-    let told = |section: &str| match Config::load(&folder.configure(section), [], Keys::Read) {
+    let told = |section: &str| match Config::load(&folder.configure(section), [], Secrets::Read) {
         Ok(config) => panic!("{section} is not refused: {config:?}"),
         Err(invalid) => invalid.to_string(),
     };
@@ -116,7 +117,7 @@ fn a_file_that_cannot_be_used_is_named_with_line_and_account() {
     }
     // Without the keys the file is not looked at: it need not be on a machine that explains rules.
     let file = folder.configure("htpasswd_auth: {path: $DIR/nowhere}\n");
-    assert!(Config::load(&file, [], Keys::LeftAlone).is_ok());
+    assert!(Config::load(&file, [], Secrets::Skip).is_ok());
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn weak_and_mixed_hashes_are_warnings() {
     let folder = Folder::new();
     let (weak, strong) = (password::hash("x", 4).unwrap(), password::hash("x", 10).unwrap());
     folder.put("htpasswd", &format!("carol:{strong}\ndave:{weak}\n"));
-    let config = Config::load(&folder.configure(SECTION), [], Keys::Read).unwrap();
+    let config = Config::load(&folder.configure(SECTION), [], Secrets::Read).unwrap();
     let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("1 hash(es) of a cost below 10 are weak (\"dave\" has the first)"), "{warnings:?}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dockwarden::authz::lint::lint;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use serde_json::{Value, json};
 
 use super::stand_in::{Act, StandIn};
@@ -222,7 +222,7 @@ async fn it_comes_back_by_itself() {
 #[test]
 fn the_section_takes_the_place_of_rules_and_is_strict() {
     let folder = Folder::new();
-    let read = |text: &str| Config::read(std::path::Path::new("config.yml"), &folder.complete(text), [], Keys::Read);
+    let read = |text: &str| Config::read(std::path::Path::new("config.yml"), &folder.complete(text), [], Secrets::Read);
     let config = read("acl: ~\nhttp_authz: {url: \"https://api.example.com/may\"}\n").unwrap();
     assert!(lint(&config).iter().all(|warning| !warning.path.contains("http_authz")), "{:?}", lint(&config));
     let config = read("http_authz: {url: \"http://api.example.com/may\"}\n").unwrap();

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dockwarden::authn::attempts::Attempts;
-use dockwarden::authn::ldap::DirectoryUsers;
+use dockwarden::authn::ldap::{DirectoryUsers, Settings};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 
 use super::conformance::outage_closes_and_says_so;
 use crate::bed::{Bed, Folder};
@@ -220,9 +220,11 @@ async fn whatever_a_server_says_it_is_never_a_yes_and_never_the_end() {
 }
 
 async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, String> {
-    let config = Config::load(&Folder::new().configure(section), [], Keys::Read);
+    let config = Config::load(&Folder::new().configure(section), [], Secrets::Read);
     let config = config.unwrap_or_else(|invalid| panic!("{invalid}"));
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
+    let users =
+        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+            .unwrap();
     let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
     users.authenticate(&who, ClientNetwork::Unknown).await.map_err(|error| format!("{error:#}"))
 }
@@ -263,8 +265,10 @@ async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
         1 | 2 => honest(id, tag, request),
         _ => Then::Closes(Vec::new()),
     };
-    let config = Config::load(&Folder::new().configure(&section(&liar(closes), "")), [], Keys::Read).unwrap();
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
+    let config = Config::load(&Folder::new().configure(&section(&liar(closes), "")), [], Secrets::Read).unwrap();
+    let users =
+        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+            .unwrap();
     let who = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
     for login in 0..10 {
         let said = users.authenticate(&who, ClientNetwork::Unknown).await;

@@ -10,6 +10,7 @@ mod htpasswd;
 mod http_auth;
 mod http_authz;
 mod ldap;
+mod names;
 #[expect(dead_code, reason = "the backend whose names have no case is tested against its real server")]
 mod owed;
 mod program;

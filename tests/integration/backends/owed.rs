@@ -90,9 +90,8 @@ pub(crate) async fn conforms(backend: &dyn Authenticator) {
 
 /// The same, for a backend whose names are such.
 pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
-    let name = backend.name();
     for (account, password, owed) in cases() {
-        let what = format!("{name}: {} / {}", shown(&account), shown(&password));
+        let what = format!("{} / {}", shown(&account), shown(&password));
         let password = Secret::new(password);
         let said = backend
             .authenticate(&Credentials::Password { account: account.clone(), password }, ClientNetwork::Unknown)
@@ -112,7 +111,7 @@ pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
     }
     for (account, _, owed) in cases() {
         let said = backend.look_up(&account, ClientNetwork::Unknown).await;
-        let said = said.unwrap_or_else(|error| panic!("{name}: {}: {error:#}", shown(&account)));
+        let said = said.unwrap_or_else(|error| panic!("{}: {error:#}", shown(&account)));
         let first = &ACCOUNTS[0].0;
         let kept = match (owed, &said) {
             (_, LookUp::OnlyByLogin) => true,
@@ -127,13 +126,13 @@ pub(crate) async fn conforms_with(backend: &dyn Authenticator, names: Names) {
             (Owed::NotAccepted, LookUp::Unknown) => account != *first,
             (Owed::Accepted | Owed::Rejected, LookUp::Unknown) => false,
         };
-        assert!(kept, "{name}: {} looked up: {owed:?} is owed, {said:?} was said", shown(&account));
+        assert!(kept, "{} looked up: {owed:?} is owed, {said:?} was said", shown(&account));
     }
     let said = backend
         .authenticate(&Credentials::Anonymous, ClientNetwork::Unknown)
         .await
-        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
-    assert_eq!(said, Outcome::NotMine, "{name}: anonymous clients are nobody's but the static users'");
+        .unwrap_or_else(|error| panic!("anonymous: {error:#}"));
+    assert_eq!(said, Outcome::NotMine, "anonymous clients are nobody's but the static users'");
 }
 
 fn shown(text: &str) -> String {

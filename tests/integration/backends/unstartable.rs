@@ -9,7 +9,7 @@ use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator as _, Credentials, Secret};
 use dockwarden::client_network::ClientNetwork;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use dockwarden::program::{ProgramSettings, find};
 
 use crate::bed::Folder;
@@ -38,7 +38,7 @@ async fn what_the_kernel_cannot_start_is_told_before_and_when_it_is_needed() {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         let command = file.to_str().unwrap().to_owned();
         let text = format!("ext_auth: {{command: {command}}}\n");
-        let config = Config::load(&folder.configure(&text), [], Keys::Read).unwrap();
+        let config = Config::load(&folder.configure(&text), [], Secrets::Read).unwrap();
         assert!(config.warnings.iter().any(|warning| warning.message.contains(piece)), "{name}: {:?}", config.warnings);
         let program = ProgramSettings { command, args: Vec::new(), timeout: Duration::from_secs(30), concurrency: 1 };
         let why = find(&program).unwrap_err();

@@ -7,14 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use dockwarden::access::Access;
 use dockwarden::app::{App, Source};
 use dockwarden::authn::password::Passwords;
 use dockwarden::authz::lint::lint;
-use dockwarden::chain::Reached;
 use dockwarden::config::yaml::{self, Entry, Node, Value};
-use dockwarden::config::{Config, Invalid, Keys, Pair};
+use dockwarden::config::{Config, Invalid, Pair, Secrets};
 use dockwarden::gateway::Gateway;
 use dockwarden::metrics::Metrics;
+use dockwarden::reach::Reached;
 use tokio::task::JoinSet;
 
 use crate::bed::{ALICE_HASH, Bed, Folder};
@@ -475,12 +476,11 @@ gateway:
 /// What `check --connect` says of the servers and programs that a file names.
 async fn said_while_connecting(config: Config) -> String {
     let Config { backends, gateway, .. } = config;
-    let mut reached = backends.find_programs();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    match backends.open(None, &passwords, &Metrics::default()) {
-        Ok((_, connections)) => reached.extend(connections.reach().await),
+    let mut reached = match Access::open(&backends, None, &passwords, &Metrics::default()) {
+        Ok(access) => access.reach().await,
         Err(error) => return format!("{error:?}"),
-    }
+    };
     if let Some(settings) = gateway {
         match Gateway::open(settings, None) {
             Ok(gateway) => reached.extend(gateway.reach().await),
@@ -518,7 +518,7 @@ async fn nothing_is_repeated_while_connecting() {
                 let text = written(&root, &mut Steps::new(), &steps, Change::Value(&value));
                 let path = folder.path("config.yml");
                 let place = format!("{shape} at {steps:?}");
-                match Config::read(&path, &text, [], Keys::LeftAlone) {
+                match Config::read(&path, &text, [], Secrets::Skip) {
                     Ok(config) => {
                         tried.spawn(async move { (place, said_while_connecting(config).await) });
                     }
@@ -590,21 +590,21 @@ fn variable(steps: &Steps) -> Option<String> {
 }
 
 /// What is told of a file with this change, and with these variables.
-fn told_of(folder: &Folder, text: &str, variables: &[(String, String)], keys: Keys) -> String {
+fn told_of(folder: &Folder, text: &str, variables: &[(String, String)], keys: Secrets) -> String {
     let source = Source { file: folder.path("config.yml"), variables: variables.to_vec() };
     let read = Config::read(&source.file, text, source.variables.iter().cloned(), keys);
     told(read.map_err(|problems| Invalid { file: source.file.clone(), problems }), &source)
 }
 
 /// To read the keys takes longer than all the rest, and only what names a file needs it.
-fn keys_for(steps: &Steps) -> Keys {
+fn keys_for(steps: &Steps) -> Secrets {
     let names_file = |step: &Step| match step {
         Step::Key(key) => {
             ["file", "key", "certificate", "path"].iter().any(|word| key.contains(word)) || key == "X-Api-Key"
         }
         Step::Position(_) => false,
     };
-    if steps.iter().any(names_file) { Keys::Read } else { Keys::LeftAlone }
+    if steps.iter().any(names_file) { Secrets::Read } else { Secrets::Skip }
 }
 
 /// Patterns of rules, and the values of labels, are no secrets, and are quoted where they are wrong. So are they in the log of
@@ -630,7 +630,7 @@ async fn no_key_in_no_wrong_shape_is_repeated() {
     for file in FILES {
         let root = tree_of(&folder, file);
         let whole = written(&root, &mut Steps::new(), &Steps::new(), Change::Beside(""));
-        let read = Config::read(&folder.path("config.yml"), &whole, [], Keys::Read);
+        let read = Config::read(&folder.path("config.yml"), &whole, [], Secrets::Read);
         assert!(read.is_ok(), "{:?}", read.err());
         let mut all = Vec::new();
         places(&root, &mut Steps::new(), &mut all);

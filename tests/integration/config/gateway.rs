@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dockwarden::config::{Config, Ecr, Keys, Login, Writes};
+use dockwarden::config::{Config, Ecr, Login, Secrets, Writes};
 
 use super::{around, expect, loaded, read_with};
 use crate::bed::Folder;
@@ -187,7 +187,7 @@ fn files_of_secrets_and_authorities_are_read_and_watched() {
              auth: {{basic: {{username: u, password_file: $DIR/{password}}}}}}}]}}\n"
         ))
     };
-    let read = |text: &str| Config::read(Path::new("config.yml"), text, [], Keys::Read);
+    let read = |text: &str| Config::read(Path::new("config.yml"), text, [], Secrets::Read);
     let config = read(&text("secret", "token.crt")).unwrap();
     for name in ["secret", "token.crt"] {
         assert!(config.files.contains(&folder.path(name)), "{name}");

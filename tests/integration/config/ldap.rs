@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use dockwarden::config::{Config, Keys};
+use dockwarden::authn::ldap::Settings;
+use dockwarden::config::{Config, Secrets};
 
 use super::{around, read_with};
 
@@ -28,7 +29,7 @@ ldap_auth:
 "#;
 
 fn lines(text: &str) -> Vec<String> {
-    let problems = Config::read(Path::new("auth.yml"), text, [], Keys::Read).err().unwrap_or_default();
+    let problems = Config::read(Path::new("auth.yml"), text, [], Secrets::Read).err().unwrap_or_default();
     problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
 }
 
@@ -36,11 +37,11 @@ fn lines(text: &str) -> Vec<String> {
 fn docker_auths_section_loads_as_it_stands_and_lets_somebody_log_in() {
     let text = around(DOCKER_AUTHS).replace("users: {}\n", "");
     let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.backends.ldap_auth.is_some() && config.has_labels_from_elsewhere());
+    assert!(config.backends.get::<Settings>().is_some());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // Left out or null, it is not there.
     let without = read_with(&around("ldap_auth: ~"), &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(without.backends.ldap_auth.is_none());
+    assert!(without.backends.get::<Settings>().is_none());
 }
 
 #[test]
@@ -160,5 +161,5 @@ fn no_secret_gets_out_and_files_are_watched() {
     assert!(lines(&text).iter().any(|line| line.contains("bind_password_file: the file is empty")));
     // Whoever explains rules need not have it.
     std::fs::remove_file(&secret).unwrap();
-    assert!(Config::read(Path::new("auth.yml"), &text, [], Keys::LeftAlone).is_ok());
+    assert!(Config::read(Path::new("auth.yml"), &text, [], Secrets::Skip).is_ok());
 }

@@ -10,9 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use dockwarden::authn::AccountState;
+use dockwarden::authn::users::Users;
 use dockwarden::authz::pattern::{Field, LabelValue, Pattern};
+use dockwarden::authz::rule::Rule;
+use dockwarden::authz::rules::Rules;
 use dockwarden::config::problem::Place;
-use dockwarden::config::{Config, Hsts, Keys, ListenAddress, Pair, Problem};
+use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
 use time::OffsetDateTime;
@@ -23,11 +26,19 @@ type Variables<'a> = &'a [(&'a str, &'a str)];
 
 fn read_with(text: &str, variables: Variables<'_>) -> Result<Config, Vec<Problem>> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::read(Path::new("auth.yml"), text, variables, Keys::LeftAlone)
+    Config::read(Path::new("auth.yml"), text, variables, Secrets::Skip)
 }
 
 fn loaded(text: &str) -> Config {
     read_with(text, &[]).unwrap_or_else(|problems| panic!("{problems:?} in\n{text}"))
+}
+
+fn users(config: &Config) -> &Users {
+    config.backends.get().unwrap()
+}
+
+fn rules(config: &Config) -> &[Rule] {
+    config.backends.get::<Rules>().unwrap().acl.rules()
 }
 
 /// A whole file around the sections that a case is about: its first line is the case's first line.
@@ -71,7 +82,7 @@ fn difference(text: &str, variables: Variables<'_>, expected: &[Expected<'_>]) -
 fn nobody_and_nothing_may_be_configured_but_have_to_be_written() {
     let config = loaded(&around("users: {}\nacl: []"));
     assert!(
-        config.backends.users.is_empty() && config.backends.acl.0.is_empty() && config.warnings.is_empty(),
+        config.backends.get::<Users>().is_none() && rules(&config).is_empty() && config.warnings.is_empty(),
         "{:?}",
         config.warnings
     );
@@ -89,13 +100,13 @@ fn names_keep_the_text_that_was_written() {
         "users:\n  1.10: {{password: \"{ALICE_HASH}\", labels: {{yes: [no, 1.10, 0x10, 010, 1e3, ~x, 2026-01-01, 'true', \"null\"]}}}}\n  on: {{password: \"{ALICE_HASH}\"}}\n  0123: {{password: \"{ALICE_HASH}\", labels: {{one: single}}}}\n  true: {{password: \"{ALICE_HASH}\"}}\nacl:\n  - match: {{account: 1.10, name: 010, service: yes, type: ~}}\n    actions: [pull]\n    comment: 7\n"
     );
     let config = loaded(&around(&text));
-    let accounts: Vec<&str> = config.backends.users.keys().map(String::as_str).collect();
+    let accounts: Vec<&str> = users(&config).keys().map(String::as_str).collect();
     assert_eq!(accounts, ["0123", "1.10", "on", "true"]);
-    let labels = &config.backends.users["1.10"].labels["yes"];
+    let labels = &users(&config)["1.10"].labels["yes"];
     let labels: Vec<&str> = labels.iter().map(LabelValue::text).collect();
     assert_eq!(labels, ["no", "1.10", "0x10", "010", "1e3", "~x", "2026-01-01", "true", "null"]);
-    assert_eq!(config.backends.users["0123"].labels["one"].len(), 1);
-    let rule = &config.backends.acl.0[0].value;
+    assert_eq!(users(&config)["0123"].labels["one"].len(), 1);
+    let rule = &rules(&config)[0];
     let pattern = |field| rule.pattern(field).map(Pattern::text);
     assert_eq!(pattern(Field::Account), Some("1.10"));
     assert_eq!(pattern(Field::Name), Some("010"));
@@ -110,14 +121,14 @@ fn yaml_is_read_as_docker_auth_reads_it() {
         "users:\n  alice: &base\n    password: &hash \"{ALICE_HASH}\"\n    labels: {{team: [web]}}\n  bob:\n    <<: *base\n    labels: {{team: [api]}}\n  carol: *base\n  dave: {{password: *hash}}\n  erin:\n    <<: [{{disabled: true}}, *base]\nacl:\n  - &rule\n    match: {{account: alice}}\n    actions: [pull]\n  - {{<<: *rule, match: {{account: bob}}}}\n  - *rule\n"
     );
     let config = loaded(&around(&anchors));
-    let team = |account: &str| config.backends.users[account].labels.get("team").map(|values| values[0].text());
+    let team = |account: &str| users(&config)[account].labels.get("team").map(|values| values[0].text());
     assert_eq!(
         (team("alice"), team("bob"), team("carol"), team("dave"), team("erin")),
         (Some("web"), Some("api"), Some("web"), None, Some("web"))
     );
-    assert_eq!(config.backends.users["erin"].standing.state, AccountState::Disabled);
-    assert_eq!(config.backends.users["bob"].standing.state, AccountState::Enabled);
-    assert_eq!(config.backends.acl.0.len(), 3);
+    assert_eq!(users(&config)["erin"].standing.state, AccountState::Disabled);
+    assert_eq!(users(&config)["bob"].standing.state, AccountState::Enabled);
+    assert_eq!(rules(&config).len(), 3);
     // Line ends and a byte order mark change nothing, lines are counted all the same.
     let text = around("users: {}\nacl:\n  - match: {}\n    actions: [pull]");
     for text in [
@@ -126,7 +137,7 @@ fn yaml_is_read_as_docker_auth_reads_it() {
         format!("\u{feff}---\n{text}...\n"),
         format!("%YAML 1.2\n---\n{text}"),
     ] {
-        assert_eq!(loaded(&text).backends.acl.0.len(), 1, "{text:?}");
+        assert_eq!(rules(&loaded(&text)).len(), 1, "{text:?}");
     }
     expect(
         "\u{feff}server: {addr: 1}\r\nusers: {}\r\nacl: []\r\ntokn: {}\r\n",
@@ -146,7 +157,7 @@ fn environment_variables_override_single_values() {
     assert_eq!(with(&[("DOCKWARDEN__TOKEN__EXPIRATION", "15m")]).token.life, Duration::from_secs(900));
     assert_eq!(with(&[("DOCKWARDEN__SERVER__HSTS", "true")]).server.hsts, Hsts::Sent);
     assert_eq!(
-        with(&[("DOCKWARDEN__USERS__ALICE__DISABLED", "true")]).backends.users["alice"].standing.state,
+        users(&with(&[("DOCKWARDEN__USERS__ALICE__DISABLED", "true")]))["alice"].standing.state,
         AccountState::Disabled
     );
     assert_eq!(
@@ -156,7 +167,7 @@ fn environment_variables_override_single_values() {
     let second = with(&[("DOCKWARDEN__ACL__1__MATCH__ACCOUNT", "carol")]);
     let account = |config: &Config, index: usize| {
         let field = Field::Account;
-        config.backends.acl.0[index].value.pattern(field).map(|pattern| pattern.text().to_owned())
+        rules(&config)[index].pattern(field).map(|pattern| pattern.text().to_owned())
     };
     assert_eq!((account(&second, 0), account(&second, 1)), (Some("a".to_owned()), Some("carol".to_owned())));
 
@@ -188,7 +199,7 @@ fn a_variable_prefers_the_key_that_it_spells() {
         let variable = format!("DOCKWARDEN__USERS__{name}__DISABLED");
         let config = read_with(&text, &[(variable.as_str(), "true")]).unwrap_or_else(|problems| panic!("{problems:?}"));
         let disabled =
-            ["Alice", "alice"].map(|account| config.backends.users[account].standing.state == AccountState::Disabled);
+            ["Alice", "alice"].map(|account| users(&config)[account].standing.state == AccountState::Disabled);
         assert_eq!(disabled, expected, "{variable}");
     }
 }
@@ -290,7 +301,7 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         expect(&around(text), &[], &[expected]);
     }
     let both = format!("users: {{alice: {{password: \"{hash}\", password_file: ~, disabled: ~, labels: ~}}}}");
-    assert!(loaded(&around(&both)).backends.users["alice"].password.is_some());
+    assert!(users(&loaded(&around(&both)))["alice"].password.is_some());
 }
 
 #[test]
@@ -343,7 +354,7 @@ fn secrets_may_be_files_of_their_own() {
         let file = folder.put("alice.hash", &written);
         let text = around(&format!("users: {{alice: {{password_file: {}}}}}", file.display()));
         let config = loaded(&text);
-        assert!(config.backends.users["alice"].password.is_some());
+        assert!(users(&config)["alice"].password.is_some());
         assert!(config.files.contains(&file), "a change of the file means to read all again: {:?}", config.files);
     }
     let file = folder.put("alice.hash", "not a hash");
@@ -356,7 +367,7 @@ fn the_pair_is_read_and_judged_with_the_file() {
     let folder = Folder::new();
     let text = folder.complete("");
     let file = Path::new("auth.yml");
-    let read = |text: &str| Config::read(file, text, [], Keys::Read);
+    let read = |text: &str| Config::read(file, text, [], Secrets::Read);
     let config = read(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(matches!(config.token.pair, Pair::Loaded(_)) && config.warnings.is_empty(), "{:?}", config.warnings);
     for name in ["token.crt", "token.key"] {
@@ -396,9 +407,9 @@ fn the_example_file_has_no_problem() {
     assert!(text.contains("password_file: certs/test.hash\n"), "{text}");
     let text = text.replace("certs/test.hash", &hash);
     let file = folder.put("config.example.yml", &text);
-    let config = Config::load(&file, [], Keys::LeftAlone).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let config = Config::load(&file, [], Secrets::Skip).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(config.warnings, []);
-    assert_eq!(config.backends.users.keys().collect::<Vec<_>>(), ["", "admin", "test"]);
+    assert_eq!(users(&config).keys().collect::<Vec<_>>(), ["", "admin", "test"]);
     // Every setting that is commented out in it is one that the reader knows, and loads with the value shown.
     let mut shown = 0;
     for line in text.lines() {
@@ -439,7 +450,7 @@ fn no_message_and_no_dump_holds_a_secret() {
     let problems = read_with(&around(&format!("users: {{alice: {{password: \"{ALICE_HASH}\"}}}}")), &variables);
     assert!(!format!("{:?}", problems.err()).contains("canary"));
     let folder = Folder::new();
-    let config = Config::read(Path::new("auth.yml"), &folder.complete(""), [], Keys::Read).unwrap();
+    let config = Config::read(Path::new("auth.yml"), &folder.complete(""), [], Secrets::Read).unwrap();
     let dump = format!("{config:?} {config:#?}");
     let key = std::fs::read_to_string(folder.path("token.key")).unwrap();
     let key_lines = key.lines().filter(|line| line.len() > 40 && !line.contains(' '));
@@ -483,7 +494,7 @@ fn proxies_may_be_let_rest_for_longer() {
 fn a_signing_pair_that_is_likely_to_be_renewed_is_a_warning() {
     let folder = Folder::new();
     let read = |text: &str| {
-        let config = Config::read(Path::new("auth.yml"), &folder.complete(text), [], Keys::Read).unwrap();
+        let config = Config::read(Path::new("auth.yml"), &folder.complete(text), [], Secrets::Read).unwrap();
         config.warnings.into_iter().map(|warning| (warning.path, warning.message)).collect::<Vec<_>>()
     };
     let tls = "server: {addr: \":1\", certificate: $DIR/token.crt, key: $DIR/token.key}\n";

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
+use dockwarden::{authn, authz};
 
 use super::{around, read_with};
 
@@ -16,7 +17,10 @@ const GUIDE: &str = concat!(
 #[test]
 fn the_guides_file_needs_neither_users_nor_acl() {
     let config = read_with(GUIDE, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.backends.mongo_auth.is_some() && config.backends.acl_mongo.is_some());
+    assert!(
+        config.backends.get::<authn::mongo::Settings>().is_some()
+            && config.backends.get::<authz::mongo::Settings>().is_some()
+    );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // No secret gets out by way of a log or a message.
     assert!(!format!("{config:?}").contains("\"test\""), "{config:?}");
@@ -69,7 +73,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
         let dial_info = dial_info.replace("{D", &format!("{{{dial}"));
         let collection = if more.starts_with("collection") { "" } else { "  collection: users\n" };
         let text = around(&format!("mongo_auth:\n  dial_info: {dial_info}\n{collection}  {more}\n"));
-        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Secrets::Read).err().unwrap_or_default();
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");
@@ -82,7 +86,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("label_values: glob", "label_values: there is no such key"),
     ] {
         let text = around(&format!("acl_mongo: {{dial_info: {{{dial}}}, collection: acl, {more}}}\n"));
-        let problems = Config::read(Path::new("auth.yml"), &text, [], Keys::Read).err().unwrap_or_default();
+        let problems = Config::read(Path::new("auth.yml"), &text, [], Secrets::Read).err().unwrap_or_default();
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
         assert!(lines.iter().any(|line| line.contains(expected)), "{text}{lines:#?}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dockwarden::authn::program::ProgramUsers;
 use dockwarden::config::problem::Place;
 
 use super::{Expected, around, difference, expect, read_with};
@@ -510,7 +511,7 @@ fn numbers_are_taken_in_every_form_that_go_yaml_takes() {
     let upstream = &config.gateway.as_ref().unwrap().upstreams[0];
     let seconds = [upstream.connect_within, upstream.respond_within, upstream.idle_for].map(|time| time.as_secs());
     assert_eq!(seconds, [5, 3, 10]);
-    let program = &config.backends.ext_auth.as_ref().unwrap().program;
+    let program = &config.backends.get::<ProgramUsers>().unwrap().program;
     assert_eq!((program.timeout.as_secs(), program.concurrency), (8, 16));
     // What Go refuses is refused with its line.
     for (key, value) in [("expiration", "1:30"), ("expiration", "_1"), ("reuse", "0b2"), ("expiration", "900.5")] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
@@ -89,21 +89,21 @@ proptest! {
         }
         let text: String = letters.into_iter().collect();
         // It loads, or there is something to say about it; a panic would fail here.
-        let read = Config::read(Path::new("auth.yml"), &text, [], Keys::LeftAlone);
+        let read = Config::read(Path::new("auth.yml"), &text, [], Secrets::Skip);
         prop_assert!(!read.is_err_and(|problems| problems.is_empty()), "refused without a word:\n{text}");
     }
 
     #[test]
     fn no_text_at_all_is_more_than_a_problem(text in any::<String>(), name in "[A-Z_0-9]{0,20}", value in any::<String>()) {
         let variables = [(format!("DOCKWARDEN__{name}"), value)];
-        let read = Config::read(Path::new("auth.yml"), &text, variables, Keys::LeftAlone);
+        let read = Config::read(Path::new("auth.yml"), &text, variables, Secrets::Skip);
         prop_assert!(!read.is_err_and(|problems| problems.is_empty()));
     }
 }
 
 #[test]
 fn the_undamaged_file_loads() {
-    let read = Config::read(Path::new("auth.yml"), &good_file(), [], Keys::LeftAlone);
+    let read = Config::read(Path::new("auth.yml"), &good_file(), [], Secrets::Skip);
     assert!(read.is_ok(), "{:?}", read.err());
 }
 

@@ -76,7 +76,7 @@ fn explain_says_what_the_server_does_with_both_kinds_of_users_and_rules() {
         stranger.text
     );
     run("explain", &file, &["--account", "bad", "repository:x:pull"])
-        .refused(&["the document of \"bad\" in 23-5.users cannot be used"]);
+        .refused(&["the document _id bad of 23-5.users cannot be used"]);
     // The rules in the database alone.
     let alone = run("acl test", &file, &["--account", "waldi", "--scope", "repository:file/closed:pull"]).well();
     assert!(alone.text.contains("acl_mongo[seq 25] matches") && !alone.text.contains("acl["), "{}", alone.text);

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use ::dockwarden::authn::attempts::Attempts;
-use ::dockwarden::authn::ldap::DirectoryUsers;
+use ::dockwarden::authn::ldap::{DirectoryUsers, Settings};
 use ::dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
 use ::dockwarden::client_network::ClientNetwork;
-use ::dockwarden::config::{Config, Keys};
+use ::dockwarden::config::{Config, Secrets};
 
 use crate::owed::{ACCOUNTS, Names, conforms_with};
 use crate::support::dockwarden::{self, Dockwarden, SERVICE};
@@ -71,9 +71,11 @@ fn file(section: &str) -> std::path::PathBuf {
 /// The backend by itself.
 fn backend(section: &str) -> (tokio::runtime::Runtime, DirectoryUsers) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let config = Config::load(&file(section), [], Keys::Read).unwrap();
+    let config = Config::load(&file(section), [], Secrets::Read).unwrap();
     let inside = runtime.enter();
-    let users = DirectoryUsers::new(config.backends.ldap_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap();
+    let users =
+        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+            .unwrap();
     drop(inside);
     (runtime, users)
 }

@@ -1,6 +1,6 @@
 //! Connections to OpenLDAP under TLS: what is said before it is up, and with whom it is spoken.
 
-use ::dockwarden::config::{Config, Keys};
+use ::dockwarden::config::{Config, Secrets};
 
 use super::{account, backend, file, patient, said};
 use crate::support::keys;
@@ -37,7 +37,7 @@ fn tls_is_up_before_anything_is_said_and_only_with_a_server_that_is_known() {
     ] {
         let before = slapd.binds();
         let config = format!("'{address}'");
-        let seen = match Config::load(&file(&patient(&config, &more)), [], Keys::Read) {
+        let seen = match Config::load(&file(&patient(&config, &more)), [], Secrets::Read) {
             Ok(_) => std::panic::catch_unwind(|| {
                 account(said(&backend(&patient(&config, &more)), "alice", &password("alice")))
             })

@@ -13,10 +13,10 @@ use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockwarden::authn::attempts::Attempts;
-use dockwarden::authn::http_api::HttpUsers;
+use dockwarden::authn::http_api::{HttpUsers, Settings};
 use dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 use serde_json::{Value, json};
 
 use super::conformance::{ACCOUNTS, conforms};
@@ -33,8 +33,9 @@ fn section(api: &StandIn, fields: &str) -> String {
 
 fn backend(section: &str) -> HttpUsers {
     let folder = Folder::new();
-    let config = Config::load(&folder.configure(section), [], Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.http_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap()
+    let config =
+        Config::load(&folder.configure(section), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
+    HttpUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap())).unwrap()
 }
 
 async fn login(backend: &HttpUsers, account: &str, password: &str) -> anyhow::Result<Outcome> {

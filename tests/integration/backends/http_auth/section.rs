@@ -1,7 +1,8 @@
 //! The `http_auth:` section: what is refused, what is warned about, and what stands where nothing is said.
 
 use dockwarden::authz::lint::lint;
-use dockwarden::config::{Config, Keys};
+use dockwarden::backend::{Facts, Names};
+use dockwarden::config::{Config, Secrets};
 
 use super::BASIC;
 use crate::bed::Folder;
@@ -10,7 +11,7 @@ fn problems(section: &str) -> String {
     let folder = Folder::new();
     folder.put("secret", "hunter2\n");
     folder.put("empty", "");
-    match Config::load(&folder.configure(&format!("http_auth: {{{section}}}\n")), [], Keys::Read) {
+    match Config::load(&folder.configure(&format!("http_auth: {{{section}}}\n")), [], Secrets::Read) {
         Ok(_) => panic!("{section} is not refused"),
         Err(invalid) => invalid.to_string(),
     }
@@ -124,7 +125,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
 
 fn warnings(text: &str) -> Vec<String> {
     let folder = Folder::new();
-    let config = Config::load(&folder.configure(text), [], Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let config = Config::load(&folder.configure(text), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
     let all = lint(&config).into_iter().map(|warning| format!("{}: {}", warning.path, warning.message));
     all.filter(|warning| warning.contains("http_auth")).collect()
 }
@@ -196,9 +197,10 @@ fn the_section_lets_somebody_log_in_and_prints_no_secret() {
         "users: ~\nacl: []\nhttp_auth: {url: \"https://api.example.com/?key=hunter2\", headers: {Authorization: \
          \"Basic ${basic}\", X-Key: hunter2, X-File: {file: $DIR/secret}}}\n",
     );
-    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Keys::Read).unwrap();
+    let config = Config::read(std::path::Path::new("config.yml"), &text, [], Secrets::Read).unwrap();
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-    assert!(config.has_labels_from_elsewhere());
+    let facts = config.backends.facts().find(|(section, _)| *section == "http_auth");
+    assert_eq!(facts, Some(("http_auth", Facts::LoginsElsewhere(Names::Checked))));
     assert!(config.files.contains(&folder.path("secret")), "a change to it is seen");
     let printed = format!("{config:?}");
     assert!(printed.contains("https://api.example.com/") && !printed.contains("hunter2"), "{printed}");

@@ -9,11 +9,11 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{BASIC, HttpUsers, login, say};
+use super::{BASIC, HttpUsers, Settings, login, say};
 use crate::backends::conformance::outage_closes_and_says_so;
 use crate::backends::stand_in::{Act, Speaks, StandIn};
 use crate::bed::{Bed, Folder};
-use dockwarden::config::{Config, Keys};
+use dockwarden::config::{Config, Secrets};
 
 /// An authority of our own.
 struct Authority {
@@ -68,8 +68,9 @@ fn section(api: &StandIn, tls: &str) -> String {
 }
 
 fn backend(folder: &Folder, section: &str) -> HttpUsers {
-    let config = Config::load(&folder.configure(section), [], Keys::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.http_auth.unwrap(), Arc::new(Attempts::new().unwrap())).unwrap()
+    let config =
+        Config::load(&folder.configure(section), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
+    HttpUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap())).unwrap()
 }
 
 #[tokio::test]
@@ -130,9 +131,9 @@ async fn a_client_certificate_is_shown_where_one_is_given() {
     }
     // A key that is not the certificate's.
     let text = section(&api, "client_certificate: $DIR/client.crt, client_key: $DIR/both.pem");
-    assert!(Config::load(&folder.configure(&text), [], Keys::Read).is_ok(), "the same key, in another file");
+    assert!(Config::load(&folder.configure(&text), [], Secrets::Read).is_ok(), "the same key, in another file");
     let text = section(&api, "client_certificate: $DIR/client.crt, client_key: $DIR/stranger.pem");
-    let message = Config::load(&folder.configure(&text), [], Keys::Read).unwrap_err().to_string();
+    let message = Config::load(&folder.configure(&text), [], Secrets::Read).unwrap_err().to_string();
     assert!(message.contains("http_auth.tls.client_key: the key does not belong to the certificate"), "{message}");
 }
 

@@ -1,58 +1,119 @@
-//! The `acl:` section: rules as the file writes them, compiled, with the line of each.
+//! The rules of the file (`acl:`): as it writes them, compiled, with the place of each; and as a source of rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::problem::{At, Place, Problem};
-use super::refused::{about_rule, is_plain_word, shown_name};
-use super::section::{DayEnd, Problems, Section, distance};
-use super::yaml::{Entry, Node, Value};
-use crate::authz::rule::{MatchField, Rule, RuleText};
+use async_trait::async_trait;
+
+use super::acl::Acl;
+use super::rule::{MatchField, Rule, RuleText};
+use super::{Answer, Authorizer, Freshness, Question, Shown, work};
+use crate::authn::password::Passwords;
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
+use crate::breaker::Passage;
+use crate::config::problem::{At, Place};
+use crate::config::refused::{about_rule, is_plain_word};
+use crate::config::section::{DayEnd, Field, Section, distance};
+use crate::config::yaml::{Entry, Node, Value};
+use crate::reach::{Reach, Reachable};
 use crate::scope::Action;
+
+/// The row of the table.
+pub const KIND: Kind = Kind { key: "acl", purpose: Purpose::Rules, read: |field| configured(read(field)) };
 
 /// Problems of rules that are told. To find a regular expression too big takes a millisecond: a file of ten thousand of
 /// them would keep `check`, and a reload, busy for many seconds, to say what nobody reads.
 const MOST_PROBLEMS: usize = 50;
 
-/// The rules of the file, in order.
-#[derive(Debug, Default)]
-pub struct Rules(pub Vec<At<Rule>>);
+/// The `acl:` section.
+#[derive(Debug)]
+pub struct Rules {
+    /// The rules, in order.
+    pub acl: Arc<Acl>,
+    /// Where each of them stands.
+    pub places: Vec<Place>,
+}
 
-impl Rules {
-    /// The rules without their places.
-    pub fn into_rules(self) -> Vec<Rule> {
-        self.0.into_iter().map(|at| at.value).collect()
+impl FromIterator<At<Rule>> for Rules {
+    fn from_iter<I: IntoIterator<Item = At<Rule>>>(rules: I) -> Rules {
+        let (rules, places) = rules.into_iter().map(|At { place, value }| (value, place)).unzip();
+        Rules { acl: Arc::new(Acl::new(rules)), places }
+    }
+}
+
+impl Configured for Rules {
+    /// They were read anew, and cost nothing to put in place.
+    fn same(&self, _other: &dyn Configured) -> bool {
+        false
+    }
+
+    fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Opened::rules(StaticRules(Arc::clone(&self.acl)))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::Rules
+    }
+}
+
+/// The rules of the file as a source of rules.
+struct StaticRules(Arc<Acl>);
+
+impl Reachable for StaticRules {
+    fn reach(&self) -> Reach<'_> {
+        Reach::Nothing
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authorizer for StaticRules {
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let acl = Arc::clone(&self.0);
+        work::answer(question, move |question, budget| acl.decide(&question.asked(), budget)).await
+    }
+
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+
+    async fn rules(&self) -> anyhow::Result<Shown> {
+        Ok(Shown::Rules { acl: Arc::clone(&self.0), seqs: Vec::new() })
     }
 }
 
 /// Reads the `acl:` list.
-pub(super) fn read(node: &Node, problems: &Problems, warnings: &mut Vec<Problem>) -> Rules {
-    let Value::List(items) = &node.value else {
-        problems.add(&node.place, "acl", "a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
-        return Rules::default();
+fn read(list: Field<'_>) -> Option<Rules> {
+    let Some(items) = list.items() else {
+        list.problem("a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
+        return None;
     };
     let mut rules = Vec::new();
-    let before = problems.count();
-    for (index, item) in items.iter().enumerate() {
-        if problems.count() - before >= MOST_PROBLEMS {
-            let message =
-                format!("the rules above have {MOST_PROBLEMS} problems or more; from here on they were not looked at");
-            problems.add(&item.place, format!("acl[{index}]"), message);
+    let before = list.problem_count();
+    for item in items {
+        if list.problem_count() - before >= MOST_PROBLEMS {
+            item.problem(format!(
+                "the rules above have {MOST_PROBLEMS} problems or more; from here on they were not looked at"
+            ));
             break;
         }
-        let Some(mut section) = Section::open(item, format!("acl[{index}]"), problems) else { continue };
+        let Some(mut section) = item.section() else { continue };
         if let Some(Entry { node: Node { value: Value::Map(conditions), .. }, .. }) = section.entry("match") {
-            let empty = conditions.iter().filter(|entry| matches!(entry.node.value, Value::Null));
-            warnings.extend(empty.filter_map(|Entry { key, place, .. }| {
-                let (_, _, whom) = CONDITIONS.iter().find(|(known, _, _)| known == key)?;
-                let message = format!(
-                    "nothing is written here, so the rule is for {whom}; write what it is for, or remove the key"
-                );
-                Some(Problem::new(place.clone(), format!("acl[{index}].match.{key}"), message))
-            }));
+            for Entry { key, place, .. } in conditions.iter().filter(|entry| matches!(entry.node.value, Value::Null)) {
+                if let Some((_, _, whom)) = CONDITIONS.iter().find(|(known, _, _)| known == key) {
+                    let message = format!(
+                        "nothing is written here, so the rule is for {whom}; write what it is for, or remove the key"
+                    );
+                    section.warn(place, &format!("match.{key}"), message);
+                }
+            }
         }
-        rules.extend(read_rule(section).map(|(_, value)| At { place: item.place.clone(), value }));
+        rules.extend(read_rule(section).map(|(_, value)| At { place: item.place().clone(), value }));
     }
-    Rules(rules)
+    Some(Rules::from_iter(rules))
 }
 
 /// Where each of a rule's fields stands, for the problems that compiling it brings up.
@@ -75,7 +136,6 @@ impl Places {
 
 /// Reads one rule, as it is written and compiled. Keys that were asked for before are known besides those of a rule.
 pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
-    let place = fields.place().clone();
     let mut places = Places::default();
     let mut text = RuleText::default();
     let mut complete = true;
@@ -83,7 +143,7 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
         // A rule that says nothing about whom it is for would be for everybody; the empty match has to be written.
         None | Some(Value::Null) => {
             let message = needs_match(fields.keys());
-            fields.problem(&place, "match", message);
+            fields.missing("match", message);
             complete = false;
         }
         Some(Value::Text(_) | Value::List(_) | Value::Map(_)) => match fields.section("match") {
@@ -93,15 +153,11 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
     }
     match fields.entry("actions").map(|entry| (&entry.place, &entry.node.value)) {
         None | Some((_, Value::Null)) => {
-            fields.problem(
-                &place,
-                "actions",
-                "a rule needs actions; write actions: [] to refuse, [\"*\"] to allow everything",
-            );
+            fields.missing("actions", "a rule needs actions; write actions: [] to refuse, [\"*\"] to allow everything");
             complete = false;
         }
         Some((_, Value::Text(_))) => {
-            fields.problem(&place, "actions", "actions are a list; write actions: [pull, push]");
+            fields.missing("actions", "actions are a list; write actions: [pull, push]");
             complete = false;
         }
         Some((_, Value::List(_) | Value::Map(_))) => {
@@ -122,7 +178,7 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
                 field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => field.to_string(),
                 field => format!("match.{field}"),
             };
-            let at = places.take(&problem.field).unwrap_or_else(|| place.clone());
+            let at = places.take(&problem.field).unwrap_or_else(|| fields.place().clone());
             fields.problem(&at, &key, about_rule(problem));
         }
     }
@@ -147,12 +203,13 @@ const ONE_PATTERN: &str = "write one expression for all of them, \"/^(one|two)$/
 
 /// A single value; `instead` is what to write where it is a list.
 fn one(conditions: &mut Section<'_>, key: &'static str, instead: &str) -> Option<At<String>> {
-    match conditions.node(key) {
-        Some(Node { place, value: Value::List(_) }) => {
-            conditions.problem(place, key, format!("one value is expected here, not a list; {instead}"));
+    let field = conditions.field(key)?;
+    match field.value() {
+        Value::List(_) => {
+            field.problem(format!("one value is expected here, not a list; {instead}"));
             None
         }
-        Some(_) | None => conditions.text(key),
+        Value::Null | Value::Text(_) | Value::Map(_) => field.text(),
     }
 }
 
@@ -218,24 +275,20 @@ fn meant_in_match(entry: &Entry) -> Option<String> {
 
 fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
-    let Some(node) = conditions.node("labels") else { return labels };
-    let Value::Map(entries) = &node.value else {
-        conditions.problem(&node.place, "labels", "labels are names with one pattern each: labels: {team: \"web*\"}");
+    let Some(field) = conditions.field("labels") else { return labels };
+    let Some(entries) = field.entries() else {
+        field.problem("labels are names with one pattern each: labels: {team: \"web*\"}");
         return labels;
     };
-    for entry in entries {
-        match &entry.node.value {
+    for (label, field) in entries {
+        match field.value() {
             Value::Text(pattern) => {
-                places.0.push((MatchField::Label(entry.key.clone()), entry.node.place.clone()));
-                labels.insert(entry.key.clone(), pattern.clone());
+                places.0.push((MatchField::Label(label.to_owned()), field.place().clone()));
+                labels.insert(label.to_owned(), pattern.clone());
             }
-            Value::Null | Value::List(_) | Value::Map(_) => {
-                let message = format!("one pattern is expected here, not {}", entry.node.value.describe());
-                let message = match &entry.node.value {
-                    Value::List(_) => format!("{message}; {ONE_PATTERN}"),
-                    Value::Null | Value::Text(_) | Value::Map(_) => message,
-                };
-                conditions.problem(&entry.node.place, &format!("labels.{}", shown_name(&entry.key)), message);
+            Value::List(_) => field.problem(format!("one pattern is expected here, not a list; {ONE_PATTERN}")),
+            Value::Null | Value::Map(_) => {
+                field.problem(format!("one pattern is expected here, not {}", field.value().describe()));
             }
         }
     }
