@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
@@ -34,11 +34,11 @@ pub struct User {
 pub type Users = BTreeMap<String, User>;
 
 /// What is said of `alice:$2y$…`.
-const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what stands after the colon, or \
+const A_LINE: &str = "this is a line of an htpasswd file; write alice: {password: \"…\"} with what follows the colon, or \
                       name the file in htpasswd_auth";
 
 fn is_htpasswd_line(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
+    text.split_once(':').is_some_and(|(_, after)| HashKind::from_prefix(after).is_some())
 }
 
 /// What a key that a user does not have is meant for: a name for labels, mostly.
@@ -72,14 +72,14 @@ pub fn read(section: &Node, problems: &Problems, files: &mut Vec<PathBuf>) -> Us
             continue;
         }
         if let Some((_, after)) = entry.key.split_once(':') {
-            let message = match HashKind::of(after) {
+            let message = match HashKind::from_prefix(after) {
                 Some(_) => A_LINE,
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)",
             };
             problems.add(&entry.place, path, message);
             continue;
         }
-        if matches!(&entry.node.value, Value::Text(text) if HashKind::of(text).is_some()) {
+        if matches!(&entry.node.value, Value::Text(text) if HashKind::from_prefix(text).is_some()) {
             let name = shown_name(&entry.key);
             problems.add(
                 &entry.node.place,
@@ -207,7 +207,9 @@ impl StaticUsers {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(users: Users, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
-        let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
+        let usual = PasswordHash::nobodys(
+            users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
+        )?;
         let named = users.keys().filter(|account| !account.is_empty());
         let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
         Ok(StaticUsers { users, spelled, usual, passwords })
@@ -249,8 +251,8 @@ impl Authenticator for StaticUsers {
                 else {
                     return Ok(Outcome::NotMine);
                 };
-                let memory = Memory::of(&user.standing);
-                Ok(match self.passwords.check(account, password, &hash.value, memory, from).await? {
+                let recall = Recall::for_standing(&user.standing);
+                Ok(match self.passwords.check(account, password, &hash.value, recall, from).await? {
                     Check::Right => Outcome::Accepted(user.identity(account)),
                     Check::Wrong => Outcome::Rejected,
                 })
