@@ -13,7 +13,7 @@ use crate::config::refused::Refusal;
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, read_authorities, read_pem};
 use crate::pem::PairFile;
-use crate::pem::tls::{Authorities, Identity};
+use crate::pem::tls::{Authorities, TlsIdentity};
 
 /// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
@@ -53,7 +53,7 @@ pub(super) struct Tls {
     /// The authorities that the server's certificate may be from; `None` for the public ones.
     authority: Option<Authorities>,
     /// Our certificate and key.
-    client: Option<Arc<Identity>>,
+    client: Option<Arc<TlsIdentity>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -173,7 +173,7 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
     }
     match (&client, &key) {
         (Some(at), Some(key_at)) => match (load(at), load(key_at)) {
-            (Ok(Some(certificate)), Ok(Some(key))) => match Identity::from_pem(&certificate, &key) {
+            (Ok(Some(certificate)), Ok(Some(key))) => match TlsIdentity::from_pem(&certificate, &key) {
                 Ok(identity) => tls.client = Some(Arc::new(identity)),
                 Err(wrong) => problems.extend(wrong.into_iter().map(|problem| match problem.file() {
                     PairFile::Certificate => (at, "client_certificate", problem.to_string()),
@@ -187,7 +187,7 @@ fn read_tls(mut section: Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> O
         },
         // Certificate and key may be one file; what is wrong with it is said once.
         (Some(at), None) => match load(at) {
-            Ok(Some(both)) => match Identity::from_pem(&both, &both) {
+            Ok(Some(both)) => match TlsIdentity::from_pem(&both, &both) {
                 Ok(identity) => tls.client = Some(Arc::new(identity)),
                 Err(wrong) => problems.extend(wrong.into_iter().next().map(|problem| {
                     let message =

@@ -13,7 +13,7 @@ use crate::config::problem::At;
 use crate::config::refused::{Holds, Refusal, holds_key};
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
-use crate::pem::tls::{Authorities, Identity};
+use crate::pem::tls::{Authorities, TlsIdentity};
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.
@@ -92,7 +92,7 @@ pub(super) struct TlsFiles {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Client {
     /// Read from its file.
-    Read(Arc<Identity>),
+    Read(Arc<TlsIdentity>),
     /// Nobody asked for it ([`Keys::LeftAlone`]).
     LeftAlone,
 }
@@ -511,7 +511,7 @@ fn read_client(file: &Path, keys: Keys) -> Result<Client, String> {
     }
     let both = read_pem(file)?;
     // One file, of which what is wrong is said once.
-    let read = Identity::from_pem(&both, &both).map_err(|problems| {
+    let read = TlsIdentity::from_pem(&both, &both).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         format!("{first}; the file must hold the certificate and its key")
     });
