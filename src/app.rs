@@ -25,9 +25,10 @@ use crate::gateway::Gateway;
 use crate::http::client_address::{AddressSource, Peer};
 use crate::keys::{Effort, PairFiles, create_pair};
 use crate::metrics::Metrics;
+use crate::random;
 use crate::scope::Action;
-use crate::token::recent::{Content, Recent, RecentTokens};
-use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, jti};
+use crate::token::recent::{ContentDigest, RecentToken, RecentTokens};
+use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, TokenContent, jti};
 use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
@@ -335,20 +336,22 @@ impl App {
         }
         let expires = decision.until().map_or(latest, |until| until.min(latest));
         let lives_for = expires.unix_timestamp().saturating_sub(now.unix_timestamp()).max(0);
-        let access = access_of(decision);
+        let content = TokenContent {
+            subject: decision.account().to_owned(),
+            audience: service.to_owned(),
+            access: access_of(decision),
+        };
         let recent = snapshot.recent.as_ref();
-        let recent = recent.map(|recent| (recent, Content::of(decision.account(), service, &access, form.form())));
-        if let Some((tokens, content)) = &recent
-            && let Some(found) = tokens.find(content, now, expires.unix_timestamp())
+        let recent = recent.map(|recent| (recent, ContentDigest::new(&content, form.form())));
+        if let Some((tokens, digest)) = &recent
+            && let Some(found) = tokens.find(digest, now, expires.unix_timestamp())
         {
             self.metrics.reused();
             let lives_for = found.expires.saturating_sub(now.unix_timestamp());
             return Ok(Minted { token: found.token, id: found.id, made: Made::Before, lives_for });
         }
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
-        let claims = snapshot.issuer.claims(decision.account(), service, access, now, lifetime, jti(random));
+        let claims = snapshot.issuer.claims(content, now, lifetime, jti(random::bytes()?));
         let (id, expires): (Arc<str>, i64) = (claims.jti.as_str().into(), claims.exp);
         let turn = self.turn_of(decision.client()).await?;
         let token: Arc<str> = match snapshot.issuer.key().effort() {
@@ -368,9 +371,9 @@ impl App {
             }
         }
         .into();
-        if let Some((tokens, content)) = recent {
+        if let Some((tokens, digest)) = recent {
             let (token, id) = (Arc::clone(&token), Arc::clone(&id));
-            tokens.keep(content, Recent { token, id, signed: now, expires });
+            tokens.keep(digest, RecentToken { token, id, signed: now, expires });
         }
         Ok(Minted { token, id, made: Made::Now, lives_for })
     }
@@ -462,12 +465,12 @@ pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
 fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
     let message = match snapshot.issuer.header_form_at(now) {
         HeaderChoice::Configured(_) => return,
-        HeaderChoice::KidInstead(CertificateTime::NotBegun) => {
+        HeaderChoice::KidInstead(CertificateTime::NotYetValid) => {
             "the signing certificate's time has not begun by this machine's clock, so tokens name the key by kid alone, \
              which only registries take that know the key by this id; set the clock, or make the certificate anew if \
              the clock is right"
         }
-        HeaderChoice::KidInstead(CertificateTime::Over) => {
+        HeaderChoice::KidInstead(CertificateTime::Expired) => {
             "the signing certificate is out of its time: registries refuse it, so tokens name the key by kid alone, which \
              only registries take that know the key by this id; put a new certificate in place, here and in the \
              registries' bundle"

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::random;
+
 /// How long after the first failure the backend is tried again.
 const FIRST_TRIAL: Duration = Duration::from_millis(50);
 /// The longest pause between two trials: with it, an answer comes well within two seconds of the backend's return.
@@ -224,9 +226,8 @@ where
 /// Between four fifths and the whole of a time, so that servers which were started together, or lost the same backend
 /// together, do not all ask at the same moments.
 pub fn jittered(time: Duration) -> Duration {
-    let mut random = [0; 2];
     // Without random bytes every pause is the shortest one: a nuisance, not a danger.
-    let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(u16::from_le_bytes(random)) / 65_536.0);
+    let share = random::bytes().map_or(0.0, |bytes| f64::from(u16::from_le_bytes(bytes)) / 65_536.0);
     time.mul_f64(0.8 + 0.2 * share)
 }
 

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::app::{Made, Minted, Snapshot};
+use crate::random;
 use crate::scope::{Actions, Scope, words};
 
 /// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
@@ -24,15 +25,10 @@ impl DecisionId {
     /// A new id, of 8 random bytes.
     #[expect(clippy::new_without_default, reason = "two of them are never alike, so no value is the default one")]
     pub fn new() -> DecisionId {
-        let mut bytes = [0_u8; 8];
-        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-            // The id protects nothing: without random bytes the time still tells lines apart.
-            let now = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes();
-            for (to, from) in bytes.iter_mut().rev().zip(now.iter().rev()) {
-                *to = *from;
-            }
-        }
-        DecisionId(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        let number = random::bytes().map(u64::from_be_bytes);
+        // The id protects nothing: without random bytes the time still tells lines apart.
+        let number = number.unwrap_or_else(|_| OffsetDateTime::now_utc().unix_timestamp_nanos() as u64);
+        DecisionId(format!("{number:016x}"))
     }
 
     /// The id as 16 hexadecimal digits.

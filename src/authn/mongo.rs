@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
@@ -271,7 +271,7 @@ impl Authenticator for MongoUsers {
                     Ok(
                         match users
                             .passwords
-                            .check(account, password, &user.password, Memory::of(&user.standing), from)
+                            .check(account, password, &user.password, Recall::for_standing(&user.standing), from)
                             .await?
                         {
                             Check::Right => Outcome::Accepted(user.identity(account)),
@@ -352,7 +352,7 @@ struct Costs {
 
 impl Costs {
     fn new() -> anyhow::Result<Costs> {
-        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(usual_hash([])?) })
+        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(PasswordHash::nobodys([])?) })
     }
 
     fn usual(&self) -> Arc<PasswordHash> {
@@ -368,7 +368,7 @@ impl Costs {
             seen.iter().max_by_key(|(cost, count)| (**count, **cost)).map_or(cost, |(cost, _)| *cost)
         };
         if most != self.usual.load().cost()
-            && let Ok(usual) = usual_hash([most])
+            && let Ok(usual) = PasswordHash::nobodys([most])
         {
             self.usual.store(Arc::new(usual));
         }
@@ -410,8 +410,8 @@ mod tests {
         for (more, expected) in [
             (doc! { "password": null }, "password: a bcrypt hash is needed"),
             (doc! { "password": 7 }, "password: a text is expected here, not a number"),
-            (doc! { "password": "secret" }, "password: this is no bcrypt hash"),
-            (doc! { "password": "" }, "password: this is no bcrypt hash"),
+            (doc! { "password": "secret" }, "password: this is not a bcrypt hash"),
+            (doc! { "password": "" }, "password: this is not a bcrypt hash"),
             (doc! { "labels": ["web"] }, "labels: a document with keys is expected here, not a list"),
             (doc! { "labels": { "team": [1] } }, "labels.team: the list must hold texts, not a number"),
             (

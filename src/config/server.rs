@@ -16,7 +16,7 @@ use crate::authz::rule::parse_network;
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
 use crate::pem::PairFile;
-use crate::pem::tls::Identity;
+use crate::pem::tls::TlsIdentity;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -333,7 +333,7 @@ fn build_tls(
 ) -> Option<Tls> {
     let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
     let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
-    let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
+    let identity = TlsIdentity::from_pem(&chain?, &private?).map_err(|problems| {
         for problem in problems {
             match problem.file() {
                 PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),

@@ -5,10 +5,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
-use super::private::{Kind, Named, PrivateKey, integer_bits, named_kind, sequence};
+use super::private::{KeyKind, NamedKind, PrivateKey, integer_bits, named_kind, sequence};
 use super::problem::{KeyProblem, KeyWarning};
 use super::renewal::{self, Renewal};
-use crate::pem::{self, Block, Layout, PairFile};
+use crate::pem::{self, Block, Layout, PairFile, PemProblem};
 
 /// The certificates that go with a key, the one of the key first.
 pub(super) struct Chain {
@@ -34,8 +34,8 @@ impl Certificates {
         blocks.retain(|block| block.label == "CERTIFICATE");
         if blocks.is_empty() {
             return Err(match other {
-                None => KeyProblem::CertificateIsKey,
-                Some(label) if holds_key && label == "EC PARAMETERS" => KeyProblem::CertificateIsKey,
+                None => PemProblem::CertificateIsKey.into(),
+                Some(label) if holds_key && label == "EC PARAMETERS" => PemProblem::CertificateIsKey.into(),
                 Some(label) if label.ends_with("CERTIFICATE REQUEST") => KeyProblem::CertificateIsRequest,
                 Some(label) => KeyProblem::CertificateIsOther(label),
             });
@@ -133,13 +133,13 @@ fn bits_of<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
 }
 
 /// The kind of a certificate's key; the error names a kind that is not accepted.
-fn kind_of(certificate: &X509Certificate<'_>) -> Result<Kind, String> {
+fn kind_of(certificate: &X509Certificate<'_>) -> Result<KeyKind, String> {
     let algorithm = &certificate.public_key().algorithm;
     match named_kind(&algorithm.algorithm.to_id_string(), algorithm.parameters.as_ref())? {
-        Named::Ec(curve) => Ok(Kind::Ec(curve)),
-        Named::Rsa => {
+        NamedKind::Ec(curve) => Ok(KeyKind::Ec(curve)),
+        NamedKind::Rsa => {
             let numbers = sequence(bits_of(certificate)).unwrap_or_default();
-            Ok(Kind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
+            Ok(KeyKind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
         }
     }
 }
@@ -161,7 +161,7 @@ fn mismatch(
         return Some(KeyProblem::CertificateNotFirst { number: place + 2, subject });
     }
     match kind_of(leaf) {
-        Ok(Kind::Ec(_)) if matches!(bits_of(leaf).first(), Some(2 | 3)) => {
+        Ok(KeyKind::Ec(_)) if matches!(bits_of(leaf).first(), Some(2 | 3)) => {
             Some(KeyProblem::CertificateForm("a compressed point".to_owned()))
         }
         Ok(kind) => Some(KeyProblem::Mismatch {

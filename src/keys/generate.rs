@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
 use jsonwebtoken::Algorithm;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -16,6 +15,7 @@ use time::{Duration, OffsetDateTime};
 use super::private::Curve;
 use crate::config::refused::ShownPath;
 use crate::pem::{self, PairFile};
+use crate::random;
 
 /// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock
 /// that is behind from refusing the first tokens.
@@ -236,8 +236,7 @@ fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, Genera
         Some(_) | None => Path::new("."),
     };
     make_directory(directory).map_err(failed("make the directory", directory))?;
-    let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| failed("find a name beside", path)(ErrorKind::Other.into()))?;
+    let random = random::bytes().map_err(|error| failed("find a name beside", path)(io::Error::other(error)))?;
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));

@@ -20,7 +20,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use self::chain::{Certificates, Chain};
-use self::private::{Curve, Kind, PrivateKey};
+use self::private::{Curve, KeyKind, PrivateKey};
 use self::public::{PublicKey, libtrust_kid};
 
 pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate};
@@ -128,8 +128,8 @@ impl SigningKey {
         let public = PublicKey::from_bits(key.kind(), key.public_bits()).map_err(broken)?;
         let spki = key.spki().map_err(broken)?;
         let verifier = match key.kind() {
-            Kind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
-            Kind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
+            KeyKind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
+            KeyKind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
         };
         trial(&key, &verifier).map_err(KeyProblem::SelfTest)?;
         warnings.append(&mut chain.warnings);
@@ -184,8 +184,8 @@ impl SigningKey {
     /// How long a signature takes.
     pub fn effort(&self) -> Effort {
         match self.key.kind() {
-            Kind::Rsa(bits) if bits > SIGNS_IN_PLACE => Effort::Large,
-            Kind::Rsa(_) | Kind::Ec(_) => Effort::Small,
+            KeyKind::Rsa(bits) if bits > SIGNS_IN_PLACE => Effort::Large,
+            KeyKind::Rsa(_) | KeyKind::Ec(_) => Effort::Small,
         }
     }
 
@@ -204,9 +204,9 @@ impl SigningKey {
     /// only knows this set finds the key whichever form the tokens carry.
     pub fn jwks(&self) -> Value {
         let algorithm = match self.key.kind() {
-            Kind::Rsa(_) => "RS256",
-            Kind::Ec(Curve::P256) => "ES256",
-            Kind::Ec(Curve::P384) => "ES384",
+            KeyKind::Rsa(_) => "RS256",
+            KeyKind::Ec(Curve::P256) => "ES256",
+            KeyKind::Ec(Curve::P384) => "ES384",
         };
         let keys: Vec<Value> =
             [KidForm::Libtrust, KidForm::Thumbprint].map(|form| self.public.jwk(algorithm, self.kid(form))).into();
@@ -255,8 +255,8 @@ fn trial(key: &PrivateKey, verifier: &DecodingKey) -> Result<(), String> {
 /// The coordinate of an elliptic curve key that starts with a zero byte, if one does.
 fn short_coordinate(key: &PrivateKey) -> Option<&'static str> {
     match key.kind() {
-        Kind::Rsa(_) => None,
-        Kind::Ec(curve) => {
+        KeyKind::Rsa(_) => None,
+        KeyKind::Ec(curve) => {
             let starts_with_zero = |at: usize| key.public_bits().get(at) == Some(&0);
             if starts_with_zero(1) {
                 Some("x")

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::SignError;
-use super::private::{Curve, Kind, sequence};
+use super::private::{Curve, KeyKind, sequence};
 
 /// A public key's parameters, each in base64url as a JWK wants them (RFC 7518 section 6).
 pub(super) enum PublicKey {
@@ -16,16 +16,16 @@ pub(super) enum PublicKey {
 
 impl PublicKey {
     /// From the bits of a certificate's subjectPublicKey.
-    pub(super) fn from_bits(kind: Kind, bits: &[u8]) -> Result<PublicKey, SignError> {
+    pub(super) fn from_bits(kind: KeyKind, bits: &[u8]) -> Result<PublicKey, SignError> {
         match kind {
-            Kind::Rsa(_) => {
+            KeyKind::Rsa(_) => {
                 let fields = sequence(bits).ok_or(SignError::Refused)?;
                 let (Some(modulus), Some(exponent)) = (fields.first(), fields.get(1)) else {
                     return Err(SignError::Refused);
                 };
                 Ok(PublicKey::Rsa { n: base64url_uint(modulus.data), e: base64url_uint(exponent.data) })
             }
-            Kind::Ec(curve) => {
+            KeyKind::Ec(curve) => {
                 // An uncompressed point: a byte 4, then both coordinates in the field's full size, zeros included.
                 let Some((4, coordinates)) = bits.split_first().map(|(form, rest)| (*form, rest)) else {
                     return Err(SignError::Refused);
@@ -107,7 +107,7 @@ mod tests {
         let spki = STANDARD.decode(SPKI).unwrap();
         assert_eq!(libtrust_kid(&spki), "PZ22:WNAP:UFZL:V6Q5:Y5IE:PVAG:G2PK:UVIY:P4LR:25X2:MRWR:DOZ3");
         let point = spki.get(spki.len() - 65..).unwrap();
-        let key = PublicKey::from_bits(Kind::Ec(Curve::P256), point).unwrap();
+        let key = PublicKey::from_bits(KeyKind::Ec(Curve::P256), point).unwrap();
         assert_eq!(key.thumbprint(), "iInN4nK6WUqfPYXpNgYvreJ3-93vJaJMBHtBRYxBaFQ");
         assert_eq!(
             key.jwk("ES256", "k"),
@@ -141,7 +141,7 @@ mod tests {
             if let Some(first) = bits.first_mut() {
                 *first = form;
             }
-            assert!(PublicKey::from_bits(Kind::Ec(curve), &bits).is_err(), "{curve} {length} {form}");
+            assert!(PublicKey::from_bits(KeyKind::Ec(curve), &bits).is_err(), "{curve} {length} {form}");
         }
     }
 

@@ -522,7 +522,7 @@ mod tests {
     use settings::TlsFiles;
 
     use super::*;
-    use crate::pem::tls::{Authorities, Identity};
+    use crate::pem::tls::{Authorities, TlsIdentity};
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
@@ -608,7 +608,7 @@ mod tests {
         let both = [file("p256.crt")?, file("p256-pkcs8.key")?].concat();
         let authority = file("ca.crt")?;
         let mut collection = collection("mongodb://localhost/registry", None);
-        let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
+        let identity = TlsIdentity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
         let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         collection.settings.tls = Some(TlsFiles {
             authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),

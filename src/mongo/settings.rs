@@ -14,7 +14,7 @@ use crate::config::reading::Noted;
 use crate::config::refused::{Holds, Refusal, holds_key};
 use crate::config::section::Section;
 use crate::config::{read_authorities, read_pem};
-use crate::pem::tls::{Authorities, Identity};
+use crate::pem::tls::{Authorities, TlsIdentity};
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.
@@ -93,7 +93,7 @@ pub(super) struct TlsFiles {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Client {
     /// Read from its file.
-    Read(Arc<Identity>),
+    Read(Arc<TlsIdentity>),
     /// Nobody asked for it ([`Secrets::Skip`]).
     LeftAlone,
 }
@@ -431,10 +431,10 @@ fn load_tls(dial: &Section<'_>, authority: Option<Named<'_>>, client: Option<Nam
     Ok(TlsFiles { authority: authority?, client: client?.map(|read| read.map_or(Client::LeftAlone, Client::Read)) })
 }
 
-fn read_client(file: &Path) -> Result<Arc<Identity>, String> {
+fn read_client(file: &Path) -> Result<Arc<TlsIdentity>, String> {
     let both = read_pem(file)?;
     // One file, of which what is wrong is said once.
-    let read = Identity::from_pem(&both, &both).map_err(|problems| {
+    let read = TlsIdentity::from_pem(&both, &both).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         format!("{first}; the file must hold the certificate and its key")
     });

@@ -134,7 +134,7 @@ mod tests {
         for (text, expected) in [
             ("alice:HASH\nbob:$apr1$x$y\n", "old.yml:2: \"bob\" has an MD5 hash ($apr1$)"),
             ("alice:hunter2\n", "old.yml:1: \"alice\" has a hash of crypt, or no hash at all"),
-            ("users:\n  alice: {password: hunter2}\n", "old.yml:2: users.alice.password: this is no bcrypt hash"),
+            ("users:\n  alice: {password: hunter2}\n", "old.yml:2: users.alice.password: this is not a bcrypt hash"),
             ("users:\n  alice: {}\n", "old.yml:2: users.alice.password: a named user needs a bcrypt hash"),
             (
                 "users: {alice: {password: \"HASH\", labels: {a.b: [x]}}}\n",

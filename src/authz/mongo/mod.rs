@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use aws_lc_rs::digest;
 use changes::Changes;
 use documents::compile;
 use mongodb::bson::{Document, doc};
@@ -33,6 +32,7 @@ use crate::config::number::duration;
 use crate::config::problem::At;
 use crate::config::refused::Refusal;
 use crate::config::section::Field;
+use crate::digest::sha256;
 use crate::mongo::{self, Collection, settings};
 use crate::reach::{Reach, Reachable};
 
@@ -129,7 +129,7 @@ struct InUse {
     /// The rules' own numbers, in their order.
     seqs: Vec<i64>,
     /// Of the documents it was compiled from.
-    digest: Vec<u8>,
+    digest: [u8; 32],
     /// When it was last known to be all there is.
     seen: Mutex<Instant>,
 }
@@ -418,14 +418,7 @@ async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure>
 }
 
 /// Tells one state of the collection from another, so that rules are compiled only when they have changed.
-fn digest_of(documents: &[Document]) -> Vec<u8> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for document in documents {
-        // What was just read can be written; if it could not, the digest would only fall short of a change in it, and
-        // so the length is taken in any case.
-        let bytes = document.to_vec().unwrap_or_default();
-        context.update(&(bytes.len() as u64).to_be_bytes());
-        context.update(&bytes);
-    }
-    context.finish().as_ref().to_vec()
+fn digest_of(documents: &[Document]) -> [u8; 32] {
+    // What was just read can be written; if it could not, the digest would only miss a change in it.
+    sha256(documents.iter().map(|document| document.to_vec().unwrap_or_default()))
 }

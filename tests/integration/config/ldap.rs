@@ -62,7 +62,7 @@ fn each_slip_in_the_section_is_named() {
         ("addr: \"ldaps://a\", tls: starttls", "addr: ldaps:// is TLS from the first byte"),
         ("U, ca_certificate: /nowhere", "ca_certificate: a certificate is given, and TLS is off"),
         ("U, tls: always, ca_certificate: /nowhere", "ca_certificate: /nowhere cannot be read"),
-        ("U, tls: starttls, ca_certificate: Cargo.toml", "ca_certificate: the file holds no certificate in PEM"),
+        ("U, tls: starttls, ca_certificate: Cargo.toml", "ca_certificate: the certificate file holds no PEM block"),
         ("addr: a, base: example.com", "base: \"example.com\" is no distinguished name"),
         ("addr: a, filter: \"uid=${account}\"", "filter: \"(\" is expected"),
         ("addr: a, filter: \"(uid=alice)\"", "filter: this finds the same entries for everybody"),

@@ -359,7 +359,7 @@ fn secrets_may_be_files_of_their_own() {
     }
     let file = folder.put("alice.hash", "not a hash");
     let text = around(&format!("users: {{alice: {{password_file: {}}}}}", file.display()));
-    expect(&text, &[], &[(1, "users.alice.password", "this is no bcrypt hash")]);
+    expect(&text, &[], &[(1, "users.alice.password", "this is not a bcrypt hash")]);
 }
 
 #[test]

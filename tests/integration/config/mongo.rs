@@ -50,7 +50,11 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("{D, enable_tls: true, enabled_tls: false}", "", "enabled_tls: this contradicts enable_tls"),
         ("{D, ca_certificate: /nowhere}", "", "enable_tls: certificates are given, and TLS is off"),
         ("{D, enable_tls: true, ca_certificate: /nowhere}", "", "ca_certificate: /nowhere cannot be read"),
-        ("{D, enable_tls: true, ca_certificate: Cargo.toml}", "", "ca_certificate: the file holds no certificate"),
+        (
+            "{D, enable_tls: true, ca_certificate: Cargo.toml}",
+            "",
+            "ca_certificate: the certificate file holds no PEM block",
+        ),
         ("{D, uri: \"mongodb://h\"}", "", "uri: give addrs or uri, not both"),
         ("{uri: \"mongodb://u:p@ss@h/db\"}", "", "uri: this is no MongoDB URI"),
         ("{uri: \"http://h/db\"}", "", "uri: this is no MongoDB URI"),

@@ -44,7 +44,7 @@ aclx: []
             (8, "token.header", "neither x5c nor kid"),
             (11, "users.alice.password", "needs a bcrypt hash"),
             (11, "users.alice.pasword", "did you mean \"password\"?"),
-            (12, "users.bob.password", "this is no bcrypt hash"),
+            (12, "users.bob.password", "this is not a bcrypt hash"),
             (13, "users.a", "cannot contain a colon"),
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
@@ -90,10 +90,10 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         (user(""), &[(2, "users.alice.password", "make one with: dockwarden hash-password")]),
         (user("password: ~"), &[(2, "users.alice.password", "needs a bcrypt hash")]),
         (user("password: \"\""), &[(2, "users.alice.password", "a named user needs a bcrypt hash")]),
-        (user("password: plain"), &[(2, "users.alice.password", "this is no bcrypt hash")]),
+        (user("password: plain"), &[(2, "users.alice.password", "this is not a bcrypt hash")]),
         (
             user("password: \"$1$abcdefgh$abcdefghijklmnopqrstuv\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash")],
+            &[(2, "users.alice.password", "this is not a bcrypt hash")],
         ),
         (
             user("password: \"$2b$31$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu\""),
@@ -101,7 +101,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             user("password: \"$2b$04$äbcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcI\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash")],
+            &[(2, "users.alice.password", "this is not a bcrypt hash")],
         ),
         (
             user(&format!("passwrod: \"{hash}\"")),
@@ -444,19 +444,16 @@ fn common_slips_are_told_with_what_is_meant() {
             format!("users:\n  \"bob:{hash}\":"),
             &[(2, "users.bob", "this is a line of an htpasswd file; write alice: {password:")],
         ),
-        (
-            user(&format!("password: \"bob:{hash}\"")),
-            &[(2, "users.alice.password", "take what stands after the colon")],
-        ),
+        (user(&format!("password: \"bob:{hash}\"")), &[(2, "users.alice.password", "take what follows the colon")]),
         (
             user("password: \"$argon2id$v=19$m=65536\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash but an Argon2 hash ($argon2id$)")],
+            &[(2, "users.alice.password", "this is an Argon2 hash ($argon2id$), not a bcrypt hash")],
         ),
         ("users:\n  alice: \"password:x\"".to_owned(), &[(2, "users.alice", "a space is missing after the colon?")]),
         (
             user("password: a,Zq7"),
             &[
-                (2, "users.alice.password", "this is no bcrypt hash"),
+                (2, "users.alice.password", "this is not a bcrypt hash"),
                 (2, "users.alice", "a key stands here that does not exist"),
             ],
         ),

@@ -97,11 +97,11 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("tls: {ca_certificate: $DIR/nowhere}"), "http_auth.tls.ca_certificate: $DIR/nowhere cannot be read"),
         (
             of("tls: {ca_certificate: $DIR/secret}"),
-            "http_auth.tls.ca_certificate: the file holds no certificate in PEM",
+            "http_auth.tls.ca_certificate: the certificate file holds no PEM block",
         ),
         (
             of("tls: {client_certificate: $DIR/secret}"),
-            "http_auth.tls.client_certificate: the file holds no certificate",
+            "http_auth.tls.client_certificate: the certificate file holds no PEM block",
         ),
         (of("tls: {client_certificate: $DIR/token.crt}"), "http_auth.tls.client_certificate: "),
         (
