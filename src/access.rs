@@ -13,7 +13,7 @@ use crate::authz::work::Work;
 use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
+use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::scope::{Actions, Scope};
 use crate::turns::{Busy, Client};
 
@@ -27,7 +27,7 @@ pub struct Access {
 /// A backend and its figures. What it answers is counted here, where all are asked, so that no backend can forget it.
 struct Counted<B: ?Sized> {
     backend: Box<B>,
-    figures: BackendFigures,
+    figures: BackendMetrics,
 }
 
 /// Whether a backend has an account of some name.
@@ -281,7 +281,7 @@ impl Access {
     /// are none and that is not enough, [`Denied::TooMany`] and [`Denied::Busy`] where nobody looked at them, and
     /// [`Denied::Unavailable`] where a backend could not tell.
     ///
-    /// [`AddressSource`]: crate::http::client_address::AddressSource
+    /// [`AddressSource`]: crate::client_address::AddressSource
     pub async fn identify(&self, who: &Credentials, address: Option<IpAddr>) -> Result<Identity, Denied> {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {

@@ -25,7 +25,7 @@ use crate::config::number::{self, duration};
 use crate::config::problem::At;
 use crate::config::refused::{Refusal, is_harmless};
 use crate::config::section::Section;
-use crate::decision_log::printable;
+use crate::shown::printable;
 use crate::turns::{Busy, Client, Turn, Turns};
 
 /// How long an answer may take, waiting for a turn included, where the configuration says nothing.

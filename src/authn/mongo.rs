@@ -31,7 +31,7 @@ use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
-use crate::mongo::{self, Collection, Failure, settings};
+use crate::mongo::{Collection, Failure, settings};
 
 /// How many hashes are looked at when the server starts, to learn what a wrong password costs.
 const SAMPLE: i64 = 100;
@@ -112,7 +112,7 @@ impl Connected for MongoUsers {
             costs: Costs::new()?,
         });
         let greeting = Arc::clone(&users);
-        drop(mongo::spawn(async move { greeting.greet().await })?);
+        drop(crate::background::spawn(async move { greeting.greet().await })?);
         Ok(MongoUsers(users))
     }
 

@@ -18,7 +18,7 @@ use super::attempts::Attempts;
 use super::hash_kind::HashKind;
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
-use crate::decision_log::printable;
+use crate::shown::printable;
 use crate::turns::{Busy, PATIENCE, Turn, Turns};
 
 /// The number of bytes of a password that bcrypt looks at. A longer one is refused: it would be equal to every other

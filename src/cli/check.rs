@@ -8,9 +8,9 @@ use crate::authz::lint::lint;
 use crate::chain::Reached;
 use crate::config::refused::ShownPath;
 use crate::config::{Config, Keys, Pair, Problem};
-use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
+use crate::shown::escaped;
 
 use super::{DONE, FAILED, complain, environment, say};
 

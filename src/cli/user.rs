@@ -15,8 +15,8 @@ use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::authz::mongo::text::written;
 use crate::config::read_text;
-use crate::decision_log::printable;
 use crate::mongo::Run;
+use crate::shown::printable;
 use crate::text;
 
 /// A longer text of users is refused, in bytes.

@@ -6,7 +6,7 @@ use super::section::{Problems, Section};
 use super::server::read_peers;
 use super::yaml::Value;
 use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
-use crate::http::client_address::Peers;
+use crate::client_address::Peers;
 use crate::scope::Scope;
 
 /// How requests that proxies ask about are decided.

@@ -40,16 +40,16 @@ use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, Refusal};
 use self::transfer::{End, OUTCOMES, Told, Transfer, operation};
 use self::upstream::{Failure, Onward, Upstream};
 use self::via::Pseudonym;
+use crate::activity::Activity;
 use crate::app::{App, Snapshot};
 use crate::chain::{REACH_WITHIN, Reached};
+use crate::client_address::{AddressSource, Peer};
 use crate::config::{self, Challenge, Writes};
 use crate::decision_log::{self, Asker, DecisionId, Door};
-use crate::http::client_address::{AddressSource, Peer};
 use crate::http::door::{self, API_VERSION, Invitation, Knock, bearer, is_form, refused};
 use crate::http::plain_error;
 use crate::metrics::{Direction, Metrics};
 use crate::scope::Scope;
-use crate::server::Activity;
 use crate::target::{Target, Visit};
 
 /// The registries behind the gateway, ready for use.

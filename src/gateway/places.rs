@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
-use crate::server;
+use crate::descriptors::transfers_at_once;
 
 /// How long a request waits for a place.
 const WAIT: Duration = Duration::from_secs(5);
@@ -57,10 +57,7 @@ pub(super) struct Full {
 
 impl Places {
     pub(super) fn new() -> Places {
-        Places {
-            transfers: Room::new("transfers", server::transfers_at_once()),
-            catalogs: Room::new("catalogs", CATALOGS),
-        }
+        Places { transfers: Room::new("transfers", transfers_at_once()), catalogs: Room::new("catalogs", CATALOGS) }
     }
 
     /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for those who have

@@ -8,9 +8,10 @@ use tracing::{info, warn};
 use super::body::{ClientBody, Cut};
 use super::connect::Ride;
 use super::places::Place;
-use crate::decision_log::{DecisionId, printable};
+use crate::activity::Held;
+use crate::decision_log::DecisionId;
 use crate::metrics::Metrics;
-use crate::server::Held;
+use crate::shown::printable;
 use crate::target::{Part, Visit};
 
 /// How a transfer ended.

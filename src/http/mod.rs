@@ -1,6 +1,5 @@
 //! Every URL that is served, on one screen.
 
-pub mod client_address;
 pub mod credentials;
 mod denied;
 pub(crate) mod door;

@@ -18,12 +18,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::client_address::Peer;
 use super::error::{self, Protocol, TokenError};
 use super::{credentials, denied};
 use crate::access::{DecisionOutcome, Denied};
 use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
+use crate::client_address::Peer;
 use crate::decision_log::{self, Asker, DecisionId};
 use crate::metrics::Metrics;
 use crate::scope::{self, Requested};
@@ -126,7 +126,7 @@ async fn respond(
     let deciding = Instant::now();
     let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
     app.metrics.decided(deciding.elapsed());
-    let minted = app.mint(snapshot, &decision, service, now).await.map_err(unsigned)?;
+    let minted = snapshot.mint.token(&decision, service, now).await.map_err(unsigned)?;
 
     decision_log::decided(id, asker, snapshot, &decision, Some(&minted));
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);

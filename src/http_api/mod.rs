@@ -321,8 +321,7 @@ impl Api {
                 Err(failure) => api.failed(pass, &failure),
             }
         };
-        let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
-        drop(runtime.spawn(greeting));
+        drop(crate::background::spawn(greeting)?);
         Ok(())
     }
 

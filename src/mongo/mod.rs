@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use mongodb::Client;
 use mongodb::bson::Document;
@@ -507,17 +506,9 @@ fn is_refused_login(error: &Error) -> bool {
     }
 }
 
-/// Runs `work` on the runtime that this thread belongs to.
-///
-/// # Errors
-/// The thread belongs to none.
-pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
-    Ok(runtime.spawn(work))
-}
-
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
     use settings::TlsFiles;
 

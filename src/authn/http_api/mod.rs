@@ -20,11 +20,11 @@ use crate::authz::pattern::LabelValues;
 use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
-use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::Request;
 use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
+use crate::shown::printable;
 use settings::Meaning;
 
 /// Its name in the file and in the log.

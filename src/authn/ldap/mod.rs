@@ -49,10 +49,10 @@ pub use verdict::Verdict;
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
+use crate::background::spawn;
 use crate::breaker::Passage;
 use crate::chain::{Connected, REACH_WITHIN};
 use crate::client_network::ClientNetwork;
-use crate::mongo::spawn;
 use directory::{Directory, Errand};
 use pace::Pace;
 

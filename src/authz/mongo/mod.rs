@@ -165,7 +165,7 @@ impl Connected for MongoRules {
         let work = async move {
             tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
         };
-        let reading = Reading(mongo::spawn(work)?.abort_handle());
+        let reading = Reading(crate::background::spawn(work)?.abort_handle());
         Ok(MongoRules { rules, _reading: Arc::new(reading) })
     }
 
