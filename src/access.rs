@@ -39,7 +39,7 @@ enum Holds {
 impl Counted<dyn Authenticator> {
     /// Asks about credentials, and counts the answer.
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> Result<Outcome, Denied> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let said = self.backend.authenticate(who, from).await;
         self.count(began, said, |outcome| match outcome {
             Outcome::Accepted(_) => BackendOutcome::Accepted,
@@ -51,7 +51,7 @@ impl Counted<dyn Authenticator> {
     /// Whether this name is that of an account here: by a look-up, and where only a login tells, by what a login under this
     /// name would have brought.
     async fn holds(&self, name: &str, password: &Secret, from: ClientNetwork) -> Result<Holds, Denied> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let said = self.backend.look_up(name, from).await;
         let found = match said {
             Ok(LookUp::OnlyByLogin) => {
@@ -273,7 +273,7 @@ impl Access {
         who.chain(what).collect()
     }
 
-    /// Finds out who presented these credentials, from an address as [`AddressSource`] finds it.
+    /// Finds out who presented these credentials at this moment, from an address as [`AddressSource`] finds it.
     ///
     /// # Errors
     /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Closed`] where a backend's keeper
@@ -282,7 +282,12 @@ impl Access {
     /// [`Denied::Unavailable`] where a backend could not tell.
     ///
     /// [`AddressSource`]: crate::client_address::AddressSource
-    pub async fn identify(&self, who: &Credentials, address: Option<IpAddr>) -> Result<Identity, Denied> {
+    pub async fn identify(
+        &self,
+        who: &Credentials,
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,
@@ -291,8 +296,8 @@ impl Access {
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
         match &found {
-            // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
-            Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
+            // The client is told that the password is wrong. Forgiving it would reveal that it was right.
+            Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
             Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
             Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
@@ -317,7 +322,7 @@ impl Access {
         }
         if let Credentials::Password { account, password } = who {
             for Counted { backend, figures } in self.authn.iter().rev() {
-                let began = Instant::now();
+                let began = crate::clock::now();
                 match backend
                     .take_time(account, password, from)
                     .await
@@ -386,7 +391,7 @@ impl Access {
         who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
-        let began = Instant::now();
+        let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
         let client = self.attempts.client(ClientNetwork::of(address));
         let work = Work::of(client.lane);
@@ -402,7 +407,7 @@ impl Access {
             let mut granted = Actions::new();
             let mut by = None;
             for Counted { backend: source, figures } in &self.authz {
-                let asked = Instant::now();
+                let asked = crate::clock::now();
                 let answer = source.authorize(&question).await.map_err(|cause| unanswered(source.name(), cause));
                 let outcome = match &answer {
                     Ok(Answer::Decided { .. }) => Some(BackendOutcome::Decided),
@@ -510,11 +515,11 @@ mod tests {
         let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
         for password in ["wrong", "right"] {
             let who = Credentials::Password { account: "alice".to_owned(), password: Secret::new(password) };
-            let is_right = access.identify(&who, here).await.is_ok();
+            let is_right = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.is_ok();
             assert_eq!(is_right, password == "right");
             for address in [here, elsewhere] {
                 let scopes = vec![Scope::parse("repository:app:pull")?];
-                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::now_utc()).await?;
+                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;
             }
         }
         let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// The activity of one connection: its requests, what was read and written, and work that takes longer than any idle time.
 #[derive(Clone)]
 pub(crate) struct Activity(Arc<Happening>);
@@ -48,7 +50,7 @@ pub(crate) struct UnderWay(Arc<Happening>);
 impl Activity {
     pub(crate) fn new() -> Activity {
         Activity(Arc::new(Happening {
-            opened: Instant::now(),
+            opened: clock::now(),
             last: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),

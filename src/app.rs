@@ -18,6 +18,7 @@ use crate::authz::lint::lint;
 use crate::chain::Connections;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
+use crate::clock;
 use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Keys, Pair, Problem, Server, Tls};
 use crate::connections::Origin;
@@ -135,7 +136,7 @@ impl Snapshot {
             proxy_rest,
             hsts: config.server.hsts,
             tls: config.server.tls,
-            loaded: Instant::now(),
+            loaded: clock::now(),
             connections,
         })
     }
@@ -197,7 +198,7 @@ impl Source {
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
         let (at, beside) = (ShownPath(key).to_string(), ShownPath(certificate).to_string());
-        let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, OffsetDateTime::now_utc())?;
+        let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, this_moment())?;
         match made {
             PairFiles::Made | PairFiles::CertificateMade => {
                 info!(key = %at, certificate = %beside, "made a key pair for signing tokens");
@@ -258,7 +259,7 @@ impl App {
         let warnings = lint(&config);
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         warn_of(&warnings, &source.file);
-        warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
+        warn_of_fallback(&snapshot, this_moment());
         Ok(App {
             metrics,
             said_asked_at_root: LastSaid::default(),
@@ -329,7 +330,7 @@ impl App {
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
                 warn_of(&warnings, &self.source.file);
                 warn_of_other_pair(&before, &snapshot);
-                warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
+                warn_of_fallback(&snapshot, this_moment());
                 Reload::Done
             }
             Err(cause) => {
@@ -368,6 +369,11 @@ impl App {
     pub fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a configuration is taken over at this moment, for no request")]
+fn this_moment() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
 }
 
 fn warn_of(warnings: &[Problem], file: &Path) {

@@ -29,6 +29,7 @@ impl DecisionId {
         let mut bytes = [0_u8; 8];
         if aws_lc_rs::rand::fill(&mut bytes).is_err() {
             // The id protects nothing: without random bytes the time still tells lines apart.
+            #[expect(clippy::disallowed_methods, reason = "any number that differs from the last one will do")]
             let now = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes();
             for (to, from) in bytes.iter_mut().rev().zip(now.iter().rev()) {
                 *to = *from;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// The shortest pause.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
@@ -18,7 +20,7 @@ impl LastSaid {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let long_ago = said.is_none_or(|before| before.elapsed() >= SAID_EVERY);
         if long_ago {
-            *said = Some(Instant::now());
+            *said = Some(clock::now());
         }
         long_ago
     }

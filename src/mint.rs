@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use crate::access::{Decision, Grant};
+use crate::clock;
 use crate::keys::Effort;
 use crate::metrics::Metrics;
 use crate::scope::Action;
@@ -54,7 +54,7 @@ impl Signing {
     /// # Errors
     /// It did not come in time.
     pub(crate) async fn turn(&self, client: Client) -> Result<Turn, Busy> {
-        let turn = self.0.turn(client, Instant::now() + PATIENCE).await?;
+        let turn = self.0.turn(client, clock::now() + PATIENCE).await?;
         // Who has asked meanwhile is heard before the next signature, and has a place by then.
         tokio::task::yield_now().await;
         Ok(turn)

@@ -190,7 +190,7 @@ impl Program {
         let ProgramSettings { timeout, concurrency, .. } = &self.settings;
         let command = self.name();
         let deadline = began + *timeout;
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
         }
         let turn = match self.turns.turn(client, deadline).await {

@@ -11,11 +11,12 @@ use anyhow::Context;
 use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
 use crate::client_address::Peer;
+use crate::clock;
 use crate::config::{ListenAddress, Server};
 use crate::connections::{Admission, Connections, Counted};
 use crate::descriptors::{connections_at_once, transfers_at_once};
@@ -323,8 +324,8 @@ async fn accept(
 /// Takes what has connected already, before the socket is closed, which would reset it: as long as there is a place, and one
 /// that has come.
 async fn take_last_ones<F: Future<Output = ()>>(mut next: impl FnMut() -> Option<F>) {
-    let end = Instant::now() + LAST_ONES;
-    while Instant::now() < end
+    let end = clock::now() + LAST_ONES;
+    while clock::now() < end
         && let Some(taking) = next()
     {
         if timeout(Duration::ZERO, taking).await.is_err() {
@@ -429,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_connects_again_and_again_is_not_taken_for_ever() {
-        let began = Instant::now();
+        let began = clock::now();
         take_last_ones(|| {
             assert!(began.elapsed() < Duration::from_secs(60), "somebody connects again and again");
             Some(async {})

@@ -308,13 +308,13 @@ impl Attempts {
     /// How many accounts are counted by themselves now, as long as their last wrong passwords are not forgotten.
     pub fn counted(&self) -> usize {
         let mut held = self.held();
-        held.forget(Instant::now());
+        held.forget(crate::clock::now());
         held.accounts
     }
 
     /// Which turns clients of a network have: those of networks from which a right password came within a day are apart.
     pub(crate) fn lane(&self, network: ClientNetwork) -> Lane {
-        self.held().logins.lane(network, Instant::now())
+        self.held().logins.lane(network, crate::clock::now())
     }
 
     /// A client of this network, for whose turns it is to be known or not.
@@ -334,7 +334,7 @@ impl Attempts {
     ) -> Result<Attempt, TooMany> {
         let guess = self.guess(account, password, network);
         let Guess { account, secret, .. } = guess;
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut held = self.held();
         match held.logins.recognise(network, account, &secret, now) {
             // No guess: it is neither held up by those of others nor counted among them.
@@ -383,7 +383,7 @@ impl Attempts {
     ) -> impl FnOnce() + Send + 'static + use<> {
         let guess = self.guess(account, password, network);
         let attempts = Arc::clone(self);
-        move || attempts.held().count_wrong(&guess, Instant::now())
+        move || attempts.held().count_wrong(&guess, crate::clock::now())
     }
 
     /// The same password once more, for somebody else who is asked about it and may answer after the request that brought it
@@ -392,7 +392,7 @@ impl Attempts {
     pub(crate) fn also(self: &Arc<Self>, account: &str, password: &Secret, network: ClientNetwork) -> Attempt {
         let guess = self.guess(account, password, network);
         let Guess { account, secret, .. } = guess;
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut held = self.held();
         let is_known = held.networks.peek(&network).is_some_and(|own| own.knows(&account, &secret, now));
         let tracked = !is_known && !held.logins.is_right_before(network, account, &secret, now);
@@ -439,13 +439,13 @@ impl Attempt {
         let mut held = self.attempts.held();
         held.forgive(&self.guess);
         let Guess { network, account, secret, .. } = self.guess;
-        held.logins.was_right(network, account, secret, Instant::now());
+        held.logins.was_right(network, account, secret, crate::clock::now());
     }
 
     /// It is wrong, or there is no such account, or the account is closed.
     pub fn was_wrong(self) {
         let mut held = self.attempts.held();
-        held.count_wrong(&self.guess, Instant::now());
+        held.count_wrong(&self.guess, crate::clock::now());
         let Guess { network, account, secret, .. } = &self.guess;
         held.logins.was_wrong(*network, *account, secret);
     }
@@ -453,7 +453,7 @@ impl Attempt {
     /// Whoever was asked about it says nothing: that counts as wrong, since to whoever guesses it tells as much. Not so a
     /// password that was right before, which is no guess.
     pub(crate) fn was_unanswered(self) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut held = self.attempts.held();
         let Guess { network, account, secret, .. } = &self.guess;
         if !held.logins.is_right_before(*network, *account, secret, now) {

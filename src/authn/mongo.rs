@@ -16,7 +16,6 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
@@ -121,7 +120,7 @@ impl Connected for MongoUsers {
     }
 
     async fn reach(&self) -> anyhow::Result<String> {
-        let (collection, began) = (&self.0.collection, Instant::now());
+        let (collection, began) = (&self.0.collection, crate::clock::now());
         let asked = async {
             // Longer than a login may take: that is to be measured.
             let counting =

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use anyhow::Context;
 use aws_lc_rs::hmac;
@@ -142,7 +144,12 @@ impl Memory {
     /// Used, unless the account is closed: that is hashed each time, as a wrong password is, because a quick refusal
     /// would tell that the password was right.
     pub fn of(standing: &Standing) -> Memory {
-        match standing.check(OffsetDateTime::now_utc()) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "only how the check is made depends on it, and not what comes of it"
+        )]
+        let now = OffsetDateTime::now_utc();
+        match standing.check(now) {
             Ok(()) => Memory::Used,
             Err(_) => Memory::Unused,
         }
@@ -303,7 +310,7 @@ impl Passwords {
         memory: Memory,
         from: ClientNetwork,
     ) -> anyhow::Result<Check> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let turn = self.turn(from).await;
         (self.observe)(Step::Waited(began.elapsed()));
         let turn = turn?;
@@ -322,7 +329,7 @@ impl Passwords {
         let check = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
-            let started = Instant::now();
+            let started = crate::clock::now();
             let check = match bcrypt::verify(text, &stored.text) {
                 Ok(true) => Check::Right,
                 Ok(false) | Err(_) => Check::Wrong,
@@ -356,7 +363,7 @@ impl Passwords {
     }
 
     async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
-        self.turns.turn(self.attempts.client(from), tokio::time::Instant::now() + PATIENCE).await
+        self.turns.turn(self.attempts.client(from), crate::clock::now() + PATIENCE).await
     }
 
     /// What a verified password is remembered under. The stored hash is part of it, so the memory dies with the
@@ -388,7 +395,7 @@ impl Passwords {
     }
 
     fn remember(&self, name: MemoryName) {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(name, Instant::now());
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(name, crate::clock::now());
     }
 }
 

@@ -369,7 +369,9 @@ fn name(account: &Account) -> String {
 }
 
 fn said_state(account: &Account) -> &'static str {
-    match account.standing().map(|standing| standing.check(OffsetDateTime::now_utc())) {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    match account.standing().map(|standing| standing.check(now)) {
         Some(Ok(())) => "enabled",
         Some(Err(Closed::Disabled)) => "disabled",
         Some(Err(Closed::NotYet)) => "not yet",

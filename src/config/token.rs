@@ -259,7 +259,9 @@ fn load_pair(
     }
     match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
         Ok(pair) => {
-            for message in pair.warnings(OffsetDateTime::now_utc()) {
+            #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
+            let now = OffsetDateTime::now_utc();
+            for message in pair.warnings(now) {
                 warnings.push(Problem::new(
                     certificate.place.clone(),
                     section.path_of("certificate"),

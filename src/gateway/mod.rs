@@ -21,7 +21,6 @@ mod upstream;
 mod via;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -288,7 +287,7 @@ impl Passage<'_> {
         let (places, upstreams) = (&self.gateway.places, self.gateway.upstreams.len());
         let Asker { account, address, .. } = &self.asker;
         let place = places.transfer(account, *address, &upstream.settings.name, upstreams).await?;
-        let began = Instant::now();
+        let began = crate::clock::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;
         let held = parts.extensions.get::<Activity>().map(Activity::hold);

@@ -1,8 +1,7 @@
 //! One line in the log for each pull and push that was sent to an upstream, when it is over, however it ends.
 
-use std::time::Instant;
-
 use axum::http::{Method, StatusCode};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};

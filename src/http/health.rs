@@ -75,7 +75,9 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`: in Prometheus' text form.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.metrics_text(OffsetDateTime::now_utc()) {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
+    let now = OffsetDateTime::now_utc();
+    match app.metrics_text(now) {
         Ok(text) => {
             ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }

@@ -191,7 +191,7 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
-        let (used, began) = (self.connected.load_full(), Instant::now());
+        let (used, began) = (self.connected.load_full(), crate::clock::now());
         let asked = Arc::new(Question::new());
         let mut work = std::pin::pin!(asked.of(self.ask_each_source(question)));
         let besides = async {
@@ -212,7 +212,7 @@ impl Collection {
                 // Afterwards the answer to this very question is what tells.
                 () = &mut besides, if asked.is_connecting() => {}
             }
-            let (now, sent) = (Instant::now(), asked.sent());
+            let (now, sent) = (crate::clock::now(), asked.sent());
             let is_over = now >= end;
             if now >= asked.silent_at(began, answer_within, silence) || is_over && asked.is_silent(answer_within) {
                 // One that was made for this question got no answer either.
@@ -333,7 +333,7 @@ impl Collection {
                     self.connected.store(Some(Arc::new(Connected {
                         client,
                         source,
-                        since: Instant::now(),
+                        since: crate::clock::now(),
                         _files: self.files.get().cloned(),
                     })));
                     return answer;
@@ -359,7 +359,7 @@ impl Collection {
         let source = self.source.load(Ordering::Relaxed);
         let client = self.client(Some(source)).await?;
         let connected =
-            Arc::new(Connected { client, source, since: Instant::now(), _files: self.files.get().cloned() });
+            Arc::new(Connected { client, source, since: crate::clock::now(), _files: self.files.get().cloned() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use tokio::time::Instant;
 use tracing::warn;
 
 pub use settings::{Account, Settings, read};
@@ -185,7 +184,7 @@ impl Authenticator for HttpUsers {
         if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
             return Ok(Outcome::Accepted(identity));
         }
-        let began = Instant::now();
+        let began = crate::clock::now();
         let client = users.attempts.client(from);
         let late = users.counts_late(account, secret, from);
         let reply = users.api.ask(&question, client, began, |status| users.wanted(status), late).await?;

@@ -13,7 +13,9 @@ pub mod text;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -219,7 +221,7 @@ impl Rules {
     async fn keep_reading(&self) {
         let mut last = String::new();
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
@@ -283,7 +285,7 @@ impl Rules {
     async fn read(&self) -> Result<(), Trouble> {
         // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
         let _alone = self.reading.lock().await;
-        let mut seen = Instant::now();
+        let mut seen = crate::clock::now();
         let mut documents = self.fetch().await?;
         let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
@@ -297,7 +299,7 @@ impl Rules {
         // changed is taken over once two readings agree.
         let mut readings = 1;
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let again = self.fetch().await?;
             let digest_again = digest_of(&again);
             if digest_again == digest {

@@ -129,6 +129,8 @@ impl Policy {
         };
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         let actions = protected.flat_map(|path| path.scope.actions.iter().cloned()).collect();
+        #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+        let now = OffsetDateTime::now_utc();
         Ok(Policy {
             strangers,
             actions,
@@ -138,7 +140,7 @@ impl Policy {
             mongo,
             sources,
             services: config.token.services,
-            now: OffsetDateTime::now_utc(),
+            now,
         })
     }
 
