@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
 
 use crate::random;
 
@@ -190,8 +192,8 @@ where
     B: FnOnce() + Send,
 {
     let mut pause = pauses.first();
-    let mut next = Instant::now() + pauses.kept(pause);
-    let mut invited = Instant::now() + INVITED_EVERY;
+    let mut next = clock::now() + pauses.kept(pause);
+    let mut invited = clock::now() + INVITED_EVERY;
     // Those that nobody waits for any more end with it.
     let mut trials = JoinSet::new();
     loop {
@@ -203,17 +205,17 @@ where
             () = sleep_until(next), if trials.len() < TRIALS_AT_ONCE => {
                 trials.spawn(trial());
                 pause = pause.saturating_mul(2).min(pauses.longest());
-                next = Instant::now() + pauses.kept(pause);
+                next = clock::now() + pauses.kept(pause);
             }
             () = sleep_until(invited), if pauses == Pauses::Growing => {
                 breaker.0.invites.store(true, Ordering::Release);
-                invited = Instant::now() + INVITED_EVERY;
+                invited = clock::now() + INVITED_EVERY;
             }
             () = opened => {}
             Some(ended) = trials.join_next() => match ended {
                 Ok(Trial::Answered) => break,
                 Ok(Trial::Ended) => return,
-                Ok(Trial::Refused) => next = next.max(Instant::now() + REFUSED_AGAIN),
+                Ok(Trial::Refused) => next = next.max(clock::now() + REFUSED_AGAIN),
                 // One that broke down says nothing about the backend: it is tried again.
                 Ok(Trial::Failed) | Err(_) => {}
             },
@@ -321,7 +323,7 @@ mod tests {
     async fn growing_pauses_cost_few_trials_and_let_somebodys_own_question_through() {
         let breaker = Breaker::default();
         let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        let began = Instant::now();
+        let began = clock::now();
         let trials = Arc::new(std::sync::Mutex::new(Vec::new()));
         let noted = Arc::clone(&trials);
         let trial = move || {

@@ -6,9 +6,11 @@ use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
-use crate::app::{Made, Minted, Snapshot};
+use crate::app::Snapshot;
+use crate::mint::{Made, Minted};
 use crate::random;
 use crate::scope::{Actions, Scope, words};
+use crate::shown::{chain_of, printable};
 
 /// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
 /// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
@@ -27,6 +29,7 @@ impl DecisionId {
     pub fn new() -> DecisionId {
         let number = random::bytes().map(u64::from_be_bytes);
         // The id protects nothing: without random bytes the time still tells lines apart.
+        #[expect(clippy::disallowed_methods, reason = "any number that differs from the last one will do")]
         let number = number.unwrap_or_else(|_| OffsetDateTime::now_utc().unix_timestamp_nanos() as u64);
         DecisionId(format!("{number:016x}"))
     }
@@ -221,21 +224,6 @@ pub fn refused(
     }
 }
 
-/// An error and what caused it, safe to print.
-pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    printable(&text)
-}
-
 fn rule(grant: &Grant) -> Option<String> {
     let (source, rule) = grant.by.as_ref()?;
     let number = match rule.seq {
@@ -246,38 +234,4 @@ fn rule(grant: &Grant) -> Option<String> {
         Some(comment) => format!("{source}[{number}] {}", printable(comment)),
         None => format!("{source}[{number}]"),
     })
-}
-
-/// Text that a client chose, safe to print: no control characters (a terminal would obey them, and a line break would
-/// forge a line), and no more than 512 bytes.
-pub fn printable(text: &str) -> String {
-    escape(text, 512)
-}
-
-/// The same, whole: for text whose length somebody else keeps in bounds.
-pub(crate) fn escaped(text: &str) -> String {
-    escape(text, usize::MAX)
-}
-
-fn escape(text: &str, limit: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(limit));
-    for letter in text.chars() {
-        if out.len() >= limit {
-            out.push('…');
-            break;
-        }
-        if letter.is_control() || is_invisible(letter) {
-            out.extend(letter.escape_default());
-        } else {
-            out.push(letter);
-        }
-    }
-    out
-}
-
-/// Characters that are not seen, or turn the direction of what follows: two names could look the same in the log.
-fn is_invisible(letter: char) -> bool {
-    matches!(letter,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::{Service, ServiceExt as _};
 
+use crate::clock;
 use crate::lookups::Lookups;
 
 /// How long one address has before the next one is tried besides (RFC 8305, section 5, has a quarter of a second). The first
@@ -121,7 +122,7 @@ where
 
     /// Tries one address after the other, the next one besides the first if that takes its time.
     async fn first_that_talks(mut self, place: Uri, question: &Arc<Progress>) -> Result<Stream, Failed> {
-        let began = Instant::now();
+        let began = clock::now();
         let mut addresses = self.addresses(&place).await?.into_iter().peekable();
         question.took("lookup", began.elapsed());
         let mut attempts = JoinSet::new();
@@ -212,7 +213,7 @@ struct Steps {
 
 impl Default for Progress {
     fn default() -> Progress {
-        Progress(Mutex::new(Steps { last: Instant::now(), connection: None, taken: Vec::new() }))
+        Progress(Mutex::new(Steps { last: clock::now(), connection: None, taken: Vec::new() }))
     }
 }
 
@@ -239,12 +240,12 @@ impl Progress {
 
     /// It came on just now.
     pub(crate) fn came_on(&self) {
-        self.steps().last = Instant::now();
+        self.steps().last = clock::now();
     }
 
     fn took(&self, step: &'static str, time: Duration) {
         let mut steps = self.steps();
-        steps.last = Instant::now();
+        steps.last = clock::now();
         steps.taken.push((step, time));
     }
 
@@ -278,7 +279,7 @@ impl Quiet {
     }
 
     fn note(&self, address: SocketAddr) {
-        self.held().put(address, Instant::now());
+        self.held().put(address, clock::now());
     }
 
     fn is_quiet(&self, address: &SocketAddr) -> bool {
@@ -305,7 +306,7 @@ struct Made {
 impl Attempt {
     async fn make(self, place: Uri, tls: Arc<ClientConfig>) -> Result<Made, Failed> {
         let Attempt { address, silence, .. } = self;
-        let began = Instant::now();
+        let began = clock::now();
         let seen = Arc::new(Mutex::new(Seen { connected: None, last: began, is_ready: false }));
         let look = || *seen.lock().unwrap_or_else(PoisonError::into_inner);
         let tcp = Tcp { attempt: self.clone(), seen: Arc::clone(&seen) };
@@ -315,7 +316,7 @@ impl Attempt {
             let until = look().last + silence;
             tokio::select! {
                 connected = &mut connecting => break connected?,
-                () = sleep_until(until) => if look().last + silence <= Instant::now() {
+                () = sleep_until(until) => if look().last + silence <= clock::now() {
                     self.quiet.note(address);
                     let waited = silence.as_millis();
                     return Err(too_long(match look().connected {
@@ -376,7 +377,7 @@ impl Service<Uri> for Tcp {
         connector.set_keepalive(Some(ALIVE_EVERY));
         Box::pin(async move {
             let stream = connector.call(place).await?.into_inner();
-            let now = Instant::now();
+            let now = clock::now();
             *seen.lock().unwrap_or_else(PoisonError::into_inner) =
                 Seen { connected: Some(now), last: now, is_ready: false };
             attempt.question.came_on();
@@ -445,7 +446,7 @@ impl AsyncRead for Heard {
             if let Some(Early { seen, question }) = self.early.take() {
                 let mut now = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 if !now.is_ready {
-                    now.last = Instant::now();
+                    now.last = clock::now();
                     drop(now);
                     question.came_on();
                     self.early = Some(Early { seen, question });
@@ -458,7 +459,7 @@ impl AsyncRead for Heard {
 
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.asked.get_or_insert_with(Instant::now);
+        self.asked.get_or_insert_with(clock::now);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -475,7 +476,7 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.asked.get_or_insert_with(Instant::now);
+        self.asked.get_or_insert_with(clock::now);
         Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }
 
@@ -594,7 +595,7 @@ mod tests {
         let dialer = two.dialer(&[SILENT, TALKS], 20_000);
         let steps = Arc::<Progress>::default();
         let connect = async || steps.of(dialer.clone().oneshot(two.place("https"))).await;
-        let began = Instant::now();
+        let began = clock::now();
         assert!(matches!(connect().await, Ok(MaybeHttpsStream::Https(_))));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         for step in [", after lookup ", ", connecting ", ", TLS "] {

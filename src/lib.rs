@@ -4,7 +4,7 @@
 //!
 //! 1. [`server`] accepts the connection, [`http`] lists every URL.
 //! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply.
-//! 3. `http/credentials.rs` reads who is presented, [`http::client_address`] where from.
+//! 3. `http/credentials.rs` reads who is presented, [`client_address`] where from.
 //! 4. [`scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
 //!    at all, [`turns`] when a password is hashed.
@@ -20,18 +20,22 @@
 pub use policy::{scope, target};
 
 pub mod access;
+mod activity;
 pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod backend;
 pub mod backends;
+mod background;
 pub mod breaker;
 pub mod cli;
+pub mod client_address;
 pub mod client_network;
 pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod decision_log;
+mod descriptors;
 mod dial;
 mod digest;
 pub mod gateway;
@@ -39,14 +43,17 @@ pub mod http;
 pub mod http_api;
 mod json;
 pub mod keys;
+mod last_said;
 mod lookups;
 pub mod metrics;
+pub mod mint;
 pub mod mongo;
 mod pem;
 pub mod program;
 mod random;
 pub mod reach;
 pub mod server;
+mod shown;
 mod text;
 pub mod token;
 pub mod turns;

@@ -25,7 +25,7 @@ use crate::config::problem::At;
 use crate::config::refused::{Refusal, is_harmless};
 use crate::config::section::Section;
 use crate::config::{ENVIRONMENT_PREFIX, Secrets};
-use crate::decision_log::printable;
+use crate::shown::printable;
 use crate::turns::{Busy, Client, Turn, Turns};
 
 /// How long an answer may take, waiting for a turn included, where the configuration says nothing.
@@ -205,7 +205,7 @@ impl Program {
         let ProgramSettings { timeout, concurrency, .. } = &self.settings;
         let command = self.name();
         let deadline = began + *timeout;
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
         }
         let turn = match self.turns.turn(client, deadline).await {

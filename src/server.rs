@@ -11,35 +11,32 @@ use anyhow::Context;
 use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
+use crate::client_address::Peer;
+use crate::clock;
 use crate::config::{ListenAddress, Server};
 use crate::connections::{Admission, Connections, Counted};
-use crate::http::client_address::Peer;
+use crate::descriptors::{connections_at_once, transfers_at_once};
 use crate::http::{self, AdminRoutes};
 use crate::metrics::OpenConnection;
 
-mod activity;
 mod asked;
 mod connection;
 mod handshake;
 mod not_http;
 mod refused;
+mod reply;
 mod stream;
 
-pub use activity::{Activity, Held};
 use connection::{Protocols, patiently};
 use handshake::{is_no_tls, shake_hands};
 use not_http::NotHttp;
 use refused::cannot_listen;
 use stream::Stream;
 
-/// Connections that are open at once for tokens. Further ones wait in the system's queue.
-const MAX_CONNECTIONS: usize = 16_384;
-/// Requests of the gateway to its upstreams that are under way at once.
-const MAX_TRANSFERS: usize = 4096;
 /// Connections that the system takes before we do, if it allows as many (`net.core.somaxconn`): clients that come all at
 /// once, as after a restart, would otherwise wait seconds until theirs is tried again.
 const BACKLOG: u32 = 4096;
@@ -47,8 +44,6 @@ const BACKLOG: u32 = 4096;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The most connections at once of the listener for health and metrics, where it is one of its own.
 const ADMIN_CONNECTIONS: usize = 64;
-/// Descriptors that are left for that listener, files, and the log.
-const SPARE_DESCRIPTORS: u64 = 192;
 /// After SIGTERM: how long requests are still taken, with `Connection: close` on each reply, so that clients leave by
 /// themselves before connections are closed on them.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -170,33 +165,6 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     farewell_over.send_replace(true);
     while doors.join_next().await.is_some() {}
     info!("stopped");
-}
-
-/// How many descriptors there are for connections to us and from us.
-fn descriptors() -> usize {
-    let most = MAX_CONNECTIONS + MAX_TRANSFERS;
-    let limit = rlimit::increase_nofile_limit(most as u64 + SPARE_DESCRIPTORS);
-    limit.map_or(most, |limit| usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(most))
-}
-
-/// How many requests of the gateway may be under way: no more than half of what there is, since each has a client too.
-pub(crate) fn transfers_at_once() -> usize {
-    (descriptors() / 2).clamp(1, MAX_TRANSFERS)
-}
-
-/// How many connections this process can hold beside so many transfers: as many as are allowed, where it may open as many
-/// files.
-fn connections_at_once(transfers: usize) -> usize {
-    let connections = descriptors().saturating_sub(transfers).clamp(1, MAX_CONNECTIONS);
-    if connections < MAX_CONNECTIONS {
-        warn!(
-            reason = "few_descriptors",
-            connections,
-            wanted = MAX_CONNECTIONS,
-            "the limit of open files allows fewer connections; raise it (ulimit -n, LimitNOFILE)"
-        );
-    }
-    connections
 }
 
 fn announce(message: &str, listener: &Listener, tls: bool) {
@@ -356,8 +324,8 @@ async fn accept(
 /// Takes what has connected already, before the socket is closed, which would reset it: as long as there is a place, and one
 /// that has come.
 async fn take_last_ones<F: Future<Output = ()>>(mut next: impl FnMut() -> Option<F>) {
-    let end = Instant::now() + LAST_ONES;
-    while Instant::now() < end
+    let end = clock::now() + LAST_ONES;
+    while clock::now() < end
         && let Some(taking) = next()
     {
         if timeout(Duration::ZERO, taking).await.is_err() {
@@ -400,7 +368,7 @@ impl Door {
     fn admit(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
         let share = match &self.crowd {
             Crowd::Unlimited => None,
-            Crowd::Limited(connections) => match connections.admit(&self.app.snapshot(), peer) {
+            Crowd::Limited(connections) => match connections.admit(self.app.snapshot().origin(peer)) {
                 Admission::Counted(counted) => Some(counted),
                 Admission::Uncounted => None,
                 Admission::Refused => {
@@ -462,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_connects_again_and_again_is_not_taken_for_ever() {
-        let began = Instant::now();
+        let began = clock::now();
         take_last_ones(|| {
             assert!(began.elapsed() < Duration::from_secs(60), "somebody connects again and again");
             Some(async {})

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
+use crate::clock;
 
 /// How long a password waits for its turn before its client is told to come back.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -155,7 +156,7 @@ impl Turns {
     pub(crate) async fn turn(&self, client: Client, deadline: Instant) -> Result<Turn, Busy> {
         let turn = self.queue(client, deadline)?.turn().await?;
         // Whoever had it before was stopped at this very moment: it comes too late to be of use.
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             return Err(Busy::Late);
         }
         Ok(turn)
@@ -178,7 +179,7 @@ impl Turns {
         } else {
             let pushed_out = match self.0.room {
                 Room::Bounded => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_duration_since(clock::now());
                     // With some room for chance: who is not sent away now should have the turn, and not wait in vain.
                     if state.expected(network, lane, self.0.at_once) > left.mul_f64(0.8) {
                         return Err(Busy::TooMany);
@@ -345,7 +346,7 @@ impl Place {
         match timeout_at(self.deadline, &mut self.call).await {
             Ok(Ok(())) => {
                 self.state = Called::Already;
-                Ok(Turn { queue: Arc::clone(&self.queue), since: Instant::now() })
+                Ok(Turn { queue: Arc::clone(&self.queue), since: clock::now() })
             }
             Ok(Err(_)) => Err(Busy::Full),
             Err(_) => Err(Busy::Late),
@@ -391,7 +392,7 @@ mod tests {
     }
 
     fn place(turns: &Turns, number: u32, lane: Lane) -> Result<Place, Busy> {
-        turns.queue(Client { network: network(number), lane }, Instant::now() + PATIENCE)
+        turns.queue(Client { network: network(number), lane }, clock::now() + PATIENCE)
     }
 
     fn counts(turns: &Turns) -> (usize, usize, usize, usize) {
@@ -516,7 +517,7 @@ mod tests {
         let mut first = place(&turns, 1, Lane::Strangers)?;
         let turn = first.turn().await?;
         let mut late = place(&turns, 2, Lane::Strangers)?;
-        let began = Instant::now();
+        let began = clock::now();
         assert_eq!(late.turn().await.err(), Some(Busy::Late));
         assert_eq!(began.elapsed(), PATIENCE);
         drop(late);

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tracing::{error, warn};
 
 use crate::app::{App, Reload, remind_of_certificate};
+use crate::clock;
 use crate::clock::WallClock;
 
 /// Between two looks. A change is taken up at the second look after it, and is to be in use, or in the log as one that
@@ -40,9 +43,9 @@ pub type State = BTreeMap<PathBuf, Option<Fingerprint>>;
 pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
     let mut before = in_use.clone();
     let mut failed_at = None;
-    let mut reminded = Instant::now();
-    let mut header = app.snapshot().issuer.header_form_at(OffsetDateTime::now_utc());
-    let mut clock = WallClock::seen(OffsetDateTime::now_utc(), Instant::now());
+    let mut reminded = clock::now();
+    let mut header = app.snapshot().issuer.header_form_at(this_moment());
+    let mut wall = WallClock::seen(this_moment(), clock::now());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -56,7 +59,7 @@ pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
         if at_rest || again || told == Told::ToReload {
             failed_at = match reload(&app).await {
                 Reload::Done => None,
-                Reload::Failed => Some(Instant::now()),
+                Reload::Failed => Some(clock::now()),
             };
             // The changed configuration may name other files. Of those that it shares with the old one, what counts is
             // how they were before the reload: a change during it is then seen at the next look.
@@ -67,8 +70,8 @@ pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
                 .collect();
         }
         before = now;
-        let moment = OffsetDateTime::now_utc();
-        if let Some(seconds) = clock.set_by(moment, Instant::now()) {
+        let moment = this_moment();
+        if let Some(seconds) = wall.set_by(moment, clock::now()) {
             warn!(
                 reason = "clock_set",
                 seconds,
@@ -80,10 +83,15 @@ pub async fn run(app: Arc<App>, mut in_use: State, mut hangup: Signal) {
         let header_now = snapshot.issuer.header_form_at(moment);
         if header_now != header || reminded.elapsed() >= CERTIFICATE_INTERVAL {
             header = header_now;
-            reminded = Instant::now();
+            reminded = clock::now();
             remind_of_certificate(&snapshot, moment);
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the watch looks at the clock to see whether it was set")]
+fn this_moment() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
 }
 
 /// Why the watcher woke up.

@@ -1,6 +1,7 @@
 //! The parts of a token one by one: reading scopes, deciding by rules, claims, and the signature by each library.
 
 #![expect(clippy::unwrap_used, reason = "a measurement fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a measurement has the moment that it runs at")]
 
 use std::borrow::Cow;
 use std::hint::black_box;

@@ -12,8 +12,6 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use self::counts::Counts;
 use self::logins::{Logins, Presented};
 use self::spelling::Spelling;
@@ -124,13 +122,13 @@ impl Attempts {
     /// The number of accounts that have a count of their own now.
     pub fn counted(&self) -> usize {
         let mut inner = self.inner();
-        inner.counts.forget(Instant::now());
+        inner.counts.forget(crate::clock::now());
         inner.counts.accounts()
     }
 
     /// The lane for clients of a network: networks from which a right password came within a day have their own.
     pub(crate) fn lane(&self, network: ClientNetwork) -> Lane {
-        self.inner().logins.lane(network, Instant::now())
+        self.inner().logins.lane(network, crate::clock::now())
     }
 
     /// A client of this network, with its lane.
@@ -150,7 +148,7 @@ impl Attempts {
     ) -> Result<Attempt, TooMany> {
         let guess = self.guess(account, password, network);
         let Guess { account, secret, .. } = guess;
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut inner = self.inner();
         match inner.logins.recognise(network, account, &secret, now) {
             // Not a guess: it does not wait for the guesses of others and is not counted among them.
@@ -194,7 +192,7 @@ impl Attempts {
     ) -> impl FnOnce() + Send + 'static + use<> {
         let guess = self.guess(account, password, network);
         let attempts = Arc::clone(self);
-        move || attempts.inner().counts.count_wrong(&guess, Instant::now())
+        move || attempts.inner().counts.count_wrong(&guess, crate::clock::now())
     }
 
     /// Another attempt with the same password, for a backend that may answer after the request that brought it has ended:
@@ -203,7 +201,7 @@ impl Attempts {
     pub(crate) fn also(self: &Arc<Self>, account: &str, password: &Secret, network: ClientNetwork) -> Attempt {
         let guess = self.guess(account, password, network);
         let Guess { account, secret, .. } = guess;
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut inner = self.inner();
         let is_known = inner.counts.networks.peek(&network).is_some_and(|own| own.knows(&account, &secret, now));
         let is_right_before = inner.logins.is_right_before(network, account, &secret, now);
@@ -244,13 +242,13 @@ impl Attempt {
         let mut inner = self.attempts.inner();
         inner.counts.forgive(&self.guess);
         let Guess { network, account, secret, .. } = self.guess;
-        inner.logins.was_right(network, account, secret, Instant::now());
+        inner.logins.was_right(network, account, secret, crate::clock::now());
     }
 
     /// The password is wrong, or the account does not exist, or it is closed.
     pub fn was_wrong(self) {
         let mut inner = self.attempts.inner();
-        inner.counts.count_wrong(&self.guess, Instant::now());
+        inner.counts.count_wrong(&self.guess, crate::clock::now());
         let Guess { network, account, secret, .. } = &self.guess;
         inner.logins.was_wrong(*network, *account, secret);
     }
@@ -258,7 +256,7 @@ impl Attempt {
     /// The backend gave no answer. That counts as wrong, because it tells a guesser as much, unless the password was right
     /// before: then it is not a guess.
     pub(crate) fn was_unanswered(self) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut inner = self.attempts.inner();
         let Guess { network, account, secret, .. } = &self.guess;
         if !inner.logins.is_right_before(*network, *account, secret, now) {

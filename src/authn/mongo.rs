@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
@@ -29,7 +28,7 @@ use crate::breaker::{Breaker, Passage, Trial};
 use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
-use crate::mongo::{self, Collection, Failure, settings};
+use crate::mongo::{Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
@@ -110,7 +109,7 @@ impl Configured for Settings {
             costs: Costs::new()?,
         });
         let greeting = Arc::clone(&users);
-        drop(mongo::spawn(async move { greeting.greet().await })?);
+        drop(crate::background::spawn(async move { greeting.greet().await })?);
         Opened::identities(MongoUsers(users))
     }
 
@@ -131,7 +130,7 @@ impl Reachable for MongoUsers {
 
 impl Users {
     async fn reach(&self) -> anyhow::Result<String> {
-        let (collection, began) = (&self.collection, Instant::now());
+        let (collection, began) = (&self.collection, crate::clock::now());
         let asked = async {
             // Longer than a login may take: that is to be measured.
             let counting =

@@ -5,7 +5,9 @@ mod hash;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use anyhow::Context;
 use lru::LruCache;
@@ -17,8 +19,8 @@ pub use self::hash::{MAX_COST, MAX_PASSWORD, PasswordHash, hash};
 use super::attempts::Attempts;
 use super::{Secret, Standing};
 use crate::client_network::ClientNetwork;
-use crate::decision_log::printable;
 use crate::digest::DigestKey;
+use crate::shown::printable;
 use crate::turns::{Busy, PATIENCE, Turn, Turns};
 
 /// How long a verified password is remembered, so that the next request need not hash it again.
@@ -203,7 +205,7 @@ impl Passwords {
     }
 
     async fn hash_at_turn(&self, comparison: Comparison<'_>, login: Login) -> anyhow::Result<Check> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let turn = self.turn(comparison.from).await;
         (self.observe)(Step::Waited(began.elapsed()));
         let turn = turn?;
@@ -232,7 +234,7 @@ impl Passwords {
         let check = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
-            let started = Instant::now();
+            let started = crate::clock::now();
             let check = match bcrypt::verify(text, hash.text()) {
                 Ok(true) => Check::Right,
                 Ok(false) | Err(_) => Check::Wrong,
@@ -256,7 +258,7 @@ impl Passwords {
     }
 
     async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
-        self.turns.turn(self.attempts.client(from), tokio::time::Instant::now() + PATIENCE).await
+        self.turns.turn(self.attempts.client(from), crate::clock::now() + PATIENCE).await
     }
 
     fn login(&self, comparison: Comparison<'_>) -> Login {
@@ -276,7 +278,7 @@ impl Passwords {
     }
 
     fn remember(&self, login: Login) {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(login, Instant::now());
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(login, crate::clock::now());
     }
 }
 

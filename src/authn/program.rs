@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
@@ -144,7 +143,7 @@ impl Authenticator for ProgramAuthn {
         }
         let input = format!("{account} {}", password.reveal());
         let client = self.attempts.client(from);
-        let answer = self.program.ask(input.as_bytes(), Some(password), client, Instant::now()).await?;
+        let answer = self.program.ask(input.as_bytes(), Some(password), client, crate::clock::now()).await?;
         match answer.status {
             ALLOWED => {
                 let labels = self.labels(&answer.output).with_context(|| self.program.name().to_owned())?;

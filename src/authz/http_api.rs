@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
@@ -178,7 +177,7 @@ impl Authorizer for HttpAuthz {
         if let Some(answer) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
             return Ok(answer);
         }
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let wanted = |status| match status {
             StatusCode::OK => Wanted::Body(MAX_REPLY),
             _ => Wanted::Status,

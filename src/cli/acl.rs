@@ -15,8 +15,8 @@ use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::authz::rule::{Rule, RuleText};
 use crate::config::section::{DayEnd, parse_moment};
 use crate::config::{Config, read_text};
-use crate::decision_log::printable;
 use crate::mongo::Run;
+use crate::shown::printable;
 use crate::text;
 
 /// A longer text of rules is refused, in bytes.

@@ -10,10 +10,10 @@ use crate::authz::lint::lint;
 use crate::authz::rules::Rules;
 use crate::config::refused::ShownPath;
 use crate::config::{Config, Pair, Problem, Secrets};
-use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
+use crate::shown::escaped;
 
 use super::{DONE, FAILED, complain, environment, say};
 

@@ -14,8 +14,8 @@ use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::authz::mongo::text::written;
 use crate::config::read_text;
-use crate::decision_log::printable;
 use crate::mongo::Run;
+use crate::shown::printable;
 use crate::text;
 
 /// A longer text of users is refused, in bytes.
@@ -368,7 +368,9 @@ fn name(account: &Account) -> String {
 }
 
 fn said_state(account: &Account) -> &'static str {
-    match account.standing().map(|standing| standing.check(OffsetDateTime::now_utc())) {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    match account.standing().map(|standing| standing.check(now)) {
         Some(Ok(())) => "enabled",
         Some(Err(Closed::Disabled)) => "disabled",
         Some(Err(Closed::NotYet)) => "not yet",

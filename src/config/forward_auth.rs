@@ -5,7 +5,7 @@ use super::refused::Refusal;
 use super::section::Section;
 use super::server::read_peers;
 use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
-use crate::http::client_address::Peers;
+use crate::client_address::Peers;
 use crate::scope::Scope;
 
 /// How requests that proxies ask about are decided.

@@ -13,8 +13,8 @@ use super::reading::Secrets;
 use super::refused::{Holds, Refusal};
 use super::section::Section;
 use crate::authz::rule::parse_network;
+use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
-use crate::http::client_address::{AddressSource, Peers, Proxies};
 use crate::pem::PairFile;
 use crate::pem::tls::TlsIdentity;
 

@@ -238,7 +238,9 @@ fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>
     }
     match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
         Ok(pair) => {
-            for message in pair.warnings(OffsetDateTime::now_utc()) {
+            #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
+            let now = OffsetDateTime::now_utc();
+            for message in pair.warnings(now) {
                 section.warn(&certificate.place, "certificate", message.to_string());
             }
             Some(Arc::new(pair))

@@ -45,7 +45,7 @@ impl<T: Clone> Memory<T> {
     pub fn recall(&self, name: &Name) -> Option<T> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match held.get(name) {
-            Some((until, answer)) if Instant::now() < *until => Some(answer.clone()),
+            Some((until, answer)) if crate::clock::now() < *until => Some(answer.clone()),
             Some(_) => {
                 held.pop(name);
                 None
@@ -68,7 +68,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_remembered_for_its_time_from_the_question_on() -> anyhow::Result<()> {
         let memory = Memory::new(Duration::from_secs(10))?;
-        let (name, asked) = (memory.name(["alice", "pw"]), Instant::now());
+        let (name, asked) = (memory.name(["alice", "pw"]), crate::clock::now());
         assert_eq!(memory.recall(&name), None);
         tokio::time::advance(Duration::from_secs(4)).await;
         memory.remember(name, asked, 7);
@@ -84,7 +84,7 @@ mod tests {
     fn memory_is_bounded() -> anyhow::Result<()> {
         let memory = Memory::new(Duration::from_secs(10))?;
         for number in 0..=REMEMBERED.get() {
-            memory.remember(memory.name([number.to_string().as_str()]), Instant::now(), number);
+            memory.remember(memory.name([number.to_string().as_str()]), crate::clock::now(), number);
         }
         assert_eq!(memory.held.lock().unwrap_or_else(PoisonError::into_inner).len(), REMEMBERED.get());
         assert_eq!(memory.recall(&memory.name(["0"])), None, "the least used is gone");

@@ -227,7 +227,7 @@ impl Api {
         let inner = &self.0;
         let Settings { deadline: whole, concurrency, .. } = &inner.settings;
         let deadline = began + *whole;
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
         }
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
@@ -243,7 +243,7 @@ impl Api {
         };
         // It may have failed while this one waited for its turn.
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let steps = Arc::<Progress>::default();
         let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps), inner.settings.timeout);
         let answer = match inner.in_time(&mut sending, &steps, deadline).await {
@@ -295,7 +295,7 @@ impl Api {
                 Ok(Ok(response)) => {
                     api.0.was_late(asked);
                     late(Late::Answer(response.status()));
-                    drain(response, None, Instant::now() + api.0.settings.timeout);
+                    drain(response, None, crate::clock::now() + api.0.settings.timeout);
                 }
                 // An outage, whose end came late.
                 Ok(Err(_)) => drop(late),
@@ -321,8 +321,7 @@ impl Api {
                 Err(failure) => api.failed(pass, &failure),
             }
         };
-        let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
-        drop(runtime.spawn(greeting));
+        drop(crate::background::spawn(greeting)?);
         Ok(())
     }
 
@@ -407,13 +406,13 @@ impl Inner {
 
     /// It answered.
     fn heard(&self) {
-        self.life().heard = Some(Instant::now());
+        self.life().heard = Some(crate::clock::now());
         self.breaker.heard();
     }
 
     /// It answered, long after it was asked.
     fn was_late(&self, asked: Instant) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let longest = self.lateness().unwrap_or_default().max(now - asked);
         self.life().late = Some((now, longest));
         self.heard();
@@ -489,7 +488,7 @@ impl Inner {
                 biased;
                 sent = &mut *sending => return Ok(sent),
                 () = sleep_until((steps.last() + timeout).min(deadline)) => {
-                    let now = Instant::now();
+                    let now = crate::clock::now();
                     let since = now - steps.last();
                     if since >= timeout {
                         return Err(Silent::Since);
@@ -504,7 +503,7 @@ impl Inner {
 
     /// Asks the trial question. Any answer will do, also a late one: many an API lets refusals wait.
     async fn probe(inner: &Arc<Inner>) -> Result<Probed, Failure> {
-        let (asked, steps) = (Instant::now(), Arc::<Progress>::default());
+        let (asked, steps) = (crate::clock::now(), Arc::<Progress>::default());
         let limit = LINGER.max(inner.settings.timeout);
         let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps), limit);
         let sent = tokio::time::timeout(limit, sending).await;
@@ -512,7 +511,7 @@ impl Inner {
             sent.map_err(|_| inner.down(Sign::Silence, format!("no answer within {} ms{steps}", limit.as_millis())))??;
         inner.heard();
         let (status, took) = (response.status(), asked.elapsed());
-        drain(response, None, Instant::now() + inner.settings.timeout);
+        drain(response, None, crate::clock::now() + inner.settings.timeout);
         Ok(Probed { status, took, steps })
     }
 
@@ -574,7 +573,7 @@ impl Inner {
         let mut coming = response.into_body();
         let mut body = Vec::new();
         loop {
-            let silence = Instant::now() + self.settings.timeout;
+            let silence = crate::clock::now() + self.settings.timeout;
             let Ok(frame) = timeout_at(silence.min(deadline), coming.frame()).await else {
                 let timeout = self.settings.timeout.as_millis();
                 return Err(match silence <= deadline {

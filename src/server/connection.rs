@@ -23,12 +23,13 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::activity::{Activity, Came, Reply};
 use super::asked::{Asked, Rest as RestOfBody};
 use super::not_http::NotHttp;
+use super::reply::Reply;
 use super::stream::Stream;
+use crate::activity::{Activity, Came};
+use crate::client_address::Peer;
 use crate::connections::{AtRest, Counted};
-use crate::http::client_address::Peer;
 
 mod lent;
 mod line;

@@ -111,7 +111,7 @@ impl RecentTokens {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.remove(&content);
         kept.bytes += size(&recent);
-        kept.tokens.put(content, (recent, Instant::now()));
+        kept.tokens.put(content, (recent, crate::clock::now()));
         while let Some((oldest, (recent, since))) = kept.tokens.peek_lru()
             && (kept.bytes > MOST_BYTES || !recent.serves(self.window, since.elapsed(), now, i64::MAX))
         {

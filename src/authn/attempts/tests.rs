@@ -299,10 +299,10 @@ async fn what_is_remembered_of_right_passwords_is_bounded() {
     };
     let most = logins::KNOWN_NETWORKS as u32;
     for number in 0..=most {
-        logins.was_right(network(number), account(number), [0; 8], Instant::now());
+        logins.was_right(network(number), account(number), [0; 8], crate::clock::now());
     }
     assert_eq!(logins.remembered(), (logins::KNOWN_NETWORKS, logins::KNOWN_LOGINS));
-    let now = Instant::now();
+    let now = crate::clock::now();
     assert_eq!((logins.lane(network(0), now), logins.lane(network(1), now)), (Lane::Strangers, Lane::Known));
     // The first of five passwords makes room.
     for password in 1..=4 {
@@ -313,7 +313,7 @@ async fn what_is_remembered_of_right_passwords_is_bounded() {
     }
     // And all of it goes with time.
     tokio::time::advance(Duration::from_secs(24 * 3600)).await;
-    logins.was_right(network(1), account(1), [0; 8], Instant::now());
+    logins.was_right(network(1), account(1), [0; 8], crate::clock::now());
     assert_eq!(logins.remembered(), (1, 1));
 }
 
@@ -366,7 +366,7 @@ fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<
 async fn an_account_alone_makes_only_so_many_networks_known() {
     let mut logins = Logins::new();
     let (mallory, alice) = ([1; 16], [2; 16]);
-    let now = Instant::now();
+    let now = crate::clock::now();
     let known = |logins: &Logins| (0..100).filter(|number| logins.lane(network(*number), now) == Lane::Known).count();
     logins.was_right(network(0), alice, [0; 8], now);
     for number in 0..100 {
@@ -380,7 +380,7 @@ async fn an_account_alone_makes_only_so_many_networks_known() {
     assert_eq!((logins.lane(network(50), now), known(&logins)), (Lane::Known, 18));
     // Where it has not been for a while, another one takes the place.
     tokio::time::advance(Duration::from_secs(600)).await;
-    let later = Instant::now();
+    let later = crate::clock::now();
     for number in 2..=16 {
         logins.was_right(network(number), mallory, [0; 8], later);
     }

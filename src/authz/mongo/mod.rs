@@ -12,7 +12,9 @@ pub mod properties;
 pub mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
@@ -164,7 +166,7 @@ impl Configured for Settings {
         let work = async move {
             tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
         };
-        let reading = Reading(mongo::spawn(work)?.abort_handle());
+        let reading = Reading(crate::background::spawn(work)?.abort_handle());
         Opened::rules(MongoRules { rules, _reading: reading })
     }
 
@@ -230,7 +232,7 @@ impl Rules {
     async fn keep_reading(&self) {
         let mut last = String::new();
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
@@ -294,7 +296,7 @@ impl Rules {
     async fn read(&self) -> Result<(), Trouble> {
         // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
         let _alone = self.reading.lock().await;
-        let mut seen = Instant::now();
+        let mut seen = crate::clock::now();
         let mut documents = self.fetch().await?;
         let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
@@ -308,7 +310,7 @@ impl Rules {
         // changed is taken over once two readings agree.
         let mut readings = 1;
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let again = self.fetch().await?;
             let digest_again = digest_of(&again);
             if digest_again == digest {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::authz::rule::RuleText;
-use crate::decision_log::printable;
+use crate::shown::printable;
 
 /// The keys of a rule's document.
 pub(super) const KEYS: &[&str] = &["seq", "match", "actions", "comment", "not_before", "not_after"];
