@@ -206,7 +206,8 @@ impl Passwords {
 
     async fn hash_at_turn(&self, comparison: Comparison<'_>, login: Login) -> anyhow::Result<Check> {
         let began = crate::clock::now();
-        let turn = self.turn(comparison.from).await;
+        let client = self.attempts.client(comparison.from);
+        let turn = self.turns.turn(client, crate::clock::now() + PATIENCE).await;
         (self.observe)(Step::Waited(began.elapsed()));
         let turn = turn?;
         // A request from another network may have had the same password hashed in the meantime.
@@ -257,24 +258,13 @@ impl Passwords {
         Ok(check)
     }
 
-    async fn turn(&self, from: ClientNetwork) -> Result<Turn, Busy> {
-        self.turns.turn(self.attempts.client(from), crate::clock::now() + PATIENCE).await
-    }
-
     fn login(&self, comparison: Comparison<'_>) -> Login {
         self.key.digest([comparison.account, comparison.password.reveal(), comparison.hash.text()])
     }
 
     fn remembers(&self, login: &Login) -> bool {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        match remembered.get(login) {
-            Some(since) if since.elapsed() < REMEMBERED_FOR => true,
-            Some(_) => {
-                remembered.pop(login);
-                false
-            }
-            None => false,
-        }
+        remembered.get(login).is_some_and(|since| since.elapsed() < REMEMBERED_FOR)
     }
 
     fn remember(&self, login: Login) {

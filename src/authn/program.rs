@@ -74,7 +74,7 @@ impl ProgramAuthn {
             )
         })?;
         let mut labels = LabelValues::new();
-        for (name, values) in said.labels.map(|json::Names(labels)| labels).unwrap_or_default() {
+        for (name, values) in said.labels.map(|json::UniqueNames(labels)| labels).unwrap_or_default() {
             let values = values.unwrap_or_default();
             let values: Result<Vec<LabelValue>, _> =
                 values.iter().map(|value| self.label_values.value(value)).collect();
@@ -90,7 +90,7 @@ impl ProgramAuthn {
 #[derive(Deserialize)]
 struct Said {
     #[serde(default, alias = "Labels")]
-    labels: Option<json::Names<Option<Vec<String>>>>,
+    labels: Option<json::UniqueNames<Option<Vec<String>>>>,
 }
 
 /// Whether a program could read another account, or another password, out of `account password`. It splits at the first

@@ -26,7 +26,8 @@ impl KeyBlock {
     /// Finds the first private key of a file.
     ///
     /// # Errors
-    /// The file cannot be read as PEM, or holds no private key, or one that cannot be read by a program.
+    /// The file cannot be read as PEM, or holds no private key, or one that is encrypted or in
+    /// OpenSSH's format.
     pub(crate) fn from_pem(bytes: &[u8]) -> Result<KeyBlock, PemProblem> {
         let blocks = blocks(bytes, PairFile::Key)?;
         let keys = blocks.iter().filter(|block| block.is_key()).count();

@@ -392,7 +392,7 @@ fn the_section_is_read_strictly() {
     for (command, piece) in [
         ("$DIR/nowhere", "nowhere cannot be started: No such file"),
         ("$DIR/text", "text is not executable; make it so with: chmod +x"),
-        ("$DIR", "is no program"),
+        ("$DIR", "is not a file"),
     ] {
         let config = load(&format!("ext_auth: {{command: {command}}}\n")).unwrap();
         assert!(config.warnings.iter().any(|warning| warning.message.contains(piece)), "{:?}", config.warnings);

@@ -197,7 +197,7 @@ fn files_of_secrets_and_authorities_are_read_and_watched() {
         ("none", "token.crt", "cannot be read"),
         ("empty", "token.crt", "the file is empty"),
         ("secret", "none", "cannot be read"),
-        ("secret", "secret", "no certificate in PEM"),
+        ("secret", "secret", "holds no PEM block"),
     ] {
         let problems = read(&text(password, authority)).err().unwrap_or_default();
         assert!(problems.len() == 1 && problems[0].message.contains(expected), "{problems:?}");

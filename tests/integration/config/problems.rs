@@ -93,7 +93,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         (user("password: plain"), &[(2, "users.alice.password", "this is not a bcrypt hash")]),
         (
             user("password: \"$1$abcdefgh$abcdefghijklmnopqrstuv\""),
-            &[(2, "users.alice.password", "this is not a bcrypt hash")],
+            &[(2, "users.alice.password", "this is an MD5 hash ($1$), not a bcrypt hash")],
         ),
         (
             user("password: \"$2b$31$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu\""),
