@@ -37,11 +37,8 @@ pub enum Purpose {
     Rules,
 }
 
-/// A backend's section of the file: typed, and not opened.
-pub trait Configured: Any + Debug + Send + Sync {
-    /// Whether a reload may keep what was opened from the other one: they say the same.
-    fn same(&self, other: &dyn Configured) -> bool;
-
+/// A backend's section of the file: typed, and not opened. A reload that finds [the same](Same) keeps what was opened.
+pub trait Configured: Same + Any + Debug + Send + Sync {
     /// Makes the backend ready; it may begin to connect in the background.
     ///
     /// # Errors
@@ -57,9 +54,16 @@ pub fn configured<T: Configured>(settings: Option<T>) -> Option<Arc<dyn Configur
     settings.map(|settings| Arc::new(settings) as Arc<dyn Configured>)
 }
 
-/// [`Configured::same`] for settings that can be compared.
-pub fn same<T: Configured + PartialEq>(one: &T, other: &dyn Configured) -> bool {
-    (other as &dyn Any).downcast_ref() == Some(one)
+/// Equality of sections of any kind.
+pub trait Same {
+    /// Whether both are of one type, and equal.
+    fn same(&self, other: &dyn Configured) -> bool;
+}
+
+impl<T: Configured + PartialEq> Same for T {
+    fn same(&self, other: &dyn Configured) -> bool {
+        (other as &dyn Any).downcast_ref() == Some(self)
+    }
 }
 
 /// What a section tells without being opened: for `check` and `explain`.

@@ -14,7 +14,7 @@ use super::hash_kind::HashKind;
 use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::files::read_named_text;
@@ -137,10 +137,6 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
 }
 
 impl Configured for Accounts {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(Htpasswd::new(self, Arc::clone(passwords))?)
     }

@@ -23,7 +23,7 @@ use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Field};
@@ -95,10 +95,6 @@ impl User {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = Arc::new(Users {

@@ -12,7 +12,7 @@ use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Field;
@@ -103,10 +103,6 @@ fn is_ambiguous(account: &str, password: &str) -> bool {
 }
 
 impl Configured for ProgramUsers {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(ProgramAuthn::new(Self::clone(&self), Arc::clone(passwords.attempts())))
     }

@@ -9,7 +9,7 @@ use super::attempts::Spelled;
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::authz::pattern::{LabelValue, LabelValues};
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Field;
@@ -36,10 +36,6 @@ fn read(field: Field<'_>) -> Option<Settings> {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(Silly { settings: self, number: OPENED.fetch_add(1, Ordering::Relaxed) })
     }

@@ -23,7 +23,7 @@ use crate::config::yaml::{Entry, Value};
 use crate::reach::{Reach, Reachable};
 
 /// One user of the file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct User {
     /// The bcrypt hash of the password; only the anonymous user (`""`) has none.
     pub password: Option<At<PasswordHash>>,
@@ -211,11 +211,6 @@ fn doubts(users: &Users) -> Vec<Problem> {
 }
 
 impl Configured for Users {
-    /// They were read anew, and cost nothing to put in place.
-    fn same(&self, _other: &dyn Configured) -> bool {
-        false
-    }
-
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(StaticUsers::new(self, Arc::clone(passwords))?)
     }

@@ -14,7 +14,7 @@ use super::rule::Grants;
 use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::config::section::Field;
 use crate::http_api::memory::Memory;
@@ -129,10 +129,6 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let mut request = self.request.filled(Who { account: "", password: "" }).context("the request")?;

@@ -11,7 +11,7 @@ use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
@@ -80,10 +80,6 @@ impl<'a> Asked<'a> {
 }
 
 impl Configured for ProgramSettings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::rules(ProgramAuthz::new(Self::clone(&self)))
     }

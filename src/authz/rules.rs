@@ -41,12 +41,14 @@ impl FromIterator<At<Rule>> for Rules {
     }
 }
 
-impl Configured for Rules {
-    /// They were read anew, and cost nothing to put in place.
-    fn same(&self, _other: &dyn Configured) -> bool {
-        false
+/// Rules that were read anew are others: it costs nothing to put them in place.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Rules) -> bool {
+        Arc::ptr_eq(&self.acl, &other.acl)
     }
+}
 
+impl Configured for Rules {
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::rules(StaticRules(Arc::clone(&self.acl)))
     }

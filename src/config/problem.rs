@@ -22,7 +22,7 @@ impl fmt::Display for Place {
 }
 
 /// A value together with the place it was read from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
     /// Where it stands.
     pub place: Place,

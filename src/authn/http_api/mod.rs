@@ -16,7 +16,7 @@ use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::authz::pattern::LabelValues;
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::http_api::memory::Memory;
@@ -51,10 +51,6 @@ struct Users {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = HttpUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?;

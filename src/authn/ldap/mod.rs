@@ -48,7 +48,7 @@ pub use verdict::Verdict;
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
-use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::background::spawn;
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -99,10 +99,6 @@ impl DirectoryUsers {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(DirectoryUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?)
     }

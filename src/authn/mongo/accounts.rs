@@ -4,7 +4,6 @@
 //! each other unseen. A document that could not be used for a login is never written.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
@@ -13,7 +12,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::{Settings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
-use crate::authn::{AccountState, Identity, Standing};
+use crate::authn::{AccountState, Standing};
 use crate::authz::mongo::text::date;
 use crate::mongo::document::{Single, name_of, texts_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
@@ -48,8 +47,8 @@ pub struct Account {
 /// What a user's document says, beside the labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usable {
-    /// Who that is to the rules.
-    pub identity: Identity,
+    /// Whether and when it may be used.
+    pub standing: Standing,
     /// The kind of hash, such as `$2y$`.
     pub kind: String,
     /// Its work factor.
@@ -452,12 +451,8 @@ fn read(document: Document, label_values: LabelSyntax) -> Account {
     let labels = labels.collect();
     let usable = read_user(&document, label_values).map(|user| {
         let kind = document.get_str("password").ok().and_then(|hash| hash.get(..4)).unwrap_or_default().to_owned();
-        let User { password, labels, standing } = user;
-        Usable {
-            identity: Identity { account: name.clone(), labels: Arc::new(labels), standing },
-            kind,
-            cost: PasswordHash::cost(&password),
-        }
+        let User { password, labels: _, standing } = user;
+        Usable { standing, kind, cost: password.cost() }
     });
     Account { name, labels, usable, document }
 }
@@ -476,7 +471,7 @@ impl Account {
 
     /// Whether and when it may be used; `None` where the document cannot be used at all.
     pub fn standing(&self) -> Option<Standing> {
-        self.usable.as_ref().ok().map(|usable| usable.identity.standing)
+        self.usable.as_ref().ok().map(|usable| usable.standing)
     }
 }
 

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use super::acl::Acl;
 use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
-use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured, same};
+use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
 use crate::config::number::duration;
 use crate::config::problem::At;
@@ -147,10 +147,6 @@ impl InUse {
 }
 
 impl Configured for Settings {
-    fn same(&self, other: &dyn Configured) -> bool {
-        same(self, other)
-    }
-
     /// There are no rules yet; they begin to be read in the background.
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let rules = Arc::new(Rules {
