@@ -42,7 +42,6 @@ pub mod mongo;
 mod pem;
 pub mod program;
 pub mod server;
-mod text;
 pub mod token;
 pub mod turns;
 pub mod watch;

@@ -8,6 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::files::read_named_text;
+use settings::refused::shown_name;
+use settings::text::without_mark;
+use settings::yaml::Value;
+use settings::{At, Field};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
@@ -16,12 +21,6 @@ use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::files::read_named_text;
-use crate::config::problem::At;
-use crate::config::refused::shown_name;
-use crate::config::section::Field;
-use crate::config::yaml::Value;
-use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;

@@ -11,6 +11,7 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::settings::{DayEnd, Field};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -27,7 +28,6 @@ use crate::authz::pattern::LabelValues;
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{self, Collection, Failure, settings};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
+use settings::Field;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Spelled};
@@ -14,7 +15,6 @@ use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Ou
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 

@@ -5,6 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::refused::shown_name;
+use settings::yaml::{Entry, Value};
+use settings::{At, DayEnd, Field, Noted, Secrets, Section};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
@@ -13,12 +16,6 @@ use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, O
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::Secrets;
-use crate::config::problem::At;
-use crate::config::reading::Noted;
-use crate::config::refused::shown_name;
-use crate::config::section::{DayEnd, Field, Section};
-use crate::config::yaml::{Entry, Value};
 
 /// One user of the file.
 #[derive(Clone, Debug)]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use async_trait::async_trait;
 use serde::Serialize;
+use settings::Field;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
 use super::{Answer, Authorizer, Question, RuleRef};
 use crate::breaker::Passage;
-use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
 use crate::scope::{Action, Actions};
 

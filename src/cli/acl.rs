@@ -2,6 +2,9 @@
 
 mod editor;
 
+use settings::files::read_text;
+use settings::moment::parse_moment;
+use settings::{DayEnd, text};
 use std::io::{IsTerminal as _, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,11 +15,9 @@ use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleS
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::authz::rule::{Rule, RuleText};
-use crate::config::section::{DayEnd, parse_moment};
-use crate::config::{Config, read_text};
+use crate::config::Config;
 use crate::decision_log::printable;
 use crate::mongo::Run;
-use crate::text;
 
 /// A longer text of rules is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;

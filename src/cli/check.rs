@@ -1,12 +1,12 @@
 //! `dockwarden check`: everything `serve` does short of listening, and what is probably not meant.
 
+use settings::ShownPath;
 use std::sync::Arc;
 
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
 use crate::authz::lint::lint;
 use crate::chain::Reached;
-use crate::config::refused::ShownPath;
 use crate::config::{Config, Pair, Problem, Secrets};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;

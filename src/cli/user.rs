@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use settings::files::read_text;
+use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
@@ -14,10 +16,8 @@ use crate::authn::password::{PasswordHash, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
 use crate::authz::mongo::text::written;
-use crate::config::read_text;
 use crate::decision_log::printable;
 use crate::mongo::Run;
-use crate::text;
 
 /// A longer text of users is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;

@@ -1,8 +1,7 @@
 //! The `forward_auth:` section: which proxies may ask about a request of somebody else's, and what lies outside `/v2/`.
 
-use super::problem::At;
-use super::refused::Refusal;
-use super::section::Section;
+use settings::{At, Refusal, Section};
+
 use super::server::read_peers;
 use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
 use crate::http::client_address::Peers;

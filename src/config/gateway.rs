@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
+use settings::number::duration;
+use settings::{At, Noted, Refusal, Section};
 
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
-use super::number::duration;
-use super::problem::At;
-use super::reading::Noted;
-use super::refused::Refusal;
-use super::section::Section;
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
+use crate::pem::named;
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
@@ -273,6 +271,6 @@ fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Optio
 
 fn read_authorities(row: &mut Section<'_>) -> Result<Option<Authorities>, Noted> {
     let Some(at) = row.path("ca_certificate") else { return Ok(None) };
-    let read = super::read_authorities(row, &at, "ca_certificate")?;
+    let read = named::read_authorities(row, &at, "ca_certificate")?;
     Ok(Some(Authorities { file: at.value, certificates: read.certificates().to_vec() }))
 }

@@ -1,12 +1,12 @@
 //! The `acl:` section: rules as the file writes them, compiled, with the line of each.
 
+use settings::refused::is_plain_word;
+use settings::spelling::distance;
+use settings::yaml::{Entry, Node, Value};
+use settings::{At, DayEnd, Field, Holds, Place, Refusal, Section};
 use std::collections::BTreeMap;
 
-use super::problem::{At, Place};
-use super::refused::{about_rule, is_plain_word};
-use super::section::{DayEnd, Field, Section, distance};
-use super::yaml::{Entry, Node, Value};
-use crate::authz::rule::{MatchField, Rule, RuleText};
+use crate::authz::rule::{MatchField, Rule, RuleProblem, RuleText};
 use crate::scope::Action;
 
 /// Problems of rules that are told. To find a regular expression too big takes a millisecond: a file of ten thousand of
@@ -232,4 +232,12 @@ fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<St
         }
     }
     labels
+}
+
+/// What is wrong with a rule, as a message says it: words are repeated where they are harmless.
+pub(crate) fn about_rule(problem: &RuleProblem) -> String {
+    match &problem.refused {
+        Some(value) => Refusal::is(&problem.message).about(value, Holds::Words),
+        None => problem.message.clone(),
+    }
 }

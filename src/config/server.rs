@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use settings::files::read_pem;
+use settings::{At, Holds, Refusal, Secrets, Section, number};
 
-use super::number;
-use super::problem::At;
-use super::reading::Secrets;
-use super::refused::{Holds, Refusal};
-use super::section::Section;
 use crate::authz::rule::parse_network;
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::http::client_address::{AddressSource, Peers, Proxies};
@@ -331,7 +328,7 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
+    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, read_pem).ok().flatten();
     let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
     let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
         for problem in problems {

@@ -4,11 +4,8 @@ use std::net::IpAddr;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
+use settings::{At, Noted, Refusal, Section};
 
-use super::problem::At;
-use super::reading::Noted;
-use super::refused::Refusal;
-use super::section::Section;
 use crate::authn::Secret;
 
 /// Who we are to an upstream.

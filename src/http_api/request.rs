@@ -2,14 +2,12 @@
 
 use axum::http::Method;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use settings::yaml::Value;
+use settings::{At, Field, Refusal, Section};
 use url::Url;
 
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
 use crate::authn::Secret;
-use crate::config::problem::At;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
-use crate::config::yaml::Value;
 
 /// Header lines that belong to the connection, or that are written by us.
 const OURS: &[&str] = &[

@@ -11,10 +11,10 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
 };
+use settings::ShownPath;
 use time::{Duration, OffsetDateTime};
 
 use super::private::Curve;
-use crate::config::refused::ShownPath;
 use crate::pem::{self, PairFile};
 
 /// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock

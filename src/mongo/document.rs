@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, Document, doc};
+use settings::moment::{can_be_written, parse_moment};
+use settings::spelling::nearest;
+use settings::{DayEnd, Holds, Refusal};
 use time::OffsetDateTime;
-
-use crate::config::refused::{Holds, Refusal};
-use crate::config::section::{DayEnd, can_be_written, nearest, parse_moment};
 
 /// A document while it is being read.
 ///

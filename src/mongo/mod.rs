@@ -519,7 +519,7 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::
 #[cfg(test)]
 mod tests {
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
-    use settings::TlsFiles;
+    use super::settings::TlsFiles;
 
     use super::*;
     use crate::pem::tls::{Authorities, Identity};

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
 use rustls::{ClientConfig, RootCertStore};
+use settings::files::read_pem;
+use settings::number::duration;
+use settings::refused::holds_key;
+use settings::{At, Holds, Noted, Refusal, Section};
 
 use crate::authn::Secret;
-use crate::config::number::duration;
-use crate::config::problem::At;
-use crate::config::reading::Noted;
-use crate::config::refused::{Holds, Refusal, holds_key};
-use crate::config::section::Section;
-use crate::config::{read_authorities, read_pem};
+use crate::pem::named::read_authorities;
 use crate::pem::tls::{Authorities, Identity};
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an

@@ -4,6 +4,7 @@
 //! that they cannot read, which is the key. What can be mended without a guess is read: line breaks that a secret store or
 //! an environment variable took or wrote as two characters, and a byte order mark.
 
+pub(crate) mod named;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -12,9 +13,9 @@ pub(crate) mod tls;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use settings::text::is_utf16;
 
 pub use self::problem::{PairFile, PemProblem};
-use crate::text::is_utf16;
 
 /// Padding may be missing: some tools that fold secrets into one line drop it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

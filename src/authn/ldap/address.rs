@@ -1,9 +1,8 @@
 //! Where a directory server is, and how the connection to it is protected.
 
+use settings::Refusal;
 use std::fmt;
 use std::net::IpAddr;
-
-use crate::config::refused::Refusal;
 
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +117,7 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::refused::Holds;
+    use settings::Holds;
 
     #[test]
     fn addresses_are_read_as_docker_auth_reads_them_and_as_urls() {

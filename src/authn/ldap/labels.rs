@@ -2,12 +2,11 @@
 //! values.
 
 use regex::Regex;
+use settings::{Field, Refusal, Section};
 
 use super::filter::is_attribute;
 use super::name::common_name;
 use super::protocol::Entry;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
 
 /// Stands for the entry's distinguished name among the attributes.
 const NAME: &str = "dn";
@@ -165,8 +164,7 @@ impl LabelRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reading::{Reading, Secrets};
-    use crate::config::yaml;
+    use settings::{Reading, Secrets, yaml};
 
     fn rules(text: &str) -> Result<Vec<LabelRule>, Vec<String>> {
         let reading = Reading::default();

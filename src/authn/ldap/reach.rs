@@ -1,14 +1,14 @@
 //! The part of the `ldap_auth:` section that says which servers there are, how they are known, and who we are to them.
 
+use settings::refused::is_harmless;
+use settings::yaml::Value;
+use settings::{At, Holds, Refusal, Section};
+
 use super::address::{Address, Protection};
 use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
 use crate::authn::Secret;
-use crate::config::problem::At;
-use crate::config::read_authorities;
-use crate::config::refused::{Holds, Refusal, is_harmless};
-use crate::config::section::Section;
-use crate::config::yaml::Value;
+use crate::pem::named::read_authorities;
 
 /// The servers, and how each is spoken with.
 pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> {

@@ -1,5 +1,7 @@
 //! The `ldap_auth:` section: where a directory is, who we are to it, whom it is asked about, and for how long.
 
+use settings::number::{self, duration};
+use settings::{At, Field, Noted, Place, Refusal, Section};
 use std::time::Duration;
 
 use super::address::Address;
@@ -9,11 +11,6 @@ use super::labels::{From, LabelRule, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
-use crate::config::number::{self, duration};
-use crate::config::problem::{At, Place};
-use crate::config::reading::Noted;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
 use crate::pem::tls::Authorities;
 
 /// How long a login may take in all, where the file does not say: docker waits for 15 s.

@@ -1,10 +1,10 @@
 //! Rules that never decide, because one above matches all that they do.
 
+use settings::At;
 use std::collections::HashMap;
 
 use crate::authz::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use crate::authz::rule::Rule;
-use crate::config::problem::At;
 use policy::index::Index;
 
 /// So many rules are looked at for all others together, which takes about a second.
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::authz::rule::RuleText;
-    use crate::config::problem::Place;
+    use settings::Place;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {

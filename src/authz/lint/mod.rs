@@ -6,12 +6,12 @@ mod hosts;
 mod known;
 mod reference;
 
+use settings::At;
 use std::borrow::Borrow;
 
 use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
 use super::rule::{Grants, Rule};
 use crate::authn::users::Users;
-use crate::config::problem::At;
 use crate::config::{Config, Problem};
 use crate::scope::Action;
 use actions::lint_actions;

@@ -1,13 +1,12 @@
 //! Documents as rules: what is read from the collection, checked and compiled as a whole.
 
 use mongodb::bson::{Bson, Document};
+use settings::DayEnd;
 
 use super::{MAX_RULES, guard};
 use crate::authz::acl::Acl;
 use crate::authz::rule::{MatchField, Rule, RuleText};
-use crate::config::needs_match;
-use crate::config::refused::about_rule;
-use crate::config::section::DayEnd;
+use crate::config::{about_rule, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 
 /// The number of wrong documents that are named at once.

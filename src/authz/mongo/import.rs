@@ -7,18 +7,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use settings::refused::is_plain_word;
+use settings::text::without_mark;
+use settings::yaml::{self, Entry, Node, Value};
+use settings::{Place, Problem, Reading, Refusal, Secrets, number};
 use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::{Numbered, written};
 use crate::authz::rule::RuleText;
-use crate::config::number;
-use crate::config::problem::{Place, Problem};
 use crate::config::read_rule;
-use crate::config::reading::{Reading, Secrets};
-use crate::config::refused::{Refusal, is_plain_word};
-use crate::config::yaml::{self, Entry, Node, Value};
-use crate::text::without_mark;
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]

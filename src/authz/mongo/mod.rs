@@ -14,6 +14,8 @@ pub mod text;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::settings::number::duration;
+use ::settings::{At, Field, Refusal};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
@@ -28,10 +30,6 @@ use super::{Answer, Authorizer, Freshness, Question, work};
 use crate::authn::password::Passwords;
 use crate::breaker::{Passage, jittered};
 use crate::chain::Connected;
-use crate::config::number::duration;
-use crate::config::problem::At;
-use crate::config::refused::Refusal;
-use crate::config::section::Field;
 use crate::mongo::{self, Collection, settings};
 
 /// How often rules are read again, where the file does not say.

@@ -11,10 +11,10 @@ use dockwarden::app::{App, Source};
 use dockwarden::authn::password::Passwords;
 use dockwarden::authz::lint::lint;
 use dockwarden::chain::Reached;
-use dockwarden::config::yaml::{self, Entry, Node, Value};
 use dockwarden::config::{Config, Invalid, Pair, Secrets};
 use dockwarden::gateway::Gateway;
 use dockwarden::metrics::Metrics;
+use settings::yaml::{self, Entry, Node, Value};
 use tokio::task::JoinSet;
 
 use crate::bed::{ALICE_HASH, Bed, Folder};

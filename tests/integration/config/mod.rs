@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use dockwarden::authn::AccountState;
 use dockwarden::authz::pattern::{Field, LabelValue, Pattern};
-use dockwarden::config::problem::Place;
 use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
+use settings::Place;
 use time::OffsetDateTime;
 
 use crate::bed::{ALICE_HASH, Folder};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dockwarden::config::problem::Place;
+use settings::Place;
 
 use super::{Expected, around, difference, expect, read_with};
 use crate::bed::ALICE_HASH;

@@ -6,8 +6,6 @@
 use std::fmt;
 use std::path::Path;
 
-use policy::rule::RuleProblem;
-
 /// Longer values are nobody's slip of a word.
 const LONGEST_QUOTED: usize = 64;
 /// The longest path that Linux opens, in bytes.
@@ -65,14 +63,6 @@ impl From<String> for Refusal {
 impl From<&str> for Refusal {
     fn from(message: &str) -> Refusal {
         Refusal::says(message)
-    }
-}
-
-/// What is wrong with a rule, as a message says it: words are repeated where they are harmless.
-pub fn about_rule(problem: &RuleProblem) -> String {
-    match &problem.refused {
-        Some(value) => Refusal::is(&problem.message).about(value, Holds::Words),
-        None => problem.message.clone(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::refused::Refusal;
+use crate::refused::Refusal;
 
 /// Go's units, in nanoseconds. Micro is written with either of the two letters that look alike.
 const UNITS: &[(&str, u64)] = &[
