@@ -416,7 +416,7 @@ mod tests {
             (doc! { "disabled": 1 }, "disabled: true or false is expected here, not a number"),
             (doc! { "disable": true }, "disable: there is no such key; did you mean \"disabled\"?"),
             (doc! { "not_after": 5 }, "not_after: a date is expected here, not a number"),
-            (doc! { "not_before": "soon" }, "not_before: \"soon\" is no moment"),
+            (doc! { "not_before": "soon" }, "not_before: \"soon\" is not a date or time"),
         ] {
             let problems = read_with(more.clone()).err().unwrap_or_default();
             assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{more}: {problems:?}");

@@ -214,11 +214,13 @@ impl RuleOptions {
                 text.split_once('=').ok_or("a pattern on a label is written as --label name=pattern")?;
             Ok::<_, String>((name.to_owned(), pattern.to_owned()))
         });
-        let moment = |text: &Option<String>, day: DayEnd| match text {
+        let moment = |text: &Option<String>, day: DayEnd| {
+            match text {
             None => Ok(None),
             Some(text) => parse_moment(text, day).map(Some).ok_or_else(|| {
-                format!("\"{text}\" is no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+                format!("\"{text}\" is not a date or time; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
             }),
+        }
         };
         Ok(Some(RuleText {
             account: self.account.clone(),

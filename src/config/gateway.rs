@@ -161,18 +161,18 @@ fn read_upstream(mut row: Section<'_>, services: Option<&[String]>) -> Option<At
     let url = row.parsed("url", |text| {
         let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
         let url = read_url(text).filter(|url| url.path() == "/" && url.query().is_none());
-        url.ok_or_else(|| Refusal::is(format!("no address of a registry; {example}")))
+        url.ok_or_else(|| Refusal::is(format!("not the address of a registry; {example}")))
     });
     if url.is_none() && !row.has("url") {
         row.missing("url", "where is the registry? https://registry.example.org");
     }
     let name = row.parsed("name", |text| match is_plain(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no name; write letters, digits, dots and dashes")),
+        false => Err(Refusal::is("not a name; write letters, digits, dots and dashes")),
     });
     let host = row.parsed("host", |text| match is_plain(text) {
         true => Ok(text.to_ascii_lowercase()),
-        false => Err(Refusal::is("no host name; write it as clients do: docker.example.org, perhaps with :port")),
+        false => Err(Refusal::is("not a host name; write it as clients do: docker.example.org, perhaps with :port")),
     });
     let service = row.filled("service");
     if let Some(service) = &service {

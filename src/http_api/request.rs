@@ -143,7 +143,11 @@ pub fn read(section: &mut Section<'_>) -> Option<RequestTemplate> {
         }
         None => {
             if let Some(At { place, .. }) = &content_type {
-                section.problem(place, "content_type", "there is no body whose type this could be");
+                section.problem(
+                    place,
+                    "content_type",
+                    "this is the type of a body, and there is none; write body, or leave this out",
+                );
             }
             None
         }
@@ -220,8 +224,8 @@ pub fn read_headers(section: &mut Section<'_>, allowed: Allowed) -> Option<Vec<H
             Ok(name) => name,
             Err(_) => {
                 wrong(match key.contains(':') {
-                    true => "this is no name of a header; a space is missing after the colon?",
-                    false => "this is no name of a header",
+                    true => "this is not the name of a header; a space is missing after the colon?",
+                    false => "this is not the name of a header",
                 });
                 continue;
             }

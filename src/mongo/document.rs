@@ -97,7 +97,8 @@ impl<'d> Fields<'d> {
             }
             Bson::String(text) => match parse_moment(text, day) {
                 Some(moment) => return Some(moment),
-                None => Refusal::is("no moment; write a date, or \"2026-12-31T18:00:00Z\"").about(text, Holds::Words),
+                None => Refusal::is("not a date or time; write a date, or \"2026-12-31T18:00:00Z\"")
+                    .about(text, Holds::Words),
             },
             other => format!("a date is expected here, not {}", describe(other)),
         };

@@ -518,8 +518,8 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::
 
 #[cfg(test)]
 mod tests {
-    use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
     use super::settings::TlsFiles;
+    use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
 
     use super::*;
     use crate::pem::tls::{Authorities, Identity};

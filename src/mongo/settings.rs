@@ -238,7 +238,7 @@ fn refusal_of_database(name: &str) -> Option<Refusal> {
     let is_one = !name.contains(is_forbidden) && name.len() <= LONGEST_DATABASE && !holds_key(name);
     (!is_one).then(|| {
         Refusal::is(format!(
-            "no database; MongoDB takes at most {LONGEST_DATABASE} bytes and none of / \\ . \" $ * < > : | ? in its name, and a \
+            "not the name of a database; MongoDB takes at most {LONGEST_DATABASE} bytes and none of / \\ . \" $ * < > : | ? in its name, and a \
              whole address is uri: \"mongodb://…\""
         ))
     })
@@ -260,7 +260,7 @@ fn refusal_of_collection(name: &str) -> Option<Refusal> {
         && !holds_key(name);
     (!is_one).then(|| {
         Refusal::is(
-            "no collection; write its name alone, without $ and @, and not one of the server's own (system.…); the server's \
+            "not the name of a collection; write its name alone, without $ and @, and not one of the server's own (system.…); the server's \
              address and the login are in dial_info",
         )
     })
@@ -282,7 +282,7 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
             Ok(parsed) => Some(Servers::Uri(Box::new(parsed))),
             // Without the reader's own words: they may repeat the password.
             Err(_) => {
-                let message = "this is no MongoDB URI; write mongodb://host:27017/database or mongodb+srv://name/database, \
+                let message = "this is not a MongoDB URI; write mongodb://host:27017/database or mongodb+srv://name/database, \
                      with the characters : / ? # [ ] @ % of a password percent-encoded";
                 dial.problem(&uri.place, "uri", message);
                 None
@@ -304,7 +304,7 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
                     let address = ServerAddress::parse(value).ok().filter(|_| plain);
                     if address.is_none() {
                         let refusal = Refusal::is(
-                            "no server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
+                            "not a server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
                              password, or all of it as uri: \"mongodb://…\"",
                         );
                         dial.problem(place, "addrs", refusal.about(value, Holds::Secrets));

@@ -49,7 +49,7 @@ fn set(node: &mut Node, segments: &[&str], text: &str, place: &Place) -> Result<
     match &mut node.value {
         Value::List(items) => match segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
             Some(item) => set(item, rest, text, place),
-            None => Err(format!("\"{segment}\" is no position in this list; positions count from 0")),
+            None => Err(format!("\"{segment}\" is not a position in this list; positions count from 0")),
         },
         Value::Null => {
             node.value = Value::Map(Vec::new());

@@ -35,7 +35,7 @@ enum Why {
 }
 
 impl Refusal {
-    /// The value is this: `no address; write https://…`.
+    /// The value is this: `not an address; write https://…`.
     pub fn is(what: impl Into<String>) -> Refusal {
         Refusal(Why::Is(what.into()))
     }
@@ -153,15 +153,15 @@ mod tests {
 
     #[test]
     fn a_refused_value_is_quoted_only_where_it_can_be_no_secret() {
-        let refusal = Refusal::is("no number from 1 to 8");
+        let refusal = Refusal::is("not a number from 1 to 8");
         for (value, holds, expected) in [
-            ("many", Holds::Words, "\"many\" is no number from 1 to 8"),
-            ("-5", Holds::Words, "\"-5\" is no number from 1 to 8"),
-            ("many", Holds::Secrets, "this is no number from 1 to 8"),
-            ("Hunter2", Holds::Words, "this is no number from 1 to 8"),
-            ("http://proxy:3128", Holds::Words, "this is no number from 1 to 8"),
-            ("reader:hunter@proxy", Holds::Words, "this is no number from 1 to 8"),
-            ("two\nlines", Holds::Words, "this is no number from 1 to 8"),
+            ("many", Holds::Words, "\"many\" is not a number from 1 to 8"),
+            ("-5", Holds::Words, "\"-5\" is not a number from 1 to 8"),
+            ("many", Holds::Secrets, "this is not a number from 1 to 8"),
+            ("Hunter2", Holds::Words, "this is not a number from 1 to 8"),
+            ("http://proxy:3128", Holds::Words, "this is not a number from 1 to 8"),
+            ("reader:hunter@proxy", Holds::Words, "this is not a number from 1 to 8"),
+            ("two\nlines", Holds::Words, "this is not a number from 1 to 8"),
         ] {
             assert_eq!(refusal.about(value, holds), expected, "{value}");
         }

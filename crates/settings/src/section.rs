@@ -246,7 +246,7 @@ impl<'file> Section<'file> {
     pub fn moment(&mut self, key: &'static str, day: DayEnd) -> Option<At<OffsetDateTime>> {
         self.word(key, |text| {
             parse_moment(text, day).ok_or_else(|| {
-                Refusal::is("no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+                Refusal::is("not a date or time; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
             })
         })
     }

@@ -219,7 +219,7 @@ fn read_list(
                 }
                 Some(message) => format!("{status}: {message}"),
             },
-            Some(_) | None => Refusal::is("no status of HTTP; write one such as 200").about(&value, Holds::Words),
+            Some(_) | None => Refusal::is("not an HTTP status; write one such as 200").about(&value, Holds::Words),
         };
         section.problem(&place, key, message);
         complete = false;

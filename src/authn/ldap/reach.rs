@@ -17,7 +17,7 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
         "none" => Ok(Some(Protection::None)),
         "starttls" => Ok(Some(Protection::StartTls)),
         "always" => Ok(Some(Protection::Tls)),
-        _ => Err(Refusal::is("none of none, starttls and always")),
+        _ => Err(Refusal::is("not one of none, starttls and always")),
     });
     let is_unknown = protection.is_none() && section.has("tls");
     let protection = protection.and_then(|at| at.value);

@@ -157,7 +157,7 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     }
     let read = |text: &str| match text.is_empty() || is_distinguished(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no distinguished name; write ou=people,dc=example,dc=org")),
+        false => Err(Refusal::is("not a distinguished name; write ou=people,dc=example,dc=org")),
     };
     section.word(key, read).map(|at| at.value)
 }
@@ -165,7 +165,7 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 fn read_account(section: &mut Section<'_>, filter: Option<&At<Filter>>) -> Option<AccountName> {
     let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no attribute; write its name, such as uid")),
+        false => Err(Refusal::is("not an attribute; write its name, such as uid")),
     });
     match (named, section.has("account_attribute")) {
         (Some(named), _) => return Some(AccountName::Attribute(named.value)),

@@ -190,7 +190,7 @@ mod tests {
             (doc! { "actions": [1] }, "actions: the list must hold texts, not a number"),
             (doc! { "comment": 1 }, "comment: a text is expected here, not a number"),
             (doc! { "not_afer": "2026-01-01" }, "not_afer: there is no such key; did you mean \"not_after\"?"),
-            (doc! { "not_after": "soon" }, "not_after: \"soon\" is no moment"),
+            (doc! { "not_after": "soon" }, "not_after: \"soon\" is not a date or time"),
             (
                 doc! { "not_after": mongodb::bson::DateTime::from_millis(-100_000_000_000_000) },
                 "not_after: this date is too far away",

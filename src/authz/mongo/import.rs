@@ -85,7 +85,7 @@ fn read(item: &Node, index: usize, reading: &Reading) -> Option<Unnumbered> {
     let given = section.has("seq");
     let seq = section.word("seq", |text| match number::whole(text) {
         Some(seq) if (-MAX_SEQ..=MAX_SEQ).contains(&seq) => Ok(seq),
-        Some(_) | None => Err(Refusal::is("no whole number that rules can be ordered by; write 10, 20, …")),
+        Some(_) | None => Err(Refusal::is("not a whole number that rules can be ordered by; write 10, 20, …")),
     });
     if given && seq.is_none() {
         return None;
