@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
+use settings::ShownPath;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -18,7 +19,6 @@ use crate::authz::lint::lint;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
-use crate::config::refused::ShownPath;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Origin;
 use crate::gateway::Gateway;

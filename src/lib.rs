@@ -54,7 +54,6 @@ mod random;
 pub mod reach;
 pub mod server;
 mod shown;
-mod text;
 pub mod token;
 pub mod turns;
 pub mod watch;

@@ -14,6 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use settings::env;
+use settings::number::{self, duration};
+use settings::refused::is_harmless;
+use settings::{At, Refusal, Secrets, Section};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
@@ -22,11 +26,6 @@ use tracing::warn;
 
 use self::complaint::Complaint;
 use crate::authn::Secret;
-use crate::config::number::{self, duration};
-use crate::config::problem::At;
-use crate::config::refused::{Refusal, is_harmless};
-use crate::config::section::Section;
-use crate::config::{ENVIRONMENT_PREFIX, Secrets};
 use crate::shown::printable;
 use crate::turns::{Busy, Client, Turn, Turns};
 
@@ -288,7 +287,7 @@ impl Program {
 }
 
 fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(ENVIRONMENT_PREFIX.as_bytes())
+    name.as_encoded_bytes().starts_with(env::PREFIX.as_bytes())
 }
 
 /// A running program. Dropping it kills it with its process group.

@@ -8,6 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::files::read_named_text;
+use settings::refused::shown_name;
+use settings::text::without_mark;
+use settings::yaml::Value;
+use settings::{At, Field};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
@@ -17,13 +22,7 @@ use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::files::read_named_text;
-use crate::config::problem::At;
-use crate::config::refused::shown_name;
-use crate::config::section::Field;
-use crate::config::yaml::Value;
 use crate::reach::{Reach, Reachable};
-use crate::text::without_mark;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;

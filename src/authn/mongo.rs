@@ -11,6 +11,7 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::settings::{DayEnd, Field};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -26,7 +27,6 @@ use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial};
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
@@ -418,7 +418,7 @@ mod tests {
             (doc! { "disabled": 1 }, "disabled: true or false is expected here, not a number"),
             (doc! { "disable": true }, "disable: there is no such key; did you mean \"disabled\"?"),
             (doc! { "not_after": 5 }, "not_after: a date is expected here, not a number"),
-            (doc! { "not_before": "soon" }, "not_before: \"soon\" is no moment"),
+            (doc! { "not_before": "soon" }, "not_before: \"soon\" is not a date or time"),
         ] {
             let problems = read_with(more.clone()).err().unwrap_or_default();
             assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{more}: {problems:?}");

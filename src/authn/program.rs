@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
+use settings::Field;
 
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
@@ -15,7 +16,6 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};

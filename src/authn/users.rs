@@ -5,6 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::refused::shown_name;
+use settings::yaml::{Entry, Value};
+use settings::{At, DayEnd, Field, Noted, Problem, Secrets, Section};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
@@ -14,12 +17,6 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::Secrets;
-use crate::config::problem::{At, Problem};
-use crate::config::reading::Noted;
-use crate::config::refused::shown_name;
-use crate::config::section::{DayEnd, Field, Section};
-use crate::config::yaml::{Entry, Value};
 use crate::reach::{Reach, Reachable};
 
 /// One user of the file.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::settings::Field;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
@@ -16,7 +17,6 @@ use crate::authn::Secret;
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::config::section::Field;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;

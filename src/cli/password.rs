@@ -1,10 +1,11 @@
 //! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
 
+use settings::text;
 use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 
 use super::{DONE, complain, say};
 use crate::authn::password::{PasswordHash, hash};
-use crate::{random, text};
+use crate::random;
 
 /// More than this is no password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;

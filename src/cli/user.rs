@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use settings::files::read_text;
+use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
@@ -13,10 +15,8 @@ use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::authz::mongo::text::written;
-use crate::config::read_text;
 use crate::mongo::Run;
 use crate::shown::printable;
-use crate::text;
 
 /// A longer text of users is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;

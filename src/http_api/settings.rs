@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
+use settings::files::read_pem;
+use settings::number::{self, duration};
+use settings::{At, Noted, Refusal, Section};
 use url::Url;
 
-use crate::config::number::{self, duration};
-use crate::config::problem::At;
-use crate::config::reading::Noted;
-use crate::config::refused::Refusal;
-use crate::config::section::Section;
-use crate::config::{read_authorities, read_pem};
 use crate::pem::PairFile;
+use crate::pem::named::read_authorities;
 use crate::pem::tls::{Authorities, TlsIdentity};
 
 /// How long an API may say nothing, where the file does not say: clients wait with it.

@@ -8,11 +8,11 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
 };
+use settings::ShownPath;
 use time::{Duration, OffsetDateTime};
 
 use super::new_file::{Placed, Readers, place};
 use super::private::Curve;
-use crate::config::refused::ShownPath;
 use crate::pem::{self, PairFile};
 
 /// How far a new certificate's beginning is set back. Registries compare it with their own clock and give no leeway:

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, Document, doc};
+use settings::moment::{can_be_written, parse_moment};
+use settings::spelling::nearest;
+use settings::{DayEnd, Holds, Refusal};
 use time::OffsetDateTime;
-
-use crate::config::refused::{Holds, Refusal};
-use crate::config::section::{DayEnd, can_be_written, nearest, parse_moment};
 
 /// A document while it is being read.
 ///
@@ -97,7 +97,8 @@ impl<'d> Fields<'d> {
             }
             Bson::String(text) => match parse_moment(text, day) {
                 Some(moment) => return Some(moment),
-                None => Refusal::is("no moment; write a date, or \"2026-12-31T18:00:00Z\"").about(text, Holds::Words),
+                None => Refusal::is("not a date or time; write a date, or \"2026-12-31T18:00:00Z\"")
+                    .about(text, Holds::Words),
             },
             other => format!("a date is expected here, not {}", describe(other)),
         };

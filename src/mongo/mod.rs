@@ -508,9 +508,9 @@ fn is_refused_login(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::settings::TlsFiles;
     use anyhow::Context as _;
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
-    use settings::TlsFiles;
 
     use super::*;
     use crate::pem::tls::{Authorities, TlsIdentity};

@@ -5,6 +5,7 @@
 //! that a secret store or an environment variable removed or wrote as two characters.
 
 mod key;
+pub(crate) mod named;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,10 @@ pub(crate) mod tls;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use settings::text::is_utf16;
 
 pub(crate) use self::key::{KeyBlock, KeyEncoding};
 pub use self::problem::{PairFile, PemProblem};
-use crate::text::is_utf16;
 
 /// Padding may be missing: some tools that fold secrets into one line drop it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -2,6 +2,8 @@
 //!
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
+use settings::yaml::{self, Value};
+use settings::{Problem, Reading, Secrets};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,9 +11,6 @@ use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
 use crate::authz::pattern::LabelValue;
-use crate::config::problem::Problem;
-use crate::config::reading::{Reading, Secrets};
-use crate::config::yaml::{self, Value};
 
 /// The users of a text.
 #[derive(Debug, Default)]

@@ -14,8 +14,8 @@ pub mod text;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use ::settings::number::duration;
+use ::settings::{At, Field, Refusal};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use changes::Changes;
 use documents::compile;
 use mongodb::bson::{Document, doc};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::acl::Acl;
@@ -30,10 +31,6 @@ use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
-use crate::config::number::duration;
-use crate::config::problem::At;
-use crate::config::refused::Refusal;
-use crate::config::section::Field;
 use crate::digest::sha256;
 use crate::mongo::{self, Collection, settings};
 use crate::reach::{Reach, Reachable};

@@ -171,7 +171,7 @@ fn what_a_server_could_not_use_is_refused_and_changes_nothing() {
         ("acl add", &["--name", "a"], "", "a rule needs actions"),
         ("acl add", &["--actions", "pull"], "", "for everybody and everything"),
         ("acl add", &["--label", "team", "--actions", "pull"], "", "--label name=pattern"),
-        ("acl add", &["--name", "a", "--actions", "pull", "--not-after", "soon"], "", "\"soon\" is no moment"),
+        ("acl add", &["--name", "a", "--actions", "pull", "--not-after", "soon"], "", "\"soon\" is not a date or time"),
         ("acl add", &["--name", "a", "--actions", "pull", "--seq", "10"], "", "the seq 10 is taken"),
         ("acl add", &["--name", "a", "--actions", "pull", "--before", "11"], "", "there is no rule with the seq 11"),
         ("acl add", &["--seq", "9000000000000001"], rule, "is too large"),

@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::indentation;
-use super::problem::{Place, Problem};
-use super::refused::is_plain_word;
+use crate::indentation;
+use crate::problem::{Place, Problem};
+use crate::refused::is_plain_word;
 use crate::text::without_mark;
 
 /// Nesting deeper than this is refused: no configuration needs it, and dropping a deeper tree could exhaust a stack.

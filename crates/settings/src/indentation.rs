@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::refused::{holds_key, is_plain_word};
+use crate::refused::{holds_key, is_plain_word};
 
 /// How far back from where the parser stopped a pasted key may begin, in lines.
 const LONGEST_KEY: usize = 100;
 
 /// The line to look at, counted from 1, and what is wrong there. `line` is where the parser stopped, and `info` what it said.
-pub(super) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usize, Cow<'info, str>) {
+pub(crate) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usize, Cow<'info, str>) {
     let said = |line: usize, message: String| (line, Cow::Owned(message));
     let lines: Vec<&str> = text.lines().collect();
     if let Some(number) = tab(&lines, line) {
@@ -361,7 +361,7 @@ fn unfinished(rest: &str) -> Option<Unfinished> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml::parse;
+    use crate::yaml::parse;
 
     #[test]
     fn each_slip_is_told_with_its_own_line_and_no_value_is_repeated() {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::refused::Refusal;
+use crate::refused::Refusal;
 
 /// Go's units, in nanoseconds. Micro is written with either of the two letters that look alike.
 const UNITS: &[(&str, u64)] = &[
@@ -83,7 +83,7 @@ fn float(text: &str) -> Option<i64> {
 /// # Errors
 /// Says what to write instead.
 pub fn duration(text: &str) -> Result<Duration, Refusal> {
-    let wrong = || Refusal::is("no length of time; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
+    let wrong = || Refusal::is("not a duration; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
     let text = text.trim();
     if let Some(seconds) = whole(text) {
         return u64::try_from(seconds).map(Duration::from_secs).map_err(|_| wrong());
