@@ -19,14 +19,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::authn::Secret;
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::number::{self, duration};
 use crate::config::problem::At;
 use crate::config::refused::{Refusal, is_harmless};
 use crate::config::section::Section;
+use crate::secret::Secret;
 use crate::shown::printable;
-use crate::turns::{Busy, Client, Turn, Turns};
+use crate::turns::{Client, Turn, Turns};
 
 /// How long an answer may take, waiting for a turn included, where the configuration says nothing.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -178,7 +178,7 @@ impl Program {
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
-    /// [`Busy`] where no turn came: the program is not to blame. Otherwise it could not be started, did not end in time, was
+    /// [`Busy`](crate::turns::Busy) where no turn came: the program is not to blame. Otherwise it could not be started, did not end in time, was
     /// ended by a signal, or wrote too much: no answer.
     pub(crate) async fn ask(
         &self,
@@ -187,22 +187,13 @@ impl Program {
         client: Client,
         began: Instant,
     ) -> anyhow::Result<Answered> {
-        let ProgramSettings { timeout, concurrency, .. } = &self.settings;
+        let ProgramSettings { timeout, .. } = &self.settings;
         let command = self.name();
         let deadline = began + *timeout;
         if crate::clock::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were over");
         }
-        let turn = match self.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("no turn to run {command} came within {timeout:?} ({concurrency} at once)");
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| command.to_owned());
-            }
-        };
+        let turn = self.turns.turn_to_ask(command, client, deadline, *timeout).await?;
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;
         if let Some(said) = complaint.without(secret) {

@@ -23,14 +23,14 @@ use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
-use crate::authz::pattern::LabelValues;
-use crate::breaker::{Breaker, Passage, Trial};
+use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
 use crate::config::section::{DayEnd, Problems, Section};
 use crate::config::{Keys, Problem};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, settings};
+use policy::pattern::LabelValues;
 
 /// How many hashes are looked at when the server starts, to learn what a wrong password costs.
 const SAMPLE: i64 = 100;
@@ -226,19 +226,14 @@ impl Users {
             Failure::Refused { .. } | Failure::Slow { .. } => return,
             Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
-        let users = Arc::downgrade(self);
-        let trial = move || {
-            let users = users.upgrade();
-            async move {
-                let Some(users) = users else { return Trial::Ended };
-                match users.look_up("").await {
-                    Ok(_) => Trial::Answered,
-                    // Each is a failed login there.
-                    Err(Failure::Stranger { .. }) => Trial::Refused,
-                    Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
-                }
+        let trial = trials_of(self, |users| async move {
+            match users.look_up("").await {
+                Ok(_) => Trial::Answered,
+                // Each is a failed login there.
+                Err(Failure::Stranger { .. }) => Trial::Refused,
+                Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
             }
-        };
+        });
         let closed = self.breaker.fail(pass, trial, || {
             info!(reason = "backend_back", backend = "mongo_auth", "users are looked up again");
         });
@@ -378,7 +373,7 @@ impl Costs {
 mod tests {
     use super::properties::HASH;
     use super::*;
-    use crate::authz::pattern::LabelValue;
+    use policy::pattern::LabelValue;
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };

@@ -10,12 +10,12 @@ use serde::Deserialize;
 
 use super::attempts::{Attempts, Spelled};
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Standing};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::section::Section;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// Exit status: the password is right.
 const ALLOWED: i32 = 0;

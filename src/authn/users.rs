@@ -11,13 +11,13 @@ use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::config::problem::At;
 use crate::config::refused::shown_name;
 use crate::config::section::{DayEnd, Problems, Section, texts_of};
 use crate::config::yaml::{Entry, Node, Value};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// One user of the file.
 #[derive(Clone, Debug)]

@@ -13,9 +13,9 @@ use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PasswordHash, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::authz::lint::{LEAST_COST, PUBLISHED};
-use crate::authz::mongo::text::written;
 use crate::config::read_text;
 use crate::mongo::Run;
+use crate::mongo::document::written;
 use crate::shown::printable;
 use crate::text;
 

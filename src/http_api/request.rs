@@ -7,12 +7,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValu
 use url::Url;
 
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
-use crate::authn::Secret;
 use crate::config::problem::At;
 use crate::config::refused::{Refusal, shown_name};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{Node, Value};
 use crate::config::{Keys, Problem, read_secret};
+use crate::secret::Secret;
 
 /// Header lines that belong to the connection, or that are written by us.
 const OURS: &[&str] = &[

@@ -7,13 +7,13 @@ use std::time::Duration;
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::authn::Secret;
 use crate::config::number::duration;
 use crate::config::problem::At;
 use crate::config::refused::{Holds, Refusal, holds_key};
 use crate::config::section::{Problems, Section};
 use crate::config::{Keys, Problem, read_authorities, read_pem, read_secret};
 use crate::pem::tls::{Authorities, Identity};
+use crate::secret::Secret;
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.

@@ -15,7 +15,6 @@ pub use settings::{Account, Settings, read};
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing};
-use crate::authz::pattern::LabelValues;
 use crate::breaker::Passage;
 use crate::chain::Connected;
 use crate::client_network::ClientNetwork;
@@ -24,6 +23,7 @@ use crate::http_api::request::Request;
 use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
 use crate::shown::printable;
+use policy::pattern::LabelValues;
 use settings::Meaning;
 
 /// Its name in the file and in the log.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
-use crate::authz::pattern::LabelValue;
 use crate::config::problem::Problem;
 use crate::config::section::Problems;
 use crate::config::yaml::{self, Value};
+use policy::pattern::LabelValue;
 
 /// The users of a text.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
-use super::text::{Numbered, written};
+use super::text::Numbered;
 use crate::authz::rule::RuleText;
 use crate::config::number;
 use crate::config::problem::{Place, Problem};
@@ -18,6 +18,7 @@ use crate::config::read_rule;
 use crate::config::refused::{Refusal, is_plain_word};
 use crate::config::section::{Problems, Section};
 use crate::config::yaml::{self, Entry, Node, Value};
+use crate::mongo::document::written;
 use crate::text::without_mark;
 
 /// A rule of the text, which may lack its number.
