@@ -1,6 +1,7 @@
 //! A breaker: while a backend cannot be reached, its callers are told so at once instead of each waiting for it.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -116,6 +117,25 @@ pub enum Trial {
     Refused,
     /// Nobody needs the backend any more.
     Ended,
+}
+
+/// A trial under way.
+type Trying = Pin<Box<dyn Future<Output = Trial> + Send>>;
+
+/// Trials of something that others hold; once nobody does, they end.
+pub fn trials_of<T, F>(
+    held: &Arc<T>,
+    trial: impl Fn(Arc<T>) -> F + Send + 'static,
+) -> impl Fn() -> Trying + Send + 'static
+where
+    T: Send + Sync + 'static,
+    F: Future<Output = Trial> + Send + 'static,
+{
+    let held = Arc::downgrade(held);
+    move || match held.upgrade() {
+        Some(held) => Box::pin(trial(held)),
+        None => Box::pin(std::future::ready(Trial::Ended)),
+    }
 }
 
 impl Breaker {

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::app::Snapshot;
+pub use crate::decision_id::DecisionId;
 use crate::mint::{Made, Minted};
-use crate::random;
 use crate::scope::{Actions, Scope, words};
 use crate::shown::{chain_of, printable};
 
@@ -18,27 +17,6 @@ const ONE_BY_ONE: usize = 16;
 /// The longest list of scopes in a line, in bytes: what collects the log may cut or refuse longer fields. No scope by itself is
 /// as long; a longer list goes on in the next line.
 const MAX_LIST: usize = 1024;
-
-/// The id that ties a reply (`X-Decision-Id`) to its line in the log.
-#[derive(Clone, Debug)]
-pub struct DecisionId(String);
-
-impl DecisionId {
-    /// A new id, of 8 random bytes.
-    #[expect(clippy::new_without_default, reason = "two of them are never alike, so no value is the default one")]
-    pub fn new() -> DecisionId {
-        let number = random::bytes().map(u64::from_be_bytes);
-        // The id protects nothing: without random bytes the time still tells lines apart.
-        #[expect(clippy::disallowed_methods, reason = "any number that differs from the last one will do")]
-        let number = number.unwrap_or_else(|_| OffsetDateTime::now_utc().unix_timestamp_nanos() as u64);
-        DecisionId(format!("{number:016x}"))
-    }
-
-    /// The id as 16 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The way in that a request took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

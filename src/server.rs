@@ -1,15 +1,12 @@
-//! Listening, and what a connection may take of us: time, memory, and a place among the others.
+//! The listeners, and the bounds of a connection: time, memory, and a place among the others.
 //!
 //! `axum::serve` has no deadline for a request's header, so that a few hundred half-open connections would stay for
 //! ever; connections are served here instead.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -26,6 +23,7 @@ use crate::metrics::OpenConnection;
 mod asked;
 mod connection;
 mod handshake;
+mod listener;
 mod not_http;
 mod refused;
 mod reply;
@@ -33,13 +31,10 @@ mod stream;
 
 use connection::{Protocols, patiently};
 use handshake::{is_no_tls, shake_hands};
+use listener::{Listener, listen};
 use not_http::NotHttp;
-use refused::cannot_listen;
 use stream::Stream;
 
-/// Connections that the system takes before we do, if it allows as many (`net.core.somaxconn`): clients that come all at
-/// once, as after a restart, would otherwise wait seconds until theirs is tried again.
-const BACKLOG: u32 = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The most connections at once of the listener for health and metrics, where it is one of its own.
@@ -50,43 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// After that: how long requests under way may take to finish. With what the end of the process may take besides, it is
 /// less than the ten seconds after which Docker kills.
 const DRAIN: Duration = Duration::from_secs(7);
-
-/// How long connections are taken then that had come before. Somebody may connect again and again, so that there is no last one.
+/// Grace for connections that are queued already when the server stops: somebody may connect again and again.
 const LAST_ONES: Duration = Duration::from_millis(300);
-
-/// A socket that is listened on.
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
-}
-
-/// The file of a socket that this process made.
-struct SocketFile {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    async fn made_at(path: &Path) -> SocketFile {
-        SocketFile { path: path.to_owned(), identity: identity(path).await }
-    }
-
-    /// Removes the file, unless another one has taken its place: that belongs to somebody else.
-    async fn remove(self) {
-        if self.identity.is_some()
-            && identity(&self.path).await == self.identity
-            && let Err(cause) = tokio::fs::remove_file(&self.path).await
-        {
-            debug!(cause = %cause, path = %self.path.display(), "the socket file was not removed");
-        }
-    }
-}
-
-async fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let seen = tokio::fs::symlink_metadata(path).await.ok()?;
-    Some((seen.dev(), seen.ino()))
-}
 
 /// The sockets of a server, bound and not yet served.
 pub struct Listeners {
@@ -129,7 +89,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     let places = Arc::new(Semaphore::new(connections));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
-    announce("listening", &public_listener, tls);
+    public_listener.announce("listening", tls);
     let crowd = Crowd::Limited(Arc::new(Connections::sharing(connections)));
     let door = |router: Router, listener: Listener| {
         let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
@@ -137,11 +97,11 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     };
     doors.spawn(door(public, public_listener));
     if let Some(listener) = gateway {
-        announce("listening for the gateway", &listener, tls);
+        listener.announce("listening for the gateway", tls);
         doors.spawn(door(http::gateway(&app), listener));
     }
     if let Some(listener) = admin_listener {
-        announce("listening for health and metrics", &listener, false);
+        listener.announce("listening for health and metrics", false);
         // Places of its own: monitoring has to answer when all others are taken.
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         doors.spawn(accept(
@@ -165,70 +125,6 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     farewell_over.send_replace(true);
     while doors.join_next().await.is_some() {}
     info!("stopped");
-}
-
-fn announce(message: &str, listener: &Listener, tls: bool) {
-    let address = match listener {
-        Listener::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-        Listener::Unix(_, file) => format!("unix:{}", file.path.display()),
-    };
-    info!(address, tls, "{message}");
-}
-
-async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
-    let refused = |error| {
-        let message = cannot_listen(address, &error);
-        anyhow::Error::from(error).context(message)
-    };
-    match address {
-        ListenAddress::Tcp { host, port } if host.is_empty() => {
-            // Where the machine has no IPv6 at all, the IPv4 addresses are all of them.
-            let listener = match bind("::", *port).await {
-                Ok(listener) => Ok(listener),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
-                Err(_) => bind("0.0.0.0", *port).await,
-            };
-            Ok(Listener::Tcp(listener.map_err(refused)?))
-        }
-        ListenAddress::Tcp { host, port } => Ok(Listener::Tcp(bind(host, *port).await.map_err(refused)?)),
-        ListenAddress::Unix(path) => {
-            remove_stale_socket(path).await?;
-            let listener = UnixListener::bind(path).map_err(refused)?;
-            Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
-        }
-    }
-}
-
-/// Listens on the first address of the host that can be listened on.
-async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> {
-    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let listened = socket.and_then(|socket| {
-            // A port whose last connections are not quite over can be listened on again.
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(BACKLOG)
-        });
-        match listened {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-/// A socket file that a process left behind is removed: nobody listens on it any more. Nothing else is ever.
-async fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = tokio::fs::symlink_metadata(path).await.is_ok_and(|seen| seen.file_type().is_socket());
-    let Err(refusal) = tokio::net::UnixStream::connect(path).await else { return Ok(()) };
-    if is_socket && refusal.kind() == std::io::ErrorKind::ConnectionRefused {
-        tokio::fs::remove_file(path)
-            .await
-            .with_context(|| format!("cannot remove the old socket {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// Whether a listener speaks TLS.

@@ -1,8 +1,7 @@
 //! What a backend's label values are to rules: wildcards, or plain text.
 
+use policy::pattern::{LabelValue, PatternError};
 use settings::{Refusal, Section};
-
-use crate::authz::pattern::{LabelValue, PatternError};
 
 /// What the values of a backend's labels are (`label_values` in its section).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

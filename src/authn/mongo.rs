@@ -23,13 +23,13 @@ use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
-use crate::breaker::{Breaker, Passage, Trial};
+use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
+use policy::pattern::LabelValues;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
@@ -230,19 +230,14 @@ impl Users {
             Failure::Refused { .. } | Failure::Slow { .. } => return,
             Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
-        let users = Arc::downgrade(self);
-        let trial = move || {
-            let users = users.upgrade();
-            async move {
-                let Some(users) = users else { return Trial::Ended };
-                match users.look_up("").await {
-                    Ok(_) => Trial::Answered,
-                    // Each is a failed login there.
-                    Err(Failure::Stranger { .. }) => Trial::Refused,
-                    Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
-                }
+        let trial = trials_of(self, |users| async move {
+            match users.look_up("").await {
+                Ok(_) => Trial::Answered,
+                // Each is a failed login there.
+                Err(Failure::Stranger { .. }) => Trial::Refused,
+                Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
             }
-        };
+        });
         let closed = self.breaker.fail(pass, trial, || {
             info!(reason = "backend_back", backend = KIND.key, "users are looked up again");
         });
@@ -374,7 +369,7 @@ impl Costs {
 mod tests {
     use super::properties::HASH;
     use super::*;
-    use crate::authz::pattern::LabelValue;
+    use policy::pattern::LabelValue;
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };

@@ -12,13 +12,13 @@ use settings::Field;
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };

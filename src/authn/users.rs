@@ -13,11 +13,11 @@ use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::reach::{Reach, Reachable};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// One user of the file.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,8 +14,8 @@ use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
-use crate::authz::mongo::text::written;
 use crate::mongo::Run;
+use crate::mongo::document::written;
 use crate::shown::printable;
 
 /// A longer text of users is refused, in bytes.

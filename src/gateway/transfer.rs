@@ -8,7 +8,7 @@ use super::body::{ClientBody, Cut};
 use super::connect::Ride;
 use super::places::Place;
 use crate::activity::Held;
-use crate::decision_log::DecisionId;
+use crate::decision_id::DecisionId;
 use crate::metrics::Metrics;
 use crate::shown::printable;
 use crate::target::{Part, Visit};

@@ -26,9 +26,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use crate::breaker::{Breaker, Pass, Pauses, Trial};
+use crate::breaker::{Breaker, Pass, Pauses, Trial, trials_of};
 use crate::dial::{Dialer, Patience, Progress};
-use crate::turns::{Busy, Client as Waiting, Turn, Turns};
+use crate::turns::{Client as Waiting, Turn, Turns};
 use request::{Repeat, Request};
 use settings::Settings;
 
@@ -215,7 +215,7 @@ impl Api {
     /// If the returned future is dropped, the question is taken back.
     ///
     /// # Errors
-    /// [`Busy`] where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
+    /// [`Busy`](crate::turns::Busy) where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
     pub(crate) async fn ask(
         &self,
         request: &Request,
@@ -225,22 +225,13 @@ impl Api {
         late: impl FnOnce(Late) + Send + 'static,
     ) -> anyhow::Result<Reply> {
         let inner = &self.0;
-        let Settings { deadline: whole, concurrency, .. } = &inner.settings;
+        let Settings { deadline: whole, .. } = &inner.settings;
         let deadline = began + *whole;
         if crate::clock::now() >= deadline {
             anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
         }
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
-        let turn = match inner.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("{}: no turn within {whole:?} ({concurrency} questions at once)", self.origin());
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| self.origin());
-            }
-        };
+        let turn = inner.turns.turn_to_ask(&self.origin(), client, deadline, *whole).await?;
         // It may have failed while this one waited for its turn.
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
         let asked = crate::clock::now();
@@ -359,16 +350,7 @@ impl Api {
                 (Pauses::Growing, " (an API that lets refused logins wait needs a longer timeout)")
             }
         };
-        let inner = Arc::downgrade(&self.0);
-        let trial = move || {
-            let inner = inner.upgrade();
-            async move {
-                match inner {
-                    Some(inner) => Inner::try_again(&inner, pauses).await,
-                    None => Trial::Ended,
-                }
-            }
-        };
+        let trial = trials_of(&self.0, move |inner| async move { Inner::try_again(&inner, pauses).await });
         let backend = self.0.backend;
         let closed = self.0.breaker.fail_with(pass, pauses, trial, move || {
             info!(reason = "backend_back", backend, "the API is asked again");

@@ -7,7 +7,7 @@ use settings::{At, Field, Refusal, Section};
 use url::Url;
 
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
-use crate::authn::Secret;
+use crate::secret::Secret;
 
 /// Header lines that belong to the connection, or that are written by us.
 const OURS: &[&str] = &[

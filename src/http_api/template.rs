@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use settings::refused::is_plain_word;
 use url::Url;
 
-use crate::authn::Secret;
+use crate::secret::Secret;
 
 /// The longest address that is asked for, in bytes. Servers refuse longer ones, and that would look like an outage.
 const MAX_URL: usize = 8000;

@@ -11,9 +11,9 @@ use settings::number::duration;
 use settings::refused::holds_key;
 use settings::{At, Holds, Noted, Refusal, Section};
 
-use crate::authn::Secret;
 use crate::pem::named::read_authorities;
 use crate::pem::tls::{Authorities, TlsIdentity};
+use crate::secret::Secret;
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.

@@ -15,7 +15,6 @@ pub use settings::{Account, Settings, read};
 use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -25,6 +24,7 @@ use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
 use crate::reach::{Reach, Reachable};
 use crate::shown::printable;
+use policy::pattern::LabelValues;
 use settings::Meaning;
 
 /// The row of the table.

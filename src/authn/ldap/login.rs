@@ -16,8 +16,8 @@ use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
 use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::turns::Client;
+use policy::pattern::{LabelValue, LabelValues};
 
 /// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
 const MAX_GROUPS: u32 = 1000;

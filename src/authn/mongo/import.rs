@@ -10,7 +10,7 @@ use std::path::Path;
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
-use crate::authz::pattern::LabelValue;
+use policy::pattern::LabelValue;
 
 /// The users of a text.
 #[derive(Debug, Default)]

@@ -14,9 +14,10 @@ use settings::{Place, Problem, Reading, Refusal, Secrets, number};
 use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
-use super::text::{Numbered, written};
+use super::text::Numbered;
 use crate::authz::rule::RuleText;
 use crate::authz::rules::read_rule;
+use crate::mongo::document::written;
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
