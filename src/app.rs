@@ -27,6 +27,7 @@ use crate::http::client_address::{AddressSource, Peer};
 use crate::keys::{Effort, PairFiles, create_pair};
 use crate::metrics::Metrics;
 use crate::scope::Action;
+use crate::server::transfers_at_once;
 use crate::token::recent::{Content, Recent, RecentTokens};
 use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, jti};
 use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
@@ -84,10 +85,8 @@ impl Snapshot {
         let (access, connections) =
             config.backends.open(before.map(|before| &before.connections), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
-        let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
-        if let Some(gateway) = &gateway {
-            gateway.begin_figures(metrics);
-        }
+        let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
+        let gateway = config.gateway.map(open).transpose()?;
         let proxy_rest = config.server.proxy_rest();
         Ok(Snapshot {
             generation,

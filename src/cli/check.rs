@@ -11,6 +11,7 @@ use crate::config::{Config, Keys, Pair, Problem};
 use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
+use crate::server::transfers_at_once;
 
 use super::{DONE, FAILED, complain, environment, say};
 
@@ -108,7 +109,7 @@ fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
         let (_, connections) = backends.open(None, &passwords, &Metrics::default())?;
         reached.extend(connections.reach().await);
         if let Some(settings) = gateway {
-            reached.extend(Gateway::open(settings, None)?.reach().await);
+            reached.extend(Gateway::open(settings, None, transfers_at_once())?.reach().await);
         }
         anyhow::Ok(())
     })?;

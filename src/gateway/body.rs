@@ -16,7 +16,7 @@ use super::transfer::{End, Transfer};
 
 /// Why a body does not go on. What is cut off is never ended as if it were whole: the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// The client went away, or sent something that is no body.
     #[error("the client's body broke off")]
     Client,
@@ -36,7 +36,7 @@ pub(super) enum Cut {
 
 /// The body of a client's request, on its way to the upstream. Clones are of the same body.
 #[derive(Clone)]
-pub(super) struct ClientBody {
+pub(crate) struct ClientBody {
     shared: Arc<Mutex<Sent>>,
     turn: u32,
 }
@@ -58,7 +58,7 @@ struct Sent {
 
 /// What is not forthcoming while a request is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// More of the client's body.
     Body,
     /// Somebody at the upstream who reads it.
@@ -68,7 +68,7 @@ pub(super) enum Missing {
 }
 
 impl ClientBody {
-    pub(super) fn new(body: Body, counted: Counter) -> ClientBody {
+    pub(crate) fn new(body: Body, counted: Counter) -> ClientBody {
         let now = Instant::now();
         let end = body.is_end_stream().then_some((now, Ok(())));
         let sent = Sent { body, turn: 0, moved: now, bytes: 0, counted, touched: false, waits: false, end };
@@ -76,7 +76,7 @@ impl ClientBody {
     }
 
     /// No body at all, of a request of our own.
-    pub(super) fn none() -> ClientBody {
+    pub(crate) fn none() -> ClientBody {
         ClientBody::new(Body::empty(), Counter::default())
     }
 
@@ -85,22 +85,22 @@ impl ClientBody {
     }
 
     /// How many bytes are gone.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.sent().bytes
     }
 
     /// Whether nothing of it is gone, so that the request can be sent once more.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_untouched(&self) -> bool {
         !self.sent().touched
     }
 
     /// Whether it broke off on the client's side.
-    pub(super) fn broke(&self) -> bool {
+    pub(crate) fn broke(&self) -> bool {
         self.sent().end.is_some_and(|(_, end)| end.is_err())
     }
 
     /// The same body for another try. Whoever still reads for the try before gets nothing more of it.
-    pub(super) fn again(&self) -> ClientBody {
+    pub(crate) fn again(&self) -> ClientBody {
         let mut sent = self.sent();
         sent.turn += 1;
         sent.moved = Instant::now();
@@ -112,7 +112,7 @@ impl ClientBody {
 
     /// Returns once nothing has moved for `idle_for`, or the whole request has been answered with nothing for
     /// `respond_within`.
-    pub(super) async fn stalled(&self, idle_for: Duration, respond_within: Duration) -> Missing {
+    pub(crate) async fn stalled(&self, idle_for: Duration, respond_within: Duration) -> Missing {
         loop {
             let pause = {
                 let sent = self.sent();
@@ -183,7 +183,7 @@ impl hyper::body::Body for ClientBody {
 
 /// What is wrong with a body that should be none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotEmpty {
+pub(crate) enum NotEmpty {
     /// It has content.
     Something,
     /// It broke off.
@@ -199,7 +199,7 @@ pub(super) enum NotEmpty {
 ///
 /// # Errors
 /// What is there instead.
-pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
+pub(crate) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
     // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
     if body.size_hint().lower() > 0 {
         return Err(NotEmpty::Something);
@@ -219,7 +219,7 @@ pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, 
 }
 
 /// The body of an upstream's reply, on its way to the client.
-pub(super) struct Relay(Arc<Mutex<Relayed>>);
+pub(crate) struct Relay(Arc<Mutex<Relayed>>);
 
 struct Relayed {
     /// `None` once it has been given up, or where the reply has none.
@@ -238,14 +238,14 @@ struct Relayed {
 impl Relay {
     /// Passes `body` on, and watches that it moves. The transfer's line is written when all of it is gone, or when it
     /// ends in any other way.
-    pub(super) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
+    pub(crate) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
         let relay = Relay::of(Some(body), counted, transfer);
         tokio::spawn(watch(Arc::downgrade(&relay.0), idle_for));
         relay
     }
 
     /// A reply without a body, to HEAD for example. Its length is that of something else, and nobody's to fill in.
-    pub(super) fn nothing(transfer: Transfer) -> Relay {
+    pub(crate) fn nothing(transfer: Transfer) -> Relay {
         Relay::of(None, Counter::default(), transfer)
     }
 

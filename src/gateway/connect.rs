@@ -55,7 +55,7 @@ struct Lane {
 
 /// The part of a lane that a request takes until its reply is over. Each reply carries it among its extensions.
 #[derive(Clone)]
-pub(super) struct Ride {
+pub(crate) struct Ride {
     _counted: Arc<()>,
 }
 

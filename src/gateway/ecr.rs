@@ -25,7 +25,7 @@ use crate::scope::Scope;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The longest reply of an API of AWS, in bytes. Tokens are some thousand bytes long.
 const MAX_REPLY: usize = 1024 * 1024;
-/// How often a token may be taken for the reason of a 403: ECR says so to a token that is over, and to an account without
+/// How often a token may be replaced because of a 403: ECR answers so to a token that has expired, and to an account without
 /// rights, where another token changes nothing.
 const FORBIDDEN_AGAIN: Duration = Duration::from_secs(60);
 
@@ -117,10 +117,10 @@ impl Source for Tokens {
         let life = match data.expires_at().map(|end| SystemTime::try_from(*end)) {
             Some(Ok(end)) => match end.duration_since(SystemTime::now()) {
                 Ok(life) if !life.is_zero() => Life::For(life),
-                Ok(_) | Err(_) => Life::Over,
+                Ok(_) | Err(_) => Life::Expired,
             },
             // Nothing that could be believed.
-            Some(Err(_)) | None => Life::Over,
+            Some(Err(_)) | None => Life::Expired,
         };
         Ok(Fetched { value: secret(&format!("Basic {token}"))?, life })
     }

@@ -15,7 +15,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
-use crate::server;
 
 /// How long a request waits for a place.
 const WAIT: Duration = Duration::from_secs(5);
@@ -36,13 +35,13 @@ const CATALOGS_OF_NETWORK: usize = 2;
 
 /// The places of all configurations together. Clones are the same places.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     transfers: Room,
     catalogs: Room,
 }
 
 /// One place, until it is dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     _all: OwnedSemaphorePermit,
     _shares: Vec<Share>,
 }
@@ -50,17 +49,15 @@ pub(super) struct Place {
 /// There was no place in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("as many {what} as {whose} may have are under way")]
-pub(super) struct Full {
+pub(crate) struct Full {
     what: &'static str,
     whose: &'static str,
 }
 
 impl Places {
-    pub(super) fn new() -> Places {
-        Places {
-            transfers: Room::new("transfers", server::transfers_at_once()),
-            catalogs: Room::new("catalogs", CATALOGS),
-        }
+    /// Places for so many transfers at once.
+    pub(super) fn new(transfers: usize) -> Places {
+        Places { transfers: Room::new("transfers", transfers), catalogs: Room::new("catalogs", CATALOGS) }
     }
 
     /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for those who have
@@ -68,7 +65,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`]: none was free for five seconds.
-    pub(super) async fn transfer(
+    pub(crate) async fn transfer(
         &self,
         account: &str,
         client: Option<IpAddr>,
@@ -108,7 +105,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Full`]: none was free for five seconds.
-    pub(super) async fn catalog(&self, client: Option<IpAddr>) -> Result<Place, Full> {
+    pub(crate) async fn catalog(&self, client: Option<IpAddr>) -> Result<Place, Full> {
         let share = (Sharer::Network(ClientNetwork::of(client)), CATALOGS_OF_NETWORK);
         self.catalogs.enter(vec![share]).await
     }
@@ -226,10 +223,6 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn places(transfers: usize) -> Places {
-        Places { transfers: Room::new("transfers", transfers), catalogs: Room::new("catalogs", CATALOGS) }
-    }
-
     fn from(number: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, number]))
     }
@@ -257,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_a_quarter_and_leaves_the_rest_to_others() {
-        let places = places(32);
+        let places = Places::new(32);
         let (greedy, whose) = all_of(&places, 1, "a", 1).await;
         assert_eq!((greedy.len(), whose), (8, "one network"));
         // One upstream is all there is, so that it may have everything.
@@ -279,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_account_has_a_quarter_wherever_it_comes_from() {
-        let places = places(32);
+        let places = Places::new(32);
         let (here, whose) = all_as(&places, "mallory", 1, "a", 2).await;
         assert_eq!((here.len(), whose), (4, "one network at one upstream"));
         let (there, whose) = all_as(&places, "mallory", 2, "b", 2).await;
@@ -293,7 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_of_several_upstreams_has_half_and_half_of_each_networks_share() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut dead = Vec::new();
         for client in 1..=4 {
             let (held, whose) = all_as(&places, &format!("user-{client}"), client, "dead", 2).await;
@@ -310,7 +303,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn clients_without_an_account_leave_half_of_each_upstream_to_those_who_have_one() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut held = Vec::new();
         for (client, upstream, expected) in [
             (1, "a", (4, "one network at one upstream")),
@@ -342,7 +335,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_two_catalogs() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut held = Vec::new();
         for client in 1..=4 {
             for number in 1..=3 {
@@ -359,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_that_becomes_free_goes_to_who_waits_and_nothing_is_kept_of_those_who_left() {
-        let places = places(8);
+        let places = Places::new(8);
         let (mut held, _) = all_of(&places, 1, "a", 1).await;
         assert_eq!(held.len(), 2);
         let waits = {
@@ -376,7 +369,7 @@ mod tests {
         assert!(waits.await.is_ok_and(|entered| entered.is_ok()));
         assert!(gives_up.await.is_err());
         // Even the smallest machine lets everybody do something.
-        let few = self::places(1);
+        let few = Places::new(1);
         assert!(few.transfer("", from(1), "a", 2).await.is_ok());
         assert!(few.transfers.shares.locked().is_empty());
         drop(held);
@@ -386,7 +379,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_gets_company_has_its_share_at_once() {
-        let places = places(32);
+        let places = Places::new(32);
         let (_alone, _) = all_of(&places, 1, "a", 1).await;
         let (held, whose) = all_of(&places, 2, "a", 2).await;
         assert_eq!((held.len(), whose), (4, "one network at one upstream"));

@@ -1,4 +1,4 @@
-//! Credentials with an end: fetched when they are first needed, renewed well before they end, by one at a time.
+//! Credentials that expire: fetched when they are first needed, and renewed well before they end, by one task at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::breaker::jittered;
 const FETCH_WITHIN: Duration = Duration::from_secs(10);
 /// How soon a renewal that failed is tried again, while the old credentials still hold.
 const RETRY: Duration = Duration::from_secs(10);
-/// When credentials are renewed that claim to be over on arrival: a wrong clock says nothing about them.
+/// When credentials are renewed that claim to have expired on arrival: a wrong clock says nothing about them.
 const RENEW_DOUBTFUL: Duration = Duration::from_secs(600);
 /// How soon is asked again after a failure: with one question for each request of each client, whoever gives credentials
 /// out would be held down by those who wait for them.
@@ -43,13 +43,13 @@ pub(super) enum Life {
     /// For this long.
     For(Duration),
     /// Not at all, they claim. They are used all the same, and asked for again later.
-    Over,
+    Expired,
 }
 
-/// Whoever gives credentials out does not take our account.
+/// The issuer of the credentials does not accept our account.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Stranger(pub(super) String);
+pub(super) struct AccountRefused(pub(super) String);
 
 /// Where credentials come from.
 #[async_trait]
@@ -76,16 +76,16 @@ struct Shared<S> {
 
 #[derive(Default)]
 struct State {
-    held: Option<Held>,
+    kept: Option<Kept>,
     /// The last failure, and how long nothing is asked after it; those who waited for it need not try for themselves.
     failed: Option<(Instant, Duration, String)>,
 }
 
-struct Held {
+struct Kept {
     value: HeaderValue,
     fetched: Instant,
     renew_at: Instant,
-    over_at: Option<Instant>,
+    expires_at: Option<Instant>,
     why: Why,
 }
 
@@ -145,7 +145,7 @@ impl<S: Source> Renewing<S> {
         let _turn = self.0.turn.lock().await;
         {
             let state = self.0.state();
-            if let Some(held) = &state.held {
+            if let Some(held) = &state.kept {
                 if Some(&held.value) != refused {
                     return Ok(Some(held.value.clone()));
                 }
@@ -167,10 +167,10 @@ impl<S: Source> Shared<S> {
 
     fn found(&self) -> Found {
         let now = Instant::now();
-        match &self.state().held {
+        match &self.state().kept {
             None => Found::Nothing,
             // First: after a renewal that failed, the next one may be due later than that.
-            Some(held) if held.over_at.is_some_and(|over| now >= over) => Found::Nothing,
+            Some(held) if held.expires_at.is_some_and(|end| now >= end) => Found::Nothing,
             Some(held) if now < held.renew_at => Found::Fresh(held.value.clone()),
             Some(held) => Found::Ageing(held.value.clone()),
         }
@@ -186,7 +186,7 @@ impl<S: Source> Shared<S> {
         if let Err(cause) = self.fetch(Why::Due, asked).await {
             warn!(reason = "renewal_failed", what = self.source.what(), cause = %format!("{cause:#}"),
                 "credentials could not be renewed; the old ones stay in use");
-            if let Some(held) = &mut self.state().held {
+            if let Some(held) = &mut self.state().kept {
                 held.renew_at = Instant::now() + jittered(RETRY);
             }
         }
@@ -206,18 +206,18 @@ impl<S: Source> Shared<S> {
         let now = Instant::now();
         match fetched {
             Ok(Fetched { value, life }) => {
-                let (renew_at, over_at) = match life {
+                let (renew_at, expires_at) = match life {
                     Life::For(life) if life > LONGEST_LIFE => (now + jittered(LONGEST_LIFE / 2), None),
                     Life::For(life) => (now + jittered(life / 2), Some(now + life.mul_f64(0.95))),
-                    Life::Over => (now + jittered(RENEW_DOUBTFUL), None),
+                    Life::Expired => (now + jittered(RENEW_DOUBTFUL), None),
                 };
                 let mut state = self.state();
-                state.held = Some(Held { value: value.clone(), fetched: now, renew_at, over_at, why });
+                state.kept = Some(Kept { value: value.clone(), fetched: now, renew_at, expires_at, why });
                 state.failed = None;
                 Ok(value)
             }
             Err(cause) => {
-                let pause = if cause.is::<Stranger>() { STRANGER_AGAIN } else { FAILED_AGAIN };
+                let pause = if cause.is::<AccountRefused>() { STRANGER_AGAIN } else { FAILED_AGAIN };
                 self.state().failed = Some((now, pause, format!("{cause:#}")));
                 Err(cause)
             }
@@ -282,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hundred_at_once_fail_once() {
-        let (renewing, calls) = renewing(Life::Over, |call| (call > 1).then_some(call));
+        let (renewing, calls) = renewing(Life::Expired, |call| (call > 1).then_some(call));
         let values = many(&renewing, 100).await;
         assert!(values.iter().all(|value| value.as_ref().is_err_and(|error| error == "none today")), "{values:?}");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
@@ -325,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_claims_to_be_over_is_used_and_not_asked_for_in_a_loop() {
-        let (renewing, calls) = renewing(Life::Over, |_| Some(7));
+        let (renewing, calls) = renewing(Life::Expired, |_| Some(7));
         for _ in 0..50 {
             assert_eq!(many(&renewing, 2).await, vec![Ok("token-7".to_owned()); 2]);
         }
@@ -356,7 +356,7 @@ mod tests {
 
         async fn fetch(&self) -> anyhow::Result<Fetched> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            Err(Stranger("status 401".to_owned()).into())
+            Err(AccountRefused("status 401".to_owned()).into())
         }
     }
 
@@ -404,7 +404,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_ones_again_are_no_others() {
-        let (renewing, _) = renewing(Life::Over, |_| Some(7));
+        let (renewing, _) = renewing(Life::Expired, |_| Some(7));
         let first = renewing.current().await.unwrap();
         assert_eq!(renewing.other_than(Some(&first), Duration::ZERO).await.unwrap(), None);
     }

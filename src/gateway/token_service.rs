@@ -14,11 +14,11 @@ use serde::Deserialize;
 
 use super::body::ClientBody;
 use super::connect::HttpClient;
-use super::renewing::{Fetched, Life, Renewing, Source, Stranger};
+use super::renewing::{AccountRefused, Fetched, Life, Renewing, Source};
 use super::upstream::{Credentials, basic, secret};
 use crate::config::Account;
 use crate::json;
-use crate::scope::{Scope, words};
+use crate::scope::Scope;
 
 /// Tokens that are kept, each for its own scopes.
 const KEPT_TOKENS: NonZeroUsize = match NonZeroUsize::new(1000) {
@@ -70,10 +70,7 @@ impl TokenService {
     }
 
     fn token(&self, needed: &[Scope]) -> Arc<Renewing<ForScopes>> {
-        let scopes: Vec<String> = needed
-            .iter()
-            .map(|scope| format!("{}:{}:{}", scope.resource.kind(), scope.resource.name(), words(&scope.actions)))
-            .collect();
+        let scopes: Vec<String> = needed.iter().map(Scope::to_string).collect();
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let made = tokens.get_or_insert(scopes.join(" "), || {
             Arc::new(Renewing::new(ForScopes { asking: self.asking.clone(), scopes }))
@@ -101,9 +98,9 @@ impl Credentials for TokenService {
     }
 }
 
-/// What a token service answers.
+/// The reply of a token service (the distribution project's token protocol).
 #[derive(Deserialize)]
-struct Reply {
+struct IssuedToken {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
@@ -145,7 +142,7 @@ impl Source for ForScopes {
         let reply = self.asking.client.request(request).await.with_context(|| shown.clone())?;
         let status = reply.status();
         if self.asking.account.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Stranger(format!("{shown} answered with status {status}")).into());
+            return Err(AccountRefused(format!("{shown} answered with status {status}")).into());
         }
         // A redirect is not followed: it could lead to anybody.
         anyhow::ensure!(status == StatusCode::OK, "{shown} answered with status {status}");
@@ -153,7 +150,7 @@ impl Source for ForScopes {
         let body = body.map_err(|error| anyhow::anyhow!("{shown}: {error}"))?.to_bytes();
         let no_token = || format!("{shown} answered with something that is no token");
         // Without the parser's own words: they could repeat the token.
-        let reply: Reply = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
+        let reply: IssuedToken = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;
         let life = reply.expires_in.filter(|life| *life > 0).unwrap_or(USUAL_LIFE);
         Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: Life::For(Duration::from_secs(life)) })

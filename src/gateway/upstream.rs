@@ -17,7 +17,6 @@ use hyper::body::{Body as _, Incoming};
 use super::body::{ClientBody, Missing};
 use super::connect::{self, HttpClient};
 use super::ecr::Ecr;
-use super::refusal::Refusal;
 use super::token_service::TokenService;
 use crate::config::{self, Account, Login};
 use crate::scope::Scope;
@@ -26,9 +25,9 @@ use crate::scope::Scope;
 const SAID: usize = 512;
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
-/// Who we are to an upstream.
+/// Our credentials at an upstream.
 #[async_trait]
-pub(super) trait Credentials: Send + Sync {
+pub(crate) trait Credentials: Send + Sync {
     /// The Authorization header of a request that needs these scopes; `None` goes there as nobody.
     ///
     /// # Errors
@@ -64,7 +63,7 @@ impl Credentials for Fixed {
 ///
 /// # Errors
 /// Never, but for a header's own rules.
-pub(super) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
+pub(crate) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
     let pair = format!("{}:{}", account.username, account.password.reveal());
     secret(&format!("Basic {}", STANDARD.encode(pair)))
 }
@@ -73,45 +72,45 @@ pub(super) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
 ///
 /// # Errors
 /// No header can hold it; the text is not repeated.
-pub(super) fn secret(text: &str) -> anyhow::Result<HeaderValue> {
+pub(crate) fn secret(text: &str) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::from_str(text).map_err(|_| anyhow::anyhow!("no header can hold these credentials"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// A registry behind the gateway.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     /// What the configuration says of it.
-    pub(super) settings: config::Upstream,
+    pub(crate) settings: config::Upstream,
     client: HttpClient,
     credentials: Arc<dyn Credentials>,
 }
 
 /// Why there is no reply to pass on. The client learns the status alone.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// We have no credentials for it.
     #[error("there are no credentials for the upstream")]
     NoCredentials(#[source] anyhow::Error),
     /// Our credentials are not good enough. A client that were told so would throw its own away.
     #[error("the upstream does not accept our credentials; {0}")]
-    RefusedUs(Wanted),
+    RefusedUs(WantedLogin),
     /// Our account may not do this there. What it says of that may name our account, our role and other insides.
     #[error("the upstream does not allow our account this (status 403): {0}")]
     DeniedUs(String),
-    /// Nobody is there, or it is not who it should be.
+    /// No connection could be made, or the certificate is not one that we trust.
     #[error("the upstream cannot be reached")]
     Unreachable(#[source] anyhow::Error),
     /// It takes too long to connect, to read, or to answer.
     #[error("the upstream took too long to {0}")]
     TooSlow(&'static str),
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the reply was not HTTP.
     #[error("the upstream's connection broke")]
     Broke(#[source] anyhow::Error),
     /// The reply ends where the connection does, so that half of one would look whole; or it says in two ways where it ends.
     #[error("the upstream's reply does not say in one way where it ends")]
     NoEnd,
-    /// The client's body broke off or is no body.
+    /// The client's body broke off or could not be read.
     #[error("the client's body broke off")]
     ClientBroke,
     /// The client does not go on sending.
@@ -119,14 +118,14 @@ pub(super) enum Failure {
     ClientStalls,
 }
 
-/// How an upstream wants us to log in: its first challenge, or nothing.
+/// The login that an upstream wants: its first challenge, or nothing.
 #[derive(Debug)]
-pub(super) struct Wanted(Option<String>);
+pub(crate) struct WantedLogin(Option<String>);
 
-impl Wanted {
-    fn of(headers: &HeaderMap) -> Wanted {
+impl WantedLogin {
+    fn from_headers(headers: &HeaderMap) -> WantedLogin {
         let challenge = headers.get(WWW_AUTHENTICATE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        Wanted(challenge.map(|text| text.chars().take(SAID).collect()))
+        WantedLogin(challenge.map(|text| text.chars().take(SAID).collect()))
     }
 
     fn is_token(&self) -> bool {
@@ -134,7 +133,7 @@ impl Wanted {
     }
 }
 
-impl std::fmt::Display for Wanted {
+impl std::fmt::Display for WantedLogin {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Some(challenge) => write!(out, "it asks for {challenge}"),
@@ -144,14 +143,14 @@ impl std::fmt::Display for Wanted {
 }
 
 /// What is sent to an upstream.
-pub(super) struct Onward<'a> {
-    pub(super) method: Method,
+pub(crate) struct Onward<'a> {
+    pub(crate) method: Method,
     /// Exactly as it was decided on.
-    pub(super) target: PathAndQuery,
-    pub(super) headers: HeaderMap,
-    pub(super) body: ClientBody,
+    pub(crate) target: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ClientBody,
     /// What the request needs there.
-    pub(super) needed: &'a [Scope],
+    pub(crate) needed: &'a [Scope],
 }
 
 impl Upstream {
@@ -159,7 +158,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Its certificates or its account cannot be used.
-    pub(super) fn open(settings: config::Upstream) -> anyhow::Result<Upstream> {
+    pub(crate) fn open(settings: config::Upstream) -> anyhow::Result<Upstream> {
         let client = connect::client(settings.authorities.as_ref(), settings.connect_within)
             .with_context(|| format!("gateway.upstreams: {}", settings.name))?;
         let credentials: Arc<dyn Credentials> = match &settings.login {
@@ -178,7 +177,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Why there is no reply for the client.
-    pub(super) async fn send(&self, onward: Onward<'_>) -> Result<Response<Incoming>, Failure> {
+    pub(crate) async fn send(&self, onward: Onward<'_>) -> Result<Response<Incoming>, Failure> {
         let Onward { method, target, mut headers, mut body, needed } = onward;
         if matches!(method, Method::POST | Method::PUT | Method::PATCH)
             && let Some(length) = body.size_hint().exact()
@@ -230,7 +229,7 @@ impl Upstream {
                     body = body.again();
                 }
                 (Some(_) | None, StatusCode::UNAUTHORIZED) => {
-                    return Err(Failure::RefusedUs(Wanted::of(reply.headers())));
+                    return Err(Failure::RefusedUs(WantedLogin::from_headers(reply.headers())));
                 }
                 (Some(_) | None, _) => return Err(Failure::DeniedUs(beginning(reply.into_body()).await)),
             }
@@ -241,7 +240,7 @@ impl Upstream {
     ///
     /// # Errors
     /// It does not answer as it must, or does not take our credentials.
-    pub(super) async fn reach(&self) -> anyhow::Result<String> {
+    pub(crate) async fn reach(&self) -> anyhow::Result<String> {
         let target = PathAndQuery::from_static("/v2/");
         let headers = HeaderMap::new();
         let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
@@ -293,11 +292,6 @@ impl Upstream {
                 _,
             ) => None,
         }
-    }
-
-    /// A failure as the reason why a request ends.
-    pub(super) fn failed(&self, failure: Failure) -> Refusal {
-        Refusal::Upstream { upstream: self.settings.name.clone(), failure }
     }
 
     async fn exchange(&self, request: Request<ClientBody>, body: &ClientBody) -> Result<Response<Incoming>, Failure> {

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::client_address::Peer;
-use super::error::{nothing_here, plain_error};
+use super::gateway;
+use super::shape::{nothing_here, plain_error};
 use crate::app::App;
 
 /// What the headers begin with by which a proxy says for whom it asks, or about which request.
@@ -74,7 +75,11 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`: in Prometheus' text form.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.metrics.text(&app.snapshot()) {
+    let snapshot = app.snapshot();
+    if let Some(gateway) = &snapshot.gateway {
+        gateway::begin_metrics(gateway, &app.metrics);
+    }
+    match app.metrics.text(&snapshot) {
         Ok(text) => {
             ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }

@@ -2,13 +2,14 @@
 
 pub mod client_address;
 pub mod credentials;
-mod denied;
-pub(crate) mod door;
 mod error;
 mod forward_auth;
+mod gateway;
 mod health;
 mod key_set;
+mod shape;
 mod token;
+mod visit;
 
 use std::sync::Arc;
 
@@ -26,9 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::Hsts;
-use crate::gateway;
-pub(crate) use denied::RETRY_SOON;
-pub(crate) use error::plain_error;
+use shape::{nothing_here, plain_error};
 
 /// How HTTP writes a moment (RFC 9110 section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =
@@ -45,8 +44,8 @@ pub enum AdminRoutes {
 
 /// What the public listener serves.
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
-    token::begin_figures(&app.metrics);
-    forward_auth::begin_figures(&app.metrics);
+    token::begin_metrics(&app.metrics);
+    forward_auth::begin_metrics(&app.metrics);
     let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
@@ -93,8 +92,7 @@ fn admin_routes() -> Router<Arc<App>> {
 }
 
 fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
-    let routes =
-        routes.fallback(|| async { error::nothing_here() }).layer(from_fn_with_state(Arc::clone(app), reply_headers));
+    let routes = routes.fallback(|| async { nothing_here() }).layer(from_fn_with_state(Arc::clone(app), reply_headers));
     caught(routes).with_state(Arc::clone(app))
 }
 

@@ -1,8 +1,9 @@
-//! The names in the catalogs of several upstreams as one list: sorted, and without the catalogs that are not to be had.
+//! One sorted list of the names in the catalogs of several upstreams; catalogs that cannot be had are left out.
 //!
 //! Of each upstream one page is held at a time, so that a list of any length takes the memory of a few pages. A client
 //! goes on after a name, which each upstream is asked to do in its own catalog: that loses and repeats nothing where all
-//! of them sort alike. ECR goes on only where its own link says, so its catalog is taken whole. The order is that of distribution's registry, part by part of a name: `a/b` before `a-b`.
+//! of them sort alike. ECR goes on only where its own link says, so its catalog is taken whole. The order is that of
+//! distribution's registry, part by part of a name: `a/b` before `a-b`.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -17,12 +18,12 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::body::ClientBody;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, failed};
 use super::route;
-use super::upstream::{Failure, Onward, Upstream};
 use crate::config::Login;
 use crate::decision_log::{DecisionId, chain_of};
+use crate::gateway::body::ClientBody;
+use crate::gateway::upstream::{Failure, Onward, Upstream};
 use crate::json;
 use crate::scope::Scope;
 
@@ -74,16 +75,16 @@ enum Rest {
     /// The page with this query.
     Page(String),
     Nothing,
-    /// It is not to be had.
+    /// The catalog could not be had.
     Failed(Refusal),
 }
 
 /// One page, and the query of the next one.
-type Page = (Vec<String>, Option<String>);
+type NamesPage = (Vec<String>, Option<String>);
 
 impl<'a> Names<'a> {
     /// The names of these upstreams' repositories, after `last`, asked for with these headers.
-    pub(super) fn of(
+    pub(super) fn new(
         upstreams: &'a [&'a Arc<Upstream>],
         last: Option<&'a str>,
         needed: &[Scope],
@@ -150,7 +151,7 @@ impl<'a> Names<'a> {
                 decision.id = id.as_str(),
                 reason = "catalog_left_out",
                 upstream,
-                because = refusal.reason(),
+                because = refusal.shape().reason,
                 cause = %chain_of(&refusal),
                 "the catalog is shown without this upstream's repositories"
             );
@@ -182,7 +183,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn take(&mut self, index: usize, page: Result<Page, Refusal>) {
+    fn take(&mut self, index: usize, page: Result<NamesPage, Refusal>) {
         let (Some(catalog), Some(upstream)) = (self.catalogs.get_mut(index), self.upstreams.get(index)) else { return };
         let (names, next) = match page {
             Ok(page) => page,
@@ -237,30 +238,31 @@ fn ranks(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().map(|byte| if byte == b'/' { 0 } else { byte })
 }
 
+/// A page of an upstream's catalog, as it comes (distribution's API).
 #[derive(Deserialize)]
-struct Reply {
+struct CatalogReply {
     #[serde(default)]
     repositories: Option<Vec<String>>,
 }
 
-async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
+async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<NamesPage, Refusal> {
     let within = upstream.settings.respond_within.min(PAGE_WITHIN);
     let page = tokio::time::timeout(within, read(upstream, query, needed, headers)).await;
-    page.unwrap_or_else(|_| Err(upstream.failed(Failure::TooSlow("give a page of its catalog"))))
+    page.unwrap_or_else(|_| Err(failed(upstream, Failure::TooSlow("give a page of its catalog"))))
 }
 
-async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
+async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<NamesPage, Refusal> {
     let wrong = |cause: String| Refusal::NoCatalog { upstream: upstream.settings.name.clone(), cause };
     let target = PathAndQuery::try_from(format!("/v2/_catalog?{query}")).map_err(|error| wrong(error.to_string()))?;
     let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed };
-    let reply = upstream.send(onward).await.map_err(|failure| upstream.failed(failure))?;
+    let reply = upstream.send(onward).await.map_err(|failure| failed(upstream, failure))?;
     if reply.status() != StatusCode::OK {
         return Err(wrong(format!("status {}", reply.status())));
     }
     let next = next_page(reply.headers());
     let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
     let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-    let reply: Reply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
+    let reply: CatalogReply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
     Ok((reply.repositories.unwrap_or_default(), next))
 }
 
