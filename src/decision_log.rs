@@ -1,4 +1,4 @@
-//! One line in the log for each decision, with everything needed to answer "why?", and no secret.
+//! The lines in the log about decisions: everything needed to answer "why?", and no secret.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use tracing::{error, info, warn};
 use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::scope::{Actions, Scope, words};
 
-/// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
-/// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
+/// The most scopes of a request that have a line each; of more, those that were decided alike share one. With a line for each,
+/// a client that asks for hundreds at once would fill the log faster than it is written, and others' lines would be dropped.
 const ONE_BY_ONE: usize = 16;
 /// The longest list of scopes in a line, in bytes: what collects the log may cut or refuse longer fields. No scope by itself is
 /// as long; a longer list goes on in the next line.
@@ -46,7 +46,7 @@ pub enum Door {
     /// The token endpoint.
     #[default]
     Token,
-    /// A proxy that asks about somebody's request.
+    /// Forward-auth: a proxy asks about a client's request.
     ForwardAuth,
     /// The gateway.
     Gateway,
@@ -75,7 +75,7 @@ pub struct Asker {
     pub address: Option<IpAddr>,
     /// The audience.
     pub service: String,
-    /// How many scopes could not be read.
+    /// The number of scopes that could not be read.
     pub scopes_ignored: usize,
 }
 

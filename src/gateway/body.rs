@@ -1,4 +1,4 @@
-//! Bodies on their way through: passed on piece by piece as they come, counted, and given up when nothing moves.
+//! The bodies of requests and replies on their way through: passed on piece by piece, counted, and cut off when nothing moves.
 //!
 //! Neither side is ever read ahead of the other, so that a transfer of any size takes the memory of a few pieces.
 
@@ -12,12 +12,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
-use super::transfer::{End, Transfer};
+use super::transfer::{Transfer, TransferEnd};
 
-/// Why a body does not go on. What is cut off is never ended as if it were whole: the connection breaks.
+/// Why a body was cut off. It never ends as if it were whole: the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Cut {
-    /// The client went away, or sent something that is no body.
+    /// The client went away, or sent something that cannot be read as a body.
     #[error("the client's body broke off")]
     Client,
     /// The request is sent once more.
@@ -44,7 +44,7 @@ pub(crate) struct ClientBody {
 /// How far a client's body has come.
 struct Sent {
     body: Body,
-    /// Which clone may read; the others were given up.
+    /// The number of the clone that may read; the others were given up.
     turn: u32,
     moved: Instant,
     bytes: u64,
@@ -56,12 +56,12 @@ struct Sent {
     end: Option<(Instant, Result<(), Cut>)>,
 }
 
-/// What is not forthcoming while a request is under way.
+/// What a request that is under way waits for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// More of the client's body.
     Body,
-    /// Somebody at the upstream who reads it.
+    /// An upstream that reads it.
     Reader,
     /// The beginning of a reply to the whole of it.
     Reply,
@@ -181,7 +181,7 @@ impl hyper::body::Body for ClientBody {
     }
 }
 
-/// What is wrong with a body that should be none.
+/// What is wrong with a body that should be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotEmpty {
     /// It has content.
@@ -192,7 +192,7 @@ pub(crate) enum NotEmpty {
     Stalled,
 }
 
-/// The body of a request that has none, once it is known that it has none: over HTTP/2 and in pieces, that comes later.
+/// The empty body of a request that must not have one, once it is known to be empty: over HTTP/2 and in pieces, that comes later.
 ///
 /// Content has no meaning there (RFC 9110, section 9.3.1), so that two readers may see another end of it: what one takes for
 /// a body is the next request to the other, and that would be one that nobody decided on.
@@ -231,7 +231,7 @@ struct Relayed {
     waiting: Option<Waker>,
     cut: Option<Cut>,
     whole: bool,
-    /// What is told in the end, until it was told.
+    /// Writes the line at the end; `None` once that is done.
     transfer: Option<Transfer>,
 }
 
@@ -268,10 +268,10 @@ impl Relayed {
     fn ended(&mut self) {
         self.body = None;
         let end = match (self.whole, self.cut) {
-            (true, _) => End::Whole,
-            (false, Some(cut)) => End::Cut(cut),
+            (true, _) => TransferEnd::Whole,
+            (false, Some(cut)) => TransferEnd::Cut(cut),
             // Nobody wanted the rest.
-            (false, None) => End::Cut(Cut::Client),
+            (false, None) => TransferEnd::Cut(Cut::Client),
         };
         if let Some(transfer) = self.transfer.take() {
             transfer.ended(end, self.bytes);

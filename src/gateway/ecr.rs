@@ -1,4 +1,4 @@
-//! ECR as an upstream: authorization tokens from AWS, for whoever AWS's own tools would take us for.
+//! Authorization tokens of ECR, fetched from AWS with the credentials that AWS's own tools would find.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::body::ClientBody;
 use super::connect::{self, HttpClient};
-use super::renewing::{Fetched, Life, Renewing, Source};
-use super::upstream::{Credentials, secret};
+use super::renewing::{CredentialLife, CredentialSource, Fetched, Renewing};
+use super::upstream::{UpstreamCredentials, secret};
 use crate::config::Ecr as Settings;
 use crate::scope::Scope;
 
@@ -51,7 +51,7 @@ impl Ecr {
 }
 
 #[async_trait]
-impl Credentials for Ecr {
+impl UpstreamCredentials for Ecr {
     async fn authorization(&self, _needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
         self.0.current().await.map(Some)
     }
@@ -96,7 +96,7 @@ impl Tokens {
 }
 
 #[async_trait]
-impl Source for Tokens {
+impl CredentialSource for Tokens {
     fn what(&self) -> String {
         "an authorization token of ECR".to_owned()
     }
@@ -116,11 +116,11 @@ impl Source for Tokens {
         let token = data.authorization_token().context("ECR's answer holds no token")?;
         let life = match data.expires_at().map(|end| SystemTime::try_from(*end)) {
             Some(Ok(end)) => match end.duration_since(SystemTime::now()) {
-                Ok(life) if !life.is_zero() => Life::For(life),
-                Ok(_) | Err(_) => Life::Expired,
+                Ok(life) if !life.is_zero() => CredentialLife::For(life),
+                Ok(_) | Err(_) => CredentialLife::Expired,
             },
             // Nothing that could be believed.
-            Some(Err(_)) | None => Life::Expired,
+            Some(Err(_)) | None => CredentialLife::Expired,
         };
         Ok(Fetched { value: secret(&format!("Basic {token}"))?, life })
     }

@@ -71,7 +71,7 @@ const LABELS: &str = "x-auth-labels-";
 pub(crate) struct Outside<'a> {
     /// The client's address, where there is one.
     pub(crate) client: Option<IpAddr>,
-    /// `https` or `http`.
+    /// The scheme that the client used, `https` or `http`.
     pub(crate) scheme: &'static str,
     /// The host and port that the client used; empty where it named none.
     pub(crate) host: &'a str,
@@ -147,7 +147,7 @@ pub(crate) struct Inside<'a> {
     pub(crate) authority: &'a Authority,
 }
 
-/// What an address in a reply is for.
+/// The purpose of an address in a reply.
 #[derive(Clone, Copy)]
 enum Leads {
     /// To what a redirect or a link says, wherever that is.

@@ -1,8 +1,8 @@
 //! The registries behind the gateway: sending a request to one of them with our own credentials, and both bodies as they come.
 //!
 //! The door half, which reads requests and decides, is `http/gateway/`. Here, `upstream.rs` sends a request over `connect.rs`,
-//! with what its `Credentials` give; `places.rs` bounds how many are under way; `headers.rs` and `via.rs` say which headers pass;
-//! `body.rs` passes the bodies on, and `transfer.rs` writes the line at the end.
+//! with what its `UpstreamCredentials` give; `places.rs` bounds how many are under way; `headers.rs` and `via.rs` say which
+//! headers pass; `body.rs` passes the bodies on, and `transfer.rs` writes the line at the end.
 
 pub(crate) mod body;
 mod connect;

@@ -1,4 +1,5 @@
-//! An upstream with a token service of its own: tokens for what each request needs, kept until shortly before they end.
+//! The tokens of an upstream's own token service: fetched for what each request needs, and kept until shortly before they
+//! expire.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,20 +15,20 @@ use serde::Deserialize;
 
 use super::body::ClientBody;
 use super::connect::HttpClient;
-use super::renewing::{AccountRefused, Fetched, Life, Renewing, Source};
-use super::upstream::{Credentials, basic, secret};
+use super::renewing::{AccountRefused, CredentialLife, CredentialSource, Fetched, Renewing};
+use super::upstream::{UpstreamCredentials, basic, secret};
 use crate::config::Account;
 use crate::json;
 use crate::scope::Scope;
 
-/// Tokens that are kept, each for its own scopes.
+/// The number of tokens that are kept, each for its own scopes.
 const KEPT_TOKENS: NonZeroUsize = match NonZeroUsize::new(1000) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
 /// The longest reply of a token service, in bytes.
 const MAX_REPLY: usize = 256 * 1024;
-/// How long a token lives that does not say (the distribution project's token protocol).
+/// The life of a token that names none, in seconds (the distribution project's token protocol).
 const USUAL_LIFE: u64 = 60;
 
 /// Tokens of one token service.
@@ -36,7 +37,7 @@ pub(super) struct TokenService {
     tokens: Mutex<LruCache<String, Arc<Renewing<ForScopes>>>>,
 }
 
-/// Where tokens are asked for, and as whom.
+/// The token service and our account there.
 #[derive(Clone)]
 struct Asking {
     client: HttpClient,
@@ -80,7 +81,7 @@ impl TokenService {
 }
 
 #[async_trait]
-impl Credentials for TokenService {
+impl UpstreamCredentials for TokenService {
     async fn authorization(&self, needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
         self.token(needed).current().await.map(Some)
     }
@@ -124,7 +125,7 @@ fn without_query(realm: &Uri) -> String {
 }
 
 #[async_trait]
-impl Source for ForScopes {
+impl CredentialSource for ForScopes {
     fn what(&self) -> String {
         format!("a token for {}", self.scopes.join(" "))
     }
@@ -153,6 +154,6 @@ impl Source for ForScopes {
         let reply: IssuedToken = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;
         let life = reply.expires_in.filter(|life| *life > 0).unwrap_or(USUAL_LIFE);
-        Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: Life::For(Duration::from_secs(life)) })
+        Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: CredentialLife::For(Duration::from_secs(life)) })
     }
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
 use super::connect::Ride;
-use super::places::Place;
+use super::places::HeldPlace;
 use crate::decision_log::{DecisionId, printable};
 use crate::metrics::Metrics;
 use crate::server::Held;
@@ -15,12 +15,12 @@ use crate::target::{Part, RepositoryTarget};
 
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum TransferEnd {
     /// The whole reply was passed on.
     Whole,
     /// Something broke; the client saw its connection break too, or had left.
     Cut(Cut),
-    /// There was no reply to pass on; the client was told so. The reason is counted where that is done.
+    /// There was no reply to pass on, and the client was told so. The reason is counted where that is done.
     Failed(&'static str),
 }
 
@@ -38,24 +38,23 @@ pub(crate) struct Transfer {
     pub(crate) operation: &'static str,
     pub(crate) repository: String,
     pub(crate) reference: Option<String>,
-    /// Of the reply, once there is one.
+    /// The status of the reply, once there is one.
     pub(crate) status: Option<StatusCode>,
     pub(crate) sent: ClientBody,
     pub(crate) began: Instant,
     /// Keeps the client's connection from being taken for an idle one.
     pub(crate) _held: Option<Held>,
-    /// One of those that may be under way at once.
-    pub(crate) _place: Place,
+    /// Its place among those that may be under way at once.
+    pub(crate) _place: HeldPlace,
     /// Its part of the connection to the upstream, once there is a reply.
     pub(crate) ride: Option<Ride>,
     /// How it ended; until that is known, as it ends where its client gives it up.
-    pub(crate) end: End,
+    pub(crate) end: TransferEnd,
     /// How many bytes of the reply's body were passed on.
     pub(crate) received: u64,
 }
 
-/// What is done to a repository by such a request, in the words of rules; reading what an upload has come to is a part
-/// of pushing.
+/// What such a request does to a repository, in the words of rules. Asking how far an upload has come is a part of pushing.
 pub(crate) fn operation(method: &Method, asked: &RepositoryTarget) -> &'static str {
     match (method, &asked.part) {
         (_, Part::Uploads | Part::Upload) => "push",
@@ -67,7 +66,7 @@ pub(crate) fn operation(method: &Method, asked: &RepositoryTarget) -> &'static s
 
 impl Transfer {
     /// Ends it, which writes the line. `received` is how many bytes of the reply's body were passed on.
-    pub(crate) fn ended(mut self, end: End, received: u64) {
+    pub(crate) fn ended(mut self, end: TransferEnd, received: u64) {
         (self.end, self.received) = (end, received);
     }
 }
@@ -76,20 +75,20 @@ impl Drop for Transfer {
     fn drop(&mut self) {
         let end = self.end;
         let outcome = match end {
-            End::Whole => "whole",
-            End::Cut(Cut::Client | Cut::Anew) => "client_gone",
-            End::Cut(Cut::Upstream) => "upstream_broke",
-            End::Cut(Cut::ClientStalls) => "client_stalled",
-            End::Cut(Cut::UpstreamStalls) => "upstream_stalled",
-            End::Failed(reason) => reason,
+            TransferEnd::Whole => "whole",
+            TransferEnd::Cut(Cut::Client | Cut::Anew) => "client_gone",
+            TransferEnd::Cut(Cut::Upstream) => "upstream_broke",
+            TransferEnd::Cut(Cut::ClientStalls) => "client_stalled",
+            TransferEnd::Cut(Cut::UpstreamStalls) => "upstream_stalled",
+            TransferEnd::Failed(reason) => reason,
         };
         let counted = match (end, self.status.map(|status| status.as_u16())) {
-            (End::Whole, Some(200..=299)) => Some("2xx"),
-            (End::Whole, Some(300..=399)) => Some("3xx"),
-            (End::Whole, Some(400..=499)) => Some("4xx"),
-            (End::Whole, _) => Some("5xx"),
-            (End::Cut(_), _) => Some(outcome),
-            (End::Failed(_), _) => None,
+            (TransferEnd::Whole, Some(200..=299)) => Some("2xx"),
+            (TransferEnd::Whole, Some(300..=399)) => Some("3xx"),
+            (TransferEnd::Whole, Some(400..=499)) => Some("4xx"),
+            (TransferEnd::Whole, _) => Some("5xx"),
+            (TransferEnd::Cut(_), _) => Some(outcome),
+            (TransferEnd::Failed(_), _) => None,
         };
         if let Some(counted) = counted {
             self.metrics.gateway_answered(&self.upstream, counted);
@@ -113,8 +112,8 @@ impl Drop for Transfer {
             };
         }
         match end {
-            End::Whole | End::Cut(Cut::Client | Cut::Anew) => line!(info, "transferred"),
-            End::Cut(Cut::Upstream | Cut::ClientStalls | Cut::UpstreamStalls) | End::Failed(_) => {
+            TransferEnd::Whole | TransferEnd::Cut(Cut::Client | Cut::Anew) => line!(info, "transferred"),
+            TransferEnd::Cut(Cut::Upstream | Cut::ClientStalls | Cut::UpstreamStalls) | TransferEnd::Failed(_) => {
                 line!(warn, "cut off")
             }
         }

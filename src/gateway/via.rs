@@ -1,4 +1,4 @@
-//! `Via` (RFC 9110, section 7.6.3): by it a request that comes back to us is known, before it goes round again.
+//! The `Via` header (RFC 9110, section 7.6.3), by which a request that comes back to us is recognised before it goes round again.
 //!
 //! An upstream whose address is our own, or that of another gateway with us as its upstream, would send one request round
 //! until no place is left for any other.
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Version};
 
 use crate::decision_log::DecisionId;
 
-/// What this process calls itself in `Via`: nobody else has the name, and it tells nothing of the machine.
+/// The name of this process in `Via`. No other process has it, and it says nothing about the machine.
 #[derive(Clone)]
 pub(crate) struct Pseudonym(String);
 
@@ -25,7 +25,7 @@ impl Pseudonym {
         words.any(|word| word.eq_ignore_ascii_case(self.0.as_bytes()))
     }
 
-    /// The `Via` that a request goes on with: what it has, since who stands there may know it again, and ourselves.
+    /// The `Via` that a request goes on with: what it has, since those named there may look for themselves, and our own name.
     pub(crate) fn onward(&self, version: Version, headers: &HeaderMap) -> HeaderMap {
         let mut onward = HeaderMap::new();
         for line in headers.get_all(VIA) {

@@ -1,4 +1,4 @@
-//! What a request presents: Basic credentials or a form's user name and password, to [`Credentials`].
+//! Reads [`Credentials`] from what a request presents: a Basic header, or a form's user name and password.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;

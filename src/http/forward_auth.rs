@@ -24,9 +24,9 @@ use crate::metrics::Metrics;
 use crate::scope::Scope;
 use crate::target::{self, Target};
 
-/// The header that tells the account.
+/// The header that names the account.
 const ACCOUNT: &str = "x-auth-account";
-/// What the headers that tell labels begin with.
+/// The beginning of the names of headers that hold labels.
 const LABEL: &str = "x-auth-labels-";
 /// The longest list of label values in one header, in bytes: a proxy's buffers are not much larger.
 const MAX_LABELS: usize = 2 * 1024;
@@ -36,14 +36,14 @@ const NOT_PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 /// Why a request may not go on.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum ForwardAuthRefusal {
     /// A question that does not come from a configured proxy.
     #[error("only configured proxies may ask here")]
     NotAProxy,
     /// The proxy does not say, or says twice, which request it asks about.
     #[error("the proxy does not name exactly one original request in {0}")]
     NoOriginal(&'static str),
-    /// The client says itself who it is, in a header of ours.
+    /// The client sends a header in which only our answer may say who it is.
     #[error("the client sends a header that only this server's answer may set")]
     ClaimsIdentity,
     /// The proxy does not say where the client is.
@@ -65,22 +65,22 @@ enum Refusal {
 
 /// The outcome's name in metrics where a request may go on.
 const ALLOWED: &str = "allowed";
-/// All reasons in [`Refusal::shape`], but for [`visit::reasons`].
+/// All reasons in [`ForwardAuthRefusal::shape`], but for [`visit::reasons`].
 const REASONS: &[&str] =
     &["not_a_proxy", "no_original_request", "identity_claimed", "no_client_address", "target_refused", "unknown_path"];
 
-impl Refusal {
+impl ForwardAuthRefusal {
     /// What the client, the log and the metrics are told. The client learns no more than the status says.
     fn shape(&self) -> Shape {
         let denied = |reason| Shape::new(StatusCode::FORBIDDEN, "DENIED", NOT_ALLOWED, reason, Fault::Client);
         match self {
-            Refusal::NotAProxy => denied("not_a_proxy"),
-            Refusal::NoOriginal(_) => denied("no_original_request"),
-            Refusal::ClaimsIdentity => denied("identity_claimed"),
-            Refusal::NoAddress(_) => denied("no_client_address"),
-            Refusal::Target(_) | Refusal::FormBody => denied("target_refused"),
-            Refusal::UnknownPath => denied("unknown_path"),
-            Refusal::NotAdmitted(cause) => match cause.shape() {
+            ForwardAuthRefusal::NotAProxy => denied("not_a_proxy"),
+            ForwardAuthRefusal::NoOriginal(_) => denied("no_original_request"),
+            ForwardAuthRefusal::ClaimsIdentity => denied("identity_claimed"),
+            ForwardAuthRefusal::NoAddress(_) => denied("no_client_address"),
+            ForwardAuthRefusal::Target(_) | ForwardAuthRefusal::FormBody => denied("target_refused"),
+            ForwardAuthRefusal::UnknownPath => denied("unknown_path"),
+            ForwardAuthRefusal::NotAdmitted(cause) => match cause.shape() {
                 // nginx would make a 500 of it, and others might let it pass.
                 shape if shape.status == StatusCode::TOO_MANY_REQUESTS => Shape {
                     status: StatusCode::SERVICE_UNAVAILABLE,
@@ -131,15 +131,15 @@ async fn decide(
     settings: &ForwardAuth,
     headers: &HeaderMap,
     needed: &mut Vec<Scope>,
-) -> Result<Identity, Refusal> {
+) -> Result<Identity, ForwardAuthRefusal> {
     // Before anything else is read: what anybody else says about a request is not about a request.
     if !settings.proxies.include(visit.peer) {
-        return Err(Refusal::NotAProxy);
+        return Err(ForwardAuthRefusal::NotAProxy);
     }
     let original = Original::read(settings.headers, headers)?;
     visit.asker.request = Some(format!("{} {}", original.method, original.target));
     if headers.keys().any(names_identity) {
-        return Err(Refusal::ClaimsIdentity);
+        return Err(ForwardAuthRefusal::ClaimsIdentity);
     }
     visit.find_client(headers)?;
     let target = Target::parse(original.target)?;
@@ -155,7 +155,7 @@ struct Original<'a> {
 
 impl<'a> Original<'a> {
     /// Reads the one family of headers that the proxy is known to set. The other one is the client's and is not looked at.
-    fn read(family: OriginalHeaders, headers: &'a HeaderMap) -> Result<Original<'a>, Refusal> {
+    fn read(family: OriginalHeaders, headers: &'a HeaderMap) -> Result<Original<'a>, ForwardAuthRefusal> {
         let (method, target) = match family {
             OriginalHeaders::Original => ("x-original-method", "x-original-uri"),
             OriginalHeaders::Forwarded => ("x-forwarded-method", "x-forwarded-uri"),
@@ -165,11 +165,11 @@ impl<'a> Original<'a> {
 }
 
 /// The only line of a header. Two lines mean that the client's own was passed on beside the proxy's.
-fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refusal> {
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ForwardAuthRefusal> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().map_err(|_| Refusal::NoOriginal(name)),
-        (None, _) | (Some(_), Some(_)) => Err(Refusal::NoOriginal(name)),
+        (Some(line), None) => line.to_str().map_err(|_| ForwardAuthRefusal::NoOriginal(name)),
+        (None, _) | (Some(_), Some(_)) => Err(ForwardAuthRefusal::NoOriginal(name)),
     }
 }
 
@@ -181,28 +181,29 @@ fn names_identity(name: &HeaderName) -> bool {
     name == ACCOUNT || name.starts_with(LABEL)
 }
 
-/// What has to be granted for the request to go on.
+/// The scopes that have to be granted for the request to go on.
 fn needed_for(
     settings: &ForwardAuth,
     target: &Target,
     method: &str,
     headers: &HeaderMap,
-) -> Result<Vec<Scope>, Refusal> {
+) -> Result<Vec<Scope>, ForwardAuthRefusal> {
     match target {
         Target::Outside(path) => {
-            let row = settings.paths.iter().find(|row| row.covers(method, path)).ok_or(Refusal::UnknownPath)?;
+            let row =
+                settings.paths.iter().find(|row| row.covers(method, path)).ok_or(ForwardAuthRefusal::UnknownPath)?;
             Ok(vec![row.scope.clone()])
         }
         Target::Base | Target::Catalog(_) | Target::Repository(_) => {
             if is_form(headers) {
-                return Err(Refusal::FormBody);
+                return Err(ForwardAuthRefusal::FormBody);
             }
             Ok(target.scopes(method)?)
         }
     }
 }
 
-/// The 200, with who it is, for proxies that tell what is behind them.
+/// The 200, with the account and its labels, for proxies that pass them on.
 fn allowed(identity: &Identity) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();

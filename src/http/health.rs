@@ -1,4 +1,4 @@
-//! What monitoring reads: health and metrics.
+//! Health checks and metrics, for monitoring.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::gateway;
 use super::shape::{nothing_here, plain_error};
 use crate::app::App;
 
-/// What the headers begin with by which a proxy says for whom it asks, or about which request.
+/// The beginnings of the headers in which a proxy names the client, or the request that it asks about.
 const PASSED_ON: &[&str] = &["x-forwarded-", "x-original-"];
 
-/// Whether such a header comes with a request that is passed on, or with somebody's credentials. Balancers, kubelets and
+/// Whether this header comes with a request that a proxy passed on, or with a client's credentials. Balancers, kubelets and
 /// `docker` send none in their own health checks.
 fn is_somebodys(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, FORWARDED].contains(name)
@@ -55,8 +55,7 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: it should be sent requests. Not once it is stopping, nor while a source of rules has none that it may
-/// decide by.
+/// `GET /readyz`: the server is ready for requests, unless it is stopping, or a source of rules has none that it may decide by.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.is_stopping() {
         return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server is stopping");

@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::config::Hsts;
 use shape::{nothing_here, plain_error};
 
-/// How HTTP writes a moment (RFC 9110 section 5.6.7).
+/// The form of a date in HTTP (RFC 9110, section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
@@ -42,7 +42,7 @@ pub enum AdminRoutes {
     Elsewhere,
 }
 
-/// What the public listener serves.
+/// The routes of the public listener.
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     token::begin_metrics(&app.metrics);
     forward_auth::begin_metrics(&app.metrics);
@@ -66,12 +66,12 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     }
 }
 
-/// What `server.admin_addr` serves.
+/// The routes of `server.admin_addr`.
 pub fn admin(app: &Arc<App>) -> Router {
     finished(app, admin_routes())
 }
 
-/// What `gateway.addr` serves.
+/// The routes of `gateway.addr`.
 pub fn gateway(app: &Arc<App>) -> Router {
     finished(app, gateway_routes())
 }
@@ -96,8 +96,8 @@ fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
     caught(routes).with_state(Arc::clone(app))
 }
 
-/// A fault of ours ends one request, and neither the connection nor the process: a request that a stranger finds could
-/// otherwise take others down.
+/// Turns a panic into a 500: it ends one request, and neither the connection nor the process. A request that a stranger finds
+/// could otherwise take others down.
 fn caught<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(|_| {
         tracing::error!(reason = "panic", "a request was given up after a fault in the program");

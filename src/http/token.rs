@@ -39,11 +39,11 @@ const MAX_FORM: usize = 64 * 1024;
 const MAX_SERVICE: usize = 255;
 /// How long a form may take to arrive.
 const FORM_PATIENCE: Duration = Duration::from_secs(10);
-/// The least life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
+/// The shortest life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
 /// for 60 seconds after its end.
 const LEAST_EXPIRES_IN: i64 = 60;
 
-/// A successful reply, as both protocols want it.
+/// The reply with a token, in the form of both protocols.
 #[derive(Serialize)]
 struct TokenReply<'a> {
     token: &'a str,

@@ -21,7 +21,7 @@ use crate::scope::{Scope, words};
 use crate::target::Target;
 use crate::token::{Claims, NotOurs};
 
-/// What the registry's protocol is called in its own header; old clients look for it before they log in.
+/// The header that names the registry's protocol; old clients look for it before they log in.
 pub(super) const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 

@@ -1,7 +1,7 @@
-//! The catalog as an account may see it: the names of what it may pull, in pages of its own.
+//! The catalog as an account may see it: the names of the repositories that it may pull, page by page.
 //!
-//! Upstreams are gone through together (`names.rs`), and no further than the client's page is full. What is not shown is
-//! not named either: a page continues after the last name that was shown.
+//! All upstreams are read together (`names.rs`), until the client's page is full. A page continues after the last name that was
+//! shown, so that no other name is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::names::{LARGEST_PAGE, Names};
-use super::refusal::Refusal;
+use super::refusal::GatewayRefusal;
 use crate::authn::Identity;
 use crate::gateway::places::Places;
 use crate::gateway::upstream::Upstream;
@@ -22,11 +22,11 @@ use crate::http::visit::{NotAdmitted, Visit};
 use crate::scope::{Action, Resource, Scope};
 use crate::target::Query;
 
-/// Names in a page where the client does not say.
+/// The number of names in a page where the client does not say.
 const USUAL_PAGE: usize = 100;
 /// How long it may take to fill one.
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
-/// Names that are decided on at once: no more than a page needs are asked of a program or a server that decides.
+/// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
 const DECIDED_AT_ONCE: usize = 32;
 
 /// The client that looks at the catalog.
@@ -39,14 +39,14 @@ pub(super) struct Viewer<'a> {
     pub(super) via: HeaderMap,
 }
 
-/// The page that the client asks for.
+/// The page that the client asks for: at most `n` names, after `last`.
 struct Page {
     n: usize,
     last: Option<String>,
 }
 
 impl Page {
-    fn read(query: &Query) -> Result<Page, Refusal> {
+    fn read(query: &Query) -> Result<Page, GatewayRefusal> {
         let (mut n, mut last) = (None, None);
         for parameter in query.parameters() {
             let slot = match parameter.name.as_str() {
@@ -55,11 +55,11 @@ impl Page {
                 _ => continue,
             };
             if slot.replace(parameter.value.as_str()).is_some() {
-                return Err(Refusal::NoPage);
+                return Err(GatewayRefusal::NoPage);
             }
         }
         let n = match n {
-            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(Refusal::NoPage)?,
+            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(GatewayRefusal::NoPage)?,
             None => USUAL_PAGE,
         };
         Ok(Page { n: n.min(LARGEST_PAGE), last: last.filter(|last| !last.is_empty()).map(str::to_owned) })
@@ -75,11 +75,11 @@ pub(super) async fn answer(
     viewer: &Viewer<'_>,
     query: &Query,
     needed: &[Scope],
-) -> Result<Response, Refusal> {
+) -> Result<Response, GatewayRefusal> {
     let page = Page::read(query)?;
     let _place = viewer.places.catalog(viewer.visit.asker.address).await?;
     let scan = scan(upstreams, viewer, &page, needed);
-    let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| Refusal::CatalogTooLong)??;
+    let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| GatewayRefusal::CatalogTooLong)??;
     let more = names.len() > page.n;
     names.truncate(page.n);
     let link = names.last().filter(|_| more).map(|last| {
@@ -102,7 +102,7 @@ async fn scan(
     viewer: &Viewer<'_>,
     page: &Page,
     needed: &[Scope],
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Vec<String>, GatewayRefusal> {
     let mut names = Names::new(upstreams, page.last.as_deref(), needed, &viewer.via);
     let mut shown = Vec::new();
     while shown.len() <= page.n {
@@ -123,7 +123,7 @@ fn pulling(name: &str) -> Option<Scope> {
 }
 
 impl Viewer<'_> {
-    async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, Refusal> {
+    async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, GatewayRefusal> {
         let now = OffsetDateTime::now_utc();
         let (access, asker) = (&self.visit.snapshot.access, &self.visit.asker);
         let decision = access.decide(self.identity, asker.address, &asker.service, names, now).await;

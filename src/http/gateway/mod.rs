@@ -23,7 +23,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, Refusal, failed};
+use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, GatewayRefusal, failed};
 use super::client_address::{AddressSource, Peer};
 use super::shape::nothing_here;
 use super::visit::{self, API_VERSION, Visit, bearer, is_form};
@@ -33,8 +33,8 @@ use crate::decision_log::{Asker, Door};
 use crate::gateway::Gateway;
 use crate::gateway::body::{ClientBody, Cut, NotEmpty, Relay, no_body};
 use crate::gateway::headers::{self, Inside, Outside};
-use crate::gateway::transfer::{End, OUTCOMES, Transfer, operation};
-use crate::gateway::upstream::{Failure, Onward, Upstream};
+use crate::gateway::transfer::{OUTCOMES, Transfer, TransferEnd, operation};
+use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
 use crate::metrics::{Direction, Metrics};
 use crate::scope::{Resource, Scope};
 use crate::server::Activity;
@@ -85,20 +85,20 @@ pub(super) async fn answer(
 }
 
 impl<'a> GatewayVisit<'a> {
-    async fn respond(&mut self, request: Request) -> Result<Response, Refusal> {
+    async fn respond(&mut self, request: Request) -> Result<Response, GatewayRefusal> {
         let headers = request.headers();
         if is_too_old(headers) {
-            return Err(Refusal::TooOld);
+            return Err(GatewayRefusal::TooOld);
         }
         self.visit.find_client(headers)?;
         if self.gateway.pseudonym.is_in(headers) {
-            return Err(Refusal::Loop);
+            return Err(GatewayRefusal::Loop);
         }
         let host = route::host_of(request.version(), request.uri(), headers)?;
         let target = Target::parse(request.uri().path_and_query().map_or("*", PathAndQuery::as_str))?;
         self.needed = target.scopes(request.method().as_str())?;
         if is_form(headers) {
-            return Err(Refusal::FormBody);
+            return Err(GatewayRefusal::FormBody);
         }
         let upstreams = route::of_host(&self.gateway.upstreams, &host, |upstream| &upstream.settings);
         // All of one host have the same, or none.
@@ -120,7 +120,7 @@ impl<'a> GatewayVisit<'a> {
             }
             Target::Catalog(query) => {
                 if !matches!(*request.method(), Method::GET | Method::HEAD) {
-                    return Err(Refusal::ReadOnly);
+                    return Err(GatewayRefusal::ReadOnly);
                 }
                 let viewer = catalog::Viewer {
                     visit: &self.visit,
@@ -144,22 +144,22 @@ impl<'a> GatewayVisit<'a> {
         asked: &RepositoryTarget,
         host: &str,
         upstreams: &[&'a Arc<Upstream>],
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, GatewayRefusal> {
         let (parts, body) = request.into_parts();
-        let upstream = upstream_of(upstreams, asked.repository.name()).ok_or(Refusal::NoUpstream)?;
+        let upstream = upstream_of(upstreams, asked.repository.name()).ok_or(GatewayRefusal::NoUpstream)?;
         let name = &upstream.settings.name;
         self.upstream.clone_from(name);
         match (upstream.settings.writes, &parts.method) {
             (Writes::Passed, _) | (Writes::Refused, &Method::GET | &Method::HEAD) => {}
-            (Writes::Refused, _) => return Err(Refusal::ReadOnly),
+            (Writes::Refused, _) => return Err(GatewayRefusal::ReadOnly),
         }
         let (target, needed) = self.onward_target(&parts, asked, upstreams, upstream)?;
         let body = match parts.method {
             Method::GET | Method::HEAD | Method::DELETE => {
                 no_body(body, upstream.settings.idle_for).await.map_err(|cause| match cause {
-                    NotEmpty::Something => Refusal::Body,
-                    NotEmpty::Broken => failed(upstream, Failure::ClientBroke),
-                    NotEmpty::Stalled => failed(upstream, Failure::ClientStalls),
+                    NotEmpty::Something => GatewayRefusal::Body,
+                    NotEmpty::Broken => failed(upstream, UpstreamFailure::ClientBroke),
+                    NotEmpty::Stalled => failed(upstream, UpstreamFailure::ClientStalls),
                 })?
             }
             _ => body,
@@ -185,10 +185,10 @@ impl<'a> GatewayVisit<'a> {
             _held: parts.extensions.get::<Activity>().map(Activity::hold),
             _place: place,
             ride: None,
-            end: End::Cut(Cut::Client),
+            end: TransferEnd::Cut(Cut::Client),
             received: 0,
         };
-        let onward = Onward { method: parts.method, target, headers, body: sent, needed };
+        let onward = OnwardRequest { method: parts.method, target, headers, body: sent, needed };
         self.relay(upstream, onward, transfer, host).await
     }
 
@@ -204,7 +204,7 @@ impl<'a> GatewayVisit<'a> {
         asked: &RepositoryTarget,
         upstreams: &[&Arc<Upstream>],
         upstream: &Arc<Upstream>,
-    ) -> Result<(PathAndQuery, &[Scope]), Refusal> {
+    ) -> Result<(PathAndQuery, &[Scope]), GatewayRefusal> {
         let kept = query::onward(asked, &parts.method)?;
         let query: Vec<&str> = kept.iter().map(|parameter| parameter.written.as_str()).collect();
         let query = query.join("&");
@@ -229,16 +229,16 @@ impl<'a> GatewayVisit<'a> {
     async fn relay(
         &self,
         upstream: &Upstream,
-        onward: Onward<'_>,
+        onward: OnwardRequest<'_>,
         mut transfer: Transfer,
         host: &str,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, GatewayRefusal> {
         let method = onward.method.clone();
         let (mut reply, relayed) = match upstream.send(onward).await {
             Ok(reply) => reply.into_parts(),
             Err(failure) => {
                 let refusal = failed(upstream, failure);
-                transfer.ended(End::Failed(refusal.shape().reason), 0);
+                transfer.ended(TransferEnd::Failed(refusal.shape().reason), 0);
                 return Err(refusal);
             }
         };
@@ -271,7 +271,7 @@ impl<'a> GatewayVisit<'a> {
         if snapshot.tls.is_some() || (believed && all_say_https(headers)) { "https" } else { "http" }
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response {
+    fn refuse(&self, refusal: &GatewayRefusal) -> Response {
         let shape = refusal.shape();
         self.visit.app.metrics.gateway_answered(&self.upstream, shape.reason);
         no_store(self.visit.refused(&self.gateway.challenge, &self.needed, &shape, refusal))

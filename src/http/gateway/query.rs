@@ -1,8 +1,8 @@
-//! Which parameters of a query go on to an upstream: those that the registries' protocol has at that place, and no others.
+//! The parameters of a query that go on to an upstream: those that the registries' protocol has at that place, and no others.
 //!
 //! An upstream may read more than the decision did. `ns` chooses among the registries that a mirror stands for, `tag` gives
 //! a manifest further tags than the one that was decided on, and `From` is `from` to readers that ignore case. What is not
-//! known is refused and not left out: a client that asks for something is told that it is not to be had, and one that goes
+//! known is refused and not left out: a client that asks for something is told that it cannot have it, and one that goes
 //! through pages does not get the first one again and again.
 
 use axum::http::Method;
@@ -12,9 +12,9 @@ use crate::target::{Parameter, Part, Refused, RepositoryTarget};
 /// The distribution specification's two names for a page of a list, and what Quay and AWS put in their links to the next
 /// one. None of them chooses anything but a page.
 const PAGES: &[&str] = &["n", "last", "next_page", "nextToken"];
-/// What the specification has for lists of referrers besides.
+/// The parameters of lists of referrers.
 const REFERRERS: &[&str] = &["artifactType", "n", "last", "next_page", "nextToken"];
-/// What begins an upload: all of it, a mount, or by pieces with this algorithm.
+/// The parameters that begin an upload: of a whole blob, by a mount, or in pieces with this algorithm.
 const UPLOADS: &[&str] = &["mount", "from", "digest", "digest-algorithm"];
 /// containerd says by it to each host that it takes for a mirror which registry it wants. It is taken off, since mirrors
 /// would be of no use to containerd otherwise: what is asked for then is what was decided on.

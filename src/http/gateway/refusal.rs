@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 
 use crate::decision_log::Fault;
-use crate::gateway::places::Full;
-use crate::gateway::upstream::{Failure, Upstream};
+use crate::gateway::places::NoPlace;
+use crate::gateway::upstream::{Upstream, UpstreamFailure};
 use crate::http::client_address::NoAddress;
 use crate::http::gateway::route::NoHost;
 use crate::http::shape::{NOT_NOW, NOTHING_HERE, Shape};
@@ -13,7 +13,7 @@ use crate::target;
 
 /// Why a request ends here.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum GatewayRefusal {
     /// The client speaks only the protocol before `/v2/`, and falls back to it.
     #[error("the client is too old for the second version of the protocol")]
     TooOld,
@@ -46,7 +46,7 @@ pub(super) enum Refusal {
     NoPage,
     /// Too much is under way; the client may come again later.
     #[error(transparent)]
-    Busy(#[from] Full),
+    Busy(#[from] NoPlace),
     /// A catalog of an upstream does not end within the time, the pages or the names that are looked through.
     #[error("the catalog is too long to be looked through")]
     CatalogTooLong,
@@ -68,11 +68,11 @@ pub(super) enum Refusal {
         upstream: String,
         /// Why.
         #[source]
-        failure: Failure,
+        failure: UpstreamFailure,
     },
 }
 
-/// The reasons in [`Refusal::shape`] of requests for which no upstream was looked for yet, but for
+/// The reasons in [`GatewayRefusal::shape`] of requests for which no upstream was looked for yet, but for
 /// [`visit::reasons`](crate::http::visit::reasons).
 pub(super) const BEFORE_AN_UPSTREAM: &[&str] =
     &["client_too_old", "gateway_loop", "no_client_address", "no_host", "no_upstream", "no_page", "catalog_too_long"];
@@ -92,8 +92,8 @@ pub(super) const AT_AN_UPSTREAM: &[&str] = &[
 ];
 
 /// A failure of an upstream as the reason why a request ends.
-pub(super) fn failed(upstream: &Upstream, failure: Failure) -> Refusal {
-    Refusal::Upstream { upstream: upstream.settings.name.clone(), failure }
+pub(super) fn failed(upstream: &Upstream, failure: UpstreamFailure) -> GatewayRefusal {
+    GatewayRefusal::Upstream { upstream: upstream.settings.name.clone(), failure }
 }
 
 /// The methods of a registry.
@@ -114,34 +114,36 @@ fn behind(status: StatusCode, reason: &'static str) -> Shape {
     Shape::new(status, "UNAVAILABLE", NOT_NOW, reason, Fault::OursAfterwards)
 }
 
-impl Refusal {
+impl GatewayRefusal {
     /// What the client, the log and the metrics are told.
     pub(super) fn shape(&self) -> Shape {
         match self {
-            Refusal::TooOld => client(StatusCode::NOT_FOUND, "NOT_FOUND", NOTHING_HERE, "client_too_old"),
-            Refusal::Loop => Shape::new(StatusCode::LOOP_DETECTED, "UNAVAILABLE", NOT_NOW, "gateway_loop", Fault::Ours),
-            Refusal::NoAddress(_) => unsupported(StatusCode::BAD_REQUEST, "no_client_address"),
-            Refusal::NoHost(_) => unsupported(StatusCode::BAD_REQUEST, "no_host"),
-            Refusal::Target(refused) => of_target(*refused),
-            Refusal::FormBody => unsupported(StatusCode::UNSUPPORTED_MEDIA_TYPE, "target_refused"),
-            Refusal::Body => unsupported(StatusCode::BAD_REQUEST, "target_refused"),
-            Refusal::NotAdmitted(cause) => cause.shape(),
-            Refusal::NoUpstream => {
+            GatewayRefusal::TooOld => client(StatusCode::NOT_FOUND, "NOT_FOUND", NOTHING_HERE, "client_too_old"),
+            GatewayRefusal::Loop => {
+                Shape::new(StatusCode::LOOP_DETECTED, "UNAVAILABLE", NOT_NOW, "gateway_loop", Fault::Ours)
+            }
+            GatewayRefusal::NoAddress(_) => unsupported(StatusCode::BAD_REQUEST, "no_client_address"),
+            GatewayRefusal::NoHost(_) => unsupported(StatusCode::BAD_REQUEST, "no_host"),
+            GatewayRefusal::Target(refused) => of_target(*refused),
+            GatewayRefusal::FormBody => unsupported(StatusCode::UNSUPPORTED_MEDIA_TYPE, "target_refused"),
+            GatewayRefusal::Body => unsupported(StatusCode::BAD_REQUEST, "target_refused"),
+            GatewayRefusal::NotAdmitted(cause) => cause.shape(),
+            GatewayRefusal::NoUpstream => {
                 client(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "there is no such repository", "no_upstream")
             }
-            Refusal::NoPage => {
+            GatewayRefusal::NoPage => {
                 let message = "n and last name no page of the catalog";
                 client(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message, "no_page")
             }
-            Refusal::Busy(_) => Shape::unavailable("busy", Fault::OursAfterwards),
-            Refusal::CatalogTooLong => Shape::unavailable("catalog_too_long", Fault::OursAfterwards),
-            Refusal::NoCatalog { .. } => behind(StatusCode::BAD_GATEWAY, "upstream_broke"),
-            Refusal::ReadOnly => {
+            GatewayRefusal::Busy(_) => Shape::unavailable("busy", Fault::OursAfterwards),
+            GatewayRefusal::CatalogTooLong => Shape::unavailable("catalog_too_long", Fault::OursAfterwards),
+            GatewayRefusal::NoCatalog { .. } => behind(StatusCode::BAD_GATEWAY, "upstream_broke"),
+            GatewayRefusal::ReadOnly => {
                 let message = "this registry is read-only";
                 let shape = client(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message, "read_only");
                 Shape { allow: Some("GET, HEAD"), ..shape }
             }
-            Refusal::Upstream { failure, .. } => of_failure(failure),
+            GatewayRefusal::Upstream { failure, .. } => of_failure(failure),
         }
     }
 }
@@ -164,18 +166,18 @@ fn of_target(refused: target::Refused) -> Shape {
     }
 }
 
-fn of_failure(failure: &Failure) -> Shape {
+fn of_failure(failure: &UpstreamFailure) -> Shape {
     match failure {
-        Failure::NoCredentials(_) => behind(StatusCode::BAD_GATEWAY, "upstream_credentials"),
-        Failure::RefusedUs(_) => behind(StatusCode::BAD_GATEWAY, "upstream_refused_us"),
-        Failure::DeniedUs(_) => {
+        UpstreamFailure::NoCredentials(_) => behind(StatusCode::BAD_GATEWAY, "upstream_credentials"),
+        UpstreamFailure::RefusedUs(_) => behind(StatusCode::BAD_GATEWAY, "upstream_refused_us"),
+        UpstreamFailure::DeniedUs(_) => {
             let message = "the registry behind this one does not allow this";
             client(StatusCode::FORBIDDEN, "DENIED", message, "upstream_denied_us")
         }
-        Failure::Unreachable(_) => behind(StatusCode::BAD_GATEWAY, "upstream_unreachable"),
-        Failure::TooSlow(_) => behind(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-        Failure::Broke(_) | Failure::NoEnd => behind(StatusCode::BAD_GATEWAY, "upstream_broke"),
-        Failure::ClientBroke => unsupported(StatusCode::BAD_REQUEST, "client_gone"),
-        Failure::ClientStalls => unsupported(StatusCode::REQUEST_TIMEOUT, "client_stalled"),
+        UpstreamFailure::Unreachable(_) => behind(StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+        UpstreamFailure::TooSlow(_) => behind(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+        UpstreamFailure::Broke(_) | UpstreamFailure::NoEnd => behind(StatusCode::BAD_GATEWAY, "upstream_broke"),
+        UpstreamFailure::ClientBroke => unsupported(StatusCode::BAD_REQUEST, "client_gone"),
+        UpstreamFailure::ClientStalls => unsupported(StatusCode::REQUEST_TIMEOUT, "client_stalled"),
     }
 }
