@@ -144,7 +144,7 @@ async fn decide(
     visit.find_client(headers)?;
     let target = Target::parse(original.target)?;
     *needed = needed_for(settings, &target, original.method, headers)?;
-    Ok(visit.require(&target, needed, headers).await?.into_identity())
+    Ok(visit.require(&target, needed, headers).await?)
 }
 
 /// The request that the proxy asks about.
@@ -228,4 +228,19 @@ fn allowed(identity: &Identity) -> Response {
 /// Text as visible ASCII.
 fn visible(text: &str) -> String {
     utf8_percent_encode(text, NOT_PLAIN).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_visible_ascii_without_percent_and_comma_stands_in_a_header_as_it_is() {
+        for byte in 0..=127_u8 {
+            let plain = byte.is_ascii_graphic() && !matches!(byte, b'%' | b',');
+            let expected = if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+            assert_eq!(visible(&char::from(byte).to_string()), expected);
+        }
+        assert_eq!(visible("\u{fc}\u{20ac}"), "%C3%BC%E2%82%AC");
+    }
 }

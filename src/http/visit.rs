@@ -86,27 +86,6 @@ pub(super) struct Visit<'a> {
     pub(super) asker: Asker,
 }
 
-/// The client that was let in.
-pub(super) enum Admitted {
-    /// By account and password, or as the anonymous client.
-    Known(Identity),
-    /// By a token of ours. It carries no labels.
-    Token {
-        /// The account that it was made for.
-        account: String,
-    },
-}
-
-impl Admitted {
-    /// The identity as far as it is known.
-    pub(super) fn into_identity(self) -> Identity {
-        match self {
-            Admitted::Known(identity) => identity,
-            Admitted::Token { account } => Identity { account, ..Identity::default() },
-        }
-    }
-}
-
 impl<'a> Visit<'a> {
     pub(super) fn new(app: &'a App, snapshot: &'a Arc<Snapshot>, peer: Peer, asker: Asker) -> Visit<'a> {
         Visit { app, snapshot, peer, id: DecisionId::new(), asker }
@@ -140,7 +119,8 @@ impl<'a> Visit<'a> {
         Ok((identity, decision))
     }
 
-    /// Lets the client in where all of `needed` is granted, and writes the decision's line in the log.
+    /// Lets the client in where all of `needed` is granted, and writes the decision's line in the log. A token of ours says the
+    /// account, and no labels.
     ///
     /// # Errors
     /// Why not; a line is written only if something was decided.
@@ -149,7 +129,7 @@ impl<'a> Visit<'a> {
         target: &Target,
         needed: &[Scope],
         headers: &HeaderMap,
-    ) -> Result<Admitted, NotAdmitted> {
+    ) -> Result<Identity, NotAdmitted> {
         let now = OffsetDateTime::now_utc();
         let generation = self.snapshot.generation;
         if let Some(token) = bearer(headers) {
@@ -159,7 +139,7 @@ impl<'a> Visit<'a> {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
             decision_log::allowed_by_token(&self.id, &self.asker, generation, &claims.jti, needed);
-            return Ok(Admitted::Token { account: claims.sub });
+            return Ok(Identity { account: claims.sub, ..Identity::default() });
         }
         let who = credentials::from_header(headers)?;
         self.asker.account = who.account().to_owned();
@@ -172,7 +152,7 @@ impl<'a> Visit<'a> {
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
         decision_log::decided(&self.id, &self.asker, generation, &decision, None);
         match (grants_all(&decision), who) {
-            (true, _) => Ok(Admitted::Known(identity)),
+            (true, _) => Ok(identity),
             (false, Credentials::Password { .. }) => Err(NotAdmitted::NotGranted),
             // An account may be allowed what nobody is.
             (false, Credentials::Anonymous) => Err(NotAdmitted::LoginNeeded),

@@ -112,7 +112,7 @@ impl<'a> GatewayVisit<'a> {
             Target::Base | Target::Catalog(_) | Target::Repository(_) => self.needed.as_slice(),
             Target::Outside(_) => return Err(Refused::NoRoute.into()),
         };
-        let identity = self.visit.require(&target, needed, headers).await?.into_identity();
+        let identity = self.visit.require(&target, needed, headers).await?;
         match &target {
             Target::Base => {
                 self.visit.app.metrics.gateway_answered("", "2xx");
