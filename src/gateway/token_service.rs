@@ -149,7 +149,7 @@ impl CredentialSource for ForScopes {
         anyhow::ensure!(status == StatusCode::OK, "{shown} answered with status {status}");
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{shown}: {error}"))?.to_bytes();
-        let no_token = || format!("{shown} answered with something that is no token");
+        let no_token = || format!("{shown} answered with something that is not a token");
         // Without the parser's own words: they could repeat the token.
         let reply: IssuedToken = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;

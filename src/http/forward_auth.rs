@@ -53,7 +53,7 @@ enum ForwardAuthRefusal {
     #[error(transparent)]
     Target(#[from] target::Refused),
     /// The body may hold parameters.
-    #[error("a form is no body that a registry's client sends")]
+    #[error("a registry's client does not send forms")]
     FormBody,
     /// A path that no row of the table covers.
     #[error("nothing is allowed at this path")]

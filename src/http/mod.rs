@@ -33,12 +33,12 @@ use shape::{nothing_here, plain_error};
 const HTTP_DATE: StaticFormatDescription =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
-/// Whether a listener serves health and metrics beside tokens.
+/// The listener that serves health and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminRoutes {
-    /// They are served here too: there is no listener of their own for them.
+    /// The same one that serves tokens: there is none of their own.
     Here,
-    /// They are served on `server.admin_addr`.
+    /// That of `server.admin_addr`.
     Elsewhere,
 }
 

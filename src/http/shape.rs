@@ -97,8 +97,8 @@ pub(super) const DENIED_REASONS: &[&str] =
 
 /// The shape of a refusal by [`access`](crate::access). `anonymous` is what it means at this door that nobody logged in.
 ///
-/// An account that is closed looks like a wrong password, so that nobody learns who exists; and what may be a right password
-/// is no 401, since clients throw away what is wrong.
+/// An account that is closed looks like a wrong password, so that nobody learns who exists; and what may be a right
+/// password is never answered with a 401, since clients throw away what is wrong.
 pub(super) fn denied(denied: &Denied, anonymous: Fault) -> Shape {
     let unauthorized = |reason, fault| Shape::unauthorized(LOG_IN, reason, fault);
     match denied {

@@ -30,10 +30,10 @@ pub(super) enum GatewayRefusal {
     #[error(transparent)]
     Target(#[from] target::Refused),
     /// The body may hold parameters.
-    #[error("a form is no body that a registry's client sends")]
+    #[error("a registry's client does not send forms")]
     FormBody,
     /// A body where none has a meaning.
-    #[error("a GET, HEAD or DELETE has no body that a registry reads")]
+    #[error("a registry reads no body of a GET, HEAD or DELETE")]
     Body,
     /// The client is not known, or may not do this.
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub(super) enum GatewayRefusal {
     #[error("the catalog is too long to be looked through")]
     CatalogTooLong,
     /// The upstream's reply cannot be read as a catalog.
-    #[error("upstream {upstream}: its reply is no catalog: {cause}")]
+    #[error("upstream {upstream}: its reply is not a catalog: {cause}")]
     NoCatalog {
         /// Its name.
         upstream: String,
@@ -98,7 +98,7 @@ pub(super) fn failed(upstream: &Upstream, failure: UpstreamFailure) -> GatewayRe
 
 /// The methods of a registry.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// The sentence for a request that no registry takes.
+/// The message about a request that no registry takes.
 const NOT_A_REGISTRYS: &str = "this request is none that a registry takes";
 
 fn client(status: StatusCode, code: &'static str, message: &'static str, reason: &'static str) -> Shape {
@@ -109,7 +109,7 @@ fn unsupported(status: StatusCode, reason: &'static str) -> Shape {
     client(status, "UNSUPPORTED", NOT_A_REGISTRYS, reason)
 }
 
-/// Something behind the gateway failed, and the client is not told what.
+/// A failure behind the gateway, of which the client is told only that it may try again.
 fn behind(status: StatusCode, reason: &'static str) -> Shape {
     Shape::new(status, "UNAVAILABLE", NOT_NOW, reason, Fault::OursAfterwards)
 }
