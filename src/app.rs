@@ -21,6 +21,7 @@ use crate::client_network::ClientNetwork;
 use crate::clock;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Origin;
+use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
 use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
@@ -114,10 +115,8 @@ impl Snapshot {
         };
         let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
-        let gateway = config.gateway.map(|settings| Gateway::open(settings, gateway_before)).transpose()?;
-        if let Some(gateway) = &gateway {
-            gateway.begin_figures(metrics);
-        }
+        let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
+        let gateway = config.gateway.map(open).transpose()?;
         let proxy_rest = config.server.proxy_rest();
         let issuer = Arc::new(Issuer::new(key, token.issuer, token.header, token.kid)?);
         Ok(Snapshot {

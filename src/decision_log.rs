@@ -1,30 +1,28 @@
-//! One line in the log for each decision, with everything needed to answer "why?", and no secret.
+//! The lines in the log about decisions: everything needed to answer "why?", and no secret.
 
 use std::net::IpAddr;
 
 use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
-use crate::app::Snapshot;
 pub use crate::decision_id::DecisionId;
-use crate::mint::{Made, Minted};
 use crate::scope::{Actions, Scope, words};
 use crate::shown::{chain_of, printable};
 
-/// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
-/// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
+/// The most scopes of a request that have a line each; of more, those that were decided alike share one. With a line for each,
+/// a client that asks for hundreds at once would fill the log faster than it is written, and others' lines would be dropped.
 const ONE_BY_ONE: usize = 16;
 /// The longest list of scopes in a line, in bytes: what collects the log may cut or refuse longer fields. No scope by itself is
 /// as long; a longer list goes on in the next line.
 const MAX_LIST: usize = 1024;
 
-/// The way in that a request took.
+/// The door that a request came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Door {
     /// The token endpoint.
     #[default]
     Token,
-    /// A proxy that asks about somebody's request.
+    /// Forward-auth: a proxy asks about a client's request.
     ForwardAuth,
     /// The gateway.
     Gateway,
@@ -40,10 +38,10 @@ impl Door {
     }
 }
 
-/// Who asks, as far as it is known.
+/// A request as its lines in the log tell of it, as far as it is known.
 #[derive(Debug, Default)]
 pub struct Asker {
-    /// Where.
+    /// The door.
     pub door: Door,
     /// The method and target that a proxy asks about, or that the gateway was given.
     pub request: Option<String>,
@@ -53,7 +51,7 @@ pub struct Asker {
     pub address: Option<IpAddr>,
     /// The audience.
     pub service: String,
-    /// How many scopes could not be read.
+    /// The number of scopes that could not be read.
     pub scopes_ignored: usize,
 }
 
@@ -67,14 +65,18 @@ impl Asker {
     }
 }
 
+/// The token that a decision led to.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggedToken<'a> {
+    /// Its `jti`.
+    pub id: &'a str,
+    /// Whether it was signed before, for a request with the same answer.
+    pub reused: bool,
+}
+
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
-/// without scopes. `token` is what the client got, if the door gives tokens.
-pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &Decision, token: Option<&Minted>) {
-    let token_id = token.map(|token| token.id.as_ref());
-    let reused = token.map(|token| match token.made {
-        Made::Now => false,
-        Made::Before => true,
-    });
+/// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
+pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
     let line =
         |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: DecisionOutcome| {
             info!(
@@ -89,10 +91,10 @@ pub fn decided(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, decision: &D
                 granted = words(granted),
                 withheld = words(withheld),
                 rule,
-                token.id = token_id,
-                token.reused = reused,
+                token.id = token.map(|token| token.id),
+                token.reused = token.map(|token| token.reused),
                 scopes.ignored = asker.scopes_ignored,
-                snapshot = snapshot.generation,
+                snapshot = generation,
                 "decided"
             );
         };
@@ -139,7 +141,7 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
-pub fn allowed_by_token(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, jti: &str, scopes: &[Scope]) {
+pub fn allowed_by_token(id: &DecisionId, asker: &Asker, generation: u64, jti: &str, scopes: &[Scope]) {
     info!(
         decision.id = id.as_str(),
         decision.outcome = "allowed_by_token",
@@ -150,25 +152,25 @@ pub fn allowed_by_token(id: &DecisionId, asker: &Asker, snapshot: &Snapshot, jti
         service = %printable(&asker.service),
         scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         token.id = jti,
-        snapshot = snapshot.generation,
+        snapshot = generation,
         "allowed"
     );
 }
 
-/// Whose fault it is that there is no token.
+/// Whose fault it is that a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody's: so every client begins that has to be told how to log in.
+    /// Nobody's: every client begins so, to be told how to log in.
     Nobody,
     /// The client's: it asked wrongly, or for what it may not have.
     Client,
-    /// Ours: somebody has to look. Nothing was decided.
+    /// Ours, before a decision: somebody has to look.
     Ours,
-    /// The same, after all was decided: what follows from the decision could not be done.
+    /// Ours, after the decision: what follows from it, such as a signature, could not be done.
     OursAfterwards,
 }
 
-/// Writes the line of a request that got no token. The cause is here and nowhere else: the client is not told.
+/// Writes the line of a request that was refused. The cause is here and nowhere else: the client is not told.
 pub fn refused(
     id: &DecisionId,
     asker: &Asker,
@@ -176,29 +178,27 @@ pub fn refused(
     fault: Fault,
     cause: &(dyn std::error::Error + 'static),
 ) {
-    let (account, address, service) = (printable(&asker.account), asker.address(), printable(&asker.service));
-    let chain = chain_of(cause);
+    macro_rules! line {
+        ($level:ident, $message:literal) => {
+            $level!(
+                decision.id = id.as_str(),
+                decision.outcome = "refused",
+                reason,
+                door = asker.door.as_str(),
+                request = asker.request(),
+                user.account = %printable(&asker.account),
+                client.address = asker.address(),
+                service = %printable(&asker.service),
+                cause = %chain_of(cause),
+                $message
+            )
+        };
+    }
     match fault {
-        Fault::Ours => {
-            error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
-            request = asker.request(), user.account = %account, client.address = address, service = %service,
-            cause = %chain, "could not be decided")
-        }
-        Fault::OursAfterwards => {
-            error!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
-            request = asker.request(), user.account = %account, client.address = address, service = %service,
-            cause = %chain, "was decided, and could not be answered")
-        }
-        Fault::Nobody => {
-            info!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
-            request = asker.request(), user.account = %account, client.address = address, service = %service,
-            cause = %chain, "refused")
-        }
-        Fault::Client => {
-            warn!(decision.id = id.as_str(), decision.outcome = "refused", reason, door = asker.door.as_str(),
-            request = asker.request(), user.account = %account, client.address = address, service = %service,
-            cause = %chain, "refused")
-        }
+        Fault::Ours => line!(error, "could not be decided"),
+        Fault::OursAfterwards => line!(error, "was decided, and could not be answered"),
+        Fault::Nobody => line!(info, "refused"),
+        Fault::Client => line!(warn, "refused"),
     }
 }
 

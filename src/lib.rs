@@ -3,7 +3,7 @@
 //! The path of one token request, `GET /auth?service=registry&scope=repository:team/app:pull,push`:
 //!
 //! 1. [`server`] accepts the connection, [`http`] lists every URL.
-//! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply.
+//! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply. Each step takes the `Visit` of `http/visit.rs`.
 //! 3. `http/credentials.rs` reads who is presented, [`client_address`] where from.
 //! 4. [`scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked

@@ -2,7 +2,7 @@
 #![no_main]
 
 use dockwarden::authn::Credentials;
-use dockwarden::http::credentials::of_header;
+use dockwarden::http::credentials::from_header;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(value) = HeaderValue::from_bytes(line) else { return };
         headers.append(AUTHORIZATION, value);
     }
-    match of_header(&headers) {
+    match from_header(&headers) {
         Ok(Credentials::Password { account, password }) => {
             assert!(!account.is_empty() && !account.contains(':') && !password.reveal().is_empty());
         }

@@ -10,6 +10,7 @@ use crate::authn::users::Users;
 use crate::authz::lint::lint;
 use crate::authz::rules::Rules;
 use crate::config::{Config, Pair, Problem, Secrets};
+use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
@@ -110,7 +111,7 @@ pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
         let passwords = Arc::new(Passwords::new(|_| {})?);
         let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
         if let Some(settings) = gateway {
-            reached.extend(Gateway::open(settings, None)?.reach().await);
+            reached.extend(Gateway::open(settings, None, transfers_at_once())?.reach().await);
         }
         anyhow::Ok(reached)
     })?;

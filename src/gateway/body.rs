@@ -1,4 +1,4 @@
-//! Bodies on their way through: passed on piece by piece as they come, counted, and given up when nothing moves.
+//! The bodies of requests and replies on their way through: passed on piece by piece, counted, and cut off when nothing moves.
 //!
 //! Neither side is ever read ahead of the other, so that a transfer of any size takes the memory of a few pieces.
 
@@ -14,12 +14,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
-use super::transfer::{End, Transfer};
+use super::transfer::{Transfer, TransferEnd};
 
-/// Why a body does not go on. What is cut off is never ended as if it were whole: the connection breaks.
+/// Why a body was cut off. It never ends as if it were whole: the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Cut {
-    /// The client went away, or sent something that is no body.
+pub(crate) enum Cut {
+    /// The client went away, or sent something that cannot be read as a body.
     #[error("the client's body broke off")]
     Client,
     /// The request is sent once more.
@@ -38,7 +38,7 @@ pub(super) enum Cut {
 
 /// The body of a client's request, on its way to the upstream. Clones are of the same body.
 #[derive(Clone)]
-pub(super) struct ClientBody {
+pub(crate) struct ClientBody {
     shared: Arc<Mutex<Sent>>,
     turn: u32,
 }
@@ -46,7 +46,7 @@ pub(super) struct ClientBody {
 /// How far a client's body has come.
 struct Sent {
     body: Body,
-    /// Which clone may read; the others were given up.
+    /// The number of the clone that may read; the others were given up.
     turn: u32,
     moved: Instant,
     bytes: u64,
@@ -58,19 +58,19 @@ struct Sent {
     end: Option<(Instant, Result<(), Cut>)>,
 }
 
-/// What is not forthcoming while a request is under way.
+/// What a request that is under way waits for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// More of the client's body.
     Body,
-    /// Somebody at the upstream who reads it.
+    /// An upstream that reads it.
     Reader,
     /// The beginning of a reply to the whole of it.
     Reply,
 }
 
 impl ClientBody {
-    pub(super) fn new(body: Body, counted: Counter) -> ClientBody {
+    pub(crate) fn new(body: Body, counted: Counter) -> ClientBody {
         let now = crate::clock::now();
         let end = body.is_end_stream().then_some((now, Ok(())));
         let sent = Sent { body, turn: 0, moved: now, bytes: 0, counted, touched: false, waits: false, end };
@@ -78,7 +78,7 @@ impl ClientBody {
     }
 
     /// No body at all, of a request of our own.
-    pub(super) fn none() -> ClientBody {
+    pub(crate) fn none() -> ClientBody {
         ClientBody::new(Body::empty(), Counter::default())
     }
 
@@ -87,22 +87,22 @@ impl ClientBody {
     }
 
     /// How many bytes are gone.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.sent().bytes
     }
 
     /// Whether nothing of it is gone, so that the request can be sent once more.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_untouched(&self) -> bool {
         !self.sent().touched
     }
 
     /// Whether it broke off on the client's side.
-    pub(super) fn broke(&self) -> bool {
+    pub(crate) fn broke(&self) -> bool {
         self.sent().end.is_some_and(|(_, end)| end.is_err())
     }
 
     /// The same body for another try. Whoever still reads for the try before gets nothing more of it.
-    pub(super) fn again(&self) -> ClientBody {
+    pub(crate) fn again(&self) -> ClientBody {
         let mut sent = self.sent();
         sent.turn += 1;
         sent.moved = crate::clock::now();
@@ -114,7 +114,7 @@ impl ClientBody {
 
     /// Returns once nothing has moved for `idle_for`, or the whole request has been answered with nothing for
     /// `respond_within`.
-    pub(super) async fn stalled(&self, idle_for: Duration, respond_within: Duration) -> Missing {
+    pub(crate) async fn stalled(&self, idle_for: Duration, respond_within: Duration) -> Missing {
         loop {
             let pause = {
                 let sent = self.sent();
@@ -183,9 +183,9 @@ impl hyper::body::Body for ClientBody {
     }
 }
 
-/// What is wrong with a body that should be none.
+/// What is wrong with a body that should be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotEmpty {
+pub(crate) enum NotEmpty {
     /// It has content.
     Something,
     /// It broke off.
@@ -194,14 +194,14 @@ pub(super) enum NotEmpty {
     Stalled,
 }
 
-/// The body of a request that has none, once it is known that it has none: over HTTP/2 and in pieces, that comes later.
+/// The empty body of a request that must not have one, once it is known to be empty: over HTTP/2 and in pieces, that comes later.
 ///
 /// Content has no meaning there (RFC 9110, section 9.3.1), so that two readers may see another end of it: what one takes for
 /// a body is the next request to the other, and that would be one that nobody decided on.
 ///
 /// # Errors
 /// What is there instead.
-pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
+pub(crate) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, NotEmpty> {
     // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
     if body.size_hint().lower() > 0 {
         return Err(NotEmpty::Something);
@@ -221,7 +221,7 @@ pub(super) async fn no_body(mut body: Body, idle_for: Duration) -> Result<Body, 
 }
 
 /// The body of an upstream's reply, on its way to the client.
-pub(super) struct Relay(Arc<Mutex<Relayed>>);
+pub(crate) struct Relay(Arc<Mutex<Relayed>>);
 
 struct Relayed {
     /// `None` once it has been given up, or where the reply has none.
@@ -233,21 +233,21 @@ struct Relayed {
     waiting: Option<Waker>,
     cut: Option<Cut>,
     whole: bool,
-    /// What is told in the end, until it was told.
+    /// Writes the line at the end; `None` once that is done.
     transfer: Option<Transfer>,
 }
 
 impl Relay {
     /// Passes `body` on, and watches that it moves. The transfer's line is written when all of it is gone, or when it
     /// ends in any other way.
-    pub(super) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
+    pub(crate) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
         let relay = Relay::of(Some(body), counted, transfer);
         tokio::spawn(watch(Arc::downgrade(&relay.0), idle_for));
         relay
     }
 
     /// A reply without a body, to HEAD for example. Its length is that of something else, and nobody's to fill in.
-    pub(super) fn nothing(transfer: Transfer) -> Relay {
+    pub(crate) fn nothing(transfer: Transfer) -> Relay {
         Relay::of(None, Counter::default(), transfer)
     }
 
@@ -270,10 +270,10 @@ impl Relayed {
     fn ended(&mut self) {
         self.body = None;
         let end = match (self.whole, self.cut) {
-            (true, _) => End::Whole,
-            (false, Some(cut)) => End::Cut(cut),
+            (true, _) => TransferEnd::Whole,
+            (false, Some(cut)) => TransferEnd::Cut(cut),
             // Nobody wanted the rest.
-            (false, None) => End::Cut(Cut::Client),
+            (false, None) => TransferEnd::Cut(Cut::Client),
         };
         if let Some(transfer) = self.transfer.take() {
             transfer.ended(end, self.bytes);

@@ -14,12 +14,12 @@ use super::body::ClientBody;
 use crate::config::Authorities;
 use crate::dial::{Dialer, Patience};
 
-/// Unused connections to one upstream that are kept.
+/// The number of unused connections to one upstream that are kept.
 const KEPT_CONNECTIONS: usize = 64;
 /// How long they are kept. Shorter than what registries and the proxies before them allow, so that a request is seldom
 /// sent into a connection that is being closed.
 const KEPT_FOR: Duration = Duration::from_secs(20);
-/// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+/// The interval of pings on an HTTP/2 connection, and how long each may remain unanswered.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// How much of a reply over HTTP/1.1 is read at once, in bytes, and waits here for a client that reads slowly. Several such
@@ -37,7 +37,7 @@ const STREAMS: usize = 64;
 /// Unused connections that are kept for each further so many requests. One of HTTP/2 is enough for all of them.
 const KEPT_BESIDES: usize = 1;
 
-/// What requests to an upstream are sent with. Clones share their connections.
+/// The HTTP client of an upstream. Clones share their connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
     connector: Dialer,
@@ -55,7 +55,7 @@ struct Lane {
 
 /// The part of a lane that a request takes until its reply is over. Each reply carries it among its extensions.
 #[derive(Clone)]
-pub(super) struct Ride {
+pub(crate) struct Ride {
     _counted: Arc<()>,
 }
 

@@ -1,4 +1,4 @@
-//! ECR as an upstream: authorization tokens from AWS, for whoever AWS's own tools would take us for.
+//! Authorization tokens of ECR, fetched from AWS with the credentials that AWS's own tools would find.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::body::ClientBody;
 use super::connect::{self, HttpClient};
-use super::renewing::{Fetched, Life, Renewing, Source};
-use super::upstream::{Credentials, secret};
+use super::renewing::{CredentialLife, CredentialSource, Fetched, Renewing};
+use super::upstream::{UpstreamCredentials, secret};
 use crate::config::Ecr as Settings;
 use crate::scope::Scope;
 
@@ -25,7 +25,7 @@ use crate::scope::Scope;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The longest reply of an API of AWS, in bytes. Tokens are some thousand bytes long.
 const MAX_REPLY: usize = 1024 * 1024;
-/// How often a token may be taken for the reason of a 403: ECR says so to a token that is over, and to an account without
+/// How often a token may be replaced because of a 403: ECR answers so to a token that has expired, and to an account without
 /// rights, where another token changes nothing.
 const FORBIDDEN_AGAIN: Duration = Duration::from_secs(60);
 
@@ -51,7 +51,7 @@ impl Ecr {
 }
 
 #[async_trait]
-impl Credentials for Ecr {
+impl UpstreamCredentials for Ecr {
     async fn authorization(&self, _needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
         self.0.current().await.map(Some)
     }
@@ -96,7 +96,7 @@ impl Tokens {
 }
 
 #[async_trait]
-impl Source for Tokens {
+impl CredentialSource for Tokens {
     fn what(&self) -> String {
         "an authorization token of ECR".to_owned()
     }
@@ -118,11 +118,11 @@ impl Source for Tokens {
         let now = SystemTime::now();
         let life = match data.expires_at().map(|end| SystemTime::try_from(*end)) {
             Some(Ok(end)) => match end.duration_since(now) {
-                Ok(life) if !life.is_zero() => Life::For(life),
-                Ok(_) | Err(_) => Life::Over,
+                Ok(life) if !life.is_zero() => CredentialLife::For(life),
+                Ok(_) | Err(_) => CredentialLife::Expired,
             },
             // Nothing that could be believed.
-            Some(Err(_)) | None => Life::Over,
+            Some(Err(_)) | None => CredentialLife::Expired,
         };
         Ok(Fetched { value: secret(&format!("Basic {token}"))?, life })
     }

@@ -1,4 +1,4 @@
-//! Which headers pass the gateway, and how those that name a place are turned to the outside.
+//! The headers that pass the gateway, and the rewriting of those that hold an address of the upstream.
 //!
 //! What goes on to a registry is a list of what its protocol has. A list of what must not pass would never be whole: an
 //! upstream may believe `X_Forwarded_User`, `X-HTTP-Method-Override` or a header of tomorrow.
@@ -67,18 +67,18 @@ const NOT_BACK: &[&str] = &[
 /// What the names of our own headers about labels begin with.
 const LABELS: &str = "x-auth-labels-";
 
-/// Where clients believe they are.
-pub(super) struct Outside<'a> {
+/// The gateway as its clients see it.
+pub(crate) struct Outside<'a> {
     /// The client's address, where there is one.
-    pub(super) client: Option<IpAddr>,
-    /// `https` or `http`.
-    pub(super) scheme: &'static str,
+    pub(crate) client: Option<IpAddr>,
+    /// The scheme that the client used, `https` or `http`.
+    pub(crate) scheme: &'static str,
     /// The host and port that the client used; empty where it named none.
-    pub(super) host: &'a str,
+    pub(crate) host: &'a str,
 }
 
 /// The headers that go on to the upstream: the protocol's own, and who asks in our own words.
-pub(super) fn onward(headers: &HeaderMap, outside: &Outside<'_>) -> HeaderMap {
+pub(crate) fn onward(headers: &HeaderMap, outside: &Outside<'_>) -> HeaderMap {
     let for_this_hop = named_in_connection(headers);
     let mut onward = HeaderMap::with_capacity(headers.len() + 3);
     for (name, value) in headers {
@@ -106,7 +106,7 @@ pub(super) fn onward(headers: &HeaderMap, outside: &Outside<'_>) -> HeaderMap {
 }
 
 /// The headers of a reply as the client gets them.
-pub(super) fn back(headers: &HeaderMap, status: StatusCode, upstream: &Inside<'_>, outside: &str) -> HeaderMap {
+pub(crate) fn back(headers: &HeaderMap, status: StatusCode, upstream: &Inside<'_>, outside: &str) -> HeaderMap {
     let leads = if status.is_redirection() { Leads::Elsewhere } else { Leads::On };
     let for_that_hop = named_in_connection(headers);
     let mut back = HeaderMap::with_capacity(headers.len());
@@ -120,8 +120,8 @@ pub(super) fn back(headers: &HeaderMap, status: StatusCode, upstream: &Inside<'_
         }
         let value = match (name, value.to_str()) {
             (&LOCATION | &CONTENT_LOCATION, Ok(text)) => match turned(text, leads, upstream, outside) {
-                Place::Same => value.clone(),
-                Place::Turned(text) => match HeaderValue::from_str(&text) {
+                Rewritten::Unchanged => value.clone(),
+                Rewritten::WithoutHost(text) => match HeaderValue::from_str(&text) {
                     Ok(value) => value,
                     Err(_) => continue,
                 },
@@ -141,13 +141,13 @@ fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     elements.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
-/// Where the upstream is.
-pub(super) struct Inside<'a> {
-    pub(super) scheme: &'a Scheme,
-    pub(super) authority: &'a Authority,
+/// The upstream's own address.
+pub(crate) struct Inside<'a> {
+    pub(crate) scheme: &'a Scheme,
+    pub(crate) authority: &'a Authority,
 }
 
-/// What an address in a reply is for.
+/// The purpose of an address in a reply.
 #[derive(Clone, Copy)]
 enum Leads {
     /// To what a redirect or a link says, wherever that is.
@@ -157,24 +157,24 @@ enum Leads {
     On,
 }
 
-/// What became of an address in a reply.
+/// An address in a reply as the client gets it.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Rewritten {
     /// It is nothing that we serve: a redirect to where the blobs are (which may be elsewhere on the upstream's own host),
     /// or an address without a host.
-    Same,
+    Unchanged,
     /// It is one of the upstream's, said without a host, so that it is true under every name that clients use.
-    Turned(String),
+    WithoutHost(String),
 }
 
-fn turned(text: &str, leads: Leads, upstream: &Inside<'_>, outside: &str) -> Place {
+fn turned(text: &str, leads: Leads, upstream: &Inside<'_>, outside: &str) -> Rewritten {
     // `//host/path` has no scheme of its own.
     let (whole, scheme) = match text.strip_prefix("//") {
         Some(rest) => (format!("{}://{rest}", upstream.scheme), upstream.scheme.clone()),
         None => (text.to_owned(), upstream.scheme.clone()),
     };
-    let Ok(uri) = whole.parse::<Uri>() else { return Place::Same };
-    let (Some(host), Some(_)) = (uri.host(), uri.scheme()) else { return Place::Same };
+    let Ok(uri) = whole.parse::<Uri>() else { return Rewritten::Unchanged };
+    let (Some(host), Some(_)) = (uri.host(), uri.scheme()) else { return Rewritten::Unchanged };
     let scheme = uri.scheme().cloned().unwrap_or(scheme);
     let port = uri.port_u16().or_else(|| usual_port(&scheme));
     let own_port = upstream.authority.port_u16().or_else(|| usual_port(upstream.scheme));
@@ -187,15 +187,15 @@ fn turned(text: &str, leads: Leads, upstream: &Inside<'_>, outside: &str) -> Pla
     match leads {
         Leads::On => {}
         Leads::Elsewhere if is_upstream || is_outside => {}
-        Leads::Elsewhere => return Place::Same,
+        Leads::Elsewhere => return Rewritten::Unchanged,
     }
     match uri.path_and_query() {
         // Only this is here. Some registries send clients to blobs below another path of their own host, with an address
         // that is signed, so that nobody need log in there.
         Some(rest) if rest.path() == "/v2" || rest.path().starts_with("/v2/") => {
-            Place::Turned(rest.as_str().to_owned())
+            Rewritten::WithoutHost(rest.as_str().to_owned())
         }
-        Some(_) | None => Place::Same,
+        Some(_) | None => Rewritten::Unchanged,
     }
 }
 
@@ -216,8 +216,8 @@ fn links(text: &str, upstream: &Inside<'_>, outside: &str) -> String {
         out.push_str(before);
         out.push('<');
         match turned(target, Leads::Elsewhere, upstream, outside) {
-            Place::Same => out.push_str(target),
-            Place::Turned(target) => out.push_str(&target),
+            Rewritten::Unchanged => out.push_str(target),
+            Rewritten::WithoutHost(target) => out.push_str(&target),
         }
         out.push('>');
         rest = after;
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn places_of_the_upstream_lose_their_host_and_no_others_do() {
-        let turned_to = |text: &str| Place::Turned(text.to_owned());
+        let turned_to = |text: &str| Rewritten::WithoutHost(text.to_owned());
         for (scheme, authority, text, expected) in [
             ("http", "inside.test:5000", "http://inside.test:5000/v2/a?b=c", turned_to("/v2/a?b=c")),
             ("http", "inside.test:5000", "http://INSIDE.test:5000/v2/a", turned_to("/v2/a")),
@@ -373,20 +373,20 @@ mod tests {
             ("https", "inside.test", "http://inside.test/v2/a", turned_to("/v2/a")),
             ("http", "inside.test", "https://inside.test/v2/a", turned_to("/v2/a")),
             // Elsewhere.
-            ("https", "inside.test", "https://inside.test/artifacts/a?signed=1", Place::Same),
-            ("https", "inside.test", "https://inside.test/v2x/a", Place::Same),
-            ("https", "inside.test", "http://inside.test:444/v2/a", Place::Same),
-            ("http", "inside.test:5000", "http://inside.test/v2/a", Place::Same),
-            ("https", "inside.test", "https://storage.test/bucket/a?X-Amz-Signature=1", Place::Same),
-            ("https", "inside.test", "https://inside.test.evil/v2/a", Place::Same),
-            ("https", "inside.test", "https://inside.test:444/v2/a", Place::Same),
-            ("https", "inside.test", "//storage.test/v2/a", Place::Same),
+            ("https", "inside.test", "https://inside.test/artifacts/a?signed=1", Rewritten::Unchanged),
+            ("https", "inside.test", "https://inside.test/v2x/a", Rewritten::Unchanged),
+            ("https", "inside.test", "http://inside.test:444/v2/a", Rewritten::Unchanged),
+            ("http", "inside.test:5000", "http://inside.test/v2/a", Rewritten::Unchanged),
+            ("https", "inside.test", "https://storage.test/bucket/a?X-Amz-Signature=1", Rewritten::Unchanged),
+            ("https", "inside.test", "https://inside.test.evil/v2/a", Rewritten::Unchanged),
+            ("https", "inside.test", "https://inside.test:444/v2/a", Rewritten::Unchanged),
+            ("https", "inside.test", "//storage.test/v2/a", Rewritten::Unchanged),
             // Without a host already.
-            ("https", "inside.test", "/v2/app/blobs/uploads/1", Place::Same),
-            ("https", "inside.test", "uploads/1", Place::Same),
-            ("https", "inside.test", "not an address", Place::Same),
+            ("https", "inside.test", "/v2/app/blobs/uploads/1", Rewritten::Unchanged),
+            ("https", "inside.test", "uploads/1", Rewritten::Unchanged),
+            ("https", "inside.test", "not an address", Rewritten::Unchanged),
             // Would name a host once its own is gone.
-            ("https", "inside.test", "https://inside.test//evil.test/v2/", Place::Same),
+            ("https", "inside.test", "https://inside.test//evil.test/v2/", Rewritten::Unchanged),
         ] {
             let (Ok(scheme), Ok(authority)) = (Scheme::try_from(scheme), Authority::try_from(authority)) else {
                 unreachable!("{scheme}://{authority}")
@@ -402,9 +402,9 @@ mod tests {
             ),
             ("http://called.test:5000/v2/app/manifests/1", turned_to("/v2/app/manifests/1")),
             ("//called.test/v2/app/blobs/uploads/1", turned_to("/v2/app/blobs/uploads/1")),
-            ("/v2/app/blobs/uploads/1", Place::Same),
-            ("https://storage.test/bucket/a?signed=1", Place::Same),
-            ("https://called.test//evil.test/v2/", Place::Same),
+            ("/v2/app/blobs/uploads/1", Rewritten::Unchanged),
+            ("https://storage.test/bucket/a?signed=1", Rewritten::Unchanged),
+            ("https://called.test//evil.test/v2/", Rewritten::Unchanged),
         ] {
             let inside = Inside { scheme: &Scheme::HTTPS, authority: &Authority::from_static("inside.test") };
             assert_eq!(turned(text, Leads::On, &inside, "docker.test"), expected, "{text}");

@@ -1,5 +1,5 @@
-//! Places among what the gateway has under way at once: so many in all, and for one account, one network or one upstream a
-//! share of them.
+//! The bound on what the gateway has under way at once: a number of places, of which one account, one network or one upstream
+//! has a share.
 //!
 //! A transfer takes a descriptor besides its client's, and ends when its upstream likes: without a bound, whoever has many
 //! requests on few connections (HTTP/2) would leave none for clients that want tokens. Without shares, one network that
@@ -15,34 +15,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::client_network::ClientNetwork;
-use crate::descriptors::transfers_at_once;
 
 /// How long a request waits for a place.
 const WAIT: Duration = Duration::from_secs(5);
-/// The part of all transfers that the clients of one network may have: one in so many.
+/// The share of all transfers that the clients of one network may have: one in so many.
 const SHARE_OF_NETWORK: usize = 4;
-/// The part that one account may have, wherever its clients are: one line of IPv6 has thousands of networks.
+/// The share that one account may have, wherever its clients are: one line of IPv6 has thousands of networks.
 const SHARE_OF_ACCOUNT: usize = 4;
-/// The part that all clients without an account may have together, who are as many networks as they like.
+/// The share that all clients without an account may have together: they come from as many networks as they like.
 const SHARE_OF_ANONYMOUS: usize = 2;
-/// The part that one of several upstreams may have: of all transfers, and of those of one network. The second is for
-/// clients who all come from one address: what hangs at one upstream leaves half of their share for the others.
+/// The share that one of several upstreams may have: of all transfers, and of those of one network. The second is for
+/// clients that all come from one address: what hangs at one upstream leaves half of their share for the others.
 const SHARE_OF_UPSTREAM: usize = 2;
-/// Catalogs that are looked through at once. One question is many for the upstreams and for the rules, and whoever may log
+/// The number of catalogs that are looked through at once. One question is many for the upstreams and for the rules, and whoever may log
 /// in, or nobody at all where rules are for everybody, can ask as often as they like.
 const CATALOGS: usize = 8;
-/// The same for the clients of one network.
+/// The number of them for the clients of one network.
 const CATALOGS_OF_NETWORK: usize = 2;
 
 /// The places of all configurations together. Clones are the same places.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     transfers: Room,
     catalogs: Room,
 }
 
-/// One place, until it is dropped.
-pub(super) struct Place {
+/// A place that is taken until this is dropped.
+pub(crate) struct HeldPlace {
     _all: OwnedSemaphorePermit,
     _shares: Vec<Share>,
 }
@@ -50,28 +49,29 @@ pub(super) struct Place {
 /// There was no place in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("as many {what} as {whose} may have are under way")]
-pub(super) struct Full {
+pub(crate) struct NoPlace {
     what: &'static str,
     whose: &'static str,
 }
 
 impl Places {
-    pub(super) fn new() -> Places {
-        Places { transfers: Room::new("transfers", transfers_at_once()), catalogs: Room::new("catalogs", CATALOGS) }
+    /// Places for so many transfers at once.
+    pub(super) fn new(transfers: usize) -> Places {
+        Places { transfers: Room::new("transfers", transfers), catalogs: Room::new("catalogs", CATALOGS) }
     }
 
-    /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for those who have
-    /// none, who share what is theirs.
+    /// A place for a request to one of so many `upstreams`. The account is empty for clients without one, which have a share
+    /// together.
     ///
     /// # Errors
-    /// [`Full`]: none was free for five seconds.
-    pub(super) async fn transfer(
+    /// [`NoPlace`]: none was free for five seconds.
+    pub(crate) async fn transfer(
         &self,
         account: &str,
         client: Option<IpAddr>,
         upstream: &str,
         upstreams: usize,
-    ) -> Result<Place, Full> {
+    ) -> Result<HeldPlace, NoPlace> {
         let network = ClientNetwork::of(client);
         let of_network = self.transfers.most / SHARE_OF_NETWORK;
         let is_one_of_several = upstreams > 1;
@@ -104,14 +104,14 @@ impl Places {
     /// A place for looking through the catalogs of upstreams.
     ///
     /// # Errors
-    /// [`Full`]: none was free for five seconds.
-    pub(super) async fn catalog(&self, client: Option<IpAddr>) -> Result<Place, Full> {
+    /// [`NoPlace`]: none was free for five seconds.
+    pub(crate) async fn catalog(&self, client: Option<IpAddr>) -> Result<HeldPlace, NoPlace> {
         let share = (Sharer::Network(ClientNetwork::of(client)), CATALOGS_OF_NETWORK);
         self.catalogs.enter(vec![share]).await
     }
 }
 
-/// Whose share it is.
+/// The owner of a share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     Account(String),
@@ -135,7 +135,7 @@ impl Sharer {
     }
 }
 
-/// So many places of one kind, and who has how many of them.
+/// All places of one kind, and who has how many of them.
 #[derive(Clone)]
 struct Room {
     what: &'static str,
@@ -149,10 +149,10 @@ impl Room {
         Room { what, most, all: Arc::new(Semaphore::new(most)), shares: Arc::default() }
     }
 
-    /// Takes one of each of these shares, in this order, and a place.
-    async fn enter(&self, wanted: Vec<(Sharer, usize)>) -> Result<Place, Full> {
+    /// Takes a place, after one of each of these shares, in this order.
+    async fn enter(&self, wanted: Vec<(Sharer, usize)>) -> Result<HeldPlace, NoPlace> {
         let deadline = crate::clock::now() + WAIT;
-        let full = |whose| Full { what: self.what, whose };
+        let full = |whose| NoPlace { what: self.what, whose };
         let mut held = Vec::with_capacity(wanted.len());
         for (sharer, most) in wanted {
             let whose = sharer.called();
@@ -164,12 +164,12 @@ impl Room {
         }
         let all = timeout_at(deadline, Arc::clone(&self.all).acquire_owned()).await;
         let Ok(Ok(all)) = all else { return Err(full("all clients together")) };
-        Ok(Place { _all: all, _shares: held })
+        Ok(HeldPlace { _all: all, _shares: held })
     }
 }
 
-/// Who has something under way, or waits for it, and nobody else: the size of a share is a part of its name, so that one
-/// that a reload made smaller or larger counts at once.
+/// The shares of those who have something under way or wait for it. The size of a share is a part of its key, so that one that
+/// a reload made smaller or larger counts at once.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<(Sharer, usize), Sharing>>);
 
@@ -223,16 +223,12 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn places(transfers: usize) -> Places {
-        Places { transfers: Room::new("transfers", transfers), catalogs: Room::new("catalogs", CATALOGS) }
-    }
-
     fn from(number: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, number]))
     }
 
     /// Takes places until there is none left within the time that requests wait.
-    async fn all_of(places: &Places, client: u8, upstream: &str, upstreams: usize) -> (Vec<Place>, &'static str) {
+    async fn all_of(places: &Places, client: u8, upstream: &str, upstreams: usize) -> (Vec<HeldPlace>, &'static str) {
         all_as(places, "", client, upstream, upstreams).await
     }
 
@@ -242,7 +238,7 @@ mod tests {
         client: u8,
         upstream: &str,
         upstreams: usize,
-    ) -> (Vec<Place>, &'static str) {
+    ) -> (Vec<HeldPlace>, &'static str) {
         let mut held = Vec::new();
         loop {
             match places.transfer(account, from(client), upstream, upstreams).await {
@@ -254,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_a_quarter_and_leaves_the_rest_to_others() {
-        let places = places(32);
+        let places = Places::new(32);
         let (greedy, whose) = all_of(&places, 1, "a", 1).await;
         assert_eq!((greedy.len(), whose), (8, "one network"));
         // One upstream is all there is, so that it may have everything.
@@ -276,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_account_has_a_quarter_wherever_it_comes_from() {
-        let places = places(32);
+        let places = Places::new(32);
         let (here, whose) = all_as(&places, "mallory", 1, "a", 2).await;
         assert_eq!((here.len(), whose), (4, "one network at one upstream"));
         let (there, whose) = all_as(&places, "mallory", 2, "b", 2).await;
@@ -290,7 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_of_several_upstreams_has_half_and_half_of_each_networks_share() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut dead = Vec::new();
         for client in 1..=4 {
             let (held, whose) = all_as(&places, &format!("user-{client}"), client, "dead", 2).await;
@@ -307,7 +303,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn clients_without_an_account_leave_half_of_each_upstream_to_those_who_have_one() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut held = Vec::new();
         for (client, upstream, expected) in [
             (1, "a", (4, "one network at one upstream")),
@@ -339,7 +335,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_two_catalogs() {
-        let places = places(32);
+        let places = Places::new(32);
         let mut held = Vec::new();
         for client in 1..=4 {
             for number in 1..=3 {
@@ -351,12 +347,12 @@ mod tests {
         }
         assert_eq!(held.len(), CATALOGS);
         let full = places.catalog(from(9)).await.err();
-        assert_eq!(full, Some(Full { what: "catalogs", whose: "all clients together" }));
+        assert_eq!(full, Some(NoPlace { what: "catalogs", whose: "all clients together" }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_that_becomes_free_goes_to_who_waits_and_nothing_is_kept_of_those_who_left() {
-        let places = places(8);
+        let places = Places::new(8);
         let (mut held, _) = all_of(&places, 1, "a", 1).await;
         assert_eq!(held.len(), 2);
         let waits = {
@@ -373,7 +369,7 @@ mod tests {
         assert!(waits.await.is_ok_and(|entered| entered.is_ok()));
         assert!(gives_up.await.is_err());
         // Even the smallest machine lets everybody do something.
-        let few = self::places(1);
+        let few = Places::new(1);
         assert!(few.transfer("", from(1), "a", 2).await.is_ok());
         assert!(few.transfers.shares.locked().is_empty());
         drop(held);
@@ -383,7 +379,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_gets_company_has_its_share_at_once() {
-        let places = places(32);
+        let places = Places::new(32);
         let (_alone, _) = all_of(&places, 1, "a", 1).await;
         let (held, whose) = all_of(&places, 2, "a", 2).await;
         assert_eq!((held.len(), whose), (4, "one network at one upstream"));

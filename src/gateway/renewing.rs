@@ -1,4 +1,4 @@
-//! Credentials with an end: fetched when they are first needed, renewed well before they end, by one at a time.
+//! Credentials that expire: fetched when they are first needed, and renewed well before they end, by one task at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tracing::warn;
 
 use crate::breaker::jittered;
 
-/// How long fetching may take: clients wait with it.
+/// How long fetching may take: clients wait for it.
 const FETCH_WITHIN: Duration = Duration::from_secs(10);
 /// How soon a renewal that failed is tried again, while the old credentials still hold.
 const RETRY: Duration = Duration::from_secs(10);
-/// When credentials are renewed that claim to be over on arrival: a wrong clock says nothing about them.
+/// When credentials are renewed that claim to have expired on arrival: a wrong clock says nothing about them.
 const RENEW_DOUBTFUL: Duration = Duration::from_secs(600);
-/// How soon is asked again after a failure: with one question for each request of each client, whoever gives credentials
-/// out would be held down by those who wait for them.
+/// The pause after a failure: with one question for each request of each client, whoever gives credentials out would be held
+/// down by those who wait for them.
 const FAILED_AGAIN: Duration = Duration::from_secs(1);
-/// The same where our own account was refused: each question is a failed login, and accounts are locked for those.
+/// The pause after our own account was refused: each question is a failed login, and accounts are locked for those.
 const STRANGER_AGAIN: Duration = Duration::from_secs(30);
-/// The longest life that is believed. Credentials that are said to live longer are renewed all the same, and a number
-/// that no clock has is none to calculate with.
+/// The longest life that is believed. Credentials that are said to live longer are renewed all the same, and a number beyond
+/// any clock cannot be calculated with.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How soon credentials are fetched anew that were themselves fetched because others were refused. Sooner, and an upstream
 /// that refuses everything would have us ask for every request of every client.
@@ -34,33 +34,33 @@ pub(super) struct Fetched {
     /// The Authorization header.
     pub(super) value: HeaderValue,
     /// How much longer they hold.
-    pub(super) life: Life,
+    pub(super) life: CredentialLife,
 }
 
 /// How much longer credentials hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum CredentialLife {
     /// For this long.
     For(Duration),
     /// Not at all, they claim. They are used all the same, and asked for again later.
-    Over,
+    Expired,
 }
 
-/// Whoever gives credentials out does not take our account.
+/// The issuer of the credentials does not accept our account.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Stranger(pub(super) String);
+pub(super) struct AccountRefused(pub(super) String);
 
 /// Where credentials come from.
 #[async_trait]
-pub(super) trait Source: Send + Sync + 'static {
-    /// What is fetched, for the log.
+pub(super) trait CredentialSource: Send + Sync + 'static {
+    /// The name of what is fetched, for the log.
     fn what(&self) -> String;
 
     /// Fetches new ones.
     ///
     /// # Errors
-    /// There are none to be had now.
+    /// Why there are none now.
     async fn fetch(&self) -> anyhow::Result<Fetched>;
 }
 
@@ -76,16 +76,16 @@ struct Shared<S> {
 
 #[derive(Default)]
 struct State {
-    held: Option<Held>,
-    /// The last failure, and how long nothing is asked after it; those who waited for it need not try for themselves.
+    kept: Option<Kept>,
+    /// The last failure, and the pause after it; those who waited for it need not try for themselves.
     failed: Option<(Instant, Duration, String)>,
 }
 
-struct Held {
+struct Kept {
     value: HeaderValue,
     fetched: Instant,
     renew_at: Instant,
-    over_at: Option<Instant>,
+    expires_at: Option<Instant>,
     why: Why,
 }
 
@@ -96,15 +96,15 @@ enum Why {
     Refused,
 }
 
-/// What is there.
+/// The credentials that are kept, as they stand now.
 enum Found {
     Fresh(HeaderValue),
-    /// Good, and to be renewed.
+    /// Still good, but due to be renewed.
     Ageing(HeaderValue),
     Nothing,
 }
 
-impl<S: Source> Renewing<S> {
+impl<S: CredentialSource> Renewing<S> {
     pub(super) fn new(source: S) -> Renewing<S> {
         Renewing(Arc::new(Shared { source, state: Mutex::default(), turn: tokio::sync::Mutex::default() }))
     }
@@ -112,7 +112,7 @@ impl<S: Source> Renewing<S> {
     /// Credentials that hold.
     ///
     /// # Errors
-    /// There are none, and none are to be had.
+    /// There are none, and none could be fetched.
     pub(super) async fn current(&self) -> anyhow::Result<HeaderValue> {
         match self.0.found() {
             Found::Fresh(value) => Ok(value),
@@ -145,7 +145,7 @@ impl<S: Source> Renewing<S> {
         let _turn = self.0.turn.lock().await;
         {
             let state = self.0.state();
-            if let Some(held) = &state.held {
+            if let Some(held) = &state.kept {
                 if Some(&held.value) != refused {
                     return Ok(Some(held.value.clone()));
                 }
@@ -160,17 +160,17 @@ impl<S: Source> Renewing<S> {
     }
 }
 
-impl<S: Source> Shared<S> {
+impl<S: CredentialSource> Shared<S> {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self) -> Found {
         let now = crate::clock::now();
-        match &self.state().held {
+        match &self.state().kept {
             None => Found::Nothing,
             // First: after a renewal that failed, the next one may be due later than that.
-            Some(held) if held.over_at.is_some_and(|over| now >= over) => Found::Nothing,
+            Some(held) if held.expires_at.is_some_and(|end| now >= end) => Found::Nothing,
             Some(held) if now < held.renew_at => Found::Fresh(held.value.clone()),
             Some(held) => Found::Ageing(held.value.clone()),
         }
@@ -186,7 +186,7 @@ impl<S: Source> Shared<S> {
         if let Err(cause) = self.fetch(Why::Due, asked).await {
             warn!(reason = "renewal_failed", what = self.source.what(), cause = %format!("{cause:#}"),
                 "credentials could not be renewed; the old ones stay in use");
-            if let Some(held) = &mut self.state().held {
+            if let Some(held) = &mut self.state().kept {
                 held.renew_at = crate::clock::now() + jittered(RETRY);
             }
         }
@@ -206,18 +206,18 @@ impl<S: Source> Shared<S> {
         let now = crate::clock::now();
         match fetched {
             Ok(Fetched { value, life }) => {
-                let (renew_at, over_at) = match life {
-                    Life::For(life) if life > LONGEST_LIFE => (now + jittered(LONGEST_LIFE / 2), None),
-                    Life::For(life) => (now + jittered(life / 2), Some(now + life.mul_f64(0.95))),
-                    Life::Over => (now + jittered(RENEW_DOUBTFUL), None),
+                let (renew_at, expires_at) = match life {
+                    CredentialLife::For(life) if life > LONGEST_LIFE => (now + jittered(LONGEST_LIFE / 2), None),
+                    CredentialLife::For(life) => (now + jittered(life / 2), Some(now + life.mul_f64(0.95))),
+                    CredentialLife::Expired => (now + jittered(RENEW_DOUBTFUL), None),
                 };
                 let mut state = self.state();
-                state.held = Some(Held { value: value.clone(), fetched: now, renew_at, over_at, why });
+                state.kept = Some(Kept { value: value.clone(), fetched: now, renew_at, expires_at, why });
                 state.failed = None;
                 Ok(value)
             }
             Err(cause) => {
-                let pause = if cause.is::<Stranger>() { STRANGER_AGAIN } else { FAILED_AGAIN };
+                let pause = if cause.is::<AccountRefused>() { STRANGER_AGAIN } else { FAILED_AGAIN };
                 self.state().failed = Some((now, pause, format!("{cause:#}")));
                 Err(cause)
             }
@@ -236,12 +236,12 @@ mod tests {
     /// Gives `token-1`, `token-2`, …, or the same one, or nothing.
     struct Counting {
         calls: Arc<AtomicUsize>,
-        life: Life,
+        life: CredentialLife,
         gives: fn(usize) -> Option<usize>,
     }
 
     #[async_trait]
-    impl Source for Counting {
+    impl CredentialSource for Counting {
         fn what(&self) -> String {
             "a count".to_owned()
         }
@@ -255,7 +255,10 @@ mod tests {
         }
     }
 
-    fn renewing(life: Life, gives: fn(usize) -> Option<usize>) -> (Arc<Renewing<Counting>>, Arc<AtomicUsize>) {
+    fn renewing(
+        life: CredentialLife,
+        gives: fn(usize) -> Option<usize>,
+    ) -> (Arc<Renewing<Counting>>, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         (Arc::new(Renewing::new(Counting { calls: Arc::clone(&calls), life, gives })), calls)
     }
@@ -274,7 +277,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hundred_at_once_fetch_once() {
-        let (renewing, calls) = renewing(Life::For(Duration::from_secs(60)), Some);
+        let (renewing, calls) = renewing(CredentialLife::For(Duration::from_secs(60)), Some);
         let values = many(&renewing, 100).await;
         assert!(values.iter().all(|value| value.as_deref() == Ok("token-1")), "{values:?}");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
@@ -282,7 +285,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hundred_at_once_fail_once() {
-        let (renewing, calls) = renewing(Life::Over, |call| (call > 1).then_some(call));
+        let (renewing, calls) = renewing(CredentialLife::Expired, |call| (call > 1).then_some(call));
         let values = many(&renewing, 100).await;
         assert!(values.iter().all(|value| value.as_ref().is_err_and(|error| error == "none today")), "{values:?}");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
@@ -293,7 +296,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_a_renewal_while_the_old_ones_hold() {
-        let (renewing, calls) = renewing(Life::For(Duration::from_secs(12 * 3600)), |call| (call != 2).then_some(call));
+        let (renewing, calls) =
+            renewing(CredentialLife::For(Duration::from_secs(12 * 3600)), |call| (call != 2).then_some(call));
         let hour = Duration::from_secs(3600);
         let same = |number: usize| vec![Ok(format!("token-{number}")); 5];
         for (pause, number, called) in [
@@ -313,8 +317,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_over_is_not_used_however_often_its_renewal_failed() {
-        let (renewing, calls) = renewing(Life::For(Duration::from_secs(10)), |call| (call == 1).then_some(call));
+    async fn what_has_expired_is_not_used_however_often_its_renewal_failed() {
+        let (renewing, calls) =
+            renewing(CredentialLife::For(Duration::from_secs(10)), |call| (call == 1).then_some(call));
         assert_eq!(many(&renewing, 1).await, [Ok("token-1".to_owned())]);
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(many(&renewing, 1).await, [Ok("token-1".to_owned())]);
@@ -324,8 +329,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_claims_to_be_over_is_used_and_not_asked_for_in_a_loop() {
-        let (renewing, calls) = renewing(Life::Over, |_| Some(7));
+    async fn what_claims_to_have_expired_is_used_and_not_asked_for_in_a_loop() {
+        let (renewing, calls) = renewing(CredentialLife::Expired, |_| Some(7));
         for _ in 0..50 {
             assert_eq!(many(&renewing, 2).await, vec![Ok("token-7".to_owned()); 2]);
         }
@@ -334,7 +339,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_none_to_give_is_asked_once_a_second_and_no_more() {
-        let (renewing, calls) = renewing(Life::For(Duration::from_secs(60)), |call| (call > 2).then_some(call));
+        let (renewing, calls) =
+            renewing(CredentialLife::For(Duration::from_secs(60)), |call| (call > 2).then_some(call));
         for round in 1..=2 {
             for _ in 0..50 {
                 assert!(renewing.current().await.is_err());
@@ -349,14 +355,14 @@ mod tests {
     struct Refusing(Arc<AtomicUsize>);
 
     #[async_trait]
-    impl Source for Refusing {
+    impl CredentialSource for Refusing {
         fn what(&self) -> String {
             "nothing".to_owned()
         }
 
         async fn fetch(&self) -> anyhow::Result<Fetched> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            Err(Stranger("status 401".to_owned()).into())
+            Err(AccountRefused("status 401".to_owned()).into())
         }
     }
 
@@ -374,7 +380,7 @@ mod tests {
     /// The number is a stranger's, and may be any.
     #[tokio::test(start_paused = true)]
     async fn a_life_that_no_clock_has_is_a_long_one() {
-        let (renewing, calls) = renewing(Life::For(Duration::MAX), Some);
+        let (renewing, calls) = renewing(CredentialLife::For(Duration::MAX), Some);
         assert_eq!(renewing.current().await.unwrap(), "token-1");
         tokio::time::sleep(LONGEST_LIFE).await;
         assert_eq!(many(&renewing, 1).await, [Ok("token-1".to_owned())]);
@@ -385,7 +391,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_ones_are_replaced_once_for_all_who_were_refused() {
-        let (renewing, calls) = renewing(Life::For(Duration::from_secs(60)), Some);
+        let (renewing, calls) = renewing(CredentialLife::For(Duration::from_secs(60)), Some);
         let first = renewing.current().await.unwrap();
         let mut refused = tokio::task::JoinSet::new();
         for _ in 0..50 {
@@ -404,7 +410,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_ones_again_are_no_others() {
-        let (renewing, _) = renewing(Life::Over, |_| Some(7));
+        let (renewing, _) = renewing(CredentialLife::Expired, |_| Some(7));
         let first = renewing.current().await.unwrap();
         assert_eq!(renewing.other_than(Some(&first), Duration::ZERO).await.unwrap(), None);
     }

@@ -1,4 +1,5 @@
-//! An upstream with a token service of its own: tokens for what each request needs, kept until shortly before they end.
+//! The tokens of an upstream's own token service: fetched for what each request needs, and kept until shortly before they
+//! expire.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,20 +15,20 @@ use serde::Deserialize;
 
 use super::body::ClientBody;
 use super::connect::HttpClient;
-use super::renewing::{Fetched, Life, Renewing, Source, Stranger};
-use super::upstream::{Credentials, basic, secret};
+use super::renewing::{AccountRefused, CredentialLife, CredentialSource, Fetched, Renewing};
+use super::upstream::{UpstreamCredentials, basic, secret};
 use crate::config::Account;
 use crate::json;
-use crate::scope::{Scope, words};
+use crate::scope::Scope;
 
-/// Tokens that are kept, each for its own scopes.
+/// The number of tokens that are kept, each for its own scopes.
 const KEPT_TOKENS: NonZeroUsize = match NonZeroUsize::new(1000) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
 /// The longest reply of a token service, in bytes.
 const MAX_REPLY: usize = 256 * 1024;
-/// How long a token lives that does not say (the distribution project's token protocol).
+/// The life of a token that names none, in seconds (the distribution project's token protocol).
 const USUAL_LIFE: u64 = 60;
 
 /// Tokens of one token service.
@@ -36,7 +37,7 @@ pub(super) struct TokenService {
     tokens: Mutex<LruCache<String, Arc<Renewing<ForScopes>>>>,
 }
 
-/// Where tokens are asked for, and as whom.
+/// The token service and our account there.
 #[derive(Clone)]
 struct Asking {
     client: HttpClient,
@@ -70,10 +71,7 @@ impl TokenService {
     }
 
     fn token(&self, needed: &[Scope]) -> Arc<Renewing<ForScopes>> {
-        let scopes: Vec<String> = needed
-            .iter()
-            .map(|scope| format!("{}:{}:{}", scope.resource.kind(), scope.resource.name(), words(&scope.actions)))
-            .collect();
+        let scopes: Vec<String> = needed.iter().map(Scope::to_string).collect();
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let made = tokens.get_or_insert(scopes.join(" "), || {
             Arc::new(Renewing::new(ForScopes { asking: self.asking.clone(), scopes }))
@@ -83,7 +81,7 @@ impl TokenService {
 }
 
 #[async_trait]
-impl Credentials for TokenService {
+impl UpstreamCredentials for TokenService {
     async fn authorization(&self, needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
         self.token(needed).current().await.map(Some)
     }
@@ -101,9 +99,9 @@ impl Credentials for TokenService {
     }
 }
 
-/// What a token service answers.
+/// The reply of a token service (the distribution project's token protocol).
 #[derive(Deserialize)]
-struct Reply {
+struct IssuedToken {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
@@ -127,7 +125,7 @@ fn without_query(realm: &Uri) -> String {
 }
 
 #[async_trait]
-impl Source for ForScopes {
+impl CredentialSource for ForScopes {
     fn what(&self) -> String {
         format!("a token for {}", self.scopes.join(" "))
     }
@@ -145,17 +143,17 @@ impl Source for ForScopes {
         let reply = self.asking.client.request(request).await.with_context(|| shown.clone())?;
         let status = reply.status();
         if self.asking.account.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Stranger(format!("{shown} answered with status {status}")).into());
+            return Err(AccountRefused(format!("{shown} answered with status {status}")).into());
         }
         // A redirect is not followed: it could lead to anybody.
         anyhow::ensure!(status == StatusCode::OK, "{shown} answered with status {status}");
         let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{shown}: {error}"))?.to_bytes();
-        let no_token = || format!("{shown} answered with something that is no token");
+        let no_token = || format!("{shown} answered with something that is not a token");
         // Without the parser's own words: they could repeat the token.
-        let reply: Reply = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
+        let reply: IssuedToken = json::object(&body).map_err(|_| anyhow::anyhow!(no_token()))?;
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty()).with_context(no_token)?;
         let life = reply.expires_in.filter(|life| *life > 0).unwrap_or(USUAL_LIFE);
-        Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: Life::For(Duration::from_secs(life)) })
+        Ok(Fetched { value: secret(&format!("Bearer {token}"))?, life: CredentialLife::For(Duration::from_secs(life)) })
     }
 }

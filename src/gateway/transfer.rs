@@ -1,76 +1,63 @@
-//! One line in the log for each pull and push that was sent to an upstream, when it is over, however it ends.
+//! The line in the log for each pull and push that was sent to an upstream, written when it ends, however that is.
+
+use tokio::time::Instant;
 
 use axum::http::{Method, StatusCode};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
 use super::connect::Ride;
-use super::places::Place;
+use super::places::HeldPlace;
 use crate::activity::Held;
 use crate::decision_id::DecisionId;
 use crate::metrics::Metrics;
 use crate::shown::printable;
-use crate::target::{Part, Visit};
+use crate::target::{Part, RepositoryTarget};
 
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum TransferEnd {
     /// The whole reply was passed on.
     Whole,
     /// Something broke; the client saw its connection break too, or had left.
     Cut(Cut),
-    /// There was no reply to pass on; the client was told so. The reason is counted where that is done.
+    /// There was no reply to pass on, and the client was told so. The reason is counted where that is done.
     Failed(&'static str),
 }
 
-/// The outcomes in the figures of transfers that had a reply.
-pub(super) const OUTCOMES: &[&str] =
+/// The outcomes in the metrics of transfers that had a reply.
+pub(crate) const OUTCOMES: &[&str] =
     &["2xx", "3xx", "4xx", "5xx", "client_gone", "upstream_broke", "client_stalled", "upstream_stalled"];
 
-/// A request that is sent to an upstream, and what is to be told about it in the end. One that is dropped before was given
-/// up by its client, and is told too: what it took until then was taken.
-pub(super) struct Transfer {
-    pub(super) metrics: Metrics,
-    pub(super) id: DecisionId,
-    pub(super) upstream: String,
-    pub(super) account: String,
-    pub(super) operation: &'static str,
-    pub(super) repository: String,
-    pub(super) reference: Option<String>,
-    /// Of the reply, once there is one.
-    pub(super) status: Option<StatusCode>,
-    pub(super) sent: ClientBody,
-    pub(super) began: Instant,
+/// A request that is sent to an upstream, and what its line says. The line is written when it is dropped, so that none ends
+/// without one: one that was not [`ended`](Transfer::ended) was given up by its client.
+pub(crate) struct Transfer {
+    pub(crate) metrics: Metrics,
+    pub(crate) id: DecisionId,
+    pub(crate) upstream: String,
+    pub(crate) account: String,
+    pub(crate) operation: &'static str,
+    pub(crate) repository: String,
+    pub(crate) reference: Option<String>,
+    /// The status of the reply, once there is one.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) sent: ClientBody,
+    pub(crate) began: Instant,
     /// Keeps the client's connection from being taken for an idle one.
-    pub(super) _held: Option<Held>,
-    /// One of those that may be under way at once.
-    pub(super) _place: Place,
+    pub(crate) _held: Option<Held>,
+    /// Its place among those that may be under way at once.
+    pub(crate) _place: HeldPlace,
     /// Its part of the connection to the upstream, once there is a reply.
-    pub(super) ride: Option<Ride>,
-    pub(super) told: Told,
+    pub(crate) ride: Option<Ride>,
+    /// How it ended; until that is known, as it ends where its client gives it up.
+    pub(crate) end: TransferEnd,
+    /// How many bytes of the reply's body were passed on.
+    pub(crate) received: u64,
 }
 
-/// Whether the line of a transfer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    NotYet,
-    Once,
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        match self.told {
-            Told::NotYet => self.tell(End::Cut(Cut::Client), 0),
-            Told::Once => {}
-        }
-    }
-}
-
-/// What is done to a repository by such a request, in the words of rules; reading what an upload has come to is a part
-/// of pushing.
-pub(super) fn operation(method: &Method, visit: &Visit) -> &'static str {
-    match (method, &visit.part) {
+/// What such a request does to a repository, in the words of rules. Asking how far an upload has come is a part of pushing.
+pub(crate) fn operation(method: &Method, asked: &RepositoryTarget) -> &'static str {
+    match (method, &asked.part) {
         (_, Part::Uploads | Part::Upload) => "push",
         (&Method::GET | &Method::HEAD, _) => "pull",
         (&Method::DELETE, _) => "delete",
@@ -79,28 +66,30 @@ pub(super) fn operation(method: &Method, visit: &Visit) -> &'static str {
 }
 
 impl Transfer {
-    /// Writes the line, and counts. `received` is how many bytes of the reply's body were passed on.
-    pub(super) fn ended(mut self, end: End, received: u64) {
-        self.told = Told::Once;
-        self.tell(end, received);
+    /// Ends it, which writes the line. `received` is how many bytes of the reply's body were passed on.
+    pub(crate) fn ended(mut self, end: TransferEnd, received: u64) {
+        (self.end, self.received) = (end, received);
     }
+}
 
-    fn tell(&self, end: End, received: u64) {
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        let end = self.end;
         let outcome = match end {
-            End::Whole => "whole",
-            End::Cut(Cut::Client | Cut::Anew) => "client_gone",
-            End::Cut(Cut::Upstream) => "upstream_broke",
-            End::Cut(Cut::ClientStalls) => "client_stalled",
-            End::Cut(Cut::UpstreamStalls) => "upstream_stalled",
-            End::Failed(reason) => reason,
+            TransferEnd::Whole => "whole",
+            TransferEnd::Cut(Cut::Client | Cut::Anew) => "client_gone",
+            TransferEnd::Cut(Cut::Upstream) => "upstream_broke",
+            TransferEnd::Cut(Cut::ClientStalls) => "client_stalled",
+            TransferEnd::Cut(Cut::UpstreamStalls) => "upstream_stalled",
+            TransferEnd::Failed(reason) => reason,
         };
         let counted = match (end, self.status.map(|status| status.as_u16())) {
-            (End::Whole, Some(200..=299)) => Some("2xx"),
-            (End::Whole, Some(300..=399)) => Some("3xx"),
-            (End::Whole, Some(400..=499)) => Some("4xx"),
-            (End::Whole, _) => Some("5xx"),
-            (End::Cut(_), _) => Some(outcome),
-            (End::Failed(_), _) => None,
+            (TransferEnd::Whole, Some(200..=299)) => Some("2xx"),
+            (TransferEnd::Whole, Some(300..=399)) => Some("3xx"),
+            (TransferEnd::Whole, Some(400..=499)) => Some("4xx"),
+            (TransferEnd::Whole, _) => Some("5xx"),
+            (TransferEnd::Cut(_), _) => Some(outcome),
+            (TransferEnd::Failed(_), _) => None,
         };
         if let Some(counted) = counted {
             self.metrics.gateway_answered(&self.upstream, counted);
@@ -116,7 +105,7 @@ impl Transfer {
                     reference = self.reference,
                     status = self.status.map(|status| status.as_u16()),
                     bytes.sent = self.sent.bytes(),
-                    bytes.received = received,
+                    bytes.received = self.received,
                     seconds = self.began.elapsed().as_secs_f64(),
                     outcome,
                     $message
@@ -124,8 +113,8 @@ impl Transfer {
             };
         }
         match end {
-            End::Whole | End::Cut(Cut::Client | Cut::Anew) => line!(info, "transferred"),
-            End::Cut(Cut::Upstream | Cut::ClientStalls | Cut::UpstreamStalls) | End::Failed(_) => {
+            TransferEnd::Whole | TransferEnd::Cut(Cut::Client | Cut::Anew) => line!(info, "transferred"),
+            TransferEnd::Cut(Cut::Upstream | Cut::ClientStalls | Cut::UpstreamStalls) | TransferEnd::Failed(_) => {
                 line!(warn, "cut off")
             }
         }

@@ -1,4 +1,4 @@
-//! A registry behind the gateway: sending a request there with our own credentials, and what may come of it.
+//! A registry behind the gateway: sends requests there with our own credentials, and says what came of them.
 
 use std::io;
 use std::sync::Arc;
@@ -17,22 +17,21 @@ use hyper::body::{Body as _, Incoming};
 use super::body::{ClientBody, Missing};
 use super::connect::{self, HttpClient};
 use super::ecr::Ecr;
-use super::refusal::Refusal;
 use super::token_service::TokenService;
 use crate::config::{self, Account, Login};
 use crate::scope::Scope;
 
-/// How much is read of what an upstream says where it denies us something, in bytes, and for how long.
+/// The part of an upstream's reply that is read and logged where it denies us something, in bytes, and for how long it is read.
 const SAID: usize = 512;
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
-/// Who we are to an upstream.
+/// Our credentials at an upstream.
 #[async_trait]
-pub(super) trait Credentials: Send + Sync {
-    /// The Authorization header of a request that needs these scopes; `None` goes there as nobody.
+pub(crate) trait UpstreamCredentials: Send + Sync {
+    /// The Authorization header of a request that needs these scopes; `None` for an anonymous request.
     ///
     /// # Errors
-    /// There is none to be had now.
+    /// There is none now.
     async fn authorization(&self, needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>>;
 
     /// Another one, after the upstream answered `refused` with `status`; `None` where that was not its fault, or where
@@ -54,7 +53,7 @@ pub(super) trait Credentials: Send + Sync {
 struct Fixed(Option<HeaderValue>);
 
 #[async_trait]
-impl Credentials for Fixed {
+impl UpstreamCredentials for Fixed {
     async fn authorization(&self, _needed: &[Scope]) -> anyhow::Result<Option<HeaderValue>> {
         Ok(self.0.clone())
     }
@@ -64,7 +63,7 @@ impl Credentials for Fixed {
 ///
 /// # Errors
 /// Never, but for a header's own rules.
-pub(super) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
+pub(crate) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
     let pair = format!("{}:{}", account.username, account.password.reveal());
     secret(&format!("Basic {}", STANDARD.encode(pair)))
 }
@@ -73,45 +72,45 @@ pub(super) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
 ///
 /// # Errors
 /// No header can hold it; the text is not repeated.
-pub(super) fn secret(text: &str) -> anyhow::Result<HeaderValue> {
+pub(crate) fn secret(text: &str) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::from_str(text).map_err(|_| anyhow::anyhow!("no header can hold these credentials"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// A registry behind the gateway.
-pub(super) struct Upstream {
-    /// What the configuration says of it.
-    pub(super) settings: config::Upstream,
+pub(crate) struct Upstream {
+    /// Its part of the configuration.
+    pub(crate) settings: config::Upstream,
     client: HttpClient,
-    credentials: Arc<dyn Credentials>,
+    credentials: Arc<dyn UpstreamCredentials>,
 }
 
 /// Why there is no reply to pass on. The client learns the status alone.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum UpstreamFailure {
     /// We have no credentials for it.
     #[error("there are no credentials for the upstream")]
     NoCredentials(#[source] anyhow::Error),
     /// Our credentials are not good enough. A client that were told so would throw its own away.
     #[error("the upstream does not accept our credentials; {0}")]
-    RefusedUs(Wanted),
+    RefusedUs(WantedLogin),
     /// Our account may not do this there. What it says of that may name our account, our role and other insides.
     #[error("the upstream does not allow our account this (status 403): {0}")]
     DeniedUs(String),
-    /// Nobody is there, or it is not who it should be.
+    /// No connection could be made, or the certificate is not one that we trust.
     #[error("the upstream cannot be reached")]
     Unreachable(#[source] anyhow::Error),
     /// It takes too long to connect, to read, or to answer.
     #[error("the upstream took too long to {0}")]
     TooSlow(&'static str),
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the reply was not HTTP.
     #[error("the upstream's connection broke")]
     Broke(#[source] anyhow::Error),
     /// The reply ends where the connection does, so that half of one would look whole; or it says in two ways where it ends.
     #[error("the upstream's reply does not say in one way where it ends")]
     NoEnd,
-    /// The client's body broke off or is no body.
+    /// The client's body broke off or could not be read.
     #[error("the client's body broke off")]
     ClientBroke,
     /// The client does not go on sending.
@@ -119,14 +118,14 @@ pub(super) enum Failure {
     ClientStalls,
 }
 
-/// How an upstream wants us to log in: its first challenge, or nothing.
+/// The login that an upstream wants: its first challenge, or nothing.
 #[derive(Debug)]
-pub(super) struct Wanted(Option<String>);
+pub(crate) struct WantedLogin(Option<String>);
 
-impl Wanted {
-    fn of(headers: &HeaderMap) -> Wanted {
+impl WantedLogin {
+    fn from_headers(headers: &HeaderMap) -> WantedLogin {
         let challenge = headers.get(WWW_AUTHENTICATE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        Wanted(challenge.map(|text| text.chars().take(SAID).collect()))
+        WantedLogin(challenge.map(|text| text.chars().take(SAID).collect()))
     }
 
     fn is_token(&self) -> bool {
@@ -134,7 +133,7 @@ impl Wanted {
     }
 }
 
-impl std::fmt::Display for Wanted {
+impl std::fmt::Display for WantedLogin {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Some(challenge) => write!(out, "it asks for {challenge}"),
@@ -143,15 +142,15 @@ impl std::fmt::Display for Wanted {
     }
 }
 
-/// What is sent to an upstream.
-pub(super) struct Onward<'a> {
-    pub(super) method: Method,
+/// A request as it is sent to an upstream.
+pub(crate) struct OnwardRequest<'a> {
+    pub(crate) method: Method,
     /// Exactly as it was decided on.
-    pub(super) target: PathAndQuery,
-    pub(super) headers: HeaderMap,
-    pub(super) body: ClientBody,
-    /// What the request needs there.
-    pub(super) needed: &'a [Scope],
+    pub(crate) target: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ClientBody,
+    /// The scopes that the request needs there.
+    pub(crate) needed: &'a [Scope],
 }
 
 impl Upstream {
@@ -159,10 +158,10 @@ impl Upstream {
     ///
     /// # Errors
     /// Its certificates or its account cannot be used.
-    pub(super) fn open(settings: config::Upstream) -> anyhow::Result<Upstream> {
+    pub(crate) fn open(settings: config::Upstream) -> anyhow::Result<Upstream> {
         let client = connect::client(settings.authorities.as_ref(), settings.connect_within)
             .with_context(|| format!("gateway.upstreams: {}", settings.name))?;
-        let credentials: Arc<dyn Credentials> = match &settings.login {
+        let credentials: Arc<dyn UpstreamCredentials> = match &settings.login {
             Login::Anonymous => Arc::new(Fixed(None)),
             Login::Basic(account) => Arc::new(Fixed(Some(basic(account)?))),
             Login::Ecr(settings) => Arc::new(Ecr::new(settings.clone())?),
@@ -173,13 +172,13 @@ impl Upstream {
         Ok(Upstream { settings, client, credentials })
     }
 
-    /// Sends a request with our credentials, and once more with others where the upstream takes the first ones no longer
-    /// and nothing of the body is gone.
+    /// Sends a request with our credentials, and once more with others where the upstream no longer accepts the first ones
+    /// and nothing of the body has been sent.
     ///
     /// # Errors
     /// Why there is no reply for the client.
-    pub(super) async fn send(&self, onward: Onward<'_>) -> Result<Response<Incoming>, Failure> {
-        let Onward { method, target, mut headers, mut body, needed } = onward;
+    pub(crate) async fn send(&self, onward: OnwardRequest<'_>) -> Result<Response<Incoming>, UpstreamFailure> {
+        let OnwardRequest { method, target, mut headers, mut body, needed } = onward;
         if matches!(method, Method::POST | Method::PUT | Method::PATCH)
             && let Some(length) = body.size_hint().exact()
         {
@@ -191,8 +190,8 @@ impl Upstream {
             .authority(self.settings.authority.clone())
             .path_and_query(target)
             .build()
-            .map_err(|error| Failure::Broke(error.into()))?;
-        let mut authorization = self.credentials.authorization(needed).await.map_err(Failure::NoCredentials)?;
+            .map_err(|error| UpstreamFailure::Broke(error.into()))?;
+        let mut authorization = self.credentials.authorization(needed).await.map_err(UpstreamFailure::NoCredentials)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -205,7 +204,7 @@ impl Upstream {
             }
             let reply = match self.exchange(request, &body).await {
                 // It may have closed a connection that was kept at the same moment. What changes nothing can be asked again.
-                Err(Failure::Broke(_))
+                Err(UpstreamFailure::Broke(_))
                     if tries < 2 && matches!(method, Method::GET | Method::HEAD) && body.is_untouched() =>
                 {
                     body = body.again();
@@ -216,35 +215,35 @@ impl Upstream {
             let status = reply.status();
             if status.is_informational() {
                 // Another protocol on the connection. Nobody has asked for one.
-                return Err(Failure::Broke(anyhow::anyhow!("the reply's status is {status}")));
+                return Err(UpstreamFailure::Broke(anyhow::anyhow!("the reply's status is {status}")));
             }
             if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 return whole_or_known_to_end(&method, reply);
             }
             // Asked for even where the body is gone: the client's next try is to find good ones.
             let another = self.credentials.another(needed, authorization.as_ref(), status).await;
-            let another = another.map_err(Failure::NoCredentials)?;
+            let another = another.map_err(UpstreamFailure::NoCredentials)?;
             match (another, status) {
                 (Some(another), _) if tries < 2 && body.is_untouched() => {
                     authorization = Some(another);
                     body = body.again();
                 }
                 (Some(_) | None, StatusCode::UNAUTHORIZED) => {
-                    return Err(Failure::RefusedUs(Wanted::of(reply.headers())));
+                    return Err(UpstreamFailure::RefusedUs(WantedLogin::from_headers(reply.headers())));
                 }
-                (Some(_) | None, _) => return Err(Failure::DeniedUs(beginning(reply.into_body()).await)),
+                (Some(_) | None, _) => return Err(UpstreamFailure::DeniedUs(beginning(reply.into_body()).await)),
             }
         }
     }
 
-    /// Asks for what every registry has, with our credentials, and says what was found there.
+    /// Asks for what every registry has, with our credentials, and says what it answered.
     ///
     /// # Errors
     /// It does not answer as it must, or does not take our credentials.
-    pub(super) async fn reach(&self) -> anyhow::Result<String> {
+    pub(crate) async fn reach(&self) -> anyhow::Result<String> {
         let target = PathAndQuery::from_static("/v2/");
         let headers = HeaderMap::new();
-        let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
+        let onward = OnwardRequest { method: Method::GET, target, headers, body: ClientBody::none(), needed: &[] };
         let place = format!("{}://{}/v2/", self.settings.scheme, self.settings.authority);
         let name = &self.settings.name;
         let reply = match self.send(onward).await {
@@ -264,43 +263,46 @@ impl Upstream {
         }
     }
 
-    /// What to write instead, where that can be told from how it failed.
-    fn advice(&self, failure: &Failure) -> Option<&'static str> {
+    /// What to write in the configuration instead, where that can be told from the failure.
+    fn advice(&self, failure: &UpstreamFailure) -> Option<&'static str> {
         match (failure, &self.settings.login) {
-            (Failure::RefusedUs(wanted), Login::Anonymous) if wanted.is_token() => Some(
+            (UpstreamFailure::RefusedUs(wanted), Login::Anonymous) if wanted.is_token() => Some(
                 "write auth: {token: {realm: …, service: …}}, with an account if nobody in particular may not pull",
             ),
-            (Failure::RefusedUs(_), Login::Anonymous) => Some("write auth: {basic: {username: …, password_file: …}}"),
-            (Failure::RefusedUs(wanted), Login::Basic(_)) if wanted.is_token() => Some(
+            (UpstreamFailure::RefusedUs(_), Login::Anonymous) => {
+                Some("write auth: {basic: {username: …, password_file: …}}")
+            }
+            (UpstreamFailure::RefusedUs(wanted), Login::Basic(_)) if wanted.is_token() => Some(
                 "it has a token service: write auth: {token: {realm: …, service: …, username: …, password_file: …}}",
             ),
-            (Failure::RefusedUs(_), Login::Basic(_)) => Some("are username and password right?"),
-            (Failure::NoCredentials(_), Login::Ecr(_)) => Some(
+            (UpstreamFailure::RefusedUs(_), Login::Basic(_)) => Some("are username and password right?"),
+            (UpstreamFailure::NoCredentials(_), Login::Ecr(_)) => Some(
                 "AWS's credentials are looked for in the environment, in its shared files (profile) and as the role of the \
                  container or of the machine; the role needs ecr:GetAuthorizationToken",
             ),
-            (Failure::Unreachable(error), _) if is_no_tls(error) => Some("it speaks no TLS: write http:// in url"),
+            (UpstreamFailure::Unreachable(error), _) if is_no_tls(error) => {
+                Some("it speaks no TLS: write http:// in url")
+            }
             (
-                Failure::NoCredentials(_)
-                | Failure::RefusedUs(_)
-                | Failure::DeniedUs(_)
-                | Failure::Unreachable(_)
-                | Failure::TooSlow(_)
-                | Failure::Broke(_)
-                | Failure::NoEnd
-                | Failure::ClientBroke
-                | Failure::ClientStalls,
+                UpstreamFailure::NoCredentials(_)
+                | UpstreamFailure::RefusedUs(_)
+                | UpstreamFailure::DeniedUs(_)
+                | UpstreamFailure::Unreachable(_)
+                | UpstreamFailure::TooSlow(_)
+                | UpstreamFailure::Broke(_)
+                | UpstreamFailure::NoEnd
+                | UpstreamFailure::ClientBroke
+                | UpstreamFailure::ClientStalls,
                 _,
             ) => None,
         }
     }
 
-    /// A failure as the reason why a request ends.
-    pub(super) fn failed(&self, failure: Failure) -> Refusal {
-        Refusal::Upstream { upstream: self.settings.name.clone(), failure }
-    }
-
-    async fn exchange(&self, request: Request<ClientBody>, body: &ClientBody) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(
+        &self,
+        request: Request<ClientBody>,
+        body: &ClientBody,
+    ) -> Result<Response<Incoming>, UpstreamFailure> {
         let sending = self.client.request(request);
         let error = tokio::select! {
             reply = sending => match reply {
@@ -309,26 +311,26 @@ impl Upstream {
             },
             missing = body.stalled(self.settings.idle_for, self.settings.respond_within) => {
                 return Err(match missing {
-                    Missing::Body => Failure::ClientStalls,
-                    Missing::Reader => Failure::TooSlow("read"),
-                    Missing::Reply => Failure::TooSlow("answer"),
+                    Missing::Body => UpstreamFailure::ClientStalls,
+                    Missing::Reader => UpstreamFailure::TooSlow("read"),
+                    Missing::Reply => UpstreamFailure::TooSlow("answer"),
                 });
             }
         };
         if body.broke() {
-            return Err(Failure::ClientBroke);
+            return Err(UpstreamFailure::ClientBroke);
         }
         let connecting = error.is_connect();
         let error = anyhow::Error::new(error);
         Err(match (connecting, took_too_long(&error)) {
-            (true, true) => Failure::TooSlow("connect"),
-            (true, false) => Failure::Unreachable(error),
-            (false, _) => Failure::Broke(error),
+            (true, true) => UpstreamFailure::TooSlow("connect"),
+            (true, false) => UpstreamFailure::Unreachable(error),
+            (false, _) => UpstreamFailure::Broke(error),
         })
     }
 }
 
-/// The beginning of what an upstream says, for the log.
+/// The beginning of an upstream's reply, for the log.
 async fn beginning(mut body: Incoming) -> String {
     let mut said = Vec::new();
     let read = async {
@@ -363,7 +365,7 @@ fn took_too_long(error: &anyhow::Error) -> bool {
 /// A reply in HTTP/1 has a length, or pieces of which the last says so, or neither (RFC 9112, section 6.3). In the last
 /// case a broken connection looks like the end, and half a blob would be passed on as a whole one. With both, or with a
 /// coding besides the pieces that would have to be undone, two readers could see two replies.
-fn whole_or_known_to_end(method: &Method, reply: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+fn whole_or_known_to_end(method: &Method, reply: Response<Incoming>) -> Result<Response<Incoming>, UpstreamFailure> {
     let has_body = *method != Method::HEAD && !reply.body().is_end_stream();
     match reply.version() {
         Version::HTTP_10 | Version::HTTP_11 if has_body => {}
@@ -377,5 +379,5 @@ fn whole_or_known_to_end(method: &Method, reply: Response<Incoming>) -> Result<R
         }
         (Some(_), Some(_)) => false,
     };
-    if has_end { Ok(reply) } else { Err(Failure::NoEnd) }
+    if has_end { Ok(reply) } else { Err(UpstreamFailure::NoEnd) }
 }

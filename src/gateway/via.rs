@@ -1,4 +1,4 @@
-//! `Via` (RFC 9110, section 7.6.3): by it a request that comes back to us is known, before it goes round again.
+//! The `Via` header (RFC 9110, section 7.6.3), by which a request that comes back to us is recognised before it goes round again.
 //!
 //! An upstream whose address is our own, or that of another gateway with us as its upstream, would send one request round
 //! until no place is left for any other.
@@ -8,25 +8,25 @@ use axum::http::{HeaderMap, HeaderValue, Version};
 
 use crate::decision_id::DecisionId;
 
-/// What this process calls itself in `Via`: nobody else has the name, and it tells nothing of the machine.
+/// The name of this process in `Via`. No other process has it, and it says nothing about the machine.
 #[derive(Clone)]
-pub(super) struct Pseudonym(String);
+pub(crate) struct Pseudonym(String);
 
 impl Pseudonym {
-    pub(super) fn new() -> Pseudonym {
+    pub(crate) fn new() -> Pseudonym {
         // Random in the same way as the ids of decisions.
         Pseudonym(format!("dockwarden-{}", DecisionId::new().as_str()))
     }
 
     /// Whether a request has been here before.
-    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         let lines = headers.get_all(VIA).iter().map(HeaderValue::as_bytes);
         let mut words = lines.flat_map(|line| line.split(|byte| matches!(byte, b',' | b' ' | b'\t')));
         words.any(|word| word.eq_ignore_ascii_case(self.0.as_bytes()))
     }
 
-    /// The `Via` that a request goes on with: what it has, since who stands there may know it again, and ourselves.
-    pub(super) fn onward(&self, version: Version, headers: &HeaderMap) -> HeaderMap {
+    /// The `Via` that a request goes on with: what it has, since those named there may look for themselves, and our own name.
+    pub(crate) fn onward(&self, version: Version, headers: &HeaderMap) -> HeaderMap {
         let mut onward = HeaderMap::new();
         for line in headers.get_all(VIA) {
             onward.append(VIA, line.clone());

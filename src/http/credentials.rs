@@ -1,4 +1,4 @@
-//! What a request presents: Basic credentials or a form's user name and password, to [`Credentials`].
+//! Reads [`Credentials`] from what a request presents: a Basic header, or a form's user name and password.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::authn::{Credentials, Secret};
 
-/// A longer account name is nobody's (bytes); it is refused before any backend sees it.
+/// The longest account name, in bytes. A longer one is refused before any backend sees it.
 const MAX_ACCOUNT: usize = 255;
 
-/// The credentials could not be read at all, or are such that nobody can have them. A 401, never anonymous.
+/// Credentials that could not be read at all, or that nobody can have. A 401, never anonymous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credentials are not understood; send an account and a password by Basic authentication")]
 pub struct Malformed;
@@ -23,7 +23,7 @@ pub struct Malformed;
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn of_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
+pub fn from_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(Credentials::Anonymous) };
     if lines.next().is_some() {
@@ -45,7 +45,7 @@ pub fn of_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
     let text = String::from_utf8(decoded).map_err(|_| Malformed)?;
     match text.split_once(':') {
         Some(("", "")) => Ok(Credentials::Anonymous),
-        Some((account, password)) => of_pair(account, password),
+        Some((account, password)) => from_pair(account, password),
         None => Err(Malformed),
     }
 }
@@ -55,7 +55,7 @@ pub fn of_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn of_pair(account: &str, password: &str) -> Result<Credentials, Malformed> {
+pub fn from_pair(account: &str, password: &str) -> Result<Credentials, Malformed> {
     let impossible =
         account.is_empty() || account.len() > MAX_ACCOUNT || account.contains(|letter: char| letter.is_control());
     if impossible || password.is_empty() {
@@ -73,7 +73,7 @@ mod tests {
         if let Some(line) = line.and_then(|line| line.parse().ok()) {
             headers.insert(AUTHORIZATION, line);
         }
-        of_header(&headers)
+        from_header(&headers)
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
     fn names_that_no_account_can_have_are_refused() {
         let long = "a".repeat(MAX_ACCOUNT + 1);
         for account in ["", "a\nb", "a\0", long.as_str()] {
-            assert!(of_pair(account, "secret").is_err(), "{account:?}");
+            assert!(from_pair(account, "secret").is_err(), "{account:?}");
         }
     }
 }

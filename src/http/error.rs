@@ -1,19 +1,18 @@
-//! What clients are told when there is no token: a code, a plain sentence, and nothing about the cause.
+//! Why a token request gets no token: each reason's status, its codes in both protocols, and a plain sentence.
 
-use axum::Json;
-use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::json;
 
 use super::credentials::Malformed;
-use super::denied::{self, RETRY_SOON, whole_seconds};
+use super::shape::{self, NOT_NOW, Shape, basic_challenge, whole_seconds};
 use crate::access::Denied;
 use crate::authn::attempts::TooMany;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 
-/// Which of the two protocols a reply is written for.
+/// The protocol that a reply is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// The distribution project's GET.
@@ -24,11 +23,31 @@ pub(super) enum Protocol {
 
 impl Protocol {
     /// The protocol that a method belongs to, if it is one of theirs.
-    pub(super) fn of(method: &Method) -> Option<Protocol> {
+    pub(super) fn from_method(method: &Method) -> Option<Protocol> {
         match *method {
             Method::GET => Some(Protocol::Get),
             Method::POST => Some(Protocol::OAuth),
             _ => None,
+        }
+    }
+}
+
+/// A code of OAuth 2 (RFC 6749, sections 4.1.2.1 and 5.2).
+#[derive(Clone, Copy)]
+enum OAuthCode {
+    InvalidRequest,
+    InvalidGrant,
+    UnsupportedGrantType,
+    TemporarilyUnavailable,
+}
+
+impl OAuthCode {
+    fn as_str(self) -> &'static str {
+        match self {
+            OAuthCode::InvalidRequest => "invalid_request",
+            OAuthCode::InvalidGrant => "invalid_grant",
+            OAuthCode::UnsupportedGrantType => "unsupported_grant_type",
+            OAuthCode::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
 }
@@ -51,19 +70,19 @@ pub(super) enum TokenError {
          and password"
     )]
     NoGrant,
-    /// The audience is none that tokens are made for.
+    /// An audience that no tokens are made for.
     #[error("tokens are not issued for this service")]
     UnknownService,
     /// The credentials could not be read at all.
     #[error(transparent)]
     MalformedCredentials(#[from] Malformed),
-    /// Who, or what they may do, was not to be found out, or was refused.
+    /// The client, or what it asks for, was refused; or a backend could not tell.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The signature failed.
     #[error("the token could not be signed")]
     Signing(#[source] anyhow::Error),
-    /// The body is no form.
+    /// A body that is announced as something else than a form.
     #[error("send the parameters as application/x-www-form-urlencoded")]
     NotAForm,
     /// The body did not arrive in time.
@@ -75,25 +94,12 @@ pub(super) enum TokenError {
     /// The query is too long.
     #[error("the request address is too long")]
     AddressTooLong,
-    /// Neither GET nor POST.
+    /// A method other than GET and POST.
     #[error("ask for tokens with GET or POST")]
     Method,
 }
 
-/// What is said where something of ours is in the way; what it is stands in the log.
-const NOT_NOW: &str = "this cannot be answered now; try again";
-
-/// How an error looks to the client.
-struct Shape {
-    status: StatusCode,
-    /// The registry's error code.
-    code: &'static str,
-    /// OAuth's error code.
-    oauth: &'static str,
-    message: String,
-}
-
-/// All that [`TokenError::reason`] says, but for [`denied::REASONS`].
+/// All reasons in [`TokenError::shape`], but for [`shape::DENIED_REASONS`].
 pub(super) const REASONS: &[&str] = &[
     "bad_request",
     "no_client_address",
@@ -106,148 +112,69 @@ pub(super) const REASONS: &[&str] = &[
 ];
 
 impl TokenError {
-    /// The outcome's name in logs and metrics.
-    pub(super) fn reason(&self) -> &'static str {
+    /// What the client, the log and the metrics are told, and OAuth's code.
+    fn shape(&self) -> (Shape, OAuthCode) {
+        use OAuthCode::{InvalidGrant, InvalidRequest, TemporarilyUnavailable, UnsupportedGrantType};
+        let bad = |status, reason| Shape::new(status, "UNSUPPORTED", self.to_string(), reason, Fault::Client);
         match self {
-            TokenError::BadRequest(_) | TokenError::NotAForm | TokenError::Method => "bad_request",
-            TokenError::NoAddress(_) => "no_client_address",
-            TokenError::UnsupportedGrant | TokenError::NoGrant => "unsupported_grant_type",
-            TokenError::UnknownService => "unknown_service",
-            TokenError::MalformedCredentials(_) => "malformed_credentials",
-            TokenError::Denied(denied) => denied::reason(denied),
-            TokenError::Signing(_) => "signing_failed",
-            TokenError::TooSlow => "too_slow",
-            TokenError::BodyTooLong | TokenError::AddressTooLong => "too_long",
-        }
-    }
-
-    /// Whether somebody here has to look into it.
-    pub(super) fn fault(&self) -> Fault {
-        match self {
-            TokenError::Denied(denied) => denied::fault(denied, Fault::Client),
-            TokenError::Signing(_) => Fault::OursAfterwards,
-            TokenError::BadRequest(_)
-            | TokenError::NoAddress(_)
-            | TokenError::UnsupportedGrant
-            | TokenError::NoGrant
-            | TokenError::UnknownService
-            | TokenError::MalformedCredentials(_)
-            | TokenError::NotAForm
-            | TokenError::TooSlow
-            | TokenError::BodyTooLong
-            | TokenError::AddressTooLong
-            | TokenError::Method => Fault::Client,
-        }
-    }
-
-    fn shape(&self) -> Shape {
-        let bad = |status, oauth, error: &TokenError| Shape {
-            status,
-            code: "UNSUPPORTED",
-            oauth,
-            message: error.to_string(),
-        };
-        match self {
-            TokenError::BadRequest(_) | TokenError::NoAddress(_) => {
-                bad(StatusCode::BAD_REQUEST, "invalid_request", self)
-            }
+            TokenError::BadRequest(_) => (bad(StatusCode::BAD_REQUEST, "bad_request"), InvalidRequest),
+            TokenError::NoAddress(_) => (bad(StatusCode::BAD_REQUEST, "no_client_address"), InvalidRequest),
             TokenError::UnsupportedGrant | TokenError::NoGrant => {
-                bad(StatusCode::BAD_REQUEST, "unsupported_grant_type", self)
+                (bad(StatusCode::BAD_REQUEST, "unsupported_grant_type"), UnsupportedGrantType)
             }
-            TokenError::UnknownService => Shape {
-                status: StatusCode::BAD_REQUEST,
-                code: "DENIED",
-                oauth: "invalid_request",
-                message: self.to_string(),
-            },
-            TokenError::MalformedCredentials(_) => Shape {
-                status: StatusCode::UNAUTHORIZED,
-                code: "UNAUTHORIZED",
-                oauth: "invalid_grant",
-                message: self.to_string(),
-            },
+            TokenError::UnknownService => {
+                (Shape { code: "DENIED", ..bad(StatusCode::BAD_REQUEST, "unknown_service") }, InvalidRequest)
+            }
+            TokenError::MalformedCredentials(_) => {
+                (Shape::unauthorized(self.to_string(), "malformed_credentials", Fault::Client), InvalidGrant)
+            }
             TokenError::Denied(denied) => {
-                let (code, oauth, message) = match denied {
-                    Denied::Anonymous => ("UNAUTHORIZED", "invalid_grant", denied.to_string()),
-                    Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
-                        ("UNAUTHORIZED", "invalid_grant", "the account or the password is wrong".to_owned())
-                    }
-                    Denied::TooMany(TooMany { wait }) => {
-                        let seconds = whole_seconds(*wait);
-                        let message = format!("too many wrong passwords for this account; wait {seconds} s");
-                        ("TOOMANYREQUESTS", "temporarily_unavailable", message)
-                    }
-                    Denied::Busy { .. } => {
-                        ("UNAVAILABLE", "temporarily_unavailable", "too many requests at once; try again".to_owned())
-                    }
-                    Denied::Unavailable { .. } => ("UNAVAILABLE", "temporarily_unavailable", NOT_NOW.to_owned()),
-                };
-                Shape { status: denied::status(denied), code, oauth, message }
+                let shape = Shape { message: message(denied).into(), ..shape::denied(denied, Fault::Client) };
+                let code = if shape.retry_after.is_some() { TemporarilyUnavailable } else { InvalidGrant };
+                (shape, code)
             }
-            TokenError::Signing(_) => Shape {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                code: "UNAVAILABLE",
-                oauth: "temporarily_unavailable",
-                message: NOT_NOW.to_owned(),
-            },
-            TokenError::NotAForm => bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", self),
-            TokenError::TooSlow => bad(StatusCode::REQUEST_TIMEOUT, "invalid_request", self),
-            TokenError::BodyTooLong => bad(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", self),
-            TokenError::AddressTooLong => bad(StatusCode::URI_TOO_LONG, "invalid_request", self),
-            TokenError::Method => bad(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", self),
+            TokenError::Signing(_) => {
+                (Shape::unavailable("signing_failed", Fault::OursAfterwards), TemporarilyUnavailable)
+            }
+            TokenError::NotAForm => (bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request"), InvalidRequest),
+            TokenError::TooSlow => (bad(StatusCode::REQUEST_TIMEOUT, "too_slow"), InvalidRequest),
+            TokenError::BodyTooLong => (bad(StatusCode::PAYLOAD_TOO_LARGE, "too_long"), InvalidRequest),
+            TokenError::AddressTooLong => (bad(StatusCode::URI_TOO_LONG, "too_long"), InvalidRequest),
+            TokenError::Method => {
+                let shape = bad(StatusCode::METHOD_NOT_ALLOWED, "bad_request");
+                (Shape { allow: Some("GET, POST"), ..shape }, InvalidRequest)
+            }
         }
     }
 
-    /// The reply. `realm` is the issuer's name, for the challenge of a 401.
-    pub(super) fn into_response(self, protocol: Protocol, realm: &str) -> Response {
-        let shape = self.shape();
-        let retry_after = match &self {
-            TokenError::Denied(denied) => denied::retry_after(denied),
-            _ => RETRY_SOON,
-        };
-        let errors = json!([{ "code": shape.code, "message": shape.message, "detail": null }]);
+    /// The reply, and what the log and the metrics are told. `realm` is that of a 401's challenge.
+    pub(super) fn reply(&self, protocol: Protocol, realm: &str) -> (Response, Shape) {
+        let (shape, oauth) = self.shape();
         let body = match protocol {
-            Protocol::Get => json!({ "errors": errors }),
-            Protocol::OAuth => json!({ "error": shape.oauth, "error_description": shape.message, "errors": errors }),
+            Protocol::Get => json!({ "errors": shape.errors() }),
+            Protocol::OAuth => json!({
+                "error": oauth.as_str(), "error_description": shape.message, "errors": shape.errors()
+            }),
         };
-        let mut response = (shape.status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match shape.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, challenge(realm));
-            }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after));
-            }
-            _ => {}
-        }
-        response
+        let mut response = shape.reply(body, basic_challenge(realm));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (response, shape)
     }
 }
 
-/// A text in quotes, as RFC 9110 (section 5.6.4) has them.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// `Basic realm="…"`.
-fn challenge(realm: &str) -> HeaderValue {
-    let text = format!("Basic realm={}", quoted(realm));
-    HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("Basic realm=\"dockwarden\""))
-}
-
-/// What is said at every address where nothing is.
-pub(super) fn nothing_here() -> Response {
-    plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
-}
-
-/// An error outside the token endpoint, in the registry's shape.
-pub(crate) fn plain_error(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "errors": [{ "code": code, "message": message, "detail": null }] }))).into_response()
+/// The sentence of a refusal, for whoever logs in.
+fn message(denied: &Denied) -> String {
+    match denied {
+        Denied::Anonymous => denied.to_string(),
+        Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
+            "the account or the password is wrong".to_owned()
+        }
+        Denied::TooMany(TooMany { wait }) => {
+            format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait))
+        }
+        Denied::Busy { .. } => "too many requests at once; try again".to_owned(),
+        Denied::Unavailable { .. } => NOT_NOW.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_signature_that_failed_is_not_said_to_be_undecided() {
-        let error = TokenError::Signing(anyhow::anyhow!("the key"));
-        assert_eq!((error.fault(), error.reason()), (Fault::OursAfterwards, "signing_failed"));
+        let (shape, _) = TokenError::Signing(anyhow::anyhow!("the key")).shape();
+        assert_eq!((shape.fault, shape.reason), (Fault::OursAfterwards, "signing_failed"));
     }
 }

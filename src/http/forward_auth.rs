@@ -1,144 +1,102 @@
-//! Forward-auth: a proxy asks whether somebody's request may go on to the registry, or to anything else behind it.
+//! Forward-auth: answers a proxy that asks whether a client's request may go on to the registry, or to anything else behind it.
 //!
 //! The answer is 200, 401, 403 or 503 (404 where the section is not configured): nginx takes every other status for a fault of
-//! its own, and some proxies let it pass. Who asks has to be a configured proxy, since the original request is told in headers that anybody
-//! could write.
+//! its own, and some proxies let it pass. Only a configured proxy may ask, since the original request is told in headers that
+//! anybody could write.
 
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::denied::RETRY_SOON;
-use super::door::{self, API_VERSION, Invitation, Knock, NotAdmitted, is_form};
-use super::error::plain_error;
-use crate::app::{App, Snapshot};
+use super::shape::{NOT_ALLOWED, NOT_NOW, Shape, nothing_here};
+use super::visit::{self, API_VERSION, NotAdmitted, Visit, is_form};
+use crate::app::App;
 use crate::authn::Identity;
-use crate::authz::pattern::LabelValue;
 use crate::client_address::{NoAddress, Peer};
 use crate::config::{ForwardAuth, OriginalHeaders};
-use crate::decision_log::{self, Asker, DecisionId, Door, Fault};
+use crate::decision_log::{Asker, Door, Fault};
 use crate::metrics::Metrics;
 use crate::scope::Scope;
 use crate::target::{self, Target};
+use policy::pattern::LabelValue;
 
-/// The header that tells the account.
+/// The header that names the account.
 const ACCOUNT: &str = "x-auth-account";
-/// What the headers that tell labels begin with.
+/// The beginning of the names of headers that hold labels.
 const LABEL: &str = "x-auth-labels-";
 /// The longest list of label values in one header, in bytes: a proxy's buffers are not much larger.
 const MAX_LABELS: usize = 2 * 1024;
+/// What is percent-encoded in our headers: all that is not visible ASCII, the percent sign, and the comma, which stands between
+/// values. No account's name becomes a second header or a second value.
+const NOT_PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 /// Why a request may not go on.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
-    /// The question does not come from a configured proxy.
+enum ForwardAuthRefusal {
+    /// A question that does not come from a configured proxy.
     #[error("only configured proxies may ask here")]
     NotAProxy,
     /// The proxy does not say, or says twice, which request it asks about.
     #[error("the proxy does not name exactly one original request in {0}")]
     NoOriginal(&'static str),
-    /// The client says itself who it is, in a header of ours.
+    /// The client sends a header in which only our answer may say who it is.
     #[error("the client sends a header that only this server's answer may set")]
     ClaimsIdentity,
     /// The proxy does not say where the client is.
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
-    /// The original target could be read in more than one way, or is none.
+    /// An original target that could be read in more than one way, or not at all.
     #[error(transparent)]
     Target(#[from] target::Refused),
     /// The body may hold parameters.
-    #[error("a form is no body that a registry's client sends")]
+    #[error("a registry's client does not send forms")]
     FormBody,
-    /// Nothing in the table is about this path.
+    /// A path that no row of the table covers.
     #[error("nothing is allowed at this path")]
     UnknownPath,
-    /// Whoever asks is not known, or may not do this.
+    /// The client is not known, or may not do this.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
 }
 
 /// The outcome's name in metrics where a request may go on.
 const ALLOWED: &str = "allowed";
-/// All that [`Refusal::reason`] says, but for [`door::reasons`].
+/// All reasons in [`ForwardAuthRefusal::shape`], but for [`visit::reasons`].
 const REASONS: &[&str] =
     &["not_a_proxy", "no_original_request", "identity_claimed", "no_client_address", "target_refused", "unknown_path"];
 
-impl Refusal {
-    fn status(&self) -> StatusCode {
+impl ForwardAuthRefusal {
+    /// What the client, the log and the metrics are told. The client learns no more than the status says.
+    fn shape(&self) -> Shape {
+        let denied = |reason| Shape::new(StatusCode::FORBIDDEN, "DENIED", NOT_ALLOWED, reason, Fault::Client);
         match self {
-            Refusal::NotAProxy
-            | Refusal::NoOriginal(_)
-            | Refusal::ClaimsIdentity
-            | Refusal::NoAddress(_)
-            | Refusal::Target(_)
-            | Refusal::FormBody
-            | Refusal::UnknownPath => StatusCode::FORBIDDEN,
-            Refusal::NotAdmitted(cause) => match cause.status() {
+            ForwardAuthRefusal::NotAProxy => denied("not_a_proxy"),
+            ForwardAuthRefusal::NoOriginal(_) => denied("no_original_request"),
+            ForwardAuthRefusal::ClaimsIdentity => denied("identity_claimed"),
+            ForwardAuthRefusal::NoAddress(_) => denied("no_client_address"),
+            ForwardAuthRefusal::Target(_) | ForwardAuthRefusal::FormBody => denied("target_refused"),
+            ForwardAuthRefusal::UnknownPath => denied("unknown_path"),
+            ForwardAuthRefusal::NotAdmitted(cause) => match cause.shape() {
                 // nginx would make a 500 of it, and others might let it pass.
-                StatusCode::TOO_MANY_REQUESTS => StatusCode::SERVICE_UNAVAILABLE,
-                status => status,
+                shape if shape.status == StatusCode::TOO_MANY_REQUESTS => Shape {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    code: "UNAVAILABLE",
+                    message: NOT_NOW.into(),
+                    ..shape
+                },
+                shape => shape,
             },
-        }
-    }
-
-    /// The outcome's name in logs and metrics.
-    fn reason(&self) -> &'static str {
-        match self {
-            Refusal::NotAProxy => "not_a_proxy",
-            Refusal::NoOriginal(_) => "no_original_request",
-            Refusal::ClaimsIdentity => "identity_claimed",
-            Refusal::NoAddress(_) => "no_client_address",
-            Refusal::Target(_) | Refusal::FormBody => "target_refused",
-            Refusal::UnknownPath => "unknown_path",
-            Refusal::NotAdmitted(cause) => cause.reason(),
-        }
-    }
-
-    fn fault(&self) -> Fault {
-        match self {
-            Refusal::NotAdmitted(cause) => cause.fault(),
-            Refusal::NotAProxy
-            | Refusal::NoOriginal(_)
-            | Refusal::ClaimsIdentity
-            | Refusal::NoAddress(_)
-            | Refusal::Target(_)
-            | Refusal::FormBody
-            | Refusal::UnknownPath => Fault::Client,
-        }
-    }
-
-    /// The registry's error code and a sentence, neither of which tells what the log tells.
-    fn shown(&self) -> (&'static str, &'static str) {
-        match self.status() {
-            StatusCode::UNAUTHORIZED => ("UNAUTHORIZED", "log in with an account that may do this"),
-            StatusCode::SERVICE_UNAVAILABLE => ("UNAVAILABLE", "this cannot be answered now; try again"),
-            _ => ("DENIED", "this is not allowed"),
-        }
-    }
-
-    /// RFC 6750, section 3.1, in the registries' use of it.
-    fn token_error(&self) -> Option<&'static str> {
-        match self {
-            Refusal::NotAdmitted(cause) => cause.token_error(),
-            _ => None,
-        }
-    }
-
-    /// When to come again, in seconds, if it is not now.
-    fn retry_after(&self) -> u64 {
-        match self {
-            Refusal::NotAdmitted(cause) => cause.retry_after(),
-            _ => RETRY_SOON,
         }
     }
 }
 
-/// Begins the figures of proxies' questions.
-pub(super) fn begin_figures(metrics: &Metrics) {
-    metrics.expect_forward_auth_outcomes(REASONS.iter().copied().chain(door::reasons()).chain([ALLOWED]));
+/// Begins the metrics of proxies' questions.
+pub(super) fn begin_metrics(metrics: &Metrics) {
+    metrics.expect_forward_auth_outcomes(REASONS.iter().copied().chain(visit::reasons()).chain([ALLOWED]));
 }
 
 /// Answers one question of a proxy.
@@ -148,59 +106,45 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response {
     let snapshot = app.snapshot();
-    let Some(door) = &snapshot.forward_auth else {
-        return plain_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address");
-    };
-    let id = DecisionId::new();
-    let mut asker = Asker { door: Door::ForwardAuth, service: door.service.clone(), ..Asker::default() };
-    let mut scopes = Vec::new();
-    let outcome = decide(&app, &snapshot, door, peer, request.headers(), &id, &mut asker, &mut scopes).await;
+    let Some(settings) = &snapshot.forward_auth else { return nothing_here() };
+    let asker = Asker { door: Door::ForwardAuth, service: settings.service.clone(), ..Asker::default() };
+    let mut visit = Visit::new(&app, &snapshot, peer, asker);
+    let mut needed = Vec::new();
+    let outcome = decide(&mut visit, settings, request.headers(), &mut needed).await;
     let (mut response, name) = match outcome {
-        Ok(response) => (response, ALLOWED),
+        Ok(identity) => (allowed(&identity), ALLOWED),
         Err(refusal) => {
-            decision_log::refused(&id, &asker, refusal.reason(), refusal.fault(), &refusal);
-            (refused(&refusal, door, &scopes, snapshot.issuer.name()), refusal.reason())
+            let shape = refusal.shape();
+            (visit.refused(&settings.challenge, &needed, &shape, &refusal), shape.reason)
         }
     };
     app.metrics.forward_auth_answered(name);
     let headers = response.headers_mut();
     headers.insert(API_VERSION.0, API_VERSION.1);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert("x-decision-id", value);
-    }
-    response
+    visit.with_id(response)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is one of the things that a decision stands on, and there is one caller"
-)]
+/// Decides whether the original request may go on. `needed` learns what it needs, for the challenge.
 async fn decide(
-    app: &App,
-    snapshot: &Snapshot,
-    door: &ForwardAuth,
-    peer: Peer,
+    visit: &mut Visit<'_>,
+    settings: &ForwardAuth,
     headers: &HeaderMap,
-    id: &DecisionId,
-    asker: &mut Asker,
-    scopes: &mut Vec<Scope>,
-) -> Result<Response, Refusal> {
+    needed: &mut Vec<Scope>,
+) -> Result<Identity, ForwardAuthRefusal> {
     // Before anything else is read: what anybody else says about a request is not about a request.
-    if !door.proxies.include(peer) {
-        return Err(Refusal::NotAProxy);
+    if !settings.proxies.include(visit.peer) {
+        return Err(ForwardAuthRefusal::NotAProxy);
     }
-    let original = Original::read(door.headers, headers)?;
-    asker.request = Some(format!("{} {}", original.method, original.target));
+    let original = Original::read(settings.headers, headers)?;
+    visit.asker.request = Some(format!("{} {}", original.method, original.target));
     if headers.keys().any(names_identity) {
-        return Err(Refusal::ClaimsIdentity);
+        return Err(ForwardAuthRefusal::ClaimsIdentity);
     }
-    asker.address = snapshot.address.client(peer, headers)?;
+    visit.find_client(headers)?;
     let target = Target::parse(original.target)?;
-    *scopes = needed(door, &target, original.method, headers)?;
-
-    let knock = Knock { app, snapshot, id, service: &door.service, headers };
-    Ok(allowed(&knock.admit(&target, scopes, asker).await?.into_identity()))
+    *needed = needed_for(settings, &target, original.method, headers)?;
+    Ok(visit.require(&target, needed, headers).await?)
 }
 
 /// The request that the proxy asks about.
@@ -211,7 +155,7 @@ struct Original<'a> {
 
 impl<'a> Original<'a> {
     /// Reads the one family of headers that the proxy is known to set. The other one is the client's and is not looked at.
-    fn read(family: OriginalHeaders, headers: &'a HeaderMap) -> Result<Original<'a>, Refusal> {
+    fn read(family: OriginalHeaders, headers: &'a HeaderMap) -> Result<Original<'a>, ForwardAuthRefusal> {
         let (method, target) = match family {
             OriginalHeaders::Original => ("x-original-method", "x-original-uri"),
             OriginalHeaders::Forwarded => ("x-forwarded-method", "x-forwarded-uri"),
@@ -220,12 +164,12 @@ impl<'a> Original<'a> {
     }
 }
 
-/// The header's one line. Two lines mean that the client's own was passed on beside the proxy's.
-fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refusal> {
+/// The only line of a header. Two lines mean that the client's own was passed on beside the proxy's.
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ForwardAuthRefusal> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().map_err(|_| Refusal::NoOriginal(name)),
-        (None, _) | (Some(_), Some(_)) => Err(Refusal::NoOriginal(name)),
+        (Some(line), None) => line.to_str().map_err(|_| ForwardAuthRefusal::NoOriginal(name)),
+        (None, _) | (Some(_), Some(_)) => Err(ForwardAuthRefusal::NoOriginal(name)),
     }
 }
 
@@ -237,23 +181,29 @@ fn names_identity(name: &HeaderName) -> bool {
     name == ACCOUNT || name.starts_with(LABEL)
 }
 
-/// What has to be granted for the request to go on.
-fn needed(door: &ForwardAuth, target: &Target, method: &str, headers: &HeaderMap) -> Result<Vec<Scope>, Refusal> {
+/// The scopes that have to be granted for the request to go on.
+fn needed_for(
+    settings: &ForwardAuth,
+    target: &Target,
+    method: &str,
+    headers: &HeaderMap,
+) -> Result<Vec<Scope>, ForwardAuthRefusal> {
     match target {
         Target::Outside(path) => {
-            let row = door.paths.iter().find(|row| row.covers(method, path)).ok_or(Refusal::UnknownPath)?;
+            let row =
+                settings.paths.iter().find(|row| row.covers(method, path)).ok_or(ForwardAuthRefusal::UnknownPath)?;
             Ok(vec![row.scope.clone()])
         }
-        Target::Base | Target::Catalog | Target::Repository(_) => {
+        Target::Base | Target::Catalog(_) | Target::Repository(_) => {
             if is_form(headers) {
-                return Err(Refusal::FormBody);
+                return Err(ForwardAuthRefusal::FormBody);
             }
             Ok(target.scopes(method)?)
         }
     }
 }
 
-/// The 200, with who it is, for proxies that tell what is behind them.
+/// The 200, with the account and its labels, for proxies that pass them on.
 fn allowed(identity: &Identity) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
@@ -275,29 +225,22 @@ fn allowed(identity: &Identity) -> Response {
     response
 }
 
-/// Text as visible ASCII: a percent sign, a comma (it stands between values) and everything else is percent-encoded, so
-/// that no name of an account becomes a second header or a second value.
+/// Text as visible ASCII.
 fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'%' | b',' => out.push_str(&format!("%{byte:02X}")),
-            _ if byte.is_ascii_graphic() => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, NOT_PLAIN).to_string()
 }
 
-fn refused(refusal: &Refusal, door: &ForwardAuth, scopes: &[Scope], issuer: &str) -> Response {
-    let (code, message) = refusal.shown();
-    let invitation = Invitation {
-        challenge: &door.challenge,
-        service: &door.service,
-        issuer,
-        needed: scopes,
-        token_error: refusal.token_error(),
-        retry_after: refusal.retry_after(),
-    };
-    door::refused(refusal.status(), code, message, &invitation)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_visible_ascii_without_percent_and_comma_stands_in_a_header_as_it_is() {
+        for byte in 0..=127_u8 {
+            let plain = byte.is_ascii_graphic() && !matches!(byte, b'%' | b',');
+            let expected = if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+            assert_eq!(visible(&char::from(byte).to_string()), expected);
+        }
+        assert_eq!(visible("\u{fc}\u{20ac}"), "%C3%BC%E2%82%AC");
+    }
 }

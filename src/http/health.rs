@@ -1,4 +1,4 @@
-//! What monitoring reads: health and metrics.
+//! Health checks and metrics, for monitoring.
 
 use std::sync::Arc;
 
@@ -10,14 +10,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::error::{nothing_here, plain_error};
+use super::gateway;
+use super::shape::{nothing_here, plain_error};
 use crate::app::App;
 use crate::client_address::Peer;
 
-/// What the headers begin with by which a proxy says for whom it asks, or about which request.
+/// The beginnings of the headers in which a proxy names the client, or the request that it asks about.
 const PASSED_ON: &[&str] = &["x-forwarded-", "x-original-"];
 
-/// Whether such a header comes with a request that is passed on, or with somebody's credentials. Balancers, kubelets and
+/// Whether this header comes with a request that a proxy passed on, or with a client's credentials. Balancers, kubelets and
 /// `docker` send none in their own health checks.
 fn is_somebodys(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, FORWARDED].contains(name)
@@ -55,8 +56,7 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: it should be sent requests. Not once it is stopping, nor while a source of rules has none that it may
-/// decide by.
+/// `GET /readyz`: the server is ready for requests, unless it is stopping, or a source of rules has none that it may decide by.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.is_stopping() {
         return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server is stopping");
@@ -75,6 +75,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`: in Prometheus' text form.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let snapshot = app.snapshot();
+    if let Some(gateway) = &snapshot.gateway {
+        gateway::begin_metrics(gateway, &app.metrics);
+    }
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     match app.metrics_text(now) {

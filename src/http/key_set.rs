@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json`: the public key under both of its ids (RFC 7517), for registries that know keys by set.
+//! `GET /.well-known/jwks.json`: the public key under both of its ids (RFC 7517), for registries that are given a JWK set.
 
 use std::sync::Arc;
 

@@ -1,13 +1,14 @@
 //! Every URL that is served, on one screen.
 
 pub mod credentials;
-mod denied;
-pub(crate) mod door;
 mod error;
 mod forward_auth;
+mod gateway;
 mod health;
 mod key_set;
+mod shape;
 mod token;
+mod visit;
 
 use std::sync::Arc;
 
@@ -25,27 +26,25 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::Hsts;
-use crate::gateway;
-pub(crate) use denied::RETRY_SOON;
-pub(crate) use error::plain_error;
+use shape::{nothing_here, plain_error};
 
-/// How HTTP writes a moment (RFC 9110 section 5.6.7).
+/// The form of a date in HTTP (RFC 9110, section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
-/// Whether a listener serves health and metrics beside tokens.
+/// The listener that serves health and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminRoutes {
-    /// They are served here too: there is no listener of their own for them.
+    /// The same one that serves tokens: there is none of their own.
     Here,
-    /// They are served on `server.admin_addr`.
+    /// That of `server.admin_addr`.
     Elsewhere,
 }
 
-/// What the public listener serves.
+/// The routes of the public listener.
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
-    token::begin_figures(&app.metrics);
-    forward_auth::begin_figures(&app.metrics);
+    token::begin_metrics(&app.metrics);
+    forward_auth::begin_metrics(&app.metrics);
     let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
@@ -66,12 +65,12 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     }
 }
 
-/// What `server.admin_addr` serves.
+/// The routes of `server.admin_addr`.
 pub fn admin(app: &Arc<App>) -> Router {
     finished(app, admin_routes())
 }
 
-/// What `gateway.addr` serves.
+/// The routes of `gateway.addr`.
 pub fn gateway(app: &Arc<App>) -> Router {
     finished(app, gateway_routes())
 }
@@ -92,13 +91,12 @@ fn admin_routes() -> Router<Arc<App>> {
 }
 
 fn finished(app: &Arc<App>, routes: Router<Arc<App>>) -> Router {
-    let routes =
-        routes.fallback(|| async { error::nothing_here() }).layer(from_fn_with_state(Arc::clone(app), reply_headers));
+    let routes = routes.fallback(|| async { nothing_here() }).layer(from_fn_with_state(Arc::clone(app), reply_headers));
     caught(routes).with_state(Arc::clone(app))
 }
 
-/// A fault of ours ends one request, and neither the connection nor the process: a request that a stranger finds could
-/// otherwise take others down.
+/// Turns a panic into a 500: it ends one request, and neither the connection nor the process. A request that a stranger finds
+/// could otherwise take others down.
 fn caught<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(|_| {
         tracing::error!(reason = "panic", "a request was given up after a fault in the program");

@@ -1,4 +1,4 @@
-//! The token endpoint: read the question, find out who asks, decide, sign.
+//! The token endpoint: reads the request, finds out who asks, decides, and signs.
 //!
 //! GET is the distribution project's token protocol, POST its OAuth 2 form; they differ only in how the parameters are
 //! read. A refused scope is never an HTTP error: the token then simply allows less.
@@ -11,21 +11,24 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, request::Parts};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::credentials;
 use super::error::{self, Protocol, TokenError};
-use super::{credentials, denied};
+use super::shape::DENIED_REASONS;
+use super::visit::Visit;
 use crate::access::{DecisionOutcome, Denied};
-use crate::app::{App, Snapshot};
+use crate::app::App;
 use crate::authn::Credentials;
 use crate::client_address::Peer;
-use crate::decision_log::{self, Asker, DecisionId};
+use crate::decision_log::{self, Asker, LoggedToken};
 use crate::metrics::Metrics;
+use crate::mint::Made;
 use crate::scope::{self, Requested};
 use crate::turns::Busy;
 
@@ -37,13 +40,13 @@ const MAX_FORM: usize = 64 * 1024;
 const MAX_SERVICE: usize = 255;
 /// How long a form may take to arrive.
 const FORM_PATIENCE: Duration = Duration::from_secs(10);
-/// The least life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
+/// The shortest life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
 /// for 60 seconds after its end.
 const LEAST_EXPIRES_IN: i64 = 60;
 
-/// A successful reply, as both protocols want it.
+/// The reply with a token, in the form of both protocols.
 #[derive(Serialize)]
-struct Reply<'a> {
+struct TokenReply<'a> {
     token: &'a str,
     access_token: &'a str,
     expires_in: i64,
@@ -53,10 +56,10 @@ struct Reply<'a> {
     token_type: Option<&'static str>,
 }
 
-/// Begins the figures of token requests.
-pub(super) fn begin_figures(metrics: &Metrics) {
+/// Begins the metrics of token requests.
+pub(super) fn begin_metrics(metrics: &Metrics) {
     let decided = DecisionOutcome::ALL.map(DecisionOutcome::as_str);
-    let refused = error::REASONS.iter().chain(denied::REASONS).copied();
+    let refused = error::REASONS.iter().chain(DENIED_REASONS).copied();
     metrics.expect_token_outcomes(decided.into_iter().chain(refused));
 }
 
@@ -68,70 +71,60 @@ pub(super) async fn answer(
 ) -> Response {
     let started = crate::clock::now();
     let snapshot = app.snapshot();
-    let id = DecisionId::new();
-    let protocol = Protocol::of(request.method());
-    let mut asker = Asker::default();
+    let mut visit = Visit::new(&app, &snapshot, peer, Asker::default());
+    let protocol = Protocol::from_method(request.method());
     let outcome = match protocol {
-        Some(protocol) => respond(&app, &snapshot, peer, protocol, request, &id, &mut asker).await,
+        Some(protocol) => respond(&mut visit, protocol, request).await,
         None => Err(TokenError::Method),
     };
-    let (mut response, name) = match outcome {
-        Ok((response, name)) => (response, name),
-        Err(error) => {
-            decision_log::refused(&id, &asker, error.reason(), error.fault(), &error);
-            let reason = error.reason();
-            (error.into_response(protocol.unwrap_or(Protocol::Get), snapshot.issuer.name()), reason)
-        }
-    };
+    let (response, name) = outcome.unwrap_or_else(|error| {
+        let (response, shape) = error.reply(protocol.unwrap_or(Protocol::Get), snapshot.issuer.name());
+        visit.log_refusal(&shape, &error);
+        (response, shape.reason)
+    });
     app.metrics.answered(name, started.elapsed());
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert("x-decision-id", value);
-    }
-    response
+    visit.with_id(response)
 }
 
+/// The reply with a token, and the outcome's name in the metrics.
 async fn respond(
-    app: &App,
-    snapshot: &Arc<Snapshot>,
-    peer: Peer,
+    visit: &mut Visit<'_>,
     protocol: Protocol,
     request: Request,
-    id: &DecisionId,
-    asker: &mut Asker,
 ) -> Result<(Response, &'static str), TokenError> {
     let (parts, body) = request.into_parts();
-    asker.address = snapshot.address.client(peer, &parts.headers)?;
-    let in_header = credentials::of_header(&parts.headers)?;
+    visit.find_client(&parts.headers)?;
+    let in_header = credentials::from_header(&parts.headers)?;
     let asked = match protocol {
-        Protocol::Get => Asked::of_query(&parts)?,
+        Protocol::Get => Parameters::from_query(&parts)?,
         Protocol::OAuth => {
             check_form(&parts.headers)?;
             // The header's bytes are part of the connection's buffer, and would keep it from being used for the form: thousands
             // of forms that never end would take twice the memory.
             drop(parts);
-            Asked::of_form(body, &in_header).await?
+            Parameters::from_form(body, &in_header).await?
         }
     };
-    asker.scopes_ignored = asked.requested.ignored;
+    visit.asker.scopes_ignored = asked.requested.ignored;
     let who = asked.credentials(in_header, protocol)?;
-    asker.account = who.account().to_owned();
-    asker.service = asked.service.clone().unwrap_or_default();
-    let service = snapshot.audience(asked.service.as_deref())?;
-    // Who names none means the only one.
-    service.clone_into(&mut asker.service);
+    visit.asker.account = who.account().to_owned();
+    visit.asker.service = asked.service.clone().unwrap_or_default();
+    // A client that names none means the only one.
+    visit.asker.service = audience(&visit.snapshot.services, asked.service)?;
 
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
-    let identity = snapshot.access.identify(&who, asker.address, now).await?;
-    asker.account.clone_from(&identity.account);
-    let deciding = crate::clock::now();
-    let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
-    app.metrics.decided(deciding.elapsed());
-    let minted = snapshot.mint.token(&decision, service, now).await.map_err(unsigned)?;
+    let (_, decision) = visit.decide(&who, asked.requested.scopes, now).await?;
+    let minted = visit.snapshot.mint.token(&decision, &visit.asker.service, now).await.map_err(unsigned)?;
 
-    decision_log::decided(id, asker, snapshot, &decision, Some(&minted));
+    let reused = match minted.made {
+        Made::Now => false,
+        Made::Before => true,
+    };
+    let logged = LoggedToken { id: &minted.id, reused };
+    decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, Some(logged));
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
-    let reply = Reply {
+    let reply = TokenReply {
         token: &minted.token,
         access_token: &minted.token,
         expires_in: minted.lives_for.max(LEAST_EXPIRES_IN),
@@ -146,7 +139,7 @@ async fn respond(
     Ok((response, decision.outcome().as_str()))
 }
 
-/// Why there is no token although all is decided.
+/// Why there is no token although everything was decided.
 fn unsigned(cause: anyhow::Error) -> TokenError {
     match cause.is::<Busy>() {
         true => Denied::Busy { backend: "token", cause }.into(),
@@ -154,22 +147,19 @@ fn unsigned(cause: anyhow::Error) -> TokenError {
     }
 }
 
-impl Snapshot {
-    /// The audience that a token is to be for.
-    fn audience<'a>(&'a self, asked: Option<&'a str>) -> Result<&'a str, TokenError> {
-        match (asked, self.services.as_slice()) {
-            (Some(asked), []) if asked.len() > MAX_SERVICE => Err(TokenError::UnknownService),
-            (Some(asked), []) => Ok(asked),
-            (Some(asked), known) => {
-                known.iter().find(|service| *service == asked).map(String::as_str).ok_or(TokenError::UnknownService)
-            }
-            (None, [only]) => Ok(only),
-            (None, _) => Err(TokenError::BadRequest("name the registry's service: service=…")),
-        }
+/// The audience of the token: what was asked for, if tokens are made for it, or the only one that there is.
+fn audience(known: &[String], asked: Option<String>) -> Result<String, TokenError> {
+    match (asked, known) {
+        (Some(asked), []) if asked.len() > MAX_SERVICE => Err(TokenError::UnknownService),
+        (Some(asked), []) => Ok(asked),
+        (Some(asked), known) if known.contains(&asked) => Ok(asked),
+        (Some(_), _) => Err(TokenError::UnknownService),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(TokenError::BadRequest("name the registry's service: service=…")),
     }
 }
 
-/// Looks whether a form is announced.
+/// Checks that a form is announced.
 fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
     let is_form = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
         let media_type = value.split(';').next().unwrap_or_default();
@@ -181,8 +171,8 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
     }
 }
 
-/// A whole form. Byte after byte into one place: pieces that were kept apart would take forty times the length of a form that
-/// comes in pieces of one byte.
+/// The whole form, in one buffer: pieces that were kept apart would take forty times the length of a form that comes in pieces
+/// of one byte.
 async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
     // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
     if body.size_hint().lower() > MAX_FORM as u64 {
@@ -200,10 +190,10 @@ async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
     Ok(form)
 }
 
-/// A request's parameters, of either protocol. `account`, `client_id` and `offline_token` are read by nothing: the
-/// account is who logs in, whatever a parameter says.
+/// The parameters of a token request, of either protocol. `account`, `client_id` and `offline_token` are not read: the account
+/// is the one that logs in, whatever a parameter says.
 #[derive(Default)]
-struct Asked {
+struct Parameters {
     service: Option<String>,
     requested: Requested,
     grant_type: Option<String>,
@@ -211,19 +201,19 @@ struct Asked {
     password: Option<String>,
 }
 
-impl Asked {
-    fn of_query(parts: &Parts) -> Result<Asked, TokenError> {
+impl Parameters {
+    fn from_query(parts: &Parts) -> Result<Parameters, TokenError> {
         let query = parts.uri.query().unwrap_or_default();
         if query.len() > MAX_QUERY {
             return Err(TokenError::AddressTooLong);
         }
-        Asked::read(query.as_bytes())
+        Parameters::parse(query.as_bytes())
     }
 
-    async fn of_form(body: axum::body::Body, in_header: &Credentials) -> Result<Asked, TokenError> {
+    async fn from_form(body: axum::body::Body, in_header: &Credentials) -> Result<Parameters, TokenError> {
         let arrived = tokio::time::timeout(FORM_PATIENCE, gather(body)).await;
         let form = arrived.map_err(|_| TokenError::TooSlow)??;
-        let asked = Asked::read(&form)?;
+        let asked = Parameters::parse(&form)?;
         match (asked.grant_type.as_deref(), in_header) {
             (Some("password"), _) => Ok(asked),
             (None, Credentials::Password { .. }) => Err(TokenError::NoGrant),
@@ -231,8 +221,8 @@ impl Asked {
         }
     }
 
-    fn read(text: &[u8]) -> Result<Asked, TokenError> {
-        let mut asked = Asked::default();
+    fn parse(text: &[u8]) -> Result<Parameters, TokenError> {
+        let mut asked = Parameters::default();
         let mut scopes: Vec<Cow<'_, str>> = Vec::new();
         for (name, value) in form_urlencoded::parse(text) {
             let slot = match name.as_ref() {
@@ -265,7 +255,7 @@ impl Asked {
                 let (Some(username), Some(password)) = (&self.username, &self.password) else {
                     return Err(TokenError::BadRequest("grant_type=password needs username and password"));
                 };
-                let in_form = credentials::of_pair(username, password)?;
+                let in_form = credentials::from_pair(username, password)?;
                 match in_header {
                     Credentials::Anonymous => Ok(in_form),
                     same if same == in_form => Ok(in_form),

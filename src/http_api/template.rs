@@ -5,6 +5,7 @@
 use axum::http::header::{HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use settings::refused::is_plain_word;
 use url::Url;
 
@@ -17,6 +18,8 @@ const KNOWN: &str = "${account}, ${password} and ${basic}";
 
 /// A longer name is not shown where there is no such placeholder.
 const LONGEST_SHOWN: usize = 8;
+/// Every byte but the unreserved ones of RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Who logs in.
 #[derive(Clone, Copy)]
@@ -229,7 +232,7 @@ impl UrlTemplate {
                     if in_path && value.contains(['/', '\\']) {
                         return None;
                     }
-                    percent_encode(&value, &mut whole);
+                    whole.extend(utf8_percent_encode(&value, RESERVED));
                 }
             }
         }
@@ -244,19 +247,6 @@ impl UrlTemplate {
 impl std::fmt::Debug for UrlTemplate {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{} {:?}", self.origin, self.template)
-    }
-}
-
-/// Every byte but the unreserved ones of RFC 3986, section 2.3.
-fn percent_encode(value: &str, out: &mut String) {
-    use std::fmt::Write as _;
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a text does not fail.
-            write!(out, "%{byte:02X}").ok();
-        }
     }
 }
 

@@ -15,23 +15,25 @@ const MAX_TARGET: usize = 8 * 1024;
 pub enum Target {
     /// `/v2/`: whether there is a registry, and whether one may log in.
     Base,
-    /// `/v2/_catalog`: the names of all repositories.
-    Catalog,
+    /// `/v2/_catalog`: the names of all repositories, or a page of them.
+    Catalog(Query),
     /// Something of one repository.
-    Repository(Visit),
+    Repository(RepositoryTarget),
     /// A path outside of `/v2/`, without its query.
     Outside(String),
 }
 
-/// What of a repository is named.
+/// A part of one repository, and what is asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visit {
+pub struct RepositoryTarget {
     /// The repository.
     pub repository: Resource,
     /// Which of its parts.
     pub part: Part,
     /// The repository that a blob is to be mounted from (`?from=`).
     pub from: Option<Resource>,
+    /// The whole query.
+    pub query: Query,
 }
 
 /// A part of a repository.
@@ -59,6 +61,21 @@ impl Part {
             Part::Tags | Part::Uploads | Part::Upload => None,
         }
     }
+}
+
+/// A query that everybody reads in the same way, taken apart at each `&`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<Parameter>);
+
+/// One piece of a query; where nothing stands between two `&`, an empty one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The whole piece as it came over the wire.
+    pub written: String,
+    /// Its name, unescaped.
+    pub name: String,
+    /// Its value, unescaped; empty where there is none.
+    pub value: String,
 }
 
 /// Why a target is refused.
@@ -106,14 +123,14 @@ impl Target {
         if below.contains('%') {
             return Err(Refused::NotCanonical);
         }
-        let from = read_from(query.unwrap_or_default())?;
+        let (query, from) = Query::parse(query)?;
         let (repository, part) = match below {
             "" => return Ok(Target::Base),
-            "_catalog" => return Ok(Target::Catalog),
+            "_catalog" => return Ok(Target::Catalog(query)),
             below => route(below)?,
         };
         let repository = Resource::new("repository", repository).map_err(|_| Refused::NoRepository)?;
-        Ok(Target::Repository(Visit { repository, part, from }))
+        Ok(Target::Repository(RepositoryTarget { repository, part, from, query }))
     }
 
     /// What this method needs at this target: nothing but an account at `/v2/`.
@@ -132,11 +149,11 @@ impl Target {
             |resource: Resource, actions: Actions, reference| Scope { resource, class: None, actions, reference };
         match self {
             Target::Base | Target::Outside(_) => Ok(Vec::new()),
-            Target::Catalog => {
+            Target::Catalog(_) => {
                 let catalog = Resource::new("registry", "catalog").map_err(|_| Refused::NoRoute)?;
                 Ok(vec![scope(catalog, [Action::All].into(), None)])
             }
-            Target::Repository(Visit { repository, part, from }) => {
+            Target::Repository(RepositoryTarget { repository, part, from, query: _ }) => {
                 let reference = part.reference().cloned();
                 let own = scope(repository.clone(), actions.iter().cloned().collect(), reference);
                 let source = from.clone().map(|from| scope(from, [Action::Pull].into(), None));
@@ -214,30 +231,42 @@ fn is_upload_id(text: &str) -> bool {
     text.bytes().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'-' | b'_' | b'.' | b'='))
 }
 
-/// The repository in `from`, if there is one. A query that two readers could take apart differently (a semicolon, a
-/// broken escape, `from` twice) is refused: Go's reader drops such pairs, others do not.
-fn read_from(query: &str) -> Result<Option<Resource>, Refused> {
-    let whole = query.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b';' | b'#' | b'\\'));
-    let escapes = query
-        .split('%')
-        .skip(1)
-        .all(|after| after.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())));
-    if !whole || !escapes {
-        return Err(Refused::Query);
+impl Query {
+    /// Takes a query apart (`None`: the target has none), and reads the repository in `from`, if there is one. A query that two
+    /// readers could take apart differently (a semicolon, a broken escape, `from` twice) is refused: Go's reader drops such
+    /// pairs, others do not.
+    fn parse(text: Option<&str>) -> Result<(Query, Option<Resource>), Refused> {
+        let Some(text) = text else { return Ok((Query::default(), None)) };
+        let whole = text.bytes().all(|letter| letter.is_ascii_graphic() && !matches!(letter, b';' | b'#' | b'\\'));
+        let escapes = text
+            .split('%')
+            .skip(1)
+            .all(|after| after.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())));
+        if !whole || !escapes {
+            return Err(Refused::Query);
+        }
+        let parameters = text.split('&').map(|written| {
+            let (name, value) = form_urlencoded::parse(written.as_bytes()).next().unwrap_or_default();
+            Parameter { written: written.to_owned(), name: name.into_owned(), value: value.into_owned() }
+        });
+        let query = Query(parameters.collect());
+        // `From` is `from` to readers that ignore case, and nothing at all to the stock registry.
+        let alike = |key: &str| ["from", "mount"].iter().any(|name| key != *name && key.eq_ignore_ascii_case(name));
+        if query.0.iter().any(|parameter| alike(&parameter.name)) {
+            return Err(Refused::Query);
+        }
+        let mut sources = query.0.iter().filter(|parameter| parameter.name == "from").map(|from| from.value.as_str());
+        let from = match (sources.next(), sources.next()) {
+            (None | Some(""), None) => None,
+            (Some(name), None) => Some(Resource::new("repository", name).map_err(|_| Refused::Query)?),
+            (_, Some(_)) => return Err(Refused::Query),
+        };
+        Ok((query, from))
     }
-    // `From` is `from` to readers that ignore case, and nothing at all to the stock registry.
-    let alike = |key: &str| ["from", "mount"].iter().any(|name| key != *name && key.eq_ignore_ascii_case(name));
-    if form_urlencoded::parse(query.as_bytes()).any(|(key, _)| alike(&key)) {
-        return Err(Refused::Query);
-    }
-    let mut named = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "from").map(|(_, value)| value);
-    let Some(from) = named.next() else { return Ok(None) };
-    if named.next().is_some() {
-        return Err(Refused::Query);
-    }
-    match from.as_ref() {
-        "" => Ok(None),
-        name => Resource::new("repository", name).map(Some).map_err(|_| Refused::Query),
+
+    /// Its parameters, in their order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.0
     }
 }
 

@@ -482,7 +482,7 @@ async fn said_while_connecting(config: Config) -> String {
         Err(error) => return format!("{error:?}"),
     };
     if let Some(settings) = gateway {
-        match Gateway::open(settings, None) {
+        match Gateway::open(settings, None, 1) {
             Ok(gateway) => reached.extend(gateway.reach().await),
             Err(error) => return format!("{error:?}"),
         }

@@ -1,8 +1,9 @@
-//! The names in the catalogs of several upstreams as one list: sorted, and without the catalogs that are not to be had.
+//! One sorted list of the names in the catalogs of several upstreams; catalogs that cannot be had are left out.
 //!
 //! Of each upstream one page is held at a time, so that a list of any length takes the memory of a few pages. A client
 //! goes on after a name, which each upstream is asked to do in its own catalog: that loses and repeats nothing where all
-//! of them sort alike. ECR goes on only where its own link says, so its catalog is taken whole. The order is that of distribution's registry, part by part of a name: `a/b` before `a-b`.
+//! of them sort alike. ECR goes on only where its own link says, so its catalog is taken whole. The order is that of
+//! distribution's registry, part by part of a name: `a/b` before `a-b`.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -17,37 +18,37 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::body::ClientBody;
-use super::refusal::Refusal;
+use super::refusal::{GatewayRefusal, failed};
 use super::route;
-use super::upstream::{Failure, Onward, Upstream};
 use crate::config::Login;
-use crate::decision_log::DecisionId;
+use crate::decision_id::DecisionId;
+use crate::gateway::body::ClientBody;
+use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
 use crate::json;
 use crate::scope::Scope;
 use crate::shown::chain_of;
 
-/// Names that are asked of an upstream at once. Registries allow this many.
+/// The number of names that an upstream is asked for at once. Registries allow this many.
 pub(super) const LARGEST_PAGE: usize = 1000;
-/// Pages of upstreams that are looked through for one page of ours.
+/// The number of upstreams' pages that are read for one page of ours.
 const MAX_PAGES: usize = 500;
-/// How long one page of an upstream may take, if not even less is configured: long enough for a registry that goes through an
+/// How long one page of an upstream may take, if no less is configured: long enough for a registry that goes through an
 /// object store for its names, and much less than a blob may take, since everybody else's catalog waits for it.
 const PAGE_WITHIN: Duration = Duration::from_secs(10);
-/// Names of one upstream that are held at once where its catalog is taken whole. A registry of AWS's has at most 100,000
+/// The number of names of one upstream that are held at once where its catalog is taken whole. A registry of AWS's has at most 100,000
 /// repositories, by their own quota.
 const MAX_HELD: usize = 100_000;
 /// The longest page of an upstream, in bytes.
 const MAX_REPLY: usize = 2 * 1024 * 1024;
 
-/// The list, as far as it was not taken yet.
+/// The list, as far as it has not been taken yet.
 pub(super) struct Names<'a> {
     upstreams: &'a [&'a Arc<Upstream>],
     /// Each upstream's, in the same order.
     catalogs: Vec<Catalog>,
     /// The name that the list begins after.
     last: Option<&'a str>,
-    /// What asking for a catalog needs.
+    /// The scopes that asking for a catalog needs.
     needed: Arc<[Scope]>,
     headers: HeaderMap,
     pages: usize,
@@ -75,16 +76,16 @@ enum Rest {
     /// The page with this query.
     Page(String),
     Nothing,
-    /// It is not to be had.
-    Failed(Refusal),
+    /// The catalog could not be had.
+    Failed(GatewayRefusal),
 }
 
 /// One page, and the query of the next one.
-type Page = (Vec<String>, Option<String>);
+type NamesPage = (Vec<String>, Option<String>);
 
 impl<'a> Names<'a> {
     /// The names of these upstreams' repositories, after `last`, asked for with these headers.
-    pub(super) fn of(
+    pub(super) fn new(
         upstreams: &'a [&'a Arc<Upstream>],
         last: Option<&'a str>,
         needed: &[Scope],
@@ -110,7 +111,7 @@ impl<'a> Names<'a> {
     ///
     /// # Errors
     /// The list is too long.
-    pub(super) async fn next(&mut self, most: usize) -> Result<Vec<String>, Refusal> {
+    pub(super) async fn next(&mut self, most: usize) -> Result<Vec<String>, GatewayRefusal> {
         self.refill().await?;
         let mut next = Vec::with_capacity(most);
         while next.len() < most {
@@ -134,10 +135,10 @@ impl<'a> Names<'a> {
     ///
     /// # Errors
     /// Nothing is left: why the first one failed.
-    pub(super) fn end(self, id: &DecisionId) -> Result<(), Refusal> {
+    pub(super) fn end(self, id: &DecisionId) -> Result<(), GatewayRefusal> {
         let all = self.catalogs.len();
         let of_upstreams = self.upstreams.iter().zip(self.catalogs);
-        let mut failed: Vec<(&str, Refusal)> = of_upstreams
+        let mut failed: Vec<(&str, GatewayRefusal)> = of_upstreams
             .filter_map(|(upstream, catalog)| match catalog.rest {
                 Rest::Failed(refusal) => Some((upstream.settings.name.as_str(), refusal)),
                 Rest::Page(_) | Rest::Nothing => None,
@@ -151,7 +152,7 @@ impl<'a> Names<'a> {
                 decision.id = id.as_str(),
                 reason = "catalog_left_out",
                 upstream,
-                because = refusal.reason(),
+                because = refusal.shape().reason,
                 cause = %chain_of(&refusal),
                 "the catalog is shown without this upstream's repositories"
             );
@@ -160,7 +161,7 @@ impl<'a> Names<'a> {
     }
 
     /// Asks, all at the same time, the upstreams of which the next name is not known.
-    async fn refill(&mut self) -> Result<(), Refusal> {
+    async fn refill(&mut self) -> Result<(), GatewayRefusal> {
         loop {
             let mut asked = JoinSet::new();
             for (index, (catalog, upstream)) in self.catalogs.iter().zip(self.upstreams).enumerate() {
@@ -175,7 +176,7 @@ impl<'a> Names<'a> {
             }
             self.pages += asked.len();
             if self.pages > MAX_PAGES {
-                return Err(Refusal::CatalogTooLong);
+                return Err(GatewayRefusal::CatalogTooLong);
             }
             for (index, page) in asked.join_all().await {
                 self.take(index, page);
@@ -183,7 +184,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn take(&mut self, index: usize, page: Result<Page, Refusal>) {
+    fn take(&mut self, index: usize, page: Result<NamesPage, GatewayRefusal>) {
         let (Some(catalog), Some(upstream)) = (self.catalogs.get_mut(index), self.upstreams.get(index)) else { return };
         let (names, next) = match page {
             Ok(page) => page,
@@ -209,7 +210,7 @@ impl<'a> Names<'a> {
             Paging::ByLink(held) => {
                 held.append(&mut own);
                 if held.len() > MAX_HELD {
-                    catalog.rest = Rest::Failed(Refusal::CatalogTooLong);
+                    catalog.rest = Rest::Failed(GatewayRefusal::CatalogTooLong);
                     return;
                 }
                 if let Rest::Page(_) = catalog.rest {
@@ -238,30 +239,41 @@ fn ranks(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().map(|byte| if byte == b'/' { 0 } else { byte })
 }
 
+/// A page of an upstream's catalog, as it comes (distribution's API).
 #[derive(Deserialize)]
-struct Reply {
+struct CatalogReply {
     #[serde(default)]
     repositories: Option<Vec<String>>,
 }
 
-async fn fetch(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
+async fn fetch(
+    upstream: &Upstream,
+    query: &str,
+    needed: &[Scope],
+    headers: HeaderMap,
+) -> Result<NamesPage, GatewayRefusal> {
     let within = upstream.settings.respond_within.min(PAGE_WITHIN);
     let page = tokio::time::timeout(within, read(upstream, query, needed, headers)).await;
-    page.unwrap_or_else(|_| Err(upstream.failed(Failure::TooSlow("give a page of its catalog"))))
+    page.unwrap_or_else(|_| Err(failed(upstream, UpstreamFailure::TooSlow("give a page of its catalog"))))
 }
 
-async fn read(upstream: &Upstream, query: &str, needed: &[Scope], headers: HeaderMap) -> Result<Page, Refusal> {
-    let wrong = |cause: String| Refusal::NoCatalog { upstream: upstream.settings.name.clone(), cause };
+async fn read(
+    upstream: &Upstream,
+    query: &str,
+    needed: &[Scope],
+    headers: HeaderMap,
+) -> Result<NamesPage, GatewayRefusal> {
+    let wrong = |cause: String| GatewayRefusal::NoCatalog { upstream: upstream.settings.name.clone(), cause };
     let target = PathAndQuery::try_from(format!("/v2/_catalog?{query}")).map_err(|error| wrong(error.to_string()))?;
-    let onward = Onward { method: Method::GET, target, headers, body: ClientBody::none(), needed };
-    let reply = upstream.send(onward).await.map_err(|failure| upstream.failed(failure))?;
+    let onward = OnwardRequest { method: Method::GET, target, headers, body: ClientBody::none(), needed };
+    let reply = upstream.send(onward).await.map_err(|failure| failed(upstream, failure))?;
     if reply.status() != StatusCode::OK {
         return Err(wrong(format!("status {}", reply.status())));
     }
     let next = next_page(reply.headers());
     let body = Limited::new(reply.into_body(), MAX_REPLY).collect().await;
     let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-    let reply: Reply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
+    let reply: CatalogReply = json::object(&body).map_err(|error| wrong(error.to_string()))?;
     Ok((reply.repositories.unwrap_or_default(), next))
 }
 

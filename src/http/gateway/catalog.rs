@@ -1,9 +1,8 @@
-//! The catalog as an account may see it: the names of what it may pull, in pages of its own.
+//! The catalog as an account may see it: the names of the repositories that it may pull, page by page.
 //!
-//! Upstreams are gone through together (`names.rs`), and no further than the client's page is full. What is not shown is
-//! not named either: a page continues after the last name that was shown.
+//! All upstreams are read together (`names.rs`), until the client's page is full. A page continues after the last name that was
+//! shown, so that no other name is told.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,60 +14,55 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::names::{LARGEST_PAGE, Names};
-use super::places::Places;
-use super::refusal::Refusal;
-use super::upstream::Upstream;
-use crate::access::Access;
+use super::refusal::GatewayRefusal;
 use crate::authn::Identity;
-use crate::decision_log::DecisionId;
-use crate::http::door::NotAdmitted;
+use crate::gateway::places::Places;
+use crate::gateway::upstream::Upstream;
+use crate::http::visit::{NotAdmitted, Visit};
 use crate::scope::{Action, Resource, Scope};
+use crate::target::Query;
 
-/// Names in a page where the client does not say.
+/// The number of names in a page where the client does not say.
 const USUAL_PAGE: usize = 100;
 /// How long it may take to fill one.
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
-/// Names that are decided on at once: no more than a page needs are asked of a program or a server that decides.
+/// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
 const DECIDED_AT_ONCE: usize = 32;
 
-/// Who looks at the catalog.
+/// The client that looks at the catalog.
 pub(super) struct Viewer<'a> {
-    pub(super) access: &'a Access,
+    pub(super) visit: &'a Visit<'a>,
     pub(super) identity: &'a Identity,
-    pub(super) address: Option<IpAddr>,
-    pub(super) service: &'a str,
-    /// Of the decision that let them look.
-    pub(super) id: &'a DecisionId,
-    /// Where a place among the catalogs that are looked through at once is to be had.
+    /// The places for catalogs that are looked through at once.
     pub(super) places: &'a Places,
     /// The headers that upstreams are asked with.
     pub(super) via: HeaderMap,
 }
 
-/// The page that the client asks for.
+/// The page that the client asks for: at most `n` names, after `last`.
 struct Page {
     n: usize,
     last: Option<String>,
 }
 
 impl Page {
-    fn read(query: &str) -> Result<Page, Refusal> {
+    fn read(query: &Query) -> Result<Page, GatewayRefusal> {
         let (mut n, mut last) = (None, None);
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            let slot = match key.as_ref() {
+        for parameter in query.parameters() {
+            let slot = match parameter.name.as_str() {
                 "n" => &mut n,
                 "last" => &mut last,
                 _ => continue,
             };
-            if slot.replace(value.into_owned()).is_some() {
-                return Err(Refusal::NoPage);
+            if slot.replace(parameter.value.as_str()).is_some() {
+                return Err(GatewayRefusal::NoPage);
             }
         }
         let n = match n {
-            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(Refusal::NoPage)?,
+            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(GatewayRefusal::NoPage)?,
             None => USUAL_PAGE,
         };
-        Ok(Page { n: n.min(LARGEST_PAGE), last: last.filter(|last| !last.is_empty()) })
+        Ok(Page { n: n.min(LARGEST_PAGE), last: last.filter(|last| !last.is_empty()).map(str::to_owned) })
     }
 }
 
@@ -79,13 +73,13 @@ impl Page {
 pub(super) async fn answer(
     upstreams: &[&Arc<Upstream>],
     viewer: &Viewer<'_>,
-    query: &str,
+    query: &Query,
     needed: &[Scope],
-) -> Result<Response, Refusal> {
+) -> Result<Response, GatewayRefusal> {
     let page = Page::read(query)?;
-    let _place = viewer.places.catalog(viewer.address).await?;
+    let _place = viewer.places.catalog(viewer.visit.asker.address).await?;
     let scan = scan(upstreams, viewer, &page, needed);
-    let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| Refusal::CatalogTooLong)??;
+    let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| GatewayRefusal::CatalogTooLong)??;
     let more = names.len() > page.n;
     names.truncate(page.n);
     let link = names.last().filter(|_| more).map(|last| {
@@ -108,8 +102,8 @@ async fn scan(
     viewer: &Viewer<'_>,
     page: &Page,
     needed: &[Scope],
-) -> Result<Vec<String>, Refusal> {
-    let mut names = Names::of(upstreams, page.last.as_deref(), needed, &viewer.via);
+) -> Result<Vec<String>, GatewayRefusal> {
+    let mut names = Names::new(upstreams, page.last.as_deref(), needed, &viewer.via);
     let mut shown = Vec::new();
     while shown.len() <= page.n {
         let next = names.next(DECIDED_AT_ONCE).await?;
@@ -119,7 +113,7 @@ async fn scan(
         let asked: Vec<Scope> = next.iter().filter_map(|name| pulling(name)).collect();
         shown.extend(viewer.may_pull(asked).await?);
     }
-    names.end(viewer.id)?;
+    names.end(&viewer.visit.id)?;
     Ok(shown)
 }
 
@@ -129,13 +123,11 @@ fn pulling(name: &str) -> Option<Scope> {
 }
 
 impl Viewer<'_> {
-    async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, Refusal> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a catalogue is gathered for many seconds, and each lot decided for the moment it is shown at"
-        )]
+    async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, GatewayRefusal> {
+        #[expect(clippy::disallowed_methods, reason = "a scan may take a minute, in which an account can expire")]
         let now = OffsetDateTime::now_utc();
-        let decision = self.access.decide(self.identity, self.address, self.service, names, now).await;
+        let (access, asker) = (&self.visit.snapshot.access, &self.visit.asker);
+        let decision = access.decide(self.identity, asker.address, &asker.service, names, now).await;
         let decision = decision.map_err(NotAdmitted::from)?;
         let granted = decision.grants().iter().filter(|grant| grant.granted.contains(&Action::Pull));
         Ok(granted.map(|grant| grant.scope.resource.name().to_owned()).collect())
@@ -145,10 +137,14 @@ impl Viewer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Target;
 
     #[test]
     fn pages_are_read_strictly() {
-        let read = |query: &str| Page::read(query).map(|page| (page.n, page.last)).ok();
+        let read = |query: &str| match Target::parse(&format!("/v2/_catalog?{query}")) {
+            Ok(Target::Catalog(query)) => Page::read(&query).map(|page| (page.n, page.last)).ok(),
+            other => unreachable!("{other:?}"),
+        };
         for (query, expected) in [
             ("", Some((USUAL_PAGE, None))),
             ("n=1", Some((1, None))),

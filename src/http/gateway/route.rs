@@ -1,16 +1,16 @@
-//! Which registry a request is for: first by the host name that the client used, then by the repository's name.
+//! The choice of the upstream that a request is for: first by the host name that the client used, then by the repository.
 
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, Uri, Version};
 
 use crate::config;
 
-/// The request names its host in two ways, or not at all in one that can be read: two readers could each see another.
+/// A request that names its host in two ways, or in none that can be read: two readers could each see another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request does not name exactly one host")]
 pub(super) struct NoHost;
 
-/// The host that the client asked, in lower case and with its port. HTTP/2 has it in the target, HTTP/1.1 in a header
+/// The host that the client used, in lower case and with its port. HTTP/2 has it in the target, HTTP/1.1 in a header
 /// (RFC 9112, section 3.2.2: a target in absolute form counts more, but a proxy before us may have looked at the other).
 ///
 /// # Errors
@@ -43,7 +43,7 @@ fn serves_host(upstream: &config::Upstream, host: &str) -> bool {
     own == host || own == config::name_and_port(host).0
 }
 
-/// Whether a repository is at an upstream, as far as its prefix says; the number tells how closely.
+/// The length of the upstream's prefix, if the repository is below it; the longest of several counts.
 fn holds(upstream: &config::Upstream, repository: &str) -> Option<usize> {
     let Some(prefix) = upstream.prefix.as_deref() else { return Some(0) };
     let rest = repository.strip_prefix(prefix)?;

@@ -1,20 +1,20 @@
-//! Which parameters of a query go on to an upstream: those that the registries' protocol has at that place, and no others.
+//! The parameters of a query that go on to an upstream: those that the registries' protocol has at that place, and no others.
 //!
 //! An upstream may read more than the decision did. `ns` chooses among the registries that a mirror stands for, `tag` gives
 //! a manifest further tags than the one that was decided on, and `From` is `from` to readers that ignore case. What is not
-//! known is refused and not left out: a client that asks for something is told that it is not to be had, and one that goes
+//! known is refused and not left out: a client that asks for something is told that it cannot have it, and one that goes
 //! through pages does not get the first one again and again.
 
 use axum::http::Method;
 
-use crate::target::{Part, Refused, Visit};
+use crate::target::{Parameter, Part, Refused, RepositoryTarget};
 
 /// The distribution specification's two names for a page of a list, and what Quay and AWS put in their links to the next
 /// one. None of them chooses anything but a page.
 const PAGES: &[&str] = &["n", "last", "next_page", "nextToken"];
-/// What the specification has for lists of referrers besides.
+/// The parameters of lists of referrers.
 const REFERRERS: &[&str] = &["artifactType", "n", "last", "next_page", "nextToken"];
-/// What begins an upload: all of it, a mount, or by pieces with this algorithm.
+/// The parameters that begin an upload: of a whole blob, by a mount, or in pieces with this algorithm.
 const UPLOADS: &[&str] = &["mount", "from", "digest", "digest-algorithm"];
 /// containerd says by it to each host that it takes for a mirror which registry it wants. It is taken off, since mirrors
 /// would be of no use to containerd otherwise: what is asked for then is what was decided on.
@@ -23,43 +23,38 @@ const MIRRORED: &str = "ns";
 /// for the same reason: registries that do not know it mount all the same, and clients give up where it is refused.
 const ORIGIN: &str = "origin";
 
-/// The query as it goes on.
+/// The parameters that go on, in their order.
 ///
 /// # Errors
-/// [`Refused::Query`]: it has a parameter that is not known here, has one twice, or writes its name in a second way.
-pub(super) fn onward(visit: &Visit, method: &Method, query: &str) -> Result<String, Refused> {
-    let known: &[&str] = match (&visit.part, method) {
-        // An upload goes on with what the registry itself made up, to be given back byte for byte.
-        (Part::Upload, _) => return upload(query),
+/// [`Refused::Query`]: one is not known here, is there twice, or is written in a second way.
+pub(super) fn onward<'a>(asked: &'a RepositoryTarget, method: &Method) -> Result<Vec<&'a Parameter>, Refused> {
+    let all = asked.query.parameters();
+    let known: &[&str] = match (&asked.part, method) {
+        // An upload goes on with what the registry itself made up, to be given back byte for byte. It mounts nothing.
+        (Part::Upload, _) => {
+            let is_refused = |name: &str| ["mount", "from", MIRRORED].iter().any(|one| name.eq_ignore_ascii_case(one));
+            let refused = all.iter().any(|parameter| is_refused(&parameter.name));
+            return if refused { Err(Refused::Query) } else { Ok(all.iter().collect()) };
+        }
         (Part::Tags, &Method::GET | &Method::HEAD) => PAGES,
         (Part::Referrers(_), &Method::GET | &Method::HEAD) => REFERRERS,
         (Part::Uploads, &Method::POST) => UPLOADS,
         (Part::Tags | Part::Referrers(_) | Part::Uploads | Part::Manifest(_) | Part::Blob(_), _) => &[],
     };
-    let mut seen: Vec<&str> = Vec::new();
-    let mut kept: Vec<&str> = Vec::new();
-    for pair in query.split('&') {
+    let mut kept: Vec<&Parameter> = Vec::new();
+    for parameter in all {
         // As it is written: an escape in a name is a second way to write it.
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        if name == MIRRORED || (name == ORIGIN && matches!(visit.part, Part::Uploads)) {
+        let name = parameter.written.split_once('=').map_or(parameter.written.as_str(), |(name, _)| name);
+        if name == MIRRORED || (name == ORIGIN && matches!(asked.part, Part::Uploads)) {
             continue;
         }
-        if !pair.is_empty() && (!known.contains(&name) || seen.contains(&name)) {
+        let is_new = known.contains(&name) && kept.iter().all(|other| other.name != name);
+        if !is_new && !parameter.written.is_empty() {
             return Err(Refused::Query);
         }
-        seen.push(name);
-        kept.push(pair);
+        kept.push(parameter);
     }
-    Ok(kept.join("&"))
-}
-
-/// Nothing of an upload that has begun is mounted.
-fn upload(query: &str) -> Result<String, Refused> {
-    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
-    match names.any(|name| ["mount", "from", MIRRORED].iter().any(|other| name.eq_ignore_ascii_case(other))) {
-        true => Err(Refused::Query),
-        false => Ok(query.to_owned()),
-    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -101,17 +96,22 @@ mod tests {
             ("POST", "blobs/uploads/", "mount=a&mount=b&from=c", None),
             ("POST", "blobs/uploads/", "mount=a&From=c", None),
             ("POST", "blobs/uploads/", "Mount=a", None),
-            ("PATCH", "blobs/uploads/1", "_state=a%3D%3d&x;y=&&A", Some("_state=a%3D%3d&x;y=&&A")),
+            ("PATCH", "blobs/uploads/1", "_state=a%3D%3d&x,y=&&A", Some("_state=a%3D%3d&x,y=&&A")),
+            ("PATCH", "blobs/uploads/1", "_state=a%3D%3d&x;y=&&A", None),
             ("PUT", "blobs/uploads/1", "_state=a&digest=b&digest=c", Some("_state=a&digest=b&digest=c")),
             ("PUT", "blobs/uploads/1", "digest=b&fRom=c", None),
             ("PUT", "blobs/uploads/1", "digest=b&m%6Funt=c", None),
             ("PUT", "blobs/uploads/1", "digest=b&ns=c", None),
         ] {
-            let target = format!("/v2/team/app/{part}").replace("DIGEST", &digest);
-            let Ok(Target::Repository(visit)) = Target::parse(&target) else { unreachable!("{target}") };
+            let target = format!("/v2/team/app/{part}?{query}").replace("DIGEST", &digest);
             let Ok(method) = method.parse::<Method>() else { unreachable!("{method}") };
-            let found = onward(&visit, &method, query);
-            assert_eq!(found.ok().as_deref(), expected, "{method} {part} {query}");
+            let found = Target::parse(&target).and_then(|target| match target {
+                Target::Repository(asked) => onward(&asked, &method)
+                    .map(|kept| kept.iter().map(|one| one.written.as_str()).collect::<Vec<_>>().join("&")),
+                Target::Base | Target::Catalog(_) | Target::Outside(_) => unreachable!("{target:?}"),
+            });
+            let expected = expected.map(str::to_owned).ok_or(Refused::Query);
+            assert_eq!(found, expected, "{method} {part} {query}");
         }
     }
 }

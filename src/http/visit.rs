@@ -1,0 +1,242 @@
+//! A visit: one request at a door, from what it presents to what was decided, or why nothing was.
+
+use std::sync::Arc;
+
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::credentials::{self, Malformed};
+use super::shape::{self, DENIED_REASONS, NOT_ALLOWED, Shape, basic_challenge, quoted};
+use crate::access::{Decision, Denied, Grant};
+use crate::app::{App, Snapshot};
+use crate::authn::{Credentials, Identity};
+use crate::client_address::{NoAddress, Peer};
+use crate::config::Challenge;
+use crate::decision_log::{self, Asker, DecisionId, Fault};
+use crate::scope::{Scope, words};
+use crate::target::Target;
+use crate::token::{Claims, NotOurs};
+
+/// The header that names the registry's protocol; old clients look for it before they log in.
+pub(super) const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+
+/// Why a request for a registry is not let in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotAdmitted {
+    /// The credentials could not be read at all.
+    #[error(transparent)]
+    MalformedCredentials(#[from] Malformed),
+    /// Nothing was presented where an account is needed.
+    #[error("an account is needed: log in")]
+    LoginNeeded,
+    /// A token that we did not make, or that is not valid now.
+    #[error(transparent)]
+    Token(#[from] NotOurs),
+    /// A valid token for something else.
+    #[error("the token does not allow this")]
+    TokenAllowsLess,
+    /// The client was refused, or a backend could not tell.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The account is known and may not do this.
+    #[error("the account may not do this")]
+    NotGranted,
+}
+
+/// All reasons in [`NotAdmitted::shape`].
+pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
+    let own = ["malformed_credentials", "login_needed", "invalid_token", "insufficient_scope", "not_granted"];
+    own.into_iter().chain(DENIED_REASONS.iter().copied())
+}
+
+impl NotAdmitted {
+    /// What the client, the log and the metrics are told.
+    pub(super) fn shape(&self) -> Shape {
+        let unauthorized = |reason, fault| Shape::unauthorized(shape::LOG_IN, reason, fault);
+        // RFC 6750, section 3.1, in the registries' use of it.
+        let token = |error| Shape { token_error: Some(error), ..unauthorized(error, Fault::Client) };
+        match self {
+            NotAdmitted::MalformedCredentials(_) => unauthorized("malformed_credentials", Fault::Client),
+            // Every client begins so, to learn how to log in.
+            NotAdmitted::LoginNeeded => unauthorized("login_needed", Fault::Nobody),
+            NotAdmitted::Token(_) => token("invalid_token"),
+            NotAdmitted::TokenAllowsLess => token("insufficient_scope"),
+            NotAdmitted::Denied(denied) => shape::denied(denied, Fault::Nobody),
+            NotAdmitted::NotGranted => {
+                Shape::new(StatusCode::FORBIDDEN, "DENIED", NOT_ALLOWED, "not_granted", Fault::Client)
+            }
+        }
+    }
+}
+
+/// One request at a door, and what is known of it so far.
+pub(super) struct Visit<'a> {
+    pub(super) app: &'a App,
+    /// The configuration that the request was begun with.
+    pub(super) snapshot: &'a Arc<Snapshot>,
+    /// The other end of the connection.
+    pub(super) peer: Peer,
+    pub(super) id: DecisionId,
+    /// What its lines in the log say of it.
+    pub(super) asker: Asker,
+}
+
+impl<'a> Visit<'a> {
+    pub(super) fn new(app: &'a App, snapshot: &'a Arc<Snapshot>, peer: Peer, asker: Asker) -> Visit<'a> {
+        Visit { app, snapshot, peer, id: DecisionId::new(), asker }
+    }
+
+    /// Finds the client's address.
+    ///
+    /// # Errors
+    /// A proxy does not say where the client is.
+    pub(super) fn find_client(&mut self, headers: &HeaderMap) -> Result<(), NoAddress> {
+        self.asker.address = self.snapshot.address.client(self.peer, headers)?;
+        Ok(())
+    }
+
+    /// Finds out who presents these credentials, and decides on the scopes. The log learns the account as soon as it is known.
+    ///
+    /// # Errors
+    /// Why nothing was decided.
+    pub(super) async fn decide(
+        &mut self,
+        who: &Credentials,
+        scopes: Vec<Scope>,
+        now: OffsetDateTime,
+    ) -> Result<(Identity, Decision), Denied> {
+        let (access, asker) = (&self.snapshot.access, &mut self.asker);
+        let identity = access.identify(who, asker.address, now).await?;
+        asker.account.clone_from(&identity.account);
+        let deciding = crate::clock::now();
+        let decision = access.decide(&identity, asker.address, &asker.service, scopes, now).await?;
+        self.app.metrics.decided(deciding.elapsed());
+        Ok((identity, decision))
+    }
+
+    /// Lets the client in where all of `needed` is granted, and writes the decision's line in the log. A token of ours says the
+    /// account, and no labels.
+    ///
+    /// # Errors
+    /// Why not; a line is written only if something was decided.
+    pub(super) async fn require(
+        &mut self,
+        target: &Target,
+        needed: &[Scope],
+        headers: &HeaderMap,
+    ) -> Result<Identity, NotAdmitted> {
+        #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
+        let now = OffsetDateTime::now_utc();
+        let generation = self.snapshot.generation;
+        if let Some(token) = bearer(headers) {
+            let claims = self.snapshot.issuer.verify(token, &self.asker.service, now)?;
+            self.asker.account.clone_from(&claims.sub);
+            if !needed.iter().all(|scope| allows(&claims, scope)) {
+                return Err(NotAdmitted::TokenAllowsLess);
+            }
+            decision_log::allowed_by_token(&self.id, &self.asker, generation, &claims.jti, needed);
+            return Ok(Identity { account: claims.sub, ..Identity::default() });
+        }
+        let who = credentials::from_header(headers)?;
+        self.asker.account = who.account().to_owned();
+        match (target, &who) {
+            // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
+            // `docker login` would believe any password.
+            (Target::Base, Credentials::Anonymous) => return Err(NotAdmitted::LoginNeeded),
+            (Target::Base | Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
+        }
+        let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
+        decision_log::decided(&self.id, &self.asker, generation, &decision, None);
+        match (grants_all(&decision), who) {
+            (true, _) => Ok(identity),
+            (false, Credentials::Password { .. }) => Err(NotAdmitted::NotGranted),
+            // An account may be allowed what nobody is.
+            (false, Credentials::Anonymous) => Err(NotAdmitted::LoginNeeded),
+        }
+    }
+
+    /// How the client is asked to log in: the challenge of a 401 about what it needs (RFC 9110 section 11.6.1 for Basic; the
+    /// distribution project's token protocol for Bearer).
+    fn challenge(&self, by: &Challenge, needed: &[Scope], shape: &Shape) -> HeaderValue {
+        let realm = match by {
+            Challenge::Basic => return basic_challenge(self.snapshot.issuer.name()),
+            Challenge::Bearer { realm } => realm,
+        };
+        let mut text = format!("Bearer realm={},service={}", quoted(realm), quoted(&self.asker.service));
+        if !needed.is_empty() {
+            let wanted: Vec<String> = needed.iter().map(asked_for).collect();
+            text.push_str(&format!(",scope={}", quoted(&wanted.join(" "))));
+        }
+        if let Some(error) = shape.token_error {
+            text.push_str(&format!(",error=\"{error}\""));
+        }
+        shape::challenge(&text)
+    }
+
+    /// Writes the line of a request that was refused, and makes its reply.
+    pub(super) fn refused(
+        &self,
+        by: &Challenge,
+        needed: &[Scope],
+        shape: &Shape,
+        cause: &(dyn std::error::Error + 'static),
+    ) -> Response {
+        self.log_refusal(shape, cause);
+        shape.reply(json!({ "errors": shape.errors() }), self.challenge(by, needed, shape))
+    }
+
+    /// Writes the line of a request that was refused.
+    pub(super) fn log_refusal(&self, shape: &Shape, cause: &(dyn std::error::Error + 'static)) {
+        decision_log::refused(&self.id, &self.asker, shape.reason, shape.fault, cause);
+    }
+
+    /// The reply with the id of its lines in the log.
+    pub(super) fn with_id(&self, mut response: Response) -> Response {
+        if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
+            response.headers_mut().insert("x-decision-id", value);
+        }
+        response
+    }
+}
+
+/// A scope as a challenge asks for it.
+fn asked_for(scope: &Scope) -> String {
+    format!("{}:{}:{}", scope.resource.kind(), scope.resource.name(), words(&scope.actions))
+}
+
+/// Whether the body may hold parameters. The registry reads `from` and `mount` from a form's body too, which no door
+/// looks at: a blob could be mounted from a repository that nobody decided on.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(|line| {
+        let text = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
+        text.contains("x-www-form-urlencoded") || text.contains("form-data")
+    })
+}
+
+/// The token in the Authorization header, if that is what it holds.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (scheme, token) = line.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a token names every action of a scope, as the registry compares them: word by word.
+fn allows(claims: &Claims, scope: &Scope) -> bool {
+    let resource = &scope.resource;
+    scope.actions.iter().all(|action| {
+        claims
+            .access
+            .iter()
+            .filter(|entry| entry.kind == resource.kind() && entry.name == resource.name())
+            .any(|entry| entry.actions.iter().any(|own| own == action.as_str()))
+    })
+}
+
+fn grants_all(decision: &Decision) -> bool {
+    decision.grants().iter().all(|grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty())
+}
