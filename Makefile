@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
+.PHONY: run test canary check audit wasm fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -33,7 +33,7 @@ canary:
 	DOCKWARDEN_TEST_LOG=trace cargo test --locked --test real
 
 # What must hold before anything is tested.
-check: audit
+check: audit wasm
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
@@ -46,6 +46,12 @@ audit:
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file fuzz/Cargo.lock
+
+# The policy crate for a browser: there it has no system that it could ask for anything.
+WASM := wasm32-unknown-unknown
+wasm:
+	test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
+	cargo build --locked -p dockwarden-policy --target $(WASM)
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)

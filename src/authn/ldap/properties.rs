@@ -1,5 +1,5 @@
-//! What holds of every filter, name and message, whoever wrote it: the unit tests ask it of texts made at random, and the
-//! fuzz targets of those that they find.
+//! What holds of every filter, name and message, whoever wrote it. The unit tests ask it of texts made at random; the fuzz
+//! target `ldap`, which takes this file and those that it names as they are, of those that it finds.
 
 use super::ber::Reader;
 use super::filter::{Filling, Filter, Place};

@@ -15,7 +15,7 @@ const MAX_NAMED: usize = 10;
 
 /// A document that keeps a set of rules from being used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub struct Wrong {
     pub(super) document: String,
     message: String,
 }
@@ -31,7 +31,7 @@ impl std::fmt::Display for Wrong {
 /// # Errors
 /// The first documents that are wrong. One of them makes the whole set unusable: left out, what it refuses would be
 /// decided by a later rule.
-pub(super) fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wrong>> {
+pub fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wrong>> {
     let mut wrong = Vec::new();
     if let Some(guard) = documents.iter().find(|document| guard::is_guard(document)) {
         // What else stands there is half of a change: naming it would be noise.
@@ -100,7 +100,7 @@ fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
 }
 
 /// Reads one rule as it is written, and what is wrong with its types. What could not be read is left out of the text.
-pub(super) fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
+pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
     let mut fields = Fields::open(document, "");
     let seq = match fields.value("seq") {
         Some(_) => fields.integer("seq"),

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use dockwarden::scope::{MAX_ACTIONS, MAX_NAME, MAX_SCOPES, Scope, parse_all};
+use policy::scope::{MAX_ACTIONS, MAX_NAME, MAX_SCOPES, Scope, parse_all};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

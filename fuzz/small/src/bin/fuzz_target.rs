@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use dockwarden::scope::Reference;
-use dockwarden::target::{Part, Target};
+use policy::scope::Reference;
+use policy::target::{Part, Target};
 use libfuzzer_sys::fuzz_target;
 use regex::Regex;
 
