@@ -112,7 +112,7 @@ fn read_user(account: &str, mut fields: Section<'_>, problems: &Problems, files:
         fields.problem(
             &end.place,
             "not_after",
-            "the account would expire before it begins; exchange not_before and not_after",
+            "the account would expire before it begins; swap not_before and not_after",
         );
     }
     let place = fields.place().clone();

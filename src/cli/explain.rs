@@ -353,7 +353,7 @@ fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
             Some(format!(": a tag or a digest is no part of a name{meant} (--reference names one)"))
         }
         (NotAScope::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
-            Some(": there is no upper case in it".to_owned())
+            Some(": upper-case letters are not allowed".to_owned())
         }
         (NotAScope::Parts | NotAScope::Type | NotAScope::Name, _) => None,
     };

@@ -214,7 +214,7 @@ impl Rule {
             Some("tag") => Some(ReferenceKind::Tag),
             Some("digest") => Some(ReferenceKind::Digest),
             Some(other) => {
-                let message = "neither tag nor digest; a pattern on the tag itself is written as tag:".to_owned();
+                let message = "neither tag nor digest; to match the tag itself, write tag:".to_owned();
                 problems.push(RuleProblem { field: MatchField::Reference, message, refused: Some(other.to_owned()) });
                 None
             }
@@ -226,7 +226,7 @@ impl Rule {
         if let (Some(start), Some(end)) = (text.not_before, text.not_after)
             && start >= end
         {
-            let message = "the rule would end before it begins; exchange not_before and not_after".to_owned();
+            let message = "the rule would end before it begins; swap not_before and not_after".to_owned();
             problems.push(RuleProblem { field: MatchField::NotAfter, message, refused: None });
         }
         if !problems.is_empty() {
@@ -433,7 +433,7 @@ fn read_actions(listed: &[String], problems: &mut Vec<RuleProblem>) -> Actions {
             }
             None => problems.push(RuleProblem {
                 field: MatchField::Actions,
-                message: "no action; write pull, push, delete or \"*\"".to_owned(),
+                message: "not an action; write pull, push, delete or \"*\"".to_owned(),
                 refused: Some(word.clone()),
             }),
         }

@@ -191,7 +191,7 @@ pub enum NotAScope {
     #[error("the type must be lower-case letters and digits, with an optional (class)")]
     Type,
     /// The name is not in the grammar.
-    #[error("the name is none that a registry can hold")]
+    #[error("the name is not one that a registry can hold")]
     Name,
 }
 

@@ -16,7 +16,7 @@ pub(super) fn lint_actions(rule: &Rule, own: &[&Action], warn: &mut impl FnMut(&
             warn(
                 ".actions",
                 format!(
-                    "\"{action}\" is no action of a registry (pull, push, delete), and none in forward_auth.paths{}",
+                    "\"{action}\" is not an action of a registry (pull, push, delete), or one in forward_auth.paths{}",
                     meant(action.as_str())
                 ),
             );
@@ -97,7 +97,7 @@ mod tests {
             (None, Some("catalog"), &["pull"], None),
             (None, None, &["all"], Some("; write [\"*\"] for everything")),
             (None, None, &["psh"], Some("did you mean \"push\"?")),
-            (None, None, &["reed"], Some("is no action of a registry")),
+            (None, None, &["reed"], Some("is not an action of a registry")),
         ] {
             let text = RuleText {
                 kind: kind.map(str::to_owned),

@@ -203,7 +203,7 @@ fn lint_placeholders(
         warn(
             path,
             format!(
-                "{unknown} is no placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
+                "{unknown} is not a placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
             ),
         );
     }
@@ -213,7 +213,7 @@ fn lint_placeholders(
             Placeholder::Capture(field, group) => {
                 let groups = rule.pattern(*field).and_then(Pattern::groups);
                 let why = match groups {
-                    None => format!("{field} is no regular expression in this rule"),
+                    None => format!("{field} is not a regular expression in this rule"),
                     Some(0) => format!("the expression of {field} has no group (…)"),
                     Some(groups) if groups < *group => {
                         format!("the expression of {field} has {groups} group{}", if groups == 1 { "" } else { "s" })

@@ -187,7 +187,7 @@ mod tests {
             (doc! { "match": { "labels": { "team": ["a"] } } }, "match.labels.team: one pattern is expected here"),
             (doc! { "actions": null }, "actions: a rule needs actions"),
             (doc! { "actions": "pull" }, "actions: a list of texts is expected here, not a text"),
-            (doc! { "actions": ["PULL"] }, "actions: \"PULL\" is no action"),
+            (doc! { "actions": ["PULL"] }, "actions: \"PULL\" is not an action"),
             (doc! { "actions": [1] }, "actions: the list must hold texts, not a number"),
             (doc! { "comment": 1 }, "comment: a text is expected here, not a number"),
             (doc! { "not_afer": "2026-01-01" }, "not_afer: there is no such key; did you mean \"not_after\"?"),

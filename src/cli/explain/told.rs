@@ -46,14 +46,14 @@ impl Explanation {
             match Action::parse(word) {
                 None => {
                     if !self.withheld.iter().any(|withheld| withheld == word) {
-                        self.notes.push(format!("\"{word}\" is no action{}", meant_action(word)));
+                        self.notes.push(format!("\"{word}\" is not an action{}", meant_action(word)));
                         self.withheld.push(word.to_owned());
                     }
                 }
                 Some(action) if !action.is_known() && !policy.actions.contains(&action) => {
                     if self.withheld.iter().any(|withheld| withheld == word) {
                         let meant = meant_action(word);
-                        self.notes.push(format!("\"{word}\" is no action of a registry (pull, push, delete){meant}"));
+                        self.notes.push(format!("\"{word}\" is not an action of a registry (pull, push, delete){meant}"));
                     }
                 }
                 Some(_) => {}

@@ -30,16 +30,16 @@ impl Cursor<'_> {
 }
 
 pub(super) const OPEN_SET: &str =
-    "this `[` never ends; write `[a-z]` for a set of characters, or `\\[` for a plain bracket";
+    "this `[` is never closed; write `[a-z]` for a set of characters, or `\\[` for a plain bracket";
 pub(super) const EMPTY_SET: &str =
     "a set of characters must hold at least one, and a `]` in it is written `\\]`; write `\\[` for a plain bracket";
 pub(super) const DASH: &str =
     "a `-` in a set stands between two characters, as in `[a-z]`; write `\\-` for a plain dash";
-pub(super) const TRAILING: &str = "it ends in a lone `\\`; write `\\\\` for a plain backslash, or take it away";
+pub(super) const TRAILING: &str = "it ends in a lone `\\`; write `\\\\` for a plain backslash, or remove it";
 const ESCAPED_PLACEHOLDER: &str =
-    "a `\\` stands right before a placeholder; write `\\\\` for a plain backslash, or take it away";
+    "a `\\` is right before a placeholder; write `\\\\` for a plain backslash, or remove it";
 const PLACEHOLDER_IN_SET: &str =
-    "a placeholder stands inside `[…]`, where data would become syntax; move it out of the brackets";
+    "a placeholder is inside `[…]`, where data would become syntax; move it out of the brackets";
 
 /// Reads a glob. `spans` are the placeholders in it, in the order they are written.
 pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {

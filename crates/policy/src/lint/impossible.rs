@@ -42,7 +42,7 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
     }
     if let Some((bare, whole)) = bare_placeholder(text, grammar) {
         let lacks = if bare.starts_with('$') { "braces" } else { "$" };
-        return Some(format!("{bare} is no placeholder without its {lacks}; write {whole}"));
+        return Some(format!("{bare} is not a placeholder without its {lacks}; write {whole}"));
     }
     if grammar == Some(Grammar::Type) && pattern.literal() == Some("catalog") {
         return Some("the catalog's type is registry; write type: registry and name: catalog".to_owned());
@@ -58,10 +58,10 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
         }
         // Accounts, services and values of labels can be nearly any text.
         None if !pattern.is_regex() && is_surely_an_expression(text) => {
-            return Some(format!("this is compared letter by letter: {}", said_expression(text)));
+            return Some(format!("this is compared as plain text: {}", said_expression(text)));
         }
         None if has_braces(text) && !pattern.is_regex() => {
-            return Some(format!("there is no {{a,b}} here, so the braces stand for themselves; {}", each_or(text)));
+            return Some(format!("{{a,b}} is not supported here, so the braces are plain characters; {}", each_or(text)));
         }
         Some(_) | None => {}
     }
@@ -71,7 +71,7 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
     };
     // `[\!a]` says that it means the sign.
     if text.contains("[!") && pattern.tokens().is_some_and(|tokens| tokens.iter().any(excluding)) {
-        return Some("\"[!…]\" takes \"!\" and what follows it; write [^…] for all but those".to_owned());
+        return Some("\"[!…]\" matches \"!\" and the characters after it; write [^…] to match all others".to_owned());
     }
     None
 }
@@ -80,14 +80,14 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
 fn meant(pattern: &Pattern, grammar: Grammar) -> String {
     let text = pattern.text();
     let allowed = match grammar {
-        Grammar::Name => "a name is a-z, 0-9 and single . _ - between them, its parts separated by /",
-        Grammar::Type => "there are repository and registry",
-        Grammar::Tag => "a tag is letters, digits, _ . and -, one tag to a pattern",
+        Grammar::Name => "a name consists of a-z and 0-9, with single . _ - between them and / between its parts",
+        Grammar::Type => "the types are repository and registry",
+        Grammar::Tag => "a tag consists of letters, digits, _ . and -; write one tag in each pattern",
     };
     let upper = text.contains(|letter: char| letter.is_ascii_uppercase());
     if pattern.is_regex() {
         return match (grammar, upper) {
-            (Grammar::Name | Grammar::Type, true) => "there is no upper case in it; write lower case".to_owned(),
+            (Grammar::Name | Grammar::Type, true) => "upper-case letters are not allowed; write lower case".to_owned(),
             (Grammar::Name | Grammar::Type | Grammar::Tag, _) => allowed.to_owned(),
         };
     }
@@ -97,27 +97,27 @@ fn meant(pattern: &Pattern, grammar: Grammar) -> String {
         return without_host(rest);
     }
     if let Some(name) = text.strip_prefix("repository:") {
-        return instead(name.split(':').next().unwrap_or_default(), "the type has a key of its own");
+        return instead(name.split(':').next().unwrap_or_default(), "the type has its own key, match.type");
     }
     if grammar == Grammar::Type
         && let Some((kind, _)) = text.split_once('(').filter(|_| text.ends_with(')'))
     {
-        return instead(kind, "rules see the type without what stands in brackets");
+        return instead(kind, "rules see the type without the part in parentheses");
     }
     if is_expression(text) {
         return said_expression(text);
     }
     if has_braces(text) {
-        return format!("there is no {{a,b}} here; {}", each_or(text));
+        return format!("{{a,b}} is not supported here; {}", each_or(text));
     }
     if text.contains([',', ';', ' ', '|']) && pieces(text).count() > 1 {
-        return format!("it is taken as one; {}", each_or(text));
+        return format!("it is read as a single pattern; {}", each_or(text));
     }
     match (grammar, text.rsplit_once(':')) {
         (Grammar::Name, Some((_, after))) if after.contains('/') => return without_host(text),
         (Grammar::Name, Some((name, _))) => {
             let name = name.split_once('@').map_or(name, |(name, _)| name);
-            return instead(name, "tags and digests are no part of a name (match.tag is for doors that see them)");
+            return instead(name, "tags and digests are not part of a name (match.tag works in forward_auth and the gateway, which see them)");
         }
         (Grammar::Name | Grammar::Type | Grammar::Tag, _) => {}
     }
@@ -127,7 +127,7 @@ fn meant(pattern: &Pattern, grammar: Grammar) -> String {
             let below = if text.ends_with('/') { format!("{inner}/*") } else { inner.to_owned() };
             instead(&below, "a name neither begins nor ends with a slash")
         }
-        Grammar::Name | Grammar::Type if upper => instead(&text.to_lowercase(), "there is no upper case in it"),
+        Grammar::Name | Grammar::Type if upper => instead(&text.to_lowercase(), "upper-case letters are not allowed"),
         Grammar::Name | Grammar::Type | Grammar::Tag => allowed.to_owned(),
     }
 }
@@ -209,14 +209,14 @@ fn with_flags(text: &str) -> Option<(&str, String)> {
 
 fn said_expression(text: &str) -> String {
     if let Some((inner, flags)) = with_flags(text) {
-        return format!("no flags stand behind an expression; write {}", quoted(&format!("/{flags}{inner}/")));
+        return format!("flags do not go after an expression; write {}", quoted(&format!("/{flags}{inner}/")));
     }
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let (start, end) = (!inner.starts_with('^'), !inner.ends_with('$'));
     let inner = if (start || end) && inner.contains('|') { format!("(?:{inner})") } else { inner.to_owned() };
     let whole = format!("/{}{inner}{}/", if start { "^" } else { "" }, if end { "$" } else { "" });
-    let why = "a regular expression stands between slashes";
+    let why = "a regular expression is written between slashes";
     match Pattern::compile(&whole) {
         Ok(pattern) if pattern.is_regex() => format!("{why}; write {}", quoted(&whole)),
         Ok(_) | Err(_) => why.to_owned(),
@@ -243,7 +243,7 @@ fn excepted(text: &str) -> Option<&str> {
 pub fn each_or(text: &str) -> String {
     if let Some(rest) = excepted(text) {
         return format!(
-            "there is no \"not\"; write a rule for \"{rest}\" with actions: [], and below it one that allows"
+            "a pattern cannot say \"not\"; write a rule for \"{rest}\" with actions: [], and below it one that allows"
         );
     }
     let whole = match has_braces(text) {

@@ -21,7 +21,7 @@ impl Parser<'_> {
                 if !is_posix(name.strip_prefix('^').unwrap_or(name)) {
                     return self.refuse(
                         start,
-                        format!("there is no class of characters called `[:{name}:]`; write one as in `[[:alnum:]]`"),
+                        format!("`[:{name}:]` is not a character class; write one such as `[[:alnum:]]`"),
                     );
                 }
                 // Infallible: a String takes everything.

@@ -130,7 +130,7 @@ impl<'t> Parser<'t> {
         if self.ahead.first().is_some_and(|span| span.start < to && from < span.end) {
             return Err(BadRegex {
                 at: from,
-                why: "a placeholder stands inside a piece of syntax (after a `\\`, in `[…]`, in a group's name or in `\\Q…\\E`), \
+                why: "a placeholder is inside a piece of syntax (after a `\\`, in `[…]`, in a group's name or in `\\Q…\\E`), \
                       where data would become syntax; move it out of there"
                     .to_owned(),
             });
@@ -199,7 +199,7 @@ impl<'t> Parser<'t> {
 
     fn open(&mut self, kind: Kind, start: usize, inner: Flags) -> Result<(), BadRegex> {
         if self.outer.len() >= DEEPEST {
-            return self.refuse(start, format!("groups are nested more than {DEEPEST} deep; write it flatter"));
+            return self.refuse(start, format!("groups are nested more than {DEEPEST} deep; use fewer of them"));
         }
         match kind {
             Kind::Capturing => self.groups += 1,
@@ -213,7 +213,7 @@ impl<'t> Parser<'t> {
 
     fn close(&mut self, start: usize) -> Result<(), BadRegex> {
         let Some(outer) = self.outer.pop() else {
-            return self.refuse(start, "this `)` closes nothing; take it away, or write `\\)` for a plain parenthesis");
+            return self.refuse(start, "this `)` closes nothing; remove it, or write `\\)` for a plain parenthesis");
         };
         let inner = std::mem::replace(&mut self.frame, outer);
         self.flags = inner.flags;
@@ -236,8 +236,8 @@ impl<'t> Parser<'t> {
             if !name_ok {
                 return self.refuse(
                     start,
-                    "a named group is written `(?P<name>…)` with letters, digits and `_` in its name; looking ahead or \
-                     behind does not exist in this syntax",
+                    "a named group is written `(?P<name>…)` with letters, digits and `_` in its name; look-ahead and \
+                     look-behind do not exist in this syntax",
                 );
             }
             self.no_placeholder(start, self.at)?;
@@ -265,8 +265,8 @@ impl<'t> Parser<'t> {
                 Some(_) | None => {
                     return self.refuse(
                         start,
-                        "after `(?` only `:`, a name as in `(?P<name>…)`, or the flags i, m, s and U can stand; looking \
-                         ahead or behind does not exist in this syntax",
+                        "after `(?` only `:`, a name as in `(?P<name>…)`, or the flags i, m, s and U can stand; \
+                         look-ahead and look-behind do not exist in this syntax",
                     );
                 }
             }
@@ -300,7 +300,7 @@ impl<'t> Parser<'t> {
         if self.no_placeholder(start, self.at + length + 1).is_err() {
             return Err(BadRegex {
                 at: start,
-                why: "a placeholder stands inside `{…}`, where data would become a repetition; write `\\{` for a plain brace".to_owned(),
+                why: "a placeholder is inside `{…}`, where data would become a repetition; write `\\{` for a plain brace".to_owned(),
             });
         }
         let Some((inside, after)) = self.rest().split_at_checked(length) else { return Ok(None) };
@@ -337,13 +337,13 @@ impl<'t> Parser<'t> {
         };
         self.frame.stacked += 1;
         if self.frame.stacked > MOST_STACKED {
-            return self.refuse(start, "too many repetitions sit on one another; one is enough");
+            return self.refuse(start, "too many repetitions in a row; one is enough");
         }
         let node = Node::Repeat(Box::new(last), times);
         let several = times.least >= 2 || times.most.is_some_and(|most| most >= 2);
         if times.written == Written::Counted && several && !few_enough(&node, MOST_REPEATS) {
             return self
-                .refuse(start, format!("repetitions inside repetitions come to more than {MOST_REPEATS} times"));
+                .refuse(start, format!("nested repetitions come to more than {MOST_REPEATS} times; write smaller numbers"));
         }
         self.frame.sequence.push(node);
         Ok(())
