@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs each fuzz target for some seconds (10 if not said), two at a time: fuzz/run.sh [SECONDS [TARGET…]]
 # What cargo-fuzz does, without having to install it, with the stable compiler and what the tests are built from already.
-# Targets of `small/` alone (fuzz/run.sh 10 scope target pattern rule ldap) are built without the program.
+# Targets of `small/` alone (fuzz/run.sh 10 scope target pattern rule) are built without the program.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-10}

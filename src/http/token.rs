@@ -26,7 +26,7 @@ use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
 use crate::decision_log::{self, Asker, DecisionId};
 use crate::metrics::Metrics;
-use crate::scope::{self, Requested};
+use crate::scope::{self, RequestedScopes};
 use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.
@@ -204,7 +204,7 @@ async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
 #[derive(Default)]
 struct Asked {
     service: Option<String>,
-    requested: Requested,
+    requested: RequestedScopes,
     grant_type: Option<String>,
     username: Option<String>,
     password: Option<String>,

@@ -79,8 +79,7 @@ fn the_policy_itself_does_no_io_and_reads_no_clock() {
             looked_at += 1;
             let source = std::fs::read_to_string(&path).unwrap();
             let code = OF_NET.iter().fold(source, |code, allowed| code.replace(&format!("use {allowed};"), ""));
-            let impure: Vec<&str> =
-                IMPURE.into_iter().chain(["std::net"]).filter(|word| code.contains(word)).collect();
+            let impure: Vec<&str> = IMPURE.into_iter().chain(["std::net"]).filter(|word| code.contains(word)).collect();
             assert_eq!(impure, [""; 0], "in {}", path.display());
         }
     }

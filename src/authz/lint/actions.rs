@@ -1,6 +1,6 @@
 //! What a rule grants and nobody can use: pushing without pulling, the catalog without `*`, words that mean nothing.
 
-use crate::authz::pattern::{Bindings, Field, LabelValues, Values};
+use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValues};
 use crate::authz::rule::{Grants, Rule};
 use crate::config::section::nearest;
 use crate::scope::{Action, Actions, words};
@@ -57,7 +57,7 @@ pub(crate) fn meant(word: &str) -> String {
 /// who asks.
 fn may_be_for(rule: &Rule, kind: &str, name: &str) -> bool {
     let labels = LabelValues::new();
-    let nothing = Bindings::new(Values::default(), &labels);
+    let nothing = Bindings::new(FieldValues::default(), &labels);
     let agrees = |field: Field, subject: &str| {
         rule.pattern(field).is_none_or(|pattern| {
             pattern.placeholders().next().is_some() || pattern.matches(subject, &nothing).unwrap_or(true)

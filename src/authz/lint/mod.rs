@@ -8,7 +8,7 @@ mod reference;
 
 use std::borrow::Borrow;
 
-use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use super::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use super::rule::{Grants, Rule};
 use crate::authn::users::Users;
 use crate::config::problem::At;
@@ -293,7 +293,7 @@ fn looks_at_the_account(rule: &Rule, users: &Users) -> bool {
 /// Whether a client without an account, and without labels, could be let push or delete by this rule.
 fn lets_anonymous_write(rule: &Rule) -> bool {
     let labels = LabelValues::new();
-    let values = Values { account: "", kind: "repository", name: "app", service: "" };
+    let values = FieldValues { account: "", kind: "repository", name: "app", service: "" };
     let bindings = Bindings::new(values, &labels);
     let agrees = |field: Field, subject: &str| {
         rule.pattern(field).is_none_or(|pattern| pattern.matches(subject, &bindings).unwrap_or(true))

@@ -12,7 +12,7 @@ use crate::authn::htpasswd::Accounts;
 use crate::authn::mongo::accounts::Accounts as MongoAccounts;
 use crate::authn::users::Users;
 use crate::authz::acl::Acl;
-use crate::authz::explain::{Said, explain};
+use crate::authz::explain::{Explanation, explain};
 use crate::authz::mongo::book::RuleBook;
 use crate::authz::pattern::LabelValues;
 use crate::config::Config;
@@ -199,7 +199,7 @@ impl Policy {
 
     /// Asks the sources one after the other, as a server does.
     pub(super) fn decide(&self, question: &Question<'_>) -> Result<(Actions, Option<DecidedBy>), String> {
-        let mut budget = Budget::of_a_request();
+        let mut budget = Budget::for_request();
         for source in &self.sources {
             match source.acl.decide(question, &mut budget).map_err(|error| error.to_string())? {
                 Answer::Decided { actions, mut by, .. } => {
@@ -214,10 +214,10 @@ impl Policy {
 
     /// What each rule says, up to the one that decides.
     pub(super) fn steps(&self, question: &Question<'_>) -> Result<Vec<ExplainedRule>, String> {
-        let (mut all, mut budget) = (Vec::new(), Budget::of_a_request());
+        let (mut all, mut budget) = (Vec::new(), Budget::for_request());
         for source in &self.sources {
             let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
-            let decided = steps.iter().any(|step| step.said == Said::Decides);
+            let decided = steps.iter().any(|step| step.said == Explanation::Decides);
             let account = question.account;
             all.extend(steps.into_iter().map(|step| explained(source, step, account)));
             if decided {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::pattern::{Bindings, Field, LabelValue, LabelValues, Needed, Pattern, Values};
+use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Needed, Pattern};
 
 // One part a line: the pattern, the name that it is compared with, the account, and the values of the label `team`.
 fuzz_target!(|text: &str| {
@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let Ok(pattern) = Pattern::compile(written) else { return };
     let values = parts.take(8).map(|value| LabelValue::glob(value).unwrap_or_else(|_| LabelValue::literal(value)));
     let labels = LabelValues::from([("team".to_owned(), values.collect())]);
-    let mut bindings = Bindings::new(Values { account, kind: "repository", name, service: "registry" }, &labels);
+    let mut bindings = Bindings::new(FieldValues { account, kind: "repository", name, service: "registry" }, &labels);
     bindings.capture(Field::Account, 1, account);
     // Written in a few lines, a pattern is never too much work for a name of a few lines: only the data could make it so.
     let Ok(matches) = pattern.matches(name, &bindings) else { return };

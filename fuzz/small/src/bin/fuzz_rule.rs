@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use policy::acl::Acl;
-use policy::explain::{Said, explain};
+use policy::explain::{Explanation, explain};
 use policy::lint::lint_impossible;
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::{Rule, RuleText};
@@ -52,7 +52,7 @@ fuzz_target!(|text: &str| {
         now: OffsetDateTime::UNIX_EPOCH,
     };
     let rules = Acl::new(vec![rule]);
-    let Ok(answer) = rules.decide(&question, &mut Budget::of_a_request()) else { return };
+    let Ok(answer) = rules.decide(&question, &mut Budget::for_request()) else { return };
     let decided = match answer {
         Answer::Decided { actions: granted, .. } => {
             assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));
@@ -61,7 +61,7 @@ fuzz_target!(|text: &str| {
         Answer::NoMatch { .. } => false,
     };
     assert!(!(decided && never_matches), "a rule that never matches decides");
-    if let Ok(steps) = explain(&rules, &question, &mut Budget::of_a_request()) {
-        assert_eq!(steps.iter().any(|step| step.said == Said::Decides), decided);
+    if let Ok(steps) = explain(&rules, &question, &mut Budget::for_request()) {
+        assert_eq!(steps.iter().any(|step| step.said == Explanation::Decides), decided);
     }
 });

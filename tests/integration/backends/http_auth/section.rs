@@ -38,7 +38,10 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
             of("method: POST, content_type: text/xml, body: x"),
             "http_auth.content_type: \"text/xml\" is not written here",
         ),
-        (format!("{url}, headers: {{Authorization: \"Bearer ${{token}}\"}}"), "${token} is not a placeholder; there are"),
+        (
+            format!("{url}, headers: {{Authorization: \"Bearer ${{token}}\"}}"),
+            "${token} is not a placeholder; there are",
+        ),
         (
             format!("{url}, headers: {{Host: x, X: \"${{basic}}\"}}"),
             "http_auth.headers.Host: this header belongs to the connection",

@@ -46,7 +46,10 @@ fn a_name_that_no_repository_has_is_told_with_what_was_meant() {
         ("web\\/.*", "write '/^web\\/.*$/'"),
         ("(web|api)/.*", "write \"/^(?:(web|api)/.*)$/\""),
         ("$account/*", "$account is not a placeholder without its braces; write ${account}"),
-        ("not web", "a pattern cannot say \"not\"; write a rule for \"web\" with actions: [], and below it one that allows"),
+        (
+            "not web",
+            "a pattern cannot say \"not\"; write a rule for \"web\" with actions: [], and below it one that allows",
+        ),
         ("/^Web$/i", "flags do not go after an expression; write \"/(?i)^Web$/\""),
         ("/^web\\/.*$/gi", "write '/(?i)^web\\/.*$/'"),
         ("$labels:team/*", "write ${labels:team}"),

@@ -2,9 +2,9 @@
 //! is read or refused.
 #![no_main]
 
-/// The files of the program that read what others write, by themselves: they need nothing else of it.
+/// The files of the program that read what others write, as they are: nothing of this is public in the program.
 #[allow(dead_code)]
-#[path = "../../../../src/authn/ldap"]
+#[path = "../../../src/authn/ldap"]
 mod ldap {
     mod ber;
     mod filter;
@@ -14,6 +14,7 @@ mod ldap {
     mod step;
 }
 
+use dockwarden::config;
 use ldap::properties::{filter_keeps_its_shape, message_is_read_or_refused, name_keeps_its_place};
 use libfuzzer_sys::fuzz_target;
 
