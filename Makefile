@@ -63,11 +63,13 @@ differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
 
-# Breaks scopes, rules and tokens in one place after the other, and looks whether a test notices: hours. MUTANTS="-f
-# src/scope.rs" takes one file. What lives on is explained in docs/ARCHITECTURE.md.
+# Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
+# tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained
+# in docs/ARCHITECTURE.md.
 mutants:
 	cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
-	cargo mutants --output target $(MUTANTS)
+	cargo mutants --no-config --output target/policy -p dockwarden-policy $(MUTANTS)
+	$(if $(MUTANTS),,cargo mutants --output target -p dockwarden)
 
 # Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
 # BENCH="--memory-seconds 600" takes the longest; BENCH="--only rs256,rules" measures some rows.

@@ -7,18 +7,18 @@ use super::{Budget, Question};
 
 /// One rule in an explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainedRule {
+pub struct ComparedRule {
     /// The rule's position, from 0.
     pub index: usize,
     /// Its comment.
     pub comment: Option<String>,
     /// Whether it decided, and why not.
-    pub said: Explanation,
+    pub said: RuleOutcome,
 }
 
 /// Why a rule decided a question, or did not match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Explanation {
+pub enum RuleOutcome {
     /// It matches, and decides.
     Decides,
     /// A field does not agree.
@@ -68,15 +68,15 @@ impl FoundValue {
 ///
 /// # Errors
 /// As [`Acl::decide`]: the same rules are compared by the same code.
-pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Result<Vec<ExplainedRule>, TooComplex> {
+pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Result<Vec<ComparedRule>, TooComplex> {
     let mut steps = Vec::new();
     for (index, rule) in acl.rules().iter().enumerate() {
         let said = match rule.check(question, budget)? {
-            RuleMatch::Matches => Explanation::Decides,
+            RuleMatch::Matches => RuleOutcome::Decides,
             RuleMatch::Fails(field) => differs(rule, question, field, budget)?,
         };
-        let decided = said == Explanation::Decides;
-        steps.push(ExplainedRule { index, comment: rule.comment().map(str::to_owned), said });
+        let decided = said == RuleOutcome::Decides;
+        steps.push(ComparedRule { index, comment: rule.comment().map(str::to_owned), said });
         if decided {
             break;
         }
@@ -89,7 +89,7 @@ fn differs(
     question: &Question<'_>,
     field: MatchField,
     budget: &mut Budget,
-) -> Result<Explanation, TooComplex> {
+) -> Result<RuleOutcome, TooComplex> {
     let bindings = rule.bindings(question, budget)?;
     let (start, end) = rule.window();
     let moment = |moment: Option<time::OffsetDateTime>| moment.map(|moment| moment.to_string()).unwrap_or_default();
@@ -123,7 +123,7 @@ fn differs(
         // No question fails on what a rule would grant.
         MatchField::Actions => (String::new(), FoundValue::Text(String::new())),
     };
-    Ok(Explanation::Differs { field, wanted, found })
+    Ok(RuleOutcome::Differs { field, wanted, found })
 }
 
 fn found_reference(question: &Question<'_>) -> FoundValue {

@@ -12,7 +12,7 @@ use crate::authn::htpasswd::Accounts;
 use crate::authn::mongo::accounts::Accounts as MongoAccounts;
 use crate::authn::users::Users;
 use crate::authz::acl::Acl;
-use crate::authz::explain::{Explanation, explain};
+use crate::authz::explain::{RuleOutcome, explain};
 use crate::authz::mongo::book::RuleBook;
 use crate::authz::pattern::LabelValues;
 use crate::config::Config;
@@ -217,7 +217,7 @@ impl Policy {
         let (mut all, mut budget) = (Vec::new(), Budget::for_request());
         for source in &self.sources {
             let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
-            let decided = steps.iter().any(|step| step.said == Explanation::Decides);
+            let decided = steps.iter().any(|step| step.said == RuleOutcome::Decides);
             let account = question.account;
             all.extend(steps.into_iter().map(|step| explained(source, step, account)));
             if decided {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::policy::{Asker, Policy, RuleSource};
-use crate::authz::explain::{ExplainedRule, Explanation, FoundValue};
+use crate::authz::explain::{ComparedRule, FoundValue, RuleOutcome};
 use crate::authz::lint::meant_action;
 use crate::authz::pattern::LabelValue;
 use crate::authz::rule::MatchField;
@@ -92,11 +92,11 @@ pub(super) struct ExplainedRule {
     value: Option<String>,
 }
 
-pub(super) fn explained(source: &RuleSource, step: ExplainedRule, account: &str) -> ExplainedRule {
+pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) -> ExplainedRule {
     let mut why = None;
     let (matches, field, pattern, value) = match step.said {
-        Explanation::Decides => (true, None, None, None),
-        Explanation::Differs { field, wanted, found } => {
+        RuleOutcome::Decides => (true, None, None, None),
+        RuleOutcome::Differs { field, wanted, found } => {
             why = why_not(&field, &found, account);
             (false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
-use dockwarden::authz::explain::{Explanation, explain};
+use dockwarden::authz::explain::{RuleOutcome, explain};
 use dockwarden::authz::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
 use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
@@ -331,7 +331,7 @@ proptest! {
         let acl = acl(&rules);
         let by = granted(&acl, &request).1;
         let steps = explain(&acl, &request.question(), &mut Budget::for_request()).unwrap();
-        let deciding = steps.iter().find(|step| step.said == Explanation::Decides).map(|step| step.index);
+        let deciding = steps.iter().find(|step| step.said == RuleOutcome::Decides).map(|step| step.index);
         prop_assert_eq!(deciding, by);
         prop_assert_eq!(steps.len(), by.map_or(rules.len(), |index| index + 1));
     }

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use policy::acl::Acl;
-use policy::explain::{Explanation, explain};
+use policy::explain::{RuleOutcome, explain};
 use policy::lint::lint_impossible;
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::{Rule, RuleText};
@@ -62,6 +62,6 @@ fuzz_target!(|text: &str| {
     };
     assert!(!(decided && never_matches), "a rule that never matches decides");
     if let Ok(steps) = explain(&rules, &question, &mut Budget::for_request()) {
-        assert_eq!(steps.iter().any(|step| step.said == Explanation::Decides), decided);
+        assert_eq!(steps.iter().any(|step| step.said == RuleOutcome::Decides), decided);
     }
 });
