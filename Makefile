@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
+.PHONY: run test canary check audit wasm fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -33,7 +33,7 @@ canary:
 	DOCKWARDEN_TEST_LOG=trace cargo test --locked --test real
 
 # What must hold before anything is tested.
-check: audit
+check: audit wasm
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
@@ -47,6 +47,12 @@ audit:
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
 	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file fuzz/Cargo.lock
 
+# The policy crate for a browser: there it has no system that it could ask for anything.
+WASM := wasm32-unknown-unknown
+wasm:
+	test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
+	cargo build --locked -p dockwarden-policy --target $(WASM)
+
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
@@ -57,11 +63,13 @@ differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
 
-# Breaks scopes, rules and tokens in one place after the other, and looks whether a test notices: hours. MUTANTS="-f
-# src/scope.rs" takes one file. What lives on is explained in docs/ARCHITECTURE.md.
+# Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
+# tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained
+# in docs/ARCHITECTURE.md.
 mutants:
 	cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
-	cargo mutants --output target $(MUTANTS)
+	cargo mutants --no-config --output target/policy -p dockwarden-policy $(MUTANTS)
+	$(if $(MUTANTS),,cargo mutants --output target -p dockwarden)
 
 # Measures the release build, and docker_auth beside it with PEER=path: a table, and target/bench/ with JSON and a plot.
 # BENCH="--memory-seconds 600" takes the longest; BENCH="--only rs256,rules" measures some rows.

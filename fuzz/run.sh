@@ -1,26 +1,35 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for some seconds (10 if not said): fuzz/run.sh [SECONDS [TARGET…]]
+# Runs each fuzz target for some seconds (10 if not said), two at a time: fuzz/run.sh [SECONDS [TARGET…]]
 # What cargo-fuzz does, without having to install it, with the stable compiler and what the tests are built from already.
+# Targets of `small/` alone (fuzz/run.sh 10 scope target pattern rule) are built without the program.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-10}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scope rule config basic_header forwarded_header target ldap documents)
-# Not --locked: a new dependency of the product would otherwise stop this until somebody thinks of the second lock file.
-RUSTC_WRAPPER=$PWD/instrument.sh cargo build --target-dir ../target
+names() { basename -as .rs "$1"/src/bin/*.rs | sed 's/^fuzz_//'; }
+[ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(names small && names .)
+package=dockwarden-fuzz-small
 for target in "${targets[@]}"; do
-  mkdir -p "corpus/$target" "artifacts/$target"
-  echo "== $target, $seconds s"
+  [ -e "small/src/bin/fuzz_$target.rs" ] || package=dockwarden-fuzz
+done
+# Not --locked: a new dependency of the product would otherwise stop this until somebody thinks of the second lock file.
+RUSTC_WRAPPER=$PWD/instrument.sh cargo build --target-dir ../target -p dockwarden-fuzz-small -p "$package"
+
+fuzz() {
+  mkdir -p "corpus/$1" "artifacts/$1"
   log=$(mktemp)
   status=0
-  "../target/debug/fuzz_$target" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=4096 \
-    -artifact_prefix="artifacts/$target/" -print_final_stats=1 "corpus/$target" "seeds/$target" >"$log" 2>&1 || status=$?
+  "../target/debug/fuzz_$1" -max_total_time="$2" -timeout=5 -rss_limit_mb=1024 -max_len=4096 \
+    -artifact_prefix="artifacts/$1/" -print_final_stats=1 "corpus/$1" "seeds/$1" >"$log" 2>&1 || status=$?
   if [ "$status" -ne 0 ]; then
     tail -n 60 "$log"
-    echo "fuzz target $target failed; the input is under fuzz/artifacts/$target"
-    exit 1
+    echo "fuzz target $1 failed; the input is under fuzz/artifacts/$1"
+  else
+    echo "== $1, $2 s:" $(sed -n 's/^stat::\(number_of_executed_units\|peak_rss_mb\): */\1 /p' "$log")
   fi
-  grep -E 'number_of_executed_units|peak_rss_mb' "$log"
   rm -f "$log"
-done
+  return "$status"
+}
+export -f fuzz
+printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'fuzz "$@"' fuzz {} "$seconds"

@@ -67,7 +67,7 @@ fn rules(bench: &mut Criterion) {
                     reference: None,
                     now: OffsetDateTime::UNIX_EPOCH,
                 };
-                acl.decide(black_box(&question), &mut Budget::of_a_request()).unwrap()
+                acl.decide(black_box(&question), &mut Budget::for_request()).unwrap()
             });
         });
     }

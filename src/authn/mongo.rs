@@ -3,8 +3,6 @@
 pub mod accounts;
 pub mod import;
 pub mod labels;
-#[cfg(any(test, fuzzing))]
-pub mod properties;
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -82,7 +80,7 @@ enum Found {
 }
 
 /// One user document, read.
-struct User {
+pub struct User {
     password: PasswordHash,
     labels: LabelValues,
     standing: Standing,
@@ -295,7 +293,7 @@ impl Authenticator for MongoUsers {
 /// # Errors
 /// Everything that is wrong with it. Such a user gets no answer: what a wrong document means to say, nobody can know,
 /// and "wrong password" would make clients throw a good one away.
-fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User, Vec<String>> {
+pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User, Vec<String>> {
     let mut fields = Fields::open(document, "");
     let _name = fields.value("username");
     let password = match fields.value("password") {
@@ -367,9 +365,10 @@ impl Costs {
 
 #[cfg(test)]
 mod tests {
-    use super::properties::HASH;
     use super::*;
     use policy::pattern::LabelValue;
+
+    const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu";
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };

@@ -111,7 +111,7 @@ fn read_user(account: &str, mut fields: Section<'_>) -> Option<User> {
         fields.problem(
             &end.place,
             "not_after",
-            "the account would expire before it begins; exchange not_before and not_after",
+            "the account would expire before it begins; swap not_before and not_after",
         );
     }
     let password = match (account.is_empty(), written) {

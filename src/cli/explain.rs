@@ -24,7 +24,7 @@ use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
-use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
+use crate::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
 use ::policy::Question;
 
 /// The command's arguments.
@@ -328,38 +328,38 @@ fn is_tagged(name: &str, parts: &[&str]) -> bool {
 }
 
 /// Why a text is no scope, and what was probably meant by it.
-fn no_scope(policy: &mut Policy, text: &str, error: NotAScope) -> String {
+fn no_scope(policy: &mut Policy, text: &str, error: ScopeError) -> String {
     let known = policy.asker(text, None).is_ok_and(|asker| asker.known);
     let as_scope = |text: String| Scope::parse(&text).is_ok().then(|| format!("; meant: {text}"));
     let parts: Vec<&str> = text.split(':').collect();
     let meant = match (error, parts.as_slice()) {
-        (NotAScope::Parts, [account]) if known => Some(format!("; meant: --account {account}")),
-        (NotAScope::Parts, [text]) if !text.contains('/') => {
+        (ScopeError::Parts, [account]) if known => Some(format!("; meant: --account {account}")),
+        (ScopeError::Parts, [text]) if !text.contains('/') => {
             let account = format!("--account {text}");
             Some(match as_scope(format!("repository:{text}:pull,push")) {
                 Some(scope) => format!("{scope}, or {account}"),
                 None => format!("; meant: {account}"),
             })
         }
-        (NotAScope::Parts, [name] | ["repository", name]) => as_scope(format!("repository:{name}:pull,push")),
-        (NotAScope::Parts, [name, actions])
+        (ScopeError::Parts, [name] | ["repository", name]) => as_scope(format!("repository:{name}:pull,push")),
+        (ScopeError::Parts, [name, actions])
             if actions.split(',').all(|word| Action::parse(word).is_some_and(|word| word.is_known())) =>
         {
             as_scope(format!("repository:{name}:{actions}"))
         }
-        (NotAScope::Parts, [name, _tag]) => as_scope(format!("repository:{name}:pull,push")),
-        (NotAScope::Type, [name, _tag, actions]) if name.contains('/') => {
+        (ScopeError::Parts, [name, _tag]) => as_scope(format!("repository:{name}:pull,push")),
+        (ScopeError::Type, [name, _tag, actions]) if name.contains('/') => {
             as_scope(format!("repository:{name}:{actions}"))
         }
-        (NotAScope::Name, ["repository", name, .., actions]) if is_tagged(name, &parts) => {
+        (ScopeError::Name, ["repository", name, .., actions]) if is_tagged(name, &parts) => {
             let name = name.split_once('@').map_or(*name, |(name, _)| name);
             let meant = as_scope(format!("repository:{name}:{actions}")).unwrap_or_default();
             Some(format!(": a tag or a digest is no part of a name{meant} (--reference names one)"))
         }
-        (NotAScope::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
-            Some(": there is no upper case in it".to_owned())
+        (ScopeError::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
+            Some(": upper-case letters are not allowed".to_owned())
         }
-        (NotAScope::Parts | NotAScope::Type | NotAScope::Name, _) => None,
+        (ScopeError::Parts | ScopeError::Type | ScopeError::Name, _) => None,
     };
     format!("\"{text}\" is no scope: {error}{}", meant.unwrap_or_default())
 }

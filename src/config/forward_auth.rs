@@ -3,7 +3,7 @@
 use settings::{At, Refusal, Section};
 
 use super::server::read_peers;
-use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
+use crate::authz::pattern::{Bindings, FieldValues, LabelValues, Pattern};
 use crate::client_address::Peers;
 use crate::scope::Scope;
 
@@ -65,7 +65,7 @@ impl ProtectedPath {
     /// Whether this row is about such a request. `path` is in canonical form.
     pub fn covers(&self, method: &str, path: &str) -> bool {
         let labels = LabelValues::new();
-        let nothing = Values { account: "", kind: "", name: "", service: "" };
+        let nothing = FieldValues { account: "", kind: "", name: "", service: "" };
         self.methods.iter().any(|own| own == method)
             && match &self.path {
                 PathPattern::Below(prefix) => path.starts_with(prefix.as_str()),

@@ -29,7 +29,7 @@ use crate::client_address::Peer;
 use crate::decision_log::{self, Asker, LoggedToken};
 use crate::metrics::Metrics;
 use crate::mint::Made;
-use crate::scope::{self, Requested};
+use crate::scope::{self, RequestedScopes};
 use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.
@@ -195,7 +195,7 @@ async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
 #[derive(Default)]
 struct Parameters {
     service: Option<String>,
-    requested: Requested,
+    requested: RequestedScopes,
     grant_type: Option<String>,
     username: Option<String>,
     password: Option<String>,

@@ -166,7 +166,7 @@ fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
         reference: None,
         now: case.now,
     };
-    match acl.decide(&question, &mut Budget::of_a_request()).unwrap() {
+    match acl.decide(&question, &mut Budget::for_request()).unwrap() {
         Answer::Decided { actions, by, .. } => (actions.iter().map(Action::to_string).collect(), Some(by.index)),
         Answer::NoMatch { .. } => (Vec::new(), None),
     }

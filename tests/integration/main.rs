@@ -27,6 +27,7 @@ mod pem;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
+mod pure;
 mod reload;
 mod reuse;
 mod routes;

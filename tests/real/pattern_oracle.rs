@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use dockwarden::authz::pattern::{Bindings, LabelValues, Pattern, PatternError, Values};
+use dockwarden::authz::pattern::{Bindings, FieldValues, LabelValues, Pattern, PatternError};
 use serde_json::{Value, json};
 
 use crate::support::dice::Dice;
@@ -264,7 +264,7 @@ enum Reading {
 
 fn ours(pattern: &Pattern, subject: &str, groups: usize) -> Reading {
     let labels: LabelValues = BTreeMap::new();
-    let bindings = Bindings::new(Values::default(), &labels);
+    let bindings = Bindings::new(FieldValues::default(), &labels);
     if !pattern.matches(subject, &bindings).unwrap() {
         return Reading::NoMatch;
     }

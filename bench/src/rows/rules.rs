@@ -58,7 +58,7 @@ pub fn time(acl: &Acl, questions: &[(Identity, Scope)], lasts: Duration) -> anyh
                 now,
             };
             let from = Instant::now();
-            let answer = std::hint::black_box(acl.decide(std::hint::black_box(&question), &mut Budget::of_a_request()));
+            let answer = std::hint::black_box(acl.decide(std::hint::black_box(&question), &mut Budget::for_request()));
             let nanoseconds = from.elapsed().as_nanos();
             if let Err(cause) = answer {
                 bail!("no decision: {cause}");
@@ -134,7 +134,7 @@ pub fn measure_labels(run: &Run, values: usize) -> anyhow::Result<Outcome> {
             reference: None,
             now: OffsetDateTime::now_utc(),
         };
-        if !matches!(acl.decide(&question, &mut Budget::of_a_request()), Ok(Answer::Decided { .. })) {
+        if !matches!(acl.decide(&question, &mut Budget::for_request()), Ok(Answer::Decided { .. })) {
             bail!("the rule with labels does not match what it should");
         }
     }

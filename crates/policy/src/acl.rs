@@ -1,13 +1,11 @@
-//! A list of rules, of which the first that matches decides.
-//!
-//! Pure: no I/O, no clock. What rules mean is in `docs/POLICY.md`; one of them is in [`super::rule`].
+//! A list of rules; the first that matches decides. What rules mean is in `docs/POLICY.md`; one of them is in [`super::rule`].
 
 use time::OffsetDateTime;
 
 use super::glob::Budget;
 use super::index::Index;
 use super::pattern::TooComplex;
-use super::rule::{Rule, Verdict};
+use super::rule::{Rule, RuleMatch};
 use super::{Answer, Question, RuleRef};
 
 /// A list of rules, in order.
@@ -20,7 +18,7 @@ pub struct Acl {
 impl Acl {
     /// A list of compiled rules.
     pub fn new(rules: Vec<Rule>) -> Acl {
-        Acl { index: Index::of(&rules), rules }
+        Acl { index: Index::from_rules(&rules), rules }
     }
 
     /// The rules, in order.
@@ -28,8 +26,8 @@ impl Acl {
         &self.rules
     }
 
-    /// Decides a question with what is left of this work: the first rule that matches does, even if it grants nothing of what
-    /// was asked.
+    /// Decides a question within a budget of work: the first rule that matches does, even if it grants none of the requested
+    /// actions.
     ///
     /// # Errors
     /// As [`Rule::check`].
@@ -42,12 +40,12 @@ impl Acl {
                 continue;
             }
             match rule.check_match(question, budget)? {
-                Verdict::Fails(_) => {}
+                RuleMatch::Fails(_) => {}
                 // It will match once its time comes: what is decided below it holds only until then.
-                Verdict::Matches if begins.is_some_and(|start| question.now < start) => {
+                RuleMatch::Matches if begins.is_some_and(|start| question.now < start) => {
                     until = earliest(until, begins);
                 }
-                Verdict::Matches => {
+                RuleMatch::Matches => {
                     return Ok(Answer::Decided {
                         actions: rule.grants().of(question.actions),
                         by: RuleRef { index, seq: None, comment: rule.comment.clone() },
@@ -96,7 +94,7 @@ mod tests {
             (vec![rule("app", Some(9), None), rule("app", None, Some(5))], Some(1), Some(5)),
             (vec![rule("app", Some(9), None), rule("app", Some(5), None)], None, Some(5)),
             (vec![rule("other", Some(1), None), rule("app", Some(0), Some(9))], Some(1), Some(9)),
-            // Over, or not about this at all: neither will ever decide it.
+            // Expired, or about something else: neither will ever decide it.
             (vec![rule("app", None, Some(0)), rule("other", Some(1), Some(2))], None, None),
         ] {
             let question = Question {
@@ -109,7 +107,7 @@ mod tests {
                 reference: None,
                 now,
             };
-            let said = match Acl::new(rules).decide(&question, &mut Budget::of_a_request()).unwrap() {
+            let said = match Acl::new(rules).decide(&question, &mut Budget::for_request()).unwrap() {
                 Answer::Decided { by, until, .. } => (Some(by.index), until),
                 Answer::NoMatch { until } => (None, until),
             };

@@ -1,40 +1,40 @@
-//! Why a question was decided as it was: each rule with the first field that did not agree, up to the one that decided.
+//! The explanation of a decision: each rule with the first field that did not agree, up to the rule that decided.
 
 use super::acl::Acl;
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex};
-use super::rule::{MatchField, Rule, Verdict};
+use super::rule::{MatchField, Rule, RuleMatch};
 use super::{Budget, Question};
 
-/// What one rule said.
+/// One rule in an explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ComparedRule {
     /// The rule's position, from 0.
     pub index: usize,
     /// Its comment.
     pub comment: Option<String>,
-    /// What it said.
-    pub said: Said,
+    /// Whether it decided, and why not.
+    pub said: RuleOutcome,
 }
 
-/// What a rule says to a question.
+/// Why a rule decided a question, or did not match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum RuleOutcome {
     /// It matches, and decides.
     Decides,
     /// A field does not agree.
     Differs {
         /// The field.
         field: MatchField,
-        /// What the rule wants there, with placeholders filled in.
+        /// The value that the rule requires, with placeholders filled in.
         wanted: String,
-        /// What the question has there.
-        found: Found,
+        /// The value in the question.
+        found: FoundValue,
     },
 }
 
-/// What a question has in a field.
+/// The value of a field in a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundValue {
     /// This text.
     Text(String),
     /// This text, where the rule wants a label in it that the account does not have.
@@ -46,37 +46,37 @@ pub enum Found {
     },
     /// The account does not have the label itself.
     NoLabel,
-    /// Nobody said where the client is.
+    /// The client's address is unknown.
     NoAddress,
-    /// The request names neither tag nor digest.
+    /// The request names neither a tag nor a digest.
     NoReference,
 }
 
-impl Found {
-    /// What was found, as a text of its own.
+impl FoundValue {
+    /// The value as text.
     pub fn text(&self) -> &str {
         match self {
-            Found::Text(text) | Found::WithoutLabel { text, .. } => text,
-            Found::NoLabel => "[]",
-            Found::NoAddress => "an unknown address",
-            Found::NoReference => "no tag or digest, as in every token request",
+            FoundValue::Text(text) | FoundValue::WithoutLabel { text, .. } => text,
+            FoundValue::NoLabel => "[]",
+            FoundValue::NoAddress => "an unknown address",
+            FoundValue::NoReference => "no tag or digest, as in every token request",
         }
     }
 }
 
-/// Asks the rules one by one, up to the one that decides.
+/// Compares the rules with the question one by one, up to the one that decides.
 ///
 /// # Errors
 /// As [`Acl::decide`]: the same rules are compared by the same code.
-pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Result<Vec<Step>, TooComplex> {
+pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Result<Vec<ComparedRule>, TooComplex> {
     let mut steps = Vec::new();
     for (index, rule) in acl.rules().iter().enumerate() {
         let said = match rule.check(question, budget)? {
-            Verdict::Matches => Said::Decides,
-            Verdict::Fails(field) => differs(rule, question, field, budget)?,
+            RuleMatch::Matches => RuleOutcome::Decides,
+            RuleMatch::Fails(field) => differs(rule, question, field, budget)?,
         };
-        let decided = said == Said::Decides;
-        steps.push(Step { index, comment: rule.comment().map(str::to_owned), said });
+        let decided = said == RuleOutcome::Decides;
+        steps.push(ComparedRule { index, comment: rule.comment().map(str::to_owned), said });
         if decided {
             break;
         }
@@ -84,18 +84,23 @@ pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Resul
     Ok(steps)
 }
 
-fn differs(rule: &Rule, question: &Question<'_>, field: MatchField, budget: &mut Budget) -> Result<Said, TooComplex> {
+fn differs(
+    rule: &Rule,
+    question: &Question<'_>,
+    field: MatchField,
+    budget: &mut Budget,
+) -> Result<RuleOutcome, TooComplex> {
     let bindings = rule.bindings(question, budget)?;
     let (start, end) = rule.window();
     let moment = |moment: Option<time::OffsetDateTime>| moment.map(|moment| moment.to_string()).unwrap_or_default();
     let (wanted, found) = match &field {
-        MatchField::Account => of_field(rule, Field::Account, question, &bindings),
-        MatchField::Type => of_field(rule, Field::Type, question, &bindings),
-        MatchField::Name => of_field(rule, Field::Name, question, &bindings),
-        MatchField::Service => of_field(rule, Field::Service, question, &bindings),
+        MatchField::Account => pattern_differs(rule, Field::Account, question, &bindings),
+        MatchField::Type => pattern_differs(rule, Field::Type, question, &bindings),
+        MatchField::Name => pattern_differs(rule, Field::Name, question, &bindings),
+        MatchField::Service => pattern_differs(rule, Field::Service, question, &bindings),
         MatchField::Ip => (
             rule.network().map(ToString::to_string).unwrap_or_default(),
-            question.address.map_or(Found::NoAddress, |address| Found::Text(address.to_string())),
+            question.address.map_or(FoundValue::NoAddress, |address| FoundValue::Text(address.to_string())),
         ),
         MatchField::Tag => {
             (rule.tag().map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), found_reference(question))
@@ -108,24 +113,29 @@ fn differs(rule: &Rule, question: &Question<'_>, field: MatchField, budget: &mut
             let values = question.labels.get(label).map(Vec::as_slice).unwrap_or_default();
             let texts: Vec<&str> = values.iter().map(super::pattern::LabelValue::text).collect();
             let found = match texts.as_slice() {
-                [] => Found::NoLabel,
-                texts => Found::Text(format!("[{}]", texts.join(", "))),
+                [] => FoundValue::NoLabel,
+                texts => FoundValue::Text(format!("[{}]", texts.join(", "))),
             };
             (pattern.map(|pattern| pattern.expand(&bindings)).unwrap_or_default(), found)
         }
-        MatchField::NotBefore => (moment(start), Found::Text(question.now.to_string())),
-        MatchField::NotAfter => (moment(end), Found::Text(question.now.to_string())),
+        MatchField::NotBefore => (moment(start), FoundValue::Text(question.now.to_string())),
+        MatchField::NotAfter => (moment(end), FoundValue::Text(question.now.to_string())),
         // No question fails on what a rule would grant.
-        MatchField::Actions => (String::new(), Found::Text(String::new())),
+        MatchField::Actions => (String::new(), FoundValue::Text(String::new())),
     };
-    Ok(Said::Differs { field, wanted, found })
+    Ok(RuleOutcome::Differs { field, wanted, found })
 }
 
-fn found_reference(question: &Question<'_>) -> Found {
-    question.reference.map_or(Found::NoReference, |reference| Found::Text(reference.as_str().to_owned()))
+fn found_reference(question: &Question<'_>) -> FoundValue {
+    question.reference.map_or(FoundValue::NoReference, |reference| FoundValue::Text(reference.as_str().to_owned()))
 }
 
-fn of_field(rule: &Rule, field: Field, question: &Question<'_>, bindings: &Bindings<'_>) -> (String, Found) {
+fn pattern_differs(
+    rule: &Rule,
+    field: Field,
+    question: &Question<'_>,
+    bindings: &Bindings<'_>,
+) -> (String, FoundValue) {
     let pattern = rule.pattern(field);
     let wanted = pattern.map(|pattern| pattern.expand(bindings)).unwrap_or_default();
     let text = bindings.values().get(field).to_owned();
@@ -135,7 +145,7 @@ fn of_field(rule: &Rule, field: Field, question: &Question<'_>, bindings: &Bindi
         Placeholder::Label(_) | Placeholder::Value(_) | Placeholder::Capture(..) => None,
     });
     match lacking {
-        Some(label) => (wanted, Found::WithoutLabel { text, label }),
-        None => (wanted, Found::Text(text)),
+        Some(label) => (wanted, FoundValue::WithoutLabel { text, label }),
+        None => (wanted, FoundValue::Text(text)),
     }
 }

@@ -1,4 +1,4 @@
-//! Which of many rules can match a question at all, found without looking at the others.
+//! An index that finds the few of many rules that can match a question.
 //!
 //! Most rules name an account or a repository, or at least a piece of one. A rule whose piece does not occur in what is
 //! asked about cannot match, and is passed over; what is left is compared one by one, in the order of the list. So the
@@ -12,12 +12,12 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use super::pattern::{Field, Needed};
 use super::rule::Rule;
 
-/// Shorter pieces occur nearly everywhere, in bytes.
+/// The shortest piece that is worth looking for, in bytes: shorter ones occur nearly everywhere.
 const SHORTEST_PIECE: usize = 3;
 /// The fields that tell rules apart.
 const FIELDS: [Field; 2] = [Field::Name, Field::Account];
 
-/// The rules of a list, by what the account and the name of a question must hold for them to match.
+/// An index of rules by the text that a question's account or name must contain.
 #[derive(Debug, Default)]
 pub struct Index {
     /// Rules that name nothing to look for, in order.
@@ -39,7 +39,7 @@ struct ByText {
     by_piece: Vec<Vec<usize>>,
 }
 
-/// What one field of a rule needs, and how many rules need the same.
+/// The text that one field of a rule needs, and how many rules need the same.
 struct Choice {
     field: Field,
     needed: Needed,
@@ -48,7 +48,7 @@ struct Choice {
 
 impl Index {
     /// An index of these rules.
-    pub fn of<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Index {
+    pub fn from_rules<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Index {
         let needs: Vec<Vec<(Field, Needed)>> = rules.into_iter().map(needs).collect();
         let mut shared: HashMap<(Field, &str), usize> = HashMap::new();
         for (field, needed) in needs.iter().flatten() {
@@ -76,8 +76,8 @@ impl Index {
                 others.push(rule);
                 continue;
             };
-            let [of_name, of_account] = &mut pieces;
-            let (numbers, by_text) = if field == Field::Name { of_name } else { of_account };
+            let [for_name, for_account] = &mut pieces;
+            let (numbers, by_text) = if field == Field::Name { for_name } else { for_account };
             match needed {
                 Needed::Whole(text) => by_text.whole.entry(text.into()).or_default().push(rule),
                 Needed::OneOf(texts) => {
@@ -117,7 +117,7 @@ impl Index {
         found
     }
 
-    /// The field by whose text a rule is found, if by any.
+    /// The field by which a rule is found, if any.
     pub fn found_by(&self, rule: usize) -> Option<Field> {
         self.found_by.get(rule).copied().flatten()
     }
@@ -147,12 +147,12 @@ impl ByText {
 
 /// What the fields of a rule need, where that tells it from others.
 fn needs(rule: &Rule) -> Vec<(Field, Needed)> {
-    let of_field = |field| Some((field, rule.pattern(field)?.needed()?));
+    let needed_in = |field| Some((field, rule.pattern(field)?.needed()?));
     let telling = |(_, needed): &(Field, Needed)| match needed {
         Needed::Whole(_) => true,
         Needed::OneOf(texts) => texts.iter().all(|text| text.len() >= SHORTEST_PIECE),
     };
-    FIELDS.into_iter().filter_map(of_field).filter(telling).collect()
+    FIELDS.into_iter().filter_map(needed_in).filter(telling).collect()
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
         let compile =
             |(account, name)| Rule::compile(&RuleText { account, name: Some(name), ..RuleText::default() }).unwrap();
         let rules: Vec<Rule> = rules.into_iter().map(compile).collect();
-        Index::of(&rules)
+        Index::from_rules(&rules)
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The policy language: what can be asked for ([`scope`], [`target`]), what a rule says ([`rule`], [`pattern`]), what a list
-//! of rules decides ([`acl`], [`explain`]), and what in them is probably not meant ([`lint`]).
+//! The policy language: requests ([`scope`], [`target`]), rules ([`rule`], [`pattern`]), decisions ([`acl`], [`explain`]), and
+//! warnings about likely mistakes ([`lint`]).
 //!
-//! Pure: no I/O, no clock, no thread. Who asks, at which moment and with how much work left are arguments. What rules mean is in
+//! Pure: no I/O, no clock, no thread. The account, the time and the work that is left are arguments. What rules mean is in
 //! `docs/POLICY.md`.
 
 pub mod acl;
@@ -27,51 +27,50 @@ use scope::{Actions, Reference, Resource};
 /// One question: may this account do these things to this resource?
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Who asks; empty for nobody.
+    /// The account; empty for an anonymous client.
     pub account: &'a str,
     /// The account's labels.
     pub labels: &'a LabelValues,
-    /// The client's address, where it is known; a rule with `ip` never matches without one.
+    /// The client's address, if known; a rule with `ip` never matches without one.
     pub address: Option<IpAddr>,
     /// The registry that the token is for (its audience).
     pub service: &'a str,
-    /// What is asked for.
+    /// The requested resource.
     pub resource: &'a Resource,
-    /// What is to be done to it.
+    /// The requested actions.
     pub actions: &'a Actions,
-    /// The tag or the digest that is asked for, where the door sees it; a rule with `tag` or `reference` never matches
-    /// without one.
+    /// The requested tag or digest, if the request names one; a rule with `tag` or `reference` never matches without it.
     pub reference: Option<&'a Reference>,
-    /// The moment of the decision.
+    /// The time of the decision.
     pub now: OffsetDateTime,
 }
 
-/// Where a decision comes from, for the log and for `explain`.
+/// The rule that a decision came from, for the log and `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleRef {
     /// The rule's position in its list, counted from 0.
     pub index: usize,
-    /// The number that the rule itself carries, where its source has such.
+    /// The rule's own number, if its source numbers rules.
     pub seq: Option<i64>,
     /// The rule's comment, if it has one.
     pub comment: Option<Arc<str>>,
 }
 
-/// What a source of rules says.
+/// The answer of a source of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A rule decided; `actions` may be empty, which is a refusal and final.
     Decided {
-        /// What is granted, never more than was asked.
+        /// The granted actions, never more than were requested.
         actions: Actions,
         /// The rule that decided.
         by: RuleRef,
-        /// The moment at which this answer stops being true by itself: the deciding rule ends, or one before it begins.
+        /// When this answer expires by itself: the deciding rule ends, or one before it begins.
         until: Option<OffsetDateTime>,
     },
     /// No rule here matches: the next source is asked, and after the last one nothing is granted.
     NoMatch {
-        /// The moment at which a rule begins that would have matched.
+        /// When the first rule begins that would have matched.
         until: Option<OffsetDateTime>,
     },
 }

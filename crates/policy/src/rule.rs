@@ -1,6 +1,4 @@
-//! One rule: what it names, whom it matches, and what it grants.
-//!
-//! Pure: no I/O, no clock. What rules mean is in `docs/POLICY.md`; patterns are in [`super::pattern`].
+//! One rule: its conditions and what it grants. What rules mean is in `docs/POLICY.md`; patterns are in [`super::pattern`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,10 +9,10 @@ use time::OffsetDateTime;
 
 use super::Question;
 use super::glob::Budget;
-use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex, Values};
+use super::pattern::{Bindings, Field, FieldValues, Pattern, Placeholder, TooComplex};
 use crate::scope::{Action, Actions, Reference};
 
-/// A rule as somebody wrote it, whatever it was read from.
+/// A rule as it was written, whatever it was read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleText {
     /// Pattern on the account; absent matches any, as for the other fields.
@@ -27,15 +25,15 @@ pub struct RuleText {
     pub service: Option<String>,
     /// An address or a network in prefix notation.
     pub ip: Option<String>,
-    /// Pattern on the tag that the request names; only doors that see the path know one.
+    /// Pattern on the tag in the request; token requests never name one.
     pub tag: Option<String>,
-    /// `tag` or `digest`: what the request names a manifest or a blob by.
+    /// `tag` or `digest`: the kind of reference in the request.
     pub reference: Option<String>,
     /// Label name to a pattern that at least one of the account's values must match.
     pub labels: BTreeMap<String, String>,
-    /// What the rule grants: `["*"]` everything asked, `[]` nothing.
+    /// The granted actions: `["*"]` all that are requested, `[]` none.
     pub actions: Vec<String>,
-    /// Free text, shown where the rule decides.
+    /// Free text, shown when the rule decides.
     pub comment: Option<String>,
     /// The rule does not match before this moment.
     pub not_before: Option<OffsetDateTime>,
@@ -43,7 +41,7 @@ pub struct RuleText {
     pub not_after: Option<OffsetDateTime>,
 }
 
-/// The fields of a rule: those that can keep it from matching, and what it grants.
+/// A field of a rule: a condition, or the actions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchField {
     /// `match.account`
@@ -60,13 +58,13 @@ pub enum MatchField {
     Tag,
     /// `match.reference`
     Reference,
-    /// `match.labels`, and which of them
+    /// `match.labels`, with the label's name
     Label(String),
     /// `actions`
     Actions,
-    /// `not_before`: the rule does not hold yet.
+    /// `not_before`: the rule is not in force yet.
     NotBefore,
-    /// `not_after`: the rule holds no more.
+    /// `not_after`: the rule has expired.
     NotAfter,
 }
 
@@ -88,29 +86,29 @@ impl std::fmt::Display for MatchField {
     }
 }
 
-/// Why a rule cannot be used.
+/// A fault that keeps a rule from being used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleProblem {
     /// The field that is wrong.
     pub field: MatchField,
-    /// What is wrong and what to write instead. Where a value was refused, it says what that is: `no action; write …`.
+    /// The fault, and what to write instead. If a value was refused, the message follows on it: `not an action; write …`.
     pub message: String,
-    /// The refused value. Whether a message may repeat it is for whoever writes the message to know: a secret can stand in any
-    /// wrong place.
+    /// The refused value. Whoever shows the message decides whether it may repeat the value: a secret can be in any wrong
+    /// place.
     pub refused: Option<String>,
 }
 
-/// What a rule gives to those it matches.
+/// The actions that a rule grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grants {
-    /// `["*"]`: everything that was asked for.
+    /// `["*"]`: all requested actions.
     All,
     /// The listed actions; none at all refuses.
     Listed(Actions),
 }
 
 impl Grants {
-    /// What of `asked` is granted.
+    /// The requested actions that are granted.
     pub fn of(&self, asked: &Actions) -> Actions {
         match self {
             Grants::All => asked.iter().filter(|action| action.is_known()).cloned().collect(),
@@ -121,7 +119,7 @@ impl Grants {
     }
 }
 
-/// What a rule wants a manifest or a blob to be named by.
+/// The kind of reference that a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferenceKind {
     /// A tag.
@@ -131,7 +129,7 @@ pub enum ReferenceKind {
 }
 
 impl ReferenceKind {
-    /// The word for it in a rule.
+    /// Its name in rules.
     pub fn as_str(self) -> &'static str {
         match self {
             ReferenceKind::Tag => "tag",
@@ -139,7 +137,7 @@ impl ReferenceKind {
         }
     }
 
-    fn is_of(self, reference: &Reference) -> bool {
+    fn is_kind_of(self, reference: &Reference) -> bool {
         match (self, reference) {
             (ReferenceKind::Tag, Reference::Tag(_)) | (ReferenceKind::Digest, Reference::Digest(_)) => true,
             (ReferenceKind::Tag, Reference::Digest(_)) | (ReferenceKind::Digest, Reference::Tag(_)) => false,
@@ -163,12 +161,12 @@ pub struct Rule {
     not_after: Option<OffsetDateTime>,
 }
 
-/// What one rule says to one question.
+/// The result of comparing a rule with a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Everything the rule names agrees. [`Rule::check`] says so only while the rule holds.
+pub enum RuleMatch {
+    /// All conditions agree. [`Rule::check`] says so only while the rule is in force.
     Matches,
-    /// This field is the first that does not agree.
+    /// The first field that does not agree.
     Fails(MatchField),
 }
 
@@ -180,53 +178,60 @@ impl Rule {
     /// refuses would then be decided by a later one.
     pub fn compile(text: &RuleText) -> Result<Rule, Vec<RuleProblem>> {
         let mut problems = Vec::new();
-        let mut compile = |field: MatchField, pattern: &str| match Pattern::compile(pattern) {
-            Ok(pattern) => Some(pattern),
-            Err(error) => {
-                problems.push(RuleProblem { field, message: error.to_string(), refused: None });
-                None
-            }
+        let mut compile = |field: MatchField, pattern: Option<&String>| {
+            Pattern::compile(pattern?)
+                .map_err(|error| problems.push(RuleProblem { field, message: error.to_string(), refused: None }))
+                .ok()
         };
         let fields = [
-            (Field::Account, text.account.as_deref().and_then(|pattern| compile(MatchField::Account, pattern))),
-            (Field::Type, text.kind.as_deref().and_then(|pattern| compile(MatchField::Type, pattern))),
-            (Field::Name, text.name.as_deref().and_then(|pattern| compile(MatchField::Name, pattern))),
-            (Field::Service, text.service.as_deref().and_then(|pattern| compile(MatchField::Service, pattern))),
+            (Field::Account, compile(MatchField::Account, text.account.as_ref())),
+            (Field::Type, compile(MatchField::Type, text.kind.as_ref())),
+            (Field::Name, compile(MatchField::Name, text.name.as_ref())),
+            (Field::Service, compile(MatchField::Service, text.service.as_ref())),
         ];
-        let tag = text.tag.as_deref().and_then(|pattern| compile(MatchField::Tag, pattern));
+        let tag = compile(MatchField::Tag, text.tag.as_ref());
         let mut labels = Vec::with_capacity(text.labels.len());
         for (label, pattern) in &text.labels {
-            if let Some(pattern) = compile(MatchField::Label(label.clone()), pattern) {
+            if let Some(pattern) = compile(MatchField::Label(label.clone()), Some(pattern)) {
                 labels.push((label.clone(), pattern));
             }
         }
+        let mut refuse = |field: MatchField, value: &str, message: &str| {
+            problems.push(RuleProblem { field, message: message.to_owned(), refused: Some(value.to_owned()) });
+        };
         let ip = text.ip.as_deref().and_then(|written| {
             let network = parse_network(written);
             if network.is_none() {
-                let message =
-                    "neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32".to_owned();
-                problems.push(RuleProblem { field: MatchField::Ip, message, refused: Some(written.to_owned()) });
+                let message = "neither an address nor a network; write 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32";
+                refuse(MatchField::Ip, written, message);
             }
             network
         });
-        let reference = match text.reference.as_deref() {
-            None => None,
-            Some("tag") => Some(ReferenceKind::Tag),
-            Some("digest") => Some(ReferenceKind::Digest),
-            Some(other) => {
-                let message = "neither tag nor digest; a pattern on the tag itself is written as tag:".to_owned();
-                problems.push(RuleProblem { field: MatchField::Reference, message, refused: Some(other.to_owned()) });
-                None
+        let reference = text.reference.as_deref().and_then(|written| {
+            let kind = [ReferenceKind::Tag, ReferenceKind::Digest].into_iter().find(|kind| kind.as_str() == written);
+            if kind.is_none() {
+                let message = "neither tag nor digest; to match the tag itself, write tag:";
+                refuse(MatchField::Reference, written, message);
             }
-        };
+            kind
+        });
         let grants = match text.actions.as_slice() {
             [all] if all == "*" => Grants::All,
-            listed => Grants::Listed(read_actions(listed, &mut problems)),
+            listed => {
+                let mut actions = Actions::new();
+                for word in listed {
+                    match Action::parse(word) {
+                        Some(action) => _ = actions.insert(action),
+                        None => refuse(MatchField::Actions, word, "not an action; write pull, push, delete or \"*\""),
+                    }
+                }
+                Grants::Listed(actions)
+            }
         };
         if let (Some(start), Some(end)) = (text.not_before, text.not_after)
             && start >= end
         {
-            let message = "the rule would end before it begins; exchange not_before and not_after".to_owned();
+            let message = "the rule would end before it begins; swap not_before and not_after".to_owned();
             problems.push(RuleProblem { field: MatchField::NotAfter, message, refused: None });
         }
         if !problems.is_empty() {
@@ -269,12 +274,12 @@ impl Rule {
         self.tag.as_ref()
     }
 
-    /// What `match.reference` wants.
+    /// The kind of reference in `match.reference`.
     pub fn reference(&self) -> Option<ReferenceKind> {
         self.reference
     }
 
-    /// Whether only a door that sees which manifest or blob is asked for can match it; the token endpoint never does.
+    /// Whether the rule matches only requests that name a tag or digest; token requests never do.
     pub fn needs_reference(&self) -> bool {
         self.tag.is_some() || self.reference.is_some()
     }
@@ -284,7 +289,7 @@ impl Rule {
         &self.labels
     }
 
-    /// What the rule grants.
+    /// The actions that the rule grants.
     pub fn grants(&self) -> &Grants {
         &self.grants
     }
@@ -294,12 +299,12 @@ impl Rule {
         self.comment.as_deref()
     }
 
-    /// The moments between which the rule holds.
+    /// The start and the end of the time in which the rule is in force.
     pub fn window(&self) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
         (self.not_before, self.not_after)
     }
 
-    /// Whether the rule names nothing, and so matches every question.
+    /// Whether the rule has no conditions, and so matches every question.
     pub fn matches_everything(&self) -> bool {
         self.fields.iter().all(|(_, pattern)| pattern.is_none())
             && self.ip.is_none()
@@ -310,19 +315,19 @@ impl Rule {
     /// Compares the rule with a question, time included.
     ///
     /// # Errors
-    /// [`TooComplex`] where trying every combination of labels would take more work than is left for the request. The
-    /// rule has then neither matched nor failed, and nothing may be granted: skipping it could skip a refusal.
-    pub fn check(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Verdict, TooComplex> {
+    /// [`TooComplex`] if trying every combination of labels would take more work than is left for the request. The rule has then
+    /// neither matched nor failed, and nothing may be granted: skipping it could skip a refusal.
+    pub fn check(&self, question: &Question<'_>, budget: &mut Budget) -> Result<RuleMatch, TooComplex> {
         match self.check_match(question, budget)? {
-            Verdict::Matches => Ok(match self.off_time(question.now) {
-                Some(field) => Verdict::Fails(field),
-                None => Verdict::Matches,
+            RuleMatch::Matches => Ok(match self.off_time(question.now) {
+                Some(field) => RuleMatch::Fails(field),
+                None => RuleMatch::Matches,
             }),
-            failed @ Verdict::Fails(_) => Ok(failed),
+            failed @ RuleMatch::Fails(_) => Ok(failed),
         }
     }
 
-    /// What placeholders stand for, in this rule, for this question.
+    /// The values of this rule's placeholders for this question.
     ///
     /// # Errors
     /// As [`Rule::check`].
@@ -345,23 +350,23 @@ impl Rule {
         self.not_after.is_some_and(|end| now >= end).then_some(MatchField::NotAfter)
     }
 
-    pub(super) fn check_match(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Verdict, TooComplex> {
+    pub(super) fn check_match(&self, question: &Question<'_>, budget: &mut Budget) -> Result<RuleMatch, TooComplex> {
         let bindings = self.bindings(question, budget)?;
         for (field, pattern) in &self.fields {
             let Some(pattern) = pattern else { continue };
             if !pattern.matches_within(bindings.values().get(*field), &bindings, budget)? {
-                return Ok(Verdict::Fails(MatchField::from(*field)));
+                return Ok(RuleMatch::Fails(MatchField::from(*field)));
             }
         }
         if let Some(network) = &self.ip
             && !question.address.is_some_and(|address| network.contains(&address.to_canonical()))
         {
-            return Ok(Verdict::Fails(MatchField::Ip));
+            return Ok(RuleMatch::Fails(MatchField::Ip));
         }
         if let Some(kind) = self.reference
-            && !question.reference.is_some_and(|reference| kind.is_of(reference))
+            && !question.reference.is_some_and(|reference| kind.is_kind_of(reference))
         {
-            return Ok(Verdict::Fails(MatchField::Reference));
+            return Ok(RuleMatch::Fails(MatchField::Reference));
         }
         if let Some(pattern) = &self.tag {
             let matched = match question.reference {
@@ -369,7 +374,7 @@ impl Rule {
                 Some(Reference::Digest(_)) | None => false,
             };
             if !matched {
-                return Ok(Verdict::Fails(MatchField::Tag));
+                return Ok(RuleMatch::Fails(MatchField::Tag));
             }
         }
         for (label, pattern) in &self.labels {
@@ -381,10 +386,10 @@ impl Rule {
                 }
             }
             if !matched {
-                return Ok(Verdict::Fails(MatchField::Label(label.clone())));
+                return Ok(RuleMatch::Fails(MatchField::Label(label.clone())));
             }
         }
-        Ok(Verdict::Matches)
+        Ok(RuleMatch::Matches)
     }
 }
 
@@ -415,30 +420,13 @@ pub fn parse_network(text: &str) -> Option<IpNet> {
     }
 }
 
-fn values<'a>(question: &Question<'a>) -> Values<'a> {
-    Values {
+fn values<'a>(question: &Question<'a>) -> FieldValues<'a> {
+    FieldValues {
         account: question.account,
         kind: question.resource.kind(),
         name: question.resource.name(),
         service: question.service,
     }
-}
-
-fn read_actions(listed: &[String], problems: &mut Vec<RuleProblem>) -> Actions {
-    let mut actions = Actions::new();
-    for word in listed {
-        match Action::parse(word) {
-            Some(action) => {
-                actions.insert(action);
-            }
-            None => problems.push(RuleProblem {
-                field: MatchField::Actions,
-                message: "no action; write pull, push, delete or \"*\"".to_owned(),
-                refused: Some(word.clone()),
-            }),
-        }
-    }
-    actions
 }
 
 fn captures_in<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Vec<(Field, usize)> {

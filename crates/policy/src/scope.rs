@@ -1,9 +1,9 @@
-//! What a client asks for: a resource and the actions on it, `repository:team/app:pull,push`.
+//! Scopes: a resource and the actions requested on it, `repository:team/app:pull,push`.
 //!
 //! The grammar is the distribution project's (`docs/content/spec/auth/scope.md`): the type ends at the first colon,
 //! the actions begin after the last one, and the name between them may hold a `host:port/`. A scope that does not
 //! parse is ignored by the doors, never repaired: clients treat an error for one scope as fatal, and a repaired name
-//! would be decided on as something else than the registry serves.
+//! would be another one than the registry serves.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -15,13 +15,13 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_SCOPES: usize = 256;
 /// The number of actions on one resource; further ones are ignored.
 pub const MAX_ACTIONS: usize = 16;
-/// How much the resources of one request may add to a token, in bytes; further ones are ignored. A token is twice in its
-/// reply, a third longer than what it says, and some clients (crane) read no reply above 64 KiB.
+/// The room for the resources of one request in a token, in bytes; further ones are ignored. A reply holds the token twice,
+/// encoded a third longer, and some clients (crane) read no reply above 64 KiB.
 pub const MAX_ACCESS: usize = 16 * 1024;
-/// What an entry of a token's `access` claim has besides the resource and the actions, in bytes.
+/// The size of an entry in a token's `access` claim besides the resource and the actions, in bytes.
 const ENTRY_FRAME: usize = 40;
 
-/// One thing that may be done to a resource. Ordered by its text, bytewise, as docker_auth sorts them.
+/// An action on a resource. Ordered by its text, bytewise, as docker_auth sorts them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// `*`: everything the registry knows.
@@ -37,7 +37,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Reads one action; `None` where it is no word an action can have (`PULL`, `pu sh`, nothing).
+    /// Reads one action; `None` if the text is not in the grammar (`PULL`, `pu sh`, an empty text).
     pub fn parse(text: &str) -> Option<Action> {
         match text {
             "*" => Some(Action::All),
@@ -64,7 +64,7 @@ impl Action {
         }
     }
 
-    /// Whether a rule's `["*"]` may grant it. It grants what registries know; an unknown word would let a client
+    /// Whether a rule's `["*"]` grants it. Only actions that registries know are granted so: with any other word, clients could
     /// choose what we sign.
     pub fn is_known(&self) -> bool {
         match self {
@@ -95,7 +95,7 @@ impl fmt::Display for Action {
 /// A set of actions, sorted.
 pub type Actions = BTreeSet<Action>;
 
-/// Reads a list of actions; words that are no action are left out, as the clients need.
+/// Reads a list of actions; words that are not actions are left out, as clients expect.
 pub fn parse_actions<'text>(words: impl IntoIterator<Item = &'text str>) -> Actions {
     let mut actions = Actions::new();
     for action in words.into_iter().filter_map(Action::parse) {
@@ -117,13 +117,13 @@ impl Resource {
     /// Checks a type and a name.
     ///
     /// # Errors
-    /// Says which of them is not in the grammar. Such a resource matches no rule.
-    pub fn new(kind: &str, name: &str) -> Result<Resource, NotAScope> {
+    /// The part that is not in the grammar. Such a resource matches no rule.
+    pub fn new(kind: &str, name: &str) -> Result<Resource, ScopeError> {
         if !is_type(kind) {
-            return Err(NotAScope::Type);
+            return Err(ScopeError::Type);
         }
         if !is_name(name) {
-            return Err(NotAScope::Name);
+            return Err(ScopeError::Name);
         }
         Ok(Resource { kind: kind.into(), name: name.into() })
     }
@@ -142,19 +142,18 @@ impl Resource {
 /// One requested resource and its actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// What is asked for.
+    /// The requested resource.
     pub resource: Resource,
     /// `plugin` in `repository(plugin)`. Registries compare the bare type, so the class decides nothing; it is kept
     /// for the log.
     pub class: Option<Box<str>>,
-    /// What is to be done to it.
+    /// The requested actions.
     pub actions: Actions,
-    /// What the request names within the repository, where a door sees it. The token endpoint never does: the grammar
-    /// has no room for it.
+    /// The tag or digest that the request names. Token requests never name one: the grammar has no place for it.
     pub reference: Option<Reference>,
 }
 
-/// What a request names within a repository: `latest`, `sha256:…`.
+/// A tag or a digest in a repository: `latest`, `sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// A manifest by a tag, which may point elsewhere tomorrow.
@@ -164,7 +163,7 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Reads a tag or a digest, by the registry's own grammar (distribution's `reference` package); `None` where it is
+    /// Reads a tag or a digest, by the registry's own grammar (distribution's `reference` package); `None` if it is
     /// neither.
     pub fn parse(text: &str) -> Option<Reference> {
         match text.contains(':') {
@@ -181,9 +180,9 @@ impl Reference {
     }
 }
 
-/// Why a text is no scope.
+/// The reason why a text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAScope {
+pub enum ScopeError {
     /// Fewer than three parts.
     #[error("a scope has the form type:name:actions")]
     Parts,
@@ -191,7 +190,7 @@ pub enum NotAScope {
     #[error("the type must be lower-case letters and digits, with an optional (class)")]
     Type,
     /// The name is not in the grammar.
-    #[error("the name is none that a registry can hold")]
+    #[error("the name is not one that a registry can hold")]
     Name,
 }
 
@@ -199,13 +198,13 @@ impl Scope {
     /// Reads one scope.
     ///
     /// # Errors
-    /// Says what is not in the grammar. Unknown words among the actions are left out, not errors.
-    pub fn parse(text: &str) -> Result<Scope, NotAScope> {
-        let (kind, rest) = text.split_once(':').ok_or(NotAScope::Parts)?;
-        let (name, actions) = rest.rsplit_once(':').ok_or(NotAScope::Parts)?;
+    /// The part that is not in the grammar. Unknown words among the actions are left out, and are not errors.
+    pub fn parse(text: &str) -> Result<Scope, ScopeError> {
+        let (kind, rest) = text.split_once(':').ok_or(ScopeError::Parts)?;
+        let (name, actions) = rest.rsplit_once(':').ok_or(ScopeError::Parts)?;
         let (kind, class) = match kind.strip_suffix(')').and_then(|kind| kind.split_once('(')) {
             Some((kind, class)) if is_type(class) => (kind, Some(class.into())),
-            Some(_) => return Err(NotAScope::Type),
+            Some(_) => return Err(ScopeError::Type),
             None => (kind, None),
         };
         Ok(Scope {
@@ -232,19 +231,19 @@ pub fn words(actions: &Actions) -> String {
     actions.iter().map(Action::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// What came of reading a request's `scope` parameters.
+/// The scopes of a request, read from its `scope` parameters.
 #[derive(Debug, Default)]
-pub struct Requested {
+pub struct RequestedScopes {
     /// The scopes, one for each resource, in the order of first mention, their actions united.
     pub scopes: Vec<Scope>,
-    /// How many texts were ignored, because they are no scopes or beyond [`MAX_SCOPES`] or [`MAX_ACCESS`].
+    /// The number of texts that were ignored: not scopes, or beyond [`MAX_SCOPES`] or [`MAX_ACCESS`].
     pub ignored: usize,
 }
 
 /// Reads all `scope` parameters of a request. Each may hold several scopes, separated by spaces; the same resource
 /// may be named more than once, and then its actions are united: a token must not hold it twice.
-pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -> Requested {
-    let mut requested = Requested::default();
+pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -> RequestedScopes {
+    let mut requested = RequestedScopes::default();
     let mut room = MAX_ACCESS;
     for parameter in parameters {
         for text in parameter.split(' ').filter(|text| !text.is_empty()) {
@@ -346,7 +345,7 @@ mod tests {
     use super::*;
 
     /// Type, name and actions, or why not.
-    type Parts = Result<(&'static str, &'static str, &'static str), NotAScope>;
+    type Parts = Result<(&'static str, &'static str, &'static str), ScopeError>;
 
     #[test]
     fn scopes_parse_as_the_grammar_says() {
@@ -359,29 +358,29 @@ mod tests {
             ("repository:a:pull,,PULL,pu sh,delete", Ok(("repository", "a", "delete,pull"))),
             ("repository:a:", Ok(("repository", "a", ""))),
             ("repository:a-b--c_d__e.f/g:pull", Ok(("repository", "a-b--c_d__e.f/g", "pull"))),
-            ("", Err(NotAScope::Parts)),
-            ("foo", Err(NotAScope::Parts)),
-            ("repository:x", Err(NotAScope::Parts)),
-            ("::", Err(NotAScope::Type)),
-            ("REPOsitory:a:pull", Err(NotAScope::Type)),
-            ("!!repository!!:a:pull", Err(NotAScope::Type)),
-            ("repository(:a:pull", Err(NotAScope::Type)),
-            ("repository():a:pull", Err(NotAScope::Type)),
-            ("repository:A:pull", Err(NotAScope::Name)),
-            ("repository:a/../b:pull", Err(NotAScope::Name)),
-            ("repository:a..b:pull", Err(NotAScope::Name)),
-            ("repository:a___b:pull", Err(NotAScope::Name)),
-            ("repository:-a:pull", Err(NotAScope::Name)),
-            ("repository:a-:pull", Err(NotAScope::Name)),
-            ("repository:%2e%2e/b:pull", Err(NotAScope::Name)),
-            ("repository:a//b:pull", Err(NotAScope::Name)),
-            ("repository:/a:pull", Err(NotAScope::Name)),
-            ("repository:a/:pull", Err(NotAScope::Name)),
-            ("repository:a:b/c:pull", Err(NotAScope::Name)),
-            ("repository:a_b:5000/c:pull", Err(NotAScope::Name)),
-            ("repository:a/b:5000/c:pull", Err(NotAScope::Name)),
-            ("repository:a:99999/c:pull", Err(NotAScope::Name)),
-            ("repository:a b:pull", Err(NotAScope::Name)),
+            ("", Err(ScopeError::Parts)),
+            ("foo", Err(ScopeError::Parts)),
+            ("repository:x", Err(ScopeError::Parts)),
+            ("::", Err(ScopeError::Type)),
+            ("REPOsitory:a:pull", Err(ScopeError::Type)),
+            ("!!repository!!:a:pull", Err(ScopeError::Type)),
+            ("repository(:a:pull", Err(ScopeError::Type)),
+            ("repository():a:pull", Err(ScopeError::Type)),
+            ("repository:A:pull", Err(ScopeError::Name)),
+            ("repository:a/../b:pull", Err(ScopeError::Name)),
+            ("repository:a..b:pull", Err(ScopeError::Name)),
+            ("repository:a___b:pull", Err(ScopeError::Name)),
+            ("repository:-a:pull", Err(ScopeError::Name)),
+            ("repository:a-:pull", Err(ScopeError::Name)),
+            ("repository:%2e%2e/b:pull", Err(ScopeError::Name)),
+            ("repository:a//b:pull", Err(ScopeError::Name)),
+            ("repository:/a:pull", Err(ScopeError::Name)),
+            ("repository:a/:pull", Err(ScopeError::Name)),
+            ("repository:a:b/c:pull", Err(ScopeError::Name)),
+            ("repository:a_b:5000/c:pull", Err(ScopeError::Name)),
+            ("repository:a/b:5000/c:pull", Err(ScopeError::Name)),
+            ("repository:a:99999/c:pull", Err(ScopeError::Name)),
+            ("repository:a b:pull", Err(ScopeError::Name)),
         ];
         for (text, expected) in cases {
             let parsed = Scope::parse(text);
@@ -467,12 +466,12 @@ mod tests {
         let component = |length: usize| "n".repeat(length);
         for (kind, name, expected) in [
             (component(32), component(MAX_NAME), Ok(())),
-            (component(33), "a".to_owned(), Err(NotAScope::Type)),
-            ("a".to_owned(), component(MAX_NAME + 1), Err(NotAScope::Name)),
+            (component(33), "a".to_owned(), Err(ScopeError::Type)),
+            ("a".to_owned(), component(MAX_NAME + 1), Err(ScopeError::Name)),
             ("a2".to_owned(), "host-1.tld:65535/a".to_owned(), Ok(())),
-            ("a".to_owned(), "host:65536/a".to_owned(), Err(NotAScope::Name)),
-            ("a".to_owned(), "host:+80/a".to_owned(), Err(NotAScope::Name)),
-            ("a".to_owned(), "host:/a".to_owned(), Err(NotAScope::Name)),
+            ("a".to_owned(), "host:65536/a".to_owned(), Err(ScopeError::Name)),
+            ("a".to_owned(), "host:+80/a".to_owned(), Err(ScopeError::Name)),
+            ("a".to_owned(), "host:/a".to_owned(), Err(ScopeError::Name)),
         ] {
             assert_eq!(Resource::new(&kind, &name).map(drop), expected, "{kind} {name}");
         }

@@ -94,7 +94,7 @@ pub enum Refused {
     #[error("the target names no repository")]
     NoRepository,
     /// The query could be read in more than one way, or names no repository to mount from.
-    #[error("the query is not in canonical form, or has a parameter that a registry has not at this place")]
+    #[error("the query is not in canonical form, or has a parameter that a registry does not take here")]
     Query,
     /// No method that a registry has.
     #[error("a registry has no such method")]

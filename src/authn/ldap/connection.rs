@@ -16,8 +16,9 @@ use tokio_rustls::TlsConnector;
 use super::address::{Address, Protection};
 use super::ber::{Garbled, SEQUENCE, length, length_bytes};
 use super::closed;
-use super::course::{Heard, Limit, Step};
+use super::course::{Heard, Limit};
 use super::protocol::{Done, Entry, Request, Response, Search, UNASKED, decode, encode};
+use super::step::Step;
 
 /// A longer answer to one question is refused, in bytes, however many messages it has: an entry with ten thousand groups
 /// takes one million.

@@ -3,7 +3,6 @@
 //! What ends a wait is silence: as long as a server says something, it is there, however far away. Only the whole login has a
 //! deadline besides, and it says nothing about the server.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,57 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Trouble;
+use super::step::Step;
 use super::verdict::Failure;
 
 /// A server that was silent for this much less than its time, as the deadline came before, is still blamed for it.
 const NEARLY: Duration = Duration::from_millis(100);
 /// More steps of one login are not listed: each server and each of its addresses adds a few.
 const LISTED: usize = 24;
-
-/// What a login waits for, a question at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Its turn to use a connection.
-    Turn,
-    /// The addresses of a server's name.
-    Lookup,
-    /// A connection.
-    Connect,
-    /// The leave to begin TLS.
-    StartTls,
-    /// TLS itself.
-    Tls,
-    /// Others who try our own credentials first.
-    Others,
-    /// The bind of this configuration's own name.
-    OwnBind,
-    /// A look at one entry: the server's own, or the base.
-    Look,
-    /// The search for the account's entry.
-    Account,
-    /// The search for its groups.
-    Groups,
-    /// The bind that checks the password.
-    Check,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Step::Turn => "the turn",
-            Step::Lookup => "the look-up of the name",
-            Step::Connect => "the connection",
-            Step::StartTls => "StartTLS",
-            Step::Tls => "TLS",
-            Step::Others => "the connections of others",
-            Step::OwnBind => "the bind as bind_dn",
-            Step::Look => "a first search",
-            Step::Account => "the search for the account",
-            Step::Groups => "the search for groups",
-            Step::Check => "the check of the password",
-        })
-    }
-}
 
 /// How long a server may be silent, and the key of the file that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,12 @@ use tokio::time::timeout_at;
 
 use super::address::Protection;
 use super::connection::{Connection, Trouble, connect, look_up};
-use super::course::{Course, Limit, Silence, Step};
+use super::course::{Course, Limit, Silence};
 use super::protocol::{Entry, Search};
 use super::route::Route;
 use super::server::{IDLE, Purpose, Server};
 use super::settings::{Login, Settings};
+use super::step::Step;
 use super::tls;
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
 use crate::authn::Secret;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::connection::Connection;
-use super::course::{Course, Limit, Step};
+use super::course::{Course, Limit};
 use super::directory::{Directory, Errand, Question, blame};
 use super::filter;
 use super::protocol::{Depth, Search};
 use super::route::Route;
 use super::server::{Purpose, Server};
 use super::settings::Login;
+use super::step::Step;
 use super::verdict::{Failure, of_search};
 use crate::breaker::{Pass, Trial, trials_of};
 use crate::turns::Client;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
-use super::course::{Course, Step};
+use super::course::Course;
 use super::directory::{Bind, Errand, Question, Reply};
 use super::filter::Filling;
 use super::labels::From;
 use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
+use super::step::Step;
 use super::verdict::{Extent, Failure, Verdict};
 use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
 use crate::turns::Client;

@@ -5,7 +5,7 @@
 //!    why an account may not be used. For an administrator, `portrait.rs` is a look at an account, and `rehearsal.rs` a login of
 //!    nobody, which shows how long one takes.
 //! 3. `directory.rs` chooses a server and a connection, `greeting.rs` says which are there, `server.rs` keeps both, `route.rs` tries the addresses of a server's
-//!    name, `connection.rs` speaks, in the words of `protocol.rs` and `ber.rs`, and under `tls.rs`; `course.rs` knows for how long.
+//!    name, `connection.rs` speaks, in the words of `protocol.rs` and `ber.rs`, and under `tls.rs`; `course.rs` knows for how long, in the steps of `step.rs`.
 //!    `pace.rs` keeps the time of an answer from telling who exists.
 //!
 //! No answer is remembered here: every login asks the directory, so that an account that was locked or removed is refused
@@ -24,14 +24,15 @@ mod login;
 mod name;
 mod pace;
 mod portrait;
-#[cfg(any(test, fuzzing))]
-pub mod properties;
+#[cfg(test)]
+mod properties;
 mod protocol;
 mod reach;
 mod rehearsal;
 mod route;
 mod server;
 mod settings;
+mod step;
 mod tls;
 mod verdict;
 

@@ -1,5 +1,5 @@
-//! What holds of every filter, name and message, whoever wrote it: the unit tests ask it of texts made at random, and the
-//! fuzz targets of those that they find.
+//! What holds of every filter, name and message, whoever wrote it. The unit tests ask it of texts made at random; the fuzz
+//! target `ldap`, which takes this file and those that it names as they are, of those that it finds.
 
 use super::ber::Reader;
 use super::filter::{Filling, Filter, Place};
@@ -11,7 +11,7 @@ use super::protocol::{Entry, Response, decode};
 ///
 /// # Panics
 /// If that is not so.
-pub fn filter_keeps_its_shape(template: &str, account: &str, name: &str) {
+pub(crate) fn filter_keeps_its_shape(template: &str, account: &str, name: &str) {
     let Ok(filter) = Filter::parse(template, &[Place::Account, Place::Name]) else { return };
     // Neither is ever nothing; (cn=a*${dn}) would then mean the same as (cn=a*), in other bytes.
     if account.is_empty() || name.is_empty() {
@@ -57,7 +57,7 @@ fn tags(filter: &[u8]) -> Vec<(u8, usize)> {
 ///
 /// # Panics
 /// If that is not so.
-pub fn name_keeps_its_place(template: &str, account: &str) {
+pub(crate) fn name_keeps_its_place(template: &str, account: &str) {
     let Ok(name) = NameTemplate::parse(template) else { return };
     // Nobody is called so, and a space of the template beside it would mean nothing. MARK stands for the account below.
     if account.is_empty() || template.replace(ACCOUNT, " ").contains("account") {
@@ -81,7 +81,7 @@ pub fn name_keeps_its_place(template: &str, account: &str) {
 ///
 /// # Panics
 /// If that is not so.
-pub fn message_is_read_or_refused(content: &[u8]) {
+pub(crate) fn message_is_read_or_refused(content: &[u8]) {
     let Ok((_, response)) = decode(content) else { return };
     match response {
         Response::Entry(Entry { name, attributes, incomplete }) => {

@@ -1,7 +1,7 @@
 //! The messages of LDAP (RFC 4511) that a login needs: bind, search, and the request to begin TLS.
 
 use super::ber::{BOOLEAN, ENUMERATED, Garbled, INTEGER, OCTETS, Reader, SEQUENCE, SET, number, put, put_number, text};
-use super::course::Step;
+use super::step::Step;
 
 /// The request to begin TLS.
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";

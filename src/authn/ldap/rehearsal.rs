@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::DirectoryUsers;
-use super::course::{Step, listed, shown};
+use super::course::{listed, shown};
 use super::directory::{Bind, Errand, Question};
 use super::greeting::Reached;
 use super::protocol::{Depth, Search};
 use super::settings::Login;
+use super::step::Step;
 use super::verdict::{Failure, Verdict};
 use crate::authn::Secret;
 use crate::turns::Client;

@@ -1,10 +1,9 @@
 //! What a rule grants and nobody can use: pushing without pulling, the catalog without `*`, words that mean nothing.
 
-use settings::spelling::nearest;
-
-use crate::authz::pattern::{Bindings, Field, LabelValues, Values};
+use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValues};
 use crate::authz::rule::{Grants, Rule};
 use crate::scope::{Action, Actions, words};
+use settings::spelling::nearest;
 
 /// Looks at the actions of a rule. `own` are those of what is protected besides registries.
 pub(super) fn lint_actions(rule: &Rule, own: &[&Action], warn: &mut impl FnMut(&str, String)) {
@@ -17,7 +16,7 @@ pub(super) fn lint_actions(rule: &Rule, own: &[&Action], warn: &mut impl FnMut(&
             warn(
                 ".actions",
                 format!(
-                    "\"{action}\" is no action of a registry (pull, push, delete), and none in forward_auth.paths{}",
+                    "\"{action}\" is not an action of a registry (pull, push, delete), or one in forward_auth.paths{}",
                     meant(action.as_str())
                 ),
             );
@@ -58,7 +57,7 @@ pub(crate) fn meant(word: &str) -> String {
 /// who asks.
 fn may_be_for(rule: &Rule, kind: &str, name: &str) -> bool {
     let labels = LabelValues::new();
-    let nothing = Bindings::new(Values::default(), &labels);
+    let nothing = Bindings::new(FieldValues::default(), &labels);
     let agrees = |field: Field, subject: &str| {
         rule.pattern(field).is_none_or(|pattern| {
             pattern.placeholders().next().is_some() || pattern.matches(subject, &nothing).unwrap_or(true)
@@ -98,7 +97,7 @@ mod tests {
             (None, Some("catalog"), &["pull"], None),
             (None, None, &["all"], Some("; write [\"*\"] for everything")),
             (None, None, &["psh"], Some("did you mean \"push\"?")),
-            (None, None, &["reed"], Some("is no action of a registry")),
+            (None, None, &["reed"], Some("is not an action of a registry")),
         ] {
             let text = RuleText {
                 kind: kind.map(str::to_owned),

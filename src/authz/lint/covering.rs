@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::authz::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::authz::rule::Rule;
 use policy::index::Index;
 
@@ -21,7 +21,7 @@ pub(super) struct Covering {
 
 impl Covering {
     pub(super) fn of(rules: &[Rule]) -> Covering {
-        let index = Index::of(rules);
+        let index = Index::from_rules(rules);
         let mut same: HashMap<(Field, String), Vec<usize>> = HashMap::new();
         for (number, rule) in rules.iter().enumerate() {
             let Some(field) = index.found_by(number) else { continue };
@@ -83,7 +83,7 @@ fn pattern_covers(one: Option<&Pattern>, other: Option<&Pattern>, one_rule: &Rul
         return false;
     }
     let labels = LabelValues::new();
-    let bindings = Bindings::new(Values { account: "", kind: "", name: "", service: "" }, &labels);
+    let bindings = Bindings::new(FieldValues { account: "", kind: "", name: "", service: "" }, &labels);
     other.literal().is_some_and(|text| one.matches(text, &bindings).unwrap_or(false))
 }
 

@@ -3,7 +3,7 @@
 use settings::spelling::nearest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
+use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
 use crate::authz::rule::{Grants, Rule};
 use crate::backend::{Facts, Names};
 use crate::config::Config;
@@ -178,7 +178,7 @@ impl<'c> Known<'c> {
             return None;
         }
         let labels = LabelValues::new();
-        let nothing = Bindings::new(Values::default(), &labels);
+        let nothing = Bindings::new(FieldValues::default(), &labels);
         if self.services.iter().any(|service| pattern.matches(service, &nothing).unwrap_or(true)) {
             return None;
         }

@@ -8,7 +8,7 @@ mod reference;
 
 use std::borrow::Borrow;
 
-use super::pattern::{Bindings, Field, LabelValues, Pattern, Placeholder, Values};
+use super::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use super::rule::{Grants, Rule};
 use super::rules::Rules;
 use crate::config::{Config, Problem};
@@ -195,7 +195,7 @@ fn lint_placeholders(
         warn(
             path,
             format!(
-                "{unknown} is no placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
+                "{unknown} is not a placeholder and stays as it is; there are ${{account}}, ${{type}}, ${{name}}, ${{service}}, ${{account:1}} and ${{labels:team}}"
             ),
         );
     }
@@ -205,7 +205,7 @@ fn lint_placeholders(
             Placeholder::Capture(field, group) => {
                 let groups = rule.pattern(*field).and_then(Pattern::groups);
                 let why = match groups {
-                    None => format!("{field} is no regular expression in this rule"),
+                    None => format!("{field} is not a regular expression in this rule"),
                     Some(0) => format!("the expression of {field} has no group (…)"),
                     Some(groups) if groups < *group => {
                         format!("the expression of {field} has {groups} group{}", if groups == 1 { "" } else { "s" })
@@ -245,7 +245,7 @@ fn looks_at_the_account(rule: &Rule, known: &Known<'_>) -> bool {
 /// Whether a client without an account, and without labels, could be let push or delete by this rule.
 fn lets_anonymous_write(rule: &Rule) -> bool {
     let labels = LabelValues::new();
-    let values = Values { account: "", kind: "repository", name: "app", service: "" };
+    let values = FieldValues { account: "", kind: "repository", name: "app", service: "" };
     let bindings = Bindings::new(values, &labels);
     let agrees = |field: Field, subject: &str| {
         rule.pattern(field).is_none_or(|pattern| pattern.matches(subject, &bindings).unwrap_or(true))

@@ -14,7 +14,7 @@ const MAX_NAMED: usize = 10;
 
 /// A document that keeps a set of rules from being used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub struct Wrong {
     pub(super) document: String,
     message: String,
 }
@@ -30,7 +30,7 @@ impl std::fmt::Display for Wrong {
 /// # Errors
 /// The first documents that are wrong. One of them makes the whole set unusable: left out, what it refuses would be
 /// decided by a later rule.
-pub(super) fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wrong>> {
+pub fn compile(documents: &[Document]) -> Result<(Acl, Vec<i64>), Vec<Wrong>> {
     let mut wrong = Vec::new();
     if let Some(guard) = documents.iter().find(|document| guard::is_guard(document)) {
         // What else stands there is half of a change: naming it would be noise.
@@ -99,7 +99,7 @@ fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
 }
 
 /// Reads one rule as it is written, and what is wrong with its types. What could not be read is left out of the text.
-pub(super) fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
+pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
     let mut fields = Fields::open(document, "");
     let seq = match fields.value("seq") {
         Some(_) => fields.integer("seq"),
@@ -186,7 +186,7 @@ mod tests {
             (doc! { "match": { "labels": { "team": ["a"] } } }, "match.labels.team: one pattern is expected here"),
             (doc! { "actions": null }, "actions: a rule needs actions"),
             (doc! { "actions": "pull" }, "actions: a list of texts is expected here, not a text"),
-            (doc! { "actions": ["PULL"] }, "actions: \"PULL\" is no action"),
+            (doc! { "actions": ["PULL"] }, "actions: \"PULL\" is not an action"),
             (doc! { "actions": [1] }, "actions: the list must hold texts, not a number"),
             (doc! { "comment": 1 }, "comment: a text is expected here, not a number"),
             (doc! { "not_afer": "2026-01-01" }, "not_afer: there is no such key; did you mean \"not_after\"?"),

@@ -3,12 +3,10 @@
 
 pub mod book;
 mod changes;
-mod documents;
+pub mod documents;
 mod guard;
 pub mod import;
 pub mod order;
-#[cfg(any(test, fuzzing))]
-pub mod properties;
 pub mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -13,7 +13,7 @@ use crate::authn::password::Passwords;
 use crate::authn::{Identity, LookUp};
 use crate::authz::Shown;
 use crate::authz::acl::Acl;
-use crate::authz::explain::{Said, explain};
+use crate::authz::explain::{RuleOutcome, explain};
 use crate::authz::pattern::LabelValues;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
@@ -218,10 +218,10 @@ impl Policy {
 
     /// What each rule says, up to the one that decides.
     pub(super) fn steps(&self, question: &Question<'_>) -> Result<Vec<ExplainedRule>, String> {
-        let (mut all, mut budget) = (Vec::new(), Budget::of_a_request());
+        let (mut all, mut budget) = (Vec::new(), Budget::for_request());
         for source in &self.sources {
             let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
-            let decided = steps.iter().any(|step| step.said == Said::Decides);
+            let decided = steps.iter().any(|step| step.said == RuleOutcome::Decides);
             let account = question.account;
             all.extend(steps.into_iter().map(|step| explained(source, step, account)));
             if decided {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::policy::{Asker, Policy, RuleSource};
-use crate::authz::explain::{Found, Said, Step};
+use crate::authz::explain::{ComparedRule, FoundValue, RuleOutcome};
 use crate::authz::lint::meant_action;
 use crate::authz::pattern::LabelValue;
 use crate::authz::rule::MatchField;
@@ -46,14 +46,15 @@ impl Explanation {
             match Action::parse(word) {
                 None => {
                     if !self.withheld.iter().any(|withheld| withheld == word) {
-                        self.notes.push(format!("\"{word}\" is no action{}", meant_action(word)));
+                        self.notes.push(format!("\"{word}\" is not an action{}", meant_action(word)));
                         self.withheld.push(word.to_owned());
                     }
                 }
                 Some(action) if !action.is_known() && !policy.actions.contains(&action) => {
                     if self.withheld.iter().any(|withheld| withheld == word) {
                         let meant = meant_action(word);
-                        self.notes.push(format!("\"{word}\" is no action of a registry (pull, push, delete){meant}"));
+                        self.notes
+                            .push(format!("\"{word}\" is not an action of a registry (pull, push, delete){meant}"));
                     }
                 }
                 Some(_) => {}
@@ -91,11 +92,11 @@ pub(super) struct ExplainedRule {
     value: Option<String>,
 }
 
-pub(super) fn explained(source: &RuleSource, step: Step, account: &str) -> ExplainedRule {
+pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) -> ExplainedRule {
     let mut why = None;
     let (matches, field, pattern, value) = match step.said {
-        Said::Decides => (true, None, None, None),
-        Said::Differs { field, wanted, found } => {
+        RuleOutcome::Decides => (true, None, None, None),
+        RuleOutcome::Differs { field, wanted, found } => {
             why = why_not(&field, &found, account);
             (false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
         }
@@ -110,15 +111,17 @@ pub(super) fn explained(source: &RuleSource, step: Step, account: &str) -> Expla
 }
 
 /// What is missing, where the two texts beside each other do not say it.
-fn why_not(field: &MatchField, found: &Found, account: &str) -> Option<Why> {
+fn why_not(field: &MatchField, found: &FoundValue, account: &str) -> Option<Why> {
     let account = if account.is_empty() { "an anonymous client" } else { account };
     match (found, field) {
-        (Found::Text(_), _) => None,
-        (Found::WithoutLabel { label, .. }, _) => Some(Why::Besides(format!("{account} has no label {label}"))),
-        (Found::NoLabel, MatchField::Label(label)) => Some(Why::Instead(format!("{account} has no label {label}"))),
-        (Found::NoLabel, field) => Some(Why::Instead(format!("{account} has no {field}"))),
-        (Found::NoAddress, _) => Some(Why::Instead("the address is not known: give --ip".to_owned())),
-        (Found::NoReference, _) => Some(Why::Instead(
+        (FoundValue::Text(_), _) => None,
+        (FoundValue::WithoutLabel { label, .. }, _) => Some(Why::Besides(format!("{account} has no label {label}"))),
+        (FoundValue::NoLabel, MatchField::Label(label)) => {
+            Some(Why::Instead(format!("{account} has no label {label}")))
+        }
+        (FoundValue::NoLabel, field) => Some(Why::Instead(format!("{account} has no {field}"))),
+        (FoundValue::NoAddress, _) => Some(Why::Instead("the address is not known: give --ip".to_owned())),
+        (FoundValue::NoReference, _) => Some(Why::Instead(
             "a token request names no tag and no digest: give --reference to ask as a door does".to_owned(),
         )),
     }

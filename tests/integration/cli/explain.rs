@@ -319,16 +319,16 @@ fn explain_says_what_is_missing() {
         (
             &["--account", "alice", "repository:both/x:psh,pull"],
             3,
-            "\"psh\" is no action of a registry (pull, push, delete); did you mean \"push\"?",
+            "\"psh\" is not an action of a registry (pull, push, delete); did you mean \"push\"?",
             "pull",
         ),
         (
             &["--account", "alice", "repository:both/x:PULL"],
             3,
-            "\"PULL\" is no action; did you mean \"pull\"?",
+            "\"PULL\" is not an action; did you mean \"pull\"?",
             "nothing",
         ),
-        (&["--account", "alice", "repository:both/x:read"], 3, "\"read\" is no action of a registry", "nothing"),
+        (&["--account", "alice", "repository:both/x:read"], 3, "\"read\" is not an action of a registry", "nothing"),
         (
             &["repository:local:pull"],
             3,
@@ -406,8 +406,8 @@ fn what_is_no_scope_is_told_with_what_was_meant() {
         ),
         ("repository:web/a@sha256:0ab:pull", "is no part of a name; meant: repository:web/a:pull (--reference"),
         ("web/a:latest:pull", "; meant: repository:web/a:pull\n"),
-        ("repository:Web/app:pull", "there is no upper case in it\n"),
-        ("repository:web//app:pull", "the name is none that a registry can hold\n"),
+        ("repository:Web/app:pull", "upper-case letters are not allowed\n"),
+        ("repository:web//app:pull", "the name is not one that a registry can hold\n"),
         ("REPOSITORY:web:pull", "the type must be lower-case letters"),
     ] {
         let run = run(["explain", &file, text]);

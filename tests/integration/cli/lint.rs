@@ -70,6 +70,9 @@ fn each_mistake_is_told_once() {
         ("account: \"\"", "[pull]", "acl[0].match.account", "write users: {\"\": {}}"),
         ("labels: {team: wbe}", "[pull]", "acl[0].match.labels.team", "did you mean \"web\"?"),
         ("labels: {team: \"web,api\"}", "[pull]", "acl[0].match.labels.team", "\"/^(web|api)$/\""),
+        ("labels: {team: \"web|api\"}", "[pull]", "acl[0].match.labels.team", "\"/^(web|api)$/\""),
+        ("labels: {team: \"db|mail\"}", "[pull]", "acl[0].match.labels.team", "\"db|mail\" is taken as one value"),
+        ("name: \"*\"", "[pull]", "acl[0].match.name", "it matches no name with a slash"),
         (
             "service: docker registry",
             "[pull]",
@@ -105,6 +108,8 @@ fn what_is_legitimate_is_not_pointed_out() {
         (rule("account: ci-*", "[pull]"), ""),
         (rule("name: prod/*", "[pull]"), ""),
         (rule("name: prod/*/*", "[pull]"), ""),
+        // Whoever has a rule for the names with a slash knows what the star does.
+        (rule("name: \"*\"", "[pull]") + &rule("name: \"*/*\"", "[pull]"), ""),
         (rule("name: \"${labels:full-access}\"", "[\"*\"]"), ""),
         (rule("name: docker.io/library/*", "[pull]"), ""),
         (rule("name: ghcr.io/*", "[pull]"), ""),

@@ -68,7 +68,7 @@ const ITS_PROBLEMS: [(usize, &str); 7] = [
     (4, "users.alice.pasword: there is no such key; did you mean \"password\"?"),
     (6, "acl[0].match.account: there is no such key; a space is missing after the colon?"),
     (8, "acl[1].match.name: the glob `[a` is not valid"),
-    (9, "acl[1].actions: \"Pull\" is no action"),
+    (9, "acl[1].actions: \"Pull\" is not an action"),
     (13, "token.key: "),
 ];
 
@@ -198,7 +198,7 @@ fn check_points_out_what_is_probably_not_meant() {
             rules("{match: {account: alice}, actions: [admin]}"),
             1,
             7,
-            "acl[0].actions: \"admin\" is no action of a registry",
+            "acl[0].actions: \"admin\" is not an action of a registry",
         ),
         // One of our own, for what is no registry
         (
@@ -214,7 +214,7 @@ fn check_points_out_what_is_probably_not_meant() {
             rules("{match: {account: alice, name: \"${acount}/*\"}, actions: [pull]}"),
             1,
             7,
-            "acl[0].match.name: ${acount} is no placeholder",
+            "acl[0].match.name: ${acount} is not a placeholder",
         ),
         (rules("{match: {name: \"${labels:taem}/*\"}, actions: [pull]}"), 1, 7, "no user has the label \"taem\""),
         (

@@ -132,7 +132,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             user(&format!("password: \"{hash}\", not_before: 2027-01-01, not_after: 2026-01-01")),
-            &[(2, "users.alice.not_after", "exchange not_before and not_after")],
+            &[(2, "users.alice.not_after", "swap not_before and not_after")],
         ),
         (
             format!("users:\n  \"\": {{password: \"{hash}\"}}"),
@@ -191,7 +191,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             rule("match: {}\n    actions:\n      - pull\n      - pus h"),
-            &[(5, "acl[0].actions", "\"pus h\" is no action")],
+            &[(5, "acl[0].actions", "\"pus h\" is not an action")],
         ),
         (rule("{match: {}, actions: [], seq: 10}"), &[(2, "acl[0].seq", "there is no such key")]),
         // Token

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::{Acl, earliest};
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::rule::{MatchField, Rule, RuleText, Verdict};
+use dockwarden::authz::rule::{MatchField, Rule, RuleMatch, RuleText};
 use dockwarden::scope::{Resource, parse_actions};
 use policy::{Answer, Budget, Question, RuleRef};
 use proptest::prelude::*;
@@ -66,8 +66,8 @@ fn subject() -> impl Strategy<Value = String> {
 fn walk(rules: &[Rule], question: &Question<'_>) -> Answer {
     let mut until = None;
     for (index, rule) in rules.iter().enumerate() {
-        match rule.check(question, &mut Budget::of_a_request()).unwrap() {
-            Verdict::Matches => {
+        match rule.check(question, &mut Budget::for_request()).unwrap() {
+            RuleMatch::Matches => {
                 return Answer::Decided {
                     actions: rule.grants().of(question.actions),
                     by: RuleRef { index, seq: None, comment: None },
@@ -75,8 +75,8 @@ fn walk(rules: &[Rule], question: &Question<'_>) -> Answer {
                 };
             }
             // It would match once it begins, unless it has ended by then.
-            Verdict::Fails(MatchField::NotBefore) => until = earliest(until, rule.window().0),
-            Verdict::Fails(_) => {}
+            RuleMatch::Fails(MatchField::NotBefore) => until = earliest(until, rule.window().0),
+            RuleMatch::Fails(_) => {}
         }
     }
     Answer::NoMatch { until }
@@ -110,7 +110,7 @@ proptest! {
                 reference: None,
                 now: OffsetDateTime::UNIX_EPOCH,
             };
-            prop_assert_eq!(acl.decide(&question, &mut Budget::of_a_request()).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
+            prop_assert_eq!(acl.decide(&question, &mut Budget::for_request()).unwrap(), walk(&compiled, &question), "{:?} and {}", identity, name);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dockwarden::authn::Identity;
 use dockwarden::authz::acl::Acl;
-use dockwarden::authz::explain::{Said, explain};
-use dockwarden::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
+use dockwarden::authz::explain::{RuleOutcome, explain};
+use dockwarden::authz::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
 use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
 use policy::{Answer, Budget, Question};
@@ -169,12 +169,12 @@ fn data_means_itself(language: Language, steps: &[Step], data: &Data) -> TestCas
         .collect();
     let literal = |values: &[&str]| values.iter().map(|text| LabelValue::literal(text)).collect::<Vec<_>>();
     let labels = LabelValues::from([("l".to_owned(), literal(&data.l)), ("m".to_owned(), literal(&data.m))]);
-    let values = Values { account: data.account, kind: "repository", name: &subject, service: "s" };
+    let values = FieldValues { account: data.account, kind: "repository", name: &subject, service: "s" };
     let mut bindings = Bindings::new(values, &labels);
     bindings.capture(Field::Account, 1, data.caught);
     let template = Pattern::compile(&language.whole(&body)).unwrap();
     let found = template.matches(&subject, &bindings).unwrap();
-    let nothing = Bindings::new(Values::default(), &labels);
+    let nothing = Bindings::new(FieldValues::default(), &labels);
     let expected = data
         .l
         .iter()
@@ -288,7 +288,7 @@ fn acl(rules: &[RuleText]) -> Acl {
 }
 
 fn granted(acl: &Acl, request: &Request) -> (Actions, Option<usize>) {
-    match acl.decide(&request.question(), &mut Budget::of_a_request()).unwrap() {
+    match acl.decide(&request.question(), &mut Budget::for_request()).unwrap() {
         Answer::Decided { actions, by, .. } => (actions, Some(by.index)),
         Answer::NoMatch { .. } => (Actions::new(), None),
     }
@@ -330,8 +330,8 @@ proptest! {
     fn explain_and_decide_say_the_same(rules in proptest::collection::vec(rule(), 0..6), request in request()) {
         let acl = acl(&rules);
         let by = granted(&acl, &request).1;
-        let steps = explain(&acl, &request.question(), &mut Budget::of_a_request()).unwrap();
-        let deciding = steps.iter().find(|step| step.said == Said::Decides).map(|step| step.index);
+        let steps = explain(&acl, &request.question(), &mut Budget::for_request()).unwrap();
+        let deciding = steps.iter().find(|step| step.said == RuleOutcome::Decides).map(|step| step.index);
         prop_assert_eq!(deciding, by);
         prop_assert_eq!(steps.len(), by.map_or(rules.len(), |index| index + 1));
     }

@@ -167,7 +167,7 @@ fn what_a_server_could_not_use_is_refused_and_changes_nothing() {
         ("acl add", &["--name", "[a", "--actions", "pull"], "", "match.name: "),
         ("acl add", &["--account", "/(/", "--actions", "pull"], "", "match.account: "),
         ("acl add", &["--ip", "home", "--actions", "pull"], "", "neither an address nor a network"),
-        ("acl add", &["--name", "a", "--actions", "PULL"], "", "\"PULL\" is no action"),
+        ("acl add", &["--name", "a", "--actions", "PULL"], "", "\"PULL\" is not an action"),
         ("acl add", &["--name", "a"], "", "a rule needs actions"),
         ("acl add", &["--actions", "pull"], "", "for everybody and everything"),
         ("acl add", &["--label", "team", "--actions", "pull"], "", "--label name=pattern"),

@@ -1,4 +1,4 @@
-//! Globs as Go's `path.Match` reads them: what one is made of, and how a name is held against it.
+//! Globs as Go's `path.Match` reads them: their parts, and matching a name against them.
 
 mod parse;
 mod walk;
@@ -20,7 +20,7 @@ pub(super) struct Span {
 
 /// One step of a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum GlobToken {
     /// These characters, exactly.
     Text(String),
     /// `*`: any run of characters other than `/`, also an empty one.
@@ -52,7 +52,13 @@ pub(super) enum Sense {
 impl Set {
     /// Whether this character is one of those that it takes.
     pub(super) fn takes(&self, c: char) -> bool {
-        let listed = self.ranges.iter().any(|&(low, high)| low <= c && c <= high);
+        self.takes_any([c])
+    }
+
+    /// Whether a character is one of those that it takes, where the same character can be written in several ways.
+    pub(super) fn takes_any(&self, written: impl IntoIterator<Item = char>) -> bool {
+        let is_listed = |c| self.ranges.iter().any(|&(low, high)| low <= c && c <= high);
+        let listed = written.into_iter().any(is_listed);
         match self.sense {
             Sense::Takes => listed,
             Sense::Leaves => !listed,
@@ -61,24 +67,24 @@ impl Set {
 }
 
 /// The one text a glob stands for, when it has no wildcard and no placeholder.
-pub(super) fn literal(tokens: &[Token]) -> Option<&str> {
+pub(super) fn literal(tokens: &[GlobToken]) -> Option<&str> {
     match tokens {
         [] => Some(""),
-        [Token::Text(text)] => Some(text),
+        [GlobToken::Text(text)] => Some(text),
         _ => None,
     }
 }
 
 /// Takes one stretch of tokens without a `*` off the front of a name, and returns what is left.
-fn strip<'n>(stretch: &[Token], name: &'n str) -> Option<&'n str> {
+fn strip<'n>(stretch: &[GlobToken], name: &'n str) -> Option<&'n str> {
     let mut rest = name;
     for token in stretch {
         rest = match token {
-            Token::Text(text) => rest.strip_prefix(text.as_str())?,
-            Token::One => strip_char(rest, |c| c != '/')?,
-            Token::Set(set) => strip_char(rest, |c| set.takes(c))?,
+            GlobToken::Text(text) => rest.strip_prefix(text.as_str())?,
+            GlobToken::One => strip_char(rest, |c| c != '/')?,
+            GlobToken::Set(set) => strip_char(rest, |c| set.takes(c))?,
             // A `*` ends a stretch, and a glob with a placeholder is decided by `Walk`.
-            Token::Run | Token::Slot(_) => return None,
+            GlobToken::Run | GlobToken::Slot(_) => return None,
         };
     }
     Some(rest)
@@ -95,15 +101,15 @@ fn strip_char(text: &str, takes: impl FnOnce(char) -> bool) -> Option<&str> {
 /// Like Go, it settles for the first place where the stretch after a `*` fits and never comes back to it. That
 /// decides otherwise than trying everything only where a set that takes `/` stands between two `*`, and there too
 /// an existing rule must go on meaning what it meant.
-pub(super) fn matches(tokens: &[Token], name: &str) -> bool {
+pub(super) fn matches(tokens: &[GlobToken], name: &str) -> bool {
     let mut tokens = tokens;
     let mut name = name;
     'stretch: while let Some(first) = tokens.first() {
-        let star = *first == Token::Run;
+        let star = *first == GlobToken::Run;
         if star {
             tokens = tokens.get(1..).unwrap_or_default();
         }
-        let length = tokens.iter().position(|token| *token == Token::Run).unwrap_or(tokens.len());
+        let length = tokens.iter().position(|token| *token == GlobToken::Run).unwrap_or(tokens.len());
         let Some((stretch, after)) = tokens.split_at_checked(length) else { return false };
         if star && stretch.is_empty() {
             return !name.contains('/');

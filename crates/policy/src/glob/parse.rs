@@ -1,6 +1,6 @@
 //! Reading a glob: what Go's `path.Match` would refuse is refused, with the reason and what to write instead.
 
-use super::{Sense, Set, Span, Token};
+use super::{GlobToken, Sense, Set, Span};
 
 /// A glob that Go's `path.Match` would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +30,20 @@ impl Cursor<'_> {
 }
 
 pub(super) const OPEN_SET: &str =
-    "this `[` never ends; write `[a-z]` for a set of characters, or `\\[` for a plain bracket";
+    "this `[` is never closed; write `[a-z]` for a set of characters, or `\\[` for a plain bracket";
 pub(super) const EMPTY_SET: &str =
     "a set of characters must hold at least one, and a `]` in it is written `\\]`; write `\\[` for a plain bracket";
 pub(super) const DASH: &str =
     "a `-` in a set stands between two characters, as in `[a-z]`; write `\\-` for a plain dash";
-pub(super) const TRAILING: &str = "it ends in a lone `\\`; write `\\\\` for a plain backslash, or take it away";
+pub(super) const TRAILING: &str = "it ends in a lone `\\`; write `\\\\` for a plain backslash, or remove it";
 const ESCAPED_PLACEHOLDER: &str =
-    "a `\\` stands right before a placeholder; write `\\\\` for a plain backslash, or take it away";
+    "a `\\` is right before a placeholder; write `\\\\` for a plain backslash, or remove it";
 const PLACEHOLDER_IN_SET: &str =
-    "a placeholder stands inside `[…]`, where data would become syntax; move it out of the brackets";
+    "a placeholder is inside `[…]`, where data would become syntax; move it out of the brackets";
 
 /// Reads a glob. `spans` are the placeholders in it, in the order they are written.
-pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
-    let mut tokens: Vec<Token> = Vec::new();
+pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<GlobToken>, BadGlob> {
+    let mut tokens: Vec<GlobToken> = Vec::new();
     let mut run = String::new();
     // The placeholders not yet reached: no piece of a glob may reach past the start of one.
     let mut ahead = spans;
@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
         {
             ahead = later;
             flush(&mut run, &mut tokens);
-            tokens.push(Token::Slot(span.slot));
+            tokens.push(GlobToken::Slot(span.slot));
             cursor.at = span.end;
             continue;
         }
@@ -64,13 +64,13 @@ pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
             '*' => {
                 flush(&mut run, &mut tokens);
                 // `**` means no more than `*` does.
-                if tokens.last() != Some(&Token::Run) {
-                    tokens.push(Token::Run);
+                if tokens.last() != Some(&GlobToken::Run) {
+                    tokens.push(GlobToken::Run);
                 }
             }
             '?' => {
                 flush(&mut run, &mut tokens);
-                tokens.push(Token::One);
+                tokens.push(GlobToken::One);
             }
             '[' => {
                 flush(&mut run, &mut tokens);
@@ -79,7 +79,7 @@ pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
                 if ahead.first().is_some_and(|span| span.start < cursor.at) {
                     return Err(BadGlob { at: start, why: PLACEHOLDER_IN_SET });
                 }
-                tokens.push(Token::Set(set?));
+                tokens.push(GlobToken::Set(set?));
             }
             '\\' => {
                 if ahead.first().is_some_and(|span| span.start == cursor.at) {
@@ -94,9 +94,9 @@ pub(crate) fn parse(text: &str, spans: &[Span]) -> Result<Vec<Token>, BadGlob> {
     Ok(tokens)
 }
 
-fn flush(run: &mut String, tokens: &mut Vec<Token>) {
+fn flush(run: &mut String, tokens: &mut Vec<GlobToken>) {
     if !run.is_empty() {
-        tokens.push(Token::Text(std::mem::take(run)));
+        tokens.push(GlobToken::Text(std::mem::take(run)));
     }
 }
 

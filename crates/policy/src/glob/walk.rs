@@ -1,6 +1,6 @@
-//! Holding a glob against a name from many places at once, within a budget of work.
+//! Matching a glob against a name from many positions at once, within a budget of work.
 
-use super::{Token, literal};
+use super::{GlobToken, literal};
 
 /// A set of byte positions in one name, from 0 to its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,22 +59,22 @@ impl Positions {
     }
 }
 
-/// Work that deciding one request may take, of all its scopes and all rules; a step is a few nanoseconds.
+/// The work that deciding one request may take, for all its scopes and all rules, in steps of a few nanoseconds.
 pub const REQUEST_STEPS: u64 = 10_000_000;
 
-/// The work that deciding may take before it is given up.
+/// The work that a decision may still take before it is given up.
 #[derive(Debug)]
 pub struct Budget {
     left: u64,
     compiling: Compiling,
 }
 
-/// Whether what rules are made of may be compiled now, where that was put off until it is needed.
+/// Whether regular expressions that have not been needed so far may be compiled now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiling {
-    /// It may. It is done once for all requests, and so no request pays for it.
+    /// Yes. An expression is compiled once for all requests, so no request pays for it.
     Allowed,
-    /// It takes too long where this is decided.
+    /// No: it takes too long for the thread that decides here.
     Elsewhere,
 }
 
@@ -83,13 +83,13 @@ pub enum Compiling {
 pub(crate) struct Spent;
 
 impl Budget {
-    /// So many steps.
+    /// A budget of so many steps.
     pub fn new(steps: u64, compiling: Compiling) -> Budget {
         Budget { left: steps, compiling }
     }
 
-    /// What a whole request may take, where nobody else waits for it.
-    pub fn of_a_request() -> Budget {
+    /// The budget of a whole request.
+    pub fn for_request() -> Budget {
         Budget::new(REQUEST_STEPS, Compiling::Allowed)
     }
 
@@ -106,7 +106,7 @@ impl Budget {
         Ok(())
     }
 
-    /// The steps that are left.
+    /// The remaining steps.
     pub fn left(&self) -> u64 {
         self.left
     }
@@ -166,7 +166,7 @@ impl<'n> Walk<'n> {
     /// Adds to `to` where the tokens, which hold no placeholder, lead to from `from`.
     pub(crate) fn tokens(
         &mut self,
-        tokens: &[Token],
+        tokens: &[GlobToken],
         from: &Positions,
         to: &mut Positions,
         budget: &mut Budget,
@@ -193,22 +193,22 @@ impl<'n> Walk<'n> {
     /// Adds to `to` where one token leads to from `from`; a placeholder leads nowhere here.
     pub(crate) fn token(
         &self,
-        token: &Token,
+        token: &GlobToken,
         from: &Positions,
         to: &mut Positions,
         budget: &mut Budget,
     ) -> Result<(), Spent> {
         match token {
-            Token::Text(text) => self.text(text, from, to, budget),
-            Token::Run => {
+            GlobToken::Text(text) => self.text(text, from, to, budget),
+            GlobToken::Run => {
                 let mut reached = from.clone();
                 self.run(|c| c != '/', &mut reached, budget)?;
                 to.add_all(&reached);
                 Ok(())
             }
-            Token::One => self.char(|c| c != '/', from, to, budget),
-            Token::Set(set) => self.char(|c| set.takes(c), from, to, budget),
-            Token::Slot(_) => Ok(()),
+            GlobToken::One => self.char(|c| c != '/', from, to, budget),
+            GlobToken::Set(set) => self.char(|c| set.takes(c), from, to, budget),
+            GlobToken::Slot(_) => Ok(()),
         }
     }
 

@@ -1,14 +1,14 @@
-//! Patterns that nothing can match, and what was probably meant by them.
+//! Patterns that nothing can match, and what their author probably meant.
 
 use super::possible::Grammar;
-use crate::glob::{Sense, Token};
+use crate::glob::{GlobToken, Sense};
 use crate::pattern::{Field, Pattern};
 use crate::rule::Rule;
 
-/// The words that stand in a placeholder, with their braces forgotten.
+/// The words of placeholders, which people write without braces.
 const PLACEHOLDERS: [&str; 5] = ["account", "type", "name", "service", "labels"];
 
-/// Looks at each pattern of a rule by itself.
+/// Warns of patterns of a rule that match nothing, or not what they seem to, each by itself.
 pub fn lint_impossible(rule: &Rule, warn: &mut impl FnMut(&str, String)) {
     let fields = [
         (rule.pattern(Field::Account), ".match.account", None),
@@ -18,23 +18,23 @@ pub fn lint_impossible(rule: &Rule, warn: &mut impl FnMut(&str, String)) {
         (rule.tag(), ".match.tag", Some(Grammar::Tag)),
     ];
     for (pattern, path, grammar) in fields {
-        if let Some(message) = pattern.and_then(|pattern| of_pattern(pattern, grammar)) {
+        if let Some(message) = pattern.and_then(|pattern| lint_pattern(pattern, grammar)) {
             warn(path, message);
         }
     }
     for (label, pattern) in rule.label_patterns() {
-        if let Some(message) = of_pattern(pattern, None) {
+        if let Some(message) = lint_pattern(pattern, None) {
             warn(&format!(".match.labels.{label}"), message);
         }
     }
 }
 
-/// Whether a pattern on an account, a service or a label is said to be a mistake already.
+/// Whether [`lint_impossible`] warns of a pattern on an account, a service or a label.
 pub fn is_mistaken(pattern: &Pattern) -> bool {
-    of_pattern(pattern, None).is_some()
+    lint_pattern(pattern, None).is_some()
 }
 
-fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
+fn lint_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
     let text = pattern.text();
     // That is said already, and is reason enough.
     if pattern.unknown_placeholders().next().is_some() {
@@ -42,7 +42,7 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
     }
     if let Some((bare, whole)) = bare_placeholder(text, grammar) {
         let lacks = if bare.starts_with('$') { "braces" } else { "$" };
-        return Some(format!("{bare} is no placeholder without its {lacks}; write {whole}"));
+        return Some(format!("{bare} is not a placeholder without its {lacks}; write {whole}"));
     }
     if grammar == Some(Grammar::Type) && pattern.literal() == Some("catalog") {
         return Some("the catalog's type is registry; write type: registry and name: catalog".to_owned());
@@ -58,36 +58,41 @@ fn of_pattern(pattern: &Pattern, grammar: Option<Grammar>) -> Option<String> {
         }
         // Accounts, services and values of labels can be nearly any text.
         None if !pattern.is_regex() && is_surely_an_expression(text) => {
-            return Some(format!("this is compared letter by letter: {}", said_expression(text)));
+            return Some(format!("this is compared as plain text: {}", expression_advice(text)));
         }
         None if has_braces(text) && !pattern.is_regex() => {
-            return Some(format!("there is no {{a,b}} here, so the braces stand for themselves; {}", each_or(text)));
+            return Some(format!(
+                "{{a,b}} is not supported here, so the braces are plain characters; {}",
+                each_or(text)
+            ));
         }
         Some(_) | None => {}
     }
-    let excluding = |token: &Token| match token {
-        Token::Set(set) => set.sense == Sense::Takes && set.ranges.len() > 1 && set.ranges.first() == Some(&('!', '!')),
-        Token::Text(_) | Token::Run | Token::One | Token::Slot(_) => false,
+    let excluding = |token: &GlobToken| match token {
+        GlobToken::Set(set) => {
+            set.sense == Sense::Takes && set.ranges.len() > 1 && set.ranges.first() == Some(&('!', '!'))
+        }
+        GlobToken::Text(_) | GlobToken::Run | GlobToken::One | GlobToken::Slot(_) => false,
     };
     // `[\!a]` says that it means the sign.
     if text.contains("[!") && pattern.tokens().is_some_and(|tokens| tokens.iter().any(excluding)) {
-        return Some("\"[!…]\" takes \"!\" and what follows it; write [^…] for all but those".to_owned());
+        return Some("\"[!…]\" matches \"!\" and the characters after it; write [^…] to match all others".to_owned());
     }
     None
 }
 
-/// What was probably meant by a pattern that no text of the grammar matches.
+/// Advice for a pattern that no text of the grammar matches.
 fn meant(pattern: &Pattern, grammar: Grammar) -> String {
     let text = pattern.text();
     let allowed = match grammar {
-        Grammar::Name => "a name is a-z, 0-9 and single . _ - between them, its parts separated by /",
-        Grammar::Type => "there are repository and registry",
-        Grammar::Tag => "a tag is letters, digits, _ . and -, one tag to a pattern",
+        Grammar::Name => "a name consists of a-z and 0-9, with single . _ - between them and / between its parts",
+        Grammar::Type => "the types are repository and registry",
+        Grammar::Tag => "a tag consists of letters, digits, _ . and -; write one tag in each pattern",
     };
     let upper = text.contains(|letter: char| letter.is_ascii_uppercase());
     if pattern.is_regex() {
         return match (grammar, upper) {
-            (Grammar::Name | Grammar::Type, true) => "there is no upper case in it; write lower case".to_owned(),
+            (Grammar::Name | Grammar::Type, true) => "upper-case letters are not allowed; write lower case".to_owned(),
             (Grammar::Name | Grammar::Type | Grammar::Tag, _) => allowed.to_owned(),
         };
     }
@@ -97,27 +102,30 @@ fn meant(pattern: &Pattern, grammar: Grammar) -> String {
         return without_host(rest);
     }
     if let Some(name) = text.strip_prefix("repository:") {
-        return instead(name.split(':').next().unwrap_or_default(), "the type has a key of its own");
+        return instead(name.split(':').next().unwrap_or_default(), "the type has its own key, match.type");
     }
     if grammar == Grammar::Type
         && let Some((kind, _)) = text.split_once('(').filter(|_| text.ends_with(')'))
     {
-        return instead(kind, "rules see the type without what stands in brackets");
+        return instead(kind, "rules see the type without the part in parentheses");
     }
     if is_expression(text) {
-        return said_expression(text);
+        return expression_advice(text);
     }
     if has_braces(text) {
-        return format!("there is no {{a,b}} here; {}", each_or(text));
+        return format!("{{a,b}} is not supported here; {}", each_or(text));
     }
     if text.contains([',', ';', ' ', '|']) && pieces(text).count() > 1 {
-        return format!("it is taken as one; {}", each_or(text));
+        return format!("it is read as a single pattern; {}", each_or(text));
     }
     match (grammar, text.rsplit_once(':')) {
         (Grammar::Name, Some((_, after))) if after.contains('/') => return without_host(text),
         (Grammar::Name, Some((name, _))) => {
             let name = name.split_once('@').map_or(name, |(name, _)| name);
-            return instead(name, "tags and digests are no part of a name (match.tag is for doors that see them)");
+            return instead(
+                name,
+                "tags and digests are not part of a name (match.tag works in forward_auth and the gateway, which see them)",
+            );
         }
         (Grammar::Name | Grammar::Type | Grammar::Tag, _) => {}
     }
@@ -127,12 +135,12 @@ fn meant(pattern: &Pattern, grammar: Grammar) -> String {
             let below = if text.ends_with('/') { format!("{inner}/*") } else { inner.to_owned() };
             instead(&below, "a name neither begins nor ends with a slash")
         }
-        Grammar::Name | Grammar::Type if upper => instead(&text.to_lowercase(), "there is no upper case in it"),
+        Grammar::Name | Grammar::Type if upper => instead(&text.to_lowercase(), "upper-case letters are not allowed"),
         Grammar::Name | Grammar::Type | Grammar::Tag => allowed.to_owned(),
     }
 }
 
-/// Why it is none, and what to write if that is a name.
+/// The reason, with `name` as what to write if that is a valid name.
 fn instead(name: &str, why: &str) -> String {
     match Pattern::compile(name) {
         Ok(pattern) if Grammar::Name.allows(&pattern) || Grammar::Type.allows(&pattern) => {
@@ -142,7 +150,7 @@ fn instead(name: &str, why: &str) -> String {
     }
 }
 
-/// Says that clients leave a registry's host out of the name.
+/// Advice to leave the registry's host out of a name.
 pub fn without_host(text: &str) -> String {
     let rest = text.split_once('/').map(|(_, rest)| rest).unwrap_or_default();
     instead(rest, "clients leave the registry's host out of a name")
@@ -150,7 +158,7 @@ pub fn without_host(text: &str) -> String {
 
 /// A placeholder without its braces, or without its `$`, as written, and as it should be.
 fn bare_placeholder(text: &str, grammar: Option<Grammar>) -> Option<(String, String)> {
-    let of_word = |at: usize, rest: &str| {
+    let placeholder_at = |at: usize, rest: &str| {
         let word = PLACEHOLDERS.iter().find(|word| rest.starts_with(**word))?;
         let after = rest.get(word.len()..)?;
         let more = match after.strip_prefix(':') {
@@ -166,14 +174,14 @@ fn bare_placeholder(text: &str, grammar: Option<Grammar>) -> Option<(String, Str
         let whole = rest.get(..word.len() + more)?;
         (!escaped).then(|| whole.to_owned())
     };
-    let dollar = text.match_indices('$').find_map(|(at, _)| of_word(at, text.get(at + 1..)?));
+    let dollar = text.match_indices('$').find_map(|(at, _)| placeholder_at(at, text.get(at + 1..)?));
     if let Some(word) = dollar {
         return Some((format!("${word}"), format!("${{{word}}}")));
     }
     // Where braces can stand for themselves, nobody knows.
     grammar?;
     let brace = text.match_indices('{').find_map(|(at, _)| {
-        let word = of_word(at, text.get(at + 1..)?)?;
+        let word = placeholder_at(at, text.get(at + 1..)?)?;
         let closed = text.get(at + 1 + word.len()..)?.starts_with('}');
         let dollar = text.get(..at)?.ends_with('$');
         (closed && !dollar).then_some(word)
@@ -181,7 +189,7 @@ fn bare_placeholder(text: &str, grammar: Option<Grammar>) -> Option<(String, Str
     brace.map(|word| (format!("{{{word}}}"), format!("${{{word}}}")))
 }
 
-/// Whether a text that is no name has signs of a regular expression.
+/// Whether a text that is not a name looks like a regular expression.
 fn is_expression(text: &str) -> bool {
     is_surely_an_expression(text)
         || text.ends_with('$')
@@ -193,7 +201,7 @@ fn is_surely_an_expression(text: &str) -> bool {
     text.starts_with('^') || text.starts_with("/^") || text.ends_with("$/") || with_flags(text).is_some()
 }
 
-/// An expression with its flags behind it, as Perl and JavaScript write them: both, as they are written here.
+/// The expression and the flags, in our syntax, of a text with flags at its end, as in Perl and JavaScript.
 fn with_flags(text: &str) -> Option<(&str, String)> {
     let (inner, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
     let is_flag = |letter: char| matches!(letter, 'g' | 'i' | 'm' | 's' | 'u');
@@ -207,16 +215,16 @@ fn with_flags(text: &str) -> Option<(&str, String)> {
     })
 }
 
-fn said_expression(text: &str) -> String {
+fn expression_advice(text: &str) -> String {
     if let Some((inner, flags)) = with_flags(text) {
-        return format!("no flags stand behind an expression; write {}", quoted(&format!("/{flags}{inner}/")));
+        return format!("flags do not go after an expression; write {}", quoted(&format!("/{flags}{inner}/")));
     }
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let (start, end) = (!inner.starts_with('^'), !inner.ends_with('$'));
     let inner = if (start || end) && inner.contains('|') { format!("(?:{inner})") } else { inner.to_owned() };
     let whole = format!("/{}{inner}{}/", if start { "^" } else { "" }, if end { "$" } else { "" });
-    let why = "a regular expression stands between slashes";
+    let why = "a regular expression is written between slashes";
     match Pattern::compile(&whole) {
         Ok(pattern) if pattern.is_regex() => format!("{why}; write {}", quoted(&whole)),
         Ok(_) | Err(_) => why.to_owned(),
@@ -228,22 +236,22 @@ fn has_braces(text: &str) -> bool {
     text.match_indices('{').any(|(at, _)| text.get(at + 1..).is_some_and(inside))
 }
 
-/// The parts of a text that somebody wrote for several.
+/// The items of a text that was written as a list.
 pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ';', ' ', '|']).filter(|piece| !piece.is_empty())
 }
 
-/// What is excepted by a text such as `not bob`, which a pattern cannot say.
+/// The exception in a text such as `not bob`, which a pattern cannot express.
 fn excepted(text: &str) -> Option<&str> {
     let (first, rest) = text.split_once(' ')?;
     ["not", "except", "!"].contains(&first.to_ascii_lowercase().as_str()).then_some(rest.trim())
 }
 
-/// Advice to write several rules, or an expression for what a text lists.
+/// Advice to write several rules, or one expression, for a text that was written as a list.
 pub fn each_or(text: &str) -> String {
     if let Some(rest) = excepted(text) {
         return format!(
-            "there is no \"not\"; write a rule for \"{rest}\" with actions: [], and below it one that allows"
+            "a pattern cannot say \"not\"; write a rule for \"{rest}\" with actions: [], and below it one that allows"
         );
     }
     let whole = match has_braces(text) {
@@ -295,7 +303,7 @@ fn as_expression(glob: &str) -> String {
     out
 }
 
-/// The regular expression for a glob whose `**` was meant to cross slashes, in quotes.
+/// The regular expression, in quotes, for a glob in which `**` was meant to cross slashes.
 pub fn across_slashes(glob: &str) -> String {
     quoted(&format!("/^{}$/", as_expression(glob)))
 }

@@ -1,4 +1,4 @@
-//! What a rule says that is probably not meant, as far as the rule alone can tell.
+//! Likely mistakes in a rule, as far as the rule alone shows them.
 
 mod impossible;
 mod possible;

@@ -1,9 +1,9 @@
-//! Whether there is anything at all that a pattern could match: what names, types and tags look like, held against it.
+//! Whether any name, type or tag could match a pattern.
 
-use crate::glob::{Set, Token};
+use crate::glob::{GlobToken, Set};
 use crate::pattern::{Needed, Pattern};
 
-/// What a part of a question looks like (`docs/POLICY.md`, "A question"; distribution's `reference` package).
+/// The grammar of a part of a question (`docs/POLICY.md`, "A question"; distribution's `reference` package).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grammar {
     /// A repository's name as clients ask for it: without the registry's host.
@@ -33,8 +33,7 @@ const ANYWHERE: Places = BEGIN | WORD | DOT | LINE | LINES | DASHES;
 const NOWHERE: Places = 0;
 
 impl Grammar {
-    /// Whether the pattern could match any text of the grammar, whatever its placeholders stand for. Says yes where that
-    /// cannot be told.
+    /// Whether the pattern could match any text of the grammar, whatever its placeholders stand for. True if that is unknown.
     pub(super) fn allows(self, pattern: &Pattern) -> bool {
         match (pattern.tokens(), pattern.needed()) {
             (Some(tokens), _) => tokens.iter().fold(BEGIN, |from, token| self.after(token, from)) & WORD != NOWHERE,
@@ -50,13 +49,13 @@ impl Grammar {
     }
 
     /// Where one can be after a step of a glob.
-    fn after(self, token: &Token, from: Places) -> Places {
+    fn after(self, token: &GlobToken, from: Places) -> Places {
         match token {
-            Token::Text(text) => text.chars().fold(from, |from, letter| self.step(from, letter)),
-            Token::One => self.after_any(from, |letter| letter != '/'),
-            Token::Set(set) => self.after_set(from, set),
-            Token::Run => self.after_many(from, |letter| letter != '/'),
-            Token::Slot(_) => self.after_many(from, |_| true),
+            GlobToken::Text(text) => text.chars().fold(from, |from, letter| self.step(from, letter)),
+            GlobToken::One => self.after_any(from, |letter| letter != '/'),
+            GlobToken::Set(set) => self.after_set(from, set),
+            GlobToken::Run => self.after_many(from, |letter| letter != '/'),
+            GlobToken::Slot(_) => self.after_many(from, |_| true),
         }
     }
 
@@ -103,7 +102,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::pattern::{Bindings, LabelValues, Values};
+    use crate::pattern::{Bindings, FieldValues, LabelValues};
     use crate::scope::Resource;
 
     fn allows(grammar: Grammar, pattern: &str) -> bool {
@@ -128,7 +127,7 @@ mod tests {
             words(&letters, 5).into_iter().filter(|name| Resource::new("repository", name).is_ok()).collect();
         assert!(names.len() > 1000, "{}", names.len());
         let labels = LabelValues::new();
-        let nothing = Bindings::new(Values::default(), &labels);
+        let nothing = Bindings::new(FieldValues::default(), &labels);
         let (mut possible, mut impossible) = (0, 0);
         for text in words(&parts, 3) {
             let Ok(pattern) = Pattern::compile(&text) else { continue };

@@ -1,21 +1,21 @@
-//! What a request brings to a rule: its own fields, the account's labels, and what placeholders stand for.
+//! The values that a request gives to placeholders: its own fields, the account's labels, and captured groups.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::PatternError;
-use crate::glob::{self, Token};
+use crate::glob::{self, GlobToken};
 
 /// A field of a request that rules match on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
-    /// Who asks; empty for an anonymous client.
+    /// The account; empty for an anonymous client.
     Account,
-    /// The kind of resource, for example `repository`.
+    /// The resource's type, for example `repository`.
     Type,
     /// The name of the resource, for example `team/app`.
     Name,
-    /// The registry the token is for.
+    /// The service (audience) of the token.
     Service,
 }
 
@@ -41,21 +41,21 @@ impl fmt::Display for Field {
     }
 }
 
-/// What one request holds in each [`Field`].
+/// The value of each [`Field`] in one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Values<'a> {
-    /// Who asks; empty for an anonymous client.
+pub struct FieldValues<'a> {
+    /// The account; empty for an anonymous client.
     pub account: &'a str,
-    /// The kind of resource.
+    /// The resource's type.
     pub kind: &'a str,
     /// The name of the resource.
     pub name: &'a str,
-    /// The registry the token is for.
+    /// The service (audience) of the token.
     pub service: &'a str,
 }
 
-impl<'a> Values<'a> {
-    /// What the request holds in `field`.
+impl<'a> FieldValues<'a> {
+    /// The value of `field`.
     #[must_use]
     pub fn get(&self, field: Field) -> &'a str {
         match field {
@@ -71,16 +71,16 @@ impl<'a> Values<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelValue {
     text: String,
-    pub(super) meaning: Meaning,
+    pub(super) meaning: LabelMeaning,
 }
 
 /// What a label value matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum LabelMeaning {
     /// This text and no other.
     Exactly(String),
     /// What this glob matches; it holds no placeholder.
-    Wildcards(Vec<Token>),
+    Wildcards(Vec<GlobToken>),
 }
 
 impl LabelValue {
@@ -91,8 +91,8 @@ impl LabelValue {
     pub fn glob(text: &str) -> Result<LabelValue, PatternError> {
         let tokens = glob::parse(text, &[]).map_err(|bad| PatternError::glob(text, bad))?;
         let meaning = match glob::literal(&tokens) {
-            Some(exact) => Meaning::Exactly(exact.to_owned()),
-            None => Meaning::Wildcards(tokens),
+            Some(exact) => LabelMeaning::Exactly(exact.to_owned()),
+            None => LabelMeaning::Wildcards(tokens),
         };
         Ok(LabelValue { text: text.to_owned(), meaning })
     }
@@ -100,7 +100,7 @@ impl LabelValue {
     /// A value that a user could have written, for example in a directory: it stands for itself only.
     #[must_use]
     pub fn literal(text: &str) -> LabelValue {
-        LabelValue { text: text.to_owned(), meaning: Meaning::Exactly(text.to_owned()) }
+        LabelValue { text: text.to_owned(), meaning: LabelMeaning::Exactly(text.to_owned()) }
     }
 
     /// The value as it was written.
@@ -113,12 +113,12 @@ impl LabelValue {
 /// An account's labels: each name with its values.
 pub type LabelValues = BTreeMap<String, Vec<LabelValue>>;
 
-/// Something in a pattern that a request fills in.
+/// A placeholder in a pattern, which each request fills in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Placeholder {
     /// `${account}`, `${type}`, `${name}` or `${service}`.
     Value(Field),
-    /// `${account:1}`: what a group of that field's own regular expression caught in this match. Counted from 1.
+    /// `${account:1}`: the text captured by a group of that field's own regular expression in this match, counted from 1.
     Capture(Field, usize),
     /// `${labels:team}`: any one value of that label.
     Label(String),
@@ -134,10 +134,10 @@ impl fmt::Display for Placeholder {
     }
 }
 
-/// What the placeholders of a rule stand for in one request.
+/// The values of a rule's placeholders in one request.
 #[derive(Clone, Debug)]
 pub struct Bindings<'a> {
-    values: Values<'a>,
+    values: FieldValues<'a>,
     labels: &'a LabelValues,
     captures: Vec<(Field, usize, &'a str)>,
 }
@@ -145,12 +145,12 @@ pub struct Bindings<'a> {
 impl<'a> Bindings<'a> {
     /// The request's own values and the account's labels; no captures yet.
     #[must_use]
-    pub fn new(values: Values<'a>, labels: &'a LabelValues) -> Bindings<'a> {
+    pub fn new(values: FieldValues<'a>, labels: &'a LabelValues) -> Bindings<'a> {
         Bindings { values, labels, captures: Vec::new() }
     }
 
-    /// Says what `${field:group}` stands for, as [`Pattern::capture`](super::Pattern::capture) found it. Until then it
-    /// matches nothing.
+    /// Sets the value of `${field:group}`, as [`Pattern::capture`](super::Pattern::capture) found it. Until then it matches
+    /// nothing.
     pub fn capture(&mut self, field: Field, group: usize, text: &'a str) {
         self.captures.retain(|(f, g, _)| (*f, *g) != (field, group));
         self.captures.push((field, group, text));
@@ -158,7 +158,7 @@ impl<'a> Bindings<'a> {
 
     /// The request's own values.
     #[must_use]
-    pub fn values(&self) -> Values<'a> {
+    pub fn values(&self) -> FieldValues<'a> {
         self.values
     }
 

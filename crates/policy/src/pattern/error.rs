@@ -1,10 +1,10 @@
-//! Why a pattern is refused when the rules are loaded, and when deciding on one is given up.
+//! The errors of patterns: refused when the rules are loaded, or too much work to decide.
 
 use super::{PATTERN_BYTES, PATTERN_PLACEHOLDERS, REGEX_BYTES};
 use crate::glob::{BadGlob, Spent};
 use crate::re2::BadRegex;
 
-/// Why a pattern is refused when the rules are loaded.
+/// The reason why a pattern is refused when the rules are loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// Go's `path.Match` would refuse this glob. docker_auth lets it load and it then never matches, so that a rule
@@ -15,7 +15,7 @@ pub enum PatternError {
         text: String,
         /// Where it goes wrong, in characters, counted from 1.
         place: usize,
-        /// What is wrong and what to write instead.
+        /// The fault, and what to write instead.
         why: String,
     },
     /// Go's `regexp` would refuse this regular expression, or a placeholder in it would become syntax.
@@ -25,7 +25,7 @@ pub enum PatternError {
         text: String,
         /// Where it goes wrong, in characters of the pattern, counted from 1.
         place: usize,
-        /// What is wrong and what to write instead.
+        /// The fault, and what to write instead.
         why: String,
     },
     /// The regular expression compiles to more than [`REGEX_BYTES`].
@@ -71,10 +71,10 @@ fn place(text: &str, at: usize) -> usize {
     text.get(..at).map_or(0, |before| before.chars().count()) + 1
 }
 
-/// Deciding would take more work than one request may cost: too many label values, or too big a regular expression
-/// once they are filled in.
+/// A decision that would take more work than a request may cost: too many label values, or too big a regular expression once
+/// they are filled in.
 ///
-/// This is no answer. Whoever skips the rule may skip one that denies, so the request has to fail.
+/// This is not an answer: skipping the rule could skip a refusal, so the request must fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many combinations of label values to decide")]
 pub struct TooComplex;

@@ -11,7 +11,7 @@ use regex_syntax::hir::Hir;
 use super::REGEX_BYTES;
 use super::bindings::{Bindings, Filling};
 use super::error::{PatternError, TooComplex};
-use super::pieces::{Candidate, Comparison, Piece, Slots, still_possible};
+use super::pieces::{Candidate, Comparison, Fragment, Slots, still_possible};
 use super::template::Template;
 use crate::glob::{Budget, Positions, Spent, Walk};
 use crate::re2::{self, BadRegex, Case, Ends, Segment};
@@ -58,7 +58,7 @@ enum Form {
     /// It holds some.
     Template {
         /// For deciding.
-        piece: Piece,
+        piece: Fragment,
         /// What stands between the placeholders, to be filled in: for catching groups.
         segments: Vec<Segment>,
     },
@@ -143,10 +143,11 @@ impl Expression {
         let form = if template.slots.is_empty() {
             Form::Plain { source, compiled: OnceLock::new() }
         } else {
-            let piece = Piece::of(&tree, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
+            let piece =
+                Fragment::from_hir(&tree, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
             Form::Template { piece, segments: parsed.segments }
         };
-        let re2::Expression { ends, groups, needed, repeated, segments: _ } = parsed;
+        let re2::ParsedExpression { ends, groups, needed, repeated, segments: _ } = parsed;
         Ok(Expression { ends, groups, needed, repeated, form })
     }
 
@@ -321,7 +322,7 @@ fn occurs(candidate: Candidate<'_>, walk: &mut Walk<'_>, budget: &mut Budget) ->
 /// The first combination of values with which any part of the subject matches: for each placeholder that is gone through
 /// the one that it is settled on. `None` where there is no such combination.
 fn first_fit(
-    piece: &Piece,
+    piece: &Fragment,
     template: &Template,
     subject: &str,
     candidates: &[Vec<Candidate<'_>>],

@@ -1,12 +1,12 @@
 //! Deciding on a glob with placeholders: each stands for any of its values, and no combination of them is built.
 
-use super::bindings::{Bindings, Filling, LabelValue, Meaning};
+use super::bindings::{Bindings, Filling, LabelMeaning, LabelValue};
 use super::template::{Slot, Template};
-use crate::glob::{Budget, Positions, Spent, Token, Walk};
+use crate::glob::{Budget, GlobToken, Positions, Spent, Walk};
 
 /// Whether the whole of `subject` matches.
 pub(super) fn matches(
-    tokens: &[Token],
+    tokens: &[GlobToken],
     template: &Template,
     subject: &str,
     bindings: &Bindings<'_>,
@@ -35,7 +35,7 @@ struct Decision<'d, 'a> {
 
 impl<'a> Decision<'_, 'a> {
     /// Whether the tokens lead from any of these positions to the end of the subject.
-    fn run(&mut self, tokens: &[Token], from: Positions) -> Result<bool, Spent> {
+    fn run(&mut self, tokens: &[GlobToken], from: Positions) -> Result<bool, Spent> {
         let length = self.walk.name().len();
         let mut now = from;
         let mut tokens = tokens;
@@ -44,7 +44,7 @@ impl<'a> Decision<'_, 'a> {
             let mut next = Positions::none(length);
             self.budget.spend(1 + length / 64)?;
             match token {
-                Token::Slot(slot) => match self.filling(*slot) {
+                GlobToken::Slot(slot) => match self.filling(*slot) {
                     Filling::Nothing => {}
                     Filling::Text(text) => self.walk.text(text, &now, &mut next, self.budget)?,
                     Filling::AnyOf(values) if values.len() > 1 && self.comes_again(*slot) => {
@@ -56,7 +56,7 @@ impl<'a> Decision<'_, 'a> {
                         }
                     }
                 },
-                Token::Text(_) | Token::Run | Token::One | Token::Set(_) => {
+                GlobToken::Text(_) | GlobToken::Run | GlobToken::One | GlobToken::Set(_) => {
                     self.walk.token(token, &now, &mut next, self.budget)?;
                 }
             }
@@ -91,7 +91,7 @@ impl<'a> Decision<'_, 'a> {
         &mut self,
         slot: usize,
         values: &'a [LabelValue],
-        after: &[Token],
+        after: &[GlobToken],
         from: &Positions,
     ) -> Result<bool, Spent> {
         let length = self.walk.name().len();
@@ -114,8 +114,8 @@ impl<'a> Decision<'_, 'a> {
     /// Adds to `to` where one label value leads to from `from`.
     fn value(&mut self, value: &LabelValue, from: &Positions, to: &mut Positions) -> Result<(), Spent> {
         match &value.meaning {
-            Meaning::Exactly(text) => self.walk.text(text, from, to, self.budget),
-            Meaning::Wildcards(tokens) => self.walk.tokens(tokens, from, to, self.budget),
+            LabelMeaning::Exactly(text) => self.walk.text(text, from, to, self.budget),
+            LabelMeaning::Wildcards(tokens) => self.walk.tokens(tokens, from, to, self.budget),
         }
     }
 }

@@ -16,13 +16,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::bindings::{Bindings, Field, LabelValue, LabelValues, Placeholder, Values};
+pub use self::bindings::{Bindings, Field, FieldValues, LabelValue, LabelValues, Placeholder};
 pub use self::error::{PatternError, TooComplex};
 
 use self::bindings::Filling;
 use self::expression::Expression;
 use self::template::Template;
-use super::glob::{self, Budget, Compiling, Token};
+use super::glob::{self, Budget, Compiling, GlobToken};
 use super::re2::Ends;
 
 /// Longest pattern, in bytes.
@@ -31,15 +31,15 @@ pub const PATTERN_BYTES: usize = 16 * 1024;
 pub const PATTERN_PLACEHOLDERS: usize = 32;
 /// Largest regular expression as written, in bytes of memory once compiled.
 pub const REGEX_BYTES: usize = 256 * 1024;
-/// Work that comparing one pattern by itself may take, outside of a request.
+/// The work that matching one pattern by itself may take, outside a request, in steps.
 const STEPS: u64 = 4_000_000;
 
-/// What a subject must hold for a pattern to match it.
+/// The text that a subject must contain for a pattern to match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needed {
     /// It must be this text.
     Whole(String),
-    /// It must hold one of these texts.
+    /// It must contain one of these texts.
     OneOf(Vec<String>),
 }
 
@@ -68,8 +68,8 @@ enum Body {
     /// A glob without wildcards or placeholders, as the one text it matches.
     Literal(String),
     /// A glob without placeholders.
-    Glob(Vec<Token>),
-    GlobTemplate(Vec<Token>),
+    Glob(Vec<GlobToken>),
+    GlobTemplate(Vec<GlobToken>),
     /// Shared by all rules that have it.
     Regex(Arc<Expression>),
 }
@@ -131,23 +131,23 @@ impl Pattern {
     }
 
     /// The steps of a glob; `None` for a regular expression.
-    pub(crate) fn tokens(&self) -> Option<Cow<'_, [Token]>> {
+    pub(crate) fn tokens(&self) -> Option<Cow<'_, [GlobToken]>> {
         match &self.body {
-            Body::Literal(text) => Some(Cow::Owned(vec![Token::Text(text.clone())])),
+            Body::Literal(text) => Some(Cow::Owned(vec![GlobToken::Text(text.clone())])),
             Body::Glob(tokens) | Body::GlobTemplate(tokens) => Some(Cow::Borrowed(tokens)),
             Body::Regex(_) => None,
         }
     }
 
-    /// What every subject that matches holds, whatever the placeholders stand for; `None` where nothing is known.
+    /// The text that every matching subject contains, whatever the placeholders stand for; `None` if nothing is known.
     #[must_use]
     pub fn needed(&self) -> Option<Needed> {
         match &self.body {
             Body::Literal(text) => Some(Needed::Whole(text.clone())),
             Body::Glob(tokens) | Body::GlobTemplate(tokens) => {
                 let texts = tokens.iter().filter_map(|token| match token {
-                    Token::Text(text) => Some(text),
-                    Token::Run | Token::One | Token::Set(_) | Token::Slot(_) => None,
+                    GlobToken::Text(text) => Some(text),
+                    GlobToken::Run | GlobToken::One | GlobToken::Set(_) | GlobToken::Slot(_) => None,
                 });
                 texts.max_by_key(|text| text.len()).map(|text| Needed::OneOf(vec![text.clone()]))
             }
@@ -156,8 +156,8 @@ impl Pattern {
         }
     }
 
-    /// False for a regular expression that also matches inside a longer text without saying so: `/admin/` and
-    /// `/^admin|root$/` do, `/^admin$/` does not, and `/.+/` or `/^team-.*/` say so.
+    /// Whether the pattern is for whole subjects, or says itself that more may follow. `/^admin$/`, `/.+/` and `/^team-.*/` are
+    /// anchored; `/admin/` and `/^admin|root$/` also match inside a longer text without saying so.
     #[must_use]
     pub fn is_anchored(&self) -> bool {
         match &self.body {
@@ -169,7 +169,7 @@ impl Pattern {
         }
     }
 
-    /// How many groups a regular expression has that catch something; `None` for every other pattern.
+    /// The number of capturing groups of a regular expression; `None` for a glob.
     pub fn groups(&self) -> Option<usize> {
         match &self.body {
             Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => None,
@@ -182,7 +182,7 @@ impl Pattern {
         self.template.slots.iter().map(|slot| &slot.placeholder)
     }
 
-    /// What looks like a placeholder and is none, such as `${acount}`: it is compared as plain text (in a regular
+    /// Text that looks like a placeholder but is not one, such as `${acount}`: it is compared as plain text (in a regular
     /// expression, as Go reads it: the end of the text and then a brace, which matches nothing).
     pub fn unknown_placeholders(&self) -> impl Iterator<Item = &str> {
         self.template.unknown.iter().map(String::as_str)
@@ -194,12 +194,12 @@ impl Pattern {
     /// nothing. One that is used twice stands for the same value both times.
     ///
     /// # Errors
-    /// When it would take too much work. That is no answer: the request has to fail.
+    /// When it would take too much work. That is not an answer: the request must fail.
     pub fn matches(&self, subject: &str, bindings: &Bindings<'_>) -> Result<bool, TooComplex> {
         self.matches_within(subject, bindings, &mut Budget::new(STEPS, Compiling::Allowed))
     }
 
-    /// As [`Pattern::matches`], with what is left of this work.
+    /// As [`Pattern::matches`], within this budget.
     pub(crate) fn matches_within(
         &self,
         subject: &str,
@@ -216,8 +216,8 @@ impl Pattern {
         }
     }
 
-    /// What a group of this regular expression catches in `subject`; an empty text for a group that takes no part in
-    /// the match.
+    /// The text that a group of this regular expression captures in `subject`; empty for a group that takes no part in the
+    /// match.
     ///
     /// `None` when the subject does not match, when there is no such group, or when the pattern is a glob.
     ///
@@ -232,7 +232,7 @@ impl Pattern {
         self.capture_within(subject, group, bindings, &mut Budget::new(STEPS, Compiling::Allowed))
     }
 
-    /// As [`Pattern::capture`], with what is left of this work.
+    /// As [`Pattern::capture`], within this budget.
     pub(crate) fn capture_within<'s>(
         &self,
         subject: &'s str,
@@ -246,8 +246,8 @@ impl Pattern {
         }
     }
 
-    /// The pattern with its placeholders filled in, for people to read: `{a|b}` where there are several values. A
-    /// placeholder that stands for nothing stays as it is written.
+    /// The pattern with its placeholders filled in, for people to read: `{a|b}` for several values. A placeholder without a
+    /// value stays as it is written.
     #[must_use]
     pub fn expand(&self, bindings: &Bindings<'_>) -> String {
         const SHOWN: usize = 10;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use regex_syntax::hir::{self, Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
-use super::bindings::{LabelValue, Meaning};
-use crate::glob::{Budget, Positions, Sense, Set, Spent, Token, Walk};
+use super::bindings::{LabelMeaning, LabelValue};
+use crate::glob::{Budget, GlobToken, Positions, Spent, Walk};
 use crate::re2::Case;
 
 /// What each piece costs in steps, apart from the positions that it is held against.
@@ -16,26 +16,26 @@ const FOLD_STEPS: usize = 60;
 
 /// A part of an expression.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(super) enum Fragment {
     /// These bytes.
     Text(Box<[u8]>),
     /// One character of these ranges, which are in order.
     OneOf(Box<[(char, char)]>),
     /// No character, but a condition on the place.
-    Place(Place),
+    Assertion(Assertion),
     /// A placeholder, and how its letters compare.
     Slot(usize, Case),
     /// One after the other; none at all is the empty text.
-    Sequence(Vec<Piece>),
+    Sequence(Vec<Fragment>),
     /// One of them.
-    Choice(Vec<Piece>),
+    Choice(Vec<Fragment>),
     /// The piece so many times.
-    Repeat { piece: Box<Piece>, least: u32, most: Option<u32> },
+    Repeat { piece: Box<Fragment>, least: u32, most: Option<u32> },
 }
 
 /// A condition on a place in the text.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum Assertion {
     TextStart,
     TextEnd,
     LineStart,
@@ -47,48 +47,48 @@ pub(super) enum Place {
 /// A group that stands where a placeholder does, by its name.
 pub(super) type Slots = HashMap<String, (usize, Case)>;
 
-impl Piece {
+impl Fragment {
     /// The pieces of an expression in which groups of these names stand for placeholders; `None` where it holds something
     /// that is never written.
-    pub(super) fn of(expression: &Hir, slots: &Slots) -> Option<Piece> {
+    pub(super) fn from_hir(expression: &Hir, slots: &Slots) -> Option<Fragment> {
         Some(match expression.kind() {
-            HirKind::Empty => Piece::Sequence(Vec::new()),
-            HirKind::Literal(literal) => Piece::Text(literal.0.clone()),
+            HirKind::Empty => Fragment::Sequence(Vec::new()),
+            HirKind::Literal(literal) => Fragment::Text(literal.0.clone()),
             HirKind::Class(Class::Unicode(class)) => {
-                Piece::OneOf(class.iter().map(|range| (range.start(), range.end())).collect())
+                Fragment::OneOf(class.iter().map(|range| (range.start(), range.end())).collect())
             }
-            HirKind::Class(Class::Bytes(class)) => {
-                Piece::OneOf(class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect())
-            }
-            HirKind::Look(look) => Piece::Place(Place::of(*look)?),
-            HirKind::Repetition(repetition) => Piece::Repeat {
-                piece: Box::new(Piece::of(&repetition.sub, slots)?),
+            HirKind::Class(Class::Bytes(class)) => Fragment::OneOf(
+                class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect(),
+            ),
+            HirKind::Look(look) => Fragment::Assertion(Assertion::from_look(*look)?),
+            HirKind::Repetition(repetition) => Fragment::Repeat {
+                piece: Box::new(Fragment::from_hir(&repetition.sub, slots)?),
                 least: repetition.min,
                 most: repetition.max,
             },
             HirKind::Capture(capture) => match capture.name.as_ref().and_then(|name| slots.get(name.as_ref())) {
-                Some(&(slot, case)) => Piece::Slot(slot, case),
-                None => Piece::of(&capture.sub, slots)?,
+                Some(&(slot, case)) => Fragment::Slot(slot, case),
+                None => Fragment::from_hir(&capture.sub, slots)?,
             },
             HirKind::Concat(all) => {
-                Piece::Sequence(all.iter().map(|one| Piece::of(one, slots)).collect::<Option<_>>()?)
+                Fragment::Sequence(all.iter().map(|one| Fragment::from_hir(one, slots)).collect::<Option<_>>()?)
             }
             HirKind::Alternation(all) => {
-                Piece::Choice(all.iter().map(|one| Piece::of(one, slots)).collect::<Option<_>>()?)
+                Fragment::Choice(all.iter().map(|one| Fragment::from_hir(one, slots)).collect::<Option<_>>()?)
             }
         })
     }
 }
 
-impl Place {
-    fn of(look: hir::Look) -> Option<Place> {
+impl Assertion {
+    fn from_look(look: hir::Look) -> Option<Assertion> {
         match look {
-            hir::Look::Start => Some(Place::TextStart),
-            hir::Look::End => Some(Place::TextEnd),
-            hir::Look::StartLF => Some(Place::LineStart),
-            hir::Look::EndLF => Some(Place::LineEnd),
-            hir::Look::WordAscii => Some(Place::WordEdge),
-            hir::Look::WordAsciiNegate => Some(Place::NoWordEdge),
+            hir::Look::Start => Some(Assertion::TextStart),
+            hir::Look::End => Some(Assertion::TextEnd),
+            hir::Look::StartLF => Some(Assertion::LineStart),
+            hir::Look::EndLF => Some(Assertion::LineEnd),
+            hir::Look::WordAscii => Some(Assertion::WordEdge),
+            hir::Look::WordAsciiNegate => Some(Assertion::NoWordEdge),
             // `re2` writes none of these.
             hir::Look::StartCRLF
             | hir::Look::EndCRLF
@@ -110,12 +110,12 @@ impl Place {
         let (before, after) = (byte(at.checked_sub(1)), byte(Some(at)));
         let in_word = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         match self {
-            Place::TextStart => before.is_none(),
-            Place::TextEnd => after.is_none(),
-            Place::LineStart => before.is_none_or(|byte| byte == b'\n'),
-            Place::LineEnd => after.is_none_or(|byte| byte == b'\n'),
-            Place::WordEdge => in_word(before) != in_word(after),
-            Place::NoWordEdge => in_word(before) == in_word(after),
+            Assertion::TextStart => before.is_none(),
+            Assertion::TextEnd => after.is_none(),
+            Assertion::LineStart => before.is_none_or(|byte| byte == b'\n'),
+            Assertion::LineEnd => after.is_none_or(|byte| byte == b'\n'),
+            Assertion::WordEdge => in_word(before) != in_word(after),
+            Assertion::NoWordEdge => in_word(before) == in_word(after),
         }
     }
 }
@@ -126,14 +126,14 @@ pub(super) enum Candidate<'a> {
     /// This text and no other.
     Exactly(&'a str),
     /// What this glob matches.
-    Wildcards(&'a [Token]),
+    Wildcards(&'a [GlobToken]),
 }
 
 impl<'a> From<&'a LabelValue> for Candidate<'a> {
     fn from(value: &'a LabelValue) -> Candidate<'a> {
         match &value.meaning {
-            Meaning::Exactly(text) => Candidate::Exactly(text),
-            Meaning::Wildcards(tokens) => Candidate::Wildcards(tokens),
+            LabelMeaning::Exactly(text) => Candidate::Exactly(text),
+            LabelMeaning::Wildcards(tokens) => Candidate::Wildcards(tokens),
         }
     }
 }
@@ -154,7 +154,7 @@ impl<'a> Comparison<'_, 'a> {
     ///
     /// A value that leads nowhere, whatever the placeholders after it stand for, is left at once: the work grows with
     /// the values that fit and not with all combinations.
-    pub(super) fn settle(&mut self, piece: &Piece, slots: &[usize]) -> Result<bool, Spent> {
+    pub(super) fn settle(&mut self, piece: &Fragment, slots: &[usize]) -> Result<bool, Spent> {
         let everywhere = self.walk.everywhere();
         if self.run(piece, &everywhere)?.is_empty() {
             return Ok(false);
@@ -181,34 +181,34 @@ impl<'a> Comparison<'_, 'a> {
     }
 
     /// Where the piece leads to from these positions.
-    fn run(&mut self, piece: &Piece, from: &Positions) -> Result<Positions, Spent> {
+    fn run(&mut self, piece: &Fragment, from: &Positions) -> Result<Positions, Spent> {
         let text = self.walk.name();
         self.budget.spend(PIECE_STEPS + text.len() / 64)?;
         let mut to = Positions::none(text.len());
         match piece {
-            Piece::Text(bytes) => self.walk.text(bytes, from, &mut to, self.budget)?,
-            Piece::OneOf(ranges) => self.walk.char(|c| holds(ranges, c), from, &mut to, self.budget)?,
-            Piece::Place(place) => match place {
-                Place::TextStart if from.has(0) => to.add(0),
-                Place::TextEnd if from.has(text.len()) => to.add(text.len()),
-                Place::TextStart | Place::TextEnd => {}
-                Place::LineStart | Place::LineEnd | Place::WordEdge | Place::NoWordEdge => {
+            Fragment::Text(bytes) => self.walk.text(bytes, from, &mut to, self.budget)?,
+            Fragment::OneOf(ranges) => self.walk.char(|c| holds(ranges, c), from, &mut to, self.budget)?,
+            Fragment::Assertion(assertion) => match assertion {
+                Assertion::TextStart if from.has(0) => to.add(0),
+                Assertion::TextEnd if from.has(text.len()) => to.add(text.len()),
+                Assertion::TextStart | Assertion::TextEnd => {}
+                Assertion::LineStart | Assertion::LineEnd | Assertion::WordEdge | Assertion::NoWordEdge => {
                     for at in from.iter() {
                         self.budget.spend(1)?;
-                        if place.is_at(at, text) {
+                        if assertion.is_at(at, text) {
                             to.add(at);
                         }
                     }
                 }
             },
-            Piece::Slot(slot, case) => {
+            Fragment::Slot(slot, case) => {
                 for index in 0..self.candidates(*slot).len() {
                     if let Some(candidate) = self.candidates(*slot).get(index).copied() {
                         self.candidate(candidate, *case, from, &mut to)?;
                     }
                 }
             }
-            Piece::Sequence(pieces) => {
+            Fragment::Sequence(pieces) => {
                 to.add_all(from);
                 for piece in pieces {
                     to = self.run(piece, &to)?;
@@ -217,18 +217,24 @@ impl<'a> Comparison<'_, 'a> {
                     }
                 }
             }
-            Piece::Choice(pieces) => {
+            Fragment::Choice(pieces) => {
                 for piece in pieces {
                     let reached = self.run(piece, from)?;
                     to.add_all(&reached);
                 }
             }
-            Piece::Repeat { piece, least, most } => return self.repeat(piece, *least, *most, from),
+            Fragment::Repeat { piece, least, most } => return self.repeat(piece, *least, *most, from),
         }
         Ok(to)
     }
 
-    fn repeat(&mut self, piece: &Piece, least: u32, most: Option<u32>, from: &Positions) -> Result<Positions, Spent> {
+    fn repeat(
+        &mut self,
+        piece: &Fragment,
+        least: u32,
+        most: Option<u32>,
+        from: &Positions,
+    ) -> Result<Positions, Spent> {
         let mut reached = from.clone();
         for _ in 0..least {
             let next = self.run(piece, &reached)?;
@@ -238,7 +244,7 @@ impl<'a> Comparison<'_, 'a> {
             }
             reached = next;
         }
-        if let (Piece::OneOf(ranges), None) = (piece, most) {
+        if let (Fragment::OneOf(ranges), None) = (piece, most) {
             self.walk.run(|c| holds(ranges, c), &mut reached, self.budget)?;
             return Ok(reached);
         }
@@ -270,12 +276,12 @@ impl<'a> Comparison<'_, 'a> {
                 for token in tokens {
                     let mut next = Positions::none(self.walk.name().len());
                     match token {
-                        Token::Text(text) => self.folded_text(text, &now, &mut next)?,
-                        Token::Set(set) => {
+                        GlobToken::Text(text) => self.folded_text(text, &now, &mut next)?,
+                        GlobToken::Set(set) => {
                             self.budget.spend(now.iter().count() * FOLD_STEPS)?;
-                            self.walk.char(|c| takes_folded(set, c), &now, &mut next, self.budget)?;
+                            self.walk.char(|c| set.takes_any(folded(c)), &now, &mut next, self.budget)?;
                         }
-                        Token::Run | Token::One | Token::Slot(_) => {
+                        GlobToken::Run | GlobToken::One | GlobToken::Slot(_) => {
                             self.walk.token(token, &now, &mut next, self.budget)?;
                         }
                     }
@@ -333,16 +339,7 @@ fn is_same_folded(one: char, other: char) -> bool {
     one == other || folded(one).any(|written| written == other)
 }
 
-fn takes_folded(set: &Set, c: char) -> bool {
-    let listed = set.ranges.iter().any(|&(low, high)| low <= c && c <= high)
-        || folded(c).any(|c| set.ranges.iter().any(|&(low, high)| low <= c && c <= high));
-    match set.sense {
-        Sense::Takes => listed,
-        Sense::Leaves => !listed,
-    }
-}
-
-/// The character and what else is the same in another case.
+/// The character itself, and the same in another case.
 fn folded(c: char) -> impl Iterator<Item = char> {
     let mut class = ClassUnicode::new([ClassUnicodeRange::new(c, c)]);
     // Only without the tables of Unicode could this fail; every expression under `(?i)` was refused then.

@@ -1,4 +1,4 @@
-//! The placeholders of a written pattern: which there are, and where they stand.
+//! The placeholders of a written pattern and their positions.
 
 use super::bindings::{Bindings, Field, Filling, Placeholder};
 use crate::glob::Span;
@@ -10,7 +10,7 @@ pub(super) struct Template {
     pub(super) slots: Vec<Slot>,
     /// Where they stand in the pattern, in the order they are written.
     pub(super) spans: Vec<Span>,
-    /// What looks like a placeholder and is none, as written, each once.
+    /// Text that looks like a placeholder but is not one, as written, each once.
     pub(super) unknown: Vec<String>,
 }
 

@@ -6,6 +6,12 @@ use super::parser::Parser;
 use super::tree::Node;
 use super::{BadRegex, NEVER};
 
+/// The names that can stand in `[:…:]`.
+const POSIX_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
 impl Parser<'_> {
     /// After a `[`.
     pub(super) fn class(&mut self, start: usize) -> Result<(), BadRegex> {
@@ -18,10 +24,10 @@ impl Parser<'_> {
                 && let Some((name, _)) = self.rest().get(2..).and_then(|rest| rest.split_once(":]"))
             {
                 self.at += name.len() + 4;
-                if !is_posix(name.strip_prefix('^').unwrap_or(name)) {
+                if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
                     return self.refuse(
                         start,
-                        format!("there is no class of characters called `[:{name}:]`; write one as in `[[:alnum:]]`"),
+                        format!("`[:{name}:]` is not a character class; write one such as `[[:alnum:]]`"),
                     );
                 }
                 // Infallible: a String takes everything.
@@ -78,24 +84,4 @@ pub(super) fn push_range(inside: &mut String, low: u32, high: u32) {
             let _ = write!(inside, r"\x{{{low:X}}}-\x{{{high:X}}}");
         }
     }
-}
-
-fn is_posix(name: &str) -> bool {
-    matches!(
-        name,
-        "alnum"
-            | "alpha"
-            | "ascii"
-            | "blank"
-            | "cntrl"
-            | "digit"
-            | "graph"
-            | "lower"
-            | "print"
-            | "punct"
-            | "space"
-            | "upper"
-            | "word"
-            | "xdigit"
-    )
 }

@@ -72,7 +72,7 @@ impl Parser<'_> {
                 None => return self.refuse(start, "this `\\p{` is never closed; write `\\p{Greek}`"),
             },
             Some(letter) => name.push(letter),
-            None => return self.refuse(start, "after `\\p` comes a class of characters, as in `\\p{Greek}` or `\\pL`"),
+            None => return self.refuse(start, "`\\p` needs a character class after it, as in `\\p{Greek}` or `\\pL`"),
         }
         let mut bare = name.as_str();
         if let Some(inner) = bare.strip_prefix('^') {
@@ -84,7 +84,7 @@ impl Parser<'_> {
             Some(set) => Ok(format!("[{set}]")),
             None => self.refuse(
                 start,
-                format!("there is no class of characters called `{bare}`; a general category as in `\\pL` or a script as in `\\p{{Greek}}` can stand here"),
+                format!("`{bare}` is not a character class; write a general category as in `\\pL` or a script as in `\\p{{Greek}}`"),
             ),
         }
     }
@@ -92,7 +92,7 @@ impl Parser<'_> {
     /// After a `\`: one character, by its number.
     pub(super) fn code_escape(&mut self, start: usize) -> Result<u32, BadRegex> {
         let Some(c) = self.take() else {
-            return self.refuse(start, "it ends in a lone `\\`; write `\\\\` for a plain backslash, or take it away");
+            return self.refuse(start, "it ends in a lone `\\`; write `\\\\` for a plain backslash, or remove it");
         };
         let code = match c {
             'a' => 0x07,
@@ -107,13 +107,13 @@ impl Parser<'_> {
             }
             'x' => match self.hex() {
                 Some(code) => code,
-                None => return self.refuse(start, "a character by its number is written `\\x7F` or `\\x{10FFFF}`"),
+                None => return self.refuse(start, "a character code is written `\\x7F` or `\\x{10FFFF}`"),
             },
             _ if c.is_ascii() && !c.is_ascii_alphanumeric() => u32::from(c),
             _ => {
                 return self.refuse(
                     start,
-                    format!("`\\{c}` means nothing here; for a plain `{c}` leave the `\\` away, for a plain backslash write `\\\\`"),
+                    format!("`\\{c}` has no meaning here; for a plain `{c}` remove the `\\`, for a plain backslash write `\\\\`"),
                 );
             }
         };

@@ -50,7 +50,7 @@ pub(super) enum Case {
 
 /// A parsed expression, ready to be printed.
 #[derive(Clone, Debug)]
-pub(super) struct Expression {
+pub(super) struct ParsedExpression {
     /// The expression in the syntax of the `regex` crate.
     pub(super) segments: Vec<Segment>,
     /// Both ends are tied down, or left open in so many words.
@@ -76,9 +76,9 @@ pub(super) enum Ends {
 pub(super) const NEVER: &str = r"[^\x{0}-\x{10FFFF}]";
 
 /// Reads an expression. `spans` are the placeholders in it, in the order they are written.
-pub(super) fn parse(text: &str, spans: &[Span]) -> Result<Expression, BadRegex> {
+pub(super) fn parse(text: &str, spans: &[Span]) -> Result<ParsedExpression, BadRegex> {
     let (node, groups) = parser::parse(text, spans)?;
-    Ok(Expression {
+    Ok(ParsedExpression {
         segments: print::segments(&node),
         ends: tree::ends(&node),
         groups,

@@ -1,4 +1,4 @@
-//! The texts of which every match of an expression holds at least one: what lets most rules be passed over unread.
+//! The texts of which every match of an expression contains at least one: they let most rules be skipped.
 
 use std::cmp::Reverse;
 
@@ -18,8 +18,8 @@ pub(super) fn needed(node: &Node) -> Vec<String> {
         Node::Char(c, Case::Exact) => vec![c.to_string()],
         Node::Group(_, inner) => needed(inner),
         Node::Repeat(inner, times) if times.least > 0 => needed(inner),
-        Node::Sequence(nodes) => of_sequence(nodes),
-        Node::Choice(nodes) => of_choice(nodes),
+        Node::Sequence(nodes) => needed_in_sequence(nodes),
+        Node::Choice(nodes) => needed_in_choice(nodes),
         Node::Char(_, Case::Folded)
         | Node::Repeat(..)
         | Node::Nothing
@@ -37,7 +37,7 @@ pub(super) fn needed(node: &Node) -> Vec<String> {
 }
 
 /// The best of what any piece needs; letters that stand side by side are one text.
-fn of_sequence(nodes: &[Node]) -> Vec<String> {
+fn needed_in_sequence(nodes: &[Node]) -> Vec<String> {
     let mut best = Vec::new();
     let mut word = String::new();
     for node in nodes {
@@ -52,7 +52,7 @@ fn of_sequence(nodes: &[Node]) -> Vec<String> {
 }
 
 /// What each alternative needs; one that needs nothing leaves nothing to look for.
-fn of_choice(nodes: &[Node]) -> Vec<String> {
+fn needed_in_choice(nodes: &[Node]) -> Vec<String> {
     let mut all = Vec::new();
     for node in nodes {
         let one = needed(node);

@@ -1,6 +1,6 @@
 //! Reading an expression by Go's rules: groups, flags, repetitions, and placeholders where no data can become syntax.
 
-use super::tree::{Appetite, Kind, Node, Times, Written, few_enough};
+use super::tree::{Appetite, GroupKind, Node, Notation, Repetition, few_enough};
 use super::{BadRegex, Case};
 use crate::glob::Span;
 
@@ -27,7 +27,7 @@ impl Flags {
 
 /// An open group, or the whole expression.
 pub(super) struct Frame {
-    kind: Kind,
+    kind: GroupKind,
     open: usize,
     /// The flags to return to when it closes.
     flags: Flags,
@@ -38,7 +38,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    fn new(kind: Kind, open: usize, flags: Flags) -> Frame {
+    fn new(kind: GroupKind, open: usize, flags: Flags) -> Frame {
         Frame { kind, open, flags, choices: Vec::new(), sequence: Vec::new(), stacked: 0 }
     }
 
@@ -56,7 +56,7 @@ impl Frame {
         });
     }
 
-    fn close(mut self) -> (Kind, Node) {
+    fn close(mut self) -> (GroupKind, Node) {
         self.end_choice();
         let node = match self.choices.len() {
             1 => self.choices.pop().unwrap_or(Node::Nothing),
@@ -83,7 +83,7 @@ pub(super) struct Parser<'t> {
 /// The tree of an expression, and how many of its groups catch something.
 pub(super) fn parse(text: &str, spans: &[Span]) -> Result<(Node, usize), BadRegex> {
     let flags = Flags { fold: false, multi_line: false, dot_newline: false, ungreedy: false };
-    let frame = Frame::new(Kind::Plain, 0, flags);
+    let frame = Frame::new(GroupKind::Plain, 0, flags);
     let mut parser = Parser { text, at: 0, ahead: spans, flags, groups: 0, outer: Vec::new(), frame };
     parser.run()?;
     if !parser.outer.is_empty() {
@@ -130,7 +130,7 @@ impl<'t> Parser<'t> {
         if self.ahead.first().is_some_and(|span| span.start < to && from < span.end) {
             return Err(BadRegex {
                 at: from,
-                why: "a placeholder stands inside a piece of syntax (after a `\\`, in `[…]`, in a group's name or in `\\Q…\\E`), \
+                why: "a placeholder is inside a piece of syntax (after a `\\`, in `[…]`, in a group's name or in `\\Q…\\E`), \
                       where data would become syntax; move it out of there"
                     .to_owned(),
             });
@@ -172,7 +172,7 @@ impl<'t> Parser<'t> {
     fn piece(&mut self, c: char, start: usize) -> Result<(), BadRegex> {
         let node = match c {
             '(' if self.peek() == Some('?') => return self.flags_or_group(start),
-            '(' => return self.open(Kind::Capturing, start, self.flags),
+            '(' => return self.open(GroupKind::Capturing, start, self.flags),
             ')' => return self.close(start),
             '|' => {
                 self.frame.end_choice();
@@ -197,13 +197,13 @@ impl<'t> Parser<'t> {
         self.frame.push(Node::Char(c, case));
     }
 
-    fn open(&mut self, kind: Kind, start: usize, inner: Flags) -> Result<(), BadRegex> {
+    fn open(&mut self, kind: GroupKind, start: usize, inner: Flags) -> Result<(), BadRegex> {
         if self.outer.len() >= DEEPEST {
-            return self.refuse(start, format!("groups are nested more than {DEEPEST} deep; write it flatter"));
+            return self.refuse(start, format!("groups are nested more than {DEEPEST} deep; use fewer of them"));
         }
         match kind {
-            Kind::Capturing => self.groups += 1,
-            Kind::Plain => {}
+            GroupKind::Capturing => self.groups += 1,
+            GroupKind::Plain => {}
         }
         let frame = Frame::new(kind, start, self.flags);
         self.outer.push(std::mem::replace(&mut self.frame, frame));
@@ -213,7 +213,7 @@ impl<'t> Parser<'t> {
 
     fn close(&mut self, start: usize) -> Result<(), BadRegex> {
         let Some(outer) = self.outer.pop() else {
-            return self.refuse(start, "this `)` closes nothing; take it away, or write `\\)` for a plain parenthesis");
+            return self.refuse(start, "this `)` closes nothing; remove it, or write `\\)` for a plain parenthesis");
         };
         let inner = std::mem::replace(&mut self.frame, outer);
         self.flags = inner.flags;
@@ -236,12 +236,12 @@ impl<'t> Parser<'t> {
             if !name_ok {
                 return self.refuse(
                     start,
-                    "a named group is written `(?P<name>…)` with letters, digits and `_` in its name; looking ahead or \
-                     behind does not exist in this syntax",
+                    "a named group is written `(?P<name>…)` with letters, digits and `_` in its name; look-ahead and \
+                     look-behind do not exist in this syntax",
                 );
             }
             self.no_placeholder(start, self.at)?;
-            return self.open(Kind::Capturing, start, self.flags);
+            return self.open(GroupKind::Capturing, start, self.flags);
         }
         let mut flags = self.flags;
         let mut on = true;
@@ -257,7 +257,7 @@ impl<'t> Parser<'t> {
                     seen = false;
                     continue;
                 }
-                Some(':') if on || seen => return self.open(Kind::Plain, start, flags),
+                Some(':') if on || seen => return self.open(GroupKind::Plain, start, flags),
                 Some(')') if on || seen => {
                     self.flags = flags;
                     return Ok(());
@@ -265,8 +265,8 @@ impl<'t> Parser<'t> {
                 Some(_) | None => {
                     return self.refuse(
                         start,
-                        "after `(?` only `:`, a name as in `(?P<name>…)`, or the flags i, m, s and U can stand; looking \
-                         ahead or behind does not exist in this syntax",
+                        "after `(?` only `:`, a name as in `(?P<name>…)`, or the flags i, m, s and U can stand; \
+                         look-ahead and look-behind do not exist in this syntax",
                     );
                 }
             }
@@ -275,13 +275,13 @@ impl<'t> Parser<'t> {
     }
 
     /// After `c`: how often it repeats the piece before, if it is a repetition.
-    fn times(&mut self, c: char, start: usize) -> Result<Option<Times>, BadRegex> {
+    fn times(&mut self, c: char, start: usize) -> Result<Option<Repetition>, BadRegex> {
         let (least, most, written) = match c {
-            '*' => (0, None, Written::Sign),
-            '+' => (1, None, Written::Sign),
-            '?' => (0, Some(1), Written::Sign),
+            '*' => (0, None, Notation::Sign),
+            '+' => (1, None, Notation::Sign),
+            '?' => (0, Some(1), Notation::Sign),
             '{' => match self.counts(start)? {
-                Some((least, most)) => (least, most, Written::Counted),
+                Some((least, most)) => (least, most, Notation::Counted),
                 None => return Ok(None),
             },
             _ => return Ok(None),
@@ -290,7 +290,7 @@ impl<'t> Parser<'t> {
             (false, false) | (true, true) => Appetite::Greedy,
             (true, false) | (false, true) => Appetite::Lazy,
         };
-        Ok(Some(Times { least, most, appetite, written }))
+        Ok(Some(Repetition { least, most, appetite, written }))
     }
 
     /// After `{`: the numbers of a repetition, or nothing where the brace is a plain character.
@@ -300,7 +300,9 @@ impl<'t> Parser<'t> {
         if self.no_placeholder(start, self.at + length + 1).is_err() {
             return Err(BadRegex {
                 at: start,
-                why: "a placeholder stands inside `{…}`, where data would become a repetition; write `\\{` for a plain brace".to_owned(),
+                why:
+                    "a placeholder is inside `{…}`, where data would become a repetition; write `\\{` for a plain brace"
+                        .to_owned(),
             });
         }
         let Some((inside, after)) = self.rest().split_at_checked(length) else { return Ok(None) };
@@ -308,11 +310,11 @@ impl<'t> Parser<'t> {
             return Ok(None);
         }
         let (least, most) = match inside.split_once(',') {
-            None => match number(inside) {
+            None => match repeat_count(inside) {
                 Some(count) => (count, Some(count)),
                 None => return Ok(None),
             },
-            Some((least, most)) => match (number(least), number(most)) {
+            Some((least, most)) => match (repeat_count(least), repeat_count(most)) {
                 (Some(least), None) if most.is_empty() => (least, None),
                 (Some(least), Some(most)) => (least, Some(most)),
                 (Some(_), None) | (None, _) => return Ok(None),
@@ -328,7 +330,7 @@ impl<'t> Parser<'t> {
         Ok(Some((least, most)))
     }
 
-    fn repeat(&mut self, start: usize, times: Times) -> Result<(), BadRegex> {
+    fn repeat(&mut self, start: usize, times: Repetition) -> Result<(), BadRegex> {
         let Some(last) = self.frame.sequence.pop() else {
             return self.refuse(
                 start,
@@ -337,13 +339,15 @@ impl<'t> Parser<'t> {
         };
         self.frame.stacked += 1;
         if self.frame.stacked > MOST_STACKED {
-            return self.refuse(start, "too many repetitions sit on one another; one is enough");
+            return self.refuse(start, "too many repetitions in a row; one is enough");
         }
         let node = Node::Repeat(Box::new(last), times);
         let several = times.least >= 2 || times.most.is_some_and(|most| most >= 2);
-        if times.written == Written::Counted && several && !few_enough(&node, MOST_REPEATS) {
-            return self
-                .refuse(start, format!("repetitions inside repetitions come to more than {MOST_REPEATS} times"));
+        if times.written == Notation::Counted && several && !few_enough(&node, MOST_REPEATS) {
+            return self.refuse(
+                start,
+                format!("nested repetitions come to more than {MOST_REPEATS} times; write smaller numbers"),
+            );
         }
         self.frame.sequence.push(node);
         Ok(())
@@ -351,7 +355,7 @@ impl<'t> Parser<'t> {
 }
 
 /// A number of a repetition: no leading zero. One too large to count is still a number.
-fn number(text: &str) -> Option<u32> {
+fn repeat_count(text: &str) -> Option<u32> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) || (text.len() > 1 && text.starts_with('0')) {
         return None;
     }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::class::push_range;
-use super::tree::{Appetite, Kind, Node, Times};
+use super::tree::{Appetite, GroupKind, Node, Repetition};
 use super::{Case, NEVER, Segment};
-use crate::glob::{Sense, Set, Token};
+use crate::glob::{GlobToken, Sense, Set};
 
 /// The whole tree, with a segment of its own for each placeholder.
 pub(super) fn segments(node: &Node) -> Vec<Segment> {
@@ -61,8 +61,8 @@ impl Printer {
             }
             Node::Group(kind, inner) => {
                 self.text.push_str(match kind {
-                    Kind::Capturing => "(",
-                    Kind::Plain => "(?:",
+                    GroupKind::Capturing => "(",
+                    GroupKind::Plain => "(?:",
                 });
                 self.node(inner);
                 self.text.push(')');
@@ -101,7 +101,7 @@ impl Printer {
         }
     }
 
-    fn repeat(&mut self, inner: &Node, times: Times) {
+    fn repeat(&mut self, inner: &Node, times: Repetition) {
         let single = matches!(
             inner,
             Node::Char(..) | Node::Class(..) | Node::AnyButNewline | Node::Any | Node::Slot(..) | Node::Group(..)
@@ -129,15 +129,15 @@ impl Printer {
 }
 
 /// A glob, as an administrator wrote it in a label, as a piece of an expression.
-pub(crate) fn push_glob(out: &mut String, tokens: &[Token]) {
+pub(crate) fn push_glob(out: &mut String, tokens: &[GlobToken]) {
     for token in tokens {
         match token {
-            Token::Text(text) => out.push_str(&regex_syntax::escape(text)),
-            Token::Run => out.push_str("[^/]*"),
-            Token::One => out.push_str("[^/]"),
-            Token::Set(set) => push_set(out, set),
+            GlobToken::Text(text) => out.push_str(&regex_syntax::escape(text)),
+            GlobToken::Run => out.push_str("[^/]*"),
+            GlobToken::One => out.push_str("[^/]"),
+            GlobToken::Set(set) => push_set(out, set),
             // A label's value holds no placeholder.
-            Token::Slot(_) => out.push_str(NEVER),
+            GlobToken::Slot(_) => out.push_str(NEVER),
         }
     }
 }

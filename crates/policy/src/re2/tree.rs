@@ -17,25 +17,25 @@ pub(super) enum Node {
     WordEdge,
     NoWordEdge,
     Slot(usize, Case),
-    Group(Kind, Box<Node>),
+    Group(GroupKind, Box<Node>),
     Sequence(Vec<Node>),
     Choice(Vec<Node>),
-    Repeat(Box<Node>, Times),
+    Repeat(Box<Node>, Repetition),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum GroupKind {
     Capturing,
     Plain,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Repetition {
     pub(super) least: u32,
     /// Absent where there is no end to it.
     pub(super) most: Option<u32>,
     pub(super) appetite: Appetite,
-    pub(super) written: Written,
+    pub(super) written: Notation,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub(super) enum Appetite {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Written {
+pub(super) enum Notation {
     /// `*`, `+`, `?`
     Sign,
     /// `{…}`, which counts towards the limit on repetitions.
@@ -57,7 +57,7 @@ pub(super) fn few_enough(node: &Node, most: u32) -> bool {
     match node {
         Node::Repeat(inner, times) => {
             let mut left = most;
-            if times.written == Written::Counted {
+            if times.written == Notation::Counted {
                 let count = times.most.unwrap_or(times.least);
                 if times.most == Some(0) {
                     return true;

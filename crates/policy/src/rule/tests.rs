@@ -33,7 +33,7 @@ fn whole() -> RuleText {
 }
 
 /// What a rule says to alice of the web team, who pulls `web/app` by this reference from this address.
-fn said_of(text: &RuleText, address: Option<&str>, reference: Option<Reference>) -> Verdict {
+fn said_of(text: &RuleText, address: Option<&str>, reference: Option<Reference>) -> RuleMatch {
     let team = vec![LabelValue::literal("db"), LabelValue::literal("web")];
     let labels = LabelValues::from([("team".to_owned(), team)]);
     let question = Question {
@@ -46,7 +46,7 @@ fn said_of(text: &RuleText, address: Option<&str>, reference: Option<Reference>)
         reference: reference.as_ref(),
         now: NOW,
     };
-    Rule::compile(text).unwrap().check(&question, &mut Budget::of_a_request()).unwrap()
+    Rule::compile(text).unwrap().check(&question, &mut Budget::for_request()).unwrap()
 }
 
 fn tag() -> Option<Reference> {
@@ -76,14 +76,14 @@ fn the_field_that_does_not_agree_is_named() {
         (|rule| (rule.account, rule.not_before) = (text("bob"), Some(NOW + Duration::NANOSECOND)), MatchField::Account),
     ];
     let here = Some("10.1.2.3");
-    assert_eq!(said_of(&whole(), here, tag()), Verdict::Matches);
-    assert_eq!(said_of(&whole(), Some("::ffff:10.1.2.3"), tag()), Verdict::Matches);
+    assert_eq!(said_of(&whole(), here, tag()), RuleMatch::Matches);
+    assert_eq!(said_of(&whole(), Some("::ffff:10.1.2.3"), tag()), RuleMatch::Matches);
     for (change, field) in changes {
         let mut rule = whole();
         change(&mut rule);
-        assert_eq!(said_of(&rule, here, tag()), Verdict::Fails(field));
+        assert_eq!(said_of(&rule, here, tag()), RuleMatch::Fails(field));
     }
-    assert_eq!(said_of(&whole(), None, tag()), Verdict::Fails(MatchField::Ip));
+    assert_eq!(said_of(&whole(), None, tag()), RuleMatch::Fails(MatchField::Ip));
 }
 
 #[test]
@@ -93,12 +93,12 @@ fn a_rule_about_tags_or_digests_matches_where_the_door_sees_one() {
         reference: reference.map(str::to_owned),
         ..RuleText::default()
     };
-    let (at_tag, at_reference) = (Verdict::Fails(MatchField::Tag), Verdict::Fails(MatchField::Reference));
+    let (at_tag, at_reference) = (RuleMatch::Fails(MatchField::Tag), RuleMatch::Fails(MatchField::Reference));
     for (rule, of_tag, of_digest, of_none) in [
-        (rule(None, None), &Verdict::Matches, &Verdict::Matches, &Verdict::Matches),
-        (rule(None, Some("tag")), &Verdict::Matches, &at_reference, &at_reference),
-        (rule(None, Some("digest")), &at_reference, &Verdict::Matches, &at_reference),
-        (rule(Some("*"), None), &Verdict::Matches, &at_tag, &at_tag),
+        (rule(None, None), &RuleMatch::Matches, &RuleMatch::Matches, &RuleMatch::Matches),
+        (rule(None, Some("tag")), &RuleMatch::Matches, &at_reference, &at_reference),
+        (rule(None, Some("digest")), &at_reference, &RuleMatch::Matches, &at_reference),
+        (rule(Some("*"), None), &RuleMatch::Matches, &at_tag, &at_tag),
         (rule(Some("w1"), None), &at_tag, &at_tag, &at_tag),
         (rule(Some("*"), Some("digest")), &at_reference, &at_tag, &at_reference),
     ] {

@@ -76,7 +76,7 @@ fn whatever_is_wrong_is_named_with_its_line() {
         ("- {match: {}, actions: []}\n- {actions: []}\n", "rules:2: rule 2.match: a rule needs a match"),
         ("- {match: {}, actions: []}\n- {match: {}}\n", "rules:2: rule 2.actions: a rule needs actions"),
         ("- match: {}\n  actions: pull\n", "rules:1: rule 1.actions: actions are a list"),
-        ("- match: {}\n  actions: [PULL]\n", "rules:2: rule 1.actions: \"PULL\" is no action"),
+        ("- match: {}\n  actions: [PULL]\n", "rules:2: rule 1.actions: \"PULL\" is not an action"),
         ("- match: {acount: a}\n  actions: []\n", "rules:1: rule 1.match.acount: there is no such key"),
         ("- {match: {}, actions: [], sek: 10}\n", "rules:1: rule 1.sek: there is no such key; did you mean \"seq\"?"),
         ("- {seq: ten, match: {}, actions: []}\n", "rules:1: rule 1.seq: \"ten\" is no whole number"),

@@ -21,7 +21,7 @@ fn literals(values: &[&str]) -> Vec<LabelValue> {
 
 /// Whether a pattern matches for one account, whose name is also the only capture.
 fn holds(pattern: &str, subject: &str, account: &str, labels: &LabelValues) -> bool {
-    let values = Values { account, kind: "repository", name: subject, service: "registry.example" };
+    let values = FieldValues { account, kind: "repository", name: subject, service: "registry.example" };
     let mut bindings = Bindings::new(values, labels);
     bindings.capture(Field::Account, 1, account);
     Pattern::compile(pattern).unwrap().matches(subject, &bindings).unwrap()
@@ -212,7 +212,7 @@ fn labels_stand_for_their_values() {
         // A wildcard used twice may take different text.
         ("${labels:g}/${labels:g}", "web1/web2", true),
         ("${labels:g}/${labels:g}", "web1/bat", false),
-        // Values are not expanded again.
+        // FieldValues are not expanded again.
         ("${labels:brace}", "alice", false),
         ("${labels:brace}", "${account}", true),
         ("a${labels:brace}b", "ab", true),
@@ -375,7 +375,7 @@ fn literals_and_placeholders_are_listed() {
 fn captures_come_from_regular_expressions_only() {
     let none = LabelValues::new();
     let all = labels([("p", literals(&["a", "b"])), ("q", literals(&["c", "d"])), ("wild", globs(&["a*"]))]);
-    let mut bindings = Bindings::new(Values { account: "alice", ..Values::default() }, &all);
+    let mut bindings = Bindings::new(FieldValues { account: "alice", ..FieldValues::default() }, &all);
     let cases = [
         ("/^(.+)@(.+)$/", "alice@test", 1, Some("alice")),
         ("/^(.+)@(.+)$/", "alice@test", 2, Some("test")),
@@ -390,7 +390,7 @@ fn captures_come_from_regular_expressions_only() {
         ("/(?U)^(${labels:wild})(.+)b$/", "a__b/b", 1, Some("a__b")),
         ("/(?U)^(a[^/]*)(.+)b$/", "a__b/b", 1, Some("a")),
         ("/^(a)${labels:none}/", "ab", 1, None),
-        // Values are tried in their order: as alternatives at the first place where one fits, or, where a value has to
+        // FieldValues are tried in their order: as alternatives at the first place where one fits, or, where a value has to
         // stay the same, one after the other.
         ("/(.)${labels:p}/", "1b2a", 1, Some("1")),
         ("/(.)${labels:p}$|(.)${labels:p}/", "1b2a", 1, Some("2")),
@@ -421,7 +421,7 @@ fn expansion_reads_well() {
     let shown = globs(many.get(..10).unwrap());
     let all =
         labels([("one", globs(&["web*"])), ("two", globs(&["a", "b"])), ("shown", shown), ("many", globs(&many))]);
-    let mut bindings = Bindings::new(Values { account: "al*ce", name: "n", ..Values::default() }, &all);
+    let mut bindings = Bindings::new(FieldValues { account: "al*ce", name: "n", ..FieldValues::default() }, &all);
     bindings.capture(Field::Account, 1, "al");
     let cases = [
         ("plain", "plain"),

@@ -90,7 +90,7 @@ proptest! {
         let mut values = literals(&[&data]);
         values.extend(LabelValue::glob(&data));
         let all = labels([("x", values)]);
-        let mut bindings = Bindings::new(Values { account: &data, kind: &data, name: &subject, service: &data }, &all);
+        let mut bindings = Bindings::new(FieldValues { account: &data, kind: &data, name: &subject, service: &data }, &all);
         bindings.capture(Field::Account, 1, &data);
         if let Ok(compiled) = Pattern::compile(&text) {
             let matched = compiled.matches(&subject, &bindings);
@@ -118,7 +118,7 @@ proptest! {
         // Half of them have parentheses that do not fit together.
         let Ok(compiled) = compiled else { return Ok(()) };
         let all = labels([("x", literals(&x)), ("y", literals(&y))]);
-        let bindings = Bindings::new(Values::default(), &all);
+        let bindings = Bindings::new(FieldValues::default(), &all);
         let group = |value: &str| format!("(?:{})", value.replace('/', "\\/"));
         let filled = |x: &str, y: &str| {
             let text = written.replace("${labels:x}", &group(x)).replace("${labels:y}", &group(y));

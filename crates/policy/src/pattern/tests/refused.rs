@@ -29,7 +29,7 @@ fn a_bad_pattern_says_where_and_what_to_write_instead() {
         ("/\\p{${account}}/", "character 2", "placeholder"),
         ("/[[:${account}:]]/", "character 2", "placeholder"),
         ("/abc\\/", "character 5", "lone"),
-        ("/a(?=b)/", "character 3", "looking"),
+        ("/a(?=b)/", "character 3", "look-ahead"),
     ];
     for (pattern, place, advice) in cases {
         let message = Pattern::compile(pattern).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use super::*;
 /// Decides, and says how many steps it took.
 fn steps(pattern: &str, subject: &str, all: &LabelValues) -> (Result<bool, TooComplex>, u64) {
     let mut budget = Budget::new(STEPS, Compiling::Allowed);
-    let bindings = Bindings::new(Values::default(), all);
+    let bindings = Bindings::new(FieldValues::default(), all);
     let decision = Pattern::compile(pattern).unwrap().matches_within(subject, &bindings, &mut budget);
     (decision, STEPS - budget.left())
 }
@@ -52,7 +52,7 @@ fn what_takes_too_much_work_is_no_answer() {
 fn catching_groups_costs_what_there_is_to_compile() {
     let long = "x".repeat(200);
     let none = LabelValues::new();
-    let bindings = Bindings::new(Values { account: &long, ..Values::default() }, &none);
+    let bindings = Bindings::new(FieldValues { account: &long, ..FieldValues::default() }, &none);
     let caught = |pattern: &str, subject: &str, steps: u64| {
         let pattern = Pattern::compile(pattern).unwrap();
         let Body::Regex(expression) = &pattern.body else { unreachable!("it is a regular expression") };
@@ -82,7 +82,7 @@ fn an_expression_is_compiled_once_for_all_rules_when_it_is_needed_and_never_wher
     let text = "/^only-here-(once|twice)$/";
     let one = Pattern::compile(text).unwrap();
     let none = LabelValues::new();
-    let bindings = Bindings::new(Values::default(), &none);
+    let bindings = Bindings::new(FieldValues::default(), &none);
     let asked = |pattern: &Pattern, subject: &str, compiling: Compiling| {
         pattern.matches_within(subject, &bindings, &mut Budget::new(1000, compiling))
     };

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use dockwarden::scope::{MAX_ACTIONS, MAX_NAME, MAX_SCOPES, Scope, parse_all};
 use libfuzzer_sys::fuzz_target;
+use policy::scope::{MAX_ACTIONS, MAX_NAME, MAX_SCOPES, Scope, parse_all};
 
 fuzz_target!(|text: &str| {
     let requested = parse_all(text.split('\n').map(Cow::Borrowed));

@@ -2,8 +2,10 @@
 //! hash, or refused.
 #![no_main]
 
-use dockwarden::authn::mongo::properties::user_needs_a_hash;
-use dockwarden::authz::mongo::properties::rules_survive_being_written;
+#[path = "../../../tests/integration/properties/every_document.rs"]
+mod every_document;
+
+use every_document::{rules_survive_being_written, user_needs_a_hash};
 use libfuzzer_sys::fuzz_target;
 use mongodb::bson::Document;
 

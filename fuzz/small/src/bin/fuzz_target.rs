@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use dockwarden::scope::Reference;
-use dockwarden::target::{Part, Target};
 use libfuzzer_sys::fuzz_target;
+use policy::scope::Reference;
+use policy::target::{Part, Target};
 use regex::Regex;
 
 const TAG: &str = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";

@@ -19,7 +19,10 @@ fuzz_target!(|bytes: &[u8]| {
     let stranger = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
     let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let Ok(network) = "10.0.0.0/8".parse() else { return };
-    let proxies = AddressSource::Proxies(Proxies { header: header.clone(), peers: Peers { networks: vec![network], unix: false } });
+    let proxies = AddressSource::Proxies(Proxies {
+        header: header.clone(),
+        peers: Peers { networks: vec![network], unix: false },
+    });
     assert_eq!(proxies.client(Peer::Tcp(stranger), &headers), Ok(Some(stranger)));
     assert_eq!(proxies.client(Peer::Unix, &headers), Ok(None));
     drop(proxies.client(Peer::Tcp(proxy), &headers));

@@ -1,25 +1,36 @@
-//! Any rule and any question: compiling and matching never panic, and nothing is granted that was not asked for.
+//! Any rule and any question: compiling and matching never panic, nothing is granted that was not asked for, and `explain` and
+//! the index tell of the same decision.
 #![no_main]
 
-
-use policy::acl::Acl;
-use policy::rule::{Rule, RuleText};
-use policy::pattern::{LabelValue, LabelValues};
-use policy::{Answer, Budget, Question};
-use policy::scope::{Action, Resource, parse_actions};
 use libfuzzer_sys::fuzz_target;
+use policy::acl::Acl;
+use policy::explain::{RuleOutcome, explain};
+use policy::lint::lint_impossible;
+use policy::pattern::{LabelValue, LabelValues};
+use policy::rule::{Rule, RuleText};
+use policy::scope::{Action, Resource, parse_actions};
+use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 
 // One part a line: the rule's patterns first, then the question.
 fuzz_target!(|text: &str| {
     let mut parts = text.split('\n');
     let mut pattern = || parts.next().filter(|part| *part != "~").map(str::to_owned);
-    let mut rule = RuleText { account: pattern(), kind: pattern(), name: pattern(), service: pattern(), ip: pattern(), ..RuleText::default() };
+    let mut rule = RuleText {
+        account: pattern(),
+        kind: pattern(),
+        name: pattern(),
+        service: pattern(),
+        ip: pattern(),
+        ..RuleText::default()
+    };
     if let Some(label) = pattern() {
         rule.labels.insert("team".to_owned(), label);
     }
     rule.actions = pattern().unwrap_or_default().split(',').map(str::to_owned).collect();
     let Ok(rule) = Rule::compile(&rule) else { return };
+    let mut never_matches = false;
+    lint_impossible(&rule, &mut |_, message| never_matches |= message.contains("so the rule never matches"));
 
     let account = pattern().unwrap_or_default();
     let service = pattern().unwrap_or_default();
@@ -40,7 +51,17 @@ fuzz_target!(|text: &str| {
         reference: None,
         now: OffsetDateTime::UNIX_EPOCH,
     };
-    if let Ok(Answer::Decided { actions: granted, .. }) = Acl::new(vec![rule]).decide(&question, &mut Budget::of_a_request()) {
-        assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));
+    let rules = Acl::new(vec![rule]);
+    let Ok(answer) = rules.decide(&question, &mut Budget::for_request()) else { return };
+    let decided = match answer {
+        Answer::Decided { actions: granted, .. } => {
+            assert!(granted.iter().all(|action| actions.contains(action) || actions.contains(&Action::All)));
+            true
+        }
+        Answer::NoMatch { .. } => false,
+    };
+    assert!(!(decided && never_matches), "a rule that never matches decides");
+    if let Ok(steps) = explain(&rules, &question, &mut Budget::for_request()) {
+        assert_eq!(steps.iter().any(|step| step.said == RuleOutcome::Decides), decided);
     }
 });
