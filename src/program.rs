@@ -28,7 +28,7 @@ use crate::config::problem::At;
 use crate::config::refused::{Refusal, is_harmless};
 use crate::config::section::Section;
 use crate::decision_log::printable;
-use crate::turns::{Busy, Client, Turn, Turns};
+use crate::turns::{Client, Turn, Turns};
 
 /// The time for an answer, waiting for a turn included, unless configured.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ impl Program {
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
-    /// [`Busy`] if no turn came, which is not the program's fault. Otherwise the program gave no answer: it could not be
+    /// [`Busy`](crate::turns::Busy) if no turn came, which is not the program's fault. Otherwise the program gave no answer: it could not be
     /// started, did not end in time, was ended by a signal, or wrote too much.
     pub(crate) async fn ask(
         &self,
@@ -192,16 +192,8 @@ impl Program {
         if Instant::now() >= deadline {
             bail!("{command} was not asked: the {timeout:?} for the whole request were used up");
         }
-        let turn = match self.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("no turn to run {command} came within {timeout:?} ({concurrency} at once)");
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| command.to_owned());
-            }
-        };
+        let turn = self.turns.turn(client, deadline).await;
+        let turn = turn.map_err(|busy| busy.for_backend(command, *timeout, *concurrency))?;
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;
         if let Some(said) = complaint.without(secret) {

@@ -40,6 +40,17 @@ pub enum Busy {
     Late,
 }
 
+impl Busy {
+    /// The error for a backend that was not asked: its name, and for a turn that came too late the time that was waited and
+    /// how many questions are asked at once.
+    pub(crate) fn for_backend(self, name: &str, within: Duration, at_once: usize) -> anyhow::Error {
+        anyhow::Error::new(self).context(match self {
+            Busy::Late => format!("{name}: no turn within {within:?} ({at_once} at once)"),
+            Busy::NetworkFull | Busy::Full | Busy::TooMany => name.to_owned(),
+        })
+    }
+}
+
 /// Whether a network has shown before that there is somebody in it whom we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {

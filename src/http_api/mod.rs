@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::breaker::{Breaker, Pass, Pauses, Trial};
 use crate::dial::{Dialer, Patience, Progress};
-use crate::turns::{Busy, Client as Waiting, Turn, Turns};
+use crate::turns::{Client as Waiting, Turn, Turns};
 use request::{Repeat, Request};
 use settings::Settings;
 
@@ -215,7 +215,7 @@ impl Api {
     /// If the returned future is dropped, the question is taken back.
     ///
     /// # Errors
-    /// [`Busy`] where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
+    /// [`Busy`](crate::turns::Busy) where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
     pub(crate) async fn ask(
         &self,
         request: &Request,
@@ -231,16 +231,8 @@ impl Api {
             anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
         }
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
-        let turn = match inner.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("{}: no turn within {whole:?} ({concurrency} questions at once)", self.origin());
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| self.origin());
-            }
-        };
+        let turn = inner.turns.turn(client, deadline).await;
+        let turn = turn.map_err(|busy| busy.for_backend(&self.origin(), *whole, *concurrency))?;
         // It may have failed while this one waited for its turn.
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
         let asked = Instant::now();
