@@ -87,7 +87,7 @@ pub(crate) fn blocks(bytes: &[u8], file: PairFile) -> Result<Vec<Block>, PemProb
     let mut reading = Reading { file, found: Vec::new(), open: None };
     for (line, raw) in (1..).zip(text.split('\n')) {
         let raw = raw.strip_suffix('\r').unwrap_or(raw);
-        // A backslash is no part of a block: `\n` is a line break that was written as two characters.
+        // A backslash is never part of a block: `\n` is a line break that was written as two characters.
         let broken = raw.replace("\\r", "\r").replace("\\n", "\r");
         for part in broken.split('\r') {
             reading.read(part, &Line { number: line, raw })?;

@@ -223,7 +223,7 @@ async fn who_logs_in_there_as_before_does_not_wait_for_what_others_guess() -> an
         let expected = waits.then_some(LIKE_THE_FIRST);
         assert_eq!(guesser.right(account, password).err(), expected, "{account}, {password}");
     }
-    // As often as she likes, and at once: it is no guess.
+    // As often as she likes, and at once: it is not a guess.
     let at_once = (0..100).map(|_| guesser.begin("alice", "right")).collect::<Result<Vec<_>, _>>()?;
     drop(at_once);
     // It is forgotten after a day without her.
