@@ -102,7 +102,7 @@ impl<'file> Field<'file> {
         Some(numbered.map(|(index, item)| Field::new(item, format!("{}[{index}]", self.path), self.context)).collect())
     }
 
-    /// The names and what stands under each, where the value is a map whose keys are names that somebody chose.
+    /// The keys and what stands under each, where the value is a map with keys that somebody chose, as those of `users` are.
     pub fn entries(&self) -> Option<Vec<(&'file str, Field<'file>)>> {
         let Value::Map(entries) = self.value() else { return None };
         let named = |entry: &'file Entry| {

@@ -132,7 +132,7 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
         }
         let (dashes, rest) = entry_of(content);
         let is_deeper = open.last().is_none_or(|block| indent > block.column);
-        // A text goes on in the next line where that is no key.
+        // A text continues in the next line unless that is a key.
         let goes_on = is_deeper && !opens && dashes == 0;
         if !goes_on && lacks_space_after_dash(content) {
             return Some((number, "a space is missing after the dash; write \"- \"".to_owned()));
@@ -194,7 +194,7 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
     None
 }
 
-/// Whether a line is `-key: value` or `-{…}`, which is no item of a list.
+/// Whether a line is `-key: value` or `-{…}`, which is not a list item.
 fn lacks_space_after_dash(content: &str) -> bool {
     let Some(rest) = content.strip_prefix('-') else { return false };
     let is_key = rest.split_once(':').is_some_and(|(key, value)| {

@@ -1,8 +1,9 @@
 //! One YAML file, read strictly: types out, and everything that is wrong with it at once, with its line and what to write
 //! instead.
 //!
-//! A [`Reading`] holds what is found out. It opens the document as a [`Field`], a map of which is a [`Section`]; both carry the
-//! reading, so that whoever reads a part of the file is handed that part alone. What the keys mean is for the program to say.
+//! A [`Reading`] holds what is found out. It opens the document as a [`Field`] (one value); a value with keys is a
+//! [`Section`]. Both carry the reading, so that a function that reads a part of the file takes that part alone. What the keys
+//! mean is for the program to say.
 //! No message repeats a value that could be a secret ([`refused`]).
 
 pub mod env;

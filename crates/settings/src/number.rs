@@ -22,7 +22,7 @@ const UNITS: &[(&str, u64)] = &[
 const LONGEST: u64 = i64::MAX.unsigned_abs();
 
 /// A whole number in any form that go-yaml takes: `900`, `1_000`, `0x384`, `010` (8), `0o7`, `0b11`, `900.0`, `1e+06`.
-/// `None` for what is no number, has a fraction, or is beyond 64 bits.
+/// `None` for anything else, a number with a fraction, and one beyond 64 bits.
 pub fn whole(text: &str) -> Option<i64> {
     match text.bytes().next()? {
         b'.' => float(text),

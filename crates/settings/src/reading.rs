@@ -56,7 +56,7 @@ impl Reading {
         self.0.borrow_mut().warnings.push(Problem::new(place.clone(), path, message));
     }
 
-    /// Notes a file whose change means to read all again.
+    /// Notes a file: when it changes, everything has to be read again.
     pub fn watch(&self, file: impl Into<PathBuf>) {
         let (files, file) = (&mut self.0.borrow_mut().files, file.into());
         if !files.contains(&file) {

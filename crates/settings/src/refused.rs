@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
-/// Longer values are nobody's slip of a word.
+/// The longest value that is quoted, in bytes: a longer one is not a misspelt word.
 const LONGEST_QUOTED: usize = 64;
 /// The longest path that Linux opens, in bytes.
 const LONGEST_PATH: usize = 4095;

@@ -14,7 +14,7 @@ use crate::refused::{Holds, Refusal, is_harmless, is_plain_word, refusal_of_path
 use crate::spelling::nearest;
 use crate::yaml::{Entry, Value};
 
-/// What stands in the place of a secret whose file is left alone.
+/// Stands in for a secret from a file that is left alone.
 pub const UNREAD: &str = "not-read";
 
 /// One map of the file while it is being read. Keys that nobody asked for are problems when it is finished: a
@@ -68,7 +68,7 @@ impl<'file> Section<'file> {
         self.field.context.reading.warn(place, self.path_of(key), message);
     }
 
-    /// Notes a file whose change means to read all again.
+    /// Notes a file: when it changes, everything has to be read again.
     pub fn watch(&self, file: &Path) {
         self.field.context.reading.watch(file);
     }
@@ -294,4 +294,103 @@ fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str], hint: Option<String
         ),
     };
     (shown, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::{Findings, Reading};
+    use crate::yaml;
+
+    /// What `read` makes of a text, and what was found out.
+    fn read<T>(text: &str, secrets: Secrets, read: impl FnOnce(&mut Section<'_>) -> T) -> (Option<T>, Findings) {
+        let Ok(root) = yaml::parse(text) else { unreachable!("{text}") };
+        let reading = Reading::default();
+        let value = reading.field(&root, "top", secrets).section().map(|mut section| {
+            let value = read(&mut section);
+            section.finish();
+            value
+        });
+        (value, reading.into_findings())
+    }
+
+    fn told(findings: &Findings) -> Vec<String> {
+        findings.problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+    }
+
+    #[test]
+    fn a_secret_stands_in_the_file_or_in_one_of_its_own() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(file("good"), "\u{feff}hunter\n")?;
+        std::fs::write(file("empty"), " \n")?;
+        let (good, empty, absent) = (file("good"), file("empty"), file("absent"));
+        let cases = [
+            ("{}".to_owned(), Ok(None), ""),
+            ("{key: hunter}".to_owned(), Ok(Some("hunter")), ""),
+            // An empty text is as if the key were not there.
+            ("{key: ''}".to_owned(), Ok(None), ""),
+            (format!("{{key: '', file: {good}}}"), Ok(Some("hunter")), ""),
+            (format!("{{file: {good}}}"), Ok(Some("hunter")), ""),
+            (format!("{{key: a, file: {good}}}"), Err(Noted), "top.file: give key or file, not both"),
+            (format!("{{file: {empty}}}"), Err(Noted), "top.file: the file is empty"),
+            (format!("{{file: {absent}}}"), Err(Noted), "top.file: "),
+            ("{key: [a]}".to_owned(), Err(Noted), "top.key: one value is expected here, not a list"),
+            ("{file: {a: b}}".to_owned(), Err(Noted), "top.file: one value is expected here, not a map"),
+        ];
+        for (text, expected, problem) in cases {
+            let (value, findings) = read(&text, Secrets::Read, |section| section.secret("key", "file"));
+            let value = value.map(|secret| secret.map(|at| at.map(|at| at.value)));
+            assert_eq!(value, Some(expected.map(|secret| secret.map(str::to_owned))), "{text}");
+            let told = told(&findings);
+            assert_eq!(told.len(), usize::from(!problem.is_empty()), "{text}: {told:?}");
+            assert!(told.iter().all(|told| told.starts_with(problem)), "{text}: {told:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_left_alone_are_watched_and_not_opened() {
+        let secret = |section: &mut Section<'_>| section.secret("key", "file").ok().flatten().map(|at| at.value);
+        let text = "{file: /nowhere/at/all}";
+        let (value, findings) = read(text, Secrets::Skip, secret);
+        assert_eq!(value.flatten().as_deref(), Some(UNREAD));
+        assert_eq!((told(&findings), findings.files), (vec![], vec![PathBuf::from("/nowhere/at/all")]));
+        let (value, findings) = read(text, Secrets::Read, secret);
+        assert_eq!((value.flatten(), told(&findings).len(), findings.files.len()), (None, 1, 1));
+    }
+
+    #[test]
+    fn a_section_hands_on_whether_secrets_are_read_and_may_say_otherwise() {
+        let text = "{a: {b: {}}, c: [{}], d: {e: {}}}";
+        let (value, findings) = read(text, Secrets::Skip, |section| {
+            let inner = section.section("a").and_then(|mut a| a.field("b")).map(|b| b.secrets());
+            let item = section.field("c").and_then(|c| c.items()?.first().map(Field::secrets));
+            let other = section.field("d").map(|d| d.with(Secrets::Read));
+            let below = other.and_then(|d| d.section()?.field("e")).map(|e| e.secrets());
+            [inner, item, below, Some(section.secrets())]
+        });
+        assert_eq!(value, Some([Secrets::Skip, Secrets::Skip, Secrets::Read, Secrets::Skip].map(Some)));
+        assert_eq!(told(&findings), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_that_is_found_out_goes_to_one_reading_in_the_order_of_the_file() {
+        let text = "b: {no_number: x}\nlist: [{x: 1}]\nc: y\n";
+        let (_, findings) = read(text, Secrets::Skip, |section| {
+            section.word("c", crate::number::duration);
+            if let Some(item) = section.field("list").and_then(|list| list.items()?.into_iter().next()) {
+                item.problem("wrong");
+            }
+            if let Some(b) = section.section("b") {
+                b.warn(b.place(), "number", "odd");
+                b.finish();
+            }
+        });
+        let places: Vec<String> = findings.problems.iter().map(|problem| problem.place.to_string()).collect();
+        assert_eq!(places, ["line 1", "line 2", "line 3"]);
+        let paths: Vec<&str> = findings.problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["top.b.no_number", "top.list[0]", "top.c"]);
+        assert_eq!(findings.warnings.iter().map(|odd| odd.path.as_str()).collect::<Vec<_>>(), ["top.b.number"]);
+    }
 }

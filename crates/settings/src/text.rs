@@ -3,10 +3,10 @@
 use std::io::Read;
 use std::path::Path;
 
-/// The byte order mark (U+FEFF). It is no white space, so that a reader which forgets it makes it part of a password.
+/// The byte order mark (U+FEFF). It is not white space: a reader that forgets it makes it part of a password.
 const MARK: char = '\u{feff}';
 
-/// Why bytes are no text. The message never shows them: the file could hold a password.
+/// Why bytes are not text. The message never shows them: the file could hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
     /// It begins with the mark of UTF-16.
@@ -68,7 +68,7 @@ pub fn decode_file(file: &Path, bytes: Vec<u8>) -> Result<String, String> {
 /// The text of a pipe, of `limit` bytes at most; `name` is what it is called in messages.
 ///
 /// # Errors
-/// It cannot be read, is longer, or is no text.
+/// It cannot be read, is longer, or is not text.
 pub fn read(pipe: impl Read, name: &str, limit: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = pipe.take(limit.saturating_add(1)).read_to_end(&mut bytes);
