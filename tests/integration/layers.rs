@@ -6,28 +6,19 @@ use std::path::Path;
 
 /// The rooms from the ground to the roof. Those of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &[
-        "background",
-        "client_address",
-        "client_network",
-        "clock",
-        "decision_id",
-        "descriptors",
-        "json",
-        "secret",
-        "shown",
-        "text",
-    ],
+    &["background", "client_address", "client_network", "clock", "decision_id", "descriptors", "digest"],
+    &["json", "random", "secret", "shown", "text"],
     &["activity", "breaker", "last_said", "lookups", "pem", "turns"],
-    &["connections", "dial", "metrics"],
+    &["connections", "dial", "metrics", "reach"],
     &["http_api", "keys", "mongo", "program"],
     &["token"],
     &["backend", "chain"],
     &["authn"],
     &["authz"],
     &["access"],
-    &["backends", "gateway", "mint"],
+    &["backends", "mint"],
     &["config"],
+    &["gateway"],
     &["app"],
     &["decision_log", "watch"],
     &["http"],
@@ -36,8 +27,26 @@ const FLOORS: &[&[&str]] = &[
     &["lib", "main"],
 ];
 
-/// What is still to be cut, from a room to one that is not below it.
-const STILL_UPWARDS: &[(&str, &str)] = &[];
+/// Imports that are still to be cut, from a room to one that is not below it. None may be added.
+const STILL_UPWARDS: &[(&str, &str)] = &[
+    // What a backend's section is read with.
+    ("authn", "config"),
+    ("authz", "config"),
+    ("http_api", "config"),
+    ("keys", "config"),
+    ("mongo", "config"),
+    ("program", "config"),
+    // The backends' contract and their table, which are one file.
+    ("authn", "authz"),
+    ("chain", "access"),
+    ("chain", "authn"),
+    ("chain", "authz"),
+    ("chain", "config"),
+    // The half of the gateway that is a door.
+    ("gateway", "app"),
+    ("gateway", "decision_log"),
+    ("gateway", "http"),
+];
 
 /// The room that a file of `src/` is in, or that the path `crate::…` leads to.
 fn room(path: &str) -> &str {
