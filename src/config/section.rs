@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use super::files::read_secret;
-use super::problem::{At, Place, Problem};
+use super::problem::{At, Place};
 use super::reading::{Context, Noted, Secrets};
 use super::refused::{Holds, Refusal, ShownPath, is_harmless, is_plain_word, refusal_of_path, shown_name};
 use super::yaml::{Entry, Node, Value};
@@ -73,11 +73,6 @@ impl<'file> Field<'file> {
     /// Notes a problem that is seen elsewhere, as in the value's key.
     pub fn problem_at(&self, place: &Place, message: impl Into<String>) {
         self.context.reading.problem(place, &self.path, message);
-    }
-
-    /// Notes what is probably not meant, here or below.
-    pub fn warn(&self, Problem { place, path, message }: Problem) {
-        self.context.reading.warn(&place, path, message);
     }
 
     /// The value as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.

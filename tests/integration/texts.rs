@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use dockwarden::backend::Same as _;
 use dockwarden::config::{Config, Secrets, read_secret};
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder};
