@@ -92,7 +92,6 @@ pub fn read(section: Field<'_>) -> Option<Users> {
             users.insert(account.to_owned(), user);
         }
     }
-    doubts(&users).into_iter().for_each(|doubt| section.warn(doubt));
     Some(users)
 }
 
@@ -165,7 +164,7 @@ fn read_labels(fields: &mut Section<'_>) -> LabelValues {
 }
 
 /// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
-fn doubts(users: &Users) -> Vec<Problem> {
+pub(crate) fn doubts(users: &Users) -> Vec<Problem> {
     let mut found = Vec::new();
     let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();

@@ -242,7 +242,7 @@ fn many_label_values_are_decided_at_once() {
                 scope: Scope::parse(&format!("repository:{name}:push")).unwrap(),
                 expected: (Vec::new(), None),
             };
-            assert_eq!(decide(&acl, &case).1, expected, "{pattern} on {name}");
+            assert_eq!(decide(acl, &case).1, expected, "{pattern} on {name}");
         }
         assert!(started.elapsed().as_millis() < 1000, "{pattern} took {:?}", started.elapsed());
     }

@@ -1,6 +1,6 @@
 //! One value of the file with its path: what a key holds, or an item of a list.
 
-use crate::problem::{At, Place, Problem};
+use crate::problem::{At, Place};
 use crate::reading::{Context, Secrets};
 use crate::refused::shown_name;
 use crate::section::Section;
@@ -70,11 +70,6 @@ impl<'file> Field<'file> {
     /// Notes a problem that is seen elsewhere, as in the value's key.
     pub fn problem_at(&self, place: &Place, message: impl Into<String>) {
         self.context.reading.problem(place, &self.path, message);
-    }
-
-    /// Notes a probable mistake, here or below.
-    pub fn warn(&self, Problem { place, path, message }: Problem) {
-        self.context.reading.warn(&place, path, message);
     }
 
     /// The value as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.

@@ -11,6 +11,7 @@ use std::borrow::Borrow;
 use super::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use super::rule::{Grants, Rule};
 use super::rules::Rules;
+use crate::authn::users;
 use crate::config::{Config, Problem};
 use crate::scope::Action;
 use actions::lint_actions;
@@ -64,6 +65,7 @@ pub fn lint(config: &Config) -> Vec<Problem> {
             warn(".match.tag", message.to_owned());
         }
     }
+    found.extend(config.backends.get().map(users::doubts).unwrap_or_default());
     found.sort_by(|one, other| one.place.cmp(&other.place));
     found
 }

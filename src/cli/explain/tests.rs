@@ -53,8 +53,8 @@ impl Bed {
     /// Which of all openings the backend in use is.
     fn opening(&self, app: &App) -> String {
         match self.runtime.block_on(app.snapshot().access.look_up("clown", None)).unwrap() {
-            LookUp::Known(identity) => identity.labels["opening"].iter().map(LabelValue::text).collect(),
-            LookUp::Unknown | LookUp::OnlyByLogin => panic!("nobody knows the clown"),
+            LookUp::Known(identity) => identity.labels.values().flatten().map(LabelValue::text).collect(),
+            LookUp::Unknown | LookUp::OnlyByLogin => "nobody knows the clown".to_owned(),
         }
     }
 
@@ -101,9 +101,11 @@ fn it_is_tried_by_check() {
         let bed = Bed::with(&format!("{section}{RULES}"));
         bed.source.load_and_make_key().unwrap();
         let reached = check::connect(&bed.source).unwrap();
-        let [Reached { name, found }] = reached.as_slice() else { panic!("{reached:?}") };
-        let found = found.as_ref().map(String::as_str).map_err(ToString::to_string);
-        assert_eq!((*name, found), ("silly", expected.map_err(str::to_owned)));
+        let found: Vec<_> = reached
+            .iter()
+            .map(|Reached { name, found }| (*name, found.as_ref().map(String::as_str).map_err(ToString::to_string)))
+            .collect();
+        assert_eq!(found, [("silly", expected.map_err(str::to_owned))]);
     }
 }
 

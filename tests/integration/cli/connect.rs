@@ -103,12 +103,12 @@ fn each_backend_is_tried_and_named_although_others_fail() {
         tried.out.lines().filter(|line| line.contains(": ok: ") || line.contains(": failed: ")).collect();
     let expected = [
         ("ext_auth: ok: ", "/cat can be started"),
-        ("ext_authz: failed: ", "config.yml is not executable; make it so with: chmod +x "),
         (
             "mongo_auth: failed: d.users cannot be asked: ",
             "is the server running, and are its address and enable_tls right?",
         ),
         ("acl_mongo: failed: ", "is the server running"),
+        ("ext_authz: failed: ", "config.yml is not executable; make it so with: chmod +x "),
     ];
     assert_eq!(lines.len(), expected.len(), "{}", tried.out);
     for (line, (beginning, piece)) in lines.iter().zip(expected) {

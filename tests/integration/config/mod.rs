@@ -167,7 +167,7 @@ fn environment_variables_override_single_values() {
     let second = with(&[("DOCKWARDEN__ACL__1__MATCH__ACCOUNT", "carol")]);
     let account = |config: &Config, index: usize| {
         let field = Field::Account;
-        rules(&config)[index].pattern(field).map(|pattern| pattern.text().to_owned())
+        rules(config)[index].pattern(field).map(|pattern| pattern.text().to_owned())
     };
     assert_eq!((account(&second, 0), account(&second, 1)), (Some("a".to_owned()), Some("carol".to_owned())));
 

@@ -1,5 +1,6 @@
 //! Accounts in OpenLDAP: who is let in, as whom, and with which labels.
 
+mod explain;
 mod far;
 mod outages;
 mod tls;
