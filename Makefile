@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
+.PHONY: run test real long canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -24,13 +24,26 @@ certs/test.hash:
 test:
 	tests/support/install.sh
 	cargo test --locked --workspace
-	$(MAKE) --no-print-directory fuzz static bench-short
-	cargo test --locked --test real
+	$(MAKE) --no-print-directory fuzz static bench-short real
 
-# The tests with real parts once more, with all that the server can log: no secret may be in it.
-canary:
+# The product against real registries and clients.
+real:
 	tests/support/install.sh
-	DOCKWARDEN_TEST_LOG=trace cargo test --locked --test real
+	tests/support/real.sh
+
+# The same with all that the server can log: no secret may be in it.
+canary:
+	DOCKWARDEN_TEST_LOG=trace $(MAKE) --no-print-directory real
+
+# What `make test` does for a moment only, for as long as it takes to meet what is rare: hours. Before an issue is called
+# resolved.
+long:
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
+	$(MAKE) --no-print-directory static differential canary
+	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 tests/support/real.sh chaos:: crash:: lifecycle::
+	DOCKWARDEN_TIMING_ROUNDS=10000 tests/support/real.sh refusal as_long_as
+	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
+	$(MAKE) --no-print-directory mutants
 
 # What must hold before anything is tested.
 check: audit
@@ -40,12 +53,21 @@ check: audit
 	cd bench && cargo fmt --check && cargo clippy --locked --all-targets --target-dir ../target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-# Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
+# What we depend on, by deny.toml: licences, sources, and known vulnerabilities from the advisories beside this repository. They
+# are shown to cargo-deny as the clone of RustSec's repository that it would have made: by the clone's name and time.
 ADVISORIES ?= ../shared/advisory-db
+CLONE = target/advisories/advisory-db-3157b0e258782691
 audit:
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file fuzz/Cargo.lock
+	@test -d $(ADVISORIES)/crates || { echo "no advisories at $(ADVISORIES): put a copy of RustSec's advisory-db there, or name another place (make audit ADVISORIES=…)" >&2; exit 1; }
+	mkdir -p $(CLONE)/.git
+	touch $(CLONE)/.git/FETCH_HEAD
+	ln -sfn $(abspath $(ADVISORIES))/crates $(CLONE)/crates
+	cargo fetch --quiet --locked
+	cargo deny --locked --offline check --hide-inclusion-graph
+	cargo fetch --quiet --locked --manifest-path bench/Cargo.toml
+	cargo deny --locked --offline --manifest-path bench/Cargo.toml --config deny.toml check advisories
+	cargo fetch --quiet --manifest-path fuzz/Cargo.toml
+	cargo deny --offline --manifest-path fuzz/Cargo.toml --config deny.toml check advisories
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
