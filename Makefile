@@ -8,27 +8,38 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test real long canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
+.PHONY: run build test parts unit real long canary check audit fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
-run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
-	cargo run --locked -- serve --settings $(CONFIG)
+run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
+	target/debug/dockwarden serve --settings $(CONFIG)
+
+# There are no examples: asked for them, cargo builds dependencies with what tests want of them, once for this and `make test`.
+build:
+	cargo build --locked --bins --examples --target-dir target
 
 # Only the hash is kept. Remove the file for a new password.
-certs/test.hash:
-	@umask 077 && cargo run --locked -- hash-password --generate >$@.new && mv $@.new $@
+certs/test.hash: | build
+	@umask 077 && target/debug/dockwarden hash-password --generate >$@.new && mv $@.new $@
 	@echo "It is the user test's. Its hash is in $@: remove the file for another." >&2
 
 # Everything: plain tests, every fuzz target for a moment, then the product against real registries and clients, which
 # it installs where they are missing.
 test:
+	@for part in parts unit fuzz static bench-short real; do \
+		began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit; echo "== $$part: $$(($$(date +%s) - began)) s"; \
+	done
+
+# The registries, directories and clients that tests start.
+parts:
 	tests/support/install.sh
+
+# Tests that need no other program.
+unit:
 	cargo test --locked --workspace
-	$(MAKE) --no-print-directory fuzz static bench-short real
 
 # The product against real registries and clients.
-real:
-	tests/support/install.sh
+real: parts
 	tests/support/real.sh
 
 # The same with all that the server can log: no secret may be in it.
@@ -40,8 +51,8 @@ canary:
 long:
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 	$(MAKE) --no-print-directory static differential canary
-	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 tests/support/real.sh chaos:: crash:: lifecycle::
-	DOCKWARDEN_TIMING_ROUNDS=10000 tests/support/real.sh refusal as_long_as
+	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 cargo test --locked --test real -- chaos:: crash:: lifecycle::
+	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
 	$(MAKE) --no-print-directory mutants
 
@@ -51,7 +62,7 @@ check: audit
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cd bench && cargo fmt --check && cargo clippy --locked --all-targets --target-dir ../target -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --examples
 
 # What we depend on, by deny.toml: licences, sources, and known vulnerabilities from the advisories beside this repository. They
 # are shown to cargo-deny as the clone of RustSec's repository that it would have made: by the clone's name and time.

@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(peer) = &arguments.peer {
         programs.push(Program::Peer(program(peer)?));
     }
-    let seconds = if arguments.short { 1.0 } else { arguments.seconds };
+    let seconds = if arguments.short { 0.5 } else { arguments.seconds };
     eprintln!("openssl speed, and one bcrypt hash after the other");
     let run = Run {
         scenarios,
@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         machine: Machine::look(if arguments.short { 1 } else { 3 })?,
         lasts: Duration::from_secs_f64(seconds),
         memory_lasts: Duration::from_secs_f64(arguments.memory_seconds.unwrap_or(if arguments.short {
-            4.0
+            2.0
         } else {
             60.0
         })),
