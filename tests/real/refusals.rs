@@ -360,7 +360,9 @@ fn what_is_no_http_is_counted_and_said_once() {
         // A hang-up is none, nor is a request that is refused.
         drop(TcpStream::connect(address).unwrap());
         process.until("all four", |_| (counted(figures) == 4).then_some(()));
-        let lines = said(&process.log());
+        // The log is written beside that.
+        let lines = process
+            .until("the line about the first", |process| Some(said(&process.log())).filter(|lines| !lines.is_empty()));
         assert_eq!(lines.len(), 1, "{lines:?}");
         let line = &lines[0];
         assert!(line["client.address"] == "127.0.0.1" && line["reason"] == "not_http", "{line}");
