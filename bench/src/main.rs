@@ -52,7 +52,7 @@ struct Arguments {
     /// Seconds that memory is watched under load: 60, or as many as are said; 600 shows whether it is flat.
     #[arg(long)]
     memory_seconds: Option<f64>,
-    /// All rows in a minute and a half: shows that everything can be measured, and little more.
+    /// All rows in a minute: shows that everything can be measured, and little more.
     #[arg(long)]
     short: bool,
     /// Where the table, the JSON and the plot go.
