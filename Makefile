@@ -8,44 +8,78 @@ FUZZ_SECONDS ?= 10
 CASES ?= 10000000
 SEED ?= 1
 
-.PHONY: run test canary check audit wasm fuzz differential mutants bench bench-short bench-parts static sbom clean
+.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static sbom clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
-run: $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
-	cargo run --locked -- serve --settings $(CONFIG)
+run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
+	target/debug/dockwarden serve --settings $(CONFIG)
+
+# There are no examples: asked for them, cargo builds dependencies with what tests want of them, once for this and `make test`.
+build:
+	cargo build --locked --bins --examples --target-dir target
 
 # Only the hash is kept. Remove the file for a new password.
-certs/test.hash:
-	@umask 077 && cargo run --locked -- hash-password --generate >$@.new && mv $@.new $@
+certs/test.hash: | build
+	@umask 077 && target/debug/dockwarden hash-password --generate >$@.new && mv $@.new $@
 	@echo "It is the user test's. Its hash is in $@: remove the file for another." >&2
 
 # Everything: plain tests, every fuzz target for a moment, then the product against real registries and clients, which
 # it installs where they are missing.
 test:
-	tests/support/install.sh
-	cargo test --locked --workspace
-	$(MAKE) --no-print-directory fuzz static bench-short
-	cargo test --locked --test real
+	@for part in parts unit fuzz static bench-short real; do \
+		began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit; echo "== $$part: $$(($$(date +%s) - began)) s"; \
+	done
 
-# The tests with real parts once more, with all that the server can log: no secret may be in it.
-canary:
+# The registries, directories and clients that tests start.
+parts:
 	tests/support/install.sh
-	DOCKWARDEN_TEST_LOG=trace cargo test --locked --test real
+
+# Tests that need no other program.
+unit:
+	cargo test --locked --workspace
+
+# The product against real registries and clients.
+real: parts
+	tests/support/real.sh
+
+# The same with all that the server can log: no secret may be in it.
+canary:
+	DOCKWARDEN_TEST_LOG=trace $(MAKE) --no-print-directory real
+
+# What `make test` does for a moment only, for as long as it takes to meet what is rare: hours. Before an issue is called
+# resolved.
+long:
+	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
+	$(MAKE) --no-print-directory static differential
+	DOCKWARDEN_LENGTH=5 $(MAKE) --no-print-directory canary
+	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 cargo test --locked --test real -- chaos:: crash:: lifecycle::
+	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
+	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
+	$(MAKE) --no-print-directory wasm mutants
 
 # What must hold before anything is tested.
-check: audit wasm
+check: audit
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cd bench && cargo fmt --check && cargo clippy --locked --all-targets --target-dir ../target -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --examples
 
-# Known vulnerabilities in what we depend on, from the advisories beside this repository; `cargo deny check` has more.
+# What we depend on, by deny.toml: licences, sources, and known vulnerabilities from the advisories beside this repository. They
+# are shown to cargo-deny as the clone of RustSec's repository that it would have made: by the clone's name and time.
 ADVISORIES ?= ../shared/advisory-db
+CLONE = target/advisories/advisory-db-3157b0e258782691
 audit:
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file bench/Cargo.lock
-	cargo audit --db $(ADVISORIES) --no-fetch --deny warnings --file fuzz/Cargo.lock
+	@test -d $(ADVISORIES)/crates || { echo "no advisories at $(ADVISORIES): put a copy of RustSec's advisory-db there, or name another place (make audit ADVISORIES=…)" >&2; exit 1; }
+	mkdir -p $(CLONE)/.git
+	touch $(CLONE)/.git/FETCH_HEAD
+	ln -sfn $(abspath $(ADVISORIES))/crates $(CLONE)/crates
+	cargo fetch --quiet --locked
+	cargo deny --locked --offline check --hide-inclusion-graph
+	cargo fetch --quiet --locked --manifest-path bench/Cargo.toml
+	cargo deny --locked --offline --manifest-path bench/Cargo.toml --config deny.toml check advisories
+	cargo fetch --quiet --manifest-path fuzz/Cargo.toml
+	cargo deny --offline --manifest-path fuzz/Cargo.toml --config deny.toml check advisories
 
 # The policy crate for a browser: there it has no system that it could ask for anything.
 WASM := wasm32-unknown-unknown

@@ -54,7 +54,7 @@ struct Arguments {
     /// Seconds that memory is watched under load: 60, or as many as are said; 600 shows whether it is flat.
     #[arg(long)]
     memory_seconds: Option<f64>,
-    /// All rows in a minute and a half: shows that everything can be measured, and little more.
+    /// All rows in a minute: shows that everything can be measured, and little more.
     #[arg(long)]
     short: bool,
     /// Where the table, the JSON and the plot go.
@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(peer) = &arguments.peer {
         programs.push(Program::Peer(program(peer)?));
     }
-    let seconds = if arguments.short { 1.0 } else { arguments.seconds };
+    let seconds = if arguments.short { 0.5 } else { arguments.seconds };
     eprintln!("openssl speed, and one bcrypt hash after the other");
     let run = Run {
         scenarios,
@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<()> {
         machine: Machine::look(if arguments.short { 1 } else { 3 })?,
         lasts: Duration::from_secs_f64(seconds),
         memory_lasts: Duration::from_secs_f64(arguments.memory_seconds.unwrap_or(if arguments.short {
-            4.0
+            2.0
         } else {
             60.0
         })),

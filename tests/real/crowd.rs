@@ -203,7 +203,10 @@ fn one_address_has_its_share_of_the_connections_and_a_proxy_has_no_end_of_them()
     assert_eq!(figure(&server, "dockwarden_connections_refused_total"), 30.0);
     honest(&server, Ipv4Addr::LOCALHOST);
     // Said once, however many there are.
-    let said = server.process.log().lines().filter(|line| line.contains("too_many_connections")).count();
+    let said = server.process.until("the line about them", |process| {
+        let said = process.log().lines().filter(|line| line.contains("too_many_connections")).count();
+        (said > 0).then_some(said)
+    });
     assert_eq!(said, 1, "{}", server.process.log());
     drop(crowd);
     server.process.until("the places to be free again", |_| {

@@ -437,7 +437,7 @@ fn stop_under_load(config: &str, way: impl Fn(&str) -> Way<'_>) {
         assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{reply:?}");
         let status = server.process.end();
         assert!(status.success(), "{status}");
-        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+        assert!(machine::elapsed(told) < Duration::from_secs(10), "{:?}", told.elapsed());
         // Clients that came after the signal, and before their proxy had heard of it.
         assert!(load.answered_late.load(Ordering::SeqCst) > 0, "nobody new was answered");
         assert!(load.sent_away.load(Ordering::SeqCst) > 0, "nobody was told to leave a connection that was kept");

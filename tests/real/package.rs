@@ -1,7 +1,7 @@
 //! What people run, as it is in this repository: the settings that `make run` prints, the image, `docker-compose.yml`.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -44,12 +44,13 @@ fn make_run_prints_what_a_stock_registry_needs() {
     let with_admin = with(&text("config.example.yml"), &[(NOBODYS_HASH, &dockwarden::hash("badmin"))]);
     scratch::write(&clone, "config.example.yml", &with_admin);
     scratch::write(&clone, "Makefile", &text("Makefile"));
-    // In the place of cargo is the program that it would build and run.
+    // What cargo would build is there.
     let bin = clone.join("bin");
     fs::create_dir(&bin).unwrap();
-    let program = dockwarden::program().display();
-    let cargo = format!("#!/bin/sh\n[ \"$1 $2 $3\" = 'run --locked --' ] || exit 64\nshift 3\nexec {program} \"$@\"\n");
-    fs::set_permissions(scratch::write(&bin, "cargo", &cargo), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::create_dir_all(clone.join("target/debug")).unwrap();
+    symlink(dockwarden::program(), clone.join("target/debug/dockwarden")).unwrap();
+    let cargo = "#!/bin/sh\n[ \"$1 $2\" = 'build --locked' ] || exit 64\n";
+    fs::set_permissions(scratch::write(&bin, "cargo", cargo), PermissionsExt::from_mode(0o755)).unwrap();
     let make = |arguments: &[&str]| {
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         part::run(part::command("make").current_dir(&clone).args(arguments).env("PATH", path)).well()
@@ -64,8 +65,9 @@ fn make_run_prints_what_a_stock_registry_needs() {
     assert!(!said.stdout.contains(password) && !fs::read_to_string(&kept).unwrap().contains(password));
     // Any other run does not.
     let recipe = make(&["--dry-run", "run"]).stdout;
-    let (build, arguments) = recipe.trim().split_once(" -- ").unwrap();
-    assert_eq!(build, "cargo run --locked");
+    let (build, serve) = recipe.trim().split_once('\n').unwrap();
+    assert!(build.starts_with("cargo build --locked "), "{build}");
+    let arguments = serve.strip_prefix("target/debug/dockwarden ").unwrap();
     let (server, port) = port::with_free(|[port]| {
         let mut run = Command::new(dockwarden::program());
         run.args(arguments.split(' ')).current_dir(&clone).env_clear();

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -119,8 +120,11 @@ async fn keep(
         tokio::select! {
             order = inbox.recv() => {
                 let Some((next, done)) = order else { return };
-                if next == State::Cut {
-                    listener = None;
+                if next == State::Cut
+                    && let Some(listener) = listener.take()
+                {
+                    // Closing is not enough: a program that another test is starting may have a copy until it runs.
+                    SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
                 }
                 state.send_replace(next);
                 match next {

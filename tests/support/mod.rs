@@ -42,6 +42,11 @@ pub(crate) fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str, usu
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
 }
 
+/// How many cases of something are made up: so many, times `DOCKWARDEN_LENGTH`, for a long run.
+pub(crate) fn at_length(usual: usize) -> usize {
+    usual * number("DOCKWARDEN_LENGTH", 1)
+}
+
 /// Go's own pattern matching, as a program: what docker_auth would have matched.
 pub(crate) fn oracle_binary() -> std::path::PathBuf {
     part::path("oracle")

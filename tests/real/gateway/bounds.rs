@@ -14,7 +14,7 @@ use crate::support::process::until;
 use crate::support::registry::{Edition, Registry};
 use crate::support::standin::{Head, Standin, Then};
 use crate::support::visit::basic;
-use crate::support::{http2, scratch};
+use crate::support::{http2, machine, scratch};
 
 /// Holds back all replies until it is opened.
 #[derive(Clone, Default)]
@@ -84,8 +84,9 @@ fn two_catalogs_of_a_network_are_looked_through_at_once_and_eight_in_all() {
     assert_eq!(greedy.count(), 2, "{replies:?}");
     let refused = || replies.iter().filter(|(_, reply)| reply.status == 503);
     assert!(refused().all(|(_, reply)| reply.header("retry-after").is_some()));
-    let log = gateway.process.log();
-    assert!(log.contains("as many catalogs as one network may have are under way"), "{}", gateway.process.tail());
+    gateway.process.until("the line about the network", |process| {
+        process.log().contains("as many catalogs as one network may have are under way").then_some(())
+    });
     assert_eq!(ask(1).json()["repositories"][0], "team/app", "there is room again");
 }
 
@@ -147,11 +148,13 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
     assert_eq!(http::exchange(&address, &token).status, 200);
     gate.open();
     busy(&[], 4 * 10 + 3 + 12);
+    for whose in ["one network at one upstream", "one upstream"] {
+        process.until(&format!("the line about {whose}"), |process| {
+            process.log().contains(&format!("as many transfers as {whose} may have are under way")).then_some(())
+        });
+    }
     let log = process.log();
     assert!(log.contains("\"reason\":\"busy\"") && !log.contains("accept_failed"), "{}", process.tail());
-    for whose in ["one network at one upstream", "one upstream"] {
-        assert!(log.contains(&format!("as many transfers as {whose} may have are under way")), "{}", process.tail());
-    }
 }
 
 /// Whoever does not read holds back nobody else's replies, though over HTTP/2 all come on one connection.
@@ -192,13 +195,13 @@ fn clients_that_do_not_read_hold_nobody_back_over_http_2() {
         if received != last {
             (last, since) = (received.to_owned(), Instant::now());
         }
-        (!last.is_empty() && since.elapsed() > Duration::from_secs(1)).then_some(())
+        (!last.is_empty() && machine::elapsed(since) > Duration::from_secs(1)).then_some(())
     });
     let began = Instant::now();
     let mut honest = Connection::open(&gateway.address).unwrap();
     let reply = honest.send(&get).unwrap_or_else(|error| panic!("somebody else's blob: {error}"));
     assert!(
-        reply.status == 200 && reply.body == zeros && began.elapsed() < Duration::from_secs(20),
+        reply.status == 200 && reply.body == zeros && machine::elapsed(began) < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

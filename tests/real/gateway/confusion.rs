@@ -16,10 +16,11 @@ use crate::support::recipe::Recipe;
 use crate::support::registry::{Edition, Registry};
 use crate::support::standin::{Head, Standin, Then};
 use crate::support::visit::basic;
-use crate::support::{client, part, scratch};
+use crate::support::{at_length, client, part, scratch};
 
-const THREADS: u64 = 4;
-const EACH: u64 = 12_500;
+const THREADS: usize = 4;
+/// Five times as many at length.
+const EACH: usize = 2_500;
 
 /// Headers that somebody could take for the target, the method, the host or the client.
 const NOISE: &[&str] = &[
@@ -67,12 +68,12 @@ fn repository(target: &str) -> &str {
 /// What was sent: by whom, the method, and the target.
 type Sent = HashMap<String, (&'static str, String, String)>;
 
-fn send(address: &str, thread: u64) -> (Sent, usize) {
-    let mut dice = Dice(thread + 1);
+fn send(address: &str, thread: usize) -> (Sent, usize) {
+    let mut dice = Dice(thread as u64 + 1);
     let (mut sent, mut refused) = (Sent::new(), 0);
     let logins = ["alice", "bob"].map(|account| (account, basic(account, &password(account))));
     let mut connection = Connection::open(address).unwrap();
-    for number in 0..EACH {
+    for number in 0..at_length(EACH) {
         let (account, authorization) = &logins[dice.below(2)];
         let (method, target) = (dice.pick(METHODS), target(&mut dice));
         let id = format!("{thread}-{number}");
@@ -177,7 +178,7 @@ fn nothing_arrives_that_was_not_decided_on() {
         );
         assert_eq!(arrival.header("x-forwarded-for"), Some("127.0.0.1"));
     }
-    let all = usize::try_from(THREADS * EACH).unwrap();
+    let all = THREADS * at_length(EACH);
     eprintln!("{all} requests: {} arrived, {refused} refused", arrivals.len());
     // Besides these there is only what the gateway answers itself: `/v2/` and the catalog, one in a hundred.
     assert!((all * 98 / 100..=all).contains(&(arrivals.len() + refused)));

@@ -53,9 +53,13 @@ fn a_push_goes_on_across_the_end_of_its_token() {
     alice.forget("across");
     alice.pull("team/app").well();
     alice.forget(&format!("{host}/team/app:latest"));
-    let whole = events(&gateway.process.log(), "transferred");
-    let manifest = |line: &&serde_json::Value| line["status"] == 201 && line["reference"] == "latest";
-    assert_eq!(whole.iter().filter(manifest).count(), 1, "{whole:?}");
+    let manifest = |line: &serde_json::Value| line["status"] == 201 && line["reference"] == "latest";
+    let pushed = gateway.process.until("the manifest's line", |process| {
+        let mut pushed = events(&process.log(), "transferred");
+        pushed.retain(manifest);
+        (!pushed.is_empty()).then_some(pushed)
+    });
+    assert_eq!(pushed.len(), 1, "{pushed:?}");
 }
 
 const BLOB: &str = "/v2/team/app/blobs/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
