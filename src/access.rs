@@ -3,21 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use policy::acl::earliest;
+use policy::scope::{Actions, Scope};
+use policy::{Answer, RuleRef};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, Manner, TooMany};
 use crate::authn::password::Passwords;
 use crate::authn::{Alike, Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::acl::earliest;
 use crate::authz::work::Work;
-use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
+use crate::authz::{Authorizer, Freshness, Question, Shown};
 use crate::backend::{self, Backends, Held, Opened};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
-use crate::scope::{Actions, Scope};
 use crate::turns::{Busy, Client};
 
 /// The identity backends and the sources of rules, each asked in order.

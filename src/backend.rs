@@ -8,14 +8,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use policy::pattern::LabelValues;
+use settings::Field;
 
 use crate::authn::Authenticator;
 use crate::authn::attempts::Manner;
 use crate::authn::password::Passwords;
 use crate::authz::Authorizer;
-use crate::authz::pattern::LabelValues;
 use crate::reach::{Reach, Reached};
-use settings::Field;
 
 /// One kind of backend: a row of the table.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use policy::scope::{Actions, Scope, words};
 use tracing::{error, info, warn};
 
-use crate::access::{Decision, DecisionOutcome, Grant};
 pub use crate::decision_id::DecisionId;
-use crate::scope::{Actions, Scope, words};
+
+use crate::access::{Decision, DecisionOutcome, Grant};
 use crate::shown::{chain_of, printable};
 
 /// The most scopes of a request that have a line each; of more, those that were decided alike share one. With a line for each,

@@ -17,8 +17,6 @@
 //! [`watch`] sees a file change. [`backends`] is the table of backends, in the order in which they are
 //! asked; [`backend`] says what each owes, and keeps connections over a swap.
 
-pub use policy::{scope, target};
-
 pub mod access;
 mod activity;
 pub mod app;

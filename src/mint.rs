@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use policy::scope::Action;
 use time::OffsetDateTime;
 
 use crate::access::{Decision, Grant};
@@ -11,7 +12,6 @@ use crate::clock;
 use crate::keys::Effort;
 use crate::metrics::Metrics;
 use crate::random;
-use crate::scope::Action;
 use crate::token::recent::{ContentDigest, RecentToken, RecentTokens};
 use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, TokenContent, jti};
 use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};

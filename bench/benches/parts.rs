@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::Identity;
-use dockwarden::authz::acl::Acl;
-use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::keys::{KidForm, SigningKey, generate};
-use dockwarden::scope::{Scope, parse_all};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, TokenContent, jti};
 use jsonwebtoken::Algorithm;
+use policy::acl::Acl;
+use policy::pattern::{LabelValue, LabelValues};
+use policy::scope::{Scope, parse_all};
 use policy::{Budget, Question};
 use time::OffsetDateTime;
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use policy::pattern::LabelValues;
 use settings::files::read_named_text;
 use settings::refused::shown_name;
 use settings::text::without_mark;
@@ -18,7 +19,6 @@ use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;

@@ -16,15 +16,14 @@ pub mod users;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
-
-use crate::client_network::ClientNetwork;
-use crate::reach::Reachable;
 use policy::pattern::LabelValues;
+use time::OffsetDateTime;
 
 pub use crate::secret::Secret;
 pub use label_syntax::LabelSyntax;
 
+use crate::client_network::ClientNetwork;
+use crate::reach::Reachable;
 use attempts::Spelled;
 
 /// What the client presented.

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
+use policy::pattern::LabelValues;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
@@ -27,7 +28,6 @@ use crate::client_network::ClientNetwork;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
-use policy::pattern::LabelValues;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };

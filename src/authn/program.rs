@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
+use policy::pattern::{LabelValue, LabelValues};
 use serde::Deserialize;
 use settings::Field;
 
@@ -18,7 +19,6 @@ use crate::client_network::ClientNetwork;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
-use policy::pattern::{LabelValue, LabelValues};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use policy::pattern::{LabelValue, LabelValues};
+use settings::Field;
 
 use super::attempts::Spelled;
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::reach::{Reach, Reachable};
-use settings::Field;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "silly", purpose: Purpose::Identity, read: |field| configured(read(field)) };

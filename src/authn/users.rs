@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use policy::pattern::{LabelValue, LabelValues};
 use settings::refused::shown_name;
 use settings::yaml::{Entry, Value};
 use settings::{At, DayEnd, Field, Noted, Problem, Secrets, Section};
@@ -17,7 +18,6 @@ use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::reach::{Reach, Reachable};
-use policy::pattern::{LabelValue, LabelValues};
 
 /// One user of the file.
 #[derive(Clone, Debug, PartialEq)]

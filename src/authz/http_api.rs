@@ -8,11 +8,13 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use policy::pattern::LabelValue;
+use policy::rule::Grants;
+use policy::scope::{Action, Actions};
+use policy::{Answer, RuleRef};
 use serde::{Deserialize, Serialize};
 
-use super::pattern::LabelValue;
-use super::rule::Grants;
-use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
+use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
@@ -24,7 +26,6 @@ use crate::http_api::template::{Allowed, ContentType, Who};
 use crate::http_api::{Api, Wanted};
 use crate::json;
 use crate::reach::{Reach, Reachable};
-use crate::scope::{Action, Actions};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "http_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };

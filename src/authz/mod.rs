@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use policy::scope::{Actions, Reference, Resource};
+use policy::{Answer, acl};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::authn::Identity;
 use crate::client_network::ClientNetwork;
 use crate::reach::Reachable;
-use crate::scope::{Actions, Reference, Resource};
 use crate::turns::Client;
-pub use policy::{Answer, RuleRef, acl, explain, pattern, rule};
 use work::Work;
 
 /// One question: may this account do these things to this resource?

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use async_trait::async_trait;
+use policy::pattern::LabelValue;
+use policy::rule::Grants;
+use policy::scope::{Action, Actions};
+use policy::{Answer, RuleRef};
 use serde::Serialize;
 use settings::Field;
 
-use super::pattern::LabelValue;
-use super::rule::Grants;
-use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
+use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
-use crate::scope::{Action, Actions};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "ext_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };

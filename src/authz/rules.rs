@@ -1,21 +1,23 @@
 //! The rules of the file (`acl:`): as it writes them, compiled, with the place of each; and as a source of rules.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use policy::Answer;
+use policy::acl::Acl;
+use policy::rule::{MatchField, Rule, RuleProblem, RuleText};
+use policy::scope::Action;
 use settings::refused::is_plain_word;
 use settings::spelling::distance;
 use settings::yaml::{Entry, Node, Value};
 use settings::{At, DayEnd, Field, Holds, Place, Refusal, Section};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::acl::Acl;
-use super::rule::{MatchField, Rule, RuleProblem, RuleText};
-use super::{Answer, Authorizer, Freshness, Question, Shown, work};
+use super::{Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::reach::{Reach, Reachable};
-use crate::scope::Action;
-use async_trait::async_trait;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "acl", purpose: Purpose::Rules, read: |field| configured(read(field)) };

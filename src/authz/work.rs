@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use policy::Answer;
+use policy::pattern::TooComplex;
+use policy::scope::{Actions, Reference, Resource};
+use policy::{Budget, Compiling, REQUEST_STEPS};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use policy::pattern::TooComplex;
-use policy::{Budget, Compiling, REQUEST_STEPS};
-
-use super::{Answer, Question};
+use super::Question;
 use crate::authn::Identity;
-use crate::scope::{Actions, Reference, Resource};
 use crate::turns::{Lane, Turns};
 
 /// Work that one question may take on a thread that answers others as well.

@@ -2,12 +2,14 @@
 
 mod editor;
 
-use settings::files::read_text;
-use settings::moment::parse_moment;
-use settings::{DayEnd, text};
 use std::io::{IsTerminal as _, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use policy::rule::{Rule, RuleText};
+use settings::files::read_text;
+use settings::moment::parse_moment;
+use settings::{DayEnd, text};
 
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::lint::lint_each;
@@ -15,7 +17,6 @@ use crate::authz::mongo::KIND;
 use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
-use crate::authz::rule::{Rule, RuleText};
 use crate::config::Config;
 use crate::mongo::Run;
 use crate::shown::printable;

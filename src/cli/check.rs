@@ -1,8 +1,10 @@
 //! `dockwarden check`: everything `serve` does short of listening, and what is probably not meant.
 
-use settings::ShownPath;
 use std::sync::Arc;
 
+use settings::ShownPath;
+
+use super::{DONE, FAILED, complain, environment, say};
 use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
@@ -15,8 +17,6 @@ use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
 use crate::shown::escaped;
-
-use super::{DONE, FAILED, complain, environment, say};
 
 /// Runs the command.
 pub(super) fn run(source: &Source) -> u8 {

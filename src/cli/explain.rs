@@ -12,20 +12,18 @@ use std::io::{BufRead as _, BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ::policy::Question;
+use ::policy::pattern::{LabelValue, LabelValues};
+use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
-
-use policy::{Asker, Policy, Sources};
-use told::{Account, Explanation, describe, render};
-
-use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use settings::text;
 
-use crate::authz::pattern::{LabelValue, LabelValues};
+use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
-use crate::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
-use ::policy::Question;
+use policy::{Asker, Policy, Sources};
+use told::{Account, Explanation, describe, render};
 
 /// The command's arguments.
 #[derive(clap::Args)]

@@ -1,7 +1,8 @@
 //! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
 
-use settings::text;
 use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+
+use settings::text;
 
 use super::{DONE, complain, say};
 use crate::authn::password::{PasswordHash, hash};

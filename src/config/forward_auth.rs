@@ -1,11 +1,11 @@
 //! The `forward_auth:` section: which proxies may ask about a request of somebody else's, and what lies outside `/v2/`.
 
+use policy::pattern::{Bindings, FieldValues, LabelValues, Pattern};
+use policy::scope::Scope;
 use settings::{At, Refusal, Section};
 
 use super::server::read_peers;
-use crate::authz::pattern::{Bindings, FieldValues, LabelValues, Pattern};
 use crate::client_address::Peers;
-use crate::scope::Scope;
 
 /// How requests that proxies ask about are decided.
 #[derive(Debug)]

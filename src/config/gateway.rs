@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme};
+use policy::scope::Resource;
 use rustls::pki_types::CertificateDer;
 use settings::number::duration;
 use settings::{At, Noted, Refusal, Section};
@@ -13,7 +14,6 @@ use super::forward_auth::{Challenge, check_audience, read_challenge, read_servic
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
 use crate::pem::named;
-use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::rule::parse_network;
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use settings::files::read_pem;
 use settings::{At, Holds, Refusal, Secrets, Section, number};
 
-use crate::authz::rule::parse_network;
 use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::pem::PairFile;

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use policy::scope::Scope;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::OnceCell;
 
@@ -19,7 +20,6 @@ use super::connect::{self, HttpClient};
 use super::renewing::{CredentialLife, CredentialSource, Fetched, Renewing};
 use super::upstream::{UpstreamCredentials, secret};
 use crate::config::Ecr as Settings;
-use crate::scope::Scope;
 
 /// How long connecting to an API of AWS may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use axum::http::header::{ACCEPT, AUTHORIZATION};
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use lru::LruCache;
+use policy::scope::Scope;
 use serde::Deserialize;
 
 use super::body::ClientBody;
@@ -19,7 +20,6 @@ use super::renewing::{AccountRefused, CredentialLife, CredentialSource, Fetched,
 use super::upstream::{UpstreamCredentials, basic, secret};
 use crate::config::Account;
 use crate::json;
-use crate::scope::Scope;
 
 /// The number of tokens that are kept, each for its own scopes.
 const KEPT_TOKENS: NonZeroUsize = match NonZeroUsize::new(1000) {

@@ -1,8 +1,8 @@
 //! The line in the log for each pull and push that was sent to an upstream, written when it ends, however that is.
 
-use tokio::time::Instant;
-
 use axum::http::{Method, StatusCode};
+use policy::target::{Part, RepositoryTarget};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
@@ -12,7 +12,6 @@ use crate::activity::Held;
 use crate::decision_id::DecisionId;
 use crate::metrics::Metrics;
 use crate::shown::printable;
-use crate::target::{Part, RepositoryTarget};
 
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

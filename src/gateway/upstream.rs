@@ -13,13 +13,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use policy::scope::Scope;
 
 use super::body::{ClientBody, Missing};
 use super::connect::{self, HttpClient};
 use super::ecr::Ecr;
 use super::token_service::TokenService;
 use crate::config::{self, Account, Login};
-use crate::scope::Scope;
 
 /// The part of an upstream's reply that is read and logged where it denies us something, in bytes, and for how long it is read.
 const SAID: usize = 512;

@@ -11,6 +11,9 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use policy::pattern::LabelValue;
+use policy::scope::Scope;
+use policy::target::{self, Target};
 
 use super::shape::{NOT_ALLOWED, NOT_NOW, Shape, nothing_here};
 use super::visit::{self, API_VERSION, NotAdmitted, Visit, is_form};
@@ -20,9 +23,6 @@ use crate::client_address::{NoAddress, Peer};
 use crate::config::{ForwardAuth, OriginalHeaders};
 use crate::decision_log::{Asker, Door, Fault};
 use crate::metrics::Metrics;
-use crate::scope::Scope;
-use crate::target::{self, Target};
-use policy::pattern::LabelValue;
 
 /// The header that names the account.
 const ACCOUNT: &str = "x-auth-account";

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use policy::scope::{self, RequestedScopes};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -29,7 +30,6 @@ use crate::client_address::Peer;
 use crate::decision_log::{self, Asker, LoggedToken};
 use crate::metrics::Metrics;
 use crate::mint::Made;
-use crate::scope::{self, RequestedScopes};
 use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.

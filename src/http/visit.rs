@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use policy::scope::{Scope, words};
+use policy::target::Target;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -16,8 +18,6 @@ use crate::authn::{Credentials, Identity};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, DecisionId, Fault};
-use crate::scope::{Scope, words};
-use crate::target::Target;
 use crate::token::{Claims, NotOurs};
 
 /// The header that names the registry's protocol; old clients look for it before they log in.

@@ -1,7 +1,8 @@
 //! Why an address cannot be listened on, and what to do about it.
 
-use settings::files::process_user;
 use std::io::{Error, ErrorKind};
+
+use settings::files::process_user;
 
 use crate::config::ListenAddress;
 

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use dockwarden::authn::Identity;
 use dockwarden::authn::users::Users;
-use dockwarden::authz::acl::Acl;
-use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
-use dockwarden::scope::{Action, Scope};
+use policy::acl::Acl;
+use policy::pattern::{LabelValue, LabelValues};
+use policy::scope::{Action, Scope};
 use policy::{Answer, Budget, Question};
 use settings::yaml::{self, Node, Value};
 use time::OffsetDateTime;

@@ -92,7 +92,7 @@ fn upwards(files: &[(String, String)]) -> BTreeSet<(String, String)> {
     for (path, text) in files {
         let from = room(path);
         for to in imports(text) {
-            // `crate::scope` and `crate::target` are the policy crate's.
+            // `policy::scope` and `policy::target` are the policy crate's.
             if to != from && !["scope", "target"].contains(&to.as_str()) && floor(&to) >= floor(from) {
                 found.insert((from.to_owned(), to));
             }

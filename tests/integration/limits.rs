@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::http::Method;
 use dockwarden::access::Denied;
 use dockwarden::authn::Identity;
-use dockwarden::authz::pattern::LabelValue;
 use dockwarden::client_address::Peer;
 use dockwarden::connections::{Admission, Connections};
-use dockwarden::scope::{Action, Resource, Scope};
+use policy::pattern::LabelValue;
+use policy::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
 use crate::bed::{ALICE, Bed, Caller, NOBODY};

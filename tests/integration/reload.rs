@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::bed::{ALICE, ALICE_HASH, Ask, BOB_HASH, Bed, Caller, in_seconds};
 use axum::http::Method;
 use dockwarden::keys::generate;
 use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
+
+use crate::bed::{ALICE, ALICE_HASH, Ask, BOB_HASH, Bed, Caller, in_seconds};
 
 fn config(issuer: &str, action: &str) -> String {
     format!(

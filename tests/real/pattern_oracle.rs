@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use dockwarden::authz::pattern::{Bindings, FieldValues, LabelValues, Pattern, PatternError};
+use policy::pattern::{Bindings, FieldValues, LabelValues, Pattern, PatternError};
 use serde_json::{Value, json};
 
 use crate::support::dice::Dice;

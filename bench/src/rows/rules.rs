@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use dockwarden::authn::{Identity, Standing};
-use dockwarden::authz::acl::Acl;
-use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
-use dockwarden::scope::{Scope, parse_actions};
 use hdrhistogram::Histogram;
+use policy::acl::Acl;
+use policy::pattern::{LabelValue, LabelValues};
+use policy::scope::{Scope, parse_actions};
 use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 

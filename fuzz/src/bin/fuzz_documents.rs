@@ -5,9 +5,10 @@
 #[path = "../../../tests/integration/properties/every_document.rs"]
 mod every_document;
 
-use every_document::{rules_survive_being_written, user_needs_a_hash};
 use libfuzzer_sys::fuzz_target;
 use mongodb::bson::Document;
+
+use every_document::{rules_survive_being_written, user_needs_a_hash};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
+use policy::pattern::LabelValues;
 use tracing::warn;
 
 pub use settings::{Account, Settings, read};
@@ -24,7 +25,6 @@ use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
 use crate::reach::{Reach, Reachable};
 use crate::shown::printable;
-use policy::pattern::LabelValues;
 use settings::Meaning;
 
 /// The row of the table.

@@ -1,12 +1,12 @@
 //! What is taken out of an API's reply: label values and the account, each by a JSONPath (RFC 9535).
 
 use anyhow::{Context as _, bail, ensure};
+use policy::pattern::{LabelValue, LabelValues};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use crate::authn::LabelSyntax;
 use crate::json;
-use policy::pattern::{LabelValue, LabelValues};
 
 /// How many label values one account may have: each can cost time in each rule.
 const MAX_VALUES: usize = 1000;

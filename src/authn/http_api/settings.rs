@@ -1,8 +1,9 @@
 //! The `http_auth:` section.
 
+use std::collections::BTreeSet;
+
 use ::settings::yaml::Value;
 use ::settings::{At, Field, Holds, Refusal, Section, number};
-use std::collections::BTreeSet;
 
 use super::reply::Path;
 use crate::authn::LabelSyntax;

@@ -1,8 +1,9 @@
 //! Where a directory server is, and how the connection to it is protected.
 
-use settings::Refusal;
 use std::fmt;
 use std::net::IpAddr;
+
+use settings::Refusal;
 
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

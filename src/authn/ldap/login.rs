@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::pattern::{LabelValue, LabelValues};
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
@@ -18,7 +19,6 @@ use super::step::Step;
 use super::verdict::{Extent, Failure, Verdict};
 use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
 use crate::turns::Client;
-use policy::pattern::{LabelValue, LabelValues};
 
 /// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
 const MAX_GROUPS: u32 = 1000;

@@ -1,8 +1,9 @@
 //! The `ldap_auth:` section: where a directory is, who we are to it, whom it is asked about, and for how long.
 
+use std::time::Duration;
+
 use settings::number::{self, duration};
 use settings::{At, Field, Noted, Place, Refusal, Section};
-use std::time::Duration;
 
 use super::address::Address;
 use super::course::shown;

@@ -2,15 +2,16 @@
 //!
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
-use settings::yaml::{self, Value};
-use settings::{Problem, Reading, Secrets};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+use policy::pattern::LabelValue;
+use settings::yaml::{self, Value};
+use settings::{Problem, Reading, Secrets};
 
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
-use policy::pattern::LabelValue;
 
 /// The users of a text.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! What a rule grants and nobody can use: pushing without pulling, the catalog without `*`, words that mean nothing.
 
-use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValues};
-use crate::authz::rule::{Grants, Rule};
-use crate::scope::{Action, Actions, words};
+use policy::pattern::{Bindings, Field, FieldValues, LabelValues};
+use policy::rule::{Grants, Rule};
+use policy::scope::{Action, Actions, words};
 use settings::spelling::nearest;
 
 /// Looks at the actions of a rule. `own` are those of what is protected besides registries.
@@ -71,7 +71,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::authz::rule::RuleText;
+    use policy::rule::RuleText;
 
     #[test]
     fn what_is_granted_and_cannot_be_used_is_told() {

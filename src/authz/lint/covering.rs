@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
-use crate::authz::rule::Rule;
 use policy::index::Index;
+use policy::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
+use policy::rule::Rule;
 
 /// So many rules are looked at for all others together, which takes about a second.
 const MOST_LOOKED_AT: usize = 30_000_000;
@@ -92,7 +92,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::authz::rule::RuleText;
+    use policy::rule::RuleText;
 
     #[test]
     fn no_rule_that_covers_another_is_overlooked() {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::authz::pattern::{Field, Pattern};
-use crate::authz::rule::Rule;
-use crate::config::Config;
 use policy::lint::without_host;
+use policy::pattern::{Field, Pattern};
+use policy::rule::Rule;
+
+use crate::config::Config;
 
 /// Registries that people keep copies of under the name they have there: below these, names are meant so.
 const COPIED: [&str; 14] = [

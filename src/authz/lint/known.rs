@@ -1,13 +1,14 @@
 //! What a rule names and the file lacks: accounts, values of labels, services.
 
-use settings::spelling::nearest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::authz::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
-use crate::authz::rule::{Grants, Rule};
+use policy::lint::{each_or, is_mistaken, pieces};
+use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
+use policy::rule::{Grants, Rule};
+use settings::spelling::nearest;
+
 use crate::backend::{Facts, Names};
 use crate::config::Config;
-use policy::lint::{each_or, is_mistaken, pieces};
 
 /// So many times something similar is looked for; what is said without it is as true.
 const MOST_GUESSES: usize = 50;

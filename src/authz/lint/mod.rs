@@ -8,18 +8,20 @@ mod reference;
 
 use std::borrow::Borrow;
 
-use super::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
-use super::rule::{Grants, Rule};
+use policy::lint::{across_slashes, lint_impossible};
+use policy::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
+use policy::rule::{Grants, Rule};
+use policy::scope::Action;
+
+pub(crate) use actions::meant as meant_action;
+
 use super::rules::Rules;
 use crate::authn::users;
 use crate::config::{Config, Problem};
-use crate::scope::Action;
 use actions::lint_actions;
-pub(crate) use actions::meant as meant_action;
 use covering::{Covering, covers};
 use hosts::Hosts;
 use known::Known;
-use policy::lint::{across_slashes, lint_impossible};
 use reference::{ByDigest, Doors, grants_pull, lint_reference};
 
 /// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::authz::pattern::{Field, Pattern};
-use crate::authz::rule::{Grants, ReferenceKind, Rule};
+use policy::pattern::{Field, Pattern};
+use policy::rule::{Grants, ReferenceKind, Rule};
+use policy::scope::Action;
+
 use crate::config::{Challenge, Config};
-use crate::scope::Action;
 
 /// The doors that see which tag or digest is asked for.
 #[derive(Clone, Copy)]

@@ -10,17 +10,17 @@ mod set;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
+use policy::rule::RuleText;
+
+pub use bulk::Mode;
+pub use set::{RuleSet, Stored, Which};
 
 use super::documents::read_text;
 use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
 use super::text::{KEYS, Numbered, number};
 use super::{Settings, fetch};
-use crate::authz::rule::RuleText;
 use crate::mongo::document::{name_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
-
-pub use bulk::Mode;
-pub use set::{RuleSet, Stored, Which};
 use set::{right, shown};
 
 /// How often a change is planned anew because others changed the rules at the same time.

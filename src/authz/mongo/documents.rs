@@ -1,11 +1,11 @@
 //! Documents as rules: what is read from the collection, checked and compiled as a whole.
 
 use mongodb::bson::{Bson, Document};
+use policy::acl::Acl;
+use policy::rule::{MatchField, Rule, RuleText};
 use settings::DayEnd;
 
 use super::{MAX_RULES, guard};
-use crate::authz::acl::Acl;
-use crate::authz::rule::{MatchField, Rule, RuleText};
 use crate::authz::rules::{about_rule, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use policy::rule::RuleText;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use settings::refused::is_plain_word;
@@ -15,7 +16,6 @@ use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::Numbered;
-use crate::authz::rule::RuleText;
 use crate::authz::rules::read_rule;
 use crate::mongo::document::written;
 

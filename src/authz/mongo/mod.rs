@@ -17,21 +17,22 @@ use ::settings::{At, Field, Refusal};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use changes::Changes;
-use documents::compile;
 use mongodb::bson::{Document, doc};
+use policy::Answer;
+use policy::acl::Acl;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::acl::Acl;
-use super::{Answer, Authorizer, Freshness, Question, Shown, work};
+use super::{Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
 use crate::digest::sha256;
 use crate::mongo::{self, Collection, settings};
 use crate::reach::{Reach, Reachable};
+use changes::Changes;
+use documents::compile;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "acl_mongo", purpose: Purpose::Rules, read: |field| configured(read(field)) };

@@ -3,8 +3,8 @@
 //! Pure. What is written here and read again is the same rule.
 
 use mongodb::bson::{Bson, Document, doc};
+use policy::rule::RuleText;
 
-use crate::authz::rule::RuleText;
 use crate::mongo::document::{date, written};
 use crate::shown::printable;
 

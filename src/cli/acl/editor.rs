@@ -1,11 +1,12 @@
 //! One rule in the administrator's own editor. What was typed is never lost: it is written, edited again, or kept.
 
-use settings::files::read_text;
 use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use settings::files::read_text;
 
 use super::{edited, plain, print, warn_of};
 use crate::authz::mongo::book::{RuleBook, Stored};

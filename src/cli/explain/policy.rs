@@ -4,6 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ::policy::acl::Acl;
+use ::policy::explain::{RuleOutcome, explain};
+use ::policy::pattern::LabelValues;
+use ::policy::scope::{Actions, Scope};
+use ::policy::{Budget, Question, RuleRef};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
@@ -12,14 +17,9 @@ use crate::access::{Access, Denied};
 use crate::authn::password::Passwords;
 use crate::authn::{Identity, LookUp};
 use crate::authz::Shown;
-use crate::authz::acl::Acl;
-use crate::authz::explain::{RuleOutcome, explain};
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::scope::{Actions, Scope};
-use ::policy::{Budget, Question, RuleRef};
 
 /// So many accounts are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use ::policy::pattern::LabelValue;
 use time::OffsetDateTime;
 
 use super::policy::{Policy, Sources};
@@ -10,7 +11,6 @@ use super::told::describe;
 use crate::app::{App, Reload, Source};
 use crate::authn::{Credentials, LookUp, Secret};
 use crate::authz::lint::lint;
-use crate::authz::pattern::LabelValue;
 use crate::cli::check;
 use crate::config::Secrets;
 use crate::reach::Reached;

@@ -1,13 +1,13 @@
 //! What `explain` prints: for people, and as JSON.
 
+use ::policy::explain::{ComparedRule, FoundValue, RuleOutcome};
+use ::policy::pattern::LabelValue;
+use ::policy::rule::MatchField;
+use ::policy::scope::Action;
 use serde::{Serialize, Serializer};
 
 use super::policy::{Asker, Policy, RuleSource};
-use crate::authz::explain::{ComparedRule, FoundValue, RuleOutcome};
 use crate::authz::lint::meant_action;
-use crate::authz::pattern::LabelValue;
-use crate::authz::rule::MatchField;
-use crate::scope::Action;
 
 /// The explanation of one scope, as JSON.
 #[derive(Serialize)]

@@ -10,6 +10,8 @@ use axum::Json;
 use axum::http::header::LINK;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use policy::scope::{Action, Resource, Scope};
+use policy::target::Query;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -19,8 +21,6 @@ use crate::authn::Identity;
 use crate::gateway::places::Places;
 use crate::gateway::upstream::Upstream;
 use crate::http::visit::{NotAdmitted, Visit};
-use crate::scope::{Action, Resource, Scope};
-use crate::target::Query;
 
 /// The number of names in a page where the client does not say.
 const USUAL_PAGE: usize = 100;
@@ -137,7 +137,7 @@ impl Viewer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Target;
+    use policy::target::Target;
 
     #[test]
     fn pages_are_read_strictly() {

@@ -20,6 +20,8 @@ use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use policy::scope::{Resource, Scope};
+use policy::target::{Refused, RepositoryTarget, Target};
 use serde_json::json;
 
 use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, GatewayRefusal, failed};
@@ -36,8 +38,6 @@ use crate::gateway::headers::{self, Inside, Outside};
 use crate::gateway::transfer::{OUTCOMES, Transfer, TransferEnd, operation};
 use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
 use crate::metrics::{Direction, Metrics};
-use crate::scope::{Resource, Scope};
-use crate::target::{Refused, RepositoryTarget, Target};
 
 /// Begins the metrics of requests to these upstreams, and of those to none.
 pub(super) fn begin_metrics(gateway: &Gateway, metrics: &Metrics) {

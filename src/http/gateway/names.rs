@@ -14,6 +14,7 @@ use axum::http::header::LINK;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use policy::scope::Scope;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -25,7 +26,6 @@ use crate::decision_id::DecisionId;
 use crate::gateway::body::ClientBody;
 use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
 use crate::json;
-use crate::scope::Scope;
 use crate::shown::chain_of;
 
 /// The number of names that an upstream is asked for at once. Registries allow this many.

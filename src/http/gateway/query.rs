@@ -7,7 +7,7 @@
 
 use axum::http::Method;
 
-use crate::target::{Parameter, Part, Refused, RepositoryTarget};
+use policy::target::{Parameter, Part, Refused, RepositoryTarget};
 
 /// The distribution specification's two names for a page of a list, and what Quay and AWS put in their links to the next
 /// one. None of them chooses anything but a page.
@@ -60,7 +60,7 @@ pub(super) fn onward<'a>(asked: &'a RepositoryTarget, method: &Method) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Target;
+    use policy::target::Target;
 
     #[test]
     fn only_what_is_known_at_a_place_goes_on() {

@@ -1,6 +1,7 @@
 //! Why a request ends at the gateway, and what clients, the log and the metrics are told of it.
 
 use axum::http::StatusCode;
+use policy::target;
 
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
@@ -9,7 +10,6 @@ use crate::gateway::upstream::{Upstream, UpstreamFailure};
 use crate::http::gateway::route::NoHost;
 use crate::http::shape::{NOT_NOW, NOTHING_HERE, Shape};
 use crate::http::visit::NotAdmitted;
-use crate::target;
 
 /// Why a request ends here.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,10 @@ use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
-use dockwarden::authz::pattern::LabelValue;
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
+use policy::pattern::LabelValue;
 
 use super::conformance::{ACCOUNTS, conforms, outage_closes_and_says_so};
 use super::program::{AMPLE, Gate, SHORT, Watch, script};

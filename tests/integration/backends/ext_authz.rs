@@ -8,7 +8,7 @@ use dockwarden::authz::work::Work;
 use dockwarden::authz::{Authorizer as _, Question};
 use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
-use dockwarden::scope::{Resource, parse_actions};
+use policy::scope::{Resource, parse_actions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

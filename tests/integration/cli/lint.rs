@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockwarden::authz::lint::lint;
-use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
+use policy::rule::{Rule, RuleText};
 use settings::{At, Place};
 
 use super::{STRONG, configured, run};

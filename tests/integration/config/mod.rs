@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use dockwarden::authn::AccountState;
 use dockwarden::authn::users::Users;
-use dockwarden::authz::pattern::{Field, LabelValue, Pattern};
-use dockwarden::authz::rule::Rule;
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
+use policy::pattern::{Field, LabelValue, Pattern};
+use policy::rule::Rule;
 use settings::Place;
 use time::OffsetDateTime;
 

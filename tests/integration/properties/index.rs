@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use dockwarden::authn::Identity;
-use dockwarden::authz::acl::{Acl, earliest};
-use dockwarden::authz::pattern::{LabelValue, LabelValues};
-use dockwarden::authz::rule::{MatchField, Rule, RuleMatch, RuleText};
-use dockwarden::scope::{Resource, parse_actions};
+use policy::acl::{Acl, earliest};
+use policy::pattern::{LabelValue, LabelValues};
+use policy::rule::{MatchField, Rule, RuleMatch, RuleText};
+use policy::scope::{Resource, parse_actions};
 use policy::{Answer, Budget, Question, RuleRef};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use dockwarden::authn::Identity;
-use dockwarden::authz::acl::Acl;
-use dockwarden::authz::explain::{RuleOutcome, explain};
-use dockwarden::authz::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
-use dockwarden::authz::rule::{Rule, RuleText};
-use dockwarden::scope::{Action, Actions, Resource, Scope, parse_actions};
+use policy::acl::Acl;
+use policy::explain::{RuleOutcome, explain};
+use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
+use policy::rule::{Rule, RuleText};
+use policy::scope::{Action, Actions, Resource, Scope, parse_actions};
 use policy::{Answer, Budget, Question};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

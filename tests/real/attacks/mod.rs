@@ -8,14 +8,16 @@ mod lines;
 mod log;
 mod sockets;
 
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
 use crate::support::dockwarden::{self, SERVICE, events, program};
 use crate::support::http::{self};
 use crate::support::keys::{self, Kind, Pair};
 use crate::support::process::{Process, Signal};
 use crate::support::{part, visit};
-use serde_json::Value;
-use std::path::Path;
-use std::process::Command;
 
 /// A config by which everybody may pull one repository: questions need no password.
 fn config(pair: &Pair, repository: &str) -> String {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dockwarden::target::Target;
+use policy::target::Target;
 
 use super::targets::{METHODS, target};
 use crate::support::at_length;

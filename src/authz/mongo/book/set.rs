@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use mongodb::bson::{Bson, Document};
+use policy::acl::Acl;
 
 use super::{Refused, said};
-use crate::authz::acl::Acl;
 use crate::authz::mongo::documents::{compile, name_with_seq, read_text};
 use crate::authz::mongo::guard;
 use crate::authz::mongo::order::Shift;

@@ -1,7 +1,7 @@
 //! What is taken out of an API's reply: who somebody is, and which labels they have.
 
 use dockwarden::authn::Outcome;
-use dockwarden::authz::pattern::LabelValue;
+use policy::pattern::LabelValue;
 use serde_json::json;
 
 use super::{BASIC, backend, login, say, section};

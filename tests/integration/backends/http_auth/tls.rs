@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dockwarden::authn::Outcome;
 use dockwarden::authn::attempts::Attempts;
+use dockwarden::config::{Config, Secrets};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -13,7 +14,6 @@ use super::{BASIC, HttpUsers, Settings, login, say};
 use crate::backends::conformance::outage_closes_and_says_so;
 use crate::backends::stand_in::{Act, Speaks, StandIn};
 use crate::bed::{Bed, Folder};
-use dockwarden::config::{Config, Secrets};
 
 /// An authority of our own.
 struct Authority {
