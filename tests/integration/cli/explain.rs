@@ -139,7 +139,7 @@ fn explain_refuses_what_it_cannot_read() {
         (&["nonsense"], 1, "\"nonsense\" is no scope"),
         (&["repository:A:pull"], 1, "is no scope"),
         (&["--label", "team", "repository:a:pull"], 1, "--label name=value"),
-        (&["--label", "team=[a", "repository:a:pull"], 1, "this `[` never ends"),
+        (&["--label", "team=[a", "repository:a:pull"], 1, "this `[` is never closed"),
         (&["--ip", "nowhere", "repository:a:pull"], 2, "nowhere"),
         (&[], 2, "required"),
         (&["--requests", "-", "repository:a:pull"], 2, "cannot be used with"),
@@ -231,7 +231,7 @@ fn many_questions_are_answered_in_order() {
         (r#"{"type":"repository","name":"x","actions":"pull"}"#, "invalid type"),
         (r#"["a",null,null,null,"repository","x",["pull"]]"#, "invalid type: sequence, expected a JSON object"),
         (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is no address"),
-        (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` never ends"),
+        (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` is never closed"),
     ] {
         let run = finish(command(["explain", &file, "--requests", "-"]), &format!("{}\n\n{line}\n", QUESTIONS[0].0));
         assert_eq!(run.code, 1, "{line}");

@@ -48,7 +48,7 @@ aclx: []
             (13, "users.a", "cannot contain a colon"),
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
-            (17, "acl[1].match.name", "this `[` never ends"),
+            (17, "acl[1].match.name", "this `[` is never closed"),
             (19, "github_auth", "GitHub sign-in is not supported"),
             (20, "aclx", "did you mean \"acl\"?"),
         ],
@@ -112,7 +112,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             user(&format!("password: \"{hash}\", labels: {{team: \"[a\"}}")),
-            &[(2, "users.alice.labels.team", "this `[` never ends")],
+            &[(2, "users.alice.labels.team", "this `[` is never closed")],
         ),
         (
             user(&format!("password: \"{hash}\", labels: [team]")),
