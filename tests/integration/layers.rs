@@ -65,7 +65,7 @@ fn imports(text: &str) -> Vec<String> {
             continue;
         };
         let mut depth = 0;
-        let names = list.split_inclusive(|letter| matches!(letter, '{' | '}' | ',')).filter_map(|piece| {
+        let names = list.split_inclusive(['{', '}', ',']).filter_map(|piece| {
             let outside = depth == 0;
             depth += i32::from(piece.ends_with('{')) - i32::from(piece.ends_with('}'));
             Some((outside, depth, piece.trim().split(|letter| !is_name(letter)).next()?))
