@@ -15,7 +15,7 @@ use crate::authz::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::backend::{self, Backends, Held, Opened};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::metrics::{BackendFigures, BackendOutcome, Metrics};
+use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
 use crate::scope::{Actions, Scope};
 use crate::turns::{Busy, Client};
@@ -33,7 +33,7 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
-    figures: BackendFigures,
+    figures: BackendMetrics,
 }
 
 /// Whether a backend has an account of some name.
@@ -45,7 +45,7 @@ enum Holds {
 impl Counted<dyn Authenticator> {
     /// Asks about credentials, and counts the answer.
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> Result<Outcome, Denied> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let said = self.backend.authenticate(who, from).await;
         self.count(began, said, |outcome| match outcome {
             Outcome::Accepted(_) => Some(BackendOutcome::Accepted),
@@ -56,7 +56,7 @@ impl Counted<dyn Authenticator> {
 
     /// Asks who an account is, and counts the answer as `known` where it is one here.
     async fn look_up(&self, account: &str, known: BackendOutcome, from: ClientNetwork) -> Result<LookUp, Denied> {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let said = self.backend.look_up(account, from).await;
         self.count(began, said, |said| match said {
             LookUp::Known(_) => Some(known),
@@ -331,7 +331,7 @@ impl Access {
         who.chain(what).collect()
     }
 
-    /// Finds out who presented these credentials, from an address as [`AddressSource`] finds it.
+    /// Finds out who presented these credentials at this moment, from an address as [`AddressSource`] finds it.
     ///
     /// # Errors
     /// [`Denied::Credentials`] where a backend rejects them or none knows the account, [`Denied::Closed`] where a backend's keeper
@@ -339,8 +339,13 @@ impl Access {
     /// are none and that is not enough, [`Denied::TooMany`] and [`Denied::Busy`] where nobody looked at them, and
     /// [`Denied::Unavailable`] where a backend could not tell.
     ///
-    /// [`AddressSource`]: crate::http::client_address::AddressSource
-    pub async fn identify(&self, who: &Credentials, address: Option<IpAddr>) -> Result<Identity, Denied> {
+    /// [`AddressSource`]: crate::client_address::AddressSource
+    pub async fn identify(
+        &self,
+        who: &Credentials,
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,
@@ -349,8 +354,8 @@ impl Access {
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
         match &found {
-            // The client is told that the password is wrong. If it were forgiven here, it would tell that it is not.
-            Ok(identity) if identity.standing.check(OffsetDateTime::now_utc()).is_err() => attempt.was_wrong(),
+            // The client is told that the password is wrong. Forgiving it would reveal that it was right.
+            Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
             Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
             Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
@@ -399,7 +404,7 @@ impl Access {
         }
         if let Credentials::Password { account, password } = who {
             for section in self.authn.iter().rev() {
-                let began = Instant::now();
+                let began = crate::clock::now();
                 let said = section.backend.take_time(account, password, from).await;
                 match section.count(began, said, |_| None)? {
                     Time::Taken => break,
@@ -459,7 +464,7 @@ impl Access {
         who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
         let mut grants = Vec::with_capacity(scopes.len());
-        let began = Instant::now();
+        let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
         let client = self.attempts.client(ClientNetwork::of(address));
         let work = Work::of(client.lane);
@@ -475,7 +480,7 @@ impl Access {
             let mut granted = Actions::new();
             let mut by = None;
             for source in &self.authz {
-                let asked = Instant::now();
+                let asked = crate::clock::now();
                 let said = source.backend.authorize(&question).await;
                 let answer = source.count(asked, said, |answer| match answer {
                     Answer::Decided { .. } => Some(BackendOutcome::Decided),
@@ -592,11 +597,11 @@ mod tests {
         let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
         for password in ["wrong", "right"] {
             let who = Credentials::Password { account: "alice".to_owned(), password: Secret::new(password) };
-            let is_right = access.identify(&who, here).await.is_ok();
+            let is_right = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.is_ok();
             assert_eq!(is_right, password == "right");
             for address in [here, elsewhere] {
                 let scopes = vec![Scope::parse("repository:app:pull")?];
-                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::now_utc()).await?;
+                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;
             }
         }
         let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);

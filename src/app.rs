@@ -1,37 +1,38 @@
 //! What runs: a snapshot of everything compiled from one configuration, swapped as a whole when the files change.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
+use settings::ShownPath;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::access::{Access, Decision};
-use crate::authn::password::Passwords;
+use crate::access::Access;
+use crate::authn::password::{Passwords, Step};
+use crate::authz::Freshness;
 use crate::authz::lint::lint;
+use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
-use crate::config::refused::ShownPath;
+use crate::clock;
 use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
-use crate::connections::Said;
+use crate::connections::Origin;
 use crate::gateway::Gateway;
-use crate::http::client_address::{AddressSource, Peer};
-use crate::keys::{Effort, PairFiles, create_pair};
-use crate::metrics::Metrics;
-use crate::scope::Action;
-use crate::token::recent::{Content, Recent, RecentTokens};
-use crate::token::{AccessEntry, CertificateTime, HeaderChoice, HeaderForm, Issuer, jti};
-use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
+use crate::keys::{PairFiles, create_pair};
+use crate::last_said::LastSaid;
+use crate::metrics::{self, Metrics};
+use crate::mint::{Mint, Signing};
+use crate::token::{HeaderChoice, Issuer};
+use crate::turns::{Busy, Turn};
 
-/// Clients do not ask for a token more often than this, whatever a reply says.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+mod certificate;
+
+pub use certificate::remind_of_certificate;
+use certificate::{warn_of_fallback, warn_of_other_pair};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -40,8 +41,10 @@ pub struct Snapshot {
     pub generation: u64,
     /// Who, and what they may do.
     pub access: Access,
-    /// Signs.
-    pub issuer: Issuer,
+    /// Makes the tokens.
+    pub mint: Mint,
+    /// Signs them, and knows its own.
+    pub issuer: Arc<Issuer>,
     /// The audiences that tokens are made for; empty means any.
     pub services: Vec<String>,
     /// How requests that proxies ask about are decided, if they may ask.
@@ -58,15 +61,43 @@ pub struct Snapshot {
     pub hsts: Hsts,
     /// TLS for new connections.
     pub tls: Option<Tls>,
-    life: Duration,
-    recent: Option<RecentTokens>,
     loaded: Instant,
 }
 
 impl Snapshot {
-    /// How long it has been in use.
-    pub fn age(&self) -> Duration {
-        self.loaded.elapsed()
+    /// Whom a new connection is counted for.
+    pub fn origin(&self, peer: Peer) -> Origin {
+        let address = match peer {
+            Peer::Tcp(address) => address,
+            Peer::Unix => return Origin::Proxy { rest: self.proxy_rest },
+        };
+        let asks = self.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
+        match &self.address {
+            _ if asks => Origin::Proxy { rest: self.proxy_rest },
+            AddressSource::Proxies(proxies) if proxies.peers.include(peer) => Origin::Proxy { rest: self.proxy_rest },
+            AddressSource::Peer | AddressSource::Proxies(_) => {
+                Origin::Client { address, most: self.connections_per_address }
+            }
+            AddressSource::Position { .. } => Origin::Unknown,
+        }
+    }
+
+    /// What there is to measure of it at this moment.
+    fn measured(&self, now: OffsetDateTime) -> metrics::Now {
+        let rules = self.access.freshness().into_iter();
+        metrics::Now {
+            certificate_ends: self.issuer.key().not_after(),
+            wrong_password_accounts: self.access.attempts().counted(),
+            header_fallback: match self.issuer.header_form_at(now) {
+                HeaderChoice::Configured(_) => false,
+                HeaderChoice::KidInstead(_) => true,
+            },
+            snapshot_age: self.loaded.elapsed(),
+            rules: rules
+                .map(|(source, Freshness { age, refused, .. })| metrics::Rules { source, age, refused })
+                .collect(),
+            breakers: self.access.passages(),
+        }
     }
 
     fn build(
@@ -74,9 +105,11 @@ impl Snapshot {
         generation: u64,
         passwords: &Arc<Passwords>,
         metrics: &Metrics,
+        signing: &Signing,
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
-        let Pair::Loaded(key) = config.token.pair else {
+        let token = config.token;
+        let Pair::Loaded(key) = token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
         let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
@@ -86,11 +119,13 @@ impl Snapshot {
             gateway.begin_figures(metrics);
         }
         let proxy_rest = config.server.proxy_rest();
+        let issuer = Arc::new(Issuer::new(key, token.issuer, token.header, token.kid)?);
         Ok(Snapshot {
             generation,
             access,
-            issuer: Issuer::new(key, config.token.issuer, config.token.header, config.token.kid)?,
-            services: config.token.services,
+            mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
+            issuer,
+            services: token.services,
             forward_auth: config.forward_auth,
             gateway,
             address: config.server.address,
@@ -98,46 +133,22 @@ impl Snapshot {
             proxy_rest,
             hsts: config.server.hsts,
             tls: config.server.tls,
-            life: config.token.life,
-            recent: config.token.reuse.map(RecentTokens::new),
-            loaded: Instant::now(),
+            loaded: clock::now(),
         })
     }
 }
 
-/// A signed token and the seconds it lives.
-pub struct Minted {
-    /// The token.
-    pub token: Arc<str>,
-    /// Its `jti`.
-    pub id: Arc<str>,
-    /// Whether it was made for this request.
-    pub made: Made,
-    /// From now until its `exp`.
-    pub lives_for: i64,
-}
-
-/// Where a token comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// It was signed for this request.
-    Now,
-    /// It was signed a moment ago, for a request with the same answer.
-    Before,
-}
-
 /// The running server's state.
 pub struct App {
-    /// The figures.
+    /// The metrics.
     pub metrics: Metrics,
     /// When the log last said that a proxy seems to ask at `/`.
-    pub(crate) said_asked_at_root: Said,
+    pub(crate) said_asked_at_root: LastSaid,
     snapshot: ArcSwap<Snapshot>,
     source: Source,
     generations: AtomicU64,
     passwords: Arc<Passwords>,
-    /// Whose token is signed next. More at once than there are cores would only wait for each other.
-    signing: Turns,
+    signing: Signing,
     stopping: AtomicBool,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
@@ -183,7 +194,7 @@ impl Source {
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
         let (at, beside) = (ShownPath(key).to_string(), ShownPath(certificate).to_string());
-        let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, OffsetDateTime::now_utc())?;
+        let made = create_pair(key, certificate, Algorithm::RS256, &config.token.issuer, this_moment())?;
         match made {
             PairFiles::Made | PairFiles::CertificateMade => {
                 info!(key = %at, certificate = %beside, "made a key pair for signing tokens");
@@ -233,22 +244,26 @@ impl App {
     /// The signing key is not there, does not sign, or the system gave no random bytes.
     pub fn open(source: Source, config: Config) -> anyhow::Result<App> {
         let metrics = Metrics::default();
+        let signing = Signing::new();
         let observer = metrics.clone();
-        let passwords = Arc::new(Passwords::new(move |step| observer.checked(step))?);
+        let passwords = Arc::new(Passwords::new(move |step| match step {
+            Step::Waited(took) => observer.password_waited(took),
+            Step::Hashed(took) => observer.password_hashed(took),
+        })?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config);
         let warnings = lint(&config);
-        let snapshot = Snapshot::build(config, 1, &passwords, &metrics, None)?;
+        let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         warn_of(&warnings, &source.file);
-        warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
+        warn_of_fallback(&snapshot, this_moment());
         Ok(App {
             metrics,
-            said_asked_at_root: Said::default(),
+            said_asked_at_root: LastSaid::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             source,
             generations: AtomicU64::new(1),
             passwords,
-            signing: Turns::on_all_cores(),
+            signing,
             stopping: AtomicBool::new(false),
             reloading: Mutex::new(()),
             files: Mutex::new(files),
@@ -259,6 +274,14 @@ impl App {
     /// The configuration in use now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// All metrics as text.
+    ///
+    /// # Errors
+    /// The text could not be formatted.
+    pub fn metrics_text(&self, now: OffsetDateTime) -> Result<String, std::fmt::Error> {
+        self.metrics.text(self.snapshot().measured(now))
     }
 
     /// Every file that the configuration is read from.
@@ -278,7 +301,8 @@ impl App {
             let warnings = lint(&config);
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
-            let mut snapshot = Snapshot::build(config, generation, &self.passwords, &self.metrics, Some(&before))?;
+            let mut snapshot =
+                Snapshot::build(config, generation, &self.passwords, &self.metrics, &self.signing, Some(&before))?;
             // A listener does not change between TLS and plain HTTP: passwords would travel in the clear.
             snapshot.tls = match self.fixed.tls {
                 true => snapshot.tls.or_else(|| before.tls.clone()),
@@ -302,7 +326,7 @@ impl App {
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
                 warn_of(&warnings, &self.source.file);
                 warn_of_other_pair(&before, &snapshot);
-                warn_of_fallback(&snapshot, OffsetDateTime::now_utc());
+                warn_of_fallback(&snapshot, this_moment());
                 Reload::Done
             }
             Err(cause) => {
@@ -315,66 +339,6 @@ impl App {
         }
     }
 
-    /// Makes the token for a decision. It lives as long as the configuration says, and no longer than the account or
-    /// the rules behind the decision.
-    ///
-    /// # Errors
-    /// The signature failed, or its turn did not come in time ([`Busy`]).
-    pub async fn mint(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        decision: &Decision,
-        service: &str,
-        now: OffsetDateTime,
-    ) -> anyhow::Result<Minted> {
-        let mut latest = now + snapshot.life;
-        let form = snapshot.issuer.header_form_at(now);
-        if form == HeaderChoice::Configured(HeaderForm::X5c) {
-            // Registries refuse the token once its certificate has ended: clients had better ask again by then.
-            latest = latest.min(snapshot.issuer.key().not_after().max(now + SHORTEST_LIFE));
-        }
-        let expires = decision.until().map_or(latest, |until| until.min(latest));
-        let lives_for = expires.unix_timestamp().saturating_sub(now.unix_timestamp()).max(0);
-        let access = access_of(decision);
-        let recent = snapshot.recent.as_ref();
-        let recent = recent.map(|recent| (recent, Content::of(decision.account(), service, &access, form.form())));
-        if let Some((tokens, content)) = &recent
-            && let Some(found) = tokens.find(content, now, expires.unix_timestamp())
-        {
-            self.metrics.reused();
-            let lives_for = found.expires.saturating_sub(now.unix_timestamp());
-            return Ok(Minted { token: found.token, id: found.id, made: Made::Before, lives_for });
-        }
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-        let lifetime = u32::try_from(lives_for).unwrap_or(u32::MAX);
-        let claims = snapshot.issuer.claims(decision.account(), service, access, now, lifetime, jti(random));
-        let (id, expires): (Arc<str>, i64) = (claims.jti.as_str().into(), claims.exp);
-        let turn = self.turn_of(decision.client()).await?;
-        let token: Arc<str> = match snapshot.issuer.key().effort() {
-            Effort::Small => {
-                let token = snapshot.issuer.mint(&claims, now)?;
-                drop(turn);
-                token
-            }
-            Effort::Large => {
-                let snapshot = Arc::clone(snapshot);
-                tokio::task::spawn_blocking(move || {
-                    let _turn = turn;
-                    snapshot.issuer.mint(&claims, now)
-                })
-                .await
-                .context("the signing thread died")??
-            }
-        }
-        .into();
-        if let Some((tokens, content)) = recent {
-            let (token, id) = (Arc::clone(&token), Arc::clone(&id));
-            tokens.keep(content, Recent { token, id, signed: now, expires });
-        }
-        Ok(Minted { token, id, made: Made::Now, lives_for })
-    }
-
     /// Waits for a connection's turn to have a signature made, as TLS needs one.
     ///
     /// # Errors
@@ -384,15 +348,7 @@ impl App {
             Peer::Tcp(address) => Some(address),
             Peer::Unix => None,
         };
-        self.turn_of(self.snapshot().access.attempts().client(ClientNetwork::of(address))).await
-    }
-
-    /// A network that asks without a pause waits behind its own requests, and others do not.
-    async fn turn_of(&self, client: Client) -> Result<Turn, Busy> {
-        let turn = self.signing.turn(client, Instant::now() + PATIENCE).await?;
-        // Who has asked meanwhile is heard before the next signature, and has a place by then.
-        tokio::task::yield_now().await;
-        Ok(turn)
+        self.signing.turn(self.snapshot().access.attempts().client(ClientNetwork::of(address))).await
     }
 
     /// Whether the gateway has a listener of its own.
@@ -411,72 +367,13 @@ impl App {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a configuration is taken over at this moment, for no request")]
+fn this_moment() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
 fn warn_of(warnings: &[Problem], file: &Path) {
     for warning in warnings {
         warn!(reason = "lint", "{}", warning.in_file(file));
     }
-}
-
-fn access_of(decision: &Decision) -> Vec<AccessEntry> {
-    let entry = |grant: &crate::access::Grant| AccessEntry {
-        kind: grant.scope.resource.kind().to_owned(),
-        name: grant.scope.resource.name().to_owned(),
-        actions: grant.granted.iter().map(Action::as_str).map(str::to_owned).collect(),
-    };
-    decision.grants().iter().map(entry).collect()
-}
-
-/// Says that tokens are signed by another pair from now on. Whoever renewed it, perhaps a program, may not know that no
-/// registry takes them before it was told.
-fn warn_of_other_pair(before: &Snapshot, now: &Snapshot) {
-    let (old, new) = (before.issuer.key(), now.issuer.key());
-    // In one form: which form the id has is a setting, and no matter of the pair.
-    let [old_id, new_id] = [old, new].map(|key| now.issuer.kid_of(key));
-    let message = match (old_id == new_id, old.certificates().first() == new.certificates().first()) {
-        (true, true) => return,
-        (false, _) => {
-            "tokens are signed by another key from now on, and registries read their bundle only when they start: each of them \
-             refuses every token until its bundle (REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE) or JWK set holds the new one and it was \
-             started anew; those whose bundle held the new certificate, or its authority's, when they started go on"
-        }
-        (true, false) => {
-            "tokens carry another certificate of the same key from now on, and registries read their bundle only when they \
-             start, and do not take a certificate for its key: each of them refuses every token until its bundle \
-             (REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE) holds the new one and it was started anew; those whose bundle held it, or its \
-             authority's, when they started go on"
-        }
-    };
-    warn!(reason = "signing_pair_changed", kid.before = old_id, kid.now = new_id, "{message}");
-}
-
-/// Says what is wrong with the signing certificate, or soon will be. When a configuration is taken over, the same is
-/// among its warnings already.
-pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
-    for warning in snapshot.issuer.key().warnings(now) {
-        warn!(reason = "certificate", not_after = %snapshot.issuer.key().not_after(), "{warning}");
-    }
-    warn_of_fallback(snapshot, now);
-}
-
-/// Says loudly that registries would refuse the certificate at this moment.
-fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
-    let message = match snapshot.issuer.header_form_at(now) {
-        HeaderChoice::Configured(_) => return,
-        HeaderChoice::KidInstead(CertificateTime::NotBegun) => {
-            "the signing certificate's time has not begun by this machine's clock, so tokens name the key by kid alone, \
-             which only registries take that know the key by this id; set the clock, or make the certificate anew if \
-             the clock is right"
-        }
-        HeaderChoice::KidInstead(CertificateTime::Over) => {
-            "the signing certificate is out of its time: registries refuse it, so tokens name the key by kid alone, which \
-             only registries take that know the key by this id; put a new certificate in place, here and in the \
-             registries' bundle"
-        }
-    };
-    error!(
-        reason = "certificate_out_of_time",
-        not_before = %snapshot.issuer.key().not_before(),
-        not_after = %snapshot.issuer.key().not_after(),
-        "{message}"
-    );
 }

@@ -14,8 +14,8 @@ use crate::authn::attempts::Manner;
 use crate::authn::password::Passwords;
 use crate::authz::Authorizer;
 use crate::authz::pattern::LabelValues;
-use crate::config::section::Field;
 use crate::reach::{Reach, Reached};
+use settings::Field;
 
 /// One kind of backend: a row of the table.
 #[derive(Clone, Copy, Debug)]

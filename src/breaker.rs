@@ -1,13 +1,18 @@
 //! A breaker: while a backend cannot be reached, its callers are told so at once instead of each waiting for it.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
+
+use crate::clock;
+
+use crate::random;
 
 /// How long after the first failure the backend is tried again.
 const FIRST_TRIAL: Duration = Duration::from_millis(50);
@@ -114,6 +119,25 @@ pub enum Trial {
     Ended,
 }
 
+/// A trial under way.
+type Trying = Pin<Box<dyn Future<Output = Trial> + Send>>;
+
+/// Trials of something that others hold; once nobody does, they end.
+pub fn trials_of<T, F>(
+    held: &Arc<T>,
+    trial: impl Fn(Arc<T>) -> F + Send + 'static,
+) -> impl Fn() -> Trying + Send + 'static
+where
+    T: Send + Sync + 'static,
+    F: Future<Output = Trial> + Send + 'static,
+{
+    let held = Arc::downgrade(held);
+    move || match held.upgrade() {
+        Some(held) => Box::pin(trial(held)),
+        None => Box::pin(std::future::ready(Trial::Ended)),
+    }
+}
+
 impl Breaker {
     /// Leave to ask the backend.
     ///
@@ -188,8 +212,8 @@ where
     B: FnOnce() + Send,
 {
     let mut pause = pauses.first();
-    let mut next = Instant::now() + pauses.kept(pause);
-    let mut invited = Instant::now() + INVITED_EVERY;
+    let mut next = clock::now() + pauses.kept(pause);
+    let mut invited = clock::now() + INVITED_EVERY;
     // Those that nobody waits for any more end with it.
     let mut trials = JoinSet::new();
     loop {
@@ -201,17 +225,17 @@ where
             () = sleep_until(next), if trials.len() < TRIALS_AT_ONCE => {
                 trials.spawn(trial());
                 pause = pause.saturating_mul(2).min(pauses.longest());
-                next = Instant::now() + pauses.kept(pause);
+                next = clock::now() + pauses.kept(pause);
             }
             () = sleep_until(invited), if pauses == Pauses::Growing => {
                 breaker.0.invites.store(true, Ordering::Release);
-                invited = Instant::now() + INVITED_EVERY;
+                invited = clock::now() + INVITED_EVERY;
             }
             () = opened => {}
             Some(ended) = trials.join_next() => match ended {
                 Ok(Trial::Answered) => break,
                 Ok(Trial::Ended) => return,
-                Ok(Trial::Refused) => next = next.max(Instant::now() + REFUSED_AGAIN),
+                Ok(Trial::Refused) => next = next.max(clock::now() + REFUSED_AGAIN),
                 // One that broke down says nothing about the backend: it is tried again.
                 Ok(Trial::Failed) | Err(_) => {}
             },
@@ -224,9 +248,8 @@ where
 /// Between four fifths and the whole of a time, so that servers which were started together, or lost the same backend
 /// together, do not all ask at the same moments.
 pub fn jittered(time: Duration) -> Duration {
-    let mut random = [0; 2];
     // Without random bytes every pause is the shortest one: a nuisance, not a danger.
-    let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(u16::from_le_bytes(random)) / 65_536.0);
+    let share = random::bytes().map_or(0.0, |bytes| f64::from(u16::from_le_bytes(bytes)) / 65_536.0);
     time.mul_f64(0.8 + 0.2 * share)
 }
 
@@ -320,7 +343,7 @@ mod tests {
     async fn growing_pauses_cost_few_trials_and_let_somebodys_own_question_through() {
         let breaker = Breaker::default();
         let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        let began = Instant::now();
+        let began = clock::now();
         let trials = Arc::new(std::sync::Mutex::new(Vec::new()));
         let noted = Arc::clone(&trials);
         let trial = move || {

@@ -1,11 +1,16 @@
-//! Notices when the machine's wall clock is set while the server runs.
+//! The monotonic clock, and a watch on the wall clock, which may be set while the server runs.
 //!
 //! Nothing but tokens, certificates and dates of accounts and rules goes by the wall clock: whatever waits, or is
 //! remembered for a while, goes by the monotonic one, which nobody can set.
 
-use std::time::Instant;
-
 use time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
+
+/// This moment by the monotonic clock: for deadlines, pauses, and how long something took.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it; with tokio's, tests can stop it")]
+pub fn now() -> Instant {
+    Instant::now()
+}
 
 /// What strays less than this between two looks was not set. A token allows for far more.
 const NOTICED: Duration = Duration::seconds(10);
@@ -45,11 +50,11 @@ mod tests {
         let wall = |milliseconds: i64| {
             OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + Duration::milliseconds(milliseconds)
         };
-        let start = Instant::now();
+        let start = now();
         let steady = |milliseconds: u64| start + std::time::Duration::from_millis(milliseconds);
         let mut clock = WallClock::seen(wall(0), steady(0));
         // The wall clock and the monotonic one at each look, both in milliseconds, and what is noticed.
-        for (now, at, set_by) in [
+        for (moment, at, set_by) in [
             (500, 500, None),
             // Nobody looked for an hour.
             (3_600_500, 3_600_500, None),
@@ -63,7 +68,7 @@ mod tests {
             (0, 3_602_500, Some(-7200)),
             (500, 3_603_000, None),
         ] {
-            assert_eq!(clock.set_by(wall(now), steady(at)), set_by, "{now} at {at}");
+            assert_eq!(clock.set_by(wall(moment), steady(at)), set_by, "{moment} at {at}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many connections the clients of one network may have open, so that they cannot take every place there is; and which
+//! The open connections of clients: how many one network may have, so that it cannot take every place there is; and which
 //! connection makes room when many networks together have taken them all.
 
 use std::cmp::Reverse;
@@ -8,19 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
-use tokio::time::Instant;
 use tracing::warn;
 
-use crate::app::Snapshot;
 use crate::client_network::ClientNetwork;
-use crate::http::client_address::{AddressSource, Peer};
+use crate::last_said::LastSaid;
 
 /// What one network may have open where the configuration says nothing. Behind one address there may be a whole company.
 pub const USUAL_SHARE: usize = 1024;
 /// The highest number that the configuration may say: as many as there are places.
 pub const LARGEST_SHARE: usize = 16_384;
-/// How often the log says that a network has too many, or that all places are taken.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 /// How long a proxy's connection may rest between two requests where the configuration says nothing: longer than nginx and
 /// the usual balancers keep one, since whoever sends a request on a connection that is being closed has to answer 502.
 pub const PROXY_REST: Duration = Duration::from_secs(75);
@@ -36,8 +32,8 @@ pub struct Connections {
     /// What one network may have at most.
     most: usize,
     open: Mutex<Open>,
-    said_too_many: Said,
-    said_all_taken: Said,
+    said_too_many: LastSaid,
+    said_all_taken: LastSaid,
 }
 
 /// One connection of those that are counted, until it is dropped.
@@ -102,10 +98,6 @@ struct OfNetwork {
 /// networks, as those that they serve have done nothing.
 type Turn = (bool, usize, Reverse<u64>);
 
-/// When the log last said something that it says once in a while.
-#[derive(Default)]
-pub(crate) struct Said(Mutex<Option<Instant>>);
-
 /// What becomes of a new connection.
 pub enum Admission {
     /// It is one of its network's share, or a proxy's.
@@ -116,30 +108,23 @@ pub enum Admission {
     Refused,
 }
 
-/// Who is at the other end of a connection, as far as its place goes.
-enum From {
-    /// Somebody, with a network's share.
-    Anybody(IpAddr),
+/// Who a new connection is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, whose network may have so many.
+    Client {
+        /// Its address.
+        address: IpAddr,
+        /// What the configuration allows one network.
+        most: usize,
+    },
     /// A proxy that is trusted, or a program of this machine: all clients come from there.
-    Proxy,
-    /// Whoever it is, it is believed to be a proxy, and not trusted.
+    Proxy {
+        /// How long its connection may rest.
+        rest: Duration,
+    },
+    /// Somebody who is believed to be a proxy, as everybody is, and not trusted.
     Unknown,
-}
-
-impl From {
-    fn of(snapshot: &Snapshot, peer: Peer) -> From {
-        let address = match peer {
-            Peer::Tcp(address) => address,
-            Peer::Unix => return From::Proxy,
-        };
-        let asks = snapshot.forward_auth.as_ref().is_some_and(|door| door.proxies.include(peer));
-        match &snapshot.address {
-            _ if asks => From::Proxy,
-            AddressSource::Proxies(proxies) if proxies.peers.include(peer) => From::Proxy,
-            AddressSource::Peer | AddressSource::Proxies(_) => From::Anybody(address),
-            AddressSource::Position { .. } => From::Unknown,
-        }
-    }
 }
 
 impl Connections {
@@ -148,19 +133,18 @@ impl Connections {
         Connections {
             most: (places / LARGEST_PART).max(1),
             open: Mutex::default(),
-            said_too_many: Said::default(),
-            said_all_taken: Said::default(),
+            said_too_many: LastSaid::default(),
+            said_all_taken: LastSaid::default(),
         }
     }
 
     /// Looks whether a new connection may stay.
-    pub fn admit(self: &Arc<Connections>, snapshot: &Snapshot, peer: Peer) -> Admission {
-        let address = match From::of(snapshot, peer) {
-            From::Anybody(address) => address,
-            From::Proxy => return Admission::Counted(self.count_proxy(snapshot.proxy_rest)),
-            From::Unknown => return Admission::Uncounted,
+    pub fn admit(self: &Arc<Connections>, origin: Origin) -> Admission {
+        let (address, most) = match origin {
+            Origin::Client { address, most } => (address, most.min(self.most)),
+            Origin::Proxy { rest } => return Admission::Counted(self.count_proxy(rest)),
+            Origin::Unknown => return Admission::Uncounted,
         };
-        let most = snapshot.connections_per_address.min(self.most);
         match self.count(ClientNetwork::of(Some(address)), most) {
             Some(counted) => Admission::Counted(counted),
             None => {
@@ -329,18 +313,6 @@ impl Drop for Waiting<'_> {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.connections.locked().change(self.whose, |of| of.open = of.open.saturating_sub(1));
-    }
-}
-
-impl Said {
-    /// Whether it may be said again: whoever floods us must not flood the log.
-    pub(crate) fn is_long_ago(&self) -> bool {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let long_ago = said.is_none_or(|before| before.elapsed() >= SAID_EVERY);
-        if long_ago {
-            *said = Some(Instant::now());
-        }
-        long_ago
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::access::{Decision, DecisionOutcome, Grant};
-use crate::app::{Made, Minted, Snapshot};
+use crate::app::Snapshot;
+pub use crate::decision_id::DecisionId;
+use crate::mint::{Made, Minted};
 use crate::scope::{Actions, Scope, words};
+use crate::shown::{chain_of, printable};
 
 /// A request of more scopes has a line for those together that were decided alike. With a line for each, somebody who asks for
 /// hundreds at once would fill the log faster than it is written, and lines of others would be dropped.
@@ -15,31 +17,6 @@ const ONE_BY_ONE: usize = 16;
 /// The longest list of scopes in a line, in bytes: what collects the log may cut or refuse longer fields. No scope by itself is
 /// as long; a longer list goes on in the next line.
 const MAX_LIST: usize = 1024;
-
-/// The id that ties a reply (`X-Decision-Id`) to its line in the log.
-#[derive(Clone, Debug)]
-pub struct DecisionId(String);
-
-impl DecisionId {
-    /// A new id, of 8 random bytes.
-    #[expect(clippy::new_without_default, reason = "two of them are never alike, so no value is the default one")]
-    pub fn new() -> DecisionId {
-        let mut bytes = [0_u8; 8];
-        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-            // The id protects nothing: without random bytes the time still tells lines apart.
-            let now = OffsetDateTime::now_utc().unix_timestamp_nanos().to_be_bytes();
-            for (to, from) in bytes.iter_mut().rev().zip(now.iter().rev()) {
-                *to = *from;
-            }
-        }
-        DecisionId(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// The id as 16 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The way in that a request took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,21 +202,6 @@ pub fn refused(
     }
 }
 
-/// An error and what caused it, safe to print.
-pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    printable(&text)
-}
-
 fn rule(grant: &Grant) -> Option<String> {
     let (source, rule) = grant.by.as_ref()?;
     let number = match rule.seq {
@@ -250,38 +212,4 @@ fn rule(grant: &Grant) -> Option<String> {
         Some(comment) => format!("{source}[{number}] {}", printable(comment)),
         None => format!("{source}[{number}]"),
     })
-}
-
-/// Text that a client chose, safe to print: no control characters (a terminal would obey them, and a line break would
-/// forge a line), and no more than 512 bytes.
-pub fn printable(text: &str) -> String {
-    escape(text, 512)
-}
-
-/// The same, whole: for text whose length somebody else keeps in bounds.
-pub(crate) fn escaped(text: &str) -> String {
-    escape(text, usize::MAX)
-}
-
-fn escape(text: &str, limit: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(limit));
-    for letter in text.chars() {
-        if out.len() >= limit {
-            out.push('…');
-            break;
-        }
-        if letter.is_control() || is_invisible(letter) {
-            out.extend(letter.escape_default());
-        } else {
-            out.push(letter);
-        }
-    }
-    out
-}
-
-/// Characters that are not seen, or turn the direction of what follows: two names could look the same in the log.
-fn is_invisible(letter: char) -> bool {
-    matches!(letter,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

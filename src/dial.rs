@@ -1,9 +1,6 @@
-//! Connections to a server of HTTP by its name: each of the name's addresses is tried until one talks, and what takes how
-//! long is known.
-//!
-//! Used where Dockwarden is the client: for APIs, and for the gateway's upstreams.
+//! Connections from us to an HTTP server by its name, for APIs and for the gateway's upstreams: each of the name's addresses is
+//! tried until one talks.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,42 +12,39 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use lru::LruCache;
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt as _};
 
+use crate::clock;
 use crate::lookups::Lookups;
+
+mod attempt;
+mod progress;
+
+pub(crate) use attempt::Heard;
+use attempt::{Attempt, Made, too_long};
+pub(crate) use progress::Progress;
 
 /// How long one address has before the next one is tried besides (RFC 8305, section 5, has a quarter of a second). The first
 /// whose connection is ready, TLS included, is used.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
-/// An address that was asked something and said nothing for so long is asked after the others from then on.
-const QUIET_AFTER: Duration = Duration::from_secs(1);
-/// How long that holds.
+/// How long an address that was silent is asked after the others.
 const QUIET_FOR: Duration = Duration::from_secs(30);
 /// How many such addresses are remembered, for one server.
 const QUIET_ONES: NonZeroUsize = match NonZeroUsize::new(64) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
-/// How often the system asks over a silent connection whether the other end is there.
-const ALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long a connection is looked at that is made only to see whether somebody takes it: a proxy whose server is away
 /// takes it and closes it again.
 const LOOKED_AT: Duration = Duration::from_millis(50);
-
-tokio::task_local! {
-    /// The question that a connection is made for.
-    static QUESTION: Arc<Progress>;
-}
 
 /// How long may be waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +115,7 @@ where
 
     /// Tries one address after the other, the next one besides the first if that takes its time.
     async fn first_that_talks(mut self, place: Uri, question: &Arc<Progress>) -> Result<Stream, Failed> {
-        let began = Instant::now();
+        let began = clock::now();
         let mut addresses = self.addresses(&place).await?.into_iter().peekable();
         question.took("lookup", began.elapsed());
         let mut attempts = JoinSet::new();
@@ -195,71 +189,8 @@ where
     }
 
     fn call(&mut self, place: Uri) -> Self::Future {
-        let question = QUESTION.try_with(Arc::clone).unwrap_or_default();
+        let question = Progress::of_this_task();
         Box::pin(self.clone().connect(place, question))
-    }
-}
-
-/// How far one question has come. The longest silence counts from the last step.
-pub(crate) struct Progress(Mutex<Steps>);
-
-struct Steps {
-    last: Instant,
-    /// What knows whether the question has a connection.
-    connection: Option<CaptureConnection>,
-    taken: Vec<(&'static str, Duration)>,
-}
-
-impl Default for Progress {
-    fn default() -> Progress {
-        Progress(Mutex::new(Steps { last: Instant::now(), connection: None, taken: Vec::new() }))
-    }
-}
-
-impl Progress {
-    /// Does something for which a connection may have to be made, whose steps count as this question's.
-    pub(crate) async fn of<F: Future>(self: &Arc<Self>, work: F) -> F::Output {
-        QUESTION.scope(Arc::clone(self), work).await
-    }
-
-    /// It is about to be sent, over a connection that this knows of.
-    pub(crate) fn waits_for(&self, connection: CaptureConnection) {
-        self.steps().connection = Some(connection);
-    }
-
-    /// Whether it has a connection, new or kept: somebody may have been asked.
-    pub(crate) fn has_connection(&self) -> bool {
-        self.steps().connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
-    }
-
-    /// When it last came on.
-    pub(crate) fn last(&self) -> Instant {
-        self.steps().last
-    }
-
-    /// It came on just now.
-    pub(crate) fn came_on(&self) {
-        self.steps().last = Instant::now();
-    }
-
-    fn took(&self, step: &'static str, time: Duration) {
-        let mut steps = self.steps();
-        steps.last = Instant::now();
-        steps.taken.push((step, time));
-    }
-
-    fn steps(&self) -> MutexGuard<'_, Steps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// `, after lookup 0 ms, connecting 12 ms`; nothing where no step was taken, as on a connection that was kept.
-impl fmt::Display for Progress {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (step, time)) in self.steps().taken.iter().enumerate() {
-            write!(out, "{}{step} {} ms", if number == 0 { ", after " } else { ", " }, time.as_millis())?;
-        }
-        Ok(())
     }
 }
 
@@ -278,209 +209,11 @@ impl Quiet {
     }
 
     fn note(&self, address: SocketAddr) {
-        self.held().put(address, Instant::now());
+        self.held().put(address, clock::now());
     }
 
     fn is_quiet(&self, address: &SocketAddr) -> bool {
         self.held().peek(address).is_some_and(|since| since.elapsed() < QUIET_FOR)
-    }
-}
-
-/// One address that is tried.
-#[derive(Clone)]
-struct Attempt {
-    address: SocketAddr,
-    quiet: Arc<Quiet>,
-    silence: Duration,
-    question: Arc<Progress>,
-}
-
-/// A connection, and how long it took.
-struct Made {
-    address: SocketAddr,
-    stream: Stream,
-    steps: Vec<(&'static str, Duration)>,
-}
-
-impl Attempt {
-    async fn make(self, place: Uri, tls: Arc<ClientConfig>) -> Result<Made, Failed> {
-        let Attempt { address, silence, .. } = self;
-        let began = Instant::now();
-        let seen = Arc::new(Mutex::new(Seen { connected: None, last: began, is_ready: false }));
-        let look = || *seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let tcp = Tcp { attempt: self.clone(), seen: Arc::clone(&seen) };
-        let connecting = HttpsConnector::from((tcp, tls)).call(place);
-        tokio::pin!(connecting);
-        let stream = loop {
-            let until = look().last + silence;
-            tokio::select! {
-                connected = &mut connecting => break connected?,
-                () = sleep_until(until) => if look().last + silence <= Instant::now() {
-                    self.quiet.note(address);
-                    let waited = silence.as_millis();
-                    return Err(too_long(match look().connected {
-                        None => format!("{address} takes no connection within {waited} ms"),
-                        Some(at) => {
-                            let connecting = (at - began).as_millis();
-                            format!("{address} takes a connection ({connecting} ms) and says nothing in the TLS handshake for {waited} ms")
-                        }
-                    }));
-                },
-            }
-        };
-        seen.lock().unwrap_or_else(PoisonError::into_inner).is_ready = true;
-        let connected = look().connected.unwrap_or(began);
-        let mut steps = vec![("connecting", connected - began)];
-        match &stream {
-            MaybeHttpsStream::Http(_) => {}
-            MaybeHttpsStream::Https(_) => steps.push(("TLS", connected.elapsed())),
-        }
-        Ok(Made { address, stream, steps })
-    }
-}
-
-fn too_long(what: String) -> Failed {
-    io::Error::new(io::ErrorKind::TimedOut, what).into()
-}
-
-/// What was seen of an attempt.
-#[derive(Clone, Copy)]
-struct Seen {
-    connected: Option<Instant>,
-    last: Instant,
-    /// Nobody waits for the connection any more.
-    is_ready: bool,
-}
-
-/// Connects to one address, whatever the place is called.
-#[derive(Clone)]
-struct Tcp {
-    attempt: Attempt,
-    seen: Arc<Mutex<Seen>>,
-}
-
-impl Service<Uri> for Tcp {
-    type Response = TokioIo<Heard>;
-    type Error = Failed;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Heard>, Failed>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, place: Uri) -> Self::Future {
-        let Tcp { attempt, seen } = self.clone();
-        let mut connector = HttpConnector::new_with_resolver(Only(attempt.address));
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(ALIVE_EVERY));
-        Box::pin(async move {
-            let stream = connector.call(place).await?.into_inner();
-            let now = Instant::now();
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) =
-                Seen { connected: Some(now), last: now, is_ready: false };
-            attempt.question.came_on();
-            let Attempt { address, quiet, question, .. } = attempt;
-            let early = Some(Early { seen, question });
-            Ok(TokioIo::new(Heard { stream, address, quiet, early, asked: None }))
-        })
-    }
-}
-
-/// A name with this one address.
-#[derive(Clone, Copy)]
-struct Only(SocketAddr);
-
-impl Service<Name> for Only {
-    type Response = std::iter::Once<SocketAddr>;
-    type Error = io::Error;
-    type Future = std::future::Ready<io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Name) -> Self::Future {
-        std::future::ready(Ok(std::iter::once(self.0)))
-    }
-}
-
-/// A connection that knows whether the other end talks. Where it was asked something and never said a word, others of the
-/// name's addresses are tried first from then on.
-pub(crate) struct Heard {
-    stream: TcpStream,
-    address: SocketAddr,
-    quiet: Arc<Quiet>,
-    early: Option<Early>,
-    /// When something was said to it that it has not answered.
-    asked: Option<Instant>,
-}
-
-/// What is told of the first bytes, those of a TLS handshake.
-struct Early {
-    seen: Arc<Mutex<Seen>>,
-    question: Arc<Progress>,
-}
-
-impl Drop for Heard {
-    fn drop(&mut self) {
-        if self.asked.is_some_and(|asked| asked.elapsed() >= QUIET_AFTER) {
-            self.quiet.note(self.address);
-        }
-    }
-}
-
-impl Connection for Heard {
-    fn connected(&self) -> Connected {
-        self.stream.connected()
-    }
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        if into.filled().len() > before {
-            self.asked = None;
-            if let Some(Early { seen, question }) = self.early.take() {
-                let mut now = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                if !now.is_ready {
-                    now.last = Instant::now();
-                    drop(now);
-                    question.came_on();
-                    self.early = Some(Early { seen, question });
-                }
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.asked.get_or_insert_with(Instant::now);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.asked.get_or_insert_with(Instant::now);
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
@@ -594,7 +327,7 @@ mod tests {
         let dialer = two.dialer(&[SILENT, TALKS], 20_000);
         let steps = Arc::<Progress>::default();
         let connect = async || steps.of(dialer.clone().oneshot(two.place("https"))).await;
-        let began = Instant::now();
+        let began = clock::now();
         assert!(matches!(connect().await, Ok(MaybeHttpsStream::Https(_))));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         for step in [", after lookup ", ", connecting ", ", TLS "] {
@@ -623,7 +356,7 @@ mod tests {
         let mut second = connect().await;
         assert_eq!(second.address.ip(), IpAddr::from(SILENT), "it had no time");
         second.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        second.asked = second.asked.map(|asked| asked - QUIET_AFTER);
+        second.asked = second.asked.map(|asked| asked - attempt::QUIET_AFTER);
         drop(second);
         assert_eq!(connect().await.address.ip(), IpAddr::from(TALKS));
     }

@@ -1,4 +1,4 @@
-//! JSON objects from others: a struct is read from an object, and from nothing else.
+//! JSON from others: structs that are read from objects only, and objects without duplicate names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,12 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Of an object that one reader takes for this and another for that.
-const TWICE: &str = "a name stands twice in an object";
-
-/// A struct that is read from an object alone.
+/// A struct that is read from an object only.
 ///
-/// What serde derives takes a list as well, by position: `[["pull"]]` for `{"actions": ["pull"]}`. Whoever answers with a
-/// list has answered another question, and must not grant anything with it.
+/// What serde derives accepts a list as well, by position: `[["pull"]]` for `{"actions": ["pull"]}`. A list is the answer to
+/// another question, and must not grant anything.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -41,13 +38,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 /// Reads an object.
 ///
 /// # Errors
-/// It is none, or not one of these. The reader's own words may quote what was read, which may be a secret.
+/// The text is not such an object. The error's message may quote the text, which may be a secret.
 pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice::<Object<T>>(text).map(|Object(read)| read)
 }
 
-/// A value in which no object has a name twice: one reader takes the first of them, another the last, and who writes such an
-/// object may be somebody else than who wrote the rest of it.
+/// A value in which no object has a name twice. Of two equal names, one reader takes the first and another the last; an
+/// attacker who can add one to somebody's text would be understood by one reader only.
 pub(crate) struct Unambiguous(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
@@ -62,7 +59,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("JSON without a name twice")
+        out.write_str("JSON without duplicate names")
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -101,23 +98,18 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Array(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Unambiguous(value))) = entries.next_entry::<String, Unambiguous>()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom(TWICE));
-            }
-        }
-        Ok(Value::Object(object))
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+        let object = NamesVisitor::<Unambiguous>(PhantomData).visit_map(entries)?;
+        Ok(Value::Object(object.into_iter().map(|(name, Unambiguous(value))| (name, value)).collect()))
     }
 }
 
-/// An object whose names are anybody's, none of them twice.
-pub(crate) struct Names<T>(pub(crate) BTreeMap<String, T>);
+/// An object with any names, none of them twice.
+pub(crate) struct UniqueNames<T>(pub(crate) BTreeMap<String, T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Names<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names<T>, D::Error> {
-        deserializer.deserialize_map(NamesVisitor(PhantomData)).map(Names)
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueNames<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueNames<T>, D::Error> {
+        deserializer.deserialize_map(NamesVisitor(PhantomData)).map(UniqueNames)
     }
 }
 
@@ -127,21 +119,21 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamesVisitor<T> {
     type Value = BTreeMap<String, T>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a JSON object without a name twice")
+        out.write_str("a JSON object without duplicate names")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<BTreeMap<String, T>, A::Error> {
         let mut object = BTreeMap::new();
         while let Some((name, value)) = entries.next_entry()? {
             if object.insert(name, value).is_some() {
-                return Err(A::Error::custom(TWICE));
+                return Err(A::Error::custom("a name is in an object twice"));
             }
         }
         Ok(object)
     }
 }
 
-/// Reads a list of objects, as a field of a struct: `#[serde(deserialize_with = "json::objects")]`.
+/// Reads a list of objects for a field of a struct: `#[serde(deserialize_with = "json::objects")]`.
 ///
 /// # Errors
 /// As for [`object`].
@@ -184,8 +176,10 @@ mod tests {
         for text in ["{\"a\": 1, \"a\": 1}", "[{\"b\": {\"a\": 1, \"\\u0061\": 2}}]"] {
             assert!(read(text).is_err(), "{text}");
         }
-        let names =
-            |text| serde_json::from_str::<Names<u8>>(text).map(|Names(names)| names.into_iter().collect::<Vec<_>>());
+        let names = |text| {
+            serde_json::from_str::<UniqueNames<u8>>(text)
+                .map(|UniqueNames(names)| names.into_iter().collect::<Vec<_>>())
+        };
         assert_eq!(names("{\"b\": 1, \"a\": 2}").ok(), Some(vec![("a".to_owned(), 2), ("b".to_owned(), 1)]));
         assert!(names("{\"a\": 1, \"a\": 1}").is_err() && names("[]").is_err());
     }
@@ -214,10 +208,10 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text}");
         }
-        assert_eq!(read("{\n\"name\": 7}").map_err(|error| error.line()).err(), Some(2), "where it is wrong is told");
+        assert_eq!(read("{\n\"name\": 7}").map_err(|error| error.line()).err(), Some(2), "the error has its line");
     }
 
-    /// Every struct is read here; elsewhere only values that are looked at piece by piece.
+    /// Structs are read here; other files read only values that they examine piece by piece.
     #[test]
     fn no_struct_is_read_in_another_way() -> std::io::Result<()> {
         let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
@@ -235,7 +229,7 @@ mod tests {
                 let reads = ["serde_json::from_", "serde_json::Deserializer"].map(|way| own.matches(way).count());
                 let allowed = match path.file_name().and_then(|name| name.to_str()) {
                     Some("json.rs") => 1,
-                    // A reply that paths lead through, a template that is only checked, and a reader of our own.
+                    // A reply that is searched by paths, a template that is only checked, and a reader of our own.
                     Some("reply.rs" | "template.rs" | "import.rs") => 1,
                     _ => 0,
                 };

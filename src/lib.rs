@@ -4,7 +4,7 @@
 //!
 //! 1. [`server`] accepts the connection, [`http`] lists every URL.
 //! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply.
-//! 3. `http/credentials.rs` reads who is presented, [`http::client_address`] where from.
+//! 3. `http/credentials.rs` reads who is presented, [`client_address`] where from.
 //! 4. [`scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
 //!    at all, [`turns`] when a password is hashed.
@@ -20,32 +20,42 @@
 pub use policy::{scope, target};
 
 pub mod access;
+mod activity;
 pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod backend;
 pub mod backends;
+mod background;
 pub mod breaker;
 pub mod cli;
+pub mod client_address;
 pub mod client_network;
 pub mod clock;
 pub mod config;
 pub mod connections;
+mod decision_id;
 pub mod decision_log;
+mod descriptors;
 mod dial;
+mod digest;
 pub mod gateway;
 pub mod http;
 pub mod http_api;
 mod json;
 pub mod keys;
+mod last_said;
 mod lookups;
 pub mod metrics;
+pub mod mint;
 pub mod mongo;
 mod pem;
 pub mod program;
+mod random;
 pub mod reach;
+mod secret;
 pub mod server;
-mod text;
+mod shown;
 pub mod token;
 pub mod turns;
 pub mod watch;

@@ -1,7 +1,7 @@
-//! The figures that monitoring reads, by Prometheus' names and units.
+//! Metrics for monitoring, with Prometheus' names and units.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,10 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
-use crate::app::Snapshot;
-use crate::authn::password::Step;
 use crate::breaker::Passage;
-use crate::token::HeaderChoice;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -84,7 +81,7 @@ pub enum BackendOutcome {
 }
 
 impl BackendOutcome {
-    /// Its name in the figures.
+    /// Its name in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             BackendOutcome::Accepted => "accepted",
@@ -97,15 +94,15 @@ impl BackendOutcome {
     }
 }
 
-/// The figures of one backend.
+/// The metrics of one backend.
 #[derive(Clone)]
-pub struct BackendFigures {
+pub struct BackendMetrics {
     backend: &'static str,
     answers: Family<BackendAnswer, Counter>,
     answering: Histogram,
 }
 
-impl BackendFigures {
+impl BackendMetrics {
     /// It answered one question. Questions whose client went away before the answer are not told.
     pub fn answered(&self, outcome: BackendOutcome, took: Duration) {
         let labels = BackendAnswer { backend: self.backend, outcome: outcome.as_str() };
@@ -114,9 +111,51 @@ impl BackendFigures {
     }
 }
 
-/// All figures. Cloning shares them.
+/// What is measured when somebody looks, and not counted as it happens.
+pub struct Now {
+    /// When the signing certificate ends.
+    pub certificate_ends: OffsetDateTime,
+    /// How many accounts have wrong passwords, counted for each client's network.
+    pub wrong_password_accounts: usize,
+    /// Whether tokens carry `kid` alone because the certificate is out of its time.
+    pub header_fallback: bool,
+    /// How long the configuration has been in use.
+    pub snapshot_age: Duration,
+    /// The sources of rules that can fall behind.
+    pub rules: Vec<Rules>,
+    /// The backends that have a breaker, and how it stands.
+    pub breakers: Vec<(&'static str, Passage)>,
+}
+
+/// A source of rules that can fall behind.
+pub struct Rules {
+    /// Its section.
+    pub source: &'static str,
+    /// How long ago its rules were last up to date; nothing while there are none.
+    pub age: Option<Duration>,
+    /// The documents that keep newer rules from being used.
+    pub refused: Vec<String>,
+}
+
+/// The metrics that are set when somebody looks.
+#[derive(Default)]
+struct Measured {
+    dropped_lines: Counter,
+    certificate_expiry: Gauge<f64, AtomicU64>,
+    wrong_password_accounts: Gauge,
+    header_fallback: Gauge,
+    snapshot_age: Gauge<f64, AtomicU64>,
+    rules_age: Family<Source, Gauge<f64, AtomicU64>>,
+    rules_refused: Family<Refused, Gauge>,
+    down: Family<Backend, Gauge>,
+}
+
+/// All metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Locked while they are set and read.
+    measured: Arc<Mutex<Measured>>,
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
@@ -148,7 +187,9 @@ impl Drop for OpenConnection {
 impl Default for Metrics {
     fn default() -> Metrics {
         let from_quarter_millisecond = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        Metrics {
+        let mut metrics = Metrics {
+            registry: Arc::default(),
+            measured: Arc::default(),
             dropped_lines: Arc::new(|| 0),
             requests: Family::default(),
             forwarded: Family::default(),
@@ -168,7 +209,9 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_not_http: Counter::default(),
-        }
+        };
+        metrics.registry = Arc::new(metrics.registered());
+        metrics
     }
 }
 
@@ -234,21 +277,23 @@ impl Metrics {
         self.deciding.observe(took.as_secs_f64());
     }
 
-    /// A password was checked, one step of it.
-    pub fn checked(&self, step: Step) {
-        match step {
-            Step::Waited(took) => self.waiting.observe(took.as_secs_f64()),
-            Step::Hashed(took) => self.hashing.observe(took.as_secs_f64()),
-        }
+    /// A password waited so long to be hashed, or for the word that it is not.
+    pub fn password_waited(&self, took: Duration) {
+        self.waiting.observe(took.as_secs_f64());
     }
 
-    /// The figures of a backend. Each outcome it can have is there from the beginning: an alarm can then tell "none"
+    /// A password was hashed.
+    pub fn password_hashed(&self, took: Duration) {
+        self.hashing.observe(took.as_secs_f64());
+    }
+
+    /// The metrics of a backend. Each outcome it can have is there from the beginning: an alarm can then tell "none"
     /// from "not known".
-    pub fn backend(&self, backend: &'static str, outcomes: &[BackendOutcome]) -> BackendFigures {
+    pub fn backend(&self, backend: &'static str, outcomes: &[BackendOutcome]) -> BackendMetrics {
         for outcome in outcomes {
             drop(self.backend_answers.get_or_create(&BackendAnswer { backend, outcome: outcome.as_str() }));
         }
-        BackendFigures {
+        BackendMetrics {
             backend,
             answers: self.backend_answers.clone(),
             answering: self.backend_answering.get_or_create(&Backend { backend }).clone(),
@@ -281,12 +326,8 @@ impl Metrics {
         self.reload_failures.inc();
     }
 
-    /// The figures as text.
-    ///
-    /// # Errors
-    /// The text could not be formatted.
-    pub fn text(&self, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
-        let now = OffsetDateTime::now_utc();
+    /// Every metric under its name, in the order of the text.
+    fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("dockwarden");
         registry.register("token_requests", "Token requests by outcome", self.requests.clone());
         registry.register("tokens_reused", "Tokens handed out again", self.reused.clone());
@@ -354,49 +395,95 @@ impl Metrics {
             "Connections that were closed because something else than HTTP came",
             self.connections_not_http.clone(),
         );
-        let dropped = Counter::<u64>::default();
-        dropped.inc_by((self.dropped_lines)() as u64);
-        registry.register("log_lines_dropped", "Lines of the log that nobody took in time", dropped);
-        let gauge = |value: f64| {
-            let gauge = Gauge::<f64, AtomicU64>::default();
-            gauge.set(value);
-            gauge
-        };
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-        let expiry = snapshot.issuer.key().not_after().unix_timestamp() as f64;
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that nobody took in time",
+            measured.dropped_lines.clone(),
+        );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the signing certificate ends, since 1970",
             Unit::Seconds,
-            gauge(expiry),
+            measured.certificate_expiry.clone(),
         );
-        #[expect(clippy::cast_precision_loss, reason = "a few thousands fit a double exactly")]
-        let counted = snapshot.access.attempts().counted() as f64;
         registry.register(
             "wrong_password_accounts",
             "Accounts with wrong passwords in the last minutes, counted for each client's network",
-            gauge(counted),
+            measured.wrong_password_accounts.clone(),
         );
-        let fallback = match snapshot.issuer.header_form_at(now) {
-            HeaderChoice::Configured(_) => 0.0,
-            HeaderChoice::KidInstead(_) => 1.0,
-        };
         registry.register(
             "header_fallback",
             "1 while tokens carry kid alone because the certificate is out of its time",
-            gauge(fallback),
+            measured.header_fallback.clone(),
         );
         registry.register_with_unit(
             "snapshot_age",
             "Age of the configuration in use",
             Unit::Seconds,
-            gauge(snapshot.age().as_secs_f64()),
+            measured.snapshot_age.clone(),
         );
-        register_freshness(&mut registry, snapshot);
-        register_passages(&mut registry, snapshot);
+        registry.register_with_unit(
+            "rules_age",
+            "How long ago the rules in use were last up to date; infinite while there are none",
+            Unit::Seconds,
+            measured.rules_age.clone(),
+        );
+        registry.register(
+            "rules_refused",
+            "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
+            measured.rules_refused.clone(),
+        );
+        registry.register(
+            "backend_down",
+            "1 while a backend is not asked because it does not answer",
+            measured.down.clone(),
+        );
+        registry
+    }
+
+    /// All metrics as text.
+    ///
+    /// # Errors
+    /// The text could not be formatted.
+    pub fn text(&self, now: Now) -> Result<String, std::fmt::Error> {
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = (self.dropped_lines)() as u64;
+        measured.dropped_lines.inc_by(dropped.saturating_sub(measured.dropped_lines.get()));
+        measured.set(now);
         let mut text = String::new();
-        encode(&mut text, &registry)?;
+        encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Measured {
+    fn set(&self, now: Now) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+        self.certificate_expiry.set(now.certificate_ends.unix_timestamp() as f64);
+        self.wrong_password_accounts.set(i64::try_from(now.wrong_password_accounts).unwrap_or(i64::MAX));
+        self.header_fallback.set(now.header_fallback.into());
+        self.snapshot_age.set(now.snapshot_age.as_secs_f64());
+        // A reload may have taken some away.
+        self.rules_age.clear();
+        self.rules_refused.clear();
+        self.down.clear();
+        for Rules { source, age, refused } in now.rules {
+            self.rules_age.get_or_create(&Source { source }).set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+            if refused.is_empty() {
+                self.rules_refused.get_or_create(&Refused { source, document: String::new() }).set(0);
+            }
+            for document in refused {
+                self.rules_refused.get_or_create(&Refused { source, document }).set(1);
+            }
+        }
+        for (backend, passage) in now.breakers {
+            let down = match passage {
+                Passage::Passing => 0,
+                Passage::Shut => 1,
+            };
+            self.down.get_or_create(&Backend { backend }).set(down);
+        }
     }
 }
 
@@ -405,44 +492,4 @@ fn begin<L: Clone + Eq + std::hash::Hash>(family: &Family<L, Counter>, labels: i
     for labels in labels {
         drop(family.get_or_create(&labels));
     }
-}
-
-/// Which backends are not asked because they do not answer.
-fn register_passages(registry: &mut Registry, snapshot: &Snapshot) {
-    let down = Family::<Backend, Gauge>::default();
-    for (backend, passage) in snapshot.access.passages() {
-        let value = match passage {
-            Passage::Passing => 0,
-            Passage::Shut => 1,
-        };
-        down.get_or_create(&Backend { backend }).set(value);
-    }
-    registry.register("backend_down", "1 while a backend is not asked because it does not answer", down);
-}
-
-/// The figures of the sources of rules that can fall behind.
-fn register_freshness(registry: &mut Registry, snapshot: &Snapshot) {
-    let ages = Family::<Source, Gauge<f64, AtomicU64>>::default();
-    let refused = Family::<Refused, Gauge>::default();
-    for (source, freshness) in snapshot.access.freshness() {
-        let age = freshness.age.map_or(f64::INFINITY, |age| age.as_secs_f64());
-        ages.get_or_create(&Source { source }).set(age);
-        if freshness.refused.is_empty() {
-            refused.get_or_create(&Refused { source, document: String::new() }).set(0);
-        }
-        for document in freshness.refused {
-            refused.get_or_create(&Refused { source, document }).set(1);
-        }
-    }
-    registry.register_with_unit(
-        "rules_age",
-        "How long ago the rules in use were last up to date; infinite while there are none",
-        Unit::Seconds,
-        ages,
-    );
-    registry.register(
-        "rules_refused",
-        "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
-        refused,
-    );
 }

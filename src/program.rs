@@ -1,8 +1,9 @@
-//! A program that answers one question: asked on standard input, answering by its exit status and standard output, and
-//! gone, with everything that it started, when the time is over or nobody waits for the answer any more.
+//! Programs that each answer one question, which they read from standard input, by their exit status and standard output.
+//! They are killed, with everything that they started, when their time is up or nobody waits for the answer.
 //!
-//! What a program has to do is in `docs/CONFIG.md`. [`crate::authn::program`] and [`crate::authz::program`] ask.
+//! `docs/CONFIG.md` says what a program has to do. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
+mod complaint;
 mod image;
 
 use std::ffi::OsStr;
@@ -13,50 +14,48 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use settings::env;
+use settings::number::{self, duration};
+use settings::refused::is_harmless;
+use settings::{At, Refusal, Secrets, Section};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::authn::Secret;
-use crate::config::number::{self, duration};
-use crate::config::problem::At;
-use crate::config::refused::{Refusal, is_harmless};
-use crate::config::section::Section;
-use crate::config::{ENVIRONMENT_PREFIX, Secrets};
-use crate::decision_log::printable;
-use crate::turns::{Busy, Client, Turn, Turns};
+use self::complaint::Complaint;
+use crate::secret::Secret;
+use crate::shown::printable;
+use crate::turns::{Client, Turn, Turns};
 
-/// How long an answer may take, waiting for a turn included, where the configuration says nothing.
+/// The time for an answer, waiting for a turn included, unless configured.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Clients have given up by then.
+/// The longest time that can be configured. Clients have given up by then.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many run at once where the configuration says nothing.
+/// The number of programs that run at once, unless configured.
 const DEFAULT_CONCURRENCY: usize = 16;
-/// A thread waits for the end of each program. With both backends at this limit, half of the runtime's blocking threads
-/// are still free for those whose password is hashed: they must not wait for somebody else's program.
+/// The largest number that can be configured. A thread waits for the end of each program. With both backends at this limit,
+/// half of the runtime's blocking threads are still free for hashing passwords, which must not wait for programs.
 const MOST_CONCURRENCY: usize = 128;
 /// The longest answer on standard output, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How much of what a program says on standard error is kept, in bytes; the rest is read and forgotten.
-const MAX_COMPLAINT: usize = 4 * 1024;
 
 /// How a program is started: the keys that its backends share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSettings {
-    /// The program: a path, or a name that is looked up in `PATH`.
+    /// The path of the program, or a name that is looked up in `PATH`.
     pub command: String,
-    /// Its arguments. Everybody on the machine can read them.
+    /// Its arguments, which everybody on the machine can read.
     pub args: Vec<String>,
-    /// How long an answer may take, waiting for a turn included.
+    /// The time for an answer, waiting for a turn included.
     pub timeout: Duration,
-    /// How many run at once.
+    /// The number of programs that run at once.
     pub concurrency: usize,
 }
 
-/// Reads the shared keys of a backend's section; the caller reads its own and finishes it. `None` where something is
-/// wrong, which is said then.
+/// Reads the shared keys of a backend's section; the caller reads its own and finishes it. `None` if something is wrong, which
+/// is reported to the section.
 pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
     let command = section.parsed("command", |text| match text {
         "" => Err("a program's path is expected here".to_owned()),
@@ -109,7 +108,8 @@ fn warning(settings: &ProgramSettings) -> Option<String> {
 }
 
 impl ProgramSettings {
-    /// The program for messages: without what follows the first space, which may be meant as an argument and be a secret.
+    /// The program's name for messages, without the text after the first space: that may be meant as an argument, and be a
+    /// secret.
     pub fn name(&self) -> &str {
         let name = self.command.split_whitespace().next().unwrap_or_default();
         // `SECRET=… /path`, and addresses with a login.
@@ -124,7 +124,7 @@ impl ProgramSettings {
 /// Finds the program, in `PATH` if it is a bare name, without starting it.
 ///
 /// # Errors
-/// There is none, or none that can be started: says what to do.
+/// It does not exist or cannot be started: says what to do.
 pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
     let (command, name) = (&settings.command, settings.name());
     if command.contains('/') {
@@ -136,25 +136,23 @@ pub fn find(settings: &ProgramSettings) -> Result<PathBuf, String> {
             Err(message) => Err(message),
         };
     }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = std::env::split_paths(&places).map(|place| place.join(command));
-    // What cannot be started is passed over, as the system does.
+    // Skips what cannot be started, as the system does.
     let mut wrong = None;
-    for candidate in candidates.filter(|candidate| candidate.is_file()) {
+    for candidate in image::files_in_path(OsStr::new(command)) {
         match image::startable(&candidate, &candidate.display().to_string()) {
             Ok(()) => return Ok(candidate),
             Err(why) => wrong = wrong.or(Some(why)),
         }
     }
-    Err(wrong.unwrap_or_else(|| format!("no program {name} is in PATH; install it, or write the path of one")))
+    Err(wrong.unwrap_or_else(|| format!("{name} is not in PATH; install it, or write its path")))
 }
 
-/// A program that ended by itself.
+/// The answer of a program that ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct ProgramAnswer {
     /// Its exit status.
     pub status: i32,
-    /// What it wrote to standard output: at most 64 KiB, and possibly a secret.
+    /// Its standard output: 64 KiB at most, and possibly a secret.
     pub output: Vec<u8>,
 }
 
@@ -166,13 +164,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program of a backend; `backend` names it in the log.
+    /// The program of a backend, with the backend's name for the log.
     pub fn new(backend: &'static str, settings: ProgramSettings) -> Program {
         let turns = Turns::new(settings.concurrency);
         Program { backend, settings, turns }
     }
 
-    /// The program for messages: [`ProgramSettings::name`].
+    /// The program's name for messages: [`ProgramSettings::name`].
     pub fn name(&self) -> &str {
         self.settings.name()
     }
@@ -186,38 +184,29 @@ impl Program {
         Ok(format!("{} can be started", path.display()))
     }
 
-    /// Asks one question for a client, when it is its turn: `input` is all that the program reads. Where the question holds a
-    /// `secret`, lines on standard error that hold it too are not logged. The time for the answer counts from `began`, so
-    /// that all questions of one request can share it.
+    /// Asks a question for a client when its turn comes. `input` is all that the program reads. If it holds a `secret`, lines
+    /// on standard error that hold the secret too are not logged. The time for the answer counts from `began`, so that all
+    /// questions of one request can share it.
     ///
     /// If the returned future is dropped, the program is killed with its whole process group.
     ///
     /// # Errors
-    /// [`Busy`] where no turn came: the program is not to blame. Otherwise it could not be started, did not end in time, was
-    /// ended by a signal, or wrote too much: no answer.
+    /// [`Busy`](crate::turns::Busy) if no turn came, which is not the program's fault. Otherwise the program gave no answer: it could not be
+    /// started, did not end in time, was ended by a signal, or wrote too much.
     pub(crate) async fn ask(
         &self,
         input: &[u8],
         secret: Option<&Secret>,
         client: Client,
         began: Instant,
-    ) -> anyhow::Result<Answered> {
-        let ProgramSettings { timeout, concurrency, .. } = &self.settings;
+    ) -> anyhow::Result<ProgramAnswer> {
+        let ProgramSettings { timeout, .. } = &self.settings;
         let command = self.name();
         let deadline = began + *timeout;
-        if Instant::now() >= deadline {
-            bail!("{command} was not asked: the {timeout:?} for the whole request were over");
+        if crate::clock::now() >= deadline {
+            bail!("{command} was not asked: the {timeout:?} for the whole request were used up");
         }
-        let turn = match self.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("no turn to run {command} came within {timeout:?} ({concurrency} at once)");
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| command.to_owned());
-            }
-        };
+        let turn = self.turns.turn_to_ask(command, client, deadline, *timeout).await?;
         let mut complaint = Complaint::default();
         let done = timeout_at(deadline, self.run(turn, input, &mut complaint)).await;
         if let Some(said) = complaint.without(secret) {
@@ -229,21 +218,21 @@ impl Program {
         }
     }
 
-    async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<Answered> {
+    async fn run(&self, turn: Turn, input: &[u8], complaint: &mut Complaint) -> anyhow::Result<ProgramAnswer> {
         let (command, settings) = (self.prepared(), self.settings.clone());
         let (tell, started) = oneshot::channel();
-        // Starting a program reads it from a disk, and so does not belong on a thread that serves requests.
+        // Starting a program reads it from a disk, and so must not happen on a thread that serves requests.
         let ended = tokio::task::spawn_blocking(move || {
-            // The turn ends with the program, not with the request: a program that cannot be killed (it hangs in the
-            // kernel, say) still counts.
+            // The turn ends with the program, not with the request: a program that cannot be killed, for example because it
+            // hangs in the kernel, still counts.
             let _turn = turn;
             let running = Running::start(command).map_err(|error| match find(&settings) {
-                // The system says "no such file" of a file that is there, and means its interpreter.
+                // For a missing interpreter, the system reports "no such file" about the script itself.
                 Err(why) => anyhow::anyhow!(why).context(error),
                 Ok(_) => error,
             });
             let leader = running.as_ref().ok().map(|running| running.leader);
-            // If nobody waits any more, what is sent is dropped, and a program that is dropped is killed.
+            // If nobody waits for it, the program is dropped and thus killed.
             drop(tell.send(running));
             if let Some(leader) = leader {
                 wait_for_end(leader);
@@ -253,14 +242,14 @@ impl Program {
         let (stdin, stdout, stderr) = running.pipes().context("it has no standard streams")?;
         let status = async {
             ended.await.context("the thread that waits for it died")?;
-            // What it left behind would hold its output open, and would go on for nobody.
+            // Processes that it left behind would keep its output open, and run on for nobody.
             running.kill();
             running.child.wait().await.context("its end was not seen")
         };
         let (status, output, (), ()) =
             tokio::try_join!(status, read_answer(stdout), write_question(stdin, input), complaint.read(stderr))?;
         match status.code() {
-            Some(status) => Ok(Answered { status, output }),
+            Some(status) => Ok(ProgramAnswer { status, output }),
             None => {
                 use std::os::unix::process::ExitStatusExt as _;
                 bail!("it was ended by signal {}", status.signal().unwrap_or_default())
@@ -275,10 +264,10 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A process group of its own: one signal then reaches whatever it starts, and none of ours.
+            // A process group of its own, so that one signal reaches all that it starts, and none of our processes.
             .process_group(0);
-        // docker_auth passes its environment on, and programs may rely on theirs. Our own variables can hold secrets of
-        // other backends.
+        // docker_auth passes its environment on, and programs may rely on that. Our own variables can hold secrets of other
+        // backends.
         for (name, _) in std::env::vars_os() {
             if is_ours(&name) {
                 command.env_remove(name);
@@ -289,13 +278,13 @@ impl Program {
 }
 
 fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(ENVIRONMENT_PREFIX.as_bytes())
+    name.as_encoded_bytes().starts_with(env::PREFIX.as_bytes())
 }
 
-/// A program that was started and not yet seen to its end. Dropping it kills it with its process group.
+/// A running program. Dropping it kills it with its process group.
 struct Running {
     child: Child,
-    /// Its number, which is its group's too.
+    /// Its process id, which is that of its group too.
     leader: Pid,
     killed: Killed,
 }
@@ -310,19 +299,19 @@ impl Running {
     fn start(mut command: Command) -> anyhow::Result<Running> {
         let child = command.spawn()?;
         let number = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Running { leader: number.context("it has no process number")?, child, killed: Killed::No })
+        Ok(Running { leader: number.context("it has no process id")?, child, killed: Killed::No })
     }
 
     fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?, self.child.stderr.take()?))
     }
 
-    /// Kills the group, once. Only ever done before the leader's end is taken note of ([`Child::wait`]): until then the
-    /// system keeps its number, dead or alive, and the signal cannot reach a stranger that was given the same one.
+    /// Kills the group, once, and only before [`Child::wait`] has returned: until then the system does not give the leader's id
+    /// to another process, which the signal would reach.
     fn kill(&mut self) {
         if self.killed == Killed::No {
             self.killed = Killed::Yes;
-            // Neither call can fail but for a process that is gone. The second is for a program that left its group.
+            // Both calls fail only if the process is gone. The second is for a program that left its group.
             let _gone = kill_process_group(self.leader, Signal::KILL);
             let _gone = kill_process(self.leader, Signal::KILL);
         }
@@ -335,14 +324,14 @@ impl Drop for Running {
     }
 }
 
-/// Blocks until the program has ended, and leaves it for [`Child::wait`] to take note of (`NOWAIT`).
+/// Blocks until the program has ended, without reaping it (`NOWAIT`): that is left to [`Child::wait`].
 fn wait_for_end(leader: Pid) {
     while let Err(Errno::INTR) = waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
 }
 
 async fn write_question(mut stdin: ChildStdin, input: &[u8]) -> anyhow::Result<()> {
     match stdin.write_all(input).await {
-        // It does not want to know all of it: its answer counts.
+        // It did not read all of the question; its answer counts.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.context("the question could not be written"),
     }
@@ -357,96 +346,9 @@ async fn read_answer(stdout: impl AsyncRead + Unpin) -> anyhow::Result<Vec<u8>> 
     Ok(answer)
 }
 
-/// What a program wrote to standard error.
-#[derive(Default)]
-struct Complaint {
-    /// The beginning of it.
-    kept: Vec<u8>,
-    read: Read,
-}
-
-/// How much of it was read.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Read {
-    /// Some of it: the last line may be half a line.
-    #[default]
-    Partly,
-    /// All of it.
-    Whole,
-}
-
-impl Complaint {
-    /// Reads to the end, so that a program that writes much is not stopped by a full pipe, and keeps the beginning.
-    async fn read(&mut self, mut stderr: impl AsyncRead + Unpin) -> anyhow::Result<()> {
-        let mut rest = &mut stderr;
-        let room = MAX_COMPLAINT as u64;
-        let kept = (&mut rest).take(room).read_to_end(&mut self.kept).await.context("standard error")?;
-        let forgotten = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.context("standard error")?;
-        if kept < MAX_COMPLAINT || forgotten == 0 {
-            self.read = Read::Whole;
-        }
-        Ok(())
-    }
-
-    /// What may be logged of it: whole lines that do not hold the secret. A line is left out as a whole: with only the
-    /// secret cut out of it, what is left would tell a short one.
-    fn without(&self, secret: Option<&Secret>) -> Option<String> {
-        let secret = secret.map(|secret| secret.reveal().trim().as_bytes());
-        let whole = match self.read {
-            Read::Whole => self.kept.as_slice(),
-            // Half a line could hold half of the secret.
-            Read::Partly => self.kept.rsplitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default(),
-        };
-        let lines: Vec<String> = whole
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.trim_ascii().is_empty())
-            .map(|line| match secret {
-                Some(secret) if holds(line, secret) => "[a line with the password in it]".to_owned(),
-                Some(_) | None => String::from_utf8_lossy(line).trim().to_owned(),
-            })
-            .collect();
-        (!lines.is_empty()).then(|| lines.join(" | "))
-    }
-}
-
-/// Whether the line holds the secret. One of nothing but white space is taken to be in every line.
-fn holds(line: &[u8], secret: &[u8]) -> bool {
-    secret.is_empty() || line.windows(secret.len()).any(|part| part == secret)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn only_whole_lines_without_the_password_are_logged() {
-        let long = "x".repeat(MAX_COMPLAINT - 20);
-        let cases: &[(&str, &str, Option<&str>)] = &[
-            ("", "hunter2", None),
-            ("\n \n", "hunter2", None),
-            ("no such host\r\ngiving up", "hunter2", Some("no such host | giving up")),
-            ("got alice hunter2\nbad", "hunter2", Some("[a line with the password in it] | bad")),
-            // What is left of "a bad day" would tell a password of one letter.
-            ("a bad day", "a", Some("[a line with the password in it]")),
-            // `read` in a shell drops white space around it.
-            ("got [hunter2]", " hunter2 ", Some("[a line with the password in it]")),
-            ("got [ ]", " ", Some("[a line with the password in it]")),
-        ];
-        for (said, password, expected) in cases {
-            let mut complaint = Complaint::default();
-            complaint.read(said.as_bytes()).await.ok();
-            assert_eq!(complaint.without(Some(&Secret::new(*password))).as_deref(), *expected, "{said:?}");
-        }
-        // The end of what is kept goes through the middle of the password.
-        let mut complaint = Complaint::default();
-        complaint.read(format!("first\n{long} hunter2hunter2hunter2").as_bytes()).await.ok();
-        assert_eq!(complaint.without(Some(&Secret::new("hunter2hunter2hunter2"))).as_deref(), Some("first"));
-        // It was killed in the middle of a line.
-        let half = Complaint { kept: b"whole\nhunt".to_vec(), read: Read::Partly };
-        assert_eq!(half.without(Some(&Secret::new("hunter2"))).as_deref(), Some("whole"));
-        let half = Complaint { kept: b"hunt".to_vec(), read: Read::Partly };
-        assert_eq!(half.without(Some(&Secret::new("hunter2"))), None);
-    }
 
     #[test]
     fn our_own_variables_are_not_passed_on() {

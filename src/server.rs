@@ -1,97 +1,52 @@
-//! Listening, and what a connection may take of us: time, memory, and a place among the others.
+//! The listeners, and the bounds of a connection: time, memory, and a place among the others.
 //!
 //! `axum::serve` has no deadline for a request's header, so that a few hundred half-open connections would stay for
 //! ever; connections are served here instead.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
+use crate::client_address::Peer;
+use crate::clock;
 use crate::config::{ListenAddress, Server};
 use crate::connections::{Admission, Connections, Counted};
-use crate::http::client_address::Peer;
+use crate::descriptors::{connections_at_once, transfers_at_once};
 use crate::http::{self, AdminRoutes};
 use crate::metrics::OpenConnection;
 
-mod activity;
 mod asked;
 mod connection;
 mod handshake;
+mod listener;
 mod not_http;
 mod refused;
+mod reply;
 mod stream;
 
-pub use activity::{Activity, Held};
 use connection::{Protocols, patiently};
 use handshake::{is_no_tls, shake_hands};
+use listener::{Listener, listen};
 use not_http::NotHttp;
-use refused::cannot_listen;
 use stream::Stream;
 
-/// Connections that are open at once for tokens. Further ones wait in the system's queue.
-const MAX_CONNECTIONS: usize = 16_384;
-/// Requests of the gateway to its upstreams that are under way at once.
-const MAX_TRANSFERS: usize = 4096;
-/// Connections that the system takes before we do, if it allows as many (`net.core.somaxconn`): clients that come all at
-/// once, as after a restart, would otherwise wait seconds until theirs is tried again.
-const BACKLOG: u32 = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The most connections at once of the listener for health and metrics, where it is one of its own.
 const ADMIN_CONNECTIONS: usize = 64;
-/// Descriptors that are left for that listener, files, and the log.
-const SPARE_DESCRIPTORS: u64 = 192;
 /// After SIGTERM: how long requests are still taken, with `Connection: close` on each reply, so that clients leave by
 /// themselves before connections are closed on them.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// After that: how long requests under way may take to finish. With what the end of the process may take besides, it is
 /// less than the ten seconds after which Docker kills.
 const DRAIN: Duration = Duration::from_secs(7);
-
-/// How long connections are taken then that had come before. Somebody may connect again and again, so that there is no last one.
+/// Grace for connections that are queued already when the server stops: somebody may connect again and again.
 const LAST_ONES: Duration = Duration::from_millis(300);
-
-/// A socket that is listened on.
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
-}
-
-/// The file of a socket that this process made.
-struct SocketFile {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    async fn made_at(path: &Path) -> SocketFile {
-        SocketFile { path: path.to_owned(), identity: identity(path).await }
-    }
-
-    /// Removes the file, unless another one has taken its place: that belongs to somebody else.
-    async fn remove(self) {
-        if self.identity.is_some()
-            && identity(&self.path).await == self.identity
-            && let Err(cause) = tokio::fs::remove_file(&self.path).await
-        {
-            debug!(cause = %cause, path = %self.path.display(), "the socket file was not removed");
-        }
-    }
-}
-
-async fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let seen = tokio::fs::symlink_metadata(path).await.ok()?;
-    Some((seen.dev(), seen.ino()))
-}
 
 /// The sockets of a server, bound and not yet served.
 pub struct Listeners {
@@ -134,7 +89,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     let places = Arc::new(Semaphore::new(connections));
     let (farewell_over, over) = watch::channel(false);
     let mut doors = tokio::task::JoinSet::new();
-    announce("listening", &public_listener, tls);
+    public_listener.announce("listening", tls);
     let crowd = Crowd::Limited(Arc::new(Connections::sharing(connections)));
     let door = |router: Router, listener: Listener| {
         let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
@@ -142,11 +97,11 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     };
     doors.spawn(door(public, public_listener));
     if let Some(listener) = gateway {
-        announce("listening for the gateway", &listener, tls);
+        listener.announce("listening for the gateway", tls);
         doors.spawn(door(http::gateway(&app), listener));
     }
     if let Some(listener) = admin_listener {
-        announce("listening for health and metrics", &listener, false);
+        listener.announce("listening for health and metrics", false);
         // Places of its own: monitoring has to answer when all others are taken.
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         doors.spawn(accept(
@@ -170,97 +125,6 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     farewell_over.send_replace(true);
     while doors.join_next().await.is_some() {}
     info!("stopped");
-}
-
-/// How many descriptors there are for connections to us and from us.
-fn descriptors() -> usize {
-    let most = MAX_CONNECTIONS + MAX_TRANSFERS;
-    let limit = rlimit::increase_nofile_limit(most as u64 + SPARE_DESCRIPTORS);
-    limit.map_or(most, |limit| usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(most))
-}
-
-/// How many requests of the gateway may be under way: no more than half of what there is, since each has a client too.
-pub(crate) fn transfers_at_once() -> usize {
-    (descriptors() / 2).clamp(1, MAX_TRANSFERS)
-}
-
-/// How many connections this process can hold beside so many transfers: as many as are allowed, where it may open as many
-/// files.
-fn connections_at_once(transfers: usize) -> usize {
-    let connections = descriptors().saturating_sub(transfers).clamp(1, MAX_CONNECTIONS);
-    if connections < MAX_CONNECTIONS {
-        warn!(
-            reason = "few_descriptors",
-            connections,
-            wanted = MAX_CONNECTIONS,
-            "the limit of open files allows fewer connections; raise it (ulimit -n, LimitNOFILE)"
-        );
-    }
-    connections
-}
-
-fn announce(message: &str, listener: &Listener, tls: bool) {
-    let address = match listener {
-        Listener::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-        Listener::Unix(_, file) => format!("unix:{}", file.path.display()),
-    };
-    info!(address, tls, "{message}");
-}
-
-async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> {
-    let refused = |error| {
-        let message = cannot_listen(address, &error);
-        anyhow::Error::from(error).context(message)
-    };
-    match address {
-        ListenAddress::Tcp { host, port } if host.is_empty() => {
-            // Where the machine has no IPv6 at all, the IPv4 addresses are all of them.
-            let listener = match bind("::", *port).await {
-                Ok(listener) => Ok(listener),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
-                Err(_) => bind("0.0.0.0", *port).await,
-            };
-            Ok(Listener::Tcp(listener.map_err(refused)?))
-        }
-        ListenAddress::Tcp { host, port } => Ok(Listener::Tcp(bind(host, *port).await.map_err(refused)?)),
-        ListenAddress::Unix(path) => {
-            remove_stale_socket(path).await?;
-            let listener = UnixListener::bind(path).map_err(refused)?;
-            Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
-        }
-    }
-}
-
-/// Listens on the first address of the host that can be listened on.
-async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> {
-    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let listened = socket.and_then(|socket| {
-            // A port whose last connections are not quite over can be listened on again.
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(BACKLOG)
-        });
-        match listened {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-/// A socket file that a process left behind is removed: nobody listens on it any more. Nothing else is ever.
-async fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = tokio::fs::symlink_metadata(path).await.is_ok_and(|seen| seen.file_type().is_socket());
-    let Err(refusal) = tokio::net::UnixStream::connect(path).await else { return Ok(()) };
-    if is_socket && refusal.kind() == std::io::ErrorKind::ConnectionRefused {
-        tokio::fs::remove_file(path)
-            .await
-            .with_context(|| format!("cannot remove the old socket {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// Whether a listener speaks TLS.
@@ -356,8 +220,8 @@ async fn accept(
 /// Takes what has connected already, before the socket is closed, which would reset it: as long as there is a place, and one
 /// that has come.
 async fn take_last_ones<F: Future<Output = ()>>(mut next: impl FnMut() -> Option<F>) {
-    let end = Instant::now() + LAST_ONES;
-    while Instant::now() < end
+    let end = clock::now() + LAST_ONES;
+    while clock::now() < end
         && let Some(taking) = next()
     {
         if timeout(Duration::ZERO, taking).await.is_err() {
@@ -400,7 +264,7 @@ impl Door {
     fn admit(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
         let share = match &self.crowd {
             Crowd::Unlimited => None,
-            Crowd::Limited(connections) => match connections.admit(&self.app.snapshot(), peer) {
+            Crowd::Limited(connections) => match connections.admit(self.app.snapshot().origin(peer)) {
                 Admission::Counted(counted) => Some(counted),
                 Admission::Uncounted => None,
                 Admission::Refused => {
@@ -462,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_connects_again_and_again_is_not_taken_for_ever() {
-        let began = Instant::now();
+        let began = clock::now();
         take_last_ones(|| {
             assert!(began.elapsed() < Duration::from_secs(60), "somebody connects again and again");
             Some(async {})

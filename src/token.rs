@@ -1,4 +1,4 @@
-//! The token that a registry checks: its claims, its header, and how both become one signed text.
+//! The token that a registry verifies: its claims, its header, and the signed text of both.
 
 pub mod recent;
 
@@ -15,11 +15,11 @@ use crate::keys::{KidForm, SigningKey};
 
 pub use crate::keys::SignError;
 
-/// Seconds by which `nbf` lies before `iat`. Registries allow 60 seconds more by themselves, so that together their
-/// clock may be a minute and a half behind ours.
+/// How far `nbf` lies before `iat`, in seconds. Registries allow 60 seconds more by themselves, so that their clock may be a
+/// minute and a half behind ours.
 pub const NOT_BEFORE_MARGIN: i64 = 30;
 
-/// What a token allows on one resource: an entry of the `access` claim.
+/// An entry of the `access` claim: the actions that are allowed on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessEntry {
     /// The resource's type, `repository` or `registry`, without any class.
@@ -27,24 +27,35 @@ pub struct AccessEntry {
     pub kind: String,
     /// The resource's name.
     pub name: String,
-    /// What may be done with it; empty allows nothing.
+    /// The allowed actions; an empty list allows nothing.
     pub actions: Vec<String>,
+}
+
+/// All that a token says but its times and its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenContent {
+    /// The account; empty for anonymous.
+    pub subject: String,
+    /// The service the token is for.
+    pub audience: String,
+    /// What it allows.
+    pub access: Vec<AccessEntry>,
 }
 
 /// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who made the token.
+    /// The issuer.
     pub iss: String,
     /// The account; empty for anonymous.
     pub sub: String,
-    /// The service the token is for; a text and never a list, which registry 2.x cannot read.
+    /// The service the token is for: one text, since registry 2.x cannot read a list.
     pub aud: String,
-    /// Until when it is good.
+    /// The moment at which it expires.
     pub exp: i64,
-    /// From when it is good.
+    /// The first moment at which it is valid.
     pub nbf: i64,
-    /// When it was made.
+    /// The moment at which it was made.
     pub iat: i64,
     /// Its own id.
     pub jti: String,
@@ -53,7 +64,7 @@ pub struct Claims {
     pub access: Vec<AccessEntry>,
 }
 
-/// How a token tells the registry which key signed it.
+/// The part of a token's header that tells the registry which key signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderForm {
     /// The certificate chain (`x5c`) and the key's id: all that a registry with a `rootcertbundle` needs.
@@ -62,44 +73,43 @@ pub enum HeaderForm {
     Kid,
 }
 
-/// Which header the tokens of a moment get, and whether it is the one that was asked for.
+/// The header that tokens get at a moment, and whether it is the configured one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderChoice {
     /// The header that was configured.
     Configured(HeaderForm),
-    /// `x5c` was configured, but registries would refuse it now; the tokens carry the key's id alone. Say it loudly:
-    /// registries that do not know the key by this id refuse the tokens.
+    /// The key's id alone, although `x5c` is configured: registries would refuse the certificate now. The operator has to
+    /// know, because registries that do not know the key by this id refuse the tokens.
     KidInstead(CertificateTime),
 }
 
 impl HeaderChoice {
-    /// The form that the tokens really have.
+    /// The header that the tokens do have.
     pub fn form(self) -> HeaderForm {
         match self {
             HeaderChoice::Configured(form) => form,
-            HeaderChoice::KidInstead(CertificateTime::NotBegun | CertificateTime::Over) => HeaderForm::Kid,
+            HeaderChoice::KidInstead(CertificateTime::NotYetValid | CertificateTime::Expired) => HeaderForm::Kid,
         }
     }
 }
 
-/// Why the certificate chain is of no use at a moment.
+/// Why the certificate chain cannot be used at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateTime {
-    /// Its time has not begun.
-    NotBegun,
-    /// Its time is over.
-    Over,
+    /// It is not valid yet.
+    NotYetValid,
+    /// It has expired.
+    Expired,
 }
 
-/// What makes tokens: a key, the issuer's name, and the header. It reads no clock and throws no dice, both come in
-/// with each call.
+/// The maker of tokens: a key, the issuer's name, and the header. The moment and the random id come in with each call.
 #[derive(Debug)]
 pub struct Issuer {
     key: Arc<SigningKey>,
     name: String,
     form: HeaderForm,
     kid_form: KidForm,
-    /// The headers are the same in all tokens, so they are encoded once; the chain is most of a token.
+    /// Encoded once, since the headers are the same in all tokens; the chain is most of a token.
     x5c_header: String,
     kid_header: String,
 }
@@ -120,7 +130,7 @@ impl Issuer {
         Ok(Issuer { key, name: name.into(), form, kid_form, x5c_header, kid_header })
     }
 
-    /// The id that tokens of this issuer name `key` by.
+    /// The id by which tokens of this issuer name `key`.
     pub fn kid_of<'a>(&self, key: &'a SigningKey) -> &'a str {
         key.kid(self.kid_form)
     }
@@ -135,33 +145,26 @@ impl Issuer {
         &self.key
     }
 
-    /// Which header the tokens made at this moment get. Registries compare the certificates with their clock at
-    /// each request and give no leeway, while a key known by its id has no end. Their clock may be ahead of ours: see
-    /// [`SigningKey::used_from`].
+    /// The header of tokens that are made at this moment. Registries compare the certificates with their clock at each
+    /// request and give no leeway, while a key that they know by its id does not expire. Their clock may be ahead of ours:
+    /// see [`SigningKey::used_from`].
     pub fn header_form_at(&self, now: OffsetDateTime) -> HeaderChoice {
         match self.form {
             HeaderForm::Kid => HeaderChoice::Configured(HeaderForm::Kid),
-            HeaderForm::X5c if now < self.key.used_from() => HeaderChoice::KidInstead(CertificateTime::NotBegun),
-            HeaderForm::X5c if now > self.key.not_after() => HeaderChoice::KidInstead(CertificateTime::Over),
+            HeaderForm::X5c if now < self.key.used_from() => HeaderChoice::KidInstead(CertificateTime::NotYetValid),
+            HeaderForm::X5c if now > self.key.not_after() => HeaderChoice::KidInstead(CertificateTime::Expired),
             HeaderForm::X5c => HeaderChoice::Configured(HeaderForm::X5c),
         }
     }
 
-    /// The claims of a token that is made now and good for `lifetime` seconds.
-    pub fn claims(
-        &self,
-        subject: impl Into<String>,
-        audience: impl Into<String>,
-        access: Vec<AccessEntry>,
-        now: OffsetDateTime,
-        lifetime: u32,
-        jti: String,
-    ) -> Claims {
+    /// The claims of a token that is made now and valid for `lifetime` seconds.
+    pub fn claims(&self, content: TokenContent, now: OffsetDateTime, lifetime: u32, jti: String) -> Claims {
+        let TokenContent { subject, audience, access } = content;
         let iat = now.unix_timestamp();
         Claims {
             iss: self.name.clone(),
-            sub: subject.into(),
-            aud: audience.into(),
+            sub: subject,
+            aud: audience,
             exp: iat.saturating_add(i64::from(lifetime)),
             nbf: iat.saturating_sub(NOT_BEFORE_MARGIN),
             iat,
@@ -185,25 +188,25 @@ impl Issuer {
     }
 }
 
-/// Why a token allows nothing here.
+/// Why a token that was presented is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOurs {
-    /// Not signed by our key, not for this service, or no token at all.
+    /// Not signed by our key, not for this service, or not a token.
     #[error("the token is not one of ours for this service")]
     Forged,
-    /// Its time has not come, or is over.
+    /// Not valid yet, or expired.
     #[error("the token is out of its time")]
     OutOfTime,
 }
 
 impl Issuer {
-    /// The claims of a token that this issuer made for `audience`, while it is good.
+    /// The claims of a token that this issuer made for `audience` and that is valid now.
     ///
-    /// Only the algorithm of our own key is taken: a header that says otherwise (`none`, an HMAC keyed with our public
-    /// key) is a forgery, and so is a key that the token brings along itself.
+    /// Only our own key's algorithm is accepted: a header that names another (`none`, or an HMAC keyed with our public key)
+    /// is a forgery, and so is a key that the token brings along.
     ///
     /// # Errors
-    /// Why it is no such token.
+    /// Why it is not accepted.
     pub fn verify(&self, token: &str, audience: &str, now: OffsetDateTime) -> Result<Claims, NotOurs> {
         let mut validation = Validation::new(self.key.algorithm());
         validation.set_issuer(&[&self.name]);
@@ -214,7 +217,8 @@ impl Issuer {
         validation.validate_nbf = false;
         let read = jsonwebtoken::decode::<json::Object<Claims>>(token, self.key.verifier(), &validation);
         let read = read.map_err(|_| NotOurs::Forged)?;
-        // Whoever does not know an extension that must be known refuses the token (RFC 7515, section 4.1.11). We know none.
+        // A token that names an extension which must be understood is refused by those who do not understand it (RFC 7515,
+        // section 4.1.11). We understand none.
         if read.header.crit.is_some() {
             return Err(NotOurs::Forged);
         }
@@ -227,8 +231,7 @@ impl Issuer {
     }
 }
 
-/// A token's id from 16 random bytes. They must come from a cryptographic generator: an id that can be guessed can
-/// be claimed for another's token.
+/// The id of a token, from 16 bytes of a cryptographic generator: whoever can guess an id can claim another's token.
 pub fn jti(random: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(random)
 }
@@ -280,7 +283,11 @@ mod tests {
             },
             AccessEntry { kind: "registry".to_owned(), name: "catalog".to_owned(), actions: vec![] },
         ];
-        issuer.claims("waldi", "Docker registry", access, now(), 900, jti([0xff; 16]))
+        issuer.claims(content("waldi", "Docker registry", access), now(), 900, jti([0xff; 16]))
+    }
+
+    fn content(subject: &str, audience: &str, access: Vec<AccessEntry>) -> TokenContent {
+        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access }
     }
 
     /// The three parts of a token, taken apart by hand; the text has to be exactly base64url without padding.
@@ -414,7 +421,7 @@ mod tests {
     fn anonymous_without_rights_gets_an_empty_subject_and_list() {
         let key = key(Algorithm::ES256);
         let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
-        let claims = issuer.claims("", "s", vec![], now(), 60, jti([0; 16]));
+        let claims = issuer.claims(content("", "s", vec![]), now(), 60, jti([0; 16]));
         let (_, text, _) = parts(&issuer.mint(&claims, now()).unwrap());
         assert!(text.contains(r#""sub":"""#) && text.contains(r#""access":[]"#), "{text}");
     }
@@ -426,13 +433,13 @@ mod tests {
         let usual = HeaderChoice::Configured(HeaderForm::X5c);
         let by_kid = HeaderChoice::Configured(HeaderForm::Kid);
         for (moment, expected) in [
-            (key.not_before() - 91 * second, HeaderChoice::KidInstead(CertificateTime::NotBegun)),
+            (key.not_before() - 91 * second, HeaderChoice::KidInstead(CertificateTime::NotYetValid)),
             // Our clock may be behind the one by which the certificate was made.
             (key.not_before() - 90 * second, usual),
             (key.not_before(), usual),
             (now(), usual),
             (key.not_after(), usual),
-            (key.not_after() + second, HeaderChoice::KidInstead(CertificateTime::Over)),
+            (key.not_after() + second, HeaderChoice::KidInstead(CertificateTime::Expired)),
         ] {
             let with_x5c = issuer(&key, HeaderForm::X5c, KidForm::Thumbprint);
             assert_eq!(with_x5c.header_form_at(moment), expected, "{moment}");
@@ -445,7 +452,7 @@ mod tests {
         }
     }
 
-    /// Whoever else signs with our key writes what they like; lists are no claims.
+    /// Whoever else signs with our key writes what they like; a list does not count as claims.
     #[test]
     fn only_an_object_with_objects_in_it_is_the_claims_of_a_token() {
         let key = key(Algorithm::ES256);
@@ -481,7 +488,7 @@ mod tests {
             let key = key(Algorithm::ES256);
             let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
             let access = vec![AccessEntry { kind: "repository".to_owned(), name: name.clone(), actions: vec![] }];
-            let claims = issuer.claims(subject.clone(), audience.clone(), access, now(), 60, jti([1; 16]));
+            let claims = issuer.claims(content(&subject, &audience, access), now(), 60, jti([1; 16]));
             let (_, text, _) = parts(&issuer.mint(&claims, now()).unwrap());
             let read: Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(read.as_object().unwrap().len(), 8);

@@ -1,11 +1,10 @@
-//! Whose password is hashed next, whose costly question is decided, whose token is signed, or for whom a program, an API or a
-//! directory is asked: a few at a time, the clients' networks in turn, and nobody waits for long.
+//! A fair queue for expensive work (hashing a password, deciding a costly question, signing a token, asking a program, an API or
+//! a directory): a few at a time, round robin by client network, and nobody waits for long.
 //!
-//! It is what a stranger can make us do most of, so it is shared out: whoever sends a thousand guesses waits behind
-//! their own, while somebody else's one login waits for one of them. Where a thousand addresses send one guess each, every
-//! second turn is for networks from which a right password came before.
+//! Such work is what a stranger can make us do most of: whoever sends a thousand guesses waits behind their own, while somebody
+//! else's one login waits for one of them. Where a thousand addresses send one guess each, every second turn is for networks from
+//! which a right password came before.
 
-use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,13 +13,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client_network::ClientNetwork;
+use crate::clock;
+
+mod order;
+
+use order::{State, Waiter};
 
 /// How long a password waits for its turn before its client is told to come back.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How many of one network wait at most, where that is bounded.
-const MOST_OF_NETWORK: usize = 128;
-/// How many wait in all, where that is bounded.
-const MOST_WAITING: usize = 1024;
 
 /// Why a password was not hashed, a question not decided, or a backend not asked. What would have come of it is not known:
 /// nobody looked.
@@ -59,7 +59,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Nobody's request, but a question of an administrator.
+    /// An administrator's command.
     pub(crate) const OURSELVES: Client = Client { network: ClientNetwork::Unknown, lane: Lane::Known };
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Turns(Arc<Queue>);
 /// How many may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
-    /// [`MOST_OF_NETWORK`] and [`MOST_WAITING`]: each takes long, so that many would be told to come back anyway.
+    /// A bounded number of one network and in all: each takes long, so that many would be told to come back anyway.
     Bounded,
     /// As many as there are requests, which connections bound: each takes less than a millisecond or a few.
     Everybody,
@@ -80,29 +80,6 @@ struct Queue {
     at_once: usize,
     room: Room,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Turns that are taken. Below the limit nobody waits.
-    taken: usize,
-    waiting: usize,
-    /// How long a turn takes, the last ones before all.
-    usual: Duration,
-    /// Who waits, the first come first; no list is empty. A network stays in the lane in which its first one came.
-    networks: HashMap<ClientNetwork, (Lane, VecDeque<Waiter>)>,
-    /// The keys of `networks` by lane, the next one first.
-    known: VecDeque<ClientNetwork>,
-    strangers: VecDeque<ClientNetwork>,
-    /// Whether it was one of the known ones last.
-    last: Option<Lane>,
-    next_id: u64,
-}
-
-struct Waiter {
-    id: u64,
-    /// Told when the turn has come; dropped when the place is given to somebody else.
-    call: oneshot::Sender<()>,
 }
 
 /// The right to hash one password, to decide one question, to sign one token or to ask a backend, until it is dropped.
@@ -155,10 +132,31 @@ impl Turns {
     pub(crate) async fn turn(&self, client: Client, deadline: Instant) -> Result<Turn, Busy> {
         let turn = self.queue(client, deadline)?.turn().await?;
         // Whoever had it before was stopped at this very moment: it comes too late to be of use.
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             return Err(Busy::Late);
         }
         Ok(turn)
+    }
+
+    /// Waits for a turn to ask somebody, whose `name` an error has; `whole` is the time that ends at the deadline.
+    ///
+    /// # Errors
+    /// [`Busy`]: no turn came.
+    pub(crate) async fn turn_to_ask(
+        &self,
+        name: &str,
+        client: Client,
+        deadline: Instant,
+        whole: Duration,
+    ) -> anyhow::Result<Turn> {
+        let at_once = self.0.at_once;
+        self.turn(client, deadline).await.map_err(|busy| {
+            let what = match busy {
+                Busy::Late => format!("{name}: no turn within {whole:?} ({at_once} at once)"),
+                Busy::NetworkFull | Busy::Full | Busy::TooMany => name.to_owned(),
+            };
+            anyhow::Error::new(busy).context(what)
+        })
     }
 
     /// Takes a place, which is a turn by the deadline or never.
@@ -178,7 +176,7 @@ impl Turns {
         } else {
             let pushed_out = match self.0.room {
                 Room::Bounded => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_duration_since(clock::now());
                     // With some room for chance: who is not sent away now should have the turn, and not wait in vain.
                     if state.expected(network, lane, self.0.at_once) > left.mul_f64(0.8) {
                         return Err(Busy::TooMany);
@@ -198,117 +196,6 @@ impl Turns {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-impl State {
-    /// Makes sure that there is a place for one more of this network, taking one from the network with the most if all
-    /// are taken: a stranger with many connections must not keep everybody else out. A stranger with many addresses must
-    /// not either: where nobody has more than another, one of the strangers makes room for one whom we know.
-    fn make_room(&mut self, network: ClientNetwork, lane: Lane) -> Result<Option<Waiter>, Busy> {
-        let own = self.networks.get(&network).map_or(0, |(_, waiters)| waiters.len());
-        if own >= MOST_OF_NETWORK {
-            return Err(Busy::NetworkFull);
-        }
-        if self.waiting < MOST_WAITING {
-            return Ok(None);
-        }
-        let greediest = self.networks.iter().max_by_key(|(_, (_, waiters))| waiters.len());
-        let greediest = greediest.filter(|(_, (_, waiters))| waiters.len() > own + 1).map(|(network, _)| *network);
-        let makes_room = match (greediest, lane) {
-            (Some(greediest), _) => Some(greediest),
-            (None, Lane::Known) => self.strangers.back().copied(),
-            (None, Lane::Strangers) => None,
-        };
-        match makes_room.and_then(|network| self.take(network, VecDeque::pop_back)) {
-            Some(waiter) => Ok(Some(waiter)),
-            None => Err(Busy::Full),
-        }
-    }
-
-    /// How long a new one of this network would wait at most, as far as can be told.
-    fn expected(&self, network: ClientNetwork, lane: Lane, at_once: usize) -> Duration {
-        let (lane, own) = self.networks.get(&network).map_or((lane, 0), |(lane, waiters)| (*lane, waiters.len()));
-        let (same, other) = match lane {
-            Lane::Known => (self.known.len(), self.strangers.len()),
-            Lane::Strangers => (self.strangers.len(), self.known.len()),
-        };
-        // As many rounds as there are of its own until it comes, every second turn being the other lane's.
-        let of_lane = (own + 1).saturating_mul(same + usize::from(own == 0));
-        let rounds = if other > 0 { of_lane.saturating_mul(2) } else { of_lane };
-        let turns = rounds.min(self.waiting + 1);
-        self.usual.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX)) / u32::try_from(at_once).unwrap_or(u32::MAX)
-    }
-
-    /// A turn took so long.
-    fn took(&mut self, time: Duration) {
-        self.usual = match self.usual {
-            Duration::ZERO => time,
-            usual => (usual * 7 + time) / 8,
-        };
-    }
-
-    fn add(&mut self, network: ClientNetwork, lane: Lane, waiter: Waiter) {
-        let (lane, waiters) = self.networks.entry(network).or_insert_with(|| (lane, VecDeque::new()));
-        let (lane, is_first) = (*lane, waiters.is_empty());
-        waiters.push_back(waiter);
-        self.waiting += 1;
-        if is_first {
-            self.order(lane).push_back(network);
-        }
-    }
-
-    fn order(&mut self, lane: Lane) -> &mut VecDeque<ClientNetwork> {
-        match lane {
-            Lane::Known => &mut self.known,
-            Lane::Strangers => &mut self.strangers,
-        }
-    }
-
-    /// One of those who wait in a network, which is gone from the order if there is none left.
-    fn take(
-        &mut self,
-        network: ClientNetwork,
-        pick: impl FnOnce(&mut VecDeque<Waiter>) -> Option<Waiter>,
-    ) -> Option<Waiter> {
-        let (lane, waiters) = self.networks.get_mut(&network)?;
-        let lane = *lane;
-        let waiter = pick(waiters)?;
-        self.waiting -= 1;
-        if waiters.is_empty() {
-            self.networks.remove(&network);
-            self.order(lane).retain(|other| *other != network);
-        }
-        Some(waiter)
-    }
-
-    /// The first of the next network, which then comes last; the lanes in turn, as long as somebody waits in both.
-    fn next(&mut self) -> Option<Waiter> {
-        let lane = match self.last {
-            Some(Lane::Known) if !self.strangers.is_empty() => Lane::Strangers,
-            Some(Lane::Known | Lane::Strangers) | None if !self.known.is_empty() => Lane::Known,
-            Some(Lane::Known | Lane::Strangers) | None => Lane::Strangers,
-        };
-        self.last = Some(lane);
-        let network = self.order(lane).pop_front()?;
-        let (_, waiters) = self.networks.get_mut(&network)?;
-        let waiter = waiters.pop_front()?;
-        self.waiting -= 1;
-        if waiters.is_empty() {
-            self.networks.remove(&network);
-        } else {
-            self.order(lane).push_back(network);
-        }
-        Some(waiter)
-    }
-
-    /// Gives a place up; nothing if it was taken away already.
-    fn withdraw(&mut self, network: ClientNetwork, id: u64) {
-        self.take(network, |waiters| {
-            // They are in the order of their numbers.
-            let place = waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()?;
-            waiters.remove(place)
-        });
-    }
 }
 
 impl Queue {
@@ -345,7 +232,7 @@ impl Place {
         match timeout_at(self.deadline, &mut self.call).await {
             Ok(Ok(())) => {
                 self.state = Called::Already;
-                Ok(Turn { queue: Arc::clone(&self.queue), since: Instant::now() })
+                Ok(Turn { queue: Arc::clone(&self.queue), since: clock::now() })
             }
             Ok(Err(_)) => Err(Busy::Full),
             Err(_) => Err(Busy::Late),
@@ -378,8 +265,10 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::net::{IpAddr, Ipv4Addr};
 
+    use super::order::{MOST_OF_NETWORK, MOST_WAITING};
     use super::*;
 
     fn network(number: u32) -> ClientNetwork {
@@ -391,7 +280,7 @@ mod tests {
     }
 
     fn place(turns: &Turns, number: u32, lane: Lane) -> Result<Place, Busy> {
-        turns.queue(Client { network: network(number), lane }, Instant::now() + PATIENCE)
+        turns.queue(Client { network: network(number), lane }, clock::now() + PATIENCE)
     }
 
     fn counts(turns: &Turns) -> (usize, usize, usize, usize) {
@@ -516,7 +405,7 @@ mod tests {
         let mut first = place(&turns, 1, Lane::Strangers)?;
         let turn = first.turn().await?;
         let mut late = place(&turns, 2, Lane::Strangers)?;
-        let began = Instant::now();
+        let began = clock::now();
         assert_eq!(late.turn().await.err(), Some(Busy::Late));
         assert_eq!(began.elapsed(), PATIENCE);
         drop(late);

@@ -1,6 +1,8 @@
 //! Measures the real program: rates, latencies, CPU time and memory of one configuration after the other, beside what
 //! the machine's own `openssl` says a signature costs, and beside the peer where its program is at hand.
 
+#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
+
 mod bed;
 mod crowd;
 mod figures;

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dockwarden::http::client_address::{AddressSource, Peer, Peers, Proxies};
+use dockwarden::client_address::{AddressSource, Peer, Peers, Proxies};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;

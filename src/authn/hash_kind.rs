@@ -1,15 +1,15 @@
-//! What kind a password's hash is, by how it begins: said where one is not bcrypt, whatever it was read from.
+//! The kinds of password hashes, told apart by how they begin, for messages about hashes that are not bcrypt.
 
-/// The kind of a hash.
+/// The kind of a password hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashKind {
-    /// bcrypt, in a version that is read here; it may be cut off or damaged.
+    /// bcrypt; the hash may be cut off or damaged.
     Bcrypt,
-    /// Another one, in words that follow "this is" or "it has".
+    /// Another kind, in words that follow "this is" or "it has".
     Other(&'static str),
 }
 
-/// How the hashes of other kinds begin.
+/// The beginnings of hashes of other kinds.
 const OTHERS: &[(&str, &str)] = &[
     ("$apr1$", "an MD5 hash ($apr1$)"),
     ("$1$", "an MD5 hash ($1$)"),
@@ -40,8 +40,8 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 impl HashKind {
-    /// The kind of this text; `None` where it is no hash that can be told by its beginning.
-    pub fn of(text: &str) -> Option<HashKind> {
+    /// The kind of the hash that begins like this text; `None` where none does.
+    pub fn from_prefix(text: &str) -> Option<HashKind> {
         if let Some((_, kind)) = OTHERS.iter().find(|(begin, _)| text.starts_with(begin)) {
             return Some(HashKind::Other(kind));
         }
@@ -60,8 +60,8 @@ mod tests {
     fn the_kind_of_a_hash_is_named_and_the_hash_never_repeated() {
         for (begin, kind) in OTHERS {
             for (text, expected) in [
-                (format!("{begin}Hunter2"), format!("this is no bcrypt hash but {kind}")),
-                (format!("bob:{begin}Hunter2"), format!("this is no bcrypt hash but {kind}")),
+                (format!("{begin}Hunter2"), format!("this is {kind}, not a bcrypt hash")),
+                (format!("bob:{begin}Hunter2"), format!("this is {kind}, not a bcrypt hash")),
             ] {
                 let message = PasswordHash::from_str(&text).err().unwrap_or_default();
                 assert!(message.starts_with(&expected) && !message.contains("Hunter2"), "{text}: {message}");
@@ -70,10 +70,10 @@ mod tests {
         let whole = "$2b$10$.aUGXSuuixCSv8TZKcEs9u05qUoA.BheTkNfe21wSrKjbNJjjEeYi";
         assert!(PasswordHash::from_str(whole).is_ok());
         for (text, expected) in [
-            (format!("bob:{whole}"), "take what stands after the colon"),
+            (format!("bob:{whole}"), "take what follows the colon"),
             (whole.chars().take(40).collect(), "60 characters in all; this one has 40"),
-            ("Hunter2".to_owned(), "this is no bcrypt hash ("),
-            ("a:b".to_owned(), "this is no bcrypt hash ("),
+            ("Hunter2".to_owned(), "this is not a bcrypt hash ("),
+            ("a:b".to_owned(), "this is not a bcrypt hash ("),
         ] {
             let message = PasswordHash::from_str(&text).err().unwrap_or_default();
             assert!(message.contains(expected), "{text}: {message}");

@@ -8,22 +8,21 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::files::read_named_text;
+use settings::refused::shown_name;
+use settings::text::without_mark;
+use settings::yaml::Value;
+use settings::{At, Field};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
+use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::files::read_named_text;
-use crate::config::problem::At;
-use crate::config::refused::shown_name;
-use crate::config::section::Field;
-use crate::config::yaml::Value;
 use crate::reach::{Reach, Reachable};
-use crate::text::without_mark;
+use policy::pattern::LabelValues;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -101,7 +100,7 @@ fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
     // As Apache and nginx read it: after a second colon stands a remark.
     let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
     let named = |kind: &str| format!("\"{shown}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
-    match HashKind::of(hash) {
+    match HashKind::from_prefix(hash) {
         _ if hash.is_empty() => Err(format!("\"{shown}\" has no hash; make one with: htpasswd -B")),
         Some(HashKind::Bcrypt) => {
             PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{shown}\": {wrong}"))
@@ -167,7 +166,7 @@ impl Htpasswd {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(accounts: Arc<Accounts>, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
-        let usual = usual_hash(accounts.values().map(PasswordHash::cost))?;
+        let usual = PasswordHash::nobodys(accounts.values().map(PasswordHash::cost))?;
         let spelled = accounts.keys().map(|account| passwords.attempts().spelled(account)).collect();
         Ok(Htpasswd { accounts, spelled, usual, passwords })
     }
@@ -200,7 +199,7 @@ impl Authenticator for Htpasswd {
         let Some(hash) = self.accounts.get(account) else {
             return Ok(Outcome::NotMine);
         };
-        Ok(match self.passwords.check(account, password, hash, Memory::Used, from).await? {
+        Ok(match self.passwords.check(account, password, hash, Recall::Allowed, from).await? {
             Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
             Check::Wrong => Outcome::Rejected,
         })
@@ -251,9 +250,9 @@ mod tests {
             ("$6$rounds=5000$saltsalt$hash", "SHA-512"),
             ("rqXexS6ZhobKA", "crypt, or no hash at all"),
             ("hunter2", "crypt, or no hash at all"),
-            ("$2y$04$tooshort", "this is no bcrypt hash"),
+            ("$2y$04$tooshort", "this is not a bcrypt hash"),
             ("$2y$31$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC", "a bcrypt cost of 31"),
-            ("$2x$04$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC", "this is no bcrypt hash"),
+            ("$2x$04$E9a5RCZ8chDNzMzK6rBSluBSPqili1AuAUfsGpVfcuMOCPHEQzfIC", "this is not a bcrypt hash"),
             ("", "has no hash"),
         ];
         for (hash, piece) in cases {

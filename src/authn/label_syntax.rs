@@ -1,8 +1,7 @@
 //! What a backend's label values are to rules: wildcards, or plain text.
 
-use crate::authz::pattern::{LabelValue, PatternError};
-use crate::config::refused::Refusal;
-use crate::config::section::Section;
+use policy::pattern::{LabelValue, PatternError};
+use settings::{Refusal, Section};
 
 /// What the values of a backend's labels are (`label_values` in its section).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,41 +13,19 @@ pub mod program;
 pub mod silly;
 pub mod users;
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::authz::pattern::LabelValues;
 use crate::client_network::ClientNetwork;
 use crate::reach::Reachable;
+use policy::pattern::LabelValues;
 
+pub use crate::secret::Secret;
 pub use label_syntax::LabelSyntax;
 
 use attempts::Spelled;
-
-/// A secret that a client presented. It has no readable `Debug` form and is never written anywhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a secret over.
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The secret itself, for the one place that compares it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("[secret]")
-    }
-}
 
 /// What the client presented.
 #[derive(Clone, Debug, PartialEq, Eq)]

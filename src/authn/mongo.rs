@@ -11,26 +11,25 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::settings::{DayEnd, Field};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
-use super::password::{Check, Memory, PasswordHash, Passwords, usual_hash};
+use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{
     AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
 };
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
-use crate::breaker::{Breaker, Passage, Trial};
+use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
-use crate::config::section::{DayEnd, Field};
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
-use crate::mongo::{self, Collection, Failure, settings};
+use crate::mongo::{Collection, Failure, settings};
 use crate::reach::{Reach, Reachable};
+use policy::pattern::LabelValues;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
@@ -106,7 +105,7 @@ impl Configured for Settings {
             costs: Costs::new()?,
         });
         let greeting = Arc::clone(&users);
-        drop(mongo::spawn(async move { greeting.greet().await })?);
+        drop(crate::background::spawn(async move { greeting.greet().await })?);
         Opened::identities(MongoUsers(users))
     }
 
@@ -127,7 +126,7 @@ impl Reachable for MongoUsers {
 
 impl Users {
     async fn reach(&self) -> anyhow::Result<String> {
-        let (collection, began) = (&self.collection, Instant::now());
+        let (collection, began) = (&self.collection, crate::clock::now());
         let asked = async {
             // Longer than a login may take: that is to be measured.
             let counting =
@@ -231,19 +230,14 @@ impl Users {
             Failure::Refused { .. } | Failure::Slow { .. } => return,
             Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
-        let users = Arc::downgrade(self);
-        let trial = move || {
-            let users = users.upgrade();
-            async move {
-                let Some(users) = users else { return Trial::Ended };
-                match users.look_up("").await {
-                    Ok(_) => Trial::Answered,
-                    // Each is a failed login there.
-                    Err(Failure::Stranger { .. }) => Trial::Refused,
-                    Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
-                }
+        let trial = trials_of(self, |users| async move {
+            match users.look_up("").await {
+                Ok(_) => Trial::Answered,
+                // Each is a failed login there.
+                Err(Failure::Stranger { .. }) => Trial::Refused,
+                Err(Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. }) => Trial::Failed,
             }
-        };
+        });
         let closed = self.breaker.fail(pass, trial, || {
             info!(reason = "backend_back", backend = KIND.key, "users are looked up again");
         });
@@ -267,7 +261,7 @@ impl Authenticator for MongoUsers {
                     Ok(
                         match users
                             .passwords
-                            .check(account, password, &user.password, Memory::of(&user.standing), from)
+                            .check(account, password, &user.password, Recall::for_standing(&user.standing), from)
                             .await?
                         {
                             Check::Right => Outcome::Accepted(user.identity(account)),
@@ -348,7 +342,7 @@ struct Costs {
 
 impl Costs {
     fn new() -> anyhow::Result<Costs> {
-        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(usual_hash([])?) })
+        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(PasswordHash::nobodys([])?) })
     }
 
     fn usual(&self) -> Arc<PasswordHash> {
@@ -364,7 +358,7 @@ impl Costs {
             seen.iter().max_by_key(|(cost, count)| (**count, **cost)).map_or(cost, |(cost, _)| *cost)
         };
         if most != self.usual.load().cost()
-            && let Ok(usual) = usual_hash([most])
+            && let Ok(usual) = PasswordHash::nobodys([most])
         {
             self.usual.store(Arc::new(usual));
         }
@@ -375,7 +369,7 @@ impl Costs {
 mod tests {
     use super::properties::HASH;
     use super::*;
-    use crate::authz::pattern::LabelValue;
+    use policy::pattern::LabelValue;
 
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };
@@ -406,8 +400,8 @@ mod tests {
         for (more, expected) in [
             (doc! { "password": null }, "password: a bcrypt hash is needed"),
             (doc! { "password": 7 }, "password: a text is expected here, not a number"),
-            (doc! { "password": "secret" }, "password: this is no bcrypt hash"),
-            (doc! { "password": "" }, "password: this is no bcrypt hash"),
+            (doc! { "password": "secret" }, "password: this is not a bcrypt hash"),
+            (doc! { "password": "" }, "password: this is not a bcrypt hash"),
             (doc! { "labels": ["web"] }, "labels: a document with keys is expected here, not a list"),
             (doc! { "labels": { "team": [1] } }, "labels.team: the list must hold texts, not a number"),
             (
@@ -419,7 +413,7 @@ mod tests {
             (doc! { "disabled": 1 }, "disabled: true or false is expected here, not a number"),
             (doc! { "disable": true }, "disable: there is no such key; did you mean \"disabled\"?"),
             (doc! { "not_after": 5 }, "not_after: a date is expected here, not a number"),
-            (doc! { "not_before": "soon" }, "not_before: \"soon\" is no moment"),
+            (doc! { "not_before": "soon" }, "not_before: \"soon\" is not a date or time"),
         ] {
             let problems = read_with(more.clone()).err().unwrap_or_default();
             assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{more}: {problems:?}");

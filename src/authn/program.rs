@@ -7,19 +7,18 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::time::Instant;
+use settings::Field;
 
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Field;
 use crate::json;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "ext_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
@@ -75,7 +74,7 @@ impl ProgramAuthn {
             )
         })?;
         let mut labels = LabelValues::new();
-        for (name, values) in said.labels.map(|json::Names(labels)| labels).unwrap_or_default() {
+        for (name, values) in said.labels.map(|json::UniqueNames(labels)| labels).unwrap_or_default() {
             let values = values.unwrap_or_default();
             let values: Result<Vec<LabelValue>, _> =
                 values.iter().map(|value| self.label_values.value(value)).collect();
@@ -91,7 +90,7 @@ impl ProgramAuthn {
 #[derive(Deserialize)]
 struct Said {
     #[serde(default, alias = "Labels")]
-    labels: Option<json::Names<Option<Vec<String>>>>,
+    labels: Option<json::UniqueNames<Option<Vec<String>>>>,
 }
 
 /// Whether a program could read another account, or another password, out of `account password`. It splits at the first
@@ -140,7 +139,7 @@ impl Authenticator for ProgramAuthn {
         }
         let input = format!("{account} {}", password.reveal());
         let client = self.attempts.client(from);
-        let answer = self.program.ask(input.as_bytes(), Some(password), client, Instant::now()).await?;
+        let answer = self.program.ask(input.as_bytes(), Some(password), client, crate::clock::now()).await?;
         match answer.status {
             ALLOWED => {
                 let labels = self.labels(&answer.output).with_context(|| self.program.name().to_owned())?;

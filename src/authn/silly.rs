@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use super::attempts::Spelled;
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::section::Field;
 use crate::reach::{Reach, Reachable};
+use policy::pattern::{LabelValue, LabelValues};
+use settings::Field;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "silly", purpose: Purpose::Identity, read: |field| configured(read(field)) };

@@ -5,22 +5,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use settings::refused::shown_name;
+use settings::yaml::{Entry, Value};
+use settings::{At, DayEnd, Field, Noted, Problem, Secrets, Section};
 
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, Memory, PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW, usual_hash};
+use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
 use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::config::Secrets;
-use crate::config::problem::{At, Problem};
-use crate::config::reading::Noted;
-use crate::config::refused::shown_name;
-use crate::config::section::{DayEnd, Field, Section};
-use crate::config::yaml::{Entry, Value};
 use crate::reach::{Reach, Reachable};
+use policy::pattern::{LabelValue, LabelValues};
 
 /// One user of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +53,7 @@ fn about_a_line() -> String {
 }
 
 fn is_htpasswd_line(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(_, after)| HashKind::of(after).is_some())
+    text.split_once(':').is_some_and(|(_, after)| HashKind::from_prefix(after).is_some())
 }
 
 /// What a key that a user does not have is meant for: a name for labels, mostly.
@@ -83,12 +80,12 @@ pub fn read(section: Field<'_>) -> Option<Users> {
         if account.contains(|letter: char| letter.is_control()) {
             section.problem_at(field.key_place(), "an account's name must not contain control characters");
         } else if let Some((_, after)) = account.split_once(':') {
-            let message = match HashKind::of(after) {
+            let message = match HashKind::from_prefix(after) {
                 Some(_) => about_a_line(),
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned(),
             };
             field.problem_at(field.key_place(), message);
-        } else if matches!(field.value(), Value::Text(text) if HashKind::of(text).is_some()) {
+        } else if matches!(field.value(), Value::Text(text) if HashKind::from_prefix(text).is_some()) {
             let name = shown_name(account);
             field.problem(format!("a hash stands here alone; write {name}: {{password: \"…\"}}"));
         } else if let Some(user) = field.section().and_then(|fields| read_user(account, fields)) {
@@ -233,7 +230,9 @@ impl StaticUsers {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
-        let usual = usual_hash(users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()))?;
+        let usual = PasswordHash::nobodys(
+            users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
+        )?;
         let named = users.keys().filter(|account| !account.is_empty());
         let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
         Ok(StaticUsers { users, spelled, usual, passwords })
@@ -277,8 +276,8 @@ impl Authenticator for StaticUsers {
                 else {
                     return Ok(Outcome::NotMine);
                 };
-                let memory = Memory::of(&user.standing);
-                Ok(match self.passwords.check(account, password, &hash.value, memory, from).await? {
+                let recall = Recall::for_standing(&user.standing);
+                Ok(match self.passwords.check(account, password, &hash.value, recall, from).await? {
                     Check::Right => Outcome::Accepted(user.identity(account)),
                     Check::Wrong => Outcome::Rejected,
                 })

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::settings::Field;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
@@ -17,7 +17,6 @@ use crate::authn::Secret;
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::config::section::Field;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::{self, Repeat, Request, RequestTemplate};
 use crate::http_api::settings;
@@ -174,7 +173,7 @@ impl Authorizer for HttpAuthz {
         if let Some(answer) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
             return Ok(answer);
         }
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let wanted = |status| match status {
             StatusCode::OK => Wanted::Body(MAX_REPLY),
             _ => Wanted::Status,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use async_trait::async_trait;
 use serde::Serialize;
+use settings::Field;
 
 use super::pattern::LabelValue;
 use super::rule::Grants;
@@ -13,7 +14,6 @@ use super::{Answer, Authorizer, Freshness, Question, RuleRef, Shown};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::config::section::Field;
 use crate::program::{self, Program, ProgramSettings};
 use crate::reach::{Reach, Reachable};
 use crate::scope::{Action, Actions};

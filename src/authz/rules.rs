@@ -1,22 +1,21 @@
 //! The rules of the file (`acl:`): as it writes them, compiled, with the place of each; and as a source of rules.
 
+use settings::refused::is_plain_word;
+use settings::spelling::distance;
+use settings::yaml::{Entry, Node, Value};
+use settings::{At, DayEnd, Field, Holds, Place, Refusal, Section};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::acl::Acl;
-use super::rule::{MatchField, Rule, RuleText};
+use super::rule::{MatchField, Rule, RuleProblem, RuleText};
 use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::config::problem::{At, Place};
-use crate::config::refused::{about_rule, is_plain_word};
-use crate::config::section::{DayEnd, Field, Section, distance};
-use crate::config::yaml::{Entry, Node, Value};
 use crate::reach::{Reach, Reachable};
 use crate::scope::Action;
+use async_trait::async_trait;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "acl", purpose: Purpose::Rules, read: |field| configured(read(field)) };
@@ -295,4 +294,12 @@ fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<St
         }
     }
     labels
+}
+
+/// What is wrong with a rule, as a message says it: words are repeated where they are harmless.
+pub(crate) fn about_rule(problem: &RuleProblem) -> String {
+    match &problem.refused {
+        Some(value) => Refusal::is(&problem.message).about(value, Holds::Words),
+        None => problem.message.clone(),
+    }
 }

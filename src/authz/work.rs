@@ -164,7 +164,7 @@ mod tests {
             actions: &Actions::new(),
             reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
-            began: Instant::now(),
+            began: crate::clock::now(),
             work: &Work { is_costly: AtomicBool::new(true), ..Work::of(lane) },
         };
         answer_in(turns, &question, |_, _| Ok(Answer::NoMatch { until: None })).await
@@ -175,7 +175,7 @@ mod tests {
         let turns = Turns::new(1);
         let network = |number: u32| ClientNetwork::of(Some(Ipv4Addr::from_bits(number).into()));
         let stranger = |network| Client { network, lane: Lane::Strangers };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = crate::clock::now() + PATIENCE;
         let turn = turns.turn(stranger(ClientNetwork::Unknown), deadline).await?;
         let mut strangers = Vec::new();
         let mut number = 0;

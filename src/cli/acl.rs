@@ -2,6 +2,9 @@
 
 mod editor;
 
+use settings::files::read_text;
+use settings::moment::parse_moment;
+use settings::{DayEnd, text};
 use std::io::{IsTerminal as _, stdin};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,11 +16,9 @@ use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleS
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::authz::rule::{Rule, RuleText};
-use crate::config::section::{DayEnd, parse_moment};
-use crate::config::{Config, read_text};
-use crate::decision_log::printable;
+use crate::config::Config;
 use crate::mongo::Run;
-use crate::text;
+use crate::shown::printable;
 
 /// A longer text of rules is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
@@ -214,11 +215,13 @@ impl RuleOptions {
                 text.split_once('=').ok_or("a pattern on a label is written as --label name=pattern")?;
             Ok::<_, String>((name.to_owned(), pattern.to_owned()))
         });
-        let moment = |text: &Option<String>, day: DayEnd| match text {
+        let moment = |text: &Option<String>, day: DayEnd| {
+            match text {
             None => Ok(None),
             Some(text) => parse_moment(text, day).map(Some).ok_or_else(|| {
-                format!("\"{text}\" is no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+                format!("\"{text}\" is not a date or time; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
             }),
+        }
         };
         Ok(Some(RuleText {
             account: self.account.clone(),

@@ -1,5 +1,6 @@
 //! `dockwarden check`: everything `serve` does short of listening, and what is probably not meant.
 
+use settings::ShownPath;
 use std::sync::Arc;
 
 use crate::access::Access;
@@ -8,12 +9,11 @@ use crate::authn::password::Passwords;
 use crate::authn::users::Users;
 use crate::authz::lint::lint;
 use crate::authz::rules::Rules;
-use crate::config::refused::ShownPath;
 use crate::config::{Config, Pair, Problem, Secrets};
-use crate::decision_log::escaped;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
+use crate::shown::escaped;
 
 use super::{DONE, FAILED, complain, environment, say};
 

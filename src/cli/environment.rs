@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
+use settings::Place;
+use settings::spelling::nearest;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::problem::Place;
-use crate::config::section::nearest;
 use crate::config::{ENVIRONMENT_PREFIX, Problem, well_spelled};
 
 /// The words that `RUST_LOG` has for how much is logged.

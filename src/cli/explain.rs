@@ -18,11 +18,13 @@ use policy::{Asker, Policy, Sources};
 use told::{Account, Explanation, describe, render};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
+use settings::text;
+
 use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
+use crate::json;
 use crate::scope::{Action, Actions, NotAScope, Reference, Resource, Scope, parse_actions};
-use crate::{json, text};
 use ::policy::Question;
 
 /// The command's arguments.

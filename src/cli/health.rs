@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::app::Source;
 use crate::config::{ListenAddress, read_server};
-use crate::decision_log::printable;
+use crate::shown::printable;
 
 use super::{DONE, complain, say};
 

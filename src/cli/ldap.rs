@@ -11,7 +11,7 @@ use crate::authn::Secret;
 use crate::authn::attempts::Attempts;
 use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
 use crate::config::Secrets;
-use crate::decision_log::escaped;
+use crate::shown::escaped;
 
 /// Nobody was found, or the password is not right.
 const NOT_LET_IN: u8 = 3;

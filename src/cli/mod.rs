@@ -248,7 +248,7 @@ fn serve(source: Source, verbosity: glog::Verbosity, print_settings: bool) -> u8
 async fn serve_until_stopped(
     source: Source,
     config: Config,
-    seen: watch::State,
+    seen: watch::FileStates,
     print_settings: bool,
     log_lines_dropped: ErrorCounter,
 ) -> anyhow::Result<()> {

@@ -1,10 +1,11 @@
 //! `dockwarden hash-password`: a password in, its bcrypt hash out; the password is never on the command line.
 
+use settings::text;
 use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 
 use super::{DONE, complain, say};
 use crate::authn::password::{PasswordHash, hash};
-use crate::text;
+use crate::random;
 
 /// More than this is no password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;
@@ -38,9 +39,8 @@ pub(super) fn run(cost: u32, source: Source) -> u8 {
 }
 
 fn generate() -> Result<String, String> {
-    let mut random = [0; RANDOM_BYTES];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system gave no random bytes".to_owned())?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes: [u8; RANDOM_BYTES] = random::bytes().map_err(|error| error.to_string())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Shows a password whose hash is about to be handed out. Without it the hash would be of no use to anybody, so a password

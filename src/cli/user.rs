@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use settings::files::read_text;
+use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
@@ -12,11 +14,9 @@ use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
-use crate::authz::mongo::text::written;
-use crate::config::read_text;
-use crate::decision_log::printable;
 use crate::mongo::Run;
-use crate::text;
+use crate::mongo::document::written;
+use crate::shown::printable;
 
 /// A longer text of users is refused, in bytes.
 const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
@@ -368,7 +368,9 @@ fn name(account: &Account) -> String {
 }
 
 fn said_state(account: &Account) -> &'static str {
-    match account.standing().map(|standing| standing.check(OffsetDateTime::now_utc())) {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    match account.standing().map(|standing| standing.check(now)) {
         Some(Ok(())) => "enabled",
         Some(Err(Closed::Disabled)) => "disabled",
         Some(Err(Closed::NotYet)) => "not yet",

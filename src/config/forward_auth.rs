@@ -1,11 +1,10 @@
 //! The `forward_auth:` section: which proxies may ask about a request of somebody else's, and what lies outside `/v2/`.
 
-use super::problem::At;
-use super::refused::Refusal;
-use super::section::Section;
+use settings::{At, Refusal, Section};
+
 use super::server::read_peers;
 use crate::authz::pattern::{Bindings, LabelValues, Pattern, Values};
-use crate::http::client_address::Peers;
+use crate::client_address::Peers;
 use crate::scope::Scope;
 
 /// How requests that proxies ask about are decided.
@@ -137,7 +136,7 @@ pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
                 "this address is told to every client, and so holds no user and no password; leave out what ends in the @",
             )),
             true => Ok(text.to_owned()),
-            false => Err(Refusal::is("no address; write it as clients reach it: https://auth.example.org/auth")),
+            false => Err(Refusal::is("not an address; write it as clients reach it: https://auth.example.org/auth")),
         }
     });
     let challenge = section.word("challenge", |text| match text {
@@ -179,7 +178,7 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
     for method in row.texts("methods").unwrap_or_default() {
         match !method.value.is_empty() && method.value.bytes().all(|letter| letter.is_ascii_uppercase()) {
             true => methods.push(method.value),
-            false => row.refuse_word(&method, "methods", &Refusal::is("no method; write GET, HEAD, POST, …")),
+            false => row.refuse_word(&method, "methods", &Refusal::is("not a method; write GET, HEAD, POST, …")),
         }
     }
     if methods.is_empty() {
@@ -188,7 +187,7 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
     let scope = row.word("scope", |text| match Scope::parse(text) {
         Ok(scope) if scope.actions.is_empty() => Err(Refusal::says("this asks for nothing; write web:docs:read")),
         Ok(scope) => Ok(scope),
-        Err(error) => Err(Refusal::is(format!("no scope: {error}"))),
+        Err(error) => Err(Refusal::is(format!("not a scope: {error}"))),
     });
     if scope.is_none() && !row.has("scope") {
         row.missing("scope", "say what is needed there, such as web:docs:read");
@@ -199,7 +198,7 @@ fn read_row(mut row: Section<'_>) -> Option<ProtectedPath> {
 
 fn read_path(text: &str) -> Result<PathPattern, Refusal> {
     let Some(below_root) = text.strip_prefix('/') else {
-        return Err(Refusal::is("no path; it begins with a slash"));
+        return Err(Refusal::is("not a path; it begins with a slash"));
     };
     if text == "/v2" || text.starts_with("/v2/") {
         return Err(Refusal::says(

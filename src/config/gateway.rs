@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme};
 use rustls::pki_types::CertificateDer;
+use settings::number::duration;
+use settings::{At, Noted, Refusal, Section};
 
 use super::forward_auth::{Challenge, check_audience, read_challenge, read_service};
-use super::number::duration;
-use super::problem::At;
-use super::reading::Noted;
-use super::refused::Refusal;
-use super::section::Section;
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
+use crate::pem::named;
 use crate::scope::Resource;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
@@ -163,18 +161,18 @@ fn read_upstream(mut row: Section<'_>, services: Option<&[String]>) -> Option<At
     let url = row.parsed("url", |text| {
         let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
         let url = read_url(text).filter(|url| url.path() == "/" && url.query().is_none());
-        url.ok_or_else(|| Refusal::is(format!("no address of a registry; {example}")))
+        url.ok_or_else(|| Refusal::is(format!("not the address of a registry; {example}")))
     });
     if url.is_none() && !row.has("url") {
         row.missing("url", "where is the registry? https://registry.example.org");
     }
     let name = row.parsed("name", |text| match is_plain(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no name; write letters, digits, dots and dashes")),
+        false => Err(Refusal::is("not a name; write letters, digits, dots and dashes")),
     });
     let host = row.parsed("host", |text| match is_plain(text) {
         true => Ok(text.to_ascii_lowercase()),
-        false => Err(Refusal::is("no host name; write it as clients do: docker.example.org, perhaps with :port")),
+        false => Err(Refusal::is("not a host name; write it as clients do: docker.example.org, perhaps with :port")),
     });
     let service = row.filled("service");
     if let Some(service) = &service {
@@ -273,6 +271,6 @@ fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Optio
 
 fn read_authorities(row: &mut Section<'_>) -> Result<Option<Authorities>, Noted> {
     let Some(at) = row.path("ca_certificate") else { return Ok(None) };
-    let read = super::read_authorities(row, &at, "ca_certificate")?;
+    let read = named::read_authorities(row, &at, "ca_certificate")?;
     Ok(Some(Authorities { file: at.value, certificates: read.certificates().to_vec() }))
 }

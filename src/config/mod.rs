@@ -4,42 +4,31 @@
 //! `docs/CONFIG.md`.
 
 mod env;
-pub mod files;
 mod forward_auth;
 mod gateway;
-mod indentation;
-pub mod number;
-pub mod problem;
-pub mod reading;
-pub mod refused;
-pub mod section;
 mod server;
 mod token;
 mod upstream_login;
-pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-pub use env::{PREFIX as ENVIRONMENT_PREFIX, well_spelled};
-pub(crate) use files::process_user;
-pub use files::{read_pem, read_secret, read_text};
+use settings::env::override_with;
+use settings::files::read_document;
+use settings::yaml::{self, Entry, Value};
+use settings::{Field, Findings, Reading};
+
+pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
 pub use gateway::{Authorities, Gateway, Upstream, Writes};
-pub use problem::{Invalid, Problem};
-pub use reading::Secrets;
 pub use server::{Hsts, ListenAddress, Server, Tls};
+pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
+pub use settings::{Invalid, Problem, Secrets};
 pub use token::{Pair, Token};
 pub use upstream_login::{Account, Ecr, Login};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
-use crate::{pem, text};
-use files::{MAX_FILE, read_limited};
-use problem::{At, Place};
-use reading::{Findings, Noted, Reading};
-use section::{Field, Section};
-use yaml::{Entry, Value};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -115,10 +104,7 @@ impl Config {
         secrets: Secrets,
     ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
-        let whole = |message: String| invalid(vec![Problem::new(Place::Line(1), "", message)]);
-        let bytes = read_limited(file, &file.display().to_string(), MAX_FILE).map_err(whole)?;
-        let text = text::decode(bytes)
-            .map_err(|wrong| invalid(vec![Problem::new(Place::Line(wrong.line()), "", wrong.to_string())]))?;
+        let text = read_document(file).map_err(|problem| invalid(vec![problem]))?;
         Config::read_with(file, &text, variables, signing, secrets).map_err(invalid)
     }
 
@@ -144,9 +130,7 @@ impl Config {
     ) -> Result<Config, Vec<Problem>> {
         let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
         let reading = Reading::default();
-        for problem in env::override_with(&mut root, variables) {
-            reading.problem(&problem.place, problem.path, problem.message);
-        }
+        override_with(&mut root, variables, &reading);
         reading.watch(file);
         let config = decode(file, &reading.root(&root, secrets), signing);
         let Findings { problems, warnings, files } = reading.into_findings();
@@ -164,10 +148,9 @@ impl Config {
 /// What is wrong with it.
 pub fn read_server(file: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Server, Invalid> {
     let invalid = |problems| Invalid { file: file.to_owned(), problems };
-    let text = read_text(file).map_err(|message| invalid(vec![Problem::new(Place::Line(1), "", message)]))?;
-    let mut root = yaml::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+    let mut root = read_document(file).and_then(|text| yaml::parse(&text)).map_err(|problem| invalid(vec![problem]))?;
     // Problems with other keys are the server's own to tell.
-    drop(env::override_with(&mut root, variables));
+    override_with(&mut root, variables, &Reading::default());
     let reading = Reading::default();
     let server = reading.root(&root, Secrets::Skip).section().and_then(|mut top| match top.section("server") {
         None => {
@@ -274,18 +257,4 @@ fn meant_at_top(entry: &Entry) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The authorities of the PEM file that a key names; none where it is left alone.
-///
-/// # Errors
-/// What is wrong with the file is noted.
-pub(crate) fn read_authorities(
-    section: &Section<'_>,
-    file: &At<PathBuf>,
-    key: &str,
-) -> Result<pem::tls::Authorities, Noted> {
-    let from_file =
-        |path: &Path| pem::tls::Authorities::from_pem(&read_pem(path)?).map_err(|problem| problem.to_string());
-    Ok(section.read_file(file, key, from_file)?.unwrap_or_else(pem::tls::Authorities::unread))
 }

@@ -6,17 +6,14 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use settings::files::read_pem;
+use settings::{At, Holds, Refusal, Secrets, Section, number};
 
-use super::number;
-use super::problem::At;
-use super::reading::Secrets;
-use super::refused::{Holds, Refusal};
-use super::section::Section;
 use crate::authz::rule::parse_network;
+use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
-use crate::http::client_address::{AddressSource, Peers, Proxies};
 use crate::pem::PairFile;
-use crate::pem::tls::Identity;
+use crate::pem::tls::TlsIdentity;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -137,14 +134,14 @@ pub(super) fn read(mut section: Section<'_>, noted: &mut Option<(At<PathBuf>, At
     let path_prefix = section.word("path_prefix", |text| match text.trim_end_matches('/') {
         "" => Ok(String::new()),
         path if path.starts_with('/') && path.split('/').skip(1).all(is_plain_segment) => Ok(path.to_owned()),
-        _ => Err(Refusal::is("no path; write it like /registry, with letters, digits, dots and dashes")),
+        _ => Err(Refusal::is("not a path; write it like /registry, with letters, digits, dots and dashes")),
     });
     let address = read_address_source(&mut section);
     let connections_per_address = section.word("max_connections_per_address", |text| {
         let number = number::whole(text).and_then(|number| usize::try_from(number).ok());
         number
             .filter(|number| (1..=LARGEST_SHARE).contains(number))
-            .ok_or_else(|| Refusal::is(format!("no number from 1 to {LARGEST_SHARE}")))
+            .ok_or_else(|| Refusal::is(format!("not a number from 1 to {LARGEST_SHARE}")))
     });
     let idle_timeout = section.parsed("idle_timeout", |text| match number::duration(text)? {
         rest if (PROXY_REST..=LONGEST_REST).contains(&rest) => Ok(rest),
@@ -203,7 +200,7 @@ fn is_plain_segment(segment: &str) -> bool {
 
 /// Reads `host:port`, `:port` or `[v6]:port`, or `unix:/path`.
 pub(super) fn parse_address(text: &str) -> Result<ListenAddress, Refusal> {
-    let wrong = || Refusal::is("no address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
+    let wrong = || Refusal::is("not an address; write \":5001\", \"127.0.0.1:5001\" or \"[::1]:5001\"");
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path);
     }
@@ -230,7 +227,7 @@ fn read_address_source(section: &mut Section<'_>) -> Option<AddressSource> {
         "" => Ok(None),
         name => hyper::header::HeaderName::from_bytes(name.as_bytes())
             .map(Some)
-            .map_err(|_| Refusal::is("no header's name; write X-Forwarded-For")),
+            .map_err(|_| Refusal::is("not the name of a header; write X-Forwarded-For")),
     });
     let header = header.and_then(|At { place, value }| Some(At { place, value: value? }));
     if let Some(at) = header.as_ref().filter(|at| at.value == hyper::header::FORWARDED) {
@@ -240,7 +237,7 @@ fn read_address_source(section: &mut Section<'_>) -> Option<AddressSource> {
     }
     let position = section.word("real_ip_pos", |text| {
         let position = number::whole(text).and_then(|position| i32::try_from(position).ok());
-        position.ok_or_else(|| Refusal::is("no position; 0 is the first address, -1 the last"))
+        position.ok_or_else(|| Refusal::is("not a position; 0 is the first address, -1 the last"))
     });
     let named = section.field("trusted_proxies").map(|field| field.place());
     let Some(place) = named else {
@@ -289,7 +286,7 @@ pub(super) fn read_peers(section: &mut Section<'_>, key: &'static str) -> Peers 
             None if text.value == "unix" => peers.unix = true,
             None => {
                 let refusal =
-                    Refusal::is("no network; write 10.0.0.0/8, an address, or unix for whoever connects by socket");
+                    Refusal::is("not a network; write 10.0.0.0/8, an address, or unix for whoever connects by socket");
                 section.refuse_word(&text, key, &refusal);
             }
         }
@@ -310,7 +307,7 @@ fn read_negotiation(section: &mut Section<'_>) -> Option<Negotiation> {
             "10" | "11" => Ok(MinimumVersion::Raised),
             "12" => Ok(MinimumVersion::Tls12),
             "13" => Ok(MinimumVersion::Tls13),
-            _ => Err(Refusal::is("no TLS version; write TLS12 or TLS13")),
+            _ => Err(Refusal::is("not a TLS version; write TLS12 or TLS13")),
         }
     });
     if let Some(At { place, value: MinimumVersion::Raised }) = &minimum {
@@ -331,9 +328,9 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
+    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, read_pem).ok().flatten();
     let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
-    let identity = Identity::from_pem(&chain?, &private?).map_err(|problems| {
+    let identity = TlsIdentity::from_pem(&chain?, &private?).map_err(|problems| {
         for problem in problems {
             match problem.file() {
                 PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use settings::files::read_pem;
+use settings::number::duration;
+use settings::{At, Refusal, Secrets, Section};
 use time::OffsetDateTime;
 
-use super::number::duration;
-use super::problem::At;
-use super::reading::Secrets;
-use super::refused::Refusal;
-use super::section::Section;
 use crate::keys::{KidForm, PairFile, Renewal, SigningKey, key_permission_warning};
 use crate::token::{HeaderForm, recent};
 
@@ -231,14 +229,16 @@ fn is_absent(file: &Path) -> bool {
 }
 
 fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>) -> Option<Arc<SigningKey>> {
-    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, super::read_pem).ok().flatten();
+    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, read_pem).ok().flatten();
     let (certificate_pem, key_pem) = (read(certificate, "certificate"), read(key, "key"));
     if let Some(message) = key_permission_warning(&key.value) {
         section.warn(&key.place, "key", message);
     }
     match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
         Ok(pair) => {
-            for message in pair.warnings(OffsetDateTime::now_utc()) {
+            #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
+            let now = OffsetDateTime::now_utc();
+            for message in pair.warnings(now) {
                 section.warn(&certificate.place, "certificate", message.to_string());
             }
             Some(Arc::new(pair))

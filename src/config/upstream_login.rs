@@ -4,11 +4,8 @@ use std::net::IpAddr;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
+use settings::{At, Noted, Refusal, Section};
 
-use super::problem::At;
-use super::reading::Noted;
-use super::refused::Refusal;
-use super::section::Section;
 use crate::authn::Secret;
 
 /// Who we are to an upstream.
@@ -115,12 +112,12 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     let registry_id =
         ecr.parsed("registry_id", |text| match text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit()) {
             true => Ok(text.to_owned()),
-            false => Err(Refusal::is("no account of AWS; it has twelve digits (in quotes, if the first is 0)")),
+            false => Err(Refusal::is("not an AWS account; one has twelve digits (in quotes, if the first is 0)")),
         });
     let wrong = registry_id.is_none() && ecr.has("registry_id");
     let endpoint = ecr.parsed("endpoint", |text| match read_url(text) {
         Some(_) => Ok(text.to_owned()),
-        None => Err(Refusal::is("no address; write https://api.ecr.eu-central-1.amazonaws.com")),
+        None => Err(Refusal::is("not an address; write https://api.ecr.eu-central-1.amazonaws.com")),
     });
     let wrong = wrong || (endpoint.is_none() && ecr.has("endpoint"));
     let settings = Ecr {
@@ -135,7 +132,7 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
 
 fn read_token_service(mut token: Section<'_>) -> Option<Login> {
     let realm = token.parsed("realm", |text| {
-        read_url(text).ok_or_else(|| Refusal::is("no address; write https://auth.example.org/token"))
+        read_url(text).ok_or_else(|| Refusal::is("not an address; write https://auth.example.org/token"))
     });
     if realm.is_none() && !token.has("realm") {
         token.missing("realm", "where are tokens? write the realm of the registry's own challenge");

@@ -5,7 +5,9 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -69,7 +71,7 @@ pub(super) enum Missing {
 
 impl ClientBody {
     pub(super) fn new(body: Body, counted: Counter) -> ClientBody {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let end = body.is_end_stream().then_some((now, Ok(())));
         let sent = Sent { body, turn: 0, moved: now, bytes: 0, counted, touched: false, waits: false, end };
         ClientBody { shared: Arc::new(Mutex::new(sent)), turn: 0 }
@@ -103,9 +105,9 @@ impl ClientBody {
     pub(super) fn again(&self) -> ClientBody {
         let mut sent = self.sent();
         sent.turn += 1;
-        sent.moved = Instant::now();
+        sent.moved = crate::clock::now();
         if let Some((ended, _)) = &mut sent.end {
-            *ended = Instant::now();
+            *ended = crate::clock::now();
         }
         ClientBody { shared: Arc::clone(&self.shared), turn: sent.turn }
     }
@@ -147,11 +149,11 @@ impl hyper::body::Body for ClientBody {
             Poll::Ready(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else {
                     // Trailers, after which nothing comes. No registry reads any.
-                    sent.end.get_or_insert((Instant::now(), Ok(())));
+                    sent.end.get_or_insert((crate::clock::now(), Ok(())));
                     return Poll::Ready(None);
                 };
                 let length = data.len() as u64;
-                sent.moved = Instant::now();
+                sent.moved = crate::clock::now();
                 sent.bytes += length;
                 sent.counted.inc_by(length);
                 sent.touched = true;
@@ -162,11 +164,11 @@ impl hyper::body::Body for ClientBody {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Some(Err(_))) => {
-                sent.end = Some((Instant::now(), Err(Cut::Client)));
+                sent.end = Some((crate::clock::now(), Err(Cut::Client)));
                 Poll::Ready(Some(Err(Cut::Client)))
             }
             Poll::Ready(None) => {
-                sent.end.get_or_insert((Instant::now(), Ok(())));
+                sent.end.get_or_insert((crate::clock::now(), Ok(())));
                 Poll::Ready(None)
             }
         }
@@ -253,7 +255,7 @@ impl Relay {
         Relay(Arc::new(Mutex::new(Relayed {
             whole: body.as_ref().is_none_or(hyper::body::Body::is_end_stream),
             body,
-            moved: Instant::now(),
+            moved: crate::clock::now(),
             bytes: 0,
             counted,
             waiting: None,
@@ -333,7 +335,7 @@ impl hyper::body::Body for Relay {
                     // Trailers stay here; what follows them is the end.
                     let Ok(data) = frame.into_data() else { continue };
                     let length = data.len() as u64;
-                    relayed.moved = Instant::now();
+                    relayed.moved = crate::clock::now();
                     relayed.whole = relayed.body.as_ref().is_some_and(hyper::body::Body::is_end_stream);
                     relayed.bytes += length;
                     relayed.counted.inc_by(length);

@@ -130,6 +130,10 @@ fn pulling(name: &str) -> Option<Scope> {
 
 impl Viewer<'_> {
     async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, Refusal> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a catalogue is gathered for many seconds, and each lot decided for the moment it is shown at"
+        )]
         let now = OffsetDateTime::now_utc();
         let decision = self.access.decide(self.identity, self.address, self.service, names, now).await;
         let decision = decision.map_err(NotAdmitted::from)?;

@@ -114,8 +114,10 @@ impl Source for Tokens {
         let answer = answer.context("ECR gives no token")?;
         let data = answer.authorization_data().first().context("ECR's answer holds no token")?;
         let token = data.authorization_token().context("ECR's answer holds no token")?;
+        #[expect(clippy::disallowed_methods, reason = "the life of a token counts from when it comes")]
+        let now = SystemTime::now();
         let life = match data.expires_at().map(|end| SystemTime::try_from(*end)) {
-            Some(Ok(end)) => match end.duration_since(SystemTime::now()) {
+            Some(Ok(end)) => match end.duration_since(now) {
                 Ok(life) if !life.is_zero() => Life::For(life),
                 Ok(_) | Err(_) => Life::Over,
             },

@@ -21,7 +21,6 @@ mod upstream;
 mod via;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -40,16 +39,16 @@ use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, Refusal};
 use self::transfer::{End, OUTCOMES, Told, Transfer, operation};
 use self::upstream::{Failure, Onward, Upstream};
 use self::via::Pseudonym;
+use crate::activity::Activity;
 use crate::app::{App, Snapshot};
+use crate::client_address::{AddressSource, Peer};
 use crate::config::{self, Challenge, Writes};
 use crate::decision_log::{self, Asker, DecisionId, Door};
-use crate::http::client_address::{AddressSource, Peer};
 use crate::http::door::{self, API_VERSION, Invitation, Knock, bearer, is_form, refused};
 use crate::http::plain_error;
 use crate::metrics::{Direction, Metrics};
 use crate::reach::{REACH_WITHIN, Reached};
 use crate::scope::Scope;
-use crate::server::Activity;
 use crate::target::{Target, Visit};
 
 /// The registries behind the gateway, ready for use.
@@ -288,7 +287,7 @@ impl Passage<'_> {
         let (places, upstreams) = (&self.gateway.places, self.gateway.upstreams.len());
         let Asker { account, address, .. } = &self.asker;
         let place = places.transfer(account, *address, &upstream.settings.name, upstreams).await?;
-        let began = Instant::now();
+        let began = crate::clock::now();
         let metrics = &self.app.metrics;
         let name = &upstream.settings.name;
         let held = parts.extensions.get::<Activity>().map(Activity::hold);

@@ -22,9 +22,10 @@ use super::refusal::Refusal;
 use super::route;
 use super::upstream::{Failure, Onward, Upstream};
 use crate::config::Login;
-use crate::decision_log::{DecisionId, chain_of};
+use crate::decision_log::DecisionId;
 use crate::json;
 use crate::scope::Scope;
+use crate::shown::chain_of;
 
 /// Names that are asked of an upstream at once. Registries allow this many.
 pub(super) const LARGEST_PAGE: usize = 1000;

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::client_network::ClientNetwork;
-use crate::server;
+use crate::descriptors::transfers_at_once;
 
 /// How long a request waits for a place.
 const WAIT: Duration = Duration::from_secs(5);
@@ -57,10 +57,7 @@ pub(super) struct Full {
 
 impl Places {
     pub(super) fn new() -> Places {
-        Places {
-            transfers: Room::new("transfers", server::transfers_at_once()),
-            catalogs: Room::new("catalogs", CATALOGS),
-        }
+        Places { transfers: Room::new("transfers", transfers_at_once()), catalogs: Room::new("catalogs", CATALOGS) }
     }
 
     /// A place for a request to an upstream, which is one of `upstreams`. The account is empty for those who have
@@ -154,7 +151,7 @@ impl Room {
 
     /// Takes one of each of these shares, in this order, and a place.
     async fn enter(&self, wanted: Vec<(Sharer, usize)>) -> Result<Place, Full> {
-        let deadline = Instant::now() + WAIT;
+        let deadline = crate::clock::now() + WAIT;
         let full = |whose| Full { what: self.what, whose };
         let mut held = Vec::with_capacity(wanted.len());
         for (sharer, most) in wanted {
@@ -333,7 +330,7 @@ mod tests {
                 waiting.spawn(async move { places.transfer("", from(9 + other / 4), upstream, 3).await.is_ok() });
             }
             tokio::task::yield_now().await;
-            let began = Instant::now();
+            let began = crate::clock::now();
             assert!(places.transfer(account, from(client), upstream, 3).await.is_ok());
             assert_eq!(began.elapsed(), Duration::ZERO, "{account}");
             assert_eq!(waiting.join_all().await, [false; 12]);

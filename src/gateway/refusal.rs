@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use super::places::Full;
 use super::route::NoHost;
 use super::upstream::Failure;
+use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 use crate::http::RETRY_SOON;
-use crate::http::client_address::NoAddress;
 use crate::http::door::NotAdmitted;
 use crate::target;
 

@@ -122,7 +122,7 @@ impl<S: Source> Renewing<S> {
                 Ok(value)
             }
             Found::Nothing => {
-                let asked = Instant::now();
+                let asked = crate::clock::now();
                 let _turn = self.0.turn.lock().await;
                 match self.0.found() {
                     Found::Fresh(value) | Found::Ageing(value) => Ok(value),
@@ -141,7 +141,7 @@ impl<S: Source> Renewing<S> {
         refused: Option<&HeaderValue>,
         not_sooner: Duration,
     ) -> anyhow::Result<Option<HeaderValue>> {
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let _turn = self.0.turn.lock().await;
         {
             let state = self.0.state();
@@ -166,7 +166,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn found(&self) -> Found {
-        let now = Instant::now();
+        let now = crate::clock::now();
         match &self.state().held {
             None => Found::Nothing,
             // First: after a renewal that failed, the next one may be due later than that.
@@ -177,7 +177,7 @@ impl<S: Source> Shared<S> {
     }
 
     async fn renew_if_nobody_does(&self) {
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let Ok(_turn) = self.turn.try_lock() else { return };
         match self.found() {
             Found::Ageing(_) => {}
@@ -187,7 +187,7 @@ impl<S: Source> Shared<S> {
             warn!(reason = "renewal_failed", what = self.source.what(), cause = %format!("{cause:#}"),
                 "credentials could not be renewed; the old ones stay in use");
             if let Some(held) = &mut self.state().held {
-                held.renew_at = Instant::now() + jittered(RETRY);
+                held.renew_at = crate::clock::now() + jittered(RETRY);
             }
         }
     }
@@ -203,7 +203,7 @@ impl<S: Source> Shared<S> {
             Ok(fetched) => fetched,
             Err(_) => Err(anyhow::anyhow!("no answer within {} seconds", FETCH_WITHIN.as_secs())),
         };
-        let now = Instant::now();
+        let now = crate::clock::now();
         match fetched {
             Ok(Fetched { value, life }) => {
                 let (renew_at, over_at) = match life {

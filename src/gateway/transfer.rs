@@ -1,16 +1,16 @@
 //! One line in the log for each pull and push that was sent to an upstream, when it is over, however it ends.
 
-use std::time::Instant;
-
 use axum::http::{Method, StatusCode};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::body::{ClientBody, Cut};
 use super::connect::Ride;
 use super::places::Place;
-use crate::decision_log::{DecisionId, printable};
+use crate::activity::Held;
+use crate::decision_id::DecisionId;
 use crate::metrics::Metrics;
-use crate::server::Held;
+use crate::shown::printable;
 use crate::target::{Part, Visit};
 
 /// How a transfer ended.

@@ -6,7 +6,7 @@
 use axum::http::header::VIA;
 use axum::http::{HeaderMap, HeaderValue, Version};
 
-use crate::decision_log::DecisionId;
+use crate::decision_id::DecisionId;
 
 /// What this process calls itself in `Via`: nobody else has the name, and it tells nothing of the machine.
 #[derive(Clone)]

@@ -1,8 +1,6 @@
 //! What the doors to a registry share: from what a request presents to everything it needs granted, or why not, and how
 //! a client is told.
 
-use std::time::Instant;
-
 use axum::Json;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -160,6 +158,7 @@ impl Knock<'_> {
         needed: &[Scope],
         asker: &mut Asker,
     ) -> Result<Admitted, NotAdmitted> {
+        #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
         let now = OffsetDateTime::now_utc();
         if let Some(token) = bearer(self.headers) {
             let claims = self.snapshot.issuer.verify(token, self.service, now)?;
@@ -179,9 +178,9 @@ impl Knock<'_> {
             (Target::Base | Target::Catalog | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let access = &self.snapshot.access;
-        let identity = access.identify(&who, asker.address).await?;
+        let identity = access.identify(&who, asker.address, now).await?;
         asker.account.clone_from(&identity.account);
-        let deciding = Instant::now();
+        let deciding = crate::clock::now();
         let decision = access.decide(&identity, asker.address, self.service, needed.to_vec(), now).await?;
         self.app.metrics.decided(deciding.elapsed());
         decision_log::decided(self.id, asker, self.snapshot, &decision, None);

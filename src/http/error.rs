@@ -6,11 +6,11 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::client_address::NoAddress;
 use super::credentials::Malformed;
 use super::denied::{self, RETRY_SOON, whole_seconds};
 use crate::access::Denied;
 use crate::authn::attempts::TooMany;
+use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 
 /// Which of the two protocols a reply is written for.

@@ -11,13 +11,13 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::client_address::{NoAddress, Peer};
 use super::denied::RETRY_SOON;
 use super::door::{self, API_VERSION, Invitation, Knock, NotAdmitted, is_form};
 use super::error::plain_error;
 use crate::app::{App, Snapshot};
 use crate::authn::Identity;
 use crate::authz::pattern::LabelValue;
+use crate::client_address::{NoAddress, Peer};
 use crate::config::{ForwardAuth, OriginalHeaders};
 use crate::decision_log::{self, Asker, DecisionId, Door, Fault};
 use crate::metrics::Metrics;

@@ -8,10 +8,11 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, FORWARDED};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
-use super::client_address::Peer;
 use super::error::{nothing_here, plain_error};
 use crate::app::App;
+use crate::client_address::Peer;
 
 /// What the headers begin with by which a proxy says for whom it asks, or about which request.
 const PASSED_ON: &[&str] = &["x-forwarded-", "x-original-"];
@@ -74,7 +75,9 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`: in Prometheus' text form.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.metrics.text(&app.snapshot()) {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
+    let now = OffsetDateTime::now_utc();
+    match app.metrics_text(now) {
         Ok(text) => {
             ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }

@@ -1,6 +1,5 @@
 //! Every URL that is served, on one screen.
 
-pub mod client_address;
 pub mod credentials;
 mod denied;
 pub(crate) mod door;
@@ -121,8 +120,10 @@ async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next
     }
     // Left to itself, hyper goes on with the date from before until a clock that was set back is there again; and by the
     // date one sees that the clock is wrong.
+    #[expect(clippy::disallowed_methods, reason = "the header says when the reply was made")]
+    let now = OffsetDateTime::now_utc();
     if !headers.contains_key(DATE)
-        && let Ok(date) = OffsetDateTime::now_utc().format(HTTP_DATE)
+        && let Ok(date) = now.format(HTTP_DATE)
         && let Ok(date) = HeaderValue::try_from(date)
     {
         headers.insert(DATE, date);

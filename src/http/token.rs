@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Extension, Request, State};
@@ -18,12 +18,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::client_address::Peer;
 use super::error::{self, Protocol, TokenError};
 use super::{credentials, denied};
 use crate::access::{DecisionOutcome, Denied};
 use crate::app::{App, Snapshot};
 use crate::authn::Credentials;
+use crate::client_address::Peer;
 use crate::decision_log::{self, Asker, DecisionId};
 use crate::metrics::Metrics;
 use crate::scope::{self, Requested};
@@ -66,7 +66,7 @@ pub(super) async fn answer(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    let started = Instant::now();
+    let started = crate::clock::now();
     let snapshot = app.snapshot();
     let id = DecisionId::new();
     let protocol = Protocol::of(request.method());
@@ -120,13 +120,14 @@ async fn respond(
     // Who names none means the only one.
     service.clone_into(&mut asker.service);
 
+    #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
-    let identity = snapshot.access.identify(&who, asker.address).await?;
+    let identity = snapshot.access.identify(&who, asker.address, now).await?;
     asker.account.clone_from(&identity.account);
-    let deciding = Instant::now();
+    let deciding = crate::clock::now();
     let decision = snapshot.access.decide(&identity, asker.address, service, asked.requested.scopes, now).await?;
     app.metrics.decided(deciding.elapsed());
-    let minted = app.mint(snapshot, &decision, service, now).await.map_err(unsigned)?;
+    let minted = snapshot.mint.token(&decision, service, now).await.map_err(unsigned)?;
 
     decision_log::decided(id, asker, snapshot, &decision, Some(&minted));
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);

@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use lru::LruCache;
 use tokio::time::Instant;
+
+use crate::digest::DigestKey;
 
 /// How many answers are remembered at once; the least used is forgotten first.
 const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(10_000) {
@@ -21,7 +22,7 @@ pub struct Name([u8; 32]);
 /// The answers of one backend. It belongs to the settings that the backend was made from: with other settings begins
 /// another memory, with another key.
 pub struct Memory<T> {
-    key: hmac::Key,
+    key: DigestKey,
     held: Mutex<LruCache<Name, (Instant, T)>>,
     lifetime: Duration,
 }
@@ -32,35 +33,19 @@ impl<T: Clone> Memory<T> {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(lifetime: Duration) -> anyhow::Result<Memory<T>> {
-        let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-        Ok(Memory {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            held: Mutex::new(LruCache::new(REMEMBERED)),
-            lifetime,
-        })
+        Ok(Memory { key: DigestKey::random()?, held: Mutex::new(LruCache::new(REMEMBERED)), lifetime })
     }
 
-    /// What the answer to this question is remembered under. Lengths come first, so that no two questions read the same
-    /// (`ab`, `c` and `a`, `bc`); and without the key, which no one else has, no password can be guessed from it.
+    /// What the answer to this question is remembered under.
     pub fn name<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Name {
-        let mut context = hmac::Context::with_key(&self.key);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let mut name = [0; 32];
-        for (to, from) in name.iter_mut().zip(context.sign().as_ref()) {
-            *to = *from;
-        }
-        Name(name)
+        Name(self.key.digest(parts))
     }
 
     /// The answer, if its time is not over.
     pub fn recall(&self, name: &Name) -> Option<T> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match held.get(name) {
-            Some((until, answer)) if Instant::now() < *until => Some(answer.clone()),
+            Some((until, answer)) if crate::clock::now() < *until => Some(answer.clone()),
             Some(_) => {
                 held.pop(name);
                 None
@@ -83,7 +68,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_remembered_for_its_time_from_the_question_on() -> anyhow::Result<()> {
         let memory = Memory::new(Duration::from_secs(10))?;
-        let (name, asked) = (memory.name(["alice", "pw"]), Instant::now());
+        let (name, asked) = (memory.name(["alice", "pw"]), crate::clock::now());
         assert_eq!(memory.recall(&name), None);
         tokio::time::advance(Duration::from_secs(4)).await;
         memory.remember(name, asked, 7);
@@ -96,21 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn no_two_questions_have_one_name_and_no_two_memories_one_key() -> anyhow::Result<()> {
-        let memory = Memory::<()>::new(Duration::from_secs(10))?;
-        let names = [&["ab", "c"][..], &["a", "bc"], &["abc"], &["abc", ""], &["", "abc"], &["c", "ab"]];
-        let names: std::collections::HashSet<Name> = names.iter().map(|parts| memory.name(parts.to_vec())).collect();
-        assert_eq!(names.len(), 6);
-        assert!(memory.name(["a", "b"]) == memory.name(["a", "b"]));
-        assert!(memory.name(["a", "b"]) != Memory::<()>::new(Duration::from_secs(10))?.name(["a", "b"]));
-        Ok(())
-    }
-
-    #[test]
     fn memory_is_bounded() -> anyhow::Result<()> {
         let memory = Memory::new(Duration::from_secs(10))?;
         for number in 0..=REMEMBERED.get() {
-            memory.remember(memory.name([number.to_string().as_str()]), Instant::now(), number);
+            memory.remember(memory.name([number.to_string().as_str()]), crate::clock::now(), number);
         }
         assert_eq!(memory.held.lock().unwrap_or_else(PoisonError::into_inner).len(), REMEMBERED.get());
         assert_eq!(memory.recall(&memory.name(["0"])), None, "the least used is gone");

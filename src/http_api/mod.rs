@@ -26,9 +26,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use crate::breaker::{Breaker, Pass, Pauses, Trial};
+use crate::breaker::{Breaker, Pass, Pauses, Trial, trials_of};
 use crate::dial::{Dialer, Patience, Progress};
-use crate::turns::{Busy, Client as Waiting, Turn, Turns};
+use crate::turns::{Client as Waiting, Turn, Turns};
 use request::{Repeat, Request};
 use settings::Settings;
 
@@ -215,7 +215,7 @@ impl Api {
     /// If the returned future is dropped, the question is taken back.
     ///
     /// # Errors
-    /// [`Busy`] where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
+    /// [`Busy`](crate::turns::Busy) where no turn came: the API is not to blame. Otherwise there is no reply in time, or not a whole one.
     pub(crate) async fn ask(
         &self,
         request: &Request,
@@ -225,25 +225,16 @@ impl Api {
         late: impl FnOnce(Late) + Send + 'static,
     ) -> anyhow::Result<Reply> {
         let inner = &self.0;
-        let Settings { deadline: whole, concurrency, .. } = &inner.settings;
+        let Settings { deadline: whole, .. } = &inner.settings;
         let deadline = began + *whole;
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
         }
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
-        let turn = match inner.turns.turn(client, deadline).await {
-            Ok(turn) => turn,
-            Err(Busy::Late) => {
-                let late = format!("{}: no turn within {whole:?} ({concurrency} questions at once)", self.origin());
-                return Err(anyhow::Error::new(Busy::Late).context(late));
-            }
-            Err(full @ (Busy::NetworkFull | Busy::Full | Busy::TooMany)) => {
-                return Err(full).with_context(|| self.origin());
-            }
-        };
+        let turn = inner.turns.turn_to_ask(&self.origin(), client, deadline, *whole).await?;
         // It may have failed while this one waited for its turn.
         let pass = if pass.is_invited() { pass } else { inner.breaker.admit().with_context(|| self.origin())? };
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         let steps = Arc::<Progress>::default();
         let mut sending = Inner::sending(inner, request.clone(), Arc::clone(&steps), inner.settings.timeout);
         let answer = match inner.in_time(&mut sending, &steps, deadline).await {
@@ -295,7 +286,7 @@ impl Api {
                 Ok(Ok(response)) => {
                     api.0.was_late(asked);
                     late(Late::Answer(response.status()));
-                    drain(response, None, Instant::now() + api.0.settings.timeout);
+                    drain(response, None, crate::clock::now() + api.0.settings.timeout);
                 }
                 // An outage, whose end came late.
                 Ok(Err(_)) => drop(late),
@@ -321,8 +312,7 @@ impl Api {
                 Err(failure) => api.failed(pass, &failure),
             }
         };
-        let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
-        drop(runtime.spawn(greeting));
+        drop(crate::background::spawn(greeting)?);
         Ok(())
     }
 
@@ -360,16 +350,7 @@ impl Api {
                 (Pauses::Growing, " (an API that lets refused logins wait needs a longer timeout)")
             }
         };
-        let inner = Arc::downgrade(&self.0);
-        let trial = move || {
-            let inner = inner.upgrade();
-            async move {
-                match inner {
-                    Some(inner) => Inner::try_again(&inner, pauses).await,
-                    None => Trial::Ended,
-                }
-            }
-        };
+        let trial = trials_of(&self.0, move |inner| async move { Inner::try_again(&inner, pauses).await });
         let backend = self.0.backend;
         let closed = self.0.breaker.fail_with(pass, pauses, trial, move || {
             info!(reason = "backend_back", backend, "the API is asked again");
@@ -407,13 +388,13 @@ impl Inner {
 
     /// It answered.
     fn heard(&self) {
-        self.life().heard = Some(Instant::now());
+        self.life().heard = Some(crate::clock::now());
         self.breaker.heard();
     }
 
     /// It answered, long after it was asked.
     fn was_late(&self, asked: Instant) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let longest = self.lateness().unwrap_or_default().max(now - asked);
         self.life().late = Some((now, longest));
         self.heard();
@@ -489,7 +470,7 @@ impl Inner {
                 biased;
                 sent = &mut *sending => return Ok(sent),
                 () = sleep_until((steps.last() + timeout).min(deadline)) => {
-                    let now = Instant::now();
+                    let now = crate::clock::now();
                     let since = now - steps.last();
                     if since >= timeout {
                         return Err(Silent::Since);
@@ -504,7 +485,7 @@ impl Inner {
 
     /// Asks the trial question. Any answer will do, also a late one: many an API lets refusals wait.
     async fn probe(inner: &Arc<Inner>) -> Result<Probed, Failure> {
-        let (asked, steps) = (Instant::now(), Arc::<Progress>::default());
+        let (asked, steps) = (crate::clock::now(), Arc::<Progress>::default());
         let limit = LINGER.max(inner.settings.timeout);
         let sending = Inner::sending(inner, inner.trial.clone(), Arc::clone(&steps), limit);
         let sent = tokio::time::timeout(limit, sending).await;
@@ -512,7 +493,7 @@ impl Inner {
             sent.map_err(|_| inner.down(Sign::Silence, format!("no answer within {} ms{steps}", limit.as_millis())))??;
         inner.heard();
         let (status, took) = (response.status(), asked.elapsed());
-        drain(response, None, Instant::now() + inner.settings.timeout);
+        drain(response, None, crate::clock::now() + inner.settings.timeout);
         Ok(Probed { status, took, steps })
     }
 
@@ -574,7 +555,7 @@ impl Inner {
         let mut coming = response.into_body();
         let mut body = Vec::new();
         loop {
-            let silence = Instant::now() + self.settings.timeout;
+            let silence = crate::clock::now() + self.settings.timeout;
             let Ok(frame) = timeout_at(silence.min(deadline), coming.frame()).await else {
                 let timeout = self.settings.timeout.as_millis();
                 return Err(match silence <= deadline {

@@ -2,14 +2,12 @@
 
 use axum::http::Method;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use settings::yaml::Value;
+use settings::{At, Field, Refusal, Section};
 use url::Url;
 
 use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
-use crate::authn::Secret;
-use crate::config::problem::At;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
-use crate::config::yaml::Value;
+use crate::secret::Secret;
 
 /// Header lines that belong to the connection, or that are written by us.
 const OURS: &[&str] = &[
@@ -145,7 +143,11 @@ pub fn read(section: &mut Section<'_>) -> Option<RequestTemplate> {
         }
         None => {
             if let Some(At { place, .. }) = &content_type {
-                section.problem(place, "content_type", "there is no body whose type this could be");
+                section.problem(
+                    place,
+                    "content_type",
+                    "this is the type of a body, and there is none; write body, or leave this out",
+                );
             }
             None
         }
@@ -222,8 +224,8 @@ pub fn read_headers(section: &mut Section<'_>, allowed: Allowed) -> Option<Vec<H
             Ok(name) => name,
             Err(_) => {
                 wrong(match key.contains(':') {
-                    true => "this is no name of a header; a space is missing after the colon?",
-                    false => "this is no name of a header",
+                    true => "this is not the name of a header; a space is missing after the colon?",
+                    false => "this is not the name of a header",
                 });
                 continue;
             }

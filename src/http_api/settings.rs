@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
+use settings::files::read_pem;
+use settings::number::{self, duration};
+use settings::{At, Noted, Refusal, Section};
 use url::Url;
 
-use crate::config::number::{self, duration};
-use crate::config::problem::At;
-use crate::config::reading::Noted;
-use crate::config::refused::Refusal;
-use crate::config::section::Section;
-use crate::config::{read_authorities, read_pem};
 use crate::pem::PairFile;
-use crate::pem::tls::{Authorities, Identity};
+use crate::pem::named::read_authorities;
+use crate::pem::tls::{Authorities, TlsIdentity};
 
 /// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
@@ -54,7 +52,7 @@ pub(super) struct Tls {
     /// The authorities that the server's certificate may be from; `None` for the public ones.
     authority: Option<Authorities>,
     /// Our certificate and key.
-    client: Option<Arc<Identity>>,
+    client: Option<Arc<TlsIdentity>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -154,7 +152,7 @@ fn read_tls(mut section: Section<'_>) -> Option<Tls> {
     let load = |at: &At<PathBuf>, key: &str| section.read_file(at, key, read_pem);
     let client = match (&client, &key) {
         (Some(at), Some(key_at)) => match (load(at, "client_certificate"), load(key_at, "client_key")) {
-            (Ok(Some(certificate)), Ok(Some(private))) => match Identity::from_pem(&certificate, &private) {
+            (Ok(Some(certificate)), Ok(Some(private))) => match TlsIdentity::from_pem(&certificate, &private) {
                 Ok(identity) => Ok(Some(Arc::new(identity))),
                 Err(wrong) => {
                     for problem in wrong {
@@ -173,7 +171,7 @@ fn read_tls(mut section: Section<'_>) -> Option<Tls> {
         // Certificate and key may be one file; what is wrong with it is said once.
         (Some(at), None) => load(at, "client_certificate").and_then(|both| {
             let Some(both) = both else { return Ok(None) };
-            Identity::from_pem(&both, &both).map(|identity| Some(Arc::new(identity))).map_err(|wrong| {
+            TlsIdentity::from_pem(&both, &both).map(|identity| Some(Arc::new(identity))).map_err(|wrong| {
                 let first = wrong.first().map(ToString::to_string).unwrap_or_default();
                 let message = format!("{first}; without client_key, the file must hold the certificate and its key");
                 section.problem(&at.place, "client_certificate", message);

@@ -5,10 +5,10 @@
 use axum::http::header::{HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use settings::refused::is_plain_word;
 use url::Url;
 
-use crate::authn::Secret;
-use crate::config::refused::is_plain_word;
+use crate::secret::Secret;
 
 /// The longest address that is asked for, in bytes. Servers refuse longer ones, and that would look like an outage.
 const MAX_URL: usize = 8000;
@@ -59,7 +59,7 @@ impl Placeholder {
             (Allowed::Credentials, "account") => Ok(Placeholder::Account),
             (Allowed::Credentials, "password") => Ok(Placeholder::Password),
             (Allowed::Credentials, "basic") => Ok(Placeholder::Basic),
-            (Allowed::Credentials, _) => Err(format!("${{{}}} is no placeholder; there are {KNOWN}", shown(name))),
+            (Allowed::Credentials, _) => Err(format!("${{{}}} is not a placeholder; there are {KNOWN}", shown(name))),
         }
     }
 
@@ -368,7 +368,7 @@ impl BodyTemplate {
                 let read = serde_json::from_str::<serde::de::IgnoredAny>(&template.with_word("x"));
                 read.map_err(|error| {
                     format!(
-                        "this is no JSON (column {}); placeholders stand within quotes: '{{\"password\": \"${{password}}\"}}'. \
+                        "this is not JSON (column {}); placeholders stand within quotes: '{{\"password\": \"${{password}}\"}}'. \
                          For a form, write content_type: application/x-www-form-urlencoded",
                         error.column()
                     )
@@ -378,7 +378,7 @@ impl BodyTemplate {
                 let is_form = text.bytes().all(|byte| byte.is_ascii_graphic())
                     && text.split('&').all(|field| field.contains('='));
                 if !is_form {
-                    return Err("this is no form; write user=${account}&password=${password}".to_owned());
+                    return Err("this is not a form; write user=${account}&password=${password}".to_owned());
                 }
             }
         }

@@ -1,16 +1,16 @@
-//! Certificates: the chain that goes into a token, how long all of it is valid, and whether it belongs to the key.
+//! The certificates of a signing key: the chain that goes into tokens, its validity, and whether it belongs to the key.
 
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
-use super::private::{Kind, Named, PrivateKey, integer_bits, named_kind, sequence};
+use super::private::{KeyKind, NamedKind, PrivateKey, integer_bits, named_kind, sequence};
 use super::problem::{KeyProblem, KeyWarning};
 use super::renewal::{self, Renewal};
-use crate::pem::{self, Block, Layout, PairFile};
+use crate::pem::{self, Block, Layout, PairFile, PemProblem};
 
-/// The certificates that go with a key, the one of the key first.
+/// The certificates of a key, its own first.
 pub(super) struct Chain {
     pub(super) certificates: Vec<Vec<u8>>,
     pub(super) not_before: OffsetDateTime,
@@ -34,8 +34,8 @@ impl Certificates {
         blocks.retain(|block| block.label == "CERTIFICATE");
         if blocks.is_empty() {
             return Err(match other {
-                None => KeyProblem::CertificateIsKey,
-                Some(label) if holds_key && label == "EC PARAMETERS" => KeyProblem::CertificateIsKey,
+                None => PemProblem::CertificateIsKey.into(),
+                Some(label) if holds_key && label == "EC PARAMETERS" => PemProblem::CertificateIsKey.into(),
                 Some(label) if label.ends_with("CERTIFICATE REQUEST") => KeyProblem::CertificateIsRequest,
                 Some(label) => KeyProblem::CertificateIsOther(label),
             });
@@ -54,7 +54,7 @@ impl Certificates {
         Ok(Certificates { blocks, warnings })
     }
 
-    /// Parses every certificate, and looks for the ones above the first. With a key, the first one must be the key's.
+    /// Parses every certificate, and finds those above the first. With a key, the first one must be the key's.
     pub(super) fn chain(mut self, key: Option<&PrivateKey>) -> Result<Chain, Vec<KeyProblem>> {
         let mut problems = Vec::new();
         let mut parsed = Vec::new();
@@ -65,50 +65,29 @@ impl Certificates {
                 Err(_) => problems.push(unreadable(number, "it is not an X.509 certificate")),
             }
         }
-        let Some(((leaf_block, leaf), others)) = parsed.split_first() else {
+        let Some((leaf, others)) = parsed.split_first() else {
             return Err(problems);
         };
         match key {
-            Some(key) if problems.is_empty() => problems.extend(mismatch(key, leaf, others)),
+            Some(key) if problems.is_empty() => problems.extend(mismatch(key, &leaf.1, others)),
             Some(_) => {}
-            None => problems.extend(kind_of(leaf).err().map(KeyProblem::CertificateKind)),
+            None => problems.extend(kind_of(&leaf.1).err().map(KeyProblem::CertificateKind)),
         }
         if !problems.is_empty() {
             return Err(problems);
         }
 
-        if matches!(leaf.key_usage(), Ok(Some(usage)) if !usage.value.digital_signature()) {
+        if matches!(leaf.1.key_usage(), Ok(Some(usage)) if !usage.value.digital_signature()) {
             self.warnings.push(KeyWarning::KeyUsage);
         }
-        let mut chain = vec![(*leaf_block, leaf)];
-        let mut left: Vec<_> = others.iter().map(|(block, certificate)| (*block, certificate)).collect();
-        // Each certificate of `x5c` certifies the one before it (RFC 7515 section 4.1.6). One that does not is left
-        // out: its dates would otherwise take part in deciding whether registries will accept the chain.
-        while let Some((_, below)) = chain.last() {
-            let above = left.iter().position(|(_, one)| {
-                below.subject().as_raw() != below.issuer().as_raw() && one.subject().as_raw() == below.issuer().as_raw()
-            });
-            let Some(above) = above else { break };
-            if let Some(name) = weak_signature(below) {
-                self.warnings.push(KeyWarning::WeakSignature(below.subject().to_string(), name.to_owned()));
-            }
-            let (block, certificate) = left.remove(above);
-            // A certificate of version 1 has no place for the mark, and passes as a root.
-            if certificate.version() == X509Version::V3 && !certificate.is_ca() {
-                self.warnings.push(KeyWarning::NotAnAuthority(certificate.subject().to_string()));
-            }
-            chain.push((block, certificate));
-        }
-        self.warnings
-            .extend(left.iter().map(|(_, certificate)| KeyWarning::NotInChain(certificate.subject().to_string())));
-
-        let (mut not_before, mut not_after) = window(leaf);
+        let chain = sorted(leaf, others, &mut self.warnings);
+        let (mut not_before, mut not_after) = window(&leaf.1);
         for (_, certificate) in &chain {
             let (from, until) = window(certificate);
             not_before = not_before.max(from);
             not_after = not_after.min(until);
         }
-        let renewals = renewal::signs_of(leaf, chain.iter().map(|(_, certificate)| *certificate));
+        let renewals = renewal::signs_in(&leaf.1, chain.iter().map(|(_, certificate)| certificate));
         Ok(Chain {
             renewals,
             certificates: chain.into_iter().map(|(block, _)| block.der.clone()).collect(),
@@ -117,6 +96,34 @@ impl Certificates {
             warnings: self.warnings,
         })
     }
+}
+
+/// A certificate with the block that it was read from.
+type Parsed<'a> = (&'a Block, X509Certificate<'a>);
+
+/// The first certificate of a file and those above it in their order. What is noticed goes to the warnings.
+fn sorted<'a>(leaf: &'a Parsed<'a>, others: &'a [Parsed<'a>], warnings: &mut Vec<KeyWarning>) -> Vec<&'a Parsed<'a>> {
+    let mut chain = vec![leaf];
+    let mut left: Vec<_> = others.iter().collect();
+    // Each certificate of `x5c` certifies the one before it (RFC 7515 section 4.1.6). One that does not is left out, so
+    // that its dates have no part in whether registries accept the chain.
+    while let Some((_, below)) = chain.last() {
+        let above = left.iter().position(|(_, one)| {
+            below.subject().as_raw() != below.issuer().as_raw() && one.subject().as_raw() == below.issuer().as_raw()
+        });
+        let Some(above) = above else { break };
+        if let Some(name) = weak_signature(below) {
+            warnings.push(KeyWarning::WeakSignature(below.subject().to_string(), name.to_owned()));
+        }
+        let above = left.remove(above);
+        // A certificate of version 1 cannot have the mark, and is accepted as a root.
+        if above.1.version() == X509Version::V3 && !above.1.is_ca() {
+            warnings.push(KeyWarning::NotAnAuthority(above.1.subject().to_string()));
+        }
+        chain.push(above);
+    }
+    warnings.extend(left.iter().map(|(_, certificate)| KeyWarning::NotInChain(certificate.subject().to_string())));
+    chain
 }
 
 fn window(certificate: &X509Certificate<'_>) -> (OffsetDateTime, OffsetDateTime) {
@@ -132,26 +139,22 @@ fn bits_of<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
     &certificate.public_key().subject_public_key.data
 }
 
-/// The kind of a certificate's key; the error names a kind that is not accepted.
-fn kind_of(certificate: &X509Certificate<'_>) -> Result<Kind, String> {
+/// The kind of a certificate's key. The error names a kind that is not accepted.
+fn kind_of(certificate: &X509Certificate<'_>) -> Result<KeyKind, String> {
     let algorithm = &certificate.public_key().algorithm;
     match named_kind(&algorithm.algorithm.to_id_string(), algorithm.parameters.as_ref())? {
-        Named::Ec(curve) => Ok(Kind::Ec(curve)),
-        Named::Rsa => {
+        NamedKind::Ec(curve) => Ok(KeyKind::Ec(curve)),
+        NamedKind::Rsa => {
             let numbers = sequence(bits_of(certificate)).unwrap_or_default();
-            Ok(Kind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
+            Ok(KeyKind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
         }
     }
 }
 
-/// Why the first certificate of the file is not the key's, if it is not.
-fn mismatch(
-    key: &PrivateKey,
-    leaf: &X509Certificate<'_>,
-    others: &[(&Block, X509Certificate<'_>)],
-) -> Option<KeyProblem> {
+/// The reason why the first certificate of the file does not belong to the key, if there is one.
+fn mismatch(key: &PrivateKey, leaf: &X509Certificate<'_>, others: &[Parsed<'_>]) -> Option<KeyProblem> {
     if bits_of(leaf) == key.public_bits() {
-        // The registry's reader knows only the usual form, the one that we would write ourselves.
+        // Registries read only the usual form, which is the one that we write.
         let usual = key.spki().is_ok_and(|usual| usual == leaf.public_key().raw);
         return (!usual).then(|| KeyProblem::CertificateForm("its algorithm is not named in the usual way".to_owned()));
     }
@@ -160,24 +163,18 @@ fn mismatch(
         // The leaf is number 1 and is not among the others.
         return Some(KeyProblem::CertificateNotFirst { number: place + 2, subject });
     }
-    match kind_of(leaf) {
-        Ok(Kind::Ec(_)) if matches!(bits_of(leaf).first(), Some(2 | 3)) => {
-            Some(KeyProblem::CertificateForm("a compressed point".to_owned()))
-        }
-        Ok(kind) => Some(KeyProblem::Mismatch {
-            subject: leaf.subject().to_string(),
-            certificate_kind: kind.to_string(),
-            key_kind: key.kind().to_string(),
-        }),
-        Err(kind) => Some(KeyProblem::Mismatch {
-            subject: leaf.subject().to_string(),
-            certificate_kind: kind,
-            key_kind: key.kind().to_string(),
-        }),
+    let kind = kind_of(leaf);
+    if matches!((&kind, bits_of(leaf).first()), (Ok(KeyKind::Ec(_)), Some(2 | 3))) {
+        return Some(KeyProblem::CertificateForm("a compressed point".to_owned()));
     }
+    Some(KeyProblem::Mismatch {
+        subject: leaf.subject().to_string(),
+        certificate_kind: kind.map_or_else(|name| name, |kind| kind.to_string()),
+        key_kind: key.kind().to_string(),
+    })
 }
 
-/// The hash of a signature that Go's verifier, and so every registry, no longer accepts.
+/// The hash of a certificate's signature, if Go's verifier, and so every registry, no longer accepts it.
 fn weak_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.2" => Some("MD2"),

@@ -1,35 +1,33 @@
-//! Making a signing pair: a new key, a certificate signed by itself, and both as files that never replace others.
+//! Makes a signing pair: a new key, a self-signed certificate, and the files of both.
 
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
-use aws_lc_rs::rand;
 use jsonwebtoken::Algorithm;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
 };
+use settings::ShownPath;
 use time::{Duration, OffsetDateTime};
 
+use super::new_file::{Placed, Readers, place};
 use super::private::Curve;
-use crate::config::refused::ShownPath;
 use crate::pem::{self, PairFile};
 
-/// Registries compare a certificate's beginning with their own clock and give no leeway: an hour back keeps a clock
-/// that is behind from refusing the first tokens.
+/// How far a new certificate's beginning is set back. Registries compare it with their own clock and give no leeway:
+/// otherwise one whose clock is behind would refuse the first tokens.
 const BACKDATED: Duration = Duration::hours(1);
 const LIFETIME: Duration = Duration::days(3650);
 
 /// The upper bound of a common name in characters (RFC 5280 appendix A.1, `ub-common-name`).
 const COMMON_NAME_LENGTH: usize = 64;
 
-/// The text before the key in a file that we wrote. It tells a key that we made, and may finish the pair of, from
-/// one that its owner put there.
+/// The text before the key in a file that we wrote. It tells a key that we made, and whose pair we may complete, from one
+/// that its owner put there.
 const KEY_PREFACE: &str = "Token signing key made by Dockwarden. Whoever reads it can make tokens: keep it secret.";
 
-/// Why no pair was made.
+/// A reason why no pair was made.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// Not one of RS256, ES256 and ES384.
@@ -38,7 +36,7 @@ pub enum GenerateError {
     /// The cryptographic library failed.
     #[error("could not make the {0}: {1}")]
     Making(PairFile, String),
-    /// The clock gives a year that no certificate can hold.
+    /// The clock shows a year that a certificate cannot hold.
     #[error("cannot make a certificate that starts at {0}; set this machine's clock")]
     Clock(OffsetDateTime),
     /// Key and certificate would be one file.
@@ -70,7 +68,7 @@ pub enum GenerateError {
         certificate: PathBuf,
     },
     /// A file or directory could not be read or written.
-    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put an own pair in place and turn `token.generate` off", path = ShownPath(.path))]
+    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put a pair of your own in place and turn `token.generate` off", path = ShownPath(.path))]
     File {
         /// What was tried.
         doing: &'static str,
@@ -97,16 +95,17 @@ impl fmt::Debug for GeneratedPair {
     }
 }
 
-/// Makes a pair in memory: RS256 with 2048 bits (a third of the cost of 3072 at each signature), ES256 or ES384; valid from an hour before `now` for ten years.
+/// Makes a pair in memory: RS256 with 2048 bits (a signature costs a third of one with 3072), ES256 or ES384. It is valid from
+/// an hour before `now` for ten years.
 pub fn generate(algorithm: Algorithm, common_name: &str, now: OffsetDateTime) -> Result<GeneratedPair, GenerateError> {
     let key = new_key(algorithm)?;
     Ok(GeneratedPair { key_pem: key_text(&key), certificate_pem: self_signed(&key, common_name, now)? })
 }
 
-/// What [`create_pair`] found and did.
+/// The result of [`create_pair`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PairFiles {
-    /// Both files were there, or another process made them meanwhile; nothing was touched.
+    /// Both files were there, or another process made them meanwhile; nothing was changed.
     Found,
     /// A new key and its certificate were written.
     Made,
@@ -116,11 +115,10 @@ pub enum PairFiles {
 
 /// Makes sure that a pair is at the two paths: makes one if neither file exists, and never replaces a file.
 ///
-/// Two processes that start at the same moment end with one matching pair, and so does one that is killed halfway
-/// and started again. No lock is needed for that (locks fail on some network file systems, and outlive a crash):
-/// a file appears whole or not at all, only one process can be the first to put it there, and the certificate is
-/// always made from the key that is at its path by then, whoever made it. So any certificate that wins belongs to
-/// the only key that there ever was.
+/// Two processes that start at the same moment end with one matching pair, and so does one that is killed halfway and
+/// started again. That takes no lock (locks fail on some network file systems, and outlive a crash): a file appears whole
+/// or not at all, only one process can be the first to put it there, and the certificate is always made from the key that
+/// is at its path by then, whoever made it. So whichever certificate wins, it belongs to the only key that there ever was.
 pub fn create_pair(
     key_path: &Path,
     certificate_path: &Path,
@@ -131,8 +129,8 @@ pub fn create_pair(
     if key_path == certificate_path {
         return Err(GenerateError::SameFile(key_path.to_owned()));
     }
-    // In this order: a process that is making the pair writes the key first, so that a certificate that is seen
-    // without a key afterwards really has none.
+    // The certificate first: a process that is making the pair writes the key first, so that the key of a certificate that
+    // is there cannot be missing only because it comes later.
     let certificate_there = exists(certificate_path)?;
     let key_there = exists(key_path)?;
     match (key_there, certificate_there) {
@@ -163,8 +161,8 @@ pub fn create_pair(
 fn new_key(algorithm: Algorithm) -> Result<KeyPair, GenerateError> {
     let ec = |curve: Curve, signature| loop {
         let key = KeyPair::generate_for(signature)?;
-        // Registries up to 3.1.1 leave out a coordinate's leading zero byte when they compute the RFC 7638 id, and
-        // then do not find the key. One key in 128 has such a byte; another is made instead.
+        // Registries up to 3.1.1 drop a coordinate's leading zero byte when they compute the RFC 7638 id, and then do not
+        // find the key. One key in 128 has such a byte; another is made instead.
         let starts_with_zero = |at: usize| key.der_bytes().get(at) == Some(&0);
         if !starts_with_zero(1) && !starts_with_zero(1 + curve.field_bytes()) {
             break Ok(key);
@@ -188,8 +186,8 @@ fn parse_own(text: &[u8]) -> Result<KeyPair, GenerateError> {
     let unreadable = |what: String| GenerateError::Making(PairFile::Certificate, format!("the key: {what}"));
     let blocks = pem::blocks(text, PairFile::Key).map_err(|problem| unreadable(problem.to_string()))?;
     let block = blocks.first().ok_or_else(|| unreadable("its file is empty".to_owned()))?;
-    // Not the library's own words, which nobody has looked through for what they quote.
-    KeyPair::try_from(block.der.as_slice()).map_err(|_| unreadable("it is none that was made here".to_owned()))
+    // Without the library's own words, which may quote the key.
+    KeyPair::try_from(block.der.as_slice()).map_err(|_| unreadable("it was not made here".to_owned()))
 }
 
 fn self_signed(key: &KeyPair, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {
@@ -210,113 +208,17 @@ fn self_signed(key: &KeyPair, common_name: &str, now: OffsetDateTime) -> Result<
     Ok(pem::write("CERTIFICATE", certificate.der()))
 }
 
-/// A common name that every reader takes: not empty, not too long, nothing that cannot be printed.
+/// A common name that every reader accepts: not empty, not too long, and without control characters.
 fn subject(common_name: &str) -> String {
     let name: String = common_name.chars().filter(|c| !c.is_control()).take(COMMON_NAME_LENGTH).collect();
     if name.trim().is_empty() { "Dockwarden".to_owned() } else { name }
-}
-
-/// Who may read a file that is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Readers {
-    Owner,
-    All,
-}
-
-/// Whose file is at a path.
-enum Placed {
-    ByUs,
-    AlreadyThere,
-}
-
-/// Puts a file at a path, whole, unless there is one already.
-fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, GenerateError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    make_directory(directory).map_err(failed("make the directory", directory))?;
-    let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| failed("find a name beside", path)(ErrorKind::Other.into()))?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
-    let draft = directory.join(name);
-
-    // The draft's name would hold a part of the path's, whatever that is.
-    write_new(&draft, content, readers).map_err(failed("write", path))?;
-    // A hard link, unlike a rename, fails when the name is taken.
-    let linked = fs::hard_link(&draft, path);
-    let removed = fs::remove_file(&draft);
-    let placed = match linked {
-        Ok(()) => {
-            // A draft that stays is a second copy of the key that nobody knows of.
-            removed.map_err(failed("remove the draft beside", path))?;
-            Placed::ByUs
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
-        // Some file systems (FAT, some shared folders) have no hard links. There the file is written in place: still
-        // only one process can create it, but another may for a moment see it half written, and then stops with an
-        // error instead of starting.
-        Err(_) => match write_new(path, content, readers) {
-            Ok(()) => Placed::ByUs,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
-            Err(error) => return Err(failed("write", path)(error)),
-        },
-    };
-    // So that a power cut cannot keep the certificate and lose the key. Where directories cannot be flushed, the
-    // system does it when it sees fit.
-    if let Ok(directory) = File::open(directory) {
-        let _ = directory.sync_all();
-    }
-    Ok(placed)
-}
-
-/// Creates a file that must not exist; leaves nothing behind when the writing fails.
-fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    let mut file = open_new(path, readers)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = fs::remove_file(path);
-    }
-    written
-}
-
-/// Makes a directory that nobody else writes to, whatever the umask says.
-#[cfg(unix)]
-fn make_directory(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
-}
-
-#[cfg(not(unix))]
-fn make_directory(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)
-}
-
-#[cfg(unix)]
-fn open_new(path: &Path, readers: Readers) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    // The mode is given at creation: a later chmod would leave a moment in which others can open the key.
-    let mode = match readers {
-        Readers::Owner => 0o600,
-        Readers::All => 0o644,
-    };
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
-}
-
-#[cfg(not(unix))]
-fn open_new(path: &Path, _readers: Readers) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 fn exists(path: &Path) -> Result<bool, GenerateError> {
     path.try_exists().map_err(failed("look for", path))
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GenerateError {
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GenerateError {
     let path = path.to_owned();
     move |source| GenerateError::File { doing, path, source }
 }

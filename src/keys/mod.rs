@@ -1,7 +1,8 @@
-//! The key that signs tokens, and the certificate by which registries trust it: reading, checking and making the pair.
+//! The pair of signing key and certificate, by which registries trust our tokens: reading, checking and making it.
 
 mod chain;
 mod generate;
+mod new_file;
 mod private;
 mod problem;
 mod public;
@@ -20,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use self::chain::{Certificates, Chain};
-use self::private::{Curve, Kind, PrivateKey};
+use self::private::{KeyKind, PrivateKey};
 use self::public::{PublicKey, libtrust_kid};
 
 pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate};
@@ -28,20 +29,20 @@ pub use self::problem::{KeyProblem, KeyWarning};
 pub use self::renewal::Renewal;
 pub use crate::pem::{PairFile, PemProblem};
 
-/// Sizes of RSA keys, in bits. Fewer can be broken; more make each signature slow and each token long.
+/// The accepted sizes of RSA keys, in bits. Smaller keys can be broken; larger ones make signatures slow and tokens long.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
 
-/// Keys of RSA up to this size, in bits, sign where they are asked: the hand-over to another thread and back costs half as
-/// much as the signature. Each doubling of the size makes it six to eight times as long.
+/// The largest RSA key, in bits, that signs on the calling thread: handing over to another thread and back costs half as much
+/// as its signature. Each doubling of the size makes a signature six to eight times as long.
 const SIGNS_IN_PLACE: usize = 2048;
 
-/// How long before a certificate's end its owner is warned.
+/// How long before its certificate expires the owner is warned.
 const EXPIRY_NOTICE: Duration = Duration::days(30);
 
-/// How far this machine's clock may be behind the registries': as far as a token allows for it in the other direction.
+/// How far this machine's clock may be behind the registries' clocks: as far as a token allows it to be ahead.
 const CLOCK_BEHIND: Duration = Duration::seconds(90);
 
-/// The two ways to name a key in a token's `kid`.
+/// The form of a key's id in a token's `kid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KidForm {
     /// Twelve groups of four letters, as registry 2.x computes it; docker_auth's default.
@@ -50,16 +51,16 @@ pub enum KidForm {
     Thumbprint,
 }
 
-/// How long one signature keeps the thread that makes it.
+/// How long a signature occupies its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// Well under a millisecond: other requests can wait for it.
     Small,
-    /// A millisecond or more: for threads on which blocking is allowed.
+    /// A millisecond or more: it belongs on a thread that may block.
     Large,
 }
 
-/// A signature could not be made. The cause is never the message to be signed: the key, or memory, failed.
+/// Why a signature could not be made. The cause is never the message: the key, or memory, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     /// The cryptographic library refused.
@@ -70,7 +71,7 @@ pub enum SignError {
     Encoding,
 }
 
-/// A private key with the certificate chain that belongs to it, both checked and fit to sign tokens.
+/// A private key and its certificate chain, both checked and fit to sign tokens.
 pub struct SigningKey {
     key: PrivateKey,
     chain: Chain,
@@ -94,32 +95,19 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a pair from its PEM files and makes sure that it can sign: kind and size of the key, the chain, that
-    /// both belong together, and one trial signature. All problems of both files come at once. The certificates'
-    /// dates are not looked at, see [`SigningKey::warnings`].
+    /// Reads a pair from its PEM files and makes sure that it can sign: the kind and size of the key, the chain, that both
+    /// belong together, and a trial signature. All problems of both files come at once. The dates of the certificates are
+    /// not checked, see [`SigningKey::warnings`].
     pub fn from_pem(key_pem: &[u8], certificate_pem: &[u8]) -> Result<SigningKey, Vec<KeyProblem>> {
-        let mut problems = Vec::new();
-        let mut warnings = Vec::new();
-        let key = match PrivateKey::from_pem(key_pem) {
-            Ok((key, noticed)) => {
-                warnings.extend(noticed);
-                Some(key)
-            }
-            Err(problem) => {
-                problems.push(problem);
-                None
-            }
-        };
+        let key = PrivateKey::from_pem(key_pem);
         let chain = Certificates::from_pem(certificate_pem)
             .map_err(|problem| vec![problem])
-            .and_then(|certificates| certificates.chain(key.as_ref()));
+            .and_then(|certificates| certificates.chain(key.as_ref().ok().map(|(key, _)| key)));
         match (key, chain) {
-            (Some(key), Ok(chain)) => SigningKey::tried(key, chain, warnings).map_err(|problem| vec![problem]),
-            (_, Err(more)) => {
-                problems.extend(more);
-                Err(problems)
+            (Ok((key, warnings)), Ok(chain)) => {
+                SigningKey::tried(key, chain, warnings).map_err(|problem| vec![problem])
             }
-            (None, Ok(_)) => Err(problems),
+            (key, chain) => Err(key.err().into_iter().chain(chain.err().into_iter().flatten()).collect()),
         }
     }
 
@@ -128,8 +116,8 @@ impl SigningKey {
         let public = PublicKey::from_bits(key.kind(), key.public_bits()).map_err(broken)?;
         let spki = key.spki().map_err(broken)?;
         let verifier = match key.kind() {
-            Kind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
-            Kind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
+            KeyKind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
+            KeyKind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
         };
         trial(&key, &verifier).map_err(KeyProblem::SelfTest)?;
         warnings.append(&mut chain.warnings);
@@ -145,12 +133,12 @@ impl SigningKey {
         })
     }
 
-    /// RS256, ES256 or ES384: the one that all registries accept for this kind of key.
+    /// The algorithm that all registries accept for this kind of key: RS256, ES256 or ES384.
     pub fn algorithm(&self) -> Algorithm {
         self.key.kind().algorithm()
     }
 
-    /// The key's id in the wanted form.
+    /// The key's id in this form.
     pub fn kid(&self, form: KidForm) -> &str {
         match form {
             KidForm::Libtrust => &self.kid_libtrust,
@@ -158,67 +146,62 @@ impl SigningKey {
         }
     }
 
-    /// The certificates in DER, the key's own first, then those above it (RFC 7515 section 4.1.6).
+    /// The certificates in DER: the key's own, then those above it (RFC 7515 section 4.1.6).
     pub fn certificates(&self) -> &[Vec<u8>] {
         &self.chain.certificates
     }
 
-    /// The first moment at which the whole chain is valid. Registries look at each request and give no leeway.
+    /// The first moment at which the whole chain is valid. Registries check it at each request and give no leeway.
     pub fn not_before(&self) -> OffsetDateTime {
         self.chain.not_before
     }
 
-    /// The first moment at which tokens carry the chain: a little before its time begins by this machine's clock. A new
-    /// certificate begins when it is made, and a clock that is a few seconds behind would otherwise keep every registry
-    /// from its tokens that knows the key by the certificate alone.
+    /// The first moment at which tokens carry the chain: a little before it is valid by this machine's clock. A new
+    /// certificate is valid from when it is made; if our clock were a few seconds behind, registries that know the key by
+    /// the certificate alone would refuse our tokens until then.
     pub fn used_from(&self) -> OffsetDateTime {
         self.not_before().saturating_sub(CLOCK_BEHIND)
     }
 
-    /// The last moment at which the whole chain is valid. Registries look at each request and give no leeway, so
-    /// a token with `x5c` is of no use after it, whatever its own `exp` says.
+    /// The last moment at which the whole chain is valid. Registries check it at each request and give no leeway, so that a
+    /// token with `x5c` is useless after it, whatever its own `exp` says.
     pub fn not_after(&self) -> OffsetDateTime {
         self.chain.not_after
     }
 
-    /// How long a signature takes.
+    /// How long a signature occupies its thread.
     pub fn effort(&self) -> Effort {
         match self.key.kind() {
-            Kind::Rsa(bits) if bits > SIGNS_IN_PLACE => Effort::Large,
-            Kind::Rsa(_) | Kind::Ec(_) => Effort::Small,
+            KeyKind::Rsa(bits) if bits > SIGNS_IN_PLACE => Effort::Large,
+            KeyKind::Rsa(_) | KeyKind::Ec(_) => Effort::Small,
         }
     }
 
-    /// Signs: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as raw R and S side by side (RFC 7518 section 3.4). With a key of
-    /// [`Effort::Large`], call it where blocking is allowed.
+    /// Signs a message: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as raw R and S side by side (RFC 7518 section 3.4). Where
+    /// [`SigningKey::effort`] is [`Effort::Large`], call it on a thread that may block.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         self.key.sign(message)
     }
 
-    /// The public key, to verify what this key signed.
+    /// The public key, for verifying this key's signatures.
     pub fn verifier(&self) -> &DecodingKey {
         &self.verifier
     }
 
-    /// The public key as a JWK set (RFC 7517 section 5), once under each form of its id, so that a registry which
-    /// only knows this set finds the key whichever form the tokens carry.
+    /// The public key as a JWK set (RFC 7517 section 5), under each form of its id, so that a registry with this set finds the
+    /// key whichever form the tokens carry.
     pub fn jwks(&self) -> Value {
-        let algorithm = match self.key.kind() {
-            Kind::Rsa(_) => "RS256",
-            Kind::Ec(Curve::P256) => "ES256",
-            Kind::Ec(Curve::P384) => "ES384",
-        };
-        let keys: Vec<Value> =
-            [KidForm::Libtrust, KidForm::Thumbprint].map(|form| self.public.jwk(algorithm, self.kid(form))).into();
+        let keys =
+            [KidForm::Libtrust, KidForm::Thumbprint].map(|form| self.public.jwk(self.algorithm(), self.kid(form)));
         json!({ "keys": keys })
     }
 
-    /// By what one sees that the pair is replaced while nobody looks.
+    /// The signs that a program replaces the pair.
     pub fn renewals(&self) -> &[Renewal] {
         &self.chain.renewals
     }
 
-    /// What the pair's owner should know although tokens can be signed, at this time.
+    /// What the owner of the pair should know at this moment, although tokens can be signed.
     pub fn warnings(&self, now: OffsetDateTime) -> Vec<KeyWarning> {
         let mut warnings = self.warnings.clone();
         let not_after = self.not_after();
@@ -234,13 +217,13 @@ impl SigningKey {
     }
 }
 
-/// A certificate's date as text; every date that a certificate can hold has this form.
+/// A date as text; every date that a certificate can hold has this form.
 fn day(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
 }
 
-/// Signs once and verifies with the public key, by another reader than the one that signed, so that a pair which
-/// cannot sign is found at startup and not by the first client.
+/// Signs once and verifies the signature with another library, so that a pair which cannot sign is found at startup, not by
+/// the first client.
 fn trial(key: &PrivateKey, verifier: &DecodingKey) -> Result<(), String> {
     const MESSAGE: &[u8] = b"a token that nobody asked for";
     let signature = key.sign(MESSAGE).map_err(|error| error.to_string())?;
@@ -252,11 +235,11 @@ fn trial(key: &PrivateKey, verifier: &DecodingKey) -> Result<(), String> {
     }
 }
 
-/// The coordinate of an elliptic curve key that starts with a zero byte, if one does.
+/// The name of the coordinate that starts with a zero byte, if an elliptic curve key has one.
 fn short_coordinate(key: &PrivateKey) -> Option<&'static str> {
     match key.kind() {
-        Kind::Rsa(_) => None,
-        Kind::Ec(curve) => {
+        KeyKind::Rsa(_) => None,
+        KeyKind::Ec(curve) => {
             let starts_with_zero = |at: usize| key.public_bits().get(at) == Some(&0);
             if starts_with_zero(1) {
                 Some("x")
@@ -269,10 +252,8 @@ fn short_coordinate(key: &PrivateKey) -> Option<&'static str> {
     }
 }
 
-/// Says so when others than its owner can read the key file: whoever has the key can make tokens for anything.
-/// `None` when all is well, when the file cannot be looked at (reading it will say why), and on systems without
-/// these permissions.
-#[cfg(unix)]
+/// A warning that others than its owner can use the key file: whoever has the key can make tokens for anything. `None` if
+/// nobody else can, or if the file cannot be examined (reading it will say why).
 pub fn key_permission_warning(path: &std::path::Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -287,10 +268,4 @@ pub fn key_permission_warning(path: &std::path::Path) -> Option<String> {
          repository; run `chmod 0600 {path}`",
         path = path.display()
     ))
-}
-
-/// Says so when others than its owner can read the key file; there is nothing to see on this system.
-#[cfg(not(unix))]
-pub fn key_permission_warning(_path: &std::path::Path) -> Option<String> {
-    None
 }

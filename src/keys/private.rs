@@ -1,4 +1,4 @@
-//! Private keys: which kinds are accepted, how they are read, and how they sign.
+//! Private keys for signing: the accepted kinds, reading, and signing.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use x509_parser::asn1_rs::{Any, FromDer as _, Oid, Tag};
 
 use super::problem::{KeyProblem, KeyWarning};
 use super::{RSA_BITS, SignError};
-use crate::pem::{self, Block, Headers, PairFile, PemProblem};
+use crate::pem::{KeyBlock, KeyEncoding, PemProblem};
 
 /// An accepted kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     /// RSA, with the modulus' size in bits.
     Rsa(usize),
     /// An elliptic curve key.
@@ -32,13 +32,13 @@ pub(super) enum Curve {
     P384,
 }
 
-impl Kind {
+impl KeyKind {
     /// The one signature algorithm that every registry accepts for this kind (RFC 7518 section 3.1).
     pub(super) fn algorithm(self) -> Algorithm {
         match self {
-            Kind::Rsa(_) => Algorithm::RS256,
-            Kind::Ec(Curve::P256) => Algorithm::ES256,
-            Kind::Ec(Curve::P384) => Algorithm::ES384,
+            KeyKind::Rsa(_) => Algorithm::RS256,
+            KeyKind::Ec(Curve::P256) => Algorithm::ES256,
+            KeyKind::Ec(Curve::P384) => Algorithm::ES384,
         }
     }
 }
@@ -52,7 +52,7 @@ impl Curve {
         }
     }
 
-    /// With the raw R and S side by side, as RFC 7518 section 3.4 wants them.
+    /// The algorithm that signs with raw R and S side by side (RFC 7518 section 3.4).
     fn signing(self) -> &'static EcdsaSigningAlgorithm {
         match self {
             Curve::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
@@ -61,11 +61,11 @@ impl Curve {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kind::Rsa(bits) => write!(f, "RSA {bits}"),
-            Kind::Ec(curve) => curve.fmt(f),
+            KeyKind::Rsa(bits) => write!(f, "RSA {bits}"),
+            KeyKind::Ec(curve) => curve.fmt(f),
         }
     }
 }
@@ -80,14 +80,14 @@ impl fmt::Display for Curve {
     }
 }
 
-/// A private key, parsed once: reading one costs as much as a signature, and every request wants a signature.
-/// It has no `Debug`, so that no log can ever show it.
+/// A private key, parsed once: parsing costs as much as a signature, and every request needs a signature. It has no `Debug`,
+/// so that no log can show it.
 pub(super) struct PrivateKey {
-    pair: Pair,
-    kind: Kind,
+    pair: Parsed,
+    kind: KeyKind,
 }
 
-enum Pair {
+enum Parsed {
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
 }
@@ -95,34 +95,16 @@ enum Pair {
 impl PrivateKey {
     /// The first private key of a PEM file, and what its owner should know.
     pub(super) fn from_pem(bytes: &[u8]) -> Result<(PrivateKey, Vec<KeyWarning>), KeyProblem> {
-        let blocks = pem::blocks(bytes, PairFile::Key)?;
-        let keys: Vec<&Block> = blocks.iter().filter(|block| block.is_key()).collect();
-        let Some(first) = keys.first() else {
-            // `openssl ecparam` writes the curve's parameters first; what comes after them is what was meant.
-            let meant = blocks.iter().find(|block| block.label != "EC PARAMETERS").or(blocks.first());
-            return Err(match meant.map(|block| block.label.as_str()) {
-                Some("CERTIFICATE") => KeyProblem::KeyIsCertificate,
-                Some(label) => KeyProblem::KeyIsOther(label.to_owned()),
-                None => PemProblem::NotPem(PairFile::Key).into(),
-            });
+        let KeyBlock { encoding, der, keys } = KeyBlock::from_pem(bytes)?;
+        let key = match encoding {
+            KeyEncoding::Pkcs8 => PrivateKey::from_pkcs8(&der),
+            KeyEncoding::Pkcs1 => PrivateKey::from_pkcs1(&der),
+            KeyEncoding::Sec1 => PrivateKey::from_sec1(&der),
+            KeyEncoding::Other(label) if label == "DSA PRIVATE KEY" => Err(KeyProblem::KeyKind("DSA".to_owned())),
+            KeyEncoding::Other(label) => Err(PemProblem::KeyIsOther(label).into()),
         };
-        let warnings = match keys.len() {
-            1 => Vec::new(),
-            several => vec![KeyWarning::SeveralKeys(several)],
-        };
-        Ok((PrivateKey::from_block(first)?, warnings))
-    }
-
-    fn from_block(block: &Block) -> Result<PrivateKey, KeyProblem> {
-        match (block.label.as_str(), block.headers) {
-            (_, Headers::Encrypted) | ("ENCRYPTED PRIVATE KEY", Headers::Plain) => Err(KeyProblem::KeyEncrypted),
-            ("PRIVATE KEY", Headers::Plain) => PrivateKey::from_pkcs8(&block.der),
-            ("RSA PRIVATE KEY", Headers::Plain) => PrivateKey::from_pkcs1(&block.der),
-            ("EC PRIVATE KEY", Headers::Plain) => PrivateKey::from_sec1(&block.der),
-            ("OPENSSH PRIVATE KEY", Headers::Plain) => Err(KeyProblem::KeyOpenSsh),
-            ("DSA PRIVATE KEY", Headers::Plain) => Err(KeyProblem::KeyKind("DSA".to_owned())),
-            (label, Headers::Plain) => Err(KeyProblem::KeyIsOther(label.to_owned())),
-        }
+        let warnings = if keys > 1 { vec![KeyWarning::SeveralKeys(keys)] } else { Vec::new() };
+        Ok((key?, warnings))
     }
 
     /// PKCS#8 (RFC 5958 section 2): version, algorithm, and the key in an octet string.
@@ -134,8 +116,8 @@ impl PrivateKey {
         let algorithm = elements(algorithm.data).ok_or_else(|| unreadable("it names no algorithm"))?;
         let id = algorithm.first().and_then(oid_of).unwrap_or_default();
         match named_kind(&id, algorithm.get(1)).map_err(KeyProblem::KeyKind)? {
-            Named::Rsa => rsa(inner.data, || RsaKeyPair::from_pkcs8(der)),
-            Named::Ec(curve) => ecdsa(curve, || EcdsaKeyPair::from_pkcs8(curve.signing(), der)),
+            NamedKind::Rsa => rsa(inner.data, || RsaKeyPair::from_pkcs8(der)),
+            NamedKind::Ec(curve) => ecdsa(curve, || EcdsaKeyPair::from_pkcs8(curve.signing(), der)),
         }
     }
 
@@ -157,23 +139,23 @@ impl PrivateKey {
         ecdsa(curve, || EcdsaKeyPair::from_private_key_der(curve.signing(), der))
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> KeyKind {
         self.kind
     }
 
-    /// The public key as a certificate's subjectPublicKey bits hold it: PKCS#1 for RSA, the uncompressed point else.
+    /// The public key as in a certificate's subjectPublicKey bits: PKCS#1 for RSA, otherwise the uncompressed point.
     pub(super) fn public_bits(&self) -> &[u8] {
         match &self.pair {
-            Pair::Rsa(pair) => pair.public_key().as_ref(),
-            Pair::Ecdsa(pair) => pair.public_key().as_ref(),
+            Parsed::Rsa(pair) => pair.public_key().as_ref(),
+            Parsed::Ecdsa(pair) => pair.public_key().as_ref(),
         }
     }
 
-    /// The SubjectPublicKeyInfo in DER, always in its usual form whatever the files looked like.
+    /// The SubjectPublicKeyInfo in DER, in its usual form whatever form the files have.
     pub(super) fn spki(&self) -> Result<Vec<u8>, SignError> {
         let der: PublicKeyX509Der<'_> = match &self.pair {
-            Pair::Rsa(pair) => pair.public_key().as_der(),
-            Pair::Ecdsa(pair) => pair.public_key().as_der(),
+            Parsed::Rsa(pair) => pair.public_key().as_der(),
+            Parsed::Ecdsa(pair) => pair.public_key().as_der(),
         }
         .map_err(|_| SignError::Refused)?;
         Ok(der.as_ref().to_vec())
@@ -182,13 +164,13 @@ impl PrivateKey {
     /// RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as raw R and S.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.pair {
-            Pair::Rsa(pair) => {
+            Parsed::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
                     .map_err(|_| SignError::Refused)?;
                 Ok(signature)
             }
-            Pair::Ecdsa(pair) => {
+            Parsed::Ecdsa(pair) => {
                 let signature = pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Refused)?;
                 Ok(signature.as_ref().to_vec())
             }
@@ -196,18 +178,18 @@ impl PrivateKey {
     }
 }
 
-/// An algorithm identifier that names an accepted kind of key.
-pub(super) enum Named {
+/// An accepted kind of key, as an algorithm identifier names it.
+pub(super) enum NamedKind {
     Rsa,
     Ec(Curve),
 }
 
-/// What an AlgorithmIdentifier names (RFC 3279 section 2.3, RFC 5480, RFC 8410); the error is the name of a kind that
-/// is not accepted.
-pub(super) fn named_kind(id: &str, parameters: Option<&Any<'_>>) -> Result<Named, String> {
+/// The kind that an AlgorithmIdentifier names (RFC 3279 section 2.3, RFC 5480, RFC 8410). The error names a kind that is
+/// not accepted.
+pub(super) fn named_kind(id: &str, parameters: Option<&Any<'_>>) -> Result<NamedKind, String> {
     match id {
-        "1.2.840.113549.1.1.1" => Ok(Named::Rsa),
-        "1.2.840.10045.2.1" => named_curve(parameters).map(Named::Ec),
+        "1.2.840.113549.1.1.1" => Ok(NamedKind::Rsa),
+        "1.2.840.10045.2.1" => named_curve(parameters).map(NamedKind::Ec),
         "1.2.840.113549.1.1.10" => Err("an RSA-PSS key".to_owned()),
         "1.2.840.10040.4.1" => Err("DSA".to_owned()),
         "1.3.101.110" => Err("X25519".to_owned()),
@@ -239,8 +221,8 @@ fn oid_of(field: &Any<'_>) -> Option<String> {
     (field.tag() == Tag::Oid).then(|| Oid::new(field.data.into()).to_id_string())
 }
 
-/// The size and exponent are read before the key is parsed, so that the answer can name them: the library refuses
-/// some sizes by itself, without a word about why.
+/// Parses an RSA key. Its size and exponent are read first, so that a problem can name them: the library refuses some sizes
+/// without saying why.
 fn rsa(pkcs1: &[u8], parse: impl FnOnce() -> Result<RsaKeyPair, KeyRejected>) -> Result<PrivateKey, KeyProblem> {
     let fields = sequence(pkcs1).ok_or_else(|| unreadable("it is not a PKCS#1 structure"))?;
     let (Some(modulus), Some(exponent)) = (fields.get(1), fields.get(2)) else {
@@ -257,12 +239,12 @@ fn rsa(pkcs1: &[u8], parse: impl FnOnce() -> Result<RsaKeyPair, KeyRejected>) ->
         return Err(KeyProblem::RsaExponent);
     }
     let pair = parse().map_err(rejected)?;
-    Ok(PrivateKey { pair: Pair::Rsa(pair), kind: Kind::Rsa(bits) })
+    Ok(PrivateKey { pair: Parsed::Rsa(pair), kind: KeyKind::Rsa(bits) })
 }
 
 fn ecdsa(curve: Curve, parse: impl FnOnce() -> Result<EcdsaKeyPair, KeyRejected>) -> Result<PrivateKey, KeyProblem> {
     let pair = parse().map_err(rejected)?;
-    Ok(PrivateKey { pair: Pair::Ecdsa(pair), kind: Kind::Ec(curve) })
+    Ok(PrivateKey { pair: Parsed::Ecdsa(pair), kind: KeyKind::Ec(curve) })
 }
 
 fn rejected(reason: KeyRejected) -> KeyProblem {
@@ -273,7 +255,7 @@ fn unreadable(what: &str) -> KeyProblem {
     KeyProblem::KeyUnreadable(what.to_owned())
 }
 
-/// Bits of a positive DER integer.
+/// The number of bits of a positive DER integer.
 pub(super) fn integer_bits(integer: &[u8]) -> usize {
     let mut significant = integer.iter().skip_while(|byte| **byte == 0);
     match significant.next() {

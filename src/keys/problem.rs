@@ -1,4 +1,4 @@
-//! What can be wrong with a signing key or its certificate, said so that the reader knows what to type next.
+//! What can be wrong with a signing key or its certificate, and what to do about it.
 
 use crate::pem::{PairFile, PemProblem};
 
@@ -6,27 +6,11 @@ use crate::pem::{PairFile, PemProblem};
 /// part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
-    /// One of the files is not read as PEM.
+    /// One of the files cannot be read as PEM, or holds something else.
     #[error(transparent)]
     Pem(#[from] PemProblem),
 
-    /// The key file holds a certificate.
-    #[error(
-        "the key file holds a certificate and no private key; name the private key here (are the two files swapped?)"
-    )]
-    KeyIsCertificate,
-    /// The key file holds something else than a private key.
-    #[error("the key file holds `{0}` and no private key; name the file with the private key here")]
-    KeyIsOther(String),
-    /// The key is encrypted with a pass phrase.
-    #[error(
-        "the key is encrypted, and there is nobody to type its pass phrase at startup; store it without one, readable by its owner only: `openssl pkey -in OLD -out NEW`"
-    )]
-    KeyEncrypted,
-    /// The key is in OpenSSH's own format.
-    #[error("the key is in OpenSSH's format; rewrite the file as PEM with `ssh-keygen -p -N '' -m PEM -f FILE`")]
-    KeyOpenSsh,
-    /// The key's kind is one that not every registry takes.
+    /// Not every registry accepts the key's kind.
     #[error(
         "the key is {0}, which not every registry accepts{because}; make an RSA key (2048 to 4096 bits) or an elliptic curve key (P-256 or P-384), for example with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW`",
         because = refused_because(.0)
@@ -51,11 +35,6 @@ pub enum KeyProblem {
     #[error("the private key cannot be read ({0}); check it with `openssl pkey -in FILE -check -noout`")]
     KeyUnreadable(String),
 
-    /// The certificate file holds a private key and no certificate.
-    #[error(
-        "the certificate file holds a private key and no certificate; name the certificate here (are the two files swapped?)"
-    )]
-    CertificateIsKey,
     /// The certificate file holds a signing request.
     #[error(
         "the certificate file holds a signing request (CSR), not a certificate; make the certificate from it with `openssl x509 -req -signkey KEY -in CSR -days 365 -out CERTIFICATE`"
@@ -64,7 +43,7 @@ pub enum KeyProblem {
     /// The certificate file holds a PEM block of another kind.
     #[error("the certificate file holds `{0}`, but `CERTIFICATE` is wanted, which is also all that a registry's `rootcertbundle` reads{hint}", hint = certificate_hint(.0))]
     CertificateIsOther(String),
-    /// The certificate's key is of a kind that not every registry takes.
+    /// Not every registry accepts the kind of the certificate's key.
     #[error("the certificate is for a key that is {0}, which not every registry accepts{because}; make a new pair", because = refused_because(.0))]
     CertificateKind(String),
     /// One of the certificates does not parse.
@@ -87,7 +66,7 @@ pub enum KeyProblem {
         /// Its subject.
         subject: String,
     },
-    /// The key and the certificate are of different pairs.
+    /// The key and the certificate belong to different pairs.
     #[error(
         "the certificate ({subject}, {certificate_kind}) does not belong to the key ({key_kind}): their public keys differ; compare `openssl x509 -in CERTIFICATE -noout -pubkey` with `openssl pkey -in KEY -pubout`"
     )]
@@ -112,22 +91,17 @@ pub enum KeyProblem {
 }
 
 impl KeyProblem {
-    /// The file to look at first: where a configuration error should point.
+    /// The file that a configuration error should point to.
     pub fn file(&self) -> PairFile {
         match self {
             KeyProblem::Pem(problem) => problem.file(),
-            KeyProblem::KeyIsCertificate
-            | KeyProblem::KeyIsOther(_)
-            | KeyProblem::KeyEncrypted
-            | KeyProblem::KeyOpenSsh
-            | KeyProblem::KeyKind(_)
+            KeyProblem::KeyKind(_)
             | KeyProblem::RsaTooSmall(_)
             | KeyProblem::RsaTooLarge(_)
             | KeyProblem::RsaExponent
             | KeyProblem::KeyUnreadable(_)
             | KeyProblem::SelfTest(_) => PairFile::Key,
-            KeyProblem::CertificateIsKey
-            | KeyProblem::CertificateIsRequest
+            KeyProblem::CertificateIsRequest
             | KeyProblem::CertificateIsOther(_)
             | KeyProblem::CertificateKind(_)
             | KeyProblem::CertificateUnreadable { .. }
@@ -153,20 +127,20 @@ fn certificate_hint(label: &str) -> &'static str {
     }
 }
 
-/// Something that does not keep a pair from signing, but that its owner should know.
+/// Something that the owner of a pair should know, although the pair can sign.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyWarning {
-    /// The chain's time has not begun.
+    /// The chain is not valid yet.
     #[error(
         "the certificate is not valid before {0}; until then tokens carry the key's id only (`kid`), which not every registry setup accepts; check this machine's clock"
     )]
     NotYetValid(String),
-    /// The chain's time is over.
+    /// The chain has expired.
     #[error(
         "the certificate was valid until {0}; tokens now carry the key's id only (`kid`), which not every registry setup accepts; make a new certificate and give it to the registries"
     )]
     Expired(String),
-    /// The chain's time ends within 30 days.
+    /// The chain expires within 30 days.
     #[error(
         "the certificate is valid only until {0}; make a new one and add it to the registries' `rootcertbundle` before that day"
     )]
@@ -181,7 +155,7 @@ pub enum KeyWarning {
         "the certificate of {0} is used as an authority but is not marked as one (basicConstraints CA:TRUE); registries accept the tokens only if their bundle holds the first certificate of the file itself"
     )]
     NotAnAuthority(String),
-    /// A certificate of the file is not above the first one and is left out of the tokens.
+    /// A certificate of the file is not above the first one, and is left out of the tokens.
     #[error(
         "the certificate of {0} is not in the chain of the first certificate of the file; it is left out of the tokens"
     )]

@@ -1,31 +1,32 @@
-//! The public half of a signing key as others see it: its two key ids and its JSON Web Key.
+//! The public half of a signing key: its two ids and its JSON Web Key.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::SignError;
-use super::private::{Curve, Kind, sequence};
+use super::private::{Curve, KeyKind, sequence};
 
-/// A public key's parameters, each in base64url as a JWK wants them (RFC 7518 section 6).
+/// The parameters of a public key in base64url, as in a JWK (RFC 7518 section 6).
 pub(super) enum PublicKey {
     Rsa { n: String, e: String },
     Ec { curve: Curve, x: String, y: String },
 }
 
 impl PublicKey {
-    /// From the bits of a certificate's subjectPublicKey.
-    pub(super) fn from_bits(kind: Kind, bits: &[u8]) -> Result<PublicKey, SignError> {
+    /// Reads the bits of a certificate's subjectPublicKey.
+    pub(super) fn from_bits(kind: KeyKind, bits: &[u8]) -> Result<PublicKey, SignError> {
         match kind {
-            Kind::Rsa(_) => {
+            KeyKind::Rsa(_) => {
                 let fields = sequence(bits).ok_or(SignError::Refused)?;
                 let (Some(modulus), Some(exponent)) = (fields.first(), fields.get(1)) else {
                     return Err(SignError::Refused);
                 };
                 Ok(PublicKey::Rsa { n: base64url_uint(modulus.data), e: base64url_uint(exponent.data) })
             }
-            Kind::Ec(curve) => {
+            KeyKind::Ec(curve) => {
                 // An uncompressed point: a byte 4, then both coordinates in the field's full size, zeros included.
                 let Some((4, coordinates)) = bits.split_first().map(|(form, rest)| (*form, rest)) else {
                     return Err(SignError::Refused);
@@ -40,9 +41,9 @@ impl PublicKey {
         }
     }
 
-    /// RFC 7638: SHA-256 over the required members in the order of their names, without any white space.
+    /// The thumbprint (RFC 7638): SHA-256 of the required members in the order of their names, without white space.
     pub(super) fn thumbprint(&self) -> String {
-        // Every value is base64url or a curve's name, so that none of them needs quoting.
+        // Each value is base64url or a curve's name, and needs no escaping.
         let members = match self {
             PublicKey::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
             PublicKey::Ec { curve, x, y } => {
@@ -52,8 +53,8 @@ impl PublicKey {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))
     }
 
-    /// A JWK (RFC 7517 section 4) under the given id.
-    pub(super) fn jwk(&self, algorithm: &str, kid: &str) -> Value {
+    /// The JWK (RFC 7517 section 4) with this id.
+    pub(super) fn jwk(&self, algorithm: Algorithm, kid: &str) -> Value {
         match self {
             PublicKey::Rsa { n, e } => {
                 json!({"kty": "RSA", "use": "sig", "alg": algorithm, "kid": kid, "n": n, "e": e})
@@ -65,14 +66,14 @@ impl PublicKey {
     }
 }
 
-/// The smallest number of bytes that hold the number (RFC 7518 section 2, "Base64urlUInt").
+/// A number in base64url with the fewest bytes (RFC 7518 section 2, "Base64urlUInt").
 fn base64url_uint(integer: &[u8]) -> String {
     let start = integer.iter().take_while(|byte| **byte == 0).count();
     URL_SAFE_NO_PAD.encode(integer.get(start..).unwrap_or_default())
 }
 
-/// The key id of docker's first registries: base32 of the first 30 bytes of the SHA-256 of the
-/// SubjectPublicKeyInfo, as twelve groups of four.
+/// The key id of Docker's first registries: base32 of the first 30 bytes of the SubjectPublicKeyInfo's SHA-256, in twelve
+/// groups of four.
 pub(super) fn libtrust_kid(spki: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let hash = digest(&SHA256, spki);
@@ -107,10 +108,10 @@ mod tests {
         let spki = STANDARD.decode(SPKI).unwrap();
         assert_eq!(libtrust_kid(&spki), "PZ22:WNAP:UFZL:V6Q5:Y5IE:PVAG:G2PK:UVIY:P4LR:25X2:MRWR:DOZ3");
         let point = spki.get(spki.len() - 65..).unwrap();
-        let key = PublicKey::from_bits(Kind::Ec(Curve::P256), point).unwrap();
+        let key = PublicKey::from_bits(KeyKind::Ec(Curve::P256), point).unwrap();
         assert_eq!(key.thumbprint(), "iInN4nK6WUqfPYXpNgYvreJ3-93vJaJMBHtBRYxBaFQ");
         assert_eq!(
-            key.jwk("ES256", "k"),
+            key.jwk(Algorithm::ES256, "k"),
             json!({
                 "alg": "ES256", "crv": "P-256", "kid": "k", "kty": "EC", "use": "sig",
                 "x": "iBQcQgzayhi-dLx0ytpmbfu3yGi-mmIULxPjHzprVnQ",
@@ -141,7 +142,7 @@ mod tests {
             if let Some(first) = bits.first_mut() {
                 *first = form;
             }
-            assert!(PublicKey::from_bits(Kind::Ec(curve), &bits).is_err(), "{curve} {length} {form}");
+            assert!(PublicKey::from_bits(KeyKind::Ec(curve), &bits).is_err(), "{curve} {length} {form}");
         }
     }
 

@@ -1,22 +1,22 @@
-//! Signs that somebody else replaces a certificate again and again, as certbot and cert-manager do with what they fetched.
+//! Signs that a program such as certbot or cert-manager replaces a certificate regularly.
 
 use std::fmt;
 
 use time::Duration;
 use x509_parser::certificate::X509Certificate;
 
-/// A certificate that lives for less than this is renewed by a program: nobody would do it by hand four times a year.
+/// The lifetime below which a certificate is taken to be renewed by a program: nobody does it by hand four times a year.
 const SHORT_LIFE: Duration = Duration::days(120);
-/// Where a public authority puts the logs' receipts for a certificate (RFC 6962, section 3.3). Browsers insist on them, and
-/// nobody else asks for them.
+/// The extension in which public authorities put the receipts of certificate logs (RFC 6962, section 3.3). Only browsers
+/// require them.
 const RECEIPTS: &str = "1.3.6.1.4.1.11129.2.4.2";
 
-/// By what one sees that a certificate is replaced while nobody looks. The texts go on after "the pair".
+/// A sign that a program replaces a certificate. The texts continue a sentence that begins with "the pair".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// It is of a public authority; its name.
+    /// The certificate is from a public authority, with this name.
     PublicAuthority(String),
-    /// It lives for so many days.
+    /// The certificate is valid for this number of days.
     ShortLived(i64),
 }
 
@@ -29,8 +29,8 @@ impl fmt::Display for Renewal {
     }
 }
 
-/// What of it can be seen from a key's own certificate and those above it.
-pub(super) fn signs_of<'a>(
+/// The signs in a key's own certificate and those above it.
+pub(super) fn signs_in<'a>(
     leaf: &X509Certificate<'_>,
     chain: impl IntoIterator<Item = &'a X509Certificate<'a>>,
 ) -> Vec<Renewal> {
@@ -47,7 +47,8 @@ pub(super) fn signs_of<'a>(
     signs
 }
 
-/// The roots are kept without what their names begin with in a certificate, the mark of a sequence and its length.
+/// Whether the issuer is a public root. The list has the roots' names without the tag and the length that they begin with in
+/// a certificate.
 fn is_issued_by_a_public_root(certificate: &X509Certificate<'_>) -> bool {
     let issuer = certificate.issuer().as_raw();
     webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use mongodb::bson::spec::ElementType;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use settings::moment::{can_be_written, parse_moment};
+use settings::spelling::nearest;
+use settings::{DayEnd, Holds, Refusal};
 use time::OffsetDateTime;
-
-use crate::config::refused::{Holds, Refusal};
-use crate::config::section::{DayEnd, can_be_written, nearest, parse_moment};
+use time::format_description::well_known::Rfc3339;
 
 /// A document while it is being read.
 ///
@@ -97,7 +98,8 @@ impl<'d> Fields<'d> {
             }
             Bson::String(text) => match parse_moment(text, day) {
                 Some(moment) => return Some(moment),
-                None => Refusal::is("no moment; write a date, or \"2026-12-31T18:00:00Z\"").about(text, Holds::Words),
+                None => Refusal::is("not a date or time; write a date, or \"2026-12-31T18:00:00Z\"")
+                    .about(text, Holds::Words),
             },
             other => format!("a date is expected here, not {}", describe(other)),
         };
@@ -234,4 +236,21 @@ pub fn name_of(document: &Document) -> String {
         None => "none".to_owned(),
     };
     format!("_id {}", id.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>())
+}
+
+/// A date, which has milliseconds; a moment that is more exact, or that no date holds, stays a text.
+pub(crate) fn date(moment: OffsetDateTime) -> Bson {
+    let nanoseconds = moment.unix_timestamp_nanos();
+    match i64::try_from(nanoseconds.div_euclid(1_000_000)) {
+        Ok(milliseconds) if nanoseconds.rem_euclid(1_000_000) == 0 => {
+            Bson::DateTime(DateTime::from_millis(milliseconds))
+        }
+        Ok(_) | Err(_) => Bson::String(written(moment)),
+    }
+}
+
+/// RFC 3339 in UTC.
+pub(crate) fn written(moment: OffsetDateTime) -> String {
+    let utc = moment.checked_to_offset(time::UtcOffset::UTC).unwrap_or(moment);
+    utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
 }

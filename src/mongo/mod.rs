@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use mongodb::Client;
 use mongodb::bson::Document;
@@ -192,7 +191,7 @@ impl Collection {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
-        let (used, began) = (self.connected.load_full(), Instant::now());
+        let (used, began) = (self.connected.load_full(), crate::clock::now());
         let asked = Arc::new(Question::new());
         let mut work = std::pin::pin!(asked.of(self.ask_each_source(question)));
         let besides = async {
@@ -213,7 +212,7 @@ impl Collection {
                 // Afterwards the answer to this very question is what tells.
                 () = &mut besides, if asked.is_connecting() => {}
             }
-            let (now, sent) = (Instant::now(), asked.sent());
+            let (now, sent) = (crate::clock::now(), asked.sent());
             let is_over = now >= end;
             if now >= asked.silent_at(began, answer_within, silence) || is_over && asked.is_silent(answer_within) {
                 // One that was made for this question got no answer either.
@@ -334,7 +333,7 @@ impl Collection {
                     self.connected.store(Some(Arc::new(Connected {
                         client,
                         source,
-                        since: Instant::now(),
+                        since: crate::clock::now(),
                         _files: self.files.get().cloned(),
                     })));
                     return answer;
@@ -360,7 +359,7 @@ impl Collection {
         let source = self.source.load(Ordering::Relaxed);
         let client = self.client(Some(source)).await?;
         let connected =
-            Arc::new(Connected { client, source, since: Instant::now(), _files: self.files.get().cloned() });
+            Arc::new(Connected { client, source, since: crate::clock::now(), _files: self.files.get().cloned() });
         self.connected.store(Some(Arc::clone(&connected)));
         Ok(connected)
     }
@@ -507,22 +506,14 @@ fn is_refused_login(error: &Error) -> bool {
     }
 }
 
-/// Runs `work` on the runtime that this thread belongs to.
-///
-/// # Errors
-/// The thread belongs to none.
-pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let runtime = tokio::runtime::Handle::try_current().context("background work needs a running server")?;
-    Ok(runtime.spawn(work))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::settings::TlsFiles;
+    use anyhow::Context as _;
     use mongodb::options::{AuthMechanism, ConnectionString, ReadConcern};
-    use settings::TlsFiles;
 
     use super::*;
-    use crate::pem::tls::{Authorities, Identity};
+    use crate::pem::tls::{Authorities, TlsIdentity};
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
@@ -608,7 +599,7 @@ mod tests {
         let both = [file("p256.crt")?, file("p256-pkcs8.key")?].concat();
         let authority = file("ca.crt")?;
         let mut collection = collection("mongodb://localhost/registry", None);
-        let identity = Identity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
+        let identity = TlsIdentity::from_pem(both.replace('\n', " ").as_bytes(), both.replace('\n', "\\n").as_bytes());
         let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         collection.settings.tls = Some(TlsFiles {
             authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),

@@ -56,7 +56,7 @@ struct State {
 impl Question {
     pub(super) fn new() -> Question {
         Question(Mutex::new(State {
-            heard: Instant::now(),
+            heard: crate::clock::now(),
             sent: None,
             answered: false,
             first_answer: None,
@@ -117,7 +117,7 @@ impl Question {
 
     fn heard(&self, server: &str) {
         let mut state = self.state();
-        state.heard = Instant::now();
+        state.heard = crate::clock::now();
         state.wrong.retain(|(other, _)| other != server);
     }
 
@@ -145,7 +145,7 @@ impl Question {
         let mut is_first = true;
         loop {
             let mut before = self.state().heard;
-            let began = Instant::now();
+            let began = crate::clock::now();
             // Once, and not later: a server that takes connections and breaks them says nothing.
             let counts = std::mem::take(&mut is_first);
             let asked = async {
@@ -194,14 +194,14 @@ impl Question {
 
 /// The driver is about to ask a server.
 pub(super) fn sent() {
-    QUESTION.try_with(|question| question.state().sent = Some(Instant::now())).ok();
+    QUESTION.try_with(|question| question.state().sent = Some(crate::clock::now())).ok();
 }
 
 /// The driver has its answer.
 pub(super) fn answered() {
     let note = |question: &Arc<Question>| {
         let mut state = question.state();
-        (state.heard, state.sent, state.answered) = (Instant::now(), None, true);
+        (state.heard, state.sent, state.answered) = (crate::clock::now(), None, true);
     };
     QUESTION.try_with(note).ok();
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
 use rustls::{ClientConfig, RootCertStore};
+use settings::files::read_pem;
+use settings::number::duration;
+use settings::refused::holds_key;
+use settings::{At, Holds, Noted, Refusal, Section};
 
-use crate::authn::Secret;
-use crate::config::number::duration;
-use crate::config::problem::At;
-use crate::config::reading::Noted;
-use crate::config::refused::{Holds, Refusal, holds_key};
-use crate::config::section::Section;
-use crate::config::{read_authorities, read_pem};
-use crate::pem::tls::{Authorities, Identity};
+use crate::pem::named::read_authorities;
+use crate::pem::tls::{Authorities, TlsIdentity};
+use crate::secret::Secret;
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.
@@ -93,7 +92,7 @@ pub(super) struct TlsFiles {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Client {
     /// Read from its file.
-    Read(Arc<Identity>),
+    Read(Arc<TlsIdentity>),
     /// Nobody asked for it ([`Secrets::Skip`]).
     LeftAlone,
 }
@@ -239,7 +238,7 @@ fn refusal_of_database(name: &str) -> Option<Refusal> {
     let is_one = !name.contains(is_forbidden) && name.len() <= LONGEST_DATABASE && !holds_key(name);
     (!is_one).then(|| {
         Refusal::is(format!(
-            "no database; MongoDB takes at most {LONGEST_DATABASE} bytes and none of / \\ . \" $ * < > : | ? in its name, and a \
+            "not the name of a database; MongoDB takes at most {LONGEST_DATABASE} bytes and none of / \\ . \" $ * < > : | ? in its name, and a \
              whole address is uri: \"mongodb://…\""
         ))
     })
@@ -261,7 +260,7 @@ fn refusal_of_collection(name: &str) -> Option<Refusal> {
         && !holds_key(name);
     (!is_one).then(|| {
         Refusal::is(
-            "no collection; write its name alone, without $ and @, and not one of the server's own (system.…); the server's \
+            "not the name of a collection; write its name alone, without $ and @, and not one of the server's own (system.…); the server's \
              address and the login are in dial_info",
         )
     })
@@ -283,7 +282,7 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
             Ok(parsed) => Some(Servers::Uri(Box::new(parsed))),
             // Without the reader's own words: they may repeat the password.
             Err(_) => {
-                let message = "this is no MongoDB URI; write mongodb://host:27017/database or mongodb+srv://name/database, \
+                let message = "this is not a MongoDB URI; write mongodb://host:27017/database or mongodb+srv://name/database, \
                      with the characters : / ? # [ ] @ % of a password percent-encoded";
                 dial.problem(&uri.place, "uri", message);
                 None
@@ -305,7 +304,7 @@ fn read_servers(dial: &mut Section<'_>) -> Option<Servers> {
                     let address = ServerAddress::parse(value).ok().filter(|_| plain);
                     if address.is_none() {
                         let refusal = Refusal::is(
-                            "no server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
+                            "not a server; write host, host:27017 or [2001:db8::1]:27017, and the login as username and \
                              password, or all of it as uri: \"mongodb://…\"",
                         );
                         dial.problem(place, "addrs", refusal.about(value, Holds::Secrets));
@@ -431,10 +430,10 @@ fn load_tls(dial: &Section<'_>, authority: Option<Named<'_>>, client: Option<Nam
     Ok(TlsFiles { authority: authority?, client: client?.map(|read| read.map_or(Client::LeftAlone, Client::Read)) })
 }
 
-fn read_client(file: &Path) -> Result<Arc<Identity>, String> {
+fn read_client(file: &Path) -> Result<Arc<TlsIdentity>, String> {
     let both = read_pem(file)?;
     // One file, of which what is wrong is said once.
-    let read = Identity::from_pem(&both, &both).map_err(|problems| {
+    let read = TlsIdentity::from_pem(&both, &both).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         format!("{first}; the file must hold the certificate and its key")
     });

@@ -1,9 +1,11 @@
 //! PEM text (RFC 7468, and RFC 1421 headers as old encrypted keys carry them): the blocks of a key or certificate file.
 //!
-//! Every certificate and key of the configuration is read here, and nothing else reads one: other readers quote the line
-//! that they cannot read, which is the key. What can be mended without a guess is read: line breaks that a secret store or
-//! an environment variable took or wrote as two characters, and a byte order mark.
+//! Every certificate and key of the configuration is read here and nowhere else: other readers quote the line that they
+//! cannot read, which is the key. Damage that can be mended without guessing is mended: a byte order mark, and line breaks
+//! that a secret store or an environment variable removed or wrote as two characters.
 
+mod key;
+pub(crate) mod named;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -12,9 +14,10 @@ pub(crate) mod tls;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use settings::text::is_utf16;
 
+pub(crate) use self::key::{KeyBlock, KeyEncoding};
 pub use self::problem::{PairFile, PemProblem};
-use crate::text::is_utf16;
 
 /// Padding may be missing: some tools that fold secrets into one line drop it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -26,22 +29,22 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// The words of a label and their letters, at most. Base64 is longer, so that a label can be shown: where the dashes of a
-/// line are damaged, the key itself could stand in the label's place.
+/// The most words of a label and the most letters of each. Base64 is longer, so that a label is safe to show: where the
+/// dashes of a line are damaged, the key itself could be in the label's place.
 const LABEL_WORDS: usize = 5;
 const WORD_LETTERS: usize = 12;
 
-/// So many letters can be a word of a text around the blocks.
+/// The most letters of a word in the text around the blocks.
 const LONGEST_WORD: usize = 32;
 
-/// Who else than this reader finds a block.
+/// Whether other readers find a block too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Everybody: its BEGIN and END are lines, and its base64 is whole.
+    /// All do: its BEGIN and END are lines, and its base64 is whole.
     Usual,
-    /// Its BEGIN follows a byte order mark or spaces: Go's reader, and with it every registry, skips such a block.
+    /// Go's reader, and with it every registry, skips it: its BEGIN follows a byte order mark or spaces.
     AfterSomething,
-    /// Its line breaks or the `=` at its end are lost: Go's reader skips it too.
+    /// Go's reader skips it: its line breaks or the `=` at its end are lost.
     Mended,
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct Block {
     pub(crate) label: String,
     pub(crate) headers: Headers,
     pub(crate) der: Vec<u8>,
-    /// Line of the BEGIN, from 1.
+    /// The line of its BEGIN, from 1.
     pub(crate) line: usize,
     pub(crate) layout: Layout,
 }
@@ -105,7 +108,7 @@ pub(crate) fn blocks(bytes: &[u8], file: PairFile) -> Result<Vec<Block>, PemProb
     }
 }
 
-/// What a text is that holds no block, where that is known.
+/// What a text without blocks is, where that is known.
 fn wrapping(text: &str) -> Option<&'static str> {
     let text = trim(text);
     let base64: String = text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
@@ -121,7 +124,7 @@ fn wrapping(text: &str) -> Option<&'static str> {
             && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
     };
     let is_assignment = text.split_once('=').is_some_and(|(name, value)| {
-        // Base64 on one line ends so.
+        // Base64 on one line may end with `=` too.
         is_name(name.trim_start_matches("export ")) && !trim(value).trim_matches('=').is_empty()
     });
     is_assignment
@@ -140,14 +143,14 @@ pub(crate) fn write(label: &str, der: &[u8]) -> String {
     text
 }
 
-/// A line of the file as it stands there, without its line break.
+/// A line of the file, without its line break.
 struct Line<'a> {
     number: usize,
     raw: &'a str,
 }
 
 impl Line<'_> {
-    /// How readers find a marker that is in this line.
+    /// How other readers find a marker in this line.
     fn layout_of(&self, marker: &str, label: &str) -> Layout {
         let whole = |line: &str| {
             line.strip_prefix(marker).and_then(|line| line.strip_prefix(label)).is_some_and(|rest| rest == DASHES)
@@ -160,7 +163,7 @@ impl Line<'_> {
     }
 }
 
-/// What has been read of a file.
+/// The part of a file that has been read.
 struct Reading {
     file: PairFile,
     found: Vec<Block>,
@@ -185,7 +188,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads on in an open block; what is returned comes after its end.
+    /// Reads on in an open block, and returns the text after its end.
     fn read_inside<'a>(&mut self, mut block: Open, rest: &'a str, line: &Line<'_>) -> Result<&'a str, PemProblem> {
         let (begins, ends) = (find(rest, BEGIN), find(rest, END));
         if let Some(begins) = begins
@@ -193,7 +196,7 @@ impl Reading {
         {
             return Err(damaged(self.file, &block, "has no END line before the next BEGIN"));
         }
-        // Go takes neither a backslash nor a lone carriage return for a break, nor quotes for nothing.
+        // Go takes neither a backslash nor a lone carriage return for a line break, and does not skip quotes.
         if line.raw.contains(['\\', '\r', '"', '\'', '\u{feff}']) && !rest.contains(':') {
             block.layout = Layout::Mended;
         }
@@ -255,7 +258,7 @@ impl Open {
 
     fn close(self, file: PairFile) -> Result<Block, PemProblem> {
         let der = match (self.headers, LENIENT.decode(&self.base64)) {
-            // What is encrypted is refused by whoever asked for the block; its bytes are of no use to anybody.
+            // The caller refuses an encrypted block; its bytes are of no use to anybody.
             (Headers::Encrypted, _) => Vec::new(),
             (Headers::Plain, Ok(der)) if !der.is_empty() => der,
             (Headers::Plain, Ok(_)) => return Err(damaged(file, &self, "has nothing in it")),
@@ -276,12 +279,12 @@ fn damaged(file: PairFile, block: &Open, what: &str) -> PemProblem {
     PemProblem::Damaged { file, what: format!("the `{label}` block that begins on line {line} {what}{lost}") }
 }
 
-/// Without what may stand around a line: white space, a byte order mark, the quotes of a shell or of JSON.
+/// The text without what may surround a line: white space, a byte order mark, the quotes of a shell or of JSON.
 fn trim(text: &str) -> &str {
     text.trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '\u{feff}' | '"' | '\'' | '\\'))
 }
 
-/// A BEGIN or END with its label, somewhere in a text.
+/// A BEGIN or END in a text, with its label.
 struct Marker<'a> {
     at: usize,
     before: &'a str,
@@ -298,8 +301,8 @@ fn find<'a>(text: &'a str, kind: &str) -> Option<Marker<'a>> {
     })
 }
 
-/// The label of a BEGIN at the start of a text, and what comes after it. One in the midst of a line counts only if base64
-/// follows, longer than any word, or its END: otherwise it is prose.
+/// The label of a BEGIN at the start of a text, and the text after it. A BEGIN in the middle of a line counts only if base64
+/// longer than any word follows, or its END: otherwise it is prose.
 fn begin(text: &str) -> Option<(&str, &str)> {
     let Marker { before, label, after, .. } = find(text, BEGIN)?;
     let is_base64 = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/' | '=');
@@ -318,7 +321,7 @@ fn label_of<'a>(text: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
     (label.split(' ').count() <= LABEL_WORDS && label.split(' ').all(is_word)).then_some((label, after))
 }
 
-/// UTF-16 without its mark shows by the zero bytes between the dashes.
+/// Whether the bytes are UTF-16 without a byte order mark, which shows in the zero bytes between the dashes.
 fn is_unmarked_utf16(bytes: &[u8]) -> bool {
     bytes.windows(9).any(|window| window == b"-\0-\0-\0-\0-")
 }

@@ -1,8 +1,8 @@
-//! What can be wrong with a PEM file whatever it is for, said so that the reader knows what to type next.
+//! What can be wrong with a PEM file, whatever it is used for, and what to do about it.
 
 use std::fmt;
 
-/// What a file is to hold.
+/// One of the two files of a pair, by what it should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PairFile {
     /// The private key (as `token.key`).
@@ -20,7 +20,7 @@ impl fmt::Display for PairFile {
     }
 }
 
-/// A reason why a file is not read as PEM. None of the texts holds any part of it.
+/// A reason why a file cannot be used. No text holds any part of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemProblem {
     /// The file has no bytes.
@@ -32,7 +32,7 @@ pub enum PemProblem {
         example = example_label(.0)
     )]
     NotPem(PairFile),
-    /// The file holds something else around what it should hold.
+    /// The file holds PEM text in another form, or something else.
     #[error("the {file} file holds {what}")]
     Wrapped {
         /// The file.
@@ -57,10 +57,31 @@ pub enum PemProblem {
         /// What was seen, with the line.
         what: String,
     },
+    /// The key file holds a certificate.
+    #[error(
+        "the key file holds a certificate and no private key; name the private key here (are the two files swapped?)"
+    )]
+    KeyIsCertificate,
+    /// The key file holds something other than a private key.
+    #[error("the key file holds `{0}` and no private key; name the file with the private key here")]
+    KeyIsOther(String),
+    /// The key is encrypted with a pass phrase.
+    #[error(
+        "the key is encrypted, and there is nobody to type its pass phrase at startup; store it without one, readable by its owner only: `openssl pkey -in OLD -out NEW`"
+    )]
+    KeyEncrypted,
+    /// The key is in OpenSSH's own format.
+    #[error("the key is in OpenSSH's format; rewrite the file as PEM with `ssh-keygen -p -N '' -m PEM -f FILE`")]
+    KeyOpenSsh,
+    /// The certificate file holds a private key and no certificate.
+    #[error(
+        "the certificate file holds a private key and no certificate; name the certificate here (are the two files swapped?)"
+    )]
+    CertificateIsKey,
 }
 
 impl PemProblem {
-    /// What the file was to hold.
+    /// The file that the problem is about.
     pub fn file(&self) -> PairFile {
         match self {
             PemProblem::Empty(file)
@@ -69,11 +90,16 @@ impl PemProblem {
             | PemProblem::Utf16(file)
             | PemProblem::Wrapped { file, .. }
             | PemProblem::Damaged { file, .. } => *file,
+            PemProblem::KeyIsCertificate
+            | PemProblem::KeyIsOther(_)
+            | PemProblem::KeyEncrypted
+            | PemProblem::KeyOpenSsh => PairFile::Key,
+            PemProblem::CertificateIsKey => PairFile::Certificate,
         }
     }
 }
 
-/// The label that such a file begins with.
+/// The usual label in such a file.
 pub(super) fn example_label(file: &PairFile) -> &'static str {
     match file {
         PairFile::Key => "PRIVATE KEY",

@@ -1,4 +1,4 @@
-//! Whether the system can start a file: looked at as the kernel will, without starting it.
+//! Tells whether the system can start a file: examines it as the kernel will, without starting it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-/// How much of a file the kernel looks at to see what it is, in bytes (`BINPRM_BUF_SIZE`).
+/// The beginning of a file by which the kernel tells its format, in bytes (`BINPRM_BUF_SIZE`).
 const HEAD: u64 = 256;
-/// How many interpreters may stand one behind the other.
+/// The longest chain of interpreters.
 const DEEPEST: usize = 5;
-/// The longest table of segments, and the longest path of a loader, in bytes. The kernel takes no longer ones.
+/// The longest table of segments and the longest path of a loader that the kernel accepts, in bytes.
 const MAX_SEGMENTS: u64 = 64 * 1024;
 const MAX_LOADER: u64 = 4096;
-/// The kind of segment that names the loader (`PT_INTERP`).
+/// The type of the segment that names the loader (`PT_INTERP`).
 const LOADER: u64 = 3;
-/// The kinds of machine whose programs run here, as programs name them (`e_machine`); empty where that is not known.
+/// The machines whose programs run here, by their number in programs (`e_machine`); empty if not known.
 const MACHINES: &[u64] = if cfg!(target_arch = "x86_64") {
     &[62, 3]
 } else if cfg!(target_arch = "aarch64") {
@@ -27,27 +27,27 @@ const MACHINES: &[u64] = if cfg!(target_arch = "x86_64") {
     &[]
 };
 
-/// Looks at a file that is to be started; `name` is what it is called in messages.
+/// Checks that a file can be started, with all that it needs. `name` is its name in messages.
 ///
 /// # Errors
-/// It cannot be, with all that it needs: says what is wrong and what to do.
+/// It cannot: says what is wrong and what to do.
 pub(super) fn startable(program: &Path, name: &str) -> Result<(), String> {
-    look(program, name, 0)
+    examine(program, name, 0)
 }
 
-fn look(program: &Path, name: &str, depth: usize) -> Result<(), String> {
+fn examine(program: &Path, name: &str, depth: usize) -> Result<(), String> {
     let seen = std::fs::metadata(program).map_err(|error| format!("{name} cannot be started: {error}"))?;
     if !seen.is_file() {
-        return Err(format!("{name} is no program"));
+        return Err(format!("{name} is not a file"));
     }
     if seen.permissions().mode() & 0o111 == 0 {
         return Err(format!("{name} is not executable; make it so with: chmod +x {name}"));
     }
-    // Also where others may start it, or the file system is mounted with noexec.
+    // It may be executable for other users only, or its file system mounted with noexec.
     if let Err(error) = access(program, Access::EXEC_OK) {
         return Err(format!("this user may not start {name}: {error}"));
     }
-    // The kernel reads what we may not.
+    // The kernel can read files that we cannot.
     let Ok(mut file) = File::open(program) else { return Ok(()) };
     let mut head = Vec::new();
     if file.by_ref().take(HEAD).read_to_end(&mut head).is_err() {
@@ -66,16 +66,14 @@ fn look(program: &Path, name: &str, depth: usize) -> Result<(), String> {
             Ok(Needs::Machine) => Err(format!("{name} was built for another kind of machine")),
             Err(Damaged) => Err(format!("{name} is a damaged program")),
         },
-        [0xef, 0xbb, 0xbf, ..] => {
-            Err(format!("{name} begins with a byte order mark, and has to begin with #!; remove it"))
-        }
+        [0xef, 0xbb, 0xbf, ..] => Err(format!("{name} begins with a byte order mark instead of #!; remove it")),
         _ => Err(format!(
             "{name} is neither a script, whose first line names its interpreter (#!/bin/sh), nor a program for this system"
         )),
     }
 }
 
-/// A script; `line` is what follows `#!`.
+/// Checks a script; `line` is the text after `#!`.
 fn script(name: &str, line: &[u8], depth: usize) -> Result<(), String> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let line = line.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
@@ -90,7 +88,7 @@ fn script(name: &str, line: &[u8], depth: usize) -> Result<(), String> {
         return Err(format!("the first line of {name} names no interpreter; write #!/bin/sh"));
     };
     if depth >= DEEPEST {
-        return Err(format!("{name} is a script for a script for a script, more than {DEEPEST} deep"));
+        return Err(format!("{name} is a script for a script, more than {DEEPEST} deep"));
     }
     let interpreter = Path::new(OsStr::from_bytes(interpreter));
     if !interpreter.exists() {
@@ -100,14 +98,14 @@ fn script(name: &str, line: &[u8], depth: usize) -> Result<(), String> {
         ));
     }
     let shown = interpreter.display().to_string();
-    look(interpreter, &shown, depth + 1)
+    examine(interpreter, &shown, depth + 1)
         .map_err(|why| format!("the first line of {name} names an interpreter: {why}"))?;
-    // `#!/usr/bin/env bash` is started, and then finds no bash.
+    // `#!/usr/bin/env bash` starts even where there is no bash.
     match words.next() {
         Some(wanted) if interpreter.ends_with("env") && !wanted.starts_with(b"-") && !wanted.contains(&b'=') => {
             let wanted = OsStr::from_bytes(wanted);
             match in_path(wanted) {
-                Some(found) => look(&found, &found.display().to_string(), depth + 1)
+                Some(found) => examine(&found, &found.display().to_string(), depth + 1)
                     .map_err(|why| format!("the first line of {name} names an interpreter: {why}")),
                 None => Err(format!("the first line of {name} asks for {}, which is not in PATH", wanted.display())),
             }
@@ -117,24 +115,29 @@ fn script(name: &str, line: &[u8], depth: usize) -> Result<(), String> {
 }
 
 /// The first file of this name in `PATH`.
-pub(super) fn in_path(name: &OsStr) -> Option<PathBuf> {
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&places).map(|place| place.join(name));
-    candidates.find(|candidate| candidate.is_file())
+fn in_path(name: &OsStr) -> Option<PathBuf> {
+    files_in_path(name).into_iter().next()
 }
 
-/// What a program needs before it can begin.
+/// All files of this name in `PATH`, in its order.
+pub(super) fn files_in_path(name: &OsStr) -> Vec<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&folders).map(|folder| folder.join(name));
+    candidates.filter(|candidate| candidate.is_file()).collect()
+}
+
+/// What a program needs to start.
 enum Needs {
     Nothing,
     Loader(PathBuf),
-    /// A machine of another kind.
+    /// Another kind of machine.
     Machine,
 }
 
-/// Its own tables lead nowhere.
+/// The program's tables are damaged.
 struct Damaged;
 
-/// Finds out what a program needs (ELF-64 and ELF-32: the System V ABI, chapters 4 and 5).
+/// What a program needs (ELF-64 and ELF-32: the System V ABI, chapters 4 and 5).
 fn loader(file: &mut File, head: &[u8]) -> Result<Needs, Damaged> {
     let wide = match head.get(4) {
         Some(2) => true,
@@ -180,7 +183,7 @@ fn read_at(file: &mut File, place: u64, length: u64, most: u64) -> Result<Vec<u8
     }
 }
 
-/// The whole number of so many bytes at a place, in this machine's order.
+/// The integer of `length` bytes at a place, in this machine's byte order.
 fn number(bytes: &[u8], place: usize, length: usize) -> Option<u64> {
     let bytes = bytes.get(place..place.checked_add(length)?)?;
     let add = |sum: u64, byte: &u8| (sum << 8) | u64::from(*byte);
@@ -202,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes an executable file, and looks at it.
+    /// Writes an executable file and examines it.
     fn seen(bytes: &[u8]) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("program");
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_looked_at_as_the_kernel_will() {
+    fn a_file_is_examined_as_the_kernel_will() {
         let env = in_path(OsStr::new("env")).unwrap().display().to_string();
         for (text, expected) in [
             ("#!/bin/sh\n", None),
@@ -225,7 +228,7 @@ mod tests {
             ("#!/bin/sh\r\nexit 0\r\n", Some("P ends in a carriage return")),
             (&format!("#!{env} sh\r\n"), Some("P ends in a carriage return")),
             (&format!("#!{env} no-such-shell\n"), Some("P asks for no-such-shell, which is not in PATH")),
-            ("#!/\n", Some("/ is no program")),
+            ("#!/\n", Some("/ is not a file")),
             ("#!/etc/passwd\n", Some("/etc/passwd is not executable")),
             ("#!\n", Some("P names no interpreter; write #!/bin/sh")),
             ("#! \t \n/bin/sh\n", Some("P names no interpreter")),
@@ -244,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_looked_at_with_the_loader_it_names() {
+    fn a_program_is_examined_with_the_loader_it_names() {
         let own = std::fs::read("/proc/self/exe").unwrap();
         assert_eq!(seen(&own), Ok(()));
-        // A few bytes in the middle of the tables: whatever they say, it is an answer.
+        // Any damage to the tables gives an answer, not a panic.
         for place in 4..1024 {
             let mut broken = own[..own.len().min(4096)].to_vec();
             broken[place] = !broken[place];

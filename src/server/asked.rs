@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
-use super::activity::Activity;
+use crate::activity::Activity;
 
 /// As much of a body that nobody wants is read before the reply, in bytes, so that the connection can be kept: as Go's
 /// server does.

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::warn;
 
-use crate::connections::Said;
-use crate::http::client_address::Peer;
+use crate::client_address::Peer;
+use crate::last_said::LastSaid;
 use crate::metrics::Metrics;
 
 /// Counts what is no HTTP on a listener, and says so once in a while: strangers can send as much of it as they like.
 pub(super) struct NotHttp {
     metrics: Metrics,
-    said: Said,
+    said: LastSaid,
     /// Since it was last said.
     unsaid: AtomicU64,
 }
@@ -19,7 +19,7 @@ pub(super) struct NotHttp {
 impl NotHttp {
     /// Nobody has come yet.
     pub(super) fn new(metrics: Metrics) -> NotHttp {
-        NotHttp { metrics, said: Said::default(), unsaid: AtomicU64::new(0) }
+        NotHttp { metrics, said: LastSaid::default(), unsaid: AtomicU64::new(0) }
     }
 
     /// Somebody sent what is no request. The `cause` has nothing of what was sent.
@@ -29,10 +29,7 @@ impl NotHttp {
         if self.said.is_long_ago() {
             warn!(
                 reason = "not_http",
-                client.address = match peer {
-                    Peer::Tcp(address) => tracing::field::display(address.to_string()),
-                    Peer::Unix => tracing::field::display("a unix socket".to_owned()),
-                },
+                client.address = %peer,
                 connections = self.unsaid.swap(0, Ordering::Relaxed),
                 cause = %cause,
                 "connections were closed on which no HTTP was spoken"

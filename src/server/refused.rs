@@ -1,8 +1,9 @@
 //! Why an address cannot be listened on, and what to do about it.
 
+use settings::files::process_user;
 use std::io::{Error, ErrorKind};
 
-use crate::config::{ListenAddress, process_user};
+use crate::config::ListenAddress;
 
 /// Ports below this are for who is privileged, where the system does not say otherwise.
 const FIRST_FREE_PORT: u16 = 1024;

@@ -1,63 +1,50 @@
-//! Tokens that were signed a moment ago, to be handed out again for the very same answer (`token.reuse`).
+//! Recently signed tokens, which are handed out again for the same answer (`token.reuse`).
 //!
-//! What is looked up is the answer to a request, after who asks was verified and what they may do was decided anew: an
-//! old token is only ever given to somebody who would get the same one now.
+//! A token is looked up only after the client was identified and its rights were decided anew, so that an old token goes
+//! only to somebody who would get the same one now.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use lru::LruCache;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{AccessEntry, HeaderForm};
+use super::{HeaderForm, TokenContent};
+use crate::digest::sha256;
 
-/// What all remembered tokens may take, in bytes. A token takes one to two thousand.
+/// The memory that all remembered tokens may take, in bytes. A token takes one to two thousand.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// What a remembered token takes besides its text, in bytes.
+/// The memory that a remembered token takes besides its text, in bytes.
 const ENTRY_FRAME: usize = 256;
-/// A token with less life than this is not handed out again, in seconds: clients read every shorter life as 60.
+/// The shortest remaining life with which a token is handed out again, in seconds: clients read every shorter one as 60.
 pub const LEAST_LEFT: i64 = 60;
 
-/// What a token says, but for its times and its id: two answers that are alike in it may share a token.
+/// The digest of a token's content and header: answers with the same one may share a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Content([u8; 32]);
+pub struct ContentDigest([u8; 32]);
 
-impl Content {
-    /// The content of a token for this account and service, with these grants and this header.
-    ///
-    /// Lengths come before texts, so that no text can run into the next: an account could otherwise be chosen so that
-    /// it and the service read like another's.
-    pub fn of(subject: &str, audience: &str, access: &[AccessEntry], form: HeaderForm) -> Content {
-        let mut content = digest::Context::new(&digest::SHA256);
-        let mut count = |number: usize| content.update(&(number as u64).to_be_bytes());
-        count(match form {
-            HeaderForm::X5c => 0,
-            HeaderForm::Kid => 1,
+impl ContentDigest {
+    /// The digest of a token with this content and this header.
+    pub fn new(content: &TokenContent, form: HeaderForm) -> ContentDigest {
+        let form: &[u8] = match form {
+            HeaderForm::X5c => b"x5c",
+            HeaderForm::Kid => b"kid",
+        };
+        let TokenContent { subject, audience, access } = content;
+        // Each entry begins with its number of actions, so that none can be taken for the beginning of the next entry.
+        let counts: Vec<[u8; 8]> = access.iter().map(|entry| (entry.actions.len() as u64).to_be_bytes()).collect();
+        let entries = access.iter().zip(&counts).flat_map(|(entry, count)| {
+            let start = [count.as_slice(), entry.kind.as_bytes(), entry.name.as_bytes()];
+            start.into_iter().chain(entry.actions.iter().map(String::as_bytes))
         });
-        count(access.len());
-        for entry in access {
-            count(entry.actions.len());
-        }
-        let entries = access.iter().flat_map(|entry| {
-            [entry.kind.as_str(), entry.name.as_str()].into_iter().chain(entry.actions.iter().map(String::as_str))
-        });
-        for text in [subject, audience].into_iter().chain(entries) {
-            content.update(&(text.len() as u64).to_be_bytes());
-            content.update(text.as_bytes());
-        }
-        let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(content.finish().as_ref()) {
-            *to = *from;
-        }
-        Content(bytes)
+        ContentDigest(sha256([form, subject.as_bytes(), audience.as_bytes()].into_iter().chain(entries)))
     }
 }
 
-/// A token that was signed a moment ago.
+/// A recently signed token.
 #[derive(Clone)]
-pub struct Recent {
+pub struct RecentToken {
     /// The token.
     pub token: Arc<str>,
     /// Its `jti`.
@@ -68,13 +55,12 @@ pub struct Recent {
     pub expires: i64,
 }
 
-impl Recent {
-    /// Whether it may be handed out at this moment, `held` after its making, to somebody whose new token would not live
-    /// beyond `latest`.
+impl RecentToken {
+    /// Whether it may be handed out now, `held` after it was kept, to somebody whose new token would expire at `latest`.
     ///
-    /// Its age counts by both clocks: a clock that is set back makes no token younger. Not if it was set back behind its
-    /// making, when registries of the same clock would not take it yet; and not with less than half of its life left: a
-    /// client that gets it would soon be back.
+    /// Its age is the larger one of two clocks, since setting the wall clock back makes no token younger. It is not handed
+    /// out if that clock is now before its signing, when registries of the same clock would refuse it, nor with less than
+    /// half of its life left: a client that gets it would soon be back.
     fn serves(&self, window: Duration, held: Duration, now: OffsetDateTime, latest: i64) -> bool {
         let Ok(age) = Duration::try_from(now - self.signed) else { return false };
         let age = age.max(held);
@@ -84,48 +70,48 @@ impl Recent {
     }
 }
 
-/// The tokens of the last moments. One configuration has its own: no token outlives the key, the issuer or the life that
-/// it was made with, whatever the new file says.
+/// The recently signed tokens of one configuration. A new configuration starts with none: no token is handed out again
+/// after its key, its issuer or its lifetime has changed.
 pub struct RecentTokens {
     window: Duration,
     kept: Mutex<Kept>,
 }
 
 struct Kept {
-    /// Each with when it came.
-    tokens: LruCache<Content, (Recent, Instant)>,
+    /// Each with the moment at which it was kept.
+    tokens: LruCache<ContentDigest, (RecentToken, Instant)>,
     bytes: usize,
 }
 
 impl RecentTokens {
-    /// None yet; each is handed out again for so long.
+    /// An empty list. Each token is handed out again for the length of `window`.
     pub fn new(window: Duration) -> RecentTokens {
         RecentTokens { window, kept: Mutex::new(Kept { tokens: LruCache::unbounded(), bytes: 0 }) }
     }
 
-    /// A token of this content that may be handed out again now and ends no later than `latest`, in seconds since 1970.
-    pub fn find(&self, content: &Content, now: OffsetDateTime, latest: i64) -> Option<Recent> {
+    /// A token of this content that may be handed out again now and expires at `latest` or before, in seconds since 1970.
+    pub fn find(&self, content: &ContentDigest, now: OffsetDateTime, latest: i64) -> Option<RecentToken> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (found, since) = kept.tokens.get(content)?;
         let held = since.elapsed();
         if found.serves(self.window, held, now, latest) {
             return Some(found.clone());
         }
-        // Otherwise it still serves somebody who may have one for longer, or who came a moment later.
-        let is_over = !found.serves(self.window, held, now.max(found.signed), i64::MAX);
-        if is_over {
+        // If not expired, it still serves somebody who may have one for longer, or who asked a moment later.
+        let is_expired = !found.serves(self.window, held, now.max(found.signed), i64::MAX);
+        if is_expired {
             kept.remove(content);
         }
         None
     }
 
-    /// Remembers a token, and forgets those that have not been asked for longest, if they take too much.
-    pub fn keep(&self, content: Content, recent: Recent) {
+    /// Remembers a token. Drops expired ones, and, if all take too much memory, the least recently used.
+    pub fn keep(&self, content: ContentDigest, recent: RecentToken) {
         let now = recent.signed;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.remove(&content);
         kept.bytes += size(&recent);
-        kept.tokens.put(content, (recent, Instant::now()));
+        kept.tokens.put(content, (recent, crate::clock::now()));
         while let Some((oldest, (recent, since))) = kept.tokens.peek_lru()
             && (kept.bytes > MOST_BYTES || !recent.serves(self.window, since.elapsed(), now, i64::MAX))
         {
@@ -136,14 +122,14 @@ impl RecentTokens {
 }
 
 impl Kept {
-    fn remove(&mut self, content: &Content) {
+    fn remove(&mut self, content: &ContentDigest) {
         if let Some((gone, _)) = self.tokens.pop(content) {
             self.bytes = self.bytes.saturating_sub(size(&gone));
         }
     }
 }
 
-fn size(recent: &Recent) -> usize {
+fn size(recent: &RecentToken) -> usize {
     recent.token.len() + recent.id.len() + ENTRY_FRAME
 }
 
@@ -151,6 +137,7 @@ fn size(recent: &Recent) -> usize {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use super::super::AccessEntry;
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
@@ -164,53 +151,51 @@ mod tests {
         AccessEntry { kind: kind.to_owned(), name: name.to_owned(), actions }
     }
 
-    fn recent(token: &str, life: i64) -> Recent {
-        Recent { token: token.into(), id: "id".into(), signed: at(0), expires: NOW + life }
+    fn content(subject: &str, audience: &str, access: &[AccessEntry]) -> TokenContent {
+        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access: access.to_vec() }
+    }
+
+    fn digest(subject: &str, audience: &str, access: &[AccessEntry]) -> ContentDigest {
+        ContentDigest::new(&content(subject, audience, access), HeaderForm::X5c)
+    }
+
+    fn recent(token: &str, life: i64) -> RecentToken {
+        RecentToken { token: token.into(), id: "id".into(), signed: at(0), expires: NOW + life }
     }
 
     #[test]
     fn contents_differ_wherever_tokens_would() {
         let pull = || vec![entry("repository", "a", &["pull"])];
         let contents = [
-            Content::of("alice", "registry", &pull(), HeaderForm::X5c),
-            Content::of("alice", "registry", &pull(), HeaderForm::Kid),
-            Content::of("alicer", "egistry", &pull(), HeaderForm::X5c),
-            Content::of("Alice", "registry", &pull(), HeaderForm::X5c),
-            Content::of("", "registry", &pull(), HeaderForm::X5c),
-            Content::of("alice", "other", &pull(), HeaderForm::X5c),
-            Content::of("alice", "registry", &[], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("repository", "a", &[])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("repository", "a", &["pull", "push"])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("repository", "a", &["push"])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("registry", "a", &["pull"])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("repository", "b", &["pull"])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[entry("repository", "apull", &[])], HeaderForm::X5c),
-            Content::of("alice", "registry", &[pull(), pull()].concat(), HeaderForm::X5c),
+            digest("alice", "registry", &pull()),
+            ContentDigest::new(&content("alice", "registry", &pull()), HeaderForm::Kid),
+            digest("alicer", "egistry", &pull()),
+            digest("Alice", "registry", &pull()),
+            digest("", "registry", &pull()),
+            digest("alice", "other", &pull()),
+            digest("alice", "registry", &[]),
+            digest("alice", "registry", &[entry("repository", "a", &[])]),
+            digest("alice", "registry", &[entry("repository", "a", &["pull", "push"])]),
+            digest("alice", "registry", &[entry("repository", "a", &["push"])]),
+            digest("alice", "registry", &[entry("registry", "a", &["pull"])]),
+            digest("alice", "registry", &[entry("repository", "b", &["pull"])]),
+            digest("alice", "registry", &[entry("repository", "apull", &[])]),
+            digest("alice", "registry", &[pull(), pull()].concat()),
             // The same texts in the same order, cut into entries otherwise.
-            Content::of(
-                "alice",
-                "registry",
-                &[entry("a", "b", &["c", "d", "e"]), entry("f", "g", &[])],
-                HeaderForm::X5c,
-            ),
-            Content::of(
-                "alice",
-                "registry",
-                &[entry("a", "b", &[]), entry("c", "d", &["e", "f", "g"])],
-                HeaderForm::X5c,
-            ),
+            digest("alice", "registry", &[entry("a", "b", &["c", "d", "e"]), entry("f", "g", &[])]),
+            digest("alice", "registry", &[entry("a", "b", &[]), entry("c", "d", &["e", "f", "g"])]),
         ];
         for (index, one) in contents.iter().enumerate() {
             for (other_index, other) in contents.iter().enumerate() {
                 assert_eq!(one == other, index == other_index, "{index} and {other_index}");
             }
         }
-        assert_eq!(contents.first(), Some(&Content::of("alice", "registry", &pull(), HeaderForm::X5c)));
+        assert_eq!(contents.first(), Some(&digest("alice", "registry", &pull())));
     }
 
     #[test]
     fn a_token_is_given_again_in_its_window_and_while_most_of_its_life_is_left() {
-        let content = Content::of("alice", "registry", &[], HeaderForm::X5c);
+        let content = digest("alice", "registry", &[]);
         let never = i64::MAX;
         // Its life, the moment it is asked for, the latest end that is allowed, and whether it is given.
         for (life, moment, latest, given) in [
@@ -245,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_back_makes_no_token_younger() {
         let tokens = RecentTokens::new(Duration::from_secs(30));
-        let contents = [1, 2].map(|number: u8| Content::of(&number.to_string(), "registry", &[], HeaderForm::X5c));
+        let contents = [1, 2].map(|number: u8| digest(&number.to_string(), "registry", &[]));
         let [one, other] = contents;
         tokens.keep(one, recent("token", 900));
         for (pause, moment, given) in [(29, 29, true), (0, 5, true), (0, -1, false), (0, 5, true), (1, 5, false)] {
@@ -261,9 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_what_is_over_goes() {
+    fn what_is_remembered_is_bounded_and_what_has_expired_goes() {
         let tokens = RecentTokens::new(Duration::from_secs(30));
-        let content = |number: usize| Content::of(&number.to_string(), "registry", &[], HeaderForm::X5c);
+        let content = |number: usize| digest(&number.to_string(), "registry", &[]);
         let long = "x".repeat(64 * 1024);
         for number in 0..1000 {
             tokens.keep(content(number), recent(&long, 900));
@@ -277,8 +262,8 @@ mod tests {
         assert_eq!(bytes, count * (long.len() + 2 + ENTRY_FRAME));
         assert!(tokens.find(&content(1), at(0), i64::MAX).is_none());
 
-        // Long after: the next one that is signed clears what is over.
-        tokens.keep(content(5000), Recent { signed: at(60), expires: NOW + 960, ..recent("token", 0) });
+        // Long after: the next one that is signed clears what has expired.
+        tokens.keep(content(5000), RecentToken { signed: at(60), expires: NOW + 960, ..recent("token", 0) });
         let kept = tokens.kept.lock().unwrap();
         assert_eq!((kept.tokens.len(), kept.bytes), (1, "token".len() + 2 + ENTRY_FRAME));
     }

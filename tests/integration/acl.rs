@@ -16,10 +16,10 @@ use dockwarden::authn::users::Users;
 use dockwarden::authz::acl::Acl;
 use dockwarden::authz::pattern::{LabelValue, LabelValues};
 use dockwarden::authz::rules::Rules;
-use dockwarden::config::yaml::{self, Node, Value};
 use dockwarden::config::{Config, Secrets};
 use dockwarden::scope::{Action, Scope};
 use policy::{Answer, Budget, Question};
+use settings::yaml::{self, Node, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

@@ -26,8 +26,8 @@ use axum::body::Body;
 use axum::http::Request;
 use dockwarden::app::{App, Source};
 use dockwarden::authz::lint::lint;
+use dockwarden::client_address::Peer;
 use dockwarden::config::{Config, Secrets};
-use dockwarden::http::client_address::Peer;
 use dockwarden::http::{self, AdminRoutes};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -483,7 +483,7 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         request.extensions_mut().insert(Peer::Unix);
         drop(http::public(&app, "", AdminRoutes::Here).oneshot(request).await);
     }
-    let text = app.metrics.text(&app.snapshot())?;
+    let text = app.metrics_text(time::OffsetDateTime::now_utc())?;
     let mut exist = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').context("a name and a kind")?;

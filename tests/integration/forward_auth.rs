@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dockwarden::http::client_address::Peer;
+use dockwarden::client_address::Peer;
 use dockwarden::keys::generate;
 use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;

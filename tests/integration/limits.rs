@@ -8,8 +8,8 @@ use axum::http::Method;
 use dockwarden::access::Denied;
 use dockwarden::authn::Identity;
 use dockwarden::authz::pattern::LabelValue;
+use dockwarden::client_address::Peer;
 use dockwarden::connections::{Admission, Connections};
-use dockwarden::http::client_address::Peer;
 use dockwarden::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
@@ -284,7 +284,7 @@ async fn connections_of_trusted_proxies_may_rest_for_longer_and_no_others() {
     ] {
         let bed = Bed::with(&format!("server: {{addr: \"127.0.0.1:0\"{config}\n"));
         let connections = Arc::new(Connections::sharing(100));
-        let rest = match connections.admit(&bed.app.snapshot(), peer) {
+        let rest = match connections.admit(bed.app.snapshot().origin(peer)) {
             Admission::Counted(counted) => counted.proxy_rest(),
             Admission::Uncounted => None,
             Admission::Refused => panic!("there is room"),

@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     reason = "a test ends where something is not as it should be"
 )]
+#![expect(clippy::disallowed_methods, reason = "a test has the moment that it runs at")]
 
 mod acl;
 mod backends;
@@ -18,6 +19,7 @@ mod endpoint;
 mod forward_auth;
 mod gateway;
 mod guessing;
+mod layers;
 mod limits;
 mod logs;
 mod outcomes;

@@ -1,7 +1,7 @@
 //! Everything beside the token itself: the key set, health, metrics, prefixes, HSTS, and whose word on an address counts.
 
 use axum::http::Method;
-use dockwarden::http::client_address::Peer;
+use dockwarden::client_address::Peer;
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use dockwarden::config::{Config, Secrets, read_secret};
+use dockwarden::config::{Config, Secrets};
+use settings::files::read_secret;
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder};
 

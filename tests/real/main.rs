@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     reason = "a test ends where something is not as it should be"
 )]
+#![expect(clippy::disallowed_methods, reason = "a test has the moment that it runs at")]
 
 #[path = "../support/mod.rs"]
 mod support;

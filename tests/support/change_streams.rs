@@ -1,5 +1,6 @@
-//! A stand-in for a server with change streams, which the test bed's server has not: it stands between a driver and
-//! that server, answers the commands of change streams itself, and passes everything else through.
+//! A stand-in for what MongoDB has and the test bed's server lacks. It stands between a driver and that server, answers the
+//! commands of change streams itself, and lets one write through at a time: MongoDB compares a document and changes it in
+//! one step, the server behind in two, between which another write may come. Everything else passes.
 //!
 //! What it shows is our half of the protocol. A test says when a write is to be told: nothing here looks at writes.
 
@@ -25,6 +26,9 @@ const HEADER: usize = 16;
 /// Header, flags, and the kind of the first section.
 const BEFORE_BODY: usize = HEADER + 5;
 
+/// The commands that change documents.
+const WRITES: [&str; 4] = ["insert", "update", "delete", "findAndModify"];
+
 /// How change streams are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Streams {
@@ -47,6 +51,8 @@ struct State {
     cursors: Mutex<HashMap<i64, i64>>,
     asked: AtomicUsize,
     finds: AtomicUsize,
+    /// Held from a write to its answer.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// The stand-in. Dropping it closes everything.
@@ -146,7 +152,10 @@ async fn serve(mut client: TcpStream, target: &str, state: &State) -> io::Result
             // Nobody asked: it is its end.
             _ = server.peek(&mut byte) => return Ok(()),
         };
-        match body_of(&question).map(|command| answer(command, state)) {
+        let command = body_of(&question);
+        let writes =
+            command.as_ref().and_then(|command| command.keys().next()).is_some_and(|name| WRITES.contains(&&**name));
+        match command.map(|command| answer(command, state)) {
             Some(Some(answer)) => {
                 let answer = tokio::select! {
                     answer = answer => answer,
@@ -156,6 +165,7 @@ async fn serve(mut client: TcpStream, target: &str, state: &State) -> io::Result
                 client.write_all(&message(&question, &answer)).await?;
             }
             Some(None) | None => {
+                let _alone = if writes { Some(state.writing.lock().await) } else { None };
                 server.write_all(&question).await?;
                 let answer = read_message(&mut server).await?;
                 client.write_all(&answer).await?;

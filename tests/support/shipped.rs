@@ -207,6 +207,7 @@ fn sources(host: &str) -> String {
     files.extend([
         "Cargo.toml",
         "crates/policy/Cargo.toml",
+        "crates/settings/Cargo.toml",
         "Cargo.lock",
         "Makefile",
         "tests/integration/main.rs",

@@ -1,7 +1,7 @@
-//! The right passwords of the last day: from which networks they came, and which they were for each account there.
+//! The right passwords of the last day, by network and account.
 //!
-//! Whoever works somewhere sends the password that was right there before. So it is told apart from guesses without being
-//! looked at, and need not wait for what others guess.
+//! Regular users send the password that was right before from the same network. So they can be told apart from guessers
+//! without checking the password, and do not wait because of what others guess.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,78 +9,79 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
-use super::{Account, Digest, FORGIVEN, FORGOTTEN_AFTER};
+use super::{FORGIVEN, FORGOTTEN_AFTER, ShortDigest, Spelled};
 use crate::client_network::ClientNetwork;
 use crate::turns::Lane;
 
 /// How long a right password is remembered. People log in once a working day.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Networks that are remembered (about 250 bytes each).
+/// The networks that are remembered (about 250 bytes each).
 pub(super) const KNOWN_NETWORKS: usize = 65_536;
-/// The most networks that are known by one account alone. Whoever has an account and a few hundred addresses could otherwise
-/// have nearly all the turns of those whom we know.
+/// The most networks that one account alone can make known. Otherwise an attacker with an account and a few hundred addresses
+/// could take nearly all turns of known networks.
 const NETWORKS_OF_ACCOUNT: usize = 16;
-/// How long an account has to have been silent in one of them before another one takes its place. Otherwise each of those
-/// addresses would be known at the moment at which it asks.
+/// How long an account has to be silent in one of them before another network can take its place. Otherwise each of those
+/// addresses would become known at the moment at which it asks.
 const LEFT_AFTER: Duration = Duration::from_secs(600);
-/// Accounts that are remembered, each with the network it came from (about 250 bytes each, 350 if guessed at). With the
-/// networks that is at most about 28 MiB. Whoever has an account here and so many networks can have all others forgotten,
-/// and then it is as if none of them had logged in before.
+/// The pairs of account and network that are remembered (about 250 bytes each, 350 if guessed at). With the networks they
+/// take 28 MiB at most. An attacker with an account and this many networks can have all others forgotten; then they are
+/// treated as if they had not logged in before.
 pub(super) const KNOWN_LOGINS: usize = 32_768;
-/// Right passwords of one account from one network: where an API knows accounts, each machine may have its own.
+/// The right passwords that are remembered of one account in one network: where an API knows accounts, each machine may have
+/// its own.
 const PASSWORDS: usize = 4;
 
-/// Who logged in from where. The one whose last right password is longest ago comes last.
+/// The logins of the last day. In both lists, the entry whose last right password is longest ago comes last.
 pub(super) struct Logins {
-    networks: LruCache<ClientNetwork, Known>,
+    networks: LruCache<ClientNetwork, KnownNetwork>,
     /// The networks that each account made known.
-    made_known: HashMap<Account, Vec<ClientNetwork>>,
-    accounts: LruCache<(ClientNetwork, Account), Login>,
+    made_known: HashMap<Spelled, Vec<ClientNetwork>>,
+    accounts: LruCache<(ClientNetwork, Spelled), AccountLogins>,
 }
 
-/// A network that somebody logged in from.
-struct Known {
+/// A network from which somebody logged in.
+struct KnownNetwork {
     last: Instant,
-    /// Who did when it was not known yet.
-    by: Account,
+    /// The account that made it known.
+    by: Spelled,
 }
 
-/// What is known of an account in one network.
-struct Login {
+/// An account in one network.
+struct AccountLogins {
     last: Instant,
-    right: Vec<Digest>,
-    /// Other passwords since the last right one, whether they were looked at or not.
-    others: Vec<Digest>,
+    right: Vec<ShortDigest>,
+    /// The other passwords since the last right one, whether they were checked or not.
+    others: Vec<ShortDigest>,
     last_other: Instant,
 }
 
 impl Logins {
-    /// Nobody yet.
+    /// No logins yet.
     pub(super) fn new() -> Logins {
         Logins { networks: LruCache::unbounded(), made_known: HashMap::new(), accounts: LruCache::unbounded() }
     }
 
-    /// Whether somebody whom we know is in a network.
+    /// The lane for clients of a network.
     pub(super) fn lane(&self, network: ClientNetwork, now: Instant) -> Lane {
         match self.networks.peek(&network) {
-            Some(known) if !is_over(known.last, now) => Lane::Known,
+            Some(known) if !is_expired(known.last, now) => Lane::Known,
             Some(_) | None => Lane::Strangers,
         }
     }
 
-    /// Somebody presents a password: whether it is one that was right for this account from this network.
+    /// Tells whether a presented password was right before for this account in this network.
     ///
-    /// Each other one is counted, and after as many as cost nothing none is recognised any more until they are forgotten:
-    /// otherwise whoever has to wait could go on guessing here. Who guesses cannot see this count, nor whether there is
-    /// one: an account would be known to exist that is recognised.
+    /// Every other password is counted, and after as many as cost nothing, none is recognised until they are forgotten:
+    /// otherwise a guesser who has to wait could go on guessing here. Guessers cannot see this count, nor whether there is
+    /// one, because an account that is recognised is one that exists.
     pub(super) fn recognise(
         &mut self,
         network: ClientNetwork,
-        account: Account,
-        secret: &Digest,
+        account: Spelled,
+        secret: &ShortDigest,
         now: Instant,
     ) -> Presented {
-        let login = self.accounts.peek_mut(&(network, account)).filter(|login| !is_over(login.last, now));
+        let login = self.accounts.peek_mut(&(network, account)).filter(|login| !is_expired(login.last, now));
         let Some(login) = login else { return Presented::Unknown };
         if now.saturating_duration_since(login.last_other) >= FORGOTTEN_AFTER {
             login.others.clear();
@@ -98,29 +99,29 @@ impl Logins {
         Presented::Unknown
     }
 
-    /// Whether a password that was presented is recognised.
+    /// Whether a presented password would be recognised.
     pub(super) fn is_right_before(
         &self,
         network: ClientNetwork,
-        account: Account,
-        secret: &Digest,
+        account: Spelled,
+        secret: &ShortDigest,
         now: Instant,
     ) -> bool {
-        let login = self.accounts.peek(&(network, account)).filter(|login| !is_over(login.last, now));
+        let login = self.accounts.peek(&(network, account)).filter(|login| !is_expired(login.last, now));
         login.is_some_and(|login| {
             let is_forgotten = now.saturating_duration_since(login.last_other) >= FORGOTTEN_AFTER;
             login.right.contains(secret) && (is_forgotten || login.others.len() < FORGIVEN as usize)
         })
     }
 
-    /// A password was right.
-    pub(super) fn was_right(&mut self, network: ClientNetwork, account: Account, secret: Digest, now: Instant) {
+    /// Remembers a right password.
+    pub(super) fn was_right(&mut self, network: ClientNetwork, account: Spelled, secret: ShortDigest, now: Instant) {
         self.forget(now);
         self.know(network, account, now);
-        let new = || Login { last: now, right: Vec::new(), others: Vec::new(), last_other: now };
+        let new = || AccountLogins { last: now, right: Vec::new(), others: Vec::new(), last_other: now };
         let login = self.accounts.get_or_insert_mut((network, account), new);
         login.last = now;
-        // Given back, since hardly any account is guessed at.
+        // A new list, which takes no memory: hardly any account is guessed at.
         login.others = Vec::new();
         login.right.retain(|other| *other != secret);
         if login.right.len() >= PASSWORDS {
@@ -135,7 +136,7 @@ impl Logins {
         }
     }
 
-    fn know(&mut self, network: ClientNetwork, account: Account, now: Instant) {
+    fn know(&mut self, network: ClientNetwork, account: Spelled, now: Instant) {
         if let Some(known) = self.networks.get_mut(&network) {
             known.last = now;
             return;
@@ -151,7 +152,7 @@ impl Logins {
             own.retain(|other| *other != longest_ago);
         }
         own.push(network);
-        self.networks.put(network, Known { last: now, by: account });
+        self.networks.put(network, KnownNetwork { last: now, by: account });
     }
 
     /// Forgets the network from which nobody has logged in for longest.
@@ -164,24 +165,24 @@ impl Logins {
         }
     }
 
-    /// A password was wrong. It may have been right before.
-    pub(super) fn was_wrong(&mut self, network: ClientNetwork, account: Account, secret: &Digest) {
+    /// Forgets a password that was wrong now; it may have been right before.
+    pub(super) fn was_wrong(&mut self, network: ClientNetwork, account: Spelled, secret: &ShortDigest) {
         if let Some(login) = self.accounts.peek_mut(&(network, account)) {
             login.right.retain(|other| other != secret);
         }
     }
 
-    /// Drops those whose last right password is too long ago.
+    /// Drops the entries whose last right password is too long ago.
     fn forget(&mut self, now: Instant) {
-        while self.networks.peek_lru().is_some_and(|(_, known)| is_over(known.last, now)) {
+        while self.networks.peek_lru().is_some_and(|(_, known)| is_expired(known.last, now)) {
             self.forget_network();
         }
-        while self.accounts.peek_lru().is_some_and(|(_, login)| is_over(login.last, now)) {
+        while self.accounts.peek_lru().is_some_and(|(_, login)| is_expired(login.last, now)) {
             self.accounts.pop_lru();
         }
     }
 
-    /// How many networks and how many accounts are remembered.
+    /// The numbers of networks and of accounts that are remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, usize) {
         let listed: usize = self.made_known.values().map(Vec::len).sum();
@@ -190,15 +191,15 @@ impl Logins {
     }
 }
 
-/// A password, before anybody looked whether it is right.
+/// What can be told of a presented password without checking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presented {
-    /// It was right for this account from this network, not long ago.
+    /// It was right for this account in this network within the last day.
     RightBefore,
-    /// It was not, as far as is remembered; or so many others were presented that it counts as one of them.
+    /// It was not, as far as is remembered; or too many others were presented since.
     Unknown,
 }
 
-fn is_over(last: Instant, now: Instant) -> bool {
+fn is_expired(last: Instant, now: Instant) -> bool {
     now.saturating_duration_since(last) >= KNOWN_FOR
 }

@@ -1,7 +1,8 @@
-//! Who has to wait, how long, and that nobody escapes it or is drawn into it.
+//! Who has to wait and how long; that no guesser escapes the wait, and that it hits nobody else.
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::counts::{MOST, MOST_OF_NETWORK};
 use super::*;
 
 fn network(number: u32) -> ClientNetwork {
@@ -95,7 +96,7 @@ async fn no_more_are_looked_at_at_once_than_one_after_the_other() -> anyhow::Res
     assert_eq!(at_once.iter().filter(|attempt| attempt.is_ok()).count(), FORGIVEN as usize);
     // The client that asked went away, and nobody knows what came of it.
     drop(at_once);
-    assert!(guesser.0.held().under_way.is_empty());
+    assert!(guesser.0.inner().under_way.is_empty());
     guesser.use_up("alice")?;
     tokio::time::advance(FIRST_WAIT).await;
     let at_once: Vec<_> = (0..1000).map(|number| guess(1000 + number)).collect();
@@ -145,12 +146,12 @@ async fn who_logs_in_under_a_neighbouring_name_has_no_more_guesses_for_it() -> a
     let other = guesser.elsewhere(2);
     other.wrong("muller", "mistake")?;
     other.begin("muller", "right")?.was_right();
-    assert_eq!(other.0.held().networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 0);
+    assert_eq!(other.0.inner().counts.networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 0);
     other.wrong("muller", "mistake")?;
     other.wrong("m\u{fc}ller", "mistake")?;
     other.begin("muller", "another")?.was_right();
     other.begin("m\u{fc}ller", "another")?.was_right();
-    assert_eq!(other.0.held().networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 1);
+    assert_eq!(other.0.inner().counts.networks.peek(&network(2)).map_or(0, |network| network.accounts.len()), 1);
     Ok(())
 }
 
@@ -298,10 +299,10 @@ async fn what_is_remembered_of_right_passwords_is_bounded() {
     };
     let most = logins::KNOWN_NETWORKS as u32;
     for number in 0..=most {
-        logins.was_right(network(number), account(number), [0; 8], Instant::now());
+        logins.was_right(network(number), account(number), [0; 8], crate::clock::now());
     }
     assert_eq!(logins.remembered(), (logins::KNOWN_NETWORKS, logins::KNOWN_LOGINS));
-    let now = Instant::now();
+    let now = crate::clock::now();
     assert_eq!((logins.lane(network(0), now), logins.lane(network(1), now)), (Lane::Strangers, Lane::Known));
     // The first of five passwords makes room.
     for password in 1..=4 {
@@ -312,7 +313,7 @@ async fn what_is_remembered_of_right_passwords_is_bounded() {
     }
     // And all of it goes with time.
     tokio::time::advance(Duration::from_secs(24 * 3600)).await;
-    logins.was_right(network(1), account(1), [0; 8], Instant::now());
+    logins.was_right(network(1), account(1), [0; 8], crate::clock::now());
     assert_eq!(logins.remembered(), (1, 1));
 }
 
@@ -326,16 +327,16 @@ async fn what_is_remembered_of_all_networks_is_bounded() -> anyhow::Result<()> {
             guesser.elsewhere(number).wrong(&format!("account {account}"), "guess")?;
         }
     }
-    let networks = |guesser: &Guesser| guesser.0.held().networks.len();
+    let networks = |guesser: &Guesser| guesser.0.inner().counts.networks.len();
     assert_eq!(guesser.0.counted(), MOST);
-    let sum: usize = guesser.0.held().networks.iter().map(|(_, network)| network.accounts.len()).sum();
+    let sum: usize = guesser.0.inner().counts.networks.iter().map(|(_, network)| network.accounts.len()).sum();
     assert_eq!(sum, MOST);
     for number in 1..=2 * MOST as u32 {
         guesser.elsewhere(1000 + number).wrong("alice", "guess")?;
     }
     assert!(guesser.0.counted() <= MOST && networks(&guesser) <= MOST, "{}", networks(&guesser));
     let mut widest = 0;
-    for (_, network) in guesser.0.held().networks.iter() {
+    for (_, network) in guesser.0.inner().counts.networks.iter() {
         widest = widest.max(network.accounts.len());
     }
     assert_eq!(widest, 1);
@@ -349,16 +350,15 @@ async fn what_is_remembered_of_all_networks_is_bounded() -> anyhow::Result<()> {
 
 #[test]
 fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<()> {
-    let attempts = Attempts::new()?;
-    let other = Attempts::new()?;
-    let digest = |attempts: &Attempts, parts: [&str; 3]| attempts.digest::<16>(parts.map(str::as_bytes));
-    assert_eq!(digest(&attempts, ["account", "alice", ""]), digest(&attempts, ["account", "alice", ""]));
-    assert_ne!(
-        digest(&attempts, ["account", "alice", ""]),
-        digest(&other, ["account", "alice", ""]),
-        "the key is drawn"
-    );
-    assert_ne!(digest(&attempts, ["password", "ab", "c"]), digest(&attempts, ["password", "a", "bc"]));
+    let (one, other) = (Attempts::new()?, Attempts::new()?);
+    let digests = |attempts: &Attempts, account: &str, password: &str| {
+        let Guess { account, written, secret, .. } = attempts.guess(account, &Secret::new(password), network(1));
+        (account, written, secret)
+    };
+    let (kept, others) = (digests(&one, "alice", "right"), digests(&other, "alice", "right"));
+    assert_eq!(kept, digests(&one, "alice", "right"));
+    assert!(kept.0 != others.0 && kept.1 != others.1 && kept.2 != others.2, "the key is drawn");
+    assert_ne!(digests(&one, "ab", "c").2, digests(&one, "a", "bc").2);
     Ok(())
 }
 
@@ -366,7 +366,7 @@ fn no_password_and_no_account_can_be_read_from_what_is_kept() -> anyhow::Result<
 async fn an_account_alone_makes_only_so_many_networks_known() {
     let mut logins = Logins::new();
     let (mallory, alice) = ([1; 16], [2; 16]);
-    let now = Instant::now();
+    let now = crate::clock::now();
     let known = |logins: &Logins| (0..100).filter(|number| logins.lane(network(*number), now) == Lane::Known).count();
     logins.was_right(network(0), alice, [0; 8], now);
     for number in 0..100 {
@@ -380,7 +380,7 @@ async fn an_account_alone_makes_only_so_many_networks_known() {
     assert_eq!((logins.lane(network(50), now), known(&logins)), (Lane::Known, 18));
     // Where it has not been for a while, another one takes the place.
     tokio::time::advance(Duration::from_secs(600)).await;
-    let later = Instant::now();
+    let later = crate::clock::now();
     for number in 2..=16 {
         logins.was_right(network(number), mallory, [0; 8], later);
     }
@@ -455,7 +455,7 @@ async fn a_password_is_under_way_as_long_as_somebody_is_asked_about_it() -> anyh
     let all = (0..FORGIVEN).map(|number| asked(format!("guess {number}"))).collect::<Result<Vec<_>, TooMany>>()?;
     assert_eq!(guesser.begin("alice", "one more").err(), Some(seconds(1)));
     drop(all);
-    assert!(guesser.0.held().under_way.is_empty());
+    assert!(guesser.0.inner().under_way.is_empty());
     assert_eq!(guesser.0.counted(), 0);
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use tokio::time::Instant;
 use tracing::warn;
 
 pub use settings::{Account, Settings, read};
@@ -16,16 +15,16 @@ pub use settings::{Account, Settings, read};
 use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
-use crate::authz::pattern::LabelValues;
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::decision_log::printable;
 use crate::http_api::memory::Memory;
 use crate::http_api::request::Request;
 use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
 use crate::reach::{Reach, Reachable};
+use crate::shown::printable;
+use policy::pattern::LabelValues;
 use settings::Meaning;
 
 /// The row of the table.
@@ -190,7 +189,7 @@ impl Authenticator for HttpUsers {
         if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
             return Ok(Outcome::Accepted(identity));
         }
-        let began = Instant::now();
+        let began = crate::clock::now();
         let client = users.attempts.client(from);
         let late = users.counts_late(account, secret, from);
         let reply = users.api.ask(&question, client, began, |status| users.wanted(status), late).await?;

@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use crate::authn::LabelSyntax;
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::json;
+use policy::pattern::{LabelValue, LabelValues};
 
 /// How many label values one account may have: each can cost time in each rule.
 const MAX_VALUES: usize = 1000;

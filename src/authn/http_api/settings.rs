@@ -1,14 +1,11 @@
 //! The `http_auth:` section.
 
+use ::settings::yaml::Value;
+use ::settings::{At, Field, Holds, Refusal, Section, number};
 use std::collections::BTreeSet;
 
 use super::reply::Path;
 use crate::authn::LabelSyntax;
-use crate::config::number;
-use crate::config::problem::At;
-use crate::config::refused::{Holds, Refusal};
-use crate::config::section::{Field, Section};
-use crate::config::yaml::Value;
 use crate::http_api::request::{self, RequestTemplate};
 use crate::http_api::settings;
 use crate::http_api::template::Placeholder;
@@ -222,7 +219,7 @@ fn read_list(
                 }
                 Some(message) => format!("{status}: {message}"),
             },
-            Some(_) | None => Refusal::is("no status of HTTP; write one such as 200").about(&value, Holds::Words),
+            Some(_) | None => Refusal::is("not an HTTP status; write one such as 200").about(&value, Holds::Words),
         };
         section.problem(&place, key, message);
         complete = false;

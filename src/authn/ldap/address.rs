@@ -1,9 +1,8 @@
 //! Where a directory server is, and how the connection to it is protected.
 
+use settings::Refusal;
 use std::fmt;
 use std::net::IpAddr;
-
-use crate::config::refused::Refusal;
 
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl Address {
     /// It is no address, or contradicts `tls`.
     pub(super) fn parse(text: &str, protection: Option<Protection>) -> Result<Address, Refusal> {
         let usage =
-            || Refusal::is("no server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com");
+            || Refusal::is("not a server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com");
         let (scheme, rest) = match text.split_once("://") {
             None => (None, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ldap") => (Some(Protection::None), rest),
@@ -118,7 +117,7 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::refused::Holds;
+    use settings::Holds;
 
     #[test]
     fn addresses_are_read_as_docker_auth_reads_them_and_as_urls() {
@@ -148,16 +147,16 @@ mod tests {
     #[test]
     fn what_is_no_server_is_refused() {
         for (text, tls, expected) in [
-            ("", None, "is no server"),
-            ("::1", None, "is no server"),
-            ("[::1", None, "is no server"),
-            ("[a]:1", None, "is no server"),
-            ("[::1]1", None, "is no server"),
-            ("host:port", None, "is no server"),
-            ("host:0", None, "is no server"),
-            (":389", None, "is no server"),
-            ("ldapi:///run/slapd", None, "is no server"),
-            ("user@host", None, "is no server"),
+            ("", None, "is not a server"),
+            ("::1", None, "is not a server"),
+            ("[::1", None, "is not a server"),
+            ("[a]:1", None, "is not a server"),
+            ("[::1]1", None, "is not a server"),
+            ("host:port", None, "is not a server"),
+            ("host:0", None, "is not a server"),
+            (":389", None, "is not a server"),
+            ("ldapi:///run/slapd", None, "is not a server"),
+            ("user@host", None, "is not a server"),
             ("ldap://a ldap://b", None, "written as a list"),
             ("a,b", None, "written as a list"),
             ("ldap://a/dc=x", None, "base and filter have keys of their own"),

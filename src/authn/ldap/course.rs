@@ -82,7 +82,7 @@ pub(super) struct Course {
 impl Course {
     /// A login that begins now, and may take so long in all.
     pub(super) fn of(allowed: Duration) -> Course {
-        Course { began: Instant::now(), allowed, steps: Mutex::default() }
+        Course { began: crate::clock::now(), allowed, steps: Mutex::default() }
     }
 
     /// When it has to be over.
@@ -92,7 +92,7 @@ impl Course {
 
     /// How much of its time is left.
     pub(super) fn left(&self) -> Duration {
-        self.deadline().saturating_duration_since(Instant::now())
+        self.deadline().saturating_duration_since(crate::clock::now())
     }
 
     /// How long it has waited in all.
@@ -102,7 +102,7 @@ impl Course {
 
     /// Waits for something that is no server's answer, and takes note of how long that took.
     pub(super) async fn wait_for<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
-        let began = Instant::now();
+        let began = crate::clock::now();
         let done = work.await;
         self.took(step, began.elapsed());
         done
@@ -164,7 +164,7 @@ pub(super) struct Heard {
 impl Heard {
     /// Nothing yet.
     pub(super) fn nothing() -> Heard {
-        Heard { since: Instant::now(), micros: Arc::default() }
+        Heard { since: crate::clock::now(), micros: Arc::default() }
     }
 
     /// Something came just now.
@@ -205,7 +205,7 @@ impl<'of> Limit<'of> {
         work: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
         let Limit { step, silence, course } = self;
-        let began = Instant::now();
+        let began = crate::clock::now();
         let mut work = std::pin::pin!(work);
         loop {
             let last = heard.last().max(began);
@@ -214,7 +214,7 @@ impl<'of> Limit<'of> {
                 course.took(step, began.elapsed());
                 return done;
             }
-            let now = Instant::now();
+            let now = crate::clock::now();
             // Something came meanwhile, and the wait begins anew.
             if now < course.deadline() && heard.last().max(began) + silence.length > now {
                 continue;
@@ -266,7 +266,7 @@ mod tests {
         let heard = Heard::nothing();
         assert!(limit(&course).wait(&heard, after(5, second, &heard)).await.is_ok());
         assert_eq!(course.steps(), [(Step::Account, 5 * second)]);
-        let began = Instant::now();
+        let began = crate::clock::now();
         let silent = limit(&course).of(Step::Check).wait(&heard, std::future::pending::<Result<(), _>>()).await;
         let Err(Trouble::Silent(message)) = silent else { unreachable!("{silent:?}") };
         assert_eq!(began.elapsed(), SILENCE.length);

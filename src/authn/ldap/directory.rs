@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::address::Protection;
 use super::connection::{Connection, Trouble, connect, look_up};
@@ -233,7 +233,7 @@ impl Directory {
         let mut connection = connection.map_err(blame)?;
         match (purpose, &self.settings.login) {
             (Purpose::Searching, Login::Ourselves { name, password }) => {
-                let began = Instant::now();
+                let began = crate::clock::now();
                 let alone = timeout_at(course.deadline(), server.introduction.lock());
                 let Ok(mut introduction) = course.wait_for(Step::Others, alone).await else {
                     return Err(course.late(Step::Others, Duration::ZERO));

@@ -15,7 +15,7 @@ use super::route::Route;
 use super::server::{Purpose, Server};
 use super::settings::Login;
 use super::verdict::{Failure, of_search};
-use crate::breaker::{Pass, Trial};
+use crate::breaker::{Pass, Trial, trials_of};
 use crate::turns::Client;
 
 /// How long a trial of a server that failed may take, if a login may not take longer.
@@ -33,17 +33,8 @@ impl Directory {
     /// Stops asking a server, and tries it again in the background until it answers.
     pub(super) fn failed(self: &Arc<Self>, number: usize, pass: Pass, failure: &Failure) {
         let Some(server) = self.servers.get(number) else { return };
-        let directory = Arc::downgrade(self);
         server.forget();
-        let trial = move || {
-            let directory = directory.upgrade();
-            async move {
-                match directory {
-                    Some(directory) => directory.try_again(number).await,
-                    None => Trial::Ended,
-                }
-            }
-        };
+        let trial = trials_of(self, move |directory| async move { directory.try_again(number).await });
         let address = server.address.to_string();
         let closed = server.breaker.fail(pass, trial, move || {
             info!(

@@ -2,12 +2,11 @@
 //! values.
 
 use regex::Regex;
+use settings::{Field, Refusal, Section};
 
 use super::filter::is_attribute;
 use super::name::common_name;
 use super::protocol::Entry;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
 
 /// Stands for the entry's distinguished name among the attributes.
 const NAME: &str = "dn";
@@ -80,7 +79,7 @@ pub(super) fn read(section: Field<'_>) -> Vec<LabelRule> {
 fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
     let attribute = section.word("attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no attribute; write its name, such as memberOf, or dn for the entry's own name")),
+        false => Err(Refusal::is("not an attribute; write its name, such as memberOf, or dn for the entry's own name")),
     });
     if !section.has("attribute") {
         section.missing("attribute", "the attribute is missing; write attribute: memberOf");
@@ -97,7 +96,7 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         match regex {
             Ok(regex) if regex.captures_len() <= 2 => Ok(Pattern(regex)),
             Ok(_) => Err("one group at most picks the value; write (?:…) for the others".to_owned()),
-            Err(error) => Err(format!("this is no regular expression: {}", told(&error))),
+            Err(error) => Err(format!("this is not a regular expression: {}", told(&error))),
         }
     });
     let common_name = section.flag("parse_cn").is_some_and(|at| at.value);
@@ -165,8 +164,7 @@ impl LabelRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reading::{Reading, Secrets};
-    use crate::config::yaml;
+    use settings::{Reading, Secrets, yaml};
 
     fn rules(text: &str) -> Result<Vec<LabelRule>, Vec<String>> {
         let reading = Reading::default();
@@ -215,9 +213,9 @@ mod tests {
     fn each_slip_in_a_label_is_named() {
         for (text, expected) in [
             ("g: {}", "labels.g.attribute: the attribute is missing"),
-            ("g: {attribute: 'member of'}", "labels.g.attribute: \"member of\" is no attribute"),
+            ("g: {attribute: 'member of'}", "labels.g.attribute: \"member of\" is not an attribute"),
             ("g: {attribute: a, from: group}", "labels.g.from: \"group\" is neither entry nor groups"),
-            ("g: {attribute: a, regex: '('}", "labels.g.regex: this is no regular expression"),
+            ("g: {attribute: a, regex: '('}", "labels.g.regex: this is not a regular expression"),
             ("g: {attribute: a, regex: '(a)(b)'}", "labels.g.regex: one group at most"),
             ("g: {attribute: a, parse_cn: 7}", "labels.g.parse_cn: \"7\" is neither true nor false"),
             ("g: {attribute: a, lowercase: true}", "did you mean \"lower_case\"?"),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
@@ -17,8 +16,8 @@ use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::verdict::{Extent, Failure, Verdict};
 use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
-use crate::authz::pattern::{LabelValue, LabelValues};
 use crate::turns::Client;
+use policy::pattern::{LabelValue, LabelValues};
 
 /// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
 const MAX_GROUPS: u32 = 1000;
@@ -250,7 +249,7 @@ impl DirectoryUsers {
         errand: Errand<'_>,
     ) -> Result<Verdict, Failure> {
         let bind = Bind { name: person.name(), password };
-        let began = Instant::now();
+        let began = crate::clock::now();
         let reply = self.directory.ask(Question::Check(bind), errand).await?;
         self.pace.saw(began.elapsed());
         Ok(reply.verdict)
@@ -369,11 +368,11 @@ impl DirectoryUsers {
             return Ok(());
         }
         let bind = Bind { name: &self.nobodys_name, password };
-        let end = self.pace.drawn().map(|took| errand.course.deadline().min(Instant::now() + took));
+        let end = self.pace.drawn().map(|took| errand.course.deadline().min(crate::clock::now() + took));
         // Whatever is said, nobody is let in by it.
         self.directory.ask(Question::Check(bind), errand).await?;
         // Sleeping takes up to a tick longer than was asked for; what is shorter than that is left as it is.
-        if let Some(end) = end.and_then(|end| end.checked_sub(TICK)).filter(|end| *end > Instant::now()) {
+        if let Some(end) = end.and_then(|end| end.checked_sub(TICK)).filter(|end| *end > crate::clock::now()) {
             tokio::time::sleep_until(end).await;
         }
         blur(errand).await;
@@ -384,7 +383,7 @@ impl DirectoryUsers {
 /// A refusal waits for up to four milliseconds more, at random: what a directory computes for a password can be so little that
 /// no clock here could wait for it, and whoever measures from beside us could.
 async fn blur(errand: Errand<'_>) {
-    tokio::time::sleep_until(errand.course.deadline().min(Instant::now() + pace::blur())).await;
+    tokio::time::sleep_until(errand.course.deadline().min(crate::clock::now() + pace::blur())).await;
 }
 
 /// Refuses somebody whose account may not be used, as late as a wrong password is. The directory's words are in the line of the

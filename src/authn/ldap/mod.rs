@@ -49,9 +49,10 @@ use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
 use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
+use crate::background::spawn;
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::mongo::spawn;
+use crate::random;
 use crate::reach::{REACH_WITHIN, Reach, Reachable};
 use directory::{Directory, Errand};
 use pace::Pace;
@@ -80,10 +81,8 @@ impl DirectoryUsers {
     /// # Errors
     /// TLS is asked for, and no certificate authority is known; or this thread belongs to no runtime.
     pub fn new(settings: Settings, attempts: Arc<Attempts>) -> anyhow::Result<DirectoryUsers> {
-        let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let separator = if settings.base.is_empty() { "" } else { "," };
-        let nobody = format!("nobody-{:016x}", u64::from_be_bytes(random));
+        let nobody = format!("nobody-{:016x}", u64::from_be_bytes(random::bytes()?));
         let nobodys_name = format!("cn={nobody}{separator}{}", settings.base);
         let directory = Arc::new(Directory::new(settings).context(KIND.key)?);
         let greeting = Arc::clone(&directory);

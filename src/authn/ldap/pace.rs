@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::random;
+
 /// So many of the last binds are remembered.
 const REMEMBERED: usize = 64;
 
@@ -32,19 +34,17 @@ impl Pace {
     pub(super) fn drawn(&self) -> Option<Duration> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Without random bytes it is the first: a nuisance, not a danger.
-        seen.get(usize::from(random()).checked_rem(seen.len())?).copied()
+        seen.get(usize::from(number()).checked_rem(seen.len())?).copied()
     }
 }
 
 /// How long a refusal waits besides: up to [`BLUR`], each time another part of it.
 pub(super) fn blur() -> Duration {
-    BLUR * u32::from(random()) / u32::from(u8::MAX)
+    BLUR * u32::from(number()) / u32::from(u8::MAX)
 }
 
-fn random() -> u8 {
-    let mut random = [0];
-    aws_lc_rs::rand::fill(&mut random).ok();
-    let [number] = random;
+fn number() -> u8 {
+    let [number] = random::bytes().unwrap_or_default();
     number
 }
 

@@ -1,14 +1,14 @@
 //! The part of the `ldap_auth:` section that says which servers there are, how they are known, and who we are to them.
 
+use settings::refused::is_harmless;
+use settings::yaml::Value;
+use settings::{At, Holds, Refusal, Section};
+
 use super::address::{Address, Protection};
 use super::name::{ACCOUNT, NameTemplate};
 use super::settings::{Login, Trust};
 use crate::authn::Secret;
-use crate::config::problem::At;
-use crate::config::read_authorities;
-use crate::config::refused::{Holds, Refusal, is_harmless};
-use crate::config::section::Section;
-use crate::config::yaml::Value;
+use crate::pem::named::read_authorities;
 
 /// The servers, and how each is spoken with.
 pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> {
@@ -17,7 +17,7 @@ pub(super) fn read_addresses(section: &mut Section<'_>) -> Option<Vec<Address>> 
         "none" => Ok(Some(Protection::None)),
         "starttls" => Ok(Some(Protection::StartTls)),
         "always" => Ok(Some(Protection::Tls)),
-        _ => Err(Refusal::is("none of none, starttls and always")),
+        _ => Err(Refusal::is("not one of none, starttls and always")),
     });
     let is_unknown = protection.is_none() && section.has("tls");
     let protection = protection.and_then(|at| at.value);

@@ -53,12 +53,12 @@ pub(super) struct Introduction {
 impl Introduction {
     /// They were taken.
     pub(super) fn was_taken(&mut self) {
-        *self = Introduction { taken: Some(Instant::now()), unanswered: None };
+        *self = Introduction { taken: Some(crate::clock::now()), unanswered: None };
     }
 
     /// This address did not answer.
     pub(super) fn was_unanswered(&mut self, at: SocketAddr, failure: &Failure) {
-        *self = Introduction { taken: None, unanswered: Some((Instant::now(), at, failure.clone())) };
+        *self = Introduction { taken: None, unanswered: Some((crate::clock::now(), at, failure.clone())) };
     }
 
     /// Whether they were taken so short a time ago that they will be again.
@@ -121,7 +121,7 @@ impl Server {
         let kept = waiting.of(purpose);
         // A trial makes one beside those of the logins.
         if kept.len() < self.most {
-            kept.push_back((connection, Instant::now()));
+            kept.push_back((connection, crate::clock::now()));
         }
     }
 
@@ -172,7 +172,7 @@ impl Server {
 
     /// Takes note that it does not take our own credentials.
     pub(super) fn refused_us(&self, failure: &Failure) {
-        self.waiting().estranged = Some((Instant::now() + ESTRANGED, failure.clone()));
+        self.waiting().estranged = Some((crate::clock::now() + ESTRANGED, failure.clone()));
     }
 
     /// Why it failed last, for messages.
@@ -184,6 +184,6 @@ impl Server {
     /// What it said to our own credentials, while it is to be left alone for that.
     pub(super) fn estranged(&self) -> Option<Failure> {
         let waiting = self.waiting();
-        waiting.estranged.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, failure)| failure.clone())
+        waiting.estranged.as_ref().filter(|(until, _)| crate::clock::now() < *until).map(|(_, failure)| failure.clone())
     }
 }

@@ -1,5 +1,7 @@
 //! The `ldap_auth:` section: where a directory is, who we are to it, whom it is asked about, and for how long.
 
+use settings::number::{self, duration};
+use settings::{At, Field, Noted, Place, Refusal, Section};
 use std::time::Duration;
 
 use super::address::Address;
@@ -9,11 +11,6 @@ use super::labels::{From, LabelRule, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
-use crate::config::number::{self, duration};
-use crate::config::problem::{At, Place};
-use crate::config::reading::Noted;
-use crate::config::refused::Refusal;
-use crate::config::section::{Field, Section};
 use crate::pem::tls::Authorities;
 
 /// How long a login may take in all, where the file does not say: docker waits for 15 s.
@@ -160,7 +157,7 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     }
     let read = |text: &str| match text.is_empty() || is_distinguished(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no distinguished name; write ou=people,dc=example,dc=org")),
+        false => Err(Refusal::is("not a distinguished name; write ou=people,dc=example,dc=org")),
     };
     section.word(key, read).map(|at| at.value)
 }
@@ -168,7 +165,7 @@ fn read_base(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 fn read_account(section: &mut Section<'_>, filter: Option<&At<Filter>>) -> Option<AccountName> {
     let named = section.word("account_attribute", |text| match is_attribute(text) {
         true => Ok(text.to_owned()),
-        false => Err(Refusal::is("no attribute; write its name, such as uid")),
+        false => Err(Refusal::is("not an attribute; write its name, such as uid")),
     });
     match (named, section.has("account_attribute")) {
         (Some(named), _) => return Some(AccountName::Attribute(named.value)),

@@ -13,7 +13,7 @@ use super::{Settings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, Standing};
-use crate::authz::mongo::text::date;
+use crate::mongo::document::date;
 use crate::mongo::document::{Single, name_of, texts_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
 

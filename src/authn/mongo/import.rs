@@ -2,16 +2,15 @@
 //!
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
+use settings::yaml::{self, Value};
+use settings::{Problem, Reading, Secrets};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
 use crate::authn::{Standing, htpasswd, users};
-use crate::authz::pattern::LabelValue;
-use crate::config::problem::Problem;
-use crate::config::reading::{Reading, Secrets};
-use crate::config::yaml::{self, Value};
+use policy::pattern::LabelValue;
 
 /// The users of a text.
 #[derive(Debug, Default)]
@@ -134,7 +133,7 @@ mod tests {
         for (text, expected) in [
             ("alice:HASH\nbob:$apr1$x$y\n", "old.yml:2: \"bob\" has an MD5 hash ($apr1$)"),
             ("alice:hunter2\n", "old.yml:1: \"alice\" has a hash of crypt, or no hash at all"),
-            ("users:\n  alice: {password: hunter2}\n", "old.yml:2: users.alice.password: this is no bcrypt hash"),
+            ("users:\n  alice: {password: hunter2}\n", "old.yml:2: users.alice.password: this is not a bcrypt hash"),
             ("users:\n  alice: {}\n", "old.yml:2: users.alice.password: a named user needs a bcrypt hash"),
             (
                 "users: {alice: {password: \"HASH\", labels: {a.b: [x]}}}\n",

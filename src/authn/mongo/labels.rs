@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::decision_log::printable;
+use crate::shown::printable;
 
 /// A change of labels, as it is written: `team=web,api` sets, `team+=ops` adds, `team-=web` takes out, `team=` takes the
 /// whole label away.

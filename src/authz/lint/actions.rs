@@ -1,8 +1,9 @@
 //! What a rule grants and nobody can use: pushing without pulling, the catalog without `*`, words that mean nothing.
 
+use settings::spelling::nearest;
+
 use crate::authz::pattern::{Bindings, Field, LabelValues, Values};
 use crate::authz::rule::{Grants, Rule};
-use crate::config::section::nearest;
 use crate::scope::{Action, Actions, words};
 
 /// Looks at the actions of a rule. `own` are those of what is protected besides registries.

@@ -1,12 +1,12 @@
 //! What a rule names and the file lacks: accounts, values of labels, services.
 
+use settings::spelling::nearest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::authz::pattern::{Bindings, Field, LabelValue, LabelValues, Pattern, Values};
 use crate::authz::rule::{Grants, Rule};
 use crate::backend::{Facts, Names};
 use crate::config::Config;
-use crate::config::section::nearest;
 use policy::lint::{each_or, is_mistaken, pieces};
 
 /// So many times something similar is looked for; what is said without it is as true.

@@ -6,7 +6,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::error::{Error, ErrorKind};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::info;
 
 use crate::breaker::jittered;
@@ -62,7 +62,7 @@ pub(super) async fn watch(collection: &Collection, changes: &Changes) {
                 tell(&mut told, Told::Watched);
                 // What changed before the stream began is in no event.
                 changes.changed.notify_one();
-                let opened = Instant::now();
+                let opened = crate::clock::now();
                 let why = follow(*stream, changes, collection.settings().answer_within()).await;
                 tell(&mut told, Told::Polled(why));
                 if opened.elapsed() >= LONGEST_PAUSE {
@@ -118,7 +118,7 @@ fn has_none(error: &Error) -> bool {
 /// Tells each change until the stream ends; says why it ended.
 async fn follow(mut stream: ChangeStream<Document>, changes: &Changes, answer_within: Duration) -> String {
     while stream.is_alive() {
-        let asked = Instant::now();
+        let asked = crate::clock::now();
         match timeout(AWAIT + answer_within, stream.next_if_any()).await {
             Ok(Ok(Some(_))) => changes.changed.notify_one(),
             Ok(Ok(None)) => sleep_until(asked + QUIET).await,

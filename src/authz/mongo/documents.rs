@@ -1,13 +1,12 @@
 //! Documents as rules: what is read from the collection, checked and compiled as a whole.
 
 use mongodb::bson::{Bson, Document};
+use settings::DayEnd;
 
 use super::{MAX_RULES, guard};
 use crate::authz::acl::Acl;
 use crate::authz::rule::{MatchField, Rule, RuleText};
-use crate::authz::rules::needs_match;
-use crate::config::refused::about_rule;
-use crate::config::section::DayEnd;
+use crate::authz::rules::{about_rule, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 
 /// The number of wrong documents that are named at once.
@@ -191,7 +190,7 @@ mod tests {
             (doc! { "actions": [1] }, "actions: the list must hold texts, not a number"),
             (doc! { "comment": 1 }, "comment: a text is expected here, not a number"),
             (doc! { "not_afer": "2026-01-01" }, "not_afer: there is no such key; did you mean \"not_after\"?"),
-            (doc! { "not_after": "soon" }, "not_after: \"soon\" is no moment"),
+            (doc! { "not_after": "soon" }, "not_after: \"soon\" is not a date or time"),
             (
                 doc! { "not_after": mongodb::bson::DateTime::from_millis(-100_000_000_000_000) },
                 "not_after: this date is too far away",

@@ -7,18 +7,17 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use settings::refused::is_plain_word;
+use settings::text::without_mark;
+use settings::yaml::{self, Entry, Node, Value};
+use settings::{Place, Problem, Reading, Refusal, Secrets, number};
 use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
-use super::text::{Numbered, written};
+use super::text::Numbered;
 use crate::authz::rule::RuleText;
 use crate::authz::rules::read_rule;
-use crate::config::number;
-use crate::config::problem::{Place, Problem};
-use crate::config::reading::{Reading, Secrets};
-use crate::config::refused::{Refusal, is_plain_word};
-use crate::config::yaml::{self, Entry, Node, Value};
-use crate::text::without_mark;
+use crate::mongo::document::written;
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +86,7 @@ fn read(item: &Node, index: usize, reading: &Reading) -> Option<Unnumbered> {
     let given = section.has("seq");
     let seq = section.word("seq", |text| match number::whole(text) {
         Some(seq) if (-MAX_SEQ..=MAX_SEQ).contains(&seq) => Ok(seq),
-        Some(_) | None => Err(Refusal::is("no whole number that rules can be ordered by; write 10, 20, …")),
+        Some(_) | None => Err(Refusal::is("not a whole number that rules can be ordered by; write 10, 20, …")),
     });
     if given && seq.is_none() {
         return None;

@@ -12,16 +12,18 @@ pub mod properties;
 pub mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ::settings::number::duration;
+use ::settings::{At, Field, Refusal};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use aws_lc_rs::digest;
 use changes::Changes;
 use documents::compile;
 use mongodb::bson::{Document, doc};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::acl::Acl;
@@ -29,10 +31,7 @@ use super::{Answer, Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
-use crate::config::number::duration;
-use crate::config::problem::At;
-use crate::config::refused::Refusal;
-use crate::config::section::Field;
+use crate::digest::sha256;
 use crate::mongo::{self, Collection, settings};
 use crate::reach::{Reach, Reachable};
 
@@ -129,7 +128,7 @@ struct InUse {
     /// The rules' own numbers, in their order.
     seqs: Vec<i64>,
     /// Of the documents it was compiled from.
-    digest: Vec<u8>,
+    digest: [u8; 32],
     /// When it was last known to be all there is.
     seen: Mutex<Instant>,
 }
@@ -160,7 +159,7 @@ impl Configured for Settings {
         let work = async move {
             tokio::join!(reader.keep_reading(), changes::watch(&reader.collection, &reader.changes));
         };
-        let reading = Reading(mongo::spawn(work)?.abort_handle());
+        let reading = Reading(crate::background::spawn(work)?.abort_handle());
         Opened::rules(MongoRules { rules, _reading: reading })
     }
 
@@ -226,7 +225,7 @@ impl Rules {
     async fn keep_reading(&self) {
         let mut last = String::new();
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let pause = match self.read().await {
                 Ok(()) => {
                     if !last.is_empty() {
@@ -290,7 +289,7 @@ impl Rules {
     async fn read(&self) -> Result<(), Trouble> {
         // Of two readings at the same time, the one that began earlier could end later, and put older rules back.
         let _alone = self.reading.lock().await;
-        let mut seen = Instant::now();
+        let mut seen = crate::clock::now();
         let mut documents = self.fetch().await?;
         let mut digest = digest_of(&documents);
         if let Some(in_use) = self.in_use.load().as_ref()
@@ -304,7 +303,7 @@ impl Rules {
         // changed is taken over once two readings agree.
         let mut readings = 1;
         loop {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let again = self.fetch().await?;
             let digest_again = digest_of(&again);
             if digest_again == digest {
@@ -414,14 +413,7 @@ async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure>
 }
 
 /// Tells one state of the collection from another, so that rules are compiled only when they have changed.
-fn digest_of(documents: &[Document]) -> Vec<u8> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for document in documents {
-        // What was just read can be written; if it could not, the digest would only fall short of a change in it, and
-        // so the length is taken in any case.
-        let bytes = document.to_vec().unwrap_or_default();
-        context.update(&(bytes.len() as u64).to_be_bytes());
-        context.update(&bytes);
-    }
-    context.finish().as_ref().to_vec()
+fn digest_of(documents: &[Document]) -> [u8; 32] {
+    // What was just read can be written; if it could not, the digest would only miss a change in it.
+    sha256(documents.iter().map(|document| document.to_vec().unwrap_or_default()))
 }

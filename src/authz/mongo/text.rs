@@ -2,12 +2,11 @@
 //!
 //! Pure. What is written here and read again is the same rule.
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use mongodb::bson::{Bson, Document, doc};
 
 use crate::authz::rule::RuleText;
-use crate::decision_log::printable;
+use crate::mongo::document::{date, written};
+use crate::shown::printable;
 
 /// The keys of a rule's document.
 pub(super) const KEYS: &[&str] = &["seq", "match", "actions", "comment", "not_before", "not_after"];
@@ -177,23 +176,6 @@ fn matched(text: &RuleText) -> Document {
 /// As small a number as the shell would write.
 pub(super) fn number(seq: i64) -> Bson {
     i32::try_from(seq).map_or(Bson::Int64(seq), Bson::Int32)
-}
-
-/// A date, which has milliseconds; a moment that is more exact, or that no date holds, stays a text.
-pub(crate) fn date(moment: OffsetDateTime) -> Bson {
-    let nanoseconds = moment.unix_timestamp_nanos();
-    match i64::try_from(nanoseconds.div_euclid(1_000_000)) {
-        Ok(milliseconds) if nanoseconds.rem_euclid(1_000_000) == 0 => {
-            Bson::DateTime(DateTime::from_millis(milliseconds))
-        }
-        Ok(_) | Err(_) => Bson::String(written(moment)),
-    }
-}
-
-/// RFC 3339 in UTC.
-pub(crate) fn written(moment: OffsetDateTime) -> String {
-    let utc = moment.checked_to_offset(time::UtcOffset::UTC).unwrap_or(moment);
-    utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
 }
 
 /// A text between double quotes that both YAML and JSON read as this text.

@@ -1,5 +1,6 @@
 //! One rule in the administrator's own editor. What was typed is never lost: it is written, edited again, or kept.
 
+use settings::files::read_text;
 use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,7 +10,7 @@ use std::process::Command;
 use super::{edited, plain, print, warn_of};
 use crate::authz::mongo::book::{RuleBook, Stored};
 use crate::cli::{DONE, complain, say};
-use crate::config::{Config, ENVIRONMENT_PREFIX, read_text};
+use crate::config::{Config, ENVIRONMENT_PREFIX};
 
 /// What the editor shows above the rule.
 const HEAD: &str = "# Save and leave the editor to change the rule; leave the text as it is to change nothing.\n";

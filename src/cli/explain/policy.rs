@@ -124,6 +124,8 @@ impl Policy {
             Shown::Decisions => None,
         });
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
+        #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+        let now = OffsetDateTime::now_utc();
         Ok(Policy {
             access,
             runtime,
@@ -134,7 +136,7 @@ impl Policy {
             deciders,
             actions: protected.flat_map(|path| path.scope.actions.iter().cloned()).collect(),
             services: config.token.services,
-            now: OffsetDateTime::now_utc(),
+            now,
         })
     }
 

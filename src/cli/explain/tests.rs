@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use time::OffsetDateTime;
+
 use super::policy::{Policy, Sources};
 use super::told::describe;
 use crate::app::{App, Reload, Source};
@@ -67,10 +69,10 @@ fn it_is_in_the_chain_and_its_answers_are_counted() {
     let app = bed.app();
     for (account, password, granted) in [("clown", "ha", true), ("clown", "ho", false), ("nobody", "ha", false)] {
         let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
-        let said = bed.runtime.block_on(app.snapshot().access.identify(&who, None));
+        let said = bed.runtime.block_on(app.snapshot().access.identify(&who, None, OffsetDateTime::UNIX_EPOCH));
         assert_eq!(said.is_ok(), granted, "{account} {password}: {said:?}");
     }
-    let text = app.metrics.text(&app.snapshot()).unwrap();
+    let text = app.metrics_text(OffsetDateTime::UNIX_EPOCH).unwrap();
     for outcome in ["accepted", "rejected", "not_mine"] {
         let line = format!("dockwarden_backend_answers_total{{backend=\"silly\",outcome=\"{outcome}\"}} 1");
         assert!(text.contains(&line), "{line} is not in {text}");
@@ -140,7 +142,7 @@ fn explain_looks_its_accounts_up_in_the_chain() {
 fn whether_it_is_down_is_a_metric() {
     for (section, value) in [(SILLY, 0), ("silly: {account: clown, down: true}\n", 1)] {
         let app = Bed::with(&format!("{section}{RULES}")).app();
-        let text = app.metrics.text(&app.snapshot()).unwrap();
+        let text = app.metrics_text(OffsetDateTime::UNIX_EPOCH).unwrap();
         let line = format!("dockwarden_backend_down{{backend=\"silly\"}} {value}\n");
         assert!(text.contains(&line), "{line} is not in {text}");
     }

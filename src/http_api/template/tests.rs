@@ -102,10 +102,10 @@ fn an_address_that_somebody_else_could_bend_is_refused() {
         ("https://api.example.com/${account}/../x", "write the path without dots"),
         (
             "https://api.example.com/${user}",
-            "${user} is no placeholder; there are ${account}, ${password} and ${basic}",
+            "${user} is not a placeholder; there are ${account}, ${password} and ${basic}",
         ),
         ("https://api.example.com/${account", "a placeholder's } is missing"),
-        ("https://api.example.com/${}", "${} is no placeholder"),
+        ("https://api.example.com/${}", "${} is not a placeholder"),
         ("https:///path", "write a whole address"),
         ("https://api.example.com\\@evil.example/", "no backslash"),
         ("https://api.example.com/a b", "no white space"),
@@ -157,7 +157,7 @@ fn a_header_holds_the_value_as_it_is_or_nothing_is_asked() {
         ("a\nb", "visible ASCII"),
         ("ä", "visible ASCII"),
         ("", "a header needs a value"),
-        ("Bearer ${token}", "${token} is no placeholder"),
+        ("Bearer ${token}", "${token} is not a placeholder"),
     ] {
         let message = parse(value).map(|_| ()).unwrap_err();
         assert!(message.contains(piece), "{value:?}: {message}");
@@ -184,11 +184,11 @@ fn a_body_says_the_same_whatever_the_values_are() {
         ("{\"user\": ${account}}", ContentType::Json, "placeholders stand within quotes"),
         ("{\"user\": 1${account}}", ContentType::Json, "placeholders stand within quotes"),
         ("user=${account}", ContentType::Json, "For a form, write content_type"),
-        ("", ContentType::Json, "this is no JSON"),
-        ("{\"user\": \"${name}\"}", ContentType::Json, "${name} is no placeholder"),
-        ("{\"user\": \"${account}\"}", ContentType::Form, "this is no form"),
-        ("${account}", ContentType::Form, "this is no form"),
-        ("user=${account} &key=x", ContentType::Form, "this is no form"),
+        ("", ContentType::Json, "this is not JSON"),
+        ("{\"user\": \"${name}\"}", ContentType::Json, "${name} is not a placeholder"),
+        ("{\"user\": \"${account}\"}", ContentType::Form, "this is not a form"),
+        ("${account}", ContentType::Form, "this is not a form"),
+        ("user=${account} &key=x", ContentType::Form, "this is not a form"),
     ] {
         let message = BodyTemplate::parse(text, content_type).map(|_| ()).unwrap_err();
         assert!(message.contains(piece), "{text}: {message}");

@@ -1,5 +1,6 @@
 //! Tests of making pairs, in memory and as files.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Barrier;
 
 use super::*;
@@ -70,11 +71,7 @@ fn a_missing_pair_is_made_once_for_its_owner_only() {
     assert_eq!(create(&key, &certificate).unwrap(), PairFiles::Made);
     let first = read_pair(&key, &certificate).kid(KidForm::Libtrust).to_owned();
     assert_eq!(key_permission_warning(&key), None);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-    }
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     for parent in [key.parent().unwrap(), certificate.parent().unwrap()] {
         assert_eq!(fs::read_dir(parent).unwrap().count(), 1, "no draft is left behind");
     }
@@ -145,11 +142,8 @@ fn starts_at_the_same_moment_end_with_one_matching_pair() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn keys_that_others_can_read_are_pointed_out() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token.key");
     fs::write(&path, "").unwrap();

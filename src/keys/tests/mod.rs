@@ -100,140 +100,72 @@ fn key_ids_of_the_fixtures_are_those_that_others_compute() {
     }
 }
 
-/// A name, the key's file, the certificate's, all problems, and words that one of them must say.
-type Refusal = (&'static str, Vec<u8>, Vec<u8>, Vec<KeyProblem>, &'static str);
+/// A key's file, the certificate's files, all problems, and words that one of them must say.
+type Refusal = (&'static str, &'static [&'static str], Vec<KeyProblem>, &'static str);
 
 #[test]
 fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
     let kind = |name: &str| KeyProblem::KeyKind(name.to_owned());
-    let der = STANDARD
-        .decode(
-            String::from_utf8(file("p256-public.pem"))
-                .unwrap()
-                .lines()
-                .filter(|l| !l.starts_with('-'))
-                .collect::<String>(),
-        )
-        .unwrap();
-    let cases: Vec<Refusal> = vec![
-        ("small", file("rsa1024.key"), file("rsa1024.crt"), vec![KeyProblem::RsaTooSmall(1024)], "1024 bits"),
-        ("large", file("rsa4352.key"), file("rsa4352.crt"), vec![KeyProblem::RsaTooLarge(4352)], "4352 bits"),
+    let of_certificate = |name: &str| KeyProblem::CertificateKind(name.to_owned());
+    let mismatch = |subject: &str, kind: &str| KeyProblem::Mismatch {
+        subject: subject.to_owned(),
+        certificate_kind: kind.to_owned(),
+        key_kind: "P-256".to_owned(),
+    };
+    let spelt_out = "an elliptic curve key with its curve spelt out instead of named";
+    let no_key = PemProblem::KeyIsOther("PUBLIC KEY".to_owned());
+    let swapped = vec![PemProblem::KeyIsCertificate.into(), PemProblem::CertificateIsKey.into()];
+    let not_first = KeyProblem::CertificateNotFirst { number: 2, subject: "CN=test leaf".to_owned() };
+    let cases: [Refusal; 15] = [
+        ("rsa1024.key", &["rsa1024.crt"], vec![KeyProblem::RsaTooSmall(1024)], "1024 bits"),
+        ("rsa4352.key", &["rsa4352.crt"], vec![KeyProblem::RsaTooLarge(4352)], "4352 bits"),
         (
-            "ed25519",
-            file("ed25519.key"),
-            file("ed25519.crt"),
-            vec![kind("Ed25519"), KeyProblem::CertificateKind("Ed25519".to_owned())],
-            "registry 2.8 does not even start",
+            "ed25519.key",
+            &["ed25519.crt"],
+            vec![kind("Ed25519"), of_certificate("Ed25519")],
+            "registry 2.8 does not even",
         ),
-        ("p521", file("p521-sec1.key"), file("p256.crt"), vec![kind("an elliptic curve key on P-521")], "P-521"),
+        ("p521-sec1.key", &["p256.crt"], vec![kind("an elliptic curve key on P-521")], "P-521"),
+        ("secp256k1-sec1.key", &["p256.crt"], vec![kind("an elliptic curve key on secp256k1")], "secp256k1"),
+        ("p256-explicit.key", &["p256.crt"], vec![kind(spelt_out)], "spelt out"),
+        ("rsapss.key", &["rsa2048.crt"], vec![kind("an RSA-PSS key")], "RSA-PSS"),
+        ("encrypted-pkcs8.key", &["p256.crt"], vec![PemProblem::KeyEncrypted.into()], "openssl pkey -in OLD -out NEW"),
+        ("encrypted-legacy.key", &["rsa2048.crt"], vec![PemProblem::KeyEncrypted.into()], "openssl pkey -in OLD"),
+        ("p256.crt", &["p256-sec1.key"], swapped, "swapped"),
+        ("p256-public.pem", &["p256.crt"], vec![no_key.into()], "`PUBLIC KEY`"),
+        ("p256-pkcs8.key", &["leaf.csr"], vec![KeyProblem::CertificateIsRequest], "openssl x509 -req"),
         (
-            "secp256k1",
-            file("secp256k1-sec1.key"),
-            file("p256.crt"),
-            vec![kind("an elliptic curve key on secp256k1")],
-            "secp256k1",
-        ),
-        (
-            "explicit",
-            file("p256-explicit.key"),
-            file("p256.crt"),
-            vec![kind("an elliptic curve key with its curve spelt out instead of named")],
-            "spelt out",
-        ),
-        ("pss", file("rsapss.key"), file("rsa2048.crt"), vec![kind("an RSA-PSS key")], "RSA-PSS"),
-        (
-            "encrypted",
-            file("encrypted-pkcs8.key"),
-            file("p256.crt"),
-            vec![KeyProblem::KeyEncrypted],
-            "openssl pkey -in OLD -out NEW",
-        ),
-        (
-            "encrypted long ago",
-            file("encrypted-legacy.key"),
-            file("rsa2048.crt"),
-            vec![KeyProblem::KeyEncrypted],
-            "openssl pkey -in OLD -out NEW",
-        ),
-        (
-            "swapped",
-            file("p256.crt"),
-            file("p256-sec1.key"),
-            vec![KeyProblem::KeyIsCertificate, KeyProblem::CertificateIsKey],
-            "swapped",
-        ),
-        (
-            "public key",
-            file("p256-public.pem"),
-            file("p256.crt"),
-            vec![KeyProblem::KeyIsOther("PUBLIC KEY".to_owned())],
-            "`PUBLIC KEY`",
-        ),
-        ("binary", der, file("p256.crt"), vec![PemProblem::Der(PairFile::Key).into()], "-inform DER"),
-        (
-            "request",
-            file("p256-pkcs8.key"),
-            file("leaf.csr"),
-            vec![KeyProblem::CertificateIsRequest],
-            "openssl x509 -req",
-        ),
-        (
-            "other pair",
-            file("p256-pkcs8.key"),
-            file("rsa2048.crt"),
-            vec![KeyProblem::Mismatch {
-                subject: "CN=test rsa2048".to_owned(),
-                certificate_kind: "RSA 2048".to_owned(),
-                key_kind: "P-256".to_owned(),
-            }],
+            "p256-pkcs8.key",
+            &["rsa2048.crt"],
+            vec![mismatch("CN=test rsa2048", "RSA 2048")],
             "does not belong to the key",
         ),
-        (
-            "other pair of the same kind",
-            file("p256-pkcs8.key"),
-            file("ca.crt"),
-            vec![KeyProblem::Mismatch {
-                subject: "CN=test ca".to_owned(),
-                certificate_kind: "P-256".to_owned(),
-                key_kind: "P-256".to_owned(),
-            }],
-            "public keys differ",
-        ),
-        (
-            "authority first",
-            file("p256-pkcs8.key"),
-            files(&["ca.crt", "leaf.crt"]),
-            vec![KeyProblem::CertificateNotFirst { number: 2, subject: "CN=test leaf".to_owned() }],
-            "put it first",
-        ),
-        (
-            "both empty",
-            Vec::new(),
-            Vec::new(),
-            vec![PemProblem::Empty(PairFile::Key).into(), PemProblem::Empty(PairFile::Certificate).into()],
-            "is empty",
-        ),
-        (
-            "certificate cut short",
-            file("p256-pkcs8.key"),
-            pem::write("CERTIFICATE", b"\x30\x82\x01\x00").into_bytes(),
-            vec![KeyProblem::CertificateUnreadable { number: 1, what: "it is not an X.509 certificate".to_owned() }],
-            "openssl x509 -in FILE -noout -text",
-        ),
-        (
-            "key of nonsense",
-            pem::write("PRIVATE KEY", b"nonsense").into_bytes(),
-            file("p256.crt"),
-            vec![KeyProblem::KeyUnreadable("it is not a PKCS#8 structure".to_owned())],
-            "openssl pkey -in FILE -check",
-        ),
+        ("p256-pkcs8.key", &["ca.crt"], vec![mismatch("CN=test ca", "P-256")], "public keys differ"),
+        ("p256-pkcs8.key", &["ca.crt", "leaf.crt"], vec![not_first], "put it first"),
     ];
-    for (case, key, certificate, expected, words) in cases {
-        let found = problems(&key, &certificate);
-        assert_eq!(found, expected, "{case}");
-        let text: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert!(text.iter().any(|text| text.contains(words)), "{case}: {text:?} does not say {words:?}");
+    for (key, certificate, expected, words) in cases {
+        refused(&format!("{key} {certificate:?}"), &file(key), &files(certificate), &expected, words);
     }
+    let public = String::from_utf8(file("p256-public.pem")).unwrap();
+    let der = STANDARD.decode(public.lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap();
+    let empty = [PairFile::Key, PairFile::Certificate].map(|file| KeyProblem::from(PemProblem::Empty(file)));
+    let (key, certificate) = (file("p256-pkcs8.key"), file("p256.crt"));
+    let cut = pem::write("CERTIFICATE", b"\x30\x82\x01\x00");
+    let what = "it is not an X.509 certificate".to_owned();
+    let unreadable = KeyProblem::CertificateUnreadable { number: 1, what };
+    let nonsense = pem::write("PRIVATE KEY", b"nonsense");
+    let not_pkcs8 = KeyProblem::KeyUnreadable("it is not a PKCS#8 structure".to_owned());
+    refused("binary", &der, &certificate, &[PemProblem::Der(PairFile::Key).into()], "-inform DER");
+    refused("both empty", b"", b"", &empty, "is empty");
+    refused("cut short", &key, cut.as_bytes(), &[unreadable], "openssl x509 -in FILE -noout -text");
+    refused("nonsense", nonsense.as_bytes(), &certificate, &[not_pkcs8], "openssl pkey -in FILE -check");
+}
+
+fn refused(case: &str, key: &[u8], certificate: &[u8], expected: &[KeyProblem], words: &str) {
+    let found = problems(key, certificate);
+    assert_eq!(found, expected, "{case}");
+    let text: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(text.iter().any(|text| text.contains(words)), "{case}: {text:?} does not say {words:?}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Tests of the signs that somebody else replaces a pair.
+//! Tests of the signs that a program replaces a pair.
 
 use rcgen::string::PrintableString;
 use rcgen::{BasicConstraints, CustomExtension, DistinguishedName, DnValue, IsCa, Issuer, KeyPair};
 
 use super::*;
 
-/// A certificate for so many days.
+/// The parameters of a certificate that is valid for this number of days.
 fn params(days: i64, extensions: Vec<CustomExtension>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -34,7 +34,7 @@ fn authority(name: &[(DnType, &str)]) -> (KeyPair, CertificateParams) {
 }
 
 #[test]
-fn what_somebody_else_renews_is_recognised() {
+fn what_a_program_renews_is_recognised() {
     let lets_encrypt: &[(DnType, &str)] = &[
         (DnType::CountryName, "US"),
         (DnType::OrganizationName, "Internet Security Research Group"),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::server::activity::Activity;
+use crate::activity::Activity;
 use crate::server::stream::Stream;
 
 /// As much of a header is gathered before hyper has the connection, in bytes; hyper would have a buffer of this size for the

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -11,10 +12,10 @@ use hyper::client::conn::http2 as http2_client;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::line::{GATHERED, GREETING, READ_AT_ONCE, may_become_a_header};
 use super::*;
+use crate::clock;
 use crate::metrics::Metrics;
 
 mod refused;
@@ -160,7 +161,7 @@ impl Client {
 
     /// For how long the server still keeps the connection.
     async fn closed_after(&mut self) -> Duration {
-        let began = Instant::now();
+        let began = clock::now();
         assert_eq!(timeout(LONG, self.stream.read(&mut [0])).await.unwrap().unwrap(), 0);
         began.elapsed()
     }
@@ -249,7 +250,7 @@ async fn whoever_waits_for_us_is_not_idle_and_idle_time_begins_with_the_answer()
     assert_eq!(client.ask("/slower").await, "slower");
     sleep(SILENCE).await;
     assert_eq!(client.ask("/slower").await, "slower");
-    let began = Instant::now();
+    let began = clock::now();
     timeout(LONG, client.served).await.unwrap().unwrap();
     assert_eq!(began.elapsed(), HEADER_PATIENCE);
 }
@@ -273,7 +274,7 @@ async fn whoever_asks_for_nothing_is_let_go() {
     let mut client = connect(1 << 16);
     client.ask("/").await;
     sleep(SILENCE).await;
-    let began = Instant::now();
+    let began = clock::now();
     while client.stream.write_all(b"G").await.is_ok() {
         sleep(REST_AFTER * 2).await;
     }
@@ -281,7 +282,7 @@ async fn whoever_asks_for_nothing_is_let_go() {
     // One that does not read.
     let mut client = connect(64);
     client.send("GET /large HTTP/1.1\r\nhost: here\r\n\r\n").await;
-    let began = Instant::now();
+    let began = clock::now();
     timeout(LONG, client.served).await.unwrap().unwrap();
     assert!(seconds(60, 62).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
@@ -292,7 +293,7 @@ async fn what_cannot_become_a_header_is_answered_at_once() {
     for sent in ["\x16\x03\x01\x02", "GET /\r\n", "GET / HTTP/3\r\n", "\0", "\r\n\r\nG\0"] {
         let mut client = connect(1 << 16);
         client.send(sent).await;
-        let began = Instant::now();
+        let began = clock::now();
         let mut line = [0; 12];
         timeout(LONG, client.stream.read_exact(&mut line)).await.unwrap().unwrap();
         assert_eq!(

@@ -374,7 +374,7 @@ fn the_section_is_read_strictly() {
         ("command: a, args: {x: y}", "ext_auth.args: a list is expected here"),
         ("command: a, timeout: 0", "ext_auth.timeout: a program needs some time"),
         ("command: a, timeout: 61s", "ext_auth.timeout: clients do not wait that long; write at most 60s"),
-        ("command: a, timeout: soon", "ext_auth.timeout: \"soon\" is no length of time"),
+        ("command: a, timeout: soon", "ext_auth.timeout: \"soon\" is not a duration"),
         ("command: a, concurrency: 0", "ext_auth.concurrency: write how many may run at once, from 1 to 128"),
         ("command: a, concurrency: 129", "ext_auth.concurrency: write how many may run at once, from 1 to 128"),
         ("command: a, label_values: regex", "ext_auth.label_values: \"regex\" is neither glob nor literal"),
@@ -392,7 +392,7 @@ fn the_section_is_read_strictly() {
     for (command, piece) in [
         ("$DIR/nowhere", "nowhere cannot be started: No such file"),
         ("$DIR/text", "text is not executable; make it so with: chmod +x"),
-        ("$DIR", "is no program"),
+        ("$DIR", "is not a file"),
     ] {
         let config = load(&format!("ext_auth: {{command: {command}}}\n")).unwrap();
         assert!(config.warnings.iter().any(|warning| warning.message.contains(piece)), "{:?}", config.warnings);

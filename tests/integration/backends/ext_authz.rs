@@ -128,7 +128,7 @@ async fn a_hung_program_gets_what_is_left_of_the_time() {
         (source.authorize(&question).await.unwrap_err().to_string(), asking.elapsed())
     };
     let (message, _) = ask(AMPLE).await;
-    assert!(message.contains("was not asked: the 30s for the whole request were over"), "{message}");
+    assert!(message.contains("was not asked: the 30s for the whole request were used up"), "{message}");
     assert!(!folder.path("asked").exists());
     let (message, took) = ask(AMPLE.saturating_sub(Duration::from_secs(2))).await;
     assert!(message.contains("gave no answer within 30s and was killed"), "{message}");

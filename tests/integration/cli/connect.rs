@@ -129,8 +129,7 @@ fn a_program_that_is_nowhere_is_said() {
     let (_folder, file) = configured(&format!("{}{acl}", strong_users()));
     let tried = run(["check", "--connect", &file]);
     assert_eq!(tried.code, 1);
-    let line =
-        "ext_auth: failed: no program no-such-program-anywhere is in PATH; install it, or write the path of one\n";
+    let line = "ext_auth: failed: no-such-program-anywhere is not in PATH; install it, or write its path\n";
     assert!(tried.out.ends_with(line), "{}", tried.out);
     assert_eq!(run(["check", &file]).code, 0, "it may come later");
 }

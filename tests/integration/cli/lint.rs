@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dockwarden::authz::lint::lint;
 use dockwarden::authz::rule::{Rule, RuleText};
 use dockwarden::authz::rules::Rules;
-use dockwarden::config::problem::{At, Place};
 use dockwarden::config::{Config, Secrets};
+use settings::{At, Place};
 
 use super::{STRONG, configured, run};
 use crate::bed::Bed;

@@ -63,7 +63,7 @@ fn strong_users() -> String {
 /// A file, and what is wrong with it by place and a piece of what is said.
 const BROKEN: &str = "server:\n  addr: nowhere\nusers:\n  alice: {pasword: x}\nacl:\n  - match: {account:\"admin\"}\n    actions: [\"*\"]\n  - match: {name: \"[a\"}\n    actions: [Pull]\ntoken:\n  issuer: Acme\n  certificate: $DIR/token.crt\n  key: $DIR/none.key\n";
 const ITS_PROBLEMS: [(usize, &str); 7] = [
-    (2, "server.addr: \"nowhere\" is no address"),
+    (2, "server.addr: \"nowhere\" is not an address"),
     (4, "users.alice.password: a named user needs a bcrypt hash"),
     (4, "users.alice.pasword: there is no such key; did you mean \"password\"?"),
     (6, "acl[0].match.account: there is no such key; a space is missing after the colon?"),
@@ -297,7 +297,7 @@ fn the_environment_overrides_the_file_and_is_named_where_it_is_wrong() {
             "DOCKWARDEN__TOKEN__EXPIRATION",
             "soon",
             1,
-            "DOCKWARDEN__TOKEN__EXPIRATION: token.expiration: \"soon\" is no length of time",
+            "DOCKWARDEN__TOKEN__EXPIRATION: token.expiration: \"soon\" is not a duration",
         ),
         (
             "DOCKWARDEN__TOKEN__ISUER",

@@ -11,11 +11,11 @@ use dockwarden::access::Access;
 use dockwarden::app::{App, Source};
 use dockwarden::authn::password::Passwords;
 use dockwarden::authz::lint::lint;
-use dockwarden::config::yaml::{self, Entry, Node, Value};
 use dockwarden::config::{Config, Invalid, Pair, Secrets};
 use dockwarden::gateway::Gateway;
 use dockwarden::metrics::Metrics;
 use dockwarden::reach::Reached;
+use settings::yaml::{self, Entry, Node, Value};
 use tokio::task::JoinSet;
 
 use crate::bed::{ALICE_HASH, Bed, Folder};

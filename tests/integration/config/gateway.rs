@@ -64,18 +64,26 @@ fn each_slip_is_named() {
             "gateway.service",
             "name the registry that clients see",
         ),
-        (around(&format!("gateway: {{addr: x, service: r, upstreams: [{{{url}}}]}}")), "gateway.addr", "is no address"),
+        (
+            around(&format!("gateway: {{addr: x, service: r, upstreams: [{{{url}}}]}}")),
+            "gateway.addr",
+            "is not an address",
+        ),
         (
             around(&format!("gateway: {{service: r, challenge: bearer, upstreams: [{{{url}}}]}}")),
             "gateway.realm",
             "clients need the address of the token endpoint",
         ),
         (row("{}"), "gateway.upstreams[0].url", "where is the registry?"),
-        (row("{url: registry.example.org}"), "gateway.upstreams[0].url", "is no address of a registry"),
+        (row("{url: registry.example.org}"), "gateway.upstreams[0].url", "is not the address of a registry"),
         (row("{url: \"https://r.example.org/path\"}"), "gateway.upstreams[0].url", "without a path"),
-        (row("{url: \"https://user:pw@r.example.org\"}"), "gateway.upstreams[0].url", "is no address of a registry"),
-        (row("{url: \"ftp://r.example.org\"}"), "gateway.upstreams[0].url", "is no address of a registry"),
-        (row(&format!("{{{url}, host: \"a/b\"}}")), "gateway.upstreams[0].host", "is no host name"),
+        (
+            row("{url: \"https://user:pw@r.example.org\"}"),
+            "gateway.upstreams[0].url",
+            "is not the address of a registry",
+        ),
+        (row("{url: \"ftp://r.example.org\"}"), "gateway.upstreams[0].url", "is not the address of a registry"),
+        (row(&format!("{{{url}, host: \"a/b\"}}")), "gateway.upstreams[0].host", "is not a host name"),
         (row(&format!("{{{url}, service: s}}")), "gateway.upstreams[0].service", "with a host of their own"),
         (
             row(&format!("{{{url}, host: a.test, service: s}}, {{{url}, name: b, host: \"a.test:5000\", prefix: p}}")),
@@ -84,7 +92,7 @@ fn each_slip_is_named() {
         ),
         (row(&format!("{{{url}, prefix: Team}}")), "gateway.upstreams[0].prefix", "begins no repository's name"),
         (row(&format!("{{{url}, prefix: \"a*\"}}")), "gateway.upstreams[0].prefix", "begins no repository's name"),
-        (row(&format!("{{{url}, name: \"a b\"}}")), "gateway.upstreams[0].name", "is no name"),
+        (row(&format!("{{{url}, name: \"a b\"}}")), "gateway.upstreams[0].name", "is not a name"),
         (row(&format!("{{{url}, idle_timeout: 1ms}}")), "gateway.upstreams[0].idle_timeout", "60s is usual"),
         (row(&format!("{{{url}, response_timeout: 2h}}")), "gateway.upstreams[0].response_timeout", "an hour or less"),
         (row(&format!("{{{url}, strip_prefix: true}}")), "gateway.upstreams[0].strip_prefix", "there is no such key"),
@@ -112,9 +120,9 @@ fn each_slip_is_named() {
         (login("{basic: {username: \"a:b\", password: c}}"), "gateway.upstreams[0].auth.basic.username", "a colon"),
         (login("{token: {service: s}}"), "gateway.upstreams[0].auth.token.realm", "where are tokens?"),
         (login("{token: {realm: \"http://localhost/t\"}}"), "gateway.upstreams[0].auth.token.service", "for whom"),
-        (login("{token: {realm: x, service: s}}"), "gateway.upstreams[0].auth.token.realm", "is no address"),
+        (login("{token: {realm: x, service: s}}"), "gateway.upstreams[0].auth.token.realm", "is not an address"),
         (login("{ecr: {registry_id: \"1\"}}"), "gateway.upstreams[0].auth.ecr.registry_id", "twelve digits"),
-        (login("{ecr: {endpoint: x}}"), "gateway.upstreams[0].auth.ecr.endpoint", "is no address"),
+        (login("{ecr: {endpoint: x}}"), "gateway.upstreams[0].auth.ecr.endpoint", "is not an address"),
         (login("{ecr: {access_key: x}}"), "gateway.upstreams[0].auth.ecr.access_key", "there is no such key"),
     ] {
         expect(&text, &[], &[(1, path, piece)]);
@@ -197,7 +205,7 @@ fn files_of_secrets_and_authorities_are_read_and_watched() {
         ("none", "token.crt", "cannot be read"),
         ("empty", "token.crt", "the file is empty"),
         ("secret", "none", "cannot be read"),
-        ("secret", "secret", "no certificate in PEM"),
+        ("secret", "secret", "holds no PEM block"),
     ] {
         let problems = read(&text(password, authority)).err().unwrap_or_default();
         assert!(problems.len() == 1 && problems[0].message.contains(expected), "{problems:?}");

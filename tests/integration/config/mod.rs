@@ -14,10 +14,10 @@ use dockwarden::authn::users::Users;
 use dockwarden::authz::pattern::{Field, LabelValue, Pattern};
 use dockwarden::authz::rule::Rule;
 use dockwarden::authz::rules::Rules;
-use dockwarden::config::problem::Place;
 use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
 use dockwarden::token::HeaderForm;
+use settings::Place;
 use time::OffsetDateTime;
 
 use crate::bed::{ALICE_HASH, Folder};
@@ -142,7 +142,7 @@ fn yaml_is_read_as_docker_auth_reads_it() {
     expect(
         "\u{feff}server: {addr: 1}\r\nusers: {}\r\nacl: []\r\ntokn: {}\r\n",
         &[],
-        &[(1, "server.addr", "is no address"), (1, "token", "missing"), (4, "tokn", "did you mean \"token\"?")],
+        &[(1, "server.addr", "is not an address"), (1, "token", "missing"), (4, "tokn", "did you mean \"token\"?")],
     );
 }
 
@@ -176,8 +176,8 @@ fn environment_variables_override_single_values() {
         ("DOCKWARDEN__TOKEN__EXPIRATION", "0", "token.expiration", "at least one second"),
         ("DOCKWARDEN__NOTHING", "x", "nothing", "there is no such key"),
         ("DOCKWARDEN__TOKEN", "x", "", "a variable overrides one value"),
-        ("DOCKWARDEN__ACL__2__COMMENT", "x", "", "\"2\" is no position in this list"),
-        ("DOCKWARDEN__ACL__FIRST__COMMENT", "x", "", "\"FIRST\" is no position"),
+        ("DOCKWARDEN__ACL__2__COMMENT", "x", "", "\"2\" is not a position in this list"),
+        ("DOCKWARDEN__ACL__FIRST__COMMENT", "x", "", "\"FIRST\" is not a position"),
         ("DOCKWARDEN__TOKEN__ISSUER__X", "x", "", "inside a single value"),
         ("DOCKWARDEN__TOKEN____ISSUER", "x", "", "the name has an empty part"),
         ("DOCKWARDEN__GITHUB_AUTH__ORGANIZATION", "x", "github_auth", "GitHub sign-in is not supported"),
@@ -359,7 +359,7 @@ fn secrets_may_be_files_of_their_own() {
     }
     let file = folder.put("alice.hash", "not a hash");
     let text = around(&format!("users: {{alice: {{password_file: {}}}}}", file.display()));
-    expect(&text, &[], &[(1, "users.alice.password", "this is no bcrypt hash")]);
+    expect(&text, &[], &[(1, "users.alice.password", "this is not a bcrypt hash")]);
 }
 
 #[test]

@@ -38,9 +38,9 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("{}", "", "mongo_auth.dial_info.addrs: no server is named"),
         ("{}", "", "mongo_auth.dial_info.database: the database's name is missing"),
         ("{addrs: []}", "", "addrs: the list names no server"),
-        ("{addrs: [\"host:port\"]}", "", "addrs: this is no server; write host, host:27017"),
+        ("{addrs: [\"host:port\"]}", "", "addrs: this is not a server; write host, host:27017"),
         ("{D, adrs: [x]}", "", "adrs: there is no such key; did you mean \"addrs\"?"),
-        ("{D, timeout: soon}", "", "timeout: \"soon\" is no length of time"),
+        ("{D, timeout: soon}", "", "timeout: \"soon\" is not a duration"),
         ("{D, timeout: 0}", "", "timeout: no server can be reached in no time"),
         ("{D, username: ansi}", "", "username: a user name is given without password"),
         ("{D, username: a, password: b, password_file: c}", "", "password_file: give password or password_file"),
@@ -50,10 +50,14 @@ fn each_slip_in_a_mongodb_section_is_named() {
         ("{D, enable_tls: true, enabled_tls: false}", "", "enabled_tls: this contradicts enable_tls"),
         ("{D, ca_certificate: /nowhere}", "", "enable_tls: certificates are given, and TLS is off"),
         ("{D, enable_tls: true, ca_certificate: /nowhere}", "", "ca_certificate: /nowhere cannot be read"),
-        ("{D, enable_tls: true, ca_certificate: Cargo.toml}", "", "ca_certificate: the file holds no certificate"),
+        (
+            "{D, enable_tls: true, ca_certificate: Cargo.toml}",
+            "",
+            "ca_certificate: the certificate file holds no PEM block",
+        ),
         ("{D, uri: \"mongodb://h\"}", "", "uri: give addrs or uri, not both"),
-        ("{uri: \"mongodb://u:p@ss@h/db\"}", "", "uri: this is no MongoDB URI"),
-        ("{uri: \"http://h/db\"}", "", "uri: this is no MongoDB URI"),
+        ("{uri: \"mongodb://u:p@ss@h/db\"}", "", "uri: this is not a MongoDB URI"),
+        ("{uri: \"http://h/db\"}", "", "uri: this is not a MongoDB URI"),
         ("{uri: \"mongodb://h/?tls=true\"}", "", "database: the database's name is missing"),
         ("{uri: \"mongodb://h/db?tls=true&tlsInsecure=true\"}", "", "uri: a server whose certificate nobody checks"),
         (
@@ -81,7 +85,7 @@ fn each_slip_in_a_mongodb_section_is_named() {
     }
     for (more, expected) in [
         ("cache_ttl: 0", "cache_ttl: rules are read once a second at most"),
-        ("cache_ttl: -1s", "cache_ttl: \"-1s\" is no length of time"),
+        ("cache_ttl: -1s", "cache_ttl: \"-1s\" is not a duration"),
         ("cache_ttl: 10m, max_stale: 5m", "max_stale: rules would be too old before they are read again"),
         ("label_values: glob", "label_values: there is no such key"),
     ] {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dockwarden::authn::program::ProgramUsers;
-use dockwarden::config::problem::Place;
+use settings::Place;
 
 use super::{Expected, around, difference, expect, read_with};
 use crate::bed::ALICE_HASH;
@@ -44,7 +44,7 @@ aclx: []
             (8, "token.header", "neither x5c nor kid"),
             (11, "users.alice.password", "needs a bcrypt hash"),
             (11, "users.alice.pasword", "did you mean \"password\"?"),
-            (12, "users.bob.password", "this is no bcrypt hash"),
+            (12, "users.bob.password", "this is not a bcrypt hash"),
             (13, "users.a", "cannot contain a colon"),
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
@@ -90,10 +90,10 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         (user(""), &[(2, "users.alice.password", "make one with: dockwarden hash-password")]),
         (user("password: ~"), &[(2, "users.alice.password", "needs a bcrypt hash")]),
         (user("password: \"\""), &[(2, "users.alice.password", "a named user needs a bcrypt hash")]),
-        (user("password: plain"), &[(2, "users.alice.password", "this is no bcrypt hash")]),
+        (user("password: plain"), &[(2, "users.alice.password", "this is not a bcrypt hash")]),
         (
             user("password: \"$1$abcdefgh$abcdefghijklmnopqrstuv\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash")],
+            &[(2, "users.alice.password", "this is an MD5 hash ($1$), not a bcrypt hash")],
         ),
         (
             user("password: \"$2b$31$abcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcIu\""),
@@ -101,7 +101,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             user("password: \"$2b$04$äbcdefghijklmnopqrstuu9UGc9IJbl39mlDZvvYWvWECKJosLcI\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash")],
+            &[(2, "users.alice.password", "this is not a bcrypt hash")],
         ),
         (
             user(&format!("passwrod: \"{hash}\"")),
@@ -128,7 +128,7 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             user(&format!("password: \"{hash}\", not_after: next year")),
-            &[(2, "users.alice.not_after", "\"next year\" is no moment")],
+            &[(2, "users.alice.not_after", "\"next year\" is not a date or time")],
         ),
         (
             user(&format!("password: \"{hash}\", not_before: 2027-01-01, not_after: 2026-01-01")),
@@ -210,11 +210,11 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ),
         (
             "token: {issuer: Acme, certificate: c, key: k, expiration: -5}".to_owned(),
-            &[(1, "token.expiration", "\"-5\" is no length of time")],
+            &[(1, "token.expiration", "\"-5\" is not a duration")],
         ),
         (
             "token: {issuer: Acme, certificate: c, key: k, expiration: 2d}".to_owned(),
-            &[(1, "token.expiration", "\"2d\" is no length of time")],
+            &[(1, "token.expiration", "\"2d\" is not a duration")],
         ),
         (
             "token: {issuer: Acme, certificate: c, key: k, expiration: 1000000h}".to_owned(),
@@ -240,14 +240,14 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             ],
         ),
         // Server
-        ("server: {addr: \":70000\"}".to_owned(), &[(1, "server.addr", "\":70000\" is no address")]),
+        ("server: {addr: \":70000\"}".to_owned(), &[(1, "server.addr", "\":70000\" is not an address")]),
         ("server: {addr: \"::1:5001\"}".to_owned(), &[(1, "server.addr", "\"[::1]:5001\"")]),
         (
             "server: {addr: \":1\", path_prefix: registry}".to_owned(),
             &[(1, "server.path_prefix", "write it like /registry")],
         ),
-        ("server: {addr: \":1\", path_prefix: /a/../b}".to_owned(), &[(1, "server.path_prefix", "is no path")]),
-        ("server: {addr: \":1\", path_prefix: \"/{x}\"}".to_owned(), &[(1, "server.path_prefix", "is no path")]),
+        ("server: {addr: \":1\", path_prefix: /a/../b}".to_owned(), &[(1, "server.path_prefix", "is not a path")]),
+        ("server: {addr: \":1\", path_prefix: \"/{x}\"}".to_owned(), &[(1, "server.path_prefix", "is not a path")]),
         (
             "server: {addr: \":1\", tls_min_version: SSL3}".to_owned(),
             &[(1, "server.tls_min_version", "write TLS12 or TLS13")],
@@ -263,18 +263,18 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
         ("server: {addr: \":1\", real_ip_pos: 1}".to_owned(), &[(1, "server.real_ip_pos", "without real_ip_header")]),
         (
             "server: {addr: \":1\", real_ip_header: X-F, real_ip_pos: last}".to_owned(),
-            &[(1, "server.real_ip_pos", "\"last\" is no position")],
+            &[(1, "server.real_ip_pos", "\"last\" is not a position")],
         ),
         (
             "server: {addr: \":1\", real_ip_header: \"no header\"}".to_owned(),
-            &[(1, "server.real_ip_header", "is no header's name")],
+            &[(1, "server.real_ip_header", "is not the name of a header")],
         ),
         ("server: {addr: \":1\", trusted_proxies: []}".to_owned(), &[(1, "server.trusted_proxies", "names no proxy")]),
         (
             "server: {addr: \":1\", trusted_proxies: [10.0.0.0/33, proxy.local]}".to_owned(),
             &[
-                (1, "server.trusted_proxies", "\"10.0.0.0/33\" is no network"),
-                (1, "server.trusted_proxies", "\"proxy.local\" is no network"),
+                (1, "server.trusted_proxies", "\"10.0.0.0/33\" is not a network"),
+                (1, "server.trusted_proxies", "\"proxy.local\" is not a network"),
                 (1, "server.trusted_proxies", "names no proxy"),
             ],
         ),
@@ -444,23 +444,20 @@ fn common_slips_are_told_with_what_is_meant() {
             format!("users:\n  \"bob:{hash}\":"),
             &[(2, "users.bob", "this is a line of an htpasswd file; write alice: {password:")],
         ),
-        (
-            user(&format!("password: \"bob:{hash}\"")),
-            &[(2, "users.alice.password", "take what stands after the colon")],
-        ),
+        (user(&format!("password: \"bob:{hash}\"")), &[(2, "users.alice.password", "take what follows the colon")]),
         (
             user("password: \"$argon2id$v=19$m=65536\""),
-            &[(2, "users.alice.password", "this is no bcrypt hash but an Argon2 hash ($argon2id$)")],
+            &[(2, "users.alice.password", "this is an Argon2 hash ($argon2id$), not a bcrypt hash")],
         ),
         ("users:\n  alice: \"password:x\"".to_owned(), &[(2, "users.alice", "a space is missing after the colon?")]),
         (
             user("password: a,Zq7"),
             &[
-                (2, "users.alice.password", "this is no bcrypt hash"),
+                (2, "users.alice.password", "this is not a bcrypt hash"),
                 (2, "users.alice", "a key stands here that does not exist"),
             ],
         ),
-        (token("reuse: 0.5"), &[(1, "token.reuse", "\"0.5\" is no length of time")]),
+        (token("reuse: 0.5"), &[(1, "token.reuse", "\"0.5\" is not a duration")]),
         (
             "server: {addr: \":1\", key: \"-----BEGIN PRIVATE KEY----- MII\"}".to_owned(),
             &[(1, "server.key", "a key or a certificate itself stands here; write it into a file")],
@@ -516,7 +513,7 @@ fn numbers_are_taken_in_every_form_that_go_yaml_takes() {
     // What Go refuses is refused with its line.
     for (key, value) in [("expiration", "1:30"), ("expiration", "_1"), ("reuse", "0b2"), ("expiration", "900.5")] {
         let text = around(&format!("token: {{issuer: Acme, certificate: c, key: k, {key}: \"{value}\"}}"));
-        expect(&text, &[], &[(1, &format!("token.{key}"), "is no length of time")]);
+        expect(&text, &[], &[(1, &format!("token.{key}"), "is not a duration")]);
     }
 }
 

@@ -7,7 +7,7 @@ mod streams;
 mod upstream;
 
 use axum::http::{Method, Response};
-use dockwarden::http::client_address::Peer;
+use dockwarden::client_address::Peer;
 
 use crate::bed::{ALICE, Ask, BOB, Bed, Caller, NOBODY};
 use crate::logs::{Form, Log};

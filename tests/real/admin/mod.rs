@@ -24,7 +24,12 @@ const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The guide's file, whose rules are read again each second.
 fn config(database: &Database) -> PathBuf {
-    let file = guide_file(pair(), &database.address(), "");
+    config_at(&database.address())
+}
+
+/// The same for a database at this address.
+fn config_at(address: &str) -> PathBuf {
+    let file = guide_file(pair(), address, "");
     let text = fs::read_to_string(&file).unwrap().replace("cache_ttl: \"10s\"", "cache_ttl: \"1s\"");
     fs::write(&file, text).unwrap();
     file

@@ -168,10 +168,10 @@ fn a_hash_comes_in_by_standard_input_and_is_never_shown() {
     let before = database.documents("users");
     for (input, expected) in [
         (format!("carol:{one}"), "this is the hash of another name; give the hash alone"),
-        ("hunter2".to_owned(), "this is no bcrypt hash"),
-        ("$apr1$hk3m3Zx7$GYOZRVtPZBJaMhVh1ZIg9.".to_owned(), "this is no bcrypt hash"),
-        (format!("{one}\n{two}\n"), "this is no bcrypt hash"),
-        (String::new(), "this is no bcrypt hash"),
+        ("hunter2".to_owned(), "this is not a bcrypt hash"),
+        ("$apr1$hk3m3Zx7$GYOZRVtPZBJaMhVh1ZIg9.".to_owned(), "this is an MD5 hash ($apr1$), not a bcrypt hash"),
+        (format!("{one}\n{two}\n"), "this is not a bcrypt hash"),
+        (String::new(), "this is not a bcrypt hash"),
     ] {
         let said = run_with("user add", &file, &["dave", "--hash"], &input).refused(&[expected]);
         assert!(said.stdout.is_empty(), "{}", said.text);

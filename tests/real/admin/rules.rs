@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{FOLLOWS, comments, config, rule, run, run_with, seqs};
+use super::{FOLLOWS, comments, config_at, rule, run, run_with, seqs};
 use crate::mongo::{granted, guide_rules, guide_users};
+use crate::support::change_streams::ChangeStreams;
 use crate::support::dockwarden::{Dockwarden, program};
 use crate::support::mongo::{DATABASE, Database};
 use crate::support::part::{self, Said};
@@ -17,10 +18,16 @@ use crate::support::scratch;
 
 fn prepared() -> (Database, PathBuf) {
     let database = Database::start();
-    let file = config(&database);
+    let file = prepare(&database, &database.address());
+    (database, file)
+}
+
+/// A configuration for the database at this address, and what the commands need there.
+fn prepare(database: &Database, address: &str) -> PathBuf {
+    let file = config_at(address);
     run("migrate", &file, &[]).well();
     database.insert("users", &guide_users());
-    (database, file)
+    file
 }
 
 #[test]
@@ -164,7 +171,7 @@ fn what_a_server_could_not_use_is_refused_and_changes_nothing() {
         ("acl add", &["--name", "a"], "", "a rule needs actions"),
         ("acl add", &["--actions", "pull"], "", "for everybody and everything"),
         ("acl add", &["--label", "team", "--actions", "pull"], "", "--label name=pattern"),
-        ("acl add", &["--name", "a", "--actions", "pull", "--not-after", "soon"], "", "\"soon\" is no moment"),
+        ("acl add", &["--name", "a", "--actions", "pull", "--not-after", "soon"], "", "\"soon\" is not a date or time"),
         ("acl add", &["--name", "a", "--actions", "pull", "--seq", "10"], "", "the seq 10 is taken"),
         ("acl add", &["--name", "a", "--actions", "pull", "--before", "11"], "", "there is no rule with the seq 11"),
         ("acl add", &["--seq", "9000000000000001"], rule, "is too large"),
@@ -325,7 +332,9 @@ fn reading_in_order(database: &Database) -> Vec<Document> {
 /// Whoever is refused is told; whoever is not has a rule; and the others are where they were.
 #[test]
 fn many_who_add_at_once_leave_a_right_set() {
-    let (database, file) = prepared();
+    let database = Database::start();
+    let one_write_at_a_time = ChangeStreams::before(database.address());
+    let file = prepare(&database, &one_write_at_a_time.address());
     database.insert("acl", &(1..=8).map(|seq| rule(seq, "a", &["pull"], &seq.to_string())).collect::<Vec<_>>());
     let said = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..6)

@@ -96,7 +96,7 @@ fn what_could_not_log_in_is_refused_and_changes_nothing() {
         ("user add", &[&odd], "x", "the name has 256 bytes"),
         ("user add", &["new"], "", "the password is empty"),
         ("user add", &["new"], "a\0b", "the password contains a NUL byte"),
-        ("user add", &["new"], &long, "the password has 73 bytes; bcrypt looks at no more than 72"),
+        ("user add", &["new"], &long, "the password has 73 bytes; bcrypt uses no more than 72"),
         ("user add", &["new"], "two\nlines", "more than one line"),
         ("user add", &["new", "--cost", "3"], "x", "3 is not in 4..=16"),
         ("user add", &["new", "--cost", "17"], "x", "17 is not in 4..=16"),

@@ -1,7 +1,8 @@
 //! Reading a filter from its text (RFC 4515, section 3).
 
+use settings::refused::is_harmless;
+
 use super::{Comparison, Part, Piece, Place, Value};
-use crate::config::refused::is_harmless;
 
 /// No filter that a person wrote is nested deeper.
 const DEEPEST: usize = 32;

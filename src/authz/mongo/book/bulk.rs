@@ -1,7 +1,9 @@
 //! Many rules brought in at once, behind a guard.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
@@ -118,7 +120,7 @@ impl RuleBook {
         let mut missed: usize = 0;
         loop {
             if self.collection.insert(&guard::new(&owner, by)).await.map_err(Refused::Unknown)? == Wrote::It {
-                return Ok(Held { owner, beaten: Instant::now() });
+                return Ok(Held { owner, beaten: crate::clock::now() });
             }
             let Some(guard) = self.guard().await? else {
                 missed = missed.saturating_add(1);
@@ -129,7 +131,7 @@ impl RuleBook {
             };
             let (old, since) = seen.get_or_insert_with(|| {
                 tell(Change::Note(format!("{} … looking whether it is still at work", guard::told(&guard))));
-                (guard.clone(), Instant::now())
+                (guard.clone(), crate::clock::now())
             });
             if *old != guard {
                 return said("another import is at work; wait until it has ended");
@@ -140,7 +142,7 @@ impl RuleBook {
                 let same = unchanged(&guard, &["owner", "beat"]);
                 if self.collection.replace(&same, &mine).await.map_err(Refused::Unknown)? == Wrote::It {
                     tell(Change::Note("it was cut off; this import takes its place".to_owned()));
-                    return Ok(Held { owner, beaten: Instant::now() });
+                    return Ok(Held { owner, beaten: crate::clock::now() });
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -174,7 +176,7 @@ impl Held {
         }
         match collection.update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } }).await.map_err(Refused::Unknown)? {
             Wrote::It => {
-                self.beaten = Instant::now();
+                self.beaten = crate::clock::now();
                 Ok(())
             }
             Wrote::Nothing => said("another import took this one for dead and took its place"),

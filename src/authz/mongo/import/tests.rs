@@ -94,7 +94,7 @@ fn whatever_is_wrong_is_named_with_its_line() {
         ),
         (
             "{\"match\": {}, \"actions\": [], \"not_after\": {\"$date\": \"soon\"}}",
-            "rule 1.not_after: \"soon\" is no moment",
+            "rule 1.not_after: \"soon\" is not a date or time",
         ),
         ("- match: {\n", "rules:"),
     ] {

@@ -101,7 +101,7 @@ async fn a_refusal_reaches_a_client_that_sends_all_of_its_body_first() {
     ] {
         // The line holds all of the reply, and next to nothing of the body.
         let mut client = connect(2 * REPLY);
-        let began = Instant::now();
+        let began = clock::now();
         client.send(&sent).await;
         let written = write(&mut client, MUCH).await;
         assert!(written.is_ok(), "{written:?}: {sent:.60}");
@@ -152,12 +152,12 @@ async fn a_short_body_that_is_there_is_read_and_its_connection_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_refused_and_goes_on_is_let_go() {
     let silent = refused(connect(1 << 16)).await;
-    let began = Instant::now();
+    let began = clock::now();
     timeout(LONG, silent.served).await.unwrap().unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(5));
 
     let mut slow = refused(connect(1 << 16)).await;
-    let began = Instant::now();
+    let began = clock::now();
     while slow.stream.write_all(b"x").await.is_ok() {
         assert!(slow.asked_for.load(Ordering::Acquire) <= 16 * 1024, "nothing of it is kept");
         sleep(REST_AFTER).await;
@@ -166,7 +166,7 @@ async fn a_client_that_was_refused_and_goes_on_is_let_go() {
     assert!((30..=32).contains(&took.as_secs()), "{took:?}");
 
     let mut fast = refused(connect(1 << 16)).await;
-    let began = Instant::now();
+    let began = clock::now();
     let piece = vec![b'x'; 1 << 16];
     let mut sent = 0;
     while let Ok(Ok(())) = timeout(LONG, fast.stream.write_all(&piece)).await {
@@ -199,7 +199,7 @@ async fn a_client_that_was_refused_and_goes_on_does_not_keep_the_server_from_lea
         let client = connect(1 << 16);
         let mut client = if before { refused(client).await } else { client };
         client.leave.send_replace(());
-        let began = Instant::now();
+        let began = clock::now();
         if !before {
             client = refused(client).await;
         }

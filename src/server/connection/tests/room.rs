@@ -72,7 +72,7 @@ async fn one_that_rests_makes_room_and_nothing_that_was_asked_is_cut_off() {
     begun.send("host: here\r\n\r\n").await;
     begun.reply().await;
     assert!(!house.makes_room().await);
-    let began = Instant::now();
+    let began = clock::now();
     house.connections.place(&house.places).await.unwrap().forget();
     assert!(began.elapsed() <= REST_AFTER, "{:?}", began.elapsed());
     assert_eq!(begun.closed_after().await, Duration::ZERO);
@@ -144,7 +144,7 @@ async fn http2_makes_room_too_once_all_is_sent() {
     assert_eq!(ended([&busy, &silent, &slow]), [false, true, false]);
     assert!(silent.asking.ready().await.is_err());
     // The other is silent for longer, and not done.
-    let began = Instant::now();
+    let began = clock::now();
     house.connections.place(&house.places).await.unwrap().forget();
     assert!(began.elapsed() <= REST_AFTER + MOMENT, "{:?}", began.elapsed());
     assert_eq!(ended([&busy, &silent, &slow]), [true, true, false]);
@@ -157,7 +157,7 @@ async fn http2_makes_room_too_once_all_is_sent() {
 
 /// For how long the server still keeps this connection.
 async fn kept_for(served: JoinHandle<()>) -> Duration {
-    let began = Instant::now();
+    let began = clock::now();
     timeout(10 * LONG, served).await.unwrap().unwrap();
     began.elapsed()
 }
@@ -243,7 +243,7 @@ async fn a_full_house_closes_what_a_proxy_lets_rest_for_long_and_strangers_first
     proxy.ask("/").await;
     let mut http2 = Http2::over(house.connect_proxy(LONG)).await;
     length(http2.ask("/").await).await;
-    let began = Instant::now();
+    let began = clock::now();
     for (client, patience) in [(&proxy.served, HEADER_PATIENCE), (&http2.served, IDLE_PATIENCE)] {
         house.connections.place(&house.places).await.unwrap().forget();
         assert!(client.is_finished());
@@ -271,7 +271,7 @@ async fn a_proxys_connection_makes_room_that_has_asked_for_nothing() {
         let place = Arc::clone(&house.places).try_acquire_owned().unwrap();
         let mut early = connect_with(reads, Some((place, house.connections.count_proxy(LONG))));
         early.send(&sent).await;
-        let began = Instant::now();
+        let began = clock::now();
         house.connections.place(&house.places).await.unwrap().forget();
         let waited = began.elapsed();
         assert!(

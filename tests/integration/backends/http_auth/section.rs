@@ -33,19 +33,25 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("method: DELETE"), "http_auth.method: \"DELETE\" is not used to ask something; write GET, HEAD or POST"),
         (of("method: post"), "http_auth.method: \"post\" is not used"),
         (of("body: \"{}\""), "http_auth.body: only a POST has a body; write method: POST"),
-        (of("method: POST, body: \"{\""), "http_auth.body: this is no JSON"),
-        (of("content_type: application/json"), "http_auth.content_type: there is no body whose type this could be"),
+        (of("method: POST, body: \"{\""), "http_auth.body: this is not JSON"),
+        (of("content_type: application/json"), "http_auth.content_type: this is the type of a body, and there is none"),
         (
             of("method: POST, content_type: text/xml, body: x"),
             "http_auth.content_type: \"text/xml\" is not written here",
         ),
-        (format!("{url}, headers: {{Authorization: \"Bearer ${{token}}\"}}"), "${token} is no placeholder; there are"),
+        (
+            format!("{url}, headers: {{Authorization: \"Bearer ${{token}}\"}}"),
+            "${token} is not a placeholder; there are",
+        ),
         (
             format!("{url}, headers: {{Host: x, X: \"${{basic}}\"}}"),
             "http_auth.headers.Host: this header belongs to the connection",
         ),
         (format!("{url}, headers: {{\"content-type\": x, X: \"${{basic}}\"}}"), "write content_type beside body"),
-        (format!("{url}, headers: {{\"X Y\": \"${{basic}}\"}}"), "http_auth.headers.X Y: this is no name of a header"),
+        (
+            format!("{url}, headers: {{\"X Y\": \"${{basic}}\"}}"),
+            "http_auth.headers.X Y: this is not the name of a header",
+        ),
         (format!("{url}, headers: {{X: \"${{basic}}\", x: y}}"), "http_auth.headers.x: this header is here twice"),
         (
             format!("{url}, headers: {{X: [\"${{basic}}\"]}}"),
@@ -81,8 +87,8 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("accept: [200, 401]"), "http_auth.accept: 401: no API says yes with that"),
         (of("accept: [500]"), "http_auth.accept: 500: no API says yes with that"),
         (of("accept: []"), "http_auth.accept: nobody could log in"),
-        (of("accept: [ok]"), "http_auth.accept: \"ok\" is no status of HTTP"),
-        (of("accept: [\"2xx\"]"), "http_auth.accept: \"2xx\" is no status of HTTP"),
+        (of("accept: [ok]"), "http_auth.accept: \"ok\" is not an HTTP status"),
+        (of("accept: [\"2xx\"]"), "http_auth.accept: \"2xx\" is not an HTTP status"),
         (of("reject: [503]"), "http_auth.reject: 503: from 500 on something is broken"),
         (of("reject: [429]"), "http_auth.reject: 429: with that an API says \"not now\""),
         (of("not_mine: [500]"), "http_auth.not_mine: 500: from 500 on something is broken"),
@@ -97,11 +103,11 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("tls: {ca_certificate: $DIR/nowhere}"), "http_auth.tls.ca_certificate: $DIR/nowhere cannot be read"),
         (
             of("tls: {ca_certificate: $DIR/secret}"),
-            "http_auth.tls.ca_certificate: the file holds no certificate in PEM",
+            "http_auth.tls.ca_certificate: the certificate file holds no PEM block",
         ),
         (
             of("tls: {client_certificate: $DIR/secret}"),
-            "http_auth.tls.client_certificate: the file holds no certificate",
+            "http_auth.tls.client_certificate: the certificate file holds no PEM block",
         ),
         (of("tls: {client_certificate: $DIR/token.crt}"), "http_auth.tls.client_certificate: "),
         (

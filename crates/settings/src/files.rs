@@ -2,13 +2,24 @@
 
 use std::path::Path;
 
-use super::refused::ShownPath;
+use crate::problem::{Place, Problem};
+use crate::refused::ShownPath;
 use crate::text;
 
 /// A larger file is refused, in bytes: ten thousand rules take less than two million.
-pub(super) const MAX_FILE: u64 = 32 * 1024 * 1024;
+const MAX_FILE: u64 = 32 * 1024 * 1024;
 /// A larger secret, certificate or key is refused, in bytes.
 const MAX_SECRET: u64 = 1024 * 1024;
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// Why it could not be read, or where in it something is not text.
+pub fn read_document(file: &Path) -> Result<String, Problem> {
+    let bytes = read_limited(file, &file.display().to_string(), MAX_FILE)
+        .map_err(|message| Problem::new(Place::Line(1), "", message))?;
+    text::decode(bytes).map_err(|wrong| Problem::new(Place::Line(wrong.line()), "", wrong.to_string()))
+}
 
 /// The text of a file that may be as long as a configuration, and that was named on the command line.
 ///
@@ -22,7 +33,7 @@ pub fn read_text(file: &Path) -> Result<String, String> {
 ///
 /// # Errors
 /// As [`read_text`].
-pub(crate) fn read_named_text(file: &Path) -> Result<String, String> {
+pub fn read_named_text(file: &Path) -> Result<String, String> {
     text::decode_file(file, read_limited(file, &ShownPath(file).to_string(), MAX_FILE)?)
 }
 
@@ -44,7 +55,7 @@ pub fn read_pem(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// `name` is what the file is called in messages.
-pub(super) fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
+fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let failed = |error: std::io::Error| match (error.kind(), process_user()) {
         (std::io::ErrorKind::PermissionDenied, Some(user)) => format!(
@@ -67,7 +78,7 @@ pub(super) fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8
 }
 
 /// The number of the user that this process runs as.
-pub(crate) fn process_user() -> Option<u32> {
+pub fn process_user() -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").ok().map(|seen| seen.uid())
 }

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::refused::{holds_key, is_plain_word};
+use crate::refused::{holds_key, is_plain_word};
 
 /// How far back from where the parser stopped a pasted key may begin, in lines.
 const LONGEST_KEY: usize = 100;
 
 /// The line to look at, counted from 1, and what is wrong there. `line` is where the parser stopped, and `info` what it said.
-pub(super) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usize, Cow<'info, str>) {
+pub(crate) fn explain<'info>(text: &str, line: usize, info: &'info str) -> (usize, Cow<'info, str>) {
     let said = |line: usize, message: String| (line, Cow::Owned(message));
     let lines: Vec<&str> = text.lines().collect();
     if let Some(number) = tab(&lines, line) {
@@ -132,7 +132,7 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
         }
         let (dashes, rest) = entry_of(content);
         let is_deeper = open.last().is_none_or(|block| indent > block.column);
-        // A text goes on in the next line where that is no key.
+        // A text continues in the next line unless that is a key.
         let goes_on = is_deeper && !opens && dashes == 0;
         if !goes_on && lacks_space_after_dash(content) {
             return Some((number, "a space is missing after the dash; write \"- \"".to_owned()));
@@ -194,7 +194,7 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
     None
 }
 
-/// Whether a line is `-key: value` or `-{…}`, which is no item of a list.
+/// Whether a line is `-key: value` or `-{…}`, which is not a list item.
 fn lacks_space_after_dash(content: &str) -> bool {
     let Some(rest) = content.strip_prefix('-') else { return false };
     let is_key = rest.split_once(':').is_some_and(|(key, value)| {
@@ -361,7 +361,7 @@ fn unfinished(rest: &str) -> Option<Unfinished> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml::parse;
+    use crate::yaml::parse;
 
     #[test]
     fn each_slip_is_told_with_its_own_line_and_no_value_is_repeated() {

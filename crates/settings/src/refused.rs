@@ -6,9 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
-use policy::rule::RuleProblem;
-
-/// Longer values are nobody's slip of a word.
+/// The longest value that is quoted, in bytes: a longer one is not a misspelt word.
 const LONGEST_QUOTED: usize = 64;
 /// The longest path that Linux opens, in bytes.
 const LONGEST_PATH: usize = 4095;
@@ -37,7 +35,7 @@ enum Why {
 }
 
 impl Refusal {
-    /// The value is this: `no address; write https://…`.
+    /// The value is this: `not an address; write https://…`.
     pub fn is(what: impl Into<String>) -> Refusal {
         Refusal(Why::Is(what.into()))
     }
@@ -65,14 +63,6 @@ impl From<String> for Refusal {
 impl From<&str> for Refusal {
     fn from(message: &str) -> Refusal {
         Refusal::says(message)
-    }
-}
-
-/// What is wrong with a rule, as a message says it: words are repeated where they are harmless.
-pub fn about_rule(problem: &RuleProblem) -> String {
-    match &problem.refused {
-        Some(value) => Refusal::is(&problem.message).about(value, Holds::Words),
-        None => problem.message.clone(),
     }
 }
 
@@ -163,15 +153,15 @@ mod tests {
 
     #[test]
     fn a_refused_value_is_quoted_only_where_it_can_be_no_secret() {
-        let refusal = Refusal::is("no number from 1 to 8");
+        let refusal = Refusal::is("not a number from 1 to 8");
         for (value, holds, expected) in [
-            ("many", Holds::Words, "\"many\" is no number from 1 to 8"),
-            ("-5", Holds::Words, "\"-5\" is no number from 1 to 8"),
-            ("many", Holds::Secrets, "this is no number from 1 to 8"),
-            ("Hunter2", Holds::Words, "this is no number from 1 to 8"),
-            ("http://proxy:3128", Holds::Words, "this is no number from 1 to 8"),
-            ("reader:hunter@proxy", Holds::Words, "this is no number from 1 to 8"),
-            ("two\nlines", Holds::Words, "this is no number from 1 to 8"),
+            ("many", Holds::Words, "\"many\" is not a number from 1 to 8"),
+            ("-5", Holds::Words, "\"-5\" is not a number from 1 to 8"),
+            ("many", Holds::Secrets, "this is not a number from 1 to 8"),
+            ("Hunter2", Holds::Words, "this is not a number from 1 to 8"),
+            ("http://proxy:3128", Holds::Words, "this is not a number from 1 to 8"),
+            ("reader:hunter@proxy", Holds::Words, "this is not a number from 1 to 8"),
+            ("two\nlines", Holds::Words, "this is not a number from 1 to 8"),
         ] {
             assert_eq!(refusal.about(value, holds), expected, "{value}");
         }

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use super::problem::{Place, Problem};
-use super::section::Field;
-use super::yaml::Node;
+use crate::field::Field;
+use crate::problem::{Place, Problem};
+use crate::yaml::Node;
 
 /// Whether certificates, keys and files of secrets are read with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Reading {
         self.0.borrow_mut().warnings.push(Problem::new(place.clone(), path, message));
     }
 
-    /// Notes a file whose change means to read all again.
+    /// Notes a file: when it changes, everything has to be read again.
     pub fn watch(&self, file: impl Into<PathBuf>) {
         let (files, file) = (&mut self.0.borrow_mut().files, file.into());
         if !files.contains(&file) {
@@ -79,7 +79,7 @@ impl Reading {
 
 /// What a section hands on to the sections below it.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'file> {
-    pub(super) reading: &'file Reading,
-    pub(super) secrets: Secrets,
+pub(crate) struct Context<'file> {
+    pub(crate) reading: &'file Reading,
+    pub(crate) secrets: Secrets,
 }

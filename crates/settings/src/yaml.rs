@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::indentation;
-use super::problem::{Place, Problem};
-use super::refused::is_plain_word;
+use crate::indentation;
+use crate::problem::{Place, Problem};
+use crate::refused::is_plain_word;
 use crate::text::without_mark;
 
 /// Nesting deeper than this is refused: no configuration needs it, and dropping a deeper tree could exhaust a stack.
@@ -63,7 +63,7 @@ impl Value {
     }
 }
 
-/// A container whose end has not been seen yet.
+/// A list or a map that has not ended yet.
 enum Open {
     List {
         place: Place,
@@ -96,7 +96,7 @@ struct Anchored {
 /// Reads one YAML document.
 ///
 /// # Errors
-/// The first thing that is no YAML, or that no configuration can mean (a key twice, an alias to itself, a second
+/// The first thing that is not YAML, or that no configuration can mean (a key twice, an alias to itself, a second
 /// document): a file that cannot be read as a tree has no further problems worth listing.
 pub fn parse(text: &str) -> Result<Node, Problem> {
     let text = without_mark(text);
@@ -315,7 +315,7 @@ impl Reading {
     }
 }
 
-/// The key itself is shown only if it can be no secret.
+/// The key itself is shown only if it cannot be a secret.
 fn twice(name: &str, first: Option<&Place>, place: Place) -> Problem {
     let key = if is_plain_word(name) { format!("the key \"{name}\"") } else { "this key".to_owned() };
     let first = first.map(|first| format!("; the first is in {first}")).unwrap_or_default();

@@ -1,150 +1,21 @@
-//! Reading one map of the configuration key by key: typed values out, problems collected, unknown keys named.
+//! One map of the file, read key by key: typed values out, problems collected, unknown keys named.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use time::format_description::well_known::Rfc3339;
-use time::{Date, OffsetDateTime, Time, UtcOffset};
+use time::OffsetDateTime;
 
-use super::files::read_secret;
-use super::problem::{At, Place};
-use super::reading::{Context, Noted, Secrets};
-use super::refused::{Holds, Refusal, ShownPath, is_harmless, is_plain_word, refusal_of_path, shown_name};
-use super::yaml::{Entry, Node, Value};
+use crate::field::{Field, join};
+use crate::files::read_secret;
+use crate::moment::{DayEnd, parse_moment};
+use crate::problem::{At, Place};
+use crate::reading::{Noted, Secrets};
+use crate::refused::{Holds, Refusal, is_harmless, is_plain_word, refusal_of_path};
+use crate::spelling::nearest;
+use crate::yaml::{Entry, Value};
 
-/// What stands in the place of a secret whose file is left alone.
+/// Stands in for a secret from a file that is left alone.
 pub const UNREAD: &str = "not-read";
-
-/// One value of the file with its path: what a key holds, or an item of a list.
-#[derive(Clone)]
-pub struct Field<'file> {
-    node: &'file Node,
-    key_place: &'file Place,
-    path: String,
-    context: Context<'file>,
-}
-
-impl<'file> Field<'file> {
-    pub(super) fn new(node: &'file Node, path: String, context: Context<'file>) -> Field<'file> {
-        Field { node, key_place: &node.place, path, context }
-    }
-
-    /// The value.
-    pub fn value(&self) -> &'file Value {
-        &self.node.value
-    }
-
-    /// Where the value begins.
-    pub fn place(&self) -> &'file Place {
-        &self.node.place
-    }
-
-    /// Where its key stands; of an item of a list, where it begins.
-    pub fn key_place(&self) -> &'file Place {
-        self.key_place
-    }
-
-    /// Its path, such as `acl[3]`.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Whether files of secrets are read here.
-    pub fn secrets(&self) -> Secrets {
-        self.context.secrets
-    }
-
-    /// The same value, where files of secrets are read or not, whatever holds around it.
-    pub fn with(mut self, secrets: Secrets) -> Field<'file> {
-        self.context.secrets = secrets;
-        self
-    }
-
-    /// How many problems there are so far, in the whole file.
-    pub fn problem_count(&self) -> usize {
-        self.context.reading.problem_count()
-    }
-
-    /// Notes a problem with the value.
-    pub fn problem(&self, message: impl Into<String>) {
-        self.problem_at(self.place(), message);
-    }
-
-    /// Notes a problem that is seen elsewhere, as in the value's key.
-    pub fn problem_at(&self, place: &Place, message: impl Into<String>) {
-        self.context.reading.problem(place, &self.path, message);
-    }
-
-    /// The value as a map; anything else is a problem. Nothing at all (`key:` or `~`) is an empty map.
-    pub fn section(&self) -> Option<Section<'file>> {
-        let entries: &[Entry] = match self.value() {
-            Value::Map(entries) => entries,
-            Value::Null => &[],
-            Value::Text(_) | Value::List(_) => {
-                let space = match self.value() {
-                    Value::Text(text) if text.contains(':') => "; a space is missing after the colon?",
-                    Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => "",
-                };
-                let found = self.value().describe();
-                self.problem(format!("keys are expected here (\"key: value\"), not {found}{space}"));
-                return None;
-            }
-        };
-        Some(Section { entries, field: self.clone(), asked: BTreeSet::new(), refused: BTreeSet::new() })
-    }
-
-    /// The items, where the value is a list.
-    pub fn items(&self) -> Option<Vec<Field<'file>>> {
-        let Value::List(items) = self.value() else { return None };
-        let numbered = items.iter().enumerate();
-        Some(numbered.map(|(index, item)| Field::new(item, format!("{}[{index}]", self.path), self.context)).collect())
-    }
-
-    /// The names and what stands under each, where the value is a map whose keys are names that somebody chose.
-    pub fn entries(&self) -> Option<Vec<(&'file str, Field<'file>)>> {
-        let Value::Map(entries) = self.value() else { return None };
-        let named = |entry: &'file Entry| {
-            let name = if entry.key.is_empty() { "\"\"" } else { shown_name(&entry.key) };
-            let field = Field::new(&entry.node, join(&self.path, name), self.context);
-            (entry.key.as_str(), Field { key_place: &entry.place, ..field })
-        };
-        Some(entries.iter().map(named).collect())
-    }
-
-    /// A single value, as written.
-    pub fn text(&self) -> Option<At<String>> {
-        match self.value() {
-            Value::Text(text) => Some(At { place: self.place().clone(), value: text.clone() }),
-            Value::Null | Value::List(_) | Value::Map(_) => {
-                self.problem(format!("one value is expected here, not {}", self.value().describe()));
-                None
-            }
-        }
-    }
-
-    /// A list of single values. One value alone is read as a list of it.
-    pub fn texts(&self) -> Vec<At<String>> {
-        let items = match self.value() {
-            Value::List(items) => items.as_slice(),
-            Value::Text(_) => std::slice::from_ref(self.node),
-            Value::Null => &[],
-            Value::Map(_) => {
-                self.problem("a list is expected here (\"[a, b]\"), not a map of keys");
-                &[]
-            }
-        };
-        let mut texts = Vec::with_capacity(items.len());
-        for item in items {
-            match &item.value {
-                Value::Text(text) => texts.push(At { place: item.place.clone(), value: text.clone() }),
-                Value::Null | Value::List(_) | Value::Map(_) => {
-                    self.problem_at(&item.place, format!("each item must be one value, not {}", item.value.describe()));
-                }
-            }
-        }
-        texts
-    }
-}
 
 /// One map of the file while it is being read. Keys that nobody asked for are problems when it is finished: a
 /// misspelt key would otherwise silently change who may do what.
@@ -155,16 +26,12 @@ pub struct Section<'file> {
     refused: BTreeSet<&'static str>,
 }
 
-/// Which end of a day a bare date stands for.
-#[derive(Clone, Copy)]
-pub enum DayEnd {
-    /// `not_before: 2026-12-01` begins with that day.
-    Start,
-    /// `not_after: 2026-12-31` holds to the end of that day.
-    End,
-}
-
 impl<'file> Section<'file> {
+    /// The map of these entries, which is the value of `field`.
+    pub(crate) fn new(entries: &'file [Entry], field: Field<'file>) -> Section<'file> {
+        Section { entries, field, asked: BTreeSet::new(), refused: BTreeSet::new() }
+    }
+
     /// Where the section begins.
     pub fn place(&self) -> &'file Place {
         self.field.place()
@@ -201,7 +68,7 @@ impl<'file> Section<'file> {
         self.field.context.reading.warn(place, self.path_of(key), message);
     }
 
-    /// Notes a file whose change means to read all again.
+    /// Notes a file: when it changes, everything has to be read again.
     pub fn watch(&self, file: &Path) {
         self.field.context.reading.watch(file);
     }
@@ -220,8 +87,7 @@ impl<'file> Section<'file> {
     /// The key's value, if it is there and not null.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'file>> {
         let entry = self.entry(key).filter(|entry| !matches!(entry.node.value, Value::Null))?;
-        let field = Field::new(&entry.node, self.path_of(key), self.field.context);
-        Some(Field { key_place: &entry.place, ..field })
+        Some(Field::from_entry(entry, self.path_of(key), self.field.context))
     }
 
     /// Whether the key is there and not null.
@@ -321,7 +187,7 @@ impl<'file> Section<'file> {
         match self.secrets() {
             Secrets::Skip => Ok(None),
             Secrets::Read => read(&file.value).map(Some).map_err(|message| {
-                self.problem(&file.place, key, without_name(&message, &file.value));
+                self.problem(&file.place, key, message);
                 Noted
             }),
         }
@@ -380,7 +246,7 @@ impl<'file> Section<'file> {
     pub fn moment(&mut self, key: &'static str, day: DayEnd) -> Option<At<OffsetDateTime>> {
         self.word(key, |text| {
             parse_moment(text, day).ok_or_else(|| {
-                Refusal::is("no moment; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
+                Refusal::is("not a date or time; write 2026-12-31T18:00:00Z, or 2026-12-31 for the whole day (UTC)")
             })
         })
     }
@@ -407,19 +273,6 @@ impl<'file> Section<'file> {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
-    match path.is_empty() {
-        true => key.to_owned(),
-        false => format!("{path}.{key}"),
-    }
-}
-
-/// The known key that was probably meant by an unknown one, if there is one so near.
-pub(crate) fn nearest<'known>(key: &str, known: &[&'known str]) -> Option<&'known str> {
-    let (near, other) = known.iter().map(|other| (distance(key, other), *other)).min()?;
-    (near <= 2 || (near <= 3 && key.len() > 6)).then_some(other)
-}
-
 /// What may be shown of a key that does not exist, and what is said about it. It may be a part of a secret: a password
 /// with a comma in `{…}` ends there, and the rest of it is a key without a value.
 fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str], hint: Option<String>) -> (Option<&'entry str>, String) {
@@ -443,75 +296,101 @@ fn unknown_key<'entry>(entry: &'entry Entry, known: &[&str], hint: Option<String
     (shown, message)
 }
 
-/// A message about a file, without its name where that could be a secret.
-fn without_name(message: &str, file: &Path) -> String {
-    let name = file.display().to_string();
-    message.replace(&name, &ShownPath(file).to_string())
-}
-
-/// The number of single-letter edits between two words (Levenshtein), for "did you mean".
-pub(crate) fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (above, letter) in one.chars().take(64).enumerate() {
-        let mut diagonal = above;
-        let mut left = above + 1;
-        let mut next = vec![left];
-        for (cell, &target) in row.iter().skip(1).zip(&other) {
-            let change = diagonal + usize::from(letter != target);
-            diagonal = *cell;
-            left = change.min(left + 1).min(cell + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-/// Reads a moment as [`Section::moment`] does, in UTC; `None` where it is none, or none that can be written down again
-/// ([`can_be_written`]).
-pub(crate) fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
-    if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
-        return moment.checked_to_offset(UtcOffset::UTC).filter(can_be_written);
-    }
-    let format = time::macros::format_description!("[year]-[month]-[day]");
-    let date = Date::parse(text, &format).ok()?;
-    let moment = match (day, date.next_day()) {
-        (DayEnd::Start, _) => OffsetDateTime::new_utc(date, Time::MIDNIGHT),
-        (DayEnd::End, Some(next)) => OffsetDateTime::new_utc(next, Time::MIDNIGHT),
-        // 9999-12-31, by which many mean "never".
-        (DayEnd::End, None) => OffsetDateTime::new_utc(date, Time::MAX),
-    };
-    Some(moment).filter(can_be_written)
-}
-
-/// Whether a moment has a year of four digits, as RFC 3339 (section 5.6) writes it: rules are exported so.
-pub(crate) fn can_be_written(moment: &OffsetDateTime) -> bool {
-    (0..=9999).contains(&moment.year())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::{Findings, Reading};
+    use crate::yaml;
+
+    /// What `read` makes of a text, and what was found out.
+    fn read<T>(text: &str, secrets: Secrets, read: impl FnOnce(&mut Section<'_>) -> T) -> (Option<T>, Findings) {
+        let Ok(root) = yaml::parse(text) else { unreachable!("{text}") };
+        let reading = Reading::default();
+        let value = reading.field(&root, "top", secrets).section().map(|mut section| {
+            let value = read(&mut section);
+            section.finish();
+            value
+        });
+        (value, reading.into_findings())
+    }
+
+    fn told(findings: &Findings) -> Vec<String> {
+        findings.problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+    }
 
     #[test]
-    fn moments_are_read_as_far_as_they_can_be_written_down_again() {
-        let (start, end) = (DayEnd::Start, DayEnd::End);
-        for (text, day, expected) in [
-            ("2026-12-31", start, Some("2026-12-31T00:00:00Z")),
-            ("2026-12-31", end, Some("2027-01-01T00:00:00Z")),
-            ("2026-12-31T18:00:00Z", end, Some("2026-12-31T18:00:00Z")),
-            ("2026-12-31T18:00:00.5+02:00", start, Some("2026-12-31T16:00:00.5Z")),
-            ("9999-12-31", end, Some("9999-12-31T23:59:59.999999999Z")),
-            ("0000-01-01", start, Some("0000-01-01T00:00:00Z")),
-            ("9999-12-31T23:30:00-01:00", start, None),
-            ("0000-01-01T00:30:00+01:00", start, None),
-            ("-0001-01-01", start, None),
-            ("2026-02-30", start, None),
-            ("", start, None),
-        ] {
-            let read = parse_moment(text, day).and_then(|moment| moment.format(&Rfc3339).ok());
-            assert_eq!(read.as_deref(), expected, "{text}");
+    fn a_secret_stands_in_the_file_or_in_one_of_its_own() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(file("good"), "\u{feff}hunter\n")?;
+        std::fs::write(file("empty"), " \n")?;
+        let (good, empty, absent) = (file("good"), file("empty"), file("absent"));
+        let cases = [
+            ("{}".to_owned(), Ok(None), ""),
+            ("{key: hunter}".to_owned(), Ok(Some("hunter")), ""),
+            // An empty text is as if the key were not there.
+            ("{key: ''}".to_owned(), Ok(None), ""),
+            (format!("{{key: '', file: {good}}}"), Ok(Some("hunter")), ""),
+            (format!("{{file: {good}}}"), Ok(Some("hunter")), ""),
+            (format!("{{key: a, file: {good}}}"), Err(Noted), "top.file: give key or file, not both"),
+            (format!("{{file: {empty}}}"), Err(Noted), "top.file: the file is empty"),
+            (format!("{{file: {absent}}}"), Err(Noted), "top.file: "),
+            ("{key: [a]}".to_owned(), Err(Noted), "top.key: one value is expected here, not a list"),
+            ("{file: {a: b}}".to_owned(), Err(Noted), "top.file: one value is expected here, not a map"),
+        ];
+        for (text, expected, problem) in cases {
+            let (value, findings) = read(&text, Secrets::Read, |section| section.secret("key", "file"));
+            let value = value.map(|secret| secret.map(|at| at.map(|at| at.value)));
+            assert_eq!(value, Some(expected.map(|secret| secret.map(str::to_owned))), "{text}");
+            let told = told(&findings);
+            assert_eq!(told.len(), usize::from(!problem.is_empty()), "{text}: {told:?}");
+            assert!(told.iter().all(|told| told.starts_with(problem)), "{text}: {told:?}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_left_alone_are_watched_and_not_opened() {
+        let secret = |section: &mut Section<'_>| section.secret("key", "file").ok().flatten().map(|at| at.value);
+        let text = "{file: /nowhere/at/all}";
+        let (value, findings) = read(text, Secrets::Skip, secret);
+        assert_eq!(value.flatten().as_deref(), Some(UNREAD));
+        assert_eq!((told(&findings), findings.files), (vec![], vec![PathBuf::from("/nowhere/at/all")]));
+        let (value, findings) = read(text, Secrets::Read, secret);
+        assert_eq!((value.flatten(), told(&findings).len(), findings.files.len()), (None, 1, 1));
+    }
+
+    #[test]
+    fn a_section_hands_on_whether_secrets_are_read_and_may_say_otherwise() {
+        let text = "{a: {b: {}}, c: [{}], d: {e: {}}}";
+        let (value, findings) = read(text, Secrets::Skip, |section| {
+            let inner = section.section("a").and_then(|mut a| a.field("b")).map(|b| b.secrets());
+            let item = section.field("c").and_then(|c| c.items()?.first().map(Field::secrets));
+            let other = section.field("d").map(|d| d.with(Secrets::Read));
+            let below = other.and_then(|d| d.section()?.field("e")).map(|e| e.secrets());
+            [inner, item, below, Some(section.secrets())]
+        });
+        assert_eq!(value, Some([Secrets::Skip, Secrets::Skip, Secrets::Read, Secrets::Skip].map(Some)));
+        assert_eq!(told(&findings), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_that_is_found_out_goes_to_one_reading_in_the_order_of_the_file() {
+        let text = "b: {no_number: x}\nlist: [{x: 1}]\nc: y\n";
+        let (_, findings) = read(text, Secrets::Skip, |section| {
+            section.word("c", crate::number::duration);
+            if let Some(item) = section.field("list").and_then(|list| list.items()?.into_iter().next()) {
+                item.problem("wrong");
+            }
+            if let Some(b) = section.section("b") {
+                b.warn(b.place(), "number", "odd");
+                b.finish();
+            }
+        });
+        let places: Vec<String> = findings.problems.iter().map(|problem| problem.place.to_string()).collect();
+        assert_eq!(places, ["line 1", "line 2", "line 3"]);
+        let paths: Vec<&str> = findings.problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["top.b.no_number", "top.list[0]", "top.c"]);
+        assert_eq!(findings.warnings.iter().map(|odd| odd.path.as_str()).collect::<Vec<_>>(), ["top.b.number"]);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::refused::Refusal;
+use crate::refused::Refusal;
 
 /// Go's units, in nanoseconds. Micro is written with either of the two letters that look alike.
 const UNITS: &[(&str, u64)] = &[
@@ -22,7 +22,7 @@ const UNITS: &[(&str, u64)] = &[
 const LONGEST: u64 = i64::MAX.unsigned_abs();
 
 /// A whole number in any form that go-yaml takes: `900`, `1_000`, `0x384`, `010` (8), `0o7`, `0b11`, `900.0`, `1e+06`.
-/// `None` for what is no number, has a fraction, or is beyond 64 bits.
+/// `None` for anything else, a number with a fraction, and one beyond 64 bits.
 pub fn whole(text: &str) -> Option<i64> {
     match text.bytes().next()? {
         b'.' => float(text),
@@ -83,7 +83,7 @@ fn float(text: &str) -> Option<i64> {
 /// # Errors
 /// Says what to write instead.
 pub fn duration(text: &str) -> Result<Duration, Refusal> {
-    let wrong = || Refusal::is("no length of time; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
+    let wrong = || Refusal::is("not a duration; write seconds (900) or a value with units (\"15m\", \"1h30m\")");
     let text = text.trim();
     if let Some(seconds) = whole(text) {
         return u64::try_from(seconds).map(Duration::from_secs).map_err(|_| wrong());

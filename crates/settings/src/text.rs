@@ -3,12 +3,12 @@
 use std::io::Read;
 use std::path::Path;
 
-/// The byte order mark (U+FEFF). It is no white space, so that a reader which forgets it makes it part of a password.
+/// The byte order mark (U+FEFF). It is not white space: a reader that forgets it makes it part of a password.
 const MARK: char = '\u{feff}';
 
-/// Why bytes are no text. The message never shows them: the file could hold a password.
+/// Why bytes are not text. The message never shows them: the file could hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotText {
+pub enum NotText {
     /// It begins with the mark of UTF-16.
     #[error("this is UTF-16 text, as PowerShell's `>` writes it; save it as UTF-8")]
     Utf16,
@@ -24,7 +24,7 @@ pub(crate) enum NotText {
 
 impl NotText {
     /// The line that it is about, from 1.
-    pub(crate) fn line(&self) -> usize {
+    pub fn line(&self) -> usize {
         match self {
             NotText::Utf16 => 1,
             NotText::Byte { line, .. } => *line,
@@ -38,12 +38,12 @@ impl NotText {
 }
 
 /// A text without the byte order mark before it.
-pub(crate) fn without_mark(text: &str) -> &str {
+pub fn without_mark(text: &str) -> &str {
     text.trim_start_matches(MARK)
 }
 
 /// The text that these bytes are.
-pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
+pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     if is_utf16(&bytes) {
         return Err(NotText::Utf16);
     }
@@ -61,15 +61,15 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
 }
 
 /// The text of a file's bytes; what is wrong is said with the file, the line and the column.
-pub(crate) fn decode_file(file: &Path, bytes: Vec<u8>) -> Result<String, String> {
+pub fn decode_file(file: &Path, bytes: Vec<u8>) -> Result<String, String> {
     decode(bytes).map_err(|wrong| wrong.in_file(file))
 }
 
 /// The text of a pipe, of `limit` bytes at most; `name` is what it is called in messages.
 ///
 /// # Errors
-/// It cannot be read, is longer, or is no text.
-pub(crate) fn read(pipe: impl Read, name: &str, limit: u64) -> Result<String, String> {
+/// It cannot be read, is longer, or is not text.
+pub fn read(pipe: impl Read, name: &str, limit: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = pipe.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| format!("{name} cannot be read: {error}"))?;
@@ -80,7 +80,7 @@ pub(crate) fn read(pipe: impl Read, name: &str, limit: u64) -> Result<String, St
 }
 
 /// Whether the bytes begin with the mark of UTF-16, in either order.
-pub(crate) fn is_utf16(bytes: &[u8]) -> bool {
+pub fn is_utf16(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF])
 }
 
