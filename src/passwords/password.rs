@@ -305,7 +305,7 @@ mod tests {
         let mut left = 0;
         while attempts
             .begin("alice", &Secret::new(format!("another {left}")), ClientNetwork::Unknown)
-            .map(crate::authn::attempts::Attempt::was_wrong)
+            .map(crate::passwords::attempts::Attempt::was_wrong)
             .is_ok()
         {
             left += 1;
