@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use time::OffsetDateTime;
 
 use crate::breaker::Passage;
@@ -142,8 +142,8 @@ pub struct Rules {
 struct Measured {
     dropped_lines: Counter,
     certificate_expiry: Gauge<f64, AtomicU64>,
-    wrong_password_accounts: Gauge,
-    header_fallback: Gauge,
+    wrong_password_accounts: Gauge<f64, AtomicU64>,
+    header_fallback: Gauge<f64, AtomicU64>,
     snapshot_age: Gauge<f64, AtomicU64>,
     rules_age: Family<Source, Gauge<f64, AtomicU64>>,
     rules_refused: Family<Refused, Gauge>,
@@ -328,118 +328,83 @@ impl Metrics {
 
     /// Every metric under its name, in the order of the text.
     fn registered(&self) -> Registry {
-        let mut registry = Registry::with_prefix("dockwarden");
-        registry.register("token_requests", "Token requests by outcome", self.requests.clone());
-        registry.register("tokens_reused", "Tokens handed out again", self.reused.clone());
-        registry.register("forward_auth_requests", "Questions of proxies by outcome", self.forwarded.clone());
-        registry.register("gateway_requests", "Requests to the gateway by upstream and outcome", self.passed.clone());
-        registry.register_with_unit(
+        let mut to = Registry::with_prefix("dockwarden");
+        add(&mut to, "token_requests", "Token requests by outcome", &self.requests);
+        add(&mut to, "tokens_reused", "Tokens handed out again", &self.reused);
+        add(&mut to, "forward_auth_requests", "Questions of proxies by outcome", &self.forwarded);
+        add(&mut to, "gateway_requests", "Requests to the gateway by upstream and outcome", &self.passed);
+        to.register_with_unit(
             "gateway_transferred",
             "Bytes of bodies that went through the gateway",
             Unit::Bytes,
             self.moved.clone(),
         );
-        registry.register_with_unit(
-            "token_request",
-            "How long token requests took",
-            Unit::Seconds,
-            self.answering.clone(),
-        );
-        registry.register_with_unit(
-            "decision",
-            "How long the rules took to decide a request",
-            Unit::Seconds,
-            self.deciding.clone(),
-        );
-        registry.register_with_unit(
-            "password_hash",
-            "How long password hashes took",
-            Unit::Seconds,
-            self.hashing.clone(),
-        );
-        registry.register_with_unit(
+        add_seconds(&mut to, "token_request", "How long token requests took", &self.answering);
+        add_seconds(&mut to, "decision", "How long the rules took to decide a request", &self.deciding);
+        add_seconds(&mut to, "password_hash", "How long password hashes took", &self.hashing);
+        add_seconds(
+            &mut to,
             "password_wait",
             "How long passwords waited to be hashed, or for the word that they are not",
-            Unit::Seconds,
-            self.waiting.clone(),
+            &self.waiting,
         );
-        registry.register(
-            "backend_answers",
-            "What identity backends and sources of rules answered",
-            self.backend_answers.clone(),
-        );
-        registry.register_with_unit(
+        add(&mut to, "backend_answers", "What identity backends and sources of rules answered", &self.backend_answers);
+        add_seconds(
+            &mut to,
             "backend_answer",
             "How long identity backends and sources of rules took to answer",
-            Unit::Seconds,
-            self.backend_answering.clone(),
+            &self.backend_answering,
         );
-        registry.register("reloads", "Configurations taken over while running", self.reloads.clone());
-        registry.register(
-            "reload_failures",
-            "Changed configurations that could not be used",
-            self.reload_failures.clone(),
-        );
-        registry.register(
-            "connections_open",
-            "Connections that are open, those of admin_addr too",
-            self.connections.clone(),
-        );
-        registry.register(
+        add(&mut to, "reloads", "Configurations taken over while running", &self.reloads);
+        add(&mut to, "reload_failures", "Changed configurations that could not be used", &self.reload_failures);
+        add(&mut to, "connections_open", "Connections that are open, those of admin_addr too", &self.connections);
+        add(
+            &mut to,
             "connections_refused",
             "Connections that were closed at once, since their network had too many",
-            self.connections_refused.clone(),
+            &self.connections_refused,
         );
-        registry.register(
+        add(
+            &mut to,
             "connections_not_http",
             "Connections that were closed because something else than HTTP came",
-            self.connections_not_http.clone(),
+            &self.connections_not_http,
         );
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register(
-            "log_lines_dropped",
-            "Lines of the log that nobody took in time",
-            measured.dropped_lines.clone(),
-        );
-        registry.register_with_unit(
+        add(&mut to, "log_lines_dropped", "Lines of the log that nobody took in time", &measured.dropped_lines);
+        add_seconds(
+            &mut to,
             "certificate_expiry_timestamp",
             "When the signing certificate ends, since 1970",
-            Unit::Seconds,
-            measured.certificate_expiry.clone(),
+            &measured.certificate_expiry,
         );
-        registry.register(
+        add(
+            &mut to,
             "wrong_password_accounts",
             "Accounts with wrong passwords in the last minutes, counted for each client's network",
-            measured.wrong_password_accounts.clone(),
+            &measured.wrong_password_accounts,
         );
-        registry.register(
+        add(
+            &mut to,
             "header_fallback",
             "1 while tokens carry kid alone because the certificate is out of its time",
-            measured.header_fallback.clone(),
+            &measured.header_fallback,
         );
-        registry.register_with_unit(
-            "snapshot_age",
-            "Age of the configuration in use",
-            Unit::Seconds,
-            measured.snapshot_age.clone(),
-        );
-        registry.register_with_unit(
+        add_seconds(&mut to, "snapshot_age", "Age of the configuration in use", &measured.snapshot_age);
+        add_seconds(
+            &mut to,
             "rules_age",
             "How long ago the rules in use were last up to date; infinite while there are none",
-            Unit::Seconds,
-            measured.rules_age.clone(),
+            &measured.rules_age,
         );
-        registry.register(
+        add(
+            &mut to,
             "rules_refused",
             "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
-            measured.rules_refused.clone(),
+            &measured.rules_refused,
         );
-        registry.register(
-            "backend_down",
-            "1 while a backend is not asked because it does not answer",
-            measured.down.clone(),
-        );
-        registry
+        add(&mut to, "backend_down", "1 while a backend is not asked because it does not answer", &measured.down);
+        to
     }
 
     /// All metrics as text.
@@ -459,10 +424,11 @@ impl Metrics {
 
 impl Measured {
     fn set(&self, now: Now) {
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-        self.certificate_expiry.set(now.certificate_ends.unix_timestamp() as f64);
-        self.wrong_password_accounts.set(i64::try_from(now.wrong_password_accounts).unwrap_or(i64::MAX));
-        self.header_fallback.set(now.header_fallback.into());
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970, and a few thousands, fit a double exactly")]
+        let (expiry, counted) = (now.certificate_ends.unix_timestamp() as f64, now.wrong_password_accounts as f64);
+        self.certificate_expiry.set(expiry);
+        self.wrong_password_accounts.set(counted);
+        self.header_fallback.set(f64::from(u8::from(now.header_fallback)));
         self.snapshot_age.set(now.snapshot_age.as_secs_f64());
         // A reload may have taken some away.
         self.rules_age.clear();
@@ -485,6 +451,14 @@ impl Measured {
             self.down.get_or_create(&Backend { backend }).set(down);
         }
     }
+}
+
+fn add(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    to.register(name, help, metric.clone());
+}
+
+fn add_seconds(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    to.register_with_unit(name, help, Unit::Seconds, metric.clone());
 }
 
 /// Makes these counters, if they are not there.
