@@ -3,6 +3,10 @@
 //! No backend is known here; the table of all of them is in `backends.rs`. What an opened one owes is in
 //! [`Authenticator`], [`Authorizer`] and [`Reachable`](crate::reach::Reachable).
 
+mod identities;
+pub mod rules;
+pub mod work;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,11 +15,12 @@ use anyhow::Context as _;
 use policy::pattern::LabelValues;
 use settings::Field;
 
-use crate::authn::Authenticator;
-use crate::authn::attempts::Manner;
-use crate::authn::password::Passwords;
-use crate::authz::Authorizer;
+use crate::passwords::attempts::Manner;
+use crate::passwords::password::Passwords;
 use crate::reach::{Reach, Reached};
+
+pub use identities::Authenticator;
+pub use rules::Authorizer;
 
 /// One kind of backend: a row of the table.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::authn::Secret;
+use crate::secret::Secret;
 
 /// The part of standard error that is kept, in bytes; the rest is read and dropped.
 const MAX_COMPLAINT: usize = 4 * 1024;

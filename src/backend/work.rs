@@ -18,8 +18,8 @@ use policy::{Budget, Compiling, REQUEST_STEPS};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::Question;
-use crate::authn::Identity;
+use super::rules::Question;
+use crate::identity::Identity;
 use crate::turns::{Lane, Turns};
 
 /// Work that one question may take on a thread that answers others as well.
@@ -68,7 +68,7 @@ impl Work {
     }
 
     /// Does something with all that is left.
-    pub(super) fn take_all<T>(&self, decide: impl FnOnce(&mut Budget) -> T) -> T {
+    pub(crate) fn take_all<T>(&self, decide: impl FnOnce(&mut Budget) -> T) -> T {
         self.take(u64::MAX, Compiling::Allowed, decide)
     }
 }
@@ -78,7 +78,7 @@ impl Work {
 /// # Errors
 /// [`TooComplex`] where what is left for the request is not enough, [`Busy`](crate::turns::Busy) where no turn came.
 /// Either way nobody knows what may be granted.
-pub(super) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
+pub(crate) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
     D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
 {

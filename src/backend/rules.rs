@@ -1,0 +1,108 @@
+//! What every source of rules owes, and what it is asked.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use policy::Answer;
+use policy::acl::Acl;
+use policy::scope::{Actions, Reference, Resource};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::work::Work;
+use crate::client_network::ClientNetwork;
+use crate::identity::Identity;
+use crate::reach::Reachable;
+use crate::turns::Client;
+
+/// One question: may this account do these things to this resource?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// The client's address, where it is known; a rule with `ip` never matches without one.
+    pub address: Option<IpAddr>,
+    /// The registry that the token is for (its audience).
+    pub service: &'a str,
+    /// What is asked for.
+    pub resource: &'a Resource,
+    /// What is to be done to it.
+    pub actions: &'a Actions,
+    /// The tag or the digest that is asked for, where the door sees it; a rule with `tag` or `reference` never matches
+    /// without one.
+    pub reference: Option<&'a Reference>,
+    /// The moment of the decision.
+    pub now: OffsetDateTime,
+    /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a
+    /// request has many scopes, and with a deadline for each it could wait for minutes.
+    pub began: Instant,
+    /// The work that may still be done for the whole request.
+    pub work: &'a Work,
+}
+
+impl<'a> Question<'a> {
+    /// As the rules are asked.
+    pub(crate) fn asked(&self) -> policy::Question<'a> {
+        let Question { identity, address, service, resource, actions, reference, now, began: _, work: _ } = *self;
+        let (account, labels) = (identity.account.as_str(), &*identity.labels);
+        policy::Question { account, labels, address, service, resource, actions, reference, now }
+    }
+
+    /// Whose turns it has, where deciding it is costly or somebody else has to be asked.
+    pub(crate) fn client(&self) -> Client {
+        Client { network: ClientNetwork::of(self.address), lane: self.work.lane() }
+    }
+}
+
+/// A source of rules. Nothing here has a default, so that no source can forget it.
+#[async_trait]
+pub trait Authorizer: Reachable {
+    /// Decides one question.
+    ///
+    /// # Errors
+    /// "Could not find out". The caller grants nothing and answers 503; it never asks the next source instead, since
+    /// a rule that refuses might have been missed.
+    async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer>;
+
+    /// How fresh its rules are; `None` for a source that cannot fall behind.
+    fn freshness(&self) -> Option<Freshness>;
+
+    /// Its rules as they are now, for an administrator who asks why.
+    ///
+    /// # Errors
+    /// They could not be read, or cannot be used as they are: says why. The message is printed.
+    async fn rules(&self) -> anyhow::Result<Shown>;
+}
+
+/// What a source of rules shows of itself.
+pub enum Shown {
+    /// Its rules, in the order in which they are compared.
+    Rules {
+        /// The rules.
+        acl: Arc<Acl>,
+        /// The rules' own numbers, in the same order, where it has such.
+        seqs: Vec<i64>,
+    },
+    /// Nothing: it decides by itself.
+    Decisions,
+}
+
+/// How fresh the rules of a source are that reads them from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// How long ago the rules in use were last known to be all there is; `None` while there are none.
+    pub age: Option<Duration>,
+    /// The age from which on nothing is decided by them.
+    pub limit: Duration,
+    /// The documents that keep newer rules from being used, as the log names them.
+    pub refused: Vec<String>,
+}
+
+impl Freshness {
+    /// Whether there are rules to decide by.
+    pub fn is_enough(&self) -> bool {
+        self.age.is_some_and(|age| age < self.limit)
+    }
+}

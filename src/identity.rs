@@ -1,0 +1,156 @@
+//! Who somebody is: what is presented, who it turns out to be, and what an identity backend may say of it.
+
+use std::sync::Arc;
+
+use policy::pattern::LabelValues;
+use time::OffsetDateTime;
+
+use crate::secret::Secret;
+
+/// What the client presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing: no header, or an empty one. Whether that is somebody, the chain decides.
+    Anonymous,
+    /// An account and a password; neither is empty.
+    Password {
+        /// The account as the client wrote it.
+        account: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+impl Credentials {
+    /// The account that is claimed: empty for nobody.
+    pub fn account(&self) -> &str {
+        match self {
+            Credentials::Anonymous => "",
+            Credentials::Password { account, .. } => account,
+        }
+    }
+}
+
+/// Who it turned out to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// The account, as the backend spells it; empty for anonymous.
+    pub account: String,
+    /// Label name to values; shared, since every request of an account carries the same ones.
+    pub labels: Arc<LabelValues>,
+    /// Whether and when the account may be used.
+    pub standing: Standing,
+}
+
+/// Whether and when an account may be used. Looked at where decisions are made, not where passwords are checked, so
+/// that no door can forget it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether somebody switched the account off.
+    pub state: AccountState,
+    /// The account may be used from this moment on.
+    pub not_before: Option<OffsetDateTime>,
+    /// The account may be used until just before this moment; no token outlives it.
+    pub not_after: Option<OffsetDateTime>,
+}
+
+/// Whether somebody switched an account off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountState {
+    /// It may be used.
+    #[default]
+    Enabled,
+    /// It may not be used, whatever its password.
+    Disabled,
+}
+
+/// Who says that an account may not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClosedBy {
+    /// What is written of it here.
+    #[error(transparent)]
+    Standing(#[from] Closed),
+    /// Whoever keeps the account: its words.
+    #[error("{0}")]
+    Keeper(String),
+}
+
+/// Why an account with the right password gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// Switched off.
+    #[error("the account is disabled")]
+    Disabled,
+    /// Its time has not come.
+    #[error("the account is not valid yet")]
+    NotYet,
+    /// Its time is over.
+    #[error("the account has expired")]
+    Over,
+}
+
+impl Standing {
+    /// Whether the account may be used at this moment.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn check(&self, now: OffsetDateTime) -> Result<(), Closed> {
+        match self.state {
+            AccountState::Disabled => return Err(Closed::Disabled),
+            AccountState::Enabled => {}
+        }
+        if self.not_before.is_some_and(|start| now < start) {
+            return Err(Closed::NotYet);
+        }
+        match self.not_after {
+            Some(end) if now >= end => Err(Closed::Over),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// What a backend says to credentials.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is this account. Ends the chain.
+    Accepted(Identity),
+    /// The account is known here and the password is wrong. Ends the chain: another backend must not let in whom
+    /// this one turned away.
+    Rejected,
+    /// The account is known here, and whoever keeps it says that it may not be used: why, in words for the log. The client is
+    /// told that the password is wrong, and whether it is, is not known. Ends the chain.
+    Closed(String),
+    /// The account is not known here; the next backend is asked.
+    NotMine,
+}
+
+/// What a backend knows of an account without its password.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LookUp {
+    /// The account is this backend's, closed or not.
+    Known(Identity),
+    /// This backend knows nobody of that name.
+    Unknown,
+    /// This backend tells only whoever brings the password.
+    OnlyByLogin,
+}
+
+/// Whether a name is one of a backend's accounts in some spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alike {
+    /// An account here is called so, but for case, width, accents and the like.
+    Taken,
+    /// None is.
+    Free,
+    /// Nobody knows without asking somebody else.
+    NotKnown,
+}
+
+/// Whether a backend took the time of a wrong password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// It did.
+    Taken,
+    /// It hashes no passwords.
+    NotTaken,
+}
