@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::authn::attempts::{Attempts, Manner, TooMany};
 use crate::authn::password::Passwords;
-use crate::authn::{Alike, Authenticator, ClosedBy, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use crate::authn::{
+    Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Outcome, Secret, Time,
+};
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
 use crate::backend::{self, Backends, Held, Opened};
@@ -56,7 +58,7 @@ impl Counted<dyn Authenticator> {
     }
 
     /// Asks who an account is, and counts the answer as `known` where it is one here.
-    async fn look_up(&self, account: &str, known: BackendOutcome, from: ClientNetwork) -> Result<LookUp, Denied> {
+    async fn look_up(&self, account: &Account, known: BackendOutcome, from: ClientNetwork) -> Result<LookUp, Denied> {
         let began = crate::clock::now();
         let said = self.backend.look_up(account, from).await;
         self.count(began, said, |said| match said {
@@ -68,12 +70,12 @@ impl Counted<dyn Authenticator> {
 
     /// Whether this name is that of an account here: by a look-up, and where only a login tells, by what a login under this
     /// name would have brought. Without a password, that stays open, and is a no.
-    async fn holds(&self, name: &str, password: Option<&Secret>, from: ClientNetwork) -> Result<Holds, Denied> {
+    async fn holds(&self, name: &Account, password: Option<&Secret>, from: ClientNetwork) -> Result<Holds, Denied> {
         match (self.look_up(name, BackendOutcome::Rejected, from).await?, password) {
             (LookUp::Known(_), _) => Ok(Holds::Name),
             (LookUp::Unknown, _) | (LookUp::OnlyByLogin, None) => Ok(Holds::NoSuchName),
             (LookUp::OnlyByLogin, Some(password)) => {
-                let login = Credentials::Password { account: name.to_owned(), password: password.clone() };
+                let login = Credentials::Password { account: name.clone(), password: password.clone() };
                 Ok(match self.authenticate(&login, from).await? {
                     Outcome::Accepted(_) | Outcome::Rejected | Outcome::Closed(_) => Holds::Name,
                     Outcome::NotMine => Holds::NoSuchName,
@@ -84,6 +86,11 @@ impl Counted<dyn Authenticator> {
 }
 
 impl<B: ?Sized> Counted<B> {
+    /// Who it is, with who said so: this backend. Here, so that no backend can forget it, or say another.
+    fn said(&self, who: Identity, method: Method) -> Identity {
+        Identity { by: Some(IdentifiedBy { backend: self.name, method, credential: None }), ..who }
+    }
+
     /// Counts what a question brought, unless it brought no answer of which there is a kind.
     fn count<T>(
         &self,
@@ -213,7 +220,7 @@ impl DecisionOutcome {
 /// account's standing was looked at, whichever door was used.
 #[derive(Debug)]
 pub struct Decision {
-    account: String,
+    account: Option<Account>,
     grants: Vec<Grant>,
     until: Option<OffsetDateTime>,
     client: Client,
@@ -227,7 +234,7 @@ impl Decision {
 
     /// Whom it is about; empty for anonymous.
     pub fn account(&self) -> &str {
-        &self.account
+        self.account.as_deref().unwrap_or_default()
     }
 
     /// One grant for each requested scope, in their order.
@@ -372,14 +379,14 @@ impl Access {
     /// # Errors
     /// [`Denied::NameTaken`] where an earlier backend has an account of the name that was found, [`Denied::Busy`] and
     /// [`Denied::Unavailable`] as for [`Access::identify`].
-    pub async fn look_up(&self, account: &str, address: Option<IpAddr>) -> Result<LookUp, Denied> {
+    pub async fn look_up(&self, account: &Account, address: Option<IpAddr>) -> Result<LookUp, Denied> {
         let from = ClientNetwork::of(address);
         let mut nobody = LookUp::Unknown;
         for (index, section) in self.authn.iter().enumerate() {
             match section.look_up(account, BackendOutcome::Accepted, from).await? {
                 LookUp::Known(identity) => {
                     self.refuse_name_taken(index, &identity, (account, None), from).await?;
-                    return Ok(LookUp::Known(identity));
+                    return Ok(LookUp::Known(section.said(identity, Method::LookUp)));
                 }
                 LookUp::Unknown => {}
                 LookUp::OnlyByLogin => nobody = LookUp::OnlyByLogin,
@@ -390,20 +397,21 @@ impl Access {
 
     /// Asks one backend after the other.
     async fn ask(&self, who: &Credentials, from: ClientNetwork) -> Result<Identity, Denied> {
+        let login = who.password();
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
-                    if let Credentials::Password { account, password } = who {
+                    if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
-                    return Ok(identity);
+                    return Ok(section.said(identity, who.method()));
                 }
                 Outcome::Rejected => return Err(Denied::Credentials),
                 Outcome::Closed(words) => return Err(ClosedBy::Keeper(words).into()),
                 Outcome::NotMine => {}
             }
         }
-        if let Credentials::Password { account, password } = who {
+        if let Some((account, password)) = login {
             for section in self.authn.iter().rev() {
                 let began = crate::clock::now();
                 let said = section.backend.take_time(account, password, from).await;
@@ -427,20 +435,18 @@ impl Access {
         &self,
         index: usize,
         found: &Identity,
-        (account, password): (&str, Option<&Secret>),
+        (account, password): (&Account, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
-        if earlier.is_empty() {
-            return Ok(());
-        }
-        let name = self.attempts.spelled(&found.account);
+        let Some(spelled) = found.account.as_ref().filter(|_| !earlier.is_empty()) else { return Ok(()) };
+        let name = self.attempts.spelled(spelled);
         for owner in earlier {
             let holds = match owner.backend.alike(&name) {
                 Alike::Taken => Holds::Name,
                 // By this very name it was asked already.
-                Alike::Free | Alike::NotKnown if found.account == account => Holds::NoSuchName,
-                Alike::Free | Alike::NotKnown => owner.holds(&found.account, password, from).await?,
+                Alike::Free | Alike::NotKnown if spelled == account => Holds::NoSuchName,
+                Alike::Free | Alike::NotKnown => owner.holds(spelled, password, from).await?,
             };
             if let Holds::Name = holds {
                 return Err(Denied::NameTaken { backend: section.name, owner: owner.name });
@@ -526,16 +532,15 @@ mod tests {
     #[async_trait::async_trait]
     impl Authenticator for Doorkeeper {
         async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
-            let is_right = matches!(who, Credentials::Password { password, .. } if password.reveal() == "right");
-            let account = who.account().to_owned();
-            Ok(if is_right {
-                Outcome::Accepted(Identity { account, ..Identity::default() })
-            } else {
-                Outcome::Rejected
+            Ok(match who.password() {
+                Some((account, password)) if password.reveal() == "right" => {
+                    Outcome::Accepted(Identity { account: Some(account.clone()), ..Identity::default() })
+                }
+                Some(_) | None => Outcome::Rejected,
             })
         }
 
-        async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
             Ok(LookUp::OnlyByLogin)
         }
 
@@ -543,7 +548,12 @@ mod tests {
             Alike::NotKnown
         }
 
-        async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+        async fn take_time(
+            &self,
+            _account: &Account,
+            _password: &Secret,
+            _from: ClientNetwork,
+        ) -> anyhow::Result<Time> {
             Ok(Time::NotTaken)
         }
     }
@@ -597,9 +607,10 @@ mod tests {
         );
         let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
         for password in ["wrong", "right"] {
-            let who = Credentials::Password { account: "alice".to_owned(), password: Secret::new(password) };
-            let is_right = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.is_ok();
-            assert_eq!(is_right, password == "right");
+            let who = Credentials::Password { account: Account::parse("alice")?, password: Secret::new(password) };
+            let by = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.ok().map(|identity| identity.by);
+            let doorkeeper = IdentifiedBy { backend: "doorkeeper", method: Method::Password, credential: None };
+            assert_eq!(by, (password == "right").then_some(Some(doorkeeper)));
             for address in [here, elsewhere] {
                 let scopes = vec![Scope::parse("repository:app:pull")?];
                 access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;

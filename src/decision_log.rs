@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 pub use crate::decision_id::DecisionId;
 
 use crate::access::{Decision, DecisionOutcome, Grant};
+use crate::identity::{Credentials, IdentifiedBy, Identity};
 use crate::shown::{chain_of, printable};
 
 /// The most scopes of a request that have a line each; of more, those that were decided alike share one. With a line for each,
@@ -48,6 +49,8 @@ pub struct Asker {
     pub request: Option<String>,
     /// The account; before it was verified, the claimed one.
     pub account: String,
+    /// Who verified it, and by what.
+    pub by: Option<IdentifiedBy>,
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The audience.
@@ -57,6 +60,21 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// Takes note of the account that is claimed.
+    pub(crate) fn claimed(&mut self, who: &Credentials) {
+        self.account = who.account().map(ToString::to_string).unwrap_or_default();
+    }
+
+    /// Takes note of who it is.
+    pub(crate) fn identified(&mut self, who: &Identity) {
+        self.account = who.name().to_owned();
+        self.by.clone_from(&who.by);
+    }
+
+    fn backend(&self) -> Option<&'static str> {
+        self.by.as_ref().map(|by| by.backend)
+    }
+
     fn request(&self) -> Option<String> {
         self.request.as_deref().map(printable)
     }
@@ -86,6 +104,7 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
                 door = asker.door.as_str(),
                 request = asker.request(),
                 user.account = %printable(&asker.account),
+                user.backend = asker.backend(),
                 client.address = asker.address(),
                 service = %printable(&asker.service),
                 scope,
@@ -142,17 +161,18 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
-pub fn allowed_by_token(id: &DecisionId, asker: &Asker, generation: u64, jti: &str, scopes: &[Scope]) {
+pub fn allowed_by_token(id: &DecisionId, asker: &Asker, generation: u64, scopes: &[Scope]) {
     info!(
         decision.id = id.as_str(),
         decision.outcome = "allowed_by_token",
         door = asker.door.as_str(),
         request = asker.request(),
         user.account = %printable(&asker.account),
+        user.backend = asker.backend(),
         client.address = asker.address(),
         service = %printable(&asker.service),
         scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        token.id = jti,
+        token.id = asker.by.as_ref().and_then(|by| by.credential.as_deref()),
         snapshot = generation,
         "allowed"
     );
@@ -188,6 +208,7 @@ pub fn refused(
                 door = asker.door.as_str(),
                 request = asker.request(),
                 user.account = %printable(&asker.account),
+                user.backend = asker.backend(),
                 client.address = asker.address(),
                 service = %printable(&asker.service),
                 cause = %chain_of(cause),

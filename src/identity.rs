@@ -1,5 +1,7 @@
 //! Who somebody is: what is presented, who it turns out to be, and what an identity backend may say of it.
 
+mod account;
+
 use std::sync::Arc;
 
 use policy::pattern::LabelValues;
@@ -7,26 +9,44 @@ use time::OffsetDateTime;
 
 use crate::secret::Secret;
 
+pub use account::{Account, MAX_TYPED, NotAnAccount};
+
 /// What the client presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// Nothing: no header, or an empty one. Whether that is somebody, the chain decides.
     Anonymous,
-    /// An account and a password; neither is empty.
+    /// An account and a password, which is not empty.
     Password {
         /// The account as the client wrote it.
-        account: String,
+        account: Account,
         /// The password.
         password: Secret,
     },
 }
 
 impl Credentials {
-    /// The account that is claimed: empty for nobody.
-    pub fn account(&self) -> &str {
+    /// The account that is claimed.
+    pub fn account(&self) -> Option<&Account> {
         match self {
-            Credentials::Anonymous => "",
-            Credentials::Password { account, .. } => account,
+            Credentials::Anonymous => None,
+            Credentials::Password { account, .. } => Some(account),
+        }
+    }
+
+    /// The account and the password: for backends that know accounts by passwords, and nobody who presents anything else.
+    pub fn password(&self) -> Option<(&Account, &Secret)> {
+        match self {
+            Credentials::Anonymous => None,
+            Credentials::Password { account, password } => Some((account, password)),
+        }
+    }
+
+    /// How these tell who somebody is.
+    pub(crate) fn method(&self) -> Method {
+        match self {
+            Credentials::Anonymous => Method::Anonymous,
+            Credentials::Password { .. } => Method::Password,
         }
     }
 }
@@ -34,12 +54,45 @@ impl Credentials {
 /// Who it turned out to be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
-    /// The account, as the backend spells it; empty for anonymous.
-    pub account: String,
+    /// The account, as the backend spells it; `None` for anonymous.
+    pub account: Option<Account>,
     /// Label name to values; shared, since every request of an account carries the same ones.
     pub labels: Arc<LabelValues>,
     /// Whether and when the account may be used.
     pub standing: Standing,
+    /// Who said so. Set where backends are asked, not by each backend; `None` where nobody was asked.
+    pub by: Option<IdentifiedBy>,
+}
+
+impl Identity {
+    /// The account as rules, tokens and the log have it: empty for anonymous.
+    pub fn name(&self) -> &str {
+        self.account.as_deref().unwrap_or_default()
+    }
+}
+
+/// Who said who somebody is, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentifiedBy {
+    /// The backend, by its section of the file; `token` for a token of ours.
+    pub backend: &'static str,
+    /// What it went by.
+    pub method: Method,
+    /// Which credential it was, where it has an id: a token's `jti`.
+    pub credential: Option<String>,
+}
+
+/// What it was told by who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Nothing was presented, and the backend lets in whoever does so.
+    Anonymous,
+    /// A password.
+    Password,
+    /// A token of ours.
+    Token,
+    /// The account's name alone: an administrator asks, and nobody logs in.
+    LookUp,
 }
 
 /// Whether and when an account may be used. Looked at where decisions are made, not where passwords are checked, so

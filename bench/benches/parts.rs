@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dockwarden::authn::Identity;
+use dockwarden::authn::{Account, Identity};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::keys::{KidForm, SigningKey, generate};
@@ -44,7 +44,7 @@ fn acl(rules: &str) -> Arc<Acl> {
 /// One rule of each kind, for a question that it matches.
 fn rules(bench: &mut Criterion) {
     let labels = LabelValues::from([("team".to_owned(), vec![LabelValue::glob("web").unwrap()])]);
-    let identity = Identity { account: "alice".to_owned(), labels: Arc::new(labels), ..Identity::default() };
+    let identity = Identity { account: Account::parse("alice").ok(), labels: Arc::new(labels), ..Identity::default() };
     let scope = Scope::parse("repository:web/app:pull,push").unwrap();
     for (kind, rule) in [
         ("literal", "{account: alice, name: web/app}"),
@@ -58,7 +58,7 @@ fn rules(bench: &mut Criterion) {
         bench.bench_function(&format!("rule/{kind}"), |timer| {
             timer.iter(|| {
                 let question = Question {
-                    account: &identity.account,
+                    account: identity.name(),
                     labels: &identity.labels,
                     address: None,
                     service: "registry",

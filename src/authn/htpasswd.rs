@@ -18,7 +18,7 @@ use settings::{At, Field};
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
-use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use super::{Account, Alike, Authenticator, Credentials, Identity, LookUp, NotAnAccount, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -31,7 +31,7 @@ const MOST_NAMED: usize = 20;
 pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
 /// The accounts of the file.
-pub type Accounts = BTreeMap<String, PasswordHash>;
+pub type Accounts = BTreeMap<Account, PasswordHash>;
 
 /// Reads the `htpasswd_auth:` section and its file. Everything that is wrong with the file is said, each with its line.
 /// `None` where the section itself is of no use.
@@ -71,15 +71,15 @@ pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
             continue;
         }
         match parse_line(line) {
-            Ok((account, _)) if accounts.contains_key(account) => {
+            Ok((account, _)) if accounts.contains_key(&account) => {
                 wrong.push(format!(
                     "{}:{number}: the account \"{}\" is here twice",
                     file.display(),
-                    shown_name(account)
+                    shown_name(&account)
                 ));
             }
             Ok((account, hash)) => {
-                accounts.insert(account.to_owned(), hash);
+                accounts.insert(account, hash);
             }
             Err(message) => wrong.push(format!("{}:{number}: {message}", file.display())),
         }
@@ -87,23 +87,25 @@ pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
     (accounts, wrong)
 }
 
-fn parse_line(line: &str) -> Result<(&str, PasswordHash), String> {
+fn parse_line(line: &str) -> Result<(Account, PasswordHash), String> {
     let (account, rest) = line.split_once(':').ok_or("an account, a colon and its hash are expected here")?;
-    if account.is_empty() {
-        return Err("the account's name is missing before the colon".to_owned());
-    }
-    if account.trim() != account || account.contains(|letter: char| letter.is_control()) {
-        return Err("an account's name has no white space around it and no control characters in it".to_owned());
+    let account = Account::parse(account).map_err(|wrong| match wrong {
+        NotAnAccount::Empty => "the account's name is missing before the colon".to_owned(),
+        NotAnAccount::ControlCharacter | NotAnAccount::TooLong(_) => wrong.to_string(),
+    })?;
+    if account.trim() != account.as_str() {
+        return Err("an account's name must not have white space around it".to_owned());
     }
     // A file of another kind stands here at times, with a secret in the first column.
-    let shown = shown_name(account);
+    let shown = shown_name(&account);
     // As Apache and nginx read it: after a second colon stands a remark.
     let hash = rest.split_once(':').map_or(rest, |(hash, _)| hash);
     let named = |kind: &str| format!("\"{shown}\" has {kind}; only bcrypt is read here, made by: htpasswd -B");
     match HashKind::from_prefix(hash) {
         _ if hash.is_empty() => Err(format!("\"{shown}\" has no hash; make one with: htpasswd -B")),
         Some(HashKind::Bcrypt) => {
-            PasswordHash::from_str(hash).map(|hash| (account, hash)).map_err(|wrong| format!("\"{shown}\": {wrong}"))
+            let hash = PasswordHash::from_str(hash).map_err(|wrong| format!("\"{shown}\": {wrong}"));
+            hash.map(|hash| (account.clone(), hash))
         }
         Some(HashKind::Other(kind)) => Err(named(kind)),
         None => Err(named("a hash of crypt, or no hash at all")),
@@ -172,6 +174,11 @@ impl Htpasswd {
     }
 }
 
+/// Who an account of the file is.
+fn identity(account: &Account) -> Identity {
+    Identity { account: Some(account.clone()), ..Identity::default() }
+}
+
 impl Reachable for Htpasswd {
     fn reach(&self) -> Reach<'_> {
         Reach::Nothing
@@ -192,27 +199,24 @@ impl Authenticator for Htpasswd {
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let (account, password) = match who {
-            Credentials::Anonymous => return Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => (account, password),
-        };
+        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
         let Some(hash) = self.accounts.get(account) else {
             return Ok(Outcome::NotMine);
         };
         Ok(match self.passwords.check(account, password, hash, Recall::Allowed, from).await? {
-            Check::Right => Outcome::Accepted(Identity { account: account.clone(), ..Identity::default() }),
+            Check::Right => Outcome::Accepted(identity(account)),
             Check::Wrong => Outcome::Rejected,
         })
     }
 
-    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(match self.accounts.contains_key(account) {
-            true => LookUp::Known(Identity { account: account.to_owned(), ..Identity::default() }),
+            true => LookUp::Known(identity(account)),
             false => LookUp::Unknown,
         })
     }
 
-    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
         self.passwords.check_nobody(account, password, &self.usual, from).await?;
         Ok(Time::Taken)
     }
@@ -234,7 +238,7 @@ mod tests {
             format!("\u{feff}alice:{HASH}\r\n\r\n# bob:old\r\n  \r\nbob:{HASH}:a remark\r\ncarol with space:{HASH}  ");
         let (accounts, wrong) = parse(Path::new("f"), &text);
         assert_eq!(wrong, Vec::<String>::new());
-        assert_eq!(accounts.keys().collect::<Vec<_>>(), ["alice", "bob", "carol with space"]);
+        assert_eq!(accounts.keys().map(Account::as_str).collect::<Vec<_>>(), ["alice", "bob", "carol with space"]);
         assert!(accounts.values().all(|hash| Ok(hash) == PasswordHash::from_str(HASH).as_ref()));
         assert_eq!(parse(Path::new("f"), ""), (Accounts::new(), Vec::new()));
     }
@@ -269,8 +273,8 @@ mod tests {
             ),
             (HASH.to_owned(), "users.htpasswd:1: an account, a colon and its hash are expected here"),
             (format!(":{HASH}"), "users.htpasswd:1: the account's name is missing before the colon"),
-            (format!(" alice:{HASH}"), "users.htpasswd:1: an account's name has no white space around it"),
-            (format!("al\u{7}ice:{HASH}"), "users.htpasswd:1: an account's name has no white space around it"),
+            (format!(" alice:{HASH}"), "users.htpasswd:1: an account's name must not have white space around it"),
+            (format!("al\u{7}ice:{HASH}"), "users.htpasswd:1: an account's name must not contain control characters"),
         ] {
             let found = wrong(&text);
             assert!(found.len() == 1 && found.iter().all(|message| message.starts_with(expected)), "{found:?}");

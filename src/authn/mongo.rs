@@ -20,7 +20,8 @@ use tracing::{info, warn};
 use super::attempts::Spelled;
 use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{
-    AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
+    Account, AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing,
+    Time,
 };
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
@@ -87,8 +88,9 @@ pub struct User {
 }
 
 impl User {
-    fn identity(self, account: &str) -> Identity {
-        Identity { account: account.to_owned(), labels: Arc::new(self.labels), standing: self.standing }
+    fn identity(self, account: &Account) -> Identity {
+        let (account, labels) = (Some(account.clone()), Arc::new(self.labels));
+        Identity { account, labels, standing: self.standing, ..Identity::default() }
     }
 }
 
@@ -191,16 +193,12 @@ impl Users {
             .await
     }
 
-    async fn find(self: &Arc<Self>, account: &str) -> anyhow::Result<Found> {
-        // The database could not hold the one, and the other is nobody's.
-        if account.is_empty() || account.contains('\0') {
-            return Ok(Found::Nobody);
-        }
+    async fn find(self: &Arc<Self>, account: &Account) -> anyhow::Result<Found> {
         let pass = self.breaker.admit().with_context(|| self.collection.settings().namespace())?;
         let mut documents = self.look_up(account).await.inspect_err(|failure| self.failed(pass, failure))?;
         // A collection that compares without regard to case would give Mallory's document for mallory, whom a rule
         // may name.
-        documents.retain(|document| document.get("username") == Some(&Bson::String(account.to_owned())));
+        documents.retain(|document| document.get("username") == Some(&Bson::String(account.to_string())));
         let Some(document) = documents.pop() else { return Ok(Found::Nobody) };
         if let Some(other) = documents.pop() {
             anyhow::bail!(
@@ -250,35 +248,27 @@ impl Users {
 impl Authenticator for MongoUsers {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
-        match who {
-            Credentials::Anonymous => Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => match users.find(account).await? {
-                Found::Nobody => Ok(Outcome::NotMine),
-                Found::User(user) => {
-                    users.costs.saw(user.password.cost());
-                    Ok(
-                        match users
-                            .passwords
-                            .check(account, password, &user.password, Recall::for_standing(&user.standing), from)
-                            .await?
-                        {
-                            Check::Right => Outcome::Accepted(user.identity(account)),
-                            Check::Wrong => Outcome::Rejected,
-                        },
-                    )
-                }
-            },
-        }
+        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
+        let user = match users.find(account).await? {
+            Found::Nobody => return Ok(Outcome::NotMine),
+            Found::User(user) => user,
+        };
+        users.costs.saw(user.password.cost());
+        let recall = Recall::for_standing(&user.standing);
+        Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
+            Check::Right => Outcome::Accepted(user.identity(account)),
+            Check::Wrong => Outcome::Rejected,
+        })
     }
 
-    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(match self.0.find(account).await? {
             Found::Nobody => LookUp::Unknown,
             Found::User(user) => LookUp::Known(user.identity(account)),
         })
     }
 
-    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
         self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
         Ok(Time::Taken)
     }

@@ -12,7 +12,7 @@ use settings::Field;
 
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
-use super::{Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time};
+use super::{Account, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -96,10 +96,8 @@ struct Said {
 /// Whether a program could read another account, or another password, out of `account password`. It splits at the first
 /// space, at any white space, or reads a line, depending on how it is written: the account `alice x` with the password
 /// `y` would be read as `alice` with the password `x y`.
-fn is_ambiguous(account: &str, password: &str) -> bool {
-    account.is_empty()
-        || account.contains(|letter: char| letter.is_whitespace() || letter.is_control())
-        || password.contains(['\0', '\r', '\n'])
+fn is_ambiguous(account: &Account, password: &str) -> bool {
+    account.contains(char::is_whitespace) || password.contains(['\0', '\r', '\n'])
 }
 
 impl Configured for ProgramUsers {
@@ -129,11 +127,8 @@ impl Authenticator for ProgramAuthn {
     }
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let (account, password) = match who {
-            // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
-            Credentials::Anonymous => return Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => (account, password),
-        };
+        // Whether nobody may come in is said by the static users; a program is not started for everybody who knocks.
+        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
         if is_ambiguous(account, password.reveal()) {
             return Ok(Outcome::Rejected);
         }
@@ -144,9 +139,9 @@ impl Authenticator for ProgramAuthn {
             ALLOWED => {
                 let labels = self.labels(&answer.output).with_context(|| self.program.name().to_owned())?;
                 Ok(Outcome::Accepted(Identity {
-                    account: account.clone(),
+                    account: Some(account.clone()),
                     labels: Arc::new(labels),
-                    standing: Standing::default(),
+                    ..Identity::default()
                 }))
             }
             DENIED => Ok(Outcome::Rejected),
@@ -161,11 +156,11 @@ impl Authenticator for ProgramAuthn {
     }
 
     /// The protocol has no question without a password.
-    async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(LookUp::OnlyByLogin)
     }
 
-    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &Account, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
         Ok(Time::NotTaken)
     }
 }

@@ -9,7 +9,7 @@ use settings::Field;
 
 use super::attempts::Spelled;
 use super::password::Passwords;
-use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
+use super::{Account, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -52,11 +52,11 @@ struct Silly {
 }
 
 impl Silly {
-    fn find(&self, account: &str) -> Option<Identity> {
+    fn find(&self, account: &Account) -> Option<Identity> {
         let number = LabelValue::literal(&self.number.to_string());
         let labels = Arc::new(LabelValues::from([("opening".to_owned(), vec![number])]));
-        let account = (account == self.settings.account).then(|| account.to_owned())?;
-        Some(Identity { account, labels, ..Identity::default() })
+        let account = (account.as_str() == self.settings.account).then(|| account.clone());
+        Some(Identity { account: Some(account?), labels, ..Identity::default() })
     }
 }
 
@@ -76,17 +76,15 @@ impl Reachable for Silly {
 #[async_trait]
 impl Authenticator for Silly {
     async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
-        Ok(match who {
-            Credentials::Anonymous => Outcome::NotMine,
-            Credentials::Password { account, password } => match self.find(account) {
-                Some(identity) if password.reveal() == "ha" => Outcome::Accepted(identity),
-                Some(_) => Outcome::Rejected,
-                None => Outcome::NotMine,
-            },
+        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
+        Ok(match self.find(account) {
+            Some(identity) if password.reveal() == "ha" => Outcome::Accepted(identity),
+            Some(_) => Outcome::Rejected,
+            None => Outcome::NotMine,
         })
     }
 
-    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(self.find(account).map_or(LookUp::Unknown, LookUp::Known))
     }
 
@@ -94,7 +92,7 @@ impl Authenticator for Silly {
         Alike::NotKnown
     }
 
-    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &Account, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
         Ok(Time::NotTaken)
     }
 }

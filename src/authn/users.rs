@@ -13,7 +13,9 @@ use settings::{At, DayEnd, Field, Noted, Problem, Secrets, Section};
 use super::attempts::Spelled;
 use super::hash_kind::HashKind;
 use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
-use super::{AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
+use super::{
+    Account, AccountState, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time,
+};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -37,8 +39,26 @@ pub const KIND: Kind = Kind {
     read: |field| configured(read(field).filter(|users| !users.is_empty())),
 };
 
-/// The `users:` section: account to user.
-pub type Users = BTreeMap<String, User>;
+/// The `users:` section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Users {
+    /// Every client without an account (`""`).
+    pub anonymous: Option<User>,
+    /// Those with an account.
+    pub named: BTreeMap<Account, User>,
+}
+
+impl Users {
+    /// How many there are, anonymous among them.
+    pub fn len(&self) -> usize {
+        self.named.len().saturating_add(usize::from(self.anonymous.is_some()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// A dearer hash than this takes more than a second.
 const SLOW_ABOVE: u32 = 13;
@@ -75,27 +95,35 @@ pub fn read(section: Field<'_>) -> Option<Users> {
         });
         return None;
     };
-    let mut users = Users::new();
-    for (account, field) in entries {
-        if account.contains(|letter: char| letter.is_control()) {
-            section.problem_at(field.key_place(), "an account's name must not contain control characters");
-        } else if let Some((_, after)) = account.split_once(':') {
+    let mut users = Users::default();
+    for (name, field) in entries {
+        let account = match Account::parse_or_anonymous(name) {
+            Ok(account) => account,
+            Err(wrong) => {
+                section.problem_at(field.key_place(), wrong.to_string());
+                continue;
+            }
+        };
+        if let Some((_, after)) = name.split_once(':') {
             let message = match HashKind::from_prefix(after) {
                 Some(_) => about_a_line(),
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned(),
             };
             field.problem_at(field.key_place(), message);
         } else if matches!(field.value(), Value::Text(text) if HashKind::from_prefix(text).is_some()) {
-            let name = shown_name(account);
+            let name = shown_name(name);
             field.problem(format!("a hash stands here alone; write {name}: {{password: \"…\"}}"));
-        } else if let Some(user) = field.section().and_then(|fields| read_user(account, fields)) {
-            users.insert(account.to_owned(), user);
+        } else if let Some(user) = field.section().and_then(|fields| read_user(account.as_ref(), fields)) {
+            match account {
+                Some(account) => drop(users.named.insert(account, user)),
+                None => users.anonymous = Some(user),
+            }
         }
     }
     Some(users)
 }
 
-fn read_user(account: &str, mut fields: Section<'_>) -> Option<User> {
+fn read_user(account: Option<&Account>, mut fields: Section<'_>) -> Option<User> {
     let written = fields.secret("password", "password_file");
     let labels = Arc::new(read_labels(&mut fields));
     let state = match fields.flag("disabled") {
@@ -113,9 +141,9 @@ fn read_user(account: &str, mut fields: Section<'_>) -> Option<User> {
             "the account would expire before it begins; swap not_before and not_after",
         );
     }
-    let password = match (account.is_empty(), written) {
+    let password = match (account, written) {
         (_, Err(noted)) => Err(noted),
-        (true, Ok(Some(written))) => {
+        (None, Ok(Some(written))) => {
             fields.problem(
                 &written.place,
                 "password",
@@ -123,13 +151,13 @@ fn read_user(account: &str, mut fields: Section<'_>) -> Option<User> {
             );
             Err(Noted)
         }
-        (true, Ok(None)) => Ok(None),
-        (false, Ok(None)) => {
+        (None, Ok(None)) => Ok(None),
+        (Some(_), Ok(None)) => {
             // Without a password docker_auth lets in everybody who knows the name.
             fields.missing("password", "a named user needs a bcrypt hash; make one with: dockwarden hash-password");
             Err(Noted)
         }
-        (false, Ok(Some(written))) => match PasswordHash::from_str(&written.value) {
+        (Some(_), Ok(Some(written))) => match PasswordHash::from_str(&written.value) {
             Ok(value) => Ok(Some(At { place: written.place, value })),
             Err(message) => {
                 fields.problem(&written.place, "password", message);
@@ -166,7 +194,7 @@ fn read_labels(fields: &mut Section<'_>) -> LabelValues {
 /// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
 pub(crate) fn doubts(users: &Users) -> Vec<Problem> {
     let mut found = Vec::new();
-    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let hashes = || users.named.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
     // One warning for all of them: a list of a hundred hides what else is said.
     let mut warn =
@@ -212,7 +240,9 @@ impl Configured for Users {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts::Accounts(self.iter().map(|(account, user)| (account.as_str(), &*user.labels)).collect())
+        let anonymous = self.anonymous.iter().map(|user| ("", user));
+        let all = anonymous.chain(self.named.iter().map(|(account, user)| (account.as_str(), user)));
+        Facts::Accounts(all.map(|(account, user)| (account, &*user.labels)).collect())
     }
 }
 
@@ -231,18 +261,17 @@ impl StaticUsers {
     /// The system gave no random bytes.
     pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
         let usual = PasswordHash::nobodys(
-            users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
+            users.named.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
         )?;
-        let named = users.keys().filter(|account| !account.is_empty());
-        let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
+        let spelled = users.named.keys().map(|account| passwords.attempts().spelled(account)).collect();
         Ok(StaticUsers { users, spelled, usual, passwords })
     }
 }
 
 impl User {
     /// Who this is under the name that the file has.
-    fn identity(&self, account: &str) -> Identity {
-        Identity { account: account.to_owned(), labels: Arc::clone(&self.labels), standing: self.standing }
+    fn identity(&self, account: Option<Account>) -> Identity {
+        Identity { account, labels: Arc::clone(&self.labels), standing: self.standing, ..Identity::default() }
     }
 }
 
@@ -267,29 +296,30 @@ impl Authenticator for StaticUsers {
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
-            Credentials::Anonymous => Ok(match self.users.get("") {
-                Some(user) => Outcome::Accepted(user.identity("")),
+            Credentials::Anonymous => Ok(match &self.users.anonymous {
+                Some(user) => Outcome::Accepted(user.identity(None)),
                 None => Outcome::NotMine,
             }),
             Credentials::Password { account, password } => {
-                let Some((user, hash)) = self.users.get(account).and_then(|user| Some((user, user.password.as_ref()?)))
-                else {
-                    return Ok(Outcome::NotMine);
-                };
+                let Some(user) = self.users.named.get(account) else { return Ok(Outcome::NotMine) };
+                let Some(hash) = &user.password else { return Ok(Outcome::NotMine) };
                 let recall = Recall::for_standing(&user.standing);
                 Ok(match self.passwords.check(account, password, &hash.value, recall, from).await? {
-                    Check::Right => Outcome::Accepted(user.identity(account)),
+                    Check::Right => Outcome::Accepted(user.identity(Some(account.clone()))),
                     Check::Wrong => Outcome::Rejected,
                 })
             }
         }
     }
 
-    async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(self.users.get(account).map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
+    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+        Ok(match self.users.named.get(account) {
+            Some(user) => LookUp::Known(user.identity(Some(account.clone()))),
+            None => LookUp::Unknown,
+        })
     }
 
-    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
         self.passwords.check_nobody(account, password, &self.usual, from).await?;
         Ok(Time::Taken)
     }

@@ -74,7 +74,7 @@ impl<'a> Asked<'a> {
     fn from(question: &Question<'a>) -> Asked<'a> {
         let labels = question.identity.labels.iter();
         Asked {
-            account: &question.identity.account,
+            account: question.identity.name(),
             labels: labels
                 .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))
                 .collect(),

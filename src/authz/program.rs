@@ -67,7 +67,7 @@ impl<'a> Asked<'a> {
     fn from(question: &Question<'a>) -> Asked<'a> {
         let labels = question.identity.labels.iter();
         Asked {
-            account: &question.identity.account,
+            account: question.identity.name(),
             kind: question.resource.kind(),
             name: question.resource.name(),
             service: question.service,

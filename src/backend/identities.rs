@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::client_network::ClientNetwork;
-use crate::identity::{Alike, Credentials, LookUp, Outcome, Time};
+use crate::identity::{Account, Alike, Credentials, LookUp, Outcome, Time};
 use crate::passwords::attempts::Spelled;
 use crate::reach::Reachable;
 use crate::secret::Secret;
@@ -24,7 +24,7 @@ pub trait Authenticator: Reachable {
     ///
     /// # Errors
     /// "Could not find out", as in [`authenticate`](Authenticator::authenticate).
-    async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp>;
+    async fn look_up(&self, account: &Account, from: ClientNetwork) -> anyhow::Result<LookUp>;
 
     /// Whether an account here has this name in some spelling, as far as that is known at once.
     fn alike(&self, name: &Spelled) -> Alike;
@@ -35,5 +35,5 @@ pub trait Authenticator: Reachable {
     ///
     /// # Errors
     /// As for a wrong password.
-    async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time>;
+    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time>;
 }

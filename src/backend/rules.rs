@@ -46,7 +46,7 @@ impl<'a> Question<'a> {
     /// As the rules are asked.
     pub(crate) fn asked(&self) -> policy::Question<'a> {
         let Question { identity, address, service, resource, actions, reference, now, began: _, work: _ } = *self;
-        let (account, labels) = (identity.account.as_str(), &*identity.labels);
+        let (account, labels) = (identity.name(), &*identity.labels);
         policy::Question { account, labels, address, service, resource, actions, reference, now }
     }
 

@@ -274,7 +274,7 @@ fn explain_scope(
 ) -> Result<Explanation, String> {
     let Asker { identity, .. } = asker;
     let Scope { resource, actions, class: _, reference } = scope;
-    let (account, labels) = (identity.account.as_str(), &*identity.labels);
+    let (account, labels) = (identity.name(), &*identity.labels);
     let (reference, now) = (reference.as_ref(), policy.now);
     let question = Question { account, labels, address, service, resource, actions, reference, now };
     let mut notes = Vec::new();

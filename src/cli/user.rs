@@ -172,7 +172,7 @@ fn plain(refused: Refused) -> String {
 }
 
 async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &Password) -> Result<String, String> {
-    check_name(&who.name)?;
+    let account = check_name(&who.name)?;
     let accounts = open(who.config)?;
     // Before somebody types a password in vain.
     accounts.check_free(&who.name).await.map_err(plain)?;
@@ -180,7 +180,7 @@ async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &P
     let mut wanted = BTreeMap::new();
     labels.iter().for_each(|change| change.apply(&mut wanted));
     let standing = Standing { state, ..Standing::default() };
-    let user = NewUser { name: who.name, hash, labels: wanted, standing };
+    let user = NewUser { name: account, hash, labels: wanted, standing };
     let added = accounts.add(&user).await.map_err(plain)?;
     password.warn_of(&user.name, &user.hash);
     Ok(format!("{}: added, {}\n", name(&added), said_all(&added)))

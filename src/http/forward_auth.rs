@@ -207,7 +207,7 @@ fn needed_for(
 fn allowed(identity: &Identity) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
-    if let Ok(account) = HeaderValue::from_str(&visible(&identity.account)) {
+    if let Ok(account) = HeaderValue::from_str(&visible(identity.name())) {
         headers.insert(ACCOUNT, account);
     }
     for (label, values) in identity.labels.iter() {

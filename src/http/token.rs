@@ -107,7 +107,7 @@ async fn respond(
     };
     visit.asker.scopes_ignored = asked.requested.ignored;
     let who = asked.credentials(in_header, protocol)?;
-    visit.asker.account = who.account().to_owned();
+    visit.asker.claimed(&who);
     visit.asker.service = asked.service.clone().unwrap_or_default();
     // A client that names none means the only one.
     visit.asker.service = audience(&visit.snapshot.services, asked.service)?;

@@ -14,7 +14,7 @@ use super::credentials::{self, Malformed};
 use super::shape::{self, DENIED_REASONS, NOT_ALLOWED, Shape, basic_challenge, quoted};
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
-use crate::authn::{Credentials, Identity};
+use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, DecisionId, Fault};
@@ -23,6 +23,9 @@ use crate::token::{Claims, NotOurs};
 /// The header that names the registry's protocol; old clients look for it before they log in.
 pub(super) const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+
+/// What tells who somebody is, where a token of ours does.
+const TOKENS: &str = "token";
 
 /// Why a request for a registry is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +114,7 @@ impl<'a> Visit<'a> {
     ) -> Result<(Identity, Decision), Denied> {
         let (access, asker) = (&self.snapshot.access, &mut self.asker);
         let identity = access.identify(who, asker.address, now).await?;
-        asker.account.clone_from(&identity.account);
+        asker.identified(&identity);
         let deciding = crate::clock::now();
         let decision = access.decide(&identity, asker.address, &asker.service, scopes, now).await?;
         self.app.metrics.decided(deciding.elapsed());
@@ -134,20 +137,26 @@ impl<'a> Visit<'a> {
         let generation = self.snapshot.generation;
         if let Some(token) = bearer(headers) {
             let claims = self.snapshot.issuer.verify(token, &self.asker.service, now)?;
-            self.asker.account.clone_from(&claims.sub);
+            // No account that we let in has another name.
+            let account = Account::parse_or_anonymous(&claims.sub).map_err(|_| NotOurs::Forged)?;
+            let credential = Some(claims.jti.clone());
+            let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
+            let identity = Identity { account, by, ..Identity::default() };
+            self.asker.identified(&identity);
             if !needed.iter().all(|scope| allows(&claims, scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
-            decision_log::allowed_by_token(&self.id, &self.asker, generation, &claims.jti, needed);
-            return Ok(Identity { account: claims.sub, ..Identity::default() });
+            decision_log::allowed_by_token(&self.id, &self.asker, generation, needed);
+            return Ok(identity);
         }
         let who = credentials::from_header(headers)?;
-        self.asker.account = who.account().to_owned();
+        self.asker.claimed(&who);
         match (target, &who) {
             // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
             // `docker login` would believe any password.
             (Target::Base, Credentials::Anonymous) => return Err(NotAdmitted::LoginNeeded),
-            (Target::Base | Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
+            (Target::Base, Credentials::Password { .. })
+            | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
         decision_log::decided(&self.id, &self.asker, generation, &decision, None);

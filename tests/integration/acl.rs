@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dockwarden::authn::Identity;
 use dockwarden::authn::users::Users;
+use dockwarden::authn::{Account, Identity};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use policy::acl::Acl;
@@ -122,12 +122,12 @@ fn case(config: &Config, case: &Map) -> Case {
         assert!(known.contains(&key.as_str()), "a case has no {key}");
     }
     let optional = |key: &str| case.get(key).map(text);
-    let account = optional("account").unwrap_or_default();
+    let account = Account::parse_or_anonymous(&optional("account").unwrap_or_default()).unwrap();
     let own = || {
         config
             .backends
             .get::<Users>()
-            .and_then(|users| users.get(&account))
+            .and_then(|users| account.as_ref().map_or(users.anonymous.as_ref(), |account| users.named.get(account)))
             .map(|user| Arc::clone(&user.labels))
             .unwrap_or_default()
     };
@@ -157,7 +157,7 @@ fn case(config: &Config, case: &Map) -> Case {
 
 fn decide(acl: &Acl, case: &Case) -> (Vec<String>, Option<usize>) {
     let question = Question {
-        account: &case.identity.account,
+        account: case.identity.name(),
         labels: &case.identity.labels,
         address: case.address,
         service: &case.service,
@@ -187,7 +187,7 @@ fn the_tables_hold() {
                     cases += 1;
                     let found = decide(&acl, case);
                     if found != case.expected {
-                        let (account, scope) = (&case.identity.account, &case.scope);
+                        let (account, scope) = (case.identity.name(), &case.scope);
                         let place = format!("{}, case {}", document.place, index + 1);
                         wrong
                             .push(format!("{place}: {account:?} asks for {scope}: {found:?}, not {:?}", case.expected));

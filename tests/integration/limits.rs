@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use dockwarden::access::Denied;
-use dockwarden::authn::Identity;
+use dockwarden::authn::{Account, Identity};
 use dockwarden::client_address::Peer;
 use dockwarden::connections::{Admission, Connections};
 use policy::pattern::LabelValue;
@@ -213,7 +213,7 @@ const COSTLY: &str = r#"acl:
 fn somebody(values: usize) -> Identity {
     let values: Vec<LabelValue> = (1..=values).map(|length| LabelValue::literal(&"a".repeat(length))).collect();
     let labels = ["p", "q", "r"].map(|name| (name.to_owned(), values.clone()));
-    Identity { account: "somebody".to_owned(), labels: Arc::new(labels.into()), ..Identity::default() }
+    Identity { account: Account::parse("somebody").ok(), labels: Arc::new(labels.into()), ..Identity::default() }
 }
 
 fn odd(length: usize) -> Scope {

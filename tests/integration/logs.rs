@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::bed::{ALICE, Bed, Caller, NOBODY};
+use crate::bed::{ALICE, Bed, Caller, Folder, NOBODY};
 
 thread_local! {
     /// What this thread's test has logged as JSON and as text, while somebody looks.
@@ -306,4 +306,50 @@ async fn another_signing_pair_is_said_loudly_at_the_reload() {
     );
     bed.app.reload();
     assert_eq!(told(), None, "it is the same key by another name");
+}
+
+/// Who said who it is stands beside the account, as soon as somebody has, and in no line before that.
+#[tokio::test]
+async fn each_line_names_the_section_that_knew_the_client() {
+    let folder = Folder::new();
+    let hash = crate::bed::BOB_HASH;
+    folder.put("htpasswd", &format!("carol:{hash}\n"));
+    let config = format!(
+        "users:\n  alice: {{password: \"{}\"}}\n  closed: {{password: \"{hash}\", disabled: true}}\n  \"\": {{}}\n\
+         htpasswd_auth: {{path: $DIR/htpasswd}}\nforward_auth: {{trusted_proxies: [192.0.2.1], service: registry}}\n",
+        crate::bed::ALICE_HASH
+    );
+    let bed = Bed::in_folder(folder, &config);
+    let log = Log::start(Form::Json);
+    let auth = "/auth?service=registry&scope=repository:alice/app:pull";
+    for (account, password, outcome, backend) in [
+        ("alice", "alice-pw", "granted", Some("users")),
+        ("carol", "bob-pw", "nothing_granted", Some("htpasswd_auth")),
+        // The password was right.
+        ("closed", "bob-pw", "refused", Some("users")),
+        ("alice", "wrong", "refused", None),
+        ("mallory", "wrong", "refused", None),
+    ] {
+        bed.get(auth).basic(account, password).send().await;
+        let expected = json!({"decision.outcome": outcome, "user.account": account, "user.backend": backend});
+        assert_eq!(part(&log.take()[0], &["decision.outcome", "user.account", "user.backend"]), expected);
+    }
+    bed.get(auth).by(NOBODY).send().await.ok();
+    assert_eq!(
+        part(&log.take()[0], &["user.account", "user.backend"]),
+        json!({"user.account": "", "user.backend": "users"})
+    );
+
+    let token = bed.get(auth).by(ALICE).send().await.ok();
+    let jti = token.claims()["jti"].clone();
+    log.take();
+    for (method, outcome) in [("GET", "allowed_by_token"), ("DELETE", "refused")] {
+        let asked = bed.get("/forward_auth").header("x-original-method", method);
+        let asked = asked.header("x-original-uri", "/v2/alice/app/manifests/v1");
+        asked.header("authorization", &format!("Bearer {}", token.token())).send().await;
+        let lines = log.take();
+        let expected = json!({"decision.outcome": outcome, "user.account": "alice", "user.backend": "token"});
+        assert_eq!(part(&lines[0], &["decision.outcome", "user.account", "user.backend"]), expected);
+        assert!(outcome == "refused" || lines[0]["token.id"] == jti, "{}", lines[0]);
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use dockwarden::authn::{Identity, Standing};
+use dockwarden::authn::{Account, Identity};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use hdrhistogram::Histogram;
@@ -48,7 +48,7 @@ pub fn time(acl: &Acl, questions: &[(Identity, Scope)], lasts: Duration) -> anyh
                 break;
             }
             let question = Question {
-                account: &identity.account,
+                account: identity.name(),
                 labels: &identity.labels,
                 address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 service: bed::SERVICE,
@@ -73,8 +73,8 @@ pub fn time(acl: &Acl, questions: &[(Identity, Scope)], lasts: Duration) -> anyh
 
 /// A question as the rules are asked it.
 fn question(asked: &Asked, labels: &Arc<LabelValues>) -> anyhow::Result<(Identity, Scope)> {
-    let identity =
-        Identity { account: asked.account.clone(), labels: Arc::clone(labels), standing: Standing::default() };
+    let account = Account::parse_or_anonymous(&asked.account)?;
+    let identity = Identity { account, labels: Arc::clone(labels), ..Identity::default() };
     let scope = Scope::parse(&format!("repository:{}:pull,push", asked.name));
     Ok((identity, scope.ok().with_context(|| format!("{} is no name", asked.name))?))
 }
@@ -125,7 +125,7 @@ pub fn measure_labels(run: &Run, values: usize) -> anyhow::Result<Outcome> {
         .collect::<anyhow::Result<_>>()?;
     if let Some((identity, scope)) = questions.first() {
         let question = Question {
-            account: &identity.account,
+            account: identity.name(),
             labels: &identity.labels,
             address: None,
             service: bed::SERVICE,

@@ -11,11 +11,11 @@ use axum::http::StatusCode;
 use policy::pattern::LabelValues;
 use tracing::warn;
 
-pub use settings::{Account, Settings, read};
+pub use settings::{AccountCheck, Settings, read};
 
 use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
-use super::{Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
+use super::{Account, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
@@ -29,8 +29,6 @@ use settings::Meaning;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "http_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
-/// The longest account, in bytes, as at every door.
-const MAX_ACCOUNT: usize = 255;
 /// The longest password that is sent, in bytes: tokens are long, and many a server reads no header line above 8 KiB.
 const MAX_PASSWORD: usize = 4096;
 /// The longest reply that something is taken out of, in bytes.
@@ -59,8 +57,8 @@ impl Configured for Settings {
 
     fn facts(&self) -> Facts<'_> {
         Facts::LoginsElsewhere(match self.account {
-            Account::Asked | Account::InReply(_) => Names::Checked,
-            Account::Unchecked => Names::Unchecked,
+            AccountCheck::Asked | AccountCheck::InReply(_) => Names::Checked,
+            AccountCheck::Unchecked => Names::Unchecked,
         })
     }
 }
@@ -102,12 +100,10 @@ impl HttpUsers {
 impl Users {
     /// The question about these credentials. `None` where they would not arrive as they are, or could be read as
     /// somebody else's.
-    fn question(&self, account: &str, password: &str) -> Option<Request> {
-        let whole = |text: &str, longest: usize| {
-            !text.is_empty() && text.len() <= longest && !text.contains(|letter: char| letter.is_control())
-        };
+    fn question(&self, account: &Account, password: &str) -> Option<Request> {
+        let is_whole = !password.is_empty() && password.len() <= MAX_PASSWORD && !password.contains(char::is_control);
         // Many an API drops the white space around a name, and " alice" would be Alice under another name.
-        let askable = whole(account, MAX_ACCOUNT) && whole(password, MAX_PASSWORD) && account.trim() == account;
+        let askable = is_whole && account.is_typed() && account.trim() == account.as_str();
         askable.then(|| self.settings.request.filled(Who { account, password })).flatten()
     }
 
@@ -116,7 +112,7 @@ impl Users {
     /// under way until then.
     fn counts_late(
         self: &Arc<Self>,
-        account: &str,
+        account: &Account,
         password: &Secret,
         from: ClientNetwork,
     ) -> impl FnOnce(Late) + Send + use<> {
@@ -140,22 +136,22 @@ impl Users {
     }
 
     /// Who an accepting reply says it is.
-    async fn accepted(self: &Arc<Self>, account: &str, body: Vec<u8>) -> anyhow::Result<Outcome> {
+    async fn accepted(self: &Arc<Self>, account: &Account, body: Vec<u8>) -> anyhow::Result<Outcome> {
         if !self.settings.takes_from_reply() {
-            return Ok(Outcome::Accepted(identity(account, LabelValues::new())));
+            return Ok(Outcome::Accepted(identity(account.clone(), LabelValues::new())));
         }
         if body.len() <= QUICKLY_READ {
             return self.read(account, &body);
         }
-        let (users, account) = (Arc::clone(self), account.to_owned());
+        let (users, account) = (Arc::clone(self), account.clone());
         tokio::task::spawn_blocking(move || users.read(&account, &body)).await.context("the reading thread died")?
     }
 
-    fn read(&self, account: &str, body: &[u8]) -> anyhow::Result<Outcome> {
+    fn read(&self, account: &Account, body: &[u8]) -> anyhow::Result<Outcome> {
         let reply = reply::parse(body)?;
         let account = match &self.settings.account {
-            Account::Asked | Account::Unchecked => account.to_owned(),
-            Account::InReply(path) => {
+            AccountCheck::Asked | AccountCheck::Unchecked => account.clone(),
+            AccountCheck::InReply(path) => {
                 let own = reply::account(path, &reply)?;
                 if own.to_lowercase() != account.to_lowercase() {
                     // Whose it is stays untold: what stands in the reply there could be the password itself.
@@ -167,22 +163,19 @@ impl Users {
             }
         };
         let labels = reply::labels(&self.settings.labels, self.settings.label_values, &reply)?;
-        Ok(Outcome::Accepted(identity(&account, labels)))
+        Ok(Outcome::Accepted(identity(account, labels)))
     }
 }
 
-fn identity(account: &str, labels: LabelValues) -> Identity {
-    Identity { account: account.to_owned(), labels: Arc::new(labels), standing: Standing::default() }
+fn identity(account: Account, labels: LabelValues) -> Identity {
+    Identity { account: Some(account), labels: Arc::new(labels), ..Identity::default() }
 }
 
 #[async_trait]
 impl Authenticator for HttpUsers {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
-        let (account, secret) = match who {
-            Credentials::Anonymous => return Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => (account.as_str(), password),
-        };
+        let Some((account, secret)) = who.password() else { return Ok(Outcome::NotMine) };
         let password = secret.reveal();
         let Some(question) = users.question(account, password) else { return Ok(Outcome::Rejected) };
         let memory = users.memory.as_ref().map(|memory| (memory, memory.name([account, password])));
@@ -214,7 +207,7 @@ impl Authenticator for HttpUsers {
     }
 
     /// The API is only ever shown an account with its password.
-    async fn look_up(&self, _account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
         Ok(LookUp::OnlyByLogin)
     }
 
@@ -222,7 +215,7 @@ impl Authenticator for HttpUsers {
         Alike::NotKnown
     }
 
-    async fn take_time(&self, _account: &str, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &Account, _password: &Secret, _from: ClientNetwork) -> anyhow::Result<Time> {
         Ok(Time::NotTaken)
     }
 }

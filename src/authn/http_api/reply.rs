@@ -5,13 +5,11 @@ use policy::pattern::{LabelValue, LabelValues};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use crate::authn::LabelSyntax;
+use crate::authn::{Account, LabelSyntax};
 use crate::json;
 
 /// How many label values one account may have: each can cost time in each rule.
 const MAX_VALUES: usize = 1000;
-/// The longest account that a reply may name, in bytes, as at login.
-const MAX_ACCOUNT: usize = 255;
 
 /// A JSONPath as it was written.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,16 +97,15 @@ pub(super) fn labels(paths: &[(String, Path)], syntax: LabelSyntax, reply: &Valu
 ///
 /// # Errors
 /// There is none, or more than one, or one that no login could have typed.
-pub(super) fn account(path: &Path, reply: &Value) -> anyhow::Result<String> {
+pub(super) fn account(path: &Path, reply: &Value) -> anyhow::Result<Account> {
     let mut texts = path.texts(reply).context("account")?;
-    let account = texts.pop().with_context(|| format!("its reply names no account at {}", path.text))?;
+    let text = texts.pop().with_context(|| format!("its reply names no account at {}", path.text))?;
     ensure!(texts.is_empty(), "its reply names more than one account at {}", path.text);
-    let usable = !account.is_empty()
-        && account.len() <= MAX_ACCOUNT
-        && !account.contains(|letter: char| letter.is_control() || letter == ':');
+    let account = Account::parse(&text).ok().filter(|account| account.is_typed() && !account.contains(':'));
     // Not the name itself: an API may repeat the password there.
-    ensure!(usable, "its reply names an account that nobody can have at {} ({} bytes)", path.text, account.len());
-    Ok(account)
+    account.with_context(|| {
+        format!("its reply names an account that nobody can have at {} ({} bytes)", path.text, text.len())
+    })
 }
 
 #[cfg(test)]

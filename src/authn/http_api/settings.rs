@@ -21,22 +21,22 @@ pub struct Settings {
     pub(super) labels: Vec<(String, Path)>,
     pub(super) label_values: LabelSyntax,
     /// Whose password it is.
-    pub account: Account,
+    pub account: AccountCheck,
 }
 
 impl Settings {
     /// Whether something of an accepting reply is used.
     pub(super) fn takes_from_reply(&self) -> bool {
         match self.account {
-            Account::InReply(_) => true,
-            Account::Asked | Account::Unchecked => !self.labels.is_empty(),
+            AccountCheck::InReply(_) => true,
+            AccountCheck::Asked | AccountCheck::Unchecked => !self.labels.is_empty(),
         }
     }
 }
 
 /// How it is made sure that the password is the account's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
+pub enum AccountCheck {
     /// The API was asked about both.
     Asked,
     /// Its reply says whose password it is.
@@ -95,8 +95,8 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
                            headers or body";
             section.missing("url", message);
         }
-        let wants_body =
-            labels.as_ref().is_some_and(|labels| !labels.is_empty()) || matches!(account, Some(Account::InReply(_)));
+        let wants_body = labels.as_ref().is_some_and(|labels| !labels.is_empty())
+            || matches!(account, Some(AccountCheck::InReply(_)));
         if request.is_head() && wants_body {
             section.missing("method", "a reply to HEAD holds nothing that labels or account could be taken from");
         }
@@ -112,11 +112,13 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
     })
 }
 
-fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) -> Option<Account> {
+fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) -> Option<AccountCheck> {
     let given = section.has("account");
     let account = section.parsed("account", |text| match text {
-        "unchecked" => Ok(Account::Unchecked),
-        path => Path::parse(path).map(Account::InReply).map_err(|message| format!("{message}; or write unchecked")),
+        "unchecked" => Ok(AccountCheck::Unchecked),
+        path => {
+            Path::parse(path).map(AccountCheck::InReply).map_err(|message| format!("{message}; or write unchecked"))
+        }
     });
     // Where not even the password is sent, that is said instead.
     let sent = request.is_none_or(|request| {
@@ -124,15 +126,15 @@ fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) ->
         request.placeholders().any(account) || !request.sends_password()
     });
     match account {
-        Some(At { place, value: Account::Unchecked }) => {
+        Some(At { place, value: AccountCheck::Unchecked }) => {
             let message = "nobody looks whose password it is: whoever has one there logs in as any account that no section \
                            above knows. Let rules look at labels only, never at the account";
             section.warn(&place, "account", message);
-            Some(Account::Unchecked)
+            Some(AccountCheck::Unchecked)
         }
         Some(at) => Some(at.value),
         None if given => None,
-        None if sent => Some(Account::Asked),
+        None if sent => Some(AccountCheck::Asked),
         None => {
             // The attack: Mallory logs in as Alice, with a token of his own that the API finds good.
             let message = "the account is sent nowhere, so the API cannot know whether the password is that account's: put \

@@ -17,15 +17,13 @@ use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
 use super::step::Step;
 use super::verdict::{Extent, Failure, Verdict};
-use crate::authn::{AccountState, Identity, LookUp, Outcome, Secret, Standing};
+use crate::authn::{Account, AccountState, Identity, LookUp, Outcome, Secret, Standing};
 use crate::turns::Client;
 
 /// More groups of one account are not read. Some of them only would be worse than none: a rule may refuse by a group.
 const MAX_GROUPS: u32 = 1000;
 /// What the runtime's clock counts in.
 const TICK: Duration = Duration::from_millis(1);
-/// A longer name is nobody's, in bytes.
-const MAX_NAME: usize = 1024;
 
 /// What a directory holds for an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// The account, as the directory spells it.
-    pub account: String,
+    pub account: Account,
     entry: Entry,
 }
 
@@ -64,10 +62,10 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// The directory does not say.
-    pub(super) async fn log_in(&self, account: &str, password: &Secret, client: Client) -> anyhow::Result<Outcome> {
+    pub(super) async fn log_in(&self, account: &Account, password: &Secret, client: Client) -> anyhow::Result<Outcome> {
         // Most directories let anybody in who binds with a name and no password (RFC 4513, section 5.1.2), and some read
         // a text up to its first NUL: neither gets there.
-        if is_no_name(account) || password.reveal().is_empty() || password.reveal().contains('\0') {
+        if password.reveal().is_empty() || password.reveal().contains('\0') {
             return Ok(Outcome::NotMine);
         }
         let course = self.course();
@@ -82,13 +80,13 @@ impl DirectoryUsers {
             // Which of them it is, nobody can know. It is a "no" and not an error: the directory has answered, asking
             // again brings nothing else, and no other backend may let this name in.
             Found::Several(names) => {
-                warn!(reason = "several_entries", backend = super::KIND.key, user.account = account, entries = ?names,
+                warn!(reason = "several_entries", backend = super::KIND.key, user.account = account.as_str(), entries = ?names,
                     "an account is refused, since the filter finds more than one entry for it");
                 self.bind_as_nobody(password, errand).await?;
                 return Ok(Outcome::Rejected);
             }
             Found::Refused(words) => {
-                debug!(account, cause = words, "the directory refuses a bind");
+                debug!(account = account.as_str(), cause = words, "the directory refuses a bind");
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
@@ -98,7 +96,12 @@ impl DirectoryUsers {
         match self.check(&person, password, errand).await? {
             Verdict::Right => {}
             Verdict::No(words) => {
-                debug!(account, entry = person.name(), cause = words, "the directory refuses a bind");
+                debug!(
+                    account = account.as_str(),
+                    entry = person.name(),
+                    cause = words,
+                    "the directory refuses a bind"
+                );
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
@@ -111,7 +114,7 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// The directory does not say.
-    pub(super) async fn known(&self, account: &str, client: Client) -> anyhow::Result<LookUp> {
+    pub(super) async fn known(&self, account: &Account, client: Client) -> anyhow::Result<LookUp> {
         match &self.directory.settings().login {
             Login::User(_) => return Ok(LookUp::OnlyByLogin),
             Login::Anonymous | Login::Ourselves { .. } => {}
@@ -122,7 +125,7 @@ impl DirectoryUsers {
             Found::Nobody | Found::SpelledOtherwise(_) => LookUp::Unknown,
             // The name is somebody's here, and no login under it succeeds: as if it were switched off.
             Found::Several(_) => LookUp::Known(Identity {
-                account: account.to_owned(),
+                account: Some(account.clone()),
                 standing: Standing { state: AccountState::Disabled, ..Standing::default() },
                 ..Identity::default()
             }),
@@ -143,9 +146,9 @@ impl DirectoryUsers {
         let labels = self.labels(&person, password, errand).await?;
         let labels = labels.into_iter().map(|(label, values)| Ok((label, self.meant(values)?)));
         Ok(Identity {
-            account: person.account,
+            account: Some(person.account),
             labels: Arc::new(labels.collect::<anyhow::Result<LabelValues>>()?),
-            standing: Standing::default(),
+            ..Identity::default()
         })
     }
 
@@ -160,11 +163,12 @@ impl DirectoryUsers {
     /// The directory does not say.
     pub(super) async fn find(
         &self,
-        account: &str,
+        account: &Account,
         password: Option<&Secret>,
         errand: Errand<'_>,
     ) -> Result<Found, Failure> {
-        if is_no_name(account) {
+        // Directories overlook white space around a value, and nothing else would be left.
+        if account.trim().is_empty() {
             return Ok(Found::Nobody);
         }
         let settings = self.directory.settings();
@@ -207,25 +211,25 @@ impl DirectoryUsers {
         }
         Ok(match self.spelling(&entry, account)? {
             Some(account) => Found::One(Person { account, entry }),
-            None => Found::SpelledOtherwise(Person { account: account.to_owned(), entry }),
+            None => Found::SpelledOtherwise(Person { account: account.clone(), entry }),
         })
     }
 
     /// What the account is called in rules and tokens. A rule about `mallory` would be dodged by logging in as `Mallory`
     /// if it were what was typed.
-    fn spelling(&self, entry: &Entry, account: &str) -> Result<Option<String>, Failure> {
-        let is_fit = |value: &&str| !value.is_empty() && value.len() <= MAX_NAME && !value.contains(char::is_control);
+    fn spelling(&self, entry: &Entry, account: &Account) -> Result<Option<Account>, Failure> {
         match &self.directory.settings().account {
             AccountName::AsTyped(attributes) => Ok(attributes.iter().find_map(|(attribute, around)| {
                 let spelled = entry.values(attribute).filter_map(|value| around.spelling(value, account));
-                spelled.into_iter().find(|value| is_fit(&value.as_str()))
+                spelled.into_iter().find_map(|value| Account::parse(&value).ok())
             })),
             AccountName::Attribute(attribute) => {
-                let values: Vec<&str> = entry.values(attribute).filter(is_fit).collect();
+                let values: Vec<Account> =
+                    entry.values(attribute).filter_map(|value| Account::parse(value).ok()).collect();
                 let typed = values.iter().find(|value| value.to_lowercase() == account.to_lowercase());
                 match (typed, values.as_slice()) {
-                    (Some(value), _) => Ok(Some((*value).to_owned())),
-                    (None, [value]) => Ok(Some((*value).to_owned())),
+                    (Some(value), _) => Ok(Some(value.clone())),
+                    (None, [value]) => Ok(Some(value.clone())),
                     (None, []) => Err(Failure::Unknown(format!(
                         "the entry \"{}\" has no {attribute} (account_attribute) that could be an account",
                         entry.name
@@ -396,9 +400,4 @@ async fn closed(words: String, errand: Errand<'_>) -> anyhow::Result<Outcome> {
 
 pub(super) fn not_any_more(words: &str) -> Failure {
     Failure::Unknown(format!("the password was right a moment ago, and is not now: {words}"))
-}
-
-/// Whether nobody in a directory can have this name.
-fn is_no_name(account: &str) -> bool {
-    account.trim().is_empty() || account.len() > MAX_NAME || account.contains('\0')
 }

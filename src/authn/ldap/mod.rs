@@ -48,7 +48,7 @@ pub use verdict::Verdict;
 
 use super::attempts::{Attempts, Spelled};
 use super::password::Passwords;
-use super::{Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
+use super::{Account, Alike, Authenticator, Credentials, LookUp, Outcome, Secret, Time};
 use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured};
 use crate::background::spawn;
 use crate::breaker::Passage;
@@ -67,7 +67,7 @@ pub const KIND: Kind = Kind { key: "ldap_auth", purpose: Purpose::Identity, read
 pub struct DirectoryUsers {
     directory: Arc<Directory>,
     /// An account that nobody has.
-    nobody: Arc<str>,
+    nobody: Account,
     /// Its name, to bind as for accounts that are not there.
     nobodys_name: Arc<str>,
     pace: Arc<Pace>,
@@ -91,7 +91,7 @@ impl DirectoryUsers {
         drop(spawn(Directory::close_idle(Arc::downgrade(&directory)))?);
         Ok(DirectoryUsers {
             directory,
-            nobody: nobody.into(),
+            nobody: Account::parse(&nobody)?,
             nobodys_name: nobodys_name.into(),
             pace: Arc::default(),
             attempts,
@@ -130,20 +130,16 @@ impl Reachable for DirectoryUsers {
 #[async_trait]
 impl Authenticator for DirectoryUsers {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        match who {
-            // Whether nobody may come in is said by the static users.
-            Credentials::Anonymous => Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => {
-                self.log_in(account, password, self.attempts.client(from)).await
-            }
-        }
+        // Whether nobody may come in is said by the static users.
+        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
+        self.log_in(account, password, self.attempts.client(from)).await
     }
 
-    async fn look_up(&self, account: &str, from: ClientNetwork) -> anyhow::Result<LookUp> {
+    async fn look_up(&self, account: &Account, from: ClientNetwork) -> anyhow::Result<LookUp> {
         self.known(account, self.attempts.client(from)).await
     }
 
-    async fn take_time(&self, _account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+    async fn take_time(&self, _account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
         let course = self.course();
         self.bind_as_nobody(password, Errand { client: self.attempts.client(from), course: &course }).await?;
         Ok(Time::Taken)

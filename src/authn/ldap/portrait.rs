@@ -6,7 +6,7 @@ use super::filter::Filling;
 use super::labels::{From, LabelRule};
 use super::login::Found;
 use super::verdict::Verdict;
-use crate::authn::Secret;
+use crate::authn::{Account, Secret};
 use crate::turns::Client;
 
 /// What an administrator is shown of an account.
@@ -32,7 +32,10 @@ impl DirectoryUsers {
     pub async fn portrait(&self, account: &str, password: Option<&Secret>) -> anyhow::Result<Portrait> {
         let course = self.course();
         let errand = Errand { client: Client::OURSELVES, course: &course };
-        let found = self.find(account, password, errand).await?;
+        let found = match Account::parse(account) {
+            Ok(account) => self.find(&account, password, errand).await?,
+            Err(_) => Found::Nobody,
+        };
         let (mut labels, mut verdict, mut groups) = (Vec::new(), None, None);
         if let Found::One(person) = &found {
             if let Some(password) = password {

@@ -24,7 +24,7 @@ impl DirectoryUsers {
         let settings = self.directory.settings();
         let course = self.course();
         let errand = Errand { client: Client::OURSELVES, course: &course };
-        let password = Secret::new(self.nobody.as_ref());
+        let password = Secret::new(self.nobody.as_str());
         let mut remarks = Vec::new();
         match settings.login {
             // Only who has a password could go on.

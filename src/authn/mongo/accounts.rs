@@ -12,15 +12,14 @@ use mongodb::bson::{Bson, Document, doc};
 use super::{Settings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
-use crate::authn::{AccountState, Standing};
+use crate::authn::{AccountState, NotAnAccount, Standing};
+use crate::identity::{self, MAX_TYPED};
 use crate::mongo::document::date;
 use crate::mongo::document::{Single, name_of, texts_of, unchanged};
 use crate::mongo::{Collection, Failure, Wrote};
 
 /// How long reading all users may take.
 const READING: Duration = Duration::from_secs(60);
-/// The longest name that can log in, in bytes.
-const MAX_NAME: usize = 255;
 /// Of many users that are there already, so many are named.
 const MOST_NAMED: usize = 20;
 /// The keys of a user's document.
@@ -59,7 +58,7 @@ pub struct Usable {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewUser {
     /// The name.
-    pub name: String,
+    pub name: identity::Account,
     /// The hash of the password.
     pub hash: PasswordHash,
     /// The labels, each with its values.
@@ -137,24 +136,24 @@ fn said<T>(message: impl Into<String>) -> Result<T, Refused> {
     Err(Refused::Said(message.into()))
 }
 
-/// Whether somebody can log in by this name.
+/// The account of this name, if somebody can log in by it.
 ///
 /// # Errors
-/// Says why not.
-pub fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("a user needs a name; who logs in with none is anonymous, and that is users: {\"\": {}}".to_owned());
+/// Says why nobody can.
+pub fn check_name(name: &str) -> Result<identity::Account, String> {
+    let too_long = |length| format!("the name has {length} bytes; nobody can log in with more than {MAX_TYPED}");
+    match identity::Account::parse(name) {
+        Err(NotAnAccount::Empty) => {
+            Err("a user needs a name; who logs in with none is anonymous, and that is users: {\"\": {}}".to_owned())
+        }
+        Err(wrong @ NotAnAccount::ControlCharacter) => Err(wrong.to_string()),
+        _ if name.contains(':') => {
+            Err("a name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned())
+        }
+        Err(NotAnAccount::TooLong(length)) => Err(too_long(length)),
+        Ok(account) if !account.is_typed() => Err(too_long(account.len())),
+        Ok(account) => Ok(account),
     }
-    if name.contains(char::is_control) {
-        return Err("a name must not contain control characters".to_owned());
-    }
-    if name.contains(':') {
-        return Err("a name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned());
-    }
-    if name.len() > MAX_NAME {
-        return Err(format!("the name has {} bytes; nobody can log in with more than {MAX_NAME}", name.len()));
-    }
-    Ok(())
 }
 
 impl Accounts {
@@ -290,7 +289,7 @@ impl Accounts {
         let (mut steps, mut wrong) = (Vec::new(), Vec::new());
         let mut taken: Vec<&str> = Vec::new();
         for user in users {
-            let found = there.get(&user.name).map(Vec::as_slice).unwrap_or_default();
+            let found = there.get(user.name.as_str()).map(Vec::as_slice).unwrap_or_default();
             if let Err(refused) = self.usable(&user.keys(), &[]) {
                 wrong.push(format!("\"{}\": {refused}", user.name));
             }
@@ -320,7 +319,7 @@ impl Accounts {
 
     /// A user as it would be, for telling.
     pub fn preview(&self, user: &NewUser) -> Account {
-        let mut document = doc! { "username": &user.name };
+        let mut document = doc! { "username": user.name.as_str() };
         document.extend(user.keys());
         read(document, self.label_values)
     }
@@ -482,7 +481,7 @@ mod tests {
     #[test]
     fn a_name_is_one_that_can_log_in() {
         for name in ["alice", "a.b", "*", "{$ne}", "wal di", "ö", &"x".repeat(255)] {
-            assert_eq!(check_name(name), Ok(()), "{name}");
+            assert_eq!(check_name(name).as_deref(), Ok(name));
         }
         for (name, expected) in [
             ("", "needs a name"),

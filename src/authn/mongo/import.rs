@@ -73,19 +73,18 @@ fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
         return Err(problems.iter().map(|problem| problem.in_file(file)).collect());
     }
     let mut parsed = Parsed::default();
-    for (name, user) in read {
-        match user.password {
-            None => parsed.notes.push(
-                "the anonymous user stays in the file: write users: {\"\": {}} where clients without an account may come in"
-                    .to_owned(),
-            ),
-            Some(hash) => {
-                let values = |values: &[LabelValue]| values.iter().map(|value| value.text().to_owned()).collect();
-                let labels = user.labels.iter().filter(|(_, all)| !all.is_empty());
-                let labels = labels.map(|(label, all)| (label.clone(), values(all))).collect();
-                parsed.users.push(NewUser { name, hash: hash.value, labels, standing: user.standing });
-            }
-        }
+    if read.anonymous.is_some() {
+        parsed.notes.push(
+            "the anonymous user stays in the file: write users: {\"\": {}} where clients without an account may come in"
+                .to_owned(),
+        );
+    }
+    for (name, user) in read.named {
+        let Some(hash) = user.password else { continue };
+        let values = |values: &[LabelValue]| values.iter().map(|value| value.text().to_owned()).collect();
+        let labels = user.labels.iter().filter(|(_, all)| !all.is_empty());
+        let labels = labels.map(|(label, all)| (label.clone(), values(all))).collect();
+        parsed.users.push(NewUser { name, hash: hash.value, labels, standing: user.standing });
     }
     Ok(parsed)
 }

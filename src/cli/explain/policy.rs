@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::told::{ExplainedRule, explained};
 use crate::access::{Access, Denied};
 use crate::authn::password::Passwords;
-use crate::authn::{Identity, LookUp};
+use crate::authn::{Account, Credentials, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
@@ -49,7 +49,7 @@ pub(super) struct Policy {
     /// Where accounts are looked up that are not in the file.
     elsewhere: Vec<String>,
     /// The accounts that were looked up, so that a file of questions does not ask for each line.
-    seen: HashMap<String, Option<Identity>>,
+    seen: HashMap<Option<Account>, Option<Identity>>,
     /// The sections that know accounts too and are not asked here: only a login finds out what they say.
     pub(super) strangers: Vec<&'static str>,
     /// The sections that decide what no rule matches and are not asked here.
@@ -143,9 +143,10 @@ impl Policy {
     /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
     /// as at a login.
     pub(super) fn asker(&mut self, account: &str, labels: Option<LabelValues>) -> Result<Asker, String> {
-        let found = self.find(account)?;
+        let account = Account::parse_or_anonymous(account).map_err(|wrong| wrong.to_string())?;
+        let found = self.find(&account)?;
         let known = found.is_some();
-        let mut identity = found.unwrap_or_else(|| Identity { account: account.to_owned(), ..Identity::default() });
+        let mut identity = found.unwrap_or_else(|| Identity { account, ..Identity::default() });
         let labels = match labels {
             Some(labels) => {
                 identity.labels = Arc::new(labels);
@@ -156,11 +157,22 @@ impl Policy {
         Ok(Asker { identity, known, labels })
     }
 
-    fn find(&mut self, account: &str) -> Result<Option<Identity>, String> {
+    fn find(&mut self, account: &Option<Account>) -> Result<Option<Identity>, String> {
         if let Some(seen) = self.seen.get(account) {
             return Ok(seen.clone());
         }
-        let found = match self.runtime.block_on(self.access.look_up(account, None)) {
+        let (access, now) = (&self.access, self.now);
+        let found = self.runtime.block_on(async {
+            match account {
+                Some(account) => access.look_up(account, None).await,
+                None => match access.identify(&Credentials::Anonymous, None, now).await {
+                    Ok(identity) => Ok(LookUp::Known(identity)),
+                    Err(Denied::Anonymous) => Ok(LookUp::Unknown),
+                    Err(denied) => Err(denied),
+                },
+            }
+        });
+        let found = match found {
             Ok(LookUp::Known(identity)) => Some(identity),
             Ok(LookUp::Unknown | LookUp::OnlyByLogin) => None,
             Err(denied) => return Err(format!("{}; logins with it get 503", unanswered(denied))),
@@ -168,7 +180,7 @@ impl Policy {
         if self.seen.len() >= MOST_SEEN {
             self.seen.clear();
         }
-        self.seen.insert(account.to_owned(), found.clone());
+        self.seen.insert(account.clone(), found.clone());
         Ok(found)
     }
 
@@ -176,14 +188,14 @@ impl Policy {
     /// here may know any account, but none of them lets anybody in without one.
     pub(super) fn turns_away(&self, asker: &Asker) -> Option<String> {
         let is_supposed = asker.labels == Labels::Given;
-        match asker.identity.account.as_str() {
+        match asker.identity.account {
             _ if asker.known || is_supposed => None,
-            "" => Some("nobody may come in without an account: the server answers 401".to_owned()),
-            _ if self.strangers.is_empty() => Some(
+            None => Some("nobody may come in without an account: the server answers 401".to_owned()),
+            Some(_) if self.strangers.is_empty() => Some(
                 "no section knows this account: the server answers 401 (--label asks what the rules would say)"
                     .to_owned(),
             ),
-            _ => None,
+            Some(_) => None,
         }
     }
 

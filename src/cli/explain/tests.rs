@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::policy::{Policy, Sources};
 use super::told::describe;
 use crate::app::{App, Reload, Source};
-use crate::authn::{Credentials, LookUp, Secret};
+use crate::authn::{Account, Credentials, LookUp, Secret};
 use crate::authz::lint::lint;
 use crate::cli::check;
 use crate::config::Secrets;
@@ -52,7 +52,8 @@ impl Bed {
 
     /// Which of all openings the backend in use is.
     fn opening(&self, app: &App) -> String {
-        match self.runtime.block_on(app.snapshot().access.look_up("clown", None)).unwrap() {
+        let clown = Account::parse("clown").unwrap();
+        match self.runtime.block_on(app.snapshot().access.look_up(&clown, None)).unwrap() {
             LookUp::Known(identity) => identity.labels.values().flatten().map(LabelValue::text).collect(),
             LookUp::Unknown | LookUp::OnlyByLogin => "nobody knows the clown".to_owned(),
         }
@@ -68,7 +69,7 @@ fn it_is_in_the_chain_and_its_answers_are_counted() {
     let bed = Bed::with(&format!("users: {{\"\": {{}}}}\n{SILLY}{RULES}"));
     let app = bed.app();
     for (account, password, granted) in [("clown", "ha", true), ("clown", "ho", false), ("nobody", "ha", false)] {
-        let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
+        let who = Credentials::Password { account: Account::parse(account).unwrap(), password: Secret::new(password) };
         let said = bed.runtime.block_on(app.snapshot().access.identify(&who, None, OffsetDateTime::UNIX_EPOCH));
         assert_eq!(said.is_ok(), granted, "{account} {password}: {said:?}");
     }

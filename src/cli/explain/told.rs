@@ -128,8 +128,7 @@ fn why_not(field: &MatchField, found: &FoundValue, account: &str) -> Option<Why>
 }
 
 pub(super) fn describe(policy: &Policy, asker: &Asker) -> String {
-    let account = asker.identity.account.as_str();
-    let name = if account.is_empty() { "anonymous" } else { account };
+    let name = asker.identity.account.as_deref().unwrap_or("anonymous");
     let labels: Vec<String> = asker
         .identity
         .labels

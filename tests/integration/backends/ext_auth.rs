@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dockwarden::authn::LabelSyntax;
 use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
-use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use dockwarden::authn::{Account, Authenticator, Credentials, Outcome, Secret};
 use dockwarden::authz::lint::lint;
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
@@ -26,8 +26,10 @@ fn backend(program: ProgramSettings) -> ProgramAuthn {
 }
 
 async fn login(backend: &ProgramAuthn, account: &str, password: &str) -> anyhow::Result<Outcome> {
+    // What cannot be an account is refused at the door, and gets to no backend.
+    let Ok(account) = Account::parse(account) else { return Ok(Outcome::Rejected) };
     let password = Secret::new(password);
-    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }, ClientNetwork::Unknown).await
+    backend.authenticate(&Credentials::Password { account, password }, ClientNetwork::Unknown).await
 }
 
 /// What a `ext_auth:` section says of these settings.
@@ -121,7 +123,7 @@ async fn what_the_program_says_is_what_holds() {
         let backend = backend(script(&folder, "auth.sh", text, AMPLE));
         match login(&backend, "carol", &"p".repeat(100_000)).await {
             Ok(Outcome::Accepted(identity)) => {
-                assert_eq!((identity.account.as_str(), identity.labels.as_ref()), ("carol", &expected), "{text}");
+                assert_eq!((identity.name(), identity.labels.as_ref()), ("carol", &expected), "{text}");
             }
             other => panic!("{text}: {other:?}"),
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::ldap::{DirectoryUsers, Settings};
-use dockwarden::authn::{Authenticator, Credentials, Outcome, Secret};
+use dockwarden::authn::{Account, Authenticator, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
 
@@ -225,7 +225,7 @@ async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, S
     let users =
         DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
             .unwrap();
-    let who = Credentials::Password { account: account.to_owned(), password: Secret::new(password) };
+    let who = Credentials::Password { account: Account::parse(account).unwrap(), password: Secret::new(password) };
     users.authenticate(&who, ClientNetwork::Unknown).await.map_err(|error| format!("{error:#}"))
 }
 
@@ -234,7 +234,7 @@ async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, S
 async fn the_stand_in_can_be_honest() {
     let section = section(&liar(honest), "");
     let accepted = said(&section, "carol", "anything").await;
-    assert!(matches!(&accepted, Ok(Outcome::Accepted(identity)) if identity.account == "Carol"), "{accepted:?}");
+    assert!(matches!(&accepted, Ok(Outcome::Accepted(identity)) if identity.name() == "Carol"), "{accepted:?}");
     assert_eq!(said(&section, "dave", "anything").await, Ok(Outcome::NotMine));
     for empty in ["", "\0", "a\0"] {
         assert_eq!(said(&section, "carol", empty).await, Ok(Outcome::NotMine), "{empty:?}");
@@ -269,7 +269,7 @@ async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
     let users =
         DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
             .unwrap();
-    let who = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
+    let who = Credentials::Password { account: Account::parse("carol").unwrap(), password: Secret::new("x") };
     for login in 0..10 {
         let said = users.authenticate(&who, ClientNetwork::Unknown).await;
         assert!(matches!(&said, Ok(Outcome::Accepted(_))), "{login}: {said:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dockwarden::authn::LabelSyntax;
 use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
-use dockwarden::authn::{Authenticator as _, Credentials, Secret};
+use dockwarden::authn::{Account, Authenticator as _, Credentials, Secret};
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::program::{ProgramSettings, find};
@@ -45,7 +45,8 @@ async fn what_the_kernel_cannot_start_is_told_before_and_when_it_is_needed() {
         assert!(why.contains(piece), "{name}: {why}");
         let users = ProgramUsers { program, label_values: LabelSyntax::Glob };
         let backend = ProgramAuthn::new(users, Arc::new(Attempts::new().unwrap()));
-        let carol = Credentials::Password { account: "carol".to_owned(), password: Secret::new("x") };
+        let account = Account::parse("carol").unwrap();
+        let carol = Credentials::Password { account, password: Secret::new("x") };
         let error = backend.authenticate(&carol, ClientNetwork::Unknown).await.unwrap_err();
         let message = format!("{error:#}");
         assert!(message.contains("it cannot be started: ") && message.contains(piece), "{name}: {message}");

@@ -6,11 +6,12 @@ mod ldap;
 mod mongo;
 mod problems;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use dockwarden::authn::AccountState;
-use dockwarden::authn::users::Users;
+use dockwarden::authn::users::{User, Users};
+use dockwarden::authn::{Account, AccountState};
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Hsts, ListenAddress, Pair, Problem, Secrets};
 use dockwarden::keys::KidForm;
@@ -33,8 +34,8 @@ fn loaded(text: &str) -> Config {
     read_with(text, &[]).unwrap_or_else(|problems| panic!("{problems:?} in\n{text}"))
 }
 
-fn users(config: &Config) -> &Users {
-    config.backends.get().unwrap()
+fn users(config: &Config) -> &BTreeMap<Account, User> {
+    &config.backends.get::<Users>().unwrap().named
 }
 
 fn rules(config: &Config) -> &[Rule] {
@@ -100,7 +101,7 @@ fn names_keep_the_text_that_was_written() {
         "users:\n  1.10: {{password: \"{ALICE_HASH}\", labels: {{yes: [no, 1.10, 0x10, 010, 1e3, ~x, 2026-01-01, 'true', \"null\"]}}}}\n  on: {{password: \"{ALICE_HASH}\"}}\n  0123: {{password: \"{ALICE_HASH}\", labels: {{one: single}}}}\n  true: {{password: \"{ALICE_HASH}\"}}\nacl:\n  - match: {{account: 1.10, name: 010, service: yes, type: ~}}\n    actions: [pull]\n    comment: 7\n"
     );
     let config = loaded(&around(&text));
-    let accounts: Vec<&str> = users(&config).keys().map(String::as_str).collect();
+    let accounts: Vec<&str> = users(&config).keys().map(Account::as_str).collect();
     assert_eq!(accounts, ["0123", "1.10", "on", "true"]);
     let labels = &users(&config)["1.10"].labels["yes"];
     let labels: Vec<&str> = labels.iter().map(LabelValue::text).collect();
@@ -409,7 +410,9 @@ fn the_example_file_has_no_problem() {
     let file = folder.put("config.example.yml", &text);
     let config = Config::load(&file, [], Secrets::Skip).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(config.warnings, []);
-    assert_eq!(users(&config).keys().collect::<Vec<_>>(), ["", "admin", "test"]);
+    let named: Vec<&str> = users(&config).keys().map(Account::as_str).collect();
+    let has_anonymous = config.backends.get::<Users>().unwrap().anonymous.is_some();
+    assert_eq!((has_anonymous, named.as_slice()), (true, ["admin", "test"].as_slice()));
     // Every setting that is commented out in it is one that the reader knows, and loads with the value shown.
     let mut shown = 0;
     for line in text.lines() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dockwarden::authn::Identity;
+use dockwarden::authn::{Account, Identity};
 use policy::acl::Acl;
 use policy::explain::{RuleOutcome, explain};
 use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
@@ -255,7 +255,7 @@ fn request() -> impl Strategy<Value = Request> {
             let labels = labels.iter().map(|text| LabelValue::glob(text).unwrap()).collect();
             Request {
                 identity: Identity {
-                    account: account.to_owned(),
+                    account: Account::parse_or_anonymous(account).unwrap(),
                     labels: Arc::new(LabelValues::from([("l".to_owned(), labels)])),
                     ..Identity::default()
                 },
@@ -271,7 +271,7 @@ fn request() -> impl Strategy<Value = Request> {
 impl Request {
     fn question(&self) -> Question<'_> {
         Question {
-            account: &self.identity.account,
+            account: self.identity.name(),
             labels: &self.identity.labels,
             address: self.address,
             service: self.service,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use ::dockwarden::authn::attempts::Attempts;
 use ::dockwarden::authn::ldap::{DirectoryUsers, Settings};
-use ::dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
+use ::dockwarden::authn::{Account, Authenticator as _, Credentials, Outcome, Secret};
 use ::dockwarden::client_network::ClientNetwork;
 use ::dockwarden::config::{Config, Secrets};
 
@@ -83,14 +83,14 @@ fn backend(section: &str) -> (tokio::runtime::Runtime, DirectoryUsers) {
 
 /// What somebody turned out to be: the account and the labels; or what else was said, in a word.
 fn said(users: &(tokio::runtime::Runtime, DirectoryUsers), account: &str, secret: &str) -> Result<Seen, String> {
-    let who = Credentials::Password { account: account.to_owned(), password: Secret::new(secret) };
+    let who = Credentials::Password { account: Account::parse(account).unwrap(), password: Secret::new(secret) };
     match users.0.block_on(users.1.authenticate(&who, ClientNetwork::Unknown)) {
         Ok(Outcome::Accepted(identity)) => {
             let labels = identity
                 .labels
                 .iter()
                 .map(|(label, values)| (label.clone(), values.iter().map(|value| value.text().to_owned()).collect()));
-            Ok(Seen { account: identity.account.clone(), labels: labels.collect() })
+            Ok(Seen { account: identity.name().to_owned(), labels: labels.collect() })
         }
         Ok(Outcome::Rejected) => Err("rejected".to_owned()),
         Ok(Outcome::Closed(words)) => Err(format!("closed: {words}")),

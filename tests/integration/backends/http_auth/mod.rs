@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::http_api::{HttpUsers, Settings};
-use dockwarden::authn::{Authenticator as _, Credentials, Outcome, Secret};
+use dockwarden::authn::{Account, Authenticator as _, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
 use serde_json::{Value, json};
@@ -39,8 +39,10 @@ fn backend(section: &str) -> HttpUsers {
 }
 
 async fn login(backend: &HttpUsers, account: &str, password: &str) -> anyhow::Result<Outcome> {
+    // What cannot be an account is refused at the door, and gets to no backend.
+    let Ok(account) = Account::parse(account) else { return Ok(Outcome::Rejected) };
     let password = Secret::new(password);
-    backend.authenticate(&Credentials::Password { account: account.to_owned(), password }, ClientNetwork::Unknown).await
+    backend.authenticate(&Credentials::Password { account, password }, ClientNetwork::Unknown).await
 }
 
 /// Account and password of a Basic header.

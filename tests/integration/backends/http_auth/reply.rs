@@ -74,7 +74,7 @@ async fn labels_are_what_the_reply_holds_and_literal_unless_it_is_said() {
         else {
             panic!("carol is not let in");
         };
-        assert_eq!(identity.account, "carol");
+        assert_eq!(identity.name(), "carol");
         let found: Vec<(&str, Vec<LabelValue>)> =
             identity.labels.iter().map(|(name, values)| (name.as_str(), values.clone())).collect();
         let expected = [
