@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settings::number::{self, duration};
+use settings::number::{self, waiting_time};
 use settings::{At, Field, Noted, Place, Refusal, Section};
 
 use super::address::Address;
@@ -239,17 +239,9 @@ fn read_groups(section: &mut Section<'_>, base: Option<&str>, labels: &[LabelRul
 /// How long a server may be silent while it is connected to, and when it was asked something; and how long a whole login may
 /// take.
 fn read_times(section: &mut Section<'_>) -> (Duration, Duration, Duration) {
-    let time = |text: &str| match duration(text)? {
-        time if time < Duration::from_millis(50) => {
-            Err(Refusal::says("no server answers within that; leave the key out"))
-        }
-        time if time > LONGEST_ANSWER => {
-            Err(Refusal::says("clients do not wait that long for a token; write 60s or less"))
-        }
-        time => Ok(time),
-    };
-    let deadline = section.word("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
-    let mut within = |key| match section.word(key, time) {
+    let time = |usual| move |text: &str| waiting_time(text, LONGEST_ANSWER, usual);
+    let deadline = section.word("deadline", time("10s")).map_or(ANSWER_WITHIN, |at| at.value);
+    let mut within = |key| match section.word(key, time("1400ms")) {
         Some(At { place, value }) if value > deadline => {
             let message = format!("a login ends after {}; write less, or set deadline", shown(deadline));
             section.problem(&place, key, message);

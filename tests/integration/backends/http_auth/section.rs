@@ -95,7 +95,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("not_mine: [401]"), "http_auth.not_mine: 401 is in reject too"),
         (of("reject: [200]"), "http_auth.reject: 200 is in accept too"),
         (of("accept: [204], not_mine: [204]"), "http_auth.not_mine: 204 is in accept too"),
-        (of("timeout: 0"), "http_auth.timeout: no API answers within that; 1400ms is usual"),
+        (of("timeout: 0"), "http_auth.timeout: no server answers within that; 1400ms is usual"),
         (of("timeout: 31s"), "http_auth.timeout: clients do not wait that long"),
         (of("concurrency: 0"), "http_auth.concurrency: write how many may be asked at once, from 1 to 512"),
         (of("concurrency: 513"), "http_auth.concurrency: write how many"),
