@@ -163,10 +163,15 @@ fn read_labels(fields: &mut Section<'_>) -> LabelValues {
     labels
 }
 
+/// The accounts with a password, each with its hash.
+pub(super) fn hashes(users: &Users) -> impl Iterator<Item = (&str, &At<PasswordHash>)> {
+    users.iter().filter_map(|(account, user)| Some((account.as_str(), user.password.as_ref()?)))
+}
+
 /// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
 pub(crate) fn doubts(users: &Users) -> Vec<Problem> {
     let mut found = Vec::new();
-    let hashes = || users.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let hashes = || hashes(users);
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
     // One warning for all of them: a list of a hundred hides what else is said.
     let mut warn =
@@ -230,9 +235,7 @@ impl StaticUsers {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
-        let usual = PasswordHash::nobodys(
-            users.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
-        )?;
+        let usual = PasswordHash::nobodys(hashes(&users).map(|(_, hash)| hash.value.cost()))?;
         let named = users.keys().filter(|account| !account.is_empty());
         let spelled = named.map(|account| passwords.attempts().spelled(account)).collect();
         Ok(StaticUsers { users, spelled, usual, passwords })
@@ -240,6 +243,11 @@ impl StaticUsers {
 }
 
 impl User {
+    /// A user with a password and nothing else.
+    pub(super) fn from_hash(hash: At<PasswordHash>) -> User {
+        User { password: Some(hash), labels: Arc::default(), standing: Standing::default() }
+    }
+
     /// Who this is under the name that the file has.
     fn identity(&self, account: &str) -> Identity {
         Identity { account: account.to_owned(), labels: Arc::clone(&self.labels), standing: self.standing }

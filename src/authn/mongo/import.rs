@@ -2,16 +2,17 @@
 //!
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::pattern::LabelValue;
+use settings::text::without_mark;
 use settings::yaml::{self, Value};
 use settings::{Problem, Reading, Secrets};
 
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
-use crate::authn::{Standing, htpasswd, users};
+use crate::authn::htpasswd;
+use crate::authn::users::{self, Users};
 
 /// The users of a text.
 #[derive(Debug, Default)]
@@ -27,53 +28,10 @@ pub struct Parsed {
 /// # Errors
 /// Everything that is wrong, a line each, ready to be shown.
 pub fn parse(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed = if is_htpasswd(text) { of_htpasswd(file, text) } else { of_configuration(file, text) }?;
-    let wrong: Vec<String> = parsed.users.iter().flat_map(|user| problems_of(file, user)).collect();
-    if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
-}
-
-/// Whether the first line that says anything is an account, a colon and its hash: in YAML a space or nothing follows a colon.
-fn is_htpasswd(text: &str) -> bool {
-    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    first.is_some_and(|line| {
-        !line.starts_with(['{', '[', '"', '\'', '-'])
-            && line.split_once(':').is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with([' ', '\t']))
-    })
-}
-
-fn of_htpasswd(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
-    let (accounts, wrong) = htpasswd::parse(file, text);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let users = accounts.into_iter().map(|(name, hash)| NewUser {
-        name,
-        hash,
-        labels: BTreeMap::new(),
-        standing: Standing::default(),
-    });
-    Ok(Parsed { users: users.collect(), notes: Vec::new() })
-}
-
-fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
-    let root = yaml::parse(text).map_err(|problem| vec![problem.in_file(file)])?;
-    let section = match &root.value {
-        Value::Map(entries) => entries.iter().find(|entry| entry.key == "users").map(|entry| &entry.node),
-        Value::Null | Value::Text(_) | Value::List(_) => None,
-    };
-    let Some(section) = section else {
-        let message = "there are neither a configuration's users in it nor lines of an htpasswd file";
-        return Err(vec![Problem::new(root.place.clone(), "", message).in_file(file)]);
-    };
-    let reading = Reading::default();
-    let read = users::read(reading.field(section, "users", Secrets::Read)).unwrap_or_default();
-    let problems = reading.into_findings().problems;
-    if !problems.is_empty() {
-        return Err(problems.iter().map(|problem| problem.in_file(file)).collect());
-    }
+    let text = without_mark(text);
+    let users = if is_htpasswd(text) { from_htpasswd(file, text) } else { from_configuration(file, text) }?;
     let mut parsed = Parsed::default();
-    for (name, user) in read {
+    for (name, user) in users {
         match user.password {
             None => parsed.notes.push(
                 "the anonymous user stays in the file: write users: {\"\": {}} where clients without an account may come in"
@@ -87,7 +45,38 @@ fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
             }
         }
     }
-    Ok(parsed)
+    let wrong: Vec<String> = parsed.users.iter().flat_map(|user| problems_of(file, user)).collect();
+    if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
+}
+
+/// Whether the first line that says anything is an account, a colon and its hash: in YAML a space or nothing follows a colon.
+fn is_htpasswd(text: &str) -> bool {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| {
+        !line.starts_with(['{', '[', '"', '\'', '-'])
+            && line.split_once(':').is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with([' ', '\t']))
+    })
+}
+
+fn from_htpasswd(file: &Path, text: &str) -> Result<Users, Vec<String>> {
+    let (users, wrong) = htpasswd::parse(file, text);
+    if wrong.is_empty() { Ok(users) } else { Err(wrong) }
+}
+
+fn from_configuration(file: &Path, text: &str) -> Result<Users, Vec<String>> {
+    let root = yaml::parse(text).map_err(|problem| vec![problem.in_file(file)])?;
+    let section = match &root.value {
+        Value::Map(entries) => entries.iter().find(|entry| entry.key == "users").map(|entry| &entry.node),
+        Value::Null | Value::Text(_) | Value::List(_) => None,
+    };
+    let Some(section) = section else {
+        let message = "there are neither a configuration's users in it nor lines of an htpasswd file";
+        return Err(vec![Problem::new(root.place.clone(), "", message).in_file(file)]);
+    };
+    let reading = Reading::default();
+    let users = users::read(reading.field(section, "users", Secrets::Read)).unwrap_or_default();
+    let problems = reading.into_findings().problems;
+    if problems.is_empty() { Ok(users) } else { Err(problems.iter().map(|problem| problem.in_file(file)).collect()) }
 }
 
 fn problems_of(file: &Path, user: &NewUser) -> Vec<String> {
