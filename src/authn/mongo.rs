@@ -26,7 +26,7 @@ use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
-use crate::mongo::{Collection, Failure, settings};
+use crate::mongo::{Collection, Failure, all, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
@@ -157,16 +157,13 @@ impl Users {
     async fn greet(self: &Arc<Self>) {
         let Ok(pass) = self.breaker.admit() else { return };
         let sampled = self.collection.ask(|collection| async move {
-            let mut cursor = collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?;
-            let mut hashes = Vec::new();
-            while cursor.advance().await? {
-                let document = cursor.deserialize_current()?;
-                hashes.extend(document.get_str("password").ok().and_then(|text| PasswordHash::from_str(text).ok()));
-            }
-            Ok(hashes)
+            all(collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?).await
         });
         match sampled.await {
-            Ok(hashes) => hashes.iter().for_each(|hash| self.costs.saw(hash.cost())),
+            Ok(documents) => {
+                let texts = documents.iter().filter_map(|document| document.get_str("password").ok());
+                texts.filter_map(|text| PasswordHash::from_str(text).ok()).for_each(|hash| self.costs.saw(hash.cost()));
+            }
             Err(failure) => self.failed(pass, &failure),
         }
     }
@@ -179,14 +176,7 @@ impl Users {
         self.collection
             .ask(|collection| {
                 let filter = filter.clone();
-                async move {
-                    let mut cursor = collection.find(filter).limit(2).max_time(limit).await?;
-                    let mut documents = Vec::new();
-                    while cursor.advance().await? {
-                        documents.push(cursor.deserialize_current()?);
-                    }
-                    Ok(documents)
-                }
+                async move { all(collection.find(filter).limit(2).max_time(limit).await?).await }
             })
             .await
     }

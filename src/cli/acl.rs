@@ -14,11 +14,11 @@ use settings::{DayEnd, text};
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::lint::lint_each;
 use crate::authz::mongo::KIND;
-use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
+use crate::authz::mongo::book::{Change, Mode, Position, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::config::Config;
-use crate::mongo::Run;
+use crate::mongo::{NotChanged, Run};
 use crate::shown::printable;
 
 /// A longer text of rules is refused, in bytes.
@@ -285,7 +285,7 @@ fn open(file: PathBuf) -> Result<RuleBook, String> {
     Ok(RuleBook::open(mongo::rules(&mongo::load(file)?)?))
 }
 
-fn plain(refused: Refused) -> String {
+fn plain(refused: NotChanged) -> String {
     refused.to_string()
 }
 

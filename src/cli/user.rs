@@ -9,13 +9,13 @@ use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
-use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Refused, Step, check_name};
+use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Step, check_name};
 use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
-use crate::mongo::Run;
 use crate::mongo::document::written;
+use crate::mongo::{NotChanged, Run};
 use crate::shown::printable;
 
 /// A longer text of users is refused, in bytes.
@@ -167,7 +167,7 @@ async fn find(who: Who) -> Result<(Accounts, Account), String> {
     Ok((accounts, account))
 }
 
-fn plain(refused: Refused) -> String {
+fn plain(refused: NotChanged) -> String {
     refused.to_string()
 }
 

@@ -29,7 +29,7 @@ use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
 use crate::digest::sha256;
-use crate::mongo::{self, Collection, settings};
+use crate::mongo::{self, Collection, all, settings};
 use crate::reach::{Reach, Reachable};
 use changes::Changes;
 use documents::compile;
@@ -398,15 +398,8 @@ impl Authorizer for MongoRules {
 /// All documents of the collection, in the order of `seq`, and one more than there may be at most.
 async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure> {
     let read = collection.ask_within(READING, |collection| async move {
-        let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
-        let mut documents = Vec::new();
-        while cursor.advance().await? {
-            documents.push(cursor.deserialize_current()?);
-            if documents.len() > MAX_RULES {
-                break;
-            }
-        }
-        Ok(documents)
+        let most = i64::try_from(MAX_RULES).map_or(i64::MAX, |most| most.saturating_add(1));
+        all(collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).limit(most).max_time(READING).await?).await
     });
     read.await
 }
