@@ -39,25 +39,25 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The `mongo_auth:` section.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    collection: settings::Settings,
+pub struct MongoAuthSettings {
+    collection: settings::CollectionSettings,
     label_values: LabelSyntax,
 }
 
-impl Settings {
+impl MongoAuthSettings {
     /// Where the documents are.
-    pub fn collection(&self) -> &settings::Settings {
+    pub fn collection(&self) -> &settings::CollectionSettings {
         &self.collection
     }
 }
 
 /// Reads the `mongo_auth:` section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<MongoAuthSettings> {
     let mut section = field.section()?;
     let collection = settings::read(&mut section, "users");
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
-    Some(Settings { collection: collection?, label_values })
+    Some(MongoAuthSettings { collection: collection?, label_values })
 }
 
 /// The users of a collection as an identity backend.
@@ -92,7 +92,7 @@ impl User {
     }
 }
 
-impl Configured for Settings {
+impl Configured for MongoAuthSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = Arc::new(Users {
@@ -302,10 +302,7 @@ pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User,
         }
     });
     let labels = fields.map("labels", |value| {
-        texts_of(value, Single::IsAList)?
-            .into_iter()
-            .map(|text| label_values.value(text).map_err(|error| error.to_string()))
-            .collect()
+        label_values.values(texts_of(value, Single::IsAList)?).map_err(|error| error.to_string())
     });
     let state = match fields.flag("disabled") {
         Some(true) => AccountState::Disabled,

@@ -29,7 +29,7 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 
 /// How an API is reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct ApiSettings {
     /// Scheme, host and port, for messages.
     pub(super) origin: Url,
     pub(super) tls: Tls,
@@ -72,7 +72,7 @@ impl Tls {
 }
 
 /// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
-pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<Settings> {
+pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<ApiSettings> {
     let timeout = section.word("timeout", |text| waiting_time(text, LONGEST_ANSWER, "1400ms"));
     let concurrency =
         section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
@@ -104,7 +104,7 @@ pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<Settings>
         }
         Some(field) => field.section().and_then(read_tls),
     };
-    Some(Settings {
+    Some(ApiSettings {
         origin: origin?.clone(),
         tls: tls?,
         // Where `timeout` stands alone, it has always been for all of it.

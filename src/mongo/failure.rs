@@ -2,7 +2,7 @@
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-use super::settings::Settings;
+use super::settings::CollectionSettings;
 
 /// The server's code for "these credentials are wrong".
 pub(super) const AUTHENTICATION_FAILED: i32 = 18;
@@ -94,7 +94,7 @@ pub(crate) fn not_changed<T>(message: impl Into<String>) -> Result<T, NotChanged
     Err(NotChanged::Refused(message.into()))
 }
 
-impl Settings {
+impl CollectionSettings {
     /// What an error of the driver means.
     pub(super) fn failure(&self, error: &Error) -> Failure {
         let place = self.namespace();

@@ -126,7 +126,7 @@ pub enum Stopped {
 /// Why it stopped. What was applied before stays; the next run goes on there.
 pub async fn apply(
     section: Section,
-    settings: &settings::Settings,
+    settings: &settings::CollectionSettings,
     run: Run,
     mut tell: impl FnMut(Done),
 ) -> Result<(), Stopped> {

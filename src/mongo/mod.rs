@@ -29,7 +29,7 @@ pub(crate) use failure::{Write, code_of, is_duplicate, not_changed};
 use failure::{AUTHENTICATION_FAILED, UNREACHED, is_refused_login, written};
 use in_memory::DriverFiles;
 use pulse::Question;
-use settings::{ANSWER_WITHIN, Login, Servers, Settings};
+use settings::{ANSWER_WITHIN, CollectionSettings, Login, Servers};
 
 /// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
 const MAX_CONNECTIONS: u32 = 16;
@@ -48,7 +48,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// be looked up for it.
 #[derive(Debug)]
 pub struct Collection {
-    settings: Settings,
+    settings: CollectionSettings,
     connected: ArcSwapOption<Connected>,
     connecting: Mutex<()>,
     /// The login's database that worked last.
@@ -78,7 +78,7 @@ pub enum Run {
 
 impl Collection {
     /// A collection; nothing is connected yet.
-    pub fn new(settings: Settings) -> Collection {
+    pub fn new(settings: CollectionSettings) -> Collection {
         Collection {
             settings,
             connected: ArcSwapOption::empty(),
@@ -89,7 +89,7 @@ impl Collection {
     }
 
     /// What it was made from.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &CollectionSettings {
         &self.settings
     }
 
@@ -379,7 +379,7 @@ mod tests {
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
-        Collection::new(Settings {
+        Collection::new(CollectionSettings {
             servers: Servers::Uri(Box::new(uri)),
             database: "registry".to_owned(),
             collection: "users".to_owned(),
@@ -449,7 +449,7 @@ mod tests {
         let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         collection.settings.tls = Some(TlsFiles {
             authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),
-            client: Some(settings::Client::Read(Arc::new(identity))),
+            client: Some(settings::ClientCertificate::Read(Arc::new(identity))),
         });
         let options = collection.options(Some(0)).await?;
         let Some(Tls::Enabled(tls)) = &options.tls else { anyhow::bail!("no TLS") };

@@ -33,7 +33,7 @@ const EXTERNAL: &str = "$external";
 
 /// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct CollectionSettings {
     pub(super) servers: Servers,
     pub(super) database: String,
     pub(super) collection: String,
@@ -84,25 +84,25 @@ pub(super) struct TlsFiles {
     /// The authorities that the server's certificate may be from; `None` for the public ones.
     pub(super) authority: Option<Authorities>,
     /// Who we are to the server.
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<ClientCertificate>,
 }
 
 /// Our certificate and key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Client {
+pub(super) enum ClientCertificate {
     /// Read from its file.
     Read(Arc<TlsIdentity>),
     /// Nobody asked for it ([`Secrets::Skip`]).
     LeftAlone,
 }
 
-impl Settings {
+impl CollectionSettings {
     /// What the TLS library needs to know to ask the server something small, beside the driver.
     pub(super) fn tls_besides(&self) -> Option<Arc<ClientConfig>> {
         let files = self.tls.as_ref()?;
         let own = match &files.client {
-            Some(Client::Read(identity)) => Some(&**identity),
-            Some(Client::LeftAlone) | None => None,
+            Some(ClientCertificate::Read(identity)) => Some(&**identity),
+            Some(ClientCertificate::LeftAlone) | None => None,
         };
         client_config(files.authority.as_ref(), own).ok().map(Arc::new)
     }
@@ -125,7 +125,7 @@ impl Settings {
 
 /// Reads `dial_info` and `collection` of a section. What is needed and not there is a problem; `usual` is the name that
 /// the collection usually has. Files with secrets and certificates are read here.
-pub fn read(section: &mut Section<'_>, usual: &str) -> Option<Settings> {
+pub fn read(section: &mut Section<'_>, usual: &str) -> Option<CollectionSettings> {
     let written = section.filled("collection");
     if written.is_none() {
         section.missing("collection", format!("the collection's name is missing; write collection: \"{usual}\""));
@@ -140,11 +140,11 @@ pub fn read(section: &mut Section<'_>, usual: &str) -> Option<Settings> {
     let mut dial = dial.section()?;
     let settings = read_dial_info(&mut dial, deadline);
     dial.finish();
-    Some(Settings { collection: collection?, ..settings? })
+    Some(CollectionSettings { collection: collection?, ..settings? })
 }
 
 /// Reads `dial_info`; `deadline` stands beside it.
-fn read_dial_info(dial: &mut Section<'_>, deadline: Option<Duration>) -> Option<Settings> {
+fn read_dial_info(dial: &mut Section<'_>, deadline: Option<Duration>) -> Option<CollectionSettings> {
     let mut servers = read_servers(dial);
     let in_uri = match &servers {
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
@@ -178,7 +178,7 @@ fn read_dial_info(dial: &mut Section<'_>, deadline: Option<Duration>) -> Option<
     let deadline = deadline.unwrap_or(DEADLINE);
     // A part of the whole, so that what is said in the log is which server could not be found.
     let selection = timeout.map_or(deadline, |at| at.value).min(deadline.mul_f64(2.0 / 3.0));
-    Some(Settings {
+    Some(CollectionSettings {
         servers: servers?,
         database: database?,
         collection: String::new(),
@@ -404,6 +404,7 @@ type Named<'key> = (At<PathBuf>, &'key str);
 fn load_tls(dial: &Section<'_>, authority: Option<Named<'_>>, client: Option<Named<'_>>) -> Result<TlsFiles, Noted> {
     let authority = authority.map(|(at, key)| read_authorities(dial, &at, key)).transpose();
     let client = client.map(|(at, key)| read_pair_in_one(dial, (&at, key), "the file")).transpose();
-    let client = client?.map(|read| read.map_or(Client::LeftAlone, |identity| Client::Read(Arc::new(identity))));
+    let client = client?
+        .map(|read| read.map_or(ClientCertificate::LeftAlone, |identity| ClientCertificate::Read(Arc::new(identity))));
     Ok(TlsFiles { authority: authority?, client })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{Settings, User, read_user};
+use super::{MongoAuthSettings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, Standing};
@@ -140,7 +140,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 
 impl Accounts {
     /// The users that the section names; nothing is connected yet.
-    pub fn open(settings: &Settings) -> Accounts {
+    pub fn open(settings: &MongoAuthSettings) -> Accounts {
         Accounts { collection: Collection::new(settings.collection.clone()), label_values: settings.label_values }
     }
 

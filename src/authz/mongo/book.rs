@@ -18,7 +18,7 @@ pub use set::{RuleSet, Stored, Which};
 use super::documents::read_text;
 use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
 use super::text::{KEYS, Numbered, number};
-use super::{Settings, fetch};
+use super::{AclMongoSettings, fetch};
 use crate::mongo::document::{name_of, unchanged, update_to};
 use crate::mongo::{Collection, NotChanged, Write, not_changed};
 use set::{right, shown};
@@ -71,7 +71,7 @@ pub enum Change {
 
 impl RuleBook {
     /// The rules that the section names; nothing is connected yet.
-    pub fn open(settings: &Settings) -> RuleBook {
+    pub fn open(settings: &AclMongoSettings) -> RuleBook {
         RuleBook { collection: Collection::new(settings.collection.clone()) }
     }
 

@@ -57,21 +57,21 @@ const MAX_RULES: usize = 100_000;
 
 /// The `acl_mongo:` section.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    collection: settings::Settings,
+pub struct AclMongoSettings {
+    collection: settings::CollectionSettings,
     cache_ttl: Duration,
     max_stale: Duration,
 }
 
-impl Settings {
+impl AclMongoSettings {
     /// Where the documents are.
-    pub fn collection(&self) -> &settings::Settings {
+    pub fn collection(&self) -> &settings::CollectionSettings {
         &self.collection
     }
 }
 
 /// Reads the `acl_mongo:` section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<AclMongoSettings> {
     let mut section = field.section()?;
     let collection = settings::read(&mut section, "acl");
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
@@ -93,7 +93,7 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
     }
     section.finish();
     let max_stale = max_stale.map_or(USUAL_MAX_STALE.max(ttl.saturating_mul(2)), |at| at.value);
-    Some(Settings { collection: collection?, cache_ttl: ttl, max_stale })
+    Some(AclMongoSettings { collection: collection?, cache_ttl: ttl, max_stale })
 }
 
 /// The rules of a collection as a source of rules. They are read in the background for as long as this lives.
@@ -112,7 +112,7 @@ impl Drop for Reading {
 }
 
 struct Rules {
-    settings: Arc<Settings>,
+    settings: Arc<AclMongoSettings>,
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
     reading: tokio::sync::Mutex<()>,
@@ -142,7 +142,7 @@ impl InUse {
     }
 }
 
-impl Configured for Settings {
+impl Configured for AclMongoSettings {
     /// There are no rules yet; they begin to be read in the background.
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let rules = Arc::new(Rules {

@@ -76,9 +76,9 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (format!("{url}, headers: {{X: \"${{account}}\"}}"), "http_auth.url: the password is sent nowhere"),
         // Nobody looks whose it is.
         (format!("{url}, headers: {{X: \"${{password}}\"}}"), "http_auth.account: the account is sent nowhere"),
-        (of("account: email"), "http_auth.account: this is no JSONPath"),
-        (of("account: \"$.[\""), "http_auth.account: this is no JSONPath"),
-        (of("labels: {team: teams}"), "http_auth.labels.team: this is no JSONPath"),
+        (of("account: email"), "http_auth.account: this is not a JSONPath"),
+        (of("account: \"$.[\""), "http_auth.account: this is not a JSONPath"),
+        (of("labels: {team: teams}"), "http_auth.labels.team: this is not a JSONPath"),
         (of("labels: {team: [\"$.a\"]}"), "http_auth.labels.team: labels are names with the place of their values"),
         (of("labels: [team]"), "http_auth.labels: labels are names with the place of their values"),
         (of("label_values: regex"), "http_auth.label_values: \"regex\" is neither glob nor literal"),
