@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use settings::refused::is_plain_word;
 
 /// A struct that is read from an object only.
 ///
@@ -124,10 +125,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamesVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<BTreeMap<String, T>, A::Error> {
         let mut object = BTreeMap::new();
-        while let Some((name, value)) = entries.next_entry()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name is in an object twice"));
+        while let Some(name) = entries.next_key::<String>()? {
+            if object.contains_key(&name) {
+                let key = if is_plain_word(&name) { format!("the key \"{name}\"") } else { "a key".to_owned() };
+                return Err(A::Error::custom(format!("{key} stands here a second time")));
             }
+            object.insert(name, entries.next_value()?);
         }
         Ok(object)
     }

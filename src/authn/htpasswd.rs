@@ -2,27 +2,21 @@
 //!
 //! The file is read with the configuration, and a change to it is a change of the configuration.
 
-use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use policy::pattern::LabelValues;
 use settings::files::read_named_text;
 use settings::refused::shown_name;
 use settings::text::without_mark;
 use settings::yaml::Value;
-use settings::{At, Field};
+use settings::{At, Field, Place};
 
-use super::attempts::Spelled;
 use super::hash_kind::HashKind;
-use super::password::{Check, PUBLISHED_HASH, PasswordHash, Passwords, Recall, WEAK_BELOW};
-use super::{Account, Alike, Authenticator, Credentials, Identity, LookUp, NotAnAccount, Outcome, Secret, Time};
+use super::password::{PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW};
+use super::users::{StaticUsers, User, Users, hashes};
+use super::{Account, NotAnAccount};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
-use crate::breaker::Passage;
-use crate::client_network::ClientNetwork;
-use crate::reach::{Reach, Reachable};
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -30,8 +24,9 @@ const MOST_NAMED: usize = 20;
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "htpasswd_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
-/// The accounts of the file.
-pub type Accounts = BTreeMap<Account, PasswordHash>;
+/// The accounts of the file, users without labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accounts(pub Arc<Users>);
 
 /// Reads the `htpasswd_auth:` section and its file. Everything that is wrong with the file is said, each with its line.
 /// `None` where the section itself is of no use.
@@ -42,7 +37,7 @@ pub fn read(field: Field<'_>) -> Option<Accounts> {
         section.missing("path", "a file is needed; write path: /path/to/htpasswd");
     }
     let accounts = path.map(|at| {
-        let Ok(Some(text)) = section.read_file(&at, "path", read_named_text) else { return Accounts::new() };
+        let Ok(Some(text)) = section.read_file(&at, "path", read_named_text) else { return Users::default() };
         let At { place, value: file } = &at;
         let (accounts, wrong) = parse(file, &text);
         for message in wrong.iter().take(MOST_NAMED) {
@@ -57,13 +52,13 @@ pub fn read(field: Field<'_>) -> Option<Accounts> {
         accounts
     });
     section.finish();
-    accounts
+    accounts.map(|accounts| Accounts(Arc::new(accounts)))
 }
 
 /// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
 /// it could be a password.
-pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
-    let mut accounts = Accounts::new();
+pub(super) fn parse(file: &Path, text: &str) -> (Users, Vec<String>) {
+    let mut accounts = Users::default();
     let mut wrong = Vec::new();
     for (line, number) in without_mark(text).lines().zip(1..) {
         let line = line.trim_end();
@@ -71,7 +66,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
             continue;
         }
         match parse_line(line) {
-            Ok((account, _)) if accounts.contains_key(&account) => {
+            Ok((account, _)) if accounts.named.contains_key(&account) => {
                 wrong.push(format!(
                     "{}:{number}: the account \"{}\" is here twice",
                     file.display(),
@@ -79,7 +74,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Accounts, Vec<String>) {
                 ));
             }
             Ok((account, hash)) => {
-                accounts.insert(account, hash);
+                accounts.named.insert(account, User::from_hash(At { place: Place::Line(number), value: hash }));
             }
             Err(message) => wrong.push(format!("{}:{number}: {message}", file.display())),
         }
@@ -113,12 +108,12 @@ fn parse_line(line: &str) -> Result<(Account, PasswordHash), String> {
 }
 
 /// What can be used but is probably not meant.
-fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
+fn doubts(file: &Path, accounts: &Users) -> Vec<String> {
     let file = file.display();
     let mut doubts = Vec::new();
-    let costs = || accounts.values().map(PasswordHash::cost);
-    let weak: Vec<&str> =
-        accounts.iter().filter(|(_, hash)| hash.cost() < WEAK_BELOW).map(|(account, _)| account.as_str()).collect();
+    let hashes = || hashes(accounts).map(|(account, hash)| (account.as_str(), &hash.value));
+    let costs = || hashes().map(|(_, hash)| hash.cost());
+    let weak: Vec<&str> = hashes().filter(|(_, hash)| hash.cost() < WEAK_BELOW).map(|(account, _)| account).collect();
     if let Some(first) = weak.first() {
         let number = weak.len();
         doubts.push(format!(
@@ -126,7 +121,7 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
              with: htpasswd -B -C {WEAK_BELOW}"
         ));
     }
-    if let Some((account, _)) = accounts.iter().find(|(_, hash)| hash.is_published()) {
+    if let Some((account, _)) = hashes().find(|(_, hash)| hash.is_published()) {
         doubts.push(format!("{file}: \"{account}\": {PUBLISHED_HASH}"));
     }
     if costs().min() != costs().max() {
@@ -139,86 +134,15 @@ fn doubts(file: &Path, accounts: &Accounts) -> Vec<String> {
 
 impl Configured for Accounts {
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        Opened::identities(Htpasswd::new(self, Arc::clone(passwords))?)
+        Opened::identities(StaticUsers::new(Arc::clone(&self.0), Arc::clone(passwords))?)
     }
 
     fn facts(&self) -> Facts<'_> {
-        match self.is_empty() {
+        match self.0.is_empty() {
             // It may not have been read.
             true => Facts::AccountsElsewhere(KIND.key.to_owned()),
-            false => Facts::Accounts(self.keys().map(|account| (account.as_str(), &NO_LABELS)).collect()),
+            false => self.0.facts(),
         }
-    }
-}
-
-/// The labels of these accounts.
-static NO_LABELS: LabelValues = LabelValues::new();
-
-/// The accounts of the file as an identity backend.
-pub struct Htpasswd {
-    accounts: Arc<Accounts>,
-    spelled: HashSet<Spelled>,
-    usual: PasswordHash,
-    passwords: Arc<Passwords>,
-}
-
-impl Htpasswd {
-    /// A backend over these accounts.
-    ///
-    /// # Errors
-    /// The system gave no random bytes.
-    pub fn new(accounts: Arc<Accounts>, passwords: Arc<Passwords>) -> anyhow::Result<Htpasswd> {
-        let usual = PasswordHash::nobodys(accounts.values().map(PasswordHash::cost))?;
-        let spelled = accounts.keys().map(|account| passwords.attempts().spelled(account)).collect();
-        Ok(Htpasswd { accounts, spelled, usual, passwords })
-    }
-}
-
-/// Who an account of the file is.
-fn identity(account: &Account) -> Identity {
-    Identity { account: Some(account.clone()), ..Identity::default() }
-}
-
-impl Reachable for Htpasswd {
-    fn reach(&self) -> Reach<'_> {
-        Reach::Nothing
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
-    }
-}
-
-#[async_trait]
-impl Authenticator for Htpasswd {
-    fn alike(&self, name: &Spelled) -> Alike {
-        match self.spelled.contains(name) {
-            true => Alike::Taken,
-            false => Alike::Free,
-        }
-    }
-
-    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let Some(hash) = self.accounts.get(account) else {
-            return Ok(Outcome::NotMine);
-        };
-        Ok(match self.passwords.check(account, password, hash, Recall::Allowed, from).await? {
-            Check::Right => Outcome::Accepted(identity(account)),
-            Check::Wrong => Outcome::Rejected,
-        })
-    }
-
-    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(match self.accounts.contains_key(account) {
-            true => LookUp::Known(identity(account)),
-            false => LookUp::Unknown,
-        })
-    }
-
-    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.passwords.check_nobody(account, password, &self.usual, from).await?;
-        Ok(Time::Taken)
     }
 }
 
@@ -238,9 +162,12 @@ mod tests {
             format!("\u{feff}alice:{HASH}\r\n\r\n# bob:old\r\n  \r\nbob:{HASH}:a remark\r\ncarol with space:{HASH}  ");
         let (accounts, wrong) = parse(Path::new("f"), &text);
         assert_eq!(wrong, Vec::<String>::new());
-        assert_eq!(accounts.keys().map(Account::as_str).collect::<Vec<_>>(), ["alice", "bob", "carol with space"]);
-        assert!(accounts.values().all(|hash| Ok(hash) == PasswordHash::from_str(HASH).as_ref()));
-        assert_eq!(parse(Path::new("f"), ""), (Accounts::new(), Vec::new()));
+        assert_eq!(
+            accounts.named.keys().map(Account::as_str).collect::<Vec<_>>(),
+            ["alice", "bob", "carol with space"]
+        );
+        assert!(hashes(&accounts).all(|(_, hash)| Ok(&hash.value) == PasswordHash::from_str(HASH).as_ref()));
+        assert_eq!(parse(Path::new("f"), ""), (Users::default(), Vec::new()));
     }
 
     #[test]

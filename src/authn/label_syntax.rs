@@ -27,11 +27,22 @@ impl LabelSyntax {
     /// What a value is to rules.
     ///
     /// # Errors
-    /// It has to be a glob and is none.
-    pub(super) fn value(self, text: &str) -> Result<LabelValue, PatternError> {
+    /// The value has to be a glob, and cannot be read as one.
+    fn value(self, text: &str) -> Result<LabelValue, PatternError> {
         match self {
             LabelSyntax::Glob => LabelValue::glob(text),
             LabelSyntax::Literal => Ok(LabelValue::literal(text)),
         }
+    }
+
+    /// The same of all values of a label.
+    ///
+    /// # Errors
+    /// As for one.
+    pub(super) fn values<T: AsRef<str>>(
+        self,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<LabelValue>, PatternError> {
+        texts.into_iter().map(|text| self.value(text.as_ref())).collect()
     }
 }

@@ -27,7 +27,7 @@ use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
-use crate::mongo::{Collection, Failure, settings};
+use crate::mongo::{Collection, Failure, all, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
@@ -40,25 +40,25 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The `mongo_auth:` section.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    collection: settings::Settings,
+pub struct MongoAuthSettings {
+    collection: settings::CollectionSettings,
     label_values: LabelSyntax,
 }
 
-impl Settings {
+impl MongoAuthSettings {
     /// Where the documents are.
-    pub fn collection(&self) -> &settings::Settings {
+    pub fn collection(&self) -> &settings::CollectionSettings {
         &self.collection
     }
 }
 
 /// Reads the `mongo_auth:` section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<MongoAuthSettings> {
     let mut section = field.section()?;
     let collection = settings::read(&mut section, "users");
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Glob);
     section.finish();
-    Some(Settings { collection: collection?, label_values })
+    Some(MongoAuthSettings { collection: collection?, label_values })
 }
 
 /// The users of a collection as an identity backend.
@@ -94,7 +94,7 @@ impl User {
     }
 }
 
-impl Configured for Settings {
+impl Configured for MongoAuthSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = Arc::new(Users {
@@ -159,16 +159,13 @@ impl Users {
     async fn greet(self: &Arc<Self>) {
         let Ok(pass) = self.breaker.admit() else { return };
         let sampled = self.collection.ask(|collection| async move {
-            let mut cursor = collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?;
-            let mut hashes = Vec::new();
-            while cursor.advance().await? {
-                let document = cursor.deserialize_current()?;
-                hashes.extend(document.get_str("password").ok().and_then(|text| PasswordHash::from_str(text).ok()));
-            }
-            Ok(hashes)
+            all(collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?).await
         });
         match sampled.await {
-            Ok(hashes) => hashes.iter().for_each(|hash| self.costs.saw(hash.cost())),
+            Ok(documents) => {
+                let texts = documents.iter().filter_map(|document| document.get_str("password").ok());
+                texts.filter_map(|text| PasswordHash::from_str(text).ok()).for_each(|hash| self.costs.saw(hash.cost()));
+            }
             Err(failure) => self.failed(pass, &failure),
         }
     }
@@ -181,14 +178,7 @@ impl Users {
         self.collection
             .ask(|collection| {
                 let filter = filter.clone();
-                async move {
-                    let mut cursor = collection.find(filter).limit(2).max_time(limit).await?;
-                    let mut documents = Vec::new();
-                    while cursor.advance().await? {
-                        documents.push(cursor.deserialize_current()?);
-                    }
-                    Ok(documents)
-                }
+                async move { all(collection.find(filter).limit(2).max_time(limit).await?).await }
             })
             .await
     }
@@ -302,10 +292,7 @@ pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User,
         }
     });
     let labels = fields.map("labels", |value| {
-        texts_of(value, Single::IsAList)?
-            .into_iter()
-            .map(|text| label_values.value(text).map_err(|error| error.to_string()))
-            .collect()
+        label_values.values(texts_of(value, Single::IsAList)?).map_err(|error| error.to_string())
     });
     let state = match fields.flag("disabled") {
         Some(true) => AccountState::Disabled,

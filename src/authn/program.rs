@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use policy::pattern::{LabelValue, LabelValues};
+use policy::pattern::LabelValues;
 use serde::Deserialize;
 use settings::Field;
 
@@ -67,7 +67,7 @@ impl ProgramAuthn {
             return Ok(LabelValues::new());
         }
         // serde's own message quotes what it read, and that could be the password: only the place is told.
-        let said: Said = json::object(output).map_err(|error| {
+        let said: ProgramAnswer = json::object(output).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             anyhow::anyhow!(
                 "its answer is not {{\"labels\": {{\"name\": [\"value\"]}}}} (line {line}, column {column})"
@@ -75,10 +75,8 @@ impl ProgramAuthn {
         })?;
         let mut labels = LabelValues::new();
         for (name, values) in said.labels.map(|json::UniqueNames(labels)| labels).unwrap_or_default() {
-            let values = values.unwrap_or_default();
-            let values: Result<Vec<LabelValue>, _> =
-                values.iter().map(|value| self.label_values.value(value)).collect();
-            let values = values.map_err(|_| anyhow::anyhow!("a value of one of its labels is no glob"))?;
+            let values = self.label_values.values(values.unwrap_or_default());
+            let values = values.map_err(|_| anyhow::anyhow!("a value of one of its labels is not a glob"))?;
             labels.insert(name, values);
         }
         Ok(labels)
@@ -88,7 +86,7 @@ impl ProgramAuthn {
 /// What a program may write when it allows. Go's reader, which such programs were written for, takes null for nothing
 /// and the name in either case.
 #[derive(Deserialize)]
-struct Said {
+struct ProgramAnswer {
     #[serde(default, alias = "Labels")]
     labels: Option<json::UniqueNames<Option<Vec<String>>>>,
 }

@@ -191,10 +191,15 @@ fn read_labels(fields: &mut Section<'_>) -> LabelValues {
     labels
 }
 
+/// The accounts with a password, each with its hash.
+pub(super) fn hashes(users: &Users) -> impl Iterator<Item = (&Account, &At<PasswordHash>)> {
+    users.named.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)))
+}
+
 /// What can be used but is probably not meant: hashes that are no protection, or tell who exists.
 pub(crate) fn doubts(users: &Users) -> Vec<Problem> {
     let mut found = Vec::new();
-    let hashes = || users.named.iter().filter_map(|(account, user)| Some((account, user.password.as_ref()?)));
+    let hashes = || hashes(users);
     let highest = hashes().map(|(_, hash)| hash.value.cost()).max().unwrap_or_default();
     // One warning for all of them: a list of a hundred hides what else is said.
     let mut warn =
@@ -260,15 +265,18 @@ impl StaticUsers {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(users: Arc<Users>, passwords: Arc<Passwords>) -> anyhow::Result<StaticUsers> {
-        let usual = PasswordHash::nobodys(
-            users.named.values().filter_map(|user| user.password.as_ref()).map(|hash| hash.value.cost()),
-        )?;
+        let usual = PasswordHash::nobodys(hashes(&users).map(|(_, hash)| hash.value.cost()))?;
         let spelled = users.named.keys().map(|account| passwords.attempts().spelled(account)).collect();
         Ok(StaticUsers { users, spelled, usual, passwords })
     }
 }
 
 impl User {
+    /// A user with a password and nothing else.
+    pub(super) fn from_hash(hash: At<PasswordHash>) -> User {
+        User { password: Some(hash), labels: Arc::default(), standing: Standing::default() }
+    }
+
     /// Who this is under the name that the file has.
     fn identity(&self, account: Option<Account>) -> Identity {
         Identity { account, labels: Arc::clone(&self.labels), standing: self.standing, ..Identity::default() }

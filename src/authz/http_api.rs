@@ -8,7 +8,6 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use policy::pattern::LabelValue;
 use policy::rule::Grants;
 use policy::scope::{Action, Actions};
 use policy::{Answer, RuleRef};
@@ -34,19 +33,19 @@ const MAX_REPLY: usize = 64 * 1024;
 
 /// The `http_authz:` section.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    api: settings::Settings,
+pub struct HttpAuthzSettings {
+    api: settings::ApiSettings,
     request: RequestTemplate,
 }
 
 /// Reads the section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<HttpAuthzSettings> {
     let mut section = field.section()?;
     let url = request::read_url(&mut section, Allowed::Nothing);
     let headers = request::read_headers(&mut section, Allowed::Nothing);
     let api = settings::read(&mut section, url.as_ref().map(|url| url.origin()));
     section.finish();
-    Some(Settings { api: api?, request: RequestTemplate::post(url?, headers?) })
+    Some(HttpAuthzSettings { api: api?, request: RequestTemplate::post(url?, headers?) })
 }
 
 /// The API as a source of rules.
@@ -59,7 +58,7 @@ struct HttpAuthz {
 
 /// The question. Its members are part of the contract with the API: they are added to, never changed.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct ApiQuestion<'a> {
     account: &'a str,
     labels: BTreeMap<&'a str, Vec<&'a str>>,
     #[serde(rename = "type")]
@@ -70,14 +69,11 @@ struct Asked<'a> {
     actions: Vec<&'a str>,
 }
 
-impl<'a> Asked<'a> {
-    fn from(question: &Question<'a>) -> Asked<'a> {
-        let labels = question.identity.labels.iter();
-        Asked {
+impl<'a> ApiQuestion<'a> {
+    fn from(question: &Question<'a>) -> ApiQuestion<'a> {
+        ApiQuestion {
             account: question.identity.name(),
-            labels: labels
-                .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))
-                .collect(),
+            labels: question.labels(),
             kind: question.resource.kind(),
             name: question.resource.name(),
             service: question.service,
@@ -87,15 +83,15 @@ impl<'a> Asked<'a> {
     }
 
     /// A question that grants nobody anything, whatever the answer.
-    fn nothing() -> Asked<'a> {
+    fn nothing() -> ApiQuestion<'a> {
         let labels = BTreeMap::new();
-        Asked { account: "", labels, kind: "", name: "", service: "", ip: None, actions: Vec::new() }
+        ApiQuestion { account: "", labels, kind: "", name: "", service: "", ip: None, actions: Vec::new() }
     }
 }
 
 /// The answer. Further members are left alone.
 #[derive(Deserialize)]
-struct Said {
+struct ApiAnswer {
     /// `null`: this API does not decide it. The member has to be there: a misspelt one would otherwise be a "next".
     #[serde(deserialize_with = "Option::deserialize")]
     actions: Option<Vec<String>>,
@@ -106,10 +102,10 @@ struct Said {
 /// Reads an answer, and grants no more than was asked for.
 ///
 /// # Errors
-/// It is none, or holds what is no action: what it means to say, nobody can know.
+/// It is not an answer, or it lists a word that is not an action: what it means to say, nobody can know.
 fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     // The reader's own message quotes what it read.
-    let said: Said = json::object(body).map_err(|error| {
+    let said: ApiAnswer = json::object(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         anyhow::anyhow!("its reply is not {{\"actions\": [\"pull\"]}} (line {line}, column {column})")
     })?;
@@ -129,14 +125,14 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     Ok(Answer::Decided { actions: grants.of(asked), by, until: None })
 }
 
-impl Configured for Settings {
+impl Configured for HttpAuthzSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let mut request = self.request.filled(Who { account: "", password: "" }).context("the request")?;
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(ContentType::Json.as_str()));
         // A question changes nothing.
         request.repeat = Repeat::Allowed;
-        let api = Api::new(KIND.key, self.api.clone(), request.about(&Asked::nothing())?)?;
+        let api = Api::new(KIND.key, self.api.clone(), request.about(&ApiQuestion::nothing())?)?;
         let memory = self.api.cache_ttl.map(Memory::new).transpose()?;
         api.greet(|_| false)?;
         Opened::rules(HttpAuthz { api, request, memory })
@@ -160,7 +156,7 @@ impl Reachable for HttpAuthz {
 
 impl Request {
     /// The same with this question as its body.
-    fn about(&self, asked: &Asked<'_>) -> anyhow::Result<Request> {
+    fn about(&self, asked: &ApiQuestion<'_>) -> anyhow::Result<Request> {
         Ok(Request { body: Some(Secret::new(serde_json::to_string(asked)?)), ..self.clone() })
     }
 }
@@ -168,7 +164,7 @@ impl Request {
 #[async_trait]
 impl Authorizer for HttpAuthz {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let request = self.request.about(&Asked::from(question))?;
+        let request = self.request.about(&ApiQuestion::from(question))?;
         let text = request.body.as_ref().map_or("", Secret::reveal);
         let memory = self.memory.as_ref().map(|memory| (memory, memory.name([text])));
         if let Some(answer) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use async_trait::async_trait;
-use policy::pattern::LabelValue;
 use policy::rule::Grants;
 use policy::scope::{Action, Actions};
 use policy::{Answer, RuleRef};
@@ -50,7 +49,7 @@ impl ProgramAuthz {
 /// The question, with the names that docker_auth's programs know.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Asked<'a> {
+struct ProgramQuestion<'a> {
     account: &'a str,
     #[serde(rename = "Type")]
     kind: &'a str,
@@ -63,19 +62,16 @@ struct Asked<'a> {
     labels: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
-impl<'a> Asked<'a> {
-    fn from(question: &Question<'a>) -> Asked<'a> {
-        let labels = question.identity.labels.iter();
-        Asked {
+impl<'a> ProgramQuestion<'a> {
+    fn from(question: &Question<'a>) -> ProgramQuestion<'a> {
+        ProgramQuestion {
             account: question.identity.name(),
             kind: question.resource.kind(),
             name: question.resource.name(),
             service: question.service,
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
             actions: question.actions.iter().map(Action::as_str).collect(),
-            labels: labels
-                .map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect()))
-                .collect(),
+            labels: question.labels(),
         }
     }
 }
@@ -103,7 +99,7 @@ impl Reachable for ProgramAuthz {
 #[async_trait]
 impl Authorizer for ProgramAuthz {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let input = serde_json::to_vec(&Asked::from(question))?;
+        let input = serde_json::to_vec(&ProgramQuestion::from(question))?;
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
             ALLOWED => Grants::All.of(question.actions),
             DENIED => Actions::new(),

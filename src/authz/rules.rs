@@ -177,12 +177,8 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
     let compiled = Rule::compile(&text);
     if let Err(problems) = &compiled {
         for problem in problems {
-            let key = match &problem.field {
-                field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => field.to_string(),
-                field => format!("match.{field}"),
-            };
             let at = places.take(&problem.field).unwrap_or_else(|| fields.place().clone());
-            fields.problem(&at, &key, about_rule(problem));
+            fields.problem(&at, &key_of(&problem.field), about_rule(problem));
         }
     }
     fields.finish_with(meant_in_rule);
@@ -296,6 +292,21 @@ fn read_labels(conditions: &mut Section<'_>, places: &mut Places) -> BTreeMap<St
         }
     }
     labels
+}
+
+/// The key of a field, from the rule on.
+pub(crate) fn key_of(field: &MatchField) -> String {
+    match field {
+        MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter => field.to_string(),
+        MatchField::Account
+        | MatchField::Type
+        | MatchField::Name
+        | MatchField::Service
+        | MatchField::Ip
+        | MatchField::Tag
+        | MatchField::Reference
+        | MatchField::Label(_) => format!("match.{field}"),
+    }
 }
 
 /// What is wrong with a rule, as a message says it: words are repeated where they are harmless.

@@ -1,5 +1,6 @@
 //! What every source of rules owes, and what it is asked.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use policy::Answer;
 use policy::acl::Acl;
+use policy::pattern::LabelValue;
 use policy::scope::{Actions, Reference, Resource};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -48,6 +50,12 @@ impl<'a> Question<'a> {
         let Question { identity, address, service, resource, actions, reference, now, began: _, work: _ } = *self;
         let (account, labels) = (identity.name(), &*identity.labels);
         policy::Question { account, labels, address, service, resource, actions, reference, now }
+    }
+
+    /// The labels of who asks, each with the texts of its values.
+    pub(crate) fn labels(&self) -> BTreeMap<&'a str, Vec<&'a str>> {
+        let labels = self.identity.labels.iter();
+        labels.map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect())).collect()
     }
 
     /// Whose turns it has, where deciding it is costly or somebody else has to be asked.

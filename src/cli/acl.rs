@@ -14,7 +14,7 @@ use settings::{DayEnd, text};
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::lint::lint_each;
 use crate::authz::mongo::KIND;
-use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
+use crate::authz::mongo::book::{Change, Mode, Position, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::config::Config;
@@ -257,17 +257,17 @@ pub(super) fn run(command: Command) -> u8 {
         Command::Add { config, place, seq, rule } => mongo::run(add(config, place, seq, rule)),
         Command::Move { config, which, place } => mongo::run(async move {
             let position = place.position().ok_or("say where to: --before SEQ or --after SEQ")?;
-            open(config)?.move_to(&which, &position, print).await.map_err(plain)?;
+            open(config)?.move_to(&which, &position, print).await.map_err(mongo::plain)?;
             Ok(DONE)
         }),
         Command::Remove { config, which } => mongo::run(async move {
-            open(config)?.remove(&which, print).await.map_err(plain)?;
+            open(config)?.remove(&which, print).await.map_err(mongo::plain)?;
             Ok(DONE)
         }),
         Command::Edit { config, which } => mongo::run(async move {
             let config = mongo::load(config)?;
             let book = RuleBook::open(mongo::rules(&config)?);
-            let stored = set(&book).await?.find(&which).map_err(plain)?;
+            let stored = set(&book).await?.find(&which).map_err(mongo::plain)?;
             editor::edit(&book, &stored, &config).await
         }),
         Command::Import { config, file, replace, append, dry_run } => {
@@ -285,13 +285,9 @@ fn open(file: PathBuf) -> Result<RuleBook, String> {
     Ok(RuleBook::open(mongo::rules(&mongo::load(file)?)?))
 }
 
-fn plain(refused: Refused) -> String {
-    refused.to_string()
-}
-
 /// The rules; an import that has not ended is told beside them.
 async fn set(book: &RuleBook) -> Result<RuleSet, String> {
-    let set = book.read().await.map_err(plain)?;
+    let set = book.read().await.map_err(mongo::plain)?;
     if let Some(told) = set.under_import() {
         complain(&format!("dockwarden: {told}"));
     }
@@ -384,7 +380,7 @@ async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleO
     };
     let config = mongo::load(config)?;
     let book = RuleBook::open(mongo::rules(&config)?);
-    book.add(&text, &position.unwrap_or(Position::End), print).await.map_err(plain)?;
+    book.add(&text, &position.unwrap_or(Position::End), print).await.map_err(mongo::plain)?;
     warn_of(&config, [("the rule".to_owned(), &text)]);
     Ok(DONE)
 }
@@ -424,7 +420,7 @@ async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<
         }
         print(change);
     };
-    book.import(&rules, mode, run, &ourselves(), tell).await.map_err(plain)?;
+    book.import(&rules, mode, run, &ourselves(), tell).await.map_err(mongo::plain)?;
     if changes > 0 {
         warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
     }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use super::{DONE, complain, password, say, source};
 use crate::authn::Secret;
 use crate::authn::attempts::Attempts;
-use crate::authn::ldap::{DirectoryUsers, Found, Portrait, Settings, Verdict};
+use crate::authn::ldap::{DirectoryUsers, Found, LdapSettings, Portrait, Verdict};
 use crate::config::Secrets;
 use crate::shown::escaped;
 
@@ -40,7 +40,7 @@ pub(super) fn run(command: Command) -> u8 {
         Ok(config) => config,
         Err(invalid) => return complain(&invalid.to_string()),
     };
-    let Some(settings) = config.backends.get::<Settings>() else {
+    let Some(settings) = config.backends.get::<LdapSettings>() else {
         return complain(&format!("{}: there is no ldap_auth section to test", config.file.display()));
     };
     let secret = match bind.then(password::read_once).transpose() {
@@ -56,7 +56,7 @@ pub(super) fn run(command: Command) -> u8 {
     }
 }
 
-fn ask(settings: Settings, user: &str, secret: Option<Secret>) -> anyhow::Result<Portrait> {
+fn ask(settings: LdapSettings, user: &str, secret: Option<Secret>) -> anyhow::Result<Portrait> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let users = DirectoryUsers::new(settings, Arc::new(Attempts::new()?))?;

@@ -11,9 +11,9 @@ use crate::{authn, authz};
 pub(super) fn run(file: PathBuf, run: Run) -> u8 {
     mongo::run(async move {
         let config = mongo::load(file)?;
-        let users = config.backends.get::<authn::mongo::Settings>();
+        let users = config.backends.get::<authn::mongo::MongoAuthSettings>();
         let users = users.map(|settings| (Section::Users, settings.collection()));
-        let rules = config.backends.get::<authz::mongo::Settings>();
+        let rules = config.backends.get::<authz::mongo::AclMongoSettings>();
         let rules = rules.map(|settings| (Section::Rules, settings.collection()));
         if users.is_none() && rules.is_none() {
             let file = config.file.display();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::complain;
 use crate::config::Config;
+use crate::mongo::NotChanged;
 use crate::{authn, authz};
 
 /// Reads the configuration for a command that asks its backends.
@@ -12,7 +13,7 @@ pub(super) fn load(file: PathBuf) -> Result<Config, String> {
 }
 
 /// Where users are in MongoDB.
-pub(super) fn users(config: &Config) -> Result<&authn::mongo::Settings, String> {
+pub(super) fn users(config: &Config) -> Result<&authn::mongo::MongoAuthSettings, String> {
     config.backends.get().ok_or_else(|| {
         let key = authn::mongo::KIND.key;
         format!("{}: there is no {key} in it, so its users are not in MongoDB", config.file.display())
@@ -20,7 +21,7 @@ pub(super) fn users(config: &Config) -> Result<&authn::mongo::Settings, String> 
 }
 
 /// Where rules are in MongoDB.
-pub(super) fn rules(config: &Config) -> Result<&authz::mongo::Settings, String> {
+pub(super) fn rules(config: &Config) -> Result<&authz::mongo::AclMongoSettings, String> {
     config.backends.get().ok_or_else(|| {
         let key = authz::mongo::KIND.key;
         format!("{}: there is no {key} in it, so its rules are not in MongoDB", config.file.display())
@@ -34,4 +35,9 @@ pub(super) fn run(work: impl Future<Output = Result<u8, String>>) -> u8 {
         Err(error) => return complain(&format!("dockwarden: {error}")),
     };
     runtime.block_on(work).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+}
+
+/// Why nothing was changed, as it is printed.
+pub(super) fn plain(reason: NotChanged) -> String {
+    reason.to_string()
 }

@@ -9,7 +9,7 @@ use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
-use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Refused, Step, check_name};
+use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Step, check_name};
 use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
@@ -163,25 +163,21 @@ fn open(file: PathBuf) -> Result<Accounts, String> {
 
 async fn find(who: Who) -> Result<(Accounts, Account), String> {
     let accounts = open(who.config)?;
-    let account = accounts.get(&who.name).await.map_err(plain)?;
+    let account = accounts.get(&who.name).await.map_err(mongo::plain)?;
     Ok((accounts, account))
-}
-
-fn plain(refused: Refused) -> String {
-    refused.to_string()
 }
 
 async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &Password) -> Result<String, String> {
     let account = check_name(&who.name)?;
     let accounts = open(who.config)?;
     // Before somebody types a password in vain.
-    accounts.check_free(&who.name).await.map_err(plain)?;
+    accounts.check_free(&who.name).await.map_err(mongo::plain)?;
     let hash = password.read(&who.name)?;
     let mut wanted = BTreeMap::new();
     labels.iter().for_each(|change| change.apply(&mut wanted));
     let standing = Standing { state, ..Standing::default() };
     let user = NewUser { name: account, hash, labels: wanted, standing };
-    let added = accounts.add(&user).await.map_err(plain)?;
+    let added = accounts.add(&user).await.map_err(mongo::plain)?;
     password.warn_of(&user.name, &user.hash);
     Ok(format!("{}: added, {}\n", name(&added), said_all(&added)))
 }
@@ -189,7 +185,7 @@ async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &P
 async fn passwd(who: Who, password: &Password) -> Result<String, String> {
     let (accounts, before) = find(who).await?;
     let hash = password.read(&before.name)?;
-    let after = accounts.set_password(&before, &hash).await.map_err(plain)?;
+    let after = accounts.set_password(&before, &hash).await.map_err(mongo::plain)?;
     password.warn_of(&before.name, &hash);
     Ok(format!("{}: new password, {} -> {}\n", name(&after), said_hash(&before), said_hash(&after)))
 }
@@ -201,7 +197,7 @@ async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> R
     };
     let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
     let accounts = open(config)?;
-    let steps = accounts.plan(&users, existing).await.map_err(plain)?;
+    let steps = accounts.plan(&users, existing).await.map_err(mongo::plain)?;
     for note in &notes {
         complain(&format!("dockwarden: {note}"));
     }
@@ -271,7 +267,7 @@ async fn label(who: Who, changes: &[LabelChange]) -> Result<String, String> {
     if labels == before.labels {
         return Ok(format!("{}: nothing changes, {}\n", name(&before), shown(&labels)));
     }
-    let after = accounts.set_labels(&before, &labels).await.map_err(plain)?;
+    let after = accounts.set_labels(&before, &labels).await.map_err(mongo::plain)?;
     Ok(format!("{}: {} -> {}\n", name(&after), shown(&before.labels), shown(&after.labels)))
 }
 
@@ -280,18 +276,18 @@ async fn switch(who: Who, state: AccountState) -> Result<String, String> {
     if before.standing().is_some_and(|standing| standing.state == state) {
         return Ok(format!("{}: nothing changes, {}\n", name(&before), said_state(&before)));
     }
-    let after = accounts.set_state(&before, state).await.map_err(plain)?;
+    let after = accounts.set_state(&before, state).await.map_err(mongo::plain)?;
     Ok(format!("{}: {} -> {}\n", name(&after), said_state(&before), said_state(&after)))
 }
 
 async fn remove(who: Who) -> Result<String, String> {
     let (accounts, gone) = find(who).await?;
-    accounts.remove(&gone).await.map_err(plain)?;
+    accounts.remove(&gone).await.map_err(mongo::plain)?;
     Ok(format!("{}: removed; it was {}, {}\n", name(&gone), said_state(&gone), shown(&gone.labels)))
 }
 
 async fn list(config: PathBuf, output: Output) -> Result<String, String> {
-    let accounts = open(config)?.list().await.map_err(plain)?;
+    let accounts = open(config)?.list().await.map_err(mongo::plain)?;
     match output {
         Output::Json => json(&accounts.iter().map(told).collect::<Vec<_>>()),
         Output::Text => {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use policy::rule::parse_network;
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use settings::files::read_pem;
 use settings::{At, Holds, Refusal, Secrets, Section, number};
 
 use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
-use crate::pem::PairFile;
-use crate::pem::tls::TlsIdentity;
+use crate::pem::named::read_pair;
+use crate::pem::tls::{TlsIdentity, TlsProblem};
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -328,23 +327,16 @@ fn build_tls(
     key: &At<PathBuf>,
     section: &Section<'_>,
 ) -> Option<Tls> {
-    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, read_pem).ok().flatten();
-    let (chain, private) = (read(certificate, "certificate"), read(key, "key"));
-    let identity = TlsIdentity::from_pem(&chain?, &private?).map_err(|problems| {
-        for problem in problems {
-            match problem.file() {
-                PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
-                PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
-            }
-        }
-    });
+    let (certificate_file, key_file) = ((certificate, "certificate"), (key, "key"));
+    let identity =
+        read_pair(section, certificate_file, key_file, TlsIdentity::from_pem, TlsProblem::file).ok().flatten();
     let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
         .with_protocol_versions(&negotiation.versions)
         .map_err(|_| {
             let message = "none of the cipher suites and curves that are left can be used; leave the keys tls_… out";
             section.problem(&certificate.place, "tls_cipher_suites", message);
         });
-    let (identity, config) = (identity.ok()?, config.ok()?);
+    let (identity, config) = (identity?, config.ok()?);
     let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Some(Arc::new(config))

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use settings::files::read_pem;
 use settings::number::duration;
 use settings::{At, Refusal, Secrets, Section};
 use time::OffsetDateTime;
 
-use crate::keys::{KidForm, PairFile, Renewal, SigningKey, key_permission_warning};
+use crate::keys::{KeyProblem, KidForm, Renewal, SigningKey, key_permission_warning};
+use crate::pem::named::read_pair;
 use crate::token::{HeaderForm, recent};
 
 /// How long a token lives where the file does not say.
@@ -229,28 +229,16 @@ fn is_absent(file: &Path) -> bool {
 }
 
 fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>) -> Option<Arc<SigningKey>> {
-    let read = |at: &At<PathBuf>, name: &str| section.read_file(at, name, read_pem).ok().flatten();
-    let (certificate_pem, key_pem) = (read(certificate, "certificate"), read(key, "key"));
     if let Some(message) = key_permission_warning(&key.value) {
         section.warn(&key.place, "key", message);
     }
-    match SigningKey::from_pem(&key_pem?, &certificate_pem?) {
-        Ok(pair) => {
-            #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
-            let now = OffsetDateTime::now_utc();
-            for message in pair.warnings(now) {
-                section.warn(&certificate.place, "certificate", message.to_string());
-            }
-            Some(Arc::new(pair))
-        }
-        Err(problems) => {
-            for problem in problems {
-                match problem.file() {
-                    PairFile::Certificate => section.problem(&certificate.place, "certificate", problem.to_string()),
-                    PairFile::Key => section.problem(&key.place, "key", problem.to_string()),
-                }
-            }
-            None
-        }
+    let parse = |certificate: &[u8], key: &[u8]| SigningKey::from_pem(key, certificate);
+    let read = read_pair(section, (certificate, "certificate"), (key, "key"), parse, KeyProblem::file);
+    let pair = read.ok().flatten()?;
+    #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
+    let now = OffsetDateTime::now_utc();
+    for message in pair.warnings(now) {
+        section.warn(&certificate.place, "certificate", message.to_string());
     }
+    Some(Arc::new(pair))
 }

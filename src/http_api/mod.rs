@@ -2,51 +2,34 @@
 //!
 //! [`crate::authn::http_api`] and [`crate::authz::http_api`] ask. What an API has to do is in `docs/CONFIG.md`.
 
+mod exchange;
 pub mod memory;
 pub mod request;
 pub mod settings;
 pub mod template;
 
-use std::fmt::Write as _;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use axum::body::Bytes;
-use axum::http::header::{CONTENT_LENGTH, HeaderValue, USER_AGENT};
-use axum::http::{Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use axum::http::StatusCode;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::breaker::{Breaker, Pass, Pauses, Trial, trials_of};
 use crate::dial::{Dialer, Patience, Progress};
-use crate::turns::{Client as Waiting, Turn, Turns};
-use request::{Repeat, Request};
-use settings::Settings;
+use crate::turns::{Client as Waiting, Turns};
+use exchange::{Http, Sending, Silent, client, drain};
+use request::Request;
+use settings::ApiSettings;
 
-/// A connection that was not used for so long is closed. Many servers close theirs a little later, and a question that
-/// meets the end of its connection has to be asked again.
-const IDLE: Duration = Duration::from_secs(4);
-/// How much of a reply that nobody wants is read, in bytes, so that its connection can be used again.
-const UNWANTED: usize = 64 * 1024;
-/// The longest header of a reply over HTTP/2, in bytes; over HTTP/1.1 the library's own limit is of that order.
-const MAX_HEADER: u32 = 64 * 1024;
 /// How long an answer is waited for that the client was not, to see whether somebody is there: login pages let refusals
 /// wait for some seconds.
 const LINGER: Duration = Duration::from_secs(10);
 /// How long it is remembered that answers came late.
 const LATE_FOR: Duration = Duration::from_secs(600);
-/// Who we say we are.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("dockwarden/", env!("CARGO_PKG_VERSION")));
-
 /// What is wanted of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -57,7 +40,7 @@ pub enum Wanted {
 }
 
 /// A reply.
-pub struct Reply {
+pub struct ApiReply {
     /// The status; never one that says that the API is away (502, 503, 504).
     pub status: StatusCode,
     /// The body, where it was wanted.
@@ -113,7 +96,7 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     backend: &'static str,
-    settings: Settings,
+    settings: ApiSettings,
     dialer: Dialer,
     client: ArcSwap<Http>,
     turns: Turns,
@@ -125,8 +108,6 @@ struct Inner {
     trial: Request,
 }
 
-type Http = Client<Dialer, Full<Bytes>>;
-
 /// What is known of how the API answers.
 #[derive(Clone, Copy, Default)]
 struct Life {
@@ -136,28 +117,12 @@ struct Life {
     late: Option<(Instant, Duration)>,
 }
 
-/// The client of an API, without a connection yet.
-fn client(settings: &Settings, dialer: &Dialer) -> Http {
-    // Redirects are not followed: credentials would go wherever the reply says. And no variable of the environment
-    // (HTTP_PROXY) decides who reads passwords.
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(settings.concurrency)
-        .http2_max_header_list_size(MAX_HEADER)
-        .build(dialer.clone())
-}
-
 /// What came of a trial question.
 struct Probed {
     status: StatusCode,
     took: Duration,
     steps: Arc<Progress>,
 }
-
-/// A question under way. It can go on without whoever asked it.
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Failure>> + Send>>;
 
 /// A question that got no answer in time.
 struct Unanswered {
@@ -181,7 +146,7 @@ impl Api {
     ///
     /// # Errors
     /// The certificates cannot be used.
-    pub fn new(backend: &'static str, settings: Settings, trial: Request) -> anyhow::Result<Api> {
+    pub fn new(backend: &'static str, settings: ApiSettings, trial: Request) -> anyhow::Result<Api> {
         // A little less, so that what is said is that there was no connection.
         let patience = Patience { silence: settings.timeout.mul_f64(0.95), whole: settings.deadline };
         let dialer = Dialer::new(Arc::new(settings.tls.config()?), patience);
@@ -223,9 +188,9 @@ impl Api {
         began: Instant,
         wanted: impl Fn(StatusCode) -> Wanted,
         late: impl FnOnce(Late) + Send + 'static,
-    ) -> anyhow::Result<Reply> {
+    ) -> anyhow::Result<ApiReply> {
         let inner = &self.0;
-        let Settings { deadline: whole, .. } = &inner.settings;
+        let ApiSettings { deadline: whole, .. } = &inner.settings;
         let deadline = began + *whole;
         if crate::clock::now() >= deadline {
             anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
@@ -407,7 +372,7 @@ impl Inner {
 
     /// Why a question got no answer in time.
     fn silent(&self, silent: Silent, asked: Instant, steps: &Progress) -> Failure {
-        let Settings { timeout, deadline, .. } = &self.settings;
+        let ApiSettings { timeout, deadline, .. } = &self.settings;
         let heard = self.life().heard.is_some_and(|heard| heard > asked);
         match silent {
             Silent::Since if heard => self.broken(format!(
@@ -434,52 +399,6 @@ impl Inner {
                 "it took longer than {} ms (deadline){steps}; write a longer deadline",
                 deadline.as_millis()
             )),
-        }
-    }
-
-    /// Asks, in a way that goes on without whoever asked, who waits until nothing has come on for `patience`. It is not asked
-    /// again for somebody who has gone.
-    fn sending(inner: &Arc<Inner>, request: Request, steps: Arc<Progress>, patience: Duration) -> Sending {
-        let inner = Arc::clone(inner);
-        Box::pin(async move {
-            let again = async {
-                match inner.send(&request, &steps).await {
-                    // The server closed a connection of the pool just when it was used again, or so it looks.
-                    Err(Failure::Broken { .. })
-                        if request.repeat == Repeat::Allowed && steps.last().elapsed() < patience =>
-                    {
-                        inner.send(&request, &steps).await
-                    }
-                    sent => sent,
-                }
-            };
-            steps.of(again).await
-        })
-    }
-
-    /// Waits for the beginning of the answer, as long as something comes on.
-    async fn in_time(
-        &self,
-        sending: &mut Sending,
-        steps: &Progress,
-        deadline: Instant,
-    ) -> Result<Result<Response<Incoming>, Failure>, Silent> {
-        let timeout = self.settings.timeout;
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut *sending => return Ok(sent),
-                () = sleep_until((steps.last() + timeout).min(deadline)) => {
-                    let now = crate::clock::now();
-                    let since = now - steps.last();
-                    if since >= timeout {
-                        return Err(Silent::Since);
-                    }
-                    if now >= deadline {
-                        return Err(Silent::AtTheEnd { since });
-                    }
-                }
-            }
         }
     }
 
@@ -513,123 +432,4 @@ impl Inner {
             },
         }
     }
-
-    /// Takes what is wanted of the reply.
-    async fn take(
-        &self,
-        response: Response<Incoming>,
-        turn: Turn,
-        wanted: impl Fn(StatusCode) -> Wanted,
-        deadline: Instant,
-    ) -> Result<Reply, Failure> {
-        let status = response.status();
-        match wanted(status) {
-            Wanted::Status => {
-                drain(response, Some(turn), deadline);
-                Ok(Reply { status, body: Vec::new() })
-            }
-            Wanted::Body(limit) => Ok(Reply { status, body: self.read(response, limit, deadline).await? }),
-        }
-    }
-
-    async fn send(&self, request: &Request, steps: &Progress) -> Result<Response<Incoming>, Failure> {
-        let body = request.body.as_ref().map(|body| body.reveal().to_owned());
-        let mut sent = axum::http::Request::new(Full::new(Bytes::from(body.unwrap_or_default())));
-        *sent.method_mut() = request.method.clone();
-        *sent.uri_mut() = request.uri().ok_or_else(|| self.broken("the address is none that can be asked"))?;
-        sent.headers_mut().clone_from(&request.headers);
-        sent.headers_mut().entry(USER_AGENT).or_insert(AGENT);
-        steps.waits_for(capture_connection(&mut sent));
-        let client = self.client.load_full();
-        let response = client.request(sent).await.map_err(|error| self.failure(&error))?;
-        match response.status() {
-            // What a proxy says when the API behind it is away.
-            status @ (StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
-                Err(self.down(Sign::Refusal, format!("it answers {}", status.as_u16())))
-            }
-            _ => Ok(response),
-        }
-    }
-
-    async fn read(&self, response: Response<Incoming>, limit: usize, deadline: Instant) -> Result<Vec<u8>, Failure> {
-        let mut coming = response.into_body();
-        let mut body = Vec::new();
-        loop {
-            let silence = crate::clock::now() + self.settings.timeout;
-            let Ok(frame) = timeout_at(silence.min(deadline), coming.frame()).await else {
-                let timeout = self.settings.timeout.as_millis();
-                return Err(match silence <= deadline {
-                    true => self.down(
-                        Sign::Silence,
-                        format!("no answer within {timeout} ms (timeout): half a reply, and then nothing"),
-                    ),
-                    false => self.broken("it took longer than the deadline to send its whole reply"),
-                });
-            };
-            let Some(frame) = frame else { return Ok(body) };
-            let frame = frame.map_err(|error| self.broken(chain(&error)))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if body.len() + data.len() > limit {
-                return Err(self.broken(format!("its reply is longer than {limit} bytes")));
-            }
-            body.extend_from_slice(&data);
-        }
-    }
-
-    fn failure(&self, error: &legacy::Error) -> Failure {
-        match error.is_connect() {
-            true => self.down(Sign::NoConnection, chain(error)),
-            false => self.broken(chain(error)),
-        }
-    }
-}
-
-/// How long nothing came, and why no more is waited for.
-enum Silent {
-    /// As long as may be.
-    Since,
-    /// The time for all of it is over.
-    AtTheEnd { since: Duration },
-}
-
-impl Request {
-    /// Where it goes, as the client wants it; `None` for what no URL of ours is.
-    fn uri(&self) -> Option<Uri> {
-        Uri::try_from(self.url.as_str()).ok()
-    }
-}
-
-/// What the library says, and what it says of that.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut cause = error.to_string();
-    let mut next = error.source();
-    while let Some(deeper) = next {
-        // Writing to a text does not fail.
-        write!(cause, ": {deeper}").ok();
-        next = deeper.source();
-    }
-    cause
-}
-
-/// Reads the rest of a reply that nobody wants, in the background: a connection whose reply was not read to its end
-/// cannot be used again. The turn lasts as long.
-fn drain(response: Response<Incoming>, turn: Option<Turn>, deadline: Instant) {
-    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > UNWANTED) {
-        return;
-    }
-    let mut body = response.into_body();
-    tokio::spawn(async move {
-        let _turn = turn;
-        let reading = async {
-            let mut left = UNWANTED;
-            while let Some(Ok(frame)) = body.frame().await {
-                left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(left) => left,
-                    None => return,
-                };
-            }
-        };
-        timeout_at(deadline, reading).await.ok();
-    });
 }

@@ -1,18 +1,15 @@
 //! How an API is reached, as a configuration writes it: TLS, deadline and bounds, which both backends share.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
-use settings::files::read_pem;
-use settings::number::{self, duration};
+use rustls::ClientConfig;
+use settings::number::{self, duration, waiting_time};
 use settings::{At, Noted, Refusal, Section};
 use url::Url;
 
-use crate::pem::PairFile;
-use crate::pem::named::read_authorities;
-use crate::pem::tls::{Authorities, TlsIdentity};
+use crate::pem::named::{read_authorities, read_pair, read_pair_in_one};
+use crate::pem::tls::{Authorities, TlsIdentity, TlsProblem, client_config};
 
 /// How long an API may say nothing, where the file does not say: clients wait with it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1400);
@@ -32,7 +29,7 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 
 /// How an API is reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct ApiSettings {
     /// Scheme, host and port, for messages.
     pub(super) origin: Url,
     pub(super) tls: Tls,
@@ -68,44 +65,21 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// What the TLS library needs to know. The server's certificate is always checked.
     pub(super) fn config(&self) -> anyhow::Result<ClientConfig> {
-        let roots = match &self.authority {
-            Some(own) => own.roots(),
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut config = match &self.client {
-            Some(own) => config.with_client_cert_resolver(Arc::new(own.shown())),
-            None => config.with_no_client_auth(),
-        };
+        let mut config = client_config(self.authority.as_ref(), self.client.as_deref())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
 }
 
 /// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
-pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<Settings> {
-    let timeout = section.word("timeout", |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 1400ms is usual")),
-        time if time > LONGEST_ANSWER => {
-            Err(Refusal::says("clients do not wait that long for a token; write 30s or less, 1400ms is usual"))
-        }
-        time => Ok(time),
-    });
+pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<ApiSettings> {
+    let timeout = section.word("timeout", |text| waiting_time(text, LONGEST_ANSWER, "1400ms"));
     let concurrency =
         section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
             Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
             Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
         });
-    let deadline = section.word("deadline", |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => Err(Refusal::says("no API answers within that; 10s is usual")),
-        time if time > LONGEST_DEADLINE => {
-            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
-        }
-        time => Ok(time),
-    });
+    let deadline = section.word("deadline", |text| waiting_time(text, LONGEST_DEADLINE, "10s"));
     if let (Some(At { place, value }), Some(deadline)) = (&timeout, &deadline)
         && *value > deadline.value
     {
@@ -130,7 +104,7 @@ pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<Settings>
         }
         Some(field) => field.section().and_then(read_tls),
     };
-    Some(Settings {
+    Some(ApiSettings {
         origin: origin?.clone(),
         tls: tls?,
         // Where `timeout` stands alone, it has always been for all of it.
@@ -149,38 +123,15 @@ fn read_tls(mut section: Section<'_>) -> Option<Tls> {
         section.problem(&at.place, "client_certificate", "a key is given without its certificate");
     }
     let authority = authority.map(|at| read_authorities(&section, &at, "ca_certificate")).transpose();
-    let load = |at: &At<PathBuf>, key: &str| section.read_file(at, key, read_pem);
-    let client = match (&client, &key) {
-        (Some(at), Some(key_at)) => match (load(at, "client_certificate"), load(key_at, "client_key")) {
-            (Ok(Some(certificate)), Ok(Some(private))) => match TlsIdentity::from_pem(&certificate, &private) {
-                Ok(identity) => Ok(Some(Arc::new(identity))),
-                Err(wrong) => {
-                    for problem in wrong {
-                        let (at, key) = match problem.file() {
-                            PairFile::Certificate => (at, "client_certificate"),
-                            PairFile::Key => (key_at, "client_key"),
-                        };
-                        section.problem(&at.place, key, problem.to_string());
-                    }
-                    Err(Noted)
-                }
-            },
-            (Ok(_), Ok(_)) => Ok(None),
-            (Err(noted), _) | (_, Err(noted)) => Err(noted),
-        },
-        // Certificate and key may be one file; what is wrong with it is said once.
-        (Some(at), None) => load(at, "client_certificate").and_then(|both| {
-            let Some(both) = both else { return Ok(None) };
-            TlsIdentity::from_pem(&both, &both).map(|identity| Some(Arc::new(identity))).map_err(|wrong| {
-                let first = wrong.first().map(ToString::to_string).unwrap_or_default();
-                let message = format!("{first}; without client_key, the file must hold the certificate and its key");
-                section.problem(&at.place, "client_certificate", message);
-                Noted
-            })
-        }),
+    let client = client.as_ref().map(|at| (at, "client_certificate"));
+    let client = match (client, &key) {
+        (Some(certificate), Some(key)) => {
+            read_pair(&section, certificate, (key, "client_key"), TlsIdentity::from_pem, TlsProblem::file)
+        }
+        (Some(both), None) => read_pair_in_one(&section, both, "without client_key, the file"),
         (None, Some(_)) => Err(Noted),
         (None, None) => Ok(None),
     };
     section.finish();
-    Some(Tls { authority: authority.ok()?, client: client.ok()? })
+    Some(Tls { authority: authority.ok()?, client: client.ok()?.map(Arc::new) })
 }

@@ -155,7 +155,7 @@ impl UrlTemplate {
     /// Reads an address.
     ///
     /// # Errors
-    /// It is no address of HTTP, somebody who logs in could choose the server, or it holds credentials of its own.
+    /// The text is not an HTTP address, somebody who logs in could choose the server, or it holds credentials of its own.
     pub fn parse(text: &str, allowed: Allowed) -> Result<UrlTemplate, String> {
         let template = Template::parse(text, allowed)?;
         let whole = "write a whole address, such as https://api.example.com/check";

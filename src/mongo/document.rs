@@ -227,6 +227,20 @@ pub fn unchanged(document: &Document, keys: &[&str]) -> Document {
     filter
 }
 
+/// The update that makes these keys of a document what they are in `after`. Keys of other programs stay.
+pub(crate) fn update_to(before: &Document, after: &Document, keys: &[&str]) -> Document {
+    let (mut set, mut unset) = (Document::new(), Document::new());
+    for key in keys {
+        match after.get(key) {
+            Some(value) => drop(set.insert(*key, value.clone())),
+            None if before.contains_key(key) => drop(unset.insert(*key, "")),
+            None => {}
+        }
+    }
+    let operators = [("$set", set), ("$unset", unset)].into_iter().filter(|(_, keys)| !keys.is_empty());
+    operators.map(|(operator, keys)| (operator.to_owned(), Bson::Document(keys))).collect()
+}
+
 /// How a document is named in messages: its `_id`.
 pub fn name_of(document: &Document) -> String {
     let id = match document.get("_id") {

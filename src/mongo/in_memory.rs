@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
-use super::settings::{Client, TlsFiles};
+use super::settings::{ClientCertificate, TlsFiles};
 
 /// What the driver is to read, as long as this lives. It reads again for each server that it learns of.
 ///
@@ -27,8 +27,8 @@ impl DriverFiles {
     /// The system has no memory for files.
     pub(super) fn new(tls: &TlsFiles) -> io::Result<DriverFiles> {
         let client = tls.client.as_ref().and_then(|client| match client {
-            Client::Read(identity) => Some(identity.to_pem()),
-            Client::LeftAlone => None,
+            ClientCertificate::Read(identity) => Some(identity.to_pem()),
+            ClientCertificate::LeftAlone => None,
         });
         Ok(DriverFiles {
             authority: tls.authority.as_ref().map(|authority| in_memory(&authority.to_pem())).transpose()?,

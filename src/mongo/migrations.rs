@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mongodb::IndexModel;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use serde::Deserialize;
 
 use super::document::name_of;
-use super::{Collection, Failure, Run, code_of, is_duplicate, settings};
+use super::{Collection, Failure, Run, all, code_of, is_duplicate, settings};
 use crate::json;
 
 /// How long one command may take: an index over many documents is not made at once.
@@ -125,7 +126,7 @@ pub enum Stopped {
 /// Why it stopped. What was applied before stays; the next run goes on there.
 pub async fn apply(
     section: Section,
-    settings: &settings::Settings,
+    settings: &settings::CollectionSettings,
     run: Run,
     mut tell: impl FnMut(Done),
 ) -> Result<(), Stopped> {
@@ -276,26 +277,20 @@ impl Database {
             return Err(Stopped::Broken("", format!("no index is named: {command}")));
         };
         let place = self.collection.settings().namespace();
-        let existing: Vec<(Document, Option<IndexOptions>)> = self
+        let existing: Vec<IndexModel> = self
             .collection
             .ask_within(PATIENCE, |collection| async move {
-                let mut indexes = Vec::new();
-                let mut cursor = match collection.list_indexes().await {
-                    Ok(cursor) => cursor,
-                    Err(error) if code_of(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(indexes),
-                    Err(error) => return Err(error),
-                };
-                while cursor.advance().await? {
-                    let index = cursor.deserialize_current()?;
-                    indexes.push((index.keys, index.options));
+                match collection.list_indexes().await {
+                    Ok(indexes) => all(indexes).await,
+                    Err(error) if code_of(&error) == Some(NAMESPACE_NOT_FOUND) => Ok(Vec::new()),
+                    Err(error) => Err(error),
                 }
-                Ok(indexes)
             })
             .await?;
         let on_this_key: Vec<IndexOptions> = existing
             .into_iter()
-            .filter(|(keys, _)| keys.len() == 1 && keys.contains_key(&key))
-            .map(|(_, options)| options.unwrap_or_default())
+            .filter(|index| index.keys.len() == 1 && index.keys.contains_key(&key))
+            .map(|index| index.options.unwrap_or_default())
             .collect();
         if on_this_key.iter().any(|options| options.unique == Some(true)) {
             return Ok(true);
@@ -321,14 +316,7 @@ impl Database {
     async fn duplicates(&self, key: &str) -> Result<Vec<String>, Failure> {
         let documents = self.collection.ask_within(PATIENCE, |collection| {
             let projection = doc! { key: 1 };
-            async move {
-                let mut cursor = collection.find(doc! {}).projection(projection).await?;
-                let mut documents = Vec::new();
-                while cursor.advance().await? {
-                    documents.push(cursor.deserialize_current()?);
-                }
-                Ok(documents)
-            }
+            async move { all(collection.find(doc! {}).projection(projection).await?).await }
         });
         Ok(said_of_duplicates(&documents.await?, key))
     }
@@ -340,16 +328,12 @@ impl Database {
             async move {
                 let notes =
                     collection.client().database(&collection.namespace().db).collection::<Document>(BOOKKEEPING);
-                let mut cursor = notes.find(filter).await?;
-                let mut names = Vec::new();
-                while cursor.advance().await? {
-                    let note = cursor.deserialize_current()?;
-                    names.extend(note.get_str("migration").ok().map(str::to_owned));
-                }
-                Ok(names)
+                all(notes.find(filter).await?).await
             }
         });
-        Ok(noted.await?.into_iter().filter(|name| !known.contains(&name.as_str())).collect())
+        let noted = noted.await?;
+        let names = noted.iter().filter_map(|note| note.get_str("migration").ok());
+        Ok(names.filter(|name| !known.contains(name)).map(str::to_owned).collect())
     }
 
     async fn note(&self, migration: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! One collection of a MongoDB server, asked under a deadline: what users and rules in MongoDB share.
 
 pub mod document;
+mod failure;
 mod in_memory;
 pub mod migrations;
 mod pulse;
@@ -12,18 +13,23 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use mongodb::Client;
 use mongodb::bson::Document;
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{Error, ErrorKind};
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
+use mongodb::{Client, Cursor};
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
+pub use failure::{Failure, NotChanged};
+pub(crate) use failure::{Write, code_of, is_duplicate, not_changed};
+
+use failure::{AUTHENTICATION_FAILED, UNREACHED, is_refused_login, written};
 use in_memory::DriverFiles;
 use pulse::Question;
-use settings::{ANSWER_WITHIN, Login, Servers, Settings};
+use settings::{ANSWER_WITHIN, CollectionSettings, Login, Servers};
 
 /// The connections to one server. A look-up takes a millisecond: more would only wait for each other there.
 const MAX_CONNECTIONS: u32 = 16;
@@ -37,21 +43,12 @@ const CONNECTING: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(120);
 /// How often the driver looks whether the server is still there; while it is not, twice a second.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The server's code for "these credentials are wrong".
-const AUTHENTICATION_FAILED: i32 = 18;
-/// The server's codes for "an index holds each value once".
-const DUPLICATE_KEY: &[i32] = &[11000, 11001];
-
-/// What to do about a server that cannot be reached.
-const UNREACHED: &str = "is the server running, and are its address and enable_tls right?";
-/// What to do about a server that does not know us.
-const UNKNOWN: &str = "are username and password right, and is source the database in which the user was made?";
 
 /// One collection, and the client that reaches it. The client is made at the first question, since names may have to
 /// be looked up for it.
 #[derive(Debug)]
 pub struct Collection {
-    settings: Settings,
+    settings: CollectionSettings,
     connected: ArcSwapOption<Connected>,
     connecting: Mutex<()>,
     /// The login's database that worked last.
@@ -79,70 +76,9 @@ pub enum Run {
     Dry,
 }
 
-/// What came of one write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrote {
-    /// It was made.
-    It,
-    /// Nothing was changed: the document is not what it was, or a unique index holds the value already.
-    Nothing,
-}
-
-/// Why a collection gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The server cannot be reached, does not answer in time, or does not know us: no other question would fare better.
-    #[error("{place} cannot be asked: {cause}")]
-    Down {
-        /// The collection.
-        place: String,
-        /// What the driver says.
-        cause: String,
-        /// What an administrator can do.
-        advice: &'static str,
-    },
-    /// The server does not know us, or not this password: no other question would fare better, and servers lock accounts
-    /// that are tried again and again.
-    #[error("{place} cannot be asked: {cause}")]
-    Stranger {
-        /// The collection.
-        place: String,
-        /// What the driver says.
-        cause: String,
-    },
-    /// All of it took too long, although the server is there.
-    #[error("{place} gave no answer: {cause}")]
-    Slow {
-        /// The collection.
-        place: String,
-        /// What took how long, and what to write instead.
-        cause: String,
-    },
-    /// The server refused this one question.
-    #[error("{place} refused the question: {cause}")]
-    Refused {
-        /// The collection.
-        place: String,
-        /// What the server says.
-        cause: String,
-    },
-}
-
-impl Failure {
-    /// What an administrator can do about it.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Failure::Down { advice, .. } => advice,
-            Failure::Stranger { .. } => UNKNOWN,
-            Failure::Slow { .. } => "the server is far away, or busy: write a longer deadline",
-            Failure::Refused { .. } => "give our user the role read; commands that change something need readWrite",
-        }
-    }
-}
-
 impl Collection {
     /// A collection; nothing is connected yet.
-    pub fn new(settings: Settings) -> Collection {
+    pub fn new(settings: CollectionSettings) -> Collection {
         Collection {
             settings,
             connected: ArcSwapOption::empty(),
@@ -153,7 +89,7 @@ impl Collection {
     }
 
     /// What it was made from.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &CollectionSettings {
         &self.settings
     }
 
@@ -207,7 +143,7 @@ impl Collection {
             let silence = answer_within.min(ANSWER_WITHIN);
             tokio::select! {
                 biased;
-                done = &mut work => return done.map_err(|error| self.failure(&error)),
+                done = &mut work => return done.map_err(|error| self.settings.failure(&error)),
                 () = sleep_until(asked.silent_at(began, answer_within, silence).min(end)) => {}
                 // Afterwards the answer to this very question is what tells.
                 () = &mut besides, if asked.is_connecting() => {}
@@ -267,9 +203,9 @@ impl Collection {
     ///
     /// # Errors
     /// There is no answer; it may have been inserted all the same.
-    pub(crate) async fn insert(&self, document: &Document) -> Result<Wrote, Failure> {
+    pub(crate) async fn insert(&self, document: &Document) -> Result<Write, Failure> {
         let written = self
-            .ask_within(WRITING, |collection| async move { wrote(collection.insert_one(document).await.map(|_| 1)) });
+            .ask_within(WRITING, |collection| async move { written(collection.insert_one(document).await.map(|_| 1)) });
         written.await
     }
 
@@ -278,10 +214,10 @@ impl Collection {
     ///
     /// # Errors
     /// There is no answer; it may have been changed all the same.
-    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Wrote, Failure> {
+    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Write, Failure> {
         let written = self.ask_within(WRITING, |collection| {
             let (filter, change) = (filter.clone(), change.clone());
-            async move { wrote(collection.update_one(filter, change).await.map(|done| done.matched_count)) }
+            async move { written(collection.update_one(filter, change).await.map(|done| done.matched_count)) }
         });
         written.await
     }
@@ -290,10 +226,10 @@ impl Collection {
     ///
     /// # Errors
     /// There is no answer; it may have been replaced all the same.
-    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Wrote, Failure> {
+    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Write, Failure> {
         let written = self.ask_within(WRITING, |collection| {
             let filter = filter.clone();
-            async move { wrote(collection.replace_one(filter, document).await.map(|done| done.matched_count)) }
+            async move { written(collection.replace_one(filter, document).await.map(|done| done.matched_count)) }
         });
         written.await
     }
@@ -302,10 +238,10 @@ impl Collection {
     ///
     /// # Errors
     /// There is no answer; it may have been removed all the same.
-    pub(crate) async fn delete(&self, filter: &Document) -> Result<Wrote, Failure> {
+    pub(crate) async fn delete(&self, filter: &Document) -> Result<Write, Failure> {
         let written = self.ask_within(WRITING, |collection| {
             let filter = filter.clone();
-            async move { wrote(collection.delete_one(filter).await.map(|done| done.deleted_count)) }
+            async move { written(collection.delete_one(filter).await.map(|done| done.deleted_count)) }
         });
         written.await
     }
@@ -412,52 +348,6 @@ impl Collection {
         }
         Ok(options)
     }
-
-    fn failure(&self, error: &Error) -> Failure {
-        let place = self.settings.namespace();
-        match error.kind.as_ref() {
-            _ if is_refused_login(error) => {
-                let databases = self.settings.login.as_ref().map_or_else(String::new, |login| login.sources.join(", "));
-                let cause =
-                    format!("the server refuses our user name or password (asked in: {databases}): {}", error.kind);
-                Failure::Stranger { place, cause }
-            }
-            // The server answered, and only about this question.
-            ErrorKind::Command(_)
-            | ErrorKind::Write(_)
-            | ErrorKind::BsonDeserialization(_)
-            | ErrorKind::BsonSerialization(_)
-            | ErrorKind::Bson(_)
-            | ErrorKind::InvalidResponse { .. } => Failure::Refused { place, cause: error.kind.to_string() },
-            // Without the driver's own words, which quote what it cannot read.
-            ErrorKind::InvalidTlsConfig { .. } => Failure::Down {
-                place,
-                cause: "the driver does not take the certificates".to_owned(),
-                advice: "it reads them through /proc/self/fd: is /proc there?",
-            },
-            ErrorKind::ServerSelection { message, .. } => {
-                Failure::Down { place, cause: unselected(message), advice: UNREACHED }
-            }
-            _ => Failure::Down { place, cause: error.kind.to_string(), advice: UNREACHED },
-        }
-    }
-}
-
-/// Why no server could be asked, for people: each server with what is wrong with it. The driver writes all that it knows
-/// of each, in which this is hard to find.
-fn unselected(message: &str) -> String {
-    let servers = message.split("Address: ").skip(1);
-    let found = servers.filter_map(|server| {
-        let (address, rest) = server.split_once(',')?;
-        let (_, error) = rest.split_once("Error: ")?;
-        let error = error.split(", labels: ").next()?;
-        Some(format!("{address}: {}", error.strip_prefix("Kind: ").unwrap_or(error)))
-    });
-    let found: Vec<String> = found.collect();
-    match found.is_empty() {
-        true => message.to_owned(),
-        false => format!("no server answers ({})", found.join("; ")),
-    }
 }
 
 fn credential(login: &Login, source: Option<usize>) -> Credential {
@@ -469,41 +359,13 @@ fn credential(login: &Login, source: Option<usize>) -> Credential {
     credential
 }
 
-/// The server's own number for what it refused.
-pub(crate) fn code_of(error: &Error) -> Option<i32> {
-    match error.kind.as_ref() {
-        ErrorKind::Command(refusal) => Some(refusal.code),
-        ErrorKind::Write(WriteFailure::WriteError(refusal)) => Some(refusal.code),
-        _ => None,
+/// All that a search finds.
+pub(crate) async fn all<T: DeserializeOwned>(mut cursor: Cursor<T>) -> Result<Vec<T>, Error> {
+    let mut found = Vec::new();
+    while cursor.advance().await? {
+        found.push(cursor.deserialize_current()?);
     }
-}
-
-/// Whether the server refused a write because a unique index holds the value already. FerretDB says so in words where a
-/// document is changed, and by the number only where one is inserted.
-pub(crate) fn is_duplicate(error: &Error) -> bool {
-    let text = match error.kind.as_ref() {
-        ErrorKind::Command(refusal) => &refusal.message,
-        ErrorKind::Write(WriteFailure::WriteError(refusal)) => &refusal.message,
-        _ => return false,
-    };
-    code_of(error).is_some_and(|code| DUPLICATE_KEY.contains(&code)) || text.contains("UNIQUE constraint failed")
-}
-
-fn wrote(done: Result<u64, Error>) -> Result<Wrote, Error> {
-    match done {
-        Ok(0) => Ok(Wrote::Nothing),
-        Ok(_) => Ok(Wrote::It),
-        Err(error) if is_duplicate(&error) => Ok(Wrote::Nothing),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_refused_login(error: &Error) -> bool {
-    match error.kind.as_ref() {
-        ErrorKind::Authentication { .. } => true,
-        ErrorKind::Command(refusal) => refusal.code == AUTHENTICATION_FAILED,
-        _ => false,
-    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -517,7 +379,7 @@ mod tests {
 
     fn collection(uri: &str, login: Option<Login>) -> Collection {
         let Ok(uri) = ConnectionString::parse(uri) else { unreachable!("{uri} is a URI") };
-        Collection::new(Settings {
+        Collection::new(CollectionSettings {
             servers: Servers::Uri(Box::new(uri)),
             database: "registry".to_owned(),
             collection: "users".to_owned(),
@@ -529,22 +391,6 @@ mod tests {
             tls: None,
             direct: None,
         })
-    }
-
-    #[test]
-    fn servers_that_are_away_are_named_with_what_is_wrong() {
-        // As the driver writes it.
-        let server = |address: &str, error: &str| {
-            format!(
-                "{{ Address: {address}, Type: Unknown, Error: {error}, labels: {{\"RetryableError\"}}, source: None, \
-                 server response: None }}"
-            )
-        };
-        let (one, other) = (server("a:27017", "Kind: I/O error: refused"), server("[::1]:1", "Kind: no such host"));
-        let message =
-            format!("Server selection timeout: No available servers. Topology: {{ Servers: [ {one}, {other} ] }}");
-        assert_eq!(unselected(&message), "no server answers (a:27017: I/O error: refused; [::1]:1: no such host)");
-        assert_eq!(unselected("something else"), "something else");
     }
 
     #[tokio::test]
@@ -603,7 +449,7 @@ mod tests {
         let identity = identity.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         collection.settings.tls = Some(TlsFiles {
             authority: Some(Authorities::from_pem(format!("\u{feff}{authority}").as_bytes())?),
-            client: Some(settings::Client::Read(Arc::new(identity))),
+            client: Some(settings::ClientCertificate::Read(Arc::new(identity))),
         });
         let options = collection.options(Some(0)).await?;
         let Some(Tls::Enabled(tls)) = &options.tls else { anyhow::bail!("no TLS") };

@@ -1,18 +1,17 @@
 //! The `dial_info:` section: where a MongoDB server is, who we are to it, and how long it may take.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, ServerAddress, Tls};
-use rustls::{ClientConfig, RootCertStore};
-use settings::files::read_pem;
-use settings::number::duration;
+use rustls::ClientConfig;
+use settings::number::{duration, waiting_time};
 use settings::refused::holds_key;
 use settings::{At, Holds, Noted, Refusal, Section};
 
-use crate::pem::named::read_authorities;
-use crate::pem::tls::{Authorities, TlsIdentity};
+use crate::pem::named::{read_authorities, read_pair_in_one};
+use crate::pem::tls::{Authorities, TlsIdentity, client_config};
 use crate::secret::Secret;
 
 /// How long a server may say nothing, where the file does not say: with what else a request takes, clients are to know of an
@@ -34,7 +33,7 @@ const EXTERNAL: &str = "$external";
 
 /// Everything that is needed to ask one collection. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct CollectionSettings {
     pub(super) servers: Servers,
     pub(super) database: String,
     pub(super) collection: String,
@@ -85,33 +84,27 @@ pub(super) struct TlsFiles {
     /// The authorities that the server's certificate may be from; `None` for the public ones.
     pub(super) authority: Option<Authorities>,
     /// Who we are to the server.
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<ClientCertificate>,
 }
 
 /// Our certificate and key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Client {
+pub(super) enum ClientCertificate {
     /// Read from its file.
     Read(Arc<TlsIdentity>),
     /// Nobody asked for it ([`Secrets::Skip`]).
     LeftAlone,
 }
 
-impl Settings {
+impl CollectionSettings {
     /// What the TLS library needs to know to ask the server something small, beside the driver.
     pub(super) fn tls_besides(&self) -> Option<Arc<ClientConfig>> {
         let files = self.tls.as_ref()?;
-        let roots = match &files.authority {
-            Some(authorities) => authorities.roots(),
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        let own = match &files.client {
+            Some(ClientCertificate::Read(identity)) => Some(&**identity),
+            Some(ClientCertificate::LeftAlone) | None => None,
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-        let config = config.with_root_certificates(roots);
-        Some(Arc::new(match &files.client {
-            Some(Client::Read(identity)) => config.with_client_cert_resolver(Arc::new(identity.shown())),
-            Some(Client::LeftAlone) | None => config.with_no_client_auth(),
-        }))
+        client_config(files.authority.as_ref(), own).ok().map(Arc::new)
     }
 
     /// The collection's full name, for messages.
@@ -132,43 +125,26 @@ impl Settings {
 
 /// Reads `dial_info` and `collection` of a section. What is needed and not there is a problem; `usual` is the name that
 /// the collection usually has. Files with secrets and certificates are read here.
-pub fn read(section: &mut Section<'_>, usual: &str) -> Option<Settings> {
+pub fn read(section: &mut Section<'_>, usual: &str) -> Option<CollectionSettings> {
     let written = section.filled("collection");
     if written.is_none() {
         section.missing("collection", format!("the collection's name is missing; write collection: \"{usual}\""));
     }
     let collection = written.and_then(|at| usable_name(section, at, "collection", refusal_of_collection));
-    let deadline = section.word("deadline", |text| match duration(text)? {
-        time if time < Duration::from_millis(50) => Err(Refusal::says("no server answers within that; 10s is usual")),
-        time if time > LONGEST_DEADLINE => {
-            Err(Refusal::says("clients do not wait that long for a token; write 60s or less, 10s is usual"))
-        }
-        time => Ok(time),
-    });
-    // Where it is set, it has always been for one answer as well.
-    let times = match deadline.map(|at| at.value) {
-        Some(deadline) => Times { deadline, answer_within: deadline },
-        None => Times { deadline: DEADLINE, answer_within: ANSWER_WITHIN },
-    };
+    let deadline = section.word("deadline", |text| waiting_time(text, LONGEST_DEADLINE, "10s")).map(|at| at.value);
     let Some(dial) = section.field("dial_info") else {
         let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
         section.missing("dial_info", message);
         return None;
     };
     let mut dial = dial.section()?;
-    let settings = read_dial_info(&mut dial, times);
+    let settings = read_dial_info(&mut dial, deadline);
     dial.finish();
-    Some(Settings { collection: collection?, ..settings? })
+    Some(CollectionSettings { collection: collection?, ..settings? })
 }
 
-/// What `deadline` says.
-#[derive(Clone, Copy)]
-struct Times {
-    deadline: Duration,
-    answer_within: Duration,
-}
-
-fn read_dial_info(dial: &mut Section<'_>, times: Times) -> Option<Settings> {
+/// Reads `dial_info`; `deadline` stands beside it.
+fn read_dial_info(dial: &mut Section<'_>, deadline: Option<Duration>) -> Option<CollectionSettings> {
     let mut servers = read_servers(dial);
     let in_uri = match &servers {
         Some(Servers::Uri(uri)) => uri.default_database.clone(),
@@ -197,10 +173,12 @@ fn read_dial_info(dial: &mut Section<'_>, times: Times) -> Option<Settings> {
     };
     let login = read_login(dial, database.as_deref().unwrap_or_default(), tls.as_ref().ok());
     let direct = dial.flag("direct").map(|at| at.value);
-    let Times { deadline, answer_within } = times;
+    // Where it is set, it has always been for one answer as well.
+    let answer_within = deadline.unwrap_or(ANSWER_WITHIN);
+    let deadline = deadline.unwrap_or(DEADLINE);
     // A part of the whole, so that what is said in the log is which server could not be found.
     let selection = timeout.map_or(deadline, |at| at.value).min(deadline.mul_f64(2.0 / 3.0));
-    Some(Settings {
+    Some(CollectionSettings {
         servers: servers?,
         database: database?,
         collection: String::new(),
@@ -424,18 +402,9 @@ fn read_tls_of_uri(dial: &mut Section<'_>, servers: Option<&mut Servers>) -> Res
 type Named<'key> = (At<PathBuf>, &'key str);
 
 fn load_tls(dial: &Section<'_>, authority: Option<Named<'_>>, client: Option<Named<'_>>) -> Result<TlsFiles, Noted> {
-    let authority = authority.map(|(at, key)| read_authorities(dial, &at, key));
-    let client = client.map(|(at, key)| dial.read_file(&at, key, read_client));
-    let (authority, client) = (authority.transpose(), client.transpose());
-    Ok(TlsFiles { authority: authority?, client: client?.map(|read| read.map_or(Client::LeftAlone, Client::Read)) })
-}
-
-fn read_client(file: &Path) -> Result<Arc<TlsIdentity>, String> {
-    let both = read_pem(file)?;
-    // One file, of which what is wrong is said once.
-    let read = TlsIdentity::from_pem(&both, &both).map_err(|problems| {
-        let first = problems.first().map(ToString::to_string).unwrap_or_default();
-        format!("{first}; the file must hold the certificate and its key")
-    });
-    Ok(Arc::new(read?))
+    let authority = authority.map(|(at, key)| read_authorities(dial, &at, key)).transpose();
+    let client = client.map(|(at, key)| read_pair_in_one(dial, (&at, key), "the file")).transpose();
+    let client = client?
+        .map(|read| read.map_or(ClientCertificate::LeftAlone, |identity| ClientCertificate::Read(Arc::new(identity))));
+    Ok(TlsFiles { authority: authority?, client })
 }

@@ -1,11 +1,12 @@
 //! Certificates and keys for TLS, read from PEM files: those that we present, and the authorities that we trust.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{InconsistentKeys, RootCertStore};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::problem::example_label;
@@ -163,6 +164,28 @@ impl TlsIdentity {
         text.push_str(&write(label, self.key.secret_der()));
         text
     }
+}
+
+/// The TLS settings for servers whose certificates come from these authorities, or else from a public one; `own` is shown to
+/// a server that asks who we are.
+///
+/// # Errors
+/// The library does not take them.
+pub(crate) fn client_config(
+    authorities: Option<&Authorities>,
+    own: Option<&TlsIdentity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let roots = match authorities {
+        Some(authorities) => authorities.roots(),
+        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_root_certificates(roots);
+    Ok(match own {
+        Some(own) => config.with_client_cert_resolver(Arc::new(own.shown())),
+        None => config.with_no_client_auth(),
+    })
 }
 
 /// The certificates of a PEM file, at least one; other blocks are skipped.

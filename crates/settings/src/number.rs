@@ -107,6 +107,24 @@ pub fn duration(text: &str) -> Result<Duration, Refusal> {
     Ok(Duration::from_nanos(total))
 }
 
+/// The time that an answer is waited for: at least 50 ms, and `longest` at most, in whole seconds. `usual` is what an
+/// administrator is told to write.
+///
+/// # Errors
+/// Says what to write instead.
+pub fn waiting_time(text: &str, longest: Duration, usual: &str) -> Result<Duration, Refusal> {
+    match duration(text)? {
+        time if time < Duration::from_millis(50) => {
+            Err(Refusal::says(format!("no server answers within that; {usual} is usual")))
+        }
+        time if time > longest => Err(Refusal::says(format!(
+            "clients do not wait that long for a token; write {}s or less, {usual} is usual",
+            longest.as_secs()
+        ))),
+        time => Ok(time),
+    }
+}
+
 /// So many units; what is less than a nanosecond is cut off.
 fn nanoseconds(number: &str, unit: u64) -> Option<u64> {
     let (before, after) = number.split_once('.').unwrap_or((number, ""));

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use policy::pattern::LabelValues;
 use tracing::warn;
 
-pub use settings::{AccountCheck, Settings, read};
+pub use settings::{AccountCheck, HttpAuthSettings, read};
 
 use super::attempts::{Attempts, Manner, Spelled};
 use super::password::Passwords;
@@ -41,14 +41,14 @@ const QUICKLY_READ: usize = 16 * 1024;
 pub struct HttpUsers(Arc<Users>);
 
 struct Users {
-    settings: Settings,
+    settings: HttpAuthSettings,
     api: Api,
     memory: Option<Memory<Identity>>,
     /// Who says which networks are known.
     attempts: Arc<Attempts>,
 }
 
-impl Configured for Settings {
+impl Configured for HttpAuthSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let users = HttpUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?;
@@ -80,7 +80,7 @@ impl HttpUsers {
     ///
     /// # Errors
     /// The system gave no random bytes, or this is no runtime's thread.
-    pub fn new(settings: Settings, attempts: Arc<Attempts>) -> anyhow::Result<HttpUsers> {
+    pub fn new(settings: HttpAuthSettings, attempts: Arc<Attempts>) -> anyhow::Result<HttpUsers> {
         // Nobody's: no account is ever tried with it, so none can be locked by it.
         let trial = settings.request.filled(Who { account: "", password: "" });
         let trial = trial.context("the request cannot be made without an account")?;

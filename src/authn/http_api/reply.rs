@@ -1,7 +1,7 @@
 //! What is taken out of an API's reply: label values and the account, each by a JSONPath (RFC 9535).
 
 use anyhow::{Context as _, bail, ensure};
-use policy::pattern::{LabelValue, LabelValues};
+use policy::pattern::LabelValues;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
@@ -13,25 +13,25 @@ const MAX_VALUES: usize = 1000;
 
 /// A JSONPath as it was written.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Path {
+pub struct ReplyPath {
     text: String,
     path: JsonPath,
 }
 
-impl Path {
+impl ReplyPath {
     /// Reads a path.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Path, String> {
+    pub fn parse(text: &str) -> Result<ReplyPath, String> {
         let wrong = |error: serde_json_path::ParseError| {
             // The reader's own message repeats what it read.
             let position = error.position();
             format!(
-                "this is no JSONPath, from character {position} on; write one as RFC 9535 has it, such as $.objects[*].name"
+                "this is not a JSONPath, from character {position} on; write one as RFC 9535 has it, such as $.objects[*].name"
             )
         };
-        Ok(Path { text: text.to_owned(), path: JsonPath::parse(text).map_err(wrong)? })
+        Ok(ReplyPath { text: text.to_owned(), path: JsonPath::parse(text).map_err(wrong)? })
     }
 
     /// The texts at the path, each once; none where nothing is there.
@@ -58,7 +58,7 @@ impl Path {
     }
 }
 
-impl std::fmt::Debug for Path {
+impl std::fmt::Debug for ReplyPath {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.text)
     }
@@ -67,11 +67,11 @@ impl std::fmt::Debug for Path {
 /// Reads a reply as JSON.
 ///
 /// # Errors
-/// It is none. The message holds nothing of it: an API may repeat what it was sent.
+/// The body is not JSON. The message holds nothing of it: an API may repeat what it was sent.
 pub(super) fn parse(body: &[u8]) -> anyhow::Result<Value> {
     serde_json::from_slice(body).map(|json::Unambiguous(reply)| reply).map_err(|error| {
         let (line, column, length) = (error.line(), error.column(), body.len());
-        let what = if error.is_data() { "has a name twice" } else { "is no JSON" };
+        let what = if error.is_data() { "has a name twice" } else { "is not JSON" };
         anyhow::anyhow!("its reply of {length} bytes {what} (line {line}, column {column})")
     })
 }
@@ -80,15 +80,17 @@ pub(super) fn parse(body: &[u8]) -> anyhow::Result<Value> {
 ///
 /// # Errors
 /// A value cannot be one. With a part of its labels, an account could be let do what a rule on the others refuses.
-pub(super) fn labels(paths: &[(String, Path)], syntax: LabelSyntax, reply: &Value) -> anyhow::Result<LabelValues> {
+pub(super) fn labels(paths: &[(String, ReplyPath)], syntax: LabelSyntax, reply: &Value) -> anyhow::Result<LabelValues> {
     let mut labels = LabelValues::new();
     let mut number = 0;
     for (name, path) in paths {
         let texts = path.texts(reply).with_context(|| format!("label {name}"))?;
         number += texts.len();
         ensure!(number <= MAX_VALUES, "its reply holds more than {MAX_VALUES} label values");
-        let values: Result<Vec<LabelValue>, _> = texts.iter().map(|text| syntax.value(text)).collect();
-        labels.insert(name.clone(), values.map_err(|_| anyhow::anyhow!("a value of the label {name} is no glob"))?);
+        labels.insert(
+            name.clone(),
+            syntax.values(texts).map_err(|_| anyhow::anyhow!("a value of the label {name} is not a glob"))?,
+        );
     }
     Ok(labels)
 }
@@ -97,7 +99,7 @@ pub(super) fn labels(paths: &[(String, Path)], syntax: LabelSyntax, reply: &Valu
 ///
 /// # Errors
 /// There is none, or more than one, or one that no login could have typed.
-pub(super) fn account(path: &Path, reply: &Value) -> anyhow::Result<Account> {
+pub(super) fn account(path: &ReplyPath, reply: &Value) -> anyhow::Result<Account> {
     let mut texts = path.texts(reply).context("account")?;
     let text = texts.pop().with_context(|| format!("its reply names no account at {}", path.text))?;
     ensure!(texts.is_empty(), "its reply names more than one account at {}", path.text);
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     fn taken(path: &str, reply: &Value) -> Result<Vec<String>, String> {
-        Path::parse(path)?.texts(reply).map_err(|error| error.to_string())
+        ReplyPath::parse(path)?.texts(reply).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -172,7 +174,8 @@ mod tests {
     #[test]
     fn too_many_values_are_an_error_and_not_cut_off() -> Result<(), String> {
         let numbers = |count: usize| json!({ "ids": (0..count).collect::<Vec<_>>(), "more": ["x"] });
-        let paths = [("id".to_owned(), Path::parse("$.ids[*]")?), ("more".to_owned(), Path::parse("$.more[*]")?)];
+        let paths =
+            [("id".to_owned(), ReplyPath::parse("$.ids[*]")?), ("more".to_owned(), ReplyPath::parse("$.more[*]")?)];
         let count = |reply: &Value| {
             labels(&paths, LabelSyntax::Literal, reply).map(|labels| labels.values().map(Vec::len).sum::<usize>())
         };
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_account_is_one_text_that_can_be_typed() -> Result<(), String> {
-        let path = Path::parse("$.email")?;
+        let path = ReplyPath::parse("$.email")?;
         let named = |email: Value| account(&path, &json!({ "email": email })).map_err(|error| format!("{error:#}"));
         assert_eq!(named(json!("carol@example.com")).as_deref(), Ok("carol@example.com"));
         for (email, expected) in [
@@ -202,7 +205,7 @@ mod tests {
             let message = named(email.clone()).err().unwrap_or_default();
             assert!(message.contains(expected), "{email}: {message}");
         }
-        let several = Path::parse("$[*]")?;
+        let several = ReplyPath::parse("$[*]")?;
         let message = account(&several, &json!(["a", "b"])).err().map(|error| error.to_string());
         assert_eq!(message.as_deref(), Some("its reply names more than one account at $[*]"));
         assert_eq!(account(&several, &json!(["a", "a"])).ok().as_deref(), Some("a"));
@@ -210,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_not_repeated() {
+    fn what_is_not_json_is_not_repeated() {
         for body in ["", "hunter2", "{\"a\": hunter2}", "{} hunter2", "{\"hunter2"] {
             let message = parse(body.as_bytes()).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(message.contains("is no JSON (line ") && !message.contains("hunter2"), "{body}: {message}");
+            assert!(message.contains("is not JSON (line ") && !message.contains("hunter2"), "{body}: {message}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ::settings::yaml::Value;
 use ::settings::{At, Field, Holds, Refusal, Section, number};
 
-use super::reply::Path;
+use super::reply::ReplyPath;
 use crate::authn::LabelSyntax;
 use crate::http_api::request::{self, RequestTemplate};
 use crate::http_api::settings;
@@ -13,18 +13,18 @@ use crate::http_api::template::Placeholder;
 
 /// How accounts are found out by an API.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub(super) api: settings::Settings,
+pub struct HttpAuthSettings {
+    pub(super) api: settings::ApiSettings,
     pub(super) request: RequestTemplate,
     pub(super) statuses: Statuses,
     /// Label names and where their values stand.
-    pub(super) labels: Vec<(String, Path)>,
+    pub(super) labels: Vec<(String, ReplyPath)>,
     pub(super) label_values: LabelSyntax,
     /// Whose password it is.
     pub account: AccountCheck,
 }
 
-impl Settings {
+impl HttpAuthSettings {
     /// Whether something of an accepting reply is used.
     pub(super) fn takes_from_reply(&self) -> bool {
         match self.account {
@@ -40,7 +40,7 @@ pub enum AccountCheck {
     /// The API was asked about both.
     Asked,
     /// Its reply says whose password it is.
-    InReply(Path),
+    InReply(ReplyPath),
     /// Nobody looks: whoever has any password is whoever they say.
     Unchecked,
 }
@@ -81,7 +81,7 @@ impl std::fmt::Display for Statuses {
 }
 
 /// Reads the section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<HttpAuthSettings> {
     let mut section = field.section()?;
     let request = request::read(&mut section);
     let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin));
@@ -102,7 +102,7 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
         }
     }
     section.finish();
-    Some(Settings {
+    Some(HttpAuthSettings {
         api: api?,
         request: request?,
         statuses: statuses?,
@@ -116,9 +116,9 @@ fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) ->
     let given = section.has("account");
     let account = section.parsed("account", |text| match text {
         "unchecked" => Ok(AccountCheck::Unchecked),
-        path => {
-            Path::parse(path).map(AccountCheck::InReply).map_err(|message| format!("{message}; or write unchecked"))
-        }
+        path => ReplyPath::parse(path)
+            .map(AccountCheck::InReply)
+            .map_err(|message| format!("{message}; or write unchecked")),
     });
     // Where not even the password is sent, that is said instead.
     let sent = request.is_none_or(|request| {
@@ -146,7 +146,7 @@ fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) ->
     }
 }
 
-fn read_labels(section: &mut Section<'_>) -> Option<Vec<(String, Path)>> {
+fn read_labels(section: &mut Section<'_>) -> Option<Vec<(String, ReplyPath)>> {
     let Some(field) = section.field("labels") else { return Some(Vec::new()) };
     let wrong = "labels are names with the place of their values: labels: {channel: \"$.objects[*].release\"}";
     let Some(entries) = field.entries() else {
@@ -157,7 +157,7 @@ fn read_labels(section: &mut Section<'_>) -> Option<Vec<(String, Path)>> {
     let mut labels = Vec::new();
     for (label, field) in entries {
         let parsed = match field.value() {
-            Value::Text(text) => Path::parse(text),
+            Value::Text(text) => ReplyPath::parse(text),
             Value::Null | Value::List(_) | Value::Map(_) => Err(wrong.to_owned()),
         };
         match parsed {

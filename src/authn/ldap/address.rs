@@ -45,7 +45,7 @@ impl Address {
     /// it says anything.
     ///
     /// # Errors
-    /// It is no address, or contradicts `tls`.
+    /// The text is not an address, or contradicts `tls`.
     pub(super) fn parse(text: &str, protection: Option<Protection>) -> Result<Address, Refusal> {
         let usage =
             || Refusal::is("not a server; write ldap.example.com:636, [2001:db8::1]:389, or ldaps://ldap.example.com");

@@ -14,7 +14,7 @@ use super::course::{Course, Limit, Silence};
 use super::protocol::{Entry, Search};
 use super::route::Route;
 use super::server::{IDLE, Purpose, Server};
-use super::settings::{Login, Settings};
+use super::settings::{LdapSettings, Login};
 use super::step::Step;
 use super::tls;
 use super::verdict::{Extent, Failure, Verdict, of_ourselves, of_search, of_user};
@@ -27,7 +27,7 @@ const FAIR: Duration = Duration::from_millis(100);
 
 /// The servers of one configuration. They hold the same entries; the first that answers is asked.
 pub(super) struct Directory {
-    pub(super) settings: Settings,
+    pub(super) settings: LdapSettings,
     tls: Option<Arc<ClientConfig>>,
     pub(super) servers: Vec<Server>,
     searching: Turns,
@@ -65,7 +65,7 @@ pub(super) struct Bind<'of> {
 
 /// What it answers.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct DirectoryAnswer {
     /// Whether the password is right, where one was asked about; otherwise no entries are looked for.
     pub(super) verdict: Verdict,
     /// The entries that were found.
@@ -88,7 +88,7 @@ impl Directory {
     ///
     /// # Errors
     /// TLS is asked for, and no authority is known.
-    pub(super) fn new(settings: Settings) -> anyhow::Result<Directory> {
+    pub(super) fn new(settings: LdapSettings) -> anyhow::Result<Directory> {
         let is_protected = settings.addresses.iter().any(|address| match address.protection {
             Protection::None => false,
             Protection::StartTls | Protection::Tls => true,
@@ -107,7 +107,7 @@ impl Directory {
     }
 
     /// What it was made from.
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &LdapSettings {
         &self.settings
     }
 
@@ -136,7 +136,11 @@ impl Directory {
     ///
     /// # Errors
     /// None does, or not within the time; or no turn came.
-    pub(super) async fn ask(self: &Arc<Self>, question: Question<'_>, errand: Errand<'_>) -> Result<Reply, Failure> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        question: Question<'_>,
+        errand: Errand<'_>,
+    ) -> Result<DirectoryAnswer, Failure> {
         let Errand { client, course } = errand;
         let turns = match question.purpose() {
             Purpose::Searching => &self.searching,
@@ -166,7 +170,12 @@ impl Directory {
         Err(Failure::Down(causes.join("; ")))
     }
 
-    async fn ask_server(&self, server: &Server, question: Question<'_>, course: &Course) -> Result<Reply, Failure> {
+    async fn ask_server(
+        &self,
+        server: &Server,
+        question: Question<'_>,
+        course: &Course,
+    ) -> Result<DirectoryAnswer, Failure> {
         let purpose = question.purpose();
         let mut route = Route::default();
         let mut waited = server.take(purpose);
@@ -274,14 +283,14 @@ impl Directory {
         connection: &mut Connection,
         question: Question<'_>,
         course: &Course,
-    ) -> Result<Result<Reply, Failure>, Trouble> {
+    ) -> Result<Result<DirectoryAnswer, Failure>, Trouble> {
         let limit = |step| Limit { step, silence: self.silence(), course };
         let (bind, search) = match question {
             Question::Check(bind) => (Some(bind), None),
             Question::Search(search) => (None, Some(search)),
             Question::SearchAs(bind, search) => (Some(bind), Some(search)),
         };
-        let mut reply = Reply { verdict: Verdict::Right, entries: Vec::new(), extent: Extent::Whole };
+        let mut reply = DirectoryAnswer { verdict: Verdict::Right, entries: Vec::new(), extent: Extent::Whole };
         if let Some(Bind { name, password }) = bind {
             // Neither may be empty: such a bind succeeds on many servers, for nobody in particular (RFC 4513, sections
             // 5.1.1 and 5.1.2; CVE-2017-14623 and many after it).

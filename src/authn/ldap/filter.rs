@@ -68,7 +68,7 @@ impl Filter {
     /// Reads a filter in which these places may stand.
     ///
     /// # Errors
-    /// It is no filter; says what to write instead.
+    /// The text is not a filter; says what to write instead.
     pub(super) fn parse(text: &str, places: &[Place]) -> Result<Filter, String> {
         parse::filter(text, places).map(Filter)
     }

@@ -19,7 +19,7 @@ pub(super) struct LabelRule {
     /// The label's name.
     pub(super) label: String,
     /// Whose attribute it is.
-    pub(super) from: From,
+    pub(super) from: LabelSource,
     attribute: String,
     common_name: CommonName,
     pattern: Option<Pattern>,
@@ -28,7 +28,7 @@ pub(super) struct LabelRule {
 
 /// Whose attributes a label is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum LabelSource {
     /// The account's own entry.
     Entry,
     /// The groups that the group search finds.
@@ -85,8 +85,8 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
         section.missing("attribute", "the attribute is missing; write attribute: memberOf");
     }
     let from = section.word("from", |text| match text {
-        "entry" => Ok(From::Entry),
-        "groups" => Ok(From::Groups),
+        "entry" => Ok(LabelSource::Entry),
+        "groups" => Ok(LabelSource::Groups),
         _ => Err(Refusal::is("neither entry nor groups")),
     });
     let pattern = section.parsed("regex", |text| {
@@ -103,7 +103,7 @@ fn read_one(label: &str, section: &mut Section<'_>) -> Option<LabelRule> {
     let lower = section.flag("lower_case").is_some_and(|at| at.value);
     Some(LabelRule {
         label: label.to_owned(),
-        from: from.map_or(From::Entry, |at| at.value),
+        from: from.map_or(LabelSource::Entry, |at| at.value),
         attribute: attribute?.value,
         common_name: if common_name { CommonName::Taken } else { CommonName::Left },
         pattern: pattern.map(|at| at.value),

@@ -9,9 +9,9 @@ use tracing::{debug, warn};
 
 use super::DirectoryUsers;
 use super::course::Course;
-use super::directory::{Bind, Errand, Question, Reply};
+use super::directory::{Bind, DirectoryAnswer, Errand, Question};
 use super::filter::Filling;
-use super::labels::From;
+use super::labels::LabelSource;
 use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
@@ -176,7 +176,7 @@ impl DirectoryUsers {
             base: settings.base.clone(),
             depth: Depth::Subtree,
             filter: settings.filter.encode(Filling { account, name: "" }),
-            attributes: self.attributes(From::Entry),
+            attributes: self.attributes(LabelSource::Entry),
             // One more than there may be, so that two are noticed.
             most: 2,
             seconds: self.directory.seconds(),
@@ -278,7 +278,7 @@ impl DirectoryUsers {
                     base: groups.base.clone(),
                     depth: Depth::Subtree,
                     filter: groups.filter.encode(Filling { account: &person.account, name: person.name() }),
-                    attributes: self.attributes(From::Groups),
+                    attributes: self.attributes(LabelSource::Groups),
                     most: MAX_GROUPS,
                     seconds: self.directory.seconds(),
                     step: Step::Groups,
@@ -299,8 +299,8 @@ impl DirectoryUsers {
         let own = std::slice::from_ref(&person.entry);
         let values = settings.labels.iter().map(|rule| {
             let entries = match rule.from {
-                From::Entry => own,
-                From::Groups => groups.as_slice(),
+                LabelSource::Entry => own,
+                LabelSource::Groups => groups.as_slice(),
             };
             match rule.lacks_values(entries) {
                 false => Ok((rule.label.clone(), rule.values(entries))),
@@ -322,7 +322,7 @@ impl DirectoryUsers {
         name: &str,
         password: Option<&Secret>,
         errand: Errand<'_>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<DirectoryAnswer, Failure> {
         let question = match (&self.directory.settings().login, password) {
             (Login::Anonymous | Login::Ourselves { .. }, _) => Question::Search(search),
             (Login::User(_), Some(password)) => Question::SearchAs(Bind { name, password }, search),
@@ -336,12 +336,12 @@ impl DirectoryUsers {
     }
 
     /// The attributes that a search has to bring.
-    fn attributes(&self, from: From) -> Vec<String> {
+    fn attributes(&self, from: LabelSource) -> Vec<String> {
         let settings = self.directory.settings();
         let mut wanted: Vec<&str> = match (from, &settings.account) {
-            (From::Groups, _) => Vec::new(),
-            (From::Entry, AccountName::Attribute(attribute)) => vec![attribute],
-            (From::Entry, AccountName::AsTyped(attributes)) => {
+            (LabelSource::Groups, _) => Vec::new(),
+            (LabelSource::Entry, AccountName::Attribute(attribute)) => vec![attribute],
+            (LabelSource::Entry, AccountName::AsTyped(attributes)) => {
                 attributes.iter().map(|(name, _)| name.as_str()).collect()
             }
         };
@@ -359,8 +359,7 @@ impl DirectoryUsers {
 
     fn meant(&self, values: Vec<String>) -> anyhow::Result<Vec<LabelValue>> {
         let syntax = self.directory.settings().label_values;
-        let meant = values.iter().map(|value| syntax.value(value));
-        meant.collect::<Result<_, _>>().map_err(|error| anyhow::anyhow!("a label's value is no glob: {error}"))
+        syntax.values(values).map_err(|error| anyhow::anyhow!("a label's value is not a glob: {error}"))
     }
 
     /// Binds as somebody who is not there, which takes as long as a wrong password as far as that is in our hands. Never as

@@ -43,7 +43,7 @@ use async_trait::async_trait;
 
 pub use login::{Found, Person};
 pub use portrait::Portrait;
-pub use settings::{Settings, read};
+pub use settings::{LdapSettings, read};
 pub use verdict::Verdict;
 
 use super::attempts::{Attempts, Spelled};
@@ -81,7 +81,7 @@ impl DirectoryUsers {
     ///
     /// # Errors
     /// TLS is asked for, and no certificate authority is known; or this thread belongs to no runtime.
-    pub fn new(settings: Settings, attempts: Arc<Attempts>) -> anyhow::Result<DirectoryUsers> {
+    pub fn new(settings: LdapSettings, attempts: Arc<Attempts>) -> anyhow::Result<DirectoryUsers> {
         let separator = if settings.base.is_empty() { "" } else { "," };
         let nobody = format!("nobody-{:016x}", u64::from_be_bytes(random::bytes()?));
         let nobodys_name = format!("cn={nobody}{separator}{}", settings.base);
@@ -99,7 +99,7 @@ impl DirectoryUsers {
     }
 }
 
-impl Configured for Settings {
+impl Configured for LdapSettings {
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         Opened::identities(DirectoryUsers::new(Self::clone(&self), Arc::clone(passwords.attempts()))?)
     }

@@ -27,7 +27,7 @@ impl NameTemplate {
     /// Reads a template.
     ///
     /// # Errors
-    /// It does not say where the account belongs, or is no name with an account in it.
+    /// The text is not a distinguished name, or does not say where the account belongs.
     pub(super) fn parse(text: &str) -> Result<NameTemplate, String> {
         if !text.contains(ACCOUNT) {
             return Err(format!(
@@ -44,7 +44,7 @@ impl NameTemplate {
             }
             Some(_) => Form::Distinguished,
             None if filled.contains('=') => {
-                return Err("this is no distinguished name; write uid=…,dc=example,dc=org".to_owned());
+                return Err("this is not a distinguished name; write uid=…,dc=example,dc=org".to_owned());
             }
             None => Form::Principal,
         };
@@ -214,7 +214,7 @@ mod tests {
             ("cn=admin,dc=x", "the same name for everybody"),
             ("${account}=x,dc=y", "can stand for a value only"),
             ("uid=${account},ou=${group}", "only ${account} can stand in a name"),
-            ("uid=${account},dc", "this is no distinguished name"),
+            ("uid=${account},dc", "this is not a distinguished name"),
         ] {
             let message = NameTemplate::parse(text).err().unwrap_or_default();
             assert!(message.contains(expected), "{text}: {message}");

@@ -3,7 +3,7 @@
 use super::DirectoryUsers;
 use super::directory::Errand;
 use super::filter::Filling;
-use super::labels::{From, LabelRule};
+use super::labels::{LabelRule, LabelSource};
 use super::login::Found;
 use super::verdict::Verdict;
 use crate::authn::{Account, Secret};
@@ -47,8 +47,8 @@ impl DirectoryUsers {
                     labels = self.labels(person, password, errand).await?;
                     let rules = self.directory.settings().labels.iter().zip(&labels);
                     let is_in_one = |(rule, (_, values)): (&LabelRule, &(String, Vec<String>))| match rule.from {
-                        From::Groups => !values.is_empty(),
-                        From::Entry => false,
+                        LabelSource::Groups => !values.is_empty(),
+                        LabelSource::Entry => false,
                     };
                     if !rules.into_iter().any(is_in_one) {
                         groups = self.lack_of_groups(person.name(), password, errand).await?;

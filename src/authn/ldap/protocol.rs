@@ -164,7 +164,7 @@ pub(super) fn encode(id: u32, request: Request<'_>) -> Vec<u8> {
 /// Reads what a message holds: the number of the request that it answers, and the answer.
 ///
 /// # Errors
-/// It is no message that answers anything asked here.
+/// The message answers nothing that is asked here.
 pub(super) fn decode(content: &[u8]) -> Result<(u32, Response), Garbled> {
     let mut message = Reader::new(content);
     let id = number(message.expect(INTEGER)?)?;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use settings::number::{self, duration};
+use settings::number::{self, waiting_time};
 use settings::{At, Field, Noted, Place, Refusal, Section};
 
 use super::address::Address;
 use super::course::shown;
 use super::filter::{Filter, Place as FilterPlace, Value, is_attribute};
-use super::labels::{From, LabelRule, read as read_labels};
+use super::labels::{LabelRule, LabelSource, read as read_labels};
 use super::name::{ACCOUNT, NameTemplate, is_distinguished};
 use super::reach::{read_addresses, read_login, read_trust, warn_of_clear_text};
 use crate::authn::{LabelSyntax, Secret};
@@ -26,7 +26,7 @@ const MOST_CONNECTIONS: usize = 64;
 
 /// The `ldap_auth:` section. Its `Debug` form holds no secret.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct LdapSettings {
     pub(super) addresses: Vec<Address>,
     pub(super) trust: Trust,
     pub(super) login: Login,
@@ -100,7 +100,7 @@ pub(super) struct Groups {
 }
 
 /// Reads the `ldap_auth:` section. Files with secrets and certificates are read here.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<LdapSettings> {
     let mut section = field.section()?;
     let addresses = read_addresses(&mut section);
     let trust = read_trust(&mut section, addresses.as_deref());
@@ -133,7 +133,7 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
         });
     section.finish();
     let (connect_within, timeout, deadline) = times;
-    Some(Settings {
+    Some(LdapSettings {
         addresses: addresses?,
         trust: trust?,
         login: login?,
@@ -224,7 +224,7 @@ fn read_groups(section: &mut Section<'_>, base: Option<&str>, labels: &[LabelRul
         true => section.parsed("group_filter", read).map(|at| at.value).ok_or(Noted)?,
         false => read("(member=${dn})").map_err(|_| Noted)?,
     };
-    let is_used = labels.iter().any(|rule| rule.from == From::Groups);
+    let is_used = labels.iter().any(|rule| rule.from == LabelSource::Groups);
     match (is_used, given.first()) {
         (false, Some((key, place))) => {
             let message = "no label takes anything from groups; write labels: {groups: {attribute: cn, from: groups}}";
@@ -239,17 +239,9 @@ fn read_groups(section: &mut Section<'_>, base: Option<&str>, labels: &[LabelRul
 /// How long a server may be silent while it is connected to, and when it was asked something; and how long a whole login may
 /// take.
 fn read_times(section: &mut Section<'_>) -> (Duration, Duration, Duration) {
-    let time = |text: &str| match duration(text)? {
-        time if time < Duration::from_millis(50) => {
-            Err(Refusal::says("no server answers within that; leave the key out"))
-        }
-        time if time > LONGEST_ANSWER => {
-            Err(Refusal::says("clients do not wait that long for a token; write 60s or less"))
-        }
-        time => Ok(time),
-    };
-    let deadline = section.word("deadline", time).map_or(ANSWER_WITHIN, |at| at.value);
-    let mut within = |key| match section.word(key, time) {
+    let time = |usual| move |text: &str| waiting_time(text, LONGEST_ANSWER, usual);
+    let deadline = section.word("deadline", time("10s")).map_or(ANSWER_WITHIN, |at| at.value);
+    let mut within = |key| match section.word(key, time("1400ms")) {
         Some(At { place, value }) if value > deadline => {
             let message = format!("a login ends after {}; write less, or set deadline", shown(deadline));
             section.problem(&place, key, message);

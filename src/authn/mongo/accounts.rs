@@ -9,14 +9,13 @@ use std::time::Duration;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{Settings, User, read_user};
+use super::{MongoAuthSettings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, NotAnAccount, Standing};
 use crate::identity::{self, MAX_TYPED};
-use crate::mongo::document::date;
-use crate::mongo::document::{Single, name_of, texts_of, unchanged};
-use crate::mongo::{Collection, Failure, Wrote};
+use crate::mongo::document::{Single, date, name_of, texts_of, unchanged, update_to};
+use crate::mongo::{Collection, NotChanged, Write, all, not_changed};
 
 /// How long reading all users may take.
 const READING: Duration = Duration::from_secs(60);
@@ -118,24 +117,6 @@ impl Step {
     }
 }
 
-/// Why nothing was changed, or is known.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The users could not be read.
-    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
-    Unread(#[from] Failure),
-    /// A write got no answer.
-    #[error("{0}; whether the change was made is not known: look before you try again")]
-    Unknown(Failure),
-    /// It must not, or cannot, be done.
-    #[error("{0}")]
-    Said(String),
-}
-
-fn said<T>(message: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused::Said(message.into()))
-}
-
 /// The account of this name, if somebody can log in by it.
 ///
 /// # Errors
@@ -158,7 +139,7 @@ pub fn check_name(name: &str) -> Result<identity::Account, String> {
 
 impl Accounts {
     /// The users that the section names; nothing is connected yet.
-    pub fn open(settings: &Settings) -> Accounts {
+    pub fn open(settings: &MongoAuthSettings) -> Accounts {
         Accounts { collection: Collection::new(settings.collection.clone()), label_values: settings.label_values }
     }
 
@@ -176,15 +157,9 @@ impl Accounts {
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn list(&self) -> Result<Vec<Account>, Refused> {
-        let documents = self.collection.ask_within(READING, |collection| async move {
-            let mut cursor = collection.find(doc! {}).await?;
-            let mut documents: Vec<Document> = Vec::new();
-            while cursor.advance().await? {
-                documents.push(cursor.deserialize_current()?);
-            }
-            Ok(documents)
-        });
+    pub async fn list(&self) -> Result<Vec<Account>, NotChanged> {
+        let documents =
+            self.collection.ask_within(READING, |collection| async move { all(collection.find(doc! {}).await?).await });
         let mut accounts: Vec<Account> =
             documents.await?.into_iter().map(|document| read(document, self.label_values)).collect();
         accounts.sort_by(|one, other| one.name.cmp(&other.name));
@@ -195,14 +170,14 @@ impl Accounts {
     ///
     /// # Errors
     /// It cannot be read, or there are two.
-    pub async fn find(&self, name: &str) -> Result<Option<Account>, Refused> {
+    pub async fn find(&self, name: &str) -> Result<Option<Account>, NotChanged> {
         if name.is_empty() || name.contains('\0') {
             return Ok(None);
         }
         let mut documents = self.with_name(name).await?;
         let (one, other) = (documents.pop(), documents.pop());
         match (one, other) {
-            (Some(one), Some(other)) => said(format!(
+            (Some(one), Some(other)) => not_changed(format!(
                 "two documents of {} have this username: {} and {}; remove one, then run: dockwarden migrate",
                 self.namespace(),
                 name_of(&one),
@@ -212,19 +187,12 @@ impl Accounts {
         }
     }
 
-    async fn with_name(&self, name: &str) -> Result<Vec<Document>, Refused> {
+    async fn with_name(&self, name: &str) -> Result<Vec<Document>, NotChanged> {
         // Typed as a text: a name that looks like an operator is a name.
         let name = Bson::String(name.to_owned());
         let found = self.collection.ask_within(READING, |collection| {
             let filter = doc! { "username": &name };
-            async move {
-                let mut cursor = collection.find(filter).limit(8).await?;
-                let mut documents: Vec<Document> = Vec::new();
-                while cursor.advance().await? {
-                    documents.push(cursor.deserialize_current()?);
-                }
-                Ok(documents)
-            }
+            async move { all(collection.find(filter).limit(8).await?).await }
         });
         let mut documents = found.await?;
         // A collection that compares without regard to case.
@@ -236,10 +204,10 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`Accounts::find`], or there is none.
-    pub async fn get(&self, name: &str) -> Result<Account, Refused> {
+    pub async fn get(&self, name: &str) -> Result<Account, NotChanged> {
         match self.find(name).await? {
             Some(account) => Ok(account),
-            None => said(format!("there is no user \"{}\" in {}", name.escape_debug(), self.namespace())),
+            None => not_changed(format!("there is no user \"{}\" in {}", name.escape_debug(), self.namespace())),
         }
     }
 
@@ -247,8 +215,8 @@ impl Accounts {
     ///
     /// # Errors
     /// It cannot be used, or is taken.
-    pub async fn check_free(&self, name: &str) -> Result<(), Refused> {
-        check_name(name).map_err(Refused::Said)?;
+    pub async fn check_free(&self, name: &str) -> Result<(), NotChanged> {
+        check_name(name).map_err(NotChanged::Refused)?;
         match self.with_name(name).await?.is_empty() {
             true => Ok(()),
             false => self.taken(name),
@@ -259,18 +227,18 @@ impl Accounts {
     ///
     /// # Errors
     /// Why there is no such user now.
-    pub async fn add(&self, user: &NewUser) -> Result<Account, Refused> {
+    pub async fn add(&self, user: &NewUser) -> Result<Account, NotChanged> {
         let name = user.name.as_str();
         self.check_free(name).await?;
         let mut document = doc! { "_id": ObjectId::new(), "username": name };
         document.extend(user.keys());
         self.usable(&document, &[])?;
-        if self.collection.insert(&document).await.map_err(Refused::Unknown)? == Wrote::Nothing {
+        if self.collection.insert(&document).await.map_err(NotChanged::Unknown)? == Write::Conflict {
             return self.taken(name);
         }
         // Without a unique index two can be added at once, and then neither could log in.
         if self.with_name(name).await?.len() > 1 {
-            self.collection.delete(&unchanged(&document, KEYS)).await.map_err(Refused::Unknown)?;
+            self.collection.delete(&unchanged(&document, KEYS)).await.map_err(NotChanged::Unknown)?;
             return self.taken(name);
         }
         Ok(read(document, self.label_values))
@@ -281,7 +249,7 @@ impl Accounts {
     /// # Errors
     /// They cannot be brought in, all of the reasons at once: some are there and say something else, or nobody could log in
     /// as they are.
-    pub async fn plan(&self, users: &[NewUser], existing: Existing) -> Result<Vec<Step>, Refused> {
+    pub async fn plan(&self, users: &[NewUser], existing: Existing) -> Result<Vec<Step>, NotChanged> {
         let mut there: BTreeMap<String, Vec<Account>> = BTreeMap::new();
         for account in self.list().await? {
             there.entry(account.name.clone()).or_default().push(account);
@@ -314,7 +282,7 @@ impl Accounts {
                 names.join(", ")
             ));
         }
-        if wrong.is_empty() { Ok(steps) } else { said(wrong.join("\n")) }
+        if wrong.is_empty() { Ok(steps) } else { not_changed(wrong.join("\n")) }
     }
 
     /// A user as it would be, for telling.
@@ -328,7 +296,7 @@ impl Accounts {
     ///
     /// # Errors
     /// Why this user is as it was.
-    pub async fn take(&self, step: &Step) -> Result<Account, Refused> {
+    pub async fn take(&self, step: &Step) -> Result<Account, NotChanged> {
         match step {
             Step::Add(user) => self.add(user).await,
             Step::Same(account) => Ok(account.clone()),
@@ -349,7 +317,7 @@ impl Accounts {
     ///
     /// # Errors
     /// Why it was not changed.
-    pub async fn set_password(&self, account: &Account, hash: &PasswordHash) -> Result<Account, Refused> {
+    pub async fn set_password(&self, account: &Account, hash: &PasswordHash) -> Result<Account, NotChanged> {
         self.change(account, |document| drop(document.insert("password", hash.text()))).await
     }
 
@@ -361,7 +329,7 @@ impl Accounts {
         &self,
         account: &Account,
         labels: &BTreeMap<String, Vec<String>>,
-    ) -> Result<Account, Refused> {
+    ) -> Result<Account, NotChanged> {
         self.change(account, |document| drop(document.insert("labels", written(labels)))).await
     }
 
@@ -369,7 +337,7 @@ impl Accounts {
     ///
     /// # Errors
     /// Why it was not changed.
-    pub async fn set_state(&self, account: &Account, state: AccountState) -> Result<Account, Refused> {
+    pub async fn set_state(&self, account: &Account, state: AccountState) -> Result<Account, NotChanged> {
         let disabled = match state {
             AccountState::Enabled => false,
             AccountState::Disabled => true,
@@ -381,14 +349,14 @@ impl Accounts {
     ///
     /// # Errors
     /// Why it is still there.
-    pub async fn remove(&self, account: &Account) -> Result<(), Refused> {
-        match self.collection.delete(&unchanged(&account.document, KEYS)).await.map_err(Refused::Unknown)? {
-            Wrote::It => Ok(()),
-            Wrote::Nothing => changed_meanwhile(),
+    pub async fn remove(&self, account: &Account) -> Result<(), NotChanged> {
+        match self.collection.delete(&unchanged(&account.document, KEYS)).await.map_err(NotChanged::Unknown)? {
+            Write::Applied => Ok(()),
+            Write::Conflict => changed_meanwhile(),
         }
     }
 
-    async fn change(&self, account: &Account, change: impl FnOnce(&mut Document)) -> Result<Account, Refused> {
+    async fn change(&self, account: &Account, change: impl FnOnce(&mut Document)) -> Result<Account, NotChanged> {
         let mut document = account.document.clone();
         change(&mut document);
         if document == account.document {
@@ -396,45 +364,30 @@ impl Accounts {
         }
         let before = account.usable.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         self.usable(&document, before)?;
-        let set: Document = KEYS
-            .iter()
-            .filter(|key| document.get(key) != account.document.get(key))
-            .filter_map(|key| Some(((*key).to_owned(), document.get(key)?.clone())))
-            .collect();
-        let gone: Document = KEYS
-            .iter()
-            .filter(|key| account.document.contains_key(key) && !document.contains_key(key))
-            .map(|key| ((*key).to_owned(), Bson::String(String::new())))
-            .collect();
-        let mut update = Document::new();
-        for (operator, keys) in [("$set", set), ("$unset", gone)] {
-            if !keys.is_empty() {
-                update.insert(operator, keys);
-            }
-        }
-        match self.collection.update(&unchanged(&account.document, KEYS), &update).await.map_err(Refused::Unknown)? {
-            Wrote::It => Ok(read(document, self.label_values)),
-            Wrote::Nothing => changed_meanwhile(),
+        let update = update_to(&account.document, &document, KEYS);
+        match self.collection.update(&unchanged(&account.document, KEYS), &update).await.map_err(NotChanged::Unknown)? {
+            Write::Applied => Ok(read(document, self.label_values)),
+            Write::Conflict => changed_meanwhile(),
         }
     }
 
     /// Whether a document can be used; problems that it had before are no reason not to change something else.
-    fn usable(&self, document: &Document, before: &[String]) -> Result<(), Refused> {
+    fn usable(&self, document: &Document, before: &[String]) -> Result<(), NotChanged> {
         let problems = read_user(document, self.label_values).err().unwrap_or_default();
         let new: Vec<&str> = problems.iter().filter(|one| !before.contains(one)).map(String::as_str).collect();
         match new.as_slice() {
             [] => Ok(()),
-            new => said(format!("nobody could log in then; nothing was changed: {}", new.join("; "))),
+            new => not_changed(format!("nobody could log in then; nothing was changed: {}", new.join("; "))),
         }
     }
 
-    fn taken<T>(&self, name: &str) -> Result<T, Refused> {
-        said(format!("there is a user \"{name}\" in {} already", self.namespace()))
+    fn taken<T>(&self, name: &str) -> Result<T, NotChanged> {
+        not_changed(format!("there is a user \"{name}\" in {} already", self.namespace()))
     }
 }
 
-fn changed_meanwhile<T>() -> Result<T, Refused> {
-    said("somebody else changed this user at the same time; nothing was changed: look at it, and try again")
+fn changed_meanwhile<T>() -> Result<T, NotChanged> {
+    not_changed("somebody else changed this user at the same time; nothing was changed: look at it, and try again")
 }
 
 fn written(labels: &BTreeMap<String, Vec<String>>) -> Document {

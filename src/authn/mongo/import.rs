@@ -2,16 +2,17 @@
 //!
 //! Everything that is wrong is found in one reading and reported with its line; a message never holds a hash.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::pattern::LabelValue;
+use settings::text::without_mark;
 use settings::yaml::{self, Value};
 use settings::{Problem, Reading, Secrets};
 
 use super::accounts::{NewUser, check_name};
 use super::labels::check_label;
-use crate::authn::{Standing, htpasswd, users};
+use crate::authn::htpasswd;
+use crate::authn::users::{self, Users};
 
 /// The users of a text.
 #[derive(Debug, Default)]
@@ -27,8 +28,22 @@ pub struct Parsed {
 /// # Errors
 /// Everything that is wrong, a line each, ready to be shown.
 pub fn parse(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed = if is_htpasswd(text) { of_htpasswd(file, text) } else { of_configuration(file, text) }?;
+    let text = without_mark(text);
+    let users = if is_htpasswd(text) { from_htpasswd(file, text) } else { from_configuration(file, text) }?;
+    let mut parsed = Parsed::default();
+    if users.anonymous.is_some() {
+        parsed.notes.push(
+            "the anonymous user stays in the file: write users: {\"\": {}} where clients without an account may come in"
+                .to_owned(),
+        );
+    }
+    for (name, user) in users.named {
+        let Some(hash) = user.password else { continue };
+        let values = |values: &[LabelValue]| values.iter().map(|value| value.text().to_owned()).collect();
+        let labels = user.labels.iter().filter(|(_, all)| !all.is_empty());
+        let labels = labels.map(|(label, all)| (label.clone(), values(all))).collect();
+        parsed.users.push(NewUser { name, hash: hash.value, labels, standing: user.standing });
+    }
     let wrong: Vec<String> = parsed.users.iter().flat_map(|user| problems_of(file, user)).collect();
     if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
 }
@@ -42,21 +57,12 @@ fn is_htpasswd(text: &str) -> bool {
     })
 }
 
-fn of_htpasswd(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
-    let (accounts, wrong) = htpasswd::parse(file, text);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let users = accounts.into_iter().map(|(name, hash)| NewUser {
-        name,
-        hash,
-        labels: BTreeMap::new(),
-        standing: Standing::default(),
-    });
-    Ok(Parsed { users: users.collect(), notes: Vec::new() })
+fn from_htpasswd(file: &Path, text: &str) -> Result<Users, Vec<String>> {
+    let (users, wrong) = htpasswd::parse(file, text);
+    if wrong.is_empty() { Ok(users) } else { Err(wrong) }
 }
 
-fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
+fn from_configuration(file: &Path, text: &str) -> Result<Users, Vec<String>> {
     let root = yaml::parse(text).map_err(|problem| vec![problem.in_file(file)])?;
     let section = match &root.value {
         Value::Map(entries) => entries.iter().find(|entry| entry.key == "users").map(|entry| &entry.node),
@@ -67,26 +73,9 @@ fn of_configuration(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
         return Err(vec![Problem::new(root.place.clone(), "", message).in_file(file)]);
     };
     let reading = Reading::default();
-    let read = users::read(reading.field(section, "users", Secrets::Read)).unwrap_or_default();
+    let users = users::read(reading.field(section, "users", Secrets::Read)).unwrap_or_default();
     let problems = reading.into_findings().problems;
-    if !problems.is_empty() {
-        return Err(problems.iter().map(|problem| problem.in_file(file)).collect());
-    }
-    let mut parsed = Parsed::default();
-    if read.anonymous.is_some() {
-        parsed.notes.push(
-            "the anonymous user stays in the file: write users: {\"\": {}} where clients without an account may come in"
-                .to_owned(),
-        );
-    }
-    for (name, user) in read.named {
-        let Some(hash) = user.password else { continue };
-        let values = |values: &[LabelValue]| values.iter().map(|value| value.text().to_owned()).collect();
-        let labels = user.labels.iter().filter(|(_, all)| !all.is_empty());
-        let labels = labels.map(|(label, all)| (label.clone(), values(all))).collect();
-        parsed.users.push(NewUser { name, hash: hash.value, labels, standing: user.standing });
-    }
-    Ok(parsed)
+    if problems.is_empty() { Ok(users) } else { Err(problems.iter().map(|problem| problem.in_file(file)).collect()) }
 }
 
 fn problems_of(file: &Path, user: &NewUser) -> Vec<String> {

@@ -27,7 +27,7 @@ impl FromStr for LabelChange {
     fn from_str(text: &str) -> Result<LabelChange, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no change of a label; write team=web,api to set, team+=ops to add, team-=web to take out, team= to remove"
+                "\"{text}\" is not a label change; write team=web,api to set, team+=ops to add, team-=web to take out, team= to remove"
             )
         };
         let (label, values) = text.split_once('=').ok_or_else(wrong)?;

@@ -18,9 +18,9 @@ pub use set::{RuleSet, Stored, Which};
 use super::documents::read_text;
 use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
 use super::text::{KEYS, Numbered, number};
-use super::{Settings, fetch};
-use crate::mongo::document::{name_of, unchanged};
-use crate::mongo::{Collection, Failure, Wrote};
+use super::{AclMongoSettings, fetch};
+use crate::mongo::document::{name_of, unchanged, update_to};
+use crate::mongo::{Collection, NotChanged, Write, not_changed};
 use set::{right, shown};
 
 /// How often a change is planned anew because others changed the rules at the same time.
@@ -69,27 +69,9 @@ pub enum Change {
     Note(String),
 }
 
-/// Why nothing, or nothing more, was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The rules could not be read.
-    #[error("{failure}; {advice}", failure = .0, advice = .0.advice())]
-    Unread(Failure),
-    /// A write got no answer.
-    #[error("{0}; whether the change was made is not known: look before you try again")]
-    Unknown(Failure),
-    /// It must not, or cannot, be done.
-    #[error("{0}")]
-    Said(String),
-}
-
-fn said<T>(message: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused::Said(message.into()))
-}
-
 impl RuleBook {
     /// The rules that the section names; nothing is connected yet.
-    pub fn open(settings: &Settings) -> RuleBook {
+    pub fn open(settings: &AclMongoSettings) -> RuleBook {
         RuleBook { collection: Collection::new(settings.collection.clone()) }
     }
 
@@ -102,10 +84,10 @@ impl RuleBook {
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn read(&self) -> Result<RuleSet, Refused> {
+    pub async fn read(&self) -> Result<RuleSet, NotChanged> {
         let mut before = None;
         for _ in 0..TRIES {
-            let documents = fetch(&self.collection).await.map_err(Refused::Unread)?;
+            let documents = fetch(&self.collection).await.map_err(NotChanged::Unread)?;
             // One that is moved under the reading can be missed: only what two readings agree on was there at once.
             if before.as_ref() == Some(&documents) {
                 return Ok(RuleSet::new(documents));
@@ -113,13 +95,13 @@ impl RuleBook {
             before = Some(documents);
         }
         let told = before.and_then(|documents| RuleSet::new(documents).under_import()).unwrap_or_default();
-        said(format!("{}: the rules change while they are read; try again. {told}", self.namespace()).trim_end())
+        not_changed(format!("{}: the rules change while they are read; try again. {told}", self.namespace()).trim_end())
     }
 
-    async fn read_to_change(&self) -> Result<RuleSet, Refused> {
+    async fn read_to_change(&self) -> Result<RuleSet, NotChanged> {
         let set = self.read().await?;
         match set.under_import() {
-            Some(told) => said(told),
+            Some(told) => not_changed(told),
             None => Ok(set),
         }
     }
@@ -128,7 +110,12 @@ impl RuleBook {
     ///
     /// # Errors
     /// Why it was not added; others may have made room for it.
-    pub async fn add(&self, text: &RuleText, position: &Position, mut tell: impl FnMut(Change)) -> Result<(), Refused> {
+    pub async fn add(
+        &self,
+        text: &RuleText,
+        position: &Position,
+        mut tell: impl FnMut(Change),
+    ) -> Result<(), NotChanged> {
         let mut anchor = None;
         for _ in 0..TRIES {
             let set = self.read_to_change().await?;
@@ -144,15 +131,15 @@ impl RuleBook {
             let mut document = doc! { "_id": ObjectId::new() };
             document.extend(rule.to_document());
             right(set.documents.iter().chain([&document]), &shifts)?;
-            if self.shift(&set, &shifts, &mut tell).await? == Wrote::Nothing {
+            if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
                 continue;
             }
-            match self.collection.insert(&document).await.map_err(Refused::Unknown)? {
-                Wrote::It => {
+            match self.collection.insert(&document).await.map_err(NotChanged::Unknown)? {
+                Write::Applied => {
                     tell(Change::Added(rule));
                     return self.look_again(&mut tell).await;
                 }
-                Wrote::Nothing => {}
+                Write::Conflict => {}
             }
         }
         self.too_busy()
@@ -167,7 +154,7 @@ impl RuleBook {
         which: &Which,
         position: &Position,
         mut tell: impl FnMut(Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotChanged> {
         let (mut moving, mut anchor) = (None, None);
         for _ in 0..TRIES {
             let set = self.read_to_change().await?;
@@ -177,10 +164,10 @@ impl RuleBook {
                 Position::Before(other) => Spot::Before(self.anchor(&set, other, &mut anchor)?),
                 Position::After(other) => Spot::After(self.anchor(&set, other, &mut anchor)?),
                 Position::End => Spot::End,
-                Position::At(_) => return said("a rule is moved before or after another one"),
+                Position::At(_) => return not_changed("a rule is moved before or after another one"),
             };
             if spot == Spot::Before(from) || spot == Spot::After(from) {
-                return said("a rule cannot be moved before or after itself");
+                return not_changed("a rule cannot be moved before or after itself");
             }
             let (shifts, seq) = match room(&seqs, spot, Some(from))? {
                 Room::AlreadyThere => {
@@ -189,7 +176,7 @@ impl RuleBook {
                 }
                 Room::Made { shifts, seq } => (shifts, seq),
             };
-            if self.shift(&set, &shifts, &mut tell).await? == Wrote::Nothing {
+            if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
                 continue;
             }
             let Some(document) = set.documents.get(from) else { continue };
@@ -200,13 +187,13 @@ impl RuleBook {
                 now.insert("seq", number(shift.to));
             }
             let change = doc! { "$set": { "seq": number(seq) } };
-            match self.collection.update(&unchanged(&now, KEYS), &change).await.map_err(Refused::Unknown)? {
-                Wrote::It => {
+            match self.collection.update(&unchanged(&now, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+                Write::Applied => {
                     let (_, text, _) = read_text(document);
                     tell(Change::Became { before: shown(&now), after: Numbered { seq, text } });
                     return self.look_again(&mut tell).await;
                 }
-                Wrote::Nothing => {}
+                Write::Conflict => {}
             }
         }
         self.too_busy()
@@ -216,14 +203,14 @@ impl RuleBook {
     ///
     /// # Errors
     /// Why it was not removed.
-    pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), Refused> {
+    pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), NotChanged> {
         let document = self.read_to_change().await?.find(which)?.document;
-        match self.collection.delete(&unchanged(&document, KEYS)).await.map_err(Refused::Unknown)? {
-            Wrote::It => {
+        match self.collection.delete(&unchanged(&document, KEYS)).await.map_err(NotChanged::Unknown)? {
+            Write::Applied => {
                 tell(Change::Removed(shown(&document)));
                 self.look_again(&mut tell).await
             }
-            Wrote::Nothing => said("somebody else changed this rule at the same time; nothing was removed"),
+            Write::Conflict => not_changed("somebody else changed this rule at the same time; nothing was removed"),
         }
     }
 
@@ -236,7 +223,7 @@ impl RuleBook {
         document: &Document,
         rule: &Numbered,
         mut tell: impl FnMut(Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotChanged> {
         let set = self.read_to_change().await?;
         let new = rule.to_document();
         right([&new], &[])?;
@@ -245,40 +232,32 @@ impl RuleBook {
             .iter()
             .find(|other| other.get("_id") != document.get("_id") && read_text(other).0 == Some(rule.seq))
         {
-            return said(format!("the seq {} is taken, by {}", rule.seq, name_of(other)));
+            return not_changed(format!("the seq {} is taken, by {}", rule.seq, name_of(other)));
         }
-        let gone: Document = KEYS
-            .iter()
-            .filter(|key| document.contains_key(key) && !new.contains_key(key))
-            .map(|key| ((*key).to_owned(), Bson::String(String::new())))
-            .collect();
-        let mut change = doc! { "$set": new };
-        if !gone.is_empty() {
-            change.insert("$unset", gone);
-        }
-        match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(Refused::Unknown)? {
-            Wrote::It => {
+        let change = update_to(document, &new, KEYS);
+        match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+            Write::Applied => {
                 tell(Change::Became { before: shown(document), after: rule.clone() });
                 self.look_again(&mut tell).await
             }
-            Wrote::Nothing => said("somebody else changed this rule at the same time; nothing was changed"),
+            Write::Conflict => not_changed("somebody else changed this rule at the same time; nothing was changed"),
         }
     }
 
-    async fn shift(&self, set: &RuleSet, shifts: &[Shift], tell: &mut impl FnMut(Change)) -> Result<Wrote, Refused> {
+    async fn shift(&self, set: &RuleSet, shifts: &[Shift], tell: &mut impl FnMut(Change)) -> Result<Write, NotChanged> {
         for shift in shifts {
-            let Some(document) = set.documents.get(shift.index) else { return Ok(Wrote::Nothing) };
+            let Some(document) = set.documents.get(shift.index) else { return Ok(Write::Conflict) };
             let change = doc! { "$set": { "seq": number(shift.to) } };
-            match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(Refused::Unknown)? {
-                Wrote::It => tell(Change::Renumbered { from: shift.from, to: shift.to }),
-                Wrote::Nothing => return Ok(Wrote::Nothing),
+            match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+                Write::Applied => tell(Change::Renumbered { from: shift.from, to: shift.to }),
+                Write::Conflict => return Ok(Write::Conflict),
             }
         }
-        Ok(Wrote::It)
+        Ok(Write::Applied)
     }
 
     /// Says what is wrong after a change, whoever's fault it is.
-    async fn look_again(&self, tell: &mut impl FnMut(Change)) -> Result<(), Refused> {
+    async fn look_again(&self, tell: &mut impl FnMut(Change)) -> Result<(), NotChanged> {
         if let Err(problems) = self.read().await?.compile() {
             tell(Change::Note(format!(
                 "the rules are not right as a whole, so servers keep those from before:\n  {}",
@@ -289,24 +268,27 @@ impl RuleBook {
     }
 
     /// The position of a rule that was named when this began, wherever others have moved it since.
-    fn anchor(&self, set: &RuleSet, which: &Which, known: &mut Option<Bson>) -> Result<usize, Refused> {
+    fn anchor(&self, set: &RuleSet, which: &Which, known: &mut Option<Bson>) -> Result<usize, NotChanged> {
         if known.is_none() {
             *known = set.find(which)?.document.get("_id").cloned();
         }
         set.position_of(known.as_ref())
     }
 
-    fn too_busy<T>(&self) -> Result<T, Refused> {
-        said(format!("{}: others change the rules again and again at the same time; try again", self.namespace()))
+    fn too_busy<T>(&self) -> Result<T, NotChanged> {
+        not_changed(format!(
+            "{}: others change the rules again and again at the same time; try again",
+            self.namespace()
+        ))
     }
 }
 
-fn at(seq: i64, set: &RuleSet) -> Result<Room, Refused> {
+fn at(seq: i64, set: &RuleSet) -> Result<Room, NotChanged> {
     if !(-MAX_SEQ..=MAX_SEQ).contains(&seq) {
-        return said(format!("the seq {seq} is too large"));
+        return not_changed(format!("the seq {seq} is too large"));
     }
     match set.find(&Which::Seq(seq)) {
-        Ok(other) => said(format!(
+        Ok(other) => not_changed(format!(
             "the seq {seq} is taken: {}\nwrite --before {seq} or --after {seq} to put the rule beside it",
             shown(&other.document).trim_start()
         )),
@@ -314,6 +296,6 @@ fn at(seq: i64, set: &RuleSet) -> Result<Room, Refused> {
     }
 }
 
-fn room(seqs: &[i64], spot: Spot, moving: Option<usize>) -> Result<Room, Refused> {
-    make_room(seqs, spot, moving).map_err(|error| Refused::Said(error.to_string()))
+fn room(seqs: &[i64], spot: Spot, moving: Option<usize>) -> Result<Room, NotChanged> {
+    make_room(seqs, spot, moving).map_err(|error| NotChanged::Refused(error.to_string()))
 }

@@ -25,7 +25,7 @@ const NEXT_ASK: Duration = Duration::from_secs(600);
 /// The answers of servers that have none, or none for us. A standalone server says 40573; 59 and 115 are unknown and
 /// unsupported commands, 238 is FerretDB's "not implemented", 40324 an unknown stage, 20 an illegal operation, and 13 is
 /// a user who may read, and not watch.
-const HAS_NONE: [i32; 7] = [13, 20, 59, 115, 238, 40_324, 40_573];
+const UNSUPPORTED: [i32; 7] = [13, 20, 59, 115, 238, 40_324, 40_573];
 
 /// What whoever reads the rules and whoever watches them tell each other.
 #[derive(Debug, Default)]
@@ -36,11 +36,11 @@ pub(super) struct Changes {
     pub(super) back: Notify,
 }
 
-/// What came of asking for a stream.
-enum Asked {
+/// The result of asking for a change stream.
+enum Subscription {
     Open(Box<ChangeStream<Document>>),
     /// The server has no change streams; what it says.
-    HasNone(String),
+    Unsupported(String),
 }
 
 /// What the log was told last.
@@ -58,7 +58,7 @@ pub(super) async fn watch(collection: &Collection, changes: &Changes) {
     let mut pause = FIRST_PAUSE;
     loop {
         match open(collection).await {
-            Ok(Asked::Open(stream)) => {
+            Ok(Subscription::Open(stream)) => {
                 tell(&mut told, Told::Watched);
                 // What changed before the stream began is in no event.
                 changes.changed.notify_one();
@@ -70,7 +70,7 @@ pub(super) async fn watch(collection: &Collection, changes: &Changes) {
                 }
                 wait(pause, changes.back.notified()).await;
             }
-            Ok(Asked::HasNone(why)) => {
+            Ok(Subscription::Unsupported(why)) => {
                 tell(&mut told, Told::Polled(why));
                 // Another server may have come up there; one that restarts all the time is asked less and less.
                 let asked_again = async {
@@ -95,22 +95,22 @@ async fn wait(pause: Duration, back: impl Future<Output = ()>) {
     drop(timeout(jittered(pause), soon).await);
 }
 
-async fn open(collection: &Collection) -> Result<Asked, Failure> {
+async fn open(collection: &Collection) -> Result<Subscription, Failure> {
     let asked = collection.ask(|collection| async move {
         // The event's kind is all that is looked at: documents may be large.
         let kinds = [doc! { "$project": { "operationType": 1, "ns": 1 } }];
         match collection.watch().pipeline(kinds).max_await_time(AWAIT).await {
-            Ok(stream) => Ok(Asked::Open(Box::new(stream.with_type()))),
-            Err(error) if has_none(&error) => Ok(Asked::HasNone(error.kind.to_string())),
+            Ok(stream) => Ok(Subscription::Open(Box::new(stream.with_type()))),
+            Err(error) if is_unsupported(&error) => Ok(Subscription::Unsupported(error.kind.to_string())),
             Err(error) => Err(error),
         }
     });
     asked.await
 }
 
-fn has_none(error: &Error) -> bool {
+fn is_unsupported(error: &Error) -> bool {
     match error.kind.as_ref() {
-        ErrorKind::Command(refusal) => HAS_NONE.contains(&refusal.code),
+        ErrorKind::Command(refusal) => UNSUPPORTED.contains(&refusal.code),
         _ => false,
     }
 }

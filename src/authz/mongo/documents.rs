@@ -2,11 +2,11 @@
 
 use mongodb::bson::{Bson, Document};
 use policy::acl::Acl;
-use policy::rule::{MatchField, Rule, RuleText};
+use policy::rule::{Rule, RuleText};
 use settings::DayEnd;
 
 use super::{MAX_RULES, guard};
-use crate::authz::rules::{about_rule, needs_match};
+use crate::authz::rules::{about_rule, key_of, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 
 /// The number of wrong documents that are named at once.
@@ -85,16 +85,11 @@ fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
     let (seq, text, mut problems) = read_text(document);
     let compiled = Rule::compile(&text);
     if let Err(refused) = &compiled {
-        problems.extend(refused.iter().map(|problem| match &problem.field {
-            field @ (MatchField::Actions | MatchField::NotBefore | MatchField::NotAfter) => {
-                format!("{field}: {}", about_rule(problem))
-            }
-            field => format!("match.{field}: {}", about_rule(problem)),
-        }));
+        problems.extend(refused.iter().map(|problem| format!("{}: {}", key_of(&problem.field), about_rule(problem))));
     }
     match (seq, compiled) {
         (Some(seq), Ok(rule)) if problems.is_empty() => Ok((seq, rule)),
-        _ => Err(problems),
+        (Some(_) | None, Ok(_) | Err(_)) => Err(problems),
     }
 }
 

@@ -2,13 +2,10 @@
 //!
 //! Pure. Everything that is wrong is found in one reading and reported with its line.
 
-use std::fmt;
 use std::path::Path;
 
 use policy::rule::RuleText;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use settings::refused::is_plain_word;
+use serde_json::Value as Json;
 use settings::text::without_mark;
 use settings::yaml::{self, Entry, Node, Value};
 use settings::{Place, Problem, Reading, Refusal, Secrets, number};
@@ -17,6 +14,7 @@ use time::OffsetDateTime;
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::Numbered;
 use crate::authz::rules::read_rule;
+use crate::json::Unambiguous;
 use crate::mongo::document::written;
 
 /// A rule of the text, which may lack its number.
@@ -167,7 +165,7 @@ fn items_of(text: &str) -> Result<Vec<Node>, Problem> {
 /// The JSON values of a text, one after the other, each with the line that it begins on.
 fn json(text: &str) -> Result<Vec<Node>, Problem> {
     let mut values = Vec::new();
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Unambiguous>();
     loop {
         let before = text.get(stream.byte_offset()..).unwrap_or_default();
         let blank = before.len().saturating_sub(before.trim_start().len());
@@ -175,10 +173,7 @@ fn json(text: &str) -> Result<Vec<Node>, Problem> {
         let line = begins.matches('\n').count().saturating_add(1);
         match stream.next() {
             None => return Ok(values),
-            Some(Ok(Json(mut node))) => {
-                place(&mut node, line);
-                values.push(node);
-            }
+            Some(Ok(Unambiguous(value))) => values.push(node(value, line)),
             Some(Err(error)) => {
                 return Err(Problem::new(Place::Line(error.line().max(1)), "", format!("this is not JSON: {error}")));
             }
@@ -186,85 +181,25 @@ fn json(text: &str) -> Result<Vec<Node>, Problem> {
     }
 }
 
-fn place(node: &mut Node, line: usize) {
-    node.place = Place::Line(line);
-    match &mut node.value {
-        Value::Null | Value::Text(_) => {}
-        Value::List(items) => items.iter_mut().for_each(|item| place(item, line)),
-        Value::Map(entries) => {
-            for entry in entries {
-                entry.place = Place::Line(line);
-                place(&mut entry.node, line);
-            }
+/// A JSON value as a node of this line.
+fn node(value: Json, line: usize) -> Node {
+    let place = Place::Line(line);
+    let value = match value {
+        Json::Null => Value::Null,
+        Json::Bool(flag) => Value::Text(flag.to_string()),
+        // `mongoexport` writes 10.0 for a whole number.
+        Json::Number(number) => Value::Text(match number.as_f64().filter(|_| number.is_f64()) {
+            Some(fraction) => fraction.to_string(),
+            None => number.to_string(),
+        }),
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => Value::List(items.into_iter().map(|item| node(item, line)).collect()),
+        Json::Object(members) => {
+            let entry = |(key, value)| Entry { key, place: place.clone(), node: node(value, line) };
+            Value::Map(members.into_iter().map(entry).collect())
         }
-    }
-}
-
-/// A JSON value as a node. A key that stands twice is refused, as in YAML: which of the two counts would be a guess.
-struct Json(Node);
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-fn node<E>(value: Value) -> Result<Json, E> {
-    Ok(Json(Node { place: Place::Line(1), value }))
-}
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        node(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Json, E> {
-        node(Value::Text(flag.to_string()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        node(Value::Text(number.to_string()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-        node(Value::Text(number.to_string()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        node(Value::Text(number.to_string()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        node(Value::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(Json(item)) = items.next_element()? {
-            nodes.push(item);
-        }
-        node(Value::List(nodes))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut entries: Vec<Entry> = Vec::new();
-        while let Some((key, Json(value))) = map.next_entry::<String, Json>()? {
-            if entries.iter().any(|entry| entry.key == key) {
-                let key = if is_plain_word(&key) { format!("the key \"{key}\"") } else { "a key".to_owned() };
-                return Err(A::Error::custom(format!("{key} stands here a second time")));
-            }
-            entries.push(Entry { key, place: Place::Line(1), node: value });
-        }
-        node(Value::Map(entries))
-    }
+    };
+    Node { place, value }
 }
 
 #[cfg(test)]

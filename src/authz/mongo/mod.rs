@@ -29,7 +29,7 @@ use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Passage, jittered};
 use crate::digest::sha256;
-use crate::mongo::{self, Collection, settings};
+use crate::mongo::{self, Collection, all, settings};
 use crate::reach::{Reach, Reachable};
 use changes::Changes;
 use documents::compile;
@@ -57,21 +57,21 @@ const MAX_RULES: usize = 100_000;
 
 /// The `acl_mongo:` section.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    collection: settings::Settings,
+pub struct AclMongoSettings {
+    collection: settings::CollectionSettings,
     cache_ttl: Duration,
     max_stale: Duration,
 }
 
-impl Settings {
+impl AclMongoSettings {
     /// Where the documents are.
-    pub fn collection(&self) -> &settings::Settings {
+    pub fn collection(&self) -> &settings::CollectionSettings {
         &self.collection
     }
 }
 
 /// Reads the `acl_mongo:` section.
-pub fn read(field: Field<'_>) -> Option<Settings> {
+pub fn read(field: Field<'_>) -> Option<AclMongoSettings> {
     let mut section = field.section()?;
     let collection = settings::read(&mut section, "acl");
     let cache_ttl = section.word("cache_ttl", |text| match duration(text)? {
@@ -93,7 +93,7 @@ pub fn read(field: Field<'_>) -> Option<Settings> {
     }
     section.finish();
     let max_stale = max_stale.map_or(USUAL_MAX_STALE.max(ttl.saturating_mul(2)), |at| at.value);
-    Some(Settings { collection: collection?, cache_ttl: ttl, max_stale })
+    Some(AclMongoSettings { collection: collection?, cache_ttl: ttl, max_stale })
 }
 
 /// The rules of a collection as a source of rules. They are read in the background for as long as this lives.
@@ -112,7 +112,7 @@ impl Drop for Reading {
 }
 
 struct Rules {
-    settings: Arc<Settings>,
+    settings: Arc<AclMongoSettings>,
     collection: Collection,
     in_use: ArcSwapOption<InUse>,
     reading: tokio::sync::Mutex<()>,
@@ -142,7 +142,7 @@ impl InUse {
     }
 }
 
-impl Configured for Settings {
+impl Configured for AclMongoSettings {
     /// There are no rules yet; they begin to be read in the background.
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let rules = Arc::new(Rules {
@@ -398,15 +398,8 @@ impl Authorizer for MongoRules {
 /// All documents of the collection, in the order of `seq`, and one more than there may be at most.
 async fn fetch(collection: &Collection) -> Result<Vec<Document>, mongo::Failure> {
     let read = collection.ask_within(READING, |collection| async move {
-        let mut cursor = collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).max_time(READING).await?;
-        let mut documents = Vec::new();
-        while cursor.advance().await? {
-            documents.push(cursor.deserialize_current()?);
-            if documents.len() > MAX_RULES {
-                break;
-            }
-        }
-        Ok(documents)
+        let most = i64::try_from(MAX_RULES).map_or(i64::MAX, |most| most.saturating_add(1));
+        all(collection.find(doc! {}).sort(doc! { "seq": 1, "_id": 1 }).limit(most).max_time(READING).await?).await
     });
     read.await
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use settings::files::read_text;
 
-use super::{edited, plain, print, warn_of};
+use super::{edited, print, warn_of};
 use crate::authz::mongo::book::{RuleBook, Stored};
 use crate::cli::{DONE, complain, say};
 use crate::config::{Config, ENVIRONMENT_PREFIX};
@@ -44,7 +44,7 @@ pub(super) async fn edit(book: &RuleBook, stored: &Stored, config: &Config) -> R
                     warn_of(config, [(format!("seq {}", after.seq), &after.text)]);
                     return Ok(DONE);
                 }
-                Err(refused) => plain(refused),
+                Err(refused) => refused.to_string(),
             },
             Err(problems) => problems,
         };

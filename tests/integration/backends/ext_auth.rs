@@ -176,7 +176,7 @@ async fn a_program_that_fails_lets_nobody_in_and_is_no_wrong_password() {
     write("by position", "echo '[{\"team\": [\"web\"]}]'", AMPLE, "its answer is not {\"labels\"");
     write("two", "echo '{} {}'", AMPLE, "its answer is not {\"labels\"");
     write("bytes", "printf '\\377'", AMPLE, "its answer is not {\"labels\"");
-    write("glob", "echo '{\"labels\": {\"team\": [\"[a\"]}}'", AMPLE, "a value of one of its labels is no glob");
+    write("glob", "echo '{\"labels\": {\"team\": [\"[a\"]}}'", AMPLE, "a value of one of its labels is not a glob");
     for (program, piece) in cases {
         let backend = backend(program.clone());
         let error = login(&backend, "carol", "x").await.err();

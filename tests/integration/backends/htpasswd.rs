@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use dockwarden::authn::htpasswd::{Accounts, Htpasswd};
+use dockwarden::authn::htpasswd::Accounts;
 use dockwarden::authn::password::{self, Passwords};
+use dockwarden::authn::users::StaticUsers;
 use dockwarden::config::{Config, Secrets};
 
 use super::conformance::{ACCOUNTS, conforms};
@@ -20,8 +21,8 @@ async fn the_backend_conforms() {
     let file = folder.configure(SECTION);
     let config = Config::load(&file, [], Secrets::Read).unwrap();
     let passwords = Arc::new(Passwords::new(|_| {}).unwrap());
-    let accounts = Arc::new(config.backends.get::<Accounts>().unwrap().clone());
-    conforms(&Htpasswd::new(accounts, passwords).unwrap()).await;
+    let Accounts(accounts) = config.backends.get::<Accounts>().unwrap();
+    conforms(&StaticUsers::new(Arc::clone(accounts), passwords).unwrap()).await;
 }
 
 /// A hash is computed for each login that is not remembered, whether the account exists or not, and as costly; one, and

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dockwarden::authn::attempts::Attempts;
-use dockwarden::authn::ldap::{DirectoryUsers, Settings};
+use dockwarden::authn::ldap::{DirectoryUsers, LdapSettings};
 use dockwarden::authn::{Account, Authenticator, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
@@ -223,7 +223,7 @@ async fn said(section: &str, account: &str, password: &str) -> Result<Outcome, S
     let config = Config::load(&Folder::new().configure(section), [], Secrets::Read);
     let config = config.unwrap_or_else(|invalid| panic!("{invalid}"));
     let users =
-        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+        DirectoryUsers::new(config.backends.get::<LdapSettings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
             .unwrap();
     let who = Credentials::Password { account: Account::parse(account).unwrap(), password: Secret::new(password) };
     users.authenticate(&who, ClientNetwork::Unknown).await.map_err(|error| format!("{error:#}"))
@@ -267,7 +267,7 @@ async fn a_connection_that_was_closed_is_replaced_and_nobody_notices() {
     };
     let config = Config::load(&Folder::new().configure(&section(&liar(closes), "")), [], Secrets::Read).unwrap();
     let users =
-        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+        DirectoryUsers::new(config.backends.get::<LdapSettings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
             .unwrap();
     let who = Credentials::Password { account: Account::parse("carol").unwrap(), password: Secret::new("x") };
     for login in 0..10 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dockwarden::authn::ldap::Settings;
+use dockwarden::authn::ldap::LdapSettings;
 use dockwarden::config::{Config, Secrets};
 
 use super::{around, read_with};
@@ -37,11 +37,11 @@ fn lines(text: &str) -> Vec<String> {
 fn docker_auths_section_loads_as_it_stands_and_lets_somebody_log_in() {
     let text = around(DOCKER_AUTHS).replace("users: {}\n", "");
     let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(config.backends.get::<Settings>().is_some());
+    assert!(config.backends.get::<LdapSettings>().is_some());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // Left out or null, it is not there.
     let without = read_with(&around("ldap_auth: ~"), &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(without.backends.get::<Settings>().is_none());
+    assert!(without.backends.get::<LdapSettings>().is_none());
 }
 
 #[test]

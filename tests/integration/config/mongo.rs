@@ -18,8 +18,8 @@ const GUIDE: &str = concat!(
 fn the_guides_file_needs_neither_users_nor_acl() {
     let config = read_with(GUIDE, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(
-        config.backends.get::<authn::mongo::Settings>().is_some()
-            && config.backends.get::<authz::mongo::Settings>().is_some()
+        config.backends.get::<authn::mongo::MongoAuthSettings>().is_some()
+            && config.backends.get::<authz::mongo::AclMongoSettings>().is_some()
     );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // No secret gets out by way of a log or a message.

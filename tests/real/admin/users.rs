@@ -100,7 +100,7 @@ fn what_could_not_log_in_is_refused_and_changes_nothing() {
         ("user add", &["new"], "two\nlines", "more than one line"),
         ("user add", &["new", "--cost", "3"], "x", "3 is not in 4..=16"),
         ("user add", &["new", "--cost", "17"], "x", "17 is not in 4..=16"),
-        ("user add", &["new", "--label", "team"], "x", "is no change of a label"),
+        ("user add", &["new", "--label", "team"], "x", "is not a label change"),
         (
             "user add",
             &["new", "--label", "team=[a"],
@@ -108,7 +108,7 @@ fn what_could_not_log_in_is_refused_and_changes_nothing() {
             "nobody could log in then; nothing was changed: labels.team: ",
         ),
         ("user passwd", &["waldi"], &long, "the password has 73 bytes"),
-        ("user label", &["waldi", "team+="], "", "is no change of a label"),
+        ("user label", &["waldi", "team+="], "", "is not a label change"),
         ("user label", &["waldi", "team=[a"], "", "nobody could log in then; nothing was changed: labels.team: "),
         ("user label", &["broken", "team=[a"], "", "nobody could log in then; nothing was changed: labels.team: "),
     ];

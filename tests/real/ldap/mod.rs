@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use ::dockwarden::authn::attempts::Attempts;
-use ::dockwarden::authn::ldap::{DirectoryUsers, Settings};
+use ::dockwarden::authn::ldap::{DirectoryUsers, LdapSettings};
 use ::dockwarden::authn::{Account, Authenticator as _, Credentials, Outcome, Secret};
 use ::dockwarden::client_network::ClientNetwork;
 use ::dockwarden::config::{Config, Secrets};
@@ -75,7 +75,7 @@ fn backend(section: &str) -> (tokio::runtime::Runtime, DirectoryUsers) {
     let config = Config::load(&file(section), [], Secrets::Read).unwrap();
     let inside = runtime.enter();
     let users =
-        DirectoryUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+        DirectoryUsers::new(config.backends.get::<LdapSettings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
             .unwrap();
     drop(inside);
     (runtime, users)

@@ -226,7 +226,7 @@ fn attribute(text: &str) -> Result<String, String> {
     if super::is_attribute(text) {
         return Ok(text.to_owned());
     }
-    Err(format!("\"{}\" is no attribute; the account can stand on the right of = only", brief(text)))
+    Err(format!("\"{}\" is not an attribute; the account can stand on the right of = only", brief(text)))
 }
 
 #[cfg(test)]
@@ -245,8 +245,8 @@ mod tests {
             ("(uid=${account}))", "something follows the filter: \")\""),
             ("(uid=${account})(a=b)", "put all of it into one (&…)"),
             ("(uid)", "\"=\" is missing after \"uid)\""),
-            ("(${account}=x)", "is no attribute"),
-            ("(=x)", "is no attribute"),
+            ("(${account}=x)", "is not an attribute"),
+            ("(=x)", "is not an attribute"),
             ("(uid=${acount})", "\"${acount})\" stands for nothing here; ${account} does"),
             ("(uid=${dn})", "stands for nothing here"),
             ("(uid=a\\zz)", "two hexadecimal digits follow a backslash"),

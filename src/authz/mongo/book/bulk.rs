@@ -9,13 +9,13 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::set::{RuleSet, right, shown};
-use super::{Change, Refused, RuleBook, TRIES, said};
+use super::{Change, RuleBook, TRIES};
 use crate::authz::mongo::documents::read_text;
 use crate::authz::mongo::guard;
 use crate::authz::mongo::import::{Unnumbered, number_after, number_all};
 use crate::authz::mongo::text::{KEYS, Numbered};
 use crate::mongo::document::unchanged;
-use crate::mongo::{Collection, Run, WRITING, Wrote};
+use crate::mongo::{Collection, NotChanged, Run, WRITING, Write, not_changed};
 
 /// How often an import's guard shows that its import is still at work.
 const BEAT: Duration = Duration::from_millis(500);
@@ -48,11 +48,11 @@ impl RuleBook {
         run: Run,
         by: &str,
         mut tell: impl FnMut(Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotChanged> {
         match (self.guard().await?, mode, run) {
             (Some(guard), Mode::IntoEmpty | Mode::Append, _) => {
                 // Half of an import is nothing to add to.
-                return said(format!("{} --replace", guard::told(&guard)));
+                return not_changed(format!("{} --replace", guard::told(&guard)));
             }
             // What is there is half of an import, and changes if that is at work: first find out.
             (Some(_), Mode::Replace, Run::Real) => {}
@@ -76,7 +76,7 @@ impl RuleBook {
         };
         match self.converge(&planned, &mut held, &mut tell).await {
             Ok(()) => held.leave(&self.collection).await,
-            Err(refused) => said(format!(
+            Err(refused) => not_changed(format!(
                 "{refused}\nThe import is not complete. Servers that run keep the rules from before; one that starts now \
                  answers with 503. Import once more."
             )),
@@ -88,7 +88,7 @@ impl RuleBook {
         target: &[Numbered],
         held: &mut Held,
         tell: &mut impl FnMut(Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotChanged> {
         for _ in 0..TRIES {
             let steps = steps_to(&self.read().await?.documents, target);
             if steps.is_empty() {
@@ -103,10 +103,10 @@ impl RuleBook {
                     }
                     Step::Insert(rule) => self.collection.insert(&rule.to_document()).await,
                 };
-                match wrote.map_err(Refused::Unknown)? {
-                    Wrote::It => tell(step.told()),
+                match wrote.map_err(NotChanged::Unknown)? {
+                    Write::Applied => tell(step.told()),
                     // Somebody with a shell was there first; the next round looks at what is there then.
-                    Wrote::Nothing => {}
+                    Write::Conflict => {}
                 }
             }
         }
@@ -114,18 +114,18 @@ impl RuleBook {
     }
 
     /// Puts the guard up, or takes over that of an import which was cut off.
-    async fn take_guard(&self, by: &str, tell: &mut impl FnMut(Change)) -> Result<Held, Refused> {
+    async fn take_guard(&self, by: &str, tell: &mut impl FnMut(Change)) -> Result<Held, NotChanged> {
         let owner = ObjectId::new().to_hex();
         let mut seen: Option<(Document, Instant)> = None;
         let mut missed: usize = 0;
         loop {
-            if self.collection.insert(&guard::new(&owner, by)).await.map_err(Refused::Unknown)? == Wrote::It {
+            if self.collection.insert(&guard::new(&owner, by)).await.map_err(NotChanged::Unknown)? == Write::Applied {
                 return Ok(Held { owner, beaten: crate::clock::now() });
             }
             let Some(guard) = self.guard().await? else {
                 missed = missed.saturating_add(1);
                 if missed > TRIES {
-                    return said(format!("no import can begin: there is a rule with the seq {}", guard::SEQ));
+                    return not_changed(format!("no import can begin: there is a rule with the seq {}", guard::SEQ));
                 }
                 continue;
             };
@@ -134,13 +134,13 @@ impl RuleBook {
                 (guard.clone(), crate::clock::now())
             });
             if *old != guard {
-                return said("another import is at work; wait until it has ended");
+                return not_changed("another import is at work; wait until it has ended");
             }
             if since.elapsed() >= SILENCE {
                 let mut mine = guard::new(&owner, by);
                 mine.remove("_id");
                 let same = unchanged(&guard, &["owner", "beat"]);
-                if self.collection.replace(&same, &mine).await.map_err(Refused::Unknown)? == Wrote::It {
+                if self.collection.replace(&same, &mine).await.map_err(NotChanged::Unknown)? == Write::Applied {
                     tell(Change::Note("it was cut off; this import takes its place".to_owned()));
                     return Ok(Held { owner, beaten: crate::clock::now() });
                 }
@@ -149,11 +149,11 @@ impl RuleBook {
         }
     }
 
-    async fn guard(&self) -> Result<Option<Document>, Refused> {
+    async fn guard(&self) -> Result<Option<Document>, NotChanged> {
         let found = self
             .collection
             .ask_within(WRITING, |collection| async move { collection.find_one(doc! { "_id": guard::ID }).await });
-        found.await.map_err(Refused::Unread)
+        found.await.map_err(NotChanged::Unread)
     }
 }
 
@@ -170,23 +170,27 @@ impl Held {
 
     /// Shows that we are at work, and finds out whether the guard is still ours: who was paused for long must not go on
     /// writing into what another import has made since.
-    async fn beat(&mut self, collection: &Collection) -> Result<(), Refused> {
+    async fn beat(&mut self, collection: &Collection) -> Result<(), NotChanged> {
         if self.beaten.elapsed() < BEAT {
             return Ok(());
         }
-        match collection.update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } }).await.map_err(Refused::Unknown)? {
-            Wrote::It => {
+        match collection
+            .update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } })
+            .await
+            .map_err(NotChanged::Unknown)?
+        {
+            Write::Applied => {
                 self.beaten = crate::clock::now();
                 Ok(())
             }
-            Wrote::Nothing => said("another import took this one for dead and took its place"),
+            Write::Conflict => not_changed("another import took this one for dead and took its place"),
         }
     }
 
-    async fn leave(&self, collection: &Collection) -> Result<(), Refused> {
-        match collection.delete(&self.filter()).await.map_err(Refused::Unknown)? {
-            Wrote::It => Ok(()),
-            Wrote::Nothing => said("another import took this one for dead and took its place"),
+    async fn leave(&self, collection: &Collection) -> Result<(), NotChanged> {
+        match collection.delete(&self.filter()).await.map_err(NotChanged::Unknown)? {
+            Write::Applied => Ok(()),
+            Write::Conflict => not_changed("another import took this one for dead and took its place"),
         }
     }
 }
@@ -225,20 +229,20 @@ fn steps_to(documents: &[Document], target: &[Numbered]) -> Vec<Step> {
     removed.into_iter().chain(replaced).chain(inserted).collect()
 }
 
-fn target(set: &RuleSet, rules: &[Unnumbered], mode: Mode) -> Result<Vec<Numbered>, Refused> {
+fn target(set: &RuleSet, rules: &[Unnumbered], mode: Mode) -> Result<Vec<Numbered>, NotChanged> {
     let target = match mode {
         Mode::IntoEmpty if !set.documents.is_empty() => {
-            return said(format!(
+            return not_changed(format!(
                 "there are {} rules already; write --replace to put these in their place, or --append to add them after \
                  those",
                 set.documents.len()
             ));
         }
-        Mode::IntoEmpty | Mode::Replace => number_all(rules.to_vec()).map_err(Refused::Said)?,
+        Mode::IntoEmpty | Mode::Replace => number_all(rules.to_vec()).map_err(NotChanged::Refused)?,
         Mode::Append => {
-            let mut all = set.rules().map_err(|problems| Refused::Said(problems.join("\n")))?;
+            let mut all = set.rules().map_err(|problems| NotChanged::Refused(problems.join("\n")))?;
             let last = all.last().map(|rule| rule.seq);
-            all.extend(number_after(last, rules.to_vec()).map_err(|error| Refused::Said(error.to_string()))?);
+            all.extend(number_after(last, rules.to_vec()).map_err(|error| NotChanged::Refused(error.to_string()))?);
             all
         }
     };

@@ -5,12 +5,12 @@ use std::str::FromStr;
 use mongodb::bson::{Bson, Document};
 use policy::acl::Acl;
 
-use super::{Refused, said};
 use crate::authz::mongo::documents::{compile, name_with_seq, read_text};
 use crate::authz::mongo::guard;
 use crate::authz::mongo::order::Shift;
 use crate::authz::mongo::text::{Numbered, number};
 use crate::mongo::document::name_of;
+use crate::mongo::{NotChanged, not_changed};
 
 /// All documents of a collection at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +107,7 @@ impl RuleSet {
     ///
     /// # Errors
     /// There is none, or there are several.
-    pub fn find(&self, which: &Which) -> Result<Stored, Refused> {
+    pub fn find(&self, which: &Which) -> Result<Stored, NotChanged> {
         let meant = |stored: &Stored| match which {
             Which::Seq(seq) => read_text(&stored.document).0 == Some(*seq),
             Which::Id(id) => match stored.document.get("_id") {
@@ -119,27 +119,27 @@ impl RuleSet {
         let mut found = self.stored().filter(meant);
         match (found.next(), found.next(), which) {
             (Some(one), None, _) => Ok(one),
-            (None, _, Which::Seq(seq)) => said(format!("there is no rule with the seq {seq}")),
-            (None, _, Which::Id(id)) => said(format!("there is no rule with the seq or the _id {id}")),
-            (Some(one), Some(other), _) => said(format!(
+            (None, _, Which::Seq(seq)) => not_changed(format!("there is no rule with the seq {seq}")),
+            (None, _, Which::Id(id)) => not_changed(format!("there is no rule with the seq or the _id {id}")),
+            (Some(one), Some(other), _) => not_changed(format!(
                 "there are several rules with this seq: {} and {}; name one by its _id",
                 one.name, other.name
             )),
         }
     }
 
-    pub(super) fn position_of(&self, id: Option<&Bson>) -> Result<usize, Refused> {
+    pub(super) fn position_of(&self, id: Option<&Bson>) -> Result<usize, NotChanged> {
         match self.documents.iter().position(|document| document.get("_id") == id) {
             Some(position) => Ok(position),
-            None => said("the rule was removed by somebody else at the same time"),
+            None => not_changed("the rule was removed by somebody else at the same time"),
         }
     }
 
     /// The numbers, if the set is right as a whole: only then has it an order in which a place can be found.
-    pub(super) fn seqs(&self) -> Result<Vec<i64>, Refused> {
+    pub(super) fn seqs(&self) -> Result<Vec<i64>, NotChanged> {
         match self.compile() {
             Ok((_, seqs)) => Ok(seqs),
-            Err(problems) => said(format!(
+            Err(problems) => not_changed(format!(
                 "the rules are not right as they are, so a place among them cannot be found; mend them first, by acl \
                  edit or acl remove:\n  {}",
                 problems.join("\n  ")
@@ -149,7 +149,7 @@ impl RuleSet {
 }
 
 /// Compiles what would be there after a change, as a server does.
-pub(super) fn right<'d>(documents: impl IntoIterator<Item = &'d Document>, shifts: &[Shift]) -> Result<(), Refused> {
+pub(super) fn right<'d>(documents: impl IntoIterator<Item = &'d Document>, shifts: &[Shift]) -> Result<(), NotChanged> {
     let after: Vec<Document> = documents
         .into_iter()
         .enumerate()
@@ -164,7 +164,7 @@ pub(super) fn right<'d>(documents: impl IntoIterator<Item = &'d Document>, shift
     match compile_all(&after) {
         Ok(_) => Ok(()),
         Err(problems) => {
-            said(format!("the rules could not be used then; nothing was changed:\n  {}", problems.join("\n  ")))
+            not_changed(format!("the rules could not be used then; nothing was changed:\n  {}", problems.join("\n  ")))
         }
     }
 }

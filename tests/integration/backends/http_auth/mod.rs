@@ -13,7 +13,7 @@ use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockwarden::authn::attempts::Attempts;
-use dockwarden::authn::http_api::{HttpUsers, Settings};
+use dockwarden::authn::http_api::{HttpAuthSettings, HttpUsers};
 use dockwarden::authn::{Account, Authenticator as _, Credentials, Outcome, Secret};
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
@@ -35,7 +35,8 @@ fn backend(section: &str) -> HttpUsers {
     let folder = Folder::new();
     let config =
         Config::load(&folder.configure(section), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap())).unwrap()
+    HttpUsers::new(config.backends.get::<HttpAuthSettings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+        .unwrap()
 }
 
 async fn login(backend: &HttpUsers, account: &str, password: &str) -> anyhow::Result<Outcome> {

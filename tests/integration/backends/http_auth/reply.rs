@@ -16,9 +16,9 @@ async fn an_accepting_reply_that_lies_lets_nobody_in() {
     let raw = |reply: &str| Act::Write(reply.as_bytes().to_vec());
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     for (act, piece) in [
-        (accepting(""), "its reply of 0 bytes is no JSON"),
-        (accepting("<html>welcome</html>"), "its reply of 20 bytes is no JSON (line 1, column 1)"),
-        (accepting("{\"email\": \"carol\"} trailing"), "is no JSON"),
+        (accepting(""), "its reply of 0 bytes is not JSON"),
+        (accepting("<html>welcome</html>"), "its reply of 20 bytes is not JSON (line 1, column 1)"),
+        (accepting("{\"email\": \"carol\"} trailing"), "is not JSON"),
         (accepting("{\"email\": \"carol\", \"teams\": [{\"name\": {}}]}"), "label team: $.teams[*].name is an object"),
         (
             accepting("{\"email\": \"carol\", \"teams\": [{\"name\": [\"a\"]}]}"),
@@ -32,9 +32,9 @@ async fn an_accepting_reply_that_lies_lets_nobody_in() {
         (accepting("{\"teams\": []}"), "its reply names no account at $.email"),
         (accepting("{\"email\": {}, \"teams\": []}"), "account: $.email is an object"),
         (accepting(&format!("\"{}\"", "x".repeat(256 * 1024))), "its reply is longer than 262144 bytes"),
-        (accepting(&format!("[{}]", "[".repeat(100_000))), "is no JSON"),
+        (accepting(&format!("[{}]", "[".repeat(100_000))), "is not JSON"),
         (raw(&format!("{head}Content-Length: 100\r\n\r\n{{\"email\": \"carol\"}}")), "gave no answer"),
-        (raw(&format!("{head}Content-Length: 17\r\n\r\n{{\"email\": \"carol\"")), "is no JSON"),
+        (raw(&format!("{head}Content-Length: 17\r\n\r\n{{\"email\": \"carol\"")), "is not JSON"),
         (raw(&format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"ema\r\n")), "gave no answer"),
         (raw(&format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n")), "gave no answer"),
         (raw(&format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{{}}")), "gave no answer"),
@@ -94,7 +94,7 @@ async fn labels_are_what_the_reply_holds_and_literal_unless_it_is_said() {
     api.now(|_| Act::Say(200, "{\"teams\": [{\"name\": \"[a\"}]}".to_owned()));
     let globs = backend(&section(&api, &format!("{BASIC}, {labels}, label_values: glob")));
     let message = format!("{:#}", login(&globs, "carol", "carol_pw").await.unwrap_err());
-    assert!(message.contains("a value of the label team is no glob"), "{message}");
+    assert!(message.contains("a value of the label team is not a glob"), "{message}");
 }
 
 /// The account is whom the API says: neither a token of somebody else's, nor another spelling, changes who somebody is.

@@ -10,7 +10,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{BASIC, HttpUsers, Settings, login, say};
+use super::{BASIC, HttpAuthSettings, HttpUsers, login, say};
 use crate::backends::conformance::outage_closes_and_says_so;
 use crate::backends::stand_in::{Act, Speaks, StandIn};
 use crate::bed::{Bed, Folder};
@@ -70,7 +70,8 @@ fn section(api: &StandIn, tls: &str) -> String {
 fn backend(folder: &Folder, section: &str) -> HttpUsers {
     let config =
         Config::load(&folder.configure(section), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    HttpUsers::new(config.backends.get::<Settings>().unwrap().clone(), Arc::new(Attempts::new().unwrap())).unwrap()
+    HttpUsers::new(config.backends.get::<HttpAuthSettings>().unwrap().clone(), Arc::new(Attempts::new().unwrap()))
+        .unwrap()
 }
 
 #[tokio::test]
