@@ -15,7 +15,6 @@ use tracing::{error, info, warn};
 use crate::access::Access;
 use crate::authn::password::{Passwords, Step};
 use crate::authz::Freshness;
-use crate::authz::lint::lint;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
@@ -251,7 +250,7 @@ impl App {
         })?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config);
-        let warnings = lint(&config);
+        let warnings = config.lint();
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, this_moment());
@@ -297,7 +296,7 @@ impl App {
         let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config);
-            let warnings = lint(&config);
+            let warnings = config.lint();
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
             let mut snapshot =

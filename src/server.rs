@@ -92,8 +92,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     public_listener.announce("listening", tls);
     let crowd = Crowd::Limited(Arc::new(Connections::sharing(connections)));
     let door = |router: Router, listener: Listener| {
-        let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
-        accept(app, listener, router, Security::AsConfigured, crowd, places, over.clone())
+        let door = Door::new(&app, router, Security::AsConfigured, crowd.clone());
+        accept(listener, door, Arc::clone(&places), over.clone())
     };
     doors.spawn(door(public, public_listener));
     if let Some(listener) = gateway {
@@ -104,15 +104,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
         listener.announce("listening for health and metrics", false);
         // Places of its own: monitoring has to answer when all others are taken.
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        doors.spawn(accept(
-            Arc::clone(&app),
-            listener,
-            http::admin(&app),
-            Security::Plain,
-            Crowd::Unlimited,
-            places,
-            over,
-        ));
+        let door = Door::new(&app, http::admin(&app), Security::Plain, Crowd::Unlimited);
+        doors.spawn(accept(listener, door, places, over));
     }
     while !*stop.borrow_and_update() {
         if stop.changed().await.is_err() {
@@ -158,7 +151,7 @@ impl Crowd {
 struct Seat {
     _place: OwnedSemaphorePermit,
     share: Option<Counted>,
-    _figure: OpenConnection,
+    _counted: OpenConnection,
 }
 
 /// What every connection of a listener shares.
@@ -171,17 +164,7 @@ struct Door {
     protocols: Arc<Protocols>,
 }
 
-async fn accept(
-    app: Arc<App>,
-    listener: Listener,
-    router: Router,
-    security: Security,
-    crowd: Crowd,
-    places: Arc<Semaphore>,
-    mut over: watch::Receiver<bool>,
-) {
-    let protocols = Arc::new(Protocols::new(NotHttp::new(app.metrics.clone())));
-    let door = Door { app, router, security, crowd, protocols };
+async fn accept(listener: Listener, door: Door, places: Arc<Semaphore>, mut over: watch::Receiver<bool>) {
     // Each connection holds a receiver until it ends.
     let (leave, leaving) = watch::channel(());
     loop {
@@ -260,6 +243,11 @@ async fn take(listener: &Listener, door: &Door, leaving: watch::Receiver<()>, pl
 }
 
 impl Door {
+    fn new(app: &Arc<App>, router: Router, security: Security, crowd: Crowd) -> Door {
+        let protocols = Arc::new(Protocols::new(NotHttp::new(app.metrics.clone())));
+        Door { app: Arc::clone(app), router, security, crowd, protocols }
+    }
+
     /// What a new connection holds from now on; nothing if its network has too many.
     fn admit(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
         let share = match &self.crowd {
@@ -273,7 +261,7 @@ impl Door {
                 }
             },
         };
-        Some(Seat { _place: place, share, _figure: self.app.metrics.connection_opened() })
+        Some(Seat { _place: place, share, _counted: self.app.metrics.connection_opened() })
     }
 }
 

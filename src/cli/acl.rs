@@ -12,7 +12,6 @@ use settings::moment::parse_moment;
 use settings::{DayEnd, text};
 
 use super::{DONE, Output, complain, explain, mongo, say};
-use crate::authz::lint::lint_each;
 use crate::authz::mongo::KIND;
 use crate::authz::mongo::book::{Change, Mode, Position, Refused, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
@@ -394,7 +393,7 @@ fn warn_of<'r>(config: &Config, rules: impl IntoIterator<Item = (String, &'r Rul
     // What does not compile was refused before.
     let rules = rules.into_iter().filter_map(|(name, text)| Some((name, Rule::compile(text).ok()?)));
     let (names, rules): (Vec<String>, Vec<Rule>) = rules.unzip();
-    for (index, field, message) in lint_each(config, &rules) {
+    for (index, field, message) in config.lint_elsewhere(&rules) {
         let name = names.get(index).map(String::as_str).unwrap_or_default();
         let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
         complain(&format!("dockwarden: warning: {name}: {}", printable(&format!("{field}{message}"))));

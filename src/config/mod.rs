@@ -6,6 +6,7 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod lint;
 mod server;
 mod token;
 mod upstream_login;

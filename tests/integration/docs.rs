@@ -25,7 +25,6 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use axum::body::Body;
 use axum::http::Request;
 use dockwarden::app::{App, Source};
-use dockwarden::authz::lint::lint;
 use dockwarden::client_address::Peer;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::http::{self, AdminRoutes};
@@ -199,7 +198,7 @@ impl Trial {
     fn config(&mut self, text: &str, warnings: &[&str]) -> Result<()> {
         let whole = complete(text);
         let config = load(&whole).map_err(anyhow::Error::msg)?;
-        let found: Vec<String> = lint(&config).iter().map(|problem| problem.in_file(Path::new("config.yml"))).collect();
+        let found: Vec<String> = config.lint().iter().map(|problem| problem.in_file(Path::new("config.yml"))).collect();
         for warning in warnings {
             let piece = quoted(warning)?;
             ensure!(found.iter().any(|one| one.contains(piece)), "no warning says {piece:?}: {found:#?}");

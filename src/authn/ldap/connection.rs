@@ -154,7 +154,9 @@ impl Connection {
                         }
                         Ok(done)
                     }
-                    _ => Err(Garbled("a bind is answered with something else").into()),
+                    Response::Entry(_) | Response::Reference | Response::Search(_) | Response::Extended(_) => {
+                        Err(Garbled("a bind is answered with something else").into())
+                    }
                 }
             })
             .await
@@ -255,7 +257,9 @@ async fn begin_tls(stream: Listening) -> Result<Listening, Trouble> {
     match receive(&mut stream, id, &mut { MAX_ANSWER }).await? {
         Response::Extended(Done { code: 0, .. }) => {}
         Response::Extended(done) => return Err(Trouble::NoTls { code: done.code, remark: done.shown() }),
-        _ => return Err(Garbled("StartTLS is answered with something else").into()),
+        Response::Bind(_) | Response::Entry(_) | Response::Reference | Response::Search(_) => {
+            return Err(Garbled("StartTLS is answered with something else").into());
+        }
     }
     match stream.buffer() {
         [] => Ok(stream.into_inner()),
