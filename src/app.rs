@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
-use crate::authn::password::{Passwords, Step};
+use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
@@ -245,8 +245,8 @@ impl App {
         let signing = Signing::new();
         let observer = metrics.clone();
         let passwords = Arc::new(Passwords::new(move |step| match step {
-            Step::Waited(took) => observer.password_waited(took),
-            Step::Hashed(took) => observer.password_hashed(took),
+            HashEvent::Waited(took) => observer.password_waited(took),
+            HashEvent::Hashed(took) => observer.password_hashed(took),
         })?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config);

@@ -39,7 +39,7 @@ pub(super) enum Command {
         /// The configuration file
         config: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: PlaceOptions,
         /// Put it at this very number
         #[arg(long, value_name = "SEQ", allow_negative_numbers = true, conflicts_with_all = ["before", "after"])]
         seq: Option<i64>,
@@ -54,7 +54,7 @@ pub(super) enum Command {
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
         #[command(flatten)]
-        place: Place,
+        place: PlaceOptions,
     },
     /// Remove a rule
     Remove {
@@ -136,7 +136,7 @@ pub(super) enum ExportFormat {
 
 /// Where a rule is to be.
 #[derive(clap::Args)]
-pub(super) struct Place {
+pub(super) struct PlaceOptions {
     /// Directly before this rule
     #[arg(long, value_name = "SEQ", allow_negative_numbers = true)]
     before: Option<Which>,
@@ -145,7 +145,7 @@ pub(super) struct Place {
     after: Option<Which>,
 }
 
-impl Place {
+impl PlaceOptions {
     fn position(self) -> Option<Position> {
         self.before.map(Position::Before).or(self.after.map(Position::After))
     }
@@ -348,7 +348,7 @@ async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
     let book = open(config)?;
     let rules = set(&book).await?.rules().map_err(|problems| {
         format!(
-            "there are documents that are no rules; mend them first, by acl edit or acl remove:\n  {}",
+            "some documents are not rules; mend them first, by acl edit or acl remove:\n  {}",
             problems.join("\n  ")
         )
     })?;
@@ -359,7 +359,7 @@ async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
     Ok(say(&write_all(&rules, format), DONE))
 }
 
-async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
+async fn add(config: PathBuf, place: PlaceOptions, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
     let wanted = place.position().or(seq.map(Position::At));
     let (text, position) = match options.rule()? {
         Some(text) => (text, wanted),
@@ -388,7 +388,7 @@ async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleO
     Ok(DONE)
 }
 
-/// Points out what is probably not meant, as `check` does for the rules of the file. It is no reason not to change anything.
+/// Points out what is probably not meant, as `check` does for the rules of the file; the change is made all the same.
 fn warn_of<'r>(config: &Config, rules: impl IntoIterator<Item = (String, &'r RuleText)>) {
     // What does not compile was refused before.
     let rules = rules.into_iter().filter_map(|(name, text)| Some((name, Rule::compile(text).ok()?)));

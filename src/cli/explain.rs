@@ -23,7 +23,7 @@ use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
 use policy::{Asker, Policy, Sources};
-use told::{Account, Explanation, describe, render};
+use told::{Explanation, LoginState, describe, render};
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -114,7 +114,7 @@ pub(super) fn test(config: Config, asked: &Asked, section: &'static str) -> Resu
 /// One question of a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request<'a> {
+struct QuestionLine<'a> {
     #[serde(borrow, default)]
     account: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -133,7 +133,7 @@ struct Request<'a> {
 
 /// The answer to one question of a file.
 #[derive(Serialize)]
-struct Reply<'a> {
+struct AnswerLine<'a> {
     rule: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<i64>,
@@ -160,7 +160,7 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
+        let request: QuestionLine<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
         write_answer(policy, &request, &mut out).map_err(at)?;
         // Whoever asks one question at a time waits for the answer before the next one.
         if input.buffer().is_empty() {
@@ -171,7 +171,7 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     Ok(DONE)
 }
 
-fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
+fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl Write) -> Result<(), String> {
     let labels = match &request.labels {
         None => None,
         Some(given) => Some(read_labels(
@@ -180,7 +180,7 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
     };
     let address = match request.ip.as_deref() {
         None | Some("") => None,
-        Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address"))?),
+        Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is not an IP address"))?),
     };
     let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
@@ -202,7 +202,7 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
         .collect();
     withheld.sort_unstable();
     withheld.dedup();
-    let reply = Reply {
+    let reply = AnswerLine {
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.as_ref().and_then(|rule| rule.comment.as_deref()),
@@ -279,10 +279,12 @@ fn explain_scope(
     let question = Question { account, labels, address, service, resource, actions, reference, now };
     let mut notes = Vec::new();
     let (account, rules, (mut granted, by)) = match identity.standing.check(policy.now) {
-        Ok(()) => (Account::Open, policy.steps(&question)?, policy.decide(identity, address, service, scope.clone())?),
+        Ok(()) => {
+            (LoginState::Open, policy.steps(&question)?, policy.decide(identity, address, service, scope.clone())?)
+        }
         Err(closed) => {
             notes.push(format!("{closed}: nobody can log in with it"));
-            (Account::Closed, Vec::new(), (Actions::new(), None))
+            (LoginState::Closed, Vec::new(), (Actions::new(), None))
         }
     };
     // What the rules say is told all the same, and nothing of it is granted.
@@ -325,7 +327,7 @@ fn is_tagged(name: &str, parts: &[&str]) -> bool {
     }
 }
 
-/// Why a text is no scope, and what was probably meant by it.
+/// Why a text is not a scope, and what was probably meant by it.
 fn no_scope(policy: &mut Policy, text: &str, error: ScopeError) -> String {
     let known = policy.asker(text, None).is_ok_and(|asker| asker.known);
     let as_scope = |text: String| Scope::parse(&text).is_ok().then(|| format!("; meant: {text}"));
@@ -352,12 +354,12 @@ fn no_scope(policy: &mut Policy, text: &str, error: ScopeError) -> String {
         (ScopeError::Name, ["repository", name, .., actions]) if is_tagged(name, &parts) => {
             let name = name.split_once('@').map_or(*name, |(name, _)| name);
             let meant = as_scope(format!("repository:{name}:{actions}")).unwrap_or_default();
-            Some(format!(": a tag or a digest is no part of a name{meant} (--reference names one)"))
+            Some(format!(": a tag or a digest is not part of a name{meant} (--reference names one)"))
         }
         (ScopeError::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
             Some(": upper-case letters are not allowed".to_owned())
         }
         (ScopeError::Parts | ScopeError::Type | ScopeError::Name, _) => None,
     };
-    format!("\"{text}\" is no scope: {error}{}", meant.unwrap_or_default())
+    format!("\"{text}\" is not a scope: {error}{}", meant.unwrap_or_default())
 }

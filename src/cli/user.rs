@@ -245,7 +245,7 @@ async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> R
     })
 }
 
-/// Points out hashes that are no protection. It is no reason not to bring them in: they are in use already.
+/// Points out hashes that do not protect. They are brought in all the same: they are in use already.
 fn warn_of<'u>(hashes: impl IntoIterator<Item = (&'u str, &'u PasswordHash)>) {
     let mut weak: usize = 0;
     for (name, hash) in hashes {

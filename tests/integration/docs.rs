@@ -466,7 +466,7 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         pair("token.crt"),
         pair("token.key")
     );
-    // A source of rules that can fall behind has figures of its own; nobody listens there.
+    // A source of rules that can fall behind has metrics of its own; nobody listens there.
     let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
     let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
     let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\

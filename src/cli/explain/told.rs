@@ -25,11 +25,11 @@ pub(super) struct Explanation {
     pub(super) notes: Vec<String>,
     pub(super) rules: Vec<ExplainedRule>,
     #[serde(skip)]
-    pub(super) account: Account,
+    pub(super) account: LoginState,
 }
 
 /// Whether rules are asked about an account at all.
-pub(super) enum Account {
+pub(super) enum LoginState {
     Open,
     Closed,
 }
@@ -175,9 +175,9 @@ pub(super) fn render(explanation: &Explanation, deciders: &[&str]) -> String {
         lines.push(format!("  {} {said}{comment}", rule.name));
     }
     match (&explanation.account, explanation.rule, deciders) {
-        (Account::Closed, _, _) | (Account::Open, Some(_), _) => {}
-        (Account::Open, None, []) => lines.push("  no rule matches: nothing is granted".to_owned()),
-        (Account::Open, None, names) => {
+        (LoginState::Closed, _, _) | (LoginState::Open, Some(_), _) => {}
+        (LoginState::Open, None, []) => lines.push("  no rule matches: nothing is granted".to_owned()),
+        (LoginState::Open, None, names) => {
             let names = names.join(", then ");
             lines.push(format!("  no rule matches: a server asks {names}, which is not asked here"));
         }
