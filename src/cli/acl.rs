@@ -3,13 +3,11 @@
 mod editor;
 
 use std::io::{IsTerminal as _, stdin};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use policy::rule::{Rule, RuleText};
-use settings::files::read_text;
+use settings::DayEnd;
 use settings::moment::parse_moment;
-use settings::{DayEnd, text};
 
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::mongo::KIND;
@@ -19,9 +17,6 @@ use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::config::Config;
 use crate::mongo::Run;
 use crate::shown::printable;
-
-/// A longer text of rules is refused, in bytes.
-const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// Change the rules in MongoDB (acl_mongo)
 #[derive(clap::Subcommand)]
@@ -100,21 +95,8 @@ pub(super) enum Command {
     Test {
         /// The configuration file
         config: PathBuf,
-        /// Who asks; nobody if left out
-        #[arg(long, default_value = "")]
-        account: String,
-        /// A label of the account (may be repeated); the account's own labels if left out
-        #[arg(long = "label", value_name = "NAME=VALUE")]
-        labels: Vec<String>,
-        /// Where the client is
-        #[arg(long)]
-        ip: Option<IpAddr>,
-        /// The tag or digest that a request to the registry names; token requests name none
-        #[arg(long)]
-        reference: Option<String>,
-        /// The registry's service name
-        #[arg(long)]
-        service: Option<String>,
+        #[command(flatten)]
+        query: explain::Query,
         /// What is asked for, such as repository:team/app:pull,push (may be repeated)
         #[arg(long = "scope", required = true, value_name = "SCOPE")]
         scopes: Vec<String>,
@@ -243,11 +225,10 @@ impl RuleOptions {
 /// Runs the command.
 pub(super) fn run(command: Command) -> u8 {
     match command {
-        Command::Test { config, account, labels, ip, reference, service, scopes, output } => {
-            let asked = explain::Asked { account, labels, ip, reference, service, output, scopes };
+        Command::Test { config, query, scopes, output } => {
             let answered = mongo::load(config).and_then(|config| {
                 mongo::rules(&config)?;
-                explain::test(config, &asked, KIND.key)
+                explain::test(config, KIND.key, &query, &scopes, output)
             });
             answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
         }
@@ -427,12 +408,7 @@ async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<
     if changes > 0 {
         warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
     }
-    let said = match (changes, run) {
-        (0, _) => "nothing changes\n".to_owned(),
-        (changes, Run::Dry) => format!("{changes} rule(s) would change; nothing was changed\n"),
-        (changes, Run::Real) => format!("{changes} rule(s) changed\n"),
-    };
-    Ok(say(&said, DONE))
+    Ok(say(&mongo::summary(changes, "rule", run), DONE))
 }
 
 /// How a rule of a text is named: by its number, or by its place.
@@ -447,12 +423,8 @@ fn ourselves() -> String {
 }
 
 fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {
-    if file.as_os_str() != "-" {
-        return parse(file, &read_text(file)?).map_err(|problems| problems.join("\n"));
-    }
-    // Not a part of what is longer: rules that nobody sees are missing could be those that forbid.
-    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
-    parse(Path::new("standard input"), &text).map_err(|problems| problems.join("\n"))
+    let (name, text) = mongo::input(file)?;
+    parse(name, &text).map_err(|problems| problems.join("\n"))
 }
 
 /// The one rule of an edited text; a number that was taken out stays what it was.

@@ -30,53 +30,42 @@ use told::{Explanation, LoginState, describe, render};
 pub(super) struct Arguments {
     /// The configuration file
     config: PathBuf,
-    /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given
-    #[arg(long, default_value = "", conflicts_with = "requests")]
-    account: String,
-    /// A label of the account (may be repeated); the account's own labels if left out
-    #[arg(long = "label", value_name = "NAME=VALUE", conflicts_with = "requests")]
-    labels: Vec<String>,
-    /// Where the client is
-    #[arg(long, conflicts_with = "requests")]
-    ip: Option<IpAddr>,
-    /// The tag or digest that a request to the registry names; token requests name none
-    #[arg(long, conflicts_with = "requests")]
-    reference: Option<String>,
-    /// The registry's service name
-    #[arg(long, conflicts_with = "requests")]
-    service: Option<String>,
+    #[command(flatten)]
+    query: Query,
     /// Print JSON
     #[arg(long, conflicts_with = "requests")]
     json: bool,
     /// Answer a file of questions by the rules, one JSON object a line ("-" is standard input)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "Query")]
     requests: Option<PathBuf>,
     /// What is asked for, such as repository:team/app:pull,push
     #[arg(required_unless_present = "requests", conflicts_with = "requests")]
     scopes: Vec<String>,
 }
 
-/// A question, as it is asked on the command line.
-pub(super) struct Asked {
-    /// Who asks; empty for nobody.
-    pub(super) account: String,
-    /// `name=value` each; the account's own where there are none.
-    pub(super) labels: Vec<String>,
-    /// Where the client is.
-    pub(super) ip: Option<IpAddr>,
-    /// The tag or digest that a request to the registry names.
-    pub(super) reference: Option<String>,
-    /// The registry's service name; the first of the file where there is none.
-    pub(super) service: Option<String>,
-    /// How it is answered.
-    pub(super) output: Output,
-    /// What is asked for.
-    pub(super) scopes: Vec<String>,
+/// Who asks, from where and how: `acl test` has the same options.
+#[derive(clap::Args)]
+pub(super) struct Query {
+    /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given
+    #[arg(long, default_value = "")]
+    account: String,
+    /// A label of the account (may be repeated); the account's own labels if left out
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Where the client is
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// The tag or digest that a request to the registry names; token requests name none
+    #[arg(long)]
+    reference: Option<String>,
+    /// The registry's service name; the first of the file if left out
+    #[arg(long)]
+    service: Option<String>,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> u8 {
-    let Arguments { config: file, account, labels, ip, reference, service, json, requests, scopes } = arguments;
+    let Arguments { config: file, query, json, requests, scopes } = arguments;
     let source = super::source(file);
     // What is only in the file needs nobody's password.
     let config = match source.load(Secrets::Skip) {
@@ -92,7 +81,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         Some(file) => answer_file(&mut policy, file),
         None => {
             let output = if json { Output::Json } else { Output::Text };
-            explain_scopes(&mut policy, &Asked { account, labels, ip, reference, service, output, scopes })
+            explain_scopes(&mut policy, &query, &scopes, output)
         }
     });
     answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
@@ -107,8 +96,14 @@ fn is_elsewhere(facts: &Facts<'_>) -> bool {
 }
 
 /// Answers one question by the rules of one section alone, as they are now.
-pub(super) fn test(config: Config, asked: &Asked, section: &'static str) -> Result<u8, String> {
-    explain_scopes(&mut Policy::read(config, Sources::Only(section))?, asked)
+pub(super) fn test(
+    config: Config,
+    section: &'static str,
+    query: &Query,
+    scopes: &[String],
+    output: Output,
+) -> Result<u8, String> {
+    explain_scopes(&mut Policy::read(config, Sources::Only(section))?, query, scopes, output)
 }
 
 /// One question of a file.
@@ -223,8 +218,8 @@ fn read_labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
     Ok(labels)
 }
 
-fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> {
-    let labels = match arguments.labels.as_slice() {
+fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output: Output) -> Result<u8, String> {
+    let labels = match query.labels.as_slice() {
         [] => None,
         given => {
             let split =
@@ -234,25 +229,25 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
-    let asker = policy.asker(&arguments.account, labels)?;
+    let asker = policy.asker(&query.account, labels)?;
     let first = policy.services.first().map(String::as_str);
-    let service = arguments.service.as_deref().or(first).unwrap_or_default();
-    let reference = match arguments.reference.as_deref() {
+    let service = query.service.as_deref().or(first).unwrap_or_default();
+    let reference = match query.reference.as_deref() {
         None => None,
         Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
     };
-    let mut explanations = Vec::with_capacity(arguments.scopes.len());
-    for text in &arguments.scopes {
+    let mut explanations = Vec::with_capacity(scopes.len());
+    for text in scopes {
         let mut scope = match Scope::parse(text) {
             Ok(scope) => scope,
             Err(error) => return Err(no_scope(policy, text, error)),
         };
         scope.reference.clone_from(&reference);
-        let mut explanation = explain_scope(policy, &asker, arguments.ip, service, &scope)?;
+        let mut explanation = explain_scope(policy, &asker, query.ip, service, &scope)?;
         explanation.say_words(policy, text);
         explanations.push(explanation);
     }
-    let printed = match arguments.output {
+    let printed = match output {
         Output::Json => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
         Output::Text => {
             let who = describe(policy, &asker);
