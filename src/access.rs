@@ -36,7 +36,7 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
-    figures: BackendMetrics,
+    metrics: BackendMetrics,
 }
 
 /// Whether a backend has an account of some name.
@@ -106,7 +106,7 @@ impl<B: ?Sized> Counted<B> {
             Err(_) => Some(BackendOutcome::Error),
         };
         if let Some(outcome) = outcome {
-            self.figures.answered(outcome, began.elapsed());
+            self.metrics.answered(outcome, began.elapsed());
         }
         said
     }
@@ -288,15 +288,15 @@ impl Access {
         for (name, opened) in opened {
             match opened {
                 Opened::Identities(backend, manner) => {
-                    let figures = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
-                    authn.push(Counted { name, backend, figures });
+                    let metrics = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
+                    authn.push(Counted { name, backend, metrics });
                     if manner == Manner::Tokens {
                         counted_as = Manner::Tokens;
                     }
                 }
                 Opened::Rules(backend) => {
-                    let figures = metrics.backend(name, &[Decided, NoMatch, Error]);
-                    authz.push(Counted { name, backend, figures });
+                    let metrics = metrics.backend(name, &[Decided, NoMatch, Error]);
+                    authz.push(Counted { name, backend, metrics });
                 }
             }
         }

@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
-use crate::authn::password::{Passwords, Step};
+use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
-use crate::authz::lint::lint;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
@@ -246,12 +245,12 @@ impl App {
         let signing = Signing::new();
         let observer = metrics.clone();
         let passwords = Arc::new(Passwords::new(move |step| match step {
-            Step::Waited(took) => observer.password_waited(took),
-            Step::Hashed(took) => observer.password_hashed(took),
+            HashEvent::Waited(took) => observer.password_waited(took),
+            HashEvent::Hashed(took) => observer.password_hashed(took),
         })?);
         let files = config.files.clone();
         let fixed = Fixed::of(&config);
-        let warnings = lint(&config);
+        let warnings = config.lint();
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, this_moment());
@@ -297,7 +296,7 @@ impl App {
         let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::of(&config);
-            let warnings = lint(&config);
+            let warnings = config.lint();
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();
             let mut snapshot =

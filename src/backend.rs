@@ -47,7 +47,7 @@ pub trait Configured: Same + Any + Debug + Send + Sync {
     /// Makes the backend ready; it may begin to connect in the background.
     ///
     /// # Errors
-    /// A local prerequisite is missing, such as random bytes. A server that does not answer is no error here.
+    /// A local prerequisite is missing, such as random bytes. A server that does not answer is not an error here.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened>;
 
     /// What the section tells without being opened.

@@ -112,11 +112,11 @@ enum Wrong {
     Missing,
     #[error("it names fewer addresses than server.real_ip_pos counts")]
     TooShort,
-    #[error("element {0} from the right is no address")]
+    #[error("element {0} from the right is not an IP address")]
     FromTheRight(usize),
-    #[error("the element at server.real_ip_pos is no address")]
+    #[error("the element at server.real_ip_pos is not an IP address")]
     AtPosition,
-    #[error("it has bytes that are no visible ASCII")]
+    #[error("it has bytes that are not visible ASCII")]
     NotText,
     #[error("it is longer than {MAX_HEADER} bytes")]
     TooLong,
@@ -160,7 +160,7 @@ impl Proxies {
             if text.eq_ignore_ascii_case(UNKNOWN) {
                 return Ok(None);
             }
-            // What stands left of something that is no address was not written by a proxy that is trusted.
+            // What stands left of something that is not an address was not written by a proxy that is trusted.
             let address = parse(text).ok_or_else(|| no_address(Wrong::FromTheRight(number)))?;
             nearest = Some(address);
             if !self.peers.contain(address) {
@@ -190,7 +190,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Wron
     Ok(all)
 }
 
-/// The elements of a list. Empty ones are none (RFC 9110, section 5.6.1.2): some proxies add a comma with nothing after it.
+/// The elements of a list. Empty ones do not count (RFC 9110, section 5.6.1.2): some proxies add a comma with nothing after it.
 fn elements(list: &str) -> impl DoubleEndedIterator<Item = &str> {
     list.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
@@ -324,17 +324,17 @@ mod tests {
                 ten_and_unix(),
                 tcp,
                 &["hunter2, junk, 10.0.0.2"][..],
-                "element 2 from the right is no address, in a request from 10.0.0.1",
+                "element 2 from the right is not an IP address, in a request from 10.0.0.1",
             ),
             (
                 ten_and_unix(),
                 unix,
                 &["hunter2"],
-                "element 1 from the right is no address, in a request from a unix socket",
+                "element 1 from the right is not an IP address, in a request from a unix socket",
             ),
             (position.clone(), tcp, &[], "it is missing"),
             (position.clone(), tcp, &["1.1.1.1"], "it names fewer addresses than server.real_ip_pos counts"),
-            (position, tcp, &["1.1.1.1, hunter2"], "the element at server.real_ip_pos is no address"),
+            (position, tcp, &["1.1.1.1, hunter2"], "the element at server.real_ip_pos is not an IP address"),
         ] {
             let refused = source.client(peer, &headers(lines)).err();
             let told = refused.as_ref().map(ToString::to_string);

@@ -166,7 +166,7 @@ where
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let name: Name = host.parse().map_err(|_| io::Error::other("this is no name"))?;
+        let name: Name = host.parse().map_err(|_| io::Error::other("this is not a host name"))?;
         let found = self.lookups.ready().await?.call(name).await?;
         let mut addresses: Vec<SocketAddr> = found.map(|address| SocketAddr::new(address.ip(), port)).collect();
         addresses.sort_by_key(|address| self.quiet.is_quiet(address));

@@ -1,10 +1,10 @@
 //! Metrics for monitoring, with Prometheus' names and units.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,44 +15,8 @@ use time::OffsetDateTime;
 
 use crate::breaker::Passage;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Backend {
-    backend: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BackendAnswer {
-    backend: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Source {
-    source: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
-    source: &'static str,
-    document: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Passed {
-    upstream: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Moved {
-    upstream: String,
-    direction: &'static str,
-}
+/// The names and values of labels.
+type Labels<const COUNT: usize> = [(&'static str, Cow<'static, str>); COUNT];
 
 /// Which way the bytes of a transfer go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +62,14 @@ impl BackendOutcome {
 #[derive(Clone)]
 pub struct BackendMetrics {
     backend: &'static str,
-    answers: Family<BackendAnswer, Counter>,
+    answers: Family<Labels<2>, Counter>,
     answering: Histogram,
 }
 
 impl BackendMetrics {
     /// It answered one question. Questions whose client went away before the answer are not told.
     pub fn answered(&self, outcome: BackendOutcome, took: Duration) {
-        let labels = BackendAnswer { backend: self.backend, outcome: outcome.as_str() };
+        let labels = [("backend", self.backend.into()), ("outcome", outcome.as_str().into())];
         self.answers.get_or_create(&labels).inc();
         self.answering.observe(took.as_secs_f64());
     }
@@ -145,9 +109,9 @@ struct Measured {
     wrong_password_accounts: Gauge<f64, AtomicU64>,
     header_fallback: Gauge<f64, AtomicU64>,
     snapshot_age: Gauge<f64, AtomicU64>,
-    rules_age: Family<Source, Gauge<f64, AtomicU64>>,
-    rules_refused: Family<Refused, Gauge>,
-    down: Family<Backend, Gauge>,
+    rules_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    rules_refused: Family<Labels<2>, Gauge>,
+    down: Family<Labels<1>, Gauge>,
 }
 
 /// All metrics. Clones share them.
@@ -157,17 +121,17 @@ pub struct Metrics {
     /// Locked while they are set and read.
     measured: Arc<Mutex<Measured>>,
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
-    requests: Family<Outcome, Counter>,
-    forwarded: Family<Outcome, Counter>,
-    passed: Family<Passed, Counter>,
-    moved: Family<Moved, Counter>,
+    requests: Family<Labels<1>, Counter>,
+    forwarded: Family<Labels<1>, Counter>,
+    passed: Family<Labels<2>, Counter>,
+    moved: Family<Labels<2>, Counter>,
     reused: Counter,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
     waiting: Histogram,
-    backend_answers: Family<BackendAnswer, Counter>,
-    backend_answering: Family<Backend, Histogram, fn() -> Histogram>,
+    backend_answers: Family<Labels<2>, Counter>,
+    backend_answering: Family<Labels<1>, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
     connections: Gauge,
@@ -224,17 +188,17 @@ impl Metrics {
     /// Begins to count token requests with these outcomes, at 0: `increase()` does not see the first of what was not there
     /// before it.
     pub fn expect_token_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
-        begin(&self.requests, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+        begin(&self.requests, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
     }
 
     /// The same for questions of proxies.
     pub fn expect_forward_auth_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
-        begin(&self.forwarded, outcomes.into_iter().map(|outcome| Outcome { outcome }));
+        begin(&self.forwarded, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
     }
 
     /// The same for requests to the gateway, of one upstream, with its bytes; or, if `upstream` is empty, of none.
     pub fn expect_gateway_outcomes(&self, upstream: &str, outcomes: impl IntoIterator<Item = &'static str>) {
-        begin(&self.passed, outcomes.into_iter().map(|outcome| Passed { upstream: upstream.to_owned(), outcome }));
+        begin(&self.passed, outcomes.into_iter().map(|outcome| passed(upstream, outcome)));
         if !upstream.is_empty() {
             for direction in [Direction::Sent, Direction::Received] {
                 self.gateway_bytes(upstream, direction);
@@ -244,7 +208,7 @@ impl Metrics {
 
     /// A token request was answered.
     pub fn answered(&self, outcome: &'static str, took: Duration) {
-        self.requests.get_or_create(&Outcome { outcome }).inc();
+        self.requests.get_or_create(&[("outcome", outcome.into())]).inc();
         self.answering.observe(took.as_secs_f64());
     }
 
@@ -255,12 +219,12 @@ impl Metrics {
 
     /// A proxy was told about somebody's request.
     pub fn forward_auth_answered(&self, outcome: &'static str) {
-        self.forwarded.get_or_create(&Outcome { outcome }).inc();
+        self.forwarded.get_or_create(&[("outcome", outcome.into())]).inc();
     }
 
     /// A request to the gateway was answered; `upstream` is empty where none was needed or found.
     pub fn gateway_answered(&self, upstream: &str, outcome: &'static str) {
-        self.passed.get_or_create(&Passed { upstream: upstream.to_owned(), outcome }).inc();
+        self.passed.get_or_create(&passed(upstream, outcome)).inc();
     }
 
     /// Counts the bytes that go through the gateway one way.
@@ -269,7 +233,7 @@ impl Metrics {
             Direction::Sent => "sent",
             Direction::Received => "received",
         };
-        self.moved.get_or_create(&Moved { upstream: upstream.to_owned(), direction }).clone()
+        self.moved.get_or_create(&[("upstream", upstream.to_owned().into()), ("direction", direction.into())]).clone()
     }
 
     /// The rules were asked.
@@ -291,12 +255,15 @@ impl Metrics {
     /// from "not known".
     pub fn backend(&self, backend: &'static str, outcomes: &[BackendOutcome]) -> BackendMetrics {
         for outcome in outcomes {
-            drop(self.backend_answers.get_or_create(&BackendAnswer { backend, outcome: outcome.as_str() }));
+            drop(
+                self.backend_answers
+                    .get_or_create(&[("backend", backend.into()), ("outcome", outcome.as_str().into())]),
+            );
         }
         BackendMetrics {
             backend,
             answers: self.backend_answers.clone(),
-            answering: self.backend_answering.get_or_create(&Backend { backend }).clone(),
+            answering: self.backend_answering.get_or_create(&[("backend", backend.into())]).clone(),
         }
     }
 
@@ -435,12 +402,14 @@ impl Measured {
         self.rules_refused.clear();
         self.down.clear();
         for Rules { source, age, refused } in now.rules {
-            self.rules_age.get_or_create(&Source { source }).set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+            self.rules_age
+                .get_or_create(&[("source", source.into())])
+                .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
             if refused.is_empty() {
-                self.rules_refused.get_or_create(&Refused { source, document: String::new() }).set(0);
+                self.rules_refused.get_or_create(&[("source", source.into()), ("document", "".into())]).set(0);
             }
             for document in refused {
-                self.rules_refused.get_or_create(&Refused { source, document }).set(1);
+                self.rules_refused.get_or_create(&[("source", source.into()), ("document", document.into())]).set(1);
             }
         }
         for (backend, passage) in now.breakers {
@@ -448,7 +417,7 @@ impl Measured {
                 Passage::Passing => 0,
                 Passage::Shut => 1,
             };
-            self.down.get_or_create(&Backend { backend }).set(down);
+            self.down.get_or_create(&[("backend", backend.into())]).set(down);
         }
     }
 }
@@ -459,6 +428,10 @@ fn add(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)
 
 fn add_seconds(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
     to.register_with_unit(name, help, Unit::Seconds, metric.clone());
+}
+
+fn passed(upstream: &str, outcome: &'static str) -> Labels<2> {
+    [("upstream", upstream.to_owned().into()), ("outcome", outcome.into())]
 }
 
 /// Makes these counters, if they are not there.

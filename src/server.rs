@@ -91,28 +91,21 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receive
     let mut doors = tokio::task::JoinSet::new();
     public_listener.announce("listening", tls);
     let crowd = Crowd::Limited(Arc::new(Connections::sharing(connections)));
-    let door = |router: Router, listener: Listener| {
-        let (app, crowd, places) = (Arc::clone(&app), crowd.clone(), Arc::clone(&places));
-        accept(app, listener, router, Security::AsConfigured, crowd, places, over.clone())
+    let open = |router: Router, listener: Listener| {
+        let entrance = Entrance::new(&app, router, Security::AsConfigured, crowd.clone());
+        accept(listener, entrance, Arc::clone(&places), over.clone())
     };
-    doors.spawn(door(public, public_listener));
+    doors.spawn(open(public, public_listener));
     if let Some(listener) = gateway {
         listener.announce("listening for the gateway", tls);
-        doors.spawn(door(http::gateway(&app), listener));
+        doors.spawn(open(http::gateway(&app), listener));
     }
     if let Some(listener) = admin_listener {
         listener.announce("listening for health and metrics", false);
         // Places of its own: monitoring has to answer when all others are taken.
         let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        doors.spawn(accept(
-            Arc::clone(&app),
-            listener,
-            http::admin(&app),
-            Security::Plain,
-            Crowd::Unlimited,
-            places,
-            over,
-        ));
+        let entrance = Entrance::new(&app, http::admin(&app), Security::Plain, Crowd::Unlimited);
+        doors.spawn(accept(listener, entrance, places, over));
     }
     while !*stop.borrow_and_update() {
         if stop.changed().await.is_err() {
@@ -158,12 +151,12 @@ impl Crowd {
 struct Seat {
     _place: OwnedSemaphorePermit,
     share: Option<Counted>,
-    _figure: OpenConnection,
+    _counted: OpenConnection,
 }
 
 /// What every connection of a listener shares.
 #[derive(Clone)]
-struct Door {
+struct Entrance {
     app: Arc<App>,
     router: Router,
     security: Security,
@@ -171,23 +164,13 @@ struct Door {
     protocols: Arc<Protocols>,
 }
 
-async fn accept(
-    app: Arc<App>,
-    listener: Listener,
-    router: Router,
-    security: Security,
-    crowd: Crowd,
-    places: Arc<Semaphore>,
-    mut over: watch::Receiver<bool>,
-) {
-    let protocols = Arc::new(Protocols::new(NotHttp::new(app.metrics.clone())));
-    let door = Door { app, router, security, crowd, protocols };
+async fn accept(listener: Listener, entrance: Entrance, places: Arc<Semaphore>, mut over: watch::Receiver<bool>) {
     // Each connection holds a receiver until it ends.
     let (leave, leaving) = watch::channel(());
     loop {
         let next = async {
-            let place = door.crowd.place(&places).await?;
-            take(&listener, &door, leaving.clone(), place).await;
+            let place = entrance.crowd.place(&places).await?;
+            take(&listener, &entrance, leaving.clone(), place).await;
             Ok::<(), AcquireError>(())
         };
         tokio::select! {
@@ -200,7 +183,7 @@ async fn accept(
     }
     take_last_ones(|| {
         let place = Arc::clone(&places).try_acquire_owned().ok()?;
-        Some(take(&listener, &door, leaving.clone(), place))
+        Some(take(&listener, &entrance, leaving.clone(), place))
     })
     .await;
     match listener {
@@ -231,24 +214,24 @@ async fn take_last_ones<F: Future<Output = ()>>(mut next: impl FnMut() -> Option
 }
 
 /// Takes one connection and serves it on a task of its own.
-async fn take(listener: &Listener, door: &Door, leaving: watch::Receiver<()>, place: OwnedSemaphorePermit) {
+async fn take(listener: &Listener, entrance: &Entrance, leaving: watch::Receiver<()>, place: OwnedSemaphorePermit) {
     let failed = match listener {
         Listener::Tcp(listener) => match listener.accept().await {
             Ok((stream, peer)) => {
                 let peer = Peer::Tcp(peer.ip());
-                let Some(seat) = door.admit(peer, place) else { return };
+                let Some(seat) = entrance.seat(peer, place) else { return };
                 if let Err(cause) = stream.set_nodelay(true) {
                     debug!(cause = %cause, "replies may be delayed on a connection");
                 }
-                tokio::spawn(secure_and_serve(door.clone(), stream, peer, leaving, seat));
+                tokio::spawn(secure_and_serve(entrance.clone(), stream, peer, leaving, seat));
                 return;
             }
             Err(cause) => cause,
         },
         Listener::Unix(listener, _) => match listener.accept().await {
             Ok((stream, _)) => {
-                let Some(seat) = door.admit(Peer::Unix, place) else { return };
-                tokio::spawn(secure_and_serve(door.clone(), stream, Peer::Unix, leaving, seat));
+                let Some(seat) = entrance.seat(Peer::Unix, place) else { return };
+                tokio::spawn(secure_and_serve(entrance.clone(), stream, Peer::Unix, leaving, seat));
                 return;
             }
             Err(cause) => cause,
@@ -259,9 +242,14 @@ async fn take(listener: &Listener, door: &Door, leaving: watch::Receiver<()>, pl
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-impl Door {
+impl Entrance {
+    fn new(app: &Arc<App>, router: Router, security: Security, crowd: Crowd) -> Entrance {
+        let protocols = Arc::new(Protocols::new(NotHttp::new(app.metrics.clone())));
+        Entrance { app: Arc::clone(app), router, security, crowd, protocols }
+    }
+
     /// What a new connection holds from now on; nothing if its network has too many.
-    fn admit(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
+    fn seat(&self, peer: Peer, place: OwnedSemaphorePermit) -> Option<Seat> {
         let share = match &self.crowd {
             Crowd::Unlimited => None,
             Crowd::Limited(connections) => match connections.admit(self.app.snapshot().origin(peer)) {
@@ -273,29 +261,29 @@ impl Door {
                 }
             },
         };
-        Some(Seat { _place: place, share, _figure: self.app.metrics.connection_opened() })
+        Some(Seat { _place: place, share, _counted: self.app.metrics.connection_opened() })
     }
 }
 
-async fn secure_and_serve<S>(door: Door, stream: S, peer: Peer, mut leaving: watch::Receiver<()>, seat: Seat)
+async fn secure_and_serve<S>(entrance: Entrance, stream: S, peer: Peer, mut leaving: watch::Receiver<()>, seat: Seat)
 where
     S: Stream,
 {
     let share = seat.share.as_ref();
-    let tls = match door.security {
-        Security::AsConfigured => door.app.snapshot().tls.clone(),
+    let tls = match entrance.security {
+        Security::AsConfigured => entrance.app.snapshot().tls.clone(),
         Security::Plain => None,
     };
-    let Some(tls) = tls else { return door.protocols.serve(door.router, stream, peer, leaving, share).await };
+    let Some(tls) = tls else { return entrance.protocols.serve(entrance.router, stream, peer, leaving, share).await };
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
         // And a connection that has shaken hands that of the handshake; its stream is named in many places of its state.
-        let shaken = Box::pin(shake_hands(tls, stream, || door.app.turn_to_sign(peer)));
+        let shaken = Box::pin(shake_hands(tls, stream, || entrance.app.turn_to_sign(peer)));
         match patiently(shaken, HANDSHAKE_PATIENCE, &mut leaving).await {
-            Some(Ok(stream)) => door.protocols.serve(door.router, Box::new(stream), peer, leaving, share).await,
+            Some(Ok(stream)) => entrance.protocols.serve(entrance.router, Box::new(stream), peer, leaving, share).await,
             Some(Err(cause)) => {
                 if is_no_tls(&cause) {
-                    door.protocols.not_http().came(peer, &"no TLS, which is spoken here");
+                    entrance.protocols.not_http().came(peer, &"no TLS, which is spoken here");
                 }
                 debug!(cause = %cause, "a TLS handshake failed");
             }

@@ -89,7 +89,7 @@ pub(crate) struct Turn {
 }
 
 /// A place in the queue. It is given up when this is dropped.
-pub(crate) struct Place {
+pub(crate) struct QueuePlace {
     queue: Arc<Queue>,
     network: ClientNetwork,
     id: u64,
@@ -163,7 +163,7 @@ impl Turns {
     ///
     /// # Errors
     /// There is none for this network.
-    pub(crate) fn queue(&self, client: Client, deadline: Instant) -> Result<Place, Busy> {
+    pub(crate) fn queue(&self, client: Client, deadline: Instant) -> Result<QueuePlace, Busy> {
         let Client { network, lane } = client;
         let (call, called) = oneshot::channel();
         let mut state = self.0.state();
@@ -190,7 +190,7 @@ impl Turns {
             // Their client is told outside of the lock.
             drop(pushed_out);
         }
-        Ok(Place { queue: Arc::clone(&self.0), network, id, call: called, deadline, state: Called::NotYet })
+        Ok(QueuePlace { queue: Arc::clone(&self.0), network, id, call: called, deadline, state: Called::NotYet })
     }
 }
 
@@ -223,7 +223,7 @@ impl Queue {
     }
 }
 
-impl Place {
+impl QueuePlace {
     /// Waits for the turn. May be given up and asked again.
     ///
     /// # Errors
@@ -240,7 +240,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         match self.state {
             Called::Already => return,
@@ -279,7 +279,7 @@ mod tests {
         Turns::new(1)
     }
 
-    fn place(turns: &Turns, number: u32, lane: Lane) -> Result<Place, Busy> {
+    fn place(turns: &Turns, number: u32, lane: Lane) -> Result<QueuePlace, Busy> {
         turns.queue(Client { network: network(number), lane }, clock::now() + PATIENCE)
     }
 
@@ -289,7 +289,7 @@ mod tests {
     }
 
     /// Whether the turn of this place has come.
-    fn called(place: &mut Place) -> Option<Turn> {
+    fn called(place: &mut QueuePlace) -> Option<Turn> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match std::pin::pin!(place.turn()).poll(&mut context) {
             std::task::Poll::Ready(Ok(turn)) => Some(turn),
@@ -440,7 +440,7 @@ mod tests {
             (1..=many).map(|number| place(&turns, number, Lane::Strangers)).collect::<Result<VecDeque<_>, _>>()?;
         assert_eq!(place(&turns, many + 1, Lane::Strangers).err(), Some(Busy::Full));
         // All places are taken, each by another network: the last stranger makes room, and the next to the last.
-        let mut known: VecDeque<Place> =
+        let mut known: VecDeque<QueuePlace> =
             (1..=2).map(|number| place(&turns, many + number, Lane::Known)).collect::<Result<_, _>>()?;
         for _ in 0..2 {
             let mut pushed_out = strangers.pop_back().ok_or(Busy::Full)?;

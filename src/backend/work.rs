@@ -98,7 +98,7 @@ where
         }
     }
     let turn = turns.turn(question.client(), question.began + PATIENCE).await?;
-    let asked = Asked::of(question);
+    let asked = OwnedQuestion::of(question);
     let steps = AtomicU64::new(work.steps.load(Ordering::Relaxed));
     let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
     let (answer, left) = tokio::task::spawn_blocking(move || {
@@ -113,7 +113,7 @@ where
 }
 
 /// A question that goes to another thread.
-struct Asked {
+struct OwnedQuestion {
     identity: Identity,
     address: Option<IpAddr>,
     service: String,
@@ -124,10 +124,10 @@ struct Asked {
     began: Instant,
 }
 
-impl Asked {
-    fn of(question: &Question<'_>) -> Asked {
+impl OwnedQuestion {
+    fn of(question: &Question<'_>) -> OwnedQuestion {
         let Question { identity, address, service, resource, actions, reference, now, began, work: _ } = *question;
-        Asked {
+        OwnedQuestion {
             identity: identity.clone(),
             address,
             service: service.to_owned(),
@@ -140,7 +140,7 @@ impl Asked {
     }
 
     fn question<'a>(&'a self, work: &'a Work) -> Question<'a> {
-        let Asked { identity, address, service, resource, actions, reference, now, began } = self;
+        let OwnedQuestion { identity, address, service, resource, actions, reference, now, began } = self;
         let (address, reference, now, began) = (*address, reference.as_ref(), *now, *began);
         Question { identity, address, service, resource, actions, reference, now, began, work }
     }

@@ -3,16 +3,13 @@
 mod editor;
 
 use std::io::{IsTerminal as _, stdin};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use policy::rule::{Rule, RuleText};
-use settings::files::read_text;
+use settings::DayEnd;
 use settings::moment::parse_moment;
-use settings::{DayEnd, text};
 
 use super::{DONE, Output, complain, explain, mongo, say};
-use crate::authz::lint::lint_each;
 use crate::authz::mongo::KIND;
 use crate::authz::mongo::book::{Change, Mode, Position, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
@@ -20,9 +17,6 @@ use crate::authz::mongo::text::{Format, Numbered, write_all};
 use crate::config::Config;
 use crate::mongo::Run;
 use crate::shown::printable;
-
-/// A longer text of rules is refused, in bytes.
-const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// Change the rules in MongoDB (acl_mongo)
 #[derive(clap::Subcommand)]
@@ -40,7 +34,7 @@ pub(super) enum Command {
         /// The configuration file
         config: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: PlaceOptions,
         /// Put it at this very number
         #[arg(long, value_name = "SEQ", allow_negative_numbers = true, conflicts_with_all = ["before", "after"])]
         seq: Option<i64>,
@@ -55,7 +49,7 @@ pub(super) enum Command {
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
         #[command(flatten)]
-        place: Place,
+        place: PlaceOptions,
     },
     /// Remove a rule
     Remove {
@@ -101,21 +95,8 @@ pub(super) enum Command {
     Test {
         /// The configuration file
         config: PathBuf,
-        /// Who asks; nobody if left out
-        #[arg(long, default_value = "")]
-        account: String,
-        /// A label of the account (may be repeated); the account's own labels if left out
-        #[arg(long = "label", value_name = "NAME=VALUE")]
-        labels: Vec<String>,
-        /// Where the client is
-        #[arg(long)]
-        ip: Option<IpAddr>,
-        /// The tag or digest that a request to the registry names; token requests name none
-        #[arg(long)]
-        reference: Option<String>,
-        /// The registry's service name
-        #[arg(long)]
-        service: Option<String>,
+        #[command(flatten)]
+        query: explain::Query,
         /// What is asked for, such as repository:team/app:pull,push (may be repeated)
         #[arg(long = "scope", required = true, value_name = "SCOPE")]
         scopes: Vec<String>,
@@ -137,7 +118,7 @@ pub(super) enum ExportFormat {
 
 /// Where a rule is to be.
 #[derive(clap::Args)]
-pub(super) struct Place {
+pub(super) struct PlaceOptions {
     /// Directly before this rule
     #[arg(long, value_name = "SEQ", allow_negative_numbers = true)]
     before: Option<Which>,
@@ -146,7 +127,7 @@ pub(super) struct Place {
     after: Option<Which>,
 }
 
-impl Place {
+impl PlaceOptions {
     fn position(self) -> Option<Position> {
         self.before.map(Position::Before).or(self.after.map(Position::After))
     }
@@ -244,11 +225,10 @@ impl RuleOptions {
 /// Runs the command.
 pub(super) fn run(command: Command) -> u8 {
     match command {
-        Command::Test { config, account, labels, ip, reference, service, scopes, output } => {
-            let asked = explain::Asked { account, labels, ip, reference, service, output, scopes };
+        Command::Test { config, query, scopes, output } => {
             let answered = mongo::load(config).and_then(|config| {
                 mongo::rules(&config)?;
-                explain::test(config, &asked, KIND.key)
+                explain::test(config, KIND.key, &query, &scopes, output)
             });
             answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
         }
@@ -345,7 +325,7 @@ async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
     let book = open(config)?;
     let rules = set(&book).await?.rules().map_err(|problems| {
         format!(
-            "there are documents that are no rules; mend them first, by acl edit or acl remove:\n  {}",
+            "some documents are not rules; mend them first, by acl edit or acl remove:\n  {}",
             problems.join("\n  ")
         )
     })?;
@@ -356,7 +336,7 @@ async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
     Ok(say(&write_all(&rules, format), DONE))
 }
 
-async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
+async fn add(config: PathBuf, place: PlaceOptions, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
     let wanted = place.position().or(seq.map(Position::At));
     let (text, position) = match options.rule()? {
         Some(text) => (text, wanted),
@@ -385,12 +365,12 @@ async fn add(config: PathBuf, place: Place, seq: Option<i64>, options: Box<RuleO
     Ok(DONE)
 }
 
-/// Points out what is probably not meant, as `check` does for the rules of the file. It is no reason not to change anything.
+/// Points out what is probably not meant, as `check` does for the rules of the file; the change is made all the same.
 fn warn_of<'r>(config: &Config, rules: impl IntoIterator<Item = (String, &'r RuleText)>) {
     // What does not compile was refused before.
     let rules = rules.into_iter().filter_map(|(name, text)| Some((name, Rule::compile(text).ok()?)));
     let (names, rules): (Vec<String>, Vec<Rule>) = rules.unzip();
-    for (index, field, message) in lint_each(config, &rules) {
+    for (index, field, message) in config.lint_elsewhere(&rules) {
         let name = names.get(index).map(String::as_str).unwrap_or_default();
         let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
         complain(&format!("dockwarden: warning: {name}: {}", printable(&format!("{field}{message}"))));
@@ -424,12 +404,7 @@ async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<
     if changes > 0 {
         warn_of(&config, rules.iter().enumerate().map(|(index, rule)| (name_of(index, rule), &rule.text)));
     }
-    let said = match (changes, run) {
-        (0, _) => "nothing changes\n".to_owned(),
-        (changes, Run::Dry) => format!("{changes} rule(s) would change; nothing was changed\n"),
-        (changes, Run::Real) => format!("{changes} rule(s) changed\n"),
-    };
-    Ok(say(&said, DONE))
+    Ok(say(&mongo::summary(changes, "rule", run), DONE))
 }
 
 /// How a rule of a text is named: by its number, or by its place.
@@ -444,12 +419,8 @@ fn ourselves() -> String {
 }
 
 fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {
-    if file.as_os_str() != "-" {
-        return parse(file, &read_text(file)?).map_err(|problems| problems.join("\n"));
-    }
-    // Not a part of what is longer: rules that nobody sees are missing could be those that forbid.
-    let text = text::read(stdin(), "standard input", LONGEST_INPUT)?;
-    parse(Path::new("standard input"), &text).map_err(|problems| problems.join("\n"))
+    let (name, text) = mongo::input(file)?;
+    parse(name, &text).map_err(|problems| problems.join("\n"))
 }
 
 /// The one rule of an edited text; a number that was taken out stays what it was.

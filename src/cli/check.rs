@@ -9,7 +9,6 @@ use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
 use crate::authn::users::Users;
-use crate::authz::lint::lint;
 use crate::authz::rules::Rules;
 use crate::config::{Config, Pair, Problem, Secrets};
 use crate::descriptors::transfers_at_once;
@@ -71,7 +70,7 @@ fn read(source: &Source) -> Result<String, String> {
             return Err(format!("{}{invalid}\n{number} problem(s): the file cannot be used", told(&doubts)));
         }
     };
-    let mut warnings = lint(&config);
+    let mut warnings = config.lint();
     warnings.extend(doubts);
     let mut report = told(&warnings);
     let key = match &config.token.pair {

@@ -23,60 +23,49 @@ use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
 use policy::{Asker, Policy, Sources};
-use told::{Account, Explanation, describe, render};
+use told::{Explanation, LoginState, describe, render};
 
 /// The command's arguments.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file
     config: PathBuf,
-    /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given
-    #[arg(long, default_value = "", conflicts_with = "requests")]
-    account: String,
-    /// A label of the account (may be repeated); the account's own labels if left out
-    #[arg(long = "label", value_name = "NAME=VALUE", conflicts_with = "requests")]
-    labels: Vec<String>,
-    /// Where the client is
-    #[arg(long, conflicts_with = "requests")]
-    ip: Option<IpAddr>,
-    /// The tag or digest that a request to the registry names; token requests name none
-    #[arg(long, conflicts_with = "requests")]
-    reference: Option<String>,
-    /// The registry's service name
-    #[arg(long, conflicts_with = "requests")]
-    service: Option<String>,
+    #[command(flatten)]
+    query: Query,
     /// Print JSON
     #[arg(long, conflicts_with = "requests")]
     json: bool,
     /// Answer a file of questions by the rules, one JSON object a line ("-" is standard input)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "Query")]
     requests: Option<PathBuf>,
     /// What is asked for, such as repository:team/app:pull,push
     #[arg(required_unless_present = "requests", conflicts_with = "requests")]
     scopes: Vec<String>,
 }
 
-/// A question, as it is asked on the command line.
-pub(super) struct Asked {
-    /// Who asks; empty for nobody.
-    pub(super) account: String,
-    /// `name=value` each; the account's own where there are none.
-    pub(super) labels: Vec<String>,
-    /// Where the client is.
-    pub(super) ip: Option<IpAddr>,
-    /// The tag or digest that a request to the registry names.
-    pub(super) reference: Option<String>,
-    /// The registry's service name; the first of the file where there is none.
-    pub(super) service: Option<String>,
-    /// How it is answered.
-    pub(super) output: Output,
-    /// What is asked for.
-    pub(super) scopes: Vec<String>,
+/// Who asks, from where and how: `acl test` has the same options.
+#[derive(clap::Args)]
+pub(super) struct Query {
+    /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given
+    #[arg(long, default_value = "")]
+    account: String,
+    /// A label of the account (may be repeated); the account's own labels if left out
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Where the client is
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// The tag or digest that a request to the registry names; token requests name none
+    #[arg(long)]
+    reference: Option<String>,
+    /// The registry's service name; the first of the file if left out
+    #[arg(long)]
+    service: Option<String>,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> u8 {
-    let Arguments { config: file, account, labels, ip, reference, service, json, requests, scopes } = arguments;
+    let Arguments { config: file, query, json, requests, scopes } = arguments;
     let source = super::source(file);
     // What is only in the file needs nobody's password.
     let config = match source.load(Secrets::Skip) {
@@ -92,7 +81,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         Some(file) => answer_file(&mut policy, file),
         None => {
             let output = if json { Output::Json } else { Output::Text };
-            explain_scopes(&mut policy, &Asked { account, labels, ip, reference, service, output, scopes })
+            explain_scopes(&mut policy, &query, &scopes, output)
         }
     });
     answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
@@ -107,14 +96,20 @@ fn is_elsewhere(facts: &Facts<'_>) -> bool {
 }
 
 /// Answers one question by the rules of one section alone, as they are now.
-pub(super) fn test(config: Config, asked: &Asked, section: &'static str) -> Result<u8, String> {
-    explain_scopes(&mut Policy::read(config, Sources::Only(section))?, asked)
+pub(super) fn test(
+    config: Config,
+    section: &'static str,
+    query: &Query,
+    scopes: &[String],
+    output: Output,
+) -> Result<u8, String> {
+    explain_scopes(&mut Policy::read(config, Sources::Only(section))?, query, scopes, output)
 }
 
 /// One question of a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request<'a> {
+struct QuestionLine<'a> {
     #[serde(borrow, default)]
     account: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -133,7 +128,7 @@ struct Request<'a> {
 
 /// The answer to one question of a file.
 #[derive(Serialize)]
-struct Reply<'a> {
+struct AnswerLine<'a> {
     rule: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<i64>,
@@ -160,7 +155,7 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
+        let request: QuestionLine<'_> = json::object(line.as_bytes()).map_err(|error| at(error.to_string()))?;
         write_answer(policy, &request, &mut out).map_err(at)?;
         // Whoever asks one question at a time waits for the answer before the next one.
         if input.buffer().is_empty() {
@@ -171,7 +166,7 @@ fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
     Ok(DONE)
 }
 
-fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write) -> Result<(), String> {
+fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl Write) -> Result<(), String> {
     let labels = match &request.labels {
         None => None,
         Some(given) => Some(read_labels(
@@ -180,7 +175,7 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
     };
     let address = match request.ip.as_deref() {
         None | Some("") => None,
-        Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no address"))?),
+        Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is not an IP address"))?),
     };
     let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
@@ -202,7 +197,7 @@ fn write_answer(policy: &mut Policy, request: &Request<'_>, out: &mut impl Write
         .collect();
     withheld.sort_unstable();
     withheld.dedup();
-    let reply = Reply {
+    let reply = AnswerLine {
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.as_ref().and_then(|rule| rule.comment.as_deref()),
@@ -223,8 +218,8 @@ fn read_labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
     Ok(labels)
 }
 
-fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> {
-    let labels = match arguments.labels.as_slice() {
+fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output: Output) -> Result<u8, String> {
+    let labels = match query.labels.as_slice() {
         [] => None,
         given => {
             let split =
@@ -234,25 +229,25 @@ fn explain_scopes(policy: &mut Policy, arguments: &Asked) -> Result<u8, String> 
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
-    let asker = policy.asker(&arguments.account, labels)?;
+    let asker = policy.asker(&query.account, labels)?;
     let first = policy.services.first().map(String::as_str);
-    let service = arguments.service.as_deref().or(first).unwrap_or_default();
-    let reference = match arguments.reference.as_deref() {
+    let service = query.service.as_deref().or(first).unwrap_or_default();
+    let reference = match query.reference.as_deref() {
         None => None,
         Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
     };
-    let mut explanations = Vec::with_capacity(arguments.scopes.len());
-    for text in &arguments.scopes {
+    let mut explanations = Vec::with_capacity(scopes.len());
+    for text in scopes {
         let mut scope = match Scope::parse(text) {
             Ok(scope) => scope,
             Err(error) => return Err(no_scope(policy, text, error)),
         };
         scope.reference.clone_from(&reference);
-        let mut explanation = explain_scope(policy, &asker, arguments.ip, service, &scope)?;
+        let mut explanation = explain_scope(policy, &asker, query.ip, service, &scope)?;
         explanation.say_words(policy, text);
         explanations.push(explanation);
     }
-    let printed = match arguments.output {
+    let printed = match output {
         Output::Json => serde_json::to_string_pretty(&explanations).map_err(|error| error.to_string())?,
         Output::Text => {
             let who = describe(policy, &asker);
@@ -279,10 +274,12 @@ fn explain_scope(
     let question = Question { account, labels, address, service, resource, actions, reference, now };
     let mut notes = Vec::new();
     let (account, rules, (mut granted, by)) = match identity.standing.check(policy.now) {
-        Ok(()) => (Account::Open, policy.steps(&question)?, policy.decide(identity, address, service, scope.clone())?),
+        Ok(()) => {
+            (LoginState::Open, policy.steps(&question)?, policy.decide(identity, address, service, scope.clone())?)
+        }
         Err(closed) => {
             notes.push(format!("{closed}: nobody can log in with it"));
-            (Account::Closed, Vec::new(), (Actions::new(), None))
+            (LoginState::Closed, Vec::new(), (Actions::new(), None))
         }
     };
     // What the rules say is told all the same, and nothing of it is granted.
@@ -325,7 +322,7 @@ fn is_tagged(name: &str, parts: &[&str]) -> bool {
     }
 }
 
-/// Why a text is no scope, and what was probably meant by it.
+/// Why a text is not a scope, and what was probably meant by it.
 fn no_scope(policy: &mut Policy, text: &str, error: ScopeError) -> String {
     let known = policy.asker(text, None).is_ok_and(|asker| asker.known);
     let as_scope = |text: String| Scope::parse(&text).is_ok().then(|| format!("; meant: {text}"));
@@ -352,12 +349,12 @@ fn no_scope(policy: &mut Policy, text: &str, error: ScopeError) -> String {
         (ScopeError::Name, ["repository", name, .., actions]) if is_tagged(name, &parts) => {
             let name = name.split_once('@').map_or(*name, |(name, _)| name);
             let meant = as_scope(format!("repository:{name}:{actions}")).unwrap_or_default();
-            Some(format!(": a tag or a digest is no part of a name{meant} (--reference names one)"))
+            Some(format!(": a tag or a digest is not part of a name{meant} (--reference names one)"))
         }
         (ScopeError::Name, _) if text.contains(|letter: char| letter.is_ascii_uppercase()) => {
             Some(": upper-case letters are not allowed".to_owned())
         }
         (ScopeError::Parts | ScopeError::Type | ScopeError::Name, _) => None,
     };
-    format!("\"{text}\" is no scope: {error}{}", meant.unwrap_or_default())
+    format!("\"{text}\" is not a scope: {error}{}", meant.unwrap_or_default())
 }

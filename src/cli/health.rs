@@ -35,7 +35,7 @@ const WITHIN: Duration = Duration::from_secs(4);
 const MAX_ANSWER: usize = 4096;
 
 /// Where `/readyz` is served.
-struct Place {
+struct Endpoint {
     address: ListenAddress,
     security: Security,
 }
@@ -52,11 +52,11 @@ pub(super) fn run(source: &Source) -> u8 {
     let asked = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from);
     let asked = asked.and_then(|runtime| {
         let asked = runtime.block_on(async {
-            let place = Place::of(source)?;
+            let place = Endpoint::of(source)?;
             let asked = tokio::time::timeout(WITHIN, place.ask()).await;
             asked
                 .unwrap_or_else(|_| bail!("no answer within {} s", WITHIN.as_secs()))
-                .with_context(|| place.to_string())
+                .with_context(|| place.address.to_string())
         });
         // A name server that does not answer must not keep the command.
         runtime.shutdown_background();
@@ -68,19 +68,13 @@ pub(super) fn run(source: &Source) -> u8 {
     }
 }
 
-impl std::fmt::Display for Place {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}", self.address)
-    }
-}
-
-impl Place {
-    fn of(source: &Source) -> anyhow::Result<Place> {
+impl Endpoint {
+    fn of(source: &Source) -> anyhow::Result<Endpoint> {
         let server = read_server(&source.file, source.variables.iter().cloned())?;
         Ok(match (server.admin, server.pair) {
-            (Some(address), _) => Place { address, security: Security::Plain },
-            (None, Some(_)) => Place { address: server.listen, security: Security::Tls },
-            (None, None) => Place { address: server.listen, security: Security::Plain },
+            (Some(address), _) => Endpoint { address, security: Security::Plain },
+            (None, Some(_)) => Endpoint { address: server.listen, security: Security::Tls },
+            (None, None) => Endpoint { address: server.listen, security: Security::Plain },
         })
     }
 

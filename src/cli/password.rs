@@ -8,7 +8,7 @@ use super::{DONE, complain, say};
 use crate::authn::password::{PasswordHash, hash};
 use crate::random;
 
-/// More than this is no password, in bytes.
+/// The longest input that is taken for a password, in bytes.
 const LONGEST_INPUT: u64 = 64 * 1024;
 
 /// What a generated password is made of, in bytes: more than can be tried, written with as many hexadecimal digits twice.
@@ -63,7 +63,7 @@ pub(super) fn read() -> Result<String, String> {
 /// Reads the bcrypt hash of this user's password: alone, or as a line of an htpasswd file (`htpasswd -nB NAME`).
 ///
 /// # Errors
-/// There is none to be had. What stood there instead is not shown: it could be a password.
+/// The input is not a hash of this user's. What it is instead is not shown: it could be a password.
 pub(super) fn read_hash(name: &str) -> Result<PasswordHash, String> {
     let text = match stdin().is_terminal() {
         true => ask("Hash: ")?,
@@ -85,7 +85,7 @@ fn ask(prompt: &str) -> Result<String, String> {
 /// Asks on a terminal; otherwise takes standard input without the line break at its end.
 ///
 /// # Errors
-/// There is no password to be had.
+/// The password cannot be read.
 pub(super) fn read_once() -> Result<String, String> {
     if stdin().is_terminal() {
         return ask("Password: ");

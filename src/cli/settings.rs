@@ -13,7 +13,7 @@ const UNKNOWN_HOST: &str = "YOUR.HOST.NAME";
 /// Stands for a port that the system chooses.
 const UNKNOWN_PORT: &str = "PORT";
 
-/// Prints the settings to standard output. A reader who has gone away is no reason not to serve.
+/// Prints the settings to standard output. The server starts even if nobody reads them.
 pub(super) fn print(config: &Config) {
     drop(std::io::stdout().write_all(text(config).as_bytes()));
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use settings::files::read_text;
-use settings::text;
 use time::OffsetDateTime;
 
 use super::{Cost, DONE, Output, complain, mongo, password, say};
@@ -17,9 +15,6 @@ use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::mongo::Run;
 use crate::mongo::document::written;
 use crate::shown::printable;
-
-/// A longer text of users is refused, in bytes.
-const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// Change the users in MongoDB (mongo_auth)
 #[derive(clap::Subcommand)]
@@ -191,10 +186,7 @@ async fn passwd(who: Who, password: &Password) -> Result<String, String> {
 }
 
 async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
-    let (name_of_file, text) = match file.as_os_str() == "-" {
-        true => (Path::new("standard input"), text::read(std::io::stdin(), "standard input", LONGEST_INPUT)?),
-        false => (file, read_text(file)?),
-    };
+    let (name_of_file, text) = mongo::input(file)?;
     let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
     let accounts = open(config)?;
     let steps = accounts.plan(&users, existing).await.map_err(mongo::plain)?;
@@ -234,14 +226,10 @@ async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> R
         say(&format!("{}: {word}, {how}{}\n", name(&told), said_all(&told)), DONE);
     }
     warn_of(users.iter().map(|user| (user.name.as_str(), &user.hash)));
-    Ok(match (changes, run) {
-        (0, _) => "nothing changes\n".to_owned(),
-        (changes, Run::Dry) => format!("{changes} user(s) would change; nothing was changed\n"),
-        (changes, Run::Real) => format!("{changes} user(s) changed\n"),
-    })
+    Ok(mongo::summary(changes, "user", run))
 }
 
-/// Points out hashes that are no protection. It is no reason not to bring them in: they are in use already.
+/// Points out hashes that do not protect. They are brought in all the same: they are in use already.
 fn warn_of<'u>(hashes: impl IntoIterator<Item = (&'u str, &'u PasswordHash)>) {
     let mut weak: usize = 0;
     for (name, hash) in hashes {

@@ -58,7 +58,7 @@ pub struct Upstream {
     /// Whether anything can be changed there through us.
     pub writes: Writes,
     /// The authorities that its certificate may come from, in place of the public ones.
-    pub authorities: Option<Authorities>,
+    pub authorities: Option<AuthoritiesFile>,
     /// How long connecting may take, TLS included.
     pub connect_within: Duration,
     /// How long it may take to begin its reply, once it has the whole request.
@@ -69,16 +69,16 @@ pub struct Upstream {
 
 /// Certificates of authorities, and the file they came from.
 #[derive(Clone, PartialEq)]
-pub struct Authorities {
+pub struct AuthoritiesFile {
     /// The file, PEM.
     pub file: PathBuf,
     /// What it holds; empty where it was not read.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
-impl std::fmt::Debug for Authorities {
+impl std::fmt::Debug for AuthoritiesFile {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Authorities").field("file", &self.file).finish_non_exhaustive()
+        out.debug_struct("AuthoritiesFile").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -269,8 +269,8 @@ fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Optio
     read.map(|at| at.value)
 }
 
-fn read_authorities(row: &mut Section<'_>) -> Result<Option<Authorities>, Noted> {
+fn read_authorities(row: &mut Section<'_>) -> Result<Option<AuthoritiesFile>, Noted> {
     let Some(at) = row.path("ca_certificate") else { return Ok(None) };
     let read = named::read_authorities(row, &at, "ca_certificate")?;
-    Ok(Some(Authorities { file: at.value, certificates: read.certificates().to_vec() }))
+    Ok(Some(AuthoritiesFile { file: at.value, certificates: read.certificates().to_vec() }))
 }

@@ -6,6 +6,7 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod lint;
 mod server;
 mod token;
 mod upstream_login;
@@ -20,12 +21,12 @@ use settings::{Field, Findings, Reading};
 pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
-pub use gateway::{Authorities, Gateway, Upstream, Writes};
+pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
 pub use settings::{Invalid, Problem, Secrets};
 pub use token::{Pair, Token};
-pub use upstream_login::{Account, Ecr, Login};
+pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
@@ -64,7 +65,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("casbin_authz", "Casbin policies are not supported; use acl"),
 ];
 
-/// The sections that are no backends.
+/// The sections that are not backends.
 const OTHERS: [&str; 4] = ["server", "token", "forward_auth", "gateway"];
 
 /// The names of all sections.

@@ -14,7 +14,7 @@ pub enum Login {
     /// Nobody.
     Anonymous,
     /// An account and a password at each request.
-    Basic(Account),
+    Basic(UpstreamAccount),
     /// Tokens from the upstream's own token service.
     TokenService {
         /// The token endpoint. The only place that the account is ever shown to, whatever the upstream says.
@@ -22,7 +22,7 @@ pub enum Login {
         /// The audience that it knows the registry by.
         service: String,
         /// Who we are there, if not nobody.
-        account: Option<Account>,
+        account: Option<UpstreamAccount>,
     },
     /// Authorization tokens of ECR.
     Ecr(Ecr),
@@ -43,7 +43,7 @@ pub struct Ecr {
 
 /// An account of ours at an upstream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Account {
+pub struct UpstreamAccount {
     /// Its name.
     pub username: String,
     /// Its password.
@@ -153,14 +153,14 @@ fn read_token_service(mut token: Section<'_>) -> Option<Login> {
 }
 
 /// An account of ours, `None` where none is named. What is half named is a problem.
-fn read_account(section: &mut Section<'_>) -> Result<Option<Account>, Noted> {
+fn read_account(section: &mut Section<'_>) -> Result<Option<UpstreamAccount>, Noted> {
     let username = section.filled("username");
     let (place, message) = match (username, section.secret("password", "password_file")?) {
         (Some(username), _) if username.value.contains(':') => {
             (username.place, "a colon ends the name; no account can have one")
         }
         (Some(username), Some(password)) => {
-            return Ok(Some(Account { username: username.value, password: Secret::new(password.value) }));
+            return Ok(Some(UpstreamAccount { username: username.value, password: Secret::new(password.value) }));
         }
         (Some(username), None) => (username.place, "a user name is given without password or password_file"),
         (None, Some(password)) => (password.place, "a password is given without its user name"),

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::body::ClientBody;
-use crate::config::Authorities;
+use crate::config::AuthoritiesFile;
 use crate::dial::{Dialer, Patience};
 
 /// The number of unused connections to one upstream that are kept.
@@ -102,7 +102,7 @@ impl HttpClient {
 ///
 /// # Errors
 /// The authorities' certificates cannot be used.
-pub(super) fn client(authorities: Option<&Authorities>, connect_within: Duration) -> anyhow::Result<HttpClient> {
+pub(super) fn client(authorities: Option<&AuthoritiesFile>, connect_within: Duration) -> anyhow::Result<HttpClient> {
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(own) => {

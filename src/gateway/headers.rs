@@ -298,7 +298,7 @@ mod tests {
                 "x-forwarded-proto: https",
             ]
         );
-        // A name that nobody can read takes no other one with it, and an empty one is none.
+        // A name that nobody can read takes no other one with it, and an empty one does not count.
         let mut sent = map(&[("accept", "a"), ("range", "bytes=0-1"), ("if-match", "x")]);
         sent.append(
             CONNECTION,

@@ -37,7 +37,7 @@ impl Gateway {
     /// `transfers_at_once` is how many requests may be under way to all of them, if there was no gateway before.
     ///
     /// # Errors
-    /// Certificates or an account that cannot be used. An upstream that does not answer is no error here.
+    /// Certificates or an account that cannot be used. An upstream that does not answer is not an error here.
     pub fn open(
         settings: config::Gateway,
         before: Option<&Gateway>,

@@ -18,7 +18,7 @@ use super::body::ClientBody;
 use super::connect::HttpClient;
 use super::renewing::{AccountRefused, CredentialLife, CredentialSource, Fetched, Renewing};
 use super::upstream::{UpstreamCredentials, basic, secret};
-use crate::config::Account;
+use crate::config::UpstreamAccount;
 use crate::json;
 
 /// The number of tokens that are kept, each for its own scopes.
@@ -63,7 +63,7 @@ impl TokenService {
         client: HttpClient,
         realm: Uri,
         service: String,
-        account: Option<&Account>,
+        account: Option<&UpstreamAccount>,
     ) -> anyhow::Result<TokenService> {
         let account = account.map(basic).transpose()?;
         let asking = Asking { client, realm, service, account };

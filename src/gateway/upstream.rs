@@ -19,7 +19,7 @@ use super::body::{ClientBody, Missing};
 use super::connect::{self, HttpClient};
 use super::ecr::Ecr;
 use super::token_service::TokenService;
-use crate::config::{self, Account, Login};
+use crate::config::{self, Login, UpstreamAccount};
 
 /// The part of an upstream's reply that is read and logged where it denies us something, in bytes, and for how long it is read.
 const SAID: usize = 512;
@@ -63,7 +63,7 @@ impl UpstreamCredentials for Fixed {
 ///
 /// # Errors
 /// Never, but for a header's own rules.
-pub(crate) fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
+pub(crate) fn basic(account: &UpstreamAccount) -> anyhow::Result<HeaderValue> {
     let pair = format!("{}:{}", account.username, account.password.reveal());
     secret(&format!("Basic {}", STANDARD.encode(pair)))
 }

@@ -46,7 +46,7 @@ pub struct Passwords {
     under_way: Mutex<HashMap<SharedBy, Arc<OnceCell<Check>>>>,
     key: DigestKey,
     attempts: Arc<Attempts>,
-    observe: Arc<dyn Fn(Step) + Send + Sync>,
+    observe: Arc<dyn Fn(HashEvent) + Send + Sync>,
 }
 
 /// The digest of an account, a password and the account's hash. The memory of a password ends with its hash.
@@ -56,7 +56,7 @@ type SharedBy = (ClientNetwork, Login);
 
 /// A finished step of a check, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum HashEvent {
     /// Waiting for a turn.
     Waited(Duration),
     /// Hashing.
@@ -137,7 +137,7 @@ impl Passwords {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(observe: impl Fn(Step) + Send + Sync + 'static) -> anyhow::Result<Passwords> {
+    pub fn new(observe: impl Fn(HashEvent) + Send + Sync + 'static) -> anyhow::Result<Passwords> {
         Ok(Passwords {
             turns: Turns::beside_one_core(),
             remembered: Mutex::new(LruCache::new(REMEMBERED)),
@@ -213,7 +213,7 @@ impl Passwords {
         let began = crate::clock::now();
         let client = self.attempts.client(comparison.from);
         let turn = self.turns.turn(client, crate::clock::now() + PATIENCE).await;
-        (self.observe)(Step::Waited(began.elapsed()));
+        (self.observe)(HashEvent::Waited(began.elapsed()));
         let turn = turn?;
         // A request from another network may have had the same password hashed in the meantime.
         if comparison.recall == Recall::Allowed && self.remembers(&login) {
@@ -254,7 +254,7 @@ impl Passwords {
                         "a password was wrong whose client did not wait for the answer");
                 }
             }
-            observe(Step::Hashed(took));
+            observe(HashEvent::Hashed(took));
             check
         })
         .await
@@ -289,8 +289,8 @@ mod tests {
         let (waited, mut turn_came) = tokio::sync::mpsc::unbounded_channel();
         let (hashed, was_hashed) = mpsc::channel();
         let passwords = Arc::new(Passwords::new(move |step| match step {
-            Step::Waited(_) => drop(waited.send(())),
-            Step::Hashed(_) => drop(hashed.send(())),
+            HashEvent::Waited(_) => drop(waited.send(())),
+            HashEvent::Hashed(_) => drop(hashed.send(())),
         })?);
         let hash: PasswordHash = bcrypt::hash("right", 10)?.parse().map_err(|_| anyhow::anyhow!("no hash"))?;
         for guess in 1..=2 {

@@ -25,13 +25,13 @@ const MOST_OF_A_REST: u64 = 256 * 1024;
 const REST_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A request's body, which tells when hyper has read it to its end.
-pub(super) struct Asked {
+pub(super) struct RequestBody {
     /// `None` only while it is handed over.
     body: Option<Incoming>,
     read: Read,
     activity: Activity,
     /// Who gets it from whoever drops it, as long as there is something left.
-    after: Option<oneshot::Sender<Asked>>,
+    after: Option<oneshot::Sender<RequestBody>>,
 }
 
 /// How far a body was read.
@@ -42,13 +42,13 @@ enum Read {
     NotAskedFor,
     /// Not to its end.
     Begun,
-    /// It broke off, or is none.
+    /// It broke off, or is malformed.
     Broken,
     ToItsEnd,
 }
 
 /// The body of a request over HTTP/1, once whoever answered it has dropped it with something left.
-pub(super) struct Left(oneshot::Receiver<Asked>);
+pub(super) struct Left(oneshot::Receiver<RequestBody>);
 
 /// What the rest of a request means for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub(super) enum Rest {
     ToCome,
 }
 
-impl Asked {
+impl RequestBody {
     /// The body of a request on that connection, and, where the protocol has no way to do without it, what is left of it.
-    pub(super) fn of(request: Request<Incoming>, activity: Activity) -> (Request<Asked>, Option<Left>) {
+    pub(super) fn of(request: Request<Incoming>, activity: Activity) -> (Request<RequestBody>, Option<Left>) {
         let (parts, body) = request.into_parts();
         let read = match (body.is_end_stream(), parts.headers.contains_key(EXPECT)) {
             (true, _) => Read::ToItsEnd,
@@ -76,7 +76,7 @@ impl Asked {
                 (Some(sender), Some(Left(receiver)))
             }
         };
-        let asked = Asked { body: Some(body), read, activity, after };
+        let asked = RequestBody { body: Some(body), read, activity, after };
         (Request::from_parts(parts, asked), left)
     }
 
@@ -114,7 +114,7 @@ impl Left {
     }
 }
 
-impl HttpBody for Asked {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -149,12 +149,13 @@ impl HttpBody for Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         match (self.read, self.body.take(), self.after.take()) {
             (Read::ToItsEnd, _, _) | (_, None, _) => {}
             (Read::NotAskedFor | Read::Begun | Read::Broken, Some(body), Some(after)) => {
-                let rest = Asked { body: Some(body), read: self.read, activity: self.activity.clone(), after: None };
+                let rest =
+                    RequestBody { body: Some(body), read: self.read, activity: self.activity.clone(), after: None };
                 // Where nobody waits for it any more, it is dropped here.
                 drop(after.send(rest));
             }

@@ -23,9 +23,9 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::asked::{Asked, Rest as RestOfBody};
+use super::asked::{RequestBody, Rest as RestOfBody};
 use super::not_http::NotHttp;
-use super::reply::Reply;
+use super::reply::ReplyBody;
 use super::stream::Stream;
 use crate::activity::{Activity, Came};
 use crate::client_address::Peer;
@@ -226,7 +226,7 @@ impl Protocols {
     ) -> Option<(Line<S>, Unread)>
     where
         S: Stream,
-        H: HttpService<Incoming, ResBody = Reply, Error = Infallible>,
+        H: HttpService<Incoming, ResBody = ReplyBody, Error = Infallible>,
     {
         let activity = line.activity().clone();
         let patience = Patience::with(share);
@@ -329,7 +329,7 @@ fn service(
     router: Router,
     peer: Peer,
     activity: Activity,
-) -> impl HttpService<Incoming, ResBody = Reply, Error = Infallible, Future: Send> {
+) -> impl HttpService<Incoming, ResBody = ReplyBody, Error = Infallible, Future: Send> {
     service_fn(move |mut request: Request<Incoming>| {
         let (under_way, came) = activity.asked(request.body());
         let version = request.version();
@@ -341,7 +341,7 @@ fn service(
         // hyper counts what it has read before it reads on, so that a header which ends in its last piece may be longer.
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
         let is_fit = headers.len() <= MAX_LINES && headers.iter().map(length).sum::<usize>() <= MAX_HEADER;
-        let (asked, left) = Asked::of(request, activity.clone());
+        let (asked, left) = RequestBody::of(request, activity.clone());
         let answer = is_fit.then(|| router.clone().oneshot(asked.map(Body::new)));
         async move {
             match came {
@@ -363,7 +363,7 @@ fn service(
                 },
             }
             drop(answering);
-            Ok(Reply::to(reply, under_way, version))
+            Ok(ReplyBody::to(reply, under_way, version))
         }
     })
 }

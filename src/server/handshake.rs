@@ -46,7 +46,7 @@ where
     }
 }
 
-/// Whether a handshake failed because what came is no TLS, but HTTP as likely as not.
+/// Whether a handshake failed because what came is not TLS, but HTTP as likely as not.
 pub(super) fn is_no_tls(cause: &std::io::Error) -> bool {
     let inside = cause.get_ref().and_then(|inside| inside.downcast_ref::<rustls::Error>());
     matches!(inside, Some(rustls::Error::InvalidMessage(_)))
@@ -204,7 +204,7 @@ mod tests {
             (theirs, shaken)
         }
 
-        fn figures(&self) -> (usize, usize, Vec<usize>) {
+        fn counts(&self) -> (usize, usize, Vec<usize>) {
             let Seen { asked, held, signed, .. } = &*self.seen;
             (asked.load(Ordering::Relaxed), held.load(Ordering::Relaxed), signed.lock().unwrap().clone())
         }
@@ -231,7 +231,7 @@ mod tests {
             let connector = TlsConnector::from(server.client(&groups, version));
             let _client = connector.connect(NAME.try_into().unwrap(), theirs).await.unwrap();
             shaken.await.unwrap().unwrap();
-            assert_eq!(server.figures(), (turns, 0, vec![1]), "{what}");
+            assert_eq!(server.counts(), (turns, 0, vec![1]), "{what}");
         }
     }
 
@@ -244,10 +244,10 @@ mod tests {
         let mut first = [0];
         let silence = std::time::Duration::from_secs(5);
         assert!(tokio::time::timeout(silence, client.read(&mut first)).await.is_err(), "it waits for its turn");
-        assert_eq!(server.figures(), (1, 0, vec![]));
+        assert_eq!(server.counts(), (1, 0, vec![]));
         server.seen.turns.add_permits(1);
         client.read_exact(&mut first).await.unwrap();
-        assert_eq!(server.figures(), (1, 0, vec![1]), "the turn is over, although the client says nothing more");
+        assert_eq!(server.counts(), (1, 0, vec![1]), "the turn has ended, although the client says nothing more");
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,7 +258,7 @@ mod tests {
         client.write_all(&hello).await.unwrap();
         let mut first = [0];
         client.read_exact(&mut first).await.unwrap();
-        assert_eq!(server.figures(), (1, 0, vec![]), "nothing has been signed yet");
+        assert_eq!(server.counts(), (1, 0, vec![]), "nothing has been signed yet");
     }
 
     /// Otherwise whoever sends it in two would have a signature at once.
@@ -284,7 +284,7 @@ mod tests {
         client.write_tls(&mut said).unwrap();
         stream.write_all(&said).await.unwrap();
         shaken.await.unwrap().unwrap();
-        let (_, held, signed) = server.figures();
+        let (_, held, signed) = server.counts();
         assert_eq!((held, signed), (0, vec![1]));
     }
 
@@ -296,6 +296,6 @@ mod tests {
         client.write_all(&greeting(server.client(&[kx_group::X25519], &version::TLS13))).await.unwrap();
         let refused = shaken.await.unwrap().unwrap_err();
         assert_eq!(refused.to_string(), Busy::Late.to_string());
-        assert_eq!(server.figures(), (1, 0, vec![]));
+        assert_eq!(server.counts(), (1, 0, vec![]));
     }
 }

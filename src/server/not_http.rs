@@ -8,7 +8,7 @@ use crate::client_address::Peer;
 use crate::last_said::LastSaid;
 use crate::metrics::Metrics;
 
-/// Counts what is no HTTP on a listener, and says so once in a while: strangers can send as much of it as they like.
+/// Counts what is not HTTP on a listener, and says so once in a while: strangers can send as much of it as they like.
 pub(super) struct NotHttp {
     metrics: Metrics,
     said: LastSaid,
@@ -22,7 +22,7 @@ impl NotHttp {
         NotHttp { metrics, said: LastSaid::default(), unsaid: AtomicU64::new(0) }
     }
 
-    /// Somebody sent what is no request. The `cause` has nothing of what was sent.
+    /// Somebody sent something else than a request. The `cause` has nothing of what was sent.
     pub(super) fn came(&self, peer: Peer, cause: &dyn std::fmt::Display) {
         self.metrics.not_http();
         self.unsaid.fetch_add(1, Ordering::Relaxed);

@@ -28,7 +28,7 @@ pub(super) fn cannot_listen(address: &ListenAddress, error: &Error) -> String {
              -p {port}:5001, or a Service's targetPort), or give the process CAP_NET_BIND_SERVICE"
         ),
         (ListenAddress::Unix(_), ErrorKind::AddrInUse) => {
-            "another process listens there already, or the file is no socket; stop the process, or remove the file"
+            "another process listens there already, or the file is not a socket; stop the process, or remove the file"
                 .to_owned()
         }
         (ListenAddress::Unix(_), ErrorKind::PermissionDenied) => {

@@ -12,7 +12,7 @@ use crate::activity::UnderWay;
 
 /// The body of a reply. Its request is under way until hyper has taken all of it; in HTTP/2, where hyper keeps what the client
 /// has no room for yet, until all of it is sent.
-pub(super) struct Reply {
+pub(super) struct ReplyBody {
     body: Body,
     under_way: UnderWay,
     version: Version,
@@ -28,9 +28,9 @@ enum End {
     Connections,
 }
 
-impl Reply {
+impl ReplyBody {
     /// A reply to that request, which came in this version of HTTP.
-    pub(super) fn to(reply: Response<Body>, under_way: UnderWay, version: Version) -> Response<Reply> {
+    pub(super) fn to(reply: Response<Body>, under_way: UnderWay, version: Version) -> Response<ReplyBody> {
         let (head, body) = reply.into_parts();
         let has_length = head.headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
         let end = match version {
@@ -38,7 +38,7 @@ impl Reply {
             _ => End::Marked,
         };
         under_way.set_ends_a_reply(end == End::Connections);
-        Response::from_parts(head, Reply { body, under_way, version, end })
+        Response::from_parts(head, ReplyBody { body, under_way, version, end })
     }
 }
 
@@ -54,7 +54,7 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-impl HttpBody for Reply {
+impl HttpBody for ReplyBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -25,7 +25,6 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use axum::body::Body;
 use axum::http::Request;
 use dockwarden::app::{App, Source};
-use dockwarden::authz::lint::lint;
 use dockwarden::client_address::Peer;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::http::{self, AdminRoutes};
@@ -199,7 +198,7 @@ impl Trial {
     fn config(&mut self, text: &str, warnings: &[&str]) -> Result<()> {
         let whole = complete(text);
         let config = load(&whole).map_err(anyhow::Error::msg)?;
-        let found: Vec<String> = lint(&config).iter().map(|problem| problem.in_file(Path::new("config.yml"))).collect();
+        let found: Vec<String> = config.lint().iter().map(|problem| problem.in_file(Path::new("config.yml"))).collect();
         for warning in warnings {
             let piece = quoted(warning)?;
             ensure!(found.iter().any(|one| one.contains(piece)), "no warning says {piece:?}: {found:#?}");
@@ -467,7 +466,7 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         pair("token.crt"),
         pair("token.key")
     );
-    // A source of rules that can fall behind has figures of its own; nobody listens there.
+    // A source of rules that can fall behind has metrics of its own; nobody listens there.
     let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
     let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
     let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\

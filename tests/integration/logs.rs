@@ -267,7 +267,7 @@ async fn who_sent_a_header_without_the_clients_address_is_in_the_log() {
     assert_eq!((reply.status, lines.len()), (400, 1));
     assert_eq!(lines[0]["reason"], "no_client_address");
     let expected = "the header x-forwarded-for does not hold the client's address";
-    let cause = format!("{expected}: element 1 from the right is no address, in a request from 192.0.2.9");
+    let cause = format!("{expected}: element 1 from the right is not an IP address, in a request from 192.0.2.9");
     assert_eq!(lines[0]["cause"], cause);
     assert_eq!(reply.json()["errors"][0]["message"], expected);
 }

@@ -1,4 +1,4 @@
-//! Each outcome is among the figures before the first request: `increase()` does not see the first of what was not there.
+//! Each outcome is among the metrics before the first request: `increase()` does not see the first of what was not there.
 
 use std::collections::BTreeSet;
 use std::path::Path;

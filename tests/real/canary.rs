@@ -1,5 +1,5 @@
 //! No secret comes out: a server with every kind of backend, logging all that it can, is given passwords, keys and tokens that
-//! nothing else looks like; then its log, its figures, its refusals and its process are searched for them in every form.
+//! nothing else looks like; then its log, its metrics, its refusals and its process are searched for them in every form.
 
 use std::fs;
 use std::io::{BufReader, Read as _, Write as _};
@@ -302,7 +302,7 @@ exit 2
     let mut found = Vec::new();
     for secret in &secrets {
         for form in forms(secret) {
-            for (place, text) in [("log", &log), ("refusals, figures or process", &shown)] {
+            for (place, text) in [("log", &log), ("refusals, metrics or process", &shown)] {
                 if let Some(line) = text.lines().find(|line| line.contains(&form)) {
                     found.push(format!("{secret} as {form} in the {place}: {line:.600}"));
                 }

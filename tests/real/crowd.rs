@@ -46,7 +46,7 @@ fn question(account: &str, secret: &str) -> Vec<u8> {
     http::request("GET", &target, "localhost", &[("Authorization", &visit::basic(account, secret))], b"")
 }
 
-fn figure(server: &Dockwarden, name: &str) -> f64 {
+fn metric(server: &Dockwarden, name: &str) -> f64 {
     let reply = http::exchange(&server.address, &http::request("GET", "/metrics", "localhost", &[], b""));
     let text = reply.text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -148,7 +148,7 @@ fn thousands_of_slow_connections_cost_an_honest_client_nothing_and_end_in_time()
     let mut crowd: Vec<Slow> = (0..SLOW).map(|number| Slow::open(number, &server.address).unwrap()).collect();
     let all_open = Instant::now();
     until_within(Duration::from_secs(10), "the crowd", || {
-        (figure(&server, "dockwarden_connections_open") >= SLOW as f64).then_some(())
+        (metric(&server, "dockwarden_connections_open") >= SLOW as f64).then_some(())
     });
     let amid = thread::scope(|scope| {
         let asking = scope.spawn(|| honest(&server, me));
@@ -173,7 +173,7 @@ fn thousands_of_slow_connections_cost_an_honest_client_nothing_and_end_in_time()
         crowd.is_empty().then_some(all_open.elapsed())
     });
     println!("all were closed after {left:?}");
-    assert_eq!(figure(&server, "dockwarden_connections_refused_total"), 0.0);
+    assert_eq!(metric(&server, "dockwarden_connections_refused_total"), 0.0);
     assert_eq!(server.process.ended(), None);
 }
 
@@ -200,7 +200,7 @@ fn one_address_has_its_share_of_the_connections_and_a_proxy_has_no_end_of_them()
         crowd.retain_mut(|stream| !is_closed(stream));
         (crowd.len() == 50).then_some(())
     });
-    assert_eq!(figure(&server, "dockwarden_connections_refused_total"), 30.0);
+    assert_eq!(metric(&server, "dockwarden_connections_refused_total"), 30.0);
     honest(&server, Ipv4Addr::LOCALHOST);
     // Said once, however many there are.
     let said = server.process.until("the line about them", |process| {
@@ -220,9 +220,9 @@ fn one_address_has_its_share_of_the_connections_and_a_proxy_has_no_end_of_them()
     // All clients of a proxy come from one address.
     let server = start(&format!("  max_connections_per_address: 50\n  trusted_proxies: [{stranger}]\n"), "");
     let mut crowd = open(&server, 80);
-    server.process.until("all of them", |_| (figure(&server, "dockwarden_connections_open") >= 80.0).then_some(()));
+    server.process.until("all of them", |_| (metric(&server, "dockwarden_connections_open") >= 80.0).then_some(()));
     crowd.retain_mut(|stream| !is_closed(stream));
-    assert_eq!((crowd.len(), figure(&server, "dockwarden_connections_refused_total")), (80, 0.0));
+    assert_eq!((crowd.len(), metric(&server, "dockwarden_connections_refused_total")), (80, 0.0));
 }
 
 /// Sends these frames over and over until the server closes the connection or takes nothing more. How many bytes it took.
@@ -278,7 +278,7 @@ fn floods_of_http2_frames_end_their_connection_and_nothing_else() {
     };
     // Requests that are no HTTP: without a method.
     let malformed = |number: u32| http2::frame(http2::HEADERS, whole, 1 + 2 * number, &header[1..]);
-    let asked = || figure(&server, "dockwarden_token_request_seconds_count");
+    let asked = || metric(&server, "dockwarden_token_request_seconds_count");
     for (what, (sent, closed)) in [
         ("rapid reset", flood(&server.address, rapid_reset)),
         ("CONTINUATION without end", flood(&server.address, continuation)),
@@ -384,9 +384,9 @@ fn guesses_from_hundreds_of_addresses_leave_turns_to_networks_that_are_known() {
         .collect();
     // The first of them are hashed, and the others wait.
     let waited = "dockwarden_password_wait_seconds_count";
-    server.process.until("the guesses", |_| (figure(&server, waited) > 4.0).then_some(()));
+    server.process.until("the guesses", |_| (metric(&server, waited) > 4.0).then_some(()));
     for number in 1..5 {
-        let hashed = || figure(&server, "dockwarden_password_hash_seconds_count");
+        let hashed = || metric(&server, "dockwarden_password_hash_seconds_count");
         let before = hashed();
         assert_eq!(login(number).status, 200);
         let between = hashed() - before;

@@ -139,7 +139,7 @@ fn a_unix_socket_takes_the_place_of_a_stale_one_and_of_nothing_else() {
     stopped(&server);
     assert!(!socket.exists(), "the socket is gone with its server");
 
-    // Neither is a file that is no socket, at the start or at the end.
+    // Neither is a file that is not a socket, at the start or at the end.
     fs::write(&socket, "somebody's").unwrap();
     start_in_vain(&file).refused(&["cannot listen on unix:"]);
     assert_eq!(fs::read_to_string(&socket).unwrap(), "somebody's");

@@ -158,8 +158,8 @@ fn the_guide_end_to_end_with_registry_3() {
     the_guide_end_to_end(Edition::V3);
 }
 
-/// The value of a figure of `/metrics`.
-pub(super) fn figure(server: &Dockwarden, name: &str) -> Option<String> {
+/// The value of a metric of `/metrics`.
+pub(super) fn metric(server: &Dockwarden, name: &str) -> Option<String> {
     let reply = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b""));
     reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
 }
@@ -198,7 +198,7 @@ fn rules_are_looked_at_by_seq_and_a_poisoned_one_keeps_the_last_good_set() {
         let id = poison.get_str("_id").unwrap().to_owned();
         database.insert("acl", &[poison]);
         let refused = format!("dockwarden_rules_refused{{source=\"acl_mongo\",document=\"_id {id}");
-        server.process.until(&format!("a figure that names {id}"), |server_process| {
+        server.process.until(&format!("a metric that names {id}"), |server_process| {
             let reply = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b""));
             let named = reply.text().contains(&refused);
             let logged = server_process.log().contains(&format!("_id {id}"));
@@ -208,8 +208,8 @@ fn rules_are_looked_at_by_seq_and_a_poisoned_one_keeps_the_last_good_set() {
         assert_eq!(granted(&server, "waldi", "repository:open:pull"), Ok(vec!["pull".to_owned()]), "with {id}");
         assert_eq!(server.ready(), Some(200), "the last good rules are not old yet");
         database.remove("acl", doc! { "_id": &id });
-        server.process.until("no figure that names a document", |_| {
-            (figure(&server, "dockwarden_rules_refused{source=\"acl_mongo\",document=\"\"}")? == "0").then_some(())
+        server.process.until("no metric that names a document", |_| {
+            (metric(&server, "dockwarden_rules_refused{source=\"acl_mongo\",document=\"\"}")? == "0").then_some(())
         });
     }
 

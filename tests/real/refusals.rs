@@ -345,11 +345,11 @@ fn what_is_no_http_is_counted_and_said_once() {
     let admin = dockwarden::address(&secure, "listening for health and metrics");
     let sent: [&[u8]; 4] =
         [b"\x16\x03\x01\x02\x00\x01\x00", b"SSH-2.0-canary\r\n", b"GET /canary\r\n", b"CANARY / HTTP/7.7\r\n\r\n"];
-    for (process, address, figures, sent) in [
+    for (process, address, counter, sent) in [
         (&server.process, &server.address, &server.address, &sent[..]),
         (&secure, &address, &admin, &[&b"GET /canary HTTP/1.1\r\nHost: x\r\n\r\n"[..]; 4]),
     ] {
-        assert_eq!(counted(figures), 0);
+        assert_eq!(counted(counter), 0);
         for bytes in sent {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(bytes).unwrap();
@@ -359,7 +359,7 @@ fn what_is_no_http_is_counted_and_said_once() {
         }
         // A hang-up is none, nor is a request that is refused.
         drop(TcpStream::connect(address).unwrap());
-        process.until("all four", |_| (counted(figures) == 4).then_some(()));
+        process.until("all four", |_| (counted(counter) == 4).then_some(()));
         // The log is written beside that.
         let lines = process
             .until("the line about the first", |process| Some(said(&process.log())).filter(|lines| !lines.is_empty()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
 
-use crate::mongo::{figure, guide_file, pair};
+use crate::mongo::{guide_file, metric, pair};
 use crate::support::dockwarden::{Dockwarden, SERVICE, config, hash_of_cost};
 use crate::support::http::{self, Connection, Reply};
 use crate::support::mongo::Database;
@@ -158,7 +158,7 @@ pub(crate) fn measure_of(
         Hashed::Here => 2 * asked,
         Hashed::There => 0,
     };
-    let counted = figure(server, "dockwarden_password_hash_seconds_count").unwrap();
+    let counted = metric(server, "dockwarden_password_hash_seconds_count").unwrap();
     assert_eq!(counted, expected.to_string(), "{backend}");
     (medians, asked)
 }

@@ -116,7 +116,7 @@ pub fn holds_key(text: &str) -> bool {
     text.contains("-----BEGIN") || (text.len() > 48 && KEY_TEXTS.iter().any(|begin| text.starts_with(begin)))
 }
 
-/// Why a text cannot be a file's name, where it is none: mostly it is what the file should hold.
+/// Why a text cannot be a file's name: mostly it is what the file should hold.
 pub fn refusal_of_path(text: &str) -> Option<Refusal> {
     if holds_key(text) {
         return Some(Refusal::says(

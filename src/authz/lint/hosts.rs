@@ -6,8 +6,6 @@ use policy::lint::without_host;
 use policy::pattern::{Field, Pattern};
 use policy::rule::Rule;
 
-use crate::config::Config;
-
 /// Registries that people keep copies of under the name they have there: below these, names are meant so.
 const COPIED: [&str; 14] = [
     "docker.io",
@@ -39,11 +37,10 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn of<'r>(config: &Config, rules: impl IntoIterator<Item = &'r Rule>) -> Hosts {
+    /// `services` are the audiences of tokens, and `served` the host names of the gateway's upstreams.
+    pub(super) fn new<'r>(services: &[String], served: Vec<&str>, rules: impl IntoIterator<Item = &'r Rule>) -> Hosts {
         let found = rules.into_iter().filter_map(|rule| host_of(rule.pattern(Field::Name)?)).map(|(host, _)| host);
-        let upstreams = config.gateway.iter().flat_map(|gateway| &gateway.upstreams);
-        let served = upstreams.filter_map(|upstream| upstream.host.as_deref());
-        let services = config.token.services.iter().map(String::as_str).filter(|service| service.contains('.'));
+        let services = services.iter().map(String::as_str).filter(|service| service.contains('.'));
         let without_port = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
         Hosts { found: found.collect(), own: services.chain(served).map(without_port).collect() }
     }

@@ -8,7 +8,6 @@ use policy::rule::{Grants, Rule};
 use settings::spelling::nearest;
 
 use crate::backend::{Facts, Names};
-use crate::config::Config;
 
 /// So many times something similar is looked for; what is said without it is as true.
 const MOST_GUESSES: usize = 50;
@@ -42,18 +41,18 @@ pub(super) struct Known<'c> {
 }
 
 impl<'c> Known<'c> {
-    pub(super) fn of(config: &'c Config) -> Known<'c> {
+    pub(super) fn new(facts: Vec<(&'static str, Facts<'c>)>, services: &'c [String]) -> Known<'c> {
         let mut known = Known {
             accounts: BTreeSet::new(),
             labels: HashMap::new(),
             anonymous: false,
             elsewhere: false,
             unchecked: None,
-            services: &config.token.services,
+            services,
             said: HashSet::new(),
             guesses: 0,
         };
-        for (section, facts) in config.backends.facts() {
+        for (section, facts) in facts {
             match facts {
                 Facts::Accounts(accounts) => accounts.into_iter().for_each(|(name, labels)| known.add(name, labels)),
                 Facts::AccountsElsewhere(_) | Facts::LoginsElsewhere(Names::Checked) => known.elsewhere = true,

@@ -12,25 +12,38 @@ use policy::lint::{across_slashes, lint_impossible};
 use policy::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use policy::rule::{Grants, Rule};
 use policy::scope::Action;
+use settings::Problem;
 
 pub(crate) use actions::meant as meant_action;
+pub use reference::Doors;
 
 use super::rules::Rules;
-use crate::authn::users;
-use crate::config::{Config, Problem};
+use crate::backend::Facts;
 use actions::lint_actions;
 use covering::{Covering, covers};
 use hosts::Hosts;
 use known::Known;
-use reference::{ByDigest, Doors, grants_pull, lint_reference};
+use reference::{ByDigest, grants_pull, lint_reference};
 
-/// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
-/// rules say together.
-pub fn lint(config: &Config) -> Vec<Problem> {
-    let mut found = config.warnings.clone();
-    let listed = config.backends.get::<Rules>();
-    let (rules, places) = listed.map(|rules| (rules.acl.rules(), rules.places.as_slice())).unwrap_or_default();
-    let mut each = Each::of(config, rules);
+/// What else the file says, which rules are held against.
+pub struct Surroundings<'c> {
+    /// What each backend tells, with its section.
+    pub facts: Vec<(&'static str, Facts<'c>)>,
+    /// The audiences of tokens.
+    pub services: &'c [String],
+    /// The host names of the gateway's upstreams.
+    pub hosts: Vec<&'c str>,
+    /// The doors that see tags and digests.
+    pub doors: Doors,
+    /// The actions of what is protected besides registries.
+    pub own_actions: Vec<&'c Action>,
+}
+
+/// What is probably not meant in the rules of the file.
+pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let rules = acl.rules();
+    let mut each = Each::new(surroundings, rules);
     let mut anonymous = each.known.lets_anonymous_in();
     let mut covering = Covering::of(rules);
     let by_digest = ByDigest::of(rules);
@@ -67,16 +80,14 @@ pub fn lint(config: &Config) -> Vec<Problem> {
             warn(".match.tag", message.to_owned());
         }
     }
-    found.extend(config.backends.get().map(users::doubts).unwrap_or_default());
-    found.sort_by(|one, other| one.place.cmp(&other.place));
     found
 }
 
 /// What is probably not meant in rules that are kept elsewhere, each by itself: the rule's index, the field, and the
 /// message. What they say together with others is not looked at.
-pub fn lint_each<R: Borrow<Rule>>(config: &Config, rules: &[R]) -> Vec<(usize, String, String)> {
+pub fn lint_each<R: Borrow<Rule>>(rules: &[R], surroundings: Surroundings<'_>) -> Vec<(usize, String, String)> {
     let mut found = Vec::new();
-    let mut each = Each::of(config, rules.iter().map(Borrow::borrow));
+    let mut each = Each::new(surroundings, rules.iter().map(Borrow::borrow));
     for (index, rule) in rules.iter().enumerate() {
         each.lint(rule.borrow(), &mut |field: &str, message| {
             found.push((index, field.trim_start_matches('.').to_owned(), message));
@@ -92,22 +103,21 @@ struct Each<'c> {
     doors: Doors,
     /// Whether one of the rules is for all names with one slash.
     names_with_slashes: bool,
-    /// The actions of what is protected besides registries.
     own_actions: Vec<&'c Action>,
 }
 
 impl<'c> Each<'c> {
-    fn of<'r>(config: &'c Config, rules: impl IntoIterator<Item = &'r Rule> + Clone) -> Each<'c> {
+    fn new<'r>(surroundings: Surroundings<'c>, rules: impl IntoIterator<Item = &'r Rule> + Clone) -> Each<'c> {
         let mut all = rules.clone().into_iter();
         let names_with_slashes =
             all.any(|rule| rule.pattern(Field::Name).is_some_and(|pattern| pattern.text() == "*/*"));
-        let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
+        let Surroundings { facts, services, hosts, doors, own_actions } = surroundings;
         Each {
-            known: Known::of(config),
-            hosts: Hosts::of(config, rules),
-            doors: Doors::of(config),
+            known: Known::new(facts, services),
+            hosts: Hosts::new(services, hosts, rules),
+            doors,
             names_with_slashes,
-            own_actions: protected.flat_map(|path| &path.scope.actions).collect(),
+            own_actions,
         }
     }
 

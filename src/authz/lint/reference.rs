@@ -6,26 +6,15 @@ use policy::pattern::{Field, Pattern};
 use policy::rule::{Grants, ReferenceKind, Rule};
 use policy::scope::Action;
 
-use crate::config::{Challenge, Config};
-
 /// The doors that see which tag or digest is asked for.
 #[derive(Clone, Copy)]
-pub(super) enum Doors {
+pub enum Doors {
+    /// There are none.
     None,
     /// All of them tell clients to fetch a token first, and believe what it says.
     ByTokenOnly,
+    /// One of them asks for the password.
     ByPassword,
-}
-
-impl Doors {
-    pub(super) fn of(config: &Config) -> Doors {
-        let of_forward_auth = config.forward_auth.as_ref().map(|section| &section.challenge);
-        let of_gateway = config.gateway.as_ref().map(|section| &section.challenge);
-        of_forward_auth.into_iter().chain(of_gateway).fold(Doors::None, |doors, challenge| match (doors, challenge) {
-            (Doors::ByPassword, _) | (_, Challenge::Basic) => Doors::ByPassword,
-            (Doors::None | Doors::ByTokenOnly, Challenge::Bearer { .. }) => Doors::ByTokenOnly,
-        })
-    }
 }
 
 /// The tag and the digest are in the path of a registry's request, and no token request has that path.

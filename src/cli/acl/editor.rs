@@ -16,7 +16,7 @@ use crate::config::{Config, ENVIRONMENT_PREFIX};
 /// What the editor shows above the rule.
 const HEAD: &str = "# Save and leave the editor to change the rule; leave the text as it is to change nothing.\n";
 
-/// What is to be done with a text that is no rule.
+/// What is to be done with a text that is not a rule.
 enum Next {
     EditAgain,
     GiveUp,
@@ -69,7 +69,7 @@ fn run_editor(file: &Path) -> Result<String, String> {
     let editor =
         ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok()).find(|editor| !editor.is_empty());
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
-    // By a shell, since an editor may have arguments; the file is no part of what the shell reads.
+    // By a shell, since an editor may have arguments; the file is not part of what the shell reads.
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{editor} \"$1\""), "editor"]).arg(file);
     // These may hold the database's password, and an editor starts programs of its own.

@@ -10,7 +10,6 @@ use super::policy::{Policy, Sources};
 use super::told::describe;
 use crate::app::{App, Reload, Source};
 use crate::authn::{Account, Credentials, LookUp, Secret};
-use crate::authz::lint::lint;
 use crate::cli::check;
 use crate::config::Secrets;
 use crate::reach::Reached;
@@ -116,7 +115,7 @@ fn accounts_and_labels_there_are_no_mistakes_to_lint() {
     let users = "users: {bob: {password: \"$2y$10$uA5ccMdmZGwpWZkFEOEKzOxHpGyLFNcnN0Lkl3yHxCaB5XD0NBU1m\"}}\n";
     let said = |sections: &str| -> String {
         let config = Bed::with(sections).source.load(Secrets::Skip).unwrap();
-        lint(&config).iter().map(|warning| format!("{}: {}\n", warning.path, warning.message)).collect()
+        config.lint().iter().map(|warning| format!("{}: {}\n", warning.path, warning.message)).collect()
     };
     let without = said(&format!("{users}{rules}"));
     assert!(

@@ -25,11 +25,11 @@ pub(super) struct Explanation {
     pub(super) notes: Vec<String>,
     pub(super) rules: Vec<ExplainedRule>,
     #[serde(skip)]
-    pub(super) account: Account,
+    pub(super) account: LoginState,
 }
 
 /// Whether rules are asked about an account at all.
-pub(super) enum Account {
+pub(super) enum LoginState {
     Open,
     Closed,
 }
@@ -63,21 +63,14 @@ impl Explanation {
     }
 }
 
-/// What people are told of a field that does not agree.
-enum Why {
-    /// Beside what the question has there.
-    Besides(String),
-    /// In its place.
-    Instead(String),
-}
-
 /// What one rule said, as JSON.
 #[derive(Serialize)]
 pub(super) struct ExplainedRule {
     #[serde(skip)]
     name: String,
+    /// The same for people.
     #[serde(skip)]
-    why: Option<Why>,
+    told: String,
     index: usize,
     /// Only of a rule in MongoDB.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,12 +86,11 @@ pub(super) struct ExplainedRule {
 }
 
 pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) -> ExplainedRule {
-    let mut why = None;
-    let (matches, field, pattern, value) = match step.said {
-        RuleOutcome::Decides => (true, None, None, None),
+    let (told, matches, field, pattern, value) = match step.said {
+        RuleOutcome::Decides => ("matches, and decides".to_owned(), true, None, None, None),
         RuleOutcome::Differs { field, wanted, found } => {
-            why = why_not(&field, &found, account);
-            (false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
+            let told = format!("{field}: \"{wanted}\" {}", why_not(&field, &found, account));
+            (told, false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
         }
     };
     let seq = source.seqs.get(step.index).copied();
@@ -107,23 +99,23 @@ pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) 
         Some(seq) => format!("{}[seq {seq}]", source.name),
         None => format!("{}[{}]", source.name, step.index),
     };
-    ExplainedRule { name, why, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
+    ExplainedRule { name, told, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
 }
 
-/// What is missing, where the two texts beside each other do not say it.
-fn why_not(field: &MatchField, found: &FoundValue, account: &str) -> Option<Why> {
+/// Why what the question has does not agree with what is wanted.
+fn why_not(field: &MatchField, found: &FoundValue, account: &str) -> String {
     let account = if account.is_empty() { "an anonymous client" } else { account };
+    let differs = format!("does not match \"{}\"", found.text());
     match (found, field) {
-        (FoundValue::Text(_), _) => None,
-        (FoundValue::WithoutLabel { label, .. }, _) => Some(Why::Besides(format!("{account} has no label {label}"))),
-        (FoundValue::NoLabel, MatchField::Label(label)) => {
-            Some(Why::Instead(format!("{account} has no label {label}")))
+        (FoundValue::Text(_), _) => differs,
+        (FoundValue::WithoutLabel { label, .. }, _) => format!("{differs}: {account} has no label {label}"),
+        (FoundValue::NoLabel, MatchField::Label(label)) => format!("is wanted, and {account} has no label {label}"),
+        (FoundValue::NoLabel, field) => format!("is wanted, and {account} has no {field}"),
+        (FoundValue::NoAddress, _) => "is wanted, and the address is not known: give --ip".to_owned(),
+        (FoundValue::NoReference, _) => {
+            "is wanted, and a token request names no tag and no digest: give --reference to ask as a door does"
+                .to_owned()
         }
-        (FoundValue::NoLabel, field) => Some(Why::Instead(format!("{account} has no {field}"))),
-        (FoundValue::NoAddress, _) => Some(Why::Instead("the address is not known: give --ip".to_owned())),
-        (FoundValue::NoReference, _) => Some(Why::Instead(
-            "a token request names no tag and no digest: give --reference to ask as a door does".to_owned(),
-        )),
     }
 }
 
@@ -159,24 +151,12 @@ pub(super) fn render(explanation: &Explanation, deciders: &[&str]) -> String {
     lines.extend(explanation.notes.iter().map(|note| format!("  {note}")));
     for rule in &explanation.rules {
         let comment = rule.comment.as_deref().map(|comment| format!("  # {comment}")).unwrap_or_default();
-        let said = match (&rule.field, &rule.pattern, &rule.value, &rule.why) {
-            (Some(field), Some(pattern), _, Some(Why::Instead(why))) => {
-                format!("{field}: \"{pattern}\" is wanted, and {why}")
-            }
-            (Some(field), Some(pattern), Some(value), Some(Why::Besides(why))) => {
-                format!("{field}: \"{pattern}\" does not match \"{value}\": {why}")
-            }
-            (Some(field), Some(pattern), Some(value), None) => {
-                format!("{field}: \"{pattern}\" does not match \"{value}\"")
-            }
-            _ => "matches, and decides".to_owned(),
-        };
-        lines.push(format!("  {} {said}{comment}", rule.name));
+        lines.push(format!("  {} {}{comment}", rule.name, rule.told));
     }
     match (&explanation.account, explanation.rule, deciders) {
-        (Account::Closed, _, _) | (Account::Open, Some(_), _) => {}
-        (Account::Open, None, []) => lines.push("  no rule matches: nothing is granted".to_owned()),
-        (Account::Open, None, names) => {
+        (LoginState::Closed, _, _) | (LoginState::Open, Some(_), _) => {}
+        (LoginState::Open, None, []) => lines.push("  no rule matches: nothing is granted".to_owned()),
+        (LoginState::Open, None, names) => {
             let names = names.join(", then ");
             lines.push(format!("  no rule matches: a server asks {names}, which is not asked here"));
         }

@@ -7,7 +7,6 @@ use dockwarden::authn::LabelSyntax;
 use dockwarden::authn::attempts::Attempts;
 use dockwarden::authn::program::{ProgramAuthn, ProgramUsers};
 use dockwarden::authn::{Account, Authenticator, Credentials, Outcome, Secret};
-use dockwarden::authz::lint::lint;
 use dockwarden::client_network::ClientNetwork;
 use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
@@ -346,7 +345,7 @@ fn rules_on_labels_that_only_the_program_knows_are_no_warning() {
     let rules = "acl: [{match: {name: \"${labels:crew}/*\", labels: {rank: captain}}, actions: [pull]}]\n";
     let warnings = |section: &str| {
         let file = folder.configure(&format!("users: {{}}\n{rules}{section}"));
-        lint(&Config::load(&file, [], Secrets::Read).unwrap()).len()
+        Config::load(&file, [], Secrets::Read).unwrap().lint().len()
     };
     assert_eq!((warnings(""), warnings("ext_auth: {command: /bin/sh}\n")), (2, 0));
 }

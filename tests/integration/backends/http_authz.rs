@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use dockwarden::authz::lint::lint;
 use dockwarden::config::{Config, Secrets};
 use serde_json::{Value, json};
 
@@ -224,7 +223,7 @@ fn the_section_takes_the_place_of_rules_and_is_strict() {
     let folder = Folder::new();
     let read = |text: &str| Config::read(std::path::Path::new("config.yml"), &folder.complete(text), [], Secrets::Read);
     let config = read("acl: ~\nhttp_authz: {url: \"https://api.example.com/may\"}\n").unwrap();
-    assert!(lint(&config).iter().all(|warning| !warning.path.contains("http_authz")), "{:?}", lint(&config));
+    assert!(config.lint().iter().all(|warning| !warning.path.contains("http_authz")), "{:?}", config.lint());
     let config = read("http_authz: {url: \"http://api.example.com/may\"}\n").unwrap();
     assert!(config.warnings[0].message.contains("without TLS everybody on the way"), "{:?}", config.warnings);
     for (section, piece) in [

@@ -5,11 +5,11 @@ mod another_spelling;
 mod conformance;
 mod ext_auth;
 mod ext_authz;
-mod figures;
 mod htpasswd;
 mod http_auth;
 mod http_authz;
 mod ldap;
+mod metrics;
 mod names;
 #[expect(dead_code, reason = "the backend whose names have no case is tested against its real server")]
 mod owed;

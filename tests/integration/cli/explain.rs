@@ -136,8 +136,8 @@ fn explain_speaks_json() {
 fn explain_refuses_what_it_cannot_read() {
     let (_folder, file) = policy();
     let cases: [(&[&str], i32, &str); 7] = [
-        (&["nonsense"], 1, "\"nonsense\" is no scope"),
-        (&["repository:A:pull"], 1, "is no scope"),
+        (&["nonsense"], 1, "\"nonsense\" is not a scope"),
+        (&["repository:A:pull"], 1, "is not a scope"),
         (&["--label", "team", "repository:a:pull"], 1, "--label name=value"),
         (&["--label", "team=[a", "repository:a:pull"], 1, "this `[` is never closed"),
         (&["--ip", "nowhere", "repository:a:pull"], 2, "nowhere"),
@@ -230,7 +230,7 @@ fn many_questions_are_answered_in_order() {
         (r#"{"acount":"a","type":"repository","name":"x","actions":[]}"#, "unknown field `acount`"),
         (r#"{"type":"repository","name":"x","actions":"pull"}"#, "invalid type"),
         (r#"["a",null,null,null,"repository","x",["pull"]]"#, "invalid type: sequence, expected a JSON object"),
-        (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is no address"),
+        (r#"{"type":"repository","name":"x","actions":[],"ip":"nowhere"}"#, "\"nowhere\" is not an IP address"),
         (r#"{"type":"repository","name":"x","actions":[],"labels":{"a":["[x"]}}"#, "this `[` is never closed"),
     ] {
         let run = finish(command(["explain", &file, "--requests", "-"]), &format!("{}\n\n{line}\n", QUESTIONS[0].0));
@@ -393,18 +393,18 @@ fn explain_says_what_is_missing() {
 fn what_is_no_scope_is_told_with_what_was_meant() {
     let (_folder, file) = policy();
     for (text, expected) in [
-        ("alice", "\"alice\" is no scope: a scope has the form type:name:actions; meant: --account alice\n"),
+        ("alice", "\"alice\" is not a scope: a scope has the form type:name:actions; meant: --account alice\n"),
         ("alpine", "; meant: repository:alpine:pull,push, or --account alpine\n"),
-        ("Bob", "\"Bob\" is no scope: a scope has the form type:name:actions; meant: --account Bob\n"),
+        ("Bob", "\"Bob\" is not a scope: a scope has the form type:name:actions; meant: --account Bob\n"),
         ("web/app", "; meant: repository:web/app:pull,push\n"),
         ("web/app:pull", "; meant: repository:web/app:pull\n"),
         ("web/app:latest", "; meant: repository:web/app:pull,push\n"),
         ("repository:web/app", "; meant: repository:web/app:pull,push\n"),
         (
             "repository:web/a:latest:pull",
-            ": a tag or a digest is no part of a name; meant: repository:web/a:pull (--reference",
+            ": a tag or a digest is not part of a name; meant: repository:web/a:pull (--reference",
         ),
-        ("repository:web/a@sha256:0ab:pull", "is no part of a name; meant: repository:web/a:pull (--reference"),
+        ("repository:web/a@sha256:0ab:pull", "is not part of a name; meant: repository:web/a:pull (--reference"),
         ("web/a:latest:pull", "; meant: repository:web/a:pull\n"),
         ("repository:Web/app:pull", "upper-case letters are not allowed\n"),
         ("repository:web//app:pull", "the name is not one that a registry can hold\n"),

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dockwarden::authz::lint::lint;
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use policy::rule::{Rule, RuleText};
@@ -23,7 +22,7 @@ fn said(rules: &str, more: &str) -> Vec<String> {
          eve: {{password: \"{STRONG}\"}}\n  \"a,b\": {{password: \"{STRONG}\"}}\n{more}acl:\n{rules}"
     );
     let config = Config::read(Path::new("config.yml"), &text, [], Secrets::Skip).unwrap();
-    lint(&config).into_iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect()
+    config.lint().into_iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect()
 }
 
 fn rule(conditions: &str, actions: &str) -> String {
@@ -144,7 +143,7 @@ fn what_is_legitimate_is_not_pointed_out() {
         "server: {{addr: \":5001\"}}\ntoken: {{issuer: x, certificate: a, key: b, services: [registry.acme.com]}}\nusers: {{}}\nacl:\n{hosts}"
     );
     let config = Config::read(Path::new("config.yml"), &text, [], Secrets::Skip).unwrap();
-    assert_eq!(lint(&config).len(), 1);
+    assert_eq!(config.lint().len(), 1);
 }
 
 /// Every file that people begin from; the documents have their own test.
@@ -165,7 +164,7 @@ fn no_example_of_ours_is_pointed_out() {
         let admin = ("DOCKWARDEN__USERS__ADMIN__PASSWORD".to_owned(), STRONG.to_owned());
         let admin = file.starts_with(root.join("deploy")).then_some(admin);
         let config = Config::read(&file, &text, admin, Secrets::Skip).unwrap();
-        let mut found = lint(&config);
+        let mut found = config.lint();
         found.retain(|one| !config.warnings.contains(one));
         assert_eq!(found, [], "{}", file.display());
     }
@@ -238,7 +237,7 @@ fn a_hundred_thousand_rules_are_looked_at_in_time() {
             let row = config.backends.0.iter_mut().find(|row| row.kind.key == "acl").unwrap();
             row.settings = Arc::new(Rules::from_iter(many));
             let began = Instant::now();
-            assert!(lint(&config).len() >= rules);
+            assert!(config.lint().len() >= rules);
             began.elapsed()
         };
         let (few, many) = (time(5_000), time(100_000));

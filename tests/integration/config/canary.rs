@@ -10,7 +10,6 @@ use std::sync::Arc;
 use dockwarden::access::Access;
 use dockwarden::app::{App, Source};
 use dockwarden::authn::password::Passwords;
-use dockwarden::authz::lint::lint;
 use dockwarden::config::{Config, Invalid, Pair, Secrets};
 use dockwarden::gateway::Gateway;
 use dockwarden::metrics::Metrics;
@@ -401,7 +400,7 @@ fn told(config: Result<Config, Invalid>, source: &Source) -> String {
     match config {
         Err(invalid) => invalid.to_string(),
         Ok(config) => {
-            let warnings: Vec<String> = lint(&config).iter().map(|warning| warning.in_file(&source.file)).collect();
+            let warnings: Vec<String> = config.lint().iter().map(|warning| warning.in_file(&source.file)).collect();
             let opened = match config.token.pair {
                 Pair::Loaded(_) => App::open(source.clone(), config).err().map(|error| format!("{error:?}")),
                 Pair::NotRead | Pair::ToBeMade { .. } => None,

@@ -184,7 +184,7 @@ fn what_a_server_could_not_use_is_refused_and_changes_nothing() {
         ("acl move", &["10", "--before", "10"], "", "before or after itself"),
         ("acl move", &["10", "--before", "99"], "", "there is no rule with the seq 99"),
         ("acl remove", &["nobody"], "", "there is no rule with the seq or the _id nobody"),
-        ("acl test", &["--scope", "nonsense"], "", "is no scope"),
+        ("acl test", &["--scope", "nonsense"], "", "is not a scope"),
         ("acl test", &["--scope", "repository:x:pull", "--label", "x"], "", "--label name=value"),
     ];
     for (words, arguments, input, expected) in cases {

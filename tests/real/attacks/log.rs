@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{announced, config, figure, healthy, pair, pipe_at, pulls, scopes, stops};
+use super::{announced, config, healthy, metric, pair, pipe_at, pulls, scopes, stops};
 use crate::support::dockwarden::{events, program};
 use crate::support::http::Connection;
 use crate::support::keys::Pair;
@@ -93,7 +93,7 @@ fn a_log_whose_reader_has_stalled_stops_nothing_and_its_lost_lines_are_counted()
         // The pipe fills, then the queue before it, and then lines are lost.
         until("lost lines", || {
             assert_eq!(connection.send(&many).unwrap().status, 200);
-            (figure(&server.address, "dockwarden_log_lines_dropped_total") > 0).then_some(())
+            (metric(&server.address, "dockwarden_log_lines_dropped_total") > 0).then_some(())
         });
         // Not even a short message fits any more.
         let mut pipe = File::options().write(true).custom_flags(O_NONBLOCK).open(&server.pipe).unwrap();

@@ -60,9 +60,9 @@ fn healthy(address: &str) {
     assert_eq!(http::exchange(address, &http::request("GET", "/healthz", "localhost", &[], b"")).status, 200);
 }
 
-/// A figure of `/metrics`.
+/// A metric of `/metrics`.
 #[track_caller]
-fn figure(address: &str, name: &str) -> u64 {
+fn metric(address: &str, name: &str) -> u64 {
     let text = http::exchange(address, &http::request("GET", "/metrics", "localhost", &[], b"")).text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name}\n{text}")).parse().unwrap()

@@ -310,11 +310,11 @@ pub(crate) fn decided(log: &str, door: &'static str) -> Allowed {
 /// # Panics
 /// If Dockwarden dropped lines of its log, because they could not be written in time.
 pub(crate) fn none_dropped(metrics: &str) {
-    let figure = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_log_lines_dropped_total "));
-    assert_eq!(figure, Some("0"), "decisions are missing in the log");
+    let metric = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_log_lines_dropped_total "));
+    assert_eq!(metric, Some("0"), "decisions are missing in the log");
 }
 
-/// The figures of the Dockwarden behind a door, which listens on a socket.
+/// The metrics of the Dockwarden behind a door, which listens on a socket.
 fn metrics(door: &Door) -> String {
     let mut curl = part::client("curl");
     let socket = door.asked_at.trim_start_matches("unix:");

@@ -1,6 +1,5 @@
 //! The `http_auth:` section: what is refused, what is warned about, and what stands where nothing is said.
 
-use dockwarden::authz::lint::lint;
 use dockwarden::backend::{Facts, Names};
 use dockwarden::config::{Config, Secrets};
 
@@ -132,7 +131,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
 fn warnings(text: &str) -> Vec<String> {
     let folder = Folder::new();
     let config = Config::load(&folder.configure(text), [], Secrets::Read).unwrap_or_else(|invalid| panic!("{invalid}"));
-    let all = lint(&config).into_iter().map(|warning| format!("{}: {}", warning.path, warning.message));
+    let all = config.lint().into_iter().map(|warning| format!("{}: {}", warning.path, warning.message));
     all.filter(|warning| warning.contains("http_auth")).collect()
 }
 

@@ -113,8 +113,8 @@ async fn a_closed_account_is_told_apart_in_the_log_at_its_usual_level_and_nowher
     }
     assert!(wrong.starts_with("401 "), "{wrong}");
     let text = bed.get("/metrics").send().await.ok().text();
-    for (figure, times) in [("wrong_credentials", 3), ("account_closed", CLOSED.len() - 3)] {
-        let line = format!("dockwarden_token_requests_total{{outcome=\"{figure}\"}} {times}");
+    for (outcome, times) in [("wrong_credentials", 3), ("account_closed", CLOSED.len() - 3)] {
+        let line = format!("dockwarden_token_requests_total{{outcome=\"{outcome}\"}} {times}");
         assert!(text.lines().any(|other| other == line), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! How long is waited for a directory, and what the figures say of one that cannot be asked: a stand-in that is as slow as a test
+//! How long is waited for a directory, and what the metrics say of one that cannot be asked: a stand-in that is as slow as a test
 //! needs it. Slow lines to OpenLDAP are tested in `tests/real/ldap`.
 
 use std::sync::Arc;
@@ -95,7 +95,7 @@ async fn a_crowd_introduces_itself_together_once_we_are_known() {
 
 #[tokio::test]
 async fn a_directory_is_down_while_none_of_its_servers_is_asked() {
-    let figure = async |bed: &Bed| {
+    let metric = async |bed: &Bed| {
         let text = bed.get("/metrics").send().await.ok().text();
         let line = text.lines().find(|line| line.starts_with("dockwarden_backend_down{backend=\"ldap_auth\"}"));
         line.unwrap_or_else(|| panic!("{text}")).chars().last()
@@ -106,6 +106,6 @@ async fn a_directory_is_down_while_none_of_its_servers_is_asked() {
         (format!("[\"ldap://127.0.0.1:1\", \"ldap://{}\"]", liar(honest)), (200, Some('0'))),
     ] {
         let bed = Bed::with(&section("SERVERS", "").replace("\"SERVERS\"", &servers));
-        assert_eq!((login(&bed, "carol").await.0, figure(&bed).await), expected, "{servers}");
+        assert_eq!((login(&bed, "carol").await.0, metric(&bed).await), expected, "{servers}");
     }
 }

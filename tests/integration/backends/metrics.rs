@@ -1,4 +1,4 @@
-//! What the figures tell of each backend: how it answered, how often, and whether it is asked at all.
+//! What the metrics tell of each backend: how it answered, how often, and whether it is asked at all.
 
 use super::program::{AMPLE, script};
 use crate::bed::{ALICE_HASH, BOB_HASH, Bed, Folder};
@@ -34,10 +34,10 @@ async fn each_answer_of_a_backend_is_counted_by_outcome() {
              acl: [{{match: {{name: static}}, actions: [pull]}}]\n{what}"
         ),
     );
-    let figures = async || bed.get("/metrics").send().await.ok().text();
+    let metrics = async || bed.get("/metrics").send().await.ok().text();
     // Each outcome is there before it was ever had.
-    assert_answers(&figures().await, "users", &[("accepted", 0), ("rejected", 0), ("not_mine", 0), ("error", 0)]);
-    assert_answers(&figures().await, "ext_authz", &[("decided", 0), ("no_match", 0), ("error", 0)]);
+    assert_answers(&metrics().await, "users", &[("accepted", 0), ("rejected", 0), ("not_mine", 0), ("error", 0)]);
+    assert_answers(&metrics().await, "ext_authz", &[("decided", 0), ("no_match", 0), ("error", 0)]);
 
     let scopes = "&scope=repository:static:pull&scope=repository:no:pull&scope=repository:yes:pull";
     for (account, password, scopes, status) in [
@@ -53,16 +53,16 @@ async fn each_answer_of_a_backend_is_counted_by_outcome() {
         let target = format!("/auth?service=registry{scopes}");
         assert_eq!(bed.get(&target).basic(account, password).send().await.status, status, "{account}");
     }
-    let text = figures().await;
+    let text = metrics().await;
     assert_answers(&text, "users", &[("accepted", 1), ("rejected", 1), ("not_mine", 6), ("error", 0)]);
     assert_answers(&text, "htpasswd_auth", &[("accepted", 1), ("rejected", 1), ("not_mine", 4), ("error", 0)]);
     assert_answers(&text, "ext_auth", &[("accepted", 1), ("rejected", 1), ("not_mine", 1), ("error", 1)]);
     assert_answers(&text, "acl", &[("decided", 1), ("no_match", 3), ("error", 0)]);
     assert_answers(&text, "ext_authz", &[("decided", 2), ("no_match", 0), ("error", 1)]);
-    assert!(!text.contains("carol"), "accounts are no metrics");
+    assert!(!text.contains("carol"), "accounts are not in the metrics");
 
     bed.app.reload();
-    let text = figures().await;
+    let text = metrics().await;
     assert_answers(&text, "users", &[("accepted", 1), ("rejected", 1), ("not_mine", 6), ("error", 0)]);
 }
 

@@ -1,0 +1,48 @@
+//! What loads but is probably not meant, in the file as a whole.
+
+use std::borrow::Borrow;
+
+use policy::rule::Rule;
+use settings::Problem;
+
+use super::{Challenge, Config};
+use crate::authn::users;
+use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
+use crate::authz::rules::Rules;
+
+impl Config {
+    /// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
+    /// rules say together.
+    pub fn lint(&self) -> Vec<Problem> {
+        let mut found = self.warnings.clone();
+        found
+            .extend(self.backends.get::<Rules>().into_iter().flat_map(|rules| lint_listed(rules, self.surroundings())));
+        found.extend(self.backends.get().map(users::doubts).unwrap_or_default());
+        found.sort_by(|one, other| one.place.cmp(&other.place));
+        found
+    }
+
+    /// What is probably not meant in rules that are kept elsewhere: see [`lint_each`].
+    pub(crate) fn lint_elsewhere<R: Borrow<Rule>>(&self, rules: &[R]) -> Vec<(usize, String, String)> {
+        lint_each(rules, self.surroundings())
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
+        let protected = self.forward_auth.iter().flat_map(|door| &door.paths);
+        let challenges = [
+            self.forward_auth.as_ref().map(|section| &section.challenge),
+            self.gateway.as_ref().map(|section| &section.challenge),
+        ];
+        Surroundings {
+            facts: self.backends.facts().collect(),
+            services: &self.token.services,
+            hosts: upstreams.filter_map(|upstream| upstream.host.as_deref()).collect(),
+            doors: challenges.into_iter().flatten().fold(Doors::None, |doors, challenge| match (doors, challenge) {
+                (Doors::ByPassword, _) | (_, Challenge::Basic) => Doors::ByPassword,
+                (Doors::None | Doors::ByTokenOnly, Challenge::Bearer { .. }) => Doors::ByTokenOnly,
+            }),
+            own_actions: protected.flat_map(|path| &path.scope.actions).collect(),
+        }
+    }
+}
