@@ -42,7 +42,8 @@ pub enum Purpose {
     Rules,
 }
 
-/// A backend's section of the file: typed, and not opened. A reload that finds [the same](Same) keeps what was opened.
+/// A backend's section of the file: typed, and not opened. A reload that finds [the same](Same) keeps what was opened, so all
+/// that was read from files has to be in it. [`Same`] comes with `PartialEq`.
 pub trait Configured: Same + Any + Debug + Send + Sync {
     /// Makes the backend ready; it may begin to connect in the background.
     ///
@@ -59,7 +60,7 @@ pub fn configured<T: Configured>(settings: Option<T>) -> Option<Arc<dyn Configur
     settings.map(|settings| Arc::new(settings) as Arc<dyn Configured>)
 }
 
-/// Equality of sections of any kind.
+/// Equality of sections of any kind. Derive `PartialEq`, and it is there.
 pub trait Same {
     /// Whether both are of one type, and equal.
     fn same(&self, other: &dyn Configured) -> bool;

@@ -331,7 +331,7 @@ async fn the_password_is_in_no_log() {
         assert_eq!(status().await, 503);
     }
     let text = log.text();
-    assert!(text.contains("no JSON") && text.contains("backend_down"), "{text}");
+    assert!(text.contains("is not JSON") && text.contains("backend_down"), "{text}");
     assert!(
         text.contains("hyper_util") || text.contains("reqwest"),
         "the libraries' own lines are looked at too: {text}"
