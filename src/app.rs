@@ -223,7 +223,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn of(config: &Config) -> Fixed {
+    fn from_config(config: &Config) -> Fixed {
         let server: &Server = &config.server;
         Fixed {
             gateway: config.gateway.as_ref().and_then(|gateway| gateway.listen.clone()),
@@ -249,7 +249,7 @@ impl App {
             HashEvent::Hashed(took) => observer.password_hashed(took),
         })?);
         let files = config.files.clone();
-        let fixed = Fixed::of(&config);
+        let fixed = Fixed::from_config(&config);
         let warnings = config.lint();
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         warn_of(&warnings, &source.file);
@@ -295,7 +295,7 @@ impl App {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
             let files = config.files.clone();
-            let fixed = Fixed::of(&config);
+            let fixed = Fixed::from_config(&config);
             let warnings = config.lint();
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
             let before = self.snapshot();

@@ -323,19 +323,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trials_end_with_what_they_are_for() {
-        let breaker = Breaker::default();
-        let trials = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&trials);
-        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        let trial = move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            async { Trial::Ended }
-        };
-        breaker.fail(pass, trial, || unreachable!("nobody needs it any more"));
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(trials.load(Ordering::Relaxed), 1);
-        assert_eq!(Arc::strong_count(&trials), 1, "the task is gone");
+    async fn trials_are_as_many_as_the_last_one_leaves_reason_for() {
+        for (brought, seconds, expected) in [
+            // Nobody needs it any more.
+            (Trial::Ended, 60, 1..=1),
+            // A server that refuses our credentials is left alone for a while.
+            (Trial::Refused, 300, 9..=11),
+        ] {
+            let breaker = Breaker::default();
+            let trials = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&trials);
+            let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
+            let trial = move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                async move { brought }
+            };
+            breaker.fail(pass, trial, || unreachable!("it is not back"));
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            assert!(expected.contains(&trials.load(Ordering::Relaxed)), "{brought:?}: {trials:?}");
+            assert_eq!(Arc::strong_count(&trials) == 1, brought == Trial::Ended, "{brought:?}: the task is gone");
+        }
     }
 
     /// A backend to which each trial is a failed login.
@@ -387,21 +394,6 @@ mod tests {
         assert!(breaker.fail_with(pass, Pauses::Growing, || async { Trial::Failed }, || {}));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(breaker.passage(), Passage::Shut);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_refuses_our_credentials_is_left_alone_for_a_while() {
-        let breaker = Breaker::default();
-        let Ok(pass) = breaker.admit() else { unreachable!("nothing has failed yet") };
-        let trials = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&trials);
-        let trial = move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            async { Trial::Refused }
-        };
-        breaker.fail(pass, trial, || {});
-        tokio::time::sleep(Duration::from_secs(300)).await;
-        assert!((9..=11).contains(&trials.load(Ordering::Relaxed)), "{trials:?}");
     }
 
     #[test]

@@ -98,7 +98,7 @@ where
         }
     }
     let turn = turns.turn(question.client(), question.began + PATIENCE).await?;
-    let asked = OwnedQuestion::of(question);
+    let asked = OwnedQuestion::from_question(question);
     let steps = AtomicU64::new(work.steps.load(Ordering::Relaxed));
     let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
     let (answer, left) = tokio::task::spawn_blocking(move || {
@@ -125,7 +125,7 @@ struct OwnedQuestion {
 }
 
 impl OwnedQuestion {
-    fn of(question: &Question<'_>) -> OwnedQuestion {
+    fn from_question(question: &Question<'_>) -> OwnedQuestion {
         let Question { identity, address, service, resource, actions, reference, now, began, work: _ } = *question;
         OwnedQuestion {
             identity: identity.clone(),

@@ -25,7 +25,7 @@ pub(super) enum Command {
     List {
         /// The configuration file
         config: PathBuf,
-        /// How it is printed
+        /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
@@ -35,7 +35,7 @@ pub(super) enum Command {
         config: PathBuf,
         #[command(flatten)]
         place: PlaceOptions,
-        /// Put it at this very number
+        /// Give it exactly this seq
         #[arg(long, value_name = "SEQ", allow_negative_numbers = true, conflicts_with_all = ["before", "after"])]
         seq: Option<i64>,
         #[command(flatten)]
@@ -67,19 +67,19 @@ pub(super) enum Command {
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
     },
-    /// Bring rules in: YAML, JSON, lines of JSON, or the acl of a configuration file
+    /// Import rules: YAML, JSON, lines of JSON, or the acl of a configuration file
     Import {
         /// The configuration file
         config: PathBuf,
         /// The file with the rules ("-" is standard input)
         file: PathBuf,
-        /// Put them in the place of all that are there
+        /// Replace all rules that are there
         #[arg(long, conflicts_with = "append")]
         replace: bool,
-        /// Add them after those that are there
+        /// Append them to the rules that are there
         #[arg(long)]
         append: bool,
-        /// Only say what would change
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -87,7 +87,7 @@ pub(super) enum Command {
     Export {
         /// The configuration file
         config: PathBuf,
-        /// In which form
+        /// The output format
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
     },
@@ -100,7 +100,7 @@ pub(super) enum Command {
         /// What is asked for, such as repository:team/app:pull,push (may be repeated)
         #[arg(long = "scope", required = true, value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// How it is printed
+        /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
@@ -160,16 +160,16 @@ pub(super) struct RuleOptions {
     /// Pattern on a label (may be repeated)
     #[arg(long = "label", value_name = "NAME=PATTERN")]
     labels: Vec<String>,
-    /// What it grants: pull,push or "*"; "" refuses
+    /// The actions that it grants: pull,push or "*"; "" refuses
     #[arg(long, value_name = "ACTIONS")]
     actions: Option<String>,
-    /// Shown where the rule decides
+    /// A comment, shown where the rule decides
     #[arg(long)]
     comment: Option<String>,
-    /// It holds from this moment on
+    /// The moment from which it holds
     #[arg(long, value_name = "MOMENT")]
     not_before: Option<String>,
-    /// It holds until this moment
+    /// The moment until which it holds
     #[arg(long, value_name = "MOMENT")]
     not_after: Option<String>,
 }

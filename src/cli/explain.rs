@@ -52,7 +52,7 @@ pub(super) struct Query {
     /// A label of the account (may be repeated); the account's own labels if left out
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Where the client is
+    /// The client's IP address
     #[arg(long)]
     ip: Option<IpAddr>,
     /// The tag or digest that a request to the registry names; token requests name none

@@ -52,7 +52,7 @@ pub(super) fn run(source: &Source) -> u8 {
     let asked = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from);
     let asked = asked.and_then(|runtime| {
         let asked = runtime.block_on(async {
-            let place = Endpoint::of(source)?;
+            let place = Endpoint::from_source(source)?;
             let asked = tokio::time::timeout(WITHIN, place.ask()).await;
             asked
                 .unwrap_or_else(|_| bail!("no answer within {} s", WITHIN.as_secs()))
@@ -69,7 +69,7 @@ pub(super) fn run(source: &Source) -> u8 {
 }
 
 impl Endpoint {
-    fn of(source: &Source) -> anyhow::Result<Endpoint> {
+    fn from_source(source: &Source) -> anyhow::Result<Endpoint> {
         let server = read_server(&source.file, source.variables.iter().cloned())?;
         Ok(match (server.admin, server.pair) {
             (Some(address), _) => Endpoint { address, security: Security::Plain },

@@ -80,7 +80,7 @@ enum Command {
     Serve {
         /// The configuration file
         config: PathBuf,
-        /// First print what a registry is to be told: the address, the certificate, and the five settings
+        /// First print what a registry needs: the address, the certificate, and the five settings
         #[arg(long)]
         settings: bool,
     },
@@ -88,13 +88,13 @@ enum Command {
     Check {
         /// The configuration file
         config: PathBuf,
-        /// Then try each backend that the file names: servers are asked, programs are looked for
+        /// Also try each backend that the file names: servers are asked, programs are looked for
         #[arg(long)]
         connect: bool,
     },
-    /// Ask the server that runs with this file whether it should be sent requests: for health checks
+    /// Ask the server that runs with this file whether it is ready: for health checks
     Health {
-        /// The configuration file; only where the server listens is read of it, and no secret and no key
+        /// The configuration file; only where the server listens is read from it, no secret and no key
         #[arg(default_value = IMAGES_CONFIG)]
         config: PathBuf,
     },
@@ -104,7 +104,7 @@ enum Command {
     HashPassword {
         #[command(flatten)]
         cost: Cost,
-        /// Make up a random password, and show it once on standard error
+        /// Generate a random password, and show it once on standard error
         #[arg(long)]
         generate: bool,
     },
@@ -112,7 +112,7 @@ enum Command {
     Migrate {
         /// The configuration file
         config: PathBuf,
-        /// Only say what would be made
+        /// Print what would be made, and make nothing
         #[arg(long)]
         dry_run: bool,
     },

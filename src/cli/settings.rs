@@ -19,7 +19,7 @@ pub(super) fn print(config: &Config) {
 }
 
 fn text(config: &Config) -> String {
-    let realm = Realm::of(&config.server);
+    let realm = Realm::from_server(&config.server);
     let service = config.token.services.first().map_or(ANY_SERVICE, String::as_str);
     let certificate = absolute(&config.token.certificate);
     let admin = match &config.server.admin {
@@ -66,7 +66,7 @@ struct Realm {
 }
 
 impl Realm {
-    fn of(server: &Server) -> Realm {
+    fn from_server(server: &Server) -> Realm {
         let (host, reach) = match &server.listen {
             ListenAddress::Tcp { host, port } => {
                 let (name, reach) = reachable(host);

@@ -26,7 +26,7 @@ pub(super) enum Command {
         /// Labels, such as team=web,api (may be repeated)
         #[arg(long = "label", value_name = "LABEL=VALUES")]
         labels: Vec<LabelChange>,
-        /// It cannot log in until it is enabled
+        /// Add the user disabled: it cannot log in until it is enabled
         #[arg(long)]
         disabled: bool,
         #[command(flatten)]
@@ -39,16 +39,16 @@ pub(super) enum Command {
         #[command(flatten)]
         password: Password,
     },
-    /// Bring users in with their passwords: the users of a configuration file, or an htpasswd file
+    /// Import users with their passwords: the users of a configuration file, or an htpasswd file
     Import {
         /// The configuration file
         config: PathBuf,
         /// The file with the users ("-" is standard input)
         file: PathBuf,
-        /// Put them in the place of those of the same name that are there
+        /// Replace users of the same name
         #[arg(long)]
         replace: bool,
-        /// Only say what would change
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -60,12 +60,12 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "CHANGE")]
         changes: Vec<LabelChange>,
     },
-    /// Switch a user off: it cannot log in any more
+    /// Disable a user: it can no longer log in
     Disable {
         #[command(flatten)]
         who: Who,
     },
-    /// Switch a user on again
+    /// Enable a user again
     Enable {
         #[command(flatten)]
         who: Who,
@@ -79,7 +79,7 @@ pub(super) enum Command {
     List {
         /// The configuration file
         config: PathBuf,
-        /// How it is printed
+        /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
@@ -87,7 +87,7 @@ pub(super) enum Command {
     Show {
         #[command(flatten)]
         who: Who,
-        /// How it is printed
+        /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
@@ -98,7 +98,7 @@ pub(super) enum Command {
 pub(super) struct Password {
     #[command(flatten)]
     cost: Cost,
-    /// Read its bcrypt hash in the place of the password, so that it stays what it was
+    /// Read the password's bcrypt hash instead, to keep a password that is in use
     #[arg(long, conflicts_with = "cost")]
     hash: bool,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use policy::rule::parse_network;
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use settings::{At, Holds, Refusal, Secrets, Section, number};
+use settings::{At, Holds, Noted, Refusal, Secrets, Section, number};
 
 use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
@@ -30,7 +30,7 @@ pub struct Server {
     /// How long a connection of a trusted proxy may rest between two requests, where it is written.
     pub idle_timeout: Option<At<Duration>>,
     /// The files of certificate and key, where they are configured.
-    pub pair: Option<(At<PathBuf>, At<PathBuf>)>,
+    pub pair: Option<FilesOfPair>,
     /// TLS, where a certificate is configured and was read.
     pub tls: Option<Tls>,
     /// Whether replies tell browsers to use TLS from now on.
@@ -101,11 +101,26 @@ impl std::fmt::Display for ListenAddress {
 /// What TLS connections are made with.
 pub type Tls = Arc<ServerConfig>;
 
+/// The files of a certificate and of its key.
+pub(super) type FilesOfPair = (At<PathBuf>, At<PathBuf>);
+
+/// Reads `certificate` and `key`, `None` where neither is named. One without the other is a problem.
+pub(super) fn paths_of_pair(section: &mut Section<'_>) -> Result<Option<FilesOfPair>, Noted> {
+    let (only, missing, message) = match (section.path("certificate"), section.path("key")) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => return Ok(Some((certificate, key))),
+        (Some(only), None) => (only, "key", "a certificate is given without its key"),
+        (None, Some(only)) => (only, "certificate", "a key is given without its certificate"),
+    };
+    section.problem(&only.place, missing, message);
+    Err(Noted)
+}
+
 /// Reads the section.
 ///
 /// `noted` is where certificate and key are noted as soon as they are known: they sign tokens too where nothing else is
 /// named, whatever else is wrong in this section.
-pub(super) fn read(mut section: Section<'_>, noted: &mut Option<(At<PathBuf>, At<PathBuf>)>) -> Option<Server> {
+pub(super) fn read(mut section: Section<'_>, noted: &mut Option<FilesOfPair>) -> Option<Server> {
     let unix = section.word("net", |text| match text {
         "" | "tcp" => Ok(false),
         "unix" => Ok(true),
@@ -161,18 +176,7 @@ pub(super) fn read(mut section: Section<'_>, noted: &mut Option<(At<PathBuf>, At
          certificate and key (they are reloaded when they change)",
     );
     let negotiation = read_negotiation(&mut section);
-    let pair = match (section.path("certificate"), section.path("key")) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(only), None) => {
-            section.problem(&only.place, "key", "a certificate is given without its key");
-            None
-        }
-        (None, Some(only)) => {
-            section.problem(&only.place, "certificate", "a key is given without its certificate");
-            None
-        }
-    };
+    let pair = paths_of_pair(&mut section).unwrap_or_default();
     noted.clone_from(&pair);
     let tls = match (&pair, section.secrets()) {
         (None, _) | (Some(_), Secrets::Skip) => None,

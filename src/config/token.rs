@@ -8,6 +8,7 @@ use settings::number::duration;
 use settings::{At, Refusal, Secrets, Section};
 use time::OffsetDateTime;
 
+use super::server::{FilesOfPair, paths_of_pair};
 use crate::keys::{KeyProblem, KidForm, Renewal, SigningKey, key_permission_warning};
 use crate::pem::named::read_pair;
 use crate::token::{HeaderForm, recent};
@@ -59,7 +60,7 @@ pub enum Pair {
 }
 
 /// Reads the section. `of_server` is the server's certificate and key, which sign where the section names none.
-pub(super) fn read(mut section: Section<'_>, of_server: Option<&(At<PathBuf>, At<PathBuf>)>) -> Option<Token> {
+pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) -> Option<Token> {
     let issuer = section.text("issuer").filter(|issuer| !issuer.value.is_empty());
     if issuer.is_none() {
         section.missing("issuer", "an issuer is needed, the same text as the registry's REGISTRY_AUTH_TOKEN_ISSUER");
@@ -137,27 +138,13 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&(At<PathBuf>, At
         Some(At { value: false, .. }) | None => KidForm::Libtrust,
     };
     let generate = section.flag("generate").is_some_and(|at| at.value);
-    let certificate = section.path("certificate");
-    let key = section.path("key");
-    let files_of_pair = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(_), None) => {
-            section.missing("key", "a certificate is given without its key");
-            None
-        }
-        (None, Some(_)) => {
-            section.missing("certificate", "a key is given without its certificate");
-            None
-        }
-        (None, None) => match of_server {
-            Some(pair) => Some(pair.clone()),
-            None => {
-                let message = "a certificate and a key are needed to sign tokens; name them, and write generate: true to have them made";
-                section.missing("certificate", message);
-                None
-            }
-        },
-    };
+    let named = paths_of_pair(&mut section);
+    if matches!(named, Ok(None)) && of_server.is_none() {
+        let message =
+            "a certificate and a key are needed to sign tokens; name them, and write generate: true to have them made";
+        section.missing("certificate", message);
+    }
+    let files_of_pair = named.ok().and_then(|pair| pair.or(of_server.cloned()));
     let pair = files_of_pair.as_ref().and_then(|(certificate, key)| {
         match section.secrets() {
             Secrets::Skip => return Some(Pair::NotRead),

@@ -241,17 +241,17 @@ impl Relay {
     /// Passes `body` on, and watches that it moves. The transfer's line is written when all of it is gone, or when it
     /// ends in any other way.
     pub(crate) fn new(body: Incoming, idle_for: Duration, counted: Counter, transfer: Transfer) -> Relay {
-        let relay = Relay::of(Some(body), counted, transfer);
+        let relay = Relay::from_body(Some(body), counted, transfer);
         tokio::spawn(watch(Arc::downgrade(&relay.0), idle_for));
         relay
     }
 
     /// A reply without a body, to HEAD for example. Its length is that of something else, and nobody's to fill in.
     pub(crate) fn nothing(transfer: Transfer) -> Relay {
-        Relay::of(None, Counter::default(), transfer)
+        Relay::from_body(None, Counter::default(), transfer)
     }
 
-    fn of(body: Option<Incoming>, counted: Counter, transfer: Transfer) -> Relay {
+    fn from_body(body: Option<Incoming>, counted: Counter, transfer: Transfer) -> Relay {
         Relay(Arc::new(Mutex::new(Relayed {
             whole: body.as_ref().is_none_or(hyper::body::Body::is_end_stream),
             body,

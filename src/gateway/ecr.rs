@@ -72,11 +72,11 @@ impl UpstreamCredentials for Ecr {
 impl Tokens {
     async fn api(&self) -> &aws_sdk_ecr::Client {
         let make = || async {
-            let through = Through(self.client.clone());
+            let client = self.client.clone();
             let http = http_client_fn(move |settings, _| {
                 let limits = [settings.connect_timeout(), settings.read_timeout()];
                 let within = limits.into_iter().flatten().reduce(|one, other| one + other);
-                SharedHttpConnector::new(Timed { through: through.clone(), within })
+                SharedHttpConnector::new(SdkClient { client: client.clone(), within })
             });
             let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
             if let Some(region) = &self.settings.region {
@@ -128,29 +128,26 @@ impl CredentialSource for Tokens {
     }
 }
 
-/// The SDK's requests, sent as all others are: the SDK's own client would bring a second HTTP and TLS along.
+/// Sends the SDK's requests as all others are sent: the SDK's own client would bring a second HTTP and TLS along.
 #[derive(Clone)]
-struct Through(HttpClient);
-
-/// The same, with as much time as the SDK gives a request.
-#[derive(Clone)]
-struct Timed {
-    through: Through,
+struct SdkClient {
+    client: HttpClient,
+    /// The time that the SDK gives a request.
     within: Option<Duration>,
 }
 
-impl std::fmt::Debug for Timed {
+impl std::fmt::Debug for SdkClient {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("HttpClient")
     }
 }
 
-impl HttpConnector for Timed {
+impl HttpConnector for SdkClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Timed { through, within } = self.clone();
+        let sdk = self.clone();
         HttpConnectorFuture::new(async move {
-            let Some(within) = within else { return through.send(request).await };
-            match tokio::time::timeout(within, through.send(request)).await {
+            let Some(within) = sdk.within else { return sdk.send(request).await };
+            match tokio::time::timeout(within, sdk.send(request)).await {
                 Ok(answer) => answer,
                 Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
             }
@@ -158,14 +155,14 @@ impl HttpConnector for Timed {
     }
 }
 
-impl Through {
+impl SdkClient {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let request = request.map(|body| {
             let bytes = Bytes::copy_from_slice(body.bytes().unwrap_or_default());
             ClientBody::new(Body::new(Full::new(bytes)), Counter::default())
         });
-        let answer = self.0.request(request).await.map_err(|error| ConnectorError::io(error.into()))?;
+        let answer = self.client.request(request).await.map_err(|error| ConnectorError::io(error.into()))?;
         let (parts, body) = answer.into_parts();
         let body = Limited::new(body, MAX_REPLY).collect().await.map_err(ConnectorError::io)?.to_bytes();
         let answer = axum::http::Response::from_parts(parts, body.into());

@@ -62,7 +62,7 @@ pub(super) enum Rest {
 
 impl RequestBody {
     /// The body of a request on that connection, and, where the protocol has no way to do without it, what is left of it.
-    pub(super) fn of(request: Request<Incoming>, activity: Activity) -> (Request<RequestBody>, Option<Left>) {
+    pub(super) fn from_request(request: Request<Incoming>, activity: Activity) -> (Request<RequestBody>, Option<Left>) {
         let (parts, body) = request.into_parts();
         let read = match (body.is_end_stream(), parts.headers.contains_key(EXPECT)) {
             (true, _) => Read::ToItsEnd,

@@ -341,7 +341,7 @@ fn service(
         // hyper counts what it has read before it reads on, so that a header which ends in its last piece may be longer.
         let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
         let is_fit = headers.len() <= MAX_LINES && headers.iter().map(length).sum::<usize>() <= MAX_HEADER;
-        let (asked, left) = RequestBody::of(request, activity.clone());
+        let (asked, left) = RequestBody::from_request(request, activity.clone());
         let answer = is_fit.then(|| router.clone().oneshot(asked.map(Body::new)));
         async move {
             match came {

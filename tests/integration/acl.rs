@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dockwarden::authn::users::Users;
 use dockwarden::authn::Account;
+use dockwarden::authn::users::Users;
 use dockwarden::authz::rules::Rules;
 use dockwarden::config::{Config, Secrets};
 use policy::acl::Acl;

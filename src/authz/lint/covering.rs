@@ -20,7 +20,7 @@ pub(super) struct Covering {
 }
 
 impl Covering {
-    pub(super) fn of(rules: &[Rule]) -> Covering {
+    pub(super) fn from_rules(rules: &[Rule]) -> Covering {
         let index = Index::from_rules(rules);
         let mut same: HashMap<(Field, String), Vec<usize>> = HashMap::new();
         for (number, rule) in rules.iter().enumerate() {
@@ -117,7 +117,7 @@ mod tests {
         };
         let pairs = patterns.iter().flat_map(|account| patterns.iter().map(|name| (*account, *name)));
         let rules: Vec<Rule> = pairs.clone().chain(pairs).map(rule).collect();
-        let mut covering = Covering::of(&rules);
+        let mut covering = Covering::from_rules(&rules);
         let mut covered = 0;
         for (number, later) in rules.iter().enumerate() {
             let candidates = covering.candidates(number, later);

@@ -45,8 +45,8 @@ pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>
     let rules = acl.rules();
     let mut each = Each::new(surroundings, rules);
     let mut anonymous = each.known.lets_anonymous_in();
-    let mut covering = Covering::of(rules);
-    let by_digest = ByDigest::of(rules);
+    let mut covering = Covering::from_rules(rules);
+    let by_digest = ByDigest::from_rules(rules);
     for (index, (rule, place)) in rules.iter().zip(places).enumerate() {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));

@@ -58,7 +58,7 @@ pub(super) struct ByDigest<'r> {
 }
 
 impl<'r> ByDigest<'r> {
-    pub(super) fn of(rules: impl IntoIterator<Item = &'r Rule>) -> ByDigest<'r> {
+    pub(super) fn from_rules(rules: impl IntoIterator<Item = &'r Rule>) -> ByDigest<'r> {
         let lets_pull =
             |rule: &&Rule| rule.tag().is_none() && rule.reference() != Some(ReferenceKind::Tag) && grants_pull(rule);
         let both: HashSet<_> = rules.into_iter().filter(lets_pull).map(plain).collect();
