@@ -71,14 +71,6 @@ struct Users {
     costs: Costs,
 }
 
-/// What was found under a name.
-enum Found {
-    /// Nothing.
-    Nobody,
-    /// A user.
-    User(Box<User>),
-}
-
 /// One user document, read.
 pub struct User {
     password: PasswordHash,
@@ -181,17 +173,17 @@ impl Users {
             .await
     }
 
-    async fn find(self: &Arc<Self>, account: &str) -> anyhow::Result<Found> {
+    async fn find(self: &Arc<Self>, account: &str) -> anyhow::Result<Option<User>> {
         // The database could not hold the one, and the other is nobody's.
         if account.is_empty() || account.contains('\0') {
-            return Ok(Found::Nobody);
+            return Ok(None);
         }
         let pass = self.breaker.admit().with_context(|| self.collection.settings().namespace())?;
         let mut documents = self.look_up(account).await.inspect_err(|failure| self.failed(pass, failure))?;
         // A collection that compares without regard to case would give Mallory's document for mallory, whom a rule
         // may name.
         documents.retain(|document| document.get("username") == Some(&Bson::String(account.to_owned())));
-        let Some(document) = documents.pop() else { return Ok(Found::Nobody) };
+        let Some(document) = documents.pop() else { return Ok(None) };
         if let Some(other) = documents.pop() {
             anyhow::bail!(
                 "two documents of {} have this username: {} and {}; remove one, and make an index on username unique",
@@ -208,7 +200,7 @@ impl Users {
                 problems.join("; ")
             )
         })?;
-        Ok(Found::User(Box::new(user)))
+        Ok(Some(user))
     }
 
     /// Closes the door after a failure that other questions would meet too.
@@ -242,30 +234,20 @@ impl Authenticator for MongoUsers {
         let users = &self.0;
         match who {
             Credentials::Anonymous => Ok(Outcome::NotMine),
-            Credentials::Password { account, password } => match users.find(account).await? {
-                Found::Nobody => Ok(Outcome::NotMine),
-                Found::User(user) => {
-                    users.costs.saw(user.password.cost());
-                    Ok(
-                        match users
-                            .passwords
-                            .check(account, password, &user.password, Recall::for_standing(&user.standing), from)
-                            .await?
-                        {
-                            Check::Right => Outcome::Accepted(user.identity(account)),
-                            Check::Wrong => Outcome::Rejected,
-                        },
-                    )
-                }
-            },
+            Credentials::Password { account, password } => {
+                let Some(user) = users.find(account).await? else { return Ok(Outcome::NotMine) };
+                users.costs.saw(user.password.cost());
+                let recall = Recall::for_standing(&user.standing);
+                Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
+                    Check::Right => Outcome::Accepted(user.identity(account)),
+                    Check::Wrong => Outcome::Rejected,
+                })
+            }
         }
     }
 
     async fn look_up(&self, account: &str, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(match self.0.find(account).await? {
-            Found::Nobody => LookUp::Unknown,
-            Found::User(user) => LookUp::Known(user.identity(account)),
-        })
+        Ok(self.0.find(account).await?.map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
     }
 
     async fn take_time(&self, account: &str, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
