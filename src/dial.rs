@@ -26,10 +26,12 @@ use crate::clock;
 use crate::lookups::Lookups;
 
 mod attempt;
+mod noting;
 mod progress;
 
 pub(crate) use attempt::Heard;
 use attempt::{Attempt, Made, too_long};
+pub(crate) use noting::Noting;
 pub(crate) use progress::Progress;
 
 /// How long one address has before the next one is tried besides (RFC 8305, section 5, has a quarter of a second). The first

@@ -72,14 +72,6 @@ struct Users {
     costs: Costs,
 }
 
-/// What was found under a name.
-enum Found {
-    /// Nothing.
-    Nobody,
-    /// A user.
-    User(Box<User>),
-}
-
 /// One user document, read.
 pub struct User {
     password: PasswordHash,
@@ -183,13 +175,13 @@ impl Users {
             .await
     }
 
-    async fn find(self: &Arc<Self>, account: &Account) -> anyhow::Result<Found> {
+    async fn find(self: &Arc<Self>, account: &Account) -> anyhow::Result<Option<User>> {
         let pass = self.breaker.admit().with_context(|| self.collection.settings().namespace())?;
         let mut documents = self.look_up(account).await.inspect_err(|failure| self.failed(pass, failure))?;
         // A collection that compares without regard to case would give Mallory's document for mallory, whom a rule
         // may name.
         documents.retain(|document| document.get("username") == Some(&Bson::String(account.to_string())));
-        let Some(document) = documents.pop() else { return Ok(Found::Nobody) };
+        let Some(document) = documents.pop() else { return Ok(None) };
         if let Some(other) = documents.pop() {
             anyhow::bail!(
                 "two documents of {} have this username: {} and {}; remove one, and make an index on username unique",
@@ -206,7 +198,7 @@ impl Users {
                 problems.join("; ")
             )
         })?;
-        Ok(Found::User(Box::new(user)))
+        Ok(Some(user))
     }
 
     /// Closes the door after a failure that other questions would meet too.
@@ -239,10 +231,7 @@ impl Authenticator for MongoUsers {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let user = match users.find(account).await? {
-            Found::Nobody => return Ok(Outcome::NotMine),
-            Found::User(user) => user,
-        };
+        let Some(user) = users.find(account).await? else { return Ok(Outcome::NotMine) };
         users.costs.saw(user.password.cost());
         let recall = Recall::for_standing(&user.standing);
         Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
@@ -252,10 +241,7 @@ impl Authenticator for MongoUsers {
     }
 
     async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(match self.0.find(account).await? {
-            Found::Nobody => LookUp::Unknown,
-            Found::User(user) => LookUp::Known(user.identity(account)),
-        })
+        Ok(self.0.find(account).await?.map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
     }
 
     async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {

@@ -57,7 +57,7 @@ struct HttpAuthz {
 }
 
 /// The question. Its members are part of the contract with the API: they are added to, never changed.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct ApiQuestion<'a> {
     account: &'a str,
     labels: BTreeMap<&'a str, Vec<&'a str>>,
@@ -80,12 +80,6 @@ impl<'a> ApiQuestion<'a> {
             ip: question.address.map(|address| address.to_string()),
             actions: question.actions.iter().map(Action::as_str).collect(),
         }
-    }
-
-    /// A question that grants nobody anything, whatever the answer.
-    fn nothing() -> ApiQuestion<'a> {
-        let labels = BTreeMap::new();
-        ApiQuestion { account: "", labels, kind: "", name: "", service: "", ip: None, actions: Vec::new() }
     }
 }
 
@@ -114,7 +108,7 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
     for (number, word) in words.iter().enumerate() {
         match Action::parse(word) {
             Some(action) => listed.insert(action),
-            None => bail!("its reply lists an action that there is not (number {})", number + 1),
+            None => bail!("its reply lists an unknown action (number {})", number + 1),
         };
     }
     let grants = match listed.len() == 1 && listed.contains(&Action::All) {
@@ -132,7 +126,8 @@ impl Configured for HttpAuthzSettings {
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(ContentType::Json.as_str()));
         // A question changes nothing.
         request.repeat = Repeat::Allowed;
-        let api = Api::new(KIND.key, self.api.clone(), request.about(&ApiQuestion::nothing())?)?;
+        // Without actions, no answer grants anybody anything.
+        let api = Api::new(KIND.key, self.api.clone(), request.about(&ApiQuestion::default())?)?;
         let memory = self.api.cache_ttl.map(Memory::new).transpose()?;
         api.greet(|_| false)?;
         Opened::rules(HttpAuthz { api, request, memory })
@@ -177,7 +172,7 @@ impl Authorizer for HttpAuthz {
         };
         let reply = self.api.ask(&request, question.client(), question.began, wanted, |_| {}).await?;
         if reply.status != StatusCode::OK {
-            // Not even 403: that it refuses us is no decision about the client.
+            // Not even 403: that it refuses us is not a decision about the client.
             bail!("{} answered {}; an answer has status 200", self.api.origin(), reply.status.as_u16());
         }
         let answer = read_answer(&reply.body, question.actions).with_context(|| self.api.origin())?;

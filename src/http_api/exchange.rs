@@ -171,7 +171,7 @@ impl Inner {
 pub(super) enum Silent {
     /// As long as may be.
     Since,
-    /// The time for all of it is over.
+    /// The time for all of it has expired.
     AtTheEnd { since: Duration },
 }
 

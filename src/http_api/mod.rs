@@ -59,7 +59,7 @@ pub(crate) enum Late {
 /// What tells that an API is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// Nobody takes a connection. Whether that has changed, a connection tells, which is no login.
+    /// Nobody takes a connection. Whether that has changed, a connection tells, which is not a login.
     NoConnection,
     /// Nothing is said. Only another question tells whether that has changed.
     Silence,
@@ -193,7 +193,7 @@ impl Api {
         let ApiSettings { deadline: whole, .. } = &inner.settings;
         let deadline = began + *whole;
         if crate::clock::now() >= deadline {
-            anyhow::bail!("{} was not asked: the {whole:?} for the whole request were over", self.origin());
+            anyhow::bail!("{} was not asked: the {whole:?} for the whole request had expired", self.origin());
         }
         let pass = inner.breaker.admit().with_context(|| self.origin())?;
         let turn = inner.turns.turn_to_ask(&self.origin(), client, deadline, *whole).await?;

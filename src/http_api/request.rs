@@ -233,7 +233,7 @@ pub fn read_headers(section: &mut Section<'_>, allowed: Allowed) -> Option<Vec<H
         let read = match header.value() {
             Value::Text(text) => HeaderTemplate::parse(name, text, allowed),
             Value::Map(_) => match read_file(&header) {
-                // Whatever stands in the file is the value: it is no template.
+                // Whatever stands in the file is the value: it is not a template.
                 Some(text) if text.contains("${") => {
                     Err("the file holds a placeholder; write the value here".to_owned())
                 }

@@ -44,22 +44,12 @@ pub struct ApiSettings {
 }
 
 /// Whom we trust, and who we are. The files' content is part of it: changed files are changed settings.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Tls {
     /// The authorities that the server's certificate may be from; `None` for the public ones.
     authority: Option<Authorities>,
     /// Our certificate and key.
     client: Option<Arc<TlsIdentity>>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |given: bool| if given { "given" } else { "none" };
-        out.debug_struct("Tls")
-            .field("authority", &shown(self.authority.is_some()))
-            .field("client", &shown(self.client.is_some()))
-            .finish()
-    }
 }
 
 impl Tls {

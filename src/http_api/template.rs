@@ -50,7 +50,7 @@ pub enum Allowed {
     Nothing,
 }
 
-/// A placeholder's name for a message, unless it is no word: `${` may stand in a secret of the operator's.
+/// A placeholder's name for a message, unless it is not a word: `${` may stand in a secret of the operator's.
 fn shown(name: &str) -> &str {
     if name.is_empty() || (is_plain_word(name) && name.len() <= LONGEST_SHOWN) { name } else { "…" }
 }
@@ -353,7 +353,7 @@ impl BodyTemplate {
     pub fn parse(text: &str, content_type: ContentType) -> Result<BodyTemplate, String> {
         let template = Template::parse(text, Allowed::Credentials)?;
         match content_type {
-            // A bare word is no JSON: with one for each placeholder it is read only if all of them stand within quotes.
+            // A bare word is not JSON: with one for each placeholder it is read only if all of them stand within quotes.
             ContentType::Json => {
                 let read = serde_json::from_str::<serde::de::IgnoredAny>(&template.with_word("x"));
                 read.map_err(|error| {

@@ -253,7 +253,7 @@ pub fn name_of(document: &Document) -> String {
 }
 
 /// A date, which has milliseconds; a moment that is more exact, or that no date holds, stays a text.
-pub(crate) fn date(moment: OffsetDateTime) -> Bson {
+fn date(moment: OffsetDateTime) -> Bson {
     let nanoseconds = moment.unix_timestamp_nanos();
     match i64::try_from(nanoseconds.div_euclid(1_000_000)) {
         Ok(milliseconds) if nanoseconds.rem_euclid(1_000_000) == 0 => {
@@ -261,6 +261,16 @@ pub(crate) fn date(moment: OffsetDateTime) -> Bson {
         }
         Ok(_) | Err(_) => Bson::String(written(moment)),
     }
+}
+
+/// Writes `not_before` and `not_after` into a document, where they are set.
+pub(crate) fn insert_window(
+    document: &mut Document,
+    not_before: Option<OffsetDateTime>,
+    not_after: Option<OffsetDateTime>,
+) {
+    let moments = [("not_before", not_before), ("not_after", not_after)];
+    document.extend(moments.into_iter().filter_map(|(key, moment)| Some((key.to_owned(), date(moment?)))));
 }
 
 /// RFC 3339 in UTC.

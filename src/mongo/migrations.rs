@@ -393,7 +393,7 @@ struct Refusal {
     message: String,
 }
 
-/// What the server said to the command; an error that is none of the server's is passed on.
+/// What the server said to the command; any other error is passed on.
 fn refused(error: Error) -> Result<Refusal, Error> {
     match error.kind.as_ref() {
         mongodb::error::ErrorKind::Command(refusal) if refusal.code != super::AUTHENTICATION_FAILED => {

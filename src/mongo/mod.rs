@@ -202,48 +202,48 @@ impl Collection {
     /// Inserts a document.
     ///
     /// # Errors
-    /// There is no answer; it may have been inserted all the same.
-    pub(crate) async fn insert(&self, document: &Document) -> Result<Write, Failure> {
+    /// There is no answer; the change may have been made all the same.
+    pub(crate) async fn insert(&self, document: &Document) -> Result<Write, NotChanged> {
         let written = self
             .ask_within(WRITING, |collection| async move { written(collection.insert_one(document).await.map(|_| 1)) });
-        written.await
+        written.await.map_err(NotChanged::Unknown)
     }
 
     /// Changes the one document that `filter` finds. A filter that names what the document was makes this safe against
     /// others who change it at the same time.
     ///
     /// # Errors
-    /// There is no answer; it may have been changed all the same.
-    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Write, Failure> {
+    /// As for [`Collection::insert`].
+    pub(crate) async fn update(&self, filter: &Document, change: &Document) -> Result<Write, NotChanged> {
         let written = self.ask_within(WRITING, |collection| {
             let (filter, change) = (filter.clone(), change.clone());
             async move { written(collection.update_one(filter, change).await.map(|done| done.matched_count)) }
         });
-        written.await
+        written.await.map_err(NotChanged::Unknown)
     }
 
     /// Puts `document` in the place of the one that `filter` finds, under its `_id`.
     ///
     /// # Errors
-    /// There is no answer; it may have been replaced all the same.
-    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Write, Failure> {
+    /// As for [`Collection::insert`].
+    pub(crate) async fn replace(&self, filter: &Document, document: &Document) -> Result<Write, NotChanged> {
         let written = self.ask_within(WRITING, |collection| {
             let filter = filter.clone();
             async move { written(collection.replace_one(filter, document).await.map(|done| done.matched_count)) }
         });
-        written.await
+        written.await.map_err(NotChanged::Unknown)
     }
 
     /// Removes the one document that `filter` finds.
     ///
     /// # Errors
-    /// There is no answer; it may have been removed all the same.
-    pub(crate) async fn delete(&self, filter: &Document) -> Result<Write, Failure> {
+    /// As for [`Collection::insert`].
+    pub(crate) async fn delete(&self, filter: &Document) -> Result<Write, NotChanged> {
         let written = self.ask_within(WRITING, |collection| {
             let filter = filter.clone();
             async move { written(collection.delete_one(filter).await.map(|done| done.deleted_count)) }
         });
-        written.await
+        written.await.map_err(NotChanged::Unknown)
     }
 
     /// Asks with the credentials that worked last; where the server refuses them, with the same in the other databases
@@ -266,12 +266,7 @@ impl Collection {
                 Err(error) if is_refused_login(&error) => refusal = error,
                 answer => {
                     self.source.store(source, Ordering::Relaxed);
-                    self.connected.store(Some(Arc::new(Connected {
-                        client,
-                        source,
-                        since: crate::clock::now(),
-                        _files: self.files.get().cloned(),
-                    })));
+                    self.keep(client, source);
                     return answer;
                 }
             }
@@ -293,11 +288,15 @@ impl Collection {
             return Ok(connected);
         }
         let source = self.source.load(Ordering::Relaxed);
-        let client = self.client(Some(source)).await?;
-        let connected =
-            Arc::new(Connected { client, source, since: crate::clock::now(), _files: self.files.get().cloned() });
+        Ok(self.keep(self.client(Some(source)).await?, source))
+    }
+
+    /// Keeps a client for the questions to come.
+    fn keep(&self, client: Client, source: usize) -> Arc<Connected> {
+        let files = self.files.get().cloned();
+        let connected = Arc::new(Connected { client, source, _files: files, since: crate::clock::now() });
         self.connected.store(Some(Arc::clone(&connected)));
-        Ok(connected)
+        connected
     }
 
     async fn client(&self, source: Option<usize>) -> Result<Client, Error> {

@@ -3,24 +3,24 @@
 //!
 //! Finding a server, TLS and logging in are eight answers or more. Over a long way each takes its time and none of them is
 //! silence; a server that is away says nothing at all. So it is asked something small besides, over a connection of our own,
-//! again and again, and whatever comes is a sign of life. It is no login.
+//! again and again, and whatever comes is a sign of life. It is not a login.
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mongodb::bson::doc;
 use mongodb::options::ServerAddress;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
+
+use crate::dial::Noting;
 
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -121,7 +121,7 @@ impl Question {
         state.wrong.retain(|(other, _)| other != server);
     }
 
-    /// Whoever breaks a connection, or shows a wrong certificate, is of no use: what came over it was no sign of life.
+    /// Whoever breaks a connection, or shows a wrong certificate, is of no use: what came over it was not a sign of life.
     fn went_wrong(&self, server: &str, error: &io::Error, heard_before: Instant) {
         let mut state = self.state();
         state.heard = state.heard.min(heard_before);
@@ -154,7 +154,8 @@ impl Question {
                     self.heard(&server);
                     before = self.state().heard;
                 }
-                let stream = Noting { stream, question: Arc::clone(&self), server: server.clone() };
+                let (question, from) = (Arc::clone(&self), server.clone());
+                let stream = Noting::new(stream, move || question.heard(&from));
                 match &tls {
                     None => self.ask_on(stream, began).await,
                     Some(tls) => {
@@ -209,36 +210,4 @@ pub(super) fn answered() {
 /// The driver has lost the connection that it asked over.
 pub(super) fn lost() {
     QUESTION.try_with(|question| question.state().sent = None).ok();
-}
-
-/// Notes each sign of life.
-struct Noting {
-    stream: TcpStream,
-    question: Arc<Question>,
-    server: String,
-}
-
-impl AsyncRead for Noting {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        if into.filled().len() > before {
-            self.question.heard(&self.server);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Noting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

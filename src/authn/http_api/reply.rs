@@ -144,7 +144,11 @@ mod tests {
             ("$['a b']", &["quoted"]),
         ];
         for (path, expected) in cases {
-            assert_eq!(taken(path, &reply).as_deref(), Ok(expected.map_to_owned().as_slice()), "{path}");
+            assert_eq!(
+                taken(path, &reply).as_deref(),
+                Ok(expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>().as_slice()),
+                "{path}"
+            );
         }
         for (path, expected) in [
             ("$.fraction", "$.fraction is a number with a fraction"),
@@ -158,16 +162,6 @@ mod tests {
         }
         for path in ["", "objects", "$.", "$.objects[", "$..", "$.a b", "$.objects[*].release extra"] {
             assert!(taken(path, &reply).is_err_and(|message| message.contains("RFC 9535")), "{path}");
-        }
-    }
-
-    trait MapToOwned {
-        fn map_to_owned(&self) -> Vec<String>;
-    }
-
-    impl MapToOwned for &[&str] {
-        fn map_to_owned(&self) -> Vec<String> {
-            self.iter().map(|text| (*text).to_owned()).collect()
         }
     }
 

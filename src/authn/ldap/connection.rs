@@ -2,13 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -19,6 +17,7 @@ use super::closed;
 use super::course::{Heard, Limit};
 use super::protocol::{Done, Entry, Request, Response, Search, UNASKED, decode, encode};
 use super::step::Step;
+use crate::dial::Noting;
 
 /// A longer answer to one question is refused, in bytes, however many messages it has: an entry with ten thousand groups
 /// takes one million.
@@ -61,37 +60,6 @@ pub(super) enum Trouble {
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
-/// A connection in which it is noted when something comes. Under TLS too: a handshake is several answers.
-struct Listening {
-    stream: TcpStream,
-    heard: Heard,
-}
-
-impl AsyncRead for Listening {
-    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
-        if buffer.filled().len() > before {
-            self.heard.note();
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Listening {
-    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(task, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(task)
-    }
-}
-
 /// A connection. Dropping it closes it; after any error it must be dropped, as what comes next could answer what was
 /// asked before.
 pub(super) struct Connection {
@@ -116,7 +84,8 @@ impl Connection {
     ) -> Result<Connection, Trouble> {
         stream.set_nodelay(true)?;
         let heard = Heard::nothing();
-        let stream = Listening { stream, heard: heard.clone() };
+        let noted = heard.clone();
+        let stream = Noting::new(stream, move || noted.note());
         let stream = match address.protection {
             Protection::None => {
                 return Ok(Connection { stream: BufReader::new(Box::new(stream)), heard, at, last: UNASKED });
@@ -250,7 +219,7 @@ pub(super) async fn connect(addresses: &[SocketAddr], limit: Limit<'_>) -> Resul
 }
 
 /// Asks the server to begin TLS. Nothing else has been said before, and nothing is said after, in the clear.
-async fn begin_tls(stream: Listening) -> Result<Listening, Trouble> {
+async fn begin_tls(stream: Noting) -> Result<Noting, Trouble> {
     let mut stream = BufReader::new(stream);
     let id = UNASKED + 1;
     send(stream.get_mut(), id, Request::StartTls).await?;

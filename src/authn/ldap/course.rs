@@ -55,7 +55,7 @@ impl Course {
         self.steps().iter().map(|(_, took)| *took).sum()
     }
 
-    /// Waits for something that is no server's answer, and takes note of how long that took.
+    /// Waits for something other than a server's answer, and takes note of how long that took.
     pub(super) async fn wait_for<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
         let began = crate::clock::now();
         let done = work.await;
@@ -84,7 +84,7 @@ impl Course {
         let mut steps = self.steps();
         steps.push((step, waited));
         format!(
-            "a login was not over within {} (deadline): {}, and that had not come to an end",
+            "a login did not end within {} (deadline): {}, which had not ended",
             shown(self.allowed),
             listed(&steps)
         )
@@ -150,7 +150,7 @@ impl<'of> Limit<'of> {
         Limit { step, ..self }
     }
 
-    /// Waits until it is done, or nothing was heard for too long, or the time of the whole login is over.
+    /// Waits until it is done, or nothing was heard for too long, or the time of the whole login has expired.
     ///
     /// # Errors
     /// Those two, and those of the work.

@@ -34,10 +34,10 @@ pub(super) struct Directory {
     checking: Turns,
 }
 
-/// For whom a directory is asked, and in the course of which login.
+/// The client that a directory is asked for, and the login that the question belongs to.
 #[derive(Clone, Copy)]
 pub(super) struct Errand<'of> {
-    /// Whose turn it has to be.
+    /// The client, whose turn it has to be.
     pub(super) client: Client,
     /// All of a login's questions share it, and its deadline.
     pub(super) course: &'of Course,

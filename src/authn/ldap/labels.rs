@@ -143,7 +143,7 @@ impl LabelRule {
 
     fn value(&self, value: &str) -> Option<String> {
         let taken = match self.common_name {
-            // What is no distinguished name, or has no common name, stands for itself.
+            // A value that is not a distinguished name, or has no common name, stands for itself.
             CommonName::Taken => common_name(value).unwrap_or_else(|| value.to_owned()),
             CommonName::Left => value.to_owned(),
         };

@@ -87,13 +87,13 @@ pub(super) fn escape(value: &str) -> String {
     out
 }
 
-/// The common name in a distinguished name, without its escapes; nothing where there is none, or the text is no such
-/// name.
+/// The common name in a distinguished name, without its escapes; `None` where the text is not a distinguished name, or has no
+/// common name.
 pub(super) fn common_name(text: &str) -> Option<String> {
     pairs(text)?.into_iter().find(|(kind, _)| kind.eq_ignore_ascii_case("cn") || kind == "2.5.4.3")?.1
 }
 
-/// Whether the text is a distinguished name. The empty one is none here: it stands for nobody in particular.
+/// Whether the text is a distinguished name. The empty text does not count: it stands for nobody in particular.
 pub(super) fn is_distinguished(text: &str) -> bool {
     pairs(text).is_some()
 }

@@ -22,7 +22,7 @@ pub(crate) fn filter_keeps_its_shape(template: &str, account: &str, name: &str) 
     let plain = filter.encode(Filling { account: "x", name: "x" });
     assert_eq!(tags(&sent), tags(&plain), "{template:?} with {account:?} and {name:?}");
     let shown = filter.text(with);
-    // Bytes that are no text are shown as well as they can be.
+    // Bytes that are not text are shown as well as they can be.
     if shown.contains(char::REPLACEMENT_CHARACTER) {
         return;
     }
@@ -40,7 +40,7 @@ fn tags(filter: &[u8]) -> Vec<(u8, usize)> {
         let mut reader = Reader::new(content);
         let mut inner = Vec::new();
         while !reader.is_empty() {
-            let Ok((tag, content)) = reader.element() else { unreachable!("{filter:?} is no filter") };
+            let Ok((tag, content)) = reader.element() else { unreachable!("{filter:?} is not a filter") };
             tags.push((tag, inner.len()));
             // Bit 6: made of other elements (X.690, section 8.1.2.5).
             if tag & 0x20 != 0 {
@@ -64,7 +64,7 @@ pub(crate) fn name_keeps_its_place(template: &str, account: &str) {
         return;
     }
     let (filled, plain) = (name.of(account), name.of("x"));
-    // A name of Active Directory's kind is no distinguished name, and has no escapes.
+    // A name of Active Directory's kind is not a distinguished name, and has no escapes.
     let Some(expected) = pairs(&plain) else { return };
     let read = pairs(&filled).unwrap_or_default();
     let kinds =
@@ -93,7 +93,7 @@ pub(crate) fn message_is_read_or_refused(content: &[u8]) {
             assert!(incomplete.iter().all(|cut| attributes.iter().any(|(kind, _)| kind == cut)));
         }
         Response::Bind(done) | Response::Search(done) | Response::Extended(done) => {
-            // A byte that is no text is shown as a sign of three bytes.
+            // A byte that is not text is shown as a sign of three bytes.
             assert!(done.remark.len() <= content.len() * 3);
         }
         Response::Reference => {}

@@ -81,7 +81,7 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// Attributes and their values, as far as they are text.
     pub(super) attributes: Vec<(String, Vec<String>)>,
-    /// The attributes that have values which are not kept, since they are no text or too many.
+    /// The attributes that have values which are not kept, because they are not text, or too many.
     pub(super) incomplete: Vec<String>,
 }
 

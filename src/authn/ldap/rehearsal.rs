@@ -45,7 +45,7 @@ impl DirectoryUsers {
             }
         }
         steps.extend(course.steps());
-        // What is connected in the background at the same time is no part of a login.
+        // What is connected in the background at the same time is not part of a login.
         steps.retain(|(step, _)| *step != Step::Others);
         let took: Duration = steps.iter().map(|(_, took)| *took).sum();
         let whole = match settings.login {

@@ -47,7 +47,7 @@ pub struct LdapSettings {
 }
 
 /// Whose certificates a server may have.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     /// Those of this system's authorities.
     System,
@@ -55,16 +55,6 @@ pub(super) enum Trust {
     File(Authorities),
     /// Anybody's.
     Anybody,
-}
-
-impl std::fmt::Debug for Trust {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            Trust::System => "System",
-            Trust::File(_) => "File",
-            Trust::Anybody => "Anybody",
-        })
-    }
 }
 
 /// Who searches.

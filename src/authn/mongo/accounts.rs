@@ -14,7 +14,7 @@ use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, NotAnAccount, Standing};
 use crate::identity::{self, MAX_TYPED};
-use crate::mongo::document::{Single, date, name_of, texts_of, unchanged, update_to};
+use crate::mongo::document::{Single, insert_window, name_of, texts_of, unchanged, update_to};
 use crate::mongo::{Collection, NotChanged, Write, all, not_changed};
 
 /// How long reading all users may take.
@@ -78,11 +78,7 @@ impl NewUser {
             AccountState::Enabled => {}
             AccountState::Disabled => drop(document.insert("disabled", true)),
         }
-        for (key, moment) in [("not_before", not_before), ("not_after", not_after)] {
-            if let Some(moment) = moment {
-                document.insert(key, date(moment));
-            }
-        }
+        insert_window(&mut document, not_before, not_after);
         document
     }
 }
@@ -233,12 +229,12 @@ impl Accounts {
         let mut document = doc! { "_id": ObjectId::new(), "username": name };
         document.extend(user.keys());
         self.usable(&document, &[])?;
-        if self.collection.insert(&document).await.map_err(NotChanged::Unknown)? == Write::Conflict {
+        if self.collection.insert(&document).await? == Write::Conflict {
             return self.taken(name);
         }
         // Without a unique index two can be added at once, and then neither could log in.
         if self.with_name(name).await?.len() > 1 {
-            self.collection.delete(&unchanged(&document, KEYS)).await.map_err(NotChanged::Unknown)?;
+            self.collection.delete(&unchanged(&document, KEYS)).await?;
             return self.taken(name);
         }
         Ok(read(document, self.label_values))
@@ -350,7 +346,7 @@ impl Accounts {
     /// # Errors
     /// Why it is still there.
     pub async fn remove(&self, account: &Account) -> Result<(), NotChanged> {
-        match self.collection.delete(&unchanged(&account.document, KEYS)).await.map_err(NotChanged::Unknown)? {
+        match self.collection.delete(&unchanged(&account.document, KEYS)).await? {
             Write::Applied => Ok(()),
             Write::Conflict => changed_meanwhile(),
         }
@@ -365,7 +361,7 @@ impl Accounts {
         let before = account.usable.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         self.usable(&document, before)?;
         let update = update_to(&account.document, &document, KEYS);
-        match self.collection.update(&unchanged(&account.document, KEYS), &update).await.map_err(NotChanged::Unknown)? {
+        match self.collection.update(&unchanged(&account.document, KEYS), &update).await? {
             Write::Applied => Ok(read(document, self.label_values)),
             Write::Conflict => changed_meanwhile(),
         }

@@ -17,7 +17,7 @@ const MOST_COMPARED: usize = 1000;
 const MOST_SERVICES: usize = 20;
 
 /// Whether the rule only refuses.
-fn is_refusal(rule: &Rule) -> bool {
+pub(super) fn is_refusal(rule: &Rule) -> bool {
     match rule.grants() {
         Grants::Listed(actions) => actions.is_empty(),
         Grants::All => false,

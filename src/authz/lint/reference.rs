@@ -6,6 +6,8 @@ use policy::pattern::{Field, Pattern};
 use policy::rule::{Grants, ReferenceKind, Rule};
 use policy::scope::Action;
 
+use super::known::is_refusal;
+
 /// The doors that see which tag or digest is asked for.
 #[derive(Clone, Copy)]
 pub enum Doors {
@@ -20,10 +22,6 @@ pub enum Doors {
 /// The tag and the digest are in the path of a registry's request, and no token request has that path.
 pub(super) fn lint_reference(rule: &Rule, doors: Doors, warn: &mut impl FnMut(&str, String)) {
     let field = if rule.tag().is_some() { ".match.tag" } else { ".match.reference" };
-    let refuses = match rule.grants() {
-        Grants::Listed(actions) => actions.is_empty(),
-        Grants::All => false,
-    };
     let message = match doors {
         Doors::None => {
             "never matches: token requests name no tag and no digest, only forward_auth and gateway see them, and there is no \
@@ -33,7 +31,7 @@ pub(super) fn lint_reference(rule: &Rule, doors: Doors, warn: &mut impl FnMut(&s
             "never matches for clients that do as they are told: challenge: bearer makes them fetch a token, and token \
              requests name no tag and no digest; write challenge: basic"
         }
-        Doors::ByPassword if refuses => {
+        Doors::ByPassword if is_refusal(rule) => {
             "refuses nothing to whoever fetches a token first: token requests name no tag and no digest; let a rule without \
              tag and reference refuse, and these allow"
         }
@@ -51,7 +49,7 @@ pub(super) fn grants_pull(rule: &Rule) -> bool {
 
 /// The rules that let pull by digest, by the plain texts that they name: of many rules none is compared with each other.
 pub(super) struct ByDigest<'r> {
-    /// Account and name; `None` where the rule has none, or one that is no plain text.
+    /// Account and name; `None` where the rule has none, or one that is not plain text.
     both: HashSet<(Option<&'r str>, Option<&'r str>)>,
     accounts: HashSet<Option<&'r str>>,
     names: HashSet<Option<&'r str>>,

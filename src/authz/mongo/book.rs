@@ -134,7 +134,7 @@ impl RuleBook {
             if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
                 continue;
             }
-            match self.collection.insert(&document).await.map_err(NotChanged::Unknown)? {
+            match self.collection.insert(&document).await? {
                 Write::Applied => {
                     tell(Change::Added(rule));
                     return self.look_again(&mut tell).await;
@@ -187,7 +187,7 @@ impl RuleBook {
                 now.insert("seq", number(shift.to));
             }
             let change = doc! { "$set": { "seq": number(seq) } };
-            match self.collection.update(&unchanged(&now, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+            match self.collection.update(&unchanged(&now, KEYS), &change).await? {
                 Write::Applied => {
                     let (_, text, _) = read_text(document);
                     tell(Change::Became { before: shown(&now), after: Numbered { seq, text } });
@@ -205,7 +205,7 @@ impl RuleBook {
     /// Why it was not removed.
     pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), NotChanged> {
         let document = self.read_to_change().await?.find(which)?.document;
-        match self.collection.delete(&unchanged(&document, KEYS)).await.map_err(NotChanged::Unknown)? {
+        match self.collection.delete(&unchanged(&document, KEYS)).await? {
             Write::Applied => {
                 tell(Change::Removed(shown(&document)));
                 self.look_again(&mut tell).await
@@ -235,7 +235,7 @@ impl RuleBook {
             return not_changed(format!("the seq {} is taken, by {}", rule.seq, name_of(other)));
         }
         let change = update_to(document, &new, KEYS);
-        match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+        match self.collection.update(&unchanged(document, KEYS), &change).await? {
             Write::Applied => {
                 tell(Change::Became { before: shown(document), after: rule.clone() });
                 self.look_again(&mut tell).await
@@ -248,7 +248,7 @@ impl RuleBook {
         for shift in shifts {
             let Some(document) = set.documents.get(shift.index) else { return Ok(Write::Conflict) };
             let change = doc! { "$set": { "seq": number(shift.to) } };
-            match self.collection.update(&unchanged(document, KEYS), &change).await.map_err(NotChanged::Unknown)? {
+            match self.collection.update(&unchanged(document, KEYS), &change).await? {
                 Write::Applied => tell(Change::Renumbered { from: shift.from, to: shift.to }),
                 Write::Conflict => return Ok(Write::Conflict),
             }

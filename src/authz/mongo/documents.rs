@@ -130,13 +130,14 @@ pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
 
 fn read_match(conditions: &Document, text: &mut RuleText) -> Vec<String> {
     let mut fields = Fields::open(conditions, "match.");
-    text.account = fields.text("account").map(str::to_owned);
-    text.kind = fields.text("type").map(str::to_owned);
-    text.name = fields.text("name").map(str::to_owned);
-    text.service = fields.text("service").map(str::to_owned);
-    text.ip = fields.text("ip").map(str::to_owned);
-    text.tag = fields.text("tag").map(str::to_owned);
-    text.reference = fields.text("reference").map(str::to_owned);
+    let mut read = |key| fields.text(key).map(str::to_owned);
+    text.account = read("account");
+    text.kind = read("type");
+    text.name = read("name");
+    text.service = read("service");
+    text.ip = read("ip");
+    text.tag = read("tag");
+    text.reference = read("reference");
     text.labels = fields.map("labels", |value| match value {
         Bson::String(pattern) => Ok(pattern.clone()),
         other => Err(format!("one pattern is expected here, not {}", describe(other))),

@@ -5,7 +5,7 @@
 use mongodb::bson::{Bson, Document, doc};
 use policy::rule::RuleText;
 
-use crate::mongo::document::{date, written};
+use crate::mongo::document::{insert_window, written};
 use crate::shown::printable;
 
 /// The keys of a rule's document.
@@ -46,11 +46,7 @@ impl Numbered {
         if let Some(comment) = &self.text.comment {
             document.insert("comment", comment);
         }
-        for (key, moment) in [("not_before", self.text.not_before), ("not_after", self.text.not_after)] {
-            if let Some(moment) = moment {
-                document.insert(key, date(moment));
-            }
-        }
+        insert_window(&mut document, self.text.not_before, self.text.not_after);
         document
     }
 

@@ -89,7 +89,7 @@ fn the_commands_wait_for_a_directory_that_is_far_away_and_say_how_long() {
     let tight = file(&section(&link.address(), &format!("  deadline: 2500ms\n{}", in_groups())));
     let failed = check_connect(&tight);
     assert!(!failed.success, "{}", failed.text);
-    assert!(failed.text.contains("a login was not over within 2500 ms (deadline): "), "{}", failed.text);
+    assert!(failed.text.contains("a login did not end within 2500 ms (deadline): "), "{}", failed.text);
     let near = file(&section(&link.address(), &format!("  deadline: 6s\n{}", in_groups())));
     let near = check_connect(&near).well();
     assert!(near.text.contains("more than half of the 6 s of deadline; raise it"), "{}", near.text);

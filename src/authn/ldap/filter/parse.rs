@@ -28,7 +28,7 @@ struct Reader<'text> {
 /// The beginning of a text, for a message, unless it could be a secret.
 fn brief(text: &str) -> String {
     let text: String = text.chars().take(20).collect();
-    // A placeholder's name is none.
+    // A placeholder's name is not a secret.
     if is_harmless(&text.replace("${", "")) { text } else { "…".to_owned() }
 }
 
@@ -221,7 +221,7 @@ fn rule(left: &str, value: Value) -> Result<Part, String> {
 /// An attribute's name, or a rule's.
 ///
 /// # Errors
-/// It is none.
+/// The text is not the name of an attribute.
 fn attribute(text: &str) -> Result<String, String> {
     if super::is_attribute(text) {
         return Ok(text.to_owned());

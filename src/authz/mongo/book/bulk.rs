@@ -103,7 +103,7 @@ impl RuleBook {
                     }
                     Step::Insert(rule) => self.collection.insert(&rule.to_document()).await,
                 };
-                match wrote.map_err(NotChanged::Unknown)? {
+                match wrote? {
                     Write::Applied => tell(step.told()),
                     // Somebody with a shell was there first; the next round looks at what is there then.
                     Write::Conflict => {}
@@ -119,7 +119,7 @@ impl RuleBook {
         let mut seen: Option<(Document, Instant)> = None;
         let mut missed: usize = 0;
         loop {
-            if self.collection.insert(&guard::new(&owner, by)).await.map_err(NotChanged::Unknown)? == Write::Applied {
+            if self.collection.insert(&guard::new(&owner, by)).await? == Write::Applied {
                 return Ok(Held { owner, beaten: crate::clock::now() });
             }
             let Some(guard) = self.guard().await? else {
@@ -140,7 +140,7 @@ impl RuleBook {
                 let mut mine = guard::new(&owner, by);
                 mine.remove("_id");
                 let same = unchanged(&guard, &["owner", "beat"]);
-                if self.collection.replace(&same, &mine).await.map_err(NotChanged::Unknown)? == Write::Applied {
+                if self.collection.replace(&same, &mine).await? == Write::Applied {
                     tell(Change::Note("it was cut off; this import takes its place".to_owned()));
                     return Ok(Held { owner, beaten: crate::clock::now() });
                 }
@@ -174,11 +174,7 @@ impl Held {
         if self.beaten.elapsed() < BEAT {
             return Ok(());
         }
-        match collection
-            .update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } })
-            .await
-            .map_err(NotChanged::Unknown)?
-        {
+        match collection.update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } }).await? {
             Write::Applied => {
                 self.beaten = crate::clock::now();
                 Ok(())
@@ -188,7 +184,7 @@ impl Held {
     }
 
     async fn leave(&self, collection: &Collection) -> Result<(), NotChanged> {
-        match collection.delete(&self.filter()).await.map_err(NotChanged::Unknown)? {
+        match collection.delete(&self.filter()).await? {
             Write::Applied => Ok(()),
             Write::Conflict => not_changed("another import took this one for dead and took its place"),
         }

@@ -84,7 +84,7 @@ impl RuleSet {
     /// The rules, in their order.
     ///
     /// # Errors
-    /// What is wrong with documents that are none.
+    /// What is wrong with documents that are not rules.
     pub fn rules(&self) -> Result<Vec<Numbered>, Vec<String>> {
         let mut rules = Vec::new();
         let mut wrong = Vec::new();

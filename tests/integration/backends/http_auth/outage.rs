@@ -322,7 +322,7 @@ async fn the_password_is_in_no_log() {
             if fields.starts_with("method: GET") { text.replace("/check", "/${account}?p=${password}") } else { text };
         let bed = Bed::with(&text);
         let status = async || bed.get(ASK).basic("carol", password).send().await.status;
-        assert_eq!(status().await, 503, "the reply is no JSON");
+        assert_eq!(status().await, 503, "the reply is not JSON");
         for act in [say(302), Act::Write(Vec::new()), Act::Write(b"hunter2_pw".to_vec()), Act::Hang] {
             api.now(move |_| act.clone());
             until("an answer", async || status().await == 503).await;

@@ -37,7 +37,7 @@ async fn the_deadline_is_for_all_of_a_login_and_for_its_turn() {
         assert!(*took >= Duration::from_millis(800) && *took < Duration::from_secs(3), "{took:?}");
     }
     let text = log.text();
-    let cause = "a login was not over within 1 s (deadline)";
+    let cause = "a login did not end within 1 s (deadline)";
     assert!(text.contains(cause) && text.contains("the search for the account"), "{text}");
     // No turn came, or one with no time left.
     let waited = ["see pool_size and deadline", "no time was left to ask another server; see deadline"];
