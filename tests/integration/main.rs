@@ -21,6 +21,7 @@ mod gateway;
 mod guessing;
 mod layers;
 mod limits;
+mod lists;
 mod logs;
 mod outcomes;
 mod pem;

@@ -5,17 +5,22 @@ use std::path::Path;
 
 use crate::bed::Bed;
 
-/// The reasons in a file of ours: the texts in small letters in functions that make a `Shape`.
+/// The reasons in a file of ours.
 fn reasons(file: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
-    let text = std::fs::read_to_string(path).unwrap();
+    let reasons = in_shapes(&std::fs::read_to_string(path).unwrap());
+    assert!(reasons.len() > 4, "{file}: {reasons:?}");
+    reasons
+}
+
+/// The reasons in a source text that errors have: the texts in small letters in functions that make a `Shape`.
+pub(super) fn in_shapes(text: &str) -> BTreeSet<String> {
     let mut reasons = BTreeSet::new();
     let is_reason = |text: &&str| !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'));
     for after in text.split("-> ").filter(|after| after.starts_with("Shape {") || after.starts_with("(Shape, ")) {
         let body = after.split("\n    }\n").next().unwrap().split("\n}\n").next().unwrap();
         reasons.extend(body.split('"').skip(1).step_by(2).filter(is_reason).map(str::to_owned));
     }
-    assert!(reasons.len() > 4, "{file}: {reasons:?}");
     reasons
 }
 

@@ -185,11 +185,7 @@ impl Rules {
                 let count = self.in_use.load().as_ref().map_or(0, |in_use| in_use.seqs.len());
                 Ok(format!("{} holds {count} rules", self.settings.collection.namespace()))
             }
-            Err(Trouble::Wrong(problems)) => {
-                anyhow::bail!("{}; correct or remove these documents: no rule is used until then", problems.join("; "))
-            }
-            Err(Trouble::Unread { cause, advice, .. }) => anyhow::bail!("{cause}; {advice}"),
-            Err(changing @ Trouble::Changing) => anyhow::bail!("{}; try again", changing.text()),
+            Err(trouble) => anyhow::bail!(trouble.with_advice()),
         }
     }
 }
@@ -217,6 +213,16 @@ impl Trouble {
             Trouble::Changing => "the rules changed while they were read".to_owned(),
             Trouble::Wrong(problems) => problems.join("; "),
         }
+    }
+
+    /// For who runs a command: what can be done as well.
+    fn with_advice(&self) -> String {
+        let advice = match self {
+            Trouble::Unread { advice, .. } => advice,
+            Trouble::Changing => "try again",
+            Trouble::Wrong(_) => "correct or remove these documents: no rule is used until then",
+        };
+        format!("{}; {advice}", self.text())
     }
 }
 
@@ -388,7 +394,7 @@ impl Authorizer for MongoRules {
                 self.rules.settings.collection.namespace(),
                 problems.join("\n  ")
             ),
-            Err(trouble @ (Trouble::Unread { .. } | Trouble::Changing)) => anyhow::bail!(trouble.text()),
+            Err(trouble @ (Trouble::Unread { .. } | Trouble::Changing)) => anyhow::bail!(trouble.with_advice()),
         }
         let in_use = self.rules.in_use.load_full().context("no rules have been read yet")?;
         Ok(Shown::Rules { acl: Arc::clone(&in_use.acl), seqs: in_use.seqs.clone() })

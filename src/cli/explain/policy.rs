@@ -20,6 +20,7 @@ use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::mongo::Failure;
 
 /// So many accounts are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;
@@ -79,10 +80,14 @@ enum Labels {
 /// The rule that decided: of which source, and which it is there.
 pub(super) type DecidedBy = (&'static str, RuleRef);
 
-/// Why there was no answer, for who runs the command.
-fn unanswered(denied: Denied) -> String {
+/// Why there was no answer, what follows from that, and what can be done about it: for who runs the command.
+fn unanswered(denied: Denied, what_follows: &str) -> String {
     match denied {
-        Denied::Unavailable { backend, cause } | Denied::Busy { backend, cause } => format!("{backend}: {cause:#}"),
+        Denied::Unavailable { backend, cause } | Denied::Busy { backend, cause } => {
+            let failure = cause.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+            let advice = failure.map(|failure| format!("; {}", failure.advice())).unwrap_or_default();
+            format!("{backend}: {cause:#}{what_follows}{advice}")
+        }
         Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::NameTaken { .. } | Denied::TooMany(_) => {
             denied.to_string()
         }
@@ -116,7 +121,7 @@ impl Policy {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let (access, shown) = runtime.block_on(async {
             let access = Access::open(&Backends(asked), None, &passwords, &Metrics::default()).map_err(plain)?;
-            let shown = access.rules().await.map_err(unanswered)?;
+            let shown = access.rules().await.map_err(|denied| unanswered(denied, ""))?;
             Ok::<_, String>((access, shown))
         })?;
         let sources = shown.into_iter().filter_map(|(name, shown)| match shown {
@@ -175,7 +180,7 @@ impl Policy {
         let found = match found {
             Ok(LookUp::Known(identity)) => Some(identity),
             Ok(LookUp::Unknown | LookUp::OnlyByLogin) => None,
-            Err(denied) => return Err(format!("{}; logins with it get 503", unanswered(denied))),
+            Err(denied) => return Err(unanswered(denied, "; logins with it get 503")),
         };
         if self.seen.len() >= MOST_SEEN {
             self.seen.clear();
@@ -223,7 +228,7 @@ impl Policy {
         scope: Scope,
     ) -> Result<(Actions, Option<DecidedBy>), String> {
         let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], self.now));
-        let decided = decided.map_err(unanswered)?;
+        let decided = decided.map_err(|denied| unanswered(denied, ""))?;
         let grant = decided.grants().first().cloned();
         Ok(grant.map(|grant| (grant.granted, grant.by)).unwrap_or_default())
     }

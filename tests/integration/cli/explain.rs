@@ -453,3 +453,27 @@ fn whom_the_server_turns_away_is_granted_nothing() {
         }
     }
 }
+
+/// The database is asked by `explain`, and an administrator who runs it learns what to look at, as from `check --connect`.
+#[test]
+fn what_can_be_done_about_a_database_that_is_away_is_said() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dial = format!("dial_info: {{addrs: [\"{gone}\"], database: d}}");
+    let advice = "is the server running, and are its address and enable_tls right?\n";
+    let users = format!("mongo_auth: {{{dial}, collection: users}}\nacl: []\n");
+    let rules = format!("users: {{}}\nacl_mongo: {{{dial}, collection: acl}}\n");
+    let explain: &[&str] = &["explain", "FILE", "--account", "ghost", "repository:a:pull"];
+    let test: &[&str] = &["acl", "test", "FILE", "--account", "ghost", "--scope", "repository:a:pull"];
+    for (sections, command, section) in
+        [(&users, explain, "mongo_auth"), (&rules, explain, "acl_mongo"), (&rules, test, "acl_mongo")]
+    {
+        let (_folder, file) = configured(sections);
+        let command = command.iter().map(|word| if *word == "FILE" { file.as_str() } else { word });
+        let command: Vec<&str> = command.collect();
+        let told = run(command.clone());
+        assert_eq!((told.code, told.out.as_str()), (1, ""), "{command:?}: {}", told.err);
+        let beginning = format!("dockwarden: {section}: d.");
+        assert!(told.err.starts_with(&beginning) && told.err.ends_with(advice), "{command:?}: {}", told.err);
+        assert!(told.err.contains(" cannot be asked: no server answers"), "{command:?}: {}", told.err);
+    }
+}

@@ -1,0 +1,162 @@
+//! The lists that others have written down: the keys of their files, and the reasons that their alarms look for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use dockwarden::config::{Config, Secrets};
+
+use crate::outcomes::in_shapes;
+
+/// Each map of the configuration file and its keys. Without one of them, files that load today do not load any more.
+const KEYS: &[(&str, &str)] = &[
+    (
+        "server",
+        "addr, admin_addr, certificate, hsts, idle_timeout, key, max_connections_per_address, net, \
+         path_prefix, real_ip_header, real_ip_pos, tls_cipher_suites, tls_curve_preferences, tls_min_version, \
+         trusted_proxies",
+    ),
+    ("token", "certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, reuse, services"),
+    ("users.\"\"", "disabled, labels, not_after, not_before, password, password_file"),
+    ("htpasswd_auth", "path"),
+    ("ext_auth", "args, command, concurrency, label_values, timeout"),
+    ("ldap_auth.labels.l", "attribute, from, lower_case, parse_cn, regex"),
+    (
+        "ldap_auth",
+        "account_attribute, addr, base, bind_dn, bind_password, bind_password_file, ca_certificate, \
+         connect_timeout, deadline, filter, group_base, group_filter, initial_bind_as_user, \
+         insecure_tls_skip_verify, label_values, labels, nested_groups, pool_size, timeout, tls",
+    ),
+    (
+        "mongo_auth.dial_info",
+        "addrs, ca_certificate, client_certificate, database, direct, enable_tls, enabled_tls, failfast, \
+         mechanism, password, password_file, service, source, timeout, uri, username",
+    ),
+    ("mongo_auth", "collection, deadline, dial_info, label_values"),
+    ("http_auth.headers.B", "file"),
+    ("http_auth.tls", "ca_certificate, client_certificate, client_key"),
+    (
+        "http_auth",
+        "accept, account, body, cache_ttl, concurrency, content_type, deadline, headers, label_values, \
+         labels, method, not_mine, reject, timeout, tls, url",
+    ),
+    ("acl[0].match", "account, ip, labels, name, reference, service, tag, type"),
+    ("acl[0]", "actions, comment, match, not_after, not_before"),
+    (
+        "acl_mongo.dial_info",
+        "addrs, ca_certificate, client_certificate, database, direct, enable_tls, enabled_tls, failfast, \
+         mechanism, password, password_file, service, source, timeout, uri, username",
+    ),
+    ("acl_mongo", "cache_ttl, collection, deadline, dial_info, max_stale"),
+    ("http_authz.headers.B", "file"),
+    ("http_authz.tls", "ca_certificate, client_certificate, client_key"),
+    ("http_authz", "cache_ttl, concurrency, deadline, headers, timeout, tls, url"),
+    ("ext_authz", "args, command, concurrency, timeout"),
+    ("forward_auth.paths[0]", "methods, path, scope"),
+    ("forward_auth", "challenge, headers, paths, realm, service, trusted_proxies"),
+    ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
+    ("gateway.upstreams[0].auth", "basic, ecr, token"),
+    (
+        "gateway.upstreams[0]",
+        "auth, ca_certificate, connect_timeout, host, idle_timeout, name, prefix, read_only, \
+         response_timeout, service, url",
+    ),
+    ("gateway.upstreams[1].auth.basic", "password, password_file, username"),
+    ("gateway.upstreams[2].auth.token", "password, password_file, realm, service, username"),
+    ("gateway", "addr, challenge, realm, service, upstreams"),
+    (
+        "",
+        "acl, acl_mongo, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
+         ldap_auth, mongo_auth, server, token, users",
+    ),
+];
+
+/// A key that there is nowhere: its message names all that there are.
+const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
+/// A file with that key in each map.
+const EVERY_MAP: &str = r#"
+server: {addr: ":1", UNKNOWN}
+token: {issuer: i, certificate: c, key: k, UNKNOWN}
+users: {"": {UNKNOWN}}
+htpasswd_auth: {path: p, UNKNOWN}
+ext_auth: {command: c, UNKNOWN}
+ldap_auth: {addr: localhost, base: dc=x, filter: "(uid=${account})", labels: {l: {attribute: a, UNKNOWN}}, UNKNOWN}
+mongo_auth: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
+http_auth: {url: "https://a/", headers: {A: "${basic}", B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
+acl: [{match: {UNKNOWN}, actions: [], UNKNOWN}]
+acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
+http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
+ext_authz: {command: c, UNKNOWN}
+forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+gateway:
+  service: s
+  upstreams:
+    - {url: "http://h", auth: {ecr: {UNKNOWN}, UNKNOWN}, UNKNOWN}
+    - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
+    - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
+  UNKNOWN
+UNKNOWN
+"#;
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn keys_of_each_map() -> BTreeMap<String, String> {
+    let text = EVERY_MAP.replace("UNKNOWN", &format!("{UNKNOWN}: 1"));
+    let problems = Config::read(Path::new("config.yml"), &text, [], Secrets::Skip).unwrap_err();
+    let known = problems.iter().map(|problem| {
+        let map = problem.path.strip_suffix(UNKNOWN).unwrap_or_else(|| panic!("{problem:?}"));
+        let (_, keys) = problem.message.split_once("(known here: ").unwrap();
+        (map.trim_end_matches('.').to_owned(), keys.trim_end_matches(')').to_owned())
+    });
+    known.collect()
+}
+
+#[test]
+fn the_keys_of_the_configuration_are_those_of_the_list() {
+    let listed: BTreeMap<String, String> = KEYS.iter().map(|(map, keys)| ((*map).into(), (*keys).into())).collect();
+    assert_eq!(keys_of_each_map(), listed);
+}
+
+#[test]
+fn every_key_of_the_configuration_is_described() {
+    let described = read("docs/CONFIG.md");
+    let missing: BTreeSet<&str> = KEYS
+        .iter()
+        .flat_map(|(_, keys)| keys.split(", "))
+        .filter(|key| !described.contains(&format!("`{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "CONFIG.md says nothing about {missing:?}");
+}
+
+/// The reasons that the sources below a folder give to lines of the log.
+fn reasons_below(folder: &Path) -> BTreeSet<String> {
+    let mut reasons = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            reasons.extend(reasons_below(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = read(&path);
+            let given = text.split("reason = \"").skip(1).filter_map(|after| Some(after.split_once('"')?.0.to_owned()));
+            // The lint attributes of the language give reasons too, in sentences.
+            reasons.extend(given.filter(|reason| !reason.contains(' ')));
+            reasons.extend(in_shapes(&text));
+        }
+    }
+    reasons
+}
+
+/// OPERATIONS.md has tables of them, which alarms are written from.
+#[test]
+fn the_reasons_in_the_log_are_those_that_are_described() {
+    let operations = read("docs/OPERATIONS.md");
+    let mut described = BTreeSet::new();
+    for table in operations.split("\n| `reason` ").skip(1) {
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let names = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        described.extend(names.map(str::to_owned));
+    }
+    assert_eq!(reasons_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")), described);
+}
