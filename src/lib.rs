@@ -5,7 +5,7 @@
 //! 1. [`server`] accepts the connection, [`http`] lists every URL.
 //! 2. `http/token.rs` is the whole story: read, identify, decide, sign, reply. Each step takes the `Visit` of `http/visit.rs`.
 //! 3. `http/credentials.rs` reads who is presented, [`client_address`] where from.
-//! 4. [`scope`] reads what is asked for.
+//! 4. [`policy::scope`] reads what is asked for.
 //! 5. [`access::Access::identify`] asks the chain of [`authn`] backends who it is; [`authn::attempts`] whether they are asked
 //!    at all, [`turns`] when a password is hashed.
 //! 6. [`access::Access::decide`] asks the chain of [`authz`] sources what they may do; [`policy::acl`] holds the rules,

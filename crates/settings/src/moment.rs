@@ -12,7 +12,7 @@ pub enum DayEnd {
     End,
 }
 
-/// Reads a moment as [`Section::moment`] does, in UTC; `None` where it is not one, or cannot be written down again
+/// Reads a moment as [`Section::moment`](crate::Section::moment) does, in UTC; `None` where it is not one, or cannot be written down again
 /// ([`can_be_written`]).
 pub fn parse_moment(text: &str, day: DayEnd) -> Option<OffsetDateTime> {
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
