@@ -79,9 +79,9 @@ fn whatever_is_wrong_is_named_with_its_line() {
         ("- match: {}\n  actions: [PULL]\n", "rules:2: rule 1.actions: \"PULL\" is not an action"),
         ("- match: {acount: a}\n  actions: []\n", "rules:1: rule 1.match.acount: there is no such key"),
         ("- {match: {}, actions: [], sek: 10}\n", "rules:1: rule 1.sek: there is no such key; did you mean \"seq\"?"),
-        ("- {seq: ten, match: {}, actions: []}\n", "rules:1: rule 1.seq: \"ten\" is no whole number"),
-        ("- {seq: 10.5, match: {}, actions: []}\n", "rules:1: rule 1.seq: \"10.5\" is no whole number"),
-        ("- {seq: 9000000000000001, match: {}, actions: []}\n", "is no whole number that rules can be ordered by"),
+        ("- {seq: ten, match: {}, actions: []}\n", "rules:1: rule 1.seq: \"ten\" is not a whole number"),
+        ("- {seq: 10.5, match: {}, actions: []}\n", "rules:1: rule 1.seq: \"10.5\" is not a whole number"),
+        ("- {seq: 9000000000000001, match: {}, actions: []}\n", "is not a whole number that rules can be ordered by"),
         (
             "{\"match\": {}, \"actions\": []}\n\n{\"match\": {\"name\": \"[a\"}, \"actions\": []}\n",
             "rules:3: rule 2.match.name: ",
