@@ -72,7 +72,7 @@ impl Activity {
         self.0.touch();
         self.0.under_way.fetch_add(1, Ordering::AcqRel);
         self.0.body_left.store(false, Ordering::Release);
-        // What follows half a body is no request, and where the body ends is known to hyper alone: see `server/asked.rs`.
+        // What follows half a body is not a request, and where the body ends is known to hyper alone: see `server/asked.rs`.
         let came = match self.0.unread.swap(!body.is_end_stream(), Ordering::AcqRel) {
             true => Came::Alone,
             false => Came::WithAnother,

@@ -17,25 +17,19 @@ use crate::metrics::Metrics;
 use crate::reach::Reached;
 use crate::shown::escaped;
 
-/// Runs the command.
-pub(super) fn run(source: &Source) -> u8 {
-    match read(source) {
-        Ok(report) => say(&report, DONE),
-        Err(message) => complain(&message),
-    }
-}
-
-/// Runs the command, and then tries each backend that the file names.
-pub(super) fn run_and_connect(source: &Source) -> u8 {
-    let report = match read(source) {
+/// Runs the command; with `--connect` each backend that the file names is tried too.
+pub(super) fn run(source: &Source, with_connect: bool) -> u8 {
+    let mut report = match read(source) {
         Ok(report) => report,
         Err(message) => return complain(&message),
     };
+    if !with_connect {
+        return say(&report, DONE);
+    }
     let reached = match connect(source) {
         Ok(reached) => reached,
         Err(error) => return complain(&format!("{report}{}: {error:#}", source.file.display())),
     };
-    let mut report = report;
     let mut status = DONE;
     if reached.is_empty() {
         report.push_str("nothing to try: the file names neither a server nor a program\n");

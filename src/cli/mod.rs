@@ -160,8 +160,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ExitCode::from(match arguments.command {
         Command::Serve { config, settings } => serve(source(config), verbosity, settings),
-        Command::Check { config, connect: false } => check::run(&source(config)),
-        Command::Check { config, connect: true } => check::run_and_connect(&source(config)),
+        Command::Check { config, connect } => check::run(&source(config), connect),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
         Command::HashPassword { cost, generate } => {

@@ -222,7 +222,7 @@ impl Reading {
             (Some(Open::Map { key: None, .. }), Open::List { place, .. } | Open::Map { place, .. }) => {
                 Err(Problem::new(place.clone(), "", "a key must be a single value, not a list or a map"))
             }
-            _ => Ok(()),
+            (Some(Open::Map { key: Some(_), .. } | Open::List { .. }) | None, _) => Ok(()),
         }
     }
 

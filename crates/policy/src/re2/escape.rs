@@ -28,7 +28,7 @@ impl Parser<'_> {
             Some(_) | None => {
                 let node = match self.set_escape(start)? {
                     Some(set) => Node::Class(format!("[{set}]"), case),
-                    // Half of a surrogate pair is no character, and no text holds it.
+                    // Half of a surrogate pair is not a character, and no text holds it.
                     None => match char::from_u32(self.code_escape(start)?) {
                         Some(c) => Node::Char(c, case),
                         None => Node::Class(NEVER.to_owned(), case),

@@ -168,7 +168,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// After `c`, which is no repetition.
+    /// After `c`, which is not a repetition.
     fn piece(&mut self, c: char, start: usize) -> Result<(), BadRegex> {
         let node = match c {
             '(' if self.peek() == Some('?') => return self.flags_or_group(start),

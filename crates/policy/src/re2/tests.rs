@@ -41,7 +41,7 @@ fn what_go_and_rust_read_differently_is_read_as_go_does() {
         (r"a$", "a\n", false),
         (r"(?m)a$", "a\n", true),
         (r"(?m)^a", "\na", true),
-        // Braces that are no repetition.
+        // Braces that are not a repetition.
         (r"^a{$", "a{", true),
         (r"^{x}$", "{x}", true),
         (r"^a{,2}$", "a{,2}", true),

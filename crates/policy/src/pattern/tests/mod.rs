@@ -144,7 +144,7 @@ fn placeholders_stand_for_text() {
         ("${type}", "a", "repository", true),
         ("${service}", "a", "registry.example", true),
         ("${name}", "a", "whatever/it/is", true),
-        // These are no placeholders.
+        // These are not placeholders.
         ("${foo}", "alice", "${foo}", true),
         ("${ACCOUNT:1}", "alice", "${ACCOUNT:1}", true),
         ("${account:0}", "alice", "${account:0}", true),
