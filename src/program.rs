@@ -78,11 +78,7 @@ pub fn read(section: &mut Section<'_>) -> Option<ProgramSettings> {
         }
         timeout => Ok(timeout),
     });
-    let concurrency =
-        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-            Some(_) | None => Err(format!("write how many may run at once, from 1 to {MOST_CONCURRENCY}")),
-        });
+    let concurrency = section.word("concurrency", |text| number::count(text, MOST_CONCURRENCY, "may run at once"));
     let At { place, value: command } = command.filter(|_| !broken)?;
     let settings = ProgramSettings {
         command,

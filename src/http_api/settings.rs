@@ -64,11 +64,7 @@ impl Tls {
 /// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
 pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<ApiSettings> {
     let timeout = section.word("timeout", |text| waiting_time(text, LONGEST_ANSWER, "1400ms"));
-    let concurrency =
-        section.word("concurrency", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-            Some(number @ 1..=MOST_CONCURRENCY) => Ok(number),
-            Some(_) | None => Err(format!("write how many may be asked at once, from 1 to {MOST_CONCURRENCY}")),
-        });
+    let concurrency = section.word("concurrency", |text| number::count(text, MOST_CONCURRENCY, "may be asked at once"));
     let deadline = section.word("deadline", |text| waiting_time(text, LONGEST_DEADLINE, "10s"));
     if let (Some(At { place, value }), Some(deadline)) = (&timeout, &deadline)
         && *value > deadline.value

@@ -89,13 +89,10 @@ impl<'d> Fields<'d> {
     /// A moment: a date of the database, or a text as in the configuration file.
     pub fn moment(&mut self, key: &'static str, day: DayEnd) -> Option<OffsetDateTime> {
         let message = match self.value(key)? {
-            Bson::DateTime(moment) => {
-                let nanoseconds = i128::from(moment.timestamp_millis()).saturating_mul(1_000_000);
-                match OffsetDateTime::from_unix_timestamp_nanos(nanoseconds) {
-                    Ok(moment) if can_be_written(&moment) => return Some(moment),
-                    Ok(_) | Err(_) => "this date is too far away".to_owned(),
-                }
-            }
+            Bson::DateTime(moment) => match from_milliseconds(moment.timestamp_millis()).filter(can_be_written) {
+                Some(moment) => return Some(moment),
+                None => "this date is too far away".to_owned(),
+            },
             Bson::String(text) => match parse_moment(text, day) {
                 Some(moment) => return Some(moment),
                 None => Refusal::is("not a date or time; write a date, or \"2026-12-31T18:00:00Z\"")
@@ -273,8 +270,30 @@ pub(crate) fn insert_window(
     document.extend(moments.into_iter().filter_map(|(key, moment)| Some((key.to_owned(), date(moment?)))));
 }
 
+/// The moment of a date, which has milliseconds since 1970; `None` where it is too far away.
+pub(crate) fn from_milliseconds(milliseconds: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds).saturating_mul(1_000_000)).ok()
+}
+
 /// RFC 3339 in UTC.
 pub(crate) fn written(moment: OffsetDateTime) -> String {
     let utc = moment.checked_to_offset(time::UtcOffset::UTC).unwrap_or(moment);
     utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_sets_what_is_there_and_takes_out_what_is_gone_of_these_keys_alone() {
+        let before = doc! { "_id": 1, "seq": 10, "comment": "old", "created_by": "another program" };
+        for (after, expected) in [
+            (doc! { "seq": 20, "comment": "new" }, doc! { "$set": { "seq": 20, "comment": "new" } }),
+            (doc! { "seq": 20 }, doc! { "$set": { "seq": 20 }, "$unset": { "comment": "" } }),
+            (doc! { "seq": 10, "mine": 1 }, doc! { "$set": { "seq": 10 }, "$unset": { "comment": "" } }),
+        ] {
+            assert_eq!(update_to(&before, &after, &["seq", "comment", "not_after"]), expected, "{after}");
+        }
+    }
 }

@@ -107,6 +107,16 @@ pub fn duration(text: &str) -> Result<Duration, Refusal> {
     Ok(Duration::from_nanos(total))
 }
 
+/// A number from 1 to `most`; `what` is what there may be so many of.
+///
+/// # Errors
+/// Says what to write instead.
+pub fn count(text: &str, most: usize, what: &str) -> Result<usize, String> {
+    let number =
+        whole(text).and_then(|number| usize::try_from(number).ok()).filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("write how many {what}, from 1 to {most}"))
+}
+
 /// The time that an answer is waited for: at least 50 ms, and `longest` at most, in whole seconds. `usual` is what an
 /// administrator is told to write.
 ///

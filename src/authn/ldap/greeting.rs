@@ -103,7 +103,7 @@ impl Directory {
 
     /// Asks for the server's own entry, which nobody has to be anybody for. Whatever it says to that is an answer.
     async fn hear(&self, connection: &mut Connection, course: &Course) -> Result<(), Failure> {
-        let search = self.look_at(String::new());
+        let search = self.look(String::new(), Depth::Base, filter::anything(), Step::Look);
         let limit = Limit { step: search.step, silence: self.silence(), course };
         let (_, done) = connection.search(&search, limit).await.map_err(blame)?;
         match of_search(&done, "") {
@@ -147,7 +147,7 @@ impl Directory {
             Login::User(_) => {}
             Login::Anonymous | Login::Ourselves { .. } if self.settings.base.is_empty() => {}
             Login::Anonymous | Login::Ourselves { .. } => {
-                let search = self.look_at(self.settings.base.clone());
+                let search = self.look(self.settings.base.clone(), Depth::Base, filter::anything(), Step::Look);
                 let course = Course::of(self.settings.deadline);
                 let errand = Errand { client: Client::OURSELVES, course: &course };
                 self.ask(Question::Search(&search), errand).await?;
@@ -164,16 +164,9 @@ impl Directory {
         }
     }
 
-    fn look_at(&self, base: String) -> Search {
-        Search {
-            base,
-            depth: Depth::Base,
-            filter: filter::anything(),
-            // None.
-            attributes: vec!["1.1".to_owned()],
-            most: 1,
-            seconds: self.seconds(),
-            step: Step::Look,
-        }
+    /// A search that tells only whether there is an entry.
+    pub(super) fn look(&self, base: String, depth: Depth, filter: Vec<u8>, step: Step) -> Search {
+        // No attribute (RFC 4511, section 4.5.1.8).
+        Search { base, depth, filter, attributes: vec!["1.1".to_owned()], most: 1, seconds: self.seconds(), step }
     }
 }

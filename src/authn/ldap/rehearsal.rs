@@ -6,7 +6,7 @@ use super::DirectoryUsers;
 use super::course::{listed, shown};
 use super::directory::{Bind, Errand, Question};
 use super::greeting::Reached;
-use super::protocol::{Depth, Search};
+use super::protocol::Depth;
 use super::settings::Login;
 use super::step::Step;
 use super::verdict::{Failure, Verdict};
@@ -102,16 +102,8 @@ impl DirectoryUsers {
     ) -> Result<Option<String>, Failure> {
         let settings = self.directory.settings();
         let Some(groups) = &settings.groups else { return Ok(None) };
-        let search = Search {
-            base: groups.base.clone(),
-            depth: Depth::Subtree,
-            filter: groups.filter.encode_for_anybody(),
-            // None.
-            attributes: vec!["1.1".to_owned()],
-            most: 1,
-            seconds: self.directory.seconds(),
-            step: Step::Groups,
-        };
+        let filter = groups.filter.encode_for_anybody();
+        let search = self.directory.look(groups.base.clone(), Depth::Subtree, filter, Step::Groups);
         let reply = match self.search(&search, name, password, errand).await {
             Ok(reply) => reply,
             // What is wrong with it is said, and hides nothing else.

@@ -117,10 +117,7 @@ pub fn read(field: Field<'_>) -> Option<LdapSettings> {
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let times = read_times(&mut section);
     let connections =
-        section.word("pool_size", |text| match number::whole(text).and_then(|number| usize::try_from(number).ok()) {
-            Some(number) if (1..=MOST_CONNECTIONS).contains(&number) => Ok(number),
-            Some(_) | None => Err(format!("write how many connections there may be, from 1 to {MOST_CONNECTIONS}")),
-        });
+        section.word("pool_size", |text| number::count(text, MOST_CONNECTIONS, "connections there may be"));
     section.finish();
     let (connect_within, timeout, deadline) = times;
     Some(LdapSettings {

@@ -66,12 +66,11 @@ impl LabelChange {
     /// Makes the change.
     pub fn apply(&self, labels: &mut BTreeMap<String, Vec<String>>) {
         let values = labels.entry(self.label.clone()).or_default();
-        match self.how {
-            How::Set => values.clear(),
-            How::Add => {}
-            How::TakeOut => values.retain(|value| !self.values.contains(value)),
+        if self.how == How::Set {
+            values.clear();
         }
         match self.how {
+            How::TakeOut => values.retain(|value| !self.values.contains(value)),
             How::Set | How::Add => {
                 for value in &self.values {
                     if !values.contains(value) {
@@ -79,7 +78,6 @@ impl LabelChange {
                     }
                 }
             }
-            How::TakeOut => {}
         }
         if values.is_empty() {
             labels.remove(&self.label);

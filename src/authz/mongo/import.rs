@@ -9,13 +9,12 @@ use serde_json::Value as Json;
 use settings::text::without_mark;
 use settings::yaml::{self, Entry, Node, Value};
 use settings::{Place, Problem, Reading, Refusal, Secrets, number};
-use time::OffsetDateTime;
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
 use super::text::Numbered;
 use crate::authz::rules::read_rule;
 use crate::json::Unambiguous;
-use crate::mongo::document::written;
+use crate::mongo::document::{from_milliseconds, written};
 
 /// A rule of the text, which may lack its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,21 +110,16 @@ fn unwrapped(node: &Node) -> Option<Node> {
     let text = match (only.key.as_str(), &only.node.value) {
         ("$numberInt" | "$numberLong" | "$numberDouble", Value::Text(number)) => number.clone(),
         ("$date", Value::Text(date)) => match date.parse::<i64>() {
-            Ok(milliseconds) => moment(milliseconds)?,
+            Ok(milliseconds) => written(from_milliseconds(milliseconds)?),
             Err(_) => date.clone(),
         },
         ("$date", Value::Map(_)) => match &unwrapped(&only.node)?.value {
-            Value::Text(milliseconds) => moment(milliseconds.parse().ok()?)?,
+            Value::Text(milliseconds) => written(from_milliseconds(milliseconds.parse().ok()?)?),
             Value::Null | Value::List(_) | Value::Map(_) => return None,
         },
         _ => return None,
     };
     Some(Node { place: node.place.clone(), value: Value::Text(text) })
-}
-
-fn moment(milliseconds: i64) -> Option<String> {
-    let nanoseconds = i128::from(milliseconds).saturating_mul(1_000_000);
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().map(written)
 }
 
 /// The rules as nodes, whatever form the text has.

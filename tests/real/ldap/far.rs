@@ -100,7 +100,7 @@ fn a_login_that_takes_too_long_says_what_took_so_long_and_keeps_nobody_out() {
     let link = slow(&shared().address(), Duration::from_secs(1));
     let users = backend(&section(&link.address(), &format!("  deadline: 3500ms\n{}", in_groups())));
     let error = said(&users, "alice", &password("alice")).unwrap_err();
-    for piece in ["within 3500 ms (deadline): ", "the search for the account 1", ", and that had not come to an end"] {
+    for piece in ["within 3500 ms (deadline): ", "the search for the account 1", ", which had not ended"] {
         assert!(error.contains(piece), "{piece}: {error}");
     }
     link.set(State::Passing);

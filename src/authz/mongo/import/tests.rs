@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "each list has one item for each rule")]
 
 use proptest::prelude::*;
+use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;
