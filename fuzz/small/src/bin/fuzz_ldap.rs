@@ -4,7 +4,7 @@
 
 /// The files of the program that read what others write, as they are: nothing of this is public in the program.
 #[allow(dead_code)]
-#[path = "../../../src/authn/ldap"]
+#[path = "../../../../src/authn/ldap"]
 mod ldap {
     mod ber;
     mod filter;
@@ -14,7 +14,6 @@ mod ldap {
     mod step;
 }
 
-use dockwarden::config;
 use ldap::properties::{filter_keeps_its_shape, message_is_read_or_refused, name_keeps_its_place};
 use libfuzzer_sys::fuzz_target;
 
