@@ -4,9 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# They measure how soon somebody is answered, or what a crowd costs: they have the machine to themselves, two at a time.
+# They measure how soon somebody is answered, how fast something recovers or what a crowd costs: they have the machine to
+# themselves, two at a time.
 measuring=(
-    attacks::connections:: crash:: crowd:: gateway::bounds:: ldap::outages:: lifecycle:: revocation:: timing:: as_long_as
+    attacks::connections:: chaos:: crash:: crowd:: gateway::bounds::
+    ldap::far:: ldap::outages:: lifecycle:: revocation:: timing:: as_long_as
 )
 # They make images, and bring up compose files, whose names and ports are there once: one after the other, beside the rest.
 images=(compose:: package::)
