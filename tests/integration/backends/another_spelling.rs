@@ -1,6 +1,8 @@
 //! An account that one section calls by the name of an account in a section before it: whatever was typed, the earlier
 //! section keeps the name, closed or not.
 
+use dockwarden::backend::Purpose;
+use dockwarden::backends::BACKENDS;
 use serde_json::{Value, json};
 
 use super::ldap::{liar, section as directory, with};
@@ -113,6 +115,17 @@ async fn keeps_its_name(what: &str, folder: Folder, first: &str, later: (&str, &
     assert_eq!(seen(&taken), seen(&unknown), "{what} before {later}");
     let open = login(&bed, "dave", "dave_pw").await;
     assert_eq!(open.ok().claims()["sub"], "Dave", "{what} before {later}");
+}
+
+/// A section before the API that is not among the first ones here would not be tried.
+#[test]
+fn every_section_that_is_asked_before_the_api_is_tried() {
+    let identities = BACKENDS.iter().filter(|kind| kind.purpose == Purpose::Identity).map(|kind| kind.key);
+    for key in identities.take_while(|key| *key != "http_auth") {
+        // MongoDB is among the tests with real parts.
+        let is_tried = key == "mongo_auth" || FIRST.iter().any(|(what, _)| what.starts_with(key));
+        assert!(is_tried, "{key} is not in FIRST");
+    }
 }
 
 #[tokio::test]
