@@ -4,10 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# They measure how soon somebody is answered, how fast something recovers or what a crowd costs: they have the machine to
-# themselves, two at a time.
+# They measure how soon somebody is answered, how fast something recovers or what a crowd costs, or which layers an engine fetches
+# that has no image of the others yet: they have the machine to themselves, two at a time.
 measuring=(
-    attacks::connections:: chaos:: crash:: crowd:: gateway::bounds::
+    attacks::connections:: chaos:: crash:: crowd:: gateway::bounds:: gateway::clients::docker
     ldap::far:: ldap::outages:: lifecycle:: revocation:: timing:: as_long_as
 )
 # They make images, and bring up compose files, whose names and ports are there once: one after the other, beside the rest.

@@ -427,7 +427,8 @@ fn all() -> usize {
 
 /// Not by refusing everything.
 pub(crate) fn enough(arrived: usize, successes: usize, served: &BTreeMap<&'static str, usize>) {
-    assert!(arrived > all() * 6 / 100 && successes > all() * 14 / 1000, "{arrived} arrived, {successes} with success");
+    // A fifth of the requests scatter more than all of them.
+    assert!(arrived > all() * 5 / 100 && successes > all() * 10 / 1000, "{arrived} arrived, {successes} with success");
     for caller in [Caller::Nobody, Caller::Alice, Caller::Bob, Caller::Token] {
         assert!(served.get(caller.name()).is_some_and(|count| *count > all() / 500), "{served:?}");
     }
