@@ -49,7 +49,7 @@ fn make_run_prints_what_a_stock_registry_needs() {
     fs::create_dir(&bin).unwrap();
     fs::create_dir_all(clone.join("target/debug")).unwrap();
     symlink(dockwarden::program(), clone.join("target/debug/dockwarden")).unwrap();
-    let cargo = "#!/bin/sh\n[ \"$1 $2\" = 'build --locked' ] || exit 64\n";
+    let cargo = "#!/bin/sh\n[ \"$*\" = 'build --locked --bins --examples --target-dir target' ] || exit 64\n";
     fs::set_permissions(scratch::write(&bin, "cargo", cargo), PermissionsExt::from_mode(0o755)).unwrap();
     let make = |arguments: &[&str]| {
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -66,7 +66,7 @@ fn make_run_prints_what_a_stock_registry_needs() {
     // Any other run does not.
     let recipe = make(&["--dry-run", "run"]).stdout;
     let (build, serve) = recipe.trim().split_once('\n').unwrap();
-    assert!(build.starts_with("cargo build --locked "), "{build}");
+    assert_eq!(build, "cargo build --locked --bins --examples --target-dir target");
     let arguments = serve.strip_prefix("target/debug/dockwarden ").unwrap();
     let (server, port) = port::with_free(|[port]| {
         let mut run = Command::new(dockwarden::program());

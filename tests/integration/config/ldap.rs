@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dockwarden::authn::ldap::LdapSettings;
+use dockwarden::backend::Facts;
 use dockwarden::config::{Config, Secrets};
 
 use super::{around, read_with};
@@ -38,6 +39,9 @@ fn docker_auths_section_loads_as_it_stands_and_lets_somebody_log_in() {
     let text = around(DOCKER_AUTHS).replace("users: {}\n", "");
     let config = read_with(&text, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(config.backends.get::<LdapSettings>().is_some());
+    // Labels come from there too, so that no rule is said to be about labels that nobody has.
+    let facts: Vec<_> = config.backends.facts().filter(|(section, _)| *section == "ldap_auth").collect();
+    assert!(matches!(facts.as_slice(), [(_, Facts::AccountsElsewhere(_))]), "{facts:?}");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // Left out or null, it is not there.
     let without = read_with(&around("ldap_auth: ~"), &[]).unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -8,7 +8,6 @@ use std::thread;
 use serde_json::Value;
 
 use super::targets::{BLOB, DIGEST, METHODS, SECRET_BLOB, SECRET_DIGEST, target};
-use crate::support::at_length;
 use crate::support::dice::Dice;
 use crate::support::door::{ALICE, BOB, Behind, Door, Login, ROOT};
 use crate::support::http::{self, Connection};
@@ -23,9 +22,8 @@ const SEED: u64 = 20_150_401;
 pub(crate) const REPOSITORIES: [&str; 3] = ["public/app", "web/app", "secret/app"];
 /// One for each connection that is kept busy.
 const THREADS: usize = 4;
-/// Five times as many at length.
-const EACH: usize = 2_500;
-const BY_HTTP2: usize = 800;
+const EACH: usize = 12_500;
+const BY_HTTP2: u32 = 4_000;
 /// Requests on one HTTP/2 connection: below the streams that nginx allows at once.
 const STREAMS: u32 = 100;
 
@@ -213,7 +211,7 @@ pub(crate) fn send(address: &str, seed: u64, logins: &Logins) -> BTreeMap<u16, u
     let mut dice = Dice(seed);
     let mut statuses = BTreeMap::new();
     let mut connection = Connection::open(address).unwrap();
-    for _ in 0..at_length(EACH) {
+    for _ in 0..EACH {
         let raw = request(&mut dice, logins);
         // A connection that the proxy has closed after the reply before is no answer to this one.
         let reply = match connection.send(&raw) {
@@ -250,7 +248,7 @@ fn closed(error: &io::Error) -> bool {
 /// The same generator's targets by HTTP/2, so many at once on each connection.
 pub(crate) fn send_by_http2(address: &str, seed: u64, logins: &Logins, streams: u32) {
     let mut dice = Dice(seed);
-    for _ in 0..at_length(BY_HTTP2) / streams as usize {
+    for _ in 0..BY_HTTP2 / streams {
         let mut connection = http2::Connection::open(address, 1 << 16);
         for number in 0..streams {
             let caller = Caller::any(&mut dice);
@@ -402,7 +400,7 @@ pub(crate) fn nothing_was_mounted(address: &str) {
     }
 }
 
-/// Sends what the generator makes of this seed: 10,000 requests to `plain` one after the other on each connection, and
+/// Sends what the generator makes of this seed: 50,000 requests to `plain` one after the other on each connection, and
 /// more to `http2`. Gives how often each status came.
 pub(crate) fn send_all(plain: &str, http2: &str, streams: u32, seed: u64, logins: &Logins) -> BTreeMap<u16, usize> {
     let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
@@ -416,21 +414,15 @@ pub(crate) fn send_all(plain: &str, http2: &str, streams: u32, seed: u64, logins
             }
         }
     });
-    assert_eq!(statuses.values().sum::<usize>(), all());
+    assert_eq!(statuses.values().sum::<usize>(), EACH * THREADS);
     statuses
-}
-
-/// How many requests [`send_all`] sends to `plain`.
-fn all() -> usize {
-    at_length(EACH) * THREADS
 }
 
 /// Not by refusing everything.
 pub(crate) fn enough(arrived: usize, successes: usize, served: &BTreeMap<&'static str, usize>) {
-    // A fifth of the requests scatter more than all of them.
-    assert!(arrived > all() * 5 / 100 && successes > all() * 10 / 1000, "{arrived} arrived, {successes} with success");
+    assert!(arrived > 3_000 && successes > 700, "{arrived} arrived, {successes} with success");
     for caller in [Caller::Nobody, Caller::Alice, Caller::Bob, Caller::Token] {
-        assert!(served.get(caller.name()).is_some_and(|count| *count > all() / 500), "{served:?}");
+        assert!(served.get(caller.name()).is_some_and(|count| *count > 100), "{served:?}");
     }
     assert!(!served.contains_key(Caller::Junk.name()), "{served:?}");
 }
