@@ -53,6 +53,7 @@ mod pem;
 pub mod program;
 mod random;
 pub mod reach;
+pub mod records;
 mod secret;
 pub mod server;
 mod shown;

@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["http_api", "keys", "mongo", "program"],
     &["token"],
     &["identity"],
+    &["records"],
     &["passwords"],
     &["backend"],
     &["authn"],
