@@ -4,8 +4,12 @@
 //! An error of any of them means that the store could not tell or could not change; it is never a "no".
 
 mod kept;
+mod mongo;
+mod row;
+mod sql;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -86,7 +90,7 @@ pub trait Secrets: Send + Sync {
     /// Keeps a secret. `most` is how many living ones of its kind the owner may have after it: the longest unused are revoked for it.
     ///
     /// # Errors
-    /// [`Failure`]; then nothing was kept.
+    /// [`Failure`]; then it may be kept all the same, and nobody was given it.
     async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure>;
 
     /// Lists secrets by id, at most `count`, beginning behind `after`. Those that are revoked or expired are in it.
@@ -142,7 +146,7 @@ pub trait Epochs: Send + Sync {
     async fn raise_all(&self, now: OffsetDateTime) -> Result<(), Failure>;
 }
 
-/// Robots: accounts that are nobody's, and have two secrets each.
+/// Robots: accounts that are nobody's, and have two secrets each. A robot's epoch is that of the account `robot+NAME`.
 #[async_trait]
 pub trait Robots: Send + Sync {
     /// A robot.
@@ -193,4 +197,76 @@ pub trait SeenTokens: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn see(&self, hash: &SecretHash, ends: OffsetDateTime, now: OffsetDateTime) -> Result<Presented, Failure>;
+}
+
+/// A user, or all rules, as JSON with the keys that MongoDB's documents have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The text.
+    pub text: String,
+    /// Of this record; 0 where nobody ever wrote it.
+    pub version: Version,
+}
+
+/// A user's has the hash of a password.
+impl fmt::Debug for Document {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[document of version {}]", self.version.0)
+    }
+}
+
+/// Users whose passwords are kept here.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// A user, by this very name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn user(&self, name: &Account) -> Result<Option<Document>, Failure>;
+
+    /// All users by name, at most `count`, beginning behind `after`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn users(&self, after: Option<&Account>, count: u32) -> Result<Vec<(String, Document)>, Failure>;
+
+    /// Makes a user; [`Changed::Conflict`] where there is one of this name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn make_user(&self, name: &Account, text: &str) -> Result<Changed, Failure>;
+
+    /// Puts another text in the place of a user's, if that still has version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn replace_user(&self, name: &Account, text: &str, seen: Version) -> Result<Changed, Failure>;
+
+    /// Removes a user that still has version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn remove_user(&self, name: &Account, seen: Version) -> Result<Changed, Failure>;
+}
+
+/// Rules that are kept here: one list, changed as a whole, so that nobody is ever answered by half of a change.
+#[async_trait]
+pub trait Rules: Send + Sync {
+    /// All rules; an empty list where nobody ever wrote any.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn rules(&self) -> Result<Document, Failure>;
+
+    /// Which version they have: cheap enough to be asked all the time.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn rules_version(&self) -> Result<Version, Failure>;
+
+    /// Puts other rules in the place of those that still have version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn replace_rules(&self, text: &str, seen: Version) -> Result<Changed, Failure>;
 }
