@@ -56,6 +56,7 @@ pub mod reach;
 mod secret;
 pub mod server;
 mod shown;
+pub mod sql;
 pub mod token;
 pub mod turns;
 pub mod watch;
