@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document as Bsons, doc};
+use mongodb::IndexModel;
 use mongodb::error::Error;
-use mongodb::options::{CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria, WriteConcern};
+use mongodb::options::{CollectionOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria, WriteConcern};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, nobodys, over, owner_key, robot_key};
+use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, nobodys, over, robot_key};
+use super::schema;
 use super::{
     Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, NAME, Presented, Robot, RobotName, Robots, Rules,
-    SCHEMA, SecretHash, SecretId, Secrets, SeenTokens, Use, Users, Version, Whose,
+    SecretHash, SecretId, Secrets, SeenTokens, Use, Users, Version, Whose,
 };
 use crate::breaker::{Breaker, Pass, Passage, Trial, trials_of};
 use crate::identity::Account;
@@ -43,6 +45,13 @@ struct Inner {
     breaker: Breaker,
     /// Whether the schema was looked at.
     is_known: AtomicBool,
+}
+
+/// Whether an index holds a value once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Unique,
+    Any,
 }
 
 /// One of our collections, beside that of the settings.
@@ -84,17 +93,34 @@ impl MongoRecords {
         if self.0.is_known.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let found = self.guarded(|documents| async move { documents.find_one(doc! { "_id": "schema" }).await }, DOCUMENTS);
-        let version = found.await?.and_then(|found| found.get_i64("version").ok());
-        records::check_schema(version, &self.place())?;
+        records::check_schema(self.version().await?, &self.place())?;
         self.0.is_known.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// The version of the schema, and its being ours from now on; for `dockwarden migrate`.
-    pub(super) async fn note_schema(&self) -> Result<(), Failure> {
+    /// The version of the collections that are there.
+    pub(super) async fn version(&self) -> Result<Option<i64>, Failure> {
+        let asked = |documents: Handle| async move { documents.find_one(doc! { "_id": "schema" }).await };
+        let found = self.guarded(asked, DOCUMENTS).await?;
+        found.map(|found| integer(&found, "version", DOCUMENTS)).transpose()
+    }
+
+    /// Makes the indexes, and notes the version; for `dockwarden migrate`.
+    pub(super) async fn migrate(&self) -> Result<(), Failure> {
+        let indexes = [
+            (SECRETS, "hash", Values::Unique),
+            (SECRETS, "living", Values::Unique),
+            (SECRETS, "place", Values::Unique),
+            (SECRETS, "owner", Values::Any),
+            (SEEN, "ends", Values::Any),
+        ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
-            let (which, change) = (doc! { "_id": "schema" }, doc! { "$max": { "version": SCHEMA } });
+            for (name, key, values) in indexes {
+                let options = IndexOptions::builder().unique(values == Values::Unique).build();
+                let index = IndexModel::builder().keys(doc! { key: 1 }).options(options).build();
+                sibling(&collection, name).create_index(index).await?;
+            }
+            let (which, change) = (doc! { "_id": "schema" }, doc! { "$max": { "version": schema::VERSION } });
             sibling(&collection, DOCUMENTS).update_one(which, change).upsert(true).await
         });
         asked.await?;
@@ -254,8 +280,9 @@ impl MongoRecords {
     }
 
     /// Documents behind one, by `_id`; for a backup.
-    pub(super) async fn page(&self, name: &'static str, after: &str, count: i64) -> Result<Vec<Bsons>, Failure> {
-        self.find_some(name, doc! { "_id": { "$gt": after } }, count).await
+    pub(super) async fn page(&self, name: &'static str, after: Option<&Bson>, count: i64) -> Result<Vec<Bsons>, Failure> {
+        let filter = after.map_or_else(Bsons::new, |after| doc! { "_id": { "$gt": after.clone() } });
+        self.find_some(name, filter, count).await
     }
 
     /// Puts documents in the place of all that there are; for restoring a backup.
@@ -382,6 +409,11 @@ pub(super) fn robot_row(document: &Bsons) -> Result<RobotRow, Failure> {
 
 pub(super) fn robot_document(row: RobotRow) -> Bsons {
     doc! { "_id": row.name, "labels": row.labels, "disabled": row.disabled, "made": row.made, "version": row.version }
+}
+
+/// A name, and the number under a key.
+pub(super) fn numbered(document: &Bsons, key: &str, place: &str) -> Result<(String, i64), Failure> {
+    Ok((text(document, "_id", place)?, integer(document, key, place)?))
 }
 
 /// A text with its version, and its name.

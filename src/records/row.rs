@@ -56,7 +56,8 @@ pub(super) struct SecretRow {
 pub(super) struct RobotRow {
     pub(super) name: String,
     pub(super) labels: String,
-    pub(super) disabled: bool,
+    /// 1 where somebody switched it off, else 0.
+    pub(super) disabled: i64,
     pub(super) made: i64,
     pub(super) version: i64,
 }
@@ -346,8 +347,8 @@ impl RobotRow {
             name: robot.name.0.to_string(),
             labels: written(&labels_document(&robot.labels))?,
             disabled: match robot.state {
-                AccountState::Enabled => false,
-                AccountState::Disabled => true,
+                AccountState::Enabled => 0,
+                AccountState::Disabled => 1,
             },
             made: milliseconds(robot.made),
             version: robot.version.0,
@@ -360,7 +361,10 @@ impl RobotRow {
             Some(Robot {
                 name: RobotName(self.name.as_str().into()),
                 labels: Arc::new(labels_from(labels)?),
-                state: if self.disabled { AccountState::Disabled } else { AccountState::Enabled },
+                state: match self.disabled {
+                    0 => AccountState::Enabled,
+                    _ => AccountState::Disabled,
+                },
                 made: moment(self.made)?,
                 version: Version(self.version),
             })
