@@ -26,6 +26,7 @@ use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
+use crate::records;
 use crate::token::{HeaderChoice, Issuer};
 use crate::turns::{Busy, Turn};
 
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// What is remembered, if anything is.
+    pub records: Option<records::InUse>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
     /// How many connections one network may have open.
@@ -96,7 +99,12 @@ impl Snapshot {
             rules: rules
                 .map(|(source, Freshness { age, refused, .. })| metrics::Rules { source, age, refused })
                 .collect(),
-            breakers: self.access.passages(),
+            breakers: self
+                .access
+                .passages()
+                .into_iter()
+                .chain(self.records.as_ref().and_then(records::InUse::passage))
+                .collect(),
         }
     }
 
@@ -113,6 +121,11 @@ impl Snapshot {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
         let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
+        let records = match (config.records, before) {
+            (None, _) => None,
+            (Some(settings), None) => Some(records::InUse::open(settings)),
+            (Some(settings), Some(before)) => Some(records::InUse::keep_or_open(settings, before.records.as_ref())?),
+        };
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
         let gateway = config.gateway.map(open).transpose()?;
@@ -126,6 +139,7 @@ impl Snapshot {
             services: token.services,
             forward_auth: config.forward_auth,
             gateway,
+            records,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,
             proxy_rest,
@@ -267,6 +281,17 @@ impl App {
             files: Mutex::new(files),
             fixed,
         })
+    }
+
+    /// Makes the records ready that the first configuration names. Those that are away are asked again when they are needed.
+    ///
+    /// # Errors
+    /// They will never be of use: a newer program has made them, or nobody has.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        match &self.snapshot().records {
+            Some(records) => Ok(records.prepare().await?),
+            None => Ok(()),
+        }
     }
 
     /// The configuration in use now.

@@ -15,6 +15,7 @@ use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
+use crate::records::InUse;
 use crate::shown::escaped;
 
 /// Runs the command; with `--connect` each backend that the file names is tried too.
@@ -95,14 +96,17 @@ fn read(source: &Source) -> Result<String, String> {
     Ok(report)
 }
 
-/// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
+/// Tries each backend, in the order in which they are asked, then the records, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
+    let Config { backends, gateway, records, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
         let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
+        if let Some(settings) = records {
+            reached.extend(InUse::open(settings).reach().await);
+        }
         if let Some(settings) = gateway {
             reached.extend(Gateway::open(settings, None, transfers_at_once())?.reach().await);
         }

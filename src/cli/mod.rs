@@ -11,6 +11,7 @@ mod logs;
 mod migrate;
 mod mongo;
 mod password;
+mod records;
 mod settings;
 mod user;
 
@@ -108,7 +109,7 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
-    /// Prepare MongoDB for users and rules: collections, unique indexes, validators
+    /// Prepare databases: MongoDB for users and rules, PostgreSQL and MongoDB for records
     Migrate {
         /// The configuration file
         config: PathBuf,
@@ -120,6 +121,8 @@ enum Command {
     User(user::Command),
     #[command(subcommand)]
     Acl(acl::Command),
+    #[command(subcommand)]
+    Records(records::Command),
     #[command(subcommand)]
     Ldap(ldap::Command),
     /// Print completions for a shell
@@ -169,6 +172,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),
+        Command::Records(command) => records::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -261,6 +265,7 @@ async fn serve_until_stopped(
         settings::print(&config);
     }
     let mut app = App::open(source, config)?;
+    app.prepare().await?;
     app.metrics.count_dropped_lines(move || log_lines_dropped.dropped_lines());
     let app = Arc::new(app);
     let watching = tokio::spawn(watch::run(Arc::clone(&app), seen, hangup));

@@ -30,6 +30,7 @@ pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
+use crate::records;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// Where is kept what is remembered, if anything is.
+    pub records: Option<records::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -66,7 +69,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 4] = ["server", "token", "forward_auth", "gateway"];
+const OTHERS: [&str; 5] = ["server", "token", "forward_auth", "gateway", records::NAME];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -189,6 +192,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing("token", message);
     }
     let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
+    let key = token.as_ref().map(|token| token.key.as_path());
+    let remembered = top.section(records::NAME).and_then(|section| records::read(section, key));
     let services = token.as_ref().map(|token| token.services.as_slice());
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
@@ -236,6 +241,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
+        records: remembered,
         backends,
         warnings: Vec::new(),
         files: Vec::new(),

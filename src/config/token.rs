@@ -41,6 +41,8 @@ pub struct Token {
     pub kid: KidForm,
     /// The certificate's file, for the registry's `REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE`.
     pub certificate: PathBuf,
+    /// The private key's file.
+    pub key: PathBuf,
     /// The key pair.
     pub pair: Pair,
 }
@@ -163,6 +165,7 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         Some(Pair::Loaded(loaded))
     });
     section.finish();
+    let (certificate, key) = files_of_pair?;
     Some(Token {
         issuer: issuer?,
         life: life.map_or(DEFAULT_LIFE, |at| at.value),
@@ -170,7 +173,8 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         services: services.into_iter().map(|at| at.value).collect(),
         header: header.map_or(HeaderForm::X5c, |at| at.value),
         kid,
-        certificate: files_of_pair?.0.value,
+        certificate: certificate.value,
+        key: key.value,
         pair: pair?,
     })
 }

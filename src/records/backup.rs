@@ -12,10 +12,11 @@ use time::OffsetDateTime;
 use super::lock::Holding;
 use super::mongo::{self, MongoRecords};
 use super::row::milliseconds;
+use super::settings::of_sqlite;
 use super::sql::{self, SqlRecords};
 use super::{Document, Epochs as _, Failure, Settings, schema};
-use super::settings::of_sqlite;
-use crate::sql::{File as SqliteFile, Row, Step};
+use crate::sql::settings::File as SqliteFile;
+use crate::sql::{Row, Step};
 
 /// So many rows are read at once.
 const PAGE: i64 = 1000;
@@ -102,7 +103,9 @@ pub async fn back_up(settings: &Settings, file: &Path) -> Result<(), BackupError
     // Empty, so that SQLite fills it, and nobody else can read what it does.
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     made.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => of_file(file, "there is such a file already, and a backup never overwrites one"),
+        io::ErrorKind::AlreadyExists => {
+            of_file(file, "there is such a file already, and a backup never overwrites one")
+        }
         _ => of_file(file, error),
     })?;
     let saved = save(settings, file).await;
@@ -163,11 +166,8 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         return Err(of_file(file, "there is no such backup"));
     }
     let everything = read_backup(file).await?;
-    let restored = Restored {
-        secrets: everything.secrets.len(),
-        robots: everything.robots.len(),
-        users: everything.users.len(),
-    };
+    let restored =
+        Restored { secrets: everything.secrets.len(), robots: everything.robots.len(), users: everything.users.len() };
     match settings {
         Settings::Sql(settings) => {
             let records = SqlRecords::new(settings.clone(), Holding::Alone);
@@ -250,7 +250,8 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     let one = "INSERT INTO dockwarden_seen (hash, ends) VALUES ($1, $2)";
     steps.extend(seen.into_iter().map(|(hash, ends)| Step::any(one, vec![hash.into(), ends.into()])));
     let user = "INSERT INTO dockwarden_users (name, version, document) VALUES ($1, $2, $3)";
-    let args = |(name, Document { text, version }): (String, Document)| vec![name.into(), version.0.into(), text.into()];
+    let args =
+        |(name, Document { text, version }): (String, Document)| vec![name.into(), version.0.into(), text.into()];
     steps.extend(users.into_iter().map(|one| Step::any(user, args(one))));
     let all = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, $2, $3)";
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
@@ -276,7 +277,8 @@ async fn pages<T>(
 
 async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
     let numbered = |row: &Row| Ok((row.text(0)?.to_owned(), row.integer(1)?));
-    let robots = "SELECT name, labels, disabled, made, version FROM dockwarden_robots WHERE name > $1 ORDER BY name LIMIT $2";
+    let robots =
+        "SELECT name, labels, disabled, made, version FROM dockwarden_robots WHERE name > $1 ORDER BY name LIMIT $2";
     let seen = "SELECT hash, ends FROM dockwarden_seen WHERE hash > $1 ORDER BY hash LIMIT $2";
     let users = "SELECT name, version, document FROM dockwarden_users WHERE name > $1 ORDER BY name LIMIT $2";
     let rules = "SELECT name, version, document FROM dockwarden_records WHERE name = 'rules' AND name > $1 LIMIT $2";

@@ -48,7 +48,9 @@ impl Lock {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(Errno::WOULDBLOCK) => Err(Failure::Away {
                 cause: match holding {
-                    Holding::Shared | Holding::Unlocked => format!("a backup is being restored into {}", database.display()),
+                    Holding::Shared | Holding::Unlocked => {
+                        format!("a backup is being restored into {}", database.display())
+                    }
                     Holding::Alone => format!(
                         "{} is in use; stop the server that has it (and commands that use it), and try again",
                         database.display()

@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use tracing::warn;
 
 use crate::identity::Account;
 
@@ -34,7 +36,7 @@ use mongo::MongoRecords;
 use sql::SqlRecords;
 
 use crate::breaker::Passage;
-use crate::reach::{Reach, Reachable};
+use crate::reach::{REACH_WITHIN, Reach, Reachable, Reached};
 
 /// The section of the file, and its name in the log and the metrics.
 pub const NAME: &str = "records";
@@ -238,6 +240,67 @@ pub fn open(settings: &Settings) -> Arc<dyn Records> {
     match settings {
         Settings::Sql(settings) => Arc::new(SqlRecords::new(settings.clone(), Holding::Shared)),
         Settings::Mongo(settings) => Arc::new(MongoRecords::new(settings.clone())),
+    }
+}
+
+/// The records in use, and the settings that they were opened from.
+#[derive(Clone)]
+pub struct InUse {
+    settings: Settings,
+    /// The records.
+    pub records: Arc<dyn Records>,
+}
+
+impl InUse {
+    /// Opens them; a server that does not answer is not an error here.
+    pub fn open(settings: Settings) -> InUse {
+        let records = open(&settings);
+        InUse { settings, records }
+    }
+
+    /// Takes over what was opened from the same settings, or opens others, which have to answer before those that work are
+    /// given up for them.
+    ///
+    /// # Errors
+    /// Others do not answer, or cannot be used.
+    pub fn keep_or_open(settings: Settings, before: Option<&InUse>) -> anyhow::Result<InUse> {
+        if let Some(kept) = before.filter(|before| before.settings == settings) {
+            return Ok(kept.clone());
+        }
+        let opened = InUse::open(settings);
+        let reaching = async { tokio::time::timeout(REACH_WITHIN, opened.records.prepare()).await };
+        let prepared = tokio::runtime::Handle::try_current()?.block_on(reaching);
+        prepared.context("no answer")?.context(NAME)?;
+        Ok(opened)
+    }
+
+    /// Makes them ready at the start. Those that are away are asked again when they are needed.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`].
+    pub async fn prepare(&self) -> Result<(), Failure> {
+        match self.records.prepare().await {
+            Ok(()) => Ok(()),
+            Err(unusable @ Failure::Unusable { .. }) => Err(unusable),
+            Err(Failure::Away { cause }) => {
+                // An outage that the breaker knows of is told by it.
+                if self.passage().is_some_and(|(_, passage)| passage == Passage::Passing) {
+                    warn!(reason = "backend_down", backend = NAME, cause = %cause, "{DOWN}");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether they are asked, by their name.
+    pub fn passage(&self) -> Option<(&'static str, Passage)> {
+        Some((NAME, self.records.passage()?))
+    }
+
+    /// Tries whether they are there.
+    pub async fn reach(&self) -> Option<Reached> {
+        let found = self.records.reach().found().await?;
+        Some(Reached { name: NAME, found })
     }
 }
 

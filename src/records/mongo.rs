@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mongodb::bson::{Bson, Document as Bsons, doc};
 use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document as Bsons, doc};
 use mongodb::error::Error;
-use mongodb::options::{CollectionOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria, WriteConcern};
+use mongodb::options::{CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
@@ -18,7 +18,7 @@ use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, nobo
 use super::schema;
 use super::{
     Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, NAME, Presented, Robot, RobotName, Robots, Rules,
-    SecretHash, SecretId, Secrets, SeenTokens, Use, Users, Version, Whose,
+    SecretHash, SecretId, Secrets, SeenTokens, Settings, Use, Users, Version, Whose,
 };
 use crate::breaker::{Breaker, Pass, Passage, Trial, trials_of};
 use crate::identity::Account;
@@ -85,7 +85,7 @@ impl MongoRecords {
     }
 
     pub(super) fn place(&self) -> String {
-        self.0.place()
+        Settings::Mongo(self.0.collection.settings().clone()).place()
     }
 
     /// Whether the database was made ready, by this program or an older one.
@@ -144,7 +144,8 @@ impl MongoRecords {
         F: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
-        let pass = self.0.breaker.admit().map_err(|open| Failure::Away { cause: format!("{}: {open}", self.place()) })?;
+        let pass =
+            self.0.breaker.admit().map_err(|open| Failure::Away { cause: format!("{}: {open}", self.place()) })?;
         let asked = self.0.collection.ask(|collection| question(sibling(&collection, name))).await;
         asked.map_err(|failure| {
             self.failed(pass, &failure);
@@ -170,7 +171,8 @@ impl MongoRecords {
                 }
             }
         });
-        let closed = self.0.breaker.fail(pass, trial, || info!(reason = "backend_back", backend = NAME, "{}", records::BACK));
+        let closed =
+            self.0.breaker.fail(pass, trial, || info!(reason = "backend_back", backend = NAME, "{}", records::BACK));
         if closed {
             warn!(reason = "backend_down", backend = NAME, cause = %failure, "{}", records::DOWN);
         }
@@ -266,7 +268,9 @@ impl MongoRecords {
                 others.push(row);
             }
         }
-        others.sort_by(|one, other| (one.used.unwrap_or(one.made), &one.id).cmp(&(other.used.unwrap_or(other.made), &other.id)));
+        others.sort_by(|one, other| {
+            (one.used.unwrap_or(one.made), &one.id).cmp(&(other.used.unwrap_or(other.made), &other.id))
+        });
         let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(1);
         let mut evicted = Vec::new();
         for row in others.iter().take(others.len().saturating_sub(room)) {
@@ -280,7 +284,12 @@ impl MongoRecords {
     }
 
     /// Documents behind one, by `_id`; for a backup.
-    pub(super) async fn page(&self, name: &'static str, after: Option<&Bson>, count: i64) -> Result<Vec<Bsons>, Failure> {
+    pub(super) async fn page(
+        &self,
+        name: &'static str,
+        after: Option<&Bson>,
+        count: i64,
+    ) -> Result<Vec<Bsons>, Failure> {
         let filter = after.map_or_else(Bsons::new, |after| doc! { "_id": { "$gt": after.clone() } });
         self.find_some(name, filter, count).await
     }
@@ -301,13 +310,6 @@ impl MongoRecords {
             }
         });
         Ok(asked.await?)
-    }
-}
-
-impl Inner {
-    fn place(&self) -> String {
-        let name = self.collection.settings().namespace();
-        name.strip_suffix(&format!(".{SECRETS}")).unwrap_or(&name).to_owned()
     }
 }
 
@@ -425,7 +427,9 @@ pub(super) fn named_document(document: &Bsons, place: &str) -> Result<(String, D
 #[async_trait]
 impl Secrets for MongoRecords {
     async fn find(&self, hash: &SecretHash) -> Result<Option<Found>, Failure> {
-        let Some(document) = self.find_one(SECRETS, doc! { "hash": hexadecimal(&hash.0) }).await? else { return Ok(None) };
+        let Some(document) = self.find_one(SECRETS, doc! { "hash": hexadecimal(&hash.0) }).await? else {
+            return Ok(None);
+        };
         let row = secret_row(&document)?;
         // Afterwards, so that what ended before this question is seen.
         let robot = async {
@@ -661,7 +665,9 @@ impl Rules for MongoRecords {
     async fn replace_rules(&self, text: &str, seen: Version) -> Result<Changed, Failure> {
         let (version, document) = (next(seen).0, text);
         match seen {
-            Version(0) => self.insert(DOCUMENTS, doc! { "_id": "rules", "version": version, "document": document }).await,
+            Version(0) => {
+                self.insert(DOCUMENTS, doc! { "_id": "rules", "version": version, "document": document }).await
+            }
             Version(seen) => {
                 let filter = doc! { "_id": "rules", "version": seen };
                 self.change(DOCUMENTS, filter, doc! { "$set": { "version": version, "document": document } }).await

@@ -279,9 +279,7 @@ impl SecretRow {
                     },
                 },
             },
-            OwnerDocument::Robot { name, slot } => {
-                Owner::Robot { name: RobotName(name.into()), slot: slot_of(slot)? }
-            }
+            OwnerDocument::Robot { name, slot } => Owner::Robot { name: RobotName(name.into()), slot: slot_of(slot)? },
             OwnerDocument::Workload { entry, account, labels } => Owner::Workload {
                 entry,
                 account: Account::parse(&account).ok()?,

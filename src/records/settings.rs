@@ -15,7 +15,8 @@ use crate::mongo::settings::{CollectionSettings, read_database};
 use crate::pem::named::{read_authorities, read_pair, read_pair_in_one};
 use crate::pem::tls::{TlsIdentity, TlsProblem};
 use crate::secret::Secret;
-use crate::sql::{self, ANSWER_WITHIN, Address, File, Remote, Server, Tls, Trust};
+use crate::sql::settings::{ANSWER_WITHIN, Address, File, Remote, Tls, Trust};
+use crate::sql::{self, Server};
 
 /// The file of SQLite, where the file does not say.
 const USUAL_FILE: &str = "dockwarden.db";
@@ -41,6 +42,18 @@ impl Settings {
         Settings::Sql(of_sqlite(File::own(file)))
     }
 
+    /// Where they are, for messages.
+    pub fn place(&self) -> String {
+        match self {
+            Settings::Sql(settings) => settings.place(),
+            Settings::Mongo(settings) => {
+                let name = settings.namespace();
+                let database = name.strip_suffix(&format!(".{SECRETS}")).unwrap_or(&name);
+                format!("the MongoDB database {database}")
+            }
+        }
+    }
+
     /// Where the records are if the file does not say: beside the key that signs tokens.
     pub fn usual(key: &Path) -> Settings {
         Settings::sqlite(key.with_file_name(USUAL_FILE))
@@ -54,12 +67,11 @@ pub(super) fn of_sqlite(file: File) -> sql::Settings {
 
 /// Reads the section; `key` is the file of the key that signs tokens, where that is known.
 pub fn read(mut section: Section<'_>, key: Option<&Path>) -> Option<Settings> {
-    let sqlite = section.path("sqlite").map(|at| (at.place, "sqlite", Settings::sqlite(at.value)));
-    let has = [sqlite.is_some(), section.has("postgres"), section.has("mongo")];
-    if has.iter().filter(|has| **has).count() > 1 {
-        section.missing("", format!("records are in one place; {FORMS}"));
-        section.finish();
-        return None;
+    let sqlite = section.path("sqlite").map(|at| Settings::sqlite(at.value));
+    let stores = ["sqlite", "postgres", "mongo"].into_iter().filter(|key| section.has(key)).collect::<Vec<_>>();
+    let is_one = stores.len() < 2;
+    if let (false, Some(last)) = (is_one, stores.last()) {
+        section.missing(last, format!("records are in one place; {FORMS}"));
     }
     let postgres = section.field("postgres").map(|field| field.section().and_then(read_postgres));
     let mongo = section.field("mongo").map(|field| {
@@ -71,7 +83,8 @@ pub fn read(mut section: Section<'_>, key: Option<&Path>) -> Option<Settings> {
     let is_empty = section.keys().next().is_none();
     section.finish();
     match (sqlite, postgres, mongo) {
-        (Some((_, _, settings)), ..) => Some(settings),
+        _ if !is_one => None,
+        (Some(settings), ..) => Some(settings),
         (None, Some(postgres), _) => postgres.map(Settings::Sql),
         (None, None, Some(mongo)) => mongo.map(Settings::Mongo),
         (None, None, None) if is_empty => key.map(Settings::usual),
@@ -135,7 +148,11 @@ fn read_postgres(mut section: Section<'_>) -> Option<sql::Settings> {
         Some(At { place, value }) => {
             for (key, part) in [("host", value.host.is_some()), ("database", value.database.is_some())] {
                 if !part {
-                    section.problem(&place, "url", format!("the {key} is missing in it; write postgres://user@host:5432/database"));
+                    section.problem(
+                        &place,
+                        "url",
+                        format!("the {key} is missing in it; write postgres://user@host:5432/database"),
+                    );
                 }
             }
             value
@@ -149,11 +166,16 @@ fn read_postgres(mut section: Section<'_>) -> Option<sql::Settings> {
         },
     };
     if !has_url {
-        for (key, part, example) in
-            [("host", &said.host, "localhost"), ("database", &said.database, "dockwarden"), ("username", &said.username, "dockwarden")]
-        {
+        for (key, part, example) in [
+            ("host", &said.host, "localhost"),
+            ("database", &said.database, "dockwarden"),
+            ("username", &said.username, "dockwarden"),
+        ] {
             if part.is_none() && !section.has(key) {
-                section.missing(key, format!("this is missing; write {key}: {example}, or all of it as url: \"postgres://…\""));
+                section.missing(
+                    key,
+                    format!("this is missing; write {key}: {example}, or all of it as url: \"postgres://…\""),
+                );
             }
         }
     }
@@ -172,10 +194,19 @@ fn read_postgres(mut section: Section<'_>) -> Option<sql::Settings> {
         (None, true) => Mode::Off,
         (None, false) => Mode::Checked,
     };
-    let is_near = is_socket || said.host.as_deref().is_some_and(|host| ["localhost", "127.0.0.1", "::1"].contains(&host));
+    let is_near =
+        is_socket || said.host.as_deref().is_some_and(|host| ["localhost", "127.0.0.1", "::1"].contains(&host));
     match (mode, is_near) {
-        (Mode::Off, false) => section.warn(section.place(), "tls", "without TLS, whoever is on the way reads and changes what is remembered; write tls: verify-full"),
-        (Mode::Unchecked, false) => section.warn(section.place(), "tls", "nobody checks who the server is; write tls: verify-full, and ca_certificate if its authority is your own"),
+        (Mode::Off, false) => section.warn(
+            section.place(),
+            "tls",
+            "without TLS, whoever is on the way reads and changes what is remembered; write tls: verify-full",
+        ),
+        (Mode::Unchecked, false) => section.warn(
+            section.place(),
+            "tls",
+            "nobody checks who the server is; write tls: verify-full, and ca_certificate if its authority is your own",
+        ),
         (Mode::Off | Mode::Unchecked | Mode::Checked, _) => {}
     }
     if let (Some(_), Mode::Off | Mode::Unchecked) = (&trust, mode) {
@@ -201,8 +232,12 @@ fn read_postgres(mut section: Section<'_>) -> Option<sql::Settings> {
             Mode::Checked => Tls::Checked(trust),
         },
         client: client.ok()?,
+        search_path: None,
     };
-    Some(sql::Settings { server: Server::Postgres(remote), answer_within: answer_within.map_or(ANSWER_WITHIN, |at| at.value) })
+    Some(sql::Settings {
+        server: Server::Postgres(remote),
+        answer_within: answer_within.map_or(ANSWER_WITHIN, |at| at.value),
+    })
 }
 
 /// Our own certificate, with its key in the same file or another.
@@ -233,7 +268,11 @@ fn name(text: &str) -> Result<String, Refusal> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 63 && !text.contains([':', '/', '@']) && !text.contains(char::is_control) && !holds_key(text)
+    !text.is_empty()
+        && text.len() <= 63
+        && !text.contains([':', '/', '@'])
+        && !text.contains(char::is_control)
+        && !holds_key(text)
 }
 
 fn is_host(text: &str) -> bool {
@@ -267,16 +306,23 @@ fn read_url(text: &str) -> Result<Said, Refusal> {
         match &*key {
             "sslmode" => {
                 said.tls = Some(mode(&value).map_err(|_| {
-                    Refusal::says("sslmode is verify-full, require or disable here: anything else could be no TLS at all")
+                    Refusal::says(
+                        "sslmode is verify-full, require or disable here: anything else could be no TLS at all",
+                    )
                 })?);
             }
             // The folder of a socket.
             "host" => said.host = filled(value.into_owned()),
-            _ => return Err(Refusal::says("it has a parameter that is not known here; write sslmode alone, and files as ca_certificate and client_certificate")),
+            _ => {
+                return Err(Refusal::says(
+                    "it has a parameter that is not known here; write sslmode alone, and files as ca_certificate and client_certificate",
+                ));
+            }
         }
     }
     let names = [&said.database, &said.username];
-    if names.into_iter().flatten().any(|text| !is_name(text)) || said.host.as_deref().is_some_and(|host| !is_host(host)) {
+    if names.into_iter().flatten().any(|text| !is_name(text)) || said.host.as_deref().is_some_and(|host| !is_host(host))
+    {
         return Err(wrong());
     }
     match said.username {

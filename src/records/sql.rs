@@ -280,8 +280,7 @@ pub(super) fn insert_secret(row: SecretRow) -> Step {
 }
 
 pub(super) fn insert_robot(row: RobotRow) -> Step {
-    let args =
-        vec![row.name.into(), row.labels.into(), row.disabled.into(), row.made.into(), row.version.into()];
+    let args = vec![row.name.into(), row.labels.into(), row.disabled.into(), row.made.into(), row.version.into()];
     Step::any("INSERT INTO dockwarden_robots (name, labels, disabled, made, version) VALUES ($1, $2, $3, $4, $5)", args)
 }
 
@@ -355,7 +354,8 @@ impl Secrets for SqlRecords {
             Written::Applied(_) => {}
             Written::Duplicate { .. } | Written::Unmet { .. } => return Ok(Added::Taken),
         }
-        let sql = "SELECT id FROM dockwarden_secrets WHERE owner = $1 AND evicted_for = $2 ORDER BY COALESCE(used, made), id";
+        let sql =
+            "SELECT id FROM dockwarden_secrets WHERE owner = $1 AND evicted_for = $2 ORDER BY COALESCE(used, made), id";
         // The secret is kept, whether or not anybody learns now which others are not any more.
         let rows = self.read(sql, &[owner_key(&secret.owner).into(), id.into()]).await.unwrap_or_default();
         let evicted = rows.iter().map(|row| Ok(SecretId(row.text(0)?.into()))).collect::<Result<_, Failure>>()?;
@@ -410,8 +410,7 @@ impl Secrets for SqlRecords {
                    WHERE id = $1 AND (used IS NULL OR used < $2)";
         let step = |(id, used): (&SecretId, &Use)| {
             let network = used.network.map(|network| network.to_string());
-            let args =
-                vec![(&*id.0).into(), milliseconds(used.at).into(), network.into(), used.client.as_str().into()];
+            let args = vec![(&*id.0).into(), milliseconds(used.at).into(), network.into(), used.client.as_str().into()];
             Step::any(sql, args)
         };
         let steps: Vec<Step> = uses.iter().map(step).collect();
@@ -433,7 +432,8 @@ impl Secrets for SqlRecords {
 #[async_trait]
 impl Epochs for SqlRecords {
     async fn epoch(&self, account: &Account) -> Result<Epoch, Failure> {
-        let sql = "SELECT CAST(COALESCE(SUM(epoch), 0) AS BIGINT) FROM dockwarden_epochs WHERE owner = $1 OR owner = ''";
+        let sql =
+            "SELECT CAST(COALESCE(SUM(epoch), 0) AS BIGINT) FROM dockwarden_epochs WHERE owner = $1 OR owner = ''";
         let rows = self.read(sql, &[account.as_str().into()]).await?;
         rows.first().map_or(Ok(Epoch(0)), |row| Ok(Epoch(row.integer(0)?)))
     }
@@ -544,7 +544,8 @@ impl Users for SqlRecords {
 #[async_trait]
 impl Rules for SqlRecords {
     async fn rules(&self) -> Result<Document, Failure> {
-        let rows = self.read("SELECT name, version, document FROM dockwarden_records WHERE name = 'rules'", &[]).await?;
+        let rows =
+            self.read("SELECT name, version, document FROM dockwarden_records WHERE name = 'rules'", &[]).await?;
         rows.first().map_or_else(|| Ok(Document::no_rules()), |row| Ok(named_document(row)?.1))
     }
 

@@ -54,6 +54,12 @@ const KEYS: &[(&str, &str)] = &[
     ("ext_authz", "args, command, concurrency, timeout"),
     ("forward_auth.paths[0]", "methods, path, scope"),
     ("forward_auth", "challenge, headers, paths, realm, service, trusted_proxies"),
+    (
+        "records.postgres",
+        "ca_certificate, client_certificate, client_key, database, deadline, host, password, password_file, port, tls, url, \
+         username",
+    ),
+    ("records", "mongo, postgres, sqlite"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
     ("gateway.upstreams[0].auth", "basic, ecr, token"),
     (
@@ -67,7 +73,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
-         ldap_auth, mongo_auth, server, token, users",
+         ldap_auth, mongo_auth, records, server, token, users",
     ),
 ];
 
@@ -88,6 +94,7 @@ acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOW
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:
   service: s
   upstreams:

@@ -29,8 +29,11 @@ mod pem;
 mod port;
 mod properties;
 mod pure;
+mod records;
 mod reload;
 mod reuse;
 mod routes;
+#[path = "../support/records.rs"]
+mod stores;
 mod texts;
 mod tokens;

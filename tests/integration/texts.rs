@@ -26,6 +26,10 @@ const KEYS: &[(&str, &str)] = &[
         "acl_mongo: {collection: c, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, username: u, password_file: $FILE}}\n",
     ),
     (
+        "records.postgres.password_file",
+        "records: {postgres: {host: \"127.0.0.1\", database: d, username: u, password_file: $FILE}}\n",
+    ),
+    (
         "http_auth.headers.X.file",
         "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\", X: {file: $FILE}}}\n",
     ),

@@ -28,6 +28,7 @@ pub(crate) mod process;
 pub(crate) mod project;
 pub(crate) mod recipe;
 pub(crate) mod recorder;
+pub(crate) mod records;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod script;

@@ -209,6 +209,43 @@ ldap_auth:
   initial_bind_as_user: true
 acl: []
 "#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records:
+  postgres:
+    host: records.example.org
+    port: 5432
+    database: dockwarden
+    username: dockwarden
+    password: secret
+    tls: verify-full
+    ca_certificate: $DIR/token.crt
+    deadline: 1s
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records: {postgres: {url: "postgres://dockwarden:secret@records.example.org/dockwarden?sslmode=require"}}
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records: {mongo: {deadline: 5s, dial_info: {addrs: ["127.0.0.1:27017"], database: d, username: u, password: secret}}}
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records: {sqlite: $DIR/dockwarden.db}
+"#,
 ];
 
 /// Keys whose values are secrets, hold one, or name the file of one.
