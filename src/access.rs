@@ -333,6 +333,7 @@ impl Access {
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
         let client = self.attempts.client(ClientNetwork::of(address));
         let work = Work::of(client.lane);
+        let (account, labels) = (who.name(), &*who.labels);
         for scope in scopes {
             if !grants.is_empty() {
                 // A request of many scopes that cost much each would otherwise keep all others from this thread.
@@ -340,14 +341,14 @@ impl Access {
             }
             let Scope { resource, actions, class: _, reference } = &scope;
             let reference = reference.as_ref();
-            let question =
-                Question { identity: who, address, service, resource, actions, reference, now, began, work: &work };
+            let asked = policy::Question { account, labels, address, service, resource, actions, reference, now };
+            let question = Question { asked, began, work: &work };
             let mut granted = Actions::new();
             let mut by = None;
             for source in &self.authz {
-                let asked = crate::clock::now();
+                let began = crate::clock::now();
                 let said = source.backend.authorize(&question).await;
-                let answer = source.count(asked, said, |answer| match answer {
+                let answer = source.count(began, said, |answer| match answer {
                     Answer::Decided { .. } => Some(BackendOutcome::Decided),
                     Answer::NoMatch { .. } => Some(BackendOutcome::NoMatch),
                 })?;
