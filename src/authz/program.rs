@@ -65,12 +65,12 @@ struct ProgramQuestion<'a> {
 impl<'a> ProgramQuestion<'a> {
     fn from(question: &Question<'a>) -> ProgramQuestion<'a> {
         ProgramQuestion {
-            account: question.identity.name(),
-            kind: question.resource.kind(),
-            name: question.resource.name(),
-            service: question.service,
-            address: question.address.map(|address| address.to_string()).unwrap_or_default(),
-            actions: question.actions.iter().map(Action::as_str).collect(),
+            account: question.asked.account,
+            kind: question.asked.resource.kind(),
+            name: question.asked.resource.name(),
+            service: question.asked.service,
+            address: question.asked.address.map(|address| address.to_string()).unwrap_or_default(),
+            actions: question.asked.actions.iter().map(Action::as_str).collect(),
             labels: question.labels(),
         }
     }
@@ -101,7 +101,7 @@ impl Authorizer for ProgramAuthz {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let input = serde_json::to_vec(&ProgramQuestion::from(question))?;
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
-            ALLOWED => Grants::All.of(question.actions),
+            ALLOWED => Grants::All.of(question.asked.actions),
             DENIED => Actions::new(),
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };

@@ -367,8 +367,7 @@ impl Authorizer for MongoRules {
             anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
         }
         let rules = Arc::clone(&in_use);
-        let answer =
-            work::answer(question, move |question, budget| rules.acl.decide(&question.asked(), budget)).await?;
+        let answer = work::answer(question, move |question, budget| rules.acl.decide(question, budget)).await?;
         Ok(match answer {
             Answer::Decided { actions, mut by, until } => {
                 by.seq = in_use.seqs.get(by.index).copied();
