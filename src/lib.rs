@@ -57,6 +57,7 @@ pub mod records;
 mod secret;
 pub mod server;
 mod shown;
+pub mod sql;
 pub mod token;
 pub mod turns;
 pub mod watch;
