@@ -8,8 +8,9 @@ use super::{DONE, FAILED, complain, environment, say};
 use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
-use crate::authn::users::Users;
+use crate::authn::users::{KIND as USERS, Users};
 use crate::authz::rules::Rules;
+use crate::backend::Facts;
 use crate::config::{Config, Pair, Problem, Secrets};
 use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
@@ -75,9 +76,16 @@ fn read(source: &Source) -> Result<String, String> {
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
         Pair::NotRead => "not read".to_owned(),
     };
-    let users = config.backends.get::<Users>().map_or(0, Users::len);
+    let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));
+    for (section, facts) in config.backends.facts() {
+        if let Facts::Accounts(accounts) = facts
+            && section != USERS.key
+        {
+            users.push_str(&format!(" and {} accounts of {section}", accounts.len()));
+        }
+    }
     let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
-    let mut summary = format!("{users} users, {rules} rules, signing with {key}");
+    let mut summary = format!("{users}, {rules} rules, signing with {key}");
     if let Some(gateway) = &config.gateway {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));

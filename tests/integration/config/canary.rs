@@ -136,6 +136,12 @@ http_auth:
   labels: {team: "$.teams[*]"}
   label_values: literal
   account: "$.name"
+  look_up:
+    url: "https://api.example.org/users?key=secret"
+    method: POST
+    headers: {X-Api-Key: secret}
+    body: '{"name": "${account}"}'
+    content_type: application/json
   cache_ttl: 10
   timeout: 1
   concurrency: 64
