@@ -238,6 +238,9 @@ fn postgres_options(settings: &Settings, known: &Authorities) -> Option<PgConnec
     if let Some(password) = &remote.password {
         options = options.password(password.reveal());
     }
+    if let Some(schemas) = &remote.search_path {
+        options = options.options([("search_path", schemas)]);
+    }
     if let Some(client) = &remote.client {
         let both = client.to_pem().into_bytes();
         options = options.ssl_client_cert_from_pem(&both).ssl_client_key_from_pem(&both);

@@ -1,6 +1,7 @@
 //! An SQL database, asked under a deadline: what the records, and users and rules in SQL, share. The three drivers are known
 //! in this room alone.
 
+pub mod conn_string;
 mod connections;
 mod driver;
 mod failure;

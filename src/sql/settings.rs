@@ -68,6 +68,8 @@ pub struct Remote {
     pub(crate) tls: Tls,
     /// Who we are to a server that asks for a certificate.
     pub(crate) client: Option<Arc<TlsIdentity>>,
+    /// The schemas in which PostgreSQL looks for tables; the user's own, where it is not said.
+    pub(crate) search_path: Option<String>,
 }
 
 /// Where a server listens.
