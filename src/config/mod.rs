@@ -30,6 +30,7 @@ pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
+use crate::{authn, authz};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -60,10 +61,11 @@ const ABSENT: &[(&str, &str)] = &[
     ("oidc_auth", "OpenID Connect is not supported; use users"),
     ("xorm_auth", "SQL users are not supported; use users"),
     ("acl_xorm", "rules from SQL are not supported; use acl"),
-    ("plugin_authn", "Go plugins cannot be loaded; use users"),
-    ("plugin_authz", "Go plugins cannot be loaded; use acl"),
-    ("casbin_authz", "Casbin policies are not supported; use acl"),
 ];
+
+/// docker_auth's plugins, and the section that takes the place of each.
+const PLUGINS: [(&str, &str); 2] =
+    [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
 const OTHERS: [&str; 4] = ["server", "token", "forward_auth", "gateway"];
@@ -174,7 +176,14 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     // Where a backend is named that is not here, "none is configured" would be bad advice.
     let mut named = Vec::new();
-    for &(key, instead) in ABSENT {
+    let plugins = PLUGINS.map(|(key, instead)| {
+        let message = format!(
+            "Go plugins cannot be loaded; serve yours over HTTP, as examples/go-plugin does, and use {instead}"
+        );
+        (key, message)
+    });
+    let absent = ABSENT.iter().map(|&(key, instead)| (key, instead));
+    for (key, instead) in absent.chain(plugins.iter().map(|(key, message)| (*key, message.as_str()))) {
         if top.refuse(key, instead) {
             named.push(if key.contains("acl") || key.ends_with("authz") { Purpose::Rules } else { Purpose::Identity });
         }
