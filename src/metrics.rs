@@ -83,6 +83,8 @@ pub struct Now {
     pub wrong_password_accounts: usize,
     /// Whether tokens carry `kid` alone because the certificate is out of its time.
     pub header_fallback: bool,
+    /// Whether tokens end before their time, since the leaf that signs them does.
+    pub tokens_cut_short: bool,
     /// How long the configuration has been in use.
     pub snapshot_age: Duration,
     /// The sources of rules that can fall behind.
@@ -108,6 +110,7 @@ struct Measured {
     certificate_expiry: Gauge<f64, AtomicU64>,
     wrong_password_accounts: Gauge<f64, AtomicU64>,
     header_fallback: Gauge<f64, AtomicU64>,
+    tokens_cut_short: Gauge<f64, AtomicU64>,
     snapshot_age: Gauge<f64, AtomicU64>,
     rules_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     rules_refused: Family<Labels<2>, Gauge>,
@@ -357,6 +360,12 @@ impl Metrics {
             "1 while tokens carry kid alone because the certificate is out of its time",
             &measured.header_fallback,
         );
+        add(
+            &mut to,
+            "tokens_cut_short",
+            "1 while tokens end before their time, since the leaf that signs them does",
+            &measured.tokens_cut_short,
+        );
         add_seconds(&mut to, "snapshot_age", "Age of the configuration in use", &measured.snapshot_age);
         add_seconds(
             &mut to,
@@ -396,6 +405,7 @@ impl Measured {
         self.certificate_expiry.set(expiry);
         self.wrong_password_accounts.set(counted);
         self.header_fallback.set(f64::from(u8::from(now.header_fallback)));
+        self.tokens_cut_short.set(f64::from(u8::from(now.tokens_cut_short)));
         self.snapshot_age.set(now.snapshot_age.as_secs_f64());
         // A reload may have taken some away.
         self.rules_age.clear();

@@ -74,6 +74,7 @@ fn read(source: &Source) -> Result<String, String> {
             format!("the key in {}, whose certificate is made at the first start", ShownPath(key))
         }
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
+        Pair::LeafToBeMade => format!("a leaf, made at the start in {}", ShownPath(&config.token.certificate)),
         Pair::NotRead => "not read".to_owned(),
     };
     let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));

@@ -409,7 +409,7 @@ fn told(config: Result<Config, Invalid>, source: &Source) -> String {
             let warnings: Vec<String> = config.lint().iter().map(|warning| warning.in_file(&source.file)).collect();
             let opened = match config.token.pair {
                 Pair::Loaded(_) => App::open(source.clone(), config).err().map(|error| format!("{error:?}")),
-                Pair::NotRead | Pair::ToBeMade { .. } => None,
+                Pair::NotRead | Pair::ToBeMade { .. } | Pair::LeafToBeMade => None,
             };
             format!("{}\n{}", warnings.join("\n"), opened.unwrap_or_default())
         }
