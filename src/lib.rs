@@ -59,3 +59,4 @@ mod shown;
 pub mod token;
 pub mod turns;
 pub mod watch;
+pub mod workload;

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["identity"],
     &["passwords"],
     &["backend"],
-    &["authn"],
+    &["authn", "workload"],
     &["authz"],
     &["access"],
     &["backends", "mint"],
