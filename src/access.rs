@@ -24,6 +24,7 @@ use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
 use crate::turns::Busy;
+use crate::workload::{self, OneUse, Presented, Verified, Workloads};
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
@@ -32,6 +33,7 @@ pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
+    workloads: Option<CountedWorkloads>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -40,6 +42,12 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
+    metrics: BackendMetrics,
+}
+
+/// The entries of `workload:` and their metrics.
+struct CountedWorkloads {
+    entries: Arc<Workloads>,
     metrics: BackendMetrics,
 }
 
@@ -159,12 +167,40 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, held: Vec::new() }
+        Access { authn, authz, attempts, workloads: None, held: Vec::new() }
     }
 
-    /// Tries each backend that needs something outside this process, all at the same time.
+    /// The same with the entries of `workload:`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Workloads::open`].
+    pub fn with_workloads(
+        self,
+        settings: Option<workload::Settings>,
+        before: Option<&Access>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Access> {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        let before = before.and_then(|before| Some(&before.workloads.as_ref()?.entries));
+        let open = |settings| {
+            let metrics = metrics.backend(workload::NAME, &[Accepted, Rejected, Error]);
+            anyhow::Ok(CountedWorkloads { entries: Workloads::open(settings, before)?, metrics })
+        };
+        Ok(Access { workloads: settings.map(open).transpose()?, ..self })
+    }
+
+    /// The entries of `workload:`, if there are any.
+    pub fn workloads(&self) -> Option<&Arc<Workloads>> {
+        Some(&self.workloads.as_ref()?.entries)
+    }
+
+    /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
     pub async fn reach(&self) -> Vec<Reached> {
-        backend::reach(&self.held).await
+        let mut reached = backend::reach(&self.held).await;
+        if let Some(workloads) = self.workloads() {
+            reached.extend(workloads.reach().await);
+        }
+        reached
     }
 
     /// The rules of each source that shows them, by name, in the order in which they are asked.
@@ -194,7 +230,8 @@ impl Access {
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
         let who = self.authn.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
         let what = self.authz.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
-        who.chain(what).collect()
+        let workloads = self.workloads().and_then(|entries| Some((workload::NAME, entries.passage()?)));
+        who.chain(what).chain(workloads).collect()
     }
 
     /// Finds out who presented these credentials at this moment, from an address as [`AddressSource`] finds it.
@@ -217,6 +254,12 @@ impl Access {
             Credentials::Anonymous => return self.ask(who, from).await,
             Credentials::Password { account, password } => (account, password),
         };
+        // Before anybody is asked, who would be shown a token that is none of theirs.
+        if let Some(workloads) = &self.workloads
+            && let Some(token) = workloads.entries.recognise(password)
+        {
+            return self.identify_workload(workloads, &token, from, now).await;
+        }
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
         match &found {
@@ -224,11 +267,44 @@ impl Access {
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
             Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
-            Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
-                drop(attempt)
-            }
+            Err(
+                Denied::Workload(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => drop(attempt),
         }
         found
+    }
+
+    /// Whose token it is, of those that workloads have. The user's name says nothing, and is not looked at: refused ones count for
+    /// their network alone.
+    async fn identify_workload(
+        &self,
+        CountedWorkloads { entries, metrics }: &CountedWorkloads,
+        token: &Presented<'_>,
+        from: ClientNetwork,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        entries.admit(from)?;
+        let began = crate::clock::now();
+        let said = entries.identify(token, self.attempts.client(from), now).await;
+        let said = said.map_err(|cause| unanswered(workload::NAME, cause));
+        let outcome = match &said {
+            Ok(Ok(_)) => Some(BackendOutcome::Accepted),
+            Ok(Err(_)) => Some(BackendOutcome::Rejected),
+            Err(Denied::Busy { .. }) => None,
+            Err(_) => Some(BackendOutcome::Error),
+        };
+        if let Some(outcome) = outcome {
+            metrics.answered(outcome, began.elapsed());
+        }
+        let Verified { identity, once } = said?.map_err(Denied::Workload)?;
+        match once {
+            Some(once) => use_up(once).map(|()| identity),
+            None => Ok(identity),
+        }
     }
 
     /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
@@ -239,6 +315,10 @@ impl Access {
     /// [`Denied::Unavailable`] as for [`Access::identify`].
     pub async fn look_up(&self, account: &Account, address: Option<IpAddr>) -> Result<LookUp, Denied> {
         let from = ClientNetwork::of(address);
+        // Nobody but its issuer knows it, who says so by a token.
+        if self.is_workloads(account) {
+            return Ok(LookUp::OnlyByLogin);
+        }
         let mut nobody = LookUp::Unknown;
         for (index, section) in self.authn.iter().enumerate() {
             match section.look_up(account, BackendOutcome::Accepted, from).await? {
@@ -259,6 +339,9 @@ impl Access {
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
+                    if identity.account.as_deref().is_some_and(|account| self.is_workloads(account)) {
+                        return Err(Denied::NameTaken { backend: section.name, owner: workload::NAME });
+                    }
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
@@ -283,6 +366,11 @@ impl Access {
             Credentials::Anonymous => Denied::Anonymous,
             Credentials::Password { .. } => Denied::Credentials,
         })
+    }
+
+    /// Whether a name is one that only a workload can have.
+    fn is_workloads(&self, account: &str) -> bool {
+        self.workloads().is_some_and(|entries| entries.owns(account))
     }
 
     /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
@@ -366,6 +454,16 @@ impl Access {
         }
         Ok(Decision::new(who.account.clone(), grants, until, client))
     }
+}
+
+/// Notes that a token was used which may be used once; whoever comes second is refused.
+///
+/// # Errors
+/// It could not be noted: there is no store that outlives this process and that all replicas share.
+fn use_up(once: OneUse) -> Result<(), Denied> {
+    let OneUse { token: _, until: _ } = once;
+    let cause = anyhow::anyhow!("nothing remembers which tokens were used");
+    Err(Denied::Unavailable { backend: workload::NAME, cause })
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.

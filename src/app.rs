@@ -102,6 +102,7 @@ impl Snapshot {
             rules: rules
                 .map(|(source, Freshness { age, refused, .. })| metrics::Rules { source, age, refused })
                 .collect(),
+            workload_keys: self.access.workloads().map(|entries| entries.key_ages()).unwrap_or_default(),
             breakers: self.access.passages(),
         }
     }
@@ -119,7 +120,9 @@ impl Snapshot {
         let Pair::Loaded(key) = token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
+        let access_before = before.map(|before| &before.access);
+        let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let access = access.with_workloads(config.workload, access_before, metrics)?;
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
         let gateway = config.gateway.map(open).transpose()?;
@@ -133,7 +136,9 @@ impl Snapshot {
             && now < key.used_from()
             && before.is_some_and(|before| before.issuer.leaf_ends().is_some_and(|ends| now < ends))
         {
-            anyhow::bail!("the time of the new leaf has not begun by this machine's clock; the one before it signs until then");
+            anyhow::bail!(
+                "the time of the new leaf has not begun by this machine's clock; the one before it signs until then"
+            );
         }
         let issuer = Issuer::new(key, token.issuer, token.header, token.kid)?.refusing_before(token.not_before);
         let issuer = Arc::new(match trust {

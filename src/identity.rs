@@ -78,7 +78,7 @@ pub struct IdentifiedBy {
     pub backend: &'static str,
     /// What it went by.
     pub method: Method,
-    /// Which credential it was, where it has an id: a token's `jti`.
+    /// Which credential it was, where it has an id: a token's `jti`, or the entry of `workload:`.
     pub credential: Option<String>,
 }
 
@@ -91,6 +91,8 @@ pub enum Method {
     Password,
     /// A token of ours.
     Token,
+    /// A workload's token from an issuer that is trusted.
+    Workload,
     /// The account's name alone: an administrator asks, and nobody logs in.
     LookUp,
 }

@@ -61,3 +61,4 @@ pub mod sql;
 pub mod token;
 pub mod turns;
 pub mod watch;
+pub mod workload;

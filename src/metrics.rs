@@ -89,6 +89,8 @@ pub struct Now {
     pub snapshot_age: Duration,
     /// The sources of rules that can fall behind.
     pub rules: Vec<Rules>,
+    /// The entries of `workload:` whose keys are fetched, and how long ago that was; nothing before the first time.
+    pub workload_keys: Vec<(String, Option<Duration>)>,
     /// The backends that have a breaker, and how it stands.
     pub breakers: Vec<(&'static str, Passage)>,
 }
@@ -114,6 +116,7 @@ struct Measured {
     snapshot_age: Gauge<f64, AtomicU64>,
     rules_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     rules_refused: Family<Labels<2>, Gauge>,
+    workload_keys_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     down: Family<Labels<1>, Gauge>,
 }
 
@@ -379,6 +382,12 @@ impl Metrics {
             "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
             &measured.rules_refused,
         );
+        add_seconds(
+            &mut to,
+            "workload_keys_age",
+            "How long ago the keys of an issuer of workloads were fetched; infinite while there are none",
+            &measured.workload_keys_age,
+        );
         add(&mut to, "backend_down", "1 while a backend is not asked because it does not answer", &measured.down);
         to
     }
@@ -411,6 +420,11 @@ impl Measured {
         self.rules_age.clear();
         self.rules_refused.clear();
         self.down.clear();
+        self.workload_keys_age.clear();
+        for (entry, age) in now.workload_keys {
+            let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+            self.workload_keys_age.get_or_create(&[("entry", entry.into())]).set(age);
+        }
         for Rules { source, age, refused } in now.rules {
             self.rules_age
                 .get_or_create(&[("source", source.into())])

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use crate::authn::attempts::TooMany;
 use crate::authn::{Account, ClosedBy};
 use crate::turns::Client;
+use crate::workload;
 
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum Denied {
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
+    /// A workload's token is not accepted; the client is told no more than of a wrong password.
+    #[error("the workload's token was not accepted")]
+    Workload(#[source] workload::Refused),
     /// The account may not be used, although the credentials are right, or whatever they are.
     #[error(transparent)]
     Closed(#[from] ClosedBy),

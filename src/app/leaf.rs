@@ -148,7 +148,10 @@ impl State {
             (None, HeaderForm::Kid) => {
                 let pair = renewal.files.prepare(&renewal.name, now)?;
                 let key = Arc::new(public_key(&pair)?);
-                info!(kid = key.kid(crate::keys::KidForm::Thumbprint), "the next key is in the JWK set, and signs in an hour");
+                info!(
+                    kid = key.kid(crate::keys::KidForm::Thumbprint),
+                    "the next key is in the JWK set, and signs in an hour"
+                );
                 self.coming = Some(Coming { pair, key, since: clock::now(), of: renewal.clone() });
                 Ok(Step::Nothing)
             }
@@ -163,7 +166,9 @@ impl State {
 }
 
 fn public_key(pair: &GeneratedPair) -> Result<VerifyingKey, LeafError> {
-    let block = pem::blocks(pair.certificate_pem.as_bytes(), PairFile::Certificate).ok().and_then(|blocks| blocks.into_iter().next());
+    let block = pem::blocks(pair.certificate_pem.as_bytes(), PairFile::Certificate)
+        .ok()
+        .and_then(|blocks| blocks.into_iter().next());
     let key = block.and_then(|block| VerifyingKey::from_certificate(&block.der));
     key.ok_or_else(|| LeafError::Refused(crate::keys::ChainProblem::Unreadable))
 }

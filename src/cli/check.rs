@@ -107,11 +107,13 @@ fn read(source: &Source) -> Result<String, String> {
 /// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
+    let Config { backends, gateway, workload, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
-        let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
+        let metrics = Metrics::default();
+        let access = Access::open(&backends, None, &passwords, &metrics)?.with_workloads(workload, None, &metrics)?;
+        let mut reached = access.reach().await;
         if let Some(settings) = gateway {
             reached.extend(Gateway::open(settings, None, transfers_at_once())?.reach().await);
         }

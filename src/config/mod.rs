@@ -30,7 +30,7 @@ pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
-use crate::{authn, authz};
+use crate::{authn, authz, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Config {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
+    pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -68,7 +70,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 4] = ["server", "token", "forward_auth", "gateway"];
+const OTHERS: [&str; 5] = ["server", "token", "forward_auth", "gateway", "workload"];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -225,12 +227,14 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             top.problem(&entry.place, "gateway.addr", message);
         }
     }
+    let own_issuer = token.as_ref().map(|token| token.issuer.as_str());
+    let workload = top.field("workload").and_then(|field| workload::read(&field, own_issuer));
     let mut is_missing = |purpose| {
         let mut keys = BACKENDS.iter().filter(|kind| kind.purpose == purpose).map(|kind| kind.key);
         !named.contains(&purpose) && !keys.any(|key| top.has(key))
     };
     let (is_without_identities, is_without_rules) = (is_missing(Purpose::Identity), is_missing(Purpose::Rules));
-    if is_without_identities {
+    if is_without_identities && !top.has("workload") {
         top.missing("users", "no way to log in is configured; write users: {} if really nobody may");
     }
     if is_without_rules {
@@ -245,6 +249,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
+        workload,
         backends,
         warnings: Vec::new(),
         files: Vec::new(),

@@ -169,6 +169,7 @@ fn message(denied: &Denied) -> String {
         Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
             "the account or the password is wrong".to_owned()
         }
+        Denied::Workload(_) => "the workload's token was not accepted".to_owned(),
         Denied::TooMany(TooMany { wait }) => {
             format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait))
         }

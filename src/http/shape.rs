@@ -92,8 +92,16 @@ impl Shape {
 }
 
 /// All reasons in [`denied`].
-pub(super) const DENIED_REASONS: &[&str] =
-    &["login_needed", "wrong_credentials", "name_taken", "account_closed", "too_many_attempts", "busy", "unavailable"];
+pub(super) const DENIED_REASONS: &[&str] = &[
+    "login_needed",
+    "wrong_credentials",
+    "workload_refused",
+    "name_taken",
+    "account_closed",
+    "too_many_attempts",
+    "busy",
+    "unavailable",
+];
 
 /// The shape of a refusal by [`access`](crate::access). `anonymous` is what it means at this door that nobody logged in.
 ///
@@ -104,6 +112,7 @@ pub(super) fn denied(denied: &Denied, anonymous: Fault) -> Shape {
     match denied {
         Denied::Anonymous => unauthorized("login_needed", anonymous),
         Denied::Credentials => unauthorized("wrong_credentials", Fault::Client),
+        Denied::Workload(_) => unauthorized("workload_refused", Fault::Client),
         Denied::NameTaken { .. } => unauthorized("name_taken", Fault::Client),
         Denied::Closed(_) => unauthorized("account_closed", Fault::Client),
         Denied::TooMany(TooMany { wait }) => Shape {

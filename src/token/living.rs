@@ -102,7 +102,8 @@ impl Trust {
         }
         let signed_before = |retired: &Retired| {
             let claims = read(&retired.key).ok()?;
-            let is_its = claims.iat <= (retired.at + LATE).unix_timestamp() && claims.exp <= (retired.until + LATE).unix_timestamp();
+            let is_its = claims.iat <= (retired.at + LATE).unix_timestamp()
+                && claims.exp <= (retired.until + LATE).unix_timestamp();
             is_its.then_some(claims)
         };
         let mut of_that_name = self.retired.iter().filter(|retired| now < retired.until && retired.key.is_called(kid));

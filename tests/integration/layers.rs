@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["records"],
     &["passwords"],
     &["backend"],
-    &["authn"],
+    &["authn", "workload"],
     &["authz"],
     &["access"],
     &["backends", "mint"],

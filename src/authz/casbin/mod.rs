@@ -32,6 +32,7 @@ use self::model::Remark;
 use self::policy::{Policy, Wrong};
 use super::{Authorizer, Freshness, Question, Shown, work};
 use crate::authn::password::Passwords;
+use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::reach::{Reach, Reachable};
@@ -163,9 +164,9 @@ impl Authorizer for CasbinAuthz {
 }
 
 /// Asks the policy about each action, as docker_auth does.
-fn answer(policy: &Policy, question: &Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
+fn answer(policy: &Policy, question: &::policy::Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
     let (mut granted, mut lines) = (Actions::new(), BTreeSet::new());
-    let labels = question.labels();
+    let labels = label_texts(question);
     let written = labels_as_written(&labels);
     for action in question.actions {
         let verdict = policy.decide(&asked(question, action, &labels, &written), budget)?;
@@ -179,14 +180,14 @@ fn answer(policy: &Policy, question: &Question<'_>, budget: &mut Budget) -> Resu
 }
 
 fn asked<'a>(
-    question: &Question<'a>,
+    question: &::policy::Question<'a>,
     action: &'a Action,
     labels: &'a BTreeMap<&'a str, Vec<&'a str>>,
     written: &'a str,
 ) -> Asked<'a> {
     // As Go writes an address that is none.
     let address = question.address.map_or("<nil>".to_owned(), |address| address.to_string());
-    let (resource, account) = (question.resource, question.identity.name());
+    let (resource, account) = (question.resource, question.account);
     let texts = [account, resource.kind(), resource.name(), question.service];
     let [account, kind, name, service] = texts.map(Cow::Borrowed);
     let rest = [Cow::Owned(address), Cow::Borrowed(action.as_str()), Cow::Borrowed(written)];
