@@ -1,15 +1,17 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod decision;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use policy::Answer;
 use policy::acl::earliest;
 use policy::scope::{Actions, Scope};
-use policy::{Answer, RuleRef};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::authn::attempts::{Attempts, Manner, TooMany};
+use crate::authn::attempts::{Attempts, Manner};
 use crate::authn::password::Passwords;
 use crate::authn::{
     Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Outcome, Secret, Time,
@@ -21,7 +23,9 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
-use crate::turns::{Busy, Client};
+use crate::turns::Busy;
+
+pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
@@ -109,152 +113,6 @@ impl<B: ?Sized> Counted<B> {
             self.metrics.answered(outcome, began.elapsed());
         }
         said
-    }
-}
-
-/// Why there is no decision.
-#[derive(Debug, thiserror::Error)]
-pub enum Denied {
-    /// Nothing was presented, and nobody may come in without an account.
-    #[error("an account is needed: log in")]
-    Anonymous,
-    /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
-    #[error("the credentials were not accepted")]
-    Credentials,
-    /// The account may not be used, although the credentials are right, or whatever they are.
-    #[error(transparent)]
-    Closed(#[from] ClosedBy),
-    /// The password is right, and the account that it belongs to has the name of one that an earlier section knows.
-    #[error("{backend} says that this is an account of a name that {owner} has")]
-    NameTaken {
-        /// The backend that took the password.
-        backend: &'static str,
-        /// The earlier one, whose account it is.
-        owner: &'static str,
-    },
-    /// There were too many wrong passwords for this account from this network; this one was not looked at.
-    #[error(transparent)]
-    TooMany(#[from] TooMany),
-    /// Too many passwords wait to be hashed, costly questions to be decided, or either to be asked somebody else; this one was
-    /// not looked at.
-    #[error("{backend} was not asked")]
-    Busy {
-        /// The backend that no turn came for.
-        backend: &'static str,
-        /// Why, for the log only; [`Busy`] is in it.
-        #[source]
-        cause: anyhow::Error,
-    },
-    /// A backend could not find out. Never a yes, and never a "wrong password" either.
-    #[error("{backend} could not answer")]
-    Unavailable {
-        /// The backend that failed.
-        backend: &'static str,
-        /// Its error, for the log only.
-        #[source]
-        cause: anyhow::Error,
-    },
-}
-
-/// What is granted of one requested scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// What was asked for.
-    pub scope: Scope,
-    /// What is given: never more than was asked, where `*` asks for everything.
-    pub granted: Actions,
-    /// The source of rules and the rule that decided; `None` where no rule matched.
-    pub by: Option<(&'static str, RuleRef)>,
-}
-
-impl Grant {
-    /// How much of it was granted. A scope without any action is granted nothing.
-    pub fn outcome(&self) -> DecisionOutcome {
-        match (self.granted.is_empty(), self.withheld().is_empty()) {
-            (true, _) => DecisionOutcome::NothingGranted,
-            (false, true) => DecisionOutcome::Granted,
-            (false, false) => DecisionOutcome::PartlyGranted,
-        }
-    }
-
-    /// What was asked for and is not given.
-    pub fn withheld(&self) -> Actions {
-        self.scope.actions.difference(&self.granted).cloned().collect()
-    }
-}
-
-/// How much of what was asked for is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecisionOutcome {
-    /// Nothing was asked for: a login alone.
-    Login,
-    /// All of it.
-    Granted,
-    /// Some of it.
-    PartlyGranted,
-    /// None of it.
-    NothingGranted,
-}
-
-impl DecisionOutcome {
-    /// All of them.
-    pub const ALL: [DecisionOutcome; 4] = [
-        DecisionOutcome::Login,
-        DecisionOutcome::Granted,
-        DecisionOutcome::PartlyGranted,
-        DecisionOutcome::NothingGranted,
-    ];
-
-    /// Its name in the log and in the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DecisionOutcome::Login => "login",
-            DecisionOutcome::Granted => "granted",
-            DecisionOutcome::PartlyGranted => "partly_granted",
-            DecisionOutcome::NothingGranted => "nothing_granted",
-        }
-    }
-}
-
-/// The answer to a whole request. Only [`Access::decide`] makes one, and a token is minted from nothing else: an
-/// account's standing was looked at, whichever door was used.
-#[derive(Debug)]
-pub struct Decision {
-    account: Option<Account>,
-    grants: Vec<Grant>,
-    until: Option<OffsetDateTime>,
-    client: Client,
-}
-
-impl Decision {
-    /// Who asked, where what follows from it has to wait for its turn.
-    pub(crate) fn client(&self) -> Client {
-        self.client
-    }
-
-    /// Whom it is about; empty for anonymous.
-    pub fn account(&self) -> &str {
-        self.account.as_deref().unwrap_or_default()
-    }
-
-    /// One grant for each requested scope, in their order.
-    pub fn grants(&self) -> &[Grant] {
-        &self.grants
-    }
-
-    /// How much of the whole request is granted.
-    pub fn outcome(&self) -> DecisionOutcome {
-        let mut outcomes = self.grants.iter().map(Grant::outcome);
-        match outcomes.next() {
-            None => DecisionOutcome::Login,
-            Some(first) if outcomes.all(|other| other == first) => first,
-            Some(_) => DecisionOutcome::PartlyGranted,
-        }
-    }
-
-    /// The moment at which it stops being true by itself; what is derived from it must not outlive that.
-    pub fn until(&self) -> Option<OffsetDateTime> {
-        self.until
     }
 }
 
@@ -505,7 +363,7 @@ impl Access {
             }
             grants.push(Grant { scope, granted, by });
         }
-        Ok(Decision { account: who.account.clone(), grants, until, client })
+        Ok(Decision::new(who.account.clone(), grants, until, client))
     }
 }
 
@@ -518,106 +376,4 @@ fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use super::*;
-    use crate::authn::attempts::Spelled;
-    use crate::reach::{Reach, Reachable};
-    use crate::turns::Lane;
-
-    /// Lets in whose password is "right".
-    struct Doorkeeper;
-
-    #[async_trait::async_trait]
-    impl Authenticator for Doorkeeper {
-        async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
-            Ok(match who.password() {
-                Some((account, password)) if password.reveal() == "right" => {
-                    Outcome::Accepted(Identity { account: Some(account.clone()), ..Identity::default() })
-                }
-                Some(_) | None => Outcome::Rejected,
-            })
-        }
-
-        async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-            Ok(LookUp::OnlyByLogin)
-        }
-
-        fn alike(&self, _name: &Spelled) -> Alike {
-            Alike::NotKnown
-        }
-
-        async fn take_time(
-            &self,
-            _account: &Account,
-            _password: &Secret,
-            _from: ClientNetwork,
-        ) -> anyhow::Result<Time> {
-            Ok(Time::NotTaken)
-        }
-    }
-
-    /// Keeps whose turns the questions have that it is asked.
-    struct Noting(Arc<Mutex<Vec<Lane>>>);
-
-    #[async_trait::async_trait]
-    impl Authorizer for Noting {
-        async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
-            Ok(Answer::NoMatch { until: None })
-        }
-
-        fn freshness(&self) -> Option<Freshness> {
-            None
-        }
-
-        async fn rules(&self) -> anyhow::Result<Shown> {
-            Ok(Shown::Decisions)
-        }
-    }
-
-    impl Reachable for Doorkeeper {
-        fn reach(&self) -> Reach<'_> {
-            Reach::Nothing
-        }
-
-        fn passage(&self) -> Option<Passage> {
-            None
-        }
-    }
-
-    impl Reachable for Noting {
-        fn reach(&self) -> Reach<'_> {
-            Reach::Nothing
-        }
-
-        fn passage(&self) -> Option<Passage> {
-            None
-        }
-    }
-
-    #[tokio::test]
-    async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their_own() -> anyhow::Result<()> {
-        let noted = Arc::default();
-        let access = Access::new(
-            [("doorkeeper", Opened::identities(Doorkeeper)?), ("noting", Opened::rules(Noting(Arc::clone(&noted)))?)],
-            &Metrics::default(),
-            Arc::new(Attempts::new()?),
-        );
-        let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
-        for password in ["wrong", "right"] {
-            let who = Credentials::Password { account: Account::parse("alice")?, password: Secret::new(password) };
-            let by = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.ok().map(|identity| identity.by);
-            let doorkeeper = IdentifiedBy { backend: "doorkeeper", method: Method::Password, credential: None };
-            assert_eq!(by, (password == "right").then_some(Some(doorkeeper)));
-            for address in [here, elsewhere] {
-                let scopes = vec![Scope::parse("repository:app:pull")?];
-                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;
-            }
-        }
-        let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!(*noted, [Lane::Strangers, Lane::Strangers, Lane::Known, Lane::Strangers]);
-        Ok(())
-    }
-}
+mod tests;
