@@ -12,6 +12,7 @@ use super::course::Course;
 use super::directory::{Bind, DirectoryAnswer, Errand, Question};
 use super::filter::Filling;
 use super::labels::LabelSource;
+use super::mark;
 use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
@@ -133,7 +134,11 @@ impl DirectoryUsers {
             Found::Refused(words) | Found::Closed(words) => {
                 anyhow::bail!("the directory refuses our own search: {words}")
             }
-            Found::One(person) => LookUp::Known(self.identity(person, None, errand).await?),
+            Found::One(person) => {
+                let (mark, standing) = (mark::of(&person.entry), mark::standing(&person.entry));
+                let identity = self.identity(person, None, errand).await?;
+                LookUp::Known(Identity { mark, standing, ..identity })
+            }
         })
     }
 
@@ -172,11 +177,15 @@ impl DirectoryUsers {
             return Ok(Found::Nobody);
         }
         let settings = self.directory.settings();
+        let mut attributes = self.attributes(LabelSource::Entry);
+        if password.is_none() {
+            attributes.extend(mark::attributes().map(str::to_owned));
+        }
         let search = Search {
             base: settings.base.clone(),
             depth: Depth::Subtree,
             filter: settings.filter.encode(Filling { account, name: "" }),
-            attributes: self.attributes(LabelSource::Entry),
+            attributes,
             // One more than there may be, so that two are noticed.
             most: 2,
             seconds: self.directory.seconds(),
