@@ -23,8 +23,9 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
+use crate::records::NAME as RECORDS;
 use crate::secret::lasting::LastingSecret;
-use crate::secrets::{Asked, Dead, Lasting, RECORDS, TokenOfSecret, is_robots};
+use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
 use crate::turns::Busy;
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};

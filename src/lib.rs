@@ -58,6 +58,7 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 mod shown;
+pub mod sql;
 pub mod token;
 pub mod turns;
 pub mod watch;

@@ -11,13 +11,11 @@ use super::{Expires, Lasting};
 use crate::identity::{Account, AccountState, Closed, Identity, LookUp};
 use crate::random;
 use crate::records::{
-    Added, Bound, Changed, Epoch, Failure, Kept, Limits, Owner, Robot, RobotName, SecretId, SecretKind, Slot, Version,
+    Added, Bound, Changed, Epoch, Failure, Kept, Limits, Owner, ROBOT_PREFIX, Robot, RobotName, SecretId, SecretKind, Slot, Version,
     Whose,
 };
 use crate::secret::lasting::{Form, LastingSecret};
 
-/// What the name of a robot's account begins with. No backend may have an account of such a name.
-pub const ROBOT_PREFIX: &str = "robot+";
 /// The longest name of a robot, in bytes.
 const LONGEST_ROBOT: usize = 64;
 /// The longest name of a secret, in bytes.

@@ -17,29 +17,23 @@ use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
 use crate::identity::{Account, IdentifiedBy, Identity, LookUp, Method, Narrowing, Standing};
-use crate::records::{Bound, Epochs, Failure, Found, Owner, Robots, SecretId, Secrets};
+use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Records, SecretId};
 use crate::secret::lasting::LastingSecret;
 use crate::turns::{Client, Turns};
 
 pub use dead::Dead;
 pub use expires::{Expires, NoExpiry, length};
 pub(crate) use making::is_robots;
-pub use making::{MOST_REFRESH, Made, New, NotMade, ROBOT_PREFIX, robot_account, robot_name};
+pub use crate::records::ROBOT_PREFIX;
+pub use making::{MOST_REFRESH, Made, New, NotMade, robot_account, robot_name};
 pub use uses::{Uses, use_of};
 
-/// What the records are called in logs and metrics, where backends are called by their sections.
-pub const RECORDS: &str = "records";
 /// How long the records may take to answer. Whoever presents a secret is told 503 by then.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// How many questions are put to the records at once; further ones wait in turns by network.
 const AT_ONCE: usize = 32;
 /// What is left of a secret's life at least: registries take no shorter token than of a minute.
 const LEAST_LEFT: Duration = Duration::from_secs(60);
-
-/// All that the records are asked about secrets.
-pub trait Store: Secrets + Epochs + Robots {}
-
-impl<T: Secrets + Epochs + Robots> Store for T {}
 
 /// What the `lasting:` section says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +69,7 @@ impl Refresh {
 
 /// The secrets of one configuration.
 pub struct Lasting {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Records>,
     settings: Settings,
     /// The names of the workload entries that there are: sessions end with theirs.
     workloads: Vec<String>,
@@ -99,7 +93,7 @@ pub enum Asked<'living> {
 
 impl Lasting {
     /// Secrets in these records. `uses` are those that no snapshot before has written down.
-    pub fn new(store: Arc<dyn Store>, settings: Settings, uses: Arc<Uses>) -> Lasting {
+    pub fn new(store: Arc<dyn Records>, settings: Settings, uses: Arc<Uses>) -> Lasting {
         Lasting { store, settings, workloads: Vec::new(), uses, turns: Turns::new(AT_ONCE) }
     }
 

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["decision_id", "digest", "json", "secret", "shown", "text"],
     &["activity", "breaker", "last_said", "lookups", "pem", "turns"],
     &["connections", "dial", "metrics", "reach"],
-    &["http_api", "keys", "mongo", "program"],
+    &["http_api", "keys", "mongo", "program", "sql"],
     &["token"],
     &["identity"],
     &["records"],
