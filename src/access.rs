@@ -23,6 +23,9 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
+use crate::records::NAME as RECORDS;
+use crate::secret::lasting::LastingSecret;
+use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
 use crate::turns::Busy;
 use crate::workload::{self, OneUse, Presented, Verified, Workloads};
 
@@ -34,6 +37,8 @@ pub struct Access {
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
     workloads: Option<CountedWorkloads>,
+    /// The secrets that last, where records are configured, and what is counted of the questions about them.
+    lasting: Option<(Arc<Lasting>, BackendMetrics)>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -167,7 +172,19 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, workloads: None, held: Vec::new() }
+        Access { authn, authz, attempts, workloads: None, lasting: None, held: Vec::new() }
+    }
+
+    /// The same with secrets that last.
+    #[must_use]
+    pub fn with_secrets(self, lasting: Arc<Lasting>, metrics: &Metrics) -> Access {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        Access { lasting: Some((lasting, metrics.backend(RECORDS, &[Accepted, Rejected, Error]))), ..self }
+    }
+
+    /// The secrets that last, where records are configured.
+    pub fn lasting(&self) -> Option<&Arc<Lasting>> {
+        self.lasting.as_ref().map(|(lasting, _)| lasting)
     }
 
     /// The same with the entries of `workload:`, if there are any.
@@ -252,6 +269,9 @@ impl Access {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,
+            Credentials::Secret { claimed, secret } => {
+                return self.by_secret((claimed.as_ref(), secret), address, now).await;
+            }
             Credentials::Password { account, password } => (account, password),
         };
         // Before anybody is asked, who would be shown a token that is none of theirs.
@@ -266,7 +286,9 @@ impl Access {
             // The client is told that the password is wrong. Forgiving it would reveal that it was right.
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
+            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) | Denied::Secret(_)) => {
+                attempt.was_wrong();
+            }
             Err(
                 Denied::Workload(_)
                 | Denied::Anonymous
@@ -305,6 +327,73 @@ impl Access {
             Some(once) => use_up(once).map(|()| identity),
             None => Ok(identity),
         }
+    }
+
+    /// Finds out whose a secret is that lasts, by the records and by a look-up of its owner.
+    async fn by_secret(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let from = ClientNetwork::of(address);
+        let presented = Secret::new(secret.reveal());
+        let found = self.owner_of((claimed, secret), address, now).await;
+        match &found {
+            Ok(identity) => self.attempts.secret_was_good(identity.name(), &presented, from),
+            // Not what the owner's backend says of its account: that is no guess.
+            Err(Denied::Secret(_)) => self.attempts.secret_was_dead(&presented, from)?,
+            Err(
+                Denied::Credentials
+                | Denied::Workload(_)
+                | Denied::NameTaken { .. }
+                | Denied::Closed(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => {}
+        }
+        found
+    }
+
+    async fn owner_of(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
+        let identity = match lasting.asked(&living)? {
+            Asked::Nobody(identity) => identity,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?)?,
+        };
+        // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
+        // had better be noticed, or a trick.
+        let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
+        match claimed.is_none_or(is_named) {
+            true => Ok(identity),
+            false => Err(Dead::NotTheirs.into()),
+        }
+    }
+
+    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives.
+    ///
+    /// # Errors
+    /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
+    pub async fn honours(
+        &self,
+        token: &TokenOfSecret<'_>,
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<(), Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        Ok(counted(metrics, began, lasting.honours(token, client, now).await)??)
     }
 
     /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
@@ -364,7 +453,7 @@ impl Access {
         }
         Err(match who {
             Credentials::Anonymous => Denied::Anonymous,
-            Credentials::Password { .. } => Denied::Credentials,
+            Credentials::Password { .. } | Credentials::Secret { .. } => Denied::Credentials,
         })
     }
 
@@ -384,6 +473,11 @@ impl Access {
         (account, password): (&Account, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
+        if let Some(section) = self.authn.get(index)
+            && is_robots(found.name())
+        {
+            return Err(Denied::NameTaken { backend: section.name, owner: RECORDS });
+        }
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
         let Some(spelled) = found.account.as_ref().filter(|_| !earlier.is_empty()) else { return Ok(()) };
         let name = self.attempts.spelled(spelled);
@@ -416,6 +510,12 @@ impl Access {
     ) -> Result<Decision, Denied> {
         who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
+        if let Some(narrowing) = &who.narrowing {
+            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+                return Err(Dead::Service.into());
+            }
+            until = earliest(until, narrowing.ends);
+        }
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
@@ -450,9 +550,15 @@ impl Access {
                     Answer::NoMatch { until: end } => until = earliest(until, end),
                 }
             }
-            grants.push(Grant { scope, granted, by });
+            let mut cut = Actions::new();
+            if let Some(narrowing) = &who.narrowing {
+                let left = narrowing.cut.of(&scope.resource, &granted);
+                cut = granted.difference(&left).cloned().collect();
+                granted = left;
+            }
+            grants.push(Grant { scope, granted, cut, by });
         }
-        Ok(Decision::new(who.account.clone(), grants, until, client))
+        Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
 }
 
@@ -464,6 +570,24 @@ fn use_up(once: OneUse) -> Result<(), Denied> {
     let OneUse { token: _, until: _ } = once;
     let cause = anyhow::anyhow!("nothing remembers which tokens were used");
     Err(Denied::Unavailable { backend: workload::NAME, cause })
+}
+
+/// What the records say to a question about a secret, which is counted.
+fn counted<T>(
+    metrics: &BackendMetrics,
+    began: Instant,
+    said: anyhow::Result<Result<T, Dead>>,
+) -> Result<Result<T, Dead>, Denied> {
+    let said = said.map_err(|cause| unanswered(RECORDS, cause));
+    let outcome = match &said {
+        Ok(Ok(_)) => BackendOutcome::Accepted,
+        Ok(Err(_)) => BackendOutcome::Rejected,
+        // They were not asked.
+        Err(Denied::Busy { .. }) => return said,
+        Err(_) => BackendOutcome::Error,
+    };
+    metrics.answered(outcome, began.elapsed());
+    said
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.

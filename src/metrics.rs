@@ -132,6 +132,7 @@ pub struct Metrics {
     passed: Family<Labels<2>, Counter>,
     moved: Family<Labels<2>, Counter>,
     reused: Counter,
+    refreshable: Family<Labels<1>, Counter>,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -166,6 +167,7 @@ impl Default for Metrics {
             passed: Family::default(),
             moved: Family::default(),
             reused: Counter::default(),
+            refreshable: Family::default(),
             answering: from_quarter_millisecond(),
             // A decision takes microseconds.
             deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
@@ -221,6 +223,16 @@ impl Metrics {
     /// A token was handed out again.
     pub fn reused(&self) {
         self.reused.inc();
+    }
+
+    /// Begins to count logins that asked for a refresh token, with these outcomes, at 0.
+    pub fn expect_refresh_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.refreshable, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
+    }
+
+    /// A login asked for a refresh token, where the configuration gives some.
+    pub fn refresh_asked(&self, outcome: &'static str) {
+        self.refreshable.get_or_create(&[("outcome", outcome.into())]).inc();
     }
 
     /// A proxy was told about somebody's request.
@@ -304,6 +316,7 @@ impl Metrics {
         let mut to = Registry::with_prefix("dockwarden");
         add(&mut to, "token_requests", "Token requests by outcome", &self.requests);
         add(&mut to, "tokens_reused", "Tokens handed out again", &self.reused);
+        add(&mut to, "refresh_tokens", "Logins that asked for a refresh token by outcome", &self.refreshable);
         add(&mut to, "forward_auth_requests", "Questions of proxies by outcome", &self.forwarded);
         add(&mut to, "gateway_requests", "Requests to the gateway by upstream and outcome", &self.passed);
         to.register_with_unit(

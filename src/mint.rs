@@ -13,7 +13,7 @@ use crate::keys::Effort;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::token::recent::{ContentDigest, RecentToken, RecentTokens};
-use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, TokenContent, jti};
+use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, SecretClaims, TokenContent, jti};
 use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
@@ -114,6 +114,7 @@ impl Mint {
             subject: decision.account().to_owned(),
             audience: service.to_owned(),
             access: access_of(decision),
+            secret: decision.narrowing().map(|by| SecretClaims { id: by.secret.to_string(), epoch: by.epoch }),
         };
         let recent = self.recent.as_ref().map(|recent| (recent, ContentDigest::new(&content, form.form())));
         if let Some((tokens, digest)) = &recent

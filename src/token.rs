@@ -43,6 +43,18 @@ pub struct TokenContent {
     pub audience: String,
     /// What it allows.
     pub access: Vec<AccessEntry>,
+    /// The secret that it is made for, if it is one.
+    pub secret: Option<SecretClaims>,
+}
+
+/// What a token says of the secret that it was made for, so that our own doors can refuse it once the secret is dead. Registries
+/// overlook both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretClaims {
+    /// The secret's id.
+    pub id: String,
+    /// The epoch of the secret's owner.
+    pub epoch: i64,
 }
 
 /// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
@@ -65,6 +77,12 @@ pub struct Claims {
     /// What it allows.
     #[serde(deserialize_with = "json::objects")]
     pub access: Vec<AccessEntry>,
+    /// The id of the secret that it was made for. A claim of our own, as the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cred: Option<String>,
+    /// The epoch of the secret's owner then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 /// The part of a token's header that tells the registry which key signed it.
@@ -191,7 +209,8 @@ impl Issuer {
 
     /// The claims of a token that is made now and valid for `lifetime` seconds.
     pub fn claims(&self, content: TokenContent, now: OffsetDateTime, lifetime: u32, jti: String) -> Claims {
-        let TokenContent { subject, audience, access } = content;
+        let TokenContent { subject, audience, access, secret } = content;
+        let (cred, epoch) = secret.map(|secret| (secret.id, secret.epoch)).unzip();
         let iat = now.unix_timestamp();
         Claims {
             iss: self.name.clone(),
@@ -202,6 +221,8 @@ impl Issuer {
             iat,
             jti,
             access,
+            cred,
+            epoch,
         }
     }
 
@@ -344,7 +365,7 @@ mod tests {
     }
 
     fn content(subject: &str, audience: &str, access: Vec<AccessEntry>) -> TokenContent {
-        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access }
+        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access, secret: None }
     }
 
     /// The three parts of a token, taken apart by hand; the text has to be exactly base64url without padding.
@@ -527,6 +548,23 @@ mod tests {
         let mut inside = whole;
         *inside.pointer_mut("/access/0").unwrap() = json!(["repository", "team/app", ["push"]]);
         assert_eq!(verify(&inside), Err(NotOurs::Forged));
+    }
+
+    #[test]
+    fn a_secrets_token_says_which_and_no_other_says_anything_of_it() {
+        let key = key(Algorithm::ES256);
+        let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
+        for (secret, expected) in [
+            (None, (None, None)),
+            (Some(SecretClaims { id: "0a".to_owned(), epoch: 3 }), (Some(json!("0a")), Some(json!(3)))),
+        ] {
+            let content = TokenContent { secret: secret.clone(), ..content("alice", "registry", vec![]) };
+            let claims = issuer.claims(content, now(), 60, jti([1; 16]));
+            let token = issuer.mint(&claims, now()).unwrap();
+            let text: Value = serde_json::from_str(&parts(&token).1).unwrap();
+            assert_eq!((text.get("cred").cloned(), text.get("epoch").cloned()), expected);
+            assert_eq!(issuer.verify(&token, "registry", now()), Ok(claims));
+        }
     }
 
     #[test]

@@ -1,20 +1,46 @@
 //! What Dockwarden itself remembers: secrets that last, the epochs that end them, robots, and tokens seen once.
 //!
 //! One trait an entity, each as small as what is asked of it. The moment is an argument wherever one counts: no store reads a clock.
-//! An error of any of them means that the store could not tell or could not change; it is never a "no".
+//! An error of any of them means that the store could not tell or could not change; it is never a "no". Times are kept to the
+//! millisecond.
 
+mod backup;
 mod kept;
+mod lock;
+mod mongo;
+mod row;
+mod schema;
+mod settings;
+mod sql;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::identity::Account;
 
-pub use kept::{
-    Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretHash, SecretId, SecretKind, Slot, Use, Version,
-};
+pub use crate::secret::lasting::{SecretHash, SecretKind};
+pub use backup::{BackupError, Restored, back_up, migrate, restore};
+pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
+pub use row::ROBOT_PREFIX;
+pub use settings::{Settings, read};
+
+use lock::Holding;
+use mongo::MongoRecords;
+use sql::SqlRecords;
+
+use crate::breaker::Passage;
+use crate::reach::{Reach, Reachable};
+
+/// The section of the file, and its name in the log and the metrics.
+pub const NAME: &str = "records";
+/// What the log says when an outage begins.
+const DOWN: &str = "the records cannot be asked; whatever needs them is answered with 503 until they can";
+/// What it says when it is over.
+const BACK: &str = "the records are asked again";
 
 /// The store could not tell, or could not change what it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -77,16 +103,16 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`], as for all that follow.
     async fn find(&self, hash: &SecretHash) -> Result<Option<Found>, Failure>;
 
-    /// Finds a secret by its id, whether it lives or not.
+    /// Finds a secret by its id, whether it lives or not, as [`find`](Secrets::find) does.
     ///
     /// # Errors
     /// [`Failure`].
-    async fn get(&self, id: &SecretId) -> Result<Option<Kept>, Failure>;
+    async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure>;
 
     /// Keeps a secret. `most` is how many living ones of its kind the owner may have after it: the longest unused are revoked for it.
     ///
     /// # Errors
-    /// [`Failure`]; then nothing was kept.
+    /// [`Failure`]; then it may be kept all the same, and nobody was given it.
     async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure>;
 
     /// Lists secrets by id, at most `count`, beginning behind `after`. Those that are revoked or expired are in it.
@@ -95,7 +121,7 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`].
     async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure>;
 
-    /// Puts a changed secret (its name, limits, end, hash) in the place of the one of the same id, if that still has version `seen`.
+    /// Puts a changed secret (its name, limits, end; its hash, last four characters and when it was made) in the place of the one of the same id, if that still has version `seen`.
     ///
     /// # Errors
     /// [`Failure`]; then whether it was changed is not known.
@@ -142,7 +168,7 @@ pub trait Epochs: Send + Sync {
     async fn raise_all(&self, now: OffsetDateTime) -> Result<(), Failure>;
 }
 
-/// Robots: accounts that are nobody's, and have two secrets each.
+/// Robots: accounts that are nobody's, and have two secrets each. A robot's epoch is that of the account `robot+NAME`.
 #[async_trait]
 pub trait Robots: Send + Sync {
     /// A robot.
@@ -193,4 +219,164 @@ pub trait SeenTokens: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn see(&self, hash: &SecretHash, ends: OffsetDateTime, now: OffsetDateTime) -> Result<Presented, Failure>;
+}
+
+/// All that is remembered, in one store.
+#[async_trait]
+pub trait Records: Secrets + Epochs + Robots + SeenTokens + Users + Rules + Reachable {
+    /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] where a newer program has made it, or nobody ran `dockwarden migrate`: then nothing that needs
+    /// records will work. [`Failure::Away`] may pass by itself.
+    async fn prepare(&self) -> Result<(), Failure>;
+}
+
+/// The records that the settings name; nothing is connected, and no file is made yet.
+pub fn open(settings: &Settings) -> Arc<dyn Records> {
+    match settings {
+        Settings::Sql(settings) => Arc::new(SqlRecords::new(settings.clone(), Holding::Shared)),
+        Settings::Mongo(settings) => Arc::new(MongoRecords::new(settings.clone())),
+    }
+}
+
+/// Whether the store has the form that this program knows: one that is older would have been raised before.
+fn check_schema(version: Option<i64>, place: &str) -> Result<(), Failure> {
+    let cause = match version {
+        Some(schema::VERSION) => return Ok(()),
+        Some(version) if version > schema::VERSION => format!(
+            "{place} was made by a newer Dockwarden (its records have version {version}, and this program knows {}); run that \
+             program, or restore a backup of before",
+            schema::VERSION
+        ),
+        Some(_) | None => format!("{place} is not prepared for records; run: dockwarden migrate CONFIG"),
+    };
+    Err(Failure::Unusable { cause })
+}
+
+#[async_trait]
+impl Records for SqlRecords {
+    async fn prepare(&self) -> Result<(), Failure> {
+        SqlRecords::prepare(self).await
+    }
+}
+
+impl Reachable for SqlRecords {
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(async {
+            let place = self.settings().place();
+            if let Some(file) = self.file()
+                && !file.try_exists()?
+            {
+                return Ok(format!("{place} is not there yet; it is made when the server starts"));
+            }
+            found(self, &place).await
+        })
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(SqlRecords::passage(self))
+    }
+}
+
+#[async_trait]
+impl Records for MongoRecords {
+    async fn prepare(&self) -> Result<(), Failure> {
+        MongoRecords::prepare(self).await
+    }
+}
+
+impl Reachable for MongoRecords {
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(async { found(self, &self.place()).await })
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        Some(MongoRecords::passage(self))
+    }
+}
+
+async fn found(records: &dyn Records, place: &str) -> anyhow::Result<String> {
+    records.prepare().await?;
+    records.rules_version().await?;
+    Ok(format!("{place} holds the records (version {})", schema::VERSION))
+}
+
+/// A user, or all rules, as JSON with the keys that MongoDB's documents have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The text.
+    pub text: String,
+    /// Of this record; 0 where nobody ever wrote it.
+    pub version: Version,
+}
+
+impl Document {
+    /// Rules where nobody ever wrote any.
+    fn no_rules() -> Document {
+        Document { text: "[]".to_owned(), version: Version(0) }
+    }
+}
+
+/// A user's has the hash of a password.
+impl fmt::Debug for Document {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[document of version {}]", self.version.0)
+    }
+}
+
+/// Users whose passwords are kept here.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// A user, by this very name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn user(&self, name: &Account) -> Result<Option<Document>, Failure>;
+
+    /// All users by name, at most `count`, beginning behind `after`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn users(&self, after: Option<&Account>, count: u32) -> Result<Vec<(String, Document)>, Failure>;
+
+    /// Makes a user; [`Changed::Conflict`] where there is one of this name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn make_user(&self, name: &Account, text: &str) -> Result<Changed, Failure>;
+
+    /// Puts another text in the place of a user's, if that still has version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn replace_user(&self, name: &Account, text: &str, seen: Version) -> Result<Changed, Failure>;
+
+    /// Removes a user that still has version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn remove_user(&self, name: &Account, seen: Version) -> Result<Changed, Failure>;
+}
+
+/// Rules that are kept here: one list, changed as a whole, so that nobody is ever answered by half of a change.
+#[async_trait]
+pub trait Rules: Send + Sync {
+    /// All rules; an empty list where nobody ever wrote any.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn rules(&self) -> Result<Document, Failure>;
+
+    /// Which version they have: cheap enough to be asked all the time.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn rules_version(&self) -> Result<Version, Failure>;
+
+    /// Puts other rules in the place of those that still have version `seen`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn replace_rules(&self, text: &str, seen: Version) -> Result<Changed, Failure>;
 }

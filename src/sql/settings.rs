@@ -1,6 +1,6 @@
 //! Where an SQL database is, and who we are to it. The `Debug` forms hold no secret.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +120,23 @@ impl Settings {
             Server::Postgres(remote) => format!("the PostgreSQL database {}", remote.place()),
             Server::MySql(remote) => format!("the MySQL database {}", remote.place()),
         }
+    }
+}
+
+impl File {
+    /// A file of our own: made where it is missing, for our eyes only.
+    pub(crate) fn own(path: PathBuf) -> File {
+        File { path, access: Access::Own }
+    }
+
+    /// A file that is only read.
+    pub(crate) fn read_only(path: PathBuf) -> File {
+        File { path, access: Access::ReadOnly }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

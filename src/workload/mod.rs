@@ -325,6 +325,7 @@ impl Opened {
             labels: Arc::new(entry.labels(&jwt.claims)),
             standing: Standing::default(),
             by: Some(IdentifiedBy { backend: NAME, method: Method::Workload, credential: Some(name()) }),
+            ..Identity::default()
         };
         let once = match (entry.uses, jwt.end()) {
             (Uses::Any, _) => None,

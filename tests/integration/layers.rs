@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["token"],
     &["identity"],
     &["records"],
+    &["secrets"],
     &["passwords"],
     &["backend"],
     &["authn", "workload"],

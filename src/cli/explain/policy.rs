@@ -93,6 +93,7 @@ fn unanswered(denied: Denied, what_follows: &str) -> String {
         | Denied::Workload(_)
         | Denied::Closed(_)
         | Denied::NameTaken { .. }
+        | Denied::Secret(_)
         | Denied::TooMany(_) => denied.to_string(),
     }
 }
