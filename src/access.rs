@@ -1,15 +1,17 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod decision;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use policy::Answer;
 use policy::acl::earliest;
 use policy::scope::{Actions, Scope};
-use policy::{Answer, RuleRef};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::authn::attempts::{Attempts, Manner, TooMany};
+use crate::authn::attempts::{Attempts, Manner};
 use crate::authn::password::Passwords;
 use crate::authn::{
     Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Outcome, Secret, Time,
@@ -21,13 +23,22 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
-use crate::turns::{Busy, Client};
+use crate::records::NAME as RECORDS;
+use crate::secret::lasting::LastingSecret;
+use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
+use crate::turns::Busy;
+use crate::workload::{self, OneUse, Presented, Verified, Workloads};
+
+pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
+    workloads: Option<CountedWorkloads>,
+    /// The secrets that last, where records are configured, and what is counted of the questions about them.
+    lasting: Option<(Arc<Lasting>, BackendMetrics)>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -36,6 +47,12 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
+    metrics: BackendMetrics,
+}
+
+/// The entries of `workload:` and their metrics.
+struct CountedWorkloads {
+    entries: Arc<Workloads>,
     metrics: BackendMetrics,
 }
 
@@ -112,152 +129,6 @@ impl<B: ?Sized> Counted<B> {
     }
 }
 
-/// Why there is no decision.
-#[derive(Debug, thiserror::Error)]
-pub enum Denied {
-    /// Nothing was presented, and nobody may come in without an account.
-    #[error("an account is needed: log in")]
-    Anonymous,
-    /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
-    #[error("the credentials were not accepted")]
-    Credentials,
-    /// The account may not be used, although the credentials are right, or whatever they are.
-    #[error(transparent)]
-    Closed(#[from] ClosedBy),
-    /// The password is right, and the account that it belongs to has the name of one that an earlier section knows.
-    #[error("{backend} says that this is an account of a name that {owner} has")]
-    NameTaken {
-        /// The backend that took the password.
-        backend: &'static str,
-        /// The earlier one, whose account it is.
-        owner: &'static str,
-    },
-    /// There were too many wrong passwords for this account from this network; this one was not looked at.
-    #[error(transparent)]
-    TooMany(#[from] TooMany),
-    /// Too many passwords wait to be hashed, costly questions to be decided, or either to be asked somebody else; this one was
-    /// not looked at.
-    #[error("{backend} was not asked")]
-    Busy {
-        /// The backend that no turn came for.
-        backend: &'static str,
-        /// Why, for the log only; [`Busy`] is in it.
-        #[source]
-        cause: anyhow::Error,
-    },
-    /// A backend could not find out. Never a yes, and never a "wrong password" either.
-    #[error("{backend} could not answer")]
-    Unavailable {
-        /// The backend that failed.
-        backend: &'static str,
-        /// Its error, for the log only.
-        #[source]
-        cause: anyhow::Error,
-    },
-}
-
-/// What is granted of one requested scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// What was asked for.
-    pub scope: Scope,
-    /// What is given: never more than was asked, where `*` asks for everything.
-    pub granted: Actions,
-    /// The source of rules and the rule that decided; `None` where no rule matched.
-    pub by: Option<(&'static str, RuleRef)>,
-}
-
-impl Grant {
-    /// How much of it was granted. A scope without any action is granted nothing.
-    pub fn outcome(&self) -> DecisionOutcome {
-        match (self.granted.is_empty(), self.withheld().is_empty()) {
-            (true, _) => DecisionOutcome::NothingGranted,
-            (false, true) => DecisionOutcome::Granted,
-            (false, false) => DecisionOutcome::PartlyGranted,
-        }
-    }
-
-    /// What was asked for and is not given.
-    pub fn withheld(&self) -> Actions {
-        self.scope.actions.difference(&self.granted).cloned().collect()
-    }
-}
-
-/// How much of what was asked for is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecisionOutcome {
-    /// Nothing was asked for: a login alone.
-    Login,
-    /// All of it.
-    Granted,
-    /// Some of it.
-    PartlyGranted,
-    /// None of it.
-    NothingGranted,
-}
-
-impl DecisionOutcome {
-    /// All of them.
-    pub const ALL: [DecisionOutcome; 4] = [
-        DecisionOutcome::Login,
-        DecisionOutcome::Granted,
-        DecisionOutcome::PartlyGranted,
-        DecisionOutcome::NothingGranted,
-    ];
-
-    /// Its name in the log and in the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DecisionOutcome::Login => "login",
-            DecisionOutcome::Granted => "granted",
-            DecisionOutcome::PartlyGranted => "partly_granted",
-            DecisionOutcome::NothingGranted => "nothing_granted",
-        }
-    }
-}
-
-/// The answer to a whole request. Only [`Access::decide`] makes one, and a token is minted from nothing else: an
-/// account's standing was looked at, whichever door was used.
-#[derive(Debug)]
-pub struct Decision {
-    account: Option<Account>,
-    grants: Vec<Grant>,
-    until: Option<OffsetDateTime>,
-    client: Client,
-}
-
-impl Decision {
-    /// Who asked, where what follows from it has to wait for its turn.
-    pub(crate) fn client(&self) -> Client {
-        self.client
-    }
-
-    /// Whom it is about; empty for anonymous.
-    pub fn account(&self) -> &str {
-        self.account.as_deref().unwrap_or_default()
-    }
-
-    /// One grant for each requested scope, in their order.
-    pub fn grants(&self) -> &[Grant] {
-        &self.grants
-    }
-
-    /// How much of the whole request is granted.
-    pub fn outcome(&self) -> DecisionOutcome {
-        let mut outcomes = self.grants.iter().map(Grant::outcome);
-        match outcomes.next() {
-            None => DecisionOutcome::Login,
-            Some(first) if outcomes.all(|other| other == first) => first,
-            Some(_) => DecisionOutcome::PartlyGranted,
-        }
-    }
-
-    /// The moment at which it stops being true by itself; what is derived from it must not outlive that.
-    pub fn until(&self) -> Option<OffsetDateTime> {
-        self.until
-    }
-}
-
 impl Access {
     /// Opens the backends that a file names, taking over what a snapshot before held.
     ///
@@ -301,12 +172,52 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, held: Vec::new() }
+        Access { authn, authz, attempts, workloads: None, lasting: None, held: Vec::new() }
     }
 
-    /// Tries each backend that needs something outside this process, all at the same time.
+    /// The same with secrets that last.
+    #[must_use]
+    pub fn with_secrets(self, lasting: Arc<Lasting>, metrics: &Metrics) -> Access {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        Access { lasting: Some((lasting, metrics.backend(RECORDS, &[Accepted, Rejected, Error]))), ..self }
+    }
+
+    /// The secrets that last, where records are configured.
+    pub fn lasting(&self) -> Option<&Arc<Lasting>> {
+        self.lasting.as_ref().map(|(lasting, _)| lasting)
+    }
+
+    /// The same with the entries of `workload:`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Workloads::open`].
+    pub fn with_workloads(
+        self,
+        settings: Option<workload::Settings>,
+        before: Option<&Access>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Access> {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        let before = before.and_then(|before| Some(&before.workloads.as_ref()?.entries));
+        let open = |settings| {
+            let metrics = metrics.backend(workload::NAME, &[Accepted, Rejected, Error]);
+            anyhow::Ok(CountedWorkloads { entries: Workloads::open(settings, before)?, metrics })
+        };
+        Ok(Access { workloads: settings.map(open).transpose()?, ..self })
+    }
+
+    /// The entries of `workload:`, if there are any.
+    pub fn workloads(&self) -> Option<&Arc<Workloads>> {
+        Some(&self.workloads.as_ref()?.entries)
+    }
+
+    /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
     pub async fn reach(&self) -> Vec<Reached> {
-        backend::reach(&self.held).await
+        let mut reached = backend::reach(&self.held).await;
+        if let Some(workloads) = self.workloads() {
+            reached.extend(workloads.reach().await);
+        }
+        reached
     }
 
     /// The rules of each source that shows them, by name, in the order in which they are asked.
@@ -336,7 +247,8 @@ impl Access {
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
         let who = self.authn.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
         let what = self.authz.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
-        who.chain(what).collect()
+        let workloads = self.workloads().and_then(|entries| Some((workload::NAME, entries.passage()?)));
+        who.chain(what).chain(workloads).collect()
     }
 
     /// Finds out who presented these credentials at this moment, from an address as [`AddressSource`] finds it.
@@ -357,20 +269,131 @@ impl Access {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,
+            Credentials::Secret { claimed, secret } => {
+                return self.by_secret((claimed.as_ref(), secret), address, now).await;
+            }
             Credentials::Password { account, password } => (account, password),
         };
+        // Before anybody is asked, who would be shown a token that is none of theirs.
+        if let Some(workloads) = &self.workloads
+            && let Some(token) = workloads.entries.recognise(password)
+        {
+            return self.identify_workload(workloads, &token, from, now).await;
+        }
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
         match &found {
             // The client is told that the password is wrong. Forgiving it would reveal that it was right.
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
-            Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
-                drop(attempt)
+            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) | Denied::Secret(_)) => {
+                attempt.was_wrong();
             }
+            Err(
+                Denied::Workload(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => drop(attempt),
         }
         found
+    }
+
+    /// Whose token it is, of those that workloads have. The user's name says nothing, and is not looked at: refused ones count for
+    /// their network alone.
+    async fn identify_workload(
+        &self,
+        CountedWorkloads { entries, metrics }: &CountedWorkloads,
+        token: &Presented<'_>,
+        from: ClientNetwork,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        entries.admit(from)?;
+        let began = crate::clock::now();
+        let said = entries.identify(token, self.attempts.client(from), now).await;
+        let said = said.map_err(|cause| unanswered(workload::NAME, cause));
+        let outcome = match &said {
+            Ok(Ok(_)) => Some(BackendOutcome::Accepted),
+            Ok(Err(_)) => Some(BackendOutcome::Rejected),
+            Err(Denied::Busy { .. }) => None,
+            Err(_) => Some(BackendOutcome::Error),
+        };
+        if let Some(outcome) = outcome {
+            metrics.answered(outcome, began.elapsed());
+        }
+        let Verified { identity, once } = said?.map_err(Denied::Workload)?;
+        match once {
+            Some(once) => use_up(once).map(|()| identity),
+            None => Ok(identity),
+        }
+    }
+
+    /// Finds out whose a secret is that lasts, by the records and by a look-up of its owner.
+    async fn by_secret(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let from = ClientNetwork::of(address);
+        let presented = Secret::new(secret.reveal());
+        let found = self.owner_of((claimed, secret), address, now).await;
+        match &found {
+            Ok(identity) => self.attempts.secret_was_good(identity.name(), &presented, from),
+            // Not what the owner's backend says of its account: that is no guess.
+            Err(Denied::Secret(_)) => self.attempts.secret_was_dead(&presented, from)?,
+            Err(
+                Denied::Credentials
+                | Denied::Workload(_)
+                | Denied::NameTaken { .. }
+                | Denied::Closed(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => {}
+        }
+        found
+    }
+
+    async fn owner_of(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
+        let identity = match lasting.asked(&living)? {
+            Asked::Nobody(identity) => identity,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?)?,
+        };
+        // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
+        // had better be noticed, or a trick.
+        let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
+        match claimed.is_none_or(is_named) {
+            true => Ok(identity),
+            false => Err(Dead::NotTheirs.into()),
+        }
+    }
+
+    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives.
+    ///
+    /// # Errors
+    /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
+    pub async fn honours(
+        &self,
+        token: &TokenOfSecret<'_>,
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<(), Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        Ok(counted(metrics, began, lasting.honours(token, client, now).await)??)
     }
 
     /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
@@ -381,6 +404,10 @@ impl Access {
     /// [`Denied::Unavailable`] as for [`Access::identify`].
     pub async fn look_up(&self, account: &Account, address: Option<IpAddr>) -> Result<LookUp, Denied> {
         let from = ClientNetwork::of(address);
+        // Nobody but its issuer knows it, who says so by a token.
+        if self.is_workloads(account) {
+            return Ok(LookUp::OnlyByLogin);
+        }
         let mut nobody = LookUp::Unknown;
         for (index, section) in self.authn.iter().enumerate() {
             match section.look_up(account, BackendOutcome::Accepted, from).await? {
@@ -401,6 +428,9 @@ impl Access {
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
+                    if identity.account.as_deref().is_some_and(|account| self.is_workloads(account)) {
+                        return Err(Denied::NameTaken { backend: section.name, owner: workload::NAME });
+                    }
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
@@ -423,8 +453,13 @@ impl Access {
         }
         Err(match who {
             Credentials::Anonymous => Denied::Anonymous,
-            Credentials::Password { .. } => Denied::Credentials,
+            Credentials::Password { .. } | Credentials::Secret { .. } => Denied::Credentials,
         })
+    }
+
+    /// Whether a name is one that only a workload can have.
+    fn is_workloads(&self, account: &str) -> bool {
+        self.workloads().is_some_and(|entries| entries.owns(account))
     }
 
     /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
@@ -438,6 +473,11 @@ impl Access {
         (account, password): (&Account, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
+        if let Some(section) = self.authn.get(index)
+            && is_robots(found.name())
+        {
+            return Err(Denied::NameTaken { backend: section.name, owner: RECORDS });
+        }
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
         let Some(spelled) = found.account.as_ref().filter(|_| !earlier.is_empty()) else { return Ok(()) };
         let name = self.attempts.spelled(spelled);
@@ -470,11 +510,18 @@ impl Access {
     ) -> Result<Decision, Denied> {
         who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
+        if let Some(narrowing) = &who.narrowing {
+            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+                return Err(Dead::Service.into());
+            }
+            until = earliest(until, narrowing.ends);
+        }
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
         let client = self.attempts.client(ClientNetwork::of(address));
         let work = Work::of(client.lane);
+        let (account, labels) = (who.name(), &*who.labels);
         for scope in scopes {
             if !grants.is_empty() {
                 // A request of many scopes that cost much each would otherwise keep all others from this thread.
@@ -482,14 +529,14 @@ impl Access {
             }
             let Scope { resource, actions, class: _, reference } = &scope;
             let reference = reference.as_ref();
-            let question =
-                Question { identity: who, address, service, resource, actions, reference, now, began, work: &work };
+            let asked = policy::Question { account, labels, address, service, resource, actions, reference, now };
+            let question = Question { asked, began, work: &work };
             let mut granted = Actions::new();
             let mut by = None;
             for source in &self.authz {
-                let asked = crate::clock::now();
+                let began = crate::clock::now();
                 let said = source.backend.authorize(&question).await;
-                let answer = source.count(asked, said, |answer| match answer {
+                let answer = source.count(began, said, |answer| match answer {
                     Answer::Decided { .. } => Some(BackendOutcome::Decided),
                     Answer::NoMatch { .. } => Some(BackendOutcome::NoMatch),
                 })?;
@@ -503,10 +550,44 @@ impl Access {
                     Answer::NoMatch { until: end } => until = earliest(until, end),
                 }
             }
-            grants.push(Grant { scope, granted, by });
+            let mut cut = Actions::new();
+            if let Some(narrowing) = &who.narrowing {
+                let left = narrowing.cut.of(&scope.resource, &granted);
+                cut = granted.difference(&left).cloned().collect();
+                granted = left;
+            }
+            grants.push(Grant { scope, granted, cut, by });
         }
-        Ok(Decision { account: who.account.clone(), grants, until, client })
+        Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
+}
+
+/// Notes that a token was used which may be used once; whoever comes second is refused.
+///
+/// # Errors
+/// It could not be noted: there is no store that outlives this process and that all replicas share.
+fn use_up(once: OneUse) -> Result<(), Denied> {
+    let OneUse { token: _, until: _ } = once;
+    let cause = anyhow::anyhow!("nothing remembers which tokens were used");
+    Err(Denied::Unavailable { backend: workload::NAME, cause })
+}
+
+/// What the records say to a question about a secret, which is counted.
+fn counted<T>(
+    metrics: &BackendMetrics,
+    began: Instant,
+    said: anyhow::Result<Result<T, Dead>>,
+) -> Result<Result<T, Dead>, Denied> {
+    let said = said.map_err(|cause| unanswered(RECORDS, cause));
+    let outcome = match &said {
+        Ok(Ok(_)) => BackendOutcome::Accepted,
+        Ok(Err(_)) => BackendOutcome::Rejected,
+        // They were not asked.
+        Err(Denied::Busy { .. }) => return said,
+        Err(_) => BackendOutcome::Error,
+    };
+    metrics.answered(outcome, began.elapsed());
+    said
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.
@@ -518,106 +599,4 @@ fn unanswered(backend: &'static str, cause: anyhow::Error) -> Denied {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use super::*;
-    use crate::authn::attempts::Spelled;
-    use crate::reach::{Reach, Reachable};
-    use crate::turns::Lane;
-
-    /// Lets in whose password is "right".
-    struct Doorkeeper;
-
-    #[async_trait::async_trait]
-    impl Authenticator for Doorkeeper {
-        async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
-            Ok(match who.password() {
-                Some((account, password)) if password.reveal() == "right" => {
-                    Outcome::Accepted(Identity { account: Some(account.clone()), ..Identity::default() })
-                }
-                Some(_) | None => Outcome::Rejected,
-            })
-        }
-
-        async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-            Ok(LookUp::OnlyByLogin)
-        }
-
-        fn alike(&self, _name: &Spelled) -> Alike {
-            Alike::NotKnown
-        }
-
-        async fn take_time(
-            &self,
-            _account: &Account,
-            _password: &Secret,
-            _from: ClientNetwork,
-        ) -> anyhow::Result<Time> {
-            Ok(Time::NotTaken)
-        }
-    }
-
-    /// Keeps whose turns the questions have that it is asked.
-    struct Noting(Arc<Mutex<Vec<Lane>>>);
-
-    #[async_trait::async_trait]
-    impl Authorizer for Noting {
-        async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
-            Ok(Answer::NoMatch { until: None })
-        }
-
-        fn freshness(&self) -> Option<Freshness> {
-            None
-        }
-
-        async fn rules(&self) -> anyhow::Result<Shown> {
-            Ok(Shown::Decisions)
-        }
-    }
-
-    impl Reachable for Doorkeeper {
-        fn reach(&self) -> Reach<'_> {
-            Reach::Nothing
-        }
-
-        fn passage(&self) -> Option<Passage> {
-            None
-        }
-    }
-
-    impl Reachable for Noting {
-        fn reach(&self) -> Reach<'_> {
-            Reach::Nothing
-        }
-
-        fn passage(&self) -> Option<Passage> {
-            None
-        }
-    }
-
-    #[tokio::test]
-    async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their_own() -> anyhow::Result<()> {
-        let noted = Arc::default();
-        let access = Access::new(
-            [("doorkeeper", Opened::identities(Doorkeeper)?), ("noting", Opened::rules(Noting(Arc::clone(&noted)))?)],
-            &Metrics::default(),
-            Arc::new(Attempts::new()?),
-        );
-        let (here, elsewhere) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
-        for password in ["wrong", "right"] {
-            let who = Credentials::Password { account: Account::parse("alice")?, password: Secret::new(password) };
-            let by = access.identify(&who, here, OffsetDateTime::UNIX_EPOCH).await.ok().map(|identity| identity.by);
-            let doorkeeper = IdentifiedBy { backend: "doorkeeper", method: Method::Password, credential: None };
-            assert_eq!(by, (password == "right").then_some(Some(doorkeeper)));
-            for address in [here, elsewhere] {
-                let scopes = vec![Scope::parse("repository:app:pull")?];
-                access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;
-            }
-        }
-        let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!(*noted, [Lane::Strangers, Lane::Strangers, Lane::Known, Lane::Strangers]);
-        Ok(())
-    }
-}
+mod tests;

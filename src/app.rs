@@ -27,13 +27,16 @@ use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
 use crate::records;
-use crate::token::{HeaderChoice, Issuer};
+use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
 
 mod certificate;
+mod leaf;
 
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
+pub use leaf::Step;
+use leaf::{Renewal, Renewing};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -46,6 +49,8 @@ pub struct Snapshot {
     pub mint: Mint,
     /// Signs them, and knows its own.
     pub issuer: Arc<Issuer>,
+    /// What renews the leaf that signs, if we do.
+    renewal: Option<Renewal>,
     /// The audiences that tokens are made for; empty means any.
     pub services: Vec<String>,
     /// How requests that proxies ask about are decided, if they may ask.
@@ -95,10 +100,12 @@ impl Snapshot {
                 HeaderChoice::Configured(_) => false,
                 HeaderChoice::KidInstead(_) => true,
             },
+            tokens_cut_short: self.mint.is_cut_short(now),
             snapshot_age: self.loaded.elapsed(),
             rules: rules
                 .map(|(source, Freshness { age, refused, .. })| metrics::Rules { source, age, refused })
                 .collect(),
+            workload_keys: self.access.workloads().map(|entries| entries.key_ages()).unwrap_or_default(),
             breakers: self
                 .access
                 .passages()
@@ -117,10 +124,13 @@ impl Snapshot {
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let token = config.token;
+        let renewal = Renewal::of(&token);
         let Pair::Loaded(key) = token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
+        let access_before = before.map(|before| &before.access);
+        let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let access = access.with_workloads(config.workload, access_before, metrics)?;
         let records = match (config.records, before) {
             (None, _) => None,
             (Some(settings), None) => Some(records::InUse::open(settings)),
@@ -130,12 +140,30 @@ impl Snapshot {
         let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
         let gateway = config.gateway.map(open).transpose()?;
         let proxy_rest = config.server.proxy_rest();
-        let issuer = Arc::new(Issuer::new(key, token.issuer, token.header, token.kid)?);
+        let now = this_moment();
+        let trust = token.authority.and_then(|authority| authority.trusted).map(|authority| {
+            let signed = before.map(|before| Before { issuer: &before.issuer, life: before.mint.life() });
+            Trust::new(authority, token.life, &key, signed, now)
+        });
+        if trust.is_some()
+            && now < key.used_from()
+            && before.is_some_and(|before| before.issuer.leaf_ends().is_some_and(|ends| now < ends))
+        {
+            anyhow::bail!(
+                "the time of the new leaf has not begun by this machine's clock; the one before it signs until then"
+            );
+        }
+        let issuer = Issuer::new(key, token.issuer, token.header, token.kid)?.refusing_before(token.not_before);
+        let issuer = Arc::new(match trust {
+            Some(trust) => issuer.trusting(trust),
+            None => issuer,
+        });
         Ok(Snapshot {
             generation,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
             issuer,
+            renewal,
             services: token.services,
             forward_auth: config.forward_auth,
             gateway,
@@ -162,6 +190,7 @@ pub struct App {
     passwords: Arc<Passwords>,
     signing: Signing,
     stopping: AtomicBool,
+    renewing: Renewing,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
     /// What is read at each reload, for the watcher.
@@ -201,7 +230,7 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with the file, or why the key could not be made.
     pub fn load_and_make_key(&self) -> anyhow::Result<Config> {
-        let config = self.load(Secrets::Read)?;
+        let config = self.load_with_leaf()?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
@@ -214,6 +243,21 @@ impl Source {
             PairFiles::Found => {}
         }
         Ok(self.load(Secrets::Read)?)
+    }
+
+    /// Reads the configuration, after making a leaf where the authority's key is there and no leaf that can sign.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or why there is no leaf.
+    fn load_with_leaf(&self) -> anyhow::Result<Config> {
+        let config = self.load(Secrets::Read)?;
+        match &config.token.pair {
+            Pair::LeafToBeMade => {
+                leaf::make(&config.token, this_moment())?;
+                Ok(self.load(Secrets::Read)?)
+            }
+            Pair::Loaded(_) | Pair::ToBeMade { .. } | Pair::NotRead => Ok(config),
+        }
     }
 }
 
@@ -277,6 +321,7 @@ impl App {
             passwords,
             signing,
             stopping: AtomicBool::new(false),
+            renewing: Renewing::default(),
             reloading: Mutex::new(()),
             files: Mutex::new(files),
             fixed,
@@ -318,7 +363,7 @@ impl App {
     /// Reads files, and so must not run on a thread that serves requests.
     pub fn reload(&self) -> Reload {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
+        let built = self.source.load_with_leaf().and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::from_config(&config);
             let warnings = config.lint();

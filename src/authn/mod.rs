@@ -12,8 +12,8 @@ pub mod users;
 
 pub use crate::backend::Authenticator;
 pub use crate::identity::{
-    Account, AccountState, Alike, Closed, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, NotAnAccount,
-    Outcome, Standing, Time,
+    Account, AccountState, Alike, Closed, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Narrowing,
+    NotAnAccount, Outcome, Standing, Time,
 };
 pub use crate::passwords::{attempts, hash_kind, password};
 pub use crate::secret::Secret;

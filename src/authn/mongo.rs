@@ -26,6 +26,7 @@ use super::{
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
+use crate::identity::mark_of;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, all, settings};
 use crate::reach::{Reach, Reachable};
@@ -74,6 +75,8 @@ struct Users {
 
 /// One user document, read.
 pub struct User {
+    /// The document's `_id`: who is removed and made anew has another.
+    id: String,
     password: PasswordHash,
     labels: LabelValues,
     standing: Standing,
@@ -81,8 +84,9 @@ pub struct User {
 
 impl User {
     fn identity(self, account: &Account) -> Identity {
+        let mark = Some(mark_of([self.id.as_str(), self.password.text()]));
         let (account, labels) = (Some(account.clone()), Arc::new(self.labels));
-        Identity { account, labels, standing: self.standing, ..Identity::default() }
+        Identity { account, labels, standing: self.standing, mark, ..Identity::default() }
     }
 }
 
@@ -289,7 +293,8 @@ pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User,
     let problems = fields.finish(Unknown::LeftAloneUnlessNear);
     match password {
         Some(password) if problems.is_empty() => {
-            Ok(User { password, labels, standing: Standing { state, not_before, not_after } })
+            let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
+            Ok(User { id, password, labels, standing: Standing { state, not_before, not_after } })
         }
         Some(_) | None => Err(problems),
     }

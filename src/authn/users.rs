@@ -19,6 +19,7 @@ use super::{
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
+use crate::identity::mark_of;
 use crate::reach::{Reach, Reachable};
 
 /// One user of the file.
@@ -279,7 +280,8 @@ impl User {
 
     /// Who this is under the name that the file has.
     fn identity(&self, account: Option<Account>) -> Identity {
-        Identity { account, labels: Arc::clone(&self.labels), standing: self.standing, ..Identity::default() }
+        let mark = self.password.as_ref().map(|hash| mark_of([hash.value.text()]));
+        Identity { account, labels: Arc::clone(&self.labels), standing: self.standing, mark, ..Identity::default() }
     }
 }
 
@@ -304,6 +306,8 @@ impl Authenticator for StaticUsers {
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
+            // Ours are told apart before any backend is asked.
+            Credentials::Secret { .. } => Ok(Outcome::NotMine),
             Credentials::Anonymous => Ok(match &self.users.anonymous {
                 Some(user) => Outcome::Accepted(user.identity(None)),
                 None => Outcome::NotMine,

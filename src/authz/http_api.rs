@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
+use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::http_api::memory::Memory;
@@ -72,13 +73,13 @@ struct ApiQuestion<'a> {
 impl<'a> ApiQuestion<'a> {
     fn from(question: &Question<'a>) -> ApiQuestion<'a> {
         ApiQuestion {
-            account: question.identity.name(),
-            labels: question.labels(),
-            kind: question.resource.kind(),
-            name: question.resource.name(),
-            service: question.service,
-            ip: question.address.map(|address| address.to_string()),
-            actions: question.actions.iter().map(Action::as_str).collect(),
+            account: question.asked.account,
+            labels: label_texts(&question.asked),
+            kind: question.asked.resource.kind(),
+            name: question.asked.resource.name(),
+            service: question.asked.service,
+            ip: question.asked.address.map(|address| address.to_string()),
+            actions: question.asked.actions.iter().map(Action::as_str).collect(),
         }
     }
 }
@@ -175,7 +176,7 @@ impl Authorizer for HttpAuthz {
             // Not even 403: that it refuses us is not a decision about the client.
             bail!("{} answered {}; an answer has status 200", self.api.origin(), reply.status.as_u16());
         }
-        let answer = read_answer(&reply.body, question.actions).with_context(|| self.api.origin())?;
+        let answer = read_answer(&reply.body, question.asked.actions).with_context(|| self.api.origin())?;
         if let (Answer::Decided { actions, .. }, Some((memory, name))) = (&answer, memory)
             && !actions.is_empty()
         {

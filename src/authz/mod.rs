@@ -1,5 +1,6 @@
 //! The sources of rules, one file or folder each; what they owe is in [`crate::backend`].
 
+pub mod casbin;
 pub mod http_api;
 pub mod lint;
 pub mod mongo;

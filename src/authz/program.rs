@@ -13,6 +13,7 @@ use settings::Field;
 
 use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::password::Passwords;
+use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::program::{self, Program, ProgramSettings};
@@ -65,13 +66,13 @@ struct ProgramQuestion<'a> {
 impl<'a> ProgramQuestion<'a> {
     fn from(question: &Question<'a>) -> ProgramQuestion<'a> {
         ProgramQuestion {
-            account: question.identity.name(),
-            kind: question.resource.kind(),
-            name: question.resource.name(),
-            service: question.service,
-            address: question.address.map(|address| address.to_string()).unwrap_or_default(),
-            actions: question.actions.iter().map(Action::as_str).collect(),
-            labels: question.labels(),
+            account: question.asked.account,
+            kind: question.asked.resource.kind(),
+            name: question.asked.resource.name(),
+            service: question.asked.service,
+            address: question.asked.address.map(|address| address.to_string()).unwrap_or_default(),
+            actions: question.asked.actions.iter().map(Action::as_str).collect(),
+            labels: label_texts(&question.asked),
         }
     }
 }
@@ -101,7 +102,7 @@ impl Authorizer for ProgramAuthz {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let input = serde_json::to_vec(&ProgramQuestion::from(question))?;
         let actions = match self.program.ask(&input, None, question.client(), question.began).await?.status {
-            ALLOWED => Grants::All.of(question.actions),
+            ALLOWED => Grants::All.of(question.asked.actions),
             DENIED => Actions::new(),
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };

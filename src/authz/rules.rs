@@ -76,7 +76,7 @@ impl Reachable for StaticRules {
 impl Authorizer for StaticRules {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let acl = Arc::clone(&self.0);
-        work::answer(question, move |question, budget| acl.decide(&question.asked(), budget)).await
+        work::answer(question, move |question, budget| acl.decide(question, budget)).await
     }
 
     fn freshness(&self) -> Option<Freshness> {
@@ -186,13 +186,16 @@ pub(crate) fn read_rule(mut fields: Section<'_>) -> Option<(RuleText, Rule)> {
 }
 
 fn read_match(mut conditions: Section<'_>, text: &mut RuleText, places: &mut Places) {
-    text.account = places.note(MatchField::Account, one(&mut conditions, "account", ONE_PATTERN));
-    text.kind = places.note(MatchField::Type, one(&mut conditions, "type", ONE_PATTERN));
-    text.name = places.note(MatchField::Name, one(&mut conditions, "name", ONE_PATTERN));
-    text.service = places.note(MatchField::Service, one(&mut conditions, "service", ONE_PATTERN));
-    text.ip = places.note(MatchField::Ip, one(&mut conditions, "ip", "write a rule for each network"));
-    text.tag = places.note(MatchField::Tag, one(&mut conditions, "tag", ONE_PATTERN));
-    text.reference = places.note(MatchField::Reference, conditions.text("reference"));
+    for (field, text) in text.conditions_mut() {
+        let key = field.key();
+        let read = if field == MatchField::Reference {
+            conditions.text(key)
+        } else {
+            let instead = if field == MatchField::Ip { "write a rule for each network" } else { ONE_PATTERN };
+            one(&mut conditions, key, instead)
+        };
+        *text = places.note(field, read);
+    }
     text.labels = read_labels(&mut conditions, places);
     conditions.finish_with(meant_in_match);
 }
@@ -214,13 +217,13 @@ fn one(conditions: &mut Section<'_>, key: &'static str, instead: &str) -> Option
 
 /// The keys of `match`, other words for them, and what a rule without the key is for.
 const CONDITIONS: &[(&str, &[&str], &str)] = &[
-    ("account", &["user", "username", "login"], "everybody"),
-    ("type", &["kind"], "every type"),
-    ("name", &["repository", "repo", "image"], "every name"),
-    ("service", &["registry", "audience"], "every service"),
-    ("ip", &["network", "cidr", "address"], "every address"),
-    ("tag", &[], "every tag and digest"),
-    ("reference", &["digest"], "every tag and digest"),
+    (MatchField::Account.key(), &["user", "username", "login"], "everybody"),
+    (MatchField::Type.key(), &["kind"], "every type"),
+    (MatchField::Name.key(), &["repository", "repo", "image"], "every name"),
+    (MatchField::Service.key(), &["registry", "audience"], "every service"),
+    (MatchField::Ip.key(), &["network", "cidr", "address"], "every address"),
+    (MatchField::Tag.key(), &[], "every tag and digest"),
+    (MatchField::Reference.key(), &["digest"], "every tag and digest"),
     ("labels", &[], "everybody"),
 ];
 

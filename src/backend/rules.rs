@@ -1,7 +1,6 @@
 //! What every source of rules owes, and what it is asked.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,34 +8,18 @@ use async_trait::async_trait;
 use policy::Answer;
 use policy::acl::Acl;
 use policy::pattern::LabelValue;
-use policy::scope::{Actions, Reference, Resource};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::work::Work;
 use crate::client_network::ClientNetwork;
-use crate::identity::Identity;
 use crate::reach::Reachable;
 use crate::turns::Client;
 
-/// One question: may this account do these things to this resource?
+/// One question to a source of rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Who asks.
-    pub identity: &'a Identity,
-    /// The client's address, where it is known; a rule with `ip` never matches without one.
-    pub address: Option<IpAddr>,
-    /// The registry that the token is for (its audience).
-    pub service: &'a str,
-    /// What is asked for.
-    pub resource: &'a Resource,
-    /// What is to be done to it.
-    pub actions: &'a Actions,
-    /// The tag or the digest that is asked for, where the door sees it; a rule with `tag` or `reference` never matches
-    /// without one.
-    pub reference: Option<&'a Reference>,
-    /// The moment of the decision.
-    pub now: OffsetDateTime,
+    /// What is asked.
+    pub asked: policy::Question<'a>,
     /// When deciding the whole request began. A source that waits for somebody else counts its deadline from here: a
     /// request has many scopes, and with a deadline for each it could wait for minutes.
     pub began: Instant,
@@ -44,24 +27,17 @@ pub struct Question<'a> {
     pub work: &'a Work,
 }
 
-impl<'a> Question<'a> {
-    /// As the rules are asked.
-    pub(crate) fn asked(&self) -> policy::Question<'a> {
-        let Question { identity, address, service, resource, actions, reference, now, began: _, work: _ } = *self;
-        let (account, labels) = (identity.name(), &*identity.labels);
-        policy::Question { account, labels, address, service, resource, actions, reference, now }
-    }
-
-    /// The labels of who asks, each with the texts of its values.
-    pub(crate) fn labels(&self) -> BTreeMap<&'a str, Vec<&'a str>> {
-        let labels = self.identity.labels.iter();
-        labels.map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect())).collect()
-    }
-
+impl Question<'_> {
     /// Whose turns it has, where deciding it is costly or somebody else has to be asked.
     pub(crate) fn client(&self) -> Client {
-        Client { network: ClientNetwork::of(self.address), lane: self.work.lane() }
+        Client { network: ClientNetwork::of(self.asked.address), lane: self.work.lane() }
     }
+}
+
+/// The labels of who asks, each with the texts of its values.
+pub(crate) fn label_texts<'a>(asked: &policy::Question<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let labels = asked.labels.iter();
+    labels.map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect())).collect()
 }
 
 /// A source of rules. Nothing here has a default, so that no source can forget it.

@@ -12,14 +12,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use policy::Answer;
-use policy::pattern::TooComplex;
+use policy::pattern::{LabelValues, TooComplex};
 use policy::scope::{Actions, Reference, Resource};
 use policy::{Budget, Compiling, REQUEST_STEPS};
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use super::rules::Question;
-use crate::identity::Identity;
 use crate::turns::{Lane, Turns};
 
 /// Work that one question may take on a thread that answers others as well.
@@ -80,30 +78,30 @@ impl Work {
 /// Either way nobody knows what may be granted.
 pub(crate) async fn answer<D>(question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
-    D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
+    D: Fn(&policy::Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
 {
     answer_in(&TURNS, question, decide).await
 }
 
 async fn answer_in<D>(turns: &Turns, question: &Question<'_>, decide: D) -> anyhow::Result<Answer>
 where
-    D: Fn(&Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
+    D: Fn(&policy::Question<'_>, &mut Budget) -> Result<Answer, TooComplex> + Send + 'static,
 {
     let work = question.work;
     if !work.is_costly.load(Ordering::Relaxed) {
-        match work.take(STEPS_AT_ONCE, Compiling::Elsewhere, |budget| decide(question, budget)) {
+        match work.take(STEPS_AT_ONCE, Compiling::Elsewhere, |budget| decide(&question.asked, budget)) {
             Ok(answer) => return Ok(answer),
             // Whether it is too complex as a whole is not known yet.
             Err(TooComplex) => work.is_costly.store(true, Ordering::Relaxed),
         }
     }
     let turn = turns.turn(question.client(), question.began + PATIENCE).await?;
-    let asked = OwnedQuestion::from_question(question);
+    let asked = OwnedQuestion::from_question(&question.asked);
     let steps = AtomicU64::new(work.steps.load(Ordering::Relaxed));
     let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
     let (answer, left) = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let answer = left.take_all(|budget| decide(&asked.question(&left), budget));
+        let answer = left.take_all(|budget| decide(&asked.question(), budget));
         (answer, left)
     })
     .await
@@ -114,35 +112,35 @@ where
 
 /// A question that goes to another thread.
 struct OwnedQuestion {
-    identity: Identity,
+    account: String,
+    labels: LabelValues,
     address: Option<IpAddr>,
     service: String,
     resource: Resource,
     actions: Actions,
     reference: Option<Reference>,
     now: OffsetDateTime,
-    began: Instant,
 }
 
 impl OwnedQuestion {
-    fn from_question(question: &Question<'_>) -> OwnedQuestion {
-        let Question { identity, address, service, resource, actions, reference, now, began, work: _ } = *question;
+    fn from_question(question: &policy::Question<'_>) -> OwnedQuestion {
+        let policy::Question { account, labels, address, service, resource, actions, reference, now } = *question;
         OwnedQuestion {
-            identity: identity.clone(),
+            account: account.to_owned(),
+            labels: labels.clone(),
             address,
             service: service.to_owned(),
             resource: resource.clone(),
             actions: actions.clone(),
             reference: reference.cloned(),
             now,
-            began,
         }
     }
 
-    fn question<'a>(&'a self, work: &'a Work) -> Question<'a> {
-        let OwnedQuestion { identity, address, service, resource, actions, reference, now, began } = self;
-        let (address, reference, now, began) = (*address, reference.as_ref(), *now, *began);
-        Question { identity, address, service, resource, actions, reference, now, began, work }
+    fn question(&self) -> policy::Question<'_> {
+        let OwnedQuestion { account, labels, address, service, resource, actions, reference, now } = self;
+        let (address, reference, now) = (*address, reference.as_ref(), *now);
+        policy::Question { account, labels, address, service, resource, actions, reference, now }
     }
 }
 
@@ -156,14 +154,18 @@ mod tests {
 
     /// A question whose request was costly already.
     async fn ask(turns: &Turns, lane: Lane, address: u32) -> anyhow::Result<Answer> {
-        let question = Question {
-            identity: &Identity::default(),
+        let asked = policy::Question {
+            account: "",
+            labels: &LabelValues::new(),
             address: Some(Ipv4Addr::from_bits(address).into()),
             service: "registry",
             resource: &Resource::new("repository", "app")?,
             actions: &Actions::new(),
             reference: None,
             now: OffsetDateTime::UNIX_EPOCH,
+        };
+        let question = Question {
+            asked,
             began: crate::clock::now(),
             work: &Work { is_costly: AtomicBool::new(true), ..Work::of(lane) },
         };

@@ -8,8 +8,9 @@ use super::{DONE, FAILED, complain, environment, say};
 use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
-use crate::authn::users::Users;
+use crate::authn::users::{KIND as USERS, Users};
 use crate::authz::rules::Rules;
+use crate::backend::Facts;
 use crate::config::{Config, Pair, Problem, Secrets};
 use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
@@ -74,11 +75,19 @@ fn read(source: &Source) -> Result<String, String> {
             format!("the key in {}, whose certificate is made at the first start", ShownPath(key))
         }
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
+        Pair::LeafToBeMade => format!("a leaf, made at the start in {}", ShownPath(&config.token.certificate)),
         Pair::NotRead => "not read".to_owned(),
     };
-    let users = config.backends.get::<Users>().map_or(0, Users::len);
+    let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));
+    for (section, facts) in config.backends.facts() {
+        if let Facts::Accounts(accounts) = facts
+            && section != USERS.key
+        {
+            users.push_str(&format!(" and {} accounts of {section}", accounts.len()));
+        }
+    }
     let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
-    let mut summary = format!("{users} users, {rules} rules, signing with {key}");
+    let mut summary = format!("{users}, {rules} rules, signing with {key}");
     if let Some(gateway) = &config.gateway {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));
@@ -99,11 +108,13 @@ fn read(source: &Source) -> Result<String, String> {
 /// Tries each backend, in the order in which they are asked, then the records, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, records, .. } = source.load(Secrets::Read)?;
+    let Config { backends, gateway, records, workload, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
-        let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
+        let metrics = Metrics::default();
+        let access = Access::open(&backends, None, &passwords, &metrics)?.with_workloads(workload, None, &metrics)?;
+        let mut reached = access.reach().await;
         if let Some(settings) = records {
             reached.extend(InUse::open(settings).reach().await);
         }

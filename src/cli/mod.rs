@@ -6,6 +6,7 @@ mod environment;
 mod explain;
 mod glog;
 mod health;
+mod keys;
 mod ldap;
 mod logs;
 mod migrate;
@@ -125,6 +126,8 @@ enum Command {
     Records(records::Command),
     #[command(subcommand)]
     Ldap(ldap::Command),
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -174,6 +177,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Acl(command) => acl::run(command),
         Command::Records(command) => records::run(command),
         Command::Ldap(command) => ldap::run(command),
+        Command::Keys(command) => keys::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);

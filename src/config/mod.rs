@@ -25,12 +25,12 @@ pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
 pub use settings::{Invalid, Problem, Secrets};
-pub use token::{Pair, Token};
+pub use token::{Leaves, Pair, Token, TokenAuthority};
 pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
-use crate::records;
+use crate::{authn, authz, records, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
+    /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
+    pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -63,13 +65,14 @@ const ABSENT: &[(&str, &str)] = &[
     ("oidc_auth", "OpenID Connect is not supported; use users"),
     ("xorm_auth", "SQL users are not supported; use users"),
     ("acl_xorm", "rules from SQL are not supported; use acl"),
-    ("plugin_authn", "Go plugins cannot be loaded; use users"),
-    ("plugin_authz", "Go plugins cannot be loaded; use acl"),
-    ("casbin_authz", "Casbin policies are not supported; use acl"),
 ];
 
+/// docker_auth's plugins, and the section that takes the place of each.
+const PLUGINS: [(&str, &str); 2] =
+    [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
+
 /// The sections that are not backends.
-const OTHERS: [&str; 5] = ["server", "token", "forward_auth", "gateway", records::NAME];
+const OTHERS: [&str; 6] = ["server", "token", "forward_auth", "gateway", records::NAME, "workload"];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -177,7 +180,14 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     // Where a backend is named that is not here, "none is configured" would be bad advice.
     let mut named = Vec::new();
-    for &(key, instead) in ABSENT {
+    let plugins = PLUGINS.map(|(key, instead)| {
+        let message = format!(
+            "Go plugins cannot be loaded; serve yours over HTTP, as examples/go-plugin does, and use {instead}"
+        );
+        (key, message)
+    });
+    let absent = ABSENT.iter().map(|&(key, instead)| (key, instead));
+    for (key, instead) in absent.chain(plugins.iter().map(|(key, message)| (*key, message.as_str()))) {
         if top.refuse(key, instead) {
             named.push(if key.contains("acl") || key.ends_with("authz") { Purpose::Rules } else { Purpose::Identity });
         }
@@ -221,12 +231,14 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             top.problem(&entry.place, "gateway.addr", message);
         }
     }
+    let own_issuer = token.as_ref().map(|token| token.issuer.as_str());
+    let workload = top.field("workload").and_then(|field| workload::read(&field, own_issuer));
     let mut is_missing = |purpose| {
         let mut keys = BACKENDS.iter().filter(|kind| kind.purpose == purpose).map(|kind| kind.key);
         !named.contains(&purpose) && !keys.any(|key| top.has(key))
     };
     let (is_without_identities, is_without_rules) = (is_missing(Purpose::Identity), is_missing(Purpose::Rules));
-    if is_without_identities {
+    if is_without_identities && !top.has("workload") {
         top.missing("users", "no way to log in is configured; write users: {} if really nobody may");
     }
     if is_without_rules {
@@ -242,6 +254,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         records: remembered,
+        workload,
         backends,
         warnings: Vec::new(),
         files: Vec::new(),

@@ -107,15 +107,15 @@ impl RequestTemplate {
 }
 
 /// Reads `url`, `method`, `headers`, `body` and `content_type`.
-pub fn read(section: &mut Section<'_>) -> Option<RequestTemplate> {
-    let url = read_url(section, Allowed::Credentials);
+pub fn read(section: &mut Section<'_>, allowed: Allowed) -> Option<RequestTemplate> {
+    let url = read_url(section, allowed);
     let method = section.word("method", |text| match text {
         "GET" => Ok(Method::GET),
         "HEAD" => Ok(Method::HEAD),
         "POST" => Ok(Method::POST),
         _ => Err(Refusal::is("not used to ask something; write GET, HEAD or POST")),
     });
-    let headers = read_headers(section, Allowed::Credentials);
+    let headers = read_headers(section, allowed);
     let typed = section.has("content_type");
     let content_type = section.word("content_type", |text| {
         [ContentType::Json, ContentType::Form].into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
@@ -133,7 +133,7 @@ pub fn read(section: &mut Section<'_>) -> Option<RequestTemplate> {
         Some(_) if typed && content_type.is_none() => return None,
         Some(At { place, value }) => {
             let content_type = content_type.map_or(ContentType::Json, |at| at.value);
-            match BodyTemplate::parse(&value, content_type) {
+            match BodyTemplate::parse(&value, content_type, allowed) {
                 Ok(body) => Some(body),
                 Err(message) => {
                     section.problem(&place, "body", message);

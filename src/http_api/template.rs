@@ -46,6 +46,8 @@ pub enum Placeholder {
 pub enum Allowed {
     /// Those for an account and its password.
     Credentials,
+    /// That for an account: no password is in the question.
+    Account,
     /// None: nobody's password is in the question.
     Nothing,
 }
@@ -59,7 +61,8 @@ impl Placeholder {
     fn parse(name: &str, allowed: Allowed) -> Result<Placeholder, String> {
         match (allowed, name) {
             (Allowed::Nothing, _) => Err(format!("${{{}}}: no placeholder can stand here", shown(name))),
-            (Allowed::Credentials, "account") => Ok(Placeholder::Account),
+            (Allowed::Credentials | Allowed::Account, "account") => Ok(Placeholder::Account),
+            (Allowed::Account, _) => Err(format!("${{{}}}: only ${{account}} can stand here", shown(name))),
             (Allowed::Credentials, "password") => Ok(Placeholder::Password),
             (Allowed::Credentials, "basic") => Ok(Placeholder::Basic),
             (Allowed::Credentials, _) => Err(format!("${{{}}} is not a placeholder; there are {KNOWN}", shown(name))),
@@ -350,8 +353,8 @@ impl BodyTemplate {
     ///
     /// # Errors
     /// It is not what its type says, or a placeholder stands where no text can.
-    pub fn parse(text: &str, content_type: ContentType) -> Result<BodyTemplate, String> {
-        let template = Template::parse(text, Allowed::Credentials)?;
+    pub fn parse(text: &str, content_type: ContentType, allowed: Allowed) -> Result<BodyTemplate, String> {
+        let template = Template::parse(text, allowed)?;
         match content_type {
             // A bare word is not JSON: with one for each placeholder it is read only if all of them stand within quotes.
             ContentType::Json => {

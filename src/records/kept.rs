@@ -1,6 +1,5 @@
 //! What is kept of a secret, of its owner and of a robot.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +8,7 @@ use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
 use crate::identity::{Account, AccountState};
-
-/// What a secret is for. Each kind has a prefix of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SecretKind {
-    /// `dwp_`: a person's own, in the place of the password.
-    Personal,
-    /// `dwr_`: a robot's.
-    Robot,
-    /// `dwi_`: an identity token, which `docker login` keeps in the place of the password (a refresh token of the token endpoint).
-    Refresh,
-    /// `dws_`: the session of a workload that proved itself by somebody else's token.
-    Session,
-}
+use crate::secret::lasting::{SecretHash, SecretKind};
 
 /// A secret's public name in lists, logs and tokens. Nothing can be done with it alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,17 +17,6 @@ pub struct SecretId(pub Arc<str>);
 /// A robot's name, without the `robot+` that it logs in with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RobotName(pub Arc<str>);
-
-/// The SHA-256 digest that a secret is found by. 178 random bits need no slow hash and no key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SecretHash(pub [u8; 32]);
-
-/// It is what a backup is searched by: never printed.
-impl fmt::Debug for SecretHash {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("[hash]")
-    }
-}
 
 /// A number an account; raising it ends everything lasting that was made before. The first is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,10 +24,9 @@ use tracing::warn;
 
 use crate::identity::Account;
 
+pub use crate::secret::lasting::{SecretHash, SecretKind};
 pub use backup::{BackupError, Restored, back_up, migrate, restore};
-pub use kept::{
-    Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretHash, SecretId, SecretKind, Slot, Use, Version,
-};
+pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
 pub use row::ROBOT_PREFIX;
 pub use settings::{Settings, read};
 
@@ -106,11 +105,11 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`], as for all that follow.
     async fn find(&self, hash: &SecretHash) -> Result<Option<Found>, Failure>;
 
-    /// Finds a secret by its id, whether it lives or not.
+    /// Finds a secret by its id, whether it lives or not, as [`find`](Secrets::find) does.
     ///
     /// # Errors
     /// [`Failure`].
-    async fn get(&self, id: &SecretId) -> Result<Option<Kept>, Failure>;
+    async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure>;
 
     /// Keeps a secret. `most` is how many living ones of its kind the owner may have after it: the longest unused are revoked for it.
     ///
@@ -124,7 +123,7 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`].
     async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure>;
 
-    /// Puts a changed secret (its name, limits, end, hash) in the place of the one of the same id, if that still has version `seen`.
+    /// Puts a changed secret (its name, limits, end; its hash, last four characters and when it was made) in the place of the one of the same id, if that still has version `seen`.
     ///
     /// # Errors
     /// [`Failure`]; then whether it was changed is not known.

@@ -217,6 +217,21 @@ impl MongoRecords {
         .await
     }
 
+    /// A secret, its owner's epoch, and its robot.
+    async fn found(&self, filter: Bsons) -> Result<Option<Found>, Failure> {
+        let Some(document) = self.find_one(SECRETS, filter).await? else { return Ok(None) };
+        let row = secret_row(&document)?;
+        // Afterwards, so that what ended before this question is seen.
+        let robot = async {
+            match &row.robot {
+                Some(name) => self.robot(&RobotName(name.as_str().into())).await,
+                None => Ok(None),
+            }
+        };
+        let (epoch, robot) = tokio::try_join!(self.epoch_of(&row.owner), robot)?;
+        Ok(Some(Found { epoch, robot, secret: row.into_kept()? }))
+    }
+
     /// Documents by `_id`, at most `count`.
     async fn find_some(&self, name: &'static str, filter: Bsons, count: i64) -> Result<Vec<Bsons>, Failure> {
         self.ask(name, |collection| {
@@ -427,24 +442,11 @@ pub(super) fn named_document(document: &Bsons, place: &str) -> Result<(String, D
 #[async_trait]
 impl Secrets for MongoRecords {
     async fn find(&self, hash: &SecretHash) -> Result<Option<Found>, Failure> {
-        let Some(document) = self.find_one(SECRETS, doc! { "hash": hexadecimal(&hash.0) }).await? else {
-            return Ok(None);
-        };
-        let row = secret_row(&document)?;
-        // Afterwards, so that what ended before this question is seen.
-        let robot = async {
-            match &row.robot {
-                Some(name) => self.robot(&RobotName(name.as_str().into())).await,
-                None => Ok(None),
-            }
-        };
-        let (epoch, robot) = tokio::try_join!(self.epoch_of(&row.owner), robot)?;
-        Ok(Some(Found { epoch, robot, secret: row.into_kept()? }))
+        self.found(doc! { "hash": hexadecimal(&hash.0) }).await
     }
 
-    async fn get(&self, id: &SecretId) -> Result<Option<Kept>, Failure> {
-        let found = self.find_one(SECRETS, doc! { "_id": &*id.0 }).await?;
-        found.map(|document| secret_row(&document)?.into_kept()).transpose()
+    async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure> {
+        self.found(doc! { "_id": &*id.0 }).await
     }
 
     async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure> {
@@ -483,7 +485,7 @@ impl Secrets for MongoRecords {
         let mut document = secret_document(SecretRow::from_kept(&Kept { version: next(seen), ..secret.clone() })?);
         let filter = doc! { "_id": document.remove("_id"), "version": seen.0, "revoked": Bson::Null };
         // Whose it is does not change, and its uses are written down by themselves.
-        for key in ["kind", "owner", "robot", "made", "used", "used_from", "used_by", "revoked"] {
+        for key in ["kind", "owner", "robot", "used", "used_from", "used_by", "revoked"] {
             document.remove(key);
         }
         self.change(SECRETS, filter, doc! { "$set": document }).await

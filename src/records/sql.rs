@@ -41,6 +41,19 @@ macro_rules! columns {
 /// How many they are.
 const COLUMNS: usize = 18;
 
+/// What finds a secret with its owner's epoch and its robot; a condition follows.
+macro_rules! found {
+    () => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", COALESCE(e.epoch, 0) + COALESCE(a.epoch, 0), r.name, r.labels, r.disabled, r.made, r.version \
+             FROM dockwarden_secrets s LEFT JOIN dockwarden_epochs e ON e.owner = s.owner \
+             LEFT JOIN dockwarden_epochs a ON a.owner = '' LEFT JOIN dockwarden_robots r ON r.name = s.robot"
+        )
+    };
+}
+
 /// A page of all secrets, for a backup.
 pub(super) const SECRETS: &str =
     concat!("SELECT ", columns!(), " FROM dockwarden_secrets s WHERE s.id > $1 ORDER BY s.id LIMIT $2");
@@ -163,6 +176,17 @@ impl SqlRecords {
                 Ok(if found.is_empty() { Changed::Missing } else { Changed::Conflict })
             }
         }
+    }
+
+    /// The secret that a question by [`found!`] finds.
+    async fn found(&self, sql: &'static str, by: Value) -> Result<Option<Found>, Failure> {
+        let rows = self.read(sql, &[by]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let robot = match row.optional_text(COLUMNS + 1)? {
+            Some(_) => Some(robot_row(row, COLUMNS + 1)?.into_robot()?),
+            None => None,
+        };
+        Ok(Some(Found { secret: secret_row(row)?.into_kept()?, epoch: Epoch(row.integer(COLUMNS)?), robot }))
     }
 
     async fn make(&self, step: Step) -> Result<Changed, Failure> {
@@ -299,27 +323,11 @@ pub(super) fn raise_everybody(now: i64) -> Step {
 #[async_trait]
 impl Secrets for SqlRecords {
     async fn find(&self, hash: &SecretHash) -> Result<Option<Found>, Failure> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            ", COALESCE(e.epoch, 0) + COALESCE(a.epoch, 0), r.name, r.labels, r.disabled, r.made, r.version \
-             FROM dockwarden_secrets s LEFT JOIN dockwarden_epochs e ON e.owner = s.owner \
-             LEFT JOIN dockwarden_epochs a ON a.owner = '' LEFT JOIN dockwarden_robots r ON r.name = s.robot \
-             WHERE s.hash = $1"
-        );
-        let rows = self.read(sql, &[hexadecimal(&hash.0).into()]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let robot = match row.optional_text(COLUMNS + 1)? {
-            Some(_) => Some(robot_row(row, COLUMNS + 1)?.into_robot()?),
-            None => None,
-        };
-        Ok(Some(Found { secret: secret_row(row)?.into_kept()?, epoch: Epoch(row.integer(COLUMNS)?), robot }))
+        self.found(concat!(found!(), " WHERE s.hash = $1"), hexadecimal(&hash.0).into()).await
     }
 
-    async fn get(&self, id: &SecretId) -> Result<Option<Kept>, Failure> {
-        let sql = concat!("SELECT ", columns!(), " FROM dockwarden_secrets s WHERE s.id = $1");
-        let rows = self.read(sql, &[(&*id.0).into()]).await?;
-        rows.first().map(|row| secret_row(row)?.into_kept()).transpose()
+    async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure> {
+        self.found(concat!(found!(), " WHERE s.id = $1"), (&*id.0).into()).await
     }
 
     async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure> {
@@ -381,7 +389,7 @@ impl Secrets for SqlRecords {
     async fn replace(&self, secret: &Kept, seen: Version) -> Result<Changed, Failure> {
         let row = SecretRow::from_kept(secret)?;
         let sql = "UPDATE dockwarden_secrets SET hash = $3, living = $4, place = $5, epoch = $6, ends = $7, idle = $8, \
-                   over = $9, document = $10, version = version + 1 WHERE id = $1 AND version = $2 AND revoked IS NULL";
+                   over = $9, document = $10, made = $11, version = version + 1 WHERE id = $1 AND version = $2 AND revoked IS NULL";
         let id = Value::from(row.id);
         let args = vec![
             id.clone(),
@@ -394,6 +402,7 @@ impl Secrets for SqlRecords {
             row.idle.into(),
             row.over.into(),
             row.document.into(),
+            row.made.into(),
         ];
         self.change(&[Step::one(sql, args)], "SELECT 1 FROM dockwarden_secrets WHERE id = $1", id).await
     }

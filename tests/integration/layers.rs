@@ -14,9 +14,10 @@ const FLOORS: &[&[&str]] = &[
     &["token"],
     &["identity"],
     &["records"],
+    &["secrets"],
     &["passwords"],
     &["backend"],
-    &["authn"],
+    &["authn", "workload"],
     &["authz"],
     &["access"],
     &["backends", "mint"],
@@ -30,36 +31,62 @@ const FLOORS: &[&[&str]] = &[
     &["lib", "main"],
 ];
 
-/// The room that a file of `src/` is in, or that the path `crate::…` leads to.
-fn room(path: &str) -> &str {
-    let first = path.split(['/', ':']).next().unwrap_or_default();
-    first.strip_suffix(".rs").unwrap_or(first)
+/// The module that a file of `src/` is, from the crate on. A folder is the module of its `mod.rs`, or of the file beside it.
+fn module(path: &str) -> Vec<String> {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').map(str::to_owned).collect()
 }
 
-/// What comes after `crate::` wherever a text names it but in comments, each name of a list by itself.
-fn imports(text: &str) -> Vec<String> {
+/// Every path from `crate::`, `self::` or `super::` on that a file names, but in comments: of a list, each by itself. They begin
+/// at the crate; in a module within the file, `super` is taken for the file's own.
+fn imports(path: &str, text: &str) -> Vec<Vec<String>> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let own = module(path);
     let mut found = Vec::new();
-    for code in code.join("\n").split("crate::").skip(1) {
-        let Some(list) = code.strip_prefix('{') else {
-            found.extend(code.split(|letter| !is_name(letter)).next().map(str::to_owned));
+    for (start, word) in ["crate", "self", "super"].into_iter().flat_map(|word| code.match_indices(word)) {
+        if code[..start].ends_with(is_name) || code[..start].ends_with("::") {
             continue;
-        };
-        let mut depth = 0;
-        let names = list.split_inclusive(['{', '}', ',']).filter_map(|piece| {
-            let outside = depth == 0;
-            depth += i32::from(piece.ends_with('{')) - i32::from(piece.ends_with('}'));
-            Some((outside, depth, piece.trim().split(|letter| !is_name(letter)).next()?))
-        });
-        for (outside, depth, name) in names {
-            found.extend(Some(name.to_owned()).filter(|name| outside && !name.is_empty()));
-            if depth < 0 {
-                break;
-            }
+        }
+        let base = if word == "crate" { Vec::new() } else { own.clone() };
+        let rest = if word == "super" { &code[start..] } else { &code[start + word.len()..] };
+        if word == "super" || rest.starts_with("::") {
+            follow(rest.trim_start_matches("::"), base, &mut found);
         }
     }
     found
+}
+
+/// Reads a path, and the lists in it, after `base`; what is left of the text follows it.
+fn follow<'text>(mut text: &'text str, mut base: Vec<String>, found: &mut Vec<Vec<String>>) -> &'text str {
+    loop {
+        text = text.trim_start();
+        if let Some(mut list) = text.strip_prefix('{') {
+            loop {
+                list = follow(list, base.clone(), found).trim_start();
+                match list.strip_prefix(',') {
+                    Some(more) => list = more,
+                    None => return list.strip_prefix('}').unwrap_or(list),
+                }
+            }
+        }
+        let (name, rest) =
+            text.split_at(text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len()));
+        match name {
+            "" | "self" => {}
+            "super" => _ = base.pop(),
+            name => base.push(name.to_owned()),
+        }
+        match rest.strip_prefix("::") {
+            Some(more) => text = more,
+            None => {
+                found.push(base);
+                // `as` and another name.
+                return &rest[rest.find([',', '}', ';', '\n']).unwrap_or(rest.len())..];
+            }
+        }
+    }
 }
 
 /// Each import from a room to one that is not below it.
@@ -72,15 +99,49 @@ fn upwards(files: &[(String, String)]) -> BTreeSet<(String, String)> {
     };
     let mut found = BTreeSet::new();
     for (path, text) in files {
-        let from = room(path);
-        for to in imports(text) {
-            // `policy::scope` and `policy::target` are the policy crate's.
-            if to != from && !["scope", "target"].contains(&to.as_str()) && floor(&to) >= floor(from) {
-                found.insert((from.to_owned(), to));
+        let from = module(path).remove(0);
+        for to in imports(path, text).into_iter().filter_map(|import| import.into_iter().next()) {
+            // The crate itself has no floor, and what it re-exports no room.
+            if to != from && FLOORS.iter().any(|floor| floor.contains(&to.as_str())) && floor(&to) >= floor(&from) {
+                found.insert((from.clone(), to));
             }
         }
     }
     found
+}
+
+/// The circles within a room: each sub-folder with a file or folder beside it that it uses and that uses it, by way of others
+/// too. The room's own file, which puts them together, does not count.
+fn circles(files: &[(String, String)]) -> BTreeSet<(String, String)> {
+    let modules: BTreeSet<Vec<String>> = files.iter().map(|(path, _)| module(path)).collect();
+    let folders: BTreeSet<&[String]> =
+        modules.iter().flat_map(|module| (1..module.len()).map(|end| &module[..end])).collect();
+    let mut uses = BTreeSet::<(&[String], &[String])>::new();
+    for (path, text) in files {
+        let from = modules.get(&module(path)).unwrap();
+        for import in imports(path, text) {
+            let Some(to) = (1..=import.len()).rev().find_map(|end| modules.get(&import[..end])) else { continue };
+            // Where the two part, below the folder that both are in.
+            let common = from.iter().zip(to).take_while(|(one, other)| one == other).count();
+            if common > 0 && from.len() > common && to.len() > common {
+                uses.insert((&from[..=common], &to[..=common]));
+            }
+        }
+    }
+    let mut reached = uses.clone();
+    loop {
+        let further: Vec<_> = reached
+            .iter()
+            .flat_map(|(from, by)| uses.iter().filter(move |(start, _)| start == by).map(move |(_, to)| (*from, *to)))
+            .collect();
+        let before = reached.len();
+        reached.extend(further);
+        if reached.len() == before {
+            break;
+        }
+    }
+    let circles = uses.iter().filter(|(from, to)| folders.contains(from) && reached.contains(&(*to, *from)));
+    circles.map(|(from, to)| (from.join("/"), to.join("/"))).collect()
 }
 
 fn gather(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
@@ -95,13 +156,53 @@ fn gather(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
     }
 }
 
-#[test]
-fn no_room_uses_one_above_it() {
+fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     gather(&root, &root, &mut files);
+    files
+}
+
+#[test]
+fn no_room_uses_one_above_it() {
+    let files = sources();
+    let rooms: BTreeSet<String> = files.iter().map(|(path, _)| module(path).remove(0)).collect();
+    let without = rooms.iter().find(|room| !FLOORS.iter().any(|floor| floor.contains(&room.as_str())));
+    assert_eq!(without, None, "a room has no floor: say in tests/integration/layers.rs what may use it");
     let found = upwards(&files);
     assert!(found.is_empty(), "a room (left) imports one that is not below it (right): {found:?}");
+}
+
+#[test]
+fn no_folder_within_a_room_is_in_a_circle() {
+    let found = circles(&sources());
+    assert!(found.is_empty(), "a folder (left) uses what is beside it (right), which uses it too: {found:?}");
+}
+
+#[test]
+fn a_circle_within_a_room_is_found_however_it_is_written() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    for (one, other, is_found) in [
+        ("use super::super::mongo::Users;", "use crate::authn::ldap::Name;", true),
+        ("use crate::authn::{htpasswd, mongo::{self, Users}};", "use super::{ldap::Name};", true),
+        ("use crate::authn::mongo::Users;", "use super::users::Users;", true),
+        ("use crate::authn::mongo::Users;", "use super::users::{self, Other};", true),
+        ("use crate::authn::mongo::Users;", "// use super::ldap::Name;", false),
+        ("use crate::authn::mongo::Users;", "use crate::dial::Dialer;", false),
+        // What the room's own file puts together.
+        ("use crate::authn::mongo::Users;", "use super::Account;", false),
+    ] {
+        let planted = [
+            file("authn/mod.rs", "use self::ldap::Name; use self::mongo::Users;"),
+            file("authn/ldap/mod.rs", "use self::name::Name;"),
+            file("authn/ldap/name.rs", one),
+            file("authn/mongo.rs", other),
+            file("authn/users.rs", "use super::ldap;"),
+            file("authn/htpasswd.rs", ""),
+            file("dial.rs", "use crate::authn::ldap;"),
+        ];
+        assert_eq!(!circles(&planted).is_empty(), is_found, "{one} {other}");
+    }
 }
 
 #[test]

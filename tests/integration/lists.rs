@@ -34,11 +34,12 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("mongo_auth", "collection, deadline, dial_info, label_values"),
     ("http_auth.headers.B", "file"),
+    ("http_auth.look_up", "body, content_type, headers, method, url"),
     ("http_auth.tls", "ca_certificate, client_certificate, client_key"),
     (
         "http_auth",
         "accept, account, body, cache_ttl, concurrency, content_type, deadline, headers, label_values, \
-         labels, method, not_mine, reject, timeout, tls, url",
+         labels, look_up, method, not_mine, reject, timeout, tls, url",
     ),
     ("acl[0].match", "account, ip, labels, name, reference, service, tag, type"),
     ("acl[0]", "actions, comment, match, not_after, not_before"),
@@ -88,7 +89,7 @@ htpasswd_auth: {path: p, UNKNOWN}
 ext_auth: {command: c, UNKNOWN}
 ldap_auth: {addr: localhost, base: dc=x, filter: "(uid=${account})", labels: {l: {attribute: a, UNKNOWN}}, UNKNOWN}
 mongo_auth: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
-http_auth: {url: "https://a/", headers: {A: "${basic}", B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
+http_auth: {url: "https://a/", headers: {A: "${basic}", B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, look_up: {url: "https://a/${account}", UNKNOWN}, UNKNOWN}
 acl: [{match: {UNKNOWN}, actions: [], UNKNOWN}]
 acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}

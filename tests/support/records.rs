@@ -135,16 +135,20 @@ async fn whole_records_come_back(records: &dyn Records) {
         add(records, secret).await;
         let found = records.find(&secret.hash).await.unwrap().unwrap();
         assert_eq!((&found.secret, found.epoch, found.robot), (secret, Epoch(0), None));
-        assert_eq!(records.get(&secret.id).await.unwrap().as_ref(), Some(secret));
+        assert_eq!(records.get(&secret.id).await.unwrap().map(|found| found.secret).as_ref(), Some(secret));
     }
     assert_eq!(records.find(&hash("nothing")).await.unwrap(), None);
-    assert_eq!(records.get(&id("nothing")).await.unwrap(), None);
+    assert_eq!(records.get(&id("nothing")).await.unwrap().map(|found| found.secret), None);
     assert_eq!(records.revoke(&id("whole"), at(4)).await.unwrap(), Changed::Done);
     // Found, so that whoever asks can tell what it was.
     let dead = records.find(&full.hash).await.unwrap().unwrap().secret;
     assert_eq!(dead, Kept { revoked: Some(at(4)), version: Version(2), ..full });
     assert_eq!(records.revoke(&id("whole"), at(9)).await.unwrap(), Changed::Conflict);
-    assert_eq!(records.get(&id("whole")).await.unwrap().unwrap().revoked, Some(at(4)), "it stays what it was");
+    assert_eq!(
+        records.get(&id("whole")).await.unwrap().map(|found| found.secret).unwrap().revoked,
+        Some(at(4)),
+        "it stays what it was"
+    );
     assert_eq!(records.revoke(&id("nothing"), at(9)).await.unwrap(), Changed::Missing);
 }
 
@@ -159,7 +163,11 @@ async fn names_and_slots_are_taken_while_their_secrets_live(records: &dyn Record
     add(records, &Kept { kind: SecretKind::Refresh, ..named("n4", "nina") }).await;
     // It has ended by itself.
     assert_eq!(records.add(&named("n2", "nina"), None, at(100)).await.unwrap(), Added::Kept { evicted: vec![] });
-    assert_eq!(records.get(&id("n1")).await.unwrap(), Some(first), "it is in the lists all the same");
+    assert_eq!(
+        records.get(&id("n1")).await.unwrap().map(|found| found.secret),
+        Some(first),
+        "it is in the lists all the same"
+    );
     assert_eq!(records.revoke(&id("n2"), at(101)).await.unwrap(), Changed::Done);
     let idle = Kept { idle: Some(Duration::from_secs(10)), made: at(110), ..named("n5", "nina") };
     assert_eq!(records.add(&idle, None, at(110)).await.unwrap(), Added::Kept { evicted: vec![] });
@@ -191,7 +199,7 @@ async fn the_longest_unused_give_way(records: &dyn Records) {
     for (text, revoked) in
         [("e1", None), ("e2", Some(at(10))), ("e3", Some(at(10))), ("e4", None), ("e5", None), ("e6", None)]
     {
-        assert_eq!(records.get(&id(text)).await.unwrap().unwrap().revoked, revoked, "{text}");
+        assert_eq!(records.get(&id(text)).await.unwrap().map(|found| found.secret).unwrap().revoked, revoked, "{text}");
     }
     let added = records.add(&Kept { made: at(11), ..refresh("e8") }, Some(2), at(11)).await.unwrap();
     assert_eq!(added, Added::Kept { evicted: vec![id("e1")] });
@@ -210,13 +218,13 @@ async fn nobody_overwrites_what_they_have_not_seen(records: &dyn Records) {
     };
     assert_eq!(records.replace(&changed, Version(1)).await.unwrap(), Changed::Done);
     let second = Kept { version: Version(2), ..changed.clone() };
-    assert_eq!(records.get(&id("r1")).await.unwrap(), Some(second.clone()));
+    assert_eq!(records.get(&id("r1")).await.unwrap().map(|found| found.secret), Some(second.clone()));
     assert_eq!(records.find(&secret.hash).await.unwrap(), None, "the old one is not good any more");
     assert_eq!(records.replace(&secret, Version(1)).await.unwrap(), Changed::Conflict);
     let taken = Kept { name: "name of r2".to_owned(), ..changed.clone() };
     assert_eq!(records.replace(&taken, Version(2)).await.unwrap(), Changed::Conflict);
     assert_eq!(records.replace(&personal("nothing", "rosa"), Version(1)).await.unwrap(), Changed::Missing);
-    assert_eq!(records.get(&id("r1")).await.unwrap(), Some(second));
+    assert_eq!(records.get(&id("r1")).await.unwrap().map(|found| found.secret), Some(second));
     assert_eq!(records.revoke(&id("r1"), at(7)).await.unwrap(), Changed::Done);
     assert_eq!(records.replace(&changed, Version(3)).await.unwrap(), Changed::Conflict, "what is revoked stays so");
 }
@@ -232,7 +240,7 @@ async fn uses_are_written_down_and_never_older_ones(records: &dyn Records) {
         [(used(5, "one"), used(5, "one")), (used(3, "two"), used(5, "one")), (used(8, "three"), used(8, "three"))]
     {
         records.used(&BTreeMap::from([(id("u1"), use_), (id("nothing"), used(1, ""))])).await.unwrap();
-        let secret = records.get(&id("u1")).await.unwrap().unwrap();
+        let secret = records.get(&id("u1")).await.unwrap().map(|found| found.secret).unwrap();
         assert_eq!((secret.last_use, secret.version), (Some(kept), Version(1)));
     }
     records.used(&BTreeMap::new()).await.unwrap();
@@ -258,7 +266,7 @@ async fn what_ended_is_forgotten(records: &dyn Records) {
     }
     assert_eq!(records.forget(early(11)).await.unwrap(), 3);
     for (text, is_there) in [("f1", false), ("f2", false), ("f3", false), ("f4", true), ("f5", true)] {
-        assert_eq!(records.get(&id(text)).await.unwrap().is_some(), is_there, "{text}");
+        assert_eq!(records.get(&id(text)).await.unwrap().map(|found| found.secret).is_some(), is_there, "{text}");
     }
     assert_eq!(records.forget(early(11)).await.unwrap(), 0);
 }
@@ -426,7 +434,12 @@ pub(crate) fn survives_being_killed(
         runtime.block_on(async {
             for line in &told {
                 let (what, name) = line.split_once(' ').unwrap();
-                let kept = records.get(&id(name)).await.unwrap().unwrap_or_else(|| panic!("{line}, and is not there"));
+                let kept = records
+                    .get(&id(name))
+                    .await
+                    .unwrap()
+                    .map(|found| found.secret)
+                    .unwrap_or_else(|| panic!("{line}, and is not there"));
                 assert!(what != "revoked" || kept.revoked.is_some(), "{line}, and lives");
             }
             let all = records.list(&Whose::Account(account("kim")), None, 100_000).await.unwrap();

@@ -41,6 +41,48 @@ pub struct RuleText {
     pub not_after: Option<OffsetDateTime>,
 }
 
+/// The conditions of one text each, read or written. All fields are named, so that none can be forgotten: a rule that is
+/// written back without one would match more than before.
+macro_rules! conditions {
+    ($rule:expr) => {{
+        let RuleText {
+            account,
+            kind,
+            name,
+            service,
+            ip,
+            tag,
+            reference,
+            labels: _,
+            actions: _,
+            comment: _,
+            not_before: _,
+            not_after: _,
+        } = $rule;
+        [
+            (MatchField::Account, account),
+            (MatchField::Type, kind),
+            (MatchField::Name, name),
+            (MatchField::Service, service),
+            (MatchField::Ip, ip),
+            (MatchField::Tag, tag),
+            (MatchField::Reference, reference),
+        ]
+    }};
+}
+
+impl RuleText {
+    /// The conditions of one text each that the rule has: all of its `match` but the labels.
+    pub fn conditions(&self) -> impl Iterator<Item = (MatchField, &str)> {
+        conditions!(self).into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)))
+    }
+
+    /// All conditions of one text each, to be filled from what [`MatchField::key`] names.
+    pub fn conditions_mut(&mut self) -> [(MatchField, &mut Option<String>); 7] {
+        conditions!(self)
+    }
+}
+
 /// A field of a rule: a condition, or the actions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchField {
@@ -68,21 +110,32 @@ pub enum MatchField {
     NotAfter,
 }
 
+impl MatchField {
+    /// The key that it is written under, in `match` or beside it.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            MatchField::Account => "account",
+            MatchField::Type => "type",
+            MatchField::Name => "name",
+            MatchField::Service => "service",
+            MatchField::Ip => "ip",
+            MatchField::Tag => "tag",
+            MatchField::Reference => "reference",
+            MatchField::Label(_) => "labels",
+            MatchField::Actions => "actions",
+            MatchField::NotBefore => "not_before",
+            MatchField::NotAfter => "not_after",
+        }
+    }
+}
+
 impl std::fmt::Display for MatchField {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            MatchField::Account => out.write_str("account"),
-            MatchField::Type => out.write_str("type"),
-            MatchField::Name => out.write_str("name"),
-            MatchField::Service => out.write_str("service"),
-            MatchField::Ip => out.write_str("ip"),
-            MatchField::Tag => out.write_str("tag"),
-            MatchField::Reference => out.write_str("reference"),
-            MatchField::Label(label) => write!(out, "labels.{label}"),
-            MatchField::Actions => out.write_str("actions"),
-            MatchField::NotBefore => out.write_str("not_before"),
-            MatchField::NotAfter => out.write_str("not_after"),
+        out.write_str(self.key())?;
+        if let MatchField::Label(label) = self {
+            write!(out, ".{label}")?;
         }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Accounts that an HTTP API of the operator's knows (`http_auth:`): one request decides.
+//! Accounts that an HTTP API of the operator's knows (`http_auth:`): one request decides, and another may look them up.
 
 mod reply;
 mod settings;
@@ -20,11 +20,12 @@ use crate::backend::{Configured, Facts, Kind, Names, Opened, Purpose, configured
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::http_api::memory::Memory;
-use crate::http_api::request::Request;
+use crate::http_api::request::{Request, RequestTemplate};
 use crate::http_api::template::Who;
 use crate::http_api::{Api, Late, Wanted};
 use crate::reach::{Reach, Reachable};
 use crate::shown::printable;
+use reply::ReplyPath;
 use settings::Meaning;
 
 /// The row of the table.
@@ -39,6 +40,20 @@ const QUICKLY_READ: usize = 16 * 1024;
 /// The accounts of an API as an identity backend.
 #[derive(Clone)]
 pub struct HttpUsers(Arc<Users>);
+
+/// What the API says to a question about an account.
+enum Said {
+    /// Yes, and this is who it is.
+    Accepted(Identity),
+    /// Yes, to a question about another account.
+    Another,
+    /// Yes, and its reply has nobody at this path.
+    Nobody(ReplyPath),
+    /// No, with this status.
+    Rejected(StatusCode),
+    /// It does not know the account.
+    NotMine,
+}
 
 struct Users {
     settings: HttpAuthSettings,
@@ -56,10 +71,11 @@ impl Configured for HttpAuthSettings {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts::LoginsElsewhere(match self.account {
-            AccountCheck::Asked | AccountCheck::InReply(_) => Names::Checked,
-            AccountCheck::Unchecked => Names::Unchecked,
-        })
+        match (&self.look_up, &self.account) {
+            (Some(_), _) => Facts::AccountsElsewhere(KIND.key.to_owned()),
+            (None, AccountCheck::Asked | AccountCheck::InReply(_)) => Facts::LoginsElsewhere(Names::Checked),
+            (None, AccountCheck::Unchecked) => Facts::LoginsElsewhere(Names::Unchecked),
+        }
     }
 }
 
@@ -102,9 +118,7 @@ impl Users {
     /// somebody else's.
     fn question(&self, account: &Account, password: &str) -> Option<Request> {
         let is_whole = !password.is_empty() && password.len() <= MAX_PASSWORD && !password.contains(char::is_control);
-        // Many an API drops the white space around a name, and " alice" would be Alice under another name.
-        let askable = is_whole && account.is_typed() && account.trim() == account.as_str();
-        askable.then(|| self.settings.request.filled(Who { account, password })).flatten()
+        if is_whole { filled(&self.settings.request, account, password) } else { None }
     }
 
     /// Counts a password as wrong that is refused after its client was told that nobody answers, or about which nothing is
@@ -135,10 +149,49 @@ impl Users {
         }
     }
 
-    /// Who an accepting reply says it is.
-    async fn accepted(self: &Arc<Self>, account: &Account, body: Vec<u8>) -> anyhow::Result<Outcome> {
+    /// Asks about an account, or recalls the yes that `key` stands for.
+    ///
+    /// # Errors
+    /// The API does not say.
+    async fn ask<const N: usize>(
+        self: &Arc<Self>,
+        question: &Request,
+        account: &Account,
+        key: [&str; N],
+        from: ClientNetwork,
+        late: impl FnOnce(Late) + Send + 'static,
+    ) -> anyhow::Result<Said> {
+        let memory = self.memory.as_ref().map(|memory| (memory, memory.name(key)));
+        if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
+            return Ok(Said::Accepted(identity));
+        }
+        let began = crate::clock::now();
+        let client = self.attempts.client(from);
+        let reply = self.api.ask(question, client, began, |status| self.wanted(status), late).await?;
+        let said = match self.settings.statuses.meaning(reply.status.as_u16()) {
+            Some(Meaning::Accept) => self.accepted(account, reply.body).await.with_context(|| self.api.origin())?,
+            Some(Meaning::Reject) => Said::Rejected(reply.status),
+            Some(Meaning::NotMine) => Said::NotMine,
+            None => {
+                let hint = if reply.status.is_redirection() { "; redirects are not followed" } else { "" };
+                bail!(
+                    "{} answered {}, which is not listed ({}){hint}",
+                    self.api.origin(),
+                    reply.status.as_u16(),
+                    self.settings.statuses
+                )
+            }
+        };
+        if let (Said::Accepted(identity), Some((memory, name))) = (&said, memory) {
+            memory.remember(name, began, identity.clone());
+        }
+        Ok(said)
+    }
+
+    /// Whom an accepting reply is about.
+    async fn accepted(self: &Arc<Self>, account: &Account, body: Vec<u8>) -> anyhow::Result<Said> {
         if !self.settings.takes_from_reply() {
-            return Ok(Outcome::Accepted(identity(account.clone(), LabelValues::new())));
+            return Ok(Said::Accepted(identity(account.clone(), LabelValues::new())));
         }
         if body.len() <= QUICKLY_READ {
             return self.read(account, &body);
@@ -147,24 +200,26 @@ impl Users {
         tokio::task::spawn_blocking(move || users.read(&account, &body)).await.context("the reading thread died")?
     }
 
-    fn read(&self, account: &Account, body: &[u8]) -> anyhow::Result<Outcome> {
+    fn read(&self, account: &Account, body: &[u8]) -> anyhow::Result<Said> {
         let reply = reply::parse(body)?;
         let account = match &self.settings.account {
             AccountCheck::Asked | AccountCheck::Unchecked => account.clone(),
-            AccountCheck::InReply(path) => {
-                let own = reply::account(path, &reply)?;
-                if own.to_lowercase() != account.to_lowercase() {
-                    // Whose it is stays untold: what stands in the reply there could be the password itself.
-                    warn!(reason = "other_account", backend = KIND.key, user.account = %printable(account),
-                        "the password is another account's");
-                    return Ok(Outcome::Rejected);
-                }
-                own
-            }
+            AccountCheck::InReply(path) => match reply::account(path, &reply)? {
+                Some(own) if own.to_lowercase() == account.to_lowercase() => own,
+                Some(_) => return Ok(Said::Another),
+                None => return Ok(Said::Nobody(path.clone())),
+            },
         };
         let labels = reply::labels(&self.settings.labels, self.settings.label_values, &reply)?;
-        Ok(Outcome::Accepted(identity(account, labels)))
+        Ok(Said::Accepted(identity(account, labels)))
     }
+}
+
+/// The question about this account; `None` where the account would not arrive as it is.
+fn filled(template: &RequestTemplate, account: &Account, password: &str) -> Option<Request> {
+    // Many an API drops the white space around a name, and " alice" would be Alice under another name.
+    let is_askable = account.is_typed() && account.trim() == account.as_str();
+    if is_askable { template.filled(Who { account, password }) } else { None }
 }
 
 fn identity(account: Account, labels: LabelValues) -> Identity {
@@ -178,37 +233,37 @@ impl Authenticator for HttpUsers {
         let Some((account, secret)) = who.password() else { return Ok(Outcome::NotMine) };
         let password = secret.reveal();
         let Some(question) = users.question(account, password) else { return Ok(Outcome::Rejected) };
-        let memory = users.memory.as_ref().map(|memory| (memory, memory.name([account, password])));
-        if let Some(identity) = memory.as_ref().and_then(|(memory, name)| memory.recall(name)) {
-            return Ok(Outcome::Accepted(identity));
-        }
-        let began = crate::clock::now();
-        let client = users.attempts.client(from);
         let late = users.counts_late(account, secret, from);
-        let reply = users.api.ask(&question, client, began, |status| users.wanted(status), late).await?;
-        let outcome = match users.settings.statuses.meaning(reply.status.as_u16()) {
-            Some(Meaning::Accept) => users.accepted(account, reply.body).await.with_context(|| users.api.origin())?,
-            Some(Meaning::Reject) => Outcome::Rejected,
-            Some(Meaning::NotMine) => Outcome::NotMine,
-            None => {
-                let hint = if reply.status.is_redirection() { "; redirects are not followed" } else { "" };
-                bail!(
-                    "{} answered {}, which is not listed ({}){hint}",
-                    users.api.origin(),
-                    reply.status.as_u16(),
-                    users.settings.statuses
-                )
+        match users.ask(&question, account, [account, password], from, late).await? {
+            Said::Accepted(identity) => Ok(Outcome::Accepted(identity)),
+            Said::Another => {
+                // Whose it is stays untold: what stands in the reply there could be the password itself.
+                warn!(reason = "other_account", backend = KIND.key, user.account = %printable(account),
+                    "the password is another account's");
+                Ok(Outcome::Rejected)
             }
-        };
-        if let (Outcome::Accepted(identity), Some((memory, name))) = (&outcome, memory) {
-            memory.remember(name, began, identity.clone());
+            Said::Nobody(path) => bail!("{}: its reply names no account at {path:?}", users.api.origin()),
+            Said::Rejected(_) => Ok(Outcome::Rejected),
+            Said::NotMine => Ok(Outcome::NotMine),
         }
-        Ok(outcome)
     }
 
-    /// The API is only ever shown an account with its password.
-    async fn look_up(&self, _account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(LookUp::OnlyByLogin)
+    /// By the request of its own. Without one, the API is only ever shown an account with its password.
+    async fn look_up(&self, account: &Account, from: ClientNetwork) -> anyhow::Result<LookUp> {
+        let users = &self.0;
+        let Some(template) = &users.settings.look_up else { return Ok(LookUp::OnlyByLogin) };
+        let Some(question) = filled(template, account, "") else { return Ok(LookUp::Unknown) };
+        match users.ask(&question, account, [account.as_str()], from, |_| {}).await? {
+            Said::Accepted(identity) => Ok(LookUp::Known(identity)),
+            Said::Another | Said::Nobody(_) | Said::NotMine => Ok(LookUp::Unknown),
+            // Where no password is sent, what is refused are our own credentials: that says nothing about the account.
+            Said::Rejected(status) => bail!(
+                "{} refuses to look accounts up, with {}; are the headers of look_up right? For accounts that it does not \
+                 know, write the status into not_mine",
+                users.api.origin(),
+                status.as_u16()
+            ),
+        }
     }
 
     fn alike(&self, _name: &Spelled) -> Alike {

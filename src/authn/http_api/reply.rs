@@ -95,19 +95,20 @@ pub(super) fn labels(paths: &[(String, ReplyPath)], syntax: LabelSyntax, reply: 
     Ok(labels)
 }
 
-/// The account in a reply, as the API spells it.
+/// The account in a reply, as the API spells it; `None` where nothing is at the path.
 ///
 /// # Errors
-/// There is none, or more than one, or one that no login could have typed.
-pub(super) fn account(path: &ReplyPath, reply: &Value) -> anyhow::Result<Account> {
+/// There is more than one, or one that no login could have typed.
+pub(super) fn account(path: &ReplyPath, reply: &Value) -> anyhow::Result<Option<Account>> {
     let mut texts = path.texts(reply).context("account")?;
-    let text = texts.pop().with_context(|| format!("its reply names no account at {}", path.text))?;
+    let Some(text) = texts.pop() else { return Ok(None) };
     ensure!(texts.is_empty(), "its reply names more than one account at {}", path.text);
     let account = Account::parse(&text).ok().filter(|account| account.is_typed() && !account.contains(':'));
     // Not the name itself: an API may repeat the password there.
-    account.with_context(|| {
+    let account = account.with_context(|| {
         format!("its reply names an account that nobody can have at {} ({} bytes)", path.text, text.len())
-    })
+    })?;
+    Ok(Some(account))
 }
 
 #[cfg(test)]
@@ -187,9 +188,9 @@ mod tests {
     fn an_account_is_one_text_that_can_be_typed() -> Result<(), String> {
         let path = ReplyPath::parse("$.email")?;
         let named = |email: Value| account(&path, &json!({ "email": email })).map_err(|error| format!("{error:#}"));
-        assert_eq!(named(json!("carol@example.com")).as_deref(), Ok("carol@example.com"));
+        assert_eq!(named(json!("carol@example.com")), Ok(Account::parse("carol@example.com").ok()));
+        assert_eq!(named(json!(null)), Ok(None));
         for (email, expected) in [
-            (json!(null), "names no account at $.email"),
             (json!(["a"]), "$.email is a list"),
             (json!(""), "an account that nobody can have"),
             (json!("a:b"), "an account that nobody can have"),
@@ -202,7 +203,7 @@ mod tests {
         let several = ReplyPath::parse("$[*]")?;
         let message = account(&several, &json!(["a", "b"])).err().map(|error| error.to_string());
         assert_eq!(message.as_deref(), Some("its reply names more than one account at $[*]"));
-        assert_eq!(account(&several, &json!(["a", "a"])).ok().as_deref(), Some("a"));
+        assert_eq!(account(&several, &json!(["a", "a"])).ok().flatten().as_deref(), Some("a"));
         Ok(())
     }
 

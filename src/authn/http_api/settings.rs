@@ -9,13 +9,17 @@ use super::reply::ReplyPath;
 use crate::authn::LabelSyntax;
 use crate::http_api::request::{self, RequestTemplate};
 use crate::http_api::settings;
-use crate::http_api::template::Placeholder;
+use crate::http_api::template::{Allowed, Placeholder};
+
+const HEAD_HAS_NO_BODY: &str = "a reply to HEAD holds nothing that labels or account could be taken from";
 
 /// How accounts are found out by an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpAuthSettings {
     pub(super) api: settings::ApiSettings,
     pub(super) request: RequestTemplate,
+    /// How an account is asked about without its password, where the API tells that.
+    pub(super) look_up: Option<RequestTemplate>,
     pub(super) statuses: Statuses,
     /// Label names and where their values stand.
     pub(super) labels: Vec<(String, ReplyPath)>,
@@ -83,33 +87,63 @@ impl std::fmt::Display for Statuses {
 /// Reads the section.
 pub fn read(field: Field<'_>) -> Option<HttpAuthSettings> {
     let mut section = field.section()?;
-    let request = request::read(&mut section);
+    let request = request::read(&mut section, Allowed::Credentials);
     let api = settings::read(&mut section, request.as_ref().map(RequestTemplate::origin));
     let statuses = read_statuses(&mut section);
     let labels = read_labels(&mut section);
     let label_values = LabelSyntax::read(&mut section, LabelSyntax::Literal);
     let account = read_account(&mut section, request.as_ref());
+    let wants_body =
+        labels.as_ref().is_some_and(|labels| !labels.is_empty()) || matches!(account, Some(AccountCheck::InReply(_)));
     if let Some(request) = &request {
         if !request.sends_password() {
             let message = "the password is sent nowhere, so every password would do; put ${password} or ${basic} into \
                            headers or body";
             section.missing("url", message);
         }
-        let wants_body = labels.as_ref().is_some_and(|labels| !labels.is_empty())
-            || matches!(account, Some(AccountCheck::InReply(_)));
         if request.is_head() && wants_body {
-            section.missing("method", "a reply to HEAD holds nothing that labels or account could be taken from");
+            section.missing("method", HEAD_HAS_NO_BODY);
         }
     }
+    if account == Some(AccountCheck::Unchecked)
+        && let Some(field) = section.field("look_up")
+    {
+        field.problem("with account: unchecked any name will do, so there is nobody to look up; leave this out");
+    }
+    let look_up = section.section("look_up").and_then(|fields| read_look_up(fields, request.as_ref(), wants_body));
     section.finish();
     Some(HttpAuthSettings {
         api: api?,
         request: request?,
+        look_up,
         statuses: statuses?,
         labels: labels?,
         label_values,
         account: account?,
     })
+}
+
+/// Reads `look_up`: a request about an account alone, to the same server as the login's.
+fn read_look_up(mut fields: Section<'_>, login: Option<&RequestTemplate>, wants_body: bool) -> Option<RequestTemplate> {
+    let look_up = request::read(&mut fields, Allowed::Account);
+    if let Some(look_up) = &look_up {
+        if look_up.placeholders().next().is_none() {
+            let message = "the account is sent nowhere, so the answer cannot be about it; put ${account} into url, headers \
+                           or body";
+            fields.missing("url", message);
+        }
+        if login.is_some_and(|login| login.origin() != look_up.origin()) {
+            fields.missing(
+                "url",
+                "an account is looked up where its logins are checked; write an address of that server",
+            );
+        }
+        if look_up.is_head() && wants_body {
+            fields.missing("method", HEAD_HAS_NO_BODY);
+        }
+    }
+    fields.finish();
+    look_up
 }
 
 fn read_account(section: &mut Section<'_>, request: Option<&RequestTemplate>) -> Option<AccountCheck> {

@@ -2,8 +2,11 @@
 //!
 //! Some say so only to whoever has the right password, some to anybody. Whatever they say is for the log alone.
 
-use super::protocol::Done;
-use super::verdict::policy;
+use time::OffsetDateTime;
+
+use super::protocol::{Done, Entry};
+use super::verdict::{Failure, policy};
+use crate::authn::{AccountState, Standing};
 
 /// What Active Directory's sub-codes mean that are not about the password, by their hexadecimal number (winerror.h). Wrong
 /// passwords are 52e, and accounts that are not there 525.
@@ -52,6 +55,55 @@ pub(super) fn why(done: &Done) -> Option<&'static str> {
     }
 }
 
+/// The attributes that show, to who may read them, whether an account may be used: without a login, nothing else does.
+/// OpenLDAP's, 389 Directory Server's and eDirectory's, and Active Directory's.
+pub(super) const SHOWN: [&str; 7] = [
+    "pwdAccountLockedTime",
+    "nsAccountLock",
+    "loginDisabled",
+    "userAccountControl",
+    "msDS-User-Account-Control-Computed",
+    "lockoutTime",
+    "accountExpires",
+];
+/// ACCOUNTDISABLE in `userAccountControl`.
+const DISABLED: u64 = 0x2;
+/// LOCKOUT in `msDS-User-Account-Control-Computed`, which goes out when the lock ends, as `lockoutTime` does not.
+const LOCKED: u64 = 0x10;
+/// The beginning of 1970 in `accountExpires`, which counts 100 ns from the beginning of 1601.
+const EPOCH: i128 = 116_444_736_000_000_000;
+
+/// What an entry with the attributes in [`SHOWN`] tells of its account. It is open where they are not there, or not to be seen.
+///
+/// # Errors
+/// One of them cannot be read.
+pub(super) fn standing(entry: &Entry) -> Result<Standing, Failure> {
+    let is_true = |attribute| entry.values(attribute).any(|value| value.eq_ignore_ascii_case("true"));
+    let number = |attribute| {
+        let unreadable = |_| Failure::Unknown(format!("{attribute} of the entry \"{}\" is not a number", entry.name));
+        entry.values(attribute).next().map(|value| value.parse::<u64>().map_err(unreadable)).transpose()
+    };
+    let is_disabled = number("userAccountControl")?.is_some_and(|flags| flags & DISABLED != 0);
+    let is_locked = match (number("msDS-User-Account-Control-Computed")?, number("lockoutTime")?) {
+        (Some(flags), _) => flags & LOCKED != 0,
+        (None, Some(since)) => since != 0,
+        (None, None) => false,
+    };
+    let closed = is_disabled
+        || is_locked
+        || is_true("nsAccountLock")
+        || is_true("loginDisabled")
+        // A moment. OpenLDAP leaves it there when the lock is over, until the next right password.
+        || entry.values("pwdAccountLockedTime").next().is_some();
+    let not_after = match number("accountExpires")? {
+        // Both are "never", and so is what is beyond all dates.
+        None | Some(0) => None,
+        Some(ticks) => OffsetDateTime::from_unix_timestamp_nanos((i128::from(ticks) - EPOCH) * 100).ok(),
+    };
+    let state = if closed { AccountState::Disabled } else { AccountState::Enabled };
+    Ok(Standing { state, not_before: None, not_after })
+}
+
 /// The number in `80090308: LdapErr: DSID-0C090446, comment: AcceptSecurityContext error, data 532, v3839`.
 fn sub_code(remark: &str) -> Option<&str> {
     if !remark.contains("ldaperr:") {
@@ -64,6 +116,39 @@ fn sub_code(remark: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_entries_show_of_closed_accounts_is_read() {
+        let over = OffsetDateTime::from_unix_timestamp(1_767_225_600).ok();
+        let disabled = |not_after| Standing { state: AccountState::Disabled, not_before: None, not_after };
+        let open = |not_after| Standing { not_after, ..Standing::default() };
+        for (attributes, expected) in [
+            (&[][..], Some(open(None))),
+            (&[("pwdAccountLockedTime", "000001010000Z")], Some(disabled(None))),
+            (&[("pwdaccountlockedtime", "20260101000000Z")], Some(disabled(None))),
+            (&[("nsAccountLock", "true")], Some(disabled(None))),
+            (&[("nsAccountLock", "false"), ("loginDisabled", "FALSE")], Some(open(None))),
+            (&[("loginDisabled", "TRUE")], Some(disabled(None))),
+            // A normal account, and the same disabled.
+            (&[("userAccountControl", "512"), ("lockoutTime", "0"), ("accountExpires", "0")], Some(open(None))),
+            (&[("userAccountControl", "514")], Some(disabled(None))),
+            (&[("lockoutTime", "134117100000000000")], Some(disabled(None))),
+            // It was locked, and is not any more.
+            (&[("lockoutTime", "134117100000000000"), ("msDS-User-Account-Control-Computed", "0")], Some(open(None))),
+            (&[("msDS-User-Account-Control-Computed", "16")], Some(disabled(None))),
+            // Its password has expired, which a login tells.
+            (&[("msDS-User-Account-Control-Computed", "8388608")], Some(open(None))),
+            (&[("accountExpires", "9223372036854775807")], Some(open(None))),
+            (&[("accountExpires", "134116992000000000")], Some(open(over))),
+            (&[("accountExpires", "-1")], None),
+            (&[("userAccountControl", "0x202")], None),
+            (&[("lockoutTime", "")], None),
+        ] {
+            let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+            let entry = Entry { name: "cn=a".to_owned(), attributes: attributes.collect(), ..Entry::default() };
+            assert_eq!(standing(&entry).ok(), expected, "{:?}", entry.attributes);
+        }
+    }
 
     #[test]
     fn what_directories_say_of_closed_accounts_is_told_from_a_wrong_password() {

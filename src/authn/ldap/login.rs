@@ -8,10 +8,12 @@ use policy::pattern::{LabelValue, LabelValues};
 use tracing::{debug, warn};
 
 use super::DirectoryUsers;
+use super::closed;
 use super::course::Course;
 use super::directory::{Bind, DirectoryAnswer, Errand, Question};
 use super::filter::Filling;
 use super::labels::LabelSource;
+use super::mark;
 use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
@@ -90,7 +92,7 @@ impl DirectoryUsers {
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
-            Found::Closed(words) => return closed(words, errand).await,
+            Found::Closed(words) => return refuse_closed(words, errand).await,
             Found::One(person) => person,
         };
         match self.check(&person, password, errand).await? {
@@ -105,7 +107,7 @@ impl DirectoryUsers {
                 blur(errand).await;
                 return Ok(Outcome::Rejected);
             }
-            Verdict::Closed(words) => return closed(words, errand).await,
+            Verdict::Closed(words) => return refuse_closed(words, errand).await,
         }
         Ok(Outcome::Accepted(self.identity(person, Some(password), errand).await?))
     }
@@ -133,7 +135,11 @@ impl DirectoryUsers {
             Found::Refused(words) | Found::Closed(words) => {
                 anyhow::bail!("the directory refuses our own search: {words}")
             }
-            Found::One(person) => LookUp::Known(self.identity(person, None, errand).await?),
+            Found::One(person) => {
+                let (mark, standing) = (mark::of(&person.entry), closed::standing(&person.entry)?);
+                let identity = self.identity(person, None, errand).await?;
+                LookUp::Known(Identity { mark, standing, ..identity })
+            }
         })
     }
 
@@ -172,11 +178,16 @@ impl DirectoryUsers {
             return Ok(Found::Nobody);
         }
         let settings = self.directory.settings();
+        let mut attributes = self.attributes(LabelSource::Entry);
+        if password.is_none() {
+            attributes.extend(closed::SHOWN.map(str::to_owned));
+            attributes.extend(mark::attributes().map(str::to_owned));
+        }
         let search = Search {
             base: settings.base.clone(),
             depth: Depth::Subtree,
             filter: settings.filter.encode(Filling { account, name: "" }),
-            attributes: self.attributes(LabelSource::Entry),
+            attributes,
             // One more than there may be, so that two are noticed.
             most: 2,
             seconds: self.directory.seconds(),
@@ -392,7 +403,7 @@ async fn blur(errand: Errand<'_>) {
 
 /// Refuses somebody whose account may not be used, as late as a wrong password is. The directory's words are in the line of the
 /// refusal.
-async fn closed(words: String, errand: Errand<'_>) -> anyhow::Result<Outcome> {
+async fn refuse_closed(words: String, errand: Errand<'_>) -> anyhow::Result<Outcome> {
     blur(errand).await;
     Ok(Outcome::Closed(words))
 }

@@ -399,7 +399,7 @@ fn read(document: Document, label_values: LabelSyntax) -> Account {
     let labels = labels.collect();
     let usable = read_user(&document, label_values).map(|user| {
         let kind = document.get_str("password").ok().and_then(|hash| hash.get(..4)).unwrap_or_default().to_owned();
-        let User { password, labels: _, standing } = user;
+        let User { id: _, password, labels: _, standing } = user;
         Usable { standing, kind, cost: password.cost() }
     });
     Account { name, labels, usable, document }

@@ -130,14 +130,9 @@ pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
 
 fn read_match(conditions: &Document, text: &mut RuleText) -> Vec<String> {
     let mut fields = Fields::open(conditions, "match.");
-    let mut read = |key| fields.text(key).map(str::to_owned);
-    text.account = read("account");
-    text.kind = read("type");
-    text.name = read("name");
-    text.service = read("service");
-    text.ip = read("ip");
-    text.tag = read("tag");
-    text.reference = read("reference");
+    for (field, text) in text.conditions_mut() {
+        *text = fields.text(field.key()).map(str::to_owned);
+    }
     text.labels = fields.map("labels", |value| match value {
         Bson::String(pattern) => Ok(pattern.clone()),
         other => Err(format!("one pattern is expected here, not {}", describe(other))),

@@ -271,7 +271,8 @@ impl Rules {
                 let left = self.settings.max_stale.saturating_sub(in_use.age()).as_secs();
                 format!("the last good ones stay in use for {left} seconds more, then decisions are answered with 503")
             }
-            None => "there are none yet, so decisions are answered with 503".to_owned(),
+            // At a reload that waits for them, others decide.
+            None => "there are none yet, and a server with these settings answers decisions with 503".to_owned(),
         };
         match trouble {
             Trouble::Unread { .. } | Trouble::Changing => {
@@ -367,8 +368,7 @@ impl Authorizer for MongoRules {
             anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
         }
         let rules = Arc::clone(&in_use);
-        let answer =
-            work::answer(question, move |question, budget| rules.acl.decide(&question.asked(), budget)).await?;
+        let answer = work::answer(question, move |question, budget| rules.acl.decide(question, budget)).await?;
         Ok(match answer {
             Answer::Decided { actions, mut by, until } => {
                 by.seq = in_use.seqs.get(by.index).copied();

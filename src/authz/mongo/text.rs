@@ -41,7 +41,7 @@ pub fn write_all(rules: &[Numbered], format: Format) -> String {
 impl Numbered {
     /// The rule's document, without `_id`.
     pub fn to_document(&self) -> Document {
-        let mut document = doc! { "seq": number(self.seq), "match": matched(&self.text) };
+        let mut document = doc! { "seq": number(self.seq), "match": matched::<Document, _>(&self.text) };
         document.insert("actions", self.text.actions.clone());
         if let Some(comment) = &self.text.comment {
             document.insert("comment", comment);
@@ -53,7 +53,7 @@ impl Numbered {
     /// The rule as an item of a YAML list. Texts are always quoted, so that none reads as something else.
     pub fn to_yaml(&self) -> String {
         let mut conditions: Vec<String> =
-            fields(&self.text).map(|(key, pattern)| format!("{key}: {}", quoted(pattern))).collect();
+            self.text.conditions().map(|(field, pattern)| format!("{field}: {}", quoted(pattern))).collect();
         if !self.text.labels.is_empty() {
             let labels =
                 self.text.labels.iter().map(|(label, pattern)| format!("{}: {}", quoted(label), quoted(pattern)));
@@ -75,14 +75,8 @@ impl Numbered {
     /// The rule as JSON.
     pub fn to_json(&self) -> serde_json::Value {
         let mut rule = serde_json::Map::new();
-        let mut conditions: serde_json::Map<String, serde_json::Value> =
-            fields(&self.text).map(|(key, pattern)| (key.to_owned(), pattern.into())).collect();
-        if !self.text.labels.is_empty() {
-            let labels = self.text.labels.iter().map(|(label, pattern)| (label.clone(), pattern.as_str().into()));
-            conditions.insert("labels".to_owned(), serde_json::Value::Object(labels.collect()));
-        }
         rule.insert("seq".to_owned(), self.seq.into());
-        rule.insert("match".to_owned(), conditions.into());
+        rule.insert("match".to_owned(), matched::<serde_json::Map<_, _>, _>(&self.text).into());
         rule.insert("actions".to_owned(), self.text.actions.clone().into());
         rule.extend(self.extras().map(|(key, value)| (key.to_owned(), value.into())));
         rule.into()
@@ -108,7 +102,7 @@ impl std::fmt::Display for Numbered {
     /// On one line, for people.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts: Vec<String> =
-            fields(&self.text).map(|(key, pattern)| format!("{key}={}", quoted(pattern))).collect();
+            self.text.conditions().map(|(field, pattern)| format!("{field}={}", quoted(pattern))).collect();
         parts.extend(
             self.text.labels.iter().map(|(label, pattern)| format!("labels.{}={}", printable(label), quoted(pattern))),
         );
@@ -130,43 +124,12 @@ impl std::fmt::Display for Numbered {
     }
 }
 
-/// The fields of the match that are one text each.
-fn fields(text: &RuleText) -> impl Iterator<Item = (&'static str, &str)> {
-    // All are named, so that none can be forgotten: a rule that is written back without one would match more than before.
-    let RuleText {
-        account,
-        kind,
-        name,
-        service,
-        ip,
-        tag,
-        reference,
-        labels: _,
-        actions: _,
-        comment: _,
-        not_before: _,
-        not_after: _,
-    } = text;
-    let all = [
-        ("account", account),
-        ("type", kind),
-        ("name", name),
-        ("service", service),
-        ("ip", ip),
-        ("tag", tag),
-        ("reference", reference),
-    ];
-    all.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_deref()?)))
-}
-
-fn matched(text: &RuleText) -> Document {
-    let mut conditions: Document =
-        fields(text).map(|(key, pattern)| (key.to_owned(), Bson::String(pattern.to_owned()))).collect();
-    if !text.labels.is_empty() {
-        let labels = text.labels.iter().map(|(label, pattern)| (label.clone(), Bson::String(pattern.clone())));
-        conditions.insert("labels", labels.collect::<Document>());
-    }
-    conditions
+/// What `match` holds, as a map of either kind.
+fn matched<M: FromIterator<(String, V)>, V: From<String> + From<M>>(text: &RuleText) -> M {
+    let owned = |(key, pattern): (&str, &str)| (key.to_owned(), V::from(pattern.to_owned()));
+    let labels: M = text.labels.iter().map(|(label, pattern)| owned((label, pattern))).collect();
+    let labels = (!text.labels.is_empty()).then(|| ("labels".to_owned(), V::from(labels)));
+    text.conditions().map(|(field, pattern)| owned((field.key(), pattern))).chain(labels).collect()
 }
 
 /// As small a number as the shell would write.

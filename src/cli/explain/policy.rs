@@ -88,9 +88,13 @@ fn unanswered(denied: Denied, what_follows: &str) -> String {
             let advice = failure.map(|failure| format!("; {}", failure.advice())).unwrap_or_default();
             format!("{backend}: {cause:#}{what_follows}{advice}")
         }
-        Denied::Anonymous | Denied::Credentials | Denied::Closed(_) | Denied::NameTaken { .. } | Denied::TooMany(_) => {
-            denied.to_string()
-        }
+        Denied::Anonymous
+        | Denied::Credentials
+        | Denied::Workload(_)
+        | Denied::Closed(_)
+        | Denied::NameTaken { .. }
+        | Denied::Secret(_)
+        | Denied::TooMany(_) => denied.to_string(),
     }
 }
 

@@ -167,8 +167,13 @@ fn a_header_holds_the_value_as_it_is_or_nothing_is_asked() {
 #[test]
 fn a_body_says_the_same_whatever_the_values_are() {
     let json = "{\"user\": \"${account}\", \"more\": [{\"secret\": \"<${password}>\"}], \"n\": 1}";
-    let json = BodyTemplate::parse(json, ContentType::Json).unwrap();
-    let form = BodyTemplate::parse("grant_type=password&user=${account}&key=${password}", ContentType::Form).unwrap();
+    let json = BodyTemplate::parse(json, ContentType::Json, Allowed::Credentials).unwrap();
+    let form = BodyTemplate::parse(
+        "grant_type=password&user=${account}&key=${password}",
+        ContentType::Form,
+        Allowed::Credentials,
+    )
+    .unwrap();
     for account in NASTY {
         for password in NASTY.iter().chain(&["a\r\nb", "\0"]) {
             let body = json.filled(who(account, password)).unwrap();
@@ -190,7 +195,7 @@ fn a_body_says_the_same_whatever_the_values_are() {
         ("${account}", ContentType::Form, "this is not a form"),
         ("user=${account} &key=x", ContentType::Form, "this is not a form"),
     ] {
-        let message = BodyTemplate::parse(text, content_type).map(|_| ()).unwrap_err();
+        let message = BodyTemplate::parse(text, content_type, Allowed::Credentials).map(|_| ()).unwrap_err();
         assert!(message.contains(piece), "{text}: {message}");
     }
 }
@@ -199,7 +204,7 @@ fn a_body_says_the_same_whatever_the_values_are() {
 fn what_is_printed_of_a_template_is_no_secret() {
     let url = url("https://api.example.com/check?api_key=hunter2&who=${account}");
     let header = HeaderTemplate::parse(HeaderName::from_static("x-key"), "hunter2", Allowed::Nothing).unwrap();
-    let body = BodyTemplate::parse("key=hunter2&who=${account}", ContentType::Form).unwrap();
+    let body = BodyTemplate::parse("key=hunter2&who=${account}", ContentType::Form, Allowed::Credentials).unwrap();
     let printed = format!("{url:?} {header:?} {body:?} {}", url.origin());
     assert!(!printed.contains("hunter2") && printed.contains("https://api.example.com/"), "{printed}");
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use dockwarden::authn::Identity;
 use dockwarden::authz::program::ProgramAuthz;
 use dockwarden::authz::work::Work;
 use dockwarden::authz::{Authorizer as _, Question};
 use dockwarden::config::{Config, Secrets};
 use dockwarden::program::ProgramSettings;
+use policy::pattern::LabelValues;
 use policy::scope::{Resource, parse_actions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -113,17 +113,17 @@ async fn a_hung_program_gets_what_is_left_of_the_time() {
     let folder = Folder::new();
     let source = ProgramAuthz::new(script(&folder, "authz.sh", "echo > $DIR/asked; sleep 60\n", AMPLE));
     let ask = async |since: Duration| {
-        let question = Question {
-            identity: &Identity::default(),
+        let asked = policy::Question {
+            account: "",
+            labels: &LabelValues::new(),
             address: None,
             service: "registry",
             resource: &Resource::new("repository", "app").unwrap(),
             actions: &parse_actions(["pull"]),
             reference: None,
             now: time::OffsetDateTime::UNIX_EPOCH,
-            began: Instant::now().checked_sub(since).unwrap(),
-            work: &Work::default(),
         };
+        let question = Question { asked, began: Instant::now().checked_sub(since).unwrap(), work: &Work::default() };
         let asking = Instant::now();
         (source.authorize(&question).await.unwrap_err().to_string(), asking.elapsed())
     };

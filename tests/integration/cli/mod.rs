@@ -107,6 +107,12 @@ fn check_passes_what_can_be_served() {
     let clean = run(["check", &file]);
     assert_eq!((clean.code, clean.err.as_str()), (0, ""));
     assert_eq!(clean.out, format!("{file}: ok (2 users, 1 rules, signing with ES256)\n"));
+    let (folder, file) =
+        configured("users: ~\nhtpasswd_auth: {path: $DIR/htpasswd}\nacl: [{match: {}, actions: []}]\n");
+    let hash = ALICE_HASH;
+    folder.put("htpasswd", &format!("carol:{hash}\ndave:{hash}\n"));
+    let elsewhere = run(["check", &file]);
+    assert!(elsewhere.out.contains("(0 users and 2 accounts of htpasswd_auth, 1 rules, "), "{}", elsewhere.out);
     let upstreams =
         "gateway: {service: s, upstreams: [{url: \"http://127.0.0.1:1\"}, {url: \"http://h\", name: b, prefix: b}]}";
     let (_folder, file) = configured(&format!("{}acl: []\n{upstreams}\n", strong_users()));

@@ -136,6 +136,12 @@ http_auth:
   labels: {team: "$.teams[*]"}
   label_values: literal
   account: "$.name"
+  look_up:
+    url: "https://api.example.org/users?key=secret"
+    method: POST
+    headers: {X-Api-Key: secret}
+    body: '{"name": "${account}"}'
+    content_type: application/json
   cache_ttl: 10
   timeout: 1
   concurrency: 64
@@ -440,7 +446,7 @@ fn told(config: Result<Config, Invalid>, source: &Source) -> String {
             let warnings: Vec<String> = config.lint().iter().map(|warning| warning.in_file(&source.file)).collect();
             let opened = match config.token.pair {
                 Pair::Loaded(_) => App::open(source.clone(), config).err().map(|error| format!("{error:?}")),
-                Pair::NotRead | Pair::ToBeMade { .. } => None,
+                Pair::NotRead | Pair::ToBeMade { .. } | Pair::LeafToBeMade => None,
             };
             format!("{}\n{}", warnings.join("\n"), opened.unwrap_or_default())
         }

@@ -37,6 +37,12 @@ fn explain_says_what_the_server_does_with_accounts_of_a_directory() {
         "{}",
         nobody.text
     );
+    // An administrator locked it, which a look-up sees as a login does.
+    let locked = explain(&server.config, "locked");
+    assert_eq!(granted(&server, "locked", &password("locked"), "repository:open/x:pull"), Err(401));
+    assert!(locked.stdout.contains("the account is disabled: nobody can log in with it"), "{}", locked.text);
+    assert!(!waldi.text.contains("nobody can log in"), "{}", waldi.text);
+
     // A directory that does not answer is no reason to say that nobody knows the account.
     let away = explain(&file(&patient("ldap://127.0.0.1:1", LABELS)), "waldi");
     assert!(!away.success && away.text.contains("ldap_auth: ") && away.stdout.is_empty(), "{}", away.text);

@@ -1,6 +1,7 @@
 //! Accounts that an HTTP API knows: what arrives there, what each answer means, and the two published set-ups.
 
 mod late;
+mod look_up;
 pub(super) mod outage;
 mod reply;
 mod section;

@@ -116,6 +116,31 @@ fn what_cannot_be_meant_is_refused_with_what_to_write_instead() {
         (of("tls: {insecure: true}"), "http_auth.tls.insecure: there is no such key"),
         (format!("url: \"http://127.0.0.1/\", {BASIC}, tls: {{}}"), "http_auth.tls: the address speaks no TLS"),
         (of("proxy: x"), "http_auth.proxy: there is no such key"),
+        (of("look_up: {}"), "http_auth.look_up.url: an address is needed"),
+        (
+            of("look_up: {url: \"https://api.example.com/users\"}"),
+            "http_auth.look_up.url: the account is sent nowhere, so the answer cannot be about it",
+        ),
+        (
+            of("look_up: {url: \"https://api.example.com/${account}\", headers: {X: \"${password}\"}}"),
+            "http_auth.look_up.headers.X: ${password}: only ${account} can stand here",
+        ),
+        (
+            of("look_up: {url: \"https://other.example.com/${account}\"}"),
+            "http_auth.look_up.url: an account is looked up where its logins are checked",
+        ),
+        (
+            of("account: \"$.a\", look_up: {url: \"https://api.example.com/${account}\", method: HEAD}"),
+            "http_auth.look_up.method: a reply to HEAD holds nothing",
+        ),
+        (
+            of("look_up: {url: \"https://api.example.com/${account}\", timeout: 1}"),
+            "http_auth.look_up.timeout: there is no such key",
+        ),
+        (
+            of("account: unchecked, look_up: {url: \"https://api.example.com/${account}\"}"),
+            "http_auth.look_up: with account: unchecked any name will do",
+        ),
     ];
     for (section, piece) in cases {
         let said = problems(&section);
