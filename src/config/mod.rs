@@ -58,8 +58,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
     ("oidc_auth", "OpenID Connect is not supported; use users"),
-    ("xorm_auth", "SQL users are not supported; use users"),
-    ("acl_xorm", "rules from SQL are not supported; use acl"),
     ("plugin_authn", "Go plugins cannot be loaded; use users"),
     ("plugin_authz", "Go plugins cannot be loaded; use acl"),
     ("casbin_authz", "Casbin policies are not supported; use acl"),
