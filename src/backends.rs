@@ -16,11 +16,13 @@ pub static BACKENDS: &[Kind] = &[
     authn::program::KIND,
     authn::ldap::KIND,
     authn::mongo::KIND,
+    authn::sql::KIND,
     authn::http_api::KIND,
     #[cfg(test)]
     authn::silly::KIND,
     authz::rules::KIND,
     authz::mongo::KIND,
+    authz::sql::KIND,
     authz::http_api::KIND,
     authz::program::KIND,
     authz::casbin::KIND,

@@ -1,5 +1,6 @@
 //! The identity backends, one file or folder each; what they owe is in [`crate::backend`].
 
+mod costs;
 pub mod htpasswd;
 pub mod http_api;
 mod label_syntax;
@@ -8,6 +9,7 @@ pub mod mongo;
 pub mod program;
 #[cfg(test)]
 pub mod silly;
+pub mod sql;
 pub mod users;
 
 pub use crate::backend::Authenticator;

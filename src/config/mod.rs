@@ -63,8 +63,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
     ("oidc_auth", "OpenID Connect is not supported; use users"),
-    ("xorm_auth", "SQL users are not supported; use users"),
-    ("acl_xorm", "rules from SQL are not supported; use acl"),
 ];
 
 /// docker_auth's plugins, and the section that takes the place of each.

@@ -44,6 +44,7 @@ mod renewal;
 mod replay;
 mod revocation;
 mod rule_oracle;
+mod sql;
 mod table;
 mod timing;
 mod token;
