@@ -143,7 +143,7 @@ impl Snapshot {
         let now = this_moment();
         let trust = token.authority.and_then(|authority| authority.trusted).map(|authority| {
             let signed = before.map(|before| Before { issuer: &before.issuer, life: before.mint.life() });
-            Trust::new(authority, token.life, &key, signed, now)
+            Trust::new((authority, token.not_before), token.life, &key, signed, now)
         });
         if trust.is_some()
             && now < key.used_from()

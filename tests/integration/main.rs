@@ -20,6 +20,7 @@ mod forward_auth;
 mod gateway;
 mod guessing;
 mod layers;
+mod leaves;
 mod limits;
 mod lists;
 mod logs;
