@@ -412,9 +412,13 @@ impl Access {
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
             Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
-            Err(Denied::Workload(_) | Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
-                drop(attempt)
-            }
+            Err(
+                Denied::Workload(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => drop(attempt),
         }
         found
     }

@@ -92,8 +92,16 @@ impl Shape {
 }
 
 /// All reasons in [`denied`].
-pub(super) const DENIED_REASONS: &[&str] =
-    &["login_needed", "wrong_credentials", "workload_refused", "name_taken", "account_closed", "too_many_attempts", "busy", "unavailable"];
+pub(super) const DENIED_REASONS: &[&str] = &[
+    "login_needed",
+    "wrong_credentials",
+    "workload_refused",
+    "name_taken",
+    "account_closed",
+    "too_many_attempts",
+    "busy",
+    "unavailable",
+];
 
 /// The shape of a refusal by [`access`](crate::access). `anonymous` is what it means at this door that nobody logged in.
 ///

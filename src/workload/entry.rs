@@ -93,7 +93,8 @@ impl Issuer {
     /// Reads an issuer.
     pub(super) fn parse(text: &str) -> Result<Issuer, Refusal> {
         if let Some(domain) = text.strip_prefix("spiffe://") {
-            let is_one = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || b".-_".contains(&letter);
+            let is_one =
+                |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || b".-_".contains(&letter);
             return match !domain.is_empty() && domain.len() <= 255 && domain.bytes().all(is_one) {
                 true => Ok(Issuer::TrustDomain(domain.to_owned())),
                 false => Err(Refusal::is("not a trust domain; write spiffe://example.org, without a path")),
@@ -105,7 +106,9 @@ impl Issuer {
             is_plain && is_web && !text.contains(|letter: char| letter.is_control() || letter.is_whitespace())
         });
         let Some(address) = address.filter(|_| text.len() <= MAX_NAME) else {
-            return Err(Refusal::is("not an issuer; write it as its tokens have it in iss: https://token.actions.githubusercontent.com"));
+            return Err(Refusal::is(
+                "not an issuer; write it as its tokens have it in iss: https://token.actions.githubusercontent.com",
+            ));
         };
         let of_all = ["common", "organizations", "consumers", "{tenantid}", "%7Btenantid%7D"];
         let mut parts = address.path_segments().into_iter().flatten();
@@ -180,7 +183,8 @@ impl Entry {
     }
 
     fn check_audience(&self, claims: &Claims) -> Result<(), Refused> {
-        let is_ours = |audience: &Value| audience.as_str().is_some_and(|own| self.audiences.iter().any(|one| one == own));
+        let is_ours =
+            |audience: &Value| audience.as_str().is_some_and(|own| self.audiences.iter().any(|one| one == own));
         let wrong = || Refused::Audience { entry: self.name.clone() };
         match (claims.own("aud").ok_or_else(wrong)?, self.others) {
             (one @ Value::String(_), _) if is_ours(one) => Ok(()),

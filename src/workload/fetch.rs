@@ -65,7 +65,8 @@ impl Fetching {
         let dialer = Dialer::new(std::sync::Arc::new(tls), Patience { silence: WITHIN, whole: WITHIN });
         // Redirects are not followed: they could lead to anybody's keys, or into our own network. A fetch is minutes after the
         // last one, so that no connection is kept.
-        let client = Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_max_idle_per_host(0).build(dialer);
+        let client =
+            Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_max_idle_per_host(0).build(dialer);
         Ok(Fetching { client, published })
     }
 

@@ -98,7 +98,10 @@ impl<'text> Jwt<'text> {
     /// A moment, in whole seconds since 1970 (NumericDate, RFC 7519 section 2).
     fn moment(&self, name: &str) -> Result<Option<i64>, Refused> {
         let Some(claim) = self.claims.own(name) else { return Ok(None) };
-        #[expect(clippy::cast_possible_truncation, reason = "a fraction is cut off, and what is too large is the largest")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a fraction is cut off, and what is too large is the largest"
+        )]
         let seconds = claim.as_i64().or_else(|| claim.as_f64().map(|seconds| seconds as i64));
         seconds.map(Some).ok_or(Refused::Time)
     }
@@ -167,7 +170,10 @@ mod tests {
         let claims = encoded(r#"{"iss":"i"}"#);
         for (header, expected) in [
             (json!({"alg": "ES256", "kid": "k"}), Ok(Some("k"))),
-            (json!({"alg": "RS256", "typ": "JWT", "jwk": {}, "jku": "https://evil.example", "x5c": [], "x5u": ""}), Ok(None)),
+            (
+                json!({"alg": "RS256", "typ": "JWT", "jwk": {}, "jku": "https://evil.example", "x5c": [], "x5u": ""}),
+                Ok(None),
+            ),
             (json!({"alg": "none"}), Err(Refused::Algorithm)),
             (json!({"alg": "HS256"}), Err(Refused::Algorithm)),
             (json!({"alg": "es256"}), Err(Refused::Algorithm)),

@@ -52,7 +52,9 @@ pub(super) enum NoKeys {
     #[error("this is not a set of public keys (JSON with keys: {{\"keys\": [{{\"kty\": …}}]}})")]
     NotASet,
     /// No key of it can be used.
-    #[error("it holds no public key that can be used: RSA of 2048 bits or more, P-256, P-384 or Ed25519, for signatures")]
+    #[error(
+        "it holds no public key that can be used: RSA of 2048 bits or more, P-256, P-384 or Ed25519, for signatures"
+    )]
     NoneUsable,
 }
 
@@ -188,9 +190,7 @@ mod tests {
         use Algorithm::{ES256, ES384, EdDSA, PS256, RS256};
         let of = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
         let rsa = |kid: &str, bytes: usize| json!({"kty": "RSA", "kid": kid, "n": of(bytes), "e": "AQAB"});
-        let ec = |kid: &str, curve: &str, bytes: usize| {
-            json!({"kty": "EC", "kid": kid, "crv": curve, "x": of(bytes), "y": of(bytes)})
-        };
+        let ec = |kid: &str, curve: &str, bytes: usize| json!({"kty": "EC", "kid": kid, "crv": curve, "x": of(bytes), "y": of(bytes)});
         let with = |mut key: Value, member: &str, value: Value| {
             key[member] = value;
             key
@@ -225,7 +225,9 @@ mod tests {
         ] {
             assert_eq!(fitting(&set, Meant::Signatures, algorithm, kid), expected, "{algorithm:?} {kid:?} {set}");
         }
-        for (said, expected) in [("jwt-svid", Ok(1)), ("x509-svid", Err(NoKeys::NoneUsable)), ("sig", Err(NoKeys::NoneUsable))] {
+        for (said, expected) in
+            [("jwt-svid", Ok(1)), ("x509-svid", Err(NoKeys::NoneUsable)), ("sig", Err(NoKeys::NoneUsable))]
+        {
             let set = one(with(ec("a", "P-256", 32), "use", json!(said)));
             assert_eq!(fitting(&set, Meant::JwtSvids, ES256, Some("a")), expected, "{said}");
         }

@@ -185,14 +185,24 @@ impl Fetched {
             Ok(keys) => {
                 self.current.store(Some(Arc::new(Current { keys, at: crate::clock::now() })));
                 if state.failure.take().is_some() {
-                    info!(reason = "workload_keys_back", backend = super::NAME, issuer, "the keys of this issuer are fetched again");
+                    info!(
+                        reason = "workload_keys_back",
+                        backend = super::NAME,
+                        issuer,
+                        "the keys of this issuer are fetched again"
+                    );
                 }
             }
             Err(error) => {
                 let cause = format!("{error:#}");
                 if state.failure.is_none() {
-                    warn!(reason = "workload_keys_failed", backend = super::NAME, issuer, cause,
-                        "the keys of this issuer cannot be fetched; those of before are used for 24 hours");
+                    warn!(
+                        reason = "workload_keys_failed",
+                        backend = super::NAME,
+                        issuer,
+                        cause,
+                        "the keys of this issuer cannot be fetched; those of before are used for 24 hours"
+                    );
                 }
                 state.failure = Some(cause);
             }

@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::digest;
-use crate::identity::{Identity, IdentifiedBy, Method, Standing};
+use crate::identity::{IdentifiedBy, Identity, Method, Standing};
 use crate::passwords::attempts::TooMany;
 use crate::reach::Reached;
 use crate::secret::Secret;
@@ -236,7 +236,9 @@ impl Workloads {
             match opened.ask(entry, jwt, &header, client).await {
                 Ok(Said::Mine(said)) => return Ok(said),
                 // The refusal of the entry that came nearest is the one to be told.
-                Ok(Said::NotMine(why @ (Refused::UnknownKey { .. } | Refused::Signature { .. }))) => refused = Some(why),
+                Ok(Said::NotMine(why @ (Refused::UnknownKey { .. } | Refused::Signature { .. }))) => {
+                    refused = Some(why)
+                }
                 Ok(Said::NotMine(why)) => drop(refused.get_or_insert(why)),
                 Err(cause) => drop(unknown.get_or_insert(cause)),
             }

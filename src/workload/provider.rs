@@ -59,7 +59,8 @@ impl Provider {
         let is_github = host == "token.actions.githubusercontent.com"
             || (host.starts_with("token.actions.") && below("ghe.com"))
             || path == "/_services/token";
-        let is_azure = host == "sts.windows.net" || host.starts_with("login.microsoftonline.") || below("ciamlogin.com");
+        let is_azure =
+            host == "sts.windows.net" || host.starts_with("login.microsoftonline.") || below("ciamlogin.com");
         let is_cluster = has_review
             || host.split('.').next() == Some("kubernetes")
             || (host.starts_with("oidc.eks.") && below("amazonaws.com"))
@@ -84,7 +85,9 @@ impl Provider {
         let mut found = host.split('.').any(|part| part == "gitlab").then_some(Provider::GitLab);
         looked_at.by_ref().for_each(|path| match path {
             path if path.starts_with("kubernetes.io.") => found = Some(Provider::Kubernetes),
-            "namespace_id" | "namespace_path" | "project_id" | "project_path" => found = found.or(Some(Provider::GitLab)),
+            "namespace_id" | "namespace_path" | "project_id" | "project_path" => {
+                found = found.or(Some(Provider::GitLab))
+            }
             _ => {}
         });
         found.unwrap_or(Provider::Other)
@@ -133,8 +136,10 @@ impl Provider {
         match self.needed() {
             Some(Needed { rows, .. }) if rows.iter().any(|row| row.iter().all(|claim| is_required(claim))) => None,
             Some(Needed { message, .. }) => Some(message),
-            None if require.is_empty() => Some("nothing is required of its tokens, so that all of them are taken; name a claim that \
-                                                only yours have"),
+            None if require.is_empty() => Some(
+                "nothing is required of its tokens, so that all of them are taken; name a claim that \
+                                                only yours have",
+            ),
             None => None,
         }
     }
@@ -152,7 +157,12 @@ impl Provider {
             }
             (
                 Provider::GitLab,
-                "namespace_id" | "project_id" | "user_id" | "pipeline_id" | "job_id" | "ref_protected"
+                "namespace_id"
+                | "project_id"
+                | "user_id"
+                | "pipeline_id"
+                | "job_id"
+                | "ref_protected"
                 | "environment_protected",
             ) if !is_text => Some("GitLab has this claim as a text; write the value in quotes (\"42\", \"true\")"),
             (Provider::Google, "email_verified") if *value != Scalar::Flag(true) => {

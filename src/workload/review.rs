@@ -103,7 +103,12 @@ impl Review {
     ///
     /// # Errors
     /// [`Refused::Reviewed`] inside where it is not; outside where it could not be found out.
-    pub(super) async fn ask(&self, jwt: &Jwt<'_>, entry: &Entry, client: Client) -> anyhow::Result<Result<(), Refused>> {
+    pub(super) async fn ask(
+        &self,
+        jwt: &Jwt<'_>,
+        entry: &Entry,
+        client: Client,
+    ) -> anyhow::Result<Result<(), Refused>> {
         let spec = json!({"token": jwt.whole, "audiences": entry.audiences});
         let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec});
         let json = HeaderValue::from_static("application/json");
@@ -128,7 +133,8 @@ impl Review {
         );
         // Without the parser's own words: they could repeat the token.
         let read: Option<Reply> = json::object(&reply.body).ok();
-        let Reply { status } = read.with_context(|| format!("{origin} answers with something that is not a TokenReview"))?;
+        let Reply { status } =
+            read.with_context(|| format!("{origin} answers with something that is not a TokenReview"))?;
         // A server that knows nothing of audiences says that the token is good for itself.
         let is_ours = status.audiences.iter().any(|audience| entry.audiences.contains(audience));
         let sub = jwt.claims.own("sub").and_then(serde_json::Value::as_str);

@@ -82,7 +82,8 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
         issuer => Ok(issuer),
     });
     if issuer.is_none() && !section.has("issuer") {
-        section.missing("issuer", "whose tokens? write iss as they have it: https://token.actions.githubusercontent.com");
+        section
+            .missing("issuer", "whose tokens? write iss as they have it: https://token.actions.githubusercontent.com");
     }
     let issuer = issuer.map(|at| at.value);
     let name = section.parsed("name", |text| match is_plain(text) {
@@ -99,7 +100,8 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
     let require = read_require(&mut section);
     let account = section.parsed("account", AccountTemplate::parse);
     if account.is_none() && !section.has("account") {
-        section.missing("account", "how are its accounts called? write a prefix and a claim: github:${claim:repository}");
+        section
+            .missing("account", "how are its accounts called? write a prefix and a claim: github:${claim:repository}");
     }
     let labels = read_labels(&mut section);
     let uses = match section.flag("single_use") {
@@ -113,7 +115,9 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
     let has_review = section.has("token_review");
     let review = section.section("token_review").and_then(read_review);
     let require = match (&issuer, require, &account) {
-        (Some(issuer), Some(require), Some(account)) => check_provider(&mut section, issuer, require, account, has_review),
+        (Some(issuer), Some(require), Some(account)) => {
+            check_provider(&mut section, issuer, require, account, has_review)
+        }
         (_, _, _) => None,
     };
     section.finish();
@@ -237,7 +241,10 @@ fn read_require(section: &mut Section<'_>) -> Option<Vec<Required>> {
     let mut required = Vec::with_capacity(entries.len());
     for (claim, field) in entries {
         let Some(path) = ClaimPath::parse(claim) else {
-            field.problem_at(field.key_place(), "this is no claim's name; write it as the token has it, with dots between names");
+            field.problem_at(
+                field.key_place(),
+                "this is no claim's name; write it as the token has it, with dots between names",
+            );
             continue;
         };
         if ALWAYS_CHECKED.contains(&claim) {
@@ -270,7 +277,10 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
         let sources = field.texts().into_iter().filter_map(|At { place, value }| match whole_claim(&value) {
             Some(path) => Some(LabelSource::Claim(path)),
             None if value.contains("${") => {
-                field.problem_at(&place, "a claim stands alone, as ${claim:project_path}; write a value without $, or that");
+                field.problem_at(
+                    &place,
+                    "a claim stands alone, as ${claim:project_path}; write a value without $, or that",
+                );
                 None
             }
             None => match LabelValue::glob(&value) {
@@ -287,7 +297,8 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
 }
 
 fn read_keys(section: &mut Section<'_>, issuer: Option<&Issuer>) -> Option<KeysFrom> {
-    const HOW: &str = "where are the issuer's keys? write keys: discovery, or keys: {url: \"https://…\"} or keys: {file: jwks.json}";
+    const HOW: &str =
+        "where are the issuer's keys? write keys: discovery, or keys: {url: \"https://…\"} or keys: {file: jwks.json}";
     let Some(field) = section.field("keys") else {
         section.missing("keys", HOW);
         return None;
@@ -308,7 +319,9 @@ fn read_keys(section: &mut Section<'_>, issuer: Option<&Issuer>) -> Option<KeysF
                     let published = Published::Discovery { document, issuer: issuer.clone() };
                     Some(KeysFrom::Issuer { published, authorities: None })
                 }
-                None => wrong("keys are not fetched without TLS, since anybody on the way could change them; write keys: {file: …}"),
+                None => wrong(
+                    "keys are not fetched without TLS, since anybody on the way could change them; write keys: {file: …}",
+                ),
             }
         }
         (Value::Text(word), Issuer::TrustDomain(_)) if word == "discovery" => {
@@ -360,9 +373,8 @@ fn read_source(mut keys: Section<'_>, issuer: &Issuer, meant: Meant) -> Option<K
             if has_authorities {
                 keys.problem(&file.place, "ca_certificate", "a file has no server whose certificate could be checked");
             }
-            let read = |path: &std::path::Path| {
-                KeySet::parse(&read_pem(path)?, meant).map_err(|wrong| wrong.to_string())
-            };
+            let read =
+                |path: &std::path::Path| KeySet::parse(&read_pem(path)?, meant).map_err(|wrong| wrong.to_string());
             keys.read_file(&file, "file", read).ok().map(|keys| KeysFrom::File(keys.unwrap_or_default()))
         }
         (_, _, _) => None,
@@ -386,10 +398,13 @@ fn read_review(mut review: Section<'_>) -> Option<ReviewSettings> {
         _ => Err(Refusal::is("not a place where nobody listens; write loopback, or leave this out")),
     });
     let api = review.parsed("api", |text| {
-        let url = Url::parse(text).ok().filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
+        let url =
+            Url::parse(text).ok().filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
         match url {
             Some(url) if url.scheme() == "https" || (loopback.is_some() && is_loopback(&url)) => Ok(url),
-            Some(_) | None => Err(Refusal::is("not the address of an API server; write https://kubernetes.default.svc")),
+            Some(_) | None => {
+                Err(Refusal::is("not the address of an API server; write https://kubernetes.default.svc"))
+            }
         }
     });
     if api.is_none() && !review.has("api") {

@@ -23,6 +23,8 @@ mod layers;
 mod limits;
 mod lists;
 mod logs;
+#[path = "../support/oidc.rs"]
+mod oidc;
 mod outcomes;
 mod pem;
 #[path = "../support/port.rs"]
@@ -34,3 +36,4 @@ mod reuse;
 mod routes;
 mod texts;
 mod tokens;
+mod workload;
