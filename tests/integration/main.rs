@@ -24,6 +24,8 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+#[path = "../support/oidc.rs"]
+mod oidc;
 mod outcomes;
 mod pem;
 #[path = "../support/port.rs"]
@@ -38,3 +40,4 @@ mod routes;
 mod stores;
 mod texts;
 mod tokens;
+mod workload;

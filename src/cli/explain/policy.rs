@@ -21,6 +21,7 @@ use crate::backend::{Backends, Facts};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
+use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;
@@ -119,6 +120,8 @@ impl Policy {
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
+        // Their accounts are known by tokens alone.
+        strangers.extend(config.workload.iter().map(|_| workload::NAME));
         let plain = |error: anyhow::Error| format!("{error:#}");
         let passwords = Arc::new(Passwords::new(|_| {}).map_err(plain)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
