@@ -25,7 +25,7 @@ const EFFECTS: &[&str] = &[
     "priority(p.eft) || deny",
 ];
 
-/// What a matcher is made of. Columns of the policy: sub, name, ip, act, labels.
+/// What a matcher is made of. Columns of the policy: sub, name, ip, act, labels, rule.
 const ATOMS: &[&str] = &[
     "g(r.account, p.sub)",
     "g(r.account, p.sub) == true",
@@ -65,6 +65,7 @@ const ATOMS: &[&str] = &[
     "r.action in [p.act, 'delete']",
     "labelMatch(r.labels, p.labels)",
     "r.labels == \"{}\"",
+    "eval(p.rule)",
     "true",
     "false",
 ];
@@ -137,6 +138,14 @@ fn matcher(dice: &mut Dice, depth: usize) -> String {
     }
 }
 
+const RULES: &[&str] = &[
+    "true",
+    "r.account == 'alice' || r.account == p.sub",
+    "keyMatch(r.name, 'team/*') && r.action != 'delete'",
+    "!(r.action in ('pull', 'push'))",
+    "g2(r.account, 'role2')",
+];
+
 /// A column as CSV.
 fn column(text: &str) -> String {
     match text.contains([',', '"']) || text.starts_with(' ') {
@@ -161,12 +170,12 @@ fn case(dice: &mut Dice) -> Case {
     if has_domain {
         matcher = matcher.replace("g(r.account, p.sub)", "g(r.account, p.sub, r.service)");
     }
-    let mut columns = "sub, name, ip, act, labels".to_owned();
+    let mut columns = "sub, name, ip, act, labels, rule".to_owned();
     columns.push_str(if has_effect { ", eft" } else { "" });
     columns.push_str(if has_priority { ", priority" } else { "" });
     let model = format!(
         "[request_definition]\nr = account, type, name, service, ip, action, labels\n[policy_definition]\np = {columns}\n\
-         [role_definition]\ng = _, _{}\n[policy_effect]\ne = {}\n# a remark\n[matchers]\nm = {}\n",
+         [role_definition]\ng = _, _{}\ng2 = _, _\n[policy_effect]\ne = {}\n# a remark\n[matchers]\nm = {}\n",
         if has_domain { ", _" } else { "" },
         dice.pick(EFFECTS),
         // A line that goes on.
@@ -174,8 +183,14 @@ fn case(dice: &mut Dice) -> Case {
     );
     let mut policy = String::new();
     for _ in 0..dice.below(9) {
-        let mut line =
-            vec![dice.pick(SUBJECTS), dice.pick(NAMES), dice.pick(NETWORKS), dice.pick(ACTIONS), dice.pick(LABELS)];
+        let mut line = vec![
+            dice.pick(SUBJECTS),
+            dice.pick(NAMES),
+            dice.pick(NETWORKS),
+            dice.pick(ACTIONS),
+            dice.pick(LABELS),
+            dice.pick(RULES),
+        ];
         line.extend(has_effect.then(|| dice.pick(&["allow", "allow", "deny"])));
         line.extend(has_priority.then(|| dice.pick(&["1", "2", "-3", "10"])));
         let line: Vec<String> = line.into_iter().map(column).collect();
@@ -184,6 +199,9 @@ fn case(dice: &mut Dice) -> Case {
     for _ in 0..dice.below(6) {
         let domain = if has_domain { format!(", {}", dice.pick(&["r", "other"])) } else { String::new() };
         writeln!(policy, "g, {}, {}{domain}", dice.pick(SUBJECTS), dice.pick(SUBJECTS)).unwrap();
+    }
+    for _ in 0..dice.below(3) {
+        writeln!(policy, "g2, {}, {}", dice.pick(SUBJECTS), dice.pick(SUBJECTS)).unwrap();
     }
     let questions = (0..QUESTIONS).map(|_| {
         let labels: Value = serde_json::from_str(dice.pick(&LABELS[2..5])).unwrap();

@@ -72,6 +72,8 @@ async fn the_sample_is_served_with_acl_and_without() {
         (BOB, "192.168.0.123", "repository:book2:pull", ""),
         (BOB, "2001:db8::1", "repository:book2:pull", ""),
         (NOBODY, "1.2.3.4", "repository:book1:pull", ""),
+        // No address is known.
+        (ALICE, "", "repository:book1:pull", ""),
     ] {
         assert_eq!(granted(&bed, caller, from, scope).await, expected, "{from} {scope}");
     }
