@@ -53,6 +53,7 @@ const KEYS: &[(&str, &str)] = &[
     ("http_authz.tls", "ca_certificate, client_certificate, client_key"),
     ("http_authz", "cache_ttl, concurrency, deadline, headers, timeout, tls, url"),
     ("ext_authz", "args, command, concurrency, timeout"),
+    ("casbin_authz", "model_path, policy_path"),
     ("forward_auth.paths[0]", "methods, path, scope"),
     ("forward_auth", "challenge, headers, paths, realm, service, trusted_proxies"),
     (
@@ -73,7 +74,7 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway", "addr, challenge, realm, service, upstreams"),
     (
         "",
-        "acl, acl_mongo, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
+        "acl, acl_mongo, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
          ldap_auth, mongo_auth, records, server, token, users",
     ),
 ];
@@ -94,6 +95,7 @@ acl: [{match: {UNKNOWN}, actions: [], UNKNOWN}]
 acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
+casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:

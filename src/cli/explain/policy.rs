@@ -115,8 +115,9 @@ impl Policy {
                     asked.push(row.clone());
                 }
                 Facts::LoginsElsewhere(_) => strangers.push(key),
-                Facts::Rules | Facts::RulesElsewhere if is_meant(key) => asked.push(row.clone()),
-                Facts::Decisions if is_meant(key) => deciders.push(key),
+                // Behind one that is not asked here, nobody knows whether it would be asked at all.
+                Facts::Rules | Facts::RulesElsewhere if is_meant(key) && deciders.is_empty() => asked.push(row.clone()),
+                Facts::Rules | Facts::RulesElsewhere | Facts::Decisions if is_meant(key) => deciders.push(key),
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
@@ -219,6 +220,11 @@ impl Policy {
         let names: Vec<String> = self.services.iter().map(|known| format!("\"{known}\"")).collect();
         let names = names.join(", ");
         Some(format!("the server refuses requests for the service \"{service}\": token.services has {names}"))
+    }
+
+    /// Whether the rules of this source are told one by one.
+    pub(super) fn shows(&self, source: &str) -> bool {
+        self.sources.iter().any(|shown| shown.name == source)
     }
 
     /// Where accounts are looked up that are not in the file, for messages.

@@ -17,6 +17,7 @@ use dockwarden::reach::Reached;
 use settings::yaml::{self, Entry, Node, Value};
 use tokio::task::JoinSet;
 
+use crate::backends::casbin_authz as casbin;
 use crate::bed::{ALICE_HASH, Bed, Folder};
 use crate::logs::{Form, Log};
 
@@ -174,6 +175,7 @@ http_authz:
   cache_ttl: 10
   tls: {ca_certificate: $DIR/token.crt}
 ext_authz: {command: /bin/true, args: [a], timeout: 5, concurrency: 16}
+casbin_authz: {model_path: $DIR/model.conf, policy_path: $DIR/policy.csv}
 "#,
     r#"
 server: {addr: "$DIR/socket", net: unix, real_ip_header: X-Real-IP, real_ip_pos: -1}
@@ -607,6 +609,8 @@ fn folder() -> Folder {
     folder.put("secret", "a-secret\n");
     folder.put("hash", ALICE_HASH);
     folder.put("htpasswd", &format!("alice:{ALICE_HASH}\n"));
+    folder.put("model.conf", casbin::MODEL);
+    folder.put("policy.csv", casbin::POLICY);
     let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
     folder.put("both.pem", &format!("{}{}", read("token.crt"), read("token.key")));
     folder
