@@ -102,7 +102,9 @@ async fn metric(bed: &Bed, name: &str) -> String {
 #[tokio::test]
 async fn an_old_leafs_token_is_good_at_our_doors_until_it_ends() {
     let top = Top::new();
-    for more in [ELSEWHERE.to_owned(), OURS.to_owned(), format!("{OURS}, header: kid"), format!("{ELSEWHERE}, header: kid")] {
+    for more in
+        [ELSEWHERE.to_owned(), OURS.to_owned(), format!("{OURS}, header: kid"), format!("{ELSEWHERE}, header: kid")]
+    {
         let bed = bed(&top, &top.leaf(), &more);
         let first = token(&bed).await;
         swap(&bed, &top.leaf());
@@ -138,7 +140,8 @@ async fn what_the_authority_has_not_signed_is_nobodys_token() {
     // The right certificate, and another key's signature below it.
     let stolen = token_of(&top, &top.leaf()).await;
     let (head, _) = stolen.rsplit_once('.').unwrap();
-    let (_, signature) = token_of(&other, &other.leaf()).await.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, signature) =
+        token_of(&other, &other.leaf()).await.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     assert_eq!(door(&ours, &format!("{head}.{signature}")).await, 401);
 }
 
@@ -173,8 +176,9 @@ async fn a_replaced_key_makes_no_new_tokens_once_its_authority_is_gone() {
 fn thief_at(thief: &Bed, later: Duration) -> String {
     use dockwarden::token::{AccessEntry, TokenContent};
     let snapshot = thief.app.snapshot();
-    let access = vec![AccessEntry { kind: "repository".into(), name: "alice/app".into(), actions: vec!["pull".into()] }];
-    let content = TokenContent { subject: "alice".into(), audience: "registry".into(), access };
+    let access =
+        vec![AccessEntry { kind: "repository".into(), name: "alice/app".into(), actions: vec!["pull".into()] }];
+    let content = TokenContent { subject: "alice".into(), audience: "registry".into(), access, secret: None };
     let moment = now() + later;
     let mut claims = snapshot.issuer.claims(content, moment, 200, "forged".into());
     claims.nbf -= later.whole_seconds();
@@ -299,7 +303,8 @@ async fn a_pair_alone_gives_way_to_a_leaf() {
 #[test]
 fn an_authority_and_a_leaf_are_made_at_the_start_and_nothing_is_replaced() {
     let folder = Folder::new();
-    let file = folder.configure(&config("authority: {certificate: $DIR/new/ca.crt, key: $DIR/new/ca.key, generate: true}"));
+    let file =
+        folder.configure(&config("authority: {certificate: $DIR/new/ca.crt, key: $DIR/new/ca.key, generate: true}"));
     let source = dockwarden::app::Source { file, variables: Vec::new() };
     let read = |name: &str| std::fs::read(folder.path(name)).unwrap();
     source.load_and_make_key().unwrap();
