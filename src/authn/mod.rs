@@ -1,13 +1,16 @@
 //! The identity backends, one file or folder each; what they owe is in [`crate::backend`].
 
+mod costs;
 pub mod htpasswd;
 pub mod http_api;
 mod label_syntax;
 pub mod ldap;
 pub mod mongo;
 pub mod program;
+pub mod records;
 #[cfg(test)]
 pub mod silly;
+pub mod sql;
 pub mod users;
 
 pub use crate::backend::Authenticator;

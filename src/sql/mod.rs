@@ -33,7 +33,7 @@ pub struct Database(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    outage: Outage,
+    outage: Option<Outage>,
     breaker: Breaker,
     connections: Connections,
 }
@@ -103,6 +103,15 @@ pub enum Written {
 impl Database {
     /// A database; nothing is connected yet.
     pub fn new(settings: Settings, outage: Outage) -> Database {
+        Database::made(settings, Some(outage))
+    }
+
+    /// A database that is asked however often it fails: for who asks it from time to time, and tells the log himself.
+    pub fn without_breaker(settings: Settings) -> Database {
+        Database::made(settings, None)
+    }
+
+    fn made(settings: Settings, outage: Option<Outage>) -> Database {
         let connections = Connections::new(&settings);
         Database(Arc::new(Inner { settings, outage, breaker: Breaker::default(), connections }))
     }
@@ -164,8 +173,8 @@ impl Database {
             Failure::Refused { .. } | Failure::Slow { .. } | Failure::Open { .. } => return,
             Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
-        let Outage { backend, down, back, .. } = self.0.outage;
-        let trial = trials_of(&self.0, |database| async move { database.try_again().await });
+        let Some(Outage { backend, trial, down, back }) = self.0.outage else { return };
+        let trial = trials_of(&self.0, move |database| async move { database.try_again(trial).await });
         let closed = self.0.breaker.fail(pass, trial, move || info!(reason = "backend_back", backend, "{back}"));
         if closed {
             warn!(reason = "backend_down", backend, cause = %failure, "{down}");
@@ -179,8 +188,8 @@ impl Inner {
         asked.map_err(|trouble| failure::read(&self.settings, trouble, limit))
     }
 
-    async fn try_again(&self) -> Trial {
-        let asked = self.connections.perform_anew(TRIAL, Work::Read { sql: self.outage.trial, args: &[] }).await;
+    async fn try_again(&self, sql: &'static str) -> Trial {
+        let asked = self.connections.perform_anew(TRIAL, Work::Read { sql, args: &[] }).await;
         match asked.map_err(|trouble| failure::read(&self.settings, trouble, TRIAL)) {
             Ok(_) | Err(Failure::Refused { .. }) => Trial::Answered,
             // Each is a failed login there.

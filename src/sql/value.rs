@@ -74,6 +74,12 @@ pub struct Mistyped {
 }
 
 impl Row {
+    /// A row of these values.
+    #[cfg(test)]
+    pub(crate) fn of(values: impl IntoIterator<Item = Value>) -> Row {
+        Row(values.into_iter().collect())
+    }
+
     /// The number in a column, counted from 0.
     ///
     /// # Errors

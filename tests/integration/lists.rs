@@ -61,6 +61,8 @@ const KEYS: &[(&str, &str)] = &[
          username",
     ),
     ("records", "mongo, postgres, sqlite"),
+    ("records_auth", "label_values"),
+    ("acl_records", "cache_ttl, max_stale"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
     ("gateway.upstreams[0].auth", "basic, ecr, token"),
     (
@@ -73,8 +75,7 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway", "addr, challenge, realm, service, upstreams"),
     (
         "",
-        "acl, acl_mongo, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
-         ldap_auth, mongo_auth, records, server, token, users",
+        "acl, acl_mongo, acl_records, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users",
     ),
 ];
 
@@ -95,6 +96,8 @@ acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOW
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+records_auth: {UNKNOWN}
+acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:
   service: s

@@ -34,6 +34,7 @@ pub(crate) mod scratch;
 pub(crate) mod script;
 pub(crate) mod shipped;
 pub(crate) mod slapd;
+pub(crate) mod sql;
 pub(crate) mod standin;
 pub(crate) mod victim;
 pub(crate) mod visit;
