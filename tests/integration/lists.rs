@@ -62,6 +62,8 @@ const KEYS: &[(&str, &str)] = &[
          username",
     ),
     ("records", "mongo, postgres, sqlite"),
+    ("records_auth", "label_values"),
+    ("acl_records", "cache_ttl, max_stale"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
     ("gateway.upstreams[0].auth", "basic, ecr, token"),
     (
@@ -74,8 +76,8 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway", "addr, challenge, realm, service, upstreams"),
     (
         "",
-        "acl, acl_mongo, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
-         ldap_auth, mongo_auth, records, server, token, users",
+        "acl, acl_mongo, acl_records, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, \
+         http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users",
     ),
 ];
 
@@ -97,6 +99,8 @@ http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+records_auth: {UNKNOWN}
+acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:
   service: s

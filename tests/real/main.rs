@@ -41,6 +41,7 @@ mod mongo;
 mod mongo_rules;
 mod package;
 mod pattern_oracle;
+mod records;
 mod refusals;
 mod renewal;
 mod replay;

@@ -253,6 +253,8 @@ token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
+records_auth: {label_values: glob}
+acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
 ];
 
