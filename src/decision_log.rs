@@ -105,30 +105,32 @@ pub struct LoggedToken<'a> {
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
 /// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
 pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
-    let line =
-        |scope: String, (granted, withheld, cut): (&Actions, &Actions, &Actions), rule: Option<String>, outcome: DecisionOutcome| {
-            info!(
-                decision.id = id.as_str(),
-                decision.outcome = outcome.as_str(),
-                door = asker.door.as_str(),
-                request = asker.request(),
-                user.account = %printable(&asker.account),
-                user.backend = asker.backend(),
-                client.address = asker.address(),
-                service = %printable(&asker.service),
-                scope,
-                granted = words(granted),
-                withheld = words(withheld),
-                cut = (!cut.is_empty()).then(|| words(cut)),
-                rule,
-                secret.id = asker.secret(),
-                token.id = token.map(|token| token.id),
-                token.reused = token.map(|token| token.reused),
-                scopes.ignored = asker.scopes_ignored,
-                snapshot = generation,
-                "decided"
-            );
-        };
+    let line = |scope: String,
+                (granted, withheld, cut): (&Actions, &Actions, &Actions),
+                rule: Option<String>,
+                outcome: DecisionOutcome| {
+        info!(
+            decision.id = id.as_str(),
+            decision.outcome = outcome.as_str(),
+            door = asker.door.as_str(),
+            request = asker.request(),
+            user.account = %printable(&asker.account),
+            user.backend = asker.backend(),
+            client.address = asker.address(),
+            service = %printable(&asker.service),
+            scope,
+            granted = words(granted),
+            withheld = words(withheld),
+            cut = (!cut.is_empty()).then(|| words(cut)),
+            rule,
+            secret.id = asker.secret(),
+            token.id = token.map(|token| token.id),
+            token.reused = token.map(|token| token.reused),
+            scopes.ignored = asker.scopes_ignored,
+            snapshot = generation,
+            "decided"
+        );
+    };
     if decision.grants().is_empty() {
         let none = Actions::new();
         line(String::new(), (&none, &none, &none), None, decision.outcome());

@@ -204,7 +204,10 @@ async fn checks_7_and_8_a_secret_says_whose_it_is_in_every_slot() {
     for secret in [&refresh, &personal] {
         for name in ["", "<token>", "alice", "Alice", "00000000-0000-0000-0000-000000000000"] {
             let reply = bed.present(name, secret, ASK).await.ok();
-            assert_eq!((&reply.claims()["sub"], reply.access()[0].as_str()), (&"alice".into(), "repository:web/app:pull,push"));
+            assert_eq!(
+                (&reply.claims()["sub"], reply.access()[0].as_str()),
+                (&"alice".into(), "repository:web/app:pull,push")
+            );
             let form = format!("grant_type=password&service=registry&username={name}&password={secret}");
             assert_eq!(bed.post("/auth", &form).send().await.ok().claims()["sub"], "alice", "{name}");
         }
@@ -258,10 +261,9 @@ async fn check_9_what_has_ended_is_dead_in_every_slot() {
 
 #[tokio::test]
 async fn check_10_what_ends_an_account_ends_its_secrets() {
-    let other = "$2b$04$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let bob = format!("bob: {{password: \"{BOB_HASH}\"}}");
     for (change, config, why, comes_back) in [
-        ("another password", users(other, &bob), "secret_owner_changed", true),
+        ("another password", users(BOB_HASH, &bob), "secret_owner_changed", true),
         ("disabled", users(ALICE_HASH, &bob).replace("labels:", "disabled: true, labels:"), "account_closed", true),
         ("removed", format!("{LASTING}users:\n  {bob}\n"), "secret_owner_gone", true),
     ] {
@@ -291,14 +293,24 @@ async fn check_10_what_ends_an_account_ends_its_secrets() {
 async fn checks_11_and_20_a_secret_does_what_its_owner_may_do_now() {
     let bed = Bed::with(LASTING);
     let secret = bed.personal("alice", named("laptop")).await;
-    let wide = Limits { allow: vec!["repository:*/*:*".to_owned(), "registry:catalog:*".to_owned()], ..Limits::default() };
+    let wide =
+        Limits { allow: vec!["repository:*/*:*".to_owned(), "registry:catalog:*".to_owned()], ..Limits::default() };
     let narrow = bed.personal("bob", limited(wide)).await;
     let everything = "/auth?service=registry&scope=repository:web/app:pull,push&scope=repository:bob/x:delete";
-    assert_eq!(bed.present("", &secret, everything).await.ok().access(), ["repository:web/app:pull,push", "repository:bob/x:"]);
-    assert_eq!(bed.present("", &narrow, everything).await.ok().access(), ["repository:web/app:", "repository:bob/x:delete"]);
+    assert_eq!(
+        bed.present("", &secret, everything).await.ok().access(),
+        ["repository:web/app:pull,push", "repository:bob/x:"]
+    );
+    assert_eq!(
+        bed.present("", &narrow, everything).await.ok().access(),
+        ["repository:web/app:", "repository:bob/x:delete"]
+    );
     bed.folder.configure(&format!("{LASTING}acl: [{{match: {{account: alice, name: \"web/*\"}}, actions: [pull]}}]\n"));
     bed.app.reload();
-    assert_eq!(bed.present("", &secret, everything).await.ok().access(), ["repository:web/app:pull", "repository:bob/x:"]);
+    assert_eq!(
+        bed.present("", &secret, everything).await.ok().access(),
+        ["repository:web/app:pull", "repository:bob/x:"]
+    );
 }
 
 #[tokio::test]
@@ -346,7 +358,9 @@ async fn check_14_who_can_only_be_asked_by_a_login_gets_none() {
 #[tokio::test]
 async fn check_18_a_mistyped_secret_never_reaches_the_records() {
     // Nobody answers there: what asks them is 503.
-    let bed = Bed::with("records: {postgres: {host: 127.0.0.1, port: 1, database: d, username: u, password: p, tls: disable}}\n");
+    let bed = Bed::with(
+        "records: {postgres: {host: 127.0.0.1, port: 1, database: d, username: u, password: p, tls: disable}}\n",
+    );
     let elsewhere = Bed::with(LASTING);
     let secret = elsewhere.personal("alice", named("laptop")).await;
     let last = if secret.ends_with('x') { "y" } else { "x" };
@@ -381,7 +395,8 @@ async fn check_19_a_secret_is_cut_by_its_own_scopes() {
 async fn check_21_a_secret_has_networks_services_and_times() {
     let bed = Bed::with(LASTING);
     let from = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-    let inside = bed.personal("alice", New { name: "inside".to_owned(), ..limited(Limits { from, ..Limits::default() }) }).await;
+    let inside =
+        bed.personal("alice", New { name: "inside".to_owned(), ..limited(Limits { from, ..Limits::default() }) }).await;
     for (address, good) in [
         ("192.0.2.77", true),
         ("::ffff:192.0.2.77", true),
@@ -393,11 +408,15 @@ async fn check_21_a_secret_has_networks_services_and_times() {
         assert_eq!(reply.status, if good { 200 } else { 401 }, "{address}");
     }
     let services = vec!["other".to_owned()];
-    let other = bed.personal("alice", New { name: "other".to_owned(), ..limited(Limits { services, ..Limits::default() }) }).await;
+    let other = bed
+        .personal("alice", New { name: "other".to_owned(), ..limited(Limits { services, ..Limits::default() }) })
+        .await;
     is_dead(&bed, &other, "secret_service").await;
     bed.present("alice", &other, "/auth?service=other").await.ok();
     let not_before = Some(now() + days(1));
-    let early = bed.personal("alice", New { name: "early".to_owned(), ..limited(Limits { not_before, ..Limits::default() }) }).await;
+    let early = bed
+        .personal("alice", New { name: "early".to_owned(), ..limited(Limits { not_before, ..Limits::default() }) })
+        .await;
     is_dead(&bed, &early, "secret_not_yet").await;
     let over = bed.personal_at("alice", New { name: "over".to_owned(), ..named("over") }, now() - days(91)).await;
     is_dead(&bed, over.secret.reveal(), "secret_expired").await;
@@ -416,7 +435,10 @@ async fn check_22_no_token_outlives_its_secret() {
             Some(life) => {
                 let reply = reply.ok();
                 assert!((life - 3..=life).contains(&reply.life()), "{left}: {}", reply.life());
-                assert!(reply.claims()["exp"].as_i64().unwrap() <= made.kept.ends.map_or(i64::MAX, OffsetDateTime::unix_timestamp));
+                assert!(
+                    reply.claims()["exp"].as_i64().unwrap()
+                        <= made.kept.ends.map_or(i64::MAX, OffsetDateTime::unix_timestamp)
+                );
             }
             None => assert_eq!(reply.status, 401),
         }
@@ -447,8 +469,12 @@ async fn checks_23_and_24_a_robot_has_two_secrets_and_a_switch() {
     let end = Some(Expires::In(Duration::from_secs(3600)));
     let third = bed.lasting().renew(&two.kept.id, None, end, now()).await.unwrap();
     assert_eq!((pushes(first).await, pushes(second).await, pushes(third.secret.reveal()).await), (401, 200, 200));
+    assert_eq!((one.kept.name, third.kept.name.as_str()), ("first".to_owned(), "first"));
     bed.revoke(&two).await;
     assert_eq!((pushes(second).await, pushes(third.secret.reveal()).await), (401, 200));
+    let fourth = bed.lasting().renew(&third.kept.id, None, end, now()).await.unwrap();
+    assert_eq!(fourth.kept.name, "first 2");
+    bed.revoke(&fourth).await;
     // Switched off, at a replica too.
     let records = bed.app.snapshot().records.as_ref().map(|own| Arc::clone(&own.records)).unwrap();
     let robot = records.robot(&robot_name("ci").unwrap()).await.unwrap().unwrap();
@@ -465,7 +491,9 @@ async fn checks_23_and_24_a_robot_has_two_secrets_and_a_switch() {
 #[tokio::test]
 async fn no_backend_has_an_account_that_is_called_as_a_robot() {
     let folder = Folder::new();
-    let file = folder.configure(&format!("users:\n  robot+ci: {{password: \"{ALICE_HASH}\"}}\n  ROBOT+x: {{password: \"{ALICE_HASH}\"}}\n"));
+    let file = folder.configure(&format!(
+        "users:\n  robot+ci: {{password: \"{ALICE_HASH}\"}}\n  ROBOT+x: {{password: \"{ALICE_HASH}\"}}\n"
+    ));
     let source = dockwarden::app::Source { file, variables: Vec::new() };
     let refused = source.load(dockwarden::config::Secrets::Read).unwrap_err().to_string();
     assert_eq!(refused.matches("robot").count() >= 2, true, "{refused}");
@@ -514,7 +542,10 @@ async fn check_26_uses_are_written_now_and_then_and_show_when_where_and_what() {
     assert_eq!(lasting.show(&made.kept.id).await.unwrap().unwrap().last_use, None, "nothing on a token's way writes");
     assert_eq!(lasting.write_uses().await.unwrap(), 1);
     let last = lasting.show(&made.kept.id).await.unwrap().unwrap().last_use.unwrap();
-    assert_eq!((last.network.map(|network| network.to_string()), last.client.as_str()), (Some("192.0.2.0/24".to_owned()), "docker/29.7"));
+    assert_eq!(
+        (last.network.map(|network| network.to_string()), last.client.as_str()),
+        (Some("192.0.2.0/24".to_owned()), "docker/29.7")
+    );
     assert!(now() - last.at < days(1));
     used().await;
     assert_eq!(lasting.write_uses().await.unwrap(), 0, "less than ten minutes later");
@@ -559,7 +590,10 @@ async fn checks_29_and_30_an_access_token_of_a_dead_secret_is_refused_at_our_doo
     assert!(by_password.claims().get("cred").is_none());
     let made = bed.personal_at("alice", named("laptop"), now()).await;
     let by_secret = bed.present("alice", made.secret.reveal(), ASK).await.ok();
-    assert_eq!((by_secret.claims()["cred"].as_str(), &by_secret.claims()["epoch"]), (Some(&*made.kept.id.0), &0.into()));
+    assert_eq!(
+        (by_secret.claims()["cred"].as_str(), &by_secret.claims()["epoch"]),
+        (Some(&*made.kept.id.0), &0.into())
+    );
     // `token.reuse`: what was made for the one is never handed out for the other.
     assert_ne!(by_password.token(), by_secret.token());
     assert_eq!(bed.present("alice", made.secret.reveal(), ASK).await.ok().token(), by_secret.token());
@@ -579,7 +613,8 @@ async fn checks_29_and_30_an_access_token_of_a_dead_secret_is_refused_at_our_doo
     // Renewed, the old secret and what was made for it are dead; the second of the renewal is not told from the one before.
     let owner = bed.look_up("alice").await;
     let end = Some(Expires::In(Duration::from_secs(3600)));
-    let renewed = bed.lasting().renew(&other.kept.id, Some(owner), end, now() + time::Duration::seconds(2)).await.unwrap();
+    let renewed =
+        bed.lasting().renew(&other.kept.id, Some(owner), end, now() + time::Duration::seconds(2)).await.unwrap();
     assert_eq!((renewed.kept.id, renewed.kept.name.as_str()), (other.kept.id, "desk"));
     assert_eq!(door(&by_other.token()).await.status, 401);
     assert_eq!(bed.present("alice", other.secret.reveal(), ASK).await.status, 401);
@@ -605,7 +640,11 @@ async fn a_secret_is_made_only_by_the_rules() {
     for (owner, new, expected) in [
         (nobody, named("a"), "no backend knows this account"),
         (alice.clone(), New { expires: None, ..named("a") }, "say when it ends"),
-        (alice.clone(), New { expires: Some(Expires::Never), ..named("a") }, "no secret may live longer than 400 days here"),
+        (
+            alice.clone(),
+            New { expires: Some(Expires::Never), ..named("a") },
+            "no secret may live longer than 400 days here",
+        ),
         (alice.clone(), New { expires: Some(Expires::At(now())), ..named("a") }, "before it begins"),
         (alice.clone(), named(""), "a name has 1 to 64 bytes"),
         (alice.clone(), named("a\nb"), "control characters"),
@@ -638,7 +677,13 @@ async fn a_secret_is_made_only_by_the_rules() {
         }
     }
     lasting.make_personal(alice, soon(named("soon"), 3), now()).await.unwrap();
-    let mut ending: Vec<String> = lasting.ending(now() + days(14), now()).await.unwrap().into_iter().map(|kept| format!("{:?}", kept.name)).collect();
+    let mut ending: Vec<String> = lasting
+        .ending(now() + days(14), now())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|kept| format!("{:?}", kept.name))
+        .collect();
     ending.sort();
     assert_eq!(ending, ["\"0\"", "\"1\"", "\"soon\""]);
 }
