@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source};
+use crate::app::{App, Source, look_after_secrets, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::{server, watch};
@@ -286,7 +286,10 @@ async fn serve_until_stopped(
         }
         stop.send_replace(true);
     });
-    server::serve(app, listeners, stopped).await;
+    let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
+    server::serve(Arc::clone(&app), listeners, stopped).await;
+    upkeep.abort();
+    write_uses(&app).await;
     Ok(())
 }
 

@@ -37,6 +37,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What the entries are called.
+    pub fn names(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.name.clone()).collect()
+    }
+
     /// Whether an account of this name can be a workload's.
     pub(crate) fn own(&self, account: &str) -> bool {
         self.entries.iter().any(|entry| account.starts_with(&entry.account.prefix))

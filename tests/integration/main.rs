@@ -19,6 +19,7 @@ mod endpoint;
 mod forward_auth;
 mod gateway;
 mod guessing;
+mod lasting;
 mod layers;
 mod leaves;
 mod limits;

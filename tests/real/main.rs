@@ -33,6 +33,7 @@ mod go_plugin;
 mod grade;
 mod guide;
 mod http_api;
+mod lasting;
 mod ldap;
 mod lifecycle;
 mod link;
