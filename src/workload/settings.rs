@@ -285,8 +285,9 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
             }
             None => match LabelValue::glob(&value) {
                 Ok(value) => Some(LabelSource::Fixed(value)),
-                Err(error) => {
-                    field.problem_at(&place, error.to_string());
+                // Without its words, which quote the value.
+                Err(_) => {
+                    field.problem_at(&place, "this is no valid glob; write \\[ for a plain bracket, \\* for a plain star");
                     None
                 }
             },
