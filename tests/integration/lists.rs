@@ -74,10 +74,17 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway.upstreams[1].auth.basic", "password, password_file, username"),
     ("gateway.upstreams[2].auth.token", "password, password_file, realm, service, username"),
     ("gateway", "addr, challenge, realm, service, upstreams"),
+    ("workload[0].keys", "ca_certificate, discovery, file, plain_http, url"),
+    ("workload[0].token_review", "api, ca, plain_http, token_file"),
+    (
+        "workload[0]",
+        "account, algorithms, audiences, issuer, keys, labels, name, other_audiences, require, single_use, \
+         token_review",
+    ),
     (
         "",
         "acl, acl_mongo, acl_records, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, \
-         http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users",
+         http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload",
     ),
 ];
 
@@ -109,6 +116,7 @@ gateway:
     - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
+workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;
 

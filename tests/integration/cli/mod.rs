@@ -1,6 +1,7 @@
 //! The program as an operator types it: what it prints, where, and with which exit code.
 
 mod connect;
+mod credential;
 mod explain;
 mod health;
 mod lint;

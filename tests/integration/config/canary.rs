@@ -176,6 +176,18 @@ http_authz:
   tls: {ca_certificate: $DIR/token.crt}
 ext_authz: {command: /bin/true, args: [a], timeout: 5, concurrency: 16}
 casbin_authz: {model_path: $DIR/model.conf, policy_path: $DIR/policy.csv}
+workload:
+  - issuer: "https://ci.example.org"
+    name: ci
+    audiences: [registry.example.org]
+    other_audiences: false
+    keys: {url: "https://ci.example.org/keys?key=secret", ca_certificate: $DIR/token.crt, plain_http: loopback}
+    require: {kubernetes.io.namespace: "7", trusted: true}
+    account: "ci:${claim:sub}"
+    labels: {team: [web], project: "${claim:project}"}
+    algorithms: [ES256]
+    single_use: false
+    token_review: {api: "https://c.example.org", ca: $DIR/token.crt, token_file: $DIR/secret, plain_http: loopback}
 "#,
     r#"
 server: {addr: "$DIR/socket", net: unix, real_ip_header: X-Real-IP, real_ip_pos: -1}
@@ -203,6 +215,13 @@ acl_mongo:
   dial_info: {addrs: ["127.0.0.1:1"], database: auth, username: reader, password_file: $DIR/secret}
   collection: acl
 http_auth: {url: "https://api.example.org/", headers: {Authorization: "Bearer ${password}"}, account: unchecked}
+workload:
+  - issuer: "https://ci.example.org"
+    audiences: registry.example.org
+    keys: {discovery: "https://ci.example.org/.well-known/openid-configuration"}
+    require: {organisation: [1, 2]}
+    account: "ci:${claim:sub}"
+  - {issuer: "https://gitlab.com", audiences: [a], keys: {file: $DIR/jwks}, require: {project_id: "1"}, account: "g:${claim:sub}"}
 acl: []
 "#,
     r#"
@@ -285,6 +304,11 @@ const SECRET: &[&str] = &[
     "host",
     "path",
     "real_ip_header",
+    "issuer",
+    "api",
+    "ca",
+    "token_file",
+    "discovery",
 ];
 
 /// A place in a file: the keys and positions that lead there.
@@ -613,6 +637,8 @@ fn folder() -> Folder {
     folder.put("htpasswd", &format!("alice:{ALICE_HASH}\n"));
     folder.put("model.conf", casbin::MODEL);
     folder.put("policy.csv", casbin::POLICY);
+    let key = r#"{"kty": "EC", "crv": "P-256", "x": "iBQcQgzayhi-dLx0ytpmbfu3yGi-mmIULxPjHzprVnQ", "y": "T6r8S_YeWV-6gT90WhgKGntPRzMd9P8nRuY4w2pPK_o"}"#;
+    folder.put("jwks", &format!("{{\"keys\": [{key}]}}"));
     let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
     folder.put("both.pem", &format!("{}{}", read("token.crt"), read("token.key")));
     folder
