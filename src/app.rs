@@ -133,7 +133,9 @@ impl Snapshot {
             && now < key.used_from()
             && before.is_some_and(|before| before.issuer.leaf_ends().is_some_and(|ends| now < ends))
         {
-            anyhow::bail!("the time of the new leaf has not begun by this machine's clock; the one before it signs until then");
+            anyhow::bail!(
+                "the time of the new leaf has not begun by this machine's clock; the one before it signs until then"
+            );
         }
         let issuer = Issuer::new(key, token.issuer, token.header, token.kid)?.refusing_before(token.not_before);
         let issuer = Arc::new(match trust {

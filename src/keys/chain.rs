@@ -5,8 +5,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
-use super::private::{KeyKind, NamedKind, PrivateKey, integer_bits, named_kind, sequence};
 use super::RSA_BITS;
+use super::private::{KeyKind, NamedKind, PrivateKey, integer_bits, named_kind, sequence};
 use super::problem::{KeyProblem, KeyWarning};
 use super::renewal::{self, Renewal};
 use crate::pem::{self, Block, Layout, PairFile, PemProblem};

@@ -5,8 +5,8 @@ use std::{fmt, fs, io};
 
 use jsonwebtoken::Algorithm;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
 };
 use settings::ShownPath;
 use time::{Duration, OffsetDateTime};
@@ -110,7 +110,12 @@ pub fn generate_authority(
     pair(algorithm, Made::Authority, common_name, now)
 }
 
-fn pair(algorithm: Algorithm, made: Made, common_name: &str, now: OffsetDateTime) -> Result<GeneratedPair, GenerateError> {
+fn pair(
+    algorithm: Algorithm,
+    made: Made,
+    common_name: &str,
+    now: OffsetDateTime,
+) -> Result<GeneratedPair, GenerateError> {
     let key = new_key(algorithm)?;
     Ok(GeneratedPair { key_pem: key_text(&key), certificate_pem: self_signed(&key, made, common_name, now)? })
 }
@@ -228,12 +233,7 @@ fn parse_own(text: &[u8]) -> Result<KeyPair, GenerateError> {
     KeyPair::try_from(block.der.as_slice()).map_err(|_| unreadable("it was not made here".to_owned()))
 }
 
-fn self_signed(
-    key: &KeyPair,
-    made: Made,
-    common_name: &str,
-    now: OffsetDateTime,
-) -> Result<String, GenerateError> {
+fn self_signed(key: &KeyPair, made: Made, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {
     let mut params = CertificateParams::default();
     (params.not_before, params.not_after) = backdated(now, LIFETIME)?;
     params.distinguished_name = DistinguishedName::new();

@@ -11,7 +11,9 @@ use time::{Duration, OffsetDateTime};
 
 use super::authority::{Authority, AuthorityProblem, ChainProblem};
 use super::chain::bits_of;
-use super::generate::{self, GenerateError, GeneratedPair, Made, PairFiles, backdated, create, key_text, new_key, subject};
+use super::generate::{
+    self, GenerateError, GeneratedPair, Made, PairFiles, backdated, create, key_text, new_key, subject,
+};
 use super::new_file::{Readers, replace};
 use super::private::PrivateKey;
 use super::{KeyProblem, PairFile, SigningKey};
@@ -125,7 +127,9 @@ pub fn standing(
         (None, None) => Ok(Standing::Needed),
         (None, Some(key)) if generate::is_ours(key) => Ok(Standing::Needed),
         (None, Some(_)) => Err(vec![LeafProblem::KeyAlone]),
-        (Some(certificate), None) => authority.has_signed(certificate).map(|()| Standing::Needed).map_err(chain_problem),
+        (Some(certificate), None) => {
+            authority.has_signed(certificate).map(|()| Standing::Needed).map_err(chain_problem)
+        }
         (Some(certificate), Some(key)) => match SigningKey::from_pem(key, certificate) {
             Ok(pair) => pair.under(authority).map(|leaf| Standing::Leaf(Box::new(leaf))).map_err(chain_problem),
             Err(problems) => {
@@ -155,7 +159,8 @@ impl IssuingAuthority {
         let (authority, _) = Authority::from_pem(certificate_pem)?;
         let problem = |problem: KeyProblem| vec![AuthorityProblem::File(problem)];
         let (key, _) = PrivateKey::from_pem(key_pem).map_err(problem)?;
-        let of_key = |der: &&Vec<u8>| super::authority::parsed(der).is_some_and(|one| bits_of(&one) == key.public_bits());
+        let of_key =
+            |der: &&Vec<u8>| super::authority::parsed(der).is_some_and(|one| bits_of(&one) == key.public_bits());
         let own = authority.certificates().iter().find(of_key);
         let own = own.ok_or_else(|| vec![AuthorityProblem::OthersKey(key.kind().to_string())])?;
         let unreadable = || vec![AuthorityProblem::Name];
@@ -164,8 +169,9 @@ impl IssuingAuthority {
         let is_whole = certificate.subject().iter().all(|part| part.iter().count() == 1);
         let block = KeyBlock::from_pem(key_pem).map_err(|pem| problem(pem.into()))?;
         // Without the library's own words, which may quote the key.
-        let pair = KeyPair::try_from(block.der.as_slice())
-            .map_err(|_| problem(KeyProblem::KeyUnreadable("it is in a form that cannot sign certificates".to_owned())))?;
+        let pair = KeyPair::try_from(block.der.as_slice()).map_err(|_| {
+            problem(KeyProblem::KeyUnreadable("it is in a form that cannot sign certificates".to_owned()))
+        })?;
         let issuer = match is_whole {
             true => Issuer::from_ca_cert_der(&own.as_slice().into(), pair).map_err(|_| unreadable())?,
             false => return Err(unreadable()),
@@ -304,7 +310,8 @@ impl LeafFiles {
     /// Makes sure that no pair is lost that is neither a leaf of the authority nor made by us.
     fn may_replace(&self, authority: &Authority) -> Result<(), LeafError> {
         let Some(key) = there(&self.key)? else { return Ok(()) };
-        let is_leaf = || Ok::<_, LeafError>(there(&self.certificate)?.is_some_and(|file| authority.has_signed(&file).is_ok()));
+        let is_leaf =
+            || Ok::<_, LeafError>(there(&self.certificate)?.is_some_and(|file| authority.has_signed(&file).is_ok()));
         match generate::is_ours(&key) || is_leaf()? {
             true => Ok(()),
             false => Err(LeafError::OthersPair(self.key.clone())),
@@ -315,7 +322,8 @@ impl LeafFiles {
     /// none at all.
     fn write(&self, pair: &GeneratedPair) -> Result<(), LeafError> {
         replace(&self.key, pair.key_pem.as_bytes(), Readers::Owner).map_err(failed("write", &self.key))?;
-        replace(&self.certificate, pair.certificate_pem.as_bytes(), Readers::All).map_err(failed("write", &self.certificate))
+        replace(&self.certificate, pair.certificate_pem.as_bytes(), Readers::All)
+            .map_err(failed("write", &self.certificate))
     }
 }
 

@@ -9,9 +9,9 @@ mod private;
 mod problem;
 mod public;
 mod renewal;
-mod verifying;
 #[cfg(test)]
 mod tests;
+mod verifying;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -28,7 +28,7 @@ use self::private::{KeyKind, PrivateKey};
 
 pub use self::authority::{Authority, AuthorityProblem, AuthorityWarning, ChainProblem, Window};
 pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate, generate_authority};
-pub use self::leaf::{IssuingAuthority, Issued, LeafError, LeafFiles, LeafProblem, Standing, When, standing};
+pub use self::leaf::{Issued, IssuingAuthority, LeafError, LeafFiles, LeafProblem, Standing, When, standing};
 pub use self::problem::{KeyProblem, KeyWarning};
 pub use self::renewal::Renewal;
 pub use self::verifying::VerifyingKey;

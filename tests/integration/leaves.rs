@@ -1,10 +1,13 @@
 //! Leaves under an authority for tokens, in a server: which tokens our own doors take, which keys the JWK set shows, when
 //! tokens end, and what is renewed by itself.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockwarden::app::{Reload, Step};
 use dockwarden::keys::{Authority, GeneratedPair, IssuingAuthority, SigningKey, generate, generate_authority};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::bed::{ALICE, Bed, Folder, pair};
@@ -15,7 +18,7 @@ const DOOR: &str = "forward_auth: {trusted_proxies: [192.0.2.1], service: regist
 
 fn config(more: &str) -> String {
     let leaf = "certificate: $DIR/leaf.crt, key: $DIR/leaf.key";
-    format!("token: {{issuer: Acme, {leaf}, {more}}}\n{DOOR}")
+    format!("token: {{issuer: Acme, services: [registry], {leaf}, {more}}}\n{DOOR}")
 }
 
 /// We make the leaves; somebody else does.
@@ -85,10 +88,17 @@ async fn kids(bed: &Bed) -> Vec<String> {
     keys.iter().step_by(2).map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
+fn part(token: &str, number: usize) -> Value {
+    let text = URL_SAFE_NO_PAD.decode(token.split('.').nth(number).unwrap()).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
 fn kid(token: &str) -> String {
-    use base64::Engine as _;
-    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-    serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+    part(token, 0)["kid"].as_str().unwrap().to_owned()
+}
+
+fn claims(token: &str) -> Value {
+    part(token, 1)
 }
 
 async fn metric(bed: &Bed, name: &str) -> String {
@@ -102,7 +112,9 @@ async fn metric(bed: &Bed, name: &str) -> String {
 #[tokio::test]
 async fn an_old_leafs_token_is_good_at_our_doors_until_it_ends() {
     let top = Top::new();
-    for more in [ELSEWHERE.to_owned(), OURS.to_owned(), format!("{OURS}, header: kid"), format!("{ELSEWHERE}, header: kid")] {
+    for more in
+        [ELSEWHERE.to_owned(), OURS.to_owned(), format!("{OURS}, header: kid"), format!("{ELSEWHERE}, header: kid")]
+    {
         let bed = bed(&top, &top.leaf(), &more);
         let first = token(&bed).await;
         swap(&bed, &top.leaf());
@@ -138,7 +150,8 @@ async fn what_the_authority_has_not_signed_is_nobodys_token() {
     // The right certificate, and another key's signature below it.
     let stolen = token_of(&top, &top.leaf()).await;
     let (head, _) = stolen.rsplit_once('.').unwrap();
-    let (_, signature) = token_of(&other, &other.leaf()).await.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, signature) =
+        token_of(&other, &other.leaf()).await.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     assert_eq!(door(&ours, &format!("{head}.{signature}")).await, 401);
 }
 
@@ -156,24 +169,47 @@ async fn a_replaced_key_makes_no_new_tokens_once_its_authority_is_gone() {
     assert_eq!(door(&ours, &old).await, 200, "an authority may be changed without haste");
     let forged = thief_at(&thief, Duration::seconds(30));
     assert_eq!(door(&ours, &forged).await, 401, "dated after the key was replaced");
-    // In haste.
-    let moment = (now() + Duration::seconds(1)).format(&time::format_description::well_known::Rfc3339).unwrap();
+    // In haste: with the moment in the same change as the new leaf, or later.
+    let moment = now().replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
     ours.folder.configure(&config(&format!("{ELSEWHERE}, not_before: \"{moment}\"")));
-    while now() < OffsetDateTime::parse(&moment, &time::format_description::well_known::Rfc3339).unwrap() {
-        tokio::task::yield_now().await;
-    }
     assert_eq!(ours.app.reload(), Reload::Done);
-    assert_eq!(door(&ours, &old).await, 401);
-    assert_eq!(door(&ours, &thief_at(&thief, Duration::ZERO)).await, 401);
+    for token in [&old, &thief_at(&thief, Duration::ZERO), &thief_at(&thief, Duration::seconds(5))] {
+        assert_eq!(door(&ours, token).await, 401);
+    }
+    // What is replaced after that is not stolen.
     let new = token(&ours).await;
-    assert_eq!(door(&ours, &new).await, 200);
+    swap(&ours, &new_top.leaf());
+    assert_eq!((door(&ours, &new).await, kids(&ours).await.len()), (200, 2));
+}
+
+/// By the date alone, whoever signed.
+#[tokio::test]
+async fn a_token_from_before_the_moment_is_refused_and_one_from_its_second_is_not() {
+    let top = Top::new();
+    for (more, folder) in [("", Folder::new()), (ELSEWHERE, Folder::new())] {
+        put(&folder, &top, &top.leaf());
+        let bed = Bed::in_folder(folder, &config(more));
+        let old = token(&bed).await;
+        let made = claims(&old)["iat"].as_i64().unwrap();
+        for (moment, expected) in [(made, 200), (made + 1, 401)] {
+            while now().unix_timestamp() < moment {
+                tokio::task::yield_now().await;
+            }
+            let moment = OffsetDateTime::from_unix_timestamp(moment).unwrap().format(&Rfc3339).unwrap();
+            bed.folder.configure(&config(&format!("not_before: \"{moment}\", {more}")));
+            assert_eq!(bed.app.reload(), Reload::Done);
+            assert_eq!(door(&bed, &old).await, expected, "{more} {moment}");
+            assert_eq!(door(&bed, &token(&bed).await).await, 200);
+        }
+    }
 }
 
 /// A token by the issuer of another server, dated later by so much.
 fn thief_at(thief: &Bed, later: Duration) -> String {
     use dockwarden::token::{AccessEntry, TokenContent};
     let snapshot = thief.app.snapshot();
-    let access = vec![AccessEntry { kind: "repository".into(), name: "alice/app".into(), actions: vec!["pull".into()] }];
+    let access =
+        vec![AccessEntry { kind: "repository".into(), name: "alice/app".into(), actions: vec!["pull".into()] }];
     let content = TokenContent { subject: "alice".into(), audience: "registry".into(), access };
     let moment = now() + later;
     let mut claims = snapshot.issuer.claims(content, moment, 200, "forged".into());
@@ -299,7 +335,8 @@ async fn a_pair_alone_gives_way_to_a_leaf() {
 #[test]
 fn an_authority_and_a_leaf_are_made_at_the_start_and_nothing_is_replaced() {
     let folder = Folder::new();
-    let file = folder.configure(&config("authority: {certificate: $DIR/new/ca.crt, key: $DIR/new/ca.key, generate: true}"));
+    let file =
+        folder.configure(&config("authority: {certificate: $DIR/new/ca.crt, key: $DIR/new/ca.key, generate: true}"));
     let source = dockwarden::app::Source { file, variables: Vec::new() };
     let read = |name: &str| std::fs::read(folder.path(name)).unwrap();
     source.load_and_make_key().unwrap();

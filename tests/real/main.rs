@@ -32,6 +32,7 @@ mod grade;
 mod guide;
 mod http_api;
 mod ldap;
+mod leaves;
 mod lifecycle;
 mod link;
 mod listeners;

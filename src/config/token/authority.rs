@@ -8,7 +8,9 @@ use settings::{At, Secrets, Section};
 use time::OffsetDateTime;
 
 use super::{FilesOfPair, Pair, is_absent};
-use crate::keys::{Authority, IssuingAuthority, LeafFiles, LeafProblem, SigningKey, Standing, key_permission_warning, standing};
+use crate::keys::{
+    Authority, IssuingAuthority, LeafFiles, LeafProblem, SigningKey, Standing, key_permission_warning, standing,
+};
 use crate::pem::PairFile;
 
 /// The authority that registries trust, and the leaf that it is for.
@@ -74,7 +76,11 @@ impl AuthorityFiles {
         for (place, file) in named.iter().enumerate() {
             section.watch(&file.value);
             if named.iter().take(place).any(|other| other.value == file.value) {
-                section.problem(&file.place, "authority", "one file is named twice; authority and leaf have two files each");
+                section.problem(
+                    &file.place,
+                    "authority",
+                    "one file is named twice; authority and leaf have two files each",
+                );
                 return None;
             }
         }
@@ -90,7 +96,8 @@ impl AuthorityFiles {
                 generate,
             },
         };
-        let authority = |trusted| TokenAuthority { certificate: of_authority.value.clone(), trusted, leaves: leaves.clone() };
+        let authority =
+            |trusted| TokenAuthority { certificate: of_authority.value.clone(), trusted, leaves: leaves.clone() };
         match section.secrets() {
             Secrets::Skip => return Some((Pair::NotRead, authority(None))),
             Secrets::Read => {}
@@ -106,9 +113,8 @@ impl AuthorityFiles {
                 }
             })
             .ok()?;
-        let is_servers = of_server.is_some_and(|(shown, _)| {
-            read_pem(&shown.value).is_ok_and(|pem| trusted.has_signed(&pem).is_ok())
-        });
+        let is_servers = of_server
+            .is_some_and(|(shown, _)| read_pem(&shown.value).is_ok_and(|pem| trusted.has_signed(&pem).is_ok()));
         let servers = is_servers.then_some(crate::keys::AuthorityWarning::SignsServers);
         for warning in warnings.into_iter().chain(servers).chain(trusted.warnings(now)) {
             section.warn(&of_authority.place, "authority.certificate", warning.to_string());
@@ -163,7 +169,8 @@ fn sound(
         }
         Ok(Standing::Needed) if is_ours => Some(Pair::LeafToBeMade),
         Ok(Standing::Needed) => {
-            let message = "the key does not belong to the certificate: a leaf was only half put in place; put both there";
+            let message =
+                "the key does not belong to the certificate: a leaf was only half put in place; put both there";
             section.problem(&key.place, "key", message);
             None
         }

@@ -159,7 +159,9 @@ impl<'a> Climb<'a> {
                 continue;
             }
             match allowed(path, root) {
-                Ok(window) => self.found = Some(self.found.filter(|found| found.until >= window.until).unwrap_or(window)),
+                Ok(window) => {
+                    self.found = Some(self.found.filter(|found| found.until >= window.until).unwrap_or(window))
+                }
                 Err(problem) => self.problem = Some(problem),
             }
         }

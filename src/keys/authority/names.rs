@@ -70,7 +70,8 @@ fn matches(name: &GeneralName<'_>, constraint: &GeneralName<'_>) -> bool {
         (GeneralName::IPAddress(name), GeneralName::IPAddress(tree)) => {
             let (network, mask) = tree.split_at(tree.len() / 2);
             let bytes = name.iter().zip(network).zip(mask);
-            name.len() == network.len() && bytes.into_iter().all(|((byte, network), mask)| byte & mask == network & mask)
+            name.len() == network.len()
+                && bytes.into_iter().all(|((byte, network), mask)| byte & mask == network & mask)
         }
         (_, _) => false,
     }

@@ -3,8 +3,8 @@
 use std::sync::Barrier;
 
 use rcgen::{
-    BasicConstraints, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
+    BasicConstraints, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
 };
 
 use super::*;
@@ -96,23 +96,33 @@ fn a_chain_is_judged_as_registries_judge_it() {
     let between = signed(&top, authority_params("between"));
     let below_narrow = signed(&narrow, authority_params("between"));
     let no_mark = signed(&top, params("no mark", (-1, 3650)));
-    let may_not = signed(&top, with(authority_params("may not"), |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]));
-    let named = self_signed(with(authority_params("named"), |params| params.name_constraints = only_below("acme.test")));
+    let may_not =
+        signed(&top, with(authority_params("may not"), |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]));
+    let named =
+        self_signed(with(authority_params("named"), |params| params.name_constraints = only_below("acme.test")));
     let san = |name: &str| vec![SanType::DnsName(name.try_into().unwrap())];
-    let with_san = |by: &Made, name: &str| signed(by, with(params("leaf", (-1, 29)), |params| params.subject_alt_names = san(name)));
+    let with_san = |by: &Made, name: &str| {
+        signed(by, with(params("leaf", (-1, 29)), |params| params.subject_alt_names = san(name)))
+    };
     let namesake = self_signed(authority_params("top"));
     let renewed = {
-        let der = with(authority_params("top"), |params| params.not_after = some_day() + Duration::days(5000)).self_signed(&top.key);
+        let der = with(authority_params("top"), |params| params.not_after = some_day() + Duration::days(5000))
+            .self_signed(&top.key);
         Made { key: KeyPair::generate().unwrap(), params: authority_params("top"), der: der.unwrap().der().to_vec() }
     };
-    let any_usage = signed(&top, with(params("leaf", (-1, 29)), |params| {
-        params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }));
-    let strange = signed(&top, with(params("leaf", (-1, 29)), |params| params.custom_extensions = vec![unknown_extension()]));
+    let any_usage = signed(
+        &top,
+        with(params("leaf", (-1, 29)), |params| {
+            params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }),
+    );
+    let strange =
+        signed(&top, with(params("leaf", (-1, 29)), |params| params.custom_extensions = vec![unknown_extension()]));
     let (of_top, of_between, of_narrow) = (leaf(&top), leaf(&between), leaf(&narrow));
-    let (deep, of_no_mark, of_may_not, usual) = (leaf(&below_narrow), leaf(&no_mark), leaf(&may_not), leaf(&without_usage));
+    let (deep, of_no_mark, of_may_not, usual) =
+        (leaf(&below_narrow), leaf(&no_mark), leaf(&may_not), leaf(&without_usage));
     let (inside, outside, nameless) = (with_san(&named, "a.acme.test"), with_san(&named, "acme.example"), leaf(&named));
 
     let good = "";
@@ -170,9 +180,17 @@ fn an_authority_that_registries_refuse_is_refused_and_a_doubtful_one_is_named() 
     let changed = |change: fn(&mut CertificateParams)| self_signed(with(authority_params("top"), change)).pem();
     for (what, pem, expected) in [
         ("our own pair", pair.certificate_pem, vec!["CA:TRUE", "no keyCertSign"]),
-        ("no keyCertSign", changed(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]), vec!["no keyCertSign"]),
+        (
+            "no keyCertSign",
+            changed(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]),
+            vec!["no keyCertSign"],
+        ),
         ("Ed25519", ed25519, vec!["2.8 does not even start"]),
-        ("an extension", changed(|params| params.custom_extensions = vec![unknown_extension()]), vec!["OID 1.3.6.1.4.1.99999.1"]),
+        (
+            "an extension",
+            changed(|params| params.custom_extensions = vec![unknown_extension()]),
+            vec!["OID 1.3.6.1.4.1.99999.1"],
+        ),
         (
             "all at once",
             changed(|params| {
@@ -191,7 +209,11 @@ fn an_authority_that_registries_refuse_is_refused_and_a_doubtful_one_is_named() 
     }
 
     let top = self_signed(authority_params("top"));
-    let public = &[(DnType::CountryName, "US"), (DnType::OrganizationName, "Internet Security Research Group"), (DnType::CommonName, "ISRG Root X1")];
+    let public = &[
+        (DnType::CountryName, "US"),
+        (DnType::OrganizationName, "Internet Security Research Group"),
+        (DnType::CommonName, "ISRG Root X1"),
+    ];
     let public = self_signed(with(authority_params("top"), |params| {
         params.distinguished_name = DistinguishedName::new();
         for (kind, text) in public {
@@ -201,7 +223,9 @@ fn an_authority_that_registries_refuse_is_refused_and_a_doubtful_one_is_named() 
     }));
     let isrg = "C=US, O=Internet Security Research Group, CN=ISRG Root X1".to_owned();
     let of_tls = changed(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    let ends = |days| self_signed(with(authority_params("top"), |params| params.not_after = some_day() + Duration::days(days)));
+    let ends = |days| {
+        self_signed(with(authority_params("top"), |params| params.not_after = some_day() + Duration::days(days)))
+    };
     let name = || "CN=top".to_owned();
     let day = |days| super::day(some_day() + Duration::days(days));
     let ours = generate_authority(Algorithm::ES256, "Acme", some_day()).unwrap();
@@ -210,18 +234,24 @@ fn an_authority_that_registries_refuse_is_refused_and_a_doubtful_one_is_named() 
         ("an openssl one", top.pem(), vec![]),
         ("public", public.pem(), vec![AuthorityWarning::Public(isrg)]),
         ("for TLS", of_tls, vec![AuthorityWarning::ForTls(name())]),
-        ("a company's", signed(&top, authority_params("below")).pem(), vec![AuthorityWarning::Below("CN=below".to_owned(), name())]),
+        (
+            "a company's",
+            signed(&top, authority_params("below")).pem(),
+            vec![AuthorityWarning::Below("CN=below".to_owned(), name())],
+        ),
         ("soon over", ends(89).pem(), vec![AuthorityWarning::EndsSoon(name(), day(89))]),
         ("over", ends(-1).pem(), vec![AuthorityWarning::Ended(name(), day(-1))]),
     ] {
-        let (authority, mut warnings) = Authority::from_pem(pem.as_bytes()).unwrap_or_else(|problems| panic!("{what}: {problems:?}"));
+        let (authority, mut warnings) =
+            Authority::from_pem(pem.as_bytes()).unwrap_or_else(|problems| panic!("{what}: {problems:?}"));
         warnings.extend(authority.warnings(some_day()));
         assert_eq!(warnings, expected, "{what}");
     }
 }
 
 fn issuing(made: &Made) -> IssuingAuthority {
-    IssuingAuthority::from_pem(made.pem().as_bytes(), made.key_pem().as_bytes()).unwrap_or_else(|problems| panic!("{problems:?}"))
+    IssuingAuthority::from_pem(made.pem().as_bytes(), made.key_pem().as_bytes())
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 #[test]
@@ -268,7 +298,12 @@ fn leaves_are_issued_by_openssls_authorities_and_not_with_anothers_key() {
 /// The four files of an authority and its leaf, in a folder of their own.
 fn files_in(folder: &Path) -> LeafFiles {
     let at = |name: &str| folder.join(name);
-    LeafFiles { authority_certificate: at("ca.crt"), authority_key: at("ca.key"), certificate: at("t.crt"), key: at("t.key") }
+    LeafFiles {
+        authority_certificate: at("ca.crt"),
+        authority_key: at("ca.key"),
+        certificate: at("t.crt"),
+        key: at("t.key"),
+    }
 }
 
 fn put_authority(files: &LeafFiles, made: &Made) {
@@ -342,7 +377,10 @@ fn what_stands_at_the_paths_is_judged_before_it_is_made_anew() {
     let next = issuing(&top).leaf(Algorithm::ES256, "Acme", some_day()).unwrap();
     let alone = generate(Algorithm::ES256, "Acme", some_day()).unwrap();
     let theirs = (file("p256.crt"), file("p256-sec1.key"));
-    let (of, key_of) = (|pair: &GeneratedPair| pair.certificate_pem.clone().into_bytes(), |pair: &GeneratedPair| pair.key_pem.clone().into_bytes());
+    let (of, key_of) = (
+        |pair: &GeneratedPair| pair.certificate_pem.clone().into_bytes(),
+        |pair: &GeneratedPair| pair.key_pem.clone().into_bytes(),
+    );
     for (what, certificate, key, expected) in [
         ("nothing", None, None, "needed"),
         ("a leaf", Some(of(&made)), Some(key_of(&made)), "leaf"),

@@ -3,6 +3,7 @@
 mod connect;
 mod explain;
 mod health;
+mod keys;
 mod lint;
 
 use std::ffi::OsStr;
