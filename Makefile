@@ -52,7 +52,7 @@ long:
 	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 	$(MAKE) --no-print-directory static differential
 	DOCKWARDEN_LENGTH=5 $(MAKE) --no-print-directory canary
-	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 cargo test --locked --test real -- chaos:: crash:: lifecycle::
+	DOCKWARDEN_CYCLES=9 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 DOCKWARDEN_ROLLS=50 cargo test --locked --test real -- chaos:: crash:: leaves:: lifecycle::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
 	$(MAKE) --no-print-directory wasm mutants

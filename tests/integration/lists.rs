@@ -16,7 +16,12 @@ const KEYS: &[(&str, &str)] = &[
          path_prefix, real_ip_header, real_ip_pos, tls_cipher_suites, tls_curve_preferences, tls_min_version, \
          trusted_proxies",
     ),
-    ("token", "certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, reuse, services"),
+    ("token.authority", "certificate, generate, key"),
+    (
+        "token",
+        "authority, certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, not_before, \
+         reuse, services",
+    ),
     ("users.\"\"", "disabled, labels, not_after, not_before, password, password_file"),
     ("htpasswd_auth", "path"),
     ("ext_auth", "args, command, concurrency, label_values, timeout"),
@@ -93,7 +98,7 @@ const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
 /// A file with that key in each map.
 const EVERY_MAP: &str = r#"
 server: {addr: ":1", UNKNOWN}
-token: {issuer: i, certificate: c, key: k, UNKNOWN}
+token: {issuer: i, certificate: c, key: k, authority: {certificate: a, UNKNOWN}, UNKNOWN}
 users: {"": {UNKNOWN}}
 htpasswd_auth: {path: p, UNKNOWN}
 ext_auth: {command: c, UNKNOWN}

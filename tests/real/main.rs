@@ -35,6 +35,7 @@ mod guide;
 mod http_api;
 mod lasting;
 mod ldap;
+mod leaves;
 mod lifecycle;
 mod link;
 mod listeners;

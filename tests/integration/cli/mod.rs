@@ -4,6 +4,7 @@ mod connect;
 mod credential;
 mod explain;
 mod health;
+mod keys;
 mod lint;
 
 use std::ffi::OsStr;

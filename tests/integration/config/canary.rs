@@ -29,6 +29,17 @@ const QUIET: &str = "zqxvcanarykd";
 /// Files that have all keys of the reference between them; each loads.
 const FILES: &[&str] = &[
     r#"
+server: {addr: "127.0.0.1:5001"}
+token:
+  issuer: Acme
+  not_before: "2026-01-01"
+  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
+  certificate: $DIR/leaf.crt
+  key: $DIR/leaf.key
+users: {}
+acl: []
+"#,
+    r#"
 server:
   addr: "127.0.0.1:5001"
   net: tcp
@@ -627,6 +638,26 @@ fn a_key_that_is_made_is_not_named_by_what_could_be_a_secret() {
         let is_made = said.contains("made a key pair");
         assert!(is_made == (key != certificate), "{said}");
         assert!(!said.contains(CANARY) && !said.contains(QUIET), "{said}");
+    }
+    for secret in [CANARY, QUIET] {
+        for place in ["AUTHORITY", "AUTHORITYS_KEY", "LEAF", "LEAFS_KEY"] {
+            let folder = Folder::new();
+            let authority = "authority: {certificate: AUTHORITY, key: AUTHORITYS_KEY, generate: true}";
+            let token = format!("token: {{issuer: Acme, {authority}, certificate: LEAF, key: LEAFS_KEY}}\n");
+            let text = format!("server: {{addr: \"unix:nowhere/at/all\"}}\n{token}users: {{}}\nacl: []\n");
+            let text = text
+                .replace(&format!("{place},"), &format!("{secret},"))
+                .replace(&format!("{place}}}"), &format!("{secret}}}"));
+            let path = folder.put("config.yml", &text);
+            for words in [&["serve"][..], &["keys", "issue-leaf"]] {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+                let run = command.args(words).arg(&path).current_dir(folder.path("")).output().unwrap();
+                let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+                assert!(said.contains("made a leaf") || said.contains("a leaf that is valid"), "{place}: {said}");
+                // Once it is there, it is a path like any other.
+                assert!(words.len() > 1 || !said.contains(secret), "{place}: {said}");
+            }
+        }
     }
 }
 
