@@ -29,7 +29,7 @@ certs/test.hash: | build
 # Everything: plain tests, then the product against real registries and clients, which it installs where they are missing.
 # Beside those that mostly wait, every fuzz target has a moment, and as it gives way to them, a longer one.
 test:
-	@for part in parts unit "fuzz FUZZ_SECONDS=0" $(PROGRAM) bench-short "real BESIDE='fuzz/run.sh 20'"; do \
+	@for part in parts unit "fuzz FUZZ_SECONDS=0" $(PROGRAM) bench-short "real BESIDE='fuzz/run.sh 30'"; do \
 		began=$$(date +%s); eval $(MAKE) --no-print-directory $$part || exit; echo "== $$part: $$(($$(date +%s) - began)) s"; \
 	done
 
