@@ -132,8 +132,8 @@ static:
 	install -D target/$(HOST)/release/dockwarden target/static/dockwarden
 	install -D target/$(HOST)/release/dockwarden.d target/static/dockwarden.d
 
-# As static, and of the same features, which are fewer than those that the tests turn on; but not optimised, and so in an eighth of
-# the time: most of it is compiled for the tests. Next, cargo puts theirs at target/debug/dockwarden again.
+# As static, and with the same features, which are fewer than those that the tests turn on, but not optimised: a sixth of the work,
+# because much of it is compiled for the tests. They get theirs back at target/debug/dockwarden when cargo is asked for it next.
 static-debug:
 	cargo rustc --locked --bin dockwarden --target-dir target -- -C target-feature=+crt-static -C strip=symbols
 	install -D target/debug/dockwarden target/static-debug/dockwarden
