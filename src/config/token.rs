@@ -1,6 +1,6 @@
 //! The `token:` section: the issuer, how long tokens live, which registries they may be for, and what signs them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,7 +152,7 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         }
         section.watch(&certificate.value);
         section.watch(&key.value);
-        if generate && is_absent(&certificate.value) {
+        if generate && matches!(certificate.value.try_exists(), Ok(false)) {
             return Some(Pair::ToBeMade { key: key.value.clone() });
         }
         let loaded = load_pair(certificate, key, &section)?;
@@ -209,10 +209,6 @@ fn warn_of_quotes(section: &Section<'_>, at: &At<String>, key: &str) {
                        straight ones around it";
         section.warn(&at.place, key, message);
     }
-}
-
-fn is_absent(file: &Path) -> bool {
-    matches!(file.try_exists(), Ok(false))
 }
 
 fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>) -> Option<Arc<SigningKey>> {

@@ -28,7 +28,9 @@ pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Pla
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    make_directory(directory).map_err(failed("make the directory", directory))?;
+    // Only its owner can write to it, whatever the umask is.
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    made.map_err(failed("make the directory", directory))?;
     let random = random::bytes().map_err(|error| failed("find a name beside", path)(io::Error::other(error)))?;
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -71,11 +73,6 @@ fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     written
-}
-
-/// Makes a directory that only its owner can write to, whatever the umask is.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
 }
 
 fn open_new(path: &Path, readers: Readers) -> io::Result<File> {
