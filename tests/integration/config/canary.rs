@@ -198,6 +198,7 @@ workload:
     labels: {team: [web], project: "${claim:project}"}
     algorithms: [ES256]
     single_use: false
+    session: 2h
     token_review: {api: "https://c.example.org", ca: $DIR/token.crt, token_file: $DIR/secret, plain_http: loopback}
 "#,
     r#"
