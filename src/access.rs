@@ -23,7 +23,11 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
+use crate::records::NAME as RECORDS;
+use crate::secret::lasting::LastingSecret;
+use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
 use crate::turns::Busy;
+use crate::workload::{self, OneUse, Presented, Verified, Workloads};
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
@@ -32,6 +36,9 @@ pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
+    workloads: Option<CountedWorkloads>,
+    /// The secrets that last, where records are configured, and what is counted of the questions about them.
+    lasting: Option<(Arc<Lasting>, BackendMetrics)>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -40,6 +47,12 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
+    metrics: BackendMetrics,
+}
+
+/// The entries of `workload:` and their metrics.
+struct CountedWorkloads {
+    entries: Arc<Workloads>,
     metrics: BackendMetrics,
 }
 
@@ -159,12 +172,52 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, held: Vec::new() }
+        Access { authn, authz, attempts, workloads: None, lasting: None, held: Vec::new() }
     }
 
-    /// Tries each backend that needs something outside this process, all at the same time.
+    /// The same with secrets that last.
+    #[must_use]
+    pub fn with_secrets(self, lasting: Arc<Lasting>, metrics: &Metrics) -> Access {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        Access { lasting: Some((lasting, metrics.backend(RECORDS, &[Accepted, Rejected, Error]))), ..self }
+    }
+
+    /// The secrets that last, where records are configured.
+    pub fn lasting(&self) -> Option<&Arc<Lasting>> {
+        self.lasting.as_ref().map(|(lasting, _)| lasting)
+    }
+
+    /// The same with the entries of `workload:`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Workloads::open`].
+    pub fn with_workloads(
+        self,
+        settings: Option<workload::Settings>,
+        before: Option<&Access>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Access> {
+        use BackendOutcome::{Accepted, Error, Rejected};
+        let before = before.and_then(|before| Some(&before.workloads.as_ref()?.entries));
+        let open = |settings| {
+            let metrics = metrics.backend(workload::NAME, &[Accepted, Rejected, Error]);
+            anyhow::Ok(CountedWorkloads { entries: Workloads::open(settings, before)?, metrics })
+        };
+        Ok(Access { workloads: settings.map(open).transpose()?, ..self })
+    }
+
+    /// The entries of `workload:`, if there are any.
+    pub fn workloads(&self) -> Option<&Arc<Workloads>> {
+        Some(&self.workloads.as_ref()?.entries)
+    }
+
+    /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
     pub async fn reach(&self) -> Vec<Reached> {
-        backend::reach(&self.held).await
+        let mut reached = backend::reach(&self.held).await;
+        if let Some(workloads) = self.workloads() {
+            reached.extend(workloads.reach().await);
+        }
+        reached
     }
 
     /// The rules of each source that shows them, by name, in the order in which they are asked.
@@ -194,7 +247,8 @@ impl Access {
     pub fn passages(&self) -> Vec<(&'static str, Passage)> {
         let who = self.authn.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
         let what = self.authz.iter().filter_map(|one| Some((one.name, one.backend.passage()?)));
-        who.chain(what).collect()
+        let workloads = self.workloads().and_then(|entries| Some((workload::NAME, entries.passage()?)));
+        who.chain(what).chain(workloads).collect()
     }
 
     /// Finds out who presented these credentials at this moment, from an address as [`AddressSource`] finds it.
@@ -215,20 +269,131 @@ impl Access {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,
+            Credentials::Secret { claimed, secret } => {
+                return self.by_secret((claimed.as_ref(), secret), address, now).await;
+            }
             Credentials::Password { account, password } => (account, password),
         };
+        // Before anybody is asked, who would be shown a token that is none of theirs.
+        if let Some(workloads) = &self.workloads
+            && let Some(token) = workloads.entries.recognise(password)
+        {
+            return self.identify_workload(workloads, &token, from, now).await;
+        }
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
         match &found {
             // The client is told that the password is wrong. Forgiving it would reveal that it was right.
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_)) => attempt.was_wrong(),
-            Err(Denied::Anonymous | Denied::TooMany(_) | Denied::Busy { .. } | Denied::Unavailable { .. }) => {
-                drop(attempt)
+            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) | Denied::Secret(_)) => {
+                attempt.was_wrong();
             }
+            Err(
+                Denied::Workload(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => drop(attempt),
         }
         found
+    }
+
+    /// Whose token it is, of those that workloads have. The user's name says nothing, and is not looked at: refused ones count for
+    /// their network alone.
+    async fn identify_workload(
+        &self,
+        CountedWorkloads { entries, metrics }: &CountedWorkloads,
+        token: &Presented<'_>,
+        from: ClientNetwork,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        entries.admit(from)?;
+        let began = crate::clock::now();
+        let said = entries.identify(token, self.attempts.client(from), now).await;
+        let said = said.map_err(|cause| unanswered(workload::NAME, cause));
+        let outcome = match &said {
+            Ok(Ok(_)) => Some(BackendOutcome::Accepted),
+            Ok(Err(_)) => Some(BackendOutcome::Rejected),
+            Err(Denied::Busy { .. }) => None,
+            Err(_) => Some(BackendOutcome::Error),
+        };
+        if let Some(outcome) = outcome {
+            metrics.answered(outcome, began.elapsed());
+        }
+        let Verified { identity, once } = said?.map_err(Denied::Workload)?;
+        match once {
+            Some(once) => use_up(once).map(|()| identity),
+            None => Ok(identity),
+        }
+    }
+
+    /// Finds out whose a secret is that lasts, by the records and by a look-up of its owner.
+    async fn by_secret(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let from = ClientNetwork::of(address);
+        let presented = Secret::new(secret.reveal());
+        let found = self.owner_of((claimed, secret), address, now).await;
+        match &found {
+            Ok(identity) => self.attempts.secret_was_good(identity.name(), &presented, from),
+            // Not what the owner's backend says of its account: that is no guess.
+            Err(Denied::Secret(_)) => self.attempts.secret_was_dead(&presented, from)?,
+            Err(
+                Denied::Credentials
+                | Denied::Workload(_)
+                | Denied::NameTaken { .. }
+                | Denied::Closed(_)
+                | Denied::Anonymous
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. },
+            ) => {}
+        }
+        found
+    }
+
+    async fn owner_of(
+        &self,
+        (claimed, secret): (Option<&Account>, &LastingSecret),
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
+        let identity = match lasting.asked(&living)? {
+            Asked::Nobody(identity) => identity,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?)?,
+        };
+        // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
+        // had better be noticed, or a trick.
+        let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
+        match claimed.is_none_or(is_named) {
+            true => Ok(identity),
+            false => Err(Dead::NotTheirs.into()),
+        }
+    }
+
+    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives.
+    ///
+    /// # Errors
+    /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
+    pub async fn honours(
+        &self,
+        token: &TokenOfSecret<'_>,
+        address: Option<IpAddr>,
+        now: OffsetDateTime,
+    ) -> Result<(), Denied> {
+        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
+        let client = self.attempts.client(ClientNetwork::of(address));
+        let began = crate::clock::now();
+        Ok(counted(metrics, began, lasting.honours(token, client, now).await)??)
     }
 
     /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
@@ -239,6 +404,10 @@ impl Access {
     /// [`Denied::Unavailable`] as for [`Access::identify`].
     pub async fn look_up(&self, account: &Account, address: Option<IpAddr>) -> Result<LookUp, Denied> {
         let from = ClientNetwork::of(address);
+        // Nobody but its issuer knows it, who says so by a token.
+        if self.is_workloads(account) {
+            return Ok(LookUp::OnlyByLogin);
+        }
         let mut nobody = LookUp::Unknown;
         for (index, section) in self.authn.iter().enumerate() {
             match section.look_up(account, BackendOutcome::Accepted, from).await? {
@@ -259,6 +428,9 @@ impl Access {
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
+                    if identity.account.as_deref().is_some_and(|account| self.is_workloads(account)) {
+                        return Err(Denied::NameTaken { backend: section.name, owner: workload::NAME });
+                    }
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
@@ -281,8 +453,13 @@ impl Access {
         }
         Err(match who {
             Credentials::Anonymous => Denied::Anonymous,
-            Credentials::Password { .. } => Denied::Credentials,
+            Credentials::Password { .. } | Credentials::Secret { .. } => Denied::Credentials,
         })
+    }
+
+    /// Whether a name is one that only a workload can have.
+    fn is_workloads(&self, account: &str) -> bool {
+        self.workloads().is_some_and(|entries| entries.owns(account))
     }
 
     /// Asks the sections before this one whether they know the account by the name that it turned out to have. They were asked
@@ -296,6 +473,11 @@ impl Access {
         (account, password): (&Account, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
+        if let Some(section) = self.authn.get(index)
+            && is_robots(found.name())
+        {
+            return Err(Denied::NameTaken { backend: section.name, owner: RECORDS });
+        }
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
         let Some(spelled) = found.account.as_ref().filter(|_| !earlier.is_empty()) else { return Ok(()) };
         let name = self.attempts.spelled(spelled);
@@ -328,6 +510,12 @@ impl Access {
     ) -> Result<Decision, Denied> {
         who.standing.check(now).map_err(ClosedBy::from)?;
         let mut until = who.standing.not_after;
+        if let Some(narrowing) = &who.narrowing {
+            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+                return Err(Dead::Service.into());
+            }
+            until = earliest(until, narrowing.ends);
+        }
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
@@ -362,10 +550,44 @@ impl Access {
                     Answer::NoMatch { until: end } => until = earliest(until, end),
                 }
             }
-            grants.push(Grant { scope, granted, by });
+            let mut cut = Actions::new();
+            if let Some(narrowing) = &who.narrowing {
+                let left = narrowing.cut.of(&scope.resource, &granted);
+                cut = granted.difference(&left).cloned().collect();
+                granted = left;
+            }
+            grants.push(Grant { scope, granted, cut, by });
         }
-        Ok(Decision::new(who.account.clone(), grants, until, client))
+        Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
+}
+
+/// Notes that a token was used which may be used once; whoever comes second is refused.
+///
+/// # Errors
+/// It could not be noted: there is no store that outlives this process and that all replicas share.
+fn use_up(once: OneUse) -> Result<(), Denied> {
+    let OneUse { token: _, until: _ } = once;
+    let cause = anyhow::anyhow!("nothing remembers which tokens were used");
+    Err(Denied::Unavailable { backend: workload::NAME, cause })
+}
+
+/// What the records say to a question about a secret, which is counted.
+fn counted<T>(
+    metrics: &BackendMetrics,
+    began: Instant,
+    said: anyhow::Result<Result<T, Dead>>,
+) -> Result<Result<T, Dead>, Denied> {
+    let said = said.map_err(|cause| unanswered(RECORDS, cause));
+    let outcome = match &said {
+        Ok(Ok(_)) => BackendOutcome::Accepted,
+        Ok(Err(_)) => BackendOutcome::Rejected,
+        // They were not asked.
+        Err(Denied::Busy { .. }) => return said,
+        Err(_) => BackendOutcome::Error,
+    };
+    metrics.answered(outcome, began.elapsed());
+    said
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.

@@ -26,13 +26,20 @@ use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
-use crate::token::{HeaderChoice, Issuer};
+use crate::secrets::Lasting;
+use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
+use crate::{records, workload};
 
 mod certificate;
+mod leaf;
+mod upkeep;
 
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
+pub use leaf::Step;
+use leaf::{Renewal, Renewing};
+pub use upkeep::{look_after_secrets, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -45,12 +52,16 @@ pub struct Snapshot {
     pub mint: Mint,
     /// Signs them, and knows its own.
     pub issuer: Arc<Issuer>,
+    /// What renews the leaf that signs, if we do.
+    renewal: Option<Renewal>,
     /// The audiences that tokens are made for; empty means any.
     pub services: Vec<String>,
     /// How requests that proxies ask about are decided, if they may ask.
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// What is remembered, if anything is.
+    pub records: Option<records::InUse>,
     /// Where a client's address is taken from.
     pub address: AddressSource,
     /// How many connections one network may have open.
@@ -92,11 +103,18 @@ impl Snapshot {
                 HeaderChoice::Configured(_) => false,
                 HeaderChoice::KidInstead(_) => true,
             },
+            tokens_cut_short: self.mint.is_cut_short(now),
             snapshot_age: self.loaded.elapsed(),
             rules: rules
                 .map(|(source, Freshness { age, refused, .. })| metrics::Rules { source, age, refused })
                 .collect(),
-            breakers: self.access.passages(),
+            workload_keys: self.access.workloads().map(|entries| entries.key_ages()).unwrap_or_default(),
+            breakers: self
+                .access
+                .passages()
+                .into_iter()
+                .chain(self.records.as_ref().and_then(records::InUse::passage))
+                .collect(),
         }
     }
 
@@ -109,23 +127,60 @@ impl Snapshot {
         before: Option<&Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let token = config.token;
+        let renewal = Renewal::of(&token);
         let Pair::Loaded(key) = token.pair else {
             anyhow::bail!("the signing certificate is not there; it is made only when the server starts");
         };
-        let access = Access::open(&config.backends, before.map(|before| &before.access), passwords, metrics)?;
+        let access_before = before.map(|before| &before.access);
+        let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let workloads = config.workload.as_ref().map(workload::Settings::names).unwrap_or_default();
+        let access = access.with_workloads(config.workload, access_before, metrics)?;
+        let records = match (config.records, before) {
+            (None, _) => None,
+            (Some(settings), None) => Some(records::InUse::open(settings)),
+            (Some(settings), Some(before)) => Some(records::InUse::keep_or_open(settings, before.records.as_ref())?),
+        };
+        let access = match &records {
+            None => access,
+            Some(in_use) => {
+                let uses = before.and_then(|before| before.access.lasting()).map(|lasting| lasting.uses());
+                let store = Arc::clone(&in_use.records);
+                let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
+                access.with_secrets(Arc::new(lasting), metrics)
+            }
+        };
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
         let gateway = config.gateway.map(open).transpose()?;
         let proxy_rest = config.server.proxy_rest();
-        let issuer = Arc::new(Issuer::new(key, token.issuer, token.header, token.kid)?);
+        let now = this_moment();
+        let trust = token.authority.and_then(|authority| authority.trusted).map(|authority| {
+            let signed = before.map(|before| Before { issuer: &before.issuer, life: before.mint.life() });
+            Trust::new((authority, token.not_before), token.life, &key, signed, now)
+        });
+        if trust.is_some()
+            && now < key.used_from()
+            && before.is_some_and(|before| before.issuer.leaf_ends().is_some_and(|ends| now < ends))
+        {
+            anyhow::bail!(
+                "the time of the new leaf has not begun by this machine's clock; the one before it signs until then"
+            );
+        }
+        let issuer = Issuer::new(key, token.issuer, token.header, token.kid)?.refusing_before(token.not_before);
+        let issuer = Arc::new(match trust {
+            Some(trust) => issuer.trusting(trust),
+            None => issuer,
+        });
         Ok(Snapshot {
             generation,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
             issuer,
+            renewal,
             services: token.services,
             forward_auth: config.forward_auth,
             gateway,
+            records,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,
             proxy_rest,
@@ -148,6 +203,7 @@ pub struct App {
     passwords: Arc<Passwords>,
     signing: Signing,
     stopping: AtomicBool,
+    renewing: Renewing,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
     /// What is read at each reload, for the watcher.
@@ -187,7 +243,7 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with the file, or why the key could not be made.
     pub fn load_and_make_key(&self) -> anyhow::Result<Config> {
-        let config = self.load(Secrets::Read)?;
+        let config = self.load_with_leaf()?;
         let Pair::ToBeMade { key } = &config.token.pair else { return Ok(config) };
         let certificate = &config.token.certificate;
         // As they are called before there are such files: a password in their place is then no path yet.
@@ -200,6 +256,21 @@ impl Source {
             PairFiles::Found => {}
         }
         Ok(self.load(Secrets::Read)?)
+    }
+
+    /// Reads the configuration, after making a leaf where the authority's key is there and no leaf that can sign.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or why there is no leaf.
+    fn load_with_leaf(&self) -> anyhow::Result<Config> {
+        let config = self.load(Secrets::Read)?;
+        match &config.token.pair {
+            Pair::LeafToBeMade => {
+                leaf::make(&config.token, this_moment())?;
+                Ok(self.load(Secrets::Read)?)
+            }
+            Pair::Loaded(_) | Pair::ToBeMade { .. } | Pair::NotRead => Ok(config),
+        }
     }
 }
 
@@ -263,10 +334,22 @@ impl App {
             passwords,
             signing,
             stopping: AtomicBool::new(false),
+            renewing: Renewing::default(),
             reloading: Mutex::new(()),
             files: Mutex::new(files),
             fixed,
         })
+    }
+
+    /// Makes the records ready that the first configuration names. Those that are away are asked again when they are needed.
+    ///
+    /// # Errors
+    /// They will never be of use: a newer program has made them, or nobody has.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        match &self.snapshot().records {
+            Some(records) => Ok(records.prepare().await?),
+            None => Ok(()),
+        }
     }
 
     /// The configuration in use now.
@@ -293,7 +376,7 @@ impl App {
     /// Reads files, and so must not run on a thread that serves requests.
     pub fn reload(&self) -> Reload {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = self.source.load(Secrets::Read).map_err(anyhow::Error::from).and_then(|config| {
+        let built = self.source.load_with_leaf().and_then(|config| {
             let files = config.files.clone();
             let fixed = Fixed::from_config(&config);
             let warnings = config.lint();

@@ -9,18 +9,23 @@ use crate::{authn, authz};
 /// In docker_auth's order, what needs nobody else first: a static user never waits for a program or a database. The HTTP API
 /// comes last among those that know accounts: few APIs tell an unknown account from a wrong password, and what they refuse
 /// nobody is asked about any more. Nor can a password there be used under the name of an account that another backend knows.
-/// Of the sources of rules, the program comes last, since it always decides.
+/// Of the sources of rules, the program and then the Casbin policy come last, since each always decides.
 pub static BACKENDS: &[Kind] = &[
     authn::users::KIND,
     authn::htpasswd::KIND,
     authn::program::KIND,
     authn::ldap::KIND,
     authn::mongo::KIND,
+    authn::sql::KIND,
+    authn::records::KIND,
     authn::http_api::KIND,
     #[cfg(test)]
     authn::silly::KIND,
     authz::rules::KIND,
     authz::mongo::KIND,
+    authz::sql::KIND,
+    authz::records::KIND,
     authz::http_api::KIND,
     authz::program::KIND,
+    authz::casbin::KIND,
 ];

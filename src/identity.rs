@@ -4,10 +4,13 @@ mod account;
 
 use std::sync::Arc;
 
+use policy::cut::Cut;
 use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
+use crate::digest::sha256;
 use crate::secret::Secret;
+use crate::secret::lasting::LastingSecret;
 
 pub use account::{Account, MAX_TYPED, NotAnAccount};
 
@@ -23,6 +26,13 @@ pub enum Credentials {
         /// The password.
         password: Secret,
     },
+    /// A secret of ours, which says by itself whose it is.
+    Secret {
+        /// The account that was named with it, where one was. It is not believed, but must not be somebody else's.
+        claimed: Option<Account>,
+        /// The secret.
+        secret: LastingSecret,
+    },
 }
 
 impl Credentials {
@@ -31,13 +41,14 @@ impl Credentials {
         match self {
             Credentials::Anonymous => None,
             Credentials::Password { account, .. } => Some(account),
+            Credentials::Secret { claimed, .. } => claimed.as_ref(),
         }
     }
 
     /// The account and the password: for backends that know accounts by passwords, and nobody who presents anything else.
     pub fn password(&self) -> Option<(&Account, &Secret)> {
         match self {
-            Credentials::Anonymous => None,
+            Credentials::Anonymous | Credentials::Secret { .. } => None,
             Credentials::Password { account, password } => Some((account, password)),
         }
     }
@@ -47,6 +58,7 @@ impl Credentials {
         match self {
             Credentials::Anonymous => Method::Anonymous,
             Credentials::Password { .. } => Method::Password,
+            Credentials::Secret { .. } => Method::Secret,
         }
     }
 }
@@ -62,6 +74,33 @@ pub struct Identity {
     pub standing: Standing,
     /// Who said so. Set where backends are asked, not by each backend; `None` where nobody was asked.
     pub by: Option<IdentifiedBy>,
+    /// What tells the account from another of the same name, now or later: a digest of its id and its password's hash, where the
+    /// backend knows one of them. Secrets that last are bound to it.
+    pub mark: Option<[u8; 32]>,
+    /// How it is narrower than the account, where a secret was presented.
+    pub narrowing: Option<Arc<Narrowing>>,
+}
+
+/// What tells an account from another of the same name ([`Identity::mark`]), made of what tells it: its id, its password's hash.
+pub(crate) fn mark_of<Part: AsRef<[u8]>>(parts: impl IntoIterator<Item = Part>) -> [u8; 32] {
+    sha256(parts)
+}
+
+/// How a secret that was presented is narrower than its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Narrowing {
+    /// The secret's id.
+    pub secret: Arc<str>,
+    /// Its owner's epoch.
+    pub epoch: i64,
+    /// What is left of its owner's rights.
+    pub cut: Cut,
+    /// The services that it is for; empty means any.
+    pub services: Vec<String>,
+    /// When it ends; no token outlives it.
+    pub ends: Option<OffsetDateTime>,
+    /// Its last use that is written down.
+    pub last_use: Option<OffsetDateTime>,
 }
 
 impl Identity {
@@ -78,7 +117,7 @@ pub struct IdentifiedBy {
     pub backend: &'static str,
     /// What it went by.
     pub method: Method,
-    /// Which credential it was, where it has an id: a token's `jti`.
+    /// Which credential it was, where it has an id: a token's `jti`, a secret's id, or the entry of `workload:`.
     pub credential: Option<String>,
 }
 
@@ -91,6 +130,10 @@ pub enum Method {
     Password,
     /// A token of ours.
     Token,
+    /// A workload's token from an issuer that is trusted.
+    Workload,
+    /// A secret of ours.
+    Secret,
     /// The account's name alone: an administrator asks, and nobody logs in.
     LookUp,
 }

@@ -83,10 +83,14 @@ pub struct Now {
     pub wrong_password_accounts: usize,
     /// Whether tokens carry `kid` alone because the certificate is out of its time.
     pub header_fallback: bool,
+    /// Whether tokens end before their time, since the leaf that signs them does.
+    pub tokens_cut_short: bool,
     /// How long the configuration has been in use.
     pub snapshot_age: Duration,
     /// The sources of rules that can fall behind.
     pub rules: Vec<Rules>,
+    /// The entries of `workload:` whose keys are fetched, and how long ago that was; nothing before the first time.
+    pub workload_keys: Vec<(String, Option<Duration>)>,
     /// The backends that have a breaker, and how it stands.
     pub breakers: Vec<(&'static str, Passage)>,
 }
@@ -107,9 +111,11 @@ struct Measured {
     certificate_expiry: Gauge<f64, AtomicU64>,
     wrong_password_accounts: Gauge<f64, AtomicU64>,
     header_fallback: Gauge<f64, AtomicU64>,
+    tokens_cut_short: Gauge<f64, AtomicU64>,
     snapshot_age: Gauge<f64, AtomicU64>,
     rules_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     rules_refused: Family<Labels<2>, Gauge>,
+    workload_keys_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     down: Family<Labels<1>, Gauge>,
 }
 
@@ -125,6 +131,7 @@ pub struct Metrics {
     passed: Family<Labels<2>, Counter>,
     moved: Family<Labels<2>, Counter>,
     reused: Counter,
+    refreshable: Family<Labels<1>, Counter>,
     answering: Histogram,
     deciding: Histogram,
     hashing: Histogram,
@@ -162,6 +169,7 @@ impl Default for Metrics {
             dropped_lines: Arc::new(|| 0),
             requests: add(to, "token_requests", "Token requests by outcome"),
             reused: add(to, "tokens_reused", "Tokens handed out again"),
+            refreshable: add(to, "refresh_tokens", "Logins that asked for a refresh token by outcome"),
             forwarded: add(to, "forward_auth_requests", "Questions of proxies by outcome"),
             passed: add(to, "gateway_requests", "Requests to the gateway by upstream and outcome"),
             moved: {
@@ -240,6 +248,16 @@ impl Metrics {
     /// A token was handed out again.
     pub fn reused(&self) {
         self.reused.inc();
+    }
+
+    /// Begins to count logins that asked for a refresh token, with these outcomes, at 0.
+    pub fn expect_refresh_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.refreshable, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
+    }
+
+    /// A login asked for a refresh token, where the configuration gives some.
+    pub fn refresh_asked(&self, outcome: &'static str) {
+        self.refreshable.get_or_create(&[("outcome", outcome.into())]).inc();
     }
 
     /// A proxy was told about somebody's request.
@@ -353,6 +371,11 @@ impl Measured {
                 "header_fallback",
                 "1 while tokens carry kid alone because the certificate is out of its time",
             ),
+            tokens_cut_short: add(
+                to,
+                "tokens_cut_short",
+                "1 while tokens end before their time, since the leaf that signs them does",
+            ),
             snapshot_age: seconds(to, "snapshot_age", "Age of the configuration in use", Gauge::default()),
             rules_age: seconds(
                 to,
@@ -365,6 +388,12 @@ impl Measured {
                 "rules_refused",
                 "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
             ),
+            workload_keys_age: seconds(
+                to,
+                "workload_keys_age",
+                "How long ago the keys of an issuer of workloads were fetched; infinite while there are none",
+                Family::default(),
+            ),
             down: add(to, "backend_down", "1 while a backend is not asked because it does not answer"),
         }
     }
@@ -375,11 +404,17 @@ impl Measured {
         self.certificate_expiry.set(expiry);
         self.wrong_password_accounts.set(counted);
         self.header_fallback.set(f64::from(u8::from(now.header_fallback)));
+        self.tokens_cut_short.set(f64::from(u8::from(now.tokens_cut_short)));
         self.snapshot_age.set(now.snapshot_age.as_secs_f64());
         // A reload may have taken some away.
         self.rules_age.clear();
         self.rules_refused.clear();
         self.down.clear();
+        self.workload_keys_age.clear();
+        for (entry, age) in now.workload_keys {
+            let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+            self.workload_keys_age.get_or_create(&[("entry", entry.into())]).set(age);
+        }
         for Rules { source, age, refused } in now.rules {
             self.rules_age
                 .get_or_create(&[("source", source.into())])

@@ -13,7 +13,7 @@ use crate::keys::Effort;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::token::recent::{ContentDigest, RecentToken, RecentTokens};
-use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, TokenContent, jti};
+use crate::token::{AccessEntry, HeaderChoice, HeaderForm, Issuer, SecretClaims, TokenContent, jti};
 use crate::turns::{Busy, Client, PATIENCE, Turn, Turns};
 
 /// Clients do not ask for a token more often than this, whatever a reply says.
@@ -84,6 +84,16 @@ impl Mint {
         Mint { issuer, life, recent: reuse.map(RecentTokens::new), signing, metrics }
     }
 
+    /// For how long tokens live at most.
+    pub(crate) fn life(&self) -> Duration {
+        self.life
+    }
+
+    /// Whether a token that is made now ends before its time, since its leaf does.
+    pub fn is_cut_short(&self, now: OffsetDateTime) -> bool {
+        self.issuer.leaf_ends().is_some_and(|ends| ends < now + self.life)
+    }
+
     /// Makes the token for a decision. It lives as long as the configuration says, and no longer than the account or
     /// the rules behind the decision.
     ///
@@ -92,7 +102,9 @@ impl Mint {
     pub async fn token(&self, decision: &Decision, service: &str, now: OffsetDateTime) -> anyhow::Result<Minted> {
         let mut latest = now + self.life;
         let form = self.issuer.header_form_at(now);
-        if form == HeaderChoice::Configured(HeaderForm::X5c) {
+        if let Some(ends) = self.issuer.leaf_ends() {
+            latest = latest.min(ends);
+        } else if form == HeaderChoice::Configured(HeaderForm::X5c) {
             // Registries refuse the token once its certificate has ended: clients had better ask again by then.
             latest = latest.min(self.issuer.key().not_after().max(now + SHORTEST_LIFE));
         }
@@ -102,6 +114,7 @@ impl Mint {
             subject: decision.account().to_owned(),
             audience: service.to_owned(),
             access: access_of(decision),
+            secret: decision.narrowing().map(|by| SecretClaims { id: by.secret.to_string(), epoch: by.epoch }),
         };
         let recent = self.recent.as_ref().map(|recent| (recent, ContentDigest::new(&content, form.form())));
         if let Some((tokens, digest)) = &recent

@@ -1,5 +1,7 @@
 //! A secret in memory, which nothing prints.
 
+pub mod lasting;
+
 use std::fmt;
 
 /// A secret: a password that a client presented, or one of our own. It has no readable `Debug` form and is never written

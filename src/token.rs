@@ -1,5 +1,6 @@
 //! The token that a registry verifies: its claims, its header, and the signed text of both.
 
+mod living;
 pub mod recent;
 
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::json;
-use crate::keys::{KidForm, SigningKey};
+use crate::keys::{KidForm, SigningKey, VerifyingKey};
 
+pub use self::living::{Before, Trust};
 pub use crate::keys::SignError;
 
 /// How far `nbf` lies before `iat`, in seconds. Registries allow 60 seconds more by themselves, so that their clock may be a
@@ -40,6 +43,18 @@ pub struct TokenContent {
     pub audience: String,
     /// What it allows.
     pub access: Vec<AccessEntry>,
+    /// The secret that it is made for, if it is one.
+    pub secret: Option<SecretClaims>,
+}
+
+/// What a token says of the secret that it was made for, so that our own doors can refuse it once the secret is dead. Registries
+/// overlook both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretClaims {
+    /// The secret's id.
+    pub id: String,
+    /// The epoch of the secret's owner.
+    pub epoch: i64,
 }
 
 /// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
@@ -62,6 +77,12 @@ pub struct Claims {
     /// What it allows.
     #[serde(deserialize_with = "json::objects")]
     pub access: Vec<AccessEntry>,
+    /// The id of the secret that it was made for. A claim of our own, as the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cred: Option<String>,
+    /// The epoch of the secret's owner then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 /// The part of a token's header that tells the registry which key signed it.
@@ -112,6 +133,10 @@ pub struct Issuer {
     /// Encoded once, since the headers are the same in all tokens; the chain is most of a token.
     x5c_header: String,
     kid_header: String,
+    /// Where an authority for tokens stands above the key: whom we trust besides the key itself.
+    trust: Option<Trust>,
+    /// Tokens made before this moment are refused at our own doors.
+    not_before: Option<OffsetDateTime>,
 }
 
 impl Issuer {
@@ -127,7 +152,32 @@ impl Issuer {
         let kid_header = part(&header)?;
         header.x5c = Some(key.certificates().iter().map(|der| STANDARD.encode(der)).collect());
         let x5c_header = part(&header)?;
-        Ok(Issuer { key, name: name.into(), form, kid_form, x5c_header, kid_header })
+        Ok(Issuer { key, name: name.into(), form, kid_form, x5c_header, kid_header, trust: None, not_before: None })
+    }
+
+    /// The same under an authority for tokens: tokens of all its leaves are ours, and none outlives the leaf that signed it.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Issuer {
+        Issuer { trust: Some(trust), ..self }
+    }
+
+    /// The same, with tokens refused at our own doors that were made before this moment.
+    #[must_use]
+    pub fn refusing_before(self, not_before: Option<OffsetDateTime>) -> Issuer {
+        Issuer { not_before, ..self }
+    }
+
+    /// The last moment at which a token may end that is made now, if a leaf says so.
+    pub fn leaf_ends(&self) -> Option<OffsetDateTime> {
+        self.trust.as_ref().map(|_| self.key.not_after())
+    }
+
+    /// The public keys under which our tokens are known: the one that signs, one that soon will, and those that signed tokens
+    /// which are still good (RFC 7517 section 5).
+    pub fn key_set(&self, coming: Option<&VerifyingKey>, now: OffsetDateTime) -> Value {
+        let living = self.trust.iter().flat_map(|trust| trust.living(now));
+        let keys = [self.key.public()].into_iter().chain(coming).chain(living);
+        json!({ "keys": keys.flat_map(VerifyingKey::jwks).collect::<Vec<_>>() })
     }
 
     /// The id by which tokens of this issuer name `key`.
@@ -159,7 +209,8 @@ impl Issuer {
 
     /// The claims of a token that is made now and valid for `lifetime` seconds.
     pub fn claims(&self, content: TokenContent, now: OffsetDateTime, lifetime: u32, jti: String) -> Claims {
-        let TokenContent { subject, audience, access } = content;
+        let TokenContent { subject, audience, access, secret } = content;
+        let (cred, epoch) = secret.map(|secret| (secret.id, secret.epoch)).unzip();
         let iat = now.unix_timestamp();
         Claims {
             iss: self.name.clone(),
@@ -170,13 +221,19 @@ impl Issuer {
             iat,
             jti,
             access,
+            cred,
+            epoch,
         }
     }
 
     /// The signed token (JWS in its compact form, RFC 7515 section 7.1). With a key of large [`Effort`](crate::keys::Effort),
     /// call it where blocking is allowed.
     pub fn mint(&self, claims: &Claims, now: OffsetDateTime) -> Result<String, SignError> {
-        let header = match self.header_form_at(now).form() {
+        let choice = self.header_form_at(now);
+        if self.trust.is_some() && !self.is_leaf_in_time(now) {
+            return Err(SignError::LeafOutOfTime);
+        }
+        let header = match choice.form() {
             HeaderForm::X5c => &self.x5c_header,
             HeaderForm::Kid => &self.kid_header,
         };
@@ -197,25 +254,50 @@ pub enum NotOurs {
     /// Not valid yet, or expired.
     #[error("the token is out of its time")]
     OutOfTime,
+    /// Made before the moment that the configuration names (`token.not_before`).
+    #[error("tokens that were made at that time are not accepted any more")]
+    TooOld,
 }
 
 impl Issuer {
-    /// The claims of a token that this issuer made for `audience` and that is valid now.
+    fn is_leaf_in_time(&self, now: OffsetDateTime) -> bool {
+        (self.key.used_from()..=self.key.not_after()).contains(&now)
+    }
+
+    /// The claims of a token that is ours, for `audience`, and valid now.
     ///
-    /// Only our own key's algorithm is accepted: a header that names another (`none`, or an HMAC keyed with our public key)
-    /// is a forgery, and so is a key that the token brings along.
+    /// The key that signs is the only one, unless an authority for tokens stands above it: then see [`Trust`]. Only the key's
+    /// own algorithm is accepted: a header that names another (`none`, or an HMAC keyed with our public key) is a forgery, and
+    /// so is a key that the token brings along and that the authority has not signed.
     ///
     /// # Errors
     /// Why it is not accepted.
     pub fn verify(&self, token: &str, audience: &str, now: OffsetDateTime) -> Result<Claims, NotOurs> {
-        let mut validation = Validation::new(self.key.algorithm());
+        let read = |key: &VerifyingKey| self.read(token, key, audience);
+        let claims = match &self.trust {
+            None => read(self.key.public()),
+            Some(trust) => trust.verify(token, (&self.key, self.is_leaf_in_time(now)), now, read),
+        }?;
+        if self.not_before.is_some_and(|moment| claims.iat < moment.unix_timestamp()) {
+            return Err(NotOurs::TooOld);
+        }
+        let now = now.unix_timestamp();
+        match claims.nbf <= now && now < claims.exp {
+            true => Ok(claims),
+            false => Err(NotOurs::OutOfTime),
+        }
+    }
+
+    /// The claims of a token that this key has signed, whatever its time.
+    fn read(&self, token: &str, key: &VerifyingKey, audience: &str) -> Result<Claims, NotOurs> {
+        let mut validation = Validation::new(key.algorithm());
         validation.set_issuer(&[&self.name]);
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["iss", "aud", "exp", "nbf"]);
-        // Compared below, with the moment of the whole decision.
+        // Compared by the caller, with the moment of the whole decision.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        let read = jsonwebtoken::decode::<json::Object<Claims>>(token, self.key.verifier(), &validation);
+        let read = jsonwebtoken::decode::<json::Object<Claims>>(token, key.verifier(), &validation);
         let read = read.map_err(|_| NotOurs::Forged)?;
         // A token that names an extension which must be understood is refused by those who do not understand it (RFC 7515,
         // section 4.1.11). We understand none.
@@ -223,11 +305,7 @@ impl Issuer {
             return Err(NotOurs::Forged);
         }
         let json::Object(claims) = read.claims;
-        let now = now.unix_timestamp();
-        match claims.nbf <= now && now < claims.exp {
-            true => Ok(claims),
-            false => Err(NotOurs::OutOfTime),
-        }
+        Ok(claims)
     }
 }
 
@@ -287,7 +365,7 @@ mod tests {
     }
 
     fn content(subject: &str, audience: &str, access: Vec<AccessEntry>) -> TokenContent {
-        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access }
+        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access, secret: None }
     }
 
     /// The three parts of a token, taken apart by hand; the text has to be exactly base64url without padding.
@@ -470,6 +548,23 @@ mod tests {
         let mut inside = whole;
         *inside.pointer_mut("/access/0").unwrap() = json!(["repository", "team/app", ["push"]]);
         assert_eq!(verify(&inside), Err(NotOurs::Forged));
+    }
+
+    #[test]
+    fn a_secrets_token_says_which_and_no_other_says_anything_of_it() {
+        let key = key(Algorithm::ES256);
+        let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
+        for (secret, expected) in [
+            (None, (None, None)),
+            (Some(SecretClaims { id: "0a".to_owned(), epoch: 3 }), (Some(json!("0a")), Some(json!(3)))),
+        ] {
+            let content = TokenContent { secret: secret.clone(), ..content("alice", "registry", vec![]) };
+            let claims = issuer.claims(content, now(), 60, jti([1; 16]));
+            let token = issuer.mint(&claims, now()).unwrap();
+            let text: Value = serde_json::from_str(&parts(&token).1).unwrap();
+            assert_eq!((text.get("cred").cloned(), text.get("epoch").cloned()), expected);
+            assert_eq!(issuer.verify(&token, "registry", now()), Ok(claims));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tracing::{error, warn};
 
-use crate::app::{App, Reload, remind_of_certificate};
+use crate::app::{App, Reload, Step, remind_of_certificate};
 use crate::clock;
 use crate::clock::WallClock;
 
@@ -46,6 +46,7 @@ pub async fn run(app: Arc<App>, mut in_use: FileStates, mut hangup: Signal) {
     let mut failed_at = None;
     let mut reminded = clock::now();
     let mut header = app.snapshot().issuer.header_form_at(this_moment());
+    let mut cut = app.snapshot().mint.is_cut_short(this_moment());
     let mut wall = WallClock::seen(this_moment(), clock::now());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -56,8 +57,10 @@ pub async fn run(app: Arc<App>, mut in_use: FileStates, mut hangup: Signal) {
         };
         let now = poll(&app).await;
         let at_rest = now != in_use && now == before;
+        let renewed = renew_leaf(&app).await;
         let again = failed_at.is_some_and(|failed: Instant| failed.elapsed() >= RETRY_INTERVAL);
-        if at_rest || again || wake == Wake::Reload {
+        // A leaf that we put in place ourselves is complete.
+        if at_rest || again || wake == Wake::Reload || renewed == Step::InPlace {
             failed_at = match reload(&app).await {
                 Reload::Done => None,
                 Reload::Failed => Some(clock::now()),
@@ -82,8 +85,9 @@ pub async fn run(app: Arc<App>, mut in_use: FileStates, mut hangup: Signal) {
         }
         let snapshot = app.snapshot();
         let header_now = snapshot.issuer.header_form_at(moment);
-        if header_now != header || reminded.elapsed() >= CERTIFICATE_INTERVAL {
-            header = header_now;
+        let cut_now = snapshot.mint.is_cut_short(moment);
+        if header_now != header || cut_now != cut || reminded.elapsed() >= CERTIFICATE_INTERVAL {
+            (header, cut) = (header_now, cut_now);
             reminded = clock::now();
             remind_of_certificate(&snapshot, moment);
         }
@@ -111,6 +115,15 @@ async fn reload(app: &Arc<App>) -> Reload {
         error!(reason = "reload_failed", cause = %cause, "reading the configuration was given up; the old one stays");
         Reload::Failed
     })
+}
+
+/// Does what is to be done for the leaf that signs, on a thread that may block.
+async fn renew_leaf(app: &Arc<App>) -> Step {
+    if !app.leaf_is_due(this_moment()) {
+        return Step::Nothing;
+    }
+    let app = Arc::clone(app);
+    tokio::task::spawn_blocking(move || app.renew_leaf(this_moment())).await.unwrap_or(Step::Nothing)
 }
 
 async fn poll(app: &Arc<App>) -> FileStates {

@@ -1,12 +1,16 @@
 //! What comes of asking: a decision with its grants, or why there is none.
 
+use std::sync::Arc;
+
 use policy::RuleRef;
 use policy::scope::{Actions, Scope};
 use time::OffsetDateTime;
 
 use crate::authn::attempts::TooMany;
-use crate::authn::{Account, ClosedBy};
+use crate::authn::{Account, ClosedBy, Narrowing};
+use crate::secrets::Dead;
 use crate::turns::Client;
+use crate::workload;
 
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +21,9 @@ pub enum Denied {
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
+    /// A workload's token is not accepted; the client is told no more than of a wrong password.
+    #[error("the workload's token was not accepted")]
+    Workload(#[source] workload::Refused),
     /// The account may not be used, although the credentials are right, or whatever they are.
     #[error(transparent)]
     Closed(#[from] ClosedBy),
@@ -28,6 +35,9 @@ pub enum Denied {
         /// The earlier one, whose account it is.
         owner: &'static str,
     },
+    /// A secret that lasts was presented, and is good for nothing.
+    #[error(transparent)]
+    Secret(#[from] Dead),
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -59,6 +69,8 @@ pub struct Grant {
     pub scope: Scope,
     /// What is given: never more than was asked, where `*` asks for everything.
     pub granted: Actions,
+    /// What the rules give, and the secret that was presented does not.
+    pub cut: Actions,
     /// The source of rules and the rule that decided; `None` where no rule matched.
     pub by: Option<(&'static str, RuleRef)>,
 }
@@ -120,6 +132,7 @@ pub struct Decision {
     grants: Vec<Grant>,
     until: Option<OffsetDateTime>,
     client: Client,
+    narrowing: Option<Arc<Narrowing>>,
 }
 
 impl Decision {
@@ -130,7 +143,17 @@ impl Decision {
         until: Option<OffsetDateTime>,
         client: Client,
     ) -> Decision {
-        Decision { account, grants, until, client }
+        Decision { account, grants, until, client, narrowing: None }
+    }
+
+    /// The same, by this secret.
+    pub(super) fn narrowed(self, narrowing: Option<Arc<Narrowing>>) -> Decision {
+        Decision { narrowing, ..self }
+    }
+
+    /// The secret that it was made for, if it was one.
+    pub fn narrowing(&self) -> Option<&Narrowing> {
+        self.narrowing.as_deref()
     }
 
     /// Who asked, where what follows from it has to wait for its turn.

@@ -1,7 +1,7 @@
 //! What the log says of the signing certificate: that it was changed, soon ends, or is out of its time.
 
 use time::OffsetDateTime;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::Snapshot;
 use crate::token::{CertificateTime, HeaderChoice};
@@ -12,6 +12,15 @@ pub(super) fn warn_of_other_pair(before: &Snapshot, now: &Snapshot) {
     let (old, new) = (before.issuer.key(), now.issuer.key());
     // In one form: which form the id has is a setting, and no matter of the pair.
     let [old_id, new_id] = [old, new].map(|key| now.issuer.kid_of(key));
+    if let (Some(_), Some(ends)) = (before.issuer.leaf_ends(), now.issuer.leaf_ends())
+        && old.certificates().first() != new.certificates().first()
+    {
+        info!(
+            reason = "leaf_changed", kid.before = old_id, kid.now = new_id, not_after = %ends,
+            "tokens are signed by another leaf of the authority from now on; registries that trust the authority go on"
+        );
+        return;
+    }
     let message = match (old_id == new_id, old.certificates().first() == new.certificates().first()) {
         (true, true) => return,
         (false, _) => {
@@ -38,10 +47,28 @@ pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
     warn_of_fallback(snapshot, now);
 }
 
+/// Says loudly that tokens end with the leaf that signs them.
+fn warn_of_cut(snapshot: &Snapshot, now: OffsetDateTime) {
+    if let Some(ends) = snapshot.issuer.leaf_ends()
+        && snapshot.mint.is_cut_short(now)
+    {
+        error!(
+            reason = "tokens_cut_short", not_after = %ends,
+            "the leaf that signs tokens ends before they would: they end with it, and then none is made any more; renew it with \
+             `dockwarden keys issue-leaf CONFIG` where the authority's key is"
+        );
+    }
+}
+
 /// Says loudly that registries would refuse the certificate at this moment.
 pub(super) fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
+    warn_of_cut(snapshot, now);
     let message = match snapshot.issuer.header_form_at(now) {
         HeaderChoice::Configured(_) => return,
+        HeaderChoice::KidInstead(_) if snapshot.issuer.leaf_ends().is_some() => {
+            "the leaf that signs tokens is out of its time: registries refuse it, so no token is made; put a new leaf in place, for \
+             example with `dockwarden keys issue-leaf CONFIG` where the authority's key is"
+        }
         HeaderChoice::KidInstead(CertificateTime::NotYetValid) => {
             "the signing certificate's time has not begun by this machine's clock, so tokens name the key by kid alone, \
              which only registries take that know the key by this id; set the clock, or make the certificate anew if \

@@ -4,20 +4,19 @@ pub mod accounts;
 pub mod import;
 pub mod labels;
 
-use std::collections::BTreeMap;
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::settings::{DayEnd, Field};
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
 use policy::pattern::LabelValues;
 use tracing::{info, warn};
 
 use super::attempts::Spelled;
+use super::costs::Costs;
 use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{
     Account, AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing,
@@ -26,6 +25,7 @@ use super::{
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::client_network::ClientNetwork;
+use crate::identity::mark_of;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, all, settings};
 use crate::reach::{Reach, Reachable};
@@ -74,15 +74,18 @@ struct Users {
 
 /// One user document, read.
 pub struct User {
-    password: PasswordHash,
+    /// The document's `_id`: who is removed and made anew has another.
+    id: String,
+    pub(super) password: PasswordHash,
     labels: LabelValues,
-    standing: Standing,
+    pub(super) standing: Standing,
 }
 
 impl User {
-    fn identity(self, account: &Account) -> Identity {
+    pub(super) fn identity(self, account: &Account) -> Identity {
+        let mark = Some(mark_of([self.id.as_str(), self.password.text()]));
         let (account, labels) = (Some(account.clone()), Arc::new(self.labels));
-        Identity { account, labels, standing: self.standing, ..Identity::default() }
+        Identity { account, labels, standing: self.standing, mark, ..Identity::default() }
     }
 }
 
@@ -289,40 +292,10 @@ pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User,
     let problems = fields.finish(Unknown::LeftAloneUnlessNear);
     match password {
         Some(password) if problems.is_empty() => {
-            Ok(User { password, labels, standing: Standing { state, not_before, not_after } })
+            let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
+            Ok(User { id, password, labels, standing: Standing { state, not_before, not_after } })
         }
         Some(_) | None => Err(problems),
-    }
-}
-
-/// What a wrong password costs in this collection: an unknown account has to cost the same.
-struct Costs {
-    seen: Mutex<BTreeMap<u32, u64>>,
-    usual: ArcSwap<PasswordHash>,
-}
-
-impl Costs {
-    fn new() -> anyhow::Result<Costs> {
-        Ok(Costs { seen: Mutex::default(), usual: ArcSwap::from_pointee(PasswordHash::nobodys([])?) })
-    }
-
-    fn usual(&self) -> Arc<PasswordHash> {
-        self.usual.load_full()
-    }
-
-    /// A hash of this cost was seen.
-    fn saw(&self, cost: u32) {
-        let most = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = seen.entry(cost).or_default();
-            *count = count.saturating_add(1);
-            seen.iter().max_by_key(|(cost, count)| (**count, **cost)).map_or(cost, |(cost, _)| *cost)
-        };
-        if most != self.usual.load().cost()
-            && let Ok(usual) = PasswordHash::nobodys([most])
-        {
-            self.usual.store(Arc::new(usual));
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
+use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::http_api::memory::Memory;
@@ -73,7 +74,7 @@ impl<'a> ApiQuestion<'a> {
     fn from(question: &Question<'a>) -> ApiQuestion<'a> {
         ApiQuestion {
             account: question.asked.account,
-            labels: question.labels(),
+            labels: label_texts(&question.asked),
             kind: question.asked.resource.kind(),
             name: question.asked.resource.name(),
             service: question.asked.service,

@@ -1,10 +1,14 @@
 //! The sources of rules, one file or folder each; what they owe is in [`crate::backend`].
 
+pub mod casbin;
 pub mod http_api;
+mod kept;
 pub mod lint;
 pub mod mongo;
 pub mod program;
+pub mod records;
 pub mod rules;
+pub mod sql;
 
 pub use crate::backend::rules::{Authorizer, Freshness, Question, Shown};
 pub use crate::backend::work;

@@ -13,6 +13,7 @@ use settings::Field;
 
 use super::{Authorizer, Freshness, Question, Shown};
 use crate::authn::password::Passwords;
+use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::program::{self, Program, ProgramSettings};
@@ -71,7 +72,7 @@ impl<'a> ProgramQuestion<'a> {
             service: question.asked.service,
             address: question.asked.address.map(|address| address.to_string()).unwrap_or_default(),
             actions: question.asked.actions.iter().map(Action::as_str).collect(),
-            labels: question.labels(),
+            labels: label_texts(&question.asked),
         }
     }
 }

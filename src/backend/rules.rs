@@ -27,17 +27,17 @@ pub struct Question<'a> {
     pub work: &'a Work,
 }
 
-impl<'a> Question<'a> {
-    /// The labels of who asks, each with the texts of its values.
-    pub(crate) fn labels(&self) -> BTreeMap<&'a str, Vec<&'a str>> {
-        let labels = self.asked.labels.iter();
-        labels.map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect())).collect()
-    }
-
+impl Question<'_> {
     /// Whose turns it has, where deciding it is costly or somebody else has to be asked.
     pub(crate) fn client(&self) -> Client {
         Client { network: ClientNetwork::of(self.asked.address), lane: self.work.lane() }
     }
+}
+
+/// The labels of who asks, each with the texts of its values.
+pub(crate) fn label_texts<'a>(asked: &policy::Question<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let labels = asked.labels.iter();
+    labels.map(|(name, values)| (name.as_str(), values.iter().map(LabelValue::text).collect())).collect()
 }
 
 /// A source of rules. Nothing here has a default, so that no source can forget it.

@@ -16,6 +16,7 @@ use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reach::Reached;
+use crate::records::InUse;
 use crate::shown::escaped;
 
 /// Runs the command; with `--connect` each backend that the file names is tried too.
@@ -74,6 +75,7 @@ fn read(source: &Source) -> Result<String, String> {
             format!("the key in {}, whose certificate is made at the first start", ShownPath(key))
         }
         Pair::ToBeMade { key } => format!("RS256, made at the first start in {}", ShownPath(key)),
+        Pair::LeafToBeMade => format!("a leaf, made at the start in {}", ShownPath(&config.token.certificate)),
         Pair::NotRead => "not read".to_owned(),
     };
     let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));
@@ -103,14 +105,19 @@ fn read(source: &Source) -> Result<String, String> {
     Ok(report)
 }
 
-/// Tries each backend, in the order in which they are asked, and then each upstream of the gateway: servers are asked,
+/// Tries each backend, in the order in which they are asked, then the records, and then each upstream of the gateway: servers are asked,
 /// programs are looked for.
 pub(super) fn connect(source: &Source) -> anyhow::Result<Vec<Reached>> {
-    let Config { backends, gateway, .. } = source.load(Secrets::Read)?;
+    let Config { backends, gateway, records, workload, .. } = source.load(Secrets::Read)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         let passwords = Arc::new(Passwords::new(|_| {})?);
-        let mut reached = Access::open(&backends, None, &passwords, &Metrics::default())?.reach().await;
+        let metrics = Metrics::default();
+        let access = Access::open(&backends, None, &passwords, &metrics)?.with_workloads(workload, None, &metrics)?;
+        let mut reached = access.reach().await;
+        if let Some(settings) = records {
+            reached.extend(InUse::open(settings).reach().await);
+        }
         if let Some(settings) = gateway {
             reached.extend(Gateway::open(settings, None, transfers_at_once())?.reach().await);
         }

@@ -1,11 +1,11 @@
-//! `dockwarden migrate`: what MongoDB needs before users and rules are in it, step by step.
+//! `dockwarden migrate`: what a database needs before users, rules and records are in it, step by step.
 
 use std::path::PathBuf;
 
 use super::{DONE, mongo, say};
 use crate::mongo::Run;
 use crate::mongo::migrations::{Came, Done, Section, apply};
-use crate::{authn, authz};
+use crate::{authn, authz, records};
 
 /// Runs the command.
 pub(super) fn run(file: PathBuf, run: Run) -> u8 {
@@ -15,10 +15,10 @@ pub(super) fn run(file: PathBuf, run: Run) -> u8 {
         let users = users.map(|settings| (Section::Users, settings.collection()));
         let rules = config.backends.get::<authz::mongo::AclMongoSettings>();
         let rules = rules.map(|settings| (Section::Rules, settings.collection()));
-        if users.is_none() && rules.is_none() {
+        if users.is_none() && rules.is_none() && config.records.is_none() {
             let file = config.file.display();
             return Err(format!(
-                "{file}: there is neither mongo_auth nor acl_mongo in it, so there is nothing to prepare"
+                "{file}: there is neither mongo_auth nor acl_mongo nor records in it, so there is nothing to prepare"
             ));
         }
         for (section, settings) in users.into_iter().chain(rules) {
@@ -28,6 +28,15 @@ pub(super) fn run(file: PathBuf, run: Run) -> u8 {
                 say(&line(&place, &done), DONE);
             };
             apply(section, settings, run, tell).await.map_err(|stopped| stopped.to_string())?;
+        }
+        if let Some(settings) = &config.records {
+            let made = records::migrate(settings, run == Run::Dry).await.map_err(|failure| failure.to_string())?;
+            let came = match (made, run) {
+                (true, Run::Real) => "applied",
+                (true, Run::Dry) => "would be applied",
+                (false, Run::Real | Run::Dry) => "already there",
+            };
+            say(&format!("{}: records: {came}\n", settings.place()), DONE);
         }
         Ok(DONE)
     })

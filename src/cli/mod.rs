@@ -2,15 +2,18 @@
 
 mod acl;
 mod check;
+mod credential;
 mod environment;
 mod explain;
 mod glog;
 mod health;
+mod keys;
 mod ldap;
 mod logs;
 mod migrate;
 mod mongo;
 mod password;
+mod records;
 mod settings;
 mod user;
 
@@ -25,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source};
+use crate::app::{App, Source, look_after_secrets, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::{server, watch};
@@ -108,7 +111,7 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
-    /// Prepare MongoDB for users and rules: collections, unique indexes, validators
+    /// Prepare databases: MongoDB for users and rules, PostgreSQL and MongoDB for records
     Migrate {
         /// The configuration file
         config: PathBuf,
@@ -121,7 +124,12 @@ enum Command {
     #[command(subcommand)]
     Acl(acl::Command),
     #[command(subcommand)]
+    Records(records::Command),
+    #[command(subcommand)]
     Ldap(ldap::Command),
+    #[command(subcommand)]
+    Keys(keys::Command),
+    CredentialProvider(credential::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -131,6 +139,10 @@ enum Command {
 
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if credential::is_helper(&arguments) {
+        return ExitCode::from(credential::help(&arguments));
+    }
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
     let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
     let is_about_passwords = arguments.iter().skip(1).take(1).any(|one| one == "hash-password" || one == "user");
@@ -169,7 +181,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),
+        Command::Records(command) => records::run(command),
         Command::Ldap(command) => ldap::run(command),
+        Command::Keys(command) => keys::run(command),
+        Command::CredentialProvider(arguments) => credential::provide(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
@@ -261,6 +276,7 @@ async fn serve_until_stopped(
         settings::print(&config);
     }
     let mut app = App::open(source, config)?;
+    app.prepare().await?;
     app.metrics.count_dropped_lines(move || log_lines_dropped.dropped_lines());
     let app = Arc::new(app);
     let watching = tokio::spawn(watch::run(Arc::clone(&app), seen, hangup));
@@ -277,7 +293,10 @@ async fn serve_until_stopped(
         }
         stop.send_replace(true);
     });
-    server::serve(app, listeners, stopped).await;
+    let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
+    server::serve(Arc::clone(&app), listeners, stopped).await;
+    upkeep.abort();
+    write_uses(&app).await;
     Ok(())
 }
 

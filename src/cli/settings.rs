@@ -21,7 +21,7 @@ pub(super) fn print(config: &Config) {
 fn text(config: &Config) -> String {
     let realm = Realm::from_server(&config.server);
     let service = config.token.services.first().map_or(ANY_SERVICE, String::as_str);
-    let certificate = absolute(&config.token.certificate);
+    let certificate = absolute(config.token.bundle());
     let admin = match &config.server.admin {
         Some(address) => format!("Health and metrics: {address}\n"),
         None => String::new(),

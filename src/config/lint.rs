@@ -9,6 +9,8 @@ use super::{Challenge, Config};
 use crate::authn::users;
 use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
 use crate::authz::rules::Rules;
+use crate::backend::{Facts, Names};
+use crate::workload;
 
 impl Config {
     /// Everything that is probably not meant, in the order of the file: what reading it brought up, and what users and
@@ -30,12 +32,13 @@ impl Config {
     fn surroundings(&self) -> Surroundings<'_> {
         let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
         let protected = self.forward_auth.iter().flat_map(|door| &door.paths);
+        let workloads = self.workload.iter().map(|_| (workload::NAME, Facts::LoginsElsewhere(Names::Checked)));
         let challenges = [
             self.forward_auth.as_ref().map(|section| &section.challenge),
             self.gateway.as_ref().map(|section| &section.challenge),
         ];
         Surroundings {
-            facts: self.backends.facts().collect(),
+            facts: self.backends.facts().chain(workloads).collect(),
             services: &self.token.services,
             hosts: upstreams.filter_map(|upstream| upstream.host.as_deref()).collect(),
             doors: challenges.into_iter().flatten().fold(Doors::None, |doors, challenge| match (doors, challenge) {

@@ -6,6 +6,7 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod lasting;
 mod lint;
 mod server;
 mod token;
@@ -25,11 +26,12 @@ pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
 pub use settings::{Invalid, Problem, Secrets};
-pub use token::{Pair, Token};
+pub use token::{Leaves, Pair, Token, TokenAuthority};
 pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
+use crate::{authn, authz, records, secrets, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -44,6 +46,12 @@ pub struct Config {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// Where is kept what is remembered, if anything is.
+    pub records: Option<records::Settings>,
+    /// Which logins get a refresh token, and how long secrets may live.
+    pub lasting: secrets::Settings,
+    /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
+    pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
     /// What was loaded but is probably not meant.
@@ -58,15 +66,17 @@ const ABSENT: &[(&str, &str)] = &[
     ("github_auth", "GitHub sign-in is not supported; use users"),
     ("gitlab_auth", "GitLab sign-in is not supported; use users"),
     ("oidc_auth", "OpenID Connect is not supported; use users"),
-    ("xorm_auth", "SQL users are not supported; use users"),
-    ("acl_xorm", "rules from SQL are not supported; use acl"),
-    ("plugin_authn", "Go plugins cannot be loaded; use users"),
-    ("plugin_authz", "Go plugins cannot be loaded; use acl"),
-    ("casbin_authz", "Casbin policies are not supported; use acl"),
 ];
 
+/// docker_auth's plugins, and the section that takes the place of each.
+const PLUGINS: [(&str, &str); 2] =
+    [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
+
 /// The sections that are not backends.
-const OTHERS: [&str; 4] = ["server", "token", "forward_auth", "gateway"];
+const OTHERS: [&str; 7] = ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, "workload"];
+
+/// The sections for which there are records, whether or not the file says where.
+const KEPT_IN_RECORDS: [&str; 2] = [authn::records::KIND.key, authz::records::KIND.key];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -174,7 +184,14 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     // Where a backend is named that is not here, "none is configured" would be bad advice.
     let mut named = Vec::new();
-    for &(key, instead) in ABSENT {
+    let plugins = PLUGINS.map(|(key, instead)| {
+        let message = format!(
+            "Go plugins cannot be loaded; serve yours over HTTP, as examples/go-plugin does, and use {instead}"
+        );
+        (key, message)
+    });
+    let absent = ABSENT.iter().map(|&(key, instead)| (key, instead));
+    for (key, instead) in absent.chain(plugins.iter().map(|(key, message)| (*key, message.as_str()))) {
         if top.refuse(key, instead) {
             named.push(if key.contains("acl") || key.ends_with("authz") { Purpose::Rules } else { Purpose::Identity });
         }
@@ -189,7 +206,19 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing("token", message);
     }
     let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
+    let key = token.as_ref().map(|token| token.key.as_path());
+    let is_needed = KEPT_IN_RECORDS.iter().any(|key| top.has(key));
+    let remembered = match top.section(records::NAME) {
+        Some(section) => records::read(section, key),
+        None if is_needed => key.map(records::Settings::usual),
+        None => None,
+    };
     let services = token.as_ref().map(|token| token.services.as_slice());
+    let lasting = top.section(lasting::NAME).map(|section| lasting::read(section, services));
+    let remembered = match (&lasting, top.has(records::NAME)) {
+        (Some(_), false) => key.map(records::Settings::usual),
+        (Some(_), true) | (None, _) => remembered,
+    };
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -216,18 +245,24 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             top.problem(&entry.place, "gateway.addr", message);
         }
     }
+    let own_issuer = token.as_ref().map(|token| token.issuer.as_str());
+    let workload = top.field("workload").and_then(|field| workload::read(&field, own_issuer));
     let mut is_missing = |purpose| {
         let mut keys = BACKENDS.iter().filter(|kind| kind.purpose == purpose).map(|kind| kind.key);
         !named.contains(&purpose) && !keys.any(|key| top.has(key))
     };
     let (is_without_identities, is_without_rules) = (is_missing(Purpose::Identity), is_missing(Purpose::Rules));
-    if is_without_identities {
+    if is_without_identities && !top.has("workload") {
         top.missing("users", "no way to log in is configured; write users: {} if really nobody may");
     }
     if is_without_rules {
         top.missing("acl", "no rules are configured; write acl: [] if really nothing is allowed");
     }
-    let rows = BACKENDS.iter().filter_map(|kind| Some(Row { kind, settings: (kind.read)(top.field(kind.key)?)? }));
+    let rows = BACKENDS.iter().filter_map(|kind| {
+        let settings = (kind.read)(top.field(kind.key)?)?;
+        let kept = remembered.as_ref().and_then(|store| settings.kept_in(store));
+        Some(Row { kind, settings: kept.unwrap_or(settings) })
+    });
     let backends = Backends(rows.collect());
     top.finish_with(meant_at_top);
     Some(Config {
@@ -236,6 +271,9 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
+        records: remembered,
+        lasting: lasting.unwrap_or_default(),
+        workload,
         backends,
         warnings: Vec::new(),
         files: Vec::new(),

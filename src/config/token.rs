@@ -1,13 +1,16 @@
 //! The `token:` section: the issuer, how long tokens live, which registries they may be for, and what signs them.
 
-use std::path::PathBuf;
+mod authority;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use settings::number::duration;
-use settings::{At, Refusal, Secrets, Section};
+use settings::{At, DayEnd, Refusal, Secrets, Section};
 use time::OffsetDateTime;
 
+pub use self::authority::{Leaves, TokenAuthority};
 use super::server::{FilesOfPair, paths_of_pair};
 use crate::keys::{KeyProblem, KidForm, Renewal, SigningKey, key_permission_warning};
 use crate::pem::named::read_pair;
@@ -41,8 +44,21 @@ pub struct Token {
     pub kid: KidForm,
     /// The certificate's file, for the registry's `REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE`.
     pub certificate: PathBuf,
+    /// The private key's file.
+    pub key: PathBuf,
     /// The key pair.
     pub pair: Pair,
+    /// The authority for tokens alone above the pair, if there is one.
+    pub authority: Option<TokenAuthority>,
+    /// Tokens that were made before this moment are refused at our own doors.
+    pub not_before: Option<OffsetDateTime>,
+}
+
+impl Token {
+    /// What registries get as their bundle.
+    pub fn bundle(&self) -> &Path {
+        self.authority.as_ref().map_or(&self.certificate, |authority| &authority.certificate)
+    }
 }
 
 /// The key pair that signs.
@@ -55,6 +71,8 @@ pub enum Pair {
         /// Where the private key will be.
         key: PathBuf,
     },
+    /// The authority's key is there, or will be, and no leaf that can sign: one is made when the server starts.
+    LeafToBeMade,
     /// Nobody asked for it ([`Secrets::Skip`]).
     NotRead,
 }
@@ -137,32 +155,46 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         Some(At { value: true, .. }) => KidForm::Thumbprint,
         Some(At { value: false, .. }) | None => KidForm::Libtrust,
     };
-    let generate = section.flag("generate").is_some_and(|at| at.value);
+    #[expect(clippy::disallowed_methods, reason = "a configuration is read for the moment of reading")]
+    let now = OffsetDateTime::now_utc();
+    let not_before = section.moment("not_before", DayEnd::Start);
+    if let Some(At { place, value }) = &not_before
+        && *value > now
+    {
+        let message = "this moment has not come, and until then every token would be refused; write the moment from which tokens are \
+                       good, now at the latest";
+        section.problem(place, "not_before", message);
+    }
+    let generate = section.flag("generate");
+    let under = section.section("authority").and_then(authority::read);
     let named = paths_of_pair(&mut section);
+    if under.is_some() {
+        if matches!(named, Ok(None)) {
+            let message = "with an authority, certificate and key name the leaf that signs; name two files";
+            section.missing("certificate", message);
+            section.finish();
+            return None;
+        }
+        if let Some(At { place, value: true }) = &generate {
+            let message = "with an authority, no pair of its own is made; leaves are where the authority's key is, and the authority \
+                           itself by generate: true below authority; leave it out here";
+            section.warn(place, "generate", message);
+        }
+    }
+    let generate = generate.is_some_and(|at| at.value);
     if matches!(named, Ok(None)) && of_server.is_none() {
         let message =
             "a certificate and a key are needed to sign tokens; name them, and write generate: true to have them made";
         section.missing("certificate", message);
     }
     let files_of_pair = named.ok().and_then(|pair| pair.or(of_server.cloned()));
-    let pair = files_of_pair.as_ref().and_then(|(certificate, key)| {
-        match section.secrets() {
-            Secrets::Skip => return Some(Pair::NotRead),
-            Secrets::Read => {}
-        }
-        section.watch(&certificate.value);
-        section.watch(&key.value);
-        if generate && matches!(certificate.value.try_exists(), Ok(false)) {
-            return Some(Pair::ToBeMade { key: key.value.clone() });
-        }
-        let loaded = load_pair(certificate, key, &section)?;
-        let is_servers = of_server.is_some_and(|(_, own)| own.value == key.value);
-        if let Some(message) = renewal_warning(is_servers, loaded.renewals()) {
-            section.warn(&certificate.place, "certificate", message);
-        }
-        Some(Pair::Loaded(loaded))
+    let signs = files_of_pair.as_ref().and_then(|files| match under {
+        Some(under) => under.leaf(&section, files, of_server, now).map(|(pair, authority)| (pair, Some(authority))),
+        None => pair_alone(&section, files, of_server, generate).map(|pair| (pair, None)),
     });
     section.finish();
+    let (certificate, key) = files_of_pair?;
+    let (pair, authority) = signs?;
     Some(Token {
         issuer: issuer?,
         life: life.map_or(DEFAULT_LIFE, |at| at.value),
@@ -170,9 +202,36 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         services: services.into_iter().map(|at| at.value).collect(),
         header: header.map_or(HeaderForm::X5c, |at| at.value),
         kid,
-        certificate: files_of_pair?.0.value,
-        pair: pair?,
+        certificate: certificate.value,
+        key: key.value,
+        pair,
+        authority,
+        not_before: not_before.map(|at| at.value),
     })
+}
+
+/// The pair without an authority for tokens above it.
+fn pair_alone(
+    section: &Section<'_>,
+    (certificate, key): &FilesOfPair,
+    of_server: Option<&FilesOfPair>,
+    generate: bool,
+) -> Option<Pair> {
+    match section.secrets() {
+        Secrets::Skip => return Some(Pair::NotRead),
+        Secrets::Read => {}
+    }
+    section.watch(&certificate.value);
+    section.watch(&key.value);
+    if generate && is_absent(&certificate.value) {
+        return Some(Pair::ToBeMade { key: key.value.clone() });
+    }
+    let loaded = load_pair(certificate, key, section)?;
+    let is_servers = of_server.is_some_and(|(_, own)| own.value == key.value);
+    if let Some(message) = renewal_warning(is_servers, loaded.renewals()) {
+        section.warn(&certificate.place, "certificate", message);
+    }
+    Some(Pair::Loaded(loaded))
 }
 
 /// What there is to say of a pair that is likely to be replaced by a program: tokens are signed by the new one a moment
@@ -209,6 +268,10 @@ fn warn_of_quotes(section: &Section<'_>, at: &At<String>, key: &str) {
                        straight ones around it";
         section.warn(&at.place, key, message);
     }
+}
+
+fn is_absent(file: &Path) -> bool {
+    matches!(file.try_exists(), Ok(false))
 }
 
 fn load_pair(certificate: &At<PathBuf>, key: &At<PathBuf>, section: &Section<'_>) -> Option<Arc<SigningKey>> {

@@ -6,11 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::authn::{Account, Credentials, Secret};
+use crate::secret::lasting::{Form, LastingSecret};
 
 /// Credentials that could not be read at all, or that nobody can have. A 401, never anonymous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the credentials are not understood; send an account and a password by Basic authentication")]
-pub struct Malformed;
+pub enum Malformed {
+    /// They are not an account and a password.
+    #[error("the credentials are not understood; send an account and a password by Basic authentication")]
+    NotAPair,
+    /// A secret of ours with a typing error, or cut off: nobody is asked about it.
+    #[error("the token is mistyped: its checksum does not fit; copy it once more")]
+    Mistyped,
+}
+
+/// What clients write in the place of an account that a secret says by itself: docker and others, and those that cannot do without
+/// one.
+const NOBODY: [&str; 3] = ["", "<token>", "00000000-0000-0000-0000-000000000000"];
 
 /// Reads the Authorization header.
 ///
@@ -24,26 +35,26 @@ pub fn from_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(Credentials::Anonymous) };
     if lines.next().is_some() {
-        return Err(Malformed);
+        return Err(Malformed::NotAPair);
     }
-    let line = line.to_str().map_err(|_| Malformed)?.trim();
+    let line = line.to_str().map_err(|_| Malformed::NotAPair)?.trim();
     if line.is_empty() {
         return Ok(Credentials::Anonymous);
     }
     let (scheme, encoded) = line.split_once(' ').unwrap_or((line, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(Malformed);
+        return Err(Malformed::NotAPair);
     }
     let encoded = encoded.trim();
     if encoded.is_empty() {
         return Ok(Credentials::Anonymous);
     }
-    let decoded = STANDARD.decode(encoded).map_err(|_| Malformed)?;
-    let text = String::from_utf8(decoded).map_err(|_| Malformed)?;
+    let decoded = STANDARD.decode(encoded).map_err(|_| Malformed::NotAPair)?;
+    let text = String::from_utf8(decoded).map_err(|_| Malformed::NotAPair)?;
     match text.split_once(':') {
         Some(("", "")) => Ok(Credentials::Anonymous),
         Some((account, password)) => from_pair(account, password),
-        None => Err(Malformed),
+        None => Err(Malformed::NotAPair),
     }
 }
 
@@ -53,11 +64,43 @@ pub fn from_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
 /// # Errors
 /// [`Malformed`].
 pub fn from_pair(account: &str, password: &str) -> Result<Credentials, Malformed> {
+    match LastingSecret::read(account) {
+        Form::Otherwise => {}
+        // In the wrong place: as an account it would stand in the log.
+        Form::Mistyped | Form::Lasting(_) => return Err(Malformed::NotAPair),
+    }
+    let secret = match LastingSecret::read(password) {
+        Form::Otherwise => None,
+        Form::Mistyped => return Err(Malformed::Mistyped),
+        Form::Lasting(secret) => Some(secret),
+    };
+    if let Some(secret) = secret {
+        let claimed = match account {
+            nobody if NOBODY.contains(&nobody) => None,
+            account => {
+                let account = Account::parse(account).ok().filter(Account::is_typed);
+                Some(account.ok_or(Malformed::NotAPair)?)
+            }
+        };
+        return Ok(Credentials::Secret { claimed, secret });
+    }
     match Account::parse(account) {
         Ok(account) if account.is_typed() && !password.is_empty() => {
             Ok(Credentials::Password { account, password: Secret::new(password) })
         }
-        Ok(_) | Err(_) => Err(Malformed),
+        Ok(_) | Err(_) => Err(Malformed::NotAPair),
+    }
+}
+
+/// A secret without an account: OAuth's `refresh_token`.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn from_refresh_token(text: &str) -> Result<Credentials, Malformed> {
+    match LastingSecret::read(text) {
+        Form::Lasting(secret) => Ok(Credentials::Secret { claimed: None, secret }),
+        Form::Mistyped => Err(Malformed::Mistyped),
+        Form::Otherwise => Err(Malformed::NotAPair),
     }
 }
 
@@ -89,7 +132,7 @@ mod tests {
             "Digest a=b",
             "Basi",
         ] {
-            assert!(matches!(read(Some(line)), Err(Malformed)), "{line}");
+            assert!(matches!(read(Some(line)), Err(Malformed::NotAPair)), "{line}");
         }
     }
 
@@ -99,6 +142,33 @@ mod tests {
         assert_eq!(credentials, from_pair("ali+ce", "p+w:ö %"));
         let read = credentials.as_ref().ok().and_then(Credentials::password);
         assert_eq!(read.map(|(account, password)| (account.as_str(), password.reveal())), Some(("ali+ce", "p+w:ö %")));
+    }
+
+    /// Check 7 of lasting tokens: where a secret stands, and with which names.
+    #[test]
+    fn a_secret_is_told_apart_whatever_name_stands_before_it() -> anyhow::Result<()> {
+        let secret = LastingSecret::draw(crate::secret::lasting::SecretKind::Refresh)?;
+        let text = secret.reveal();
+        let pair = |account: &str| from_pair(account, text);
+        for nobody in NOBODY {
+            assert_eq!(pair(nobody), Ok(Credentials::Secret { claimed: None, secret: secret.clone() }), "{nobody}");
+        }
+        for account in ["alice", "robot+ci", "<Token>"] {
+            let claimed = Some(Account::parse(account)?);
+            assert_eq!(pair(account), Ok(Credentials::Secret { claimed, secret: secret.clone() }));
+        }
+        assert_eq!(pair("a\nb"), Err(Malformed::NotAPair));
+        assert_eq!(from_refresh_token(text), Ok(Credentials::Secret { claimed: None, secret: secret.clone() }));
+        assert_eq!(from_refresh_token("x"), Err(Malformed::NotAPair));
+        // A secret in the place of the account would be logged as one.
+        assert_eq!(from_pair(text, "x"), Err(Malformed::NotAPair));
+        assert_eq!(from_pair(text, text), Err(Malformed::NotAPair));
+        let mistyped = text.replace("dwi_", "dwp_");
+        for account in ["alice", "", "<token>"] {
+            assert_eq!(from_pair(account, &mistyped), Err(Malformed::Mistyped), "check 18");
+        }
+        assert_eq!(from_refresh_token(&mistyped), Err(Malformed::Mistyped));
+        Ok(())
     }
 
     #[test]

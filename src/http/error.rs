@@ -32,6 +32,19 @@ impl Protocol {
     }
 }
 
+/// What was presented, as far as it changes what is said of an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presented {
+    /// A secret of ours.
+    Secret,
+    /// Something else, or nothing.
+    #[default]
+    Other,
+}
+
+/// What the holder of a dead secret is told, whyever it is dead.
+const LOG_IN_AGAIN: &str = "the token is not valid any more: log in again (docker login)";
+
 /// A code of OAuth 2 (RFC 6749, sections 4.1.2.1 and 5.2).
 #[derive(Clone, Copy)]
 enum OAuthCode {
@@ -61,7 +74,7 @@ pub(super) enum TokenError {
     /// The address of the client cannot be told.
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
-    /// A grant type other than `password`.
+    /// A grant type other than `password`, or a refresh token that is none of ours.
     #[error("only grant_type=password is supported")]
     UnsupportedGrant,
     /// A POST with Basic credentials and without a grant type, which docker_auth answered: `curl -u … -d …` sends one.
@@ -99,7 +112,7 @@ pub(super) enum TokenError {
     Method,
 }
 
-/// All reasons in [`TokenError::shape`], but for [`shape::DENIED_REASONS`].
+/// All reasons in [`TokenError::shape`], but for [`shape::denied_reasons`].
 pub(super) const REASONS: &[&str] = &[
     "bad_request",
     "no_client_address",
@@ -148,11 +161,21 @@ impl TokenError {
     }
 
     /// The reply, and what the log and the metrics are told. `realm` is that of a 401's challenge.
-    pub(super) fn reply(&self, protocol: Protocol, realm: &str) -> (Response, Shape) {
-        let (shape, oauth) = self.shape();
+    ///
+    /// Who presented a dead secret is told so in both forms on GET, too: docker and containerd come by POST and then by GET with it, and
+    /// show what the last answer says.
+    pub(super) fn reply(&self, protocol: Protocol, realm: &str, presented: Presented) -> (Response, Shape) {
+        let (mut shape, oauth) = self.shape();
+        let dead = match presented {
+            Presented::Secret => shape.status == StatusCode::UNAUTHORIZED,
+            Presented::Other => false,
+        };
+        if dead {
+            shape.message = LOG_IN_AGAIN.into();
+        }
         let body = match protocol {
-            Protocol::Get => json!({ "errors": shape.errors() }),
-            Protocol::OAuth => json!({
+            Protocol::Get if !dead => json!({ "errors": shape.errors() }),
+            Protocol::Get | Protocol::OAuth => json!({
                 "error": oauth.as_str(), "error_description": shape.message, "errors": shape.errors()
             }),
         };
@@ -166,9 +189,11 @@ impl TokenError {
 fn message(denied: &Denied) -> String {
     match denied {
         Denied::Anonymous => denied.to_string(),
+        Denied::Secret(_) => LOG_IN_AGAIN.to_owned(),
         Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
             "the account or the password is wrong".to_owned()
         }
+        Denied::Workload(_) => "the workload's token was not accepted".to_owned(),
         Denied::TooMany(TooMany { wait }) => {
             format!("too many wrong passwords for this account; wait {} s", whole_seconds(*wait))
         }

@@ -6,6 +6,7 @@ mod forward_auth;
 mod gateway;
 mod health;
 mod key_set;
+mod refresh;
 mod shape;
 mod token;
 mod visit;

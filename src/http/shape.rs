@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::access::Denied;
 use crate::authn::attempts::TooMany;
 use crate::decision_log::Fault;
+use crate::secrets::Dead;
 
 /// `Retry-After` after an outage, in seconds: by then it is noticed that a backend is back.
 const AFTER_AN_OUTAGE: u64 = 2;
@@ -92,8 +93,19 @@ impl Shape {
 }
 
 /// All reasons in [`denied`].
-pub(super) const DENIED_REASONS: &[&str] =
-    &["login_needed", "wrong_credentials", "name_taken", "account_closed", "too_many_attempts", "busy", "unavailable"];
+pub(super) fn denied_reasons() -> impl Iterator<Item = &'static str> {
+    let own = [
+        "login_needed",
+        "wrong_credentials",
+        "workload_refused",
+        "name_taken",
+        "account_closed",
+        "too_many_attempts",
+        "busy",
+        "unavailable",
+    ];
+    own.into_iter().chain(Dead::ALL.into_iter().map(Dead::reason))
+}
 
 /// The shape of a refusal by [`access`](crate::access). `anonymous` is what it means at this door that nobody logged in.
 ///
@@ -104,8 +116,10 @@ pub(super) fn denied(denied: &Denied, anonymous: Fault) -> Shape {
     match denied {
         Denied::Anonymous => unauthorized("login_needed", anonymous),
         Denied::Credentials => unauthorized("wrong_credentials", Fault::Client),
+        Denied::Workload(_) => unauthorized("workload_refused", Fault::Client),
         Denied::NameTaken { .. } => unauthorized("name_taken", Fault::Client),
         Denied::Closed(_) => unauthorized("account_closed", Fault::Client),
+        Denied::Secret(dead) => unauthorized(dead.reason(), Fault::Client),
         Denied::TooMany(TooMany { wait }) => Shape {
             retry_after: Some(whole_seconds(*wait)),
             ..Shape::new(

@@ -21,7 +21,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::credentials;
 use super::error::{self, Protocol, TokenError};
-use super::shape::DENIED_REASONS;
+use super::refresh::{self, Refreshable};
+use super::shape::denied_reasons;
 use super::visit::Visit;
 use crate::access::{DecisionOutcome, Denied};
 use crate::app::App;
@@ -30,6 +31,7 @@ use crate::client_address::Peer;
 use crate::decision_log::{self, Asker, LoggedToken};
 use crate::metrics::Metrics;
 use crate::mint::Made;
+use crate::secret::lasting::{Form, LastingSecret};
 use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.
@@ -51,6 +53,9 @@ struct TokenReply<'a> {
     access_token: &'a str,
     expires_in: i64,
     issued_at: String,
+    /// A secret that the client may present later in the place of the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
     /// RFC 6749, section 5.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
@@ -59,7 +64,8 @@ struct TokenReply<'a> {
 /// Begins the metrics of token requests.
 pub(super) fn begin_metrics(metrics: &Metrics) {
     let decided = DecisionOutcome::ALL.map(DecisionOutcome::as_str);
-    let refused = error::REASONS.iter().chain(DENIED_REASONS).copied();
+    let refused = error::REASONS.iter().copied().chain(denied_reasons());
+    metrics.expect_refresh_outcomes(Refreshable::ALL.map(Refreshable::as_str));
     metrics.expect_token_outcomes(decided.into_iter().chain(refused));
 }
 
@@ -78,7 +84,7 @@ pub(super) async fn answer(
         None => Err(TokenError::Method),
     };
     let (response, name) = outcome.unwrap_or_else(|error| {
-        let (response, shape) = error.reply(protocol.unwrap_or(Protocol::Get), snapshot.issuer.name());
+        let (response, shape) = error.reply(protocol.unwrap_or(Protocol::Get), snapshot.issuer.name(), visit.presented);
         visit.log_refusal(&shape, &error);
         (response, shape.reason)
     });
@@ -99,22 +105,23 @@ async fn respond(
         Protocol::Get => Parameters::from_query(&parts)?,
         Protocol::OAuth => {
             check_form(&parts.headers)?;
+            let keeps = visit.snapshot.access.lasting().is_some();
             // The header's bytes are part of the connection's buffer, and would keep it from being used for the form: thousands
             // of forms that never end would take twice the memory.
             drop(parts);
-            Parameters::from_form(body, &in_header).await?
+            Parameters::from_form(body, &in_header, keeps).await?
         }
     };
     visit.asker.scopes_ignored = asked.requested.ignored;
     let who = asked.credentials(in_header, protocol)?;
-    visit.asker.claimed(&who);
+    visit.presents(&who);
     visit.asker.service = asked.service.clone().unwrap_or_default();
     // A client that names none means the only one.
     visit.asker.service = audience(&visit.snapshot.services, asked.service)?;
 
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
-    let (_, decision) = visit.decide(&who, asked.requested.scopes, now).await?;
+    let (identity, decision) = visit.decide(&who, asked.requested.scopes, now).await?;
     let minted = visit.snapshot.mint.token(&decision, &visit.asker.service, now).await.map_err(unsigned)?;
 
     let reused = match minted.made {
@@ -123,11 +130,16 @@ async fn respond(
     };
     let logged = LoggedToken { id: &minted.id, reused };
     decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, Some(logged));
+    let refresh_token = match asked.offline {
+        Offline::Asked => refresh::token_for(visit, &identity, &asked.client, now).await,
+        Offline::NotAsked => None,
+    };
     let issued_at = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
     let reply = TokenReply {
         token: &minted.token,
         access_token: &minted.token,
         expires_in: minted.lives_for.max(LEAST_EXPIRES_IN),
+        refresh_token: refresh_token.as_ref().map(LastingSecret::reveal),
         issued_at: issued_at.map_err(|error| TokenError::Signing(error.into()))?,
         token_type: match protocol {
             Protocol::Get => None,
@@ -190,8 +202,16 @@ async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
     Ok(form)
 }
 
-/// The parameters of a token request, of either protocol. `account`, `client_id` and `offline_token` are not read: the account
-/// is the one that logs in, whatever a parameter says.
+/// Whether the client asks for a refresh token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Offline {
+    Asked,
+    #[default]
+    NotAsked,
+}
+
+/// The parameters of a token request, of either protocol. `account` is not read: the account is the one that logs in, whatever a
+/// parameter says.
 #[derive(Default)]
 struct Parameters {
     service: Option<String>,
@@ -199,6 +219,10 @@ struct Parameters {
     grant_type: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    refresh_token: Option<String>,
+    offline: Offline,
+    /// What the client calls itself.
+    client: String,
 }
 
 impl Parameters {
@@ -207,21 +231,32 @@ impl Parameters {
         if query.len() > MAX_QUERY {
             return Err(TokenError::AddressTooLong);
         }
-        Parameters::parse(query.as_bytes())
+        Parameters::parse(query.as_bytes(), "offline_token", "true")
     }
 
-    async fn from_form(body: axum::body::Body, in_header: &Credentials) -> Result<Parameters, TokenError> {
+    /// `keeps` says whether there are secrets at all.
+    async fn from_form(body: axum::body::Body, in_header: &Credentials, keeps: bool) -> Result<Parameters, TokenError> {
         let arrived = tokio::time::timeout(FORM_PATIENCE, gather(body)).await;
         let form = arrived.map_err(|_| TokenError::TooSlow)??;
-        let asked = Parameters::parse(&form)?;
+        let asked = Parameters::parse(&form, "access_type", "offline")?;
         match (asked.grant_type.as_deref(), in_header) {
             (Some("password"), _) => Ok(asked),
-            (None, Credentials::Password { .. }) => Err(TokenError::NoGrant),
+            // Where there are none, one of ours is dead, and anything else is what it was before there were any.
+            (Some("refresh_token"), _) if keeps || asked.refreshes_with_ours() => Ok(asked),
+            (None, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(TokenError::NoGrant),
             (Some(_), _) | (None, Credentials::Anonymous) => Err(TokenError::UnsupportedGrant),
         }
     }
 
-    fn parse(text: &[u8]) -> Result<Parameters, TokenError> {
+    fn refreshes_with_ours(&self) -> bool {
+        match self.refresh_token.as_deref().map(LastingSecret::read) {
+            Some(Form::Lasting(_) | Form::Mistyped) => true,
+            Some(Form::Otherwise) | None => false,
+        }
+    }
+
+    /// Reads a query or a form, in which this parameter with this value asks for a refresh token.
+    fn parse(text: &[u8], offline: &str, yes: &str) -> Result<Parameters, TokenError> {
         let mut asked = Parameters::default();
         let mut scopes: Vec<Cow<'_, str>> = Vec::new();
         for (name, value) in form_urlencoded::parse(text) {
@@ -234,6 +269,15 @@ impl Parameters {
                 "grant_type" => &mut asked.grant_type,
                 "username" => &mut asked.username,
                 "password" => &mut asked.password,
+                "refresh_token" => &mut asked.refresh_token,
+                "client_id" => {
+                    asked.client = value.into_owned();
+                    continue;
+                }
+                name if name == offline => {
+                    asked.offline = if value == yes { Offline::Asked } else { Offline::NotAsked };
+                    continue;
+                }
                 _ => continue,
             };
             // Two readers of a doubled parameter could each see another one.
@@ -252,14 +296,22 @@ impl Parameters {
         match protocol {
             Protocol::Get => Ok(in_header),
             Protocol::OAuth => {
-                let (Some(username), Some(password)) = (&self.username, &self.password) else {
-                    return Err(TokenError::BadRequest("grant_type=password needs username and password"));
+                let in_form = match (self.grant_type.as_deref(), &self.refresh_token) {
+                    (Some("refresh_token"), Some(token)) => credentials::from_refresh_token(token)?,
+                    (Some("refresh_token"), None) => {
+                        return Err(TokenError::BadRequest("grant_type=refresh_token needs refresh_token"));
+                    }
+                    (Some(_) | None, _) => {
+                        let (Some(username), Some(password)) = (&self.username, &self.password) else {
+                            return Err(TokenError::BadRequest("grant_type=password needs username and password"));
+                        };
+                        credentials::from_pair(username, password)?
+                    }
                 };
-                let in_form = credentials::from_pair(username, password)?;
                 match in_header {
                     Credentials::Anonymous => Ok(in_form),
                     same if same == in_form => Ok(in_form),
-                    Credentials::Password { .. } => {
+                    Credentials::Password { .. } | Credentials::Secret { .. } => {
                         Err(TokenError::BadRequest("the form and the Authorization header name different credentials"))
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use policy::scope::{Scope, words};
@@ -11,13 +11,15 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::credentials::{self, Malformed};
-use super::shape::{self, DENIED_REASONS, NOT_ALLOWED, Shape, basic_challenge, quoted};
+use super::error::Presented;
+use super::shape::{self, NOT_ALLOWED, Shape, basic_challenge, denied_reasons, quoted};
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, DecisionId, Fault};
+use crate::secrets::{Dead, TokenOfSecret};
 use crate::token::{Claims, NotOurs};
 
 /// The header that names the registry's protocol; old clients look for it before they log in.
@@ -39,6 +41,9 @@ pub(super) enum NotAdmitted {
     /// A token that we did not make, or that is not valid now.
     #[error(transparent)]
     Token(#[from] NotOurs),
+    /// A token that we made for a secret which is dead by now.
+    #[error("the token was made for a secret: {0}")]
+    TokenOfDead(#[source] Dead),
     /// A valid token for something else.
     #[error("the token does not allow this")]
     TokenAllowsLess,
@@ -53,7 +58,7 @@ pub(super) enum NotAdmitted {
 /// All reasons in [`NotAdmitted::shape`].
 pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
     let own = ["malformed_credentials", "login_needed", "invalid_token", "insufficient_scope", "not_granted"];
-    own.into_iter().chain(DENIED_REASONS.iter().copied())
+    own.into_iter().chain(denied_reasons())
 }
 
 impl NotAdmitted {
@@ -66,7 +71,7 @@ impl NotAdmitted {
             NotAdmitted::MalformedCredentials(_) => unauthorized("malformed_credentials", Fault::Client),
             // Every client begins so, to learn how to log in.
             NotAdmitted::LoginNeeded => unauthorized("login_needed", Fault::Nobody),
-            NotAdmitted::Token(_) => token("invalid_token"),
+            NotAdmitted::Token(_) | NotAdmitted::TokenOfDead(_) => token("invalid_token"),
             NotAdmitted::TokenAllowsLess => token("insufficient_scope"),
             NotAdmitted::Denied(denied) => shape::denied(denied, Fault::Nobody),
             NotAdmitted::NotGranted => {
@@ -86,20 +91,36 @@ pub(super) struct Visit<'a> {
     pub(super) id: DecisionId,
     /// What its lines in the log say of it.
     pub(super) asker: Asker,
+    /// What was presented.
+    pub(super) presented: Presented,
+    /// What the client calls itself.
+    client: String,
 }
 
 impl<'a> Visit<'a> {
     pub(super) fn new(app: &'a App, snapshot: &'a Arc<Snapshot>, peer: Peer, asker: Asker) -> Visit<'a> {
-        Visit { app, snapshot, peer, id: DecisionId::new(), asker }
+        let (presented, client) = (Presented::default(), String::new());
+        Visit { app, snapshot, peer, id: DecisionId::new(), asker, presented, client }
     }
 
-    /// Finds the client's address.
+    /// Finds the client's address, and what it calls itself.
     ///
     /// # Errors
     /// A proxy does not say where the client is.
     pub(super) fn find_client(&mut self, headers: &HeaderMap) -> Result<(), NoAddress> {
+        let client = headers.get(USER_AGENT).and_then(|line| line.to_str().ok());
+        self.client = client.unwrap_or_default().to_owned();
         self.asker.address = self.snapshot.address.client(self.peer, headers)?;
         Ok(())
+    }
+
+    /// Takes note of what is presented.
+    pub(super) fn presents(&mut self, who: &Credentials) {
+        self.asker.claimed(who);
+        self.presented = match who {
+            Credentials::Anonymous | Credentials::Password { .. } => Presented::Other,
+            Credentials::Secret { .. } => Presented::Secret,
+        };
     }
 
     /// Finds out who presents these credentials, and decides on the scopes. The log learns the account as soon as it is known.
@@ -118,6 +139,9 @@ impl<'a> Visit<'a> {
         let deciding = crate::clock::now();
         let decision = access.decide(&identity, asker.address, &asker.service, scopes, now).await?;
         self.app.metrics.decided(deciding.elapsed());
+        if let Some(lasting) = access.lasting() {
+            lasting.used(&identity, asker.address, &self.client, now);
+        }
         Ok((identity, decision))
     }
 
@@ -143,6 +167,7 @@ impl<'a> Visit<'a> {
             let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
             let identity = Identity { account, by, ..Identity::default() };
             self.asker.identified(&identity);
+            self.honour(&claims, now).await?;
             if !needed.iter().all(|scope| allows(&claims, scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
@@ -150,12 +175,12 @@ impl<'a> Visit<'a> {
             return Ok(identity);
         }
         let who = credentials::from_header(headers)?;
-        self.asker.claimed(&who);
+        self.presents(&who);
         match (target, &who) {
             // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
             // `docker login` would believe any password.
             (Target::Base, Credentials::Anonymous) => return Err(NotAdmitted::LoginNeeded),
-            (Target::Base, Credentials::Password { .. })
+            (Target::Base, Credentials::Password { .. } | Credentials::Secret { .. })
             | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
@@ -163,9 +188,24 @@ impl<'a> Visit<'a> {
         let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
         match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
-            (false, Credentials::Password { .. }) => Err(NotAdmitted::NotGranted),
+            (false, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(NotAdmitted::NotGranted),
             // An account may be allowed what nobody is.
             (false, Credentials::Anonymous) => Err(NotAdmitted::LoginNeeded),
+        }
+    }
+
+    /// Refuses an access token that was made for a secret which is dead by now. All others are as good as they say.
+    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<(), NotAdmitted> {
+        let token = match (&claims.cred, claims.epoch) {
+            (None, None) => return Ok(()),
+            (Some(id), Some(epoch)) => TokenOfSecret { id, epoch, made: claims.iat },
+            // We make none that says the one without the other.
+            (Some(_), None) | (None, Some(_)) => return Err(NotOurs::Forged.into()),
+        };
+        match self.snapshot.access.honours(&token, self.asker.address, now).await {
+            Ok(()) => Ok(()),
+            Err(Denied::Secret(dead)) => Err(NotAdmitted::TokenOfDead(dead)),
+            Err(denied) => Err(denied.into()),
         }
     }
 

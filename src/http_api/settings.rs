@@ -61,6 +61,20 @@ impl Tls {
     }
 }
 
+impl ApiSettings {
+    /// How an API is reached of which the file says nothing but where it is, and whom it is to be known by.
+    pub(crate) fn usual(origin: Url, authority: Option<Authorities>) -> ApiSettings {
+        ApiSettings {
+            origin,
+            tls: Tls { authority, client: None },
+            timeout: ANSWER_WITHIN,
+            deadline: DEADLINE,
+            concurrency: CONCURRENCY,
+            cache_ttl: None,
+        }
+    }
+}
+
 /// Reads `timeout`, `deadline`, `concurrency`, `cache_ttl` and `tls`; `origin` is the address, where that could be read.
 pub fn read(section: &mut Section<'_>, origin: Option<&Url>) -> Option<ApiSettings> {
     let timeout = section.word("timeout", |text| waiting_time(text, LONGEST_ANSWER, "1400ms"));

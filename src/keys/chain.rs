@@ -5,6 +5,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
+use super::RSA_BITS;
 use super::private::{KeyKind, NamedKind, PrivateKey, integer_bits, named_kind, sequence};
 use super::problem::{KeyProblem, KeyWarning};
 use super::renewal::{self, Renewal};
@@ -13,6 +14,8 @@ use crate::pem::{self, Block, Layout, PairFile, PemProblem};
 /// The certificates of a key, its own first.
 pub(super) struct Chain {
     pub(super) certificates: Vec<Vec<u8>>,
+    /// The time of the first one alone.
+    pub(super) own: (OffsetDateTime, OffsetDateTime),
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
     pub(super) warnings: Vec<KeyWarning>,
@@ -54,6 +57,11 @@ impl Certificates {
         Ok(Certificates { blocks, warnings })
     }
 
+    /// The certificates in DER, in the order of the file, and what was noticed about their blocks.
+    pub(super) fn into_ders(self) -> (Vec<Vec<u8>>, Vec<KeyWarning>) {
+        (self.blocks.into_iter().map(|block| block.der).collect(), self.warnings)
+    }
+
     /// Parses every certificate, and finds those above the first. With a key, the first one must be the key's.
     pub(super) fn chain(mut self, key: Option<&PrivateKey>) -> Result<Chain, Vec<KeyProblem>> {
         let mut problems = Vec::new();
@@ -81,7 +89,8 @@ impl Certificates {
             self.warnings.push(KeyWarning::KeyUsage);
         }
         let chain = sorted(leaf, others, &mut self.warnings);
-        let (mut not_before, mut not_after) = window(&leaf.1);
+        let own = window(&leaf.1);
+        let (mut not_before, mut not_after) = own;
         for (_, certificate) in &chain {
             let (from, until) = window(certificate);
             not_before = not_before.max(from);
@@ -90,6 +99,7 @@ impl Certificates {
         let renewals = renewal::signs_in(&leaf.1, chain.iter().map(|(_, certificate)| certificate));
         Ok(Chain {
             renewals,
+            own,
             certificates: chain.into_iter().map(|(block, _)| block.der.clone()).collect(),
             not_before,
             not_after,
@@ -126,7 +136,7 @@ fn sorted<'a>(leaf: &'a Parsed<'a>, others: &'a [Parsed<'a>], warnings: &mut Vec
     chain
 }
 
-fn window(certificate: &X509Certificate<'_>) -> (OffsetDateTime, OffsetDateTime) {
+pub(super) fn window(certificate: &X509Certificate<'_>) -> (OffsetDateTime, OffsetDateTime) {
     let validity = certificate.validity();
     (validity.not_before.to_datetime(), validity.not_after.to_datetime())
 }
@@ -135,12 +145,12 @@ fn unreadable(number: usize, what: &str) -> KeyProblem {
     KeyProblem::CertificateUnreadable { number, what: what.to_owned() }
 }
 
-fn bits_of<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
+pub(super) fn bits_of<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
     &certificate.public_key().subject_public_key.data
 }
 
 /// The kind of a certificate's key. The error names a kind that is not accepted.
-fn kind_of(certificate: &X509Certificate<'_>) -> Result<KeyKind, String> {
+pub(super) fn kind_of(certificate: &X509Certificate<'_>) -> Result<KeyKind, String> {
     let algorithm = &certificate.public_key().algorithm;
     match named_kind(&algorithm.algorithm.to_id_string(), algorithm.parameters.as_ref())? {
         NamedKind::Ec(curve) => Ok(KeyKind::Ec(curve)),
@@ -148,6 +158,14 @@ fn kind_of(certificate: &X509Certificate<'_>) -> Result<KeyKind, String> {
             let numbers = sequence(bits_of(certificate)).unwrap_or_default();
             Ok(KeyKind::Rsa(numbers.first().map(|modulus| integer_bits(modulus.data)).unwrap_or_default()))
         }
+    }
+}
+
+/// Makes sure that every registry accepts an authority's key of this kind. The error names one that is not.
+pub(super) fn kind_of_authority(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    match kind_of(certificate)? {
+        KeyKind::Rsa(bits) if bits < *RSA_BITS.start() => Err(format!("RSA of {bits} bits")),
+        KeyKind::Rsa(_) | KeyKind::Ec(_) => Ok(()),
     }
 }
 
@@ -175,7 +193,7 @@ fn mismatch(key: &PrivateKey, leaf: &X509Certificate<'_>, others: &[Parsed<'_>])
 }
 
 /// The hash of a certificate's signature, if Go's verifier, and so every registry, no longer accepts it.
-fn weak_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+pub(super) fn weak_signature(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
         "1.2.840.113549.1.1.2" => Some("MD2"),
         "1.2.840.113549.1.1.4" => Some("MD5"),

@@ -5,8 +5,8 @@ use std::{fmt, fs, io};
 
 use jsonwebtoken::Algorithm;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize,
 };
 use settings::ShownPath;
 use time::{Duration, OffsetDateTime};
@@ -98,8 +98,35 @@ impl fmt::Debug for GeneratedPair {
 /// Makes a pair in memory: RS256 with 2048 bits (a signature costs a third of one with 3072), ES256 or ES384. It is valid from
 /// an hour before `now` for ten years.
 pub fn generate(algorithm: Algorithm, common_name: &str, now: OffsetDateTime) -> Result<GeneratedPair, GenerateError> {
+    pair(algorithm, Made::Signer, common_name, now)
+}
+
+/// Makes the pair of an authority for tokens in memory. It may sign leaves, and no other authority.
+pub fn generate_authority(
+    algorithm: Algorithm,
+    common_name: &str,
+    now: OffsetDateTime,
+) -> Result<GeneratedPair, GenerateError> {
+    pair(algorithm, Made::Authority, common_name, now)
+}
+
+fn pair(
+    algorithm: Algorithm,
+    made: Made,
+    common_name: &str,
+    now: OffsetDateTime,
+) -> Result<GeneratedPair, GenerateError> {
     let key = new_key(algorithm)?;
-    Ok(GeneratedPair { key_pem: key_text(&key), certificate_pem: self_signed(&key, common_name, now)? })
+    Ok(GeneratedPair { key_pem: key_text(&key), certificate_pem: self_signed(&key, made, common_name, now)? })
+}
+
+/// What a self-signed certificate is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Its key signs tokens.
+    Signer,
+    /// Its key signs leaves, whose keys sign tokens.
+    Authority,
 }
 
 /// The result of [`create_pair`].
@@ -126,6 +153,17 @@ pub fn create_pair(
     common_name: &str,
     now: OffsetDateTime,
 ) -> Result<PairFiles, GenerateError> {
+    create(key_path, certificate_path, (algorithm, Made::Signer), common_name, now)
+}
+
+/// The same for a pair of either purpose.
+pub(super) fn create(
+    key_path: &Path,
+    certificate_path: &Path,
+    (algorithm, made): (Algorithm, Made),
+    common_name: &str,
+    now: OffsetDateTime,
+) -> Result<PairFiles, GenerateError> {
     if key_path == certificate_path {
         return Err(GenerateError::SameFile(key_path.to_owned()));
     }
@@ -147,10 +185,10 @@ pub fn create_pair(
     };
 
     let text = fs::read(key_path).map_err(failed("read", key_path))?;
-    if !text.starts_with(KEY_PREFACE.as_bytes()) {
+    if !is_ours(&text) {
         return Err(GenerateError::CertificateMissing { key: key_path.into(), certificate: certificate_path.into() });
     }
-    let certificate = self_signed(&parse_own(&text)?, common_name, now)?;
+    let certificate = self_signed(&parse_own(&text)?, made, common_name, now)?;
     match (place(certificate_path, certificate.as_bytes(), Readers::All)?, key_placed) {
         (Placed::ByUs, Placed::ByUs) => Ok(PairFiles::Made),
         (Placed::ByUs, Placed::AlreadyThere) => Ok(PairFiles::CertificateMade),
@@ -158,7 +196,12 @@ pub fn create_pair(
     }
 }
 
-fn new_key(algorithm: Algorithm) -> Result<KeyPair, GenerateError> {
+/// Whether we wrote this file of a key.
+pub(super) fn is_ours(key: &[u8]) -> bool {
+    key.starts_with(KEY_PREFACE.as_bytes())
+}
+
+pub(super) fn new_key(algorithm: Algorithm) -> Result<KeyPair, GenerateError> {
     let ec = |curve: Curve, signature| loop {
         let key = KeyPair::generate_for(signature)?;
         // Registries up to 3.1.1 drop a coordinate's leading zero byte when they compute the RFC 7638 id, and then do not
@@ -177,7 +220,7 @@ fn new_key(algorithm: Algorithm) -> Result<KeyPair, GenerateError> {
     .map_err(|error| GenerateError::Making(PairFile::Key, error.to_string()))
 }
 
-fn key_text(key: &KeyPair) -> String {
+pub(super) fn key_text(key: &KeyPair) -> String {
     format!("{KEY_PREFACE}\n{}", pem::write("PRIVATE KEY", key.serialized_der()))
 }
 
@@ -190,26 +233,37 @@ fn parse_own(text: &[u8]) -> Result<KeyPair, GenerateError> {
     KeyPair::try_from(block.der.as_slice()).map_err(|_| unreadable("it was not made here".to_owned()))
 }
 
-fn self_signed(key: &KeyPair, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {
-    let clock = || GenerateError::Clock(now);
+fn self_signed(key: &KeyPair, made: Made, common_name: &str, now: OffsetDateTime) -> Result<String, GenerateError> {
     let mut params = CertificateParams::default();
-    params.not_before = now.checked_sub(BACKDATED).ok_or_else(clock)?;
-    params.not_after = now.checked_add(LIFETIME).ok_or_else(clock)?;
-    // A certificate cannot hold years outside these (RFC 5280 section 4.1.2.5).
-    if params.not_before.year() < 1950 || params.not_after.year() > 9999 {
-        return Err(clock());
-    }
+    (params.not_before, params.not_after) = backdated(now, LIFETIME)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, subject(common_name));
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    (params.is_ca, params.key_usages) = match made {
+        Made::Signer => (IsCa::ExplicitNoCa, vec![KeyUsagePurpose::DigitalSignature]),
+        Made::Authority => (IsCa::Ca(BasicConstraints::Constrained(0)), vec![KeyUsagePurpose::KeyCertSign]),
+    };
     let certificate =
         params.self_signed(key).map_err(|error| GenerateError::Making(PairFile::Certificate, error.to_string()))?;
     Ok(pem::write("CERTIFICATE", certificate.der()))
 }
 
+/// The beginning and the end of a certificate that is made now.
+pub(super) fn backdated(
+    now: OffsetDateTime,
+    lifetime: Duration,
+) -> Result<(OffsetDateTime, OffsetDateTime), GenerateError> {
+    let clock = || GenerateError::Clock(now);
+    let from = now.checked_sub(BACKDATED).ok_or_else(clock)?;
+    let until = now.checked_add(lifetime).ok_or_else(clock)?;
+    // A certificate cannot hold years outside these (RFC 5280 section 4.1.2.5).
+    if from.year() < 1950 || until.year() > 9999 {
+        return Err(clock());
+    }
+    Ok((from, until))
+}
+
 /// A common name that every reader accepts: not empty, not too long, and without control characters.
-fn subject(common_name: &str) -> String {
+pub(super) fn subject(common_name: &str) -> String {
     let name: String = common_name.chars().filter(|c| !c.is_control()).take(COMMON_NAME_LENGTH).collect();
     if name.trim().is_empty() { "Dockwarden".to_owned() } else { name }
 }

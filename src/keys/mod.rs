@@ -1,7 +1,9 @@
 //! The pair of signing key and certificate, by which registries trust our tokens: reading, checking and making it.
 
+mod authority;
 mod chain;
 mod generate;
+mod leaf;
 mod new_file;
 mod private;
 mod problem;
@@ -9,6 +11,7 @@ mod public;
 mod renewal;
 #[cfg(test)]
 mod tests;
+mod verifying;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -22,11 +25,13 @@ use time::{Duration, OffsetDateTime};
 
 use self::chain::{Certificates, Chain};
 use self::private::{KeyKind, PrivateKey};
-use self::public::{PublicKey, libtrust_kid};
 
-pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate};
+pub use self::authority::{Authority, AuthorityProblem, AuthorityWarning, ChainProblem, Window};
+pub use self::generate::{GenerateError, GeneratedPair, PairFiles, create_pair, generate, generate_authority};
+pub use self::leaf::{Issued, IssuingAuthority, LeafError, LeafFiles, LeafProblem, Standing, When, standing};
 pub use self::problem::{KeyProblem, KeyWarning};
 pub use self::renewal::Renewal;
+pub use self::verifying::VerifyingKey;
 pub use crate::pem::{PairFile, PemProblem};
 
 /// The accepted sizes of RSA keys, in bits. Smaller keys can be broken; larger ones make signatures slow and tokens long.
@@ -66,6 +71,9 @@ pub enum SignError {
     /// The cryptographic library refused.
     #[error("the signing key could not be used")]
     Refused,
+    /// The leaf of an authority for tokens is out of its time: registries would refuse every token.
+    #[error("the leaf that signs tokens is out of its time")]
+    LeafOutOfTime,
     /// The claims could not be written as JSON.
     #[error("the token's claims could not be written as JSON")]
     Encoding,
@@ -75,11 +83,18 @@ pub enum SignError {
 pub struct SigningKey {
     key: PrivateKey,
     chain: Chain,
-    public: PublicKey,
-    verifier: DecodingKey,
-    kid_libtrust: String,
-    kid_thumbprint: String,
+    public: VerifyingKey,
     warnings: Vec<KeyWarning>,
+    trusted: Trusted,
+}
+
+/// By what registries trust the key's certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trusted {
+    /// By itself, or by whatever is above it: only they know.
+    ByThem,
+    /// By its authority for tokens. It is renewed at this moment, if a new one would live longer.
+    ByAuthority(Option<OffsetDateTime>),
 }
 
 /// Shows the public side only.
@@ -87,7 +102,7 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
             .field("kind", &self.key.kind().to_string())
-            .field("kid", &self.kid_libtrust)
+            .field("kid", &self.kid(KidForm::Libtrust))
             .field("certificates", &self.chain.certificates.len())
             .field("not_after", &self.chain.not_after)
             .finish_non_exhaustive()
@@ -113,24 +128,55 @@ impl SigningKey {
 
     fn tried(key: PrivateKey, mut chain: Chain, mut warnings: Vec<KeyWarning>) -> Result<SigningKey, KeyProblem> {
         let broken = |error: SignError| KeyProblem::SelfTest(error.to_string());
-        let public = PublicKey::from_bits(key.kind(), key.public_bits()).map_err(broken)?;
-        let spki = key.spki().map_err(broken)?;
-        let verifier = match key.kind() {
-            KeyKind::Rsa(_) => DecodingKey::from_rsa_der(key.public_bits()),
-            KeyKind::Ec(_) => DecodingKey::from_ec_der(key.public_bits()),
-        };
-        trial(&key, &verifier).map_err(KeyProblem::SelfTest)?;
+        let public = VerifyingKey::from_key(&key).map_err(broken)?;
+        trial(&key, public.verifier()).map_err(KeyProblem::SelfTest)?;
         warnings.append(&mut chain.warnings);
         warnings.extend(short_coordinate(&key).map(KeyWarning::ShortCoordinate));
-        Ok(SigningKey {
-            kid_libtrust: libtrust_kid(&spki),
-            kid_thumbprint: public.thumbprint(),
-            key,
-            chain,
-            public,
-            verifier,
-            warnings,
-        })
+        Ok(SigningKey { key, chain, public, warnings, trusted: Trusted::ByThem })
+    }
+
+    /// The same pair as a leaf of an authority for tokens: it is valid no longer than the authority, and is meant to be renewed.
+    ///
+    /// # Errors
+    /// Why registries that trust the authority would refuse it.
+    pub fn under(mut self, authority: &Authority) -> Result<SigningKey, ChainProblem> {
+        let window = authority.certifies(&self.chain.certificates)?;
+        let (from, until) = (self.chain.not_before.max(window.from), self.chain.not_after.min(window.until));
+        // At two thirds of its life. Where it ends with its authority, a new one would end at the same moment.
+        let (begins, ends) = self.chain.own;
+        let due = begins + (ends - begins) * 2 / 3;
+        self.trusted = Trusted::ByAuthority((ends < window.authority_until).then_some(due));
+        (self.chain.not_before, self.chain.not_after) = (from, until);
+        self.chain.renewals.clear();
+        // Its authority is in the bundle, and these are about a bundle that holds the leaf.
+        self.warnings.retain(|warning| match warning {
+            KeyWarning::NotAsWritten(_) | KeyWarning::BeginNotFirst(_) | KeyWarning::CertificateHoldsKey => false,
+            KeyWarning::NotYetValid(_)
+            | KeyWarning::Expired(_)
+            | KeyWarning::ExpiresSoon(_)
+            | KeyWarning::LeafEndsSoon(_)
+            | KeyWarning::LeafEnded(_)
+            | KeyWarning::KeyUsage
+            | KeyWarning::NotAnAuthority(_)
+            | KeyWarning::NotInChain(_)
+            | KeyWarning::WeakSignature(..)
+            | KeyWarning::SeveralKeys(_)
+            | KeyWarning::ShortCoordinate(_) => true,
+        });
+        Ok(self)
+    }
+
+    /// The moment from which a leaf is to be renewed; `None` if it is none, or if a new one would live no longer.
+    pub fn renew_at(&self) -> Option<OffsetDateTime> {
+        match self.trusted {
+            Trusted::ByThem => None,
+            Trusted::ByAuthority(due) => due,
+        }
+    }
+
+    /// The public half, for verifying and for JWK sets.
+    pub fn public(&self) -> &VerifyingKey {
+        &self.public
     }
 
     /// The algorithm that all registries accept for this kind of key: RS256, ES256 or ES384.
@@ -140,10 +186,7 @@ impl SigningKey {
 
     /// The key's id in this form.
     pub fn kid(&self, form: KidForm) -> &str {
-        match form {
-            KidForm::Libtrust => &self.kid_libtrust,
-            KidForm::Thumbprint => &self.kid_thumbprint,
-        }
+        self.public.kid(form)
     }
 
     /// The certificates in DER: the key's own, then those above it (RFC 7515 section 4.1.6).
@@ -185,15 +228,13 @@ impl SigningKey {
 
     /// The public key, for verifying this key's signatures.
     pub fn verifier(&self) -> &DecodingKey {
-        &self.verifier
+        self.public.verifier()
     }
 
     /// The public key as a JWK set (RFC 7517 section 5), under each form of its id, so that a registry with this set finds the
     /// key whichever form the tokens carry.
     pub fn jwks(&self) -> Value {
-        let keys =
-            [KidForm::Libtrust, KidForm::Thumbprint].map(|form| self.public.jwk(self.algorithm(), self.kid(form)));
-        json!({ "keys": keys })
+        json!({ "keys": self.public.jwks() })
     }
 
     /// The signs that a program replaces the pair.
@@ -208,10 +249,16 @@ impl SigningKey {
         if now < self.used_from() {
             warnings.push(KeyWarning::NotYetValid(day(self.not_before())));
         }
-        if now > not_after {
-            warnings.push(KeyWarning::Expired(day(not_after)));
-        } else if not_after - now < EXPIRY_NOTICE {
-            warnings.push(KeyWarning::ExpiresSoon(day(not_after)));
+        let left = not_after - now;
+        match self.trusted {
+            Trusted::ByThem if now > not_after => warnings.push(KeyWarning::Expired(day(not_after))),
+            Trusted::ByThem if left < EXPIRY_NOTICE => warnings.push(KeyWarning::ExpiresSoon(day(not_after))),
+            Trusted::ByAuthority(_) if now > not_after => warnings.push(KeyWarning::LeafEnded(day(not_after))),
+            // It should have been renewed when a third was left.
+            Trusted::ByAuthority(_) if left < (not_after - self.not_before()) / 4 => {
+                warnings.push(KeyWarning::LeafEndsSoon(day(not_after)));
+            }
+            Trusted::ByThem | Trusted::ByAuthority(_) => {}
         }
         warnings
     }

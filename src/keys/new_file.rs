@@ -1,10 +1,10 @@
-//! Files that are written whole, with their permissions, and never replace another file.
+//! Files that are written whole, with their permissions: where there is none yet, or in the place of another.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::generate::{GenerateError, failed};
 use crate::random;
@@ -24,18 +24,9 @@ pub(super) enum Placed {
 
 /// Puts a whole file at a path, unless there is one already.
 pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Placed, GenerateError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    // Only its owner can write to it, whatever the umask is.
-    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-    made.map_err(failed("make the directory", directory))?;
-    let random = random::bytes().map_err(|error| failed("find a name beside", path)(io::Error::other(error)))?;
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
-    let draft = directory.join(name);
+    let directory = directory_of(path);
+    make_directory(directory).map_err(failed("make the directory", directory))?;
+    let draft = draft_beside(path).map_err(failed("find a name beside", path))?;
 
     // An error names the path: the draft's name tells nobody anything.
     write_new(&draft, content, readers).map_err(failed("write", path))?;
@@ -57,12 +48,47 @@ pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Pla
             Err(error) => return Err(failed("write", path)(error)),
         },
     };
-    // So that a power cut cannot lose the key and keep the certificate. Where directories cannot be flushed, the system
-    // decides when that is.
+    flush(directory);
+    Ok(placed)
+}
+
+/// Puts a whole file at a path, in the place of whatever is there: whoever reads it finds the old one or the new one.
+pub(super) fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+    let directory = directory_of(path);
+    make_directory(directory)?;
+    let draft = draft_beside(path)?;
+    write_new(&draft, content, readers)?;
+    if let Err(error) = fs::rename(&draft, path) {
+        // A draft that stays is a second copy of the key, unknown to its owner.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
+    flush(directory);
+    Ok(())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// A name in the same directory that nobody has.
+fn draft_beside(path: &Path) -> io::Result<PathBuf> {
+    let random = random::bytes().map_err(io::Error::other)?;
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
+    Ok(directory_of(path).join(name))
+}
+
+/// So that a power cut cannot lose the key and keep the certificate. Where directories cannot be flushed, the system decides
+/// when that is.
+fn flush(directory: &Path) {
     if let Ok(directory) = File::open(directory) {
         let _ = directory.sync_all();
     }
-    Ok(placed)
 }
 
 /// Creates a file that must not exist yet, and leaves nothing behind if writing fails.
@@ -73,6 +99,11 @@ fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     written
+}
+
+/// Makes a directory that only its owner can write to, whatever the umask is.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
 }
 
 fn open_new(path: &Path, readers: Readers) -> io::Result<File> {

@@ -145,6 +145,19 @@ pub enum KeyWarning {
         "the certificate is valid only until {0}; make a new one and add it to the registries' `rootcertbundle` before that day"
     )]
     ExpiresSoon(String),
+    /// A leaf under an authority for tokens ends soon, and should have been renewed by now.
+    #[error(
+        "the leaf that signs tokens is valid only until {0}, and should have been renewed by now; tokens end with it; look in the log for why \
+         it was not (leaf_not_renewed), or, where token.authority has no key, run `dockwarden keys issue-leaf CONFIG` or look after \
+         whoever else writes it"
+    )]
+    LeafEndsSoon(String),
+    /// A leaf under an authority for tokens has ended.
+    #[error(
+        "the leaf that signs tokens was valid until {0}, so no token is made any more; run `dockwarden keys issue-leaf CONFIG` where the \
+         authority's key is"
+    )]
+    LeafEnded(String),
     /// The key usage extension is there and does not list digital signatures.
     #[error(
         "the certificate's key usage does not list digitalSignature; registries do not look at it today, a stricter verifier would refuse the tokens"

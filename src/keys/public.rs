@@ -10,6 +10,7 @@ use super::SignError;
 use super::private::{Curve, KeyKind, sequence};
 
 /// The parameters of a public key in base64url, as in a JWK (RFC 7518 section 6).
+#[derive(Clone)]
 pub(super) enum PublicKey {
     Rsa { n: String, e: String },
     Ec { curve: Curve, x: String, y: String },

@@ -4,6 +4,7 @@ use std::fmt;
 
 use time::Duration;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::X509Name;
 
 /// The lifetime below which a certificate is taken to be renewed by a program: nobody does it by hand four times a year.
 const SHORT_LIFE: Duration = Duration::days(120);
@@ -47,12 +48,16 @@ pub(super) fn signs_in<'a>(
     signs
 }
 
-/// Whether the issuer is a public root. The list has the roots' names without the tag and the length that they begin with in
-/// a certificate.
+/// Whether the issuer is a public root.
 fn is_issued_by_a_public_root(certificate: &X509Certificate<'_>) -> bool {
-    let issuer = certificate.issuer().as_raw();
+    is_public_root(certificate.issuer())
+}
+
+/// Whether this is the name of a public root. The list has the roots' names without the tag and the length that they begin
+/// with in a certificate.
+pub(super) fn is_public_root(name: &X509Name<'_>) -> bool {
     webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| {
-        let name: &[u8] = root.subject.as_ref();
-        issuer.strip_suffix(name).is_some_and(|mark| matches!(mark.len(), 2..=4))
+        let root: &[u8] = root.subject.as_ref();
+        name.as_raw().strip_suffix(root).is_some_and(|mark| matches!(mark.len(), 2..=4))
     })
 }

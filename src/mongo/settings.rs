@@ -131,6 +131,12 @@ pub fn read(section: &mut Section<'_>, usual: &str) -> Option<CollectionSettings
         section.missing("collection", format!("the collection's name is missing; write collection: \"{usual}\""));
     }
     let collection = written.and_then(|at| usable_name(section, at, "collection", refusal_of_collection));
+    let settings = read_database(section, String::new());
+    Some(CollectionSettings { collection: collection?, ..settings? })
+}
+
+/// Reads `dial_info` of a section whose collections are not for the file to name; `collection` is one of them.
+pub(crate) fn read_database(section: &mut Section<'_>, collection: String) -> Option<CollectionSettings> {
     let deadline = section.word("deadline", |text| waiting_time(text, LONGEST_DEADLINE, "10s")).map(|at| at.value);
     let Some(dial) = section.field("dial_info") else {
         let message = "this section is missing; it needs at least: {addrs: [\"localhost\"], database: \"…\"}";
@@ -140,7 +146,7 @@ pub fn read(section: &mut Section<'_>, usual: &str) -> Option<CollectionSettings
     let mut dial = dial.section()?;
     let settings = read_dial_info(&mut dial, deadline);
     dial.finish();
-    Some(CollectionSettings { collection: collection?, ..settings? })
+    Some(CollectionSettings { collection, ..settings? })
 }
 
 /// Reads `dial_info`; `deadline` stands beside it.

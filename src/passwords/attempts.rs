@@ -28,6 +28,8 @@ const FORGIVEN_TOKENS: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The number of different dead secrets of ours from one network that cost nothing. A build server with many jobs is one network.
+const FORGIVEN_SECRETS: u32 = 100;
 /// The time after the last wrong password at which all of them are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(900);
 
@@ -55,6 +57,9 @@ pub enum Manner {
     /// must not shut out the next valid one. So as many as are otherwise checked within the first minute are checked at any
     /// time in it, and after them one a minute: a guesser gets no more tries in any minute.
     Tokens,
+    /// Secrets of ours that were dead, of all accounts together: nobody guesses those. Counted so that a client which goes on trying
+    /// them is told to come back later, and never in the way of a living one.
+    Secrets,
 }
 
 impl Manner {
@@ -63,6 +68,7 @@ impl Manner {
         match self {
             Manner::Passwords => FORGIVEN,
             Manner::Tokens => FORGIVEN_TOKENS,
+            Manner::Secrets => FORGIVEN_SECRETS,
         }
     }
 }
@@ -180,6 +186,32 @@ impl Attempts {
             written: self.key.digest(["written", account]),
             secret: self.key.digest([&b"password"[..], &spelling, password.reveal().as_bytes()]),
         }
+    }
+
+    /// Counts a secret of ours that was dead, by its network alone: by the account, jobs that still have an old one would shut out its
+    /// owner's password. Nobody was let wait for this.
+    ///
+    /// # Errors
+    /// [`TooMany`]: the client had better come back later.
+    pub(crate) fn secret_was_dead(&self, secret: &Secret, network: ClientNetwork) -> Result<(), TooMany> {
+        // No account is called so.
+        let guess = self.guess("", secret, network);
+        let now = crate::clock::now();
+        let mut inner = self.inner();
+        let count = inner.counts.networks.peek(&network).and_then(|own| own.count(&guess.account, now));
+        match count.map(|count| count.wait(Manner::Secrets, now)).filter(|wait| !wait.is_zero()) {
+            Some(wait) => Err(TooMany { wait }),
+            None => {
+                inner.counts.count_wrong(&guess, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// A secret of ours was good: its network is remembered. Apart from the account's passwords, of which it is none.
+    pub(crate) fn secret_was_good(&self, account: &str, secret: &Secret, network: ClientNetwork) {
+        let Guess { network, account, secret, .. } = self.guess(&format!("\0{account}"), secret, network);
+        self.inner().logins.was_right(network, account, secret, crate::clock::now());
     }
 
     /// A function that counts this password as wrong, whatever becomes of the request that brought it: otherwise a client

@@ -91,6 +91,12 @@ impl Authorities {
         Authorities(Vec::new())
     }
 
+    /// Those of a list that the TLS library can use; systems know some that it cannot.
+    pub(crate) fn usable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Authorities {
+        let is_usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+        Authorities(certificates.into_iter().filter(is_usable).collect())
+    }
+
     /// All certificates.
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0

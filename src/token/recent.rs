@@ -31,14 +31,19 @@ impl ContentDigest {
             HeaderForm::X5c => b"x5c",
             HeaderForm::Kid => b"kid",
         };
-        let TokenContent { subject, audience, access } = content;
+        let TokenContent { subject, audience, access, secret } = content;
         // Each entry begins with its number of actions, so that none can be taken for the beginning of the next entry.
         let counts: Vec<[u8; 8]> = access.iter().map(|entry| (entry.actions.len() as u64).to_be_bytes()).collect();
         let entries = access.iter().zip(&counts).flat_map(|(entry, count)| {
             let start = [count.as_slice(), entry.kind.as_bytes(), entry.name.as_bytes()];
             start.into_iter().chain(entry.actions.iter().map(String::as_bytes))
         });
-        ContentDigest(sha256([form, subject.as_bytes(), audience.as_bytes()].into_iter().chain(entries)))
+        // Behind the entries, of which each has its number of parts.
+        let epoch = secret.as_ref().map(|secret| secret.epoch.to_be_bytes());
+        let secret = secret.iter().map(|secret| secret.id.as_bytes());
+        let secret = secret.chain(epoch.iter().map(<[u8; 8]>::as_slice));
+        let parts = [form, subject.as_bytes(), audience.as_bytes(), &(access.len() as u64).to_be_bytes()];
+        ContentDigest(sha256(parts.into_iter().chain(entries).chain(secret)))
     }
 }
 
@@ -137,7 +142,7 @@ fn size(recent: &RecentToken) -> usize {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use super::super::AccessEntry;
+    use super::super::{AccessEntry, SecretClaims};
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
@@ -152,7 +157,8 @@ mod tests {
     }
 
     fn content(subject: &str, audience: &str, access: &[AccessEntry]) -> TokenContent {
-        TokenContent { subject: subject.to_owned(), audience: audience.to_owned(), access: access.to_vec() }
+        let (subject, audience) = (subject.to_owned(), audience.to_owned());
+        TokenContent { subject, audience, access: access.to_vec(), secret: None }
     }
 
     fn digest(subject: &str, audience: &str, access: &[AccessEntry]) -> ContentDigest {
@@ -166,9 +172,16 @@ mod tests {
     #[test]
     fn contents_differ_wherever_tokens_would() {
         let pull = || vec![entry("repository", "a", &["pull"])];
+        let of_secret = |id: &str, epoch| {
+            let secret = Some(SecretClaims { id: id.to_owned(), epoch });
+            ContentDigest::new(&TokenContent { secret, ..content("alice", "registry", &pull()) }, HeaderForm::X5c)
+        };
         let contents = [
             digest("alice", "registry", &pull()),
             ContentDigest::new(&content("alice", "registry", &pull()), HeaderForm::Kid),
+            of_secret("a", 0),
+            of_secret("a", 1),
+            of_secret("b", 0),
             digest("alicer", "egistry", &pull()),
             digest("Alice", "registry", &pull()),
             digest("", "registry", &pull()),

@@ -19,18 +19,26 @@ mod endpoint;
 mod forward_auth;
 mod gateway;
 mod guessing;
+mod lasting;
 mod layers;
+mod leaves;
 mod limits;
 mod lists;
 mod logs;
+#[path = "../support/oidc.rs"]
+mod oidc;
 mod outcomes;
 mod pem;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
 mod pure;
+mod records;
 mod reload;
 mod reuse;
 mod routes;
+#[path = "../support/records.rs"]
+mod stores;
 mod texts;
 mod tokens;
+mod workload;

@@ -5,6 +5,7 @@
 //! `docs/POLICY.md`.
 
 pub mod acl;
+pub mod cut;
 pub mod explain;
 mod glob;
 pub mod index;

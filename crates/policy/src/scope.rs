@@ -277,7 +277,7 @@ pub fn parse_all<'text>(parameters: impl IntoIterator<Item = Cow<'text, str>>) -
     requested
 }
 
-fn is_type(text: &str) -> bool {
+pub(crate) fn is_type(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 32
         && text.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())

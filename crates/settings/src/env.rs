@@ -2,7 +2,7 @@
 
 use crate::problem::Place;
 use crate::reading::Reading;
-use crate::yaml::{Entry, Node, Value};
+use crate::yaml::{Entry, Node, Style, Value};
 
 /// What every such variable's name starts with; path segments follow, separated by two underscores.
 pub const PREFIX: &str = "DOCKWARDEN__";
@@ -37,7 +37,7 @@ fn set(node: &mut Node, segments: &[&str], text: &str, place: &Place) -> Result<
     let Some((segment, rest)) = segments.split_first() else {
         return match node.value {
             Value::Null | Value::Text(_) => {
-                *node = Node { place: place.clone(), value: Value::Text(text.to_owned()) };
+                *node = Node { place: place.clone(), value: Value::Text(text.to_owned()), style: Style::Plain };
                 Ok(())
             }
             Value::List(_) | Value::Map(_) => Err(format!(
@@ -63,7 +63,7 @@ fn set(node: &mut Node, segments: &[&str], text: &str, place: &Place) -> Result<
                 entries.push(Entry {
                     key: segment.to_ascii_lowercase(),
                     place: place.clone(),
-                    node: Node { place: place.clone(), value: Value::Null },
+                    node: Node { place: place.clone(), value: Value::Null, style: Style::Plain },
                 });
                 entries.len() - 1
             });

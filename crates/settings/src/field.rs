@@ -4,7 +4,7 @@ use crate::problem::{At, Place};
 use crate::reading::{Context, Secrets};
 use crate::refused::shown_name;
 use crate::section::Section;
-use crate::yaml::{Entry, Node, Value};
+use crate::yaml::{Entry, Node, Style, Value};
 
 /// One value of the file with its path: what a key holds, or an item of a list.
 #[derive(Clone)]
@@ -29,6 +29,11 @@ impl<'file> Field<'file> {
     /// The value.
     pub fn value(&self) -> &'file Value {
         &self.node.value
+    }
+
+    /// Whether a single value stands in quotes.
+    pub fn style(&self) -> Style {
+        self.node.style
     }
 
     /// Where the value begins.

@@ -25,6 +25,17 @@ pub struct Node {
     pub place: Place,
     /// What it holds.
     pub value: Value,
+    /// How a scalar is written: what a text without quotes means is for whoever reads it.
+    pub style: Style,
+}
+
+/// How a scalar is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Without quotes; also what is not a scalar.
+    Plain,
+    /// In quotes or as a block: it is a text, whatever it looks like.
+    Quoted,
 }
 
 /// What a node holds.
@@ -49,6 +60,17 @@ pub struct Entry {
     pub place: Place,
     /// Its value.
     pub node: Node,
+}
+
+impl Style {
+    fn of(style: ScalarStyle) -> Style {
+        match style {
+            ScalarStyle::Plain => Style::Plain,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted | ScalarStyle::Literal | ScalarStyle::Folded => {
+                Style::Quoted
+            }
+        }
+    }
 }
 
 impl Value {
@@ -114,6 +136,8 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
             Event::Alias(anchor) => reading.alias(anchor, place)?,
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref(), &place)?;
+                let is_said_text = tag.as_deref().is_some_and(|tag| tag.suffix == "str");
+                let style = if is_said_text { ScalarStyle::DoubleQuoted } else { style };
                 reading.scalar(value, style, anchor, place)?;
             }
             Event::SequenceStart(anchor, tag) => {
@@ -135,7 +159,7 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
             Event::SequenceEnd | Event::MappingEnd => reading.close()?,
         }
     }
-    Ok(reading.root.unwrap_or(Node { place: line(1), value: Value::Null }))
+    Ok(reading.root.unwrap_or(Node { place: line(1), value: Value::Null, style: Style::Plain }))
 }
 
 fn line(number: usize) -> Place {
@@ -229,13 +253,13 @@ impl Reading {
     fn close(&mut self) -> Result<(), Problem> {
         match self.stack.pop() {
             Some(Open::List { place, anchor, items, size }) => {
-                self.value(Node { place, value: Value::List(items) }, size, anchor)
+                self.value(Node { place, value: Value::List(items), style: Style::Plain }, size, anchor)
             }
             Some(Open::Map { place, anchor, mut entries, mut names, merges, size, .. }) => {
                 for merged in merges {
                     merge(&mut entries, &mut names, merged)?;
                 }
-                self.value(Node { place, value: Value::Map(entries) }, size, anchor)
+                self.value(Node { place, value: Value::Map(entries), style: Style::Plain }, size, anchor)
             }
             None => Ok(()),
         }
@@ -253,12 +277,12 @@ impl Reading {
             *key = Some((if merges { Key::Merge } else { Key::Named(name) }, place.clone()));
             if anchor > 0 {
                 let size = size_of_text(&value);
-                self.anchors.insert(anchor, Anchored { node: Node { place, value }, size });
+                self.anchors.insert(anchor, Anchored { node: Node { place, value, style: Style::of(style) }, size });
             }
             return Ok(());
         }
         let size = size_of_text(&value);
-        self.value(Node { place, value }, size, anchor)
+        self.value(Node { place, value, style: Style::of(style) }, size, anchor)
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Problem> {

@@ -13,6 +13,7 @@ use super::course::Course;
 use super::directory::{Bind, DirectoryAnswer, Errand, Question};
 use super::filter::Filling;
 use super::labels::LabelSource;
+use super::mark;
 use super::pace;
 use super::protocol::{Depth, Entry, Search};
 use super::settings::{AccountName, Login};
@@ -135,8 +136,9 @@ impl DirectoryUsers {
                 anyhow::bail!("the directory refuses our own search: {words}")
             }
             Found::One(person) => {
-                let standing = closed::standing(&person.entry)?;
-                LookUp::Known(Identity { standing, ..self.identity(person, None, errand).await? })
+                let (mark, standing) = (mark::of(&person.entry), closed::standing(&person.entry)?);
+                let identity = self.identity(person, None, errand).await?;
+                LookUp::Known(Identity { mark, standing, ..identity })
             }
         })
     }
@@ -179,6 +181,7 @@ impl DirectoryUsers {
         let mut attributes = self.attributes(LabelSource::Entry);
         if password.is_none() {
             attributes.extend(closed::SHOWN.map(str::to_owned));
+            attributes.extend(mark::MARKS.map(str::to_owned));
         }
         let search = Search {
             base: settings.base.clone(),

@@ -21,6 +21,7 @@ mod filter;
 mod greeting;
 mod labels;
 mod login;
+mod mark;
 mod name;
 mod pace;
 mod portrait;

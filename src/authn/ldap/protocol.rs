@@ -106,6 +106,9 @@ impl Entry {
     }
 }
 
+/// Active Directory's id of an entry, which is bytes and no text: it is kept as hexadecimal digits.
+const BINARY_ID: &str = "objectGUID";
+
 /// What a server sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Response {
@@ -200,7 +203,12 @@ fn entry(body: &mut Reader<'_>) -> Result<Entry, Garbled> {
         let mut set = Reader::new(attribute.expect(SET)?);
         let mut values = Vec::new();
         while !set.is_empty() {
-            match text(set.expect(OCTETS)?) {
+            let value = set.expect(OCTETS)?;
+            let value = match kind.eq_ignore_ascii_case(BINARY_ID) {
+                true => Ok(value.iter().map(|byte| format!("{byte:02x}")).collect()),
+                false => text(value),
+            };
+            match value {
                 Ok(value) if room > 0 => {
                     room -= 1;
                     values.push(value);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::error::{Error, ErrorKind};
-use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::info;
 
+use crate::authz::kept::Changes;
 use crate::breaker::jittered;
 use crate::mongo::{Collection, Failure};
 
@@ -26,15 +26,6 @@ const NEXT_ASK: Duration = Duration::from_secs(600);
 /// unsupported commands, 238 is FerretDB's "not implemented", 40324 an unknown stage, 20 an illegal operation, and 13 is
 /// a user who may read, and not watch.
 const UNSUPPORTED: [i32; 7] = [13, 20, 59, 115, 238, 40_324, 40_573];
-
-/// What whoever reads the rules and whoever watches them tell each other.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// There may be something new to read.
-    pub(super) changed: Notify,
-    /// The server was away and answers again.
-    pub(super) back: Notify,
-}
 
 /// The result of asking for a change stream.
 enum Subscription {

@@ -5,25 +5,13 @@ use policy::acl::Acl;
 use policy::rule::{Rule, RuleText};
 use settings::DayEnd;
 
-use super::{MAX_RULES, guard};
+use super::guard;
+use crate::authz::kept::{MAX_RULES, Wrong};
 use crate::authz::rules::{about_rule, key_of, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
 
 /// The number of wrong documents that are named at once.
-const MAX_NAMED: usize = 10;
-
-/// A document that keeps a set of rules from being used.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wrong {
-    pub(super) document: String,
-    message: String,
-}
-
-impl std::fmt::Display for Wrong {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}: {}", self.document, self.message)
-    }
-}
+pub(in crate::authz) const MAX_NAMED: usize = 10;
 
 /// Makes a set of rules from all documents, in the order of `seq`.
 ///
@@ -81,7 +69,7 @@ pub(super) fn name_with_seq(document: &Document) -> String {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
+pub(in crate::authz) fn read_rule(document: &Document) -> Result<(i64, Rule), Vec<String>> {
     let (seq, text, mut problems) = read_text(document);
     let compiled = Rule::compile(&text);
     if let Err(refused) = &compiled {

@@ -7,7 +7,7 @@ use std::path::Path;
 use policy::rule::RuleText;
 use serde_json::Value as Json;
 use settings::text::without_mark;
-use settings::yaml::{self, Entry, Node, Value};
+use settings::yaml::{self, Entry, Node, Style, Value};
 use settings::{Place, Problem, Reading, Refusal, Secrets, number};
 
 use super::order::{MAX_SEQ, NoRoom, numbers_after};
@@ -101,7 +101,7 @@ fn without_wrappers(item: &Node) -> Node {
         }
         _ => entry.clone(),
     });
-    Node { place: item.place.clone(), value: Value::Map(entries.collect()) }
+    Node { place: item.place.clone(), value: Value::Map(entries.collect()), style: Style::Plain }
 }
 
 fn unwrapped(node: &Node) -> Option<Node> {
@@ -119,7 +119,7 @@ fn unwrapped(node: &Node) -> Option<Node> {
         },
         _ => return None,
     };
-    Some(Node { place: node.place.clone(), value: Value::Text(text) })
+    Some(Node { place: node.place.clone(), value: Value::Text(text), style: Style::Plain })
 }
 
 /// The rules as nodes, whatever form the text has.
@@ -143,7 +143,7 @@ fn items_of(text: &str) -> Result<Vec<Node>, Problem> {
         Value::Map(entries) => {
             let rule = entries.iter().any(|entry| entry.key == "match" || entry.key == "actions");
             if rule {
-                return Ok(vec![Node { place, value: Value::Map(entries) }]);
+                return Ok(vec![Node { place, value: Value::Map(entries), style: Style::Plain }]);
             }
             match entries.into_iter().find(|entry| entry.key == "acl").map(|entry| entry.node) {
                 Some(Node { value: Value::List(items), .. }) => Ok(items),
@@ -193,7 +193,7 @@ fn node(value: Json, line: usize) -> Node {
             Value::Map(members.into_iter().map(entry).collect())
         }
     };
-    Node { place, value }
+    Node { place, value, style: Style::Plain }
 }
 
 #[cfg(test)]

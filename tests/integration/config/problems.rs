@@ -342,9 +342,8 @@ fn backends_that_are_not_here_are_refused_by_name() {
         ("oidc_auth", "OpenID Connect"),
         ("xorm_auth", "SQL"),
         ("acl_xorm", "SQL"),
-        ("plugin_authn", "plugins"),
-        ("plugin_authz", "plugins"),
-        ("casbin_authz", "Casbin"),
+        ("plugin_authn", "examples/go-plugin does, and use http_auth"),
+        ("plugin_authz", "examples/go-plugin does, and use http_authz"),
     ] {
         for value in ["{a: b}", "[]"] {
             let text = around(&format!("# {key}\n{key}: {value}"));

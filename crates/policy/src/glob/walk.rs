@@ -1,6 +1,7 @@
 //! Matching a glob against a name from many positions at once, within a budget of work.
 
 use super::{GlobToken, literal};
+use crate::pattern::TooComplex;
 
 /// A set of byte positions in one name, from 0 to its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,14 @@ impl Budget {
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Spent> {
         self.left = self.left.checked_sub(u64::try_from(steps).unwrap_or(u64::MAX)).ok_or(Spent)?;
         Ok(())
+    }
+
+    /// Uses up so many steps, for what is decided by other means than rules.
+    ///
+    /// # Errors
+    /// So many are not left.
+    pub fn take(&mut self, steps: usize) -> Result<(), TooComplex> {
+        Ok(self.spend(steps)?)
     }
 
     /// The remaining steps.

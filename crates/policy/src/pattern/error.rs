@@ -56,7 +56,7 @@ pub enum PatternError {
 }
 
 impl PatternError {
-    pub(super) fn glob(text: &str, bad: BadGlob) -> PatternError {
+    pub(crate) fn glob(text: &str, bad: BadGlob) -> PatternError {
         PatternError::Glob { text: text.to_owned(), place: place(text, bad.at), why: bad.why.to_owned() }
     }
 

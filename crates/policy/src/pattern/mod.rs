@@ -200,7 +200,10 @@ impl Pattern {
     }
 
     /// As [`Pattern::matches`], within this budget.
-    pub(crate) fn matches_within(
+    ///
+    /// # Errors
+    /// When the budget is not enough.
+    pub fn matches_within(
         &self,
         subject: &str,
         bindings: &Bindings<'_>,
@@ -233,7 +236,10 @@ impl Pattern {
     }
 
     /// As [`Pattern::capture`], within this budget.
-    pub(crate) fn capture_within<'s>(
+    ///
+    /// # Errors
+    /// When the budget is not enough.
+    pub fn capture_within<'s>(
         &self,
         subject: &'s str,
         group: usize,

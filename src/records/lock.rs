@@ -1,0 +1,63 @@
+//! The lock beside a database of SQLite: all who use it share it, and who puts another in its place has it alone.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::Failure;
+
+/// How somebody has the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// With others.
+    Shared,
+    /// Alone.
+    Alone,
+    /// Without a lock: a backup, or a file that nobody else knows of.
+    Unlocked,
+}
+
+/// Held as long as this lives, and no longer than the process, however that ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// The lock's file. Not the database's own: closing that would let go of what SQLite holds.
+fn beside(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+impl Lock {
+    /// Takes it, or finds that it cannot be had now.
+    pub(super) fn take(database: &Path, holding: Holding) -> Result<Option<Lock>, Failure> {
+        let operation = match holding {
+            Holding::Shared => FlockOperation::NonBlockingLockShared,
+            Holding::Alone => FlockOperation::NonBlockingLockExclusive,
+            Holding::Unlocked => return Ok(None),
+        };
+        let path = beside(database);
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = opened.map_err(|error| Failure::Away { cause: format!("{}: {error}", path.display()) })?;
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(Errno::WOULDBLOCK) => Err(Failure::Away {
+                cause: match holding {
+                    Holding::Shared | Holding::Unlocked => {
+                        format!("a backup is being restored into {}", database.display())
+                    }
+                    Holding::Alone => format!(
+                        "{} is in use; stop the server that has it (and commands that use it), and try again",
+                        database.display()
+                    ),
+                },
+            }),
+            Err(error) => Err(Failure::Away { cause: format!("{}: {error}", path.display()) }),
+        }
+    }
+}

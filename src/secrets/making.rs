@@ -1,0 +1,544 @@
+//! How secrets are made, renewed, listed and ended. All rules about that are here, whoever asks: command, API or login.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::cut::{Cut, NotACut};
+use policy::pattern::LabelValues;
+use time::OffsetDateTime;
+
+use super::{Expires, Lasting};
+use crate::identity::{Account, AccountState, Closed, Identity, LookUp};
+use crate::random;
+use crate::records::{
+    Added, Bound, Changed, Epoch, Failure, Kept, Limits, Owner, ROBOT_PREFIX, Robot, RobotName, SecretId, SecretKind,
+    Slot, Version, Whose,
+};
+use crate::secret::lasting::{Form, LastingSecret};
+
+/// The longest name of a robot, in bytes.
+const LONGEST_ROBOT: usize = 64;
+/// The longest name of a secret, in bytes.
+const LONGEST_NAME: usize = 64;
+/// The most networks, and the most services, that one is for.
+const MOST_LISTED: usize = 64;
+/// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
+pub const MOST_REFRESH: u32 = 50;
+/// How long a refresh token may rest unused.
+const REFRESH_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long one lives in all, unless the file's `longest` is less.
+const REFRESH_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How many records are read at once where all are.
+const PAGE: u32 = 500;
+
+/// A secret that was just made. It can be read here and nowhere else, and only once.
+#[derive(Debug)]
+pub struct Made {
+    /// What to hand out.
+    pub secret: LastingSecret,
+    /// What is kept of it.
+    pub kept: Kept,
+    /// The secrets that had to go for it.
+    pub evicted: Vec<SecretId>,
+}
+
+/// What somebody asks for who wants a secret.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// What it is to be called.
+    pub name: String,
+    /// When it is to end. It has to be said.
+    pub expires: Option<Expires>,
+    /// What it may do of what its owner may.
+    pub limits: Limits,
+    /// Who asks; `None` at the command line.
+    pub maker: Option<Account>,
+}
+
+/// Why no secret was made, or none changed. For people.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMade {
+    /// Nobody knows the account.
+    #[error("no backend knows this account")]
+    Unknown,
+    /// A secret of such an account could never be checked.
+    #[error(
+        "this account's backend tells who it is only at a login, so that no secret of it could be checked; it gets none"
+    )]
+    OnlyByLogin,
+    /// The owner may not be used.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// Nobody said when it ends.
+    #[error("say when it ends: in 90d or 12h, on 2027-01-31, or never")]
+    NoEnd,
+    /// It would be over at once.
+    #[error("it would end before it begins; name a later end")]
+    Over,
+    /// The configuration allows no such life.
+    #[error("no secret may live longer than {days} days here (lasting.longest); name an earlier end")]
+    TooLong {
+        /// The longest life, in days.
+        days: u64,
+    },
+    /// It cannot be called so.
+    #[error("a name has 1 to {LONGEST_NAME} bytes, and no control characters")]
+    Name,
+    /// No robot can be called so.
+    #[error(
+        "a robot's name is of lower-case letters, digits, and dots, dashes and underscores between them, at most {LONGEST_ROBOT}"
+    )]
+    RobotName,
+    /// The owner has one of this name.
+    #[error("there is a living secret of this name already; take another name, or revoke that one")]
+    NameTaken,
+    /// What it may do cannot be read.
+    #[error("{0}")]
+    Limits(#[from] NotACut),
+    /// Too many networks or services.
+    #[error("at most {MOST_LISTED} networks and as many services can be named")]
+    TooManyListed,
+    /// There is no such robot, and no labels by which to make it.
+    #[error("there is no robot of this name; name its owner by a label to make it (team=web)")]
+    NoRobot,
+    /// The robot has other labels.
+    #[error("there is a robot of this name already, with other labels; leave them out, or take another name")]
+    OtherLabels,
+    /// Both of its places are taken.
+    #[error("the robot has two living secrets already; renew one of them, or revoke it")]
+    BothSlots,
+    /// There is no secret of this id.
+    #[error("there is no secret of this id")]
+    Missing,
+    /// It was revoked, or ended with its owner: nothing brings it back.
+    #[error("this secret was ended for good; make a new one")]
+    Ended,
+    /// Only personal and robots' secrets are renewed.
+    #[error("a secret of this kind is not renewed; the next login brings a new one")]
+    NotRenewed,
+    /// Somebody else changed it at the same time.
+    #[error("somebody else changed it at the same time; look at it again")]
+    Conflict,
+    /// The records could not tell, or could not be changed.
+    #[error(transparent)]
+    Records(#[from] Failure),
+    /// There are no random bytes.
+    #[error("the system gave no random bytes")]
+    NoRandomBytes,
+}
+
+impl From<random::NoRandomBytes> for NotMade {
+    fn from(_: random::NoRandomBytes) -> NotMade {
+        NotMade::NoRandomBytes
+    }
+}
+
+/// Reads a robot's name, with or without the prefix that it logs in with.
+///
+/// # Errors
+/// No robot can be called so.
+pub fn robot_name(text: &str) -> Result<RobotName, NotMade> {
+    let text = text.strip_prefix(ROBOT_PREFIX).unwrap_or(text);
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_joint = |letter: char| matches!(letter, '.' | '-' | '_');
+    let is_name = text.len() <= LONGEST_ROBOT
+        && text.chars().all(|letter| is_plain(letter) || is_joint(letter))
+        && text.starts_with(is_plain)
+        && text.ends_with(is_plain);
+    match is_name {
+        true => Ok(RobotName(text.into())),
+        false => Err(NotMade::RobotName),
+    }
+}
+
+/// The account that a robot logs in with.
+///
+/// # Errors
+/// No account can be called so.
+pub fn robot_account(name: &RobotName) -> Result<Account, NotMade> {
+    Account::parse(&format!("{ROBOT_PREFIX}{}", name.0)).map_err(|_| NotMade::RobotName)
+}
+
+/// Whether an account has the name of a robot, in any case of letters.
+pub(crate) fn is_robots(account: &str) -> bool {
+    account.get(..ROBOT_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(ROBOT_PREFIX))
+}
+
+impl Lasting {
+    /// Makes a personal secret of an account, of which `owner` is what a look-up says now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make_personal(&self, owner: LookUp, new: New, now: OffsetDateTime) -> Result<Made, NotMade> {
+        let owner = known(owner, now)?;
+        let ends = new.expires.ok_or(NotMade::NoEnd)?.end(self.settings.longest, now)?;
+        let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, most: None };
+        self.make(owner.0, &owner.1, draft, now).await
+    }
+
+    /// Makes a robot's secret, and the robot where there is none: then `labels` have to be named, which give it its rights.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make_robot(
+        &self,
+        name: &RobotName,
+        labels: Option<Arc<LabelValues>>,
+        new: New,
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let ends = new.expires.ok_or(NotMade::NoEnd)?.end(self.settings.longest, now)?;
+        check(&new)?;
+        match (self.within(self.store.robot(name)).await?, labels) {
+            (None, None) => return Err(NotMade::NoRobot),
+            (None, Some(labels)) => {
+                let state = AccountState::default();
+                let robot = Robot { name: name.clone(), labels, state, made: whole_seconds(now), version: Version(1) };
+                match self.within(self.store.make_robot(&robot)).await? {
+                    Changed::Done => {}
+                    Changed::Missing | Changed::Conflict => return Err(NotMade::Conflict),
+                }
+            }
+            (Some(robot), Some(labels)) if robot.labels != labels => return Err(NotMade::OtherLabels),
+            (Some(_), _) => {}
+        }
+        let living = self.living_of(name, now).await?;
+        let taken = |slot| living.iter().any(|(own, _)| *own == slot);
+        let slot = match (taken(Slot::One), taken(Slot::Two)) {
+            (false, _) => Slot::One,
+            (true, false) => Slot::Two,
+            (true, true) => return Err(NotMade::BothSlots),
+        };
+        self.fill(name, slot, (new, ends), now).await
+    }
+
+    /// Makes a refresh token for a login. `owner` is what a look-up of the account says after it: where that does not know the account
+    /// as the login did, there is none.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make_refresh(
+        &self,
+        (login, owner): (&Identity, LookUp),
+        service: &str,
+        client: &str,
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let owner = known(owner, now)?;
+        let backend = |identity: &Identity| identity.by.as_ref().map(|by| by.backend);
+        if owner.1.account != login.account || backend(&owner.1) != backend(login) {
+            return Err(NotMade::OnlyByLogin);
+        }
+        let life = self.settings.longest.map_or(REFRESH_LIFE, |longest| longest.min(REFRESH_LIFE));
+        let limits = Limits { services: vec![service.to_owned()], ..Limits::default() };
+        // Each has a name of its own, and says what it was made for.
+        let name = match super::use_of(now, None, client).client {
+            unnamed if unnamed.is_empty() => "login".to_owned(),
+            client => client.chars().take(16).collect(),
+        };
+        let new = New { name: format!("{name} {}", new_id()?.0), expires: None, limits, maker: login.account.clone() };
+        let ends = Expires::In(life).end(None, now)?;
+        let draft = Draft { kind: SecretKind::Refresh, ends, idle: Some(REFRESH_IDLE), new, most: Some(MOST_REFRESH) };
+        self.make(owner.0, &owner.1, draft, now).await
+    }
+
+    /// Makes the session of a workload that an entry of the file knew.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make_session(
+        &self,
+        entry: &str,
+        (account, labels): (Account, Arc<LabelValues>),
+        (service, life): (&str, Duration),
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let limits = Limits { services: vec![service.to_owned()], ..Limits::default() };
+        let new = New { name: format!("{entry} {}", new_id()?.0), expires: None, limits, maker: None };
+        let ends = Expires::In(life).end(None, now)?;
+        let epoch = self.within(self.store.epoch(&account)).await?;
+        let owner = Owner::Workload { entry: entry.to_owned(), account, labels };
+        let draft = Draft { kind: SecretKind::Session, ends, idle: None, new, most: None };
+        self.add(owner, epoch, draft, now).await
+    }
+
+    /// Makes a secret anew, with another end. A person's own takes the place of the old one, which is dead from then on. A robot's new
+    /// one fills the place that is free, or else that of the older one, so that the younger goes on working until everybody has
+    /// the new one. `owner` is what a look-up of its account says now; a robot has none.
+    ///
+    /// # Errors
+    /// Why it was not renewed.
+    pub async fn renew(
+        &self,
+        id: &SecretId,
+        owner: Option<LookUp>,
+        expires: Option<Expires>,
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let found = self.within(self.store.get(id)).await?.ok_or(NotMade::Missing)?;
+        let old = found.secret;
+        let ends = expires.ok_or(NotMade::NoEnd)?.end(self.settings.longest, now)?;
+        if old.revoked.is_some() || old.epoch != found.epoch {
+            return Err(NotMade::Ended);
+        }
+        match (old.kind, &old.owner) {
+            (SecretKind::Personal, Owner::Account { account, bound }) => {
+                let (account_now, identity) = known(owner.unwrap_or(LookUp::Unknown), now)?;
+                if account_now != *account || bound_of(&identity) != Some(bound.clone()) {
+                    return Err(NotMade::Ended);
+                }
+                let secret = LastingSecret::draw(old.kind)?;
+                let (hash, last4, seen) = (secret.hash(), secret.last4(), old.version);
+                let kept = Kept { hash, last4, made: whole_seconds(now), ends, version: Version(seen.0 + 1), ..old };
+                match self.within(self.store.replace(&kept, seen)).await? {
+                    Changed::Done => Ok(Made { secret, kept, evicted: Vec::new() }),
+                    Changed::Missing => Err(NotMade::Missing),
+                    Changed::Conflict => Err(NotMade::Conflict),
+                }
+            }
+            (SecretKind::Robot, Owner::Robot { name, .. }) => {
+                let name = name.clone();
+                let living = self.living_of(&name, now).await?;
+                let others: Vec<&str> = living.iter().map(|(_, other)| other.name.as_str()).collect();
+                let (slot, called) = match living.as_slice() {
+                    [] => (Slot::One, free_name(&old.name, &others)),
+                    [(Slot::One, _)] => (Slot::Two, free_name(&old.name, &others)),
+                    [(Slot::Two, _)] => (Slot::One, free_name(&old.name, &others)),
+                    [(slot, older), ..] => {
+                        match self.within(self.store.revoke(&older.id, now)).await? {
+                            Changed::Done | Changed::Conflict => {}
+                            Changed::Missing => return Err(NotMade::Conflict),
+                        }
+                        (*slot, older.name.clone())
+                    }
+                };
+                let new = New { name: called, expires, limits: old.limits, maker: old.maker };
+                self.fill(&name, slot, (new, ends), now).await
+            }
+            (
+                SecretKind::Personal | SecretKind::Robot | SecretKind::Refresh | SecretKind::Session,
+                Owner::Account { .. } | Owner::Robot { .. } | Owner::Workload { .. },
+            ) => Err(NotMade::NotRenewed),
+        }
+    }
+
+    /// A secret and whether it lives, by its id.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn show(&self, id: &SecretId) -> Result<Option<Kept>, Failure> {
+        Ok(self.within(self.store.get(id)).await?.map(|found| found.secret))
+    }
+
+    /// Some secrets by id, those that have ended among them.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure> {
+        self.within(self.store.list(whose, after, count)).await
+    }
+
+    /// Ends a secret for good.
+    ///
+    /// # Errors
+    /// There is none of this id, or the records could not be changed.
+    pub async fn revoke(&self, id: &SecretId, now: OffsetDateTime) -> Result<(), NotMade> {
+        match self.within(self.store.revoke(id, now)).await? {
+            // It is dead, whoever did it.
+            Changed::Done | Changed::Conflict => Ok(()),
+            Changed::Missing => Err(NotMade::Missing),
+        }
+    }
+
+    /// Ends a secret for good that is presented itself: whoever has it may end it. What is none is none of our business.
+    ///
+    /// # Errors
+    /// The records could not be asked or changed.
+    pub async fn revoke_presented(&self, text: &str, now: OffsetDateTime) -> Result<Option<SecretId>, Failure> {
+        let Form::Lasting(secret) = LastingSecret::read(text) else { return Ok(None) };
+        let Some(found) = self.within(self.store.find(&secret.hash())).await? else { return Ok(None) };
+        match self.within(self.store.revoke(&found.secret.id, now)).await? {
+            Changed::Done | Changed::Conflict => Ok(Some(found.secret.id)),
+            Changed::Missing => Ok(None),
+        }
+    }
+
+    /// Ends everything lasting that an account or a robot has.
+    ///
+    /// # Errors
+    /// The records could not be changed.
+    pub async fn sign_out(&self, account: &Account, now: OffsetDateTime) -> Result<Epoch, Failure> {
+        self.within(self.store.raise(account, now)).await
+    }
+
+    /// Forgets secrets that ended so long ago that nobody asks about them any more.
+    ///
+    /// # Errors
+    /// The records could not be changed.
+    pub async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        self.store.forget(ended_before).await
+    }
+
+    /// The personal and robots' secrets that end before this moment and leave their owners without one: of a robot's two, the last.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn ending(&self, before: OffsetDateTime, now: OffsetDateTime) -> Result<Vec<Kept>, Failure> {
+        let (mut ending, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(&Whose::All, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
+            for kept in page {
+                let lives = kept.revoked.is_none() && kept.ends.is_some_and(|end| end > now && end < before);
+                let stays = match (&kept.owner, lives) {
+                    (_, false) | (Owner::Workload { .. }, true) => false,
+                    (Owner::Account { .. }, true) => kept.kind == SecretKind::Personal,
+                    (Owner::Robot { name, .. }, true) => {
+                        let others = self.living_of(name, now).await?;
+                        others.iter().all(|(_, other)| other.ends.is_some_and(|end| end < before))
+                    }
+                };
+                if stays {
+                    ending.push(kept);
+                }
+            }
+            after = Some(last);
+        }
+        Ok(ending)
+    }
+
+    /// A robot's secrets that are neither revoked nor over, the older one first.
+    async fn living_of(&self, name: &RobotName, now: OffsetDateTime) -> Result<Vec<(Slot, Kept)>, Failure> {
+        let (mut living, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(&Whose::Robot(name.clone()), after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
+            for kept in page {
+                let lives = kept.revoked.is_none() && kept.ends.is_none_or(|end| end > now);
+                if let (Owner::Robot { slot, .. }, true) = (&kept.owner, lives) {
+                    living.push((*slot, kept));
+                }
+            }
+            after = Some(last);
+        }
+        living.sort_by_key(|(slot, kept)| (kept.made, *slot));
+        Ok(living)
+    }
+
+    /// Makes the secret of one of a robot's places.
+    async fn fill(
+        &self,
+        name: &RobotName,
+        slot: Slot,
+        (new, ends): (New, Option<OffsetDateTime>),
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let epoch = self.within(self.store.epoch(&robot_account(name)?)).await?;
+        let draft = Draft { kind: SecretKind::Robot, ends, idle: None, new, most: None };
+        self.add(Owner::Robot { name: name.clone(), slot }, epoch, draft, now).await
+    }
+
+    /// Makes a secret of an account.
+    async fn make(
+        &self,
+        account: Account,
+        owner: &Identity,
+        draft: Draft,
+        now: OffsetDateTime,
+    ) -> Result<Made, NotMade> {
+        let bound = bound_of(owner).ok_or(NotMade::Unknown)?;
+        let epoch = self.within(self.store.epoch(&account)).await?;
+        self.add(Owner::Account { account, bound }, epoch, draft, now).await
+    }
+
+    async fn add(&self, owner: Owner, epoch: Epoch, draft: Draft, now: OffsetDateTime) -> Result<Made, NotMade> {
+        let Draft { kind, ends, idle, new, most } = draft;
+        check(&new)?;
+        let New { name, expires: _, limits, maker } = new;
+        let secret = LastingSecret::draw(kind)?;
+        let kept = Kept {
+            id: new_id()?,
+            kind,
+            hash: secret.hash(),
+            last4: secret.last4(),
+            name,
+            owner,
+            epoch,
+            maker,
+            limits,
+            made: whole_seconds(now),
+            ends,
+            idle,
+            revoked: None,
+            last_use: None,
+            version: Version(1),
+        };
+        match self.within(self.store.add(&kept, most, now)).await? {
+            Added::Kept { evicted } => Ok(Made { secret, kept, evicted }),
+            Added::Taken => Err(NotMade::NameTaken),
+        }
+    }
+}
+
+/// A secret that is about to be made.
+struct Draft {
+    kind: SecretKind,
+    ends: Option<OffsetDateTime>,
+    idle: Option<Duration>,
+    new: New,
+    most: Option<u32>,
+}
+
+/// The owner, if there is one who may have a secret.
+fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Identity), NotMade> {
+    match owner {
+        LookUp::Known(identity) => {
+            identity.standing.check(now)?;
+            let account = identity.account.clone().filter(|account| !is_robots(account)).ok_or(NotMade::Unknown)?;
+            Ok((account, identity))
+        }
+        LookUp::Unknown => Err(NotMade::Unknown),
+        LookUp::OnlyByLogin => Err(NotMade::OnlyByLogin),
+    }
+}
+
+/// What tells an account from another of its name.
+fn bound_of(owner: &Identity) -> Option<Bound> {
+    let by = owner.by.as_ref()?;
+    Some(Bound { backend: by.backend.to_owned(), mark: owner.mark })
+}
+
+fn check(new: &New) -> Result<(), NotMade> {
+    if new.name.is_empty() || new.name.len() > LONGEST_NAME || new.name.chars().any(char::is_control) {
+        return Err(NotMade::Name);
+    }
+    let limits = &new.limits;
+    if limits.from.len() > MOST_LISTED || limits.services.len() > MOST_LISTED {
+        return Err(NotMade::TooManyListed);
+    }
+    Cut::parse(limits.allow.iter().map(String::as_str))?;
+    Ok(())
+}
+
+/// A name like this one that none of the others has: `deploy`, `deploy 2`, `deploy 3`.
+fn free_name(name: &str, others: &[&str]) -> String {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    let base = name.rsplit_once(' ').filter(|(_, last)| number(last)).map_or(name, |(base, _)| base);
+    let mut base = base.to_owned();
+    while base.len() + 4 > LONGEST_NAME {
+        base.pop();
+    }
+    let names = std::iter::once(name.to_owned()).chain((2..=others.len() + 2).map(|number| format!("{base} {number}")));
+    names.into_iter().find(|name| !others.contains(&name.as_str())).unwrap_or(base)
+}
+
+/// An id that nobody else has: 80 random bits.
+fn new_id() -> Result<SecretId, random::NoRandomBytes> {
+    let hex: String = random::bytes::<10>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(SecretId(hex.into()))
+}
+
+/// As every store keeps a moment, and as an access token says when it was made.
+fn whole_seconds(now: OffsetDateTime) -> OffsetDateTime {
+    now.replace_nanosecond(0).unwrap_or(now)
+}

@@ -1,0 +1,320 @@
+//! Secrets that last, in the place of passwords: which are good, whose they are, and how they are made, renewed and ended.
+//!
+//! What a secret may do is what its owner may do now, cut by the secret's own limits. Nothing about the owner is remembered but what
+//! tells it from another of the same name: who it is, and what it may do, is asked anew at each use.
+
+mod dead;
+mod expires;
+mod making;
+mod uses;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use policy::cut::Cut;
+use policy::pattern::LabelValues;
+use time::OffsetDateTime;
+
+use crate::identity::{Account, IdentifiedBy, Identity, LookUp, Method, Narrowing, Standing};
+use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Records, SecretId};
+use crate::secret::lasting::LastingSecret;
+use crate::turns::{Client, Turns};
+
+pub use crate::records::ROBOT_PREFIX;
+pub use dead::Dead;
+pub use expires::{Expires, NoExpiry, length};
+pub(crate) use making::is_robots;
+pub use making::{MOST_REFRESH, Made, New, NotMade, robot_account, robot_name};
+pub use uses::{Uses, use_of};
+
+/// How long the records may take to answer. Whoever presents a secret is told 503 by then.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// How many questions are put to the records at once; further ones wait in turns by network.
+const AT_ONCE: usize = 32;
+/// What is left of a secret's life at least: registries take no shorter token than of a minute.
+const LEAST_LEFT: Duration = Duration::from_secs(60);
+
+/// What the `lasting:` section says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// For which services a login gets a refresh token, if it asks for one.
+    pub refresh: Refresh,
+    /// The longest life that may be asked for; `None`: any, and for ever.
+    pub longest: Option<Duration>,
+}
+
+/// For which services a login gets a refresh token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Refresh {
+    /// For none.
+    #[default]
+    Never,
+    /// For any.
+    Always,
+    /// For these.
+    For(Vec<String>),
+}
+
+impl Refresh {
+    /// Whether a login for this service gets one.
+    pub fn is_for(&self, service: &str) -> bool {
+        match self {
+            Refresh::Never => false,
+            Refresh::Always => true,
+            Refresh::For(services) => services.iter().any(|own| own == service),
+        }
+    }
+}
+
+/// The secrets of one configuration.
+pub struct Lasting {
+    store: Arc<dyn Records>,
+    settings: Settings,
+    /// The names of the workload entries that there are: sessions end with theirs.
+    workloads: Vec<String>,
+    uses: Arc<Uses>,
+    turns: Turns,
+}
+
+/// A secret that is good as far as can be told from itself. What is open is its owner.
+pub struct Living {
+    found: Found,
+    cut: Cut,
+}
+
+/// Who says who the owner of a secret is.
+pub enum Asked<'living> {
+    /// A backend, by a look-up of this account, whose answer goes into [`Living::of_account`].
+    Backends(&'living Account),
+    /// The records themselves.
+    Nobody(Identity),
+}
+
+impl Lasting {
+    /// Secrets in these records. `uses` are those that no snapshot before has written down.
+    pub fn new(store: Arc<dyn Records>, settings: Settings, uses: Arc<Uses>) -> Lasting {
+        Lasting { store, settings, workloads: Vec::new(), uses, turns: Turns::new(AT_ONCE) }
+    }
+
+    /// The same with these workload entries.
+    #[must_use]
+    pub fn with_workloads(self, workloads: Vec<String>) -> Lasting {
+        Lasting { workloads, ..self }
+    }
+
+    /// What the file says of them.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The uses that are not written down yet, for the next configuration.
+    pub fn uses(&self) -> Arc<Uses> {
+        Arc::clone(&self.uses)
+    }
+
+    /// Finds a secret, and says whether it is good at this moment, used from there. One question to the records.
+    ///
+    /// # Errors
+    /// The records could not tell, or no turn came to ask them ([`Busy`](crate::turns::Busy)).
+    pub(crate) async fn find(
+        &self,
+        secret: &LastingSecret,
+        (client, address): (Client, Option<std::net::IpAddr>),
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Result<Living, Dead>> {
+        let hash = secret.hash();
+        let Some(found) = self.ask(client, self.store.find(&hash)).await? else { return Ok(Err(Dead::Unknown)) };
+        // Two hands of one store could differ on what is equal; the kind is in the secret, and so in the hash.
+        if found.secret.hash != hash || found.secret.kind != secret.kind() {
+            return Ok(Err(Dead::Unknown));
+        }
+        if let Err(dead) = lives(&found, now) {
+            return Ok(Err(dead));
+        }
+        let limits = &found.secret.limits;
+        if limits.not_before.is_some_and(|start| now < start) {
+            return Ok(Err(Dead::NotYet));
+        }
+        let is_inside = |address| limits.from.iter().any(|network| network.contains(&address));
+        if !limits.from.is_empty() && !address.map(|address| address.to_canonical()).is_some_and(is_inside) {
+            return Ok(Err(Dead::Network));
+        }
+        let cut = Cut::parse(limits.allow.iter().map(String::as_str))
+            .with_context(|| format!("the limits of the secret {} cannot be read", found.secret.id.0))?;
+        Ok(Ok(Living { found, cut }))
+    }
+
+    /// Whether an access token of a secret is still to be honoured, of which it says the secret's id, its owner's epoch and when it
+    /// was made. One question to the records.
+    ///
+    /// # Errors
+    /// As for [`Lasting::find`].
+    pub(crate) async fn honours(
+        &self,
+        token: &TokenOfSecret<'_>,
+        client: Client,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Result<(), Dead>> {
+        let id = SecretId(token.id.into());
+        let Some(found) = self.ask(client, self.store.get(&id)).await? else { return Ok(Err(Dead::Unknown)) };
+        Ok(lives_at_all(&found, now).and_then(|()| {
+            if found.epoch.0 != token.epoch {
+                return Err(Dead::SignedOut);
+            }
+            match token.made < found.secret.made.unix_timestamp() {
+                true => Err(Dead::Renewed),
+                false => self.owner_of(&found).map(drop),
+            }
+        }))
+    }
+
+    /// Who the owner is, as far as the records alone say it.
+    fn owner_of(&self, found: &Found) -> Result<Option<(Account, Arc<LabelValues>, Standing, &'static str)>, Dead> {
+        match &found.secret.owner {
+            Owner::Account { .. } => Ok(None),
+            Owner::Robot { name, .. } => {
+                let robot = found.robot.as_ref().ok_or(Dead::OwnerGone)?;
+                let standing = Standing { state: robot.state, ..Standing::default() };
+                match standing.state {
+                    crate::identity::AccountState::Enabled => {}
+                    crate::identity::AccountState::Disabled => return Err(Dead::RobotOff),
+                }
+                let account = robot_account(name).map_err(|_| Dead::OwnerGone)?;
+                Ok(Some((account, Arc::clone(&robot.labels), standing, RECORDS)))
+            }
+            Owner::Workload { entry, account, labels } => match self.workloads.contains(entry) {
+                true => Ok(Some((account.clone(), Arc::clone(labels), Standing::default(), WORKLOAD))),
+                false => Err(Dead::OwnerGone),
+            },
+        }
+    }
+
+    /// Who has to be asked who the owner of a secret is.
+    ///
+    /// # Errors
+    /// The owner is no more.
+    pub fn asked<'living>(&self, living: &'living Living) -> Result<Asked<'living>, Dead> {
+        Ok(match (self.owner_of(&living.found)?, &living.found.secret.owner) {
+            (Some((account, labels, standing, by)), _) => {
+                let who = Identity { account: Some(account), labels, standing, ..Identity::default() };
+                Asked::Nobody(living.narrowed(who, by))
+            }
+            (None, Owner::Account { account, .. }) => Asked::Backends(account),
+            (None, Owner::Robot { .. } | Owner::Workload { .. }) => return Err(Dead::OwnerGone),
+        })
+    }
+
+    /// Takes note that a secret was used. It is written down later, with others.
+    pub fn used(&self, who: &Identity, address: Option<std::net::IpAddr>, client: &str, now: OffsetDateTime) {
+        if let Some(narrowing) = &who.narrowing {
+            let id = SecretId(Arc::clone(&narrowing.secret));
+            self.uses.note(id, narrowing.last_use, use_of(now, address, client));
+        }
+    }
+
+    /// Writes down the uses that were noted.
+    ///
+    /// # Errors
+    /// They could not be written, and are kept for the next time.
+    pub async fn write_uses(&self) -> Result<usize, Failure> {
+        self.within(self.uses.write(&*self.store)).await
+    }
+
+    /// Asks the records something in this client's turn.
+    async fn ask<T>(&self, client: Client, question: impl Future<Output = Result<T, Failure>>) -> anyhow::Result<T> {
+        let _turn = self.turns.turn(client, crate::clock::now() + PATIENCE).await?;
+        Ok(self.within(question).await?)
+    }
+
+    /// The answer, if it comes in time.
+    async fn within<T>(&self, question: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let late = |_| Failure::Away { cause: format!("no answer within {} ms", PATIENCE.as_millis()) };
+        tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+}
+
+/// What tells who somebody is, where the session of a workload does.
+const WORKLOAD: &str = "workload";
+
+/// What an access token says of the secret that it was made for.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenOfSecret<'claims> {
+    /// The secret's id.
+    pub id: &'claims str,
+    /// Its owner's epoch then.
+    pub epoch: i64,
+    /// When the token was made, in seconds since 1970.
+    pub made: i64,
+}
+
+/// Whether nobody and nothing has ended a secret, and a token of it could still live a minute.
+fn lives(found: &Found, now: OffsetDateTime) -> Result<(), Dead> {
+    lives_at_all(found, now)?;
+    match found.secret.ends {
+        Some(end) if end - now < LEAST_LEFT => Err(Dead::Expired),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether nobody and nothing has ended a secret.
+fn lives_at_all(found: &Found, now: OffsetDateTime) -> Result<(), Dead> {
+    let secret = &found.secret;
+    if secret.revoked.is_some() {
+        return Err(Dead::Revoked);
+    }
+    if secret.ends.is_some_and(|end| end <= now) {
+        return Err(Dead::Expired);
+    }
+    if secret.epoch != found.epoch {
+        return Err(Dead::SignedOut);
+    }
+    let last = secret.last_use.as_ref().map_or(secret.made, |used| used.at.max(secret.made));
+    match secret.idle {
+        Some(idle) if now - last >= idle => Err(Dead::Idle),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Living {
+    /// Who it is, of a secret of an account: what a look-up says now, if that is still who the secret was made for.
+    ///
+    /// # Errors
+    /// It is somebody else, or nobody.
+    pub fn of_account(&self, said: LookUp) -> Result<Identity, Dead> {
+        let Owner::Account { account, bound } = &self.found.secret.owner else { return Err(Dead::OwnerGone) };
+        let identity = match said {
+            LookUp::Known(identity) => identity,
+            LookUp::Unknown => return Err(Dead::OwnerGone),
+            LookUp::OnlyByLogin => return Err(Dead::OwnerHidden),
+        };
+        let Some(by) = identity.by.as_ref().map(|by| by.backend) else { return Err(Dead::OwnerGone) };
+        let Bound { backend, mark } = bound;
+        if by != backend {
+            return Err(Dead::OwnerGone);
+        }
+        if identity.account.as_ref() != Some(account) || identity.mark != *mark {
+            return Err(Dead::OwnerChanged);
+        }
+        Ok(self.narrowed(identity, by))
+    }
+
+    /// The owner, as this secret narrows it.
+    fn narrowed(&self, owner: Identity, backend: &'static str) -> Identity {
+        let secret = &self.found.secret;
+        let credential = Some(secret.id.0.to_string());
+        let narrowing = Narrowing {
+            secret: Arc::clone(&secret.id.0),
+            epoch: self.found.epoch.0,
+            cut: self.cut.clone(),
+            services: secret.limits.services.clone(),
+            ends: secret.ends,
+            last_use: secret.last_use.as_ref().map(|used| used.at),
+        };
+        Identity {
+            by: Some(IdentifiedBy { backend, method: Method::Secret, credential }),
+            narrowing: Some(Arc::new(narrowing)),
+            ..owner
+        }
+    }
+}
