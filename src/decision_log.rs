@@ -114,7 +114,6 @@ macro_rules! line {
             user.backend = $asker.backend(),
             client.address = $asker.address(),
             service = %printable(&$asker.service),
-            secret.id = $asker.secret(),
             $($more)*
             $message
         )
@@ -129,16 +128,17 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
                 rule: Option<String>,
                 outcome: DecisionOutcome| {
         line!(info, id, asker, outcome.as_str(), {
-                scope,
-                granted = words(granted),
-                withheld = words(withheld),
-                cut = (!cut.is_empty()).then(|| words(cut)),
-                rule,
-                token.id = token.map(|token| token.id),
-                token.reused = token.map(|token| token.reused),
-                scopes.ignored = asker.scopes_ignored,
-                snapshot = generation,
-            }, "decided");
+            scope,
+            granted = words(granted),
+            withheld = words(withheld),
+            cut = (!cut.is_empty()).then(|| words(cut)),
+            rule,
+            secret.id = asker.secret(),
+            token.id = token.map(|token| token.id),
+            token.reused = token.map(|token| token.reused),
+            scopes.ignored = asker.scopes_ignored,
+            snapshot = generation,
+        }, "decided");
     };
     if decision.grants().is_empty() {
         let none = Actions::new();
@@ -217,7 +217,7 @@ pub fn refused(
 ) {
     macro_rules! refused {
         ($level:ident, $message:literal) => {
-            line!($level, id, asker, "refused", { reason, cause = %chain_of(cause), }, $message)
+            line!($level, id, asker, "refused", { reason, secret.id = asker.secret(), cause = %chain_of(cause), }, $message)
         };
     }
     match fault {
