@@ -33,6 +33,7 @@ const KEYS: &[(&str, &str)] = &[
          mechanism, password, password_file, service, source, timeout, uri, username",
     ),
     ("mongo_auth", "collection, deadline, dial_info, label_values"),
+    ("xorm_auth", "conn_string, conn_string_file, database_type, deadline, label_values"),
     ("http_auth.headers.B", "file"),
     ("http_auth.tls", "ca_certificate, client_certificate, client_key"),
     (
@@ -48,6 +49,7 @@ const KEYS: &[(&str, &str)] = &[
          mechanism, password, password_file, service, source, timeout, uri, username",
     ),
     ("acl_mongo", "cache_ttl, collection, deadline, dial_info, max_stale"),
+    ("acl_xorm", "cache_ttl, conn_string, conn_string_file, database_type, deadline, max_stale"),
     ("http_authz.headers.B", "file"),
     ("http_authz.tls", "ca_certificate, client_certificate, client_key"),
     ("http_authz", "cache_ttl, concurrency, deadline, headers, timeout, tls, url"),
@@ -66,8 +68,8 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway", "addr, challenge, realm, service, upstreams"),
     (
         "",
-        "acl, acl_mongo, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
-         ldap_auth, mongo_auth, server, token, users",
+        "acl, acl_mongo, acl_xorm, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
+         ldap_auth, mongo_auth, server, token, users, xorm_auth",
     ),
 ];
 
@@ -82,9 +84,11 @@ htpasswd_auth: {path: p, UNKNOWN}
 ext_auth: {command: c, UNKNOWN}
 ldap_auth: {addr: localhost, base: dc=x, filter: "(uid=${account})", labels: {l: {attribute: a, UNKNOWN}}, UNKNOWN}
 mongo_auth: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
+xorm_auth: {database_type: sqlite3, conn_string: c, UNKNOWN}
 http_auth: {url: "https://a/", headers: {A: "${basic}", B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 acl: [{match: {UNKNOWN}, actions: [], UNKNOWN}]
 acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
+acl_xorm: {database_type: sqlite3, conn_string: c, UNKNOWN}
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}

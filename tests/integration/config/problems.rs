@@ -340,8 +340,6 @@ fn backends_that_are_not_here_are_refused_by_name() {
         ("github_auth", "GitHub"),
         ("gitlab_auth", "GitLab"),
         ("oidc_auth", "OpenID Connect"),
-        ("xorm_auth", "SQL"),
-        ("acl_xorm", "SQL"),
         ("plugin_authn", "plugins"),
         ("plugin_authz", "plugins"),
         ("casbin_authz", "Casbin"),
