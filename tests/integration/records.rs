@@ -160,7 +160,8 @@ async fn users_and_rules_in_the_records_are_changed_while_it_runs() {
     };
     records.replace_rules(&rules("\"pull\""), Version(0)).await.unwrap();
     // Where the section says nothing, they are beside the key that signs.
-    let bed = Bed::in_folder(folder, "records_auth: {}\nacl_records: {cache_ttl: 1h, max_stale: 2h}\n");
+    let bed =
+        Bed::in_folder(folder, "users: {}\nacl: []\nrecords_auth: {}\nacl_records: {cache_ttl: 1h, max_stale: 2h}\n");
     let scope = "repository:web/app:pull,push";
     let granted = async |expected: &[&str]| {
         let began = std::time::Instant::now();
@@ -253,4 +254,52 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
         let (status, said) = run(arguments);
         assert!(status == Some(1) && said.contains("was made by a newer Dockwarden"), "{arguments:?}: {said}");
     }
+}
+
+/// The commands that change users and rules in MongoDB change those in the records, too.
+#[test]
+fn users_and_rules_in_the_records_are_changed_by_command() {
+    let folder = Folder::new();
+    let config = folder.configure("users: {}\nacl: []\nrecords_auth: {}\nacl_records: {}\n");
+    let run = |command: [&str; 2], more: &[&str], input: &str| {
+        use std::io::Write as _;
+        use std::process::Stdio;
+        let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+        run.args(command).arg(&config).args(more).env_clear();
+        let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that wants nothing does not read it.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        let done = child.wait_with_output().unwrap();
+        (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    let done = |command: [&str; 2], more: &[&str], input: &str, expected: &str| {
+        let (status, said) = run(command, more, input);
+        assert!(status == Some(0) && said.contains(expected), "{command:?} {more:?}: {said}");
+    };
+    let refused = |command: [&str; 2], more: &[&str], input: &str, expected: &str| {
+        let (status, said) = run(command, more, input);
+        assert!(status != Some(0) && said.contains(expected), "{command:?} {more:?}: {said}");
+    };
+    done(["user", "add"], &["carol", "--label", "team=web", "--cost", "4"], "a long password\n", "carol: added");
+    refused(["user", "add"], &["carol", "--cost", "4"], "a long password\n", "there is a user \"carol\"");
+    done(["user", "label"], &["carol", "team+=ops"], "", "carol: ");
+    done(["user", "disable"], &["carol"], "", "disabled");
+    done(["user", "list"], &[], "", "carol  disabled");
+    done(["user", "enable"], &["carol"], "", "");
+    done(["user", "passwd"], &["carol", "--cost", "5"], "another password\n", "carol: new password");
+    refused(["user", "show"], &["dave"], "", "there is no user \"dave\"");
+    done(["acl", "add"], &["--name", "${labels:team}/*", "--actions", "pull"], "", "+ ");
+    done(["acl", "add"], &["--account", "carol", "--actions", "", "--before", "10"], "", "+ ");
+    done(["acl", "list"], &[], "", "${labels:team}/*");
+    let more = "{\"match\": {\"account\": \"dave\"}, \"actions\": [\"push\"]}\n";
+    done(["acl", "import"], &["-", "--append"], more, "1 rule(s) changed");
+    done(["acl", "export"], &["--format", "jsonl"], "", "\"dave\"");
+    refused(["acl", "add"], &["--name", "/(/", "--actions", "pull"], "", "match.name");
+    done(["acl", "import"], &["-", "--replace"], more, "");
+    let (_, said) = run(["acl", "list"], &[], "");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    refused(["acl", "list"], &["--section", "acl_mongo"], "", "there is no such section");
+    done(["acl", "list"], &["--section", "acl_records"], "", "dave");
+    done(["user", "remove"], &["carol"], "", "carol: removed");
+    done(["user", "list"], &[], "", "");
 }
