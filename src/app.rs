@@ -26,17 +26,20 @@ use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
-use crate::records;
+use crate::secrets::Lasting;
 use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
+use crate::{records, workload};
 
 mod certificate;
 mod leaf;
+mod upkeep;
 
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
 use leaf::{Renewal, Renewing};
+pub use upkeep::{look_after_secrets, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -130,11 +133,21 @@ impl Snapshot {
         };
         let access_before = before.map(|before| &before.access);
         let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let workloads = config.workload.as_ref().map(workload::Settings::names).unwrap_or_default();
         let access = access.with_workloads(config.workload, access_before, metrics)?;
         let records = match (config.records, before) {
             (None, _) => None,
             (Some(settings), None) => Some(records::InUse::open(settings)),
             (Some(settings), Some(before)) => Some(records::InUse::keep_or_open(settings, before.records.as_ref())?),
+        };
+        let access = match &records {
+            None => access,
+            Some(in_use) => {
+                let uses = before.and_then(|before| before.access.lasting()).map(|lasting| lasting.uses());
+                let store = Arc::clone(&in_use.records);
+                let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
+                access.with_secrets(Arc::new(lasting), metrics)
+            }
         };
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
         let open = |settings| Gateway::open(settings, gateway_before, transfers_at_once());
@@ -143,7 +156,7 @@ impl Snapshot {
         let now = this_moment();
         let trust = token.authority.and_then(|authority| authority.trusted).map(|authority| {
             let signed = before.map(|before| Before { issuer: &before.issuer, life: before.mint.life() });
-            Trust::new(authority, token.life, &key, signed, now)
+            Trust::new((authority, token.not_before), token.life, &key, signed, now)
         });
         if trust.is_some()
             && now < key.used_from()

@@ -89,7 +89,7 @@ pub enum Facts<'settings> {
     LoginsElsewhere(Names),
     /// Rules of this file.
     Rules,
-    /// Rules that are kept elsewhere, and can be shown.
+    /// Rules that are kept elsewhere, and can be read here: shown, or at least asked.
     RulesElsewhere,
     /// Decisions by somebody else, without rules to show.
     Decisions,

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 pub use crate::decision_id::DecisionId;
 
 use crate::access::{Decision, DecisionOutcome, Grant};
-use crate::identity::{Credentials, IdentifiedBy, Identity};
+use crate::identity::{Credentials, IdentifiedBy, Identity, Method};
 use crate::shown::{chain_of, printable};
 
 /// The most scopes of a request that have a line each; of more, those that were decided alike share one. With a line for each,
@@ -75,6 +75,15 @@ impl Asker {
         self.by.as_ref().map(|by| by.backend)
     }
 
+    /// The id of the secret that was presented, if it was one.
+    fn secret(&self) -> Option<&str> {
+        let by = self.by.as_ref()?;
+        match by.method {
+            Method::Secret => by.credential.as_deref(),
+            Method::Anonymous | Method::Password | Method::Token | Method::Workload | Method::LookUp => None,
+        }
+    }
+
     fn request(&self) -> Option<String> {
         self.request.as_deref().map(printable)
     }
@@ -96,37 +105,43 @@ pub struct LoggedToken<'a> {
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
 /// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
 pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
-    let line =
-        |scope: String, granted: &Actions, withheld: &Actions, rule: Option<String>, outcome: DecisionOutcome| {
-            info!(
-                decision.id = id.as_str(),
-                decision.outcome = outcome.as_str(),
-                door = asker.door.as_str(),
-                request = asker.request(),
-                user.account = %printable(&asker.account),
-                user.backend = asker.backend(),
-                client.address = asker.address(),
-                service = %printable(&asker.service),
-                scope,
-                granted = words(granted),
-                withheld = words(withheld),
-                rule,
-                token.id = token.map(|token| token.id),
-                token.reused = token.map(|token| token.reused),
-                scopes.ignored = asker.scopes_ignored,
-                snapshot = generation,
-                "decided"
-            );
-        };
+    let line = |scope: String,
+                (granted, withheld, cut): (&Actions, &Actions, &Actions),
+                rule: Option<String>,
+                outcome: DecisionOutcome| {
+        info!(
+            decision.id = id.as_str(),
+            decision.outcome = outcome.as_str(),
+            door = asker.door.as_str(),
+            request = asker.request(),
+            user.account = %printable(&asker.account),
+            user.backend = asker.backend(),
+            client.address = asker.address(),
+            service = %printable(&asker.service),
+            scope,
+            granted = words(granted),
+            withheld = words(withheld),
+            cut = (!cut.is_empty()).then(|| words(cut)),
+            rule,
+            secret.id = asker.secret(),
+            token.id = token.map(|token| token.id),
+            token.reused = token.map(|token| token.reused),
+            scopes.ignored = asker.scopes_ignored,
+            snapshot = generation,
+            "decided"
+        );
+    };
     if decision.grants().is_empty() {
-        line(String::new(), &Actions::new(), &Actions::new(), None, decision.outcome());
+        let none = Actions::new();
+        line(String::new(), (&none, &none, &none), None, decision.outcome());
     }
     for alike in lines_of(decision.grants()) {
         let Some(first) = alike.first() else { continue };
         let scopes: Vec<String> = alike.iter().map(|grant| grant.scope.to_string()).collect();
         let granted = alike.iter().flat_map(|grant| grant.granted.iter().cloned()).collect();
         let withheld = alike.iter().flat_map(|grant| grant.withheld()).collect();
-        line(scopes.join(" "), &granted, &withheld, rule(first), first.outcome());
+        let cut = alike.iter().flat_map(|grant| grant.cut.iter().cloned()).collect();
+        line(scopes.join(" "), (&granted, &withheld, &cut), rule(first), first.outcome());
     }
 }
 
@@ -137,6 +152,7 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
     }
     let is_alike = |one: &Grant, other: &Grant| {
         one.by == other.by
+            && one.cut == other.cut
             && one.outcome() == other.outcome()
             && match one.outcome() {
                 // What was granted of it is not seen from the scope.
@@ -211,6 +227,7 @@ pub fn refused(
                 user.backend = asker.backend(),
                 client.address = asker.address(),
                 service = %printable(&asker.service),
+                secret.id = asker.secret(),
                 cause = %chain_of(cause),
                 $message
             )

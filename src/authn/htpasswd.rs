@@ -14,9 +14,10 @@ use settings::{At, Field, Place};
 
 use super::hash_kind::HashKind;
 use super::password::{PUBLISHED_HASH, PasswordHash, Passwords, WEAK_BELOW};
-use super::users::{StaticUsers, User, Users, hashes};
+use super::users::{ROBOTS_NAME, StaticUsers, User, Users, hashes};
 use super::{Account, NotAnAccount};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
+use crate::secrets::is_robots;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -90,6 +91,9 @@ fn parse_line(line: &str) -> Result<(Account, PasswordHash), String> {
     })?;
     if account.trim() != account.as_str() {
         return Err("an account's name must not have white space around it".to_owned());
+    }
+    if is_robots(&account) {
+        return Err(ROBOTS_NAME.to_owned());
     }
     // A file of another kind stands here at times, with a secret in the first column.
     let shown = shown_name(&account);

@@ -21,6 +21,7 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::identity::mark_of;
 use crate::reach::{Reach, Reachable};
+use crate::secrets::is_robots;
 
 /// One user of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,10 @@ impl Users {
         self.len() == 0
     }
 }
+
+/// What is said of an account that is called as a robot.
+pub(super) const ROBOTS_NAME: &str =
+    "a name that begins with robot+ is kept for robots (dockwarden token create --robot); give the account another one";
 
 /// A dearer hash than this takes more than a second.
 const SLOW_ABOVE: u32 = 13;
@@ -105,7 +110,9 @@ pub fn read(section: Field<'_>) -> Option<Users> {
                 continue;
             }
         };
-        if let Some((_, after)) = name.split_once(':') {
+        if is_robots(name) {
+            field.problem_at(field.key_place(), ROBOTS_NAME);
+        } else if let Some((_, after)) = name.split_once(':') {
             let message = match HashKind::from_prefix(after) {
                 Some(_) => about_a_line(),
                 None => "an account's name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned(),

@@ -297,6 +297,7 @@ fn explain_scope(
             );
         }
     }
+    let source = by.as_ref().map(|(source, _)| *source).filter(|source| !policy.shows(source));
     let by = by.map(|(_, rule)| rule);
     let texts = |actions: &Actions| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
     let withheld = scope.actions.difference(&granted).cloned().collect();
@@ -307,6 +308,7 @@ fn explain_scope(
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
+        source,
         notes,
         rules,
         account,

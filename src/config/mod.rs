@@ -6,6 +6,7 @@
 mod env;
 mod forward_auth;
 mod gateway;
+mod lasting;
 mod lint;
 mod server;
 mod token;
@@ -30,7 +31,7 @@ pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
-use crate::{authn, authz, records, workload};
+use crate::{authn, authz, records, secrets, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
+    /// Which logins get a refresh token, and how long secrets may live.
+    pub lasting: secrets::Settings,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
@@ -70,7 +73,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 6] = ["server", "token", "forward_auth", "gateway", records::NAME, "workload"];
+const OTHERS: [&str; 7] = ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, "workload"];
 
 /// The sections for which there are records, whether or not the file says where.
 const KEPT_IN_RECORDS: [&str; 2] = [authn::records::KIND.key, authz::records::KIND.key];
@@ -211,6 +214,11 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         None => None,
     };
     let services = token.as_ref().map(|token| token.services.as_slice());
+    let lasting = top.section(lasting::NAME).map(|section| lasting::read(section, services));
+    let remembered = match (&lasting, top.has(records::NAME)) {
+        (Some(_), false) => key.map(records::Settings::usual),
+        (Some(_), true) | (None, _) => remembered,
+    };
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -264,6 +272,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         records: remembered,
+        lasting: lasting.unwrap_or_default(),
         workload,
         backends,
         warnings: Vec::new(),

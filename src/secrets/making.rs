@@ -299,19 +299,20 @@ impl Lasting {
             (SecretKind::Robot, Owner::Robot { name, .. }) => {
                 let name = name.clone();
                 let living = self.living_of(&name, now).await?;
-                let slot = match living.as_slice() {
-                    [] => Slot::One,
-                    [(Slot::One, _)] => Slot::Two,
-                    [(Slot::Two, _)] => Slot::One,
+                let others: Vec<&str> = living.iter().map(|(_, other)| other.name.as_str()).collect();
+                let (slot, called) = match living.as_slice() {
+                    [] => (Slot::One, free_name(&old.name, &others)),
+                    [(Slot::One, _)] => (Slot::Two, free_name(&old.name, &others)),
+                    [(Slot::Two, _)] => (Slot::One, free_name(&old.name, &others)),
                     [(slot, older), ..] => {
                         match self.within(self.store.revoke(&older.id, now)).await? {
                             Changed::Done | Changed::Conflict => {}
                             Changed::Missing => return Err(NotMade::Conflict),
                         }
-                        *slot
+                        (*slot, older.name.clone())
                     }
                 };
-                let new = New { name: old.name, expires, limits: old.limits, maker: old.maker };
+                let new = New { name: called, expires, limits: old.limits, maker: old.maker };
                 self.fill(&name, slot, (new, ends), now).await
             }
             (
@@ -517,6 +518,18 @@ fn check(new: &New) -> Result<(), NotMade> {
     }
     Cut::parse(limits.allow.iter().map(String::as_str))?;
     Ok(())
+}
+
+/// A name like this one that none of the others has: `deploy`, `deploy 2`, `deploy 3`.
+fn free_name(name: &str, others: &[&str]) -> String {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    let base = name.rsplit_once(' ').filter(|(_, last)| number(last)).map_or(name, |(base, _)| base);
+    let mut base = base.to_owned();
+    while base.len() + 4 > LONGEST_NAME {
+        base.pop();
+    }
+    let names = std::iter::once(name.to_owned()).chain((2..=others.len() + 2).map(|number| format!("{base} {number}")));
+    names.into_iter().find(|name| !others.contains(&name.as_str())).unwrap_or(base)
 }
 
 /// An id that nobody else has: 80 random bits.

@@ -108,6 +108,11 @@ impl Lasting {
         &self.settings
     }
 
+    /// The uses that are not written down yet, for the next configuration.
+    pub fn uses(&self) -> Arc<Uses> {
+        Arc::clone(&self.uses)
+    }
+
     /// Finds a secret, and says whether it is good at this moment, used from there. One question to the records.
     ///
     /// # Errors

@@ -16,7 +16,12 @@ const KEYS: &[(&str, &str)] = &[
          path_prefix, real_ip_header, real_ip_pos, tls_cipher_suites, tls_curve_preferences, tls_min_version, \
          trusted_proxies",
     ),
-    ("token", "certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, reuse, services"),
+    ("token.authority", "certificate, generate, key"),
+    (
+        "token",
+        "authority, certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, not_before, \
+         reuse, services",
+    ),
     ("users.\"\"", "disabled, labels, not_after, not_before, password, password_file"),
     ("htpasswd_auth", "path"),
     ("ext_auth", "args, command, concurrency, label_values, timeout"),
@@ -53,6 +58,7 @@ const KEYS: &[(&str, &str)] = &[
     ("http_authz.tls", "ca_certificate, client_certificate, client_key"),
     ("http_authz", "cache_ttl, concurrency, deadline, headers, timeout, tls, url"),
     ("ext_authz", "args, command, concurrency, timeout"),
+    ("casbin_authz", "model_path, policy_path"),
     ("forward_auth.paths[0]", "methods, path, scope"),
     ("forward_auth", "challenge, headers, paths, realm, service, trusted_proxies"),
     (
@@ -73,9 +79,17 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway.upstreams[1].auth.basic", "password, password_file, username"),
     ("gateway.upstreams[2].auth.token", "password, password_file, realm, service, username"),
     ("gateway", "addr, challenge, realm, service, upstreams"),
+    ("workload[0].keys", "ca_certificate, discovery, file, plain_http, url"),
+    ("workload[0].token_review", "api, ca, plain_http, token_file"),
+    (
+        "workload[0]",
+        "account, algorithms, audiences, issuer, keys, labels, name, other_audiences, require, single_use, \
+         token_review",
+    ),
     (
         "",
-        "acl, acl_mongo, acl_records, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users",
+        "acl, acl_mongo, acl_records, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, \
+         http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload",
     ),
 ];
 
@@ -84,7 +98,7 @@ const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
 /// A file with that key in each map.
 const EVERY_MAP: &str = r#"
 server: {addr: ":1", UNKNOWN}
-token: {issuer: i, certificate: c, key: k, UNKNOWN}
+token: {issuer: i, certificate: c, key: k, authority: {certificate: a, UNKNOWN}, UNKNOWN}
 users: {"": {UNKNOWN}}
 htpasswd_auth: {path: p, UNKNOWN}
 ext_auth: {command: c, UNKNOWN}
@@ -95,6 +109,7 @@ acl: [{match: {UNKNOWN}, actions: [], UNKNOWN}]
 acl_mongo: {dial_info: {addrs: [h], database: d, UNKNOWN}, collection: c, UNKNOWN}
 http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}, UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
+casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
@@ -106,6 +121,7 @@ gateway:
     - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
+workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;
 

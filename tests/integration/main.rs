@@ -19,10 +19,14 @@ mod endpoint;
 mod forward_auth;
 mod gateway;
 mod guessing;
+mod lasting;
 mod layers;
+mod leaves;
 mod limits;
 mod lists;
 mod logs;
+#[path = "../support/oidc.rs"]
+mod oidc;
 mod outcomes;
 mod pem;
 #[path = "../support/port.rs"]
@@ -37,3 +41,4 @@ mod routes;
 mod stores;
 mod texts;
 mod tokens;
+mod workload;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use dockwarden::config::{Config, Secrets};
 use settings::files::read_secret;
 
+use crate::backends::casbin_authz;
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder};
 
 /// The keys that name a file of text, each with a configuration in which `$FILE` is the file.
@@ -33,6 +34,7 @@ const KEYS: &[(&str, &str)] = &[
         "http_auth.headers.X.file",
         "http_auth: {url: \"https://127.0.0.1:1/\", headers: {Authorization: \"Basic ${basic}\", X: {file: $FILE}}}\n",
     ),
+    ("casbin_authz.policy_path", "casbin_authz: {model_path: $DIR/model.conf, policy_path: $FILE}\n"),
     (
         "gateway.upstreams[0].auth.basic.password_file",
         "gateway: {service: s, upstreams: [{url: \"https://127.0.0.1:1\", auth: {basic: {username: u, password_file: $FILE}}}]}\n",
@@ -54,6 +56,7 @@ fn said(arguments: &[&str], input: &[u8]) -> (bool, String) {
 fn a_byte_that_is_no_text_has_its_line_and_column_and_is_not_shown() {
     for (key, text) in KEYS {
         let folder = Folder::new();
+        folder.put("model.conf", casbin_authz::MODEL);
         let config = folder.configure(&text.replace("$FILE", "$DIR/file"));
         fs::write(folder.path("file"), b"hunter2\nhunter2 \xc3\xa4\xe4 hunter2\n").unwrap();
         let problems = Config::load(&config, [], Secrets::Read).err().unwrap().problems;
@@ -95,7 +98,12 @@ fn a_byte_that_is_no_text_has_its_line_and_column_and_is_not_shown() {
 fn a_mark_is_no_part_of_a_secret() {
     for (key, text) in KEYS {
         let folder = Folder::new();
-        let content = if *key == "htpasswd_auth.path" { format!("alice:{ALICE_HASH}") } else { ALICE_HASH.to_owned() };
+        folder.put("model.conf", casbin_authz::MODEL);
+        let content = match *key {
+            "htpasswd_auth.path" => format!("alice:{ALICE_HASH}"),
+            "casbin_authz.policy_path" => "g, bob, role1".to_owned(),
+            _ => ALICE_HASH.to_owned(),
+        };
         let config = folder.configure(&text.replace("$FILE", "$DIR/file"));
         let read = |content: &str| {
             let file = folder.put("file", content);
@@ -106,8 +114,10 @@ fn a_mark_is_no_part_of_a_secret() {
         assert_eq!(marked.1, content);
         let (one, other) = (&plain.0.backends, &marked.0.backends);
         assert_eq!(one.0.len(), other.0.len(), "{key}");
-        // Rules of the file itself are never the same as others.
-        for (one, other) in one.0.iter().zip(&other.0).filter(|(one, _)| one.kind.key != "acl") {
+        // Rules of the file itself are never the same as others, nor is a policy.
+        for (one, other) in
+            one.0.iter().zip(&other.0).filter(|(one, _)| !["acl", "casbin_authz"].contains(&one.kind.key))
+        {
             assert!(one.settings.same(&*other.settings), "{key}: {}", one.kind.key);
         }
         let upstreams = [plain.0.gateway, marked.0.gateway].map(|gateway| gateway.map(|gateway| gateway.upstreams));

@@ -128,6 +128,9 @@ for source in "$here"/go/*/; do
     (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
 done
 
+# Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
+(cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"
+
 # Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS.
 # distribution version extras program
 while read -r distribution version extras program; do

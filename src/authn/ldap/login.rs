@@ -181,7 +181,7 @@ impl DirectoryUsers {
         let mut attributes = self.attributes(LabelSource::Entry);
         if password.is_none() {
             attributes.extend(closed::SHOWN.map(str::to_owned));
-            attributes.extend(mark::attributes().map(str::to_owned));
+            attributes.extend(mark::MARKS.map(str::to_owned));
         }
         let search = Search {
             base: settings.base.clone(),

@@ -36,14 +36,14 @@ pub(super) enum Condition {
     Agree(Box<Condition>, Box<Condition>),
     Compared(Text, Order, Text),
     Within(Text, Vec<Text>),
-    Fits(Text, Pattern),
+    Fits(Text, Box<Pattern>),
     /// `keyMatch4`: what stands in braces of one name is the same everywhere. The name of each group, in order.
-    FitsWithNames(Text, Pattern, Vec<String>),
+    FitsWithNames(Text, Box<Pattern>, Vec<String>),
     KeyMatch(Text, Text),
     KeyMatch5(Text, Text),
     Network(Text, IpNet),
     Labels(BTreeMap<String, Vec<String>>),
-    Linked(Link),
+    Linked(Box<Link>),
 }
 
 /// Whether one text has another as a role.
@@ -74,7 +74,7 @@ pub(super) enum Text {
     /// What stands in the place of the pattern's `*`.
     KeyGet(Box<Text>, Box<Text>),
     /// What a group catches; nothing where there is no such group.
-    Caught(Box<Text>, Pattern, Option<usize>),
+    Caught(Box<Text>, Box<Pattern>, Option<usize>),
     Undecidable,
 }
 

@@ -399,6 +399,11 @@ impl Expression {
         self.any(&|part| matches!(part, Expression::Column(_)))
     }
 
+    /// Whether it asks for expressions of the policy. Casbin decides nothing by it where there is no line.
+    pub(super) fn has_eval(&self) -> bool {
+        self.any(&|part| matches!(part, Expression::Call(Function::Eval, _)))
+    }
+
     fn any(&self, is: &dyn Fn(&Expression) -> bool) -> bool {
         is(self)
             || match self {

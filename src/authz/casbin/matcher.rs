@@ -140,7 +140,8 @@ impl Filling<'_> {
         let mut texts = parts.iter().map(|part| self.text(part, evals)).collect::<Result<Vec<_>, _>>()?.into_iter();
         let roles = self.roles.get(definition).map(Arc::clone).unwrap_or_default();
         let mut next = || texts.next().unwrap_or(Text::Fixed(String::new()));
-        Ok(Condition::Linked(Link { definition, roles, name: next(), role: next(), domain: next() }))
+        let link = Link { definition, roles, name: next(), role: next(), domain: next() };
+        Ok(Condition::Linked(Box::new(link)))
     }
 
     /// A call of a function, whose number of values was counted when it was read.
@@ -203,7 +204,12 @@ impl Filling<'_> {
     }
 
     /// The regular expression that `written` makes of this part.
-    fn expression(&self, part: &Expression, evals: usize, written: impl Fn(&str) -> String) -> Result<Pattern, Misfit> {
+    fn expression(
+        &self,
+        part: &Expression,
+        evals: usize,
+        written: impl Fn(&str) -> String,
+    ) -> Result<Box<Pattern>, Misfit> {
         let expression = written(&self.fixed(part, evals)?);
         // Rules have placeholders that begin so. Here they would be the end of the text and then a brace, which never match.
         if expression.contains("${") {
@@ -211,6 +217,7 @@ impl Filling<'_> {
         }
         let expression = if expression.is_empty() { "(?:)" } else { &expression };
         Pattern::compile(&format!("/{expression}/"))
+            .map(Box::new)
             .map_err(|_| Filling::misfit(part, "the pattern is not a regular expression of Go's, or is too big"))
     }
 
@@ -255,7 +262,7 @@ impl Filling<'_> {
         let glob = if glob.starts_with('/') { format!("\\{glob}") } else { glob };
         let pattern =
             Pattern::compile(&glob).map_err(|_| Filling::misfit(part, "this is not a glob of Go's path.Match"))?;
-        Ok(Condition::Fits(text, pattern))
+        Ok(Condition::Fits(text, Box::new(pattern)))
     }
 
     fn network(&self, text: Text, part: &Expression, evals: usize) -> Result<Condition, Misfit> {

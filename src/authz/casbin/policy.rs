@@ -125,9 +125,10 @@ pub(super) fn read(model: &Model, text: &str) -> Result<(Policy, Vec<Remark>), W
     if !wrong.is_empty() {
         return Err(Wrong::Lines(wrong));
     }
-    let lines = match compared.is_empty() || !model.compares_lines {
-        true => Lines::Matcher(alone),
-        false => Lines::Compared(compared),
+    let lines = match (compared.is_empty(), model.compares_lines) {
+        (true, _) if model.matcher.has_eval() => Lines::Matcher(Condition::Undecidable),
+        (true, _) | (false, false) => Lines::Matcher(alone),
+        (false, true) => Lines::Compared(compared),
     };
     Ok((Policy { effect: model.effect, lines }, doubts))
 }

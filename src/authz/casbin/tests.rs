@@ -216,6 +216,25 @@ fn a_line_is_asked_only_what_it_is_asked_in_docker_auth() {
     }
 }
 
+/// A line that denies is not passed by because nobody knows whether it is about this client; nor is anything granted by
+/// expressions of a policy that has none.
+#[test]
+fn what_cannot_be_decided_is_not_granted() {
+    let may = |matcher: &str, policy: &str, address: &str| {
+        let read = read(&model(matcher, "!some(where (p.eft == deny))"), policy);
+        granted(&read.unwrap_or_else(|wrong| unreachable!("{wrong}")), ["a", "t", "x", "s", address], &[], &["pull"])
+    };
+    let (matcher, policy) = ("r.name == p.name && ipMatch(r.ip, p.account)", "p, 10.0.0.0/8, x, deny");
+    assert_eq!([may(matcher, policy, "10.1.1.1"), may(matcher, policy, "1.1.1.1")], ["", "pull"]);
+    assert_eq!([may(matcher, policy, ""), may(matcher, policy, "10.1.1")], ["", ""]);
+    for (rule, expected) in [("r.account != 'a'", "pull"), ("r.account == 'a' && r.action in ('pull', 'push')", "")] {
+        assert_eq!(may("eval(p.account)", &format!("p, \"{rule}\", x, deny"), ""), expected, "{rule}");
+    }
+    assert_eq!(may("r.account == 'a' || eval(p.account)", "", ""), "");
+    let circle = read(&model("eval(p.account)", "priority(p.eft) || deny"), "p, eval(p.account), x, allow").err();
+    assert_eq!(circle.as_deref(), Some("policy:1: eval asks for eval more than 4 times"));
+}
+
 /// Circles of roles end, and so does a policy that costs more than a request may.
 #[test]
 fn a_decision_ends() {

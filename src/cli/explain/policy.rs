@@ -21,6 +21,7 @@ use crate::backend::{Backends, Facts};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
+use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
 const MOST_SEEN: usize = 10_000;
@@ -114,11 +115,14 @@ impl Policy {
                     asked.push(row.clone());
                 }
                 Facts::LoginsElsewhere(_) => strangers.push(key),
-                Facts::Rules | Facts::RulesElsewhere if is_meant(key) => asked.push(row.clone()),
-                Facts::Decisions if is_meant(key) => deciders.push(key),
+                // Behind one that is not asked here, nobody knows whether it would be asked at all.
+                Facts::Rules | Facts::RulesElsewhere if is_meant(key) && deciders.is_empty() => asked.push(row.clone()),
+                Facts::Rules | Facts::RulesElsewhere | Facts::Decisions if is_meant(key) => deciders.push(key),
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
+        // Their accounts are known by tokens alone.
+        strangers.extend(config.workload.iter().map(|_| workload::NAME));
         let plain = |error: anyhow::Error| format!("{error:#}");
         let passwords = Arc::new(Passwords::new(|_| {}).map_err(plain)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -216,6 +220,11 @@ impl Policy {
         let names: Vec<String> = self.services.iter().map(|known| format!("\"{known}\"")).collect();
         let names = names.join(", ");
         Some(format!("the server refuses requests for the service \"{service}\": token.services has {names}"))
+    }
+
+    /// Whether the rules of this source are told one by one.
+    pub(super) fn shows(&self, source: &str) -> bool {
+        self.sources.iter().any(|shown| shown.name == source)
     }
 
     /// Where accounts are looked up that are not in the file, for messages.

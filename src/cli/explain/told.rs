@@ -20,6 +20,9 @@ pub(super) struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) seq: Option<i64>,
     pub(super) comment: Option<String>,
+    /// Who decided, where that is a source that decides as a whole and shows no rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<&'static str>,
     /// What else is to be said; one text in JSON.
     #[serde(rename = "note", skip_serializing_if = "Vec::is_empty", serialize_with = "joined")]
     pub(super) notes: Vec<String>,
@@ -152,6 +155,10 @@ pub(super) fn render(explanation: &Explanation, deciders: &[&str]) -> String {
     for rule in &explanation.rules {
         let comment = rule.comment.as_deref().map(|comment| format!("  # {comment}")).unwrap_or_default();
         lines.push(format!("  {} {}{comment}", rule.name, rule.told));
+    }
+    if let (Some(source), Some(rule)) = (explanation.source, explanation.rule) {
+        let comment = explanation.comment.as_deref().map(|comment| format!("  # {comment}")).unwrap_or_default();
+        lines.push(format!("  {source}[{rule}] decides{comment}"));
     }
     match (&explanation.account, explanation.rule, deciders) {
         (LoginState::Closed, _, _) | (LoginState::Open, Some(_), _) => {}

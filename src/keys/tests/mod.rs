@@ -13,6 +13,7 @@ use x509_parser::prelude::FromDer as _;
 use super::*;
 use crate::pem;
 
+mod authority;
 mod making;
 mod renewal;
 

@@ -2,6 +2,7 @@
 //! and bad.
 
 mod another_spelling;
+pub(crate) mod casbin_authz;
 mod conformance;
 mod ext_auth;
 mod ext_authz;

@@ -13,6 +13,7 @@ const OWN: &[&str] = &[
     "authn/mongo.rs",
     "authn/mongo/",
     "authn/program.rs",
+    "authz/casbin/",
     "authn/records.rs",
     "authz/http_api.rs",
     "authz/mongo/",

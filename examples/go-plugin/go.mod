@@ -1,0 +1,3 @@
+module example.com/go-plugin
+
+go 1.22

@@ -1,0 +1,79 @@
+//! What is done about secrets while nobody waits for it: their uses are written down, what ended long ago is forgotten, and the log
+//! says what will end soon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing::warn;
+
+use super::App;
+use crate::records::Owner;
+use crate::secrets::{Lasting, robot_account};
+
+/// How often uses are written. What a crash loses is not older.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+/// How often the rest is done, counted in the former: once in six hours, and soon after the start.
+const REST_EVERY: u32 = 720;
+/// How long secrets are kept that ended, so that people can see what became of them.
+const KEPT_AFTER: time::Duration = time::Duration::days(30);
+/// How long before the last secret of an owner ends the log says so.
+const AHEAD: time::Duration = time::Duration::days(14);
+/// At most so many secrets that end soon have a line each; how many more there are stands in one.
+const MOST_LINES: usize = 50;
+
+/// Looks after the secrets of whichever configuration is in use, until it is dropped.
+pub async fn look_after_secrets(app: Arc<App>) {
+    let mut round: u32 = 0;
+    loop {
+        tokio::time::sleep(WRITE_EVERY).await;
+        write_uses(&app).await;
+        if round.is_multiple_of(REST_EVERY)
+            && let Some(lasting) = app.snapshot().access.lasting()
+        {
+            #[expect(clippy::disallowed_methods, reason = "this is done at this moment, for no request")]
+            let now = OffsetDateTime::now_utc();
+            tidy(lasting, now).await;
+        }
+        round = round.wrapping_add(1);
+    }
+}
+
+/// Writes down the uses of secrets that were noted. When the server stops, it does so once more.
+pub async fn write_uses(app: &App) {
+    if let Some(lasting) = app.snapshot().access.lasting()
+        && let Err(cause) = lasting.write_uses().await
+    {
+        // They are written the next time, or are not in a list: nothing else hangs on them.
+        tracing::debug!(cause = %cause, "the last uses of secrets could not be written down");
+    }
+}
+
+async fn tidy(lasting: &Lasting, now: OffsetDateTime) {
+    let found = async {
+        lasting.forget(now - KEPT_AFTER).await?;
+        lasting.ending(now + AHEAD, now).await
+    };
+    match found.await {
+        Ok(ending) => {
+            for kept in ending.iter().take(MOST_LINES) {
+                let owner = match &kept.owner {
+                    Owner::Account { account, .. } | Owner::Workload { account, .. } => account.to_string(),
+                    Owner::Robot { name, .. } => robot_account(name).map(|robot| robot.to_string()).unwrap_or_default(),
+                };
+                warn!(
+                    reason = "secret_ends_soon",
+                    user.account = owner,
+                    secret.id = &*kept.id.0,
+                    secret.name = kept.name,
+                    not_after = kept.ends.map(tracing::field::display),
+                    "a secret ends soon, and its owner has no other: renew it (dockwarden token renew)"
+                );
+            }
+            if ending.len() > MOST_LINES {
+                warn!(reason = "secret_ends_soon", secrets = ending.len() - MOST_LINES, "more secrets end soon");
+            }
+        }
+        Err(cause) => tracing::debug!(cause = %cause, "the records were not tidied up"),
+    }
+}
