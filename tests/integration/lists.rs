@@ -10,6 +10,7 @@ use crate::outcomes::in_shapes;
 
 /// Each map of the configuration file and its keys. Without one of them, files that load today do not load any more.
 const KEYS: &[(&str, &str)] = &[
+    ("lasting", "longest, refresh"),
     (
         "server",
         "addr, admin_addr, certificate, hsts, idle_timeout, key, max_connections_per_address, net, \
@@ -105,6 +106,7 @@ gateway:
     - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
+lasting: {UNKNOWN}
 UNKNOWN
 "#;
 
