@@ -14,8 +14,8 @@ ARG SHELL_BASE=docker.io/library/alpine:3
 FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
-# `make static` is what the tests run too: what is shipped is what was tested. The empty directories become the
-# places of volumes; a new named volume takes over their owner.
+# What is shipped is what `make long` tests; `make test` has the same program in its place, linked like it and not optimised. The
+# empty directories become the places of volumes; a new named volume takes over their owner.
 RUN make static && mkdir -p /image/config /image/certs /image/keys && cp target/static/dockwarden /image/dockwarden
 
 FROM ${SHELL_BASE} AS shell

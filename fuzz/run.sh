@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for some seconds (10 if not said), two at a time: fuzz/run.sh [SECONDS [TARGET…]]
+# Runs each fuzz target for some seconds (10 if not said; 0: it is only built), two at a time: fuzz/run.sh [SECONDS [TARGET…]]
 # What cargo-fuzz does, without having to install it, with the stable compiler and what the tests are built from already.
 # Targets of `small/` alone (fuzz/run.sh 10 scope target pattern rule) are built without the program.
 set -euo pipefail
@@ -14,7 +14,11 @@ for target in "${targets[@]}"; do
   [ -e "small/src/bin/fuzz_$target.rs" ] || package=dockwarden-fuzz
 done
 # Not --locked: a new dependency of the product would otherwise stop this until somebody thinks of the second lock file.
-RUSTC_WRAPPER=$PWD/instrument.sh cargo build --target-dir ../target -p dockwarden-fuzz-small -p "$package"
+# To optimise the program takes longer than all the fuzzing of a moment, which tries about as much without it. For long runs all is
+# worth that, and minutes: CARGO_PROFILE_DEV_OPT_LEVEL=3.
+program="profile.dev.package.dockwarden.opt-level=${CARGO_PROFILE_DEV_OPT_LEVEL:-0}"
+RUSTC_WRAPPER=$PWD/instrument.sh cargo build --config "$program" --target-dir ../target -p dockwarden-fuzz-small -p "$package"
+[ "$seconds" != 0 ] || exit 0
 
 fuzz() {
   mkdir -p "corpus/$1" "artifacts/$1"

@@ -18,6 +18,7 @@ use settings::Field;
 use crate::passwords::attempts::Manner;
 use crate::passwords::password::Passwords;
 use crate::reach::{Reach, Reached};
+use crate::records;
 
 pub use identities::Authenticator;
 pub use rules::Authorizer;
@@ -53,6 +54,11 @@ pub trait Configured: Same + Any + Debug + Send + Sync {
 
     /// What the section tells without being opened.
     fn facts(&self) -> Facts<'_>;
+
+    /// The same section of a file whose records are in this store; `None` for all that keep nothing in the records.
+    fn kept_in(&self, _store: &records::Settings) -> Option<Arc<dyn Configured>> {
+        None
+    }
 }
 
 /// What [`Kind::read`] returns, of a section that was read.

@@ -136,6 +136,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamesVisitor<T> {
     }
 }
 
+/// Reads any value in which no object has a name twice.
+///
+/// # Errors
+/// The text is not JSON, or has a name twice. The error's message may quote the text, which may be a secret.
+pub(crate) fn unambiguous(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str::<Unambiguous>(text).map(|Unambiguous(value)| value)
+}
+
 /// Reads a list of objects for a field of a struct: `#[serde(deserialize_with = "json::objects")]`.
 ///
 /// # Errors
@@ -231,7 +239,7 @@ mod tests {
                 let is_test = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
                 let reads = ["serde_json::from_", "serde_json::Deserializer"].map(|way| own.matches(way).count());
                 let allowed = match path.file_name().and_then(|name| name.to_str()) {
-                    Some("json.rs") => 1,
+                    Some("json.rs") => 2,
                     // A reply that is searched by paths, a template that is only checked, and a reader of our own.
                     Some("reply.rs" | "template.rs" | "import.rs") => 1,
                     _ => 0,

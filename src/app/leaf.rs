@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use settings::ShownPath;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -77,11 +78,14 @@ pub enum Step {
 /// Makes the authority where it is missing, and a leaf.
 pub(super) fn make(token: &Token, now: OffsetDateTime) -> Result<(), LeafError> {
     let Some(TokenAuthority { leaves: Leaves::Ours { files, generate }, .. }) = &token.authority else { return Ok(()) };
+    // As they are called before there are such files: a password in their place is then no path yet.
+    let authority = ShownPath(&files.authority_certificate).to_string();
+    let leaf = ShownPath(&files.certificate).to_string();
     if *generate && files.make_authority(&token.issuer, now)? != PairFiles::Found {
-        info!(certificate = %files.authority_certificate.display(), "made an authority for tokens");
+        info!(certificate = %authority, "made an authority for tokens");
     }
     match files.issue(When::Needed, &token.issuer, now)? {
-        Issued::Made => info!(certificate = %files.certificate.display(), "made a leaf for signing tokens"),
+        Issued::Made => info!(certificate = %leaf, "made a leaf for signing tokens"),
         Issued::Found => {}
     }
     Ok(())

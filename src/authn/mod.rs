@@ -7,6 +7,7 @@ mod label_syntax;
 pub mod ldap;
 pub mod mongo;
 pub mod program;
+pub mod records;
 #[cfg(test)]
 pub mod silly;
 pub mod sql;

@@ -76,13 +76,13 @@ struct Users {
 pub struct User {
     /// The document's `_id`: who is removed and made anew has another.
     id: String,
-    password: PasswordHash,
+    pub(super) password: PasswordHash,
     labels: LabelValues,
-    standing: Standing,
+    pub(super) standing: Standing,
 }
 
 impl User {
-    fn identity(self, account: &Account) -> Identity {
+    pub(super) fn identity(self, account: &Account) -> Identity {
         let mark = Some(mark_of([self.id.as_str(), self.password.text()]));
         let (account, labels) = (Some(account.clone()), Arc::new(self.labels));
         Identity { account, labels, standing: self.standing, mark, ..Identity::default() }

@@ -6,6 +6,7 @@ mod kept;
 pub mod lint;
 pub mod mongo;
 pub mod program;
+pub mod records;
 pub mod rules;
 pub mod sql;
 

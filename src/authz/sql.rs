@@ -18,6 +18,7 @@ use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::digest::sha256;
 use crate::json::Unambiguous;
+use crate::mongo::document::to_bson;
 use crate::sql::{Database, Dialect, Failure, Row, Settings, conn_string};
 
 /// The row of the table.
@@ -224,22 +225,6 @@ fn unknown(key: &str) -> String {
     match nearest(key, KEYS) {
         Some(meant) => format!("{key}: there is no such key; did you mean \"{meant}\"?"),
         None => format!("{key}: there is no such key (known here: {})", KEYS.join(", ")),
-    }
-}
-
-/// The same value as rules are read from. Nothing in it means anything special.
-fn to_bson(value: Json) -> Bson {
-    match value {
-        Json::Null => Bson::Null,
-        Json::Bool(flag) => Bson::Boolean(flag),
-        Json::Number(number) => {
-            number.as_i64().map_or_else(|| Bson::Double(number.as_f64().unwrap_or(f64::NAN)), Bson::Int64)
-        }
-        Json::String(text) => Bson::String(text),
-        Json::Array(items) => Bson::Array(items.into_iter().map(to_bson).collect()),
-        Json::Object(entries) => {
-            Bson::Document(entries.into_iter().map(|(name, value)| (name, to_bson(value))).collect())
-        }
     }
 }
 

@@ -10,29 +10,29 @@ use settings::DayEnd;
 use settings::moment::parse_moment;
 
 use super::{DONE, Output, complain, explain, mongo, say};
-use crate::authz::mongo::KIND;
 use crate::authz::mongo::book::{Change, Mode, Position, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
 use crate::authz::mongo::text::{Format, Numbered, write_all};
+use crate::backend::Purpose;
 use crate::config::Config;
 use crate::mongo::Run;
 use crate::shown::printable;
 
-/// Change the rules in MongoDB (acl_mongo)
+/// Change the rules in MongoDB or the records (acl_mongo, acl_records)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List the rules in their order
     List {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
     /// Add a rule, given by the options below or as YAML or JSON on standard input
     Add {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         #[command(flatten)]
         place: PlaceOptions,
         /// Give it exactly this seq
@@ -43,8 +43,8 @@ pub(super) enum Command {
     },
     /// Move a rule before or after another one
     Move {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The rule's seq, or its _id
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
@@ -53,24 +53,24 @@ pub(super) enum Command {
     },
     /// Remove a rule
     Remove {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The rule's seq, or its _id
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
     },
     /// Change a rule in an editor ($VISUAL, $EDITOR, vi)
     Edit {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The rule's seq, or its _id
         #[arg(value_name = "SEQ", allow_negative_numbers = true)]
         which: Which,
     },
     /// Import rules: YAML, JSON, lines of JSON, or the acl of a configuration file
     Import {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The file with the rules ("-" is standard input)
         file: PathBuf,
         /// Replace all rules that are there
@@ -85,16 +85,16 @@ pub(super) enum Command {
     },
     /// Print all rules, so that import reads them again
     Export {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The output format
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
     },
     /// Answer a question by the rules in MongoDB as they are now, rule by rule
     Test {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         #[command(flatten)]
         query: explain::Query,
         /// What is asked for, such as repository:team/app:pull,push (may be repeated)
@@ -226,9 +226,9 @@ impl RuleOptions {
 pub(super) fn run(command: Command) -> u8 {
     match command {
         Command::Test { config, query, scopes, output } => {
-            let answered = mongo::load(config).and_then(|config| {
-                mongo::rules(&config)?;
-                explain::test(config, KIND.key, &query, &scopes, output)
+            let answered = mongo::load_one(config, Purpose::Rules).and_then(|config| {
+                let (section, _) = mongo::rules(&config)?;
+                explain::test(config, section, &query, &scopes, output)
             });
             answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
         }
@@ -245,8 +245,8 @@ pub(super) fn run(command: Command) -> u8 {
             Ok(DONE)
         }),
         Command::Edit { config, which } => mongo::run(async move {
-            let config = mongo::load(config)?;
-            let book = RuleBook::open(mongo::rules(&config)?);
+            let config = mongo::load_one(config, Purpose::Rules)?;
+            let (_, book) = mongo::rules(&config)?;
             let stored = set(&book).await?.find(&which).map_err(mongo::plain)?;
             editor::edit(&book, &stored, &config).await
         }),
@@ -261,8 +261,8 @@ pub(super) fn run(command: Command) -> u8 {
     }
 }
 
-fn open(file: PathBuf) -> Result<RuleBook, String> {
-    Ok(RuleBook::open(mongo::rules(&mongo::load(file)?)?))
+fn open(place: mongo::Place) -> Result<RuleBook, String> {
+    Ok(mongo::rules(&mongo::load_one(place, Purpose::Rules)?)?.1)
 }
 
 /// The rules; an import that has not ended is told beside them.
@@ -289,7 +289,7 @@ fn print(change: Change) {
     say(&text, DONE);
 }
 
-async fn list(config: PathBuf, output: Output) -> Result<u8, String> {
+async fn list(config: mongo::Place, output: Output) -> Result<u8, String> {
     let book = open(config)?;
     let set = set(&book).await?;
     let text = match output {
@@ -321,7 +321,7 @@ async fn list(config: PathBuf, output: Output) -> Result<u8, String> {
     Ok(status)
 }
 
-async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
+async fn export(config: mongo::Place, format: ExportFormat) -> Result<u8, String> {
     let book = open(config)?;
     let rules = set(&book).await?.rules().map_err(|problems| {
         format!(
@@ -336,7 +336,12 @@ async fn export(config: PathBuf, format: ExportFormat) -> Result<u8, String> {
     Ok(say(&write_all(&rules, format), DONE))
 }
 
-async fn add(config: PathBuf, place: PlaceOptions, seq: Option<i64>, options: Box<RuleOptions>) -> Result<u8, String> {
+async fn add(
+    config: mongo::Place,
+    place: PlaceOptions,
+    seq: Option<i64>,
+    options: Box<RuleOptions>,
+) -> Result<u8, String> {
     let wanted = place.position().or(seq.map(Position::At));
     let (text, position) = match options.rule()? {
         Some(text) => (text, wanted),
@@ -358,8 +363,8 @@ async fn add(config: PathBuf, place: PlaceOptions, seq: Option<i64>, options: Bo
             }
         }
     };
-    let config = mongo::load(config)?;
-    let book = RuleBook::open(mongo::rules(&config)?);
+    let config = mongo::load_one(config, Purpose::Rules)?;
+    let (_, book) = mongo::rules(&config)?;
     book.add(&text, &position.unwrap_or(Position::End), print).await.map_err(mongo::plain)?;
     warn_of(&config, [("the rule".to_owned(), &text)]);
     Ok(DONE)
@@ -386,10 +391,10 @@ fn only(rules: Vec<Unnumbered>) -> Result<Unnumbered, String> {
     }
 }
 
-async fn import(config: PathBuf, file: PathBuf, mode: Mode, run: Run) -> Result<u8, String> {
+async fn import(config: mongo::Place, file: PathBuf, mode: Mode, run: Run) -> Result<u8, String> {
     let rules = parse_from(&file)?;
-    let config = mongo::load(config)?;
-    let book = RuleBook::open(mongo::rules(&config)?);
+    let config = mongo::load_one(config, Purpose::Rules)?;
+    let (_, book) = mongo::rules(&config)?;
     let mut changes: usize = 0;
     let tell = |change: Change| {
         match change {

@@ -53,22 +53,17 @@ fn issue_leaf(source: &Source) -> anyhow::Result<String> {
     };
     #[expect(clippy::disallowed_methods, reason = "a leaf begins when it is made")]
     let now = OffsetDateTime::now_utc();
+    // As they are called before there are such files: a password in their place is then no path yet.
+    let [top, top_key, leaf, leaf_key] =
+        [&files.authority_certificate, &files.authority_key, &files.certificate, &files.key]
+            .map(|path| ShownPath(path).to_string());
     let mut report = String::new();
     if generate && files.make_authority(&token.issuer, now)? != PairFiles::Found {
-        report.push_str(&format!(
-            "made an authority for tokens in {} and {}\n",
-            ShownPath(&files.authority_certificate),
-            ShownPath(&files.authority_key)
-        ));
+        report.push_str(&format!("made an authority for tokens in {top} and {top_key}\n"));
     }
     files.issue(When::Always, &token.issuer, now)?;
     let (certificate, key) = (std::fs::read(&files.certificate)?, std::fs::read(&files.key)?);
-    let leaf = SigningKey::from_pem(&key, &certificate).map_err(|_| anyhow::anyhow!("the new leaf cannot be read"))?;
-    report.push_str(&format!(
-        "{} and {}: a leaf that is valid until {}\n",
-        ShownPath(&files.certificate),
-        ShownPath(&files.key),
-        leaf.not_after()
-    ));
+    let made = SigningKey::from_pem(&key, &certificate).map_err(|_| anyhow::anyhow!("the new leaf cannot be read"))?;
+    report.push_str(&format!("{leaf} and {leaf_key}: a leaf that is valid until {}\n", made.not_after()));
     Ok(report)
 }

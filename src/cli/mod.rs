@@ -2,6 +2,7 @@
 
 mod acl;
 mod check;
+mod credential;
 mod environment;
 mod explain;
 mod glog;
@@ -128,6 +129,7 @@ enum Command {
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    CredentialProvider(credential::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -137,6 +139,10 @@ enum Command {
 
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if credential::is_helper(&arguments) {
+        return ExitCode::from(credential::help(&arguments));
+    }
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
     let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
     let is_about_passwords = arguments.iter().skip(1).take(1).any(|one| one == "hash-password" || one == "user");
@@ -178,6 +184,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Records(command) => records::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::CredentialProvider(arguments) => credential::provide(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);

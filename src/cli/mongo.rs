@@ -1,4 +1,4 @@
-//! What the commands on MongoDB share: the sections of the file, and a runtime to ask in.
+//! What the commands on users, rules and records share: the sections of the file, and a runtime to ask in.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,12 @@ use settings::files::read_text;
 use settings::text;
 
 use super::complain;
+use crate::authn::mongo::accounts::Accounts;
+use crate::authz::mongo::book::RuleBook;
+use crate::backend::{Purpose, Row};
 use crate::config::Config;
 use crate::mongo::{NotChanged, Run};
+use crate::shown::printable;
 use crate::{authn, authz};
 
 /// The longest text of users or rules that standard input may hold, in bytes.
@@ -18,20 +22,70 @@ pub(super) fn load(file: PathBuf) -> Result<Config, String> {
     super::source(file).load_backends().map_err(|invalid| invalid.to_string())
 }
 
-/// Where users are in MongoDB.
-pub(super) fn users(config: &Config) -> Result<&authn::mongo::MongoAuthSettings, String> {
-    config.backends.get().ok_or_else(|| {
-        let key = authn::mongo::KIND.key;
-        format!("{}: there is no {key} in it, so its users are not in MongoDB", config.file.display())
-    })
+/// Which file, and which of its sections.
+#[derive(clap::Args)]
+pub(super) struct Place {
+    /// The configuration file
+    config: PathBuf,
+    /// The section that is meant, if the file has more than one that commands can change
+    #[arg(long, value_name = "SECTION")]
+    section: Option<String>,
 }
 
-/// Where rules are in MongoDB.
-pub(super) fn rules(config: &Config) -> Result<&authz::mongo::AclMongoSettings, String> {
-    config.backends.get().ok_or_else(|| {
-        let key = authz::mongo::KIND.key;
-        format!("{}: there is no {key} in it, so its rules are not in MongoDB", config.file.display())
-    })
+/// Reads the configuration for a command that changes one section of it; of the others of its purpose, none is left.
+pub(super) fn load_one(place: Place, purpose: Purpose) -> Result<Config, String> {
+    let mut config = load(place.config)?;
+    if let Some(section) = place.section {
+        let is_meant = |row: &Row| row.kind.key == section && row.kind.purpose == purpose;
+        if !config.backends.0.iter().any(is_meant) {
+            let file = config.file.display();
+            return Err(format!(
+                "{file}: there is no such section in it that this command could change: {}",
+                printable(&section)
+            ));
+        }
+        config.backends.0.retain(|row| row.kind.purpose != purpose || is_meant(row));
+    }
+    Ok(config)
+}
+
+/// The users that commands change.
+pub(super) fn users(config: &Config) -> Result<Accounts, String> {
+    let (mongo, records) = (authn::mongo::KIND.key, authn::records::KIND.key);
+    let in_mongo = config.backends.get().map(|settings| (mongo, Accounts::open(settings)));
+    let settings = config.backends.get::<authn::records::RecordsAuthSettings>();
+    let in_records = settings.zip(config.records.as_ref());
+    let in_records =
+        in_records.map(|(settings, store)| (records, Accounts::in_records(store, settings.label_values())));
+    only(config, in_mongo, in_records, ([mongo, records], "users")).map(|(_, accounts)| accounts)
+}
+
+/// The rules that commands change, and their section.
+pub(super) fn rules(config: &Config) -> Result<(&'static str, RuleBook), String> {
+    let (mongo, records) = (authz::mongo::KIND.key, authz::records::KIND.key);
+    let in_mongo = config.backends.get().map(|settings| (mongo, RuleBook::open(settings)));
+    let settings = config.backends.get::<authz::records::AclRecordsSettings>();
+    let in_records = settings.and(config.records.as_ref()).map(|store| (records, RuleBook::in_records(store)));
+    only(config, in_mongo, in_records, ([mongo, records], "rules"))
+}
+
+/// The one section of two that the file has.
+fn only<T>(
+    config: &Config,
+    mongo: Option<(&'static str, T)>,
+    records: Option<(&'static str, T)>,
+    ([first, second], what): ([&str; 2], &str),
+) -> Result<(&'static str, T), String> {
+    let file = config.file.display();
+    match (mongo, records) {
+        (Some(one), None) | (None, Some(one)) => Ok(one),
+        (Some(_), Some(_)) => {
+            Err(format!("{file}: it has both {first} and {second}; say which is meant: --section {second}"))
+        }
+        (None, None) => Err(format!(
+            "{file}: there is neither {first} nor {second} in it, so its {what} are not in MongoDB or the records"
+        )),
+    }
 }
 
 /// What is to be imported, and its name for messages: a file, or all of standard input ("-"). A part of what is longer would

@@ -12,11 +12,12 @@ use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash, WEAK_BELOW, hash};
 use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
+use crate::backend::Purpose;
 use crate::mongo::Run;
 use crate::mongo::document::written;
 use crate::shown::printable;
 
-/// Change the users in MongoDB (mongo_auth)
+/// Change the users in MongoDB or the records (mongo_auth, records_auth)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Add a user; the password is asked for, or read from standard input
@@ -41,8 +42,8 @@ pub(super) enum Command {
     },
     /// Import users with their passwords: the users of a configuration file, or an htpasswd file
     Import {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The file with the users ("-" is standard input)
         file: PathBuf,
         /// Replace users of the same name
@@ -77,8 +78,8 @@ pub(super) enum Command {
     },
     /// List all users with their state and labels
     List {
-        /// The configuration file
-        config: PathBuf,
+        #[command(flatten)]
+        config: mongo::Place,
         /// The output format
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -122,8 +123,8 @@ impl Password {
 /// Which user.
 #[derive(clap::Args)]
 pub(super) struct Who {
-    /// The configuration file
-    config: PathBuf,
+    #[command(flatten)]
+    config: mongo::Place,
     /// The user's name
     name: String,
 }
@@ -152,8 +153,8 @@ pub(super) fn run(command: Command) -> u8 {
     })
 }
 
-fn open(file: PathBuf) -> Result<Accounts, String> {
-    Ok(Accounts::open(mongo::users(&mongo::load(file)?)?))
+fn open(place: mongo::Place) -> Result<Accounts, String> {
+    mongo::users(&mongo::load_one(place, Purpose::Identity)?)
 }
 
 async fn find(who: Who) -> Result<(Accounts, Account), String> {
@@ -185,7 +186,7 @@ async fn passwd(who: Who, password: &Password) -> Result<String, String> {
     Ok(format!("{}: new password, {} -> {}\n", name(&after), said_hash(&before), said_hash(&after)))
 }
 
-async fn import(config: PathBuf, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
+async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
     let (name_of_file, text) = mongo::input(file)?;
     let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
     let accounts = open(config)?;
@@ -274,7 +275,7 @@ async fn remove(who: Who) -> Result<String, String> {
     Ok(format!("{}: removed; it was {}, {}\n", name(&gone), said_state(&gone), shown(&gone.labels)))
 }
 
-async fn list(config: PathBuf, output: Output) -> Result<String, String> {
+async fn list(config: mongo::Place, output: Output) -> Result<String, String> {
     let accounts = open(config)?.list().await.map_err(mongo::plain)?;
     match output {
         Output::Json => json(&accounts.iter().map(told).collect::<Vec<_>>()),

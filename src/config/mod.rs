@@ -75,6 +75,9 @@ const PLUGINS: [(&str, &str); 2] =
 /// The sections that are not backends.
 const OTHERS: [&str; 7] = ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, "workload"];
 
+/// The sections for which there are records, whether or not the file says where.
+const KEPT_IN_RECORDS: [&str; 2] = [authn::records::KIND.key, authz::records::KIND.key];
+
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
     BACKENDS.iter().map(|kind| kind.key).chain(OTHERS)
@@ -204,7 +207,12 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     }
     let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
     let key = token.as_ref().map(|token| token.key.as_path());
-    let remembered = top.section(records::NAME).and_then(|section| records::read(section, key));
+    let is_needed = KEPT_IN_RECORDS.iter().any(|key| top.has(key));
+    let remembered = match top.section(records::NAME) {
+        Some(section) => records::read(section, key),
+        None if is_needed => key.map(records::Settings::usual),
+        None => None,
+    };
     let services = token.as_ref().map(|token| token.services.as_slice());
     let lasting = top.section(lasting::NAME).map(|section| lasting::read(section, services));
     let remembered = match (&lasting, top.has(records::NAME)) {
@@ -250,7 +258,11 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     if is_without_rules {
         top.missing("acl", "no rules are configured; write acl: [] if really nothing is allowed");
     }
-    let rows = BACKENDS.iter().filter_map(|kind| Some(Row { kind, settings: (kind.read)(top.field(kind.key)?)? }));
+    let rows = BACKENDS.iter().filter_map(|kind| {
+        let settings = (kind.read)(top.field(kind.key)?)?;
+        let kept = remembered.as_ref().and_then(|store| settings.kept_in(store));
+        Some(Row { kind, settings: kept.unwrap_or(settings) })
+    });
     let backends = Backends(rows.collect());
     top.finish_with(meant_at_top);
     Some(Config {

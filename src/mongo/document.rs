@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde_json::Value as Json;
 use settings::moment::{can_be_written, parse_moment};
 use settings::spelling::nearest;
 use settings::{DayEnd, Holds, Refusal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::json;
 
 /// A document while it is being read.
 ///
@@ -236,6 +239,62 @@ pub(crate) fn update_to(before: &Document, after: &Document, keys: &[&str]) -> D
     }
     let operators = [("$set", set), ("$unset", unset)].into_iter().filter(|(_, keys)| !keys.is_empty());
     operators.map(|(operator, keys)| (operator.to_owned(), Bson::Document(keys))).collect()
+}
+
+/// The value of JSON as documents have it. Nothing in it means anything special.
+pub(crate) fn to_bson(value: Json) -> Bson {
+    match value {
+        Json::Null => Bson::Null,
+        Json::Bool(flag) => Bson::Boolean(flag),
+        Json::Number(number) => {
+            number.as_i64().map_or_else(|| Bson::Double(number.as_f64().unwrap_or(f64::NAN)), Bson::Int64)
+        }
+        Json::String(text) => Bson::String(text),
+        Json::Array(items) => Bson::Array(items.into_iter().map(to_bson).collect()),
+        Json::Object(entries) => {
+            Bson::Document(entries.into_iter().map(|(name, value)| (name, to_bson(value))).collect())
+        }
+    }
+}
+
+/// A document that is kept as JSON; `None` where the text is none, or has a name twice.
+pub(crate) fn of_json(text: &str) -> Option<Document> {
+    match to_bson(json::unambiguous(text).ok()?) {
+        Bson::Document(document) => Some(document),
+        _ => None,
+    }
+}
+
+/// The same of a list of documents.
+pub(crate) fn list_of_json(text: &str) -> Option<Vec<Document>> {
+    let Json::Array(items) = json::unambiguous(text).ok()? else { return None };
+    let document = |item| match to_bson(item) {
+        Bson::Document(document) => Some(document),
+        _ => None,
+    };
+    items.into_iter().map(document).collect()
+}
+
+/// A document as it is kept as JSON: an id and a moment as their texts.
+pub(crate) fn to_json(value: &Bson) -> Json {
+    match value {
+        Bson::Null | Bson::Undefined => Json::Null,
+        Bson::Boolean(flag) => (*flag).into(),
+        Bson::Int32(number) => (*number).into(),
+        Bson::Int64(number) => (*number).into(),
+        Bson::Double(number) => (*number).into(),
+        Bson::String(text) => text.as_str().into(),
+        Bson::ObjectId(id) => id.to_hex().into(),
+        Bson::DateTime(moment) => match from_milliseconds(moment.timestamp_millis()) {
+            Some(moment) => written(moment).into(),
+            None => Json::Null,
+        },
+        Bson::Array(items) => items.iter().map(to_json).collect(),
+        Bson::Document(document) => {
+            Json::Object(document.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
+        }
+        other => other.to_string().into(),
+    }
 }
 
 /// How a document is named in messages: its `_id`.

@@ -66,7 +66,7 @@ struct Everything {
 pub async fn migrate(settings: &Settings, dry: bool) -> Result<bool, Failure> {
     match settings {
         Settings::Sql(settings) => {
-            let records = SqlRecords::new(settings.clone(), Holding::Shared);
+            let records = SqlRecords::new(settings.clone(), super::NAME, Holding::Shared);
             if dry && records.file().is_some_and(|file| !file.exists()) {
                 return Ok(true);
             }
@@ -81,7 +81,7 @@ pub async fn migrate(settings: &Settings, dry: bool) -> Result<bool, Failure> {
             Ok(true)
         }
         Settings::Mongo(settings) => {
-            let records = MongoRecords::new(settings.clone());
+            let records = MongoRecords::new(settings.clone(), super::NAME);
             let version = records.version().await?;
             if version.is_some_and(|version| version >= schema::VERSION) {
                 super::check_schema(version, &records.place())?;
@@ -119,7 +119,7 @@ pub async fn back_up(settings: &Settings, file: &Path) -> Result<(), BackupError
 async fn save(settings: &Settings, file: &Path) -> Result<(), BackupError> {
     match settings {
         Settings::Sql(settings) => {
-            let records = SqlRecords::new(settings.clone(), Holding::Shared);
+            let records = SqlRecords::new(settings.clone(), super::NAME, Holding::Shared);
             match records.file() {
                 Some(store) if !store.exists() => return Err(of_file(store, "there are no records yet")),
                 Some(_) => records.copy_into(file).await?,
@@ -127,7 +127,7 @@ async fn save(settings: &Settings, file: &Path) -> Result<(), BackupError> {
             }
         }
         Settings::Mongo(settings) => {
-            write_file(file, read_mongo(&MongoRecords::new(settings.clone())).await?).await?;
+            write_file(file, read_mongo(&MongoRecords::new(settings.clone(), super::NAME)).await?).await?;
         }
     }
     // It is to be there after the power has failed, too.
@@ -146,7 +146,7 @@ async fn write_file(file: &Path, everything: Everything) -> Result<(), BackupErr
     DirBuilder::new().mode(0o700).create(&folder).map_err(|error| of_file(&folder, error))?;
     let store = SqliteFile::own(folder.join("records.db"));
     let copied = async {
-        let records = SqlRecords::new(of_sqlite(store), Holding::Unlocked);
+        let records = SqlRecords::new(of_sqlite(store), super::NAME, Holding::Unlocked);
         records.put(&steps(everything)?).await?;
         records.copy_into(file).await
     };
@@ -170,11 +170,11 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         Restored { secrets: everything.secrets.len(), robots: everything.robots.len(), users: everything.users.len() };
     match settings {
         Settings::Sql(settings) => {
-            let records = SqlRecords::new(settings.clone(), Holding::Alone);
+            let records = SqlRecords::new(settings.clone(), super::NAME, Holding::Alone);
             put_sql(&records, everything, now).await?;
         }
         Settings::Mongo(settings) => {
-            let records = MongoRecords::new(settings.clone());
+            let records = MongoRecords::new(settings.clone(), super::NAME);
             put_mongo(&records, everything, now).await?;
         }
     }
@@ -182,7 +182,7 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
 }
 
 async fn read_backup(file: &Path) -> Result<Everything, BackupError> {
-    let records = SqlRecords::new(of_sqlite(SqliteFile::read_only(file.to_owned())), Holding::Unlocked);
+    let records = SqlRecords::new(of_sqlite(SqliteFile::read_only(file.to_owned())), super::NAME, Holding::Unlocked);
     match records.version().await? {
         None => Err(of_file(file, "this is no backup of records")),
         version => {

@@ -11,6 +11,7 @@ mod mongo;
 mod row;
 mod schema;
 mod settings;
+pub(crate) mod shelf;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -236,9 +237,14 @@ pub trait Records: Secrets + Epochs + Robots + SeenTokens + Users + Rules + Reac
 
 /// The records that the settings name; nothing is connected, and no file is made yet.
 pub fn open(settings: &Settings) -> Arc<dyn Records> {
+    open_for(settings, NAME)
+}
+
+/// The same for a section that keeps its own there, by whose name an outage is told.
+pub(crate) fn open_for(settings: &Settings, section: &'static str) -> Arc<dyn Records> {
     match settings {
-        Settings::Sql(settings) => Arc::new(SqlRecords::new(settings.clone(), Holding::Shared)),
-        Settings::Mongo(settings) => Arc::new(MongoRecords::new(settings.clone())),
+        Settings::Sql(settings) => Arc::new(SqlRecords::new(settings.clone(), section, Holding::Shared)),
+        Settings::Mongo(settings) => Arc::new(MongoRecords::new(settings.clone(), section)),
     }
 }
 

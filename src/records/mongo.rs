@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, nobodys, over, robot_key};
 use super::schema;
 use super::{
-    Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, NAME, Presented, Robot, RobotName, Robots, Rules,
+    Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, Rules,
     SecretHash, SecretId, Secrets, SeenTokens, Settings, Use, Users, Version, Whose,
 };
 use crate::breaker::{Breaker, Pass, Passage, Trial, trials_of};
@@ -42,6 +42,8 @@ pub(super) struct MongoRecords(Arc<Inner>);
 
 struct Inner {
     collection: Collection,
+    /// By which an outage is told.
+    section: &'static str,
     breaker: Breaker,
     /// Whether the schema was looked at.
     is_known: AtomicBool,
@@ -75,9 +77,9 @@ impl From<mongo::Failure> for Failure {
 
 impl MongoRecords {
     /// The records of a database; nothing is connected yet.
-    pub(super) fn new(settings: CollectionSettings) -> MongoRecords {
+    pub(super) fn new(settings: CollectionSettings, section: &'static str) -> MongoRecords {
         let (breaker, is_known) = (Breaker::default(), AtomicBool::new(false));
-        MongoRecords(Arc::new(Inner { collection: Collection::new(settings), breaker, is_known }))
+        MongoRecords(Arc::new(Inner { collection: Collection::new(settings), section, breaker, is_known }))
     }
 
     pub(super) fn passage(&self) -> Passage {
@@ -171,10 +173,11 @@ impl MongoRecords {
                 }
             }
         });
-        let closed =
-            self.0.breaker.fail(pass, trial, || info!(reason = "backend_back", backend = NAME, "{}", records::BACK));
+        let backend = self.0.section;
+        let back = move || info!(reason = "backend_back", backend, "{}", records::BACK);
+        let closed = self.0.breaker.fail(pass, trial, back);
         if closed {
-            warn!(reason = "backend_down", backend = NAME, cause = %failure, "{}", records::DOWN);
+            warn!(reason = "backend_down", backend, cause = %failure, "{}", records::DOWN);
         }
     }
 

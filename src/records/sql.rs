@@ -24,12 +24,15 @@ use crate::sql::{self, Database, Dialect, Outage, Row, Server, Settings, Step, V
 /// How long work may take that nobody waits for, such as a backup.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-const OUTAGE: Outage = Outage {
-    backend: records::NAME,
-    trial: "SELECT version FROM dockwarden_records WHERE name = 'schema'",
-    down: records::DOWN,
-    back: records::BACK,
-};
+/// What the log is told of an outage, as whoever keeps something here.
+fn outage(section: &'static str) -> Outage {
+    Outage {
+        backend: section,
+        trial: "SELECT version FROM dockwarden_records WHERE name = 'schema'",
+        down: records::DOWN,
+        back: records::BACK,
+    }
+}
 
 /// The columns of a secret, in the order of [`secret_row`].
 macro_rules! columns {
@@ -89,9 +92,9 @@ impl From<sql::Mistyped> for Failure {
 
 impl SqlRecords {
     /// The records of a database; nothing is connected, and no file made yet.
-    pub(super) fn new(settings: Settings, holding: Holding) -> SqlRecords {
+    pub(super) fn new(settings: Settings, section: &'static str, holding: Holding) -> SqlRecords {
         SqlRecords {
-            database: Database::new(settings, OUTAGE),
+            database: Database::new(settings, outage(section)),
             holding,
             lock: OnceLock::new(),
             is_known: AtomicBool::new(false),

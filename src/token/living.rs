@@ -54,8 +54,8 @@ pub struct Before<'a> {
 
 impl Trust {
     /// The authority's leaves, for tokens that live for `life`. `key` signs from `now` on, and `before` signed until now, if
-    /// anybody did. Where tokens from before a moment are refused, keys that were replaced before it count for nothing: they may be
-    /// stolen, and who has one dates tokens at will.
+    /// anybody did. Where tokens from before a moment are refused, keys that were replaced before it count for nothing, and so does
+    /// any key that is replaced by the configuration which says so first: they may be stolen, and who has one dates tokens at will.
     pub fn new(
         (authority, not_before): (Arc<Authority>, Option<OffsetDateTime>),
         life: Duration,
@@ -75,7 +75,8 @@ impl Trust {
             let until = issuer.leaf_ends().map_or(until, |ends| ends.min(until));
             trust.retired.push(Retired { key: issuer.key.public().clone(), at: now, until });
         }
-        let is_withdrawn = |at: OffsetDateTime| not_before.is_some_and(|moment| at < moment);
+        let is_new = not_before != issuer.not_before;
+        let is_withdrawn = |at: OffsetDateTime| not_before.is_some_and(|moment| is_new || at < moment);
         trust.retired.retain(|retired| now < retired.until && !is_same(&retired.key) && !is_withdrawn(retired.at));
         let surplus = trust.retired.len().saturating_sub(MOST_LIVING);
         trust.retired.drain(..surplus);

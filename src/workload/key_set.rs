@@ -176,6 +176,8 @@ fn of_length(number: Option<String>, bytes: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test ends where something is not as it should be")]
+
     use serde_json::json;
 
     use super::*;

@@ -119,11 +119,11 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
     };
     let has_review = section.has("token_review");
     let review = section.section("token_review").and_then(read_review);
-    let require = match (&issuer, require, &account) {
-        (Some(issuer), Some(require), Some(account)) => {
-            check_provider(&mut section, issuer, require, account, has_review)
+    let require = match (&issuer, require) {
+        (Some(issuer), Some(require)) => {
+            Some(check_provider(&mut section, issuer, require, account.as_ref(), has_review))
         }
-        (_, _, _) => None,
+        (_, _) => None,
     };
     section.finish();
     let (issuer, place) = (issuer?, row.place().clone());
@@ -156,11 +156,11 @@ fn check_provider(
     section: &mut Section<'_>,
     issuer: &Issuer,
     require: Vec<Required>,
-    account: &At<AccountTemplate>,
+    account: Option<&At<AccountTemplate>>,
     has_review: bool,
-) -> Option<Vec<Requirement>> {
+) -> Vec<Requirement> {
     let mut bare: Vec<Requirement> = require.iter().map(|one| one.requirement.clone()).collect();
-    let paths = bare.iter().map(|one| &one.claim).chain([&account.value.claim]);
+    let paths = bare.iter().map(|one| &one.claim).chain(account.map(|at| &at.value.claim));
     let provider = Provider::of(issuer, paths, has_review);
     if let Some(message) = provider.lacks(&bare) {
         let place = section.entry("require").map_or_else(|| section.place().clone(), |entry| entry.place.clone());
@@ -175,10 +175,10 @@ fn check_provider(
             }
         }
     }
-    if account.value.claim.as_str() == "sub" && provider == Provider::GitHub {
+    if let Some(at) = account.filter(|at| at.value.claim.as_str() == "sub" && provider == Provider::GitHub) {
         let message = "one repository has two forms of sub, by when it was made or moved, and would be two accounts; write \
                        github:${claim:repository} or github:${claim:repository_id}";
-        section.problem(&account.place, "account", message);
+        section.problem(&at.place, "account", message);
     }
     let audiences = section.texts("audiences").unwrap_or_default();
     let for_server = |text: &str| text == issuer.to_text() || text.starts_with("https://kubernetes.default");
@@ -188,7 +188,7 @@ fn check_provider(
         section.problem(&at.place, "audiences", message);
     }
     bare.extend(provider.usual(&bare));
-    Some(bare)
+    bare
 }
 
 fn is_plain(text: &str) -> bool {
@@ -290,8 +290,9 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
             }
             None => match LabelValue::glob(&value) {
                 Ok(value) => Some(LabelSource::Fixed(value)),
-                Err(error) => {
-                    field.problem_at(&place, error.to_string());
+                // Without its words, which quote the value.
+                Err(_) => {
+                    field.problem_at(&place, "this is no valid glob; write \\[ for a plain bracket, \\* for a plain star");
                     None
                 }
             },

@@ -438,10 +438,12 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
     // A source of rules that can fall behind has metrics of its own; nobody listens there.
     let dial = "dial_info: {addrs: [\"127.0.0.1:1\"], database: d}";
     let elsewhere = format!("mongo_auth: {{{dial}, collection: users}}\nacl_mongo: {{{dial}, collection: acl}}\n");
+    let workload = "workload: [{issuer: \"https://ci.example.org\", audiences: [a], require: {b: c}, \
+                    account: \"ci:${claim:sub}\", keys: {url: \"https://127.0.0.1:1/\"}}]\n";
     let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\
                 gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n\
                 users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]\n";
-    fs::write(&file, complete(&format!("{token}{elsewhere}{door}")))?;
+    fs::write(&file, complete(&format!("{token}{elsewhere}{workload}{door}")))?;
     let source = Source { file, variables: Vec::new() };
     let config = source.load_and_make_key()?;
     let app = Arc::new(App::open(source, config)?);

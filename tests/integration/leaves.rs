@@ -1,10 +1,13 @@
 //! Leaves under an authority for tokens, in a server: which tokens our own doors take, which keys the JWK set shows, when
 //! tokens end, and what is renewed by itself.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockwarden::app::{Reload, Step};
 use dockwarden::keys::{Authority, GeneratedPair, IssuingAuthority, SigningKey, generate, generate_authority};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::bed::{ALICE, Bed, Folder, pair};
@@ -15,7 +18,7 @@ const DOOR: &str = "forward_auth: {trusted_proxies: [192.0.2.1], service: regist
 
 fn config(more: &str) -> String {
     let leaf = "certificate: $DIR/leaf.crt, key: $DIR/leaf.key";
-    format!("token: {{issuer: Acme, {leaf}, {more}}}\n{DOOR}")
+    format!("token: {{issuer: Acme, services: [registry], {leaf}, {more}}}\n{DOOR}")
 }
 
 /// We make the leaves; somebody else does.
@@ -85,10 +88,17 @@ async fn kids(bed: &Bed) -> Vec<String> {
     keys.iter().step_by(2).map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
+fn part(token: &str, number: usize) -> Value {
+    let text = URL_SAFE_NO_PAD.decode(token.split('.').nth(number).unwrap()).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
 fn kid(token: &str) -> String {
-    use base64::Engine as _;
-    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-    serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+    part(token, 0)["kid"].as_str().unwrap().to_owned()
+}
+
+fn claims(token: &str) -> Value {
+    part(token, 1)
 }
 
 async fn metric(bed: &Bed, name: &str) -> String {
@@ -159,17 +169,39 @@ async fn a_replaced_key_makes_no_new_tokens_once_its_authority_is_gone() {
     assert_eq!(door(&ours, &old).await, 200, "an authority may be changed without haste");
     let forged = thief_at(&thief, Duration::seconds(30));
     assert_eq!(door(&ours, &forged).await, 401, "dated after the key was replaced");
-    // In haste.
-    let moment = (now() + Duration::seconds(1)).format(&time::format_description::well_known::Rfc3339).unwrap();
+    // In haste: with the moment in the same change as the new leaf, or later.
+    let moment = now().replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
     ours.folder.configure(&config(&format!("{ELSEWHERE}, not_before: \"{moment}\"")));
-    while now() < OffsetDateTime::parse(&moment, &time::format_description::well_known::Rfc3339).unwrap() {
-        tokio::task::yield_now().await;
-    }
     assert_eq!(ours.app.reload(), Reload::Done);
-    assert_eq!(door(&ours, &old).await, 401);
-    assert_eq!(door(&ours, &thief_at(&thief, Duration::ZERO)).await, 401);
+    for token in [&old, &thief_at(&thief, Duration::ZERO), &thief_at(&thief, Duration::seconds(5))] {
+        assert_eq!(door(&ours, token).await, 401);
+    }
+    // What is replaced after that is not stolen.
     let new = token(&ours).await;
-    assert_eq!(door(&ours, &new).await, 200);
+    swap(&ours, &new_top.leaf());
+    assert_eq!((door(&ours, &new).await, kids(&ours).await.len()), (200, 2));
+}
+
+/// By the date alone, whoever signed.
+#[tokio::test]
+async fn a_token_from_before_the_moment_is_refused_and_one_from_its_second_is_not() {
+    let top = Top::new();
+    for (more, folder) in [("", Folder::new()), (ELSEWHERE, Folder::new())] {
+        put(&folder, &top, &top.leaf());
+        let bed = Bed::in_folder(folder, &config(more));
+        let old = token(&bed).await;
+        let made = claims(&old)["iat"].as_i64().unwrap();
+        for (moment, expected) in [(made, 200), (made + 1, 401)] {
+            while now().unix_timestamp() < moment {
+                tokio::task::yield_now().await;
+            }
+            let moment = OffsetDateTime::from_unix_timestamp(moment).unwrap().format(&Rfc3339).unwrap();
+            bed.folder.configure(&config(&format!("not_before: \"{moment}\", {more}")));
+            assert_eq!(bed.app.reload(), Reload::Done);
+            assert_eq!(door(&bed, &old).await, expected, "{more} {moment}");
+            assert_eq!(door(&bed, &token(&bed).await).await, 200);
+        }
+    }
 }
 
 /// A token by the issuer of another server, dated later by so much.

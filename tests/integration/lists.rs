@@ -17,7 +17,12 @@ const KEYS: &[(&str, &str)] = &[
          path_prefix, real_ip_header, real_ip_pos, tls_cipher_suites, tls_curve_preferences, tls_min_version, \
          trusted_proxies",
     ),
-    ("token", "certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, reuse, services"),
+    ("token.authority", "certificate, generate, key"),
+    (
+        "token",
+        "authority, certificate, disable_legacy_key_id, expiration, generate, header, issuer, key, not_before, \
+         reuse, services",
+    ),
     ("users.\"\"", "disabled, labels, not_after, not_before, password, password_file"),
     ("htpasswd_auth", "path"),
     ("ext_auth", "args, command, concurrency, label_values, timeout"),
@@ -63,6 +68,8 @@ const KEYS: &[(&str, &str)] = &[
          username",
     ),
     ("records", "mongo, postgres, sqlite"),
+    ("records_auth", "label_values"),
+    ("acl_records", "cache_ttl, max_stale"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
     ("gateway.upstreams[0].auth", "basic, ecr, token"),
     (
@@ -73,10 +80,17 @@ const KEYS: &[(&str, &str)] = &[
     ("gateway.upstreams[1].auth.basic", "password, password_file, username"),
     ("gateway.upstreams[2].auth.token", "password, password_file, realm, service, username"),
     ("gateway", "addr, challenge, realm, service, upstreams"),
+    ("workload[0].keys", "ca_certificate, discovery, file, plain_http, url"),
+    ("workload[0].token_review", "api, ca, plain_http, token_file"),
+    (
+        "workload[0]",
+        "account, algorithms, audiences, issuer, keys, labels, name, other_audiences, require, single_use, \
+         token_review",
+    ),
     (
         "",
-        "acl, acl_mongo, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, http_authz, \
-         ldap_auth, mongo_auth, records, server, token, users",
+        "acl, acl_mongo, acl_records, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, http_auth, \
+         http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload",
     ),
 ];
 
@@ -85,7 +99,7 @@ const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
 /// A file with that key in each map.
 const EVERY_MAP: &str = r#"
 server: {addr: ":1", UNKNOWN}
-token: {issuer: i, certificate: c, key: k, UNKNOWN}
+token: {issuer: i, certificate: c, key: k, authority: {certificate: a, UNKNOWN}, UNKNOWN}
 users: {"": {UNKNOWN}}
 htpasswd_auth: {path: p, UNKNOWN}
 ext_auth: {command: c, UNKNOWN}
@@ -98,6 +112,8 @@ http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+records_auth: {UNKNOWN}
+acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:
   service: s
@@ -107,6 +123,7 @@ gateway:
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
 lasting: {UNKNOWN}
+workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;
 

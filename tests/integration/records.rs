@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use dockwarden::records::{Failure, Records, Settings, Whose, back_up, open, restore};
+use dockwarden::records::{Failure, Records, Settings, Version, Whose, back_up, open, restore};
 
+use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
 use crate::stores::{account, at, conforms, hash, personal, survives_being_killed};
 
 fn sqlite(file: &Path) -> Arc<dyn Records> {
@@ -139,4 +140,117 @@ fn a_kill_at_any_moment_leaves_whole_records_or_none() {
     let file = std::env::var_os(name).map_or_else(|| folder.path().join("dockwarden.db"), std::path::PathBuf::from);
     let test = "records::a_kill_at_any_moment_leaves_whole_records_or_none";
     survives_being_killed(test, 30, (name, file.as_os_str()), 3, || sqlite(&file));
+}
+
+/// What decides is what is there now: at the next login, and a second after the rules were changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_rules_in_the_records_are_changed_while_it_runs() {
+    let folder = Folder::new();
+    let file = folder.path("dockwarden.db");
+    let records = sqlite(&file);
+    let alice = account("alice");
+    let user = |more: &str| {
+        format!(
+            "{{\"username\": \"alice\", \"password\": \"{ALICE_HASH}\", \"labels\": {{\"team\": [\"web\"]}}{more}}}"
+        )
+    };
+    records.make_user(&alice, &user("")).await.unwrap();
+    let rules = |actions: &str| {
+        format!("[{{\"seq\": 10, \"match\": {{\"name\": \"${{labels:team}}/*\"}}, \"actions\": [{actions}]}}]")
+    };
+    records.replace_rules(&rules("\"pull\""), Version(0)).await.unwrap();
+    // Where the section says nothing, they are beside the key that signs.
+    let bed = Bed::in_folder(folder, "records_auth: {}\nacl_records: {cache_ttl: 1h, max_stale: 2h}\n");
+    let scope = "repository:web/app:pull,push";
+    let granted = async |expected: &[&str]| {
+        let began = std::time::Instant::now();
+        loop {
+            let reply = bed.get(&format!("/auth?service=registry&scope={scope}")).by(ALICE).send().await;
+            // Until the rules are read for the first time, and where none can be used.
+            if reply.status == 200 && reply.access() == expected {
+                return;
+            }
+            assert!(began.elapsed().as_secs() < 10, "{}", reply.text());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    granted(&["repository:web/app:pull"]).await;
+    assert_eq!(bed.get("/auth?service=registry").basic("alice", "wrong").send().await.status, 401);
+    assert_eq!(bed.get("/auth?service=registry").basic("Alice", "alice-pw").send().await.status, 401);
+    assert_eq!(bed.get("/auth?service=registry").by(NOBODY).send().await.status, 401);
+    records.replace_rules(&rules("\"pull\", \"push\""), Version(1)).await.unwrap();
+    granted(&["repository:web/app:pull,push"]).await;
+    // A rule that cannot be used keeps the last good ones in use.
+    records.replace_rules(&rules("\"PULL\""), Version(2)).await.unwrap();
+    records.replace_rules(&rules(""), Version(3)).await.unwrap();
+    granted(&[]).await;
+    records.replace_user(&alice, &user(", \"disabled\": true"), Version(1)).await.unwrap();
+    assert_eq!(bed.get("/auth?service=registry").by(ALICE).send().await.status, 401);
+    records.replace_user(&alice, "{\"password\": 7}", Version(2)).await.unwrap();
+    assert_eq!(bed.get("/auth?service=registry").by(ALICE).send().await.status, 503, "nobody knows what it means");
+    records.remove_user(&alice, Version(3)).await.unwrap();
+    assert_eq!(bed.get("/auth?service=registry").by(ALICE).send().await.status, 401);
+}
+
+/// Where the folder is not there yet, everybody else is served, and the records are used once it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_away_keep_nobody_else_out_and_come_back_by_themselves() {
+    let folder = Folder::new();
+    let config = "records: {sqlite: $DIR/later/dockwarden.db}\nrecords_auth: {}\n";
+    let bed = Bed::in_folder(folder, &format!("{}{}{config}", crate::bed::USERS, crate::bed::RULES));
+    bed.app.prepare().await.unwrap();
+    assert_eq!(bed.get("/auth?service=registry").by(ALICE).send().await.status, 200);
+    assert_eq!(bed.get("/auth?service=registry").basic("nobody", "x").send().await.status, 503);
+    let text = bed.get("/metrics").send().await.ok().text();
+    for backend in ["records", "records_auth"] {
+        assert!(text.contains(&format!("dockwarden_backend_down{{backend=\"{backend}\"}} 1\n")), "{text}");
+    }
+    std::fs::create_dir(bed.folder.path("later")).unwrap();
+    let began = std::time::Instant::now();
+    while bed.get("/auth?service=registry").basic("nobody", "x").send().await.status != 401 {
+        assert!(began.elapsed().as_secs() < 10, "it does not recover");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    bed.app.prepare().await.unwrap();
+}
+
+/// The commands, as an administrator runs them.
+#[test]
+fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
+    let folder = Folder::new();
+    let config = folder.configure("records: {sqlite: $DIR/dockwarden.db}\n");
+    let (file, backup) = (folder.path("dockwarden.db"), folder.path("backup.db"));
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+        command.args(arguments).arg(&config).env_clear();
+        if arguments[0] == "records" {
+            command.arg(&backup);
+        }
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    let (status, said) = run(&["records", "backup"]);
+    assert!(status == Some(1) && said.contains("there are no records yet"), "{said}");
+    assert!(!backup.exists(), "half a backup is worse than none");
+    let (status, said) = run(&["check", "--connect"]);
+    assert!(status == Some(0) && said.contains("records: ok: ") && said.contains("is not there yet"), "{said}");
+    assert!(!file.exists(), "a check makes nothing");
+    let (status, said) = run(&["migrate"]);
+    assert!(status == Some(0) && said.ends_with("records: applied\n"), "{said}");
+    for (arguments, expected) in [
+        (["records", "backup"].as_slice(), " is saved in "),
+        (&["records", "restore"], "ALL EPOCHS WERE RAISED: no secret that was handed out before works any more"),
+        (&["migrate"], "records: already there\n"),
+        (&["check", "--connect"], " holds the records (version 1)"),
+    ] {
+        let (status, said) = run(arguments);
+        assert!(status == Some(0) && said.contains(expected), "{said}");
+    }
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(self::run(&file, "UPDATE dockwarden_records SET version = 2 WHERE name = 'schema'"));
+    for arguments in [["serve"].as_slice(), &["check", "--connect"], &["migrate"]] {
+        let (status, said) = run(arguments);
+        assert!(status == Some(1) && said.contains("was made by a newer Dockwarden"), "{arguments:?}: {said}");
+    }
 }

@@ -123,7 +123,7 @@ fn make_run_prints_what_a_stock_registry_needs() {
 }
 
 /// The image, from the shipping stage of the Dockerfile as it stands. Its build stage is a base image with Rust, which
-/// may not be there, and `make static`, which is what ran here.
+/// may not be there, and `make static`, in whose place there is the static program of this run.
 fn image() -> &'static str {
     const NAME: &str = "dockwarden-as-shipped";
     let dockerfile = text("Dockerfile");

@@ -1,31 +1,51 @@
 #!/usr/bin/env bash
-# Runs the tests with real parts in three groups, which leave none out. Most tests wait for something, so more of them run at
-# once than there are cores.
+# Runs the tests with real parts in groups, which leave none out: tests/support/real.sh [COMMAND…]
+# Most tests wait for something, so more of them run at once than there are cores, and the command beside the first group.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# They measure how soon somebody is answered, how fast something recovers or what a crowd costs, or which layers an engine fetches
-# that has no image of the others yet: they have the machine to themselves, two at a time.
+# They bring up compose files, and start containers, whose names and ports are there once: one after the other, each kind at an
+# engine of its own.
+compose=compose::
+package=package::
+# They measure how soon somebody is answered or what a crowd costs, or which layers an engine fetches that has no image of the
+# others yet: they have the machine to themselves, two at a time.
 measuring=(
-    attacks::connections:: chaos:: crash:: crowd:: gateway::bounds:: gateway::clients::docker
-    ldap::far:: ldap::outages:: lifecycle:: revocation:: timing:: as_long_as
+    attacks::connections:: crash:: crowd:: gateway::bounds:: gateway::clients::docker ldap::outages:: lifecycle:: revocation::
+    timing:: as_long_as
 )
-# They make images, and bring up compose files, whose names and ports are there once: one after the other, beside the rest.
-images=(compose:: package::)
-# Tests of the rest at once.
-at_once=5
+# One of them waits for a minute, and asks for next to nothing meanwhile.
+waiting=attacks::connections::connections_that_only_hold
+# They measure how fast something recovers, and mostly wait for it to be away long enough.
+outages=(chaos:: ldap::far::)
 
+log=$(mktemp)
+trap 'rm -f "$log"*' EXIT
+status=0
 run() { cargo test --locked --test real -- --test-threads "$@"; }
+skip() { printf -- '--skip %s ' "$@"; }
+# Runs something beside what follows, until `join`, which shows what it said.
+jobs=()
+beside() {
+    "$@" >"$log.${#jobs[@]}" 2>&1 &
+    jobs+=($!)
+}
+join() {
+    for number in "${!jobs[@]}"; do
+        wait "${jobs[number]}" || status=$?
+        cat "$log.$number"
+    done
+    jobs=()
+}
 
 cargo test --locked --test real --no-run
-status=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-run 1 "${images[@]}" >"$log" 2>&1 &
-others=()
-for name in "${measuring[@]}" "${images[@]}"; do others+=(--skip "$name"); done
-run "$at_once" "${others[@]}" || status=$?
-wait $! || status=$?
-cat "$log"
-run 2 "${measuring[@]}" || status=$?
+[ $# -eq 0 ] || beside nice "$@"
+beside run 1 "$compose"
+beside run 1 "$package"
+run 6 $(skip "$compose" "$package" "${measuring[@]}" "${outages[@]}") || status=$?
+join
+beside run 1 "$waiting"
+run 2 "${measuring[@]}" $(skip "$waiting" "${outages[@]}") || status=$?
+join
+run 3 "${outages[@]}" || status=$?
 exit "$status"

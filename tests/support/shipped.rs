@@ -1,5 +1,6 @@
 //! The images that the compose files name, made on this machine of its own programs: nothing can be fetched here.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -35,15 +36,22 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The static program, as `make static` makes it. Not one that a run before has left: it would be an old one.
+/// The static program. `DOCKWARDEN_STATIC` is the directory of the one that make has made for this run; without it, it is that of
+/// `make static`, which is run here: one that a run before has left would be an old one.
 pub(crate) fn static_program() -> PathBuf {
-    // With the environment of the run, which tells cargo where its things are.
-    let mut make = Command::new("make");
-    make.current_dir(repository()).args(["--no-print-directory", "static"]).env_remove("MAKEFLAGS");
-    let said = part::run(&mut make).well();
-    let path = repository().join("target/static/dockwarden");
-    assert!(path.is_file(), "{}", said.text);
-    path
+    let directory = env::var_os("DOCKWARDEN_STATIC").map_or_else(
+        || {
+            // With the environment of the run, which tells cargo where its things are.
+            let mut make = Command::new("make");
+            make.current_dir(repository()).args(["--no-print-directory", "static"]).env_remove("MAKEFLAGS");
+            part::run(&mut make).well();
+            repository().join("target/static")
+        },
+        PathBuf::from,
+    );
+    let program = directory.join("dockwarden");
+    assert!(program.is_file(), "{} is not there", program.display());
+    program
 }
 
 /// A directory that becomes an image with one layer.
@@ -155,8 +163,8 @@ pub(crate) fn ferretdb(engine: &Engine) {
     root.import(engine, FERRETDB, &["ENTRYPOINT [\"/bin/sh\", \"/bin/start\"]"]);
 }
 
-/// What stands for cargo in the builder: it hands out what cargo made on this machine, for the same command line, of the
-/// same files. A file that is missing in the build context, or is not as it was, ends the build.
+/// What stands for cargo in the builder: it is to be asked for what is shipped, and hands out the static program of this run,
+/// which cargo made on this machine of the same files. A file that is missing in the build context, or is not as it was, ends the build.
 const CARGO: &str = r#"#!/bin/sh
 set -e
 [ "$*" = "build --locked --release --target HOST --target-dir target" ] || { echo "cargo was not to $*" >&2; exit 1; }
@@ -164,10 +172,10 @@ set -e
 sha256sum -c /made/sources | { grep -v ': OK$' >&2 || true; }
 sha256sum -c -s /made/sources
 mkdir -p target/HOST/release
-cp /made/dockwarden target/HOST/release/
+cp /made/dockwarden /made/dockwarden.d target/HOST/release/
 "#;
 
-/// What the Dockerfile calls `BUILDER`: this machine's make, and what its cargo made for `make static` a moment ago. The
+/// What the Dockerfile calls `BUILDER`: this machine's make, and what its cargo made a moment ago. The
 /// whole of Rust with all that we depend on would be copied for each step of the build, and minutes later be found to have
 /// nothing to do.
 fn builder(engine: &Engine, name: &str) {
@@ -180,8 +188,10 @@ fn builder(engine: &Engine, name: &str) {
     for program in ["make", "install"] {
         root.program(&part::path(program));
     }
+    let list = program.with_extension("d");
     root.copy(&program, "made/dockwarden");
-    root.write("made/sources", &sources(host));
+    root.copy(&list, "made/dockwarden.d");
+    root.write("made/sources", &sources(&list));
     root.write("bin/cargo", &CARGO.replace("HOST", host));
     root.write("bin/rustc", &format!("#!/bin/sh\ncat <<'END'\n{version}END\n"));
     for program in ["cargo", "rustc"] {
@@ -192,10 +202,9 @@ fn builder(engine: &Engine, name: &str) {
 }
 
 /// The files that the program was made of, with their digests: those of cargo's own list, and the manifest with what it names.
-fn sources(host: &str) -> String {
+fn sources(list: &Path) -> String {
     let repository = repository();
-    let listed = repository.join("target").join(host).join("release/dockwarden.d");
-    let listed = fs::read_to_string(listed).unwrap();
+    let listed = fs::read_to_string(list).unwrap();
     let (_, listed) = listed.split_once(": ").unwrap();
     let mut files: Vec<&str> = listed
         .split_whitespace()

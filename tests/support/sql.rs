@@ -462,3 +462,15 @@ impl Tables {
         )
     }
 }
+
+impl Tables {
+    /// The file's section that keeps records in this database of PostgreSQL, asked as who may make tables.
+    pub(crate) fn records(&self) -> String {
+        let Place::Postgres { socket, port, database } = &self.place else { unreachable!("records are in PostgreSQL") };
+        let (user, secret) = ADMIN;
+        format!(
+            "records: {{postgres: {{host: \"{}\", port: {port}, database: {database}, username: {user}, password: {secret}}}}}\n",
+            socket.display()
+        )
+    }
+}

@@ -4,7 +4,6 @@
 //! each other unseen. A document that could not be used for a login is never written.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
@@ -15,18 +14,18 @@ use crate::authn::password::PasswordHash;
 use crate::authn::{AccountState, NotAnAccount, Standing};
 use crate::identity::{self, MAX_TYPED};
 use crate::mongo::document::{Single, insert_window, name_of, texts_of, unchanged, update_to};
-use crate::mongo::{Collection, NotChanged, Write, all, not_changed};
+use crate::mongo::{NotChanged, Write, not_changed};
+use crate::records::Settings;
+use crate::records::shelf::{Shelf, What};
 
-/// How long reading all users may take.
-const READING: Duration = Duration::from_secs(60);
 /// Of many users that are there already, so many are named.
 const MOST_NAMED: usize = 20;
 /// The keys of a user's document.
 const KEYS: &[&str] = &["username", "password", "labels", "disabled", "not_before", "not_after"];
 
-/// The users of a collection.
+/// The users of a collection, or of the records.
 pub struct Accounts {
-    collection: Collection,
+    shelf: Shelf,
     label_values: LabelSyntax,
 }
 
@@ -136,12 +135,17 @@ pub fn check_name(name: &str) -> Result<identity::Account, String> {
 impl Accounts {
     /// The users that the section names; nothing is connected yet.
     pub fn open(settings: &MongoAuthSettings) -> Accounts {
-        Accounts { collection: Collection::new(settings.collection.clone()), label_values: settings.label_values }
+        Accounts { shelf: Shelf::collection(&settings.collection), label_values: settings.label_values }
     }
 
-    /// The collection's full name.
+    /// The users of the records.
+    pub fn in_records(store: &Settings, label_values: LabelSyntax) -> Accounts {
+        Accounts { shelf: Shelf::records(store, What::Users), label_values }
+    }
+
+    /// Where they are, for messages.
     pub fn namespace(&self) -> String {
-        self.collection.settings().namespace()
+        self.shelf.namespace()
     }
 
     /// What the values of labels are there.
@@ -154,10 +158,9 @@ impl Accounts {
     /// # Errors
     /// They cannot be read.
     pub async fn list(&self) -> Result<Vec<Account>, NotChanged> {
-        let documents =
-            self.collection.ask_within(READING, |collection| async move { all(collection.find(doc! {}).await?).await });
+        let documents = self.shelf.find(doc! {}, doc! {}).await?;
         let mut accounts: Vec<Account> =
-            documents.await?.into_iter().map(|document| read(document, self.label_values)).collect();
+            documents.into_iter().map(|document| read(document, self.label_values)).collect();
         accounts.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(accounts)
     }
@@ -186,11 +189,7 @@ impl Accounts {
     async fn with_name(&self, name: &str) -> Result<Vec<Document>, NotChanged> {
         // Typed as a text: a name that looks like an operator is a name.
         let name = Bson::String(name.to_owned());
-        let found = self.collection.ask_within(READING, |collection| {
-            let filter = doc! { "username": &name };
-            async move { all(collection.find(filter).limit(8).await?).await }
-        });
-        let mut documents = found.await?;
+        let mut documents = self.shelf.find(doc! { "username": &name }, doc! {}).await?;
         // A collection that compares without regard to case.
         documents.retain(|document| document.get("username") == Some(&name));
         Ok(documents)
@@ -229,12 +228,12 @@ impl Accounts {
         let mut document = doc! { "_id": ObjectId::new(), "username": name };
         document.extend(user.keys());
         self.usable(&document, &[])?;
-        if self.collection.insert(&document).await? == Write::Conflict {
+        if self.shelf.insert(&document).await? == Write::Conflict {
             return self.taken(name);
         }
         // Without a unique index two can be added at once, and then neither could log in.
         if self.with_name(name).await?.len() > 1 {
-            self.collection.delete(&unchanged(&document, KEYS)).await?;
+            self.shelf.delete(&unchanged(&document, KEYS)).await?;
             return self.taken(name);
         }
         Ok(read(document, self.label_values))
@@ -346,7 +345,7 @@ impl Accounts {
     /// # Errors
     /// Why it is still there.
     pub async fn remove(&self, account: &Account) -> Result<(), NotChanged> {
-        match self.collection.delete(&unchanged(&account.document, KEYS)).await? {
+        match self.shelf.delete(&unchanged(&account.document, KEYS)).await? {
             Write::Applied => Ok(()),
             Write::Conflict => changed_meanwhile(),
         }
@@ -361,7 +360,7 @@ impl Accounts {
         let before = account.usable.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         self.usable(&document, before)?;
         let update = update_to(&account.document, &document, KEYS);
-        match self.collection.update(&unchanged(&account.document, KEYS), &update).await? {
+        match self.shelf.update(&unchanged(&account.document, KEYS), &update).await? {
             Write::Applied => Ok(read(document, self.label_values)),
             Write::Conflict => changed_meanwhile(),
         }

@@ -20,15 +20,17 @@ use super::order::{MAX_SEQ, Room, Shift, Spot, make_room};
 use super::text::{KEYS, Numbered, number};
 use super::{AclMongoSettings, fetch};
 use crate::mongo::document::{name_of, unchanged, update_to};
-use crate::mongo::{Collection, NotChanged, Write, not_changed};
+use crate::mongo::{NotChanged, Write, not_changed};
+use crate::records::Settings;
+use crate::records::shelf::{Shelf, What};
 use set::{right, shown};
 
 /// How often a change is planned anew because others changed the rules at the same time.
 const TRIES: usize = 8;
 
-/// The rules of a collection.
+/// The rules of a collection, or of the records.
 pub struct RuleBook {
-    collection: Collection,
+    shelf: Shelf,
 }
 
 /// Where a rule is to be.
@@ -72,12 +74,17 @@ pub enum Change {
 impl RuleBook {
     /// The rules that the section names; nothing is connected yet.
     pub fn open(settings: &AclMongoSettings) -> RuleBook {
-        RuleBook { collection: Collection::new(settings.collection.clone()) }
+        RuleBook { shelf: Shelf::collection(&settings.collection) }
     }
 
-    /// The collection's full name.
+    /// The rules of the records.
+    pub fn in_records(store: &Settings) -> RuleBook {
+        RuleBook { shelf: Shelf::records(store, What::Rules) }
+    }
+
+    /// Where they are, for messages.
     pub fn namespace(&self) -> String {
-        self.collection.settings().namespace()
+        self.shelf.namespace()
     }
 
     /// Reads all rules, as they were at one moment.
@@ -87,7 +94,11 @@ impl RuleBook {
     pub async fn read(&self) -> Result<RuleSet, NotChanged> {
         let mut before = None;
         for _ in 0..TRIES {
-            let documents = fetch(&self.collection).await.map_err(NotChanged::Unread)?;
+            let documents = match &self.shelf {
+                Shelf::Collection(collection) => fetch(collection).await,
+                Shelf::Records(_) => self.shelf.find(doc! {}, doc! {}).await,
+            };
+            let documents = documents.map_err(NotChanged::Unread)?;
             // One that is moved under the reading can be missed: only what two readings agree on was there at once.
             if before.as_ref() == Some(&documents) {
                 return Ok(RuleSet::new(documents));
@@ -134,7 +145,7 @@ impl RuleBook {
             if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
                 continue;
             }
-            match self.collection.insert(&document).await? {
+            match self.shelf.insert(&document).await? {
                 Write::Applied => {
                     tell(Change::Added(rule));
                     return self.look_again(&mut tell).await;
@@ -187,7 +198,7 @@ impl RuleBook {
                 now.insert("seq", number(shift.to));
             }
             let change = doc! { "$set": { "seq": number(seq) } };
-            match self.collection.update(&unchanged(&now, KEYS), &change).await? {
+            match self.shelf.update(&unchanged(&now, KEYS), &change).await? {
                 Write::Applied => {
                     let (_, text, _) = read_text(document);
                     tell(Change::Became { before: shown(&now), after: Numbered { seq, text } });
@@ -205,7 +216,7 @@ impl RuleBook {
     /// Why it was not removed.
     pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), NotChanged> {
         let document = self.read_to_change().await?.find(which)?.document;
-        match self.collection.delete(&unchanged(&document, KEYS)).await? {
+        match self.shelf.delete(&unchanged(&document, KEYS)).await? {
             Write::Applied => {
                 tell(Change::Removed(shown(&document)));
                 self.look_again(&mut tell).await
@@ -235,7 +246,7 @@ impl RuleBook {
             return not_changed(format!("the seq {} is taken, by {}", rule.seq, name_of(other)));
         }
         let change = update_to(document, &new, KEYS);
-        match self.collection.update(&unchanged(document, KEYS), &change).await? {
+        match self.shelf.update(&unchanged(document, KEYS), &change).await? {
             Write::Applied => {
                 tell(Change::Became { before: shown(document), after: rule.clone() });
                 self.look_again(&mut tell).await
@@ -248,7 +259,7 @@ impl RuleBook {
         for shift in shifts {
             let Some(document) = set.documents.get(shift.index) else { return Ok(Write::Conflict) };
             let change = doc! { "$set": { "seq": number(shift.to) } };
-            match self.collection.update(&unchanged(document, KEYS), &change).await? {
+            match self.shelf.update(&unchanged(document, KEYS), &change).await? {
                 Write::Applied => tell(Change::Renumbered { from: shift.from, to: shift.to }),
                 Write::Conflict => return Ok(Write::Conflict),
             }

@@ -1,8 +1,10 @@
 //! The program as an operator types it: what it prints, where, and with which exit code.
 
 mod connect;
+mod credential;
 mod explain;
 mod health;
+mod keys;
 mod lint;
 
 use std::ffi::OsStr;

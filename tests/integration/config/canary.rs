@@ -29,6 +29,17 @@ const QUIET: &str = "zqxvcanarykd";
 /// Files that have all keys of the reference between them; each loads.
 const FILES: &[&str] = &[
     r#"
+server: {addr: "127.0.0.1:5001"}
+token:
+  issuer: Acme
+  not_before: "2026-01-01"
+  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
+  certificate: $DIR/leaf.crt
+  key: $DIR/leaf.key
+users: {}
+acl: []
+"#,
+    r#"
 server:
   addr: "127.0.0.1:5001"
   net: tcp
@@ -176,6 +187,18 @@ http_authz:
   tls: {ca_certificate: $DIR/token.crt}
 ext_authz: {command: /bin/true, args: [a], timeout: 5, concurrency: 16}
 casbin_authz: {model_path: $DIR/model.conf, policy_path: $DIR/policy.csv}
+workload:
+  - issuer: "https://ci.example.org"
+    name: ci
+    audiences: [registry.example.org]
+    other_audiences: false
+    keys: {url: "https://ci.example.org/keys?key=secret", ca_certificate: $DIR/token.crt, plain_http: loopback}
+    require: {kubernetes.io.namespace: "7", trusted: true}
+    account: "ci:${claim:sub}"
+    labels: {team: [web], project: "${claim:project}"}
+    algorithms: [ES256]
+    single_use: false
+    token_review: {api: "https://c.example.org", ca: $DIR/token.crt, token_file: $DIR/secret, plain_http: loopback}
 "#,
     r#"
 server: {addr: "$DIR/socket", net: unix, real_ip_header: X-Real-IP, real_ip_pos: -1}
@@ -203,6 +226,13 @@ acl_mongo:
   dial_info: {addrs: ["127.0.0.1:1"], database: auth, username: reader, password_file: $DIR/secret}
   collection: acl
 http_auth: {url: "https://api.example.org/", headers: {Authorization: "Bearer ${password}"}, account: unchecked}
+workload:
+  - issuer: "https://ci.example.org"
+    audiences: registry.example.org
+    keys: {discovery: "https://ci.example.org/.well-known/openid-configuration"}
+    require: {organisation: [1, 2]}
+    account: "ci:${claim:sub}"
+  - {issuer: "https://gitlab.com", audiences: [a], keys: {file: $DIR/jwks}, require: {project_id: "1"}, account: "g:${claim:sub}"}
 acl: []
 "#,
     r#"
@@ -253,6 +283,8 @@ token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
+records_auth: {label_values: glob}
+acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
 ];
 
@@ -283,6 +315,11 @@ const SECRET: &[&str] = &[
     "host",
     "path",
     "real_ip_header",
+    "issuer",
+    "api",
+    "ca",
+    "token_file",
+    "discovery",
 ];
 
 /// A place in a file: the keys and positions that lead there.
@@ -602,6 +639,26 @@ fn a_key_that_is_made_is_not_named_by_what_could_be_a_secret() {
         assert!(is_made == (key != certificate), "{said}");
         assert!(!said.contains(CANARY) && !said.contains(QUIET), "{said}");
     }
+    for secret in [CANARY, QUIET] {
+        for place in ["AUTHORITY", "AUTHORITYS_KEY", "LEAF", "LEAFS_KEY"] {
+            let folder = Folder::new();
+            let authority = "authority: {certificate: AUTHORITY, key: AUTHORITYS_KEY, generate: true}";
+            let token = format!("token: {{issuer: Acme, {authority}, certificate: LEAF, key: LEAFS_KEY}}\n");
+            let text = format!("server: {{addr: \"unix:nowhere/at/all\"}}\n{token}users: {{}}\nacl: []\n");
+            let text = text
+                .replace(&format!("{place},"), &format!("{secret},"))
+                .replace(&format!("{place}}}"), &format!("{secret}}}"));
+            let path = folder.put("config.yml", &text);
+            for words in [&["serve"][..], &["keys", "issue-leaf"]] {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+                let run = command.args(words).arg(&path).current_dir(folder.path("")).output().unwrap();
+                let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+                assert!(said.contains("made a leaf") || said.contains("a leaf that is valid"), "{place}: {said}");
+                // Once it is there, it is a path like any other.
+                assert!(words.len() > 1 || !said.contains(secret), "{place}: {said}");
+            }
+        }
+    }
 }
 
 fn folder() -> Folder {
@@ -611,6 +668,8 @@ fn folder() -> Folder {
     folder.put("htpasswd", &format!("alice:{ALICE_HASH}\n"));
     folder.put("model.conf", casbin::MODEL);
     folder.put("policy.csv", casbin::POLICY);
+    let key = r#"{"kty": "EC", "crv": "P-256", "x": "iBQcQgzayhi-dLx0ytpmbfu3yGi-mmIULxPjHzprVnQ", "y": "T6r8S_YeWV-6gT90WhgKGntPRzMd9P8nRuY4w2pPK_o"}"#;
+    folder.put("jwks", &format!("{{\"keys\": [{key}]}}"));
     let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
     folder.put("both.pem", &format!("{}{}", read("token.crt"), read("token.key")));
     folder

@@ -15,7 +15,8 @@ use crate::authz::mongo::guard;
 use crate::authz::mongo::import::{Unnumbered, number_after, number_all};
 use crate::authz::mongo::text::{KEYS, Numbered};
 use crate::mongo::document::unchanged;
-use crate::mongo::{Collection, NotChanged, Run, WRITING, Write, not_changed};
+use crate::mongo::{NotChanged, Run, WRITING, Write, not_changed};
+use crate::records::shelf::Shelf;
 
 /// How often an import's guard shows that its import is still at work.
 const BEAT: Duration = Duration::from_millis(500);
@@ -70,12 +71,12 @@ impl RuleBook {
         let planned = match self.read().await.and_then(|set| target(&set, rules, mode)) {
             Ok(planned) => planned,
             Err(refused) => {
-                held.leave(&self.collection).await?;
+                held.leave(&self.shelf).await?;
                 return Err(refused);
             }
         };
         match self.converge(&planned, &mut held, &mut tell).await {
-            Ok(()) => held.leave(&self.collection).await,
+            Ok(()) => held.leave(&self.shelf).await,
             Err(refused) => not_changed(format!(
                 "{refused}\nThe import is not complete. Servers that run keep the rules from before; one that starts now \
                  answers with 503. Import once more."
@@ -95,13 +96,13 @@ impl RuleBook {
                 return Ok(());
             }
             for step in steps {
-                held.beat(&self.collection).await?;
+                held.beat(&self.shelf).await?;
                 let wrote = match &step {
-                    Step::Remove(document) => self.collection.delete(&unchanged(document, KEYS)).await,
+                    Step::Remove(document) => self.shelf.delete(&unchanged(document, KEYS)).await,
                     Step::Replace(document, rule) => {
-                        self.collection.replace(&unchanged(document, KEYS), &rule.to_document()).await
+                        self.shelf.replace(&unchanged(document, KEYS), &rule.to_document()).await
                     }
-                    Step::Insert(rule) => self.collection.insert(&rule.to_document()).await,
+                    Step::Insert(rule) => self.shelf.insert(&rule.to_document()).await,
                 };
                 match wrote? {
                     Write::Applied => tell(step.told()),
@@ -119,7 +120,7 @@ impl RuleBook {
         let mut seen: Option<(Document, Instant)> = None;
         let mut missed: usize = 0;
         loop {
-            if self.collection.insert(&guard::new(&owner, by)).await? == Write::Applied {
+            if self.shelf.insert(&guard::new(&owner, by)).await? == Write::Applied {
                 return Ok(Held { owner, beaten: crate::clock::now() });
             }
             let Some(guard) = self.guard().await? else {
@@ -140,7 +141,7 @@ impl RuleBook {
                 let mut mine = guard::new(&owner, by);
                 mine.remove("_id");
                 let same = unchanged(&guard, &["owner", "beat"]);
-                if self.collection.replace(&same, &mine).await? == Write::Applied {
+                if self.shelf.replace(&same, &mine).await? == Write::Applied {
                     tell(Change::Note("it was cut off; this import takes its place".to_owned()));
                     return Ok(Held { owner, beaten: crate::clock::now() });
                 }
@@ -150,10 +151,8 @@ impl RuleBook {
     }
 
     async fn guard(&self) -> Result<Option<Document>, NotChanged> {
-        let found = self
-            .collection
-            .ask_within(WRITING, |collection| async move { collection.find_one(doc! { "_id": guard::ID }).await });
-        found.await.map_err(NotChanged::Unread)
+        let found = self.shelf.find(doc! { "_id": guard::ID }, doc! {}).await;
+        Ok(found.map_err(NotChanged::Unread)?.pop())
     }
 }
 
@@ -170,11 +169,11 @@ impl Held {
 
     /// Shows that we are at work, and finds out whether the guard is still ours: who was paused for long must not go on
     /// writing into what another import has made since.
-    async fn beat(&mut self, collection: &Collection) -> Result<(), NotChanged> {
+    async fn beat(&mut self, shelf: &Shelf) -> Result<(), NotChanged> {
         if self.beaten.elapsed() < BEAT {
             return Ok(());
         }
-        match collection.update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } }).await? {
+        match shelf.update(&self.filter(), &doc! { "$inc": { "beat": 1_i64 } }).await? {
             Write::Applied => {
                 self.beaten = crate::clock::now();
                 Ok(())
@@ -183,8 +182,8 @@ impl Held {
         }
     }
 
-    async fn leave(&self, collection: &Collection) -> Result<(), NotChanged> {
-        match collection.delete(&self.filter()).await? {
+    async fn leave(&self, shelf: &Shelf) -> Result<(), NotChanged> {
+        match shelf.delete(&self.filter()).await? {
             Write::Applied => Ok(()),
             Write::Conflict => not_changed("another import took this one for dead and took its place"),
         }

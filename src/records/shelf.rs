@@ -1,0 +1,294 @@
+//! Documents of users and rules as administrators' commands change them, one at a time: of a collection of MongoDB, or of the
+//! records, which have the same documents as JSON.
+//!
+//! Every change says what the document was, and does nothing if it is something else by now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, Document as Bsons, doc};
+
+use super::{Changed, Document, Failure, Records, Settings, open};
+use crate::identity::Account;
+use crate::mongo::document::{list_of_json, of_json, to_json};
+use crate::mongo::settings::CollectionSettings;
+use crate::mongo::{self, Collection, NotChanged, Write, all};
+
+/// How long reading all may take.
+const READING: Duration = Duration::from_secs(60);
+/// So many users are read at once.
+const PAGE: u32 = 1000;
+/// How often a change is tried anew because others changed the rules at the same time.
+const TRIES: usize = 8;
+
+/// Where the documents are.
+pub(crate) enum Shelf {
+    /// In a collection of MongoDB.
+    Collection(Collection),
+    /// In the records.
+    Records(Kept),
+}
+
+/// Documents in the records.
+pub(crate) struct Kept {
+    records: Arc<dyn Records>,
+    place: String,
+    what: What,
+}
+
+/// Whose documents they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Users,
+    Rules,
+}
+
+impl Shelf {
+    pub(crate) fn collection(settings: &CollectionSettings) -> Shelf {
+        Shelf::Collection(Collection::new(settings.clone()))
+    }
+
+    pub(crate) fn records(settings: &Settings, what: What) -> Shelf {
+        Shelf::Records(Kept { records: open(settings), place: settings.place(), what })
+    }
+
+    /// Its name, for messages.
+    pub(crate) fn namespace(&self) -> String {
+        match self {
+            Shelf::Collection(collection) => collection.settings().namespace(),
+            Shelf::Records(kept) => kept.place.clone(),
+        }
+    }
+
+    /// The documents that `filter` finds, in the order of `sort`.
+    pub(crate) async fn find(&self, filter: Bsons, sort: Bsons) -> Result<Vec<Bsons>, mongo::Failure> {
+        match self {
+            Shelf::Collection(collection) => {
+                let found = collection.ask_within(READING, |collection| {
+                    let (filter, sort) = (filter.clone(), sort.clone());
+                    async move { all(collection.find(filter).sort(sort).await?).await }
+                });
+                found.await
+            }
+            Shelf::Records(kept) => {
+                let mut documents = kept.all().await.map_err(|failure| kept.failure(failure))?;
+                documents.retain(|document| is_found(document, &filter));
+                Ok(documents)
+            }
+        }
+    }
+
+    /// Inserts a document; a conflict is a name or number that is taken.
+    pub(crate) async fn insert(&self, document: &Bsons) -> Result<Write, NotChanged> {
+        match self {
+            Shelf::Collection(collection) => collection.insert(document).await,
+            Shelf::Records(kept) => kept.insert(document).await,
+        }
+    }
+
+    /// Changes the one document that `filter` finds by `$set`, `$unset` and `$inc`.
+    pub(crate) async fn update(&self, filter: &Bsons, change: &Bsons) -> Result<Write, NotChanged> {
+        match self {
+            Shelf::Collection(collection) => collection.update(filter, change).await,
+            Shelf::Records(kept) => kept.change(filter, |document| Some(updated(document, change))).await,
+        }
+    }
+
+    /// Puts a document in the place of the one that `filter` finds, under its `_id`.
+    pub(crate) async fn replace(&self, filter: &Bsons, document: &Bsons) -> Result<Write, NotChanged> {
+        match self {
+            Shelf::Collection(collection) => collection.replace(filter, document).await,
+            Shelf::Records(kept) => {
+                let under = |before: &Bsons| {
+                    let mut after = doc! { "_id": before.get("_id").cloned() };
+                    after.extend(document.clone());
+                    Some(after)
+                };
+                kept.change(filter, under).await
+            }
+        }
+    }
+
+    /// Removes the one document that `filter` finds.
+    pub(crate) async fn delete(&self, filter: &Bsons) -> Result<Write, NotChanged> {
+        match self {
+            Shelf::Collection(collection) => collection.delete(filter).await,
+            Shelf::Records(kept) => kept.change(filter, |_| None).await,
+        }
+    }
+}
+
+impl Kept {
+    fn failure(&self, failure: Failure) -> mongo::Failure {
+        let (Failure::Away { cause } | Failure::Unusable { cause }) = failure;
+        mongo::Failure::Down { place: self.place.clone(), cause, advice: "nothing was read" }
+    }
+
+    fn unknown(&self, failure: Failure) -> NotChanged {
+        NotChanged::Unknown(self.failure(failure))
+    }
+
+    fn unread(&self, failure: Failure) -> NotChanged {
+        NotChanged::Unread(self.failure(failure))
+    }
+
+    async fn all(&self) -> Result<Vec<Bsons>, Failure> {
+        match self.what {
+            What::Rules => Ok(rules_of(&self.records.rules().await?)?),
+            What::Users => {
+                let (mut documents, mut after) = (Vec::new(), None);
+                loop {
+                    let page = self.records.users(after.as_ref(), PAGE).await?;
+                    let Some((last, _)) = page.last() else { return Ok(documents) };
+                    after = Account::parse(last).ok();
+                    for (_, user) in &page {
+                        documents.push(of_json(&user.text).ok_or_else(unreadable)?);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn insert(&self, document: &Bsons) -> Result<Write, NotChanged> {
+        let mut document = document.clone();
+        if !document.contains_key("_id") {
+            document.insert("_id", ObjectId::new());
+        }
+        match self.what {
+            What::Users => {
+                let name = account_of(&document)?;
+                let made = self.records.make_user(&name, &text_of(&document)).await;
+                Ok(write_of(made.map_err(|failure| self.unknown(failure))?))
+            }
+            What::Rules => {
+                self.change_rules(|rules| {
+                    let is_taken = rules.iter().any(|rule| same(rule.get("seq"), document.get("seq")));
+                    (!is_taken).then(|| [rules, std::slice::from_ref(&document)].concat())
+                })
+                .await
+            }
+        }
+    }
+
+    /// Changes or removes the one document that `filter` finds.
+    async fn change(&self, filter: &Bsons, change: impl Fn(&Bsons) -> Option<Bsons>) -> Result<Write, NotChanged> {
+        match self.what {
+            What::Users => {
+                let name = match filter.get_document("username").and_then(|name| name.get_str("$eq")) {
+                    Ok(name) => Account::parse(name).ok(),
+                    Err(_) => None,
+                };
+                let Some(name) = name else { return Ok(Write::Conflict) };
+                let Some(found) = self.records.user(&name).await.map_err(|failure| self.unread(failure))? else {
+                    return Ok(Write::Conflict);
+                };
+                let before = of_json(&found.text).ok_or_else(|| self.unread(unreadable()))?;
+                if !is_found(&before, filter) {
+                    return Ok(Write::Conflict);
+                }
+                let changed = match change(&before) {
+                    Some(after) => self.records.replace_user(&name, &text_of(&after), found.version).await,
+                    None => self.records.remove_user(&name, found.version).await,
+                };
+                Ok(write_of(changed.map_err(|failure| self.unknown(failure))?))
+            }
+            What::Rules => {
+                self.change_rules(|rules| {
+                    let at = rules.iter().position(|rule| is_found(rule, filter))?;
+                    let mut rules = rules.to_vec();
+                    let after = rules.get(at).and_then(&change);
+                    let others = |rules: &[Bsons], seq: Option<&Bson>| {
+                        rules.iter().enumerate().any(|(other, rule)| other != at && same(rule.get("seq"), seq))
+                    };
+                    match after {
+                        Some(after) if others(&rules, after.get("seq")) => return None,
+                        Some(after) => *rules.get_mut(at)? = after,
+                        None => drop(rules.remove(at)),
+                    }
+                    Some(rules)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Puts what `change` makes of the rules in their place; `None` is a conflict.
+    async fn change_rules(&self, change: impl Fn(&[Bsons]) -> Option<Vec<Bsons>>) -> Result<Write, NotChanged> {
+        for _ in 0..TRIES {
+            let before = self.records.rules().await.map_err(|failure| self.unread(failure))?;
+            let rules = rules_of(&before).map_err(|failure| self.unread(failure))?;
+            let Some(mut rules) = change(&rules) else { return Ok(Write::Conflict) };
+            rules.sort_by_key(seq_of);
+            let text = to_json(&Bson::Array(rules.into_iter().map(Bson::Document).collect())).to_string();
+            match self.records.replace_rules(&text, before.version).await.map_err(|failure| self.unknown(failure))? {
+                Changed::Done => return Ok(Write::Applied),
+                Changed::Missing | Changed::Conflict => {}
+            }
+        }
+        Ok(Write::Conflict)
+    }
+}
+
+fn unreadable() -> Failure {
+    Failure::Unusable { cause: "what is kept there is not as this program writes it".to_owned() }
+}
+
+fn rules_of(document: &Document) -> Result<Vec<Bsons>, Failure> {
+    list_of_json(&document.text).ok_or_else(unreadable)
+}
+
+fn account_of(document: &Bsons) -> Result<Account, NotChanged> {
+    let name = document.get_str("username").unwrap_or_default();
+    Account::parse(name).map_err(|wrong| NotChanged::Refused(wrong.to_string()))
+}
+
+fn text_of(document: &Bsons) -> String {
+    to_json(&Bson::Document(document.clone())).to_string()
+}
+
+fn write_of(changed: Changed) -> Write {
+    match changed {
+        Changed::Done => Write::Applied,
+        Changed::Missing | Changed::Conflict => Write::Conflict,
+    }
+}
+
+/// The number that rules are sorted by; what has none comes first, and is refused as a whole.
+fn seq_of(rule: &Bsons) -> i64 {
+    match rule.get("seq") {
+        Some(Bson::Int32(number)) => i64::from(*number),
+        Some(Bson::Int64(number)) => *number,
+        _ => i64::MIN,
+    }
+}
+
+/// Whether two values are the same once they are kept.
+fn same(one: Option<&Bson>, other: Option<&Bson>) -> bool {
+    one.map(to_json) == other.map(to_json)
+}
+
+/// Whether a filter finds a document: each key is what it says, `{$eq: …}`, or is not there, `{$exists: false}`.
+fn is_found(document: &Bsons, filter: &Bsons) -> bool {
+    filter.iter().all(|(key, wanted)| match wanted {
+        Bson::Document(operators) if operators.contains_key("$exists") => !document.contains_key(key),
+        Bson::Document(operators) if operators.contains_key("$eq") => same(document.get(key), operators.get("$eq")),
+        value => same(document.get(key), Some(value)),
+    })
+}
+
+/// A document after `$set`, `$unset` and `$inc`.
+fn updated(document: &Bsons, change: &Bsons) -> Bsons {
+    let mut after = document.clone();
+    for (key, by) in change.get_document("$inc").into_iter().flatten() {
+        let sum = document.get_i64(key).unwrap_or_default().saturating_add(by.as_i64().unwrap_or_default());
+        after.insert(key, sum);
+    }
+    for (key, value) in change.get_document("$set").into_iter().flatten() {
+        after.insert(key, value.clone());
+    }
+    for (key, _) in change.get_document("$unset").into_iter().flatten() {
+        after.remove(key);
+    }
+    after
+}
