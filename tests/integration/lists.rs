@@ -10,6 +10,7 @@ use crate::outcomes::in_shapes;
 
 /// Each map of the configuration file and its keys. Without one of them, files that load today do not load any more.
 const KEYS: &[(&str, &str)] = &[
+    ("lasting", "longest, refresh"),
     (
         "server",
         "addr, admin_addr, certificate, hsts, idle_timeout, key, max_connections_per_address, net, \
@@ -91,7 +92,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -125,6 +126,7 @@ gateway:
     - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
+lasting: {UNKNOWN}
 workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;
