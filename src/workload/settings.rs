@@ -292,7 +292,10 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
                 Ok(value) => Some(LabelSource::Fixed(value)),
                 // Without its words, which quote the value.
                 Err(_) => {
-                    field.problem_at(&place, "this is no valid glob; write \\[ for a plain bracket, \\* for a plain star");
+                    field.problem_at(
+                        &place,
+                        "this is no valid glob; write \\[ for a plain bracket, \\* for a plain star",
+                    );
                     None
                 }
             },
