@@ -320,18 +320,8 @@ mod tests {
         let position = AddressSource::Position { header: HeaderName::from_static("x-forwarded-for"), position: 1 };
         let (tcp, unix) = (Peer::Tcp([10, 0, 0, 1].into()), Peer::Unix);
         for (source, peer, lines, expected) in [
-            (
-                ten_and_unix(),
-                tcp,
-                &["hunter2, junk, 10.0.0.2"][..],
-                "element 2 from the right is not an IP address, in a request from 10.0.0.1",
-            ),
-            (
-                ten_and_unix(),
-                unix,
-                &["hunter2"],
-                "element 1 from the right is not an IP address, in a request from a unix socket",
-            ),
+            (ten_and_unix(), tcp, &["hunter2, junk, 10.0.0.2"][..], "element 2…10.0.0.1"),
+            (ten_and_unix(), unix, &["hunter2"], "element 1…a unix socket"),
             (position.clone(), tcp, &[], "it is missing"),
             (position.clone(), tcp, &["1.1.1.1"], "it names fewer addresses than server.real_ip_pos counts"),
             (position, tcp, &["1.1.1.1, hunter2"], "the element at server.real_ip_pos is not an IP address"),
@@ -341,7 +331,8 @@ mod tests {
             assert_eq!(told.as_deref(), Some("the header x-forwarded-for does not hold the client's address"));
             let cause = refused.as_ref().and_then(|refused| refused.source()).map(ToString::to_string);
             let cause = cause.unwrap_or_default();
-            assert!(cause.contains(expected) && !cause.contains("hunter2"), "{lines:?}: {cause}");
+            let expected = expected.replace('…', " from the right is not an IP address, in a request from ");
+            assert!(cause.contains(&expected) && !cause.contains("hunter2"), "{lines:?}: {cause}");
         }
     }
 }

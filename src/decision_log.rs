@@ -112,6 +112,24 @@ pub struct LoggedToken<'a> {
     pub reused: bool,
 }
 
+/// Writes a line about a request: what every line has, and what else is told.
+macro_rules! line {
+    ($level:ident, $id:expr, $asker:expr, $outcome:expr, {$($more:tt)*}, $message:literal) => {
+        $level!(
+            decision.id = $id.as_str(),
+            decision.outcome = $outcome,
+            door = $asker.door.as_str(),
+            request = $asker.request(),
+            user.account = %printable(&$asker.account),
+            user.backend = $asker.backend(),
+            client.address = $asker.address(),
+            service = %printable(&$asker.service),
+            $($more)*
+            $message
+        )
+    };
+}
+
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
 /// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
 pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
@@ -119,15 +137,7 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
                 (granted, withheld, cut): (&Actions, &Actions, &Actions),
                 rule: Option<String>,
                 outcome: DecisionOutcome| {
-        info!(
-            decision.id = id.as_str(),
-            decision.outcome = outcome.as_str(),
-            door = asker.door.as_str(),
-            request = asker.request(),
-            user.account = %printable(&asker.account),
-            user.backend = asker.backend(),
-            client.address = asker.address(),
-            service = %printable(&asker.service),
+        line!(info, id, asker, outcome.as_str(), {
             scope,
             granted = words(granted),
             withheld = words(withheld),
@@ -138,8 +148,7 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
             token.reused = token.map(|token| token.reused),
             scopes.ignored = asker.scopes_ignored,
             snapshot = generation,
-            "decided"
-        );
+        }, "decided");
     };
     if decision.grants().is_empty() {
         let none = Actions::new();
@@ -188,20 +197,11 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
 pub fn allowed_by_token(id: &DecisionId, asker: &Asker, generation: u64, scopes: &[Scope]) {
-    info!(
-        decision.id = id.as_str(),
-        decision.outcome = "allowed_by_token",
-        door = asker.door.as_str(),
-        request = asker.request(),
-        user.account = %printable(&asker.account),
-        user.backend = asker.backend(),
-        client.address = asker.address(),
-        service = %printable(&asker.service),
+    line!(info, id, asker, "allowed_by_token", {
         scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         token.id = asker.by.as_ref().and_then(|by| by.credential.as_deref()),
         snapshot = generation,
-        "allowed"
-    );
+    }, "allowed");
 }
 
 /// Whose fault it is that a request was refused.
@@ -225,29 +225,16 @@ pub fn refused(
     fault: Fault,
     cause: &(dyn std::error::Error + 'static),
 ) {
-    macro_rules! line {
+    macro_rules! refused {
         ($level:ident, $message:literal) => {
-            $level!(
-                decision.id = id.as_str(),
-                decision.outcome = "refused",
-                reason,
-                door = asker.door.as_str(),
-                request = asker.request(),
-                user.account = %printable(&asker.account),
-                user.backend = asker.backend(),
-                client.address = asker.address(),
-                service = %printable(&asker.service),
-                secret.id = asker.secret(),
-                cause = %chain_of(cause),
-                $message
-            )
+            line!($level, id, asker, "refused", { reason, secret.id = asker.secret(), cause = %chain_of(cause), }, $message)
         };
     }
     match fault {
-        Fault::Ours => line!(error, "could not be decided"),
-        Fault::OursAfterwards => line!(error, "was decided, and could not be answered"),
-        Fault::Nobody => line!(info, "refused"),
-        Fault::Client => line!(warn, "refused"),
+        Fault::Ours => refused!(error, "could not be decided"),
+        Fault::OursAfterwards => refused!(error, "was decided, and could not be answered"),
+        Fault::Nobody => refused!(info, "refused"),
+        Fault::Client => refused!(warn, "refused"),
     }
 }
 

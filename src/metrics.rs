@@ -106,7 +106,6 @@ pub struct Rules {
 }
 
 /// The metrics that are set when somebody looks.
-#[derive(Default)]
 struct Measured {
     dropped_lines: Counter,
     certificate_expiry: Gauge<f64, AtomicU64>,
@@ -156,34 +155,60 @@ impl Drop for OpenConnection {
 }
 
 impl Default for Metrics {
+    /// Every metric under its name, in the order of the text.
     fn default() -> Metrics {
         let from_quarter_millisecond = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let mut metrics = Metrics {
+        // A decision takes microseconds.
+        let decisions = Histogram::new(exponential_buckets(0.000_001, 4.0, 12));
+        // From a look into memory to a program that takes seconds.
+        let backends = Family::new_with_constructor((|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))) as _);
+        let mut registry = Registry::with_prefix("dockwarden");
+        let to = &mut registry;
+        let metrics = Metrics {
             registry: Arc::default(),
-            measured: Arc::default(),
             dropped_lines: Arc::new(|| 0),
-            requests: Family::default(),
-            forwarded: Family::default(),
-            passed: Family::default(),
-            moved: Family::default(),
-            reused: Counter::default(),
-            refreshable: Family::default(),
-            answering: from_quarter_millisecond(),
-            // A decision takes microseconds.
-            deciding: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
-            hashing: from_quarter_millisecond(),
-            waiting: from_quarter_millisecond(),
-            backend_answers: Family::default(),
-            // From a look into memory to a program that takes seconds.
-            backend_answering: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_001, 4.0, 13))),
-            reloads: Counter::default(),
-            reload_failures: Counter::default(),
-            connections: Gauge::default(),
-            connections_refused: Counter::default(),
-            connections_not_http: Counter::default(),
+            requests: add(to, "token_requests", "Token requests by outcome"),
+            reused: add(to, "tokens_reused", "Tokens handed out again"),
+            refreshable: add(to, "refresh_tokens", "Logins that asked for a refresh token by outcome"),
+            forwarded: add(to, "forward_auth_requests", "Questions of proxies by outcome"),
+            passed: add(to, "gateway_requests", "Requests to the gateway by upstream and outcome"),
+            moved: {
+                let (help, moved) = ("Bytes of bodies that went through the gateway", Family::default());
+                to.register_with_unit("gateway_transferred", help, Unit::Bytes, moved.clone());
+                moved
+            },
+            answering: seconds(to, "token_request", "How long token requests took", from_quarter_millisecond()),
+            deciding: seconds(to, "decision", "How long the rules took to decide a request", decisions),
+            hashing: seconds(to, "password_hash", "How long password hashes took", from_quarter_millisecond()),
+            waiting: seconds(
+                to,
+                "password_wait",
+                "How long passwords waited to be hashed, or for the word that they are not",
+                from_quarter_millisecond(),
+            ),
+            backend_answers: add(to, "backend_answers", "What identity backends and sources of rules answered"),
+            backend_answering: seconds(
+                to,
+                "backend_answer",
+                "How long identity backends and sources of rules took to answer",
+                backends,
+            ),
+            reloads: add(to, "reloads", "Configurations taken over while running"),
+            reload_failures: add(to, "reload_failures", "Changed configurations that could not be used"),
+            connections: add(to, "connections_open", "Connections that are open, those of admin_addr too"),
+            connections_refused: add(
+                to,
+                "connections_refused",
+                "Connections that were closed at once, since their network had too many",
+            ),
+            connections_not_http: add(
+                to,
+                "connections_not_http",
+                "Connections that were closed because something else than HTTP came",
+            ),
+            measured: Arc::new(Mutex::new(Measured::registered(to))),
         };
-        metrics.registry = Arc::new(metrics.registered());
-        metrics
+        Metrics { registry: Arc::new(registry), ..metrics }
     }
 }
 
@@ -311,100 +336,6 @@ impl Metrics {
         self.reload_failures.inc();
     }
 
-    /// Every metric under its name, in the order of the text.
-    fn registered(&self) -> Registry {
-        let mut to = Registry::with_prefix("dockwarden");
-        add(&mut to, "token_requests", "Token requests by outcome", &self.requests);
-        add(&mut to, "tokens_reused", "Tokens handed out again", &self.reused);
-        add(&mut to, "refresh_tokens", "Logins that asked for a refresh token by outcome", &self.refreshable);
-        add(&mut to, "forward_auth_requests", "Questions of proxies by outcome", &self.forwarded);
-        add(&mut to, "gateway_requests", "Requests to the gateway by upstream and outcome", &self.passed);
-        to.register_with_unit(
-            "gateway_transferred",
-            "Bytes of bodies that went through the gateway",
-            Unit::Bytes,
-            self.moved.clone(),
-        );
-        add_seconds(&mut to, "token_request", "How long token requests took", &self.answering);
-        add_seconds(&mut to, "decision", "How long the rules took to decide a request", &self.deciding);
-        add_seconds(&mut to, "password_hash", "How long password hashes took", &self.hashing);
-        add_seconds(
-            &mut to,
-            "password_wait",
-            "How long passwords waited to be hashed, or for the word that they are not",
-            &self.waiting,
-        );
-        add(&mut to, "backend_answers", "What identity backends and sources of rules answered", &self.backend_answers);
-        add_seconds(
-            &mut to,
-            "backend_answer",
-            "How long identity backends and sources of rules took to answer",
-            &self.backend_answering,
-        );
-        add(&mut to, "reloads", "Configurations taken over while running", &self.reloads);
-        add(&mut to, "reload_failures", "Changed configurations that could not be used", &self.reload_failures);
-        add(&mut to, "connections_open", "Connections that are open, those of admin_addr too", &self.connections);
-        add(
-            &mut to,
-            "connections_refused",
-            "Connections that were closed at once, since their network had too many",
-            &self.connections_refused,
-        );
-        add(
-            &mut to,
-            "connections_not_http",
-            "Connections that were closed because something else than HTTP came",
-            &self.connections_not_http,
-        );
-        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        add(&mut to, "log_lines_dropped", "Lines of the log that nobody took in time", &measured.dropped_lines);
-        add_seconds(
-            &mut to,
-            "certificate_expiry_timestamp",
-            "When the signing certificate ends, since 1970",
-            &measured.certificate_expiry,
-        );
-        add(
-            &mut to,
-            "wrong_password_accounts",
-            "Accounts with wrong passwords in the last minutes, counted for each client's network",
-            &measured.wrong_password_accounts,
-        );
-        add(
-            &mut to,
-            "header_fallback",
-            "1 while tokens carry kid alone because the certificate is out of its time",
-            &measured.header_fallback,
-        );
-        add(
-            &mut to,
-            "tokens_cut_short",
-            "1 while tokens end before their time, since the leaf that signs them does",
-            &measured.tokens_cut_short,
-        );
-        add_seconds(&mut to, "snapshot_age", "Age of the configuration in use", &measured.snapshot_age);
-        add_seconds(
-            &mut to,
-            "rules_age",
-            "How long ago the rules in use were last up to date; infinite while there are none",
-            &measured.rules_age,
-        );
-        add(
-            &mut to,
-            "rules_refused",
-            "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
-            &measured.rules_refused,
-        );
-        add_seconds(
-            &mut to,
-            "workload_keys_age",
-            "How long ago the keys of an issuer of workloads were fetched; infinite while there are none",
-            &measured.workload_keys_age,
-        );
-        add(&mut to, "backend_down", "1 while a backend is not asked because it does not answer", &measured.down);
-        to
-    }
-
     /// All metrics as text.
     ///
     /// # Errors
@@ -421,6 +352,52 @@ impl Metrics {
 }
 
 impl Measured {
+    fn registered(to: &mut Registry) -> Measured {
+        Measured {
+            dropped_lines: add(to, "log_lines_dropped", "Lines of the log that nobody took in time"),
+            certificate_expiry: seconds(
+                to,
+                "certificate_expiry_timestamp",
+                "When the signing certificate ends, since 1970",
+                Gauge::default(),
+            ),
+            wrong_password_accounts: add(
+                to,
+                "wrong_password_accounts",
+                "Accounts with wrong passwords in the last minutes, counted for each client's network",
+            ),
+            header_fallback: add(
+                to,
+                "header_fallback",
+                "1 while tokens carry kid alone because the certificate is out of its time",
+            ),
+            tokens_cut_short: add(
+                to,
+                "tokens_cut_short",
+                "1 while tokens end before their time, since the leaf that signs them does",
+            ),
+            snapshot_age: seconds(to, "snapshot_age", "Age of the configuration in use", Gauge::default()),
+            rules_age: seconds(
+                to,
+                "rules_age",
+                "How long ago the rules in use were last up to date; infinite while there are none",
+                Family::default(),
+            ),
+            rules_refused: add(
+                to,
+                "rules_refused",
+                "1 for each document that keeps newer rules from being used; 0, without a document, if there is none",
+            ),
+            workload_keys_age: seconds(
+                to,
+                "workload_keys_age",
+                "How long ago the keys of an issuer of workloads were fetched; infinite while there are none",
+                Family::default(),
+            ),
+            down: add(to, "backend_down", "1 while a backend is not asked because it does not answer"),
+        }
+    }
+
     fn set(&self, now: Now) {
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970, and a few thousands, fit a double exactly")]
         let (expiry, counted) = (now.certificate_ends.unix_timestamp() as f64, now.wrong_password_accounts as f64);
@@ -459,12 +436,15 @@ impl Measured {
     }
 }
 
-fn add(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
     to.register(name, help, metric.clone());
+    metric
 }
 
-fn add_seconds(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+fn seconds<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
     to.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
 }
 
 fn passed(upstream: &str, outcome: &'static str) -> Labels<2> {

@@ -78,10 +78,6 @@ fn about_a_line() -> String {
     )
 }
 
-fn is_htpasswd_line(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(_, after)| HashKind::from_prefix(after).is_some())
-}
-
 /// What a key that a user does not have is meant for: a name for labels, mostly.
 fn meant_in_user(entry: &Entry) -> Option<String> {
     const LABELS: &[&str] = &["group", "groups", "team", "teams", "role", "roles", "project", "projects"];
@@ -93,8 +89,9 @@ fn meant_in_user(entry: &Entry) -> Option<String> {
 pub fn read(section: Field<'_>) -> Option<Users> {
     let section = section.with(Secrets::Read);
     let Some(entries) = section.entries() else {
+        let is_hash = |(_, after): (&str, &str)| HashKind::from_prefix(after).is_some();
         section.problem(match section.value() {
-            Value::Text(text) if is_htpasswd_line(text) => about_a_line(),
+            Value::Text(text) if text.split_once(':').is_some_and(is_hash) => about_a_line(),
             Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => {
                 "accounts and their settings are expected here: users: {alice: {password: …}}".to_owned()
             }

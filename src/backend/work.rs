@@ -64,11 +64,6 @@ impl Work {
         self.steps.fetch_sub(given.saturating_sub(budget.left()), Ordering::Relaxed);
         said
     }
-
-    /// Does something with all that is left.
-    pub(crate) fn take_all<T>(&self, decide: impl FnOnce(&mut Budget) -> T) -> T {
-        self.take(u64::MAX, Compiling::Allowed, decide)
-    }
 }
 
 /// Answers a question by rules that `decide` compares: at once where that costs little.
@@ -101,7 +96,7 @@ where
     let left = Work { steps, is_costly: AtomicBool::new(true), lane: work.lane };
     let (answer, left) = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let answer = left.take_all(|budget| decide(&asked.question(), budget));
+        let answer = left.take(u64::MAX, Compiling::Allowed, |budget| decide(&asked.question(), budget));
         (answer, left)
     })
     .await

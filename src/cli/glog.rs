@@ -65,29 +65,18 @@ pub(super) fn take(arguments: impl IntoIterator<Item = OsString>) -> Taken {
 
 #[cfg(test)]
 mod tests {
+    use super::Verbosity::{Detailed, Usual};
     use super::*;
 
     #[test]
     fn the_flags_of_docker_auth_are_taken_and_nothing_else() {
         let cases: &[(&str, &str, Verbosity)] = &[
-            (
-                "dockwarden --v=2 --alsologtostderr /config/auth_config.yml",
-                "dockwarden /config/auth_config.yml",
-                Verbosity::Usual,
-            ),
-            ("dockwarden -v 3 -logtostderr=true c.yml", "dockwarden c.yml", Verbosity::Detailed),
-            (
-                "dockwarden -stderrthreshold INFO --vmodule=a=1,b=2 -log_dir=/var/log c.yml",
-                "dockwarden c.yml",
-                Verbosity::Usual,
-            ),
-            (
-                "dockwarden explain c.yml --account a -- --v=2",
-                "dockwarden explain c.yml --account a -- --v=2",
-                Verbosity::Usual,
-            ),
-            ("dockwarden --version", "dockwarden --version", Verbosity::Usual),
-            ("dockwarden -V", "dockwarden -V", Verbosity::Usual),
+            ("dockwarden --v=2 --alsologtostderr /config/auth_config.yml", "dockwarden /config/auth_config.yml", Usual),
+            ("dockwarden -v 3 -logtostderr=true c.yml", "dockwarden c.yml", Detailed),
+            ("dockwarden -stderrthreshold INFO --vmodule=a=1,b=2 -log_dir=/var/log c.yml", "dockwarden c.yml", Usual),
+            ("dockwarden explain c.yml --account a -- --v=2", "dockwarden explain c.yml --account a -- --v=2", Usual),
+            ("dockwarden --version", "dockwarden --version", Usual),
+            ("dockwarden -V", "dockwarden -V", Usual),
         ];
         for (given, left, verbosity) in cases {
             let taken = take(given.split(' ').map(OsString::from));

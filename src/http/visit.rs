@@ -186,7 +186,8 @@ impl<'a> Visit<'a> {
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
         decision_log::decided(&self.id, &self.asker, generation, &decision, None);
-        match (grants_all(&decision), who) {
+        let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
+        match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
             (false, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(NotAdmitted::NotGranted),
             // An account may be allowed what nobody is.
@@ -285,8 +286,4 @@ fn allows(claims: &Claims, scope: &Scope) -> bool {
             .filter(|entry| entry.kind == resource.kind() && entry.name == resource.name())
             .any(|entry| entry.actions.iter().any(|own| own == action.as_str()))
     })
-}
-
-fn grants_all(decision: &Decision) -> bool {
-    decision.grants().iter().all(|grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty())
 }

@@ -6,7 +6,7 @@ use settings::yaml::Value;
 use settings::{At, Field, Refusal, Section};
 use url::Url;
 
-use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, UrlTemplate, Who};
+use super::template::{Allowed, BodyTemplate, ContentType, HeaderTemplate, Placeholder, Template, UrlTemplate, Who};
 use crate::secret::Secret;
 
 /// Header lines that belong to the connection, or that are written by us.
@@ -74,9 +74,9 @@ impl RequestTemplate {
 
     /// Every placeholder in it.
     pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
-        let headers = self.headers.iter().flat_map(HeaderTemplate::placeholders);
-        let body = self.body.iter().flat_map(BodyTemplate::placeholders);
-        self.url.placeholders().chain(headers).chain(body)
+        let headers = self.headers.iter().map(|header| &header.template);
+        let body = self.body.iter().map(|body| &body.template);
+        [&self.url.template].into_iter().chain(headers).chain(body).flat_map(Template::placeholders)
     }
 
     /// Whether the password is anywhere in it.
@@ -89,7 +89,7 @@ impl RequestTemplate {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(ContentType::Json.as_str()));
         for header in &self.headers {
-            headers.insert(header.name(), header.filled(who)?);
+            headers.insert(&header.name, header.filled(who)?);
         }
         let body = match &self.body {
             Some(body) => {
@@ -153,7 +153,7 @@ pub fn read(section: &mut Section<'_>, allowed: Allowed) -> Option<RequestTempla
         }
     };
     let request = RequestTemplate { method, url: url?, headers: headers?, body };
-    if request.url.placeholders().any(|placeholder| placeholder != Placeholder::Account) {
+    if request.url.template.placeholders().any(|placeholder| placeholder != Placeholder::Account) {
         let message = "the password is part of the address, and so ends up in the logs of servers and proxies; send it \
                        in a header or in the body";
         section.warn(section.place(), "url", message);
@@ -217,7 +217,7 @@ pub fn read_headers(section: &mut Section<'_>, allowed: Allowed) -> Option<Vec<H
                 wrong("write content_type beside body instead");
                 continue;
             }
-            Ok(name) if headers.iter().any(|other| *other.name() == name) => {
+            Ok(name) if headers.iter().any(|other| other.name == name) => {
                 wrong("this header is here twice");
                 continue;
             }

@@ -150,7 +150,7 @@ impl std::fmt::Debug for Template {
 /// An address whose path and query may hold placeholders.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlTemplate {
-    template: Template,
+    pub(super) template: Template,
     origin: Url,
 }
 
@@ -213,11 +213,6 @@ impl UrlTemplate {
         &self.origin
     }
 
-    /// The placeholders in it.
-    pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
-        self.template.placeholders()
-    }
-
     /// The address for one login; `None` for a value that could be read as more than one part of it.
     pub fn filled(&self, who: Who<'_>) -> Option<Url> {
         let query_from = self.template.0.iter().position(|piece| match piece {
@@ -265,8 +260,8 @@ fn marker(text: &str) -> String {
 /// A header line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderTemplate {
-    name: HeaderName,
-    template: Template,
+    pub(super) name: HeaderName,
+    pub(super) template: Template,
 }
 
 impl HeaderTemplate {
@@ -291,16 +286,6 @@ impl HeaderTemplate {
                     .to_owned())
             }
         }
-    }
-
-    /// The line's name.
-    pub fn name(&self) -> &HeaderName {
-        &self.name
-    }
-
-    /// The placeholder in it.
-    pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
-        self.template.placeholders()
     }
 
     /// The value for one login, marked as a secret; `None` where it would not arrive as it is: white space, what is not
@@ -345,7 +330,7 @@ impl ContentType {
 pub struct BodyTemplate {
     /// What it is.
     pub content_type: ContentType,
-    template: Template,
+    pub(super) template: Template,
 }
 
 impl BodyTemplate {
@@ -376,11 +361,6 @@ impl BodyTemplate {
             }
         }
         Ok(BodyTemplate { content_type, template })
-    }
-
-    /// The placeholders in it.
-    pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
-        self.template.placeholders()
     }
 
     /// The body for one login.

@@ -98,7 +98,7 @@ impl PrivateKey {
         let KeyBlock { encoding, der, keys } = KeyBlock::from_pem(bytes)?;
         let key = match encoding {
             KeyEncoding::Pkcs8 => PrivateKey::from_pkcs8(&der),
-            KeyEncoding::Pkcs1 => PrivateKey::from_pkcs1(&der),
+            KeyEncoding::Pkcs1 => rsa(&der, || RsaKeyPair::from_der(&der)),
             KeyEncoding::Sec1 => PrivateKey::from_sec1(&der),
             KeyEncoding::Other(label) if label == "DSA PRIVATE KEY" => Err(KeyProblem::KeyKind("DSA".to_owned())),
             KeyEncoding::Other(label) => Err(PemProblem::KeyIsOther(label).into()),
@@ -119,11 +119,6 @@ impl PrivateKey {
             NamedKind::Rsa => rsa(inner.data, || RsaKeyPair::from_pkcs8(der)),
             NamedKind::Ec(curve) => ecdsa(curve, || EcdsaKeyPair::from_pkcs8(curve.signing(), der)),
         }
-    }
-
-    /// PKCS#1 (RFC 8017 appendix A.1.2).
-    fn from_pkcs1(der: &[u8]) -> Result<PrivateKey, KeyProblem> {
-        rsa(der, || RsaKeyPair::from_der(der))
     }
 
     /// SEC1 (RFC 5915 section 3): version, the number, `[0]` the curve, `[1]` the public key.

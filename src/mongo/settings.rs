@@ -228,11 +228,6 @@ fn refusal_of_database(name: &str) -> Option<Refusal> {
     })
 }
 
-/// The same of the database that knows the user, which may be none of the server's own.
-fn refusal_of_source(name: &str) -> Option<Refusal> {
-    if name == EXTERNAL { None } else { refusal_of_database(name) }
-}
-
 /// Why this can be no collection of ours: what MongoDB forbids in its name, and what a pasted address has.
 fn refusal_of_collection(name: &str) -> Option<Refusal> {
     let is_address = name.contains("://") || name.contains('@');
@@ -315,7 +310,11 @@ fn read_login(dial: &mut Section<'_>, database: &str, tls: Option<&Option<TlsFil
     let username = dial.filled("username");
     let password = dial.secret("password", "password_file");
     let source = match dial.filled("source") {
-        Some(at) => Some(usable_name(dial, at, "source", refusal_of_source).ok_or(Noted)?),
+        Some(at) => {
+            // The database that knows the user may be none of the server's own.
+            let refusal = |name: &str| if name == EXTERNAL { None } else { refusal_of_database(name) };
+            Some(usable_name(dial, at, "source", refusal).ok_or(Noted)?)
+        }
         None => None,
     };
     let mechanism = dial.word("mechanism", |text| match text {

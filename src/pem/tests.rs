@@ -67,7 +67,11 @@ fn line_breaks_that_were_lost_are_put_back() {
 #[test]
 fn what_is_no_block_is_refused_with_the_reason() {
     let file = PairFile::Key;
-    let damaged = |what: &str| PemProblem::Damaged { file, what: what.to_owned() };
+    let damaged = |line: usize, what: &str| PemProblem::Damaged {
+        file,
+        what: format!("the `A` block that begins on line {line} {what}"),
+    };
+    let wrapped = |what| PemProblem::Wrapped { file, what };
     let cases: &[(&[u8], PemProblem)] = &[
         (b"", PemProblem::Empty(file)),
         (b" \r\n\n", PemProblem::Empty(file)),
@@ -78,15 +82,14 @@ fn what_is_no_block_is_refused_with_the_reason() {
         (b"aGVsbG8=\n", PemProblem::NotPem(file)),
         (
             b"LS0tLS1CRUdJTiBBLS0tLS0KYUdWcwotLS0tLUVORCBB\nLS0tLS0K\n",
-            PemProblem::Wrapped { file, what: "base64 of a PEM file; decode it once: base64 -d OLD > NEW" },
+            wrapped("base64 of a PEM file; decode it once: base64 -d OLD > NEW"),
         ),
-        (b"{\"kty\": \"EC\"}", PemProblem::Wrapped { file, what: "JSON; write the PEM text alone into it" }),
+        (b"{\"kty\": \"EC\"}", wrapped("JSON; write the PEM text alone into it")),
         (
             b"export TOKEN_KEY=\"MHcCAQ\"\n",
-            PemProblem::Wrapped {
-                file,
-                what: "an environment variable (NAME=\u{2026}); write what stands after the = alone into it, as PEM text",
-            },
+            wrapped(
+                "an environment variable (NAME=\u{2026}); write what stands after the = alone into it, as PEM text",
+            ),
         ),
         (b"\xff\xfe-\0-\0", PemProblem::Utf16(file)),
         (b"-\0-\0-\0-\0-\0B\0", PemProblem::Utf16(file)),
@@ -95,21 +98,13 @@ fn what_is_no_block_is_refused_with_the_reason() {
         (b"-----BEGIN PRIVATE KEY MIGHAgEAMBMGByqGSM49-----\n", PemProblem::NotPem(file)),
         (
             b"-----BEGIN A----- aGVs bG8=",
-            damaged(
-                "the `A` block that begins on line 1 has no END line, and has no line breaks: a secret store or an environment variable took them",
-            ),
+            damaged(1, "has no END line, and has no line breaks: a secret store or an environment variable took them"),
         ),
-        (b"-----BEGIN A-----\naGVs", damaged("the `A` block that begins on line 1 has no END line")),
-        (
-            b"\n-----BEGIN A-----\naGVs\n-----END B-----\n",
-            damaged("the `A` block that begins on line 2 ends with an END line for `B`"),
-        ),
-        (
-            b"-----BEGIN A-----\n-----BEGIN A-----\n",
-            damaged("the `A` block that begins on line 1 has no END line before the next BEGIN"),
-        ),
-        (b"-----BEGIN A-----\na?Vs\n-----END A-----\n", damaged("the `A` block that begins on line 1 is not base64")),
-        (b"-----BEGIN A-----\n-----END A-----\n", damaged("the `A` block that begins on line 1 has nothing in it")),
+        (b"-----BEGIN A-----\naGVs", damaged(1, "has no END line")),
+        (b"\n-----BEGIN A-----\naGVs\n-----END B-----\n", damaged(2, "ends with an END line for `B`")),
+        (b"-----BEGIN A-----\n-----BEGIN A-----\n", damaged(1, "has no END line before the next BEGIN")),
+        (b"-----BEGIN A-----\na?Vs\n-----END A-----\n", damaged(1, "is not base64")),
+        (b"-----BEGIN A-----\n-----END A-----\n", damaged(1, "has nothing in it")),
     ];
     for (bytes, expected) in cases {
         assert_eq!(blocks(bytes, file).err().as_ref(), Some(expected), "{:?}", String::from_utf8_lossy(bytes));

@@ -81,12 +81,6 @@ impl Patience {
         Patience { proxy_rest: share.and_then(Counted::proxy_rest) }
     }
 
-    /// From its beginning to the first byte; some proxies connect before they have a request. After
-    /// [`FIRST_REQUEST_PATIENCE`] it rests.
-    fn first_byte(self) -> Duration {
-        self.proxy_rest.unwrap_or(FIRST_REQUEST_PATIENCE)
-    }
-
     /// From its beginning to its first request.
     fn first_request(self) -> Duration {
         self.proxy_rest.map_or(FIRST_REQUEST_PATIENCE, |rest| rest + HEADER_PATIENCE)
@@ -182,7 +176,10 @@ impl Protocols {
             biased;
             protocol = line.greeting() => protocol,
             () = farewell(&activity, &mut leaving) => return,
-            () = sleep(patience.first_byte()) => return debug!("a connection was closed that asks for nothing"),
+            // Some proxies connect before they have a request.
+            () = sleep(patience.proxy_rest.unwrap_or(FIRST_REQUEST_PATIENCE)) => {
+                return debug!("a connection was closed that asks for nothing");
+            }
             // A proxy's: a stranger's is closed by then.
             () = make_room(share, FIRST_REQUEST_PATIENCE) => {
                 return debug!("a connection that had asked for nothing was closed for another one");

@@ -26,10 +26,6 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    async fn made_at(path: &Path) -> SocketFile {
-        SocketFile { path: path.to_owned(), identity: identity(path).await }
-    }
-
     /// Removes the file, unless another one has taken its place: that belongs to somebody else.
     pub(super) async fn remove(self) {
         if self.identity.is_some()
@@ -81,7 +77,7 @@ pub(super) async fn listen(address: &ListenAddress) -> anyhow::Result<Listener> 
         ListenAddress::Unix(path) => {
             remove_stale_socket(path).await?;
             let listener = UnixListener::bind(path).map_err(refused)?;
-            Ok(Listener::Unix(listener, SocketFile::made_at(path).await))
+            Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), identity: identity(path).await }))
         }
     }
 }

@@ -47,22 +47,15 @@ mod tests {
     #[test]
     fn what_the_system_refuses_is_explained() {
         let tcp = |host: &str, port| ListenAddress::Tcp { host: host.to_owned(), port };
+        let denied = ErrorKind::PermissionDenied;
         let unix = || ListenAddress::Unix("/run/auth/socket".into());
         for (address, kind, pieces) in [
-            (
-                tcp("", 443),
-                ErrorKind::PermissionDenied,
-                ["port 443: user ", "ports below 1024; ", "docker run -p 443:5001"],
-            ),
-            (
-                tcp("::1", 80),
-                ErrorKind::PermissionDenied,
-                ["on [::1]:80: user ", "publish it as 80", "CAP_NET_BIND_SERVICE"],
-            ),
+            (tcp("", 443), denied, ["port 443: user ", "ports below 1024; ", "docker run -p 443:5001"]),
+            (tcp("::1", 80), denied, ["on [::1]:80: user ", "publish it as 80", "CAP_NET_BIND_SERVICE"]),
             (tcp("10.0.0.1", 5001), ErrorKind::AddrInUse, ["10.0.0.1:5001", "another process", "choose another port"]),
             (tcp("10.0.0.1", 5001), ErrorKind::AddrNotAvailable, ["10.0.0.1:5001", "no such address", "\":5001\""]),
             (unix(), ErrorKind::AddrInUse, ["unix:/run/auth/socket", "another process", "remove the file"]),
-            (unix(), ErrorKind::PermissionDenied, ["unix:/run/auth/socket", ": user ", "may not make files"]),
+            (unix(), denied, ["unix:/run/auth/socket", ": user ", "may not make files"]),
             (unix(), ErrorKind::NotFound, ["unix:/run/auth/socket", "no such directory", "make it"]),
         ] {
             let message = cannot_listen(&address, &Error::from(kind));
@@ -70,7 +63,7 @@ mod tests {
                 assert!(message.contains(piece), "{piece}: {message}");
             }
         }
-        for (address, kind) in [(tcp("", 5001), ErrorKind::PermissionDenied), (unix(), ErrorKind::InvalidInput)] {
+        for (address, kind) in [(tcp("", 5001), denied), (unix(), ErrorKind::InvalidInput)] {
             let message = cannot_listen(&address, &Error::from(kind));
             assert!(!message.contains(": "), "nothing is known of it: {message}");
         }

@@ -327,88 +327,34 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        for target in [
+        let anywhere = r"v2/ http://registry/v2/ //v2/app/tags/list /v2//app/tags/list /v2/app//tags/list /v2/app/./tags/list
+            /v2/a/../app/tags/list /v2/app/tags/list/.. /v2/app/tags/list/. /v2/../v2/app/tags/list /./v2/
+            /v2/app/tags/list/ /v2/%61pp/tags/list /v2/app%2Fx/tags/list /%76%32/app/tags/list /v2%2Fapp/tags/list
+            /v2/app/manifests/v%31 /v2/app;x/tags/list /v2/app/tags/list;x /v2\app/tags/list /v2/app/tags/list#x
+            /v2/app/tags/list?a#b /v2/APP/tags/list /v2/App/manifests/x /v2/app/tags /v2/app /v2/app/ /v2/_catalog/
+            /v2/_catalog/tags/list/x /v2/tags/list /v2/manifests/x /v2/app/manifests/ /v2/app/manifests/-x
+            /v2/app/blobs/x /v2/app/blobs/uploads /v2/app/blobs/sha256:abc /v2/app/referrers/x /v2/blobs/uploads/
+            /v2/app/blobs/uploads/a:b /v2/app/uploads/x /v2/a..b/tags/list /v2/app/tags/list?from=A
+            /v2/app/tags/list?from=a&from=b /v2/app/tags/list?from=a&from=a /v2/app/tags/list?From=a
+            /v2/app/tags/list?a=b&fROM= /v2/app/blobs/uploads/?Mount=a /v2/app/blobs/uploads/?M%6funt=a
+            /v2/app/tags/list?x;from=a /v2/app/tags/list?from=%zz /v2/app/tags/list?from=a% /v2/app/tags/list?from=a%00
+            /docs/%2e%2e/x /docs/%2Fx /docs/%61";
+        // One path must not have two names.
+        let named_twice = r#"/docs/%c3%bc /docs/a|b /docs/"a" /docs/a^b"#;
+        // What others take for a slash or a dot.
+        let taken_for_dots =
+            "/docs/%C0%AE%C0%AE/admin /docs/%C0%AF /docs/%FC /docs/..%20/admin /docs/.../admin /docs/.%C2%A0/admin
+            /docs/a%C2%85 /docs/%00 /docs/% /docs/%+4 /docs/%4 /a//b /a/..";
+        let odd = [
             "",
-            "v2/",
-            "http://registry/v2/",
-            "//v2/app/tags/list",
-            "/v2//app/tags/list",
-            "/v2/app//tags/list",
-            "/v2/app/./tags/list",
-            "/v2/a/../app/tags/list",
-            "/v2/app/tags/list/..",
-            "/v2/app/tags/list/.",
-            "/v2/../v2/app/tags/list",
-            "/./v2/",
-            "/v2/app/tags/list/",
-            "/v2/%61pp/tags/list",
-            "/v2/app%2Fx/tags/list",
-            "/%76%32/app/tags/list",
-            "/v2%2Fapp/tags/list",
-            "/v2/app/manifests/v%31",
-            "/v2/app;x/tags/list",
-            "/v2/app/tags/list;x",
-            "/v2\\app/tags/list",
-            "/v2/app/tags/list#x",
-            "/v2/app/tags/list?a#b",
             "/v2/app/tags/ list",
             "/v2/app\t/tags/list",
             "/v2/app\0/tags/list",
             "/v2/\u{fc}/tags/list",
-            "/v2/APP/tags/list",
-            "/v2/App/manifests/x",
-            "/v2/app/tags",
-            "/v2/app",
-            "/v2/app/",
-            "/v2/_catalog/",
-            "/v2/_catalog/tags/list/x",
-            "/v2/tags/list",
-            "/v2/manifests/x",
-            "/v2/app/manifests/",
-            "/v2/app/manifests/-x",
-            "/v2/app/blobs/x",
-            "/v2/app/blobs/uploads",
-            "/v2/app/blobs/sha256:abc",
-            "/v2/app/referrers/x",
-            "/v2/blobs/uploads/",
-            "/v2/app/blobs/uploads/a:b",
-            "/v2/app/uploads/x",
-            "/v2/a..b/tags/list",
-            "/v2/app/tags/list?from=A",
-            "/v2/app/tags/list?from=a&from=b",
-            "/v2/app/tags/list?from=a&from=a",
-            "/v2/app/tags/list?From=a",
-            "/v2/app/tags/list?a=b&fROM=",
-            "/v2/app/blobs/uploads/?Mount=a",
-            "/v2/app/blobs/uploads/?M%6funt=a",
-            "/v2/app/tags/list?x;from=a",
-            "/v2/app/tags/list?from=%zz",
-            "/v2/app/tags/list?from=a%",
             "/v2/?x=\u{fc}",
-            "/v2/app/tags/list?from=a%00",
-            "/docs/%2e%2e/x",
-            "/docs/%2Fx",
-            "/docs/%61",
-            // One path must not have two names.
-            "/docs/%c3%bc",
-            "/docs/a|b",
-            "/docs/\"a\"",
-            "/docs/a^b",
-            // What others take for a slash or a dot.
-            "/docs/%C0%AE%C0%AE/admin",
-            "/docs/%C0%AF",
-            "/docs/%FC",
-            "/docs/..%20/admin",
-            "/docs/.../admin",
-            "/docs/.%C2%A0/admin",
-            "/docs/a%C2%85",
-            "/docs/%00",
-            "/docs/%",
-            "/docs/%+4",
-            "/docs/%4",
-            "/a//b",
-            "/a/..",
-        ] {
+        ];
+        let plain = [anywhere, named_twice, taken_for_dots].into_iter().flat_map(str::split_whitespace);
+        for target in plain.chain(odd) {
             assert!(asked("GET", target).is_err(), "{target:?}");
         }
         let long = format!("/v2/app/tags/list?{}", "a".repeat(MAX_TARGET));

@@ -158,7 +158,8 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
                 Some(_) | None => return Some((number, told(indent, &open_at(lines, number), rest))),
             }
         }
-        if is_key_alone(content) && lines.get(number..).is_some_and(|below| goes_below(below, indent, !is_deeper)) {
+        let is_key_alone = is_plain_word(content) && !content.starts_with('-');
+        if is_key_alone && lines.get(number..).is_some_and(|below| goes_below(below, indent, !is_deeper)) {
             return Some((number, "a colon is missing after this key".to_owned()));
         }
         // `- key: value` opens a list and, behind the dash, a map.
@@ -171,6 +172,8 @@ fn misfit(lines: &[&str], last: usize) -> Option<(usize, String)> {
                 open.push(Block { column: indent + dashes, keys_of_item: None, is_map: true });
             }
         }
+        // It only names or types what follows in the next lines.
+        let is_decoration = |value: &str| value.starts_with(['&', '!']) && !value.contains(' ');
         let ends_open = key_of(rest).is_some_and(|value| value.is_empty() || is_decoration(value));
         opens = ends_open || (dashes > 0 && rest.is_empty());
         if ends_with_block_text(rest) {
@@ -201,11 +204,6 @@ fn lacks_space_after_dash(content: &str) -> bool {
         is_plain_word(key) && !key.starts_with('-') && (value.is_empty() || value.starts_with(' '))
     });
     is_key || rest.starts_with(['{', '['])
-}
-
-/// Whether a line could be a key without its colon.
-fn is_key_alone(content: &str) -> bool {
-    is_plain_word(content) && !content.starts_with('-')
 }
 
 /// Whether something stands below that could not if the line above were a value: a key, as deep or deeper. In the midst of
@@ -333,11 +331,6 @@ fn key_of(rest: &str) -> Option<&str> {
     (!key.is_empty() && !key.starts_with(['{', '['])).then_some(if value.starts_with('#') { "" } else { value })
 }
 
-/// Whether what stands behind a colon only names or types what follows in the next lines.
-fn is_decoration(value: &str) -> bool {
-    value.starts_with(['&', '!']) && !value.contains(' ')
-}
-
 fn ends_with_block_text(rest: &str) -> bool {
     let value = key_of(rest).unwrap_or(rest);
     value.starts_with(['|', '>']) && value.len() <= 3
@@ -366,36 +359,26 @@ mod tests {
     #[test]
     fn each_slip_is_told_with_its_own_line_and_no_value_is_repeated() {
         let indented = "this is not YAML: ";
+        // What is said most.
+        let whole = |expected: &str| {
+            expected
+                .replace('…', " before it, and its neighbours have ")
+                .replace('§', " before it and belongs to the list item above, whose keys have ")
+        };
         for (text, line, expected) in [
-            ("token:\n  issuer: A\n   key: Hunter2\n", 3, "\"key\" has 3 spaces before it, and its neighbours have 2;"),
-            (
-                "users:\n  a:\n    b: x\n     c: {}\n  d: {}\n",
-                4,
-                "\"c\" has 5 spaces before it, and its neighbours have 4;",
-            ),
-            (
-                "users:\n  a:\n    b: x\n   c: {}\n  d: {}\n",
-                4,
-                "\"c\" has 3 spaces before it, and its neighbours have 2 or 4;",
-            ),
-            ("server: {}\n token: {}\nusers: {}\n", 2, "\"token\" has 1 space before it, and its neighbours have 0;"),
-            ("token:\n   issuer: A\n  key: k\n", 3, "\"key\" has 2 spaces before it, and its neighbours have 3;"),
-            (
-                "acl:\n  - match: {}\n    actions: []\n   - match: {}\n     actions: []\n",
-                4,
-                "\"match\" has 3 spaces before it, and its neighbours have 2",
-            ),
+            ("token:\n  issuer: A\n   key: Hunter2\n", 3, "\"key\" has 3 spaces…2;"),
+            ("users:\n  a:\n    b: x\n     c: {}\n  d: {}\n", 4, "\"c\" has 5 spaces…4;"),
+            ("users:\n  a:\n    b: x\n   c: {}\n  d: {}\n", 4, "\"c\" has 3 spaces…2 or 4;"),
+            ("server: {}\n token: {}\nusers: {}\n", 2, "\"token\" has 1 space…0;"),
+            ("token:\n   issuer: A\n  key: k\n", 3, "\"key\" has 2 spaces…3;"),
+            ("acl:\n  - match: {}\n    actions: []\n   - match: {}\n     actions: []\n", 4, "\"match\" has 3 spaces…2"),
             (
                 "acl:\n  - match: {}\n    actions: []\n - match: {}\n",
                 4,
                 "has 1 space before it, and its neighbours have",
             ),
             ("acl:\n  - match: {}\n   actions: []\n", 3, "\"actions\" has 3 spaces before it, and its neighbours have"),
-            (
-                "acl:\n  - match: {}\n     actions: []\n",
-                3,
-                "\"actions\" has 5 spaces before it, and its neighbours have 4;",
-            ),
+            ("acl:\n  - match: {}\n     actions: []\n", 3, "\"actions\" has 5 spaces…4;"),
             ("token:\r\n  issuer: A\r\n   key: k\r\n", 3, "\"key\" has 3 spaces"),
             ("a:\n  b: |\n    text\n      more: text\n   c: d\n", 5, "\"c\" has 3 spaces"),
             ("a:\n  b: some text\n    that goes on\n   Hunter2: d\n", 4, "this line begins with 3 spaces"),
@@ -424,21 +407,13 @@ mod tests {
             ("a: {\n  b: c,\n  d: \"}\",\n  e: f\n", 1, "the { of this line"),
             ("a: {\n  b: c,\n  d: e\n}\nb:\n  c: d\n   e: f\n", 7, "\"e\" has 3 spaces"),
             ("a: {b: \"{\"}\nb:\n  c: d\n   e: f\n", 4, "\"e\" has 3 spaces"),
-            (
-                "acl:\n  - match: {account: bob}\n  actions: [pull]\n",
-                3,
-                "\"actions\" has 2 spaces before it and belongs to the list item above, whose keys have 4;",
-            ),
+            ("acl:\n  - match: {account: bob}\n  actions: [pull]\n", 3, "\"actions\" has 2 spaces§4;"),
             (
                 "a:\n  acl:\n  - match: {}\n    actions: []\n  -   match:\n        account: bob\n   actions: []\n",
                 7,
                 "\"actions\" has 3 spaces before it",
             ),
-            (
-                "acl:\n - match:\n     account: bob\n actions: []\n",
-                4,
-                "\"actions\" has 1 space before it and belongs to the list item above, whose keys have 3;",
-            ),
+            ("acl:\n - match:\n     account: bob\n actions: []\n", 4, "\"actions\" has 1 space§3;"),
             ("acl:\n  - match: {}\n    actions:\n      - pull\n      push\n", 5, "a dash and a space come first"),
             ("acl:\n  -match: {}\n   actions: []\n", 2, "a space is missing after the dash"),
             ("acl:\n  -match: {}\n    actions: []\n", 2, "a space is missing after the dash"),
@@ -463,7 +438,7 @@ mod tests {
             let place = problem.place.to_string();
             assert_eq!(place, format!("line {line}"), "{text}{}", problem.message);
             assert!(
-                problem.message.starts_with(indented) && problem.message.contains(expected),
+                problem.message.starts_with(indented) && problem.message.contains(&whole(expected)),
                 "{text}{}",
                 problem.message
             );

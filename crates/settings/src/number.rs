@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     /// What go-yaml v2.4.0 makes of a text in an `int64` and in a `time.Duration` (nanoseconds), made by a program of Go;
-    /// nothing where it refuses. Numbers with a fraction, and a time below zero, are left out: those are ours to refuse.
+    /// nothing where that is refused. Numbers with a fraction, and a time below zero, are left out: those are ours to refuse.
     const GO: &[(&str, Option<i64>, Option<i64>)] = &[
         ("900", Some(900), Some(900)),
         ("1e+06", Some(1_000_000), Some(1_000_000)),
@@ -173,7 +173,6 @@ mod tests {
         ("1_000.0", Some(1_000), Some(1_000)),
         ("1__0", Some(10), Some(10)),
         ("1_", Some(1), Some(1)),
-        ("_1", None, None),
         ("0x384", Some(900), Some(900)),
         ("0X384", Some(900), Some(900)),
         ("0x_384", Some(900), Some(900)),
@@ -187,33 +186,12 @@ mod tests {
         ("0o17", Some(15), Some(15)),
         ("0b11", Some(3), Some(3)),
         ("0B11", Some(3), Some(3)),
-        ("0b2", None, None),
-        ("0b", None, None),
-        ("0x", None, None),
-        ("0x1p4", None, None),
         ("+5", Some(5), Some(5)),
         ("0", Some(0), Some(0)),
         ("-0", Some(0), Some(0)),
         ("4294967296", Some(4_294_967_296), Some(4_294_967_296)),
         ("1e18", Some(1_000_000_000_000_000_000), Some(1_000_000_000_000_000_000)),
         ("9223372036854775807", Some(i64::MAX), Some(i64::MAX)),
-        ("9223372036854775808", None, None),
-        ("18446744073709551615", None, None),
-        ("18446744073709551616", None, None),
-        ("9.3e18", None, None),
-        ("1e19", None, None),
-        ("1e400", None, None),
-        ("1e3_0", None, None),
-        (".inf", None, None),
-        (".nan", None, None),
-        ("inf", None, None),
-        ("NaN", None, None),
-        ("1e", None, None),
-        ("e3", None, None),
-        ("1:30", None, None),
-        ("1,000", None, None),
-        ("1 000", None, None),
-        ("\u{96b}", None, None),
         ("900s", None, Some(900_000_000_000)),
         ("15m", None, Some(900_000_000_000)),
         ("1h30m", None, Some(5_400_000_000_000)),
@@ -226,16 +204,11 @@ mod tests {
         ("+5m", None, Some(300_000_000_000)),
         (".5s", None, Some(500_000_000)),
         ("5.s", None, Some(5_000_000_000)),
-        ("1h 30m", None, None),
-        ("1e3s", None, None),
-        ("0x5s", None, None),
-        ("1_0s", None, None),
-        ("15M", None, None),
-        ("1d", None, None),
-        ("2w", None, None),
-        ("s", None, None),
-        ("yes", None, None),
     ];
+    /// What it refuses.
+    const REFUSED: &str =
+        "_1 0b2 0b 0x 0x1p4 9223372036854775808 18446744073709551615 18446744073709551616 9.3e18 1e19 1e400 1e3_0 .inf
+        .nan inf NaN 1e e3 1:30 1,000 1e3s 0x5s 1_0s 15M 1d 2w s yes";
 
     #[test]
     fn numbers_and_times_are_what_go_makes_of_them() {
@@ -245,6 +218,9 @@ mod tests {
             let unit = if number.is_some() { 1_000_000_000 } else { 1 };
             let read = duration(text).ok().map(|time| time.as_nanos());
             assert_eq!(read, time.map(|time| u128::from(time.unsigned_abs()) * unit), "{text}");
+        }
+        for text in REFUSED.split_whitespace().chain(["1 000", "\u{96b}", "1h 30m"]) {
+            assert!(whole(text).is_none() && duration(text).is_err(), "{text}");
         }
         assert_eq!([whole("-5"), whole("-0x5"), whole("-0b11")], [Some(-5), Some(-5), Some(-3)]);
     }

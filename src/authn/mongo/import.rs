@@ -29,7 +29,11 @@ pub struct Parsed {
 /// Everything that is wrong, a line each, ready to be shown.
 pub fn parse(file: &Path, text: &str) -> Result<Parsed, Vec<String>> {
     let text = without_mark(text);
-    let users = if is_htpasswd(text) { from_htpasswd(file, text) } else { from_configuration(file, text) }?;
+    let users = match is_htpasswd(text).then(|| htpasswd::parse(file, text)) {
+        Some((users, wrong)) if wrong.is_empty() => users,
+        Some((_, wrong)) => return Err(wrong),
+        None => from_configuration(file, text)?,
+    };
     let mut parsed = Parsed::default();
     if users.anonymous.is_some() {
         parsed.notes.push(
@@ -55,11 +59,6 @@ fn is_htpasswd(text: &str) -> bool {
         !line.starts_with(['{', '[', '"', '\'', '-'])
             && line.split_once(':').is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with([' ', '\t']))
     })
-}
-
-fn from_htpasswd(file: &Path, text: &str) -> Result<Users, Vec<String>> {
-    let (users, wrong) = htpasswd::parse(file, text);
-    if wrong.is_empty() { Ok(users) } else { Err(wrong) }
 }
 
 fn from_configuration(file: &Path, text: &str) -> Result<Users, Vec<String>> {

@@ -96,17 +96,8 @@ mod tests {
         for host in ["registry.example.com", "docker.corp.acme.de", "hub.lab.local", "ghcr.io", "docker.io"] {
             assert!(is_host(host), "{host}");
         }
-        for name in [
-            "web",
-            "web.api",
-            "node.js",
-            "v1.2.3",
-            "com.example.web",
-            "de.acme.app",
-            "registry.*.com",
-            "a..com",
-            "acme.io",
-        ] {
+        let names = "web web.api node.js v1.2.3 com.example.web de.acme.app registry.*.com a..com acme.io";
+        for name in names.split(' ') {
             assert!(!is_host(name), "{name}");
         }
     }

@@ -29,11 +29,11 @@ pub(super) struct Known<'c> {
     accounts: BTreeSet<&'c str>,
     /// The values that users have, by label.
     labels: HashMap<&'c str, BTreeSet<&'c str>>,
-    anonymous: bool,
+    pub(super) anonymous: bool,
     /// Whether accounts and their labels can come from elsewhere too.
     elsewhere: bool,
     /// The section where nobody makes sure whose name a login has.
-    unchecked: Option<&'static str>,
+    pub(super) unchecked: Option<&'static str>,
     services: &'c [String],
     /// What was said already: a thousand rules may name the same account.
     said: HashSet<(String, String)>,
@@ -76,11 +76,6 @@ impl<'c> Known<'c> {
         }
     }
 
-    /// The section where somebody may log in under any name that no earlier one knows.
-    pub(super) fn takes_any_name(&self) -> Option<&'static str> {
-        self.unchecked
-    }
-
     /// Whether this is an account of the file; `""` is every client without one.
     pub(super) fn has_account(&self, account: &str) -> bool {
         self.accounts.contains(account) || (account.is_empty() && self.anonymous)
@@ -89,11 +84,6 @@ impl<'c> Known<'c> {
     /// Whether somebody has, or could have, this label.
     pub(super) fn has_label(&self, label: &str) -> bool {
         self.elsewhere || self.labels.contains_key(label)
-    }
-
-    /// Whether clients may come without an account.
-    pub(super) fn lets_anonymous_in(&self) -> bool {
-        self.anonymous
     }
 
     /// Warns of what the rule names and nobody has.

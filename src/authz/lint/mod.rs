@@ -44,7 +44,7 @@ pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>
     let mut found = Vec::new();
     let rules = acl.rules();
     let mut each = Each::new(surroundings, rules);
-    let mut anonymous = each.known.lets_anonymous_in();
+    let mut anonymous = each.known.anonymous;
     let mut covering = Covering::from_rules(rules);
     let by_digest = ByDigest::from_rules(rules);
     for (index, (rule, place)) in rules.iter().zip(places).enumerate() {
@@ -129,7 +129,7 @@ impl<'c> Each<'c> {
         if rule.needs_reference() {
             lint_reference(rule, self.doors, warn);
         }
-        if let Some(section) = self.known.takes_any_name()
+        if let Some(section) = self.known.unchecked
             && looks_at_the_account(rule, &self.known)
         {
             let message = format!(

@@ -107,7 +107,7 @@ type Refusal = (&'static str, &'static [&'static str], Vec<KeyProblem>, &'static
 #[test]
 fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
     let kind = |name: &str| KeyProblem::KeyKind(name.to_owned());
-    let of_certificate = |name: &str| KeyProblem::CertificateKind(name.to_owned());
+    let of_its = |name: &str| KeyProblem::CertificateKind(name.to_owned());
     let mismatch = |subject: &str, kind: &str| KeyProblem::Mismatch {
         subject: subject.to_owned(),
         certificate_kind: kind.to_owned(),
@@ -120,12 +120,7 @@ fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
     let cases: [Refusal; 15] = [
         ("rsa1024.key", &["rsa1024.crt"], vec![KeyProblem::RsaTooSmall(1024)], "1024 bits"),
         ("rsa4352.key", &["rsa4352.crt"], vec![KeyProblem::RsaTooLarge(4352)], "4352 bits"),
-        (
-            "ed25519.key",
-            &["ed25519.crt"],
-            vec![kind("Ed25519"), of_certificate("Ed25519")],
-            "registry 2.8 does not even",
-        ),
+        ("ed25519.key", &["ed25519.crt"], vec![kind("Ed25519"), of_its("Ed25519")], "registry 2.8 does not even"),
         ("p521-sec1.key", &["p256.crt"], vec![kind("an elliptic curve key on P-521")], "P-521"),
         ("secp256k1-sec1.key", &["p256.crt"], vec![kind("an elliptic curve key on secp256k1")], "secp256k1"),
         ("p256-explicit.key", &["p256.crt"], vec![kind(spelt_out)], "spelt out"),
@@ -135,12 +130,7 @@ fn what_cannot_sign_is_refused_with_what_is_wrong_and_what_to_do() {
         ("p256.crt", &["p256-sec1.key"], swapped, "swapped"),
         ("p256-public.pem", &["p256.crt"], vec![no_key.into()], "`PUBLIC KEY`"),
         ("p256-pkcs8.key", &["leaf.csr"], vec![KeyProblem::CertificateIsRequest], "openssl x509 -req"),
-        (
-            "p256-pkcs8.key",
-            &["rsa2048.crt"],
-            vec![mismatch("CN=test rsa2048", "RSA 2048")],
-            "does not belong to the key",
-        ),
+        ("p256-pkcs8.key", &["rsa2048.crt"], vec![mismatch("CN=test rsa2048", "RSA 2048")], "does not belong to the"),
         ("p256-pkcs8.key", &["ca.crt"], vec![mismatch("CN=test ca", "P-256")], "public keys differ"),
         ("p256-pkcs8.key", &["ca.crt", "leaf.crt"], vec![not_first], "put it first"),
     ];
@@ -253,21 +243,13 @@ fn warnings_tell_what_the_owner_should_know() {
     let certificate = file("p256.crt");
     let marked = [b"\xef\xbb\xbf".as_slice(), &certificate].concat();
     let now = loaded(&key, &certificate).not_before() + Duration::days(1);
+    let one_file = files(&["p256-sec1.key", "p256.crt"]);
+    let two_keys = files(&["p256-pkcs8.key", "p384-sec1.key"]);
     for (case, key, certificate, expected) in [
         ("nothing", key.clone(), certificate.clone(), vec![]),
         ("usage", key.clone(), file("nosign.crt"), vec![KeyWarning::KeyUsage]),
-        (
-            "one file",
-            files(&["p256-sec1.key", "p256.crt"]),
-            files(&["p256-sec1.key", "p256.crt"]),
-            vec![KeyWarning::CertificateHoldsKey],
-        ),
-        (
-            "two keys",
-            files(&["p256-pkcs8.key", "p384-sec1.key"]),
-            certificate.clone(),
-            vec![KeyWarning::SeveralKeys(2)],
-        ),
+        ("one file", one_file.clone(), one_file, vec![KeyWarning::CertificateHoldsKey]),
+        ("two keys", two_keys, certificate.clone(), vec![KeyWarning::SeveralKeys(2)]),
         ("marked", key.clone(), marked, vec![KeyWarning::BeginNotFirst(1)]),
     ] {
         assert_eq!(loaded(&key, &certificate).warnings(now), expected, "{case}");

@@ -374,27 +374,29 @@ async fn a_header_has_its_length_however_it_comes() {
     }
 }
 
+/// A client that has asked for this, or for nothing yet, and is silent.
+async fn silent_after(first: &str) -> Client {
+    let mut client = connect(1 << 16);
+    if !first.is_empty() {
+        client.ask(first).await;
+    }
+    sleep(SILENCE).await;
+    client
+}
+
 #[tokio::test(start_paused = true)]
 async fn when_the_server_leaves_what_was_asked_is_answered() {
     let asked = "GET /slow HTTP/1.1\r\nhost: here\r\n\r\n";
     let soon = Duration::from_millis(100);
     // Resting, and one that has not asked yet.
     for first in ["/", ""] {
-        let mut client = connect(1 << 16);
-        if !first.is_empty() {
-            client.ask(first).await;
-        }
-        sleep(SILENCE).await;
+        let mut client = silent_after(first).await;
         client.leave.send_replace(());
         assert!(client.closed_after().await < soon);
     }
     // With half a header: it would be a request that is sent after the end.
     for first in ["/", ""] {
-        let mut client = connect(1 << 16);
-        if !first.is_empty() {
-            client.ask(first).await;
-        }
-        sleep(SILENCE).await;
+        let mut client = silent_after(first).await;
         client.send("GET /half HTTP/1.1\r\nhost:").await;
         sleep(soon).await;
         client.leave.send_replace(());
@@ -402,11 +404,7 @@ async fn when_the_server_leaves_what_was_asked_is_answered() {
     }
     // With half a header whose other half was on its way.
     for first in ["/", ""] {
-        let mut client = connect(1 << 16);
-        if !first.is_empty() {
-            client.ask(first).await;
-        }
-        sleep(SILENCE).await;
+        let mut client = silent_after(first).await;
         client.send("GET /slow HTTP/1.1\r\nhost:").await;
         sleep(soon).await;
         client.leave.send_replace(());

@@ -47,7 +47,9 @@ impl<'a> Decision<'_, 'a> {
                 GlobToken::Slot(slot) => match self.filling(*slot) {
                     Filling::Nothing => {}
                     Filling::Text(text) => self.walk.text(text, &now, &mut next, self.budget)?,
-                    Filling::AnyOf(values) if values.len() > 1 && self.comes_again(*slot) => {
+                    Filling::AnyOf(values)
+                        if values.len() > 1 && self.slots.get(*slot).is_some_and(|slot| slot.uses > 1) =>
+                    {
                         return self.choose(*slot, values, after, &now);
                     }
                     Filling::AnyOf(values) => {
@@ -66,10 +68,6 @@ impl<'a> Decision<'_, 'a> {
             now = next;
         }
         Ok(now.has(length))
-    }
-
-    fn comes_again(&self, slot: usize) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot.uses > 1)
     }
 
     fn filling(&self, slot: usize) -> Filling<'a> {

@@ -71,65 +71,18 @@ fn a_name_that_no_repository_has_is_told_with_what_was_meant() {
 
 #[test]
 fn what_can_be_meant_is_left_alone() {
-    let long = "${labels:project}/${labels:group}-${labels:tier}";
-    for name in [
-        "*",
-        "**",
-        "web/*",
-        "*/*",
-        "web/*/x",
-        "web.*",
-        "docker.io/library/*",
-        "a__b",
-        "a--b",
-        "?",
-        "[a-c]*",
-        "[^a]*",
-        "prod/*",
-        "${account}/*",
-        "${account}",
-        "${Account:1}",
-        "${labels:team}*",
-        long,
-        "/.*/",
-        "/^web/",
-        "/web/",
-        "/^web\\/.*$/",
-        "/(?i)WEB/",
-        "/^(a|b)$|^name$/",
-        "/^\\d+$/",
-        "/^[A-Za-z0-9_-]+\\/x$/",
-        "/^(${labels:p}|pub)\\/.*$/",
-        "test-*",
-        "hello-world",
-        "catalog",
-        "//*",
-        "a/**/c",
-        "v[0-9]?[^x]z",
-    ] {
+    let names = r"* ** web/* */* web/*/x web.* docker.io/library/* a__b a--b ? [a-c]* [^a]* prod/* ${account}/* ${account}
+        ${Account:1} ${labels:team}* ${labels:project}/${labels:group}-${labels:tier} /.*/ /^web/ /web/ /^web\/.*$/
+        /(?i)WEB/ /^(a|b)$|^name$/ /^\d+$/ /^[A-Za-z0-9_-]+\/x$/ /^(${labels:p}|pub)\/.*$/ test-* hello-world catalog
+        //* a/**/c v[0-9]?[^x]z";
+    for name in names.split_whitespace() {
         let expected = if name == "//*" { 1 } else { 0 };
         let found = said(RuleText { name: Some(name.to_owned()), ..RuleText::default() });
         assert_eq!(found.len(), expected, "{name}: {found:?}");
     }
-    for account in [
-        "*",
-        "",
-        "bob",
-        "/.+/",
-        "/^(bob|eve)$/",
-        "bob@example.com",
-        "cn=bob,dc=example,dc=org",
-        "BUILD01$",
-        "auth0|17",
-        "svc.*",
-        "a,b",
-        "DOMAIN\\\\bob",
-        "{x}",
-        "[!]",
-        "[\\!a]",
-        "CN=Doe\\, John",
-        "/[!a]/",
-    ] {
+    let accounts = r"* bob /.+/ /^(bob|eve)$/ bob@example.com cn=bob,dc=example,dc=org BUILD01$ auth0|17 svc.* a,b DOMAIN\\bob {x}
+        [!] [\!a] /[!a]/";
+    for account in accounts.split_whitespace().chain(["", "CN=Doe\\, John"]) {
         let text = |account: &str| Some(account.to_owned());
         for field in [
             RuleText { account: text(account), ..RuleText::default() },
@@ -150,33 +103,29 @@ fn what_can_be_meant_is_left_alone() {
 #[test]
 fn other_fields_are_looked_at_as_far_as_they_can_be_told() {
     let text = |text: &str| Some(text.to_owned());
+    let account = |account: &str| RuleText { account: text(account), ..RuleText::default() };
+    let kind = |kind: &str| RuleText { kind: text(kind), ..RuleText::default() };
     for (rule, expected) in [
         (
-            RuleText { account: text("^bob$"), ..RuleText::default() },
+            account("^bob$"),
             ".match.account: this is compared as plain text: a regular expression is written between slashes; write \"/^bob$/\"",
         ),
-        (RuleText { account: text("/^bob"), ..RuleText::default() }, "write \"/^bob$/\""),
+        (account("/^bob"), "write \"/^bob$/\""),
         (
-            RuleText { account: text("{bob,eve}"), ..RuleText::default() },
+            account("{bob,eve}"),
             "{a,b} is not supported here, so the braces are plain characters; write a rule for each, or the regular expression \"/^(bob|eve)$/\"",
         ),
-        (RuleText { account: text("/^CI$/i"), ..RuleText::default() }, "write \"/(?i)^CI$/\""),
-        (RuleText { account: text("/CI/i"), ..RuleText::default() }, "write \"/(?i)CI/\""),
-        (RuleText { account: text("[!a]*"), ..RuleText::default() }, "write [^…]"),
-        (RuleText { account: text("$labels:owner"), ..RuleText::default() }, "write ${labels:owner}"),
+        (account("/^CI$/i"), "write \"/(?i)^CI$/\""),
+        (account("/CI/i"), "write \"/(?i)CI/\""),
+        (account("[!a]*"), "write [^…]"),
+        (account("$labels:owner"), "write ${labels:owner}"),
         (
-            RuleText { kind: text("Repository"), ..RuleText::default() },
+            kind("Repository"),
             ".match.type: no resource has such a type, so the rule never matches: upper-case letters are not allowed; write \"repository\"",
         ),
-        (
-            RuleText { kind: text("repository(plugin)"), ..RuleText::default() },
-            "rules see the type without the part in parentheses; write \"repository\"",
-        ),
-        (
-            RuleText { kind: text("catalog"), ..RuleText::default() },
-            ".match.type: the catalog's type is registry; write type: registry and name: catalog",
-        ),
-        (RuleText { kind: text("registry:catalog"), ..RuleText::default() }, "the types are repository and registry"),
+        (kind("repository(plugin)"), "rules see the type without the part in parentheses; write \"repository\""),
+        (kind("catalog"), ".match.type: the catalog's type is registry; write type: registry and name: catalog"),
+        (kind("registry:catalog"), "the types are repository and registry"),
         (
             RuleText { tag: text("latest,stable"), ..RuleText::default() },
             ".match.tag: no tag looks like this, so the rule never matches: it is read as a single pattern; write a rule for each",
