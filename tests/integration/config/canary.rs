@@ -296,6 +296,7 @@ token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
+lasting: {refresh: [registry], longest: 365d}
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
