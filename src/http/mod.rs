@@ -2,6 +2,7 @@
 
 pub mod credentials;
 mod error;
+mod exchange;
 mod forward_auth;
 mod gateway;
 mod health;

@@ -118,7 +118,7 @@ impl<'a> Visit<'a> {
     pub(super) fn presents(&mut self, who: &Credentials) {
         self.asker.claimed(who);
         self.presented = match who {
-            Credentials::Anonymous | Credentials::Password { .. } => Presented::Other,
+            Credentials::Anonymous | Credentials::Password { .. } | Credentials::Workload { .. } => Presented::Other,
             Credentials::Secret { .. } => Presented::Secret,
         };
     }
@@ -181,7 +181,10 @@ impl<'a> Visit<'a> {
             // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
             // `docker login` would believe any password.
             (Target::Base, Credentials::Anonymous) => return Err(NotAdmitted::LoginNeeded),
-            (Target::Base, Credentials::Password { .. } | Credentials::Secret { .. })
+            (
+                Target::Base,
+                Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. },
+            )
             | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
@@ -189,7 +192,9 @@ impl<'a> Visit<'a> {
         let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
         match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
-            (false, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(NotAdmitted::NotGranted),
+            (false, Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. }) => {
+                Err(NotAdmitted::NotGranted)
+            }
             // An account may be allowed what nobody is.
             (false, Credentials::Anonymous) => Err(NotAdmitted::LoginNeeded),
         }

@@ -17,7 +17,7 @@ use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
 use crate::identity::{Account, AccountState, IdentifiedBy, Identity, LookUp, Method, Narrowing};
-use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Records, SecretId};
+use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
 use crate::secret::lasting::LastingSecret;
 use crate::turns::{Client, Turns};
 
@@ -25,7 +25,7 @@ pub use crate::records::ROBOT_PREFIX;
 pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
 pub(crate) use making::is_robots;
-pub use making::{MOST_REFRESH, Made, New, NotMade, robot_account, robot_name};
+pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, NotMade, robot_account, robot_name};
 pub use uses::{Uses, use_of};
 
 /// How long the records may take to answer. Whoever presents a secret is told 503 by then.
@@ -168,6 +168,20 @@ impl Lasting {
                 false => self.owner_of(&found).map(drop),
             }
         }))
+    }
+
+    /// Notes that a token of others was used which may be used once, and that is over at this moment. Of two that ask at once, one is
+    /// the first.
+    ///
+    /// # Errors
+    /// As for [`Lasting::find`]; then it is not let in.
+    pub(crate) async fn use_up(
+        &self,
+        (token, over): (&[u8; 32], OffsetDateTime),
+        client: Client,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Presented> {
+        self.ask(client, self.store.see(&SecretHash(*token), over, now)).await
     }
 
     /// Who the owner is and who says so, as far as the records alone say it; `None` for an account, of which its backend has to be asked.

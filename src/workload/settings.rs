@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use jsonwebtoken::Algorithm;
 use policy::pattern::LabelValue;
+use settings::number::duration;
 use settings::yaml::Value;
 use settings::{At, Field, Refusal, Section};
 use url::Url;
 
 use super::claims::ClaimPath;
 use super::entry::{
-    AccountTemplate, Entry, Issuer, LabelSource, MAX_NAME, OtherAudiences, Requirement, Uses, whole_claim,
+    AccountTemplate, Entry, Issuer, LONGEST_SESSION, LabelSource, MAX_NAME, OtherAudiences, Requirement,
+    SHORTEST_SESSION, SessionLife, Uses, whole_claim,
 };
 use super::jwt::is_asymmetric;
 use super::provider::Provider;
@@ -31,6 +33,14 @@ impl Settings {
     /// What the entries are called.
     pub fn names(&self) -> Vec<String> {
         self.entries.iter().map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Whether an entry says something that nothing but records can do.
+    pub(crate) fn need_records(&self) -> bool {
+        self.entries.iter().any(|entry| match (entry.uses, entry.session) {
+            (Uses::Once, _) | (Uses::Any, SessionLife::For(_)) => true,
+            (Uses::Any, SessionLife::Usual | SessionLife::Never) => false,
+        })
     }
 
     /// Whether an account of this name can be a workload's.
@@ -101,13 +111,10 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
     }
     let labels = read_labels(&mut section);
     let uses = match section.flag("single_use") {
-        Some(At { place, value: true }) => {
-            // The seam: where there are records, they remember what was used (`OneUse`).
-            section.problem(&place, "single_use", "nothing remembers yet which tokens were used; leave this out");
-            Uses::Once
-        }
+        Some(At { value: true, .. }) => Uses::Once,
         Some(At { value: false, .. }) | None => Uses::Any,
     };
+    let session = section.word("session", session_life).map_or(SessionLife::Usual, |at| at.value);
     let has_review = section.has("token_review");
     let review = section.section("token_review").and_then(read_review);
     let require = match (&issuer, require) {
@@ -130,9 +137,22 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
         account: account?.value,
         labels: labels?,
         uses,
+        session,
         review: if has_review { Some(review?) } else { None },
     };
     (row.problem_count() == problems_before).then_some(At { place, value: entry })
+}
+
+fn session_life(text: &str) -> Result<SessionLife, Refusal> {
+    match text {
+        "false" => Ok(SessionLife::Never),
+        text => match duration(text).ok() {
+            Some(life) if (SHORTEST_SESSION..=LONGEST_SESSION).contains(&life) => Ok(SessionLife::For(life)),
+            Some(_) | None => {
+                Err(Refusal::is("not how long a session lives; write 2m to 12h (1h is usual), or false for none"))
+            }
+        },
+    }
 }
 
 /// A requirement and where it stands.

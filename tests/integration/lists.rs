@@ -86,7 +86,7 @@ const KEYS: &[(&str, &str)] = &[
     ("workload[0].token_review", "api, ca, plain_http, token_file"),
     (
         "workload[0]",
-        "account, algorithms, audiences, issuer, keys, labels, name, other_audiences, require, single_use, \
+        "account, algorithms, audiences, issuer, keys, labels, name, other_audiences, require, session, single_use, \
          token_review",
     ),
     (
