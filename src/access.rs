@@ -25,7 +25,7 @@ use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
 use crate::records::{NAME as RECORDS, Presented as Seen};
 use crate::secret::lasting::{LastingSecret, SecretKind};
-use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
+use crate::secrets::{Asked, Dead, DeadSecret, Lasting, TokenOfSecret, is_robots};
 use crate::turns::Busy;
 use crate::workload::{self, OneUse, Presented, Refused, Verified, Workloads};
 
@@ -411,9 +411,10 @@ impl Access {
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();
         let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
-        let identity = match lasting.asked(&living)? {
+        let dead = |dead| living.dead(dead);
+        let identity = match lasting.asked(&living).map_err(dead)? {
             Asked::Nobody(identity) => identity,
-            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?)?,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
         };
         // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
         // had better be noticed, or a trick. Who has a session writes any name: that of a workload cannot stand in a Basic header.
@@ -424,7 +425,7 @@ impl Access {
         };
         match says_nothing || claimed.is_none_or(is_named) {
             true => Ok(identity),
-            false => Err(Dead::NotTheirs.into()),
+            false => Err(dead(Dead::NotTheirs).into()),
         }
     }
 
@@ -562,7 +563,8 @@ impl Access {
         let mut until = who.standing.not_after;
         if let Some(narrowing) = &who.narrowing {
             if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
-                return Err(Dead::Service.into());
+                let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
+                return Err(DeadSecret { dead, id }.into());
             }
             until = earliest(until, narrowing.ends);
         }
@@ -613,11 +615,11 @@ impl Access {
 }
 
 /// What the records say to a question about a secret, which is counted.
-fn counted<T>(
+fn counted<T, D>(
     metrics: &BackendMetrics,
     began: Instant,
-    said: anyhow::Result<Result<T, Dead>>,
-) -> Result<Result<T, Dead>, Denied> {
+    said: anyhow::Result<Result<T, D>>,
+) -> Result<Result<T, D>, Denied> {
     let said = said.map_err(|cause| unanswered(RECORDS, cause));
     let outcome = match &said {
         Ok(Ok(_)) => BackendOutcome::Accepted,

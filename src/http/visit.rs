@@ -134,7 +134,8 @@ impl<'a> Visit<'a> {
         now: OffsetDateTime,
     ) -> Result<(Identity, Decision), Denied> {
         let (access, asker) = (&self.snapshot.access, &mut self.asker);
-        let identity = access.identify(who, asker.address, now).await?;
+        let found = access.identify(who, asker.address, now).await;
+        let identity = found.inspect_err(|denied| asker.refused(denied))?;
         asker.identified(&identity);
         let deciding = crate::clock::now();
         let decision = access.decide(&identity, asker.address, &asker.service, scopes, now).await?;
@@ -209,7 +210,7 @@ impl<'a> Visit<'a> {
         };
         match self.snapshot.access.honours(&token, self.asker.address, now).await {
             Ok(()) => Ok(()),
-            Err(Denied::Secret(dead)) => Err(NotAdmitted::TokenOfDead(dead)),
+            Err(Denied::Secret(secret)) => Err(NotAdmitted::TokenOfDead(secret.dead)),
             Err(denied) => Err(denied.into()),
         }
     }

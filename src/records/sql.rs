@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::lock::{Holding, Lock};
+use super::lock::{Holding, Lock, NotTaken};
 use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, owner_key, robot_key};
 use super::schema;
 use super::{
@@ -123,15 +123,12 @@ impl SqlRecords {
         if self.is_known.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if let Some(file) = self.file()
-            && self.lock.get().is_none()
-        {
-            // Another who asks at the same time may have taken it meanwhile; then this one is let go of.
-            if let Some(lock) = Lock::take(file, self.holding)? {
-                drop(self.lock.set(lock));
-            }
-        }
+        let unmade = self.lock()?;
+        // Where the folder is away, the database says so, and is tried until it is back.
         let version = self.version().await?;
+        if let Some(failure) = unmade {
+            return Err(failure);
+        }
         match (self.settings().dialect(), version) {
             (Dialect::Sqlite, None) => self.migrate().await?,
             (Dialect::Sqlite, Some(version)) if version < schema::VERSION => self.migrate().await?,
@@ -141,6 +138,19 @@ impl SqlRecords {
         }
         self.is_known.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes the lock of a file, once; why its own file could not be made, if that is so.
+    fn lock(&self) -> Result<Option<Failure>, Failure> {
+        let Some(file) = self.file().filter(|_| self.lock.get().is_none()) else { return Ok(None) };
+        match Lock::take(file, self.holding) {
+            // Another who asks at the same time may have taken it meanwhile; then this one is let go of.
+            Ok(Some(lock)) => drop(self.lock.set(lock)),
+            Ok(None) => {}
+            Err(NotTaken::Unmade(failure)) => return Ok(Some(failure)),
+            Err(NotTaken::InUse(failure)) => return Err(failure),
+        }
+        Ok(None)
     }
 
     /// The version of the tables that are there.

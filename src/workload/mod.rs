@@ -14,6 +14,7 @@ mod keys;
 mod provider;
 mod review;
 mod settings;
+mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -95,6 +95,8 @@ async fn is_dead(bed: &Bed, secret: &str, why: &str) {
     }
     let text = log.text();
     assert_eq!(text.matches(&format!("\"reason\":\"{why}\"")).count(), 2, "{why} in {text}");
+    let is_found = !matches!(why, "secret_not_kept" | "secret_unknown");
+    assert_eq!(text.matches("\"secret.id\":").count(), if is_found { 2 } else { 0 }, "{why} in {text}");
     assert!(!text.contains(secret) && !text.contains(&secret[4..34]));
 }
 
@@ -618,6 +620,24 @@ async fn checks_29_and_30_an_access_token_of_a_dead_secret_is_refused_at_our_doo
     assert_eq!((renewed.kept.id, renewed.kept.name.as_str()), (other.kept.id, "desk"));
     assert_eq!(door(&by_other.token()).await.status, 401);
     assert_eq!(bed.present("alice", other.secret.reveal(), ASK).await.status, 401);
+    // The gateway, whose upstream is not there: it was let in.
+    let gateway = Bed::with(&format!(
+        "records: {{sqlite: \"{}\"}}\ngateway: {{service: registry, upstreams: [{{url: \"http://127.0.0.1:1\"}}]}}\n",
+        bed.folder.path("dockwarden.db").display()
+    ));
+    let made = bed.personal_at("alice", named("for the gateway"), now()).await;
+    let token = gateway.present("alice", made.secret.reveal(), ASK).await.ok().token();
+    let through = async || {
+        gateway.get("/v2/web/app/manifests/latest").header("authorization", &format!("Bearer {token}")).send().await
+    };
+    assert_eq!(through().await.status, 502);
+    bed.revoke(&made).await;
+    let refused = through().await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "UNAUTHORIZED"), "{}", refused.text());
+    assert!(
+        refused.header("www-authenticate").contains("invalid_token")
+            || refused.header("www-authenticate").starts_with("Basic")
+    );
     // Signed out, too.
     let third = bed.personal_at("alice", named("phone"), now()).await;
     let by_third = bed.present("alice", third.secret.reveal(), ASK).await.ok();

@@ -449,7 +449,9 @@ pub(crate) fn survives_being_killed(
             assert!(all.len() >= told.iter().filter(|line| line.starts_with("added")).count());
             let mut living = 0;
             for secret in &all {
-                assert_eq!(records.find(&secret.hash).await.unwrap().map(|found| found.secret).as_ref(), Some(secret));
+                // A server may still be at work on what the victim asked last: what is found may be newer than the list.
+                let found = records.find(&secret.hash).await.unwrap().map(|found| found.secret.id);
+                assert_eq!(found.as_ref(), Some(&secret.id));
                 living += usize::from(secret.revoked.is_none());
             }
             assert!(living <= most, "{living} live");

@@ -136,6 +136,11 @@ mongo_auth:
   collection: users
   label_values: glob
   deadline: 1300ms
+xorm_auth:
+  database_type: mysql
+  conn_string: "reader:secret@tcp(127.0.0.1:1)/auth?tls=true"
+  label_values: glob
+  deadline: 1300ms
 http_auth:
   url: "https://api.example.org/check?key=secret"
   method: POST
@@ -175,6 +180,12 @@ acl:
 acl_mongo:
   dial_info: {addrs: ["127.0.0.1:1"], database: auth}
   collection: acl
+  deadline: 1300ms
+  cache_ttl: 10
+  max_stale: 600
+acl_xorm:
+  database_type: postgres
+  conn_string: "postgres://reader:secret@127.0.0.1:1/auth?sslmode=verify-full"
   deadline: 1300ms
   cache_ttl: 10
   max_stale: 600
@@ -226,6 +237,8 @@ mongo_auth:
 acl_mongo:
   dial_info: {addrs: ["127.0.0.1:1"], database: auth, username: reader, password_file: $DIR/secret}
   collection: acl
+xorm_auth: {database_type: sqlite3, conn_string_file: $DIR/secret}
+acl_xorm: {database_type: sqlite3, conn_string: /nowhere/auth.db}
 http_auth: {url: "https://api.example.org/", headers: {Authorization: "Bearer ${password}"}, account: unchecked}
 workload:
   - issuer: "https://ci.example.org"
@@ -284,6 +297,7 @@ token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
+lasting: {refresh: [registry], longest: 365d}
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
@@ -533,6 +547,10 @@ mongo_auth:
 "#,
     r#"
 acl_mongo: {dial_info: {uri: "mongodb://reader:secret@127.0.0.1:1/auth"}, collection: acl, deadline: 50ms}
+"#,
+    r#"
+xorm_auth: {database_type: mysql, conn_string: "reader:secret@tcp(127.0.0.1:1)/auth", deadline: 50ms}
+acl_xorm: {database_type: postgres, conn_string: "host=127.0.0.1 port=1 user=reader password=secret", deadline: 50ms}
 "#,
     r#"
 http_auth:
