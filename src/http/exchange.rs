@@ -95,7 +95,9 @@ pub(super) async fn reply(visit: &Visit<'_>, who: &Identity, now: OffsetDateTime
         Ok(made) => made,
         Err(refresh::NoToken::NotMade(NotMade::NoSession)) => return Err(TokenError::NoSession),
         Err(refresh::NoToken::NotAsked(denied)) => return Err(denied.into()),
-        Err(cause @ (refresh::NoToken::NotMade(_) | refresh::NoToken::TooLate)) => return Err(unavailable(cause.into())),
+        Err(cause @ (refresh::NoToken::NotMade(_) | refresh::NoToken::TooLate)) => {
+            return Err(unavailable(cause.into()));
+        }
     };
     let reply = Reply {
         access_token: made.secret.reveal(),

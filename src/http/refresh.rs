@@ -69,12 +69,7 @@ pub(super) async fn token_for(
         }
         Some(Method::Workload) if who.session.is_some() => session(visit, lasting, who, now).await,
         Some(
-            Method::Password
-            | Method::Workload
-            | Method::Anonymous
-            | Method::Token
-            | Method::Secret
-            | Method::LookUp,
+            Method::Password | Method::Workload | Method::Anonymous | Method::Token | Method::Secret | Method::LookUp,
         )
         | None => return None,
     };

@@ -29,17 +29,6 @@ const QUIET: &str = "zqxvcanarykd";
 /// Files that have all keys of the reference between them; each loads.
 const FILES: &[&str] = &[
     r#"
-server: {addr: "127.0.0.1:5001"}
-token:
-  issuer: Acme
-  not_before: "2026-01-01"
-  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
-  certificate: $DIR/leaf.crt
-  key: $DIR/leaf.key
-users: {}
-acl: []
-"#,
-    r#"
 server:
   addr: "127.0.0.1:5001"
   net: tcp
@@ -209,7 +198,7 @@ workload:
     labels: {team: [web], project: "${claim:project}"}
     algorithms: [ES256]
     single_use: false
-    session: 2h
+    session: 1h
     token_review: {api: "https://c.example.org", ca: $DIR/token.crt, token_file: $DIR/secret, plain_http: loopback}
 "#,
     r#"
@@ -300,6 +289,17 @@ records: {sqlite: $DIR/dockwarden.db}
 lasting: {refresh: [registry], longest: 365d}
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token:
+  issuer: Acme
+  not_before: "2026-01-01"
+  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
+  certificate: $DIR/leaf.crt
+  key: $DIR/leaf.key
+users: {}
+acl: []
 "#,
 ];
 

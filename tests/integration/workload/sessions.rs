@@ -53,7 +53,8 @@ impl Site {
 
     /// A token of the job, good for five minutes; these claims besides.
     fn jwt(&self, more: Value) -> String {
-        let job = json!({"iss": ISSUER, "org": "7", "sub": "octo/app", "project": "x", "jti": rand(), "group": ["*", "x"]});
+        let job =
+            json!({"iss": ISSUER, "org": "7", "sub": "octo/app", "project": "x", "jti": rand(), "group": ["*", "x"]});
         self.key.sign(&changed(&claims(job), &more))
     }
 
@@ -104,8 +105,8 @@ fn resigned(jwt: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     const N: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-        0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     let (signed, signature) = jwt.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -205,7 +206,8 @@ async fn check_31_a_session_outlives_the_token_that_brought_it() {
     let then = now() - time::Duration::minutes(10);
     let at = then.unix_timestamp();
     let jwt = site.jwt(json!({"iat": at, "nbf": at, "exp": at + 300}));
-    let who = Credentials::Password { account: Account::parse("whoever").unwrap(), password: Secret::new(jwt.as_str()) };
+    let who =
+        Credentials::Password { account: Account::parse("whoever").unwrap(), password: Secret::new(jwt.as_str()) };
     let identity = site.bed.app.snapshot().access.identify(&who, None, then).await.unwrap();
     let made = site.lasting().make_session(&identity, "registry", then).await.unwrap();
     assert_eq!(made.kept.ends.unwrap().unix_timestamp(), at + 3600);
@@ -215,10 +217,8 @@ async fn check_31_a_session_outlives_the_token_that_brought_it() {
     // An hour after it was made it is over, and of the last minute no token is made.
     for (ago, status) in [(58, 200), (60, 401), (61, 401)] {
         let then = now() - time::Duration::minutes(ago);
-        let identity = dockwarden::authn::Identity {
-            session: Some(then + time::Duration::hours(1)),
-            ..identity.clone()
-        };
+        let identity =
+            dockwarden::authn::Identity { session: Some(then + time::Duration::hours(1)), ..identity.clone() };
         let made = site.lasting().make_session(&identity, "registry", then).await.unwrap();
         assert_eq!(site.present(made.secret.reveal()).await.status, status, "{ago} minutes ago");
     }
@@ -406,7 +406,8 @@ async fn a_token_is_exchanged_for_a_session() {
 
 #[tokio::test]
 async fn an_exchange_that_is_refused_says_why_and_repeats_nothing() {
-    let services = "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, services: [registry, other]}\n";
+    let services =
+        "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, services: [registry, other]}\n";
     let site = Site::with(&format!("{RECORDS}{services}"), "");
     let jwt = site.jwt(json!({}));
     let over = site.jwt(json!({"exp": 1}));
