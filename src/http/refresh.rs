@@ -74,17 +74,7 @@ pub(super) async fn token_for(
         | None => return None,
     };
     let (outcome, token) = match made {
-        Ok(made) => {
-            info!(
-                decision.id = visit.id.as_str(),
-                user.account = who.name(),
-                secret.id = &*made.kept.id.0,
-                secret.kind = made.kept.kind.as_str(),
-                secret.evicted = made.evicted.len(),
-                "a refresh token was issued"
-            );
-            (Refreshable::Issued, Some(made.secret))
-        }
+        Ok(made) => (Refreshable::Issued, Some(made.secret)),
         Err(cause) if is_outage(&cause) => {
             warn!(
                 reason = "refresh_token_not_issued",
@@ -115,7 +105,20 @@ pub(super) async fn session(
     now: OffsetDateTime,
 ) -> Result<Made, NoToken> {
     let made = tokio::time::timeout(PATIENCE, lasting.make_session(who, &visit.asker.service, now));
-    Ok(made.await.map_err(|_| NoToken::TooLate)??)
+    let made = made.await.map_err(|_| NoToken::TooLate)??;
+    issued(visit, who, &made);
+    Ok(made)
+}
+
+fn issued(visit: &Visit<'_>, who: &Identity, made: &Made) {
+    info!(
+        decision.id = visit.id.as_str(),
+        user.account = who.name(),
+        secret.id = &*made.kept.id.0,
+        secret.kind = made.kept.kind.as_str(),
+        secret.evicted = made.evicted.len(),
+        "a refresh token was issued"
+    );
 }
 
 async fn make(
@@ -127,7 +130,9 @@ async fn make(
     let Some(account) = &who.account else { return Err(NotMade::Unknown.into()) };
     // As it will be looked up whenever the token is presented.
     let owner = visit.snapshot.access.look_up(account, visit.asker.address).await?;
-    Ok(lasting.make_refresh((who, owner), &visit.asker.service, client, now).await?)
+    let made = lasting.make_refresh((who, owner), &visit.asker.service, client, now).await?;
+    issued(visit, who, &made);
+    Ok(made)
 }
 
 /// Whether somebody had better look into it.

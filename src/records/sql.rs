@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::lock::{Holding, Lock, NotTaken};
-use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, owner_key, robot_key};
+use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, owner_key, robot_key};
 use super::schema;
 use super::{
     Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, Rules,
-    SecretHash, SecretId, Secrets, SeenTokens, Use, Users, Version, Whose,
+    SecretHash, SecretId, SecretKind, Secrets, SeenTokens, Use, Users, Version, Whose,
 };
 use crate::breaker::Passage;
 use crate::identity::Account;
@@ -442,9 +442,10 @@ impl Secrets for SqlRecords {
         Ok(())
     }
 
-    async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
-        let sql = "DELETE FROM dockwarden_secrets WHERE revoked < $1 OR over < $1";
-        match self.write(&[Step::any(sql, vec![milliseconds(ended_before).into()])]).await? {
+    async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        let sql = "DELETE FROM dockwarden_secrets WHERE kind = $2 AND (revoked < $1 OR over < $1)";
+        let args = vec![milliseconds(ended_before).into(), name_of(kind).into()];
+        match self.write(&[Step::any(sql, args)]).await? {
             Written::Applied(counts) => Ok(counts.into_iter().sum()),
             Written::Unmet { .. } | Written::Duplicate { .. } => Ok(0),
         }

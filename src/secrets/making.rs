@@ -377,12 +377,12 @@ impl Lasting {
         self.within(self.store.raise(account, now)).await
     }
 
-    /// Forgets secrets that ended so long ago that nobody asks about them any more.
+    /// Forgets secrets of a kind that ended so long ago that nobody asks about them any more.
     ///
     /// # Errors
     /// The records could not be changed.
-    pub async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
-        self.store.forget(ended_before).await
+    pub async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        self.store.forget(kind, ended_before).await
     }
 
     /// The personal and robots' secrets that end before this moment and leave their owners without one: of a robot's two, the last.

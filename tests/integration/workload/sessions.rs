@@ -362,7 +362,9 @@ async fn a_session_lives_as_long_as_its_entry_says() {
         let folder = Folder::new();
         folder.put("reviewer", "reviewers.own.token\n");
         let more = more.replace("ADDRESS", &provider.address);
-        let site = Site { bed: Bed::in_folder(folder, &text(&provider, &sections, &more)), key, provider };
+        // Whose tokens are reviewed is a cluster, of which more is required.
+        let text = text(&provider, &sections, &more).replace("{org: \"7\"}", "{org: \"7\", sub: octo/app}");
+        let site = Site { bed: Bed::in_folder(folder, &text), key, provider };
         let at = now().unix_timestamp();
         let session = site.session(&site.jwt(json!({"exp": at + exp}))).await;
         assert_eq!(session.is_some(), expected.is_some(), "{more}");
@@ -486,9 +488,10 @@ async fn an_account_has_a_thousand_sessions_at_most() {
     assert_eq!(dockwarden::secrets::MOST_SESSIONS, 1000);
     let site = Site::with(RECORDS, "");
     let jwt = site.jwt(json!({}));
-    let first = site.session(&jwt).await.unwrap();
     let who = Credentials::Workload { token: Secret::new(jwt.as_str()) };
     let identity = site.bed.app.snapshot().access.identify(&who, None, now()).await.unwrap();
+    let earlier = now() - time::Duration::seconds(10);
+    let first = site.lasting().make_session(&identity, "registry", earlier).await.unwrap().secret.reveal().to_owned();
     for number in 1..=1000 {
         let made = site.lasting().make_session(&identity, "registry", now()).await.unwrap();
         assert_eq!(made.evicted.len(), usize::from(number == 1000), "{number}");
