@@ -28,6 +28,8 @@ pub enum Door {
     ForwardAuth,
     /// The gateway.
     Gateway,
+    /// The API that administers secrets.
+    Api,
 }
 
 impl Door {
@@ -36,6 +38,7 @@ impl Door {
             Door::Token => "token",
             Door::ForwardAuth => "forward_auth",
             Door::Gateway => "gateway",
+            Door::Api => "api",
         }
     }
 }
