@@ -192,25 +192,6 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
     }
 }
 
-/// The whole form, in one buffer: pieces that were kept apart would take forty times the length of a form that comes in pieces
-/// of one byte.
-async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
-    // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
-    if body.size_hint().lower() > MAX_FORM as u64 {
-        return Err(TokenError::BodyTooLong);
-    }
-    let mut form = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| TokenError::BadRequest("the form ended too early"))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if form.len() + piece.len() > MAX_FORM {
-            return Err(TokenError::BodyTooLong);
-        }
-        form.extend_from_slice(&piece);
-    }
-    Ok(form)
-}
-
 /// What the client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {

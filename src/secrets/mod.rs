@@ -24,8 +24,8 @@ use crate::secret::lasting::LastingSecret;
 use crate::turns::{Busy, Client, Turn, Turns};
 
 pub use crate::records::ROBOT_PREFIX;
-pub use dead::{Dead, DeadSecret}changing::{Changes, LimitTexts, account_of};
-pub use dead::Dead;
+pub use changing::{Changes, LimitTexts, account_of};
+pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
 pub(crate) use making::is_robots;
 pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, NotMade, robot_account, robot_name};

@@ -165,7 +165,7 @@ async fn admit(visit: &mut Visit<'_>, headers: &HeaderMap, now: OffsetDateTime) 
     visit.presents(&presented);
     match presented {
         Credentials::Anonymous => return Err(Refused::LoginNeeded),
-        Credentials::Password { .. } | Credentials::Secret { .. } => {}
+        Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. } => {}
     }
     let access = &visit.snapshot.access;
     let who = access.identify(&presented, visit.asker.address, now).await?;
@@ -386,7 +386,7 @@ impl Desk<'_, '_> {
         let Renewal { expires } = asked::json(headers, body, (JSON, "expires")).await?;
         let expires = Some(expires_from(&expires)?);
         let owner = match &kept.owner {
-            Owner::Account { account, .. } => Some(self.look_up(account).await?),
+            Owner::Account { account, .. } => Some(self.look_up(&account).await?),
             Owner::Robot { .. } | Owner::Workload { .. } => None,
         };
         let made = self.lasting.renew(id, owner, expires, self.now).await?;

@@ -176,6 +176,7 @@ impl Refused {
             Refused::NotMade(
                 NotMade::Unknown
                 | NotMade::OnlyByLogin
+                | NotMade::NoSession
                 | NotMade::Closed(_)
                 | NotMade::NoEnd
                 | NotMade::Over
