@@ -174,7 +174,7 @@ fn what_cannot_be_made_is_refused_and_says_what_to_write() {
         ("create", "--account alice --expires 90d", 2, "--name"),
         ("create", "--name n --expires 90d", 2, "--account"),
         ("create", "--account alice --robot ci --name n --expires 90d", 2, "cannot be used with"),
-        ("create", "--account alice --name n --owner-label team=web --expires 90d", 2, "--robot"),
+        ("create", "--account alice --name n --owner-label team=web --expires 90d", 2, "cannot be used with"),
         ("list", "--account a --robot b", 2, "cannot be used with"),
         ("show", "00000000000000000000", 1, "there is no secret of this id"),
         ("revoke", "00000000000000000000", 1, "there is no secret of this id"),
