@@ -23,11 +23,11 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
-use crate::records::NAME as RECORDS;
-use crate::secret::lasting::LastingSecret;
-use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret, is_robots};
+use crate::records::{NAME as RECORDS, Presented as Seen};
+use crate::secret::lasting::{LastingSecret, SecretKind};
+use crate::secrets::{Asked, Dead, DeadSecret, Lasting, TokenOfSecret, is_robots};
 use crate::turns::Busy;
-use crate::workload::{self, OneUse, Presented, Verified, Workloads};
+use crate::workload::{self, OneUse, Presented, Refused, Verified, Workloads};
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
@@ -272,6 +272,7 @@ impl Access {
             Credentials::Secret { claimed, secret } => {
                 return self.by_secret((claimed.as_ref(), secret), address, now).await;
             }
+            Credentials::Workload { token } => return self.by_workload_token(token, from, now).await,
             Credentials::Password { account, password } => (account, password),
         };
         // Before anybody is asked, who would be shown a token that is none of theirs.
@@ -300,6 +301,24 @@ impl Access {
         found
     }
 
+    /// Whose token of a workload it is that was presented as one.
+    async fn by_workload_token(
+        &self,
+        token: &Secret,
+        from: ClientNetwork,
+        now: OffsetDateTime,
+    ) -> Result<Identity, Denied> {
+        let Some(workloads) = &self.workloads else { return Err(Denied::Workload(Refused::Issuer)) };
+        match workloads.entries.recognise(token) {
+            Some(token) => self.identify_workload(workloads, &token, from, now).await,
+            None => {
+                workloads.entries.admit(from)?;
+                workloads.entries.refused(from);
+                Err(Denied::Workload(Refused::Issuer))
+            }
+        }
+    }
+
     /// Whose token it is, of those that workloads have. The user's name says nothing, and is not looked at: refused ones count for
     /// their network alone.
     async fn identify_workload(
@@ -323,10 +342,35 @@ impl Access {
             metrics.answered(outcome, began.elapsed());
         }
         let Verified { identity, once } = said?.map_err(Denied::Workload)?;
-        match once {
-            Some(once) => use_up(once).map(|()| identity),
-            None => Ok(identity),
+        let Some(once) = once else { return Ok(identity) };
+        match self.use_up(&once, from, now).await? {
+            Seen::First => Ok(identity),
+            Seen::Again => {
+                entries.refused(from);
+                Err(Denied::Workload(Refused::Used { entry: once.entry }))
+            }
         }
+    }
+
+    /// Notes that a token was used which may be used once. Of those that present it, whoever comes second is told so, at every
+    /// replica.
+    async fn use_up(&self, once: &OneUse, from: ClientNetwork, now: OffsetDateTime) -> Result<Seen, Denied> {
+        let Some((lasting, metrics)) = &self.lasting else {
+            let cause = anyhow::anyhow!("nothing remembers which tokens were used: there is no records section");
+            return Err(Denied::Unavailable { backend: RECORDS, cause });
+        };
+        let began = crate::clock::now();
+        let said = lasting.use_up((&once.token, once.until), self.attempts.client(from), now).await;
+        let said = said.map_err(|cause| unanswered(RECORDS, cause));
+        let outcome = match &said {
+            Ok(Seen::First) => BackendOutcome::Accepted,
+            Ok(Seen::Again) => BackendOutcome::Rejected,
+            // They were not asked.
+            Err(Denied::Busy { .. }) => return said,
+            Err(_) => BackendOutcome::Error,
+        };
+        metrics.answered(outcome, began.elapsed());
+        said
     }
 
     /// Finds out whose a secret is that lasts, by the records and by a look-up of its owner.
@@ -367,16 +411,21 @@ impl Access {
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();
         let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
-        let identity = match lasting.asked(&living)? {
+        let dead = |dead| living.dead(dead);
+        let identity = match lasting.asked(&living).map_err(dead)? {
             Asked::Nobody(identity) => identity,
-            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?)?,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
         };
         // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
-        // had better be noticed, or a trick.
+        // had better be noticed, or a trick. Who has a session writes any name: that of a workload cannot stand in a Basic header.
         let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
-        match claimed.is_none_or(is_named) {
+        let says_nothing = match secret.kind() {
+            SecretKind::Session => true,
+            SecretKind::Personal | SecretKind::Robot | SecretKind::Refresh => false,
+        };
+        match says_nothing || claimed.is_none_or(is_named) {
             true => Ok(identity),
-            false => Err(Dead::NotTheirs.into()),
+            false => Err(dead(Dead::NotTheirs).into()),
         }
     }
 
@@ -453,7 +502,9 @@ impl Access {
         }
         Err(match who {
             Credentials::Anonymous => Denied::Anonymous,
-            Credentials::Password { .. } | Credentials::Secret { .. } => Denied::Credentials,
+            Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. } => {
+                Denied::Credentials
+            }
         })
     }
 
@@ -512,7 +563,8 @@ impl Access {
         let mut until = who.standing.not_after;
         if let Some(narrowing) = &who.narrowing {
             if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
-                return Err(Dead::Service.into());
+                let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
+                return Err(DeadSecret { dead, id }.into());
             }
             until = earliest(until, narrowing.ends);
         }
@@ -562,22 +614,12 @@ impl Access {
     }
 }
 
-/// Notes that a token was used which may be used once; whoever comes second is refused.
-///
-/// # Errors
-/// It could not be noted: there is no store that outlives this process and that all replicas share.
-fn use_up(once: OneUse) -> Result<(), Denied> {
-    let OneUse { token: _, until: _ } = once;
-    let cause = anyhow::anyhow!("nothing remembers which tokens were used");
-    Err(Denied::Unavailable { backend: workload::NAME, cause })
-}
-
 /// What the records say to a question about a secret, which is counted.
-fn counted<T>(
+fn counted<T, D>(
     metrics: &BackendMetrics,
     began: Instant,
-    said: anyhow::Result<Result<T, Dead>>,
-) -> Result<Result<T, Dead>, Denied> {
+    said: anyhow::Result<Result<T, D>>,
+) -> Result<Result<T, D>, Denied> {
     let said = said.map_err(|cause| unanswered(RECORDS, cause));
     let outcome = match &said {
         Ok(Ok(_)) => BackendOutcome::Accepted,

@@ -1,13 +1,14 @@
 //! The lines in the log about decisions: everything needed to answer "why?", and no secret.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use policy::scope::{Actions, Scope, words};
 use tracing::{error, info, warn};
 
 pub use crate::decision_id::DecisionId;
 
-use crate::access::{Decision, DecisionOutcome, Grant};
+use crate::access::{Decision, DecisionOutcome, Denied, Grant};
 use crate::identity::{Credentials, IdentifiedBy, Identity, Method};
 use crate::shown::{chain_of, printable};
 
@@ -54,6 +55,8 @@ pub struct Asker {
     pub account: String,
     /// Who verified it, and by what.
     pub by: Option<IdentifiedBy>,
+    /// The secret that was presented and refused, as far as it was found.
+    pub dead: Option<Arc<str>>,
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The audience.
@@ -74,13 +77,20 @@ impl Asker {
         self.by.clone_from(&who.by);
     }
 
+    /// Takes note of why it is nobody.
+    pub(crate) fn refused(&mut self, denied: &Denied) {
+        if let Denied::Secret(secret) = denied {
+            self.dead.clone_from(&secret.id);
+        }
+    }
+
     fn backend(&self) -> Option<&'static str> {
         self.by.as_ref().map(|by| by.backend)
     }
 
     /// The id of the secret that was presented, if it was one.
     fn secret(&self) -> Option<&str> {
-        let by = self.by.as_ref()?;
+        let Some(by) = &self.by else { return self.dead.as_deref() };
         match by.method {
             Method::Secret => by.credential.as_deref(),
             Method::Anonymous | Method::Password | Method::Token | Method::Workload | Method::LookUp => None,
@@ -117,7 +127,6 @@ macro_rules! line {
             user.backend = $asker.backend(),
             client.address = $asker.address(),
             service = %printable(&$asker.service),
-            secret.id = $asker.secret(),
             $($more)*
             $message
         )
@@ -132,16 +141,17 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
                 rule: Option<String>,
                 outcome: DecisionOutcome| {
         line!(info, id, asker, outcome.as_str(), {
-                scope,
-                granted = words(granted),
-                withheld = words(withheld),
-                cut = (!cut.is_empty()).then(|| words(cut)),
-                rule,
-                token.id = token.map(|token| token.id),
-                token.reused = token.map(|token| token.reused),
-                scopes.ignored = asker.scopes_ignored,
-                snapshot = generation,
-            }, "decided");
+            scope,
+            granted = words(granted),
+            withheld = words(withheld),
+            cut = (!cut.is_empty()).then(|| words(cut)),
+            rule,
+            secret.id = asker.secret(),
+            token.id = token.map(|token| token.id),
+            token.reused = token.map(|token| token.reused),
+            scopes.ignored = asker.scopes_ignored,
+            snapshot = generation,
+        }, "decided");
     };
     if decision.grants().is_empty() {
         let none = Actions::new();
@@ -220,7 +230,7 @@ pub fn refused(
 ) {
     macro_rules! refused {
         ($level:ident, $message:literal) => {
-            line!($level, id, asker, "refused", { reason, cause = %chain_of(cause), }, $message)
+            line!($level, id, asker, "refused", { reason, secret.id = asker.secret(), cause = %chain_of(cause), }, $message)
         };
     }
     match fault {

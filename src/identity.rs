@@ -33,13 +33,18 @@ pub enum Credentials {
         /// The secret.
         secret: LastingSecret,
     },
+    /// A workload's token, which was presented as one and is nothing else: nobody is asked about it as a password.
+    Workload {
+        /// The token.
+        token: Secret,
+    },
 }
 
 impl Credentials {
     /// The account that is claimed.
     pub fn account(&self) -> Option<&Account> {
         match self {
-            Credentials::Anonymous => None,
+            Credentials::Anonymous | Credentials::Workload { .. } => None,
             Credentials::Password { account, .. } => Some(account),
             Credentials::Secret { claimed, .. } => claimed.as_ref(),
         }
@@ -48,7 +53,7 @@ impl Credentials {
     /// The account and the password: for backends that know accounts by passwords, and nobody who presents anything else.
     pub fn password(&self) -> Option<(&Account, &Secret)> {
         match self {
-            Credentials::Anonymous | Credentials::Secret { .. } => None,
+            Credentials::Anonymous | Credentials::Secret { .. } | Credentials::Workload { .. } => None,
             Credentials::Password { account, password } => Some((account, password)),
         }
     }
@@ -59,6 +64,7 @@ impl Credentials {
             Credentials::Anonymous => Method::Anonymous,
             Credentials::Password { .. } => Method::Password,
             Credentials::Secret { .. } => Method::Secret,
+            Credentials::Workload { .. } => Method::Workload,
         }
     }
 }
@@ -79,6 +85,8 @@ pub struct Identity {
     pub mark: Option<[u8; 32]>,
     /// How it is narrower than the account, where a secret was presented.
     pub narrowing: Option<Arc<Narrowing>>,
+    /// Until when a session of it may live, where a workload's token was presented that brings one.
+    pub session: Option<OffsetDateTime>,
 }
 
 /// What tells an account from another of the same name ([`Identity::mark`]), made of what tells it: its id, its password's hash.

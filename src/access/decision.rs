@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::authn::attempts::TooMany;
 use crate::authn::{Account, ClosedBy, Narrowing};
-use crate::secrets::Dead;
+use crate::secrets::{Dead, DeadSecret};
 use crate::turns::Client;
 use crate::workload;
 
@@ -37,7 +37,7 @@ pub enum Denied {
     },
     /// A secret that lasts was presented, and is good for nothing.
     #[error(transparent)]
-    Secret(#[from] Dead),
+    Secret(#[from] DeadSecret),
     /// There were too many wrong passwords for this account from this network; this one was not looked at.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -60,6 +60,12 @@ pub enum Denied {
         #[source]
         cause: anyhow::Error,
     },
+}
+
+impl From<Dead> for Denied {
+    fn from(dead: Dead) -> Denied {
+        Denied::Secret(dead.into())
+    }
 }
 
 /// What is granted of one requested scope.

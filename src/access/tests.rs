@@ -7,11 +7,12 @@ use crate::authn::attempts::Spelled;
 use crate::reach::{Reach, Reachable};
 use crate::turns::Lane;
 
-/// Lets in whose password is "right".
-struct Doorkeeper;
+/// Lets in whose password is "right", and keeps whose turns the questions have that it is asked.
+#[derive(Clone, Default)]
+struct Stub(Arc<Mutex<Vec<Lane>>>);
 
 #[async_trait::async_trait]
-impl Authenticator for Doorkeeper {
+impl Authenticator for Stub {
     async fn authenticate(&self, who: &Credentials, _from: ClientNetwork) -> anyhow::Result<Outcome> {
         Ok(match who.password() {
             Some((account, password)) if password.reveal() == "right" => {
@@ -34,11 +35,8 @@ impl Authenticator for Doorkeeper {
     }
 }
 
-/// Keeps whose turns the questions have that it is asked.
-struct Noting(Arc<Mutex<Vec<Lane>>>);
-
 #[async_trait::async_trait]
-impl Authorizer for Noting {
+impl Authorizer for Stub {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(question.work.lane());
         Ok(Answer::NoMatch { until: None })
@@ -53,17 +51,7 @@ impl Authorizer for Noting {
     }
 }
 
-impl Reachable for Doorkeeper {
-    fn reach(&self) -> Reach<'_> {
-        Reach::Nothing
-    }
-
-    fn passage(&self) -> Option<Passage> {
-        None
-    }
-}
-
-impl Reachable for Noting {
+impl Reachable for Stub {
     fn reach(&self) -> Reach<'_> {
         Reach::Nothing
     }
@@ -75,9 +63,9 @@ impl Reachable for Noting {
 
 #[tokio::test]
 async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their_own() -> anyhow::Result<()> {
-    let noted = Arc::default();
+    let stub = Stub::default();
     let access = Access::new(
-        [("doorkeeper", Opened::identities(Doorkeeper)?), ("noting", Opened::rules(Noting(Arc::clone(&noted)))?)],
+        [("doorkeeper", Opened::identities(stub.clone())?), ("noting", Opened::rules(stub.clone())?)],
         &Metrics::default(),
         Arc::new(Attempts::new()?),
     );
@@ -92,7 +80,7 @@ async fn costly_questions_from_networks_with_right_passwords_have_turns_of_their
             access.decide(&Identity::default(), address, "registry", scopes, OffsetDateTime::UNIX_EPOCH).await?;
         }
     }
-    let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+    let noted = stub.0.lock().unwrap_or_else(PoisonError::into_inner);
     assert_eq!(*noted, [Lane::Strangers, Lane::Strangers, Lane::Known, Lane::Strangers]);
     Ok(())
 }

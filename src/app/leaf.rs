@@ -174,5 +174,5 @@ fn public_key(pair: &GeneratedPair) -> Result<VerifyingKey, LeafError> {
         .ok()
         .and_then(|blocks| blocks.into_iter().next());
     let key = block.and_then(|block| VerifyingKey::from_certificate(&block.der));
-    key.ok_or_else(|| LeafError::Refused(crate::keys::ChainProblem::Unreadable))
+    key.ok_or(LeafError::Refused(crate::keys::ChainProblem::Unreadable))
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use super::App;
-use crate::records::Owner;
+use crate::records::{Owner, SecretKind};
 use crate::secrets::{Lasting, robot_account};
 
 /// How often uses are written. What a crash loses is not older.
@@ -17,6 +17,8 @@ const WRITE_EVERY: Duration = Duration::from_secs(30);
 const REST_EVERY: u32 = 720;
 /// How long secrets are kept that ended, so that people can see what became of them.
 const KEPT_AFTER: time::Duration = time::Duration::days(30);
+/// How long sessions are: there are as many as jobs.
+const SESSIONS_KEPT_AFTER: time::Duration = time::Duration::days(1);
 /// How long before the last secret of an owner ends the log says so.
 const AHEAD: time::Duration = time::Duration::days(14);
 /// At most so many secrets that end soon have a line each; how many more there are stands in one.
@@ -49,9 +51,18 @@ pub async fn write_uses(app: &App) {
     }
 }
 
+fn kept_after(kind: SecretKind) -> time::Duration {
+    match kind {
+        SecretKind::Session => SESSIONS_KEPT_AFTER,
+        SecretKind::Personal | SecretKind::Robot | SecretKind::Refresh => KEPT_AFTER,
+    }
+}
+
 async fn tidy(lasting: &Lasting, now: OffsetDateTime) {
     let found = async {
-        lasting.forget(now - KEPT_AFTER).await?;
+        for kind in SecretKind::ALL {
+            lasting.forget(kind, now - kept_after(kind)).await?;
+        }
         lasting.ending(now + AHEAD, now).await
     };
     match found.await {

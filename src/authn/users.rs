@@ -310,8 +310,8 @@ impl Authenticator for StaticUsers {
 
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         match who {
-            // Ours are told apart before any backend is asked.
-            Credentials::Secret { .. } => Ok(Outcome::NotMine),
+            // Both are told apart before any backend is asked.
+            Credentials::Secret { .. } | Credentials::Workload { .. } => Ok(Outcome::NotMine),
             Credentials::Anonymous => Ok(match &self.users.anonymous {
                 Some(user) => Outcome::Accepted(user.identity(None)),
                 None => Outcome::NotMine,

@@ -14,16 +14,14 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::app::Source;
 use crate::config::{ListenAddress, read_server};
+use crate::pem::tls::config_of_anybody;
 use crate::shown::printable;
 
 use super::{DONE, complain, say};
@@ -97,7 +95,10 @@ impl Endpoint {
             Security::Plain => ask(stream).await,
             Security::Tls => {
                 let name = ServerName::try_from("localhost")?;
-                ask(TlsConnector::from(Arc::new(whoever_it_is()?)).connect(name, stream).await?).await
+                // Any certificate will do: it is our own, over this machine's own loopback, its name there is not the one that it
+                // is for, and it may be out of its time. Whoever else answers there learns and gains nothing but that we take
+                // it for healthy.
+                ask(TlsConnector::from(Arc::new(config_of_anybody()?)).connect(name, stream).await?).await
             }
         }
     }
@@ -129,54 +130,5 @@ async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> an
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
             bail!("status {}: {}", status.as_u16(), printable(&String::from_utf8_lossy(&body)))
         }
-    }
-}
-
-/// TLS with a server that may show any certificate: it is our own, over this machine's own loopback, its name there is not the
-/// one that its certificate is for, and it may be out of its time. Whoever else answers there learns and gains nothing but that
-/// we take it for healthy.
-fn whoever_it_is() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let anybody = Arc::new(Anybody(provider));
-    Ok(config.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth())
-}
-
-/// Takes every certificate.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -254,6 +254,10 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     }
     let own_issuer = token.as_ref().map(|token| token.issuer.as_str());
     let workload = top.field("workload").and_then(|field| workload::read(&field, own_issuer));
+    let remembered = match (&workload, top.has(records::NAME)) {
+        (Some(entries), false) if remembered.is_none() && entries.need_records() => key.map(records::Settings::usual),
+        (Some(_), _) | (None, _) => remembered,
+    };
     let mut is_missing = |purpose| {
         let mut keys = BACKENDS.iter().filter(|kind| kind.purpose == purpose).map(|kind| kind.key);
         !named.contains(&purpose) && !keys.any(|key| top.has(key))

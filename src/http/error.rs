@@ -52,6 +52,8 @@ enum OAuthCode {
     InvalidRequest,
     InvalidGrant,
     UnsupportedGrantType,
+    /// RFC 8693, section 2.2.2.
+    InvalidTarget,
     TemporarilyUnavailable,
 }
 
@@ -61,6 +63,7 @@ impl OAuthCode {
             OAuthCode::InvalidRequest => "invalid_request",
             OAuthCode::InvalidGrant => "invalid_grant",
             OAuthCode::UnsupportedGrantType => "unsupported_grant_type",
+            OAuthCode::InvalidTarget => "invalid_target",
             OAuthCode::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
@@ -87,6 +90,15 @@ pub(super) enum TokenError {
     /// An audience that no tokens are made for.
     #[error("tokens are not issued for this service")]
     UnknownService,
+    /// The same in a token exchange.
+    #[error("tokens are not issued for this service")]
+    UnknownTarget,
+    /// A workload's token that is right, and brings no session.
+    #[error("no session is given for this token: its issuer's entry gives none, or it ends too soon")]
+    NoSession,
+    /// The token of a token exchange was refused, or a backend could not tell.
+    #[error(transparent)]
+    Subject(Denied),
     /// The credentials could not be read at all.
     #[error(transparent)]
     MalformedCredentials(#[from] Malformed),
@@ -129,6 +141,7 @@ pub(super) const REASONS: &[&str] = &[
     "no_client_address",
     "unsupported_grant_type",
     "unknown_service",
+    "no_session",
     "malformed_credentials",
     "signing_failed",
     "too_slow",
@@ -138,7 +151,7 @@ pub(super) const REASONS: &[&str] = &[
 impl TokenError {
     /// What the client, the log and the metrics are told, and OAuth's code.
     fn shape(&self) -> (Shape, OAuthCode) {
-        use OAuthCode::{InvalidGrant, InvalidRequest, TemporarilyUnavailable, UnsupportedGrantType};
+        use OAuthCode::{InvalidGrant, InvalidRequest, InvalidTarget, TemporarilyUnavailable, UnsupportedGrantType};
         let bad = |status, reason| Shape::new(status, "UNSUPPORTED", self.to_string(), reason, Fault::Client);
         match self {
             TokenError::BadRequest(_) => (bad(StatusCode::BAD_REQUEST, "bad_request"), InvalidRequest),
@@ -146,15 +159,22 @@ impl TokenError {
             TokenError::UnsupportedGrant | TokenError::NoGrant => {
                 (bad(StatusCode::BAD_REQUEST, "unsupported_grant_type"), UnsupportedGrantType)
             }
-            TokenError::UnknownService => {
-                (Shape { code: "DENIED", ..bad(StatusCode::BAD_REQUEST, "unknown_service") }, InvalidRequest)
+            TokenError::UnknownService | TokenError::UnknownTarget => {
+                let shape = Shape { code: "DENIED", ..bad(StatusCode::BAD_REQUEST, "unknown_service") };
+                (shape, if matches!(self, TokenError::UnknownTarget) { InvalidTarget } else { InvalidRequest })
             }
+            TokenError::NoSession => (bad(StatusCode::BAD_REQUEST, "no_session"), InvalidRequest),
             TokenError::MalformedCredentials(_) => {
                 (Shape::unauthorized(self.to_string(), "malformed_credentials", Fault::Client), InvalidGrant)
             }
-            TokenError::Denied(denied) => {
+            TokenError::Denied(denied) | TokenError::Subject(denied) => {
                 let shape = Shape { message: message(denied).into(), ..shape::denied(denied, Fault::Client) };
-                let code = if shape.retry_after.is_some() { TemporarilyUnavailable } else { InvalidGrant };
+                let code = match (shape.retry_after, self) {
+                    (Some(_), _) => TemporarilyUnavailable,
+                    // RFC 8693, section 2.2.2; with the status that every door has for it.
+                    (None, TokenError::Subject(_)) => InvalidRequest,
+                    (None, _) => InvalidGrant,
+                };
                 (shape, code)
             }
             TokenError::Signing(_) => {

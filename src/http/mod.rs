@@ -4,6 +4,7 @@ mod api;
 mod body;
 pub mod credentials;
 mod error;
+mod exchange;
 mod forward_auth;
 mod gateway;
 mod health;

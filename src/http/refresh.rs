@@ -1,4 +1,5 @@
-//! Refresh tokens (identity tokens, as docker calls them) for logins by password that ask for one, where the file gives them.
+//! What a login gets that asks for a refresh token (an identity token, as docker calls it): by password one where the file gives them, and
+//! by a workload's token a session.
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Refreshable {
 
 /// Why a login has no refresh token.
 #[derive(Debug, thiserror::Error)]
-enum NoToken {
+pub(super) enum NoToken {
     #[error(transparent)]
     NotMade(#[from] NotMade),
     #[error(transparent)]
@@ -52,7 +53,8 @@ enum NoToken {
 
 /// The refresh token of a login, if it gets one. That there is none never fails the login: docker asks for one each time.
 ///
-/// Only a password brings one. A secret that brought another would be outlived by it, and nobody is not refreshed.
+/// Only a password and a workload's token bring one. A secret that brought another would be outlived by it, and nobody is not
+/// refreshed. What a session is given for is the entry's to say: docker would otherwise keep a token that is over in minutes.
 pub(super) async fn token_for(
     visit: &Visit<'_>,
     who: &Identity,
@@ -60,27 +62,19 @@ pub(super) async fn token_for(
     now: OffsetDateTime,
 ) -> Option<LastingSecret> {
     let lasting = visit.snapshot.access.lasting()?;
-    match who.by.as_ref().map(|by| by.method) {
-        Some(Method::Password) => {}
-        Some(Method::Anonymous | Method::Token | Method::Workload | Method::Secret | Method::LookUp) | None => {
-            return None;
+    let made = match who.by.as_ref().map(|by| by.method) {
+        Some(Method::Password) if lasting.settings().refresh.is_for(&visit.asker.service) => {
+            let made = tokio::time::timeout(PATIENCE, make(visit, lasting, (who, client), now));
+            made.await.unwrap_or(Err(NoToken::TooLate))
         }
-    }
-    if !lasting.settings().refresh.is_for(&visit.asker.service) {
-        return None;
-    }
-    let made = tokio::time::timeout(PATIENCE, make(visit, lasting, (who, client), now));
-    let (outcome, token) = match made.await.unwrap_or(Err(NoToken::TooLate)) {
-        Ok(made) => {
-            info!(
-                decision.id = visit.id.as_str(),
-                user.account = who.name(),
-                secret.id = &*made.kept.id.0,
-                secret.evicted = made.evicted.len(),
-                "a refresh token was issued"
-            );
-            (Refreshable::Issued, Some(made.secret))
-        }
+        Some(Method::Workload) if who.session.is_some() => session(visit, lasting, who, now).await,
+        Some(
+            Method::Password | Method::Workload | Method::Anonymous | Method::Token | Method::Secret | Method::LookUp,
+        )
+        | None => return None,
+    };
+    let (outcome, token) = match made {
+        Ok(made) => (Refreshable::Issued, Some(made.secret)),
         Err(cause) if is_outage(&cause) => {
             warn!(
                 reason = "refresh_token_not_issued",
@@ -100,6 +94,33 @@ pub(super) async fn token_for(
     token
 }
 
+/// Makes the session of a workload that was let in.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn session(
+    visit: &Visit<'_>,
+    lasting: &Lasting,
+    who: &Identity,
+    now: OffsetDateTime,
+) -> Result<Made, NoToken> {
+    let made = tokio::time::timeout(PATIENCE, lasting.make_session(who, &visit.asker.service, now));
+    let made = made.await.map_err(|_| NoToken::TooLate)??;
+    issued(visit, who, &made);
+    Ok(made)
+}
+
+fn issued(visit: &Visit<'_>, who: &Identity, made: &Made) {
+    info!(
+        decision.id = visit.id.as_str(),
+        user.account = who.name(),
+        secret.id = &*made.kept.id.0,
+        secret.kind = made.kept.kind.as_str(),
+        secret.evicted = made.evicted.len(),
+        "a refresh token was issued"
+    );
+}
+
 async fn make(
     visit: &Visit<'_>,
     lasting: &Lasting,
@@ -109,7 +130,9 @@ async fn make(
     let Some(account) = &who.account else { return Err(NotMade::Unknown.into()) };
     // As it will be looked up whenever the token is presented.
     let owner = visit.snapshot.access.look_up(account, visit.asker.address).await?;
-    Ok(lasting.make_refresh((who, owner), &visit.asker.service, client, now).await?)
+    let made = lasting.make_refresh((who, owner), &visit.asker.service, client, now).await?;
+    issued(visit, who, &made);
+    Ok(made)
 }
 
 /// Whether somebody had better look into it.

@@ -119,7 +119,7 @@ pub(super) fn denied(denied: &Denied, anonymous: Fault) -> Shape {
         Denied::Workload(_) => unauthorized("workload_refused", Fault::Client),
         Denied::NameTaken { .. } => unauthorized("name_taken", Fault::Client),
         Denied::Closed(_) => unauthorized("account_closed", Fault::Client),
-        Denied::Secret(dead) => unauthorized(dead.reason(), Fault::Client),
+        Denied::Secret(secret) => unauthorized(secret.dead.reason(), Fault::Client),
         Denied::TooMany(TooMany { wait }) => Shape {
             retry_after: Some(whole_seconds(*wait)),
             ..Shape::new(

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::{self, Protocol, TokenError};
+use super::exchange;
 use super::refresh::{self, Refreshable};
 use super::shape::denied_reasons;
 use super::visit::Visit;
@@ -110,13 +111,26 @@ async fn respond(
     visit.asker.scopes_ignored = asked.requested.ignored;
     let who = asked.credentials(in_header, protocol)?;
     visit.presents(&who);
+    let exchanged = asked.grant(protocol);
     visit.asker.service = asked.service.clone().unwrap_or_default();
     // A client that names none means the only one.
-    visit.asker.service = audience(&visit.snapshot.services, asked.service)?;
+    visit.asker.service =
+        audience(&visit.snapshot.services, asked.service).map_err(|error| match (error, exchanged) {
+            (TokenError::UnknownService, Grant::Exchange) => TokenError::UnknownTarget,
+            (error, Grant::Exchange | Grant::Token) => error,
+        })?;
 
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
-    let (identity, decision) = visit.decide(&who, asked.requested.scopes, now).await?;
+    let decided = visit.decide(&who, asked.requested.scopes, now).await;
+    let (identity, decision) = match exchanged {
+        Grant::Token => decided?,
+        Grant::Exchange => {
+            let (identity, decision) = decided.map_err(TokenError::Subject)?;
+            decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, None);
+            return Ok((exchange::reply(visit, &identity, now).await?, decision.outcome().as_str()));
+        }
+    };
     let minted = visit.snapshot.mint.token(&decision, &visit.asker.service, now).await.map_err(unsigned)?;
 
     let reused = match minted.made {
@@ -178,6 +192,15 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
     }
 }
 
+/// What the client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grant {
+    /// A token for a registry.
+    Token,
+    /// A session for a workload's token.
+    Exchange,
+}
+
 /// Whether the client asks for a refresh token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Offline {
@@ -197,6 +220,7 @@ struct Parameters {
     password: Option<String>,
     refresh_token: Option<String>,
     offline: Offline,
+    exchange: exchange::Asked,
     /// What the client calls itself.
     client: String,
 }
@@ -218,8 +242,33 @@ impl Parameters {
             (Some("password"), _) => Ok(asked),
             // Where there are none, one of ours is dead, and anything else is what it was before there were any.
             (Some("refresh_token"), _) if keeps || asked.refreshes_with_ours() => Ok(asked),
-            (None, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(TokenError::NoGrant),
+            (Some(exchange::GRANT), _) if keeps => asked.for_exchange(),
+            (None, Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. }) => {
+                Err(TokenError::NoGrant)
+            }
             (Some(_), _) | (None, Credentials::Anonymous) => Err(TokenError::UnsupportedGrant),
+        }
+    }
+
+    /// The parameters of a token exchange, which names the service by `audience`, or as all other requests do.
+    fn for_exchange(mut self) -> Result<Parameters, TokenError> {
+        if !self.requested.scopes.is_empty() || self.requested.ignored > 0 {
+            return Err(TokenError::BadRequest("a session may do what its account may; leave out scope"));
+        }
+        match (&self.service, self.exchange.audience.take().filter(|audience| !audience.is_empty())) {
+            (Some(service), Some(audience)) if *service != audience => {
+                Err(TokenError::BadRequest("service and audience are different; name one"))
+            }
+            (None, Some(audience)) => Ok(Parameters { service: Some(audience), ..self }),
+            (Some(_) | None, _) => Ok(self),
+        }
+    }
+
+    fn grant(&self, protocol: Protocol) -> Grant {
+        match (protocol, self.grant_type.as_deref()) {
+            (Protocol::OAuth, Some(exchange::GRANT)) => Grant::Exchange,
+            // A query says nothing of grants.
+            (Protocol::OAuth, Some(_) | None) | (Protocol::Get, _) => Grant::Token,
         }
     }
 
@@ -253,7 +302,10 @@ impl Parameters {
                     asked.offline = if value == yes { Offline::Asked } else { Offline::NotAsked };
                     continue;
                 }
-                _ => continue,
+                name => match asked.exchange.slot(name) {
+                    Some(slot) => slot,
+                    None => continue,
+                },
             };
             // Two readers of a doubled parameter could each see another one.
             if slot.as_ref().is_some_and(|known| *known != value) {
@@ -272,6 +324,7 @@ impl Parameters {
             Protocol::Get => Ok(in_header),
             Protocol::OAuth => {
                 let in_form = match (self.grant_type.as_deref(), &self.refresh_token) {
+                    (Some(exchange::GRANT), _) => self.exchange.credentials()?,
                     (Some("refresh_token"), Some(token)) => credentials::from_refresh_token(token)?,
                     (Some("refresh_token"), None) => {
                         return Err(TokenError::BadRequest("grant_type=refresh_token needs refresh_token"));
@@ -286,7 +339,7 @@ impl Parameters {
                 match in_header {
                     Credentials::Anonymous => Ok(in_form),
                     same if same == in_form => Ok(in_form),
-                    Credentials::Password { .. } | Credentials::Secret { .. } => {
+                    Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. } => {
                         Err(TokenError::BadRequest("the form and the Authorization header name different credentials"))
                     }
                 }

@@ -118,7 +118,7 @@ impl<'a> Visit<'a> {
     pub(super) fn presents(&mut self, who: &Credentials) {
         self.asker.claimed(who);
         self.presented = match who {
-            Credentials::Anonymous | Credentials::Password { .. } => Presented::Other,
+            Credentials::Anonymous | Credentials::Password { .. } | Credentials::Workload { .. } => Presented::Other,
             Credentials::Secret { .. } => Presented::Secret,
         };
     }
@@ -134,7 +134,8 @@ impl<'a> Visit<'a> {
         now: OffsetDateTime,
     ) -> Result<(Identity, Decision), Denied> {
         let (access, asker) = (&self.snapshot.access, &mut self.asker);
-        let identity = access.identify(who, asker.address, now).await?;
+        let found = access.identify(who, asker.address, now).await;
+        let identity = found.inspect_err(|denied| asker.refused(denied))?;
         asker.identified(&identity);
         let deciding = crate::clock::now();
         let decision = access.decide(&identity, asker.address, &asker.service, scopes, now).await?;
@@ -180,7 +181,10 @@ impl<'a> Visit<'a> {
             // Clients learn here whether and how to log in. Without this 401 they would never send what they have, and
             // `docker login` would believe any password.
             (Target::Base, Credentials::Anonymous) => return Err(NotAdmitted::LoginNeeded),
-            (Target::Base, Credentials::Password { .. } | Credentials::Secret { .. })
+            (
+                Target::Base,
+                Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. },
+            )
             | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
@@ -188,7 +192,9 @@ impl<'a> Visit<'a> {
         let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
         match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
-            (false, Credentials::Password { .. } | Credentials::Secret { .. }) => Err(NotAdmitted::NotGranted),
+            (false, Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. }) => {
+                Err(NotAdmitted::NotGranted)
+            }
             // An account may be allowed what nobody is.
             (false, Credentials::Anonymous) => Err(NotAdmitted::LoginNeeded),
         }
@@ -204,7 +210,7 @@ impl<'a> Visit<'a> {
         };
         match self.snapshot.access.honours(&token, self.asker.address, now).await {
             Ok(()) => Ok(()),
-            Err(Denied::Secret(dead)) => Err(NotAdmitted::TokenOfDead(dead)),
+            Err(Denied::Secret(secret)) => Err(NotAdmitted::TokenOfDead(secret.dead)),
             Err(denied) => Err(denied.into()),
         }
     }

@@ -20,6 +20,14 @@ pub(super) enum Holding {
     Unlocked,
 }
 
+/// Why it was not taken.
+pub(super) enum NotTaken {
+    /// Others hold it.
+    InUse(Failure),
+    /// Its file cannot be made, and so the database's neither.
+    Unmade(Failure),
+}
+
 /// Held as long as this lives, and no longer than the process, however that ends.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -35,7 +43,7 @@ fn beside(database: &Path) -> PathBuf {
 
 impl Lock {
     /// Takes it, or finds that it cannot be had now.
-    pub(super) fn take(database: &Path, holding: Holding) -> Result<Option<Lock>, Failure> {
+    pub(super) fn take(database: &Path, holding: Holding) -> Result<Option<Lock>, NotTaken> {
         let operation = match holding {
             Holding::Shared => FlockOperation::NonBlockingLockShared,
             Holding::Alone => FlockOperation::NonBlockingLockExclusive,
@@ -43,10 +51,10 @@ impl Lock {
         };
         let path = beside(database);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = opened.map_err(|error| Failure::Away { cause: format!("{}: {error}", path.display()) })?;
+        let file = opened.map_err(|error| unmade(&path, error))?;
         match flock(&file, operation) {
             Ok(()) => Ok(Some(Lock { _file: file })),
-            Err(Errno::WOULDBLOCK) => Err(Failure::Away {
+            Err(Errno::WOULDBLOCK) => Err(NotTaken::InUse(Failure::Away {
                 cause: match holding {
                     Holding::Shared | Holding::Unlocked => {
                         format!("a backup is being restored into {}", database.display())
@@ -56,8 +64,12 @@ impl Lock {
                         database.display()
                     ),
                 },
-            }),
-            Err(error) => Err(Failure::Away { cause: format!("{}: {error}", path.display()) }),
+            })),
+            Err(error) => Err(unmade(&path, error)),
         }
     }
+}
+
+fn unmade(path: &Path, error: impl std::fmt::Display) -> NotTaken {
+    NotTaken::Unmade(Failure::Away { cause: format!("{}: {error}", path.display()) })
 }

@@ -142,11 +142,11 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`]; nothing is lost but the times.
     async fn used(&self, uses: &BTreeMap<SecretId, Use>) -> Result<(), Failure>;
 
-    /// Forgets secrets that ended (revoked, expired, idle) before this moment: how many.
+    /// Forgets secrets of a kind that ended (revoked, expired, idle) before this moment: how many.
     ///
     /// # Errors
     /// [`Failure`].
-    async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure>;
+    async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure>;
 }
 
 /// The epoch of each account. A secret is good while it has the epoch that its owner has.

@@ -14,11 +14,11 @@ use mongodb::options::{CollectionOptions, IndexOptions, ReadConcern, ReadPrefere
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, nobodys, over, robot_key};
+use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, nobodys, over, robot_key};
 use super::schema;
 use super::{
     Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, Rules,
-    SecretHash, SecretId, Secrets, SeenTokens, Settings, Use, Users, Version, Whose,
+    SecretHash, SecretId, SecretKind, Secrets, SeenTokens, Settings, Use, Users, Version, Whose,
 };
 use crate::breaker::{Breaker, Pass, Passage, Trial, trials_of};
 use crate::identity::Account;
@@ -524,10 +524,11 @@ impl Secrets for MongoRecords {
         Ok(())
     }
 
-    async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+    async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
         let end = milliseconds(ended_before);
         self.ask(SECRETS, |secrets| async move {
-            let ended = doc! { "$or": [{ "revoked": { "$lt": end } }, { "over": { "$lt": end } }] };
+            let over = [doc! { "revoked": { "$lt": end } }, doc! { "over": { "$lt": end } }];
+            let ended = doc! { "kind": name_of(kind), "$or": over };
             secrets.delete_many(ended).await.map(|done| done.deleted_count)
         })
         .await

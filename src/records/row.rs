@@ -152,7 +152,7 @@ pub(super) fn nobodys(id: &str) -> String {
     format!("-/{id}")
 }
 
-fn name_of(kind: SecretKind) -> &'static str {
+pub(super) fn name_of(kind: SecretKind) -> &'static str {
     match kind {
         SecretKind::Personal => "personal",
         SecretKind::Robot => "robot",

@@ -25,7 +25,7 @@ const TRIES: usize = 8;
 /// Where the documents are.
 pub(crate) enum Shelf {
     /// In a collection of MongoDB.
-    Collection(Collection),
+    Collection(Box<Collection>),
     /// In the records.
     Records(Kept),
 }
@@ -46,7 +46,7 @@ pub(crate) enum What {
 
 impl Shelf {
     pub(crate) fn collection(settings: &CollectionSettings) -> Shelf {
-        Shelf::Collection(Collection::new(settings.clone()))
+        Shelf::Collection(Box::new(Collection::new(settings.clone())))
     }
 
     pub(crate) fn records(settings: &Settings, what: What) -> Shelf {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::lock::{Holding, Lock};
-use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, owner_key, robot_key};
+use super::lock::{Holding, Lock, NotTaken};
+use super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, owner_key, robot_key};
 use super::schema;
 use super::{
     Added, Changed, Document, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, Rules,
-    SecretHash, SecretId, Secrets, SeenTokens, Use, Users, Version, Whose,
+    SecretHash, SecretId, SecretKind, Secrets, SeenTokens, Use, Users, Version, Whose,
 };
 use crate::breaker::Passage;
 use crate::identity::Account;
@@ -123,15 +123,12 @@ impl SqlRecords {
         if self.is_known.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if let Some(file) = self.file()
-            && self.lock.get().is_none()
-        {
-            // Another who asks at the same time may have taken it meanwhile; then this one is let go of.
-            if let Some(lock) = Lock::take(file, self.holding)? {
-                drop(self.lock.set(lock));
-            }
-        }
+        let unmade = self.lock()?;
+        // Where the folder is away, the database says so, and is tried until it is back.
         let version = self.version().await?;
+        if let Some(failure) = unmade {
+            return Err(failure);
+        }
         match (self.settings().dialect(), version) {
             (Dialect::Sqlite, None) => self.migrate().await?,
             (Dialect::Sqlite, Some(version)) if version < schema::VERSION => self.migrate().await?,
@@ -141,6 +138,19 @@ impl SqlRecords {
         }
         self.is_known.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes the lock of a file, once; why its own file could not be made, if that is so.
+    fn lock(&self) -> Result<Option<Failure>, Failure> {
+        let Some(file) = self.file().filter(|_| self.lock.get().is_none()) else { return Ok(None) };
+        match Lock::take(file, self.holding) {
+            // Another who asks at the same time may have taken it meanwhile; then this one is let go of.
+            Ok(Some(lock)) => drop(self.lock.set(lock)),
+            Ok(None) => {}
+            Err(NotTaken::Unmade(failure)) => return Ok(Some(failure)),
+            Err(NotTaken::InUse(failure)) => return Err(failure),
+        }
+        Ok(None)
     }
 
     /// The version of the tables that are there.
@@ -432,9 +442,10 @@ impl Secrets for SqlRecords {
         Ok(())
     }
 
-    async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
-        let sql = "DELETE FROM dockwarden_secrets WHERE revoked < $1 OR over < $1";
-        match self.write(&[Step::any(sql, vec![milliseconds(ended_before).into()])]).await? {
+    async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        let sql = "DELETE FROM dockwarden_secrets WHERE kind = $2 AND (revoked < $1 OR over < $1)";
+        let args = vec![milliseconds(ended_before).into(), name_of(kind).into()];
+        match self.write(&[Step::any(sql, args)]).await? {
             Written::Applied(counts) => Ok(counts.into_iter().sum()),
             Written::Unmet { .. } | Written::Duplicate { .. } => Ok(0),
         }

@@ -1,5 +1,23 @@
 //! Why a secret that was presented is good for nothing. Clients are told one thing of all of these; the log is told which it was.
 
+use std::sync::Arc;
+
+/// A secret that is good for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{dead}")]
+pub struct DeadSecret {
+    /// Why.
+    pub dead: Dead,
+    /// Which one, as far as it was found.
+    pub id: Option<Arc<str>>,
+}
+
+impl From<Dead> for DeadSecret {
+    fn from(dead: Dead) -> DeadSecret {
+        DeadSecret { dead, id: None }
+    }
+}
+
 /// Why a secret is not, or not here and now, as good as its owner's password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Dead {

@@ -24,6 +24,8 @@ const LONGEST_NAME: usize = 64;
 const MOST_LISTED: usize = 64;
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
+/// The sessions that a workload's account may have; the longest unused goes for a new one. A pipeline of many jobs is one account.
+pub const MOST_SESSIONS: u32 = 1_000;
 /// How long a refresh token may rest unused.
 const REFRESH_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long one lives in all, unless the file's `longest` is less.
@@ -122,6 +124,9 @@ pub enum NotMade {
     /// Only personal and robots' secrets are renewed.
     #[error("a secret of this kind is not renewed; the next login brings a new one")]
     NotRenewed,
+    /// A workload's token that brings no session.
+    #[error("no session is given for this token: its entry gives none, or it ends too soon")]
+    NoSession,
     /// Only personal and robots' secrets are changed.
     #[error("a secret of this kind is not changed; revoke it, and the next login brings a new one")]
     NotChanged,
@@ -251,23 +256,24 @@ impl Lasting {
         self.make(owner.0, &owner.1, draft, now).await
     }
 
-    /// Makes the session of a workload that an entry of the file knew.
+    /// Makes the session of a workload that logged in by its own token.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn make_session(
-        &self,
-        entry: &str,
-        (account, labels): (Account, Arc<LabelValues>),
-        (service, life): (&str, Duration),
-        now: OffsetDateTime,
-    ) -> Result<Made, NotMade> {
+    pub async fn make_session(&self, login: &Identity, service: &str, now: OffsetDateTime) -> Result<Made, NotMade> {
+        let entry = login.by.as_ref().and_then(|by| by.credential.clone());
+        let (Some(account), Some(entry), Some(ends)) = (login.account.clone(), entry, login.session) else {
+            return Err(NotMade::NoSession);
+        };
+        let longest = self.settings.longest.and_then(|longest| now.checked_add(longest.try_into().ok()?));
+        let ends = Expires::At(longest.map_or(ends, |longest| longest.min(ends))).end(None, now)?;
         let limits = Limits { services: vec![service.to_owned()], ..Limits::default() };
-        let new = New { name: format!("{entry} {}", new_id()?.0), expires: None, limits, maker: None };
-        let ends = Expires::In(life).end(None, now)?;
+        // Each has a name of its own, and says what it was made for.
+        let short: String = entry.chars().take(32).collect();
+        let new = New { name: format!("{short} {}", new_id()?.0), expires: None, limits, maker: Some(account.clone()) };
         let epoch = self.within(self.store.epoch(&account)).await?;
-        let owner = Owner::Workload { entry: entry.to_owned(), account, labels };
-        let draft = Draft { kind: SecretKind::Session, ends, idle: None, new, most: None };
+        let owner = Owner::Workload { entry, account, labels: Arc::clone(&login.labels) };
+        let draft = Draft { kind: SecretKind::Session, ends, idle: None, new, most: Some(MOST_SESSIONS) };
         self.add(owner, epoch, draft, now).await
     }
 
@@ -380,12 +386,12 @@ impl Lasting {
         self.within(self.store.raise(account, now)).await
     }
 
-    /// Forgets secrets that ended so long ago that nobody asks about them any more.
+    /// Forgets secrets of a kind that ended so long ago that nobody asks about them any more.
     ///
     /// # Errors
     /// The records could not be changed.
-    pub async fn forget(&self, ended_before: OffsetDateTime) -> Result<u64, Failure> {
-        self.store.forget(ended_before).await
+    pub async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        self.store.forget(kind, ended_before).await
     }
 
     /// The personal and robots' secrets that end before this moment and leave their owners without one: of a robot's two, the last.

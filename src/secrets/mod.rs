@@ -19,18 +19,18 @@ use policy::cut::Cut;
 use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
-use crate::identity::{Account, IdentifiedBy, Identity, LookUp, Method, Narrowing, Standing};
-use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Records, SecretId};
+use crate::identity::{Account, AccountState, IdentifiedBy, Identity, LookUp, Method, Narrowing};
+use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
 use crate::secret::lasting::LastingSecret;
 use crate::turns::{Busy, Client, Turn, Turns};
 
 pub use crate::records::ROBOT_PREFIX;
 pub use action::TokenAction;
 pub use changing::{Changes, LimitTexts, account_of};
-pub use dead::Dead;
+pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
 pub(crate) use making::is_robots;
-pub use making::{MOST_REFRESH, Made, New, NotMade, robot_account, robot_name};
+pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, NotMade, robot_account, robot_name};
 pub use told::{State, Told};
 pub use uses::{Uses, use_of};
 
@@ -128,23 +128,24 @@ impl Lasting {
         secret: &LastingSecret,
         (client, address): (Client, Option<std::net::IpAddr>),
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<Living, Dead>> {
+    ) -> anyhow::Result<Result<Living, DeadSecret>> {
         let hash = secret.hash();
-        let Some(found) = self.ask(client, self.store.find(&hash)).await? else { return Ok(Err(Dead::Unknown)) };
+        let Some(found) = self.ask(client, self.store.find(&hash)).await? else { return Ok(Err(Dead::Unknown.into())) };
         // Two hands of one store could differ on what is equal; the kind is in the secret, and so in the hash.
         if found.secret.hash != hash || found.secret.kind != secret.kind() {
-            return Ok(Err(Dead::Unknown));
+            return Ok(Err(Dead::Unknown.into()));
         }
+        let refused = |dead| Ok(Err(DeadSecret { dead, id: Some(Arc::clone(&found.secret.id.0)) }));
         if let Err(dead) = lives(&found, now) {
-            return Ok(Err(dead));
+            return refused(dead);
         }
         let limits = &found.secret.limits;
         if limits.not_before.is_some_and(|start| now < start) {
-            return Ok(Err(Dead::NotYet));
+            return refused(Dead::NotYet);
         }
         let is_inside = |address| limits.from.iter().any(|network| network.contains(&address));
         if !limits.from.is_empty() && !address.map(|address| address.to_canonical()).is_some_and(is_inside) {
-            return Ok(Err(Dead::Network));
+            return refused(Dead::Network);
         }
         let cut = Cut::parse(limits.allow.iter().map(String::as_str))
             .with_context(|| format!("the limits of the secret {} cannot be read", found.secret.id.0))?;
@@ -175,22 +176,39 @@ impl Lasting {
         }))
     }
 
-    /// Who the owner is, as far as the records alone say it.
-    fn owner_of(&self, found: &Found) -> Result<Option<(Account, Arc<LabelValues>, Standing, &'static str)>, Dead> {
+    /// Notes that a token of others was used which may be used once, and that is over at this moment. Of two that ask at once, one is
+    /// the first.
+    ///
+    /// # Errors
+    /// As for [`Lasting::find`]; then it is not let in.
+    pub(crate) async fn use_up(
+        &self,
+        (token, over): (&[u8; 32], OffsetDateTime),
+        client: Client,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Presented> {
+        self.ask(client, self.store.see(&SecretHash(*token), over, now)).await
+    }
+
+    /// Who the owner is and who says so, as far as the records alone say it; `None` for an account, of which its backend has to be asked.
+    fn owner_of(&self, found: &Found) -> Result<Option<(Identity, &'static str)>, Dead> {
+        let identity = |account, labels: &Arc<LabelValues>| {
+            let (account, labels) = (Some(account), Arc::clone(labels));
+            Identity { account, labels, ..Identity::default() }
+        };
         match &found.secret.owner {
             Owner::Account { .. } => Ok(None),
             Owner::Robot { name, .. } => {
                 let robot = found.robot.as_ref().ok_or(Dead::OwnerGone)?;
-                let standing = Standing { state: robot.state, ..Standing::default() };
-                match standing.state {
-                    crate::identity::AccountState::Enabled => {}
-                    crate::identity::AccountState::Disabled => return Err(Dead::RobotOff),
+                match robot.state {
+                    AccountState::Enabled => {}
+                    AccountState::Disabled => return Err(Dead::RobotOff),
                 }
                 let account = robot_account(name).map_err(|_| Dead::OwnerGone)?;
-                Ok(Some((account, Arc::clone(&robot.labels), standing, RECORDS)))
+                Ok(Some((identity(account, &robot.labels), RECORDS)))
             }
             Owner::Workload { entry, account, labels } => match self.workloads.contains(entry) {
-                true => Ok(Some((account.clone(), Arc::clone(labels), Standing::default(), WORKLOAD))),
+                true => Ok(Some((identity(account.clone(), labels), WORKLOAD))),
                 false => Err(Dead::OwnerGone),
             },
         }
@@ -201,14 +219,11 @@ impl Lasting {
     /// # Errors
     /// The owner is no more.
     pub fn asked<'living>(&self, living: &'living Living) -> Result<Asked<'living>, Dead> {
-        Ok(match (self.owner_of(&living.found)?, &living.found.secret.owner) {
-            (Some((account, labels, standing, by)), _) => {
-                let who = Identity { account: Some(account), labels, standing, ..Identity::default() };
-                Asked::Nobody(living.narrowed(who, by))
-            }
-            (None, Owner::Account { account, .. }) => Asked::Backends(account),
-            (None, Owner::Robot { .. } | Owner::Workload { .. }) => return Err(Dead::OwnerGone),
-        })
+        match (self.owner_of(&living.found)?, &living.found.secret.owner) {
+            (Some((who, by)), _) => Ok(Asked::Nobody(living.narrowed(who, by))),
+            (None, Owner::Account { account, .. }) => Ok(Asked::Backends(account)),
+            (None, Owner::Robot { .. } | Owner::Workload { .. }) => Err(Dead::OwnerGone),
+        }
     }
 
     /// Takes note that a secret was used. It is written down later, with others.
@@ -291,6 +306,11 @@ fn lives_at_all(found: &Found, now: OffsetDateTime) -> Result<(), Dead> {
 }
 
 impl Living {
+    /// The secret, which turns out to be dead.
+    pub(crate) fn dead(&self, dead: Dead) -> DeadSecret {
+        DeadSecret { dead, id: Some(Arc::clone(&self.found.secret.id.0)) }
+    }
+
     /// Who it is, of a secret of an account: what a look-up says now, if that is still who the secret was made for.
     ///
     /// # Errors

@@ -34,8 +34,8 @@ const TRIES: usize = 5;
 pub(super) enum Connections {
     /// SQLite lets one write at a time: a second one would only wait.
     Sqlite {
-        readers: Pool<SqliteConnection>,
-        writer: Pool<SqliteConnection>,
+        readers: Box<Pool<SqliteConnection>>,
+        writer: Box<Pool<SqliteConnection>>,
     },
     Postgres(Pool<PgConnection>),
     MySql(Pool<MySqlConnection>),
@@ -74,9 +74,10 @@ impl Done {
 impl Connections {
     pub(super) fn new(settings: &Settings) -> Connections {
         match &settings.server {
-            Server::Sqlite(_) => {
-                Connections::Sqlite { readers: Pool::new(settings, MAX_READERS), writer: Pool::new(settings, 1) }
-            }
+            Server::Sqlite(_) => Connections::Sqlite {
+                readers: Box::new(Pool::new(settings, MAX_READERS)),
+                writer: Box::new(Pool::new(settings, 1)),
+            },
             Server::Postgres(_) => Connections::Postgres(Pool::new(settings, MAX_CONNECTIONS)),
             Server::MySql(_) => Connections::MySql(Pool::new(settings, MAX_CONNECTIONS)),
         }

@@ -1,6 +1,6 @@
 //! A database of SQLite, in a folder of its own. The others need their servers: see `tests/real/sql`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -1,11 +1,13 @@
 //! One entry of `workload:`: whose tokens it takes, what it requires of them, and whose accounts they are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use policy::pattern::{LabelValue, LabelValues};
 use serde_json::Value;
 use settings::{Refusal, Scalar};
+use time::OffsetDateTime;
 use url::Url;
 
 use super::Refused;
@@ -16,6 +18,12 @@ use crate::identity::Account;
 
 /// The longest issuer and audience, in bytes.
 pub(super) const MAX_NAME: usize = 1024;
+/// How long sessions live where an entry does not say.
+const USUAL_SESSION: Duration = Duration::from_secs(3600);
+/// The shortest session. One that ends sooner would hardly be presented once.
+pub(super) const SHORTEST_SESSION: Duration = Duration::from_secs(120);
+/// The longest session: what the workload was when it logged in is not asked again until then.
+pub(super) const LONGEST_SESSION: Duration = Duration::from_secs(12 * 3600);
 /// How a claim stands in a template.
 const CLAIM: &str = "${claim:";
 
@@ -35,6 +43,7 @@ pub(super) struct Entry {
     pub(super) account: AccountTemplate,
     pub(super) labels: BTreeMap<String, Vec<LabelSource>>,
     pub(super) uses: Uses,
+    pub(super) session: SessionLife,
     pub(super) review: Option<ReviewSettings>,
 }
 
@@ -63,6 +72,18 @@ pub(super) enum Uses {
     Any,
     /// Once.
     Once,
+}
+
+/// How long the session lives that a token brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionLife {
+    /// [`USUAL_SESSION`]; where the cluster is asked, no longer than the token itself. The cluster says at once that a pod was
+    /// deleted, and of a session it says nothing.
+    Usual,
+    /// So long.
+    For(Duration),
+    /// There is none.
+    Never,
 }
 
 /// What a claim has to be.
@@ -209,6 +230,17 @@ impl Entry {
         let AccountTemplate { prefix, claim } = &self.account;
         let name = claims.name_at(claim).and_then(|name| Account::parse(&format!("{prefix}{name}")).ok());
         name.ok_or_else(|| Refused::NoName { entry: self.name.clone() })
+    }
+
+    /// Until when a session lives that is made now for a token with this end; `None` where there is none, or none worth making.
+    pub(super) fn session(&self, token_ends: Option<OffsetDateTime>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let ends = match (self.session, &self.review) {
+            (SessionLife::Never, _) => return None,
+            (SessionLife::For(life), _) => now.checked_add(life.try_into().ok()?)?,
+            (SessionLife::Usual, None) => now.checked_add(USUAL_SESSION.try_into().ok()?)?,
+            (SessionLife::Usual, Some(_)) => now.checked_add(USUAL_SESSION.try_into().ok()?)?.min(token_ends?),
+        };
+        (ends - now >= SHORTEST_SESSION).then_some(ends)
     }
 
     /// The labels of a verified token.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::jwt::{Header, Jwt};
-use crate::json;
+use crate::json::{self, Object};
 
 /// More keys than these in one set are not looked at: issuers have a few.
 const MAX_KEYS: usize = 100;
@@ -111,8 +111,8 @@ impl KeySet {
 
 impl Key {
     fn read(published: Value, meant: Meant) -> Option<Key> {
-        let PublishedKey { kty, meant: said, key_ops, alg, kid, crv, n, e, x, y } =
-            serde_json::from_value(published).ok()?;
+        let Object(PublishedKey { kty, meant: said, key_ops, alg, kid, crv, n, e, x, y }) =
+            Object::deserialize(published).ok()?;
         let is_meant = match meant {
             Meant::Signatures => said.is_none_or(|said| said == "sig"),
             Meant::JwtSvids => said.is_some_and(|said| said == "jwt-svid"),

@@ -14,6 +14,7 @@ mod keys;
 mod provider;
 mod review;
 mod settings;
+mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub use settings::{Settings, read};
 
 /// The section, and its name in the log and in the metrics.
 pub const NAME: &str = "workload";
+
+/// How much longer than it lives a token is remembered that may be used once: a replica whose clock is ahead would otherwise
+/// forget what another still takes.
+const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
 
 /// The entries of `workload:`, ready to be asked.
 pub struct Workloads {
@@ -65,11 +70,14 @@ pub struct Verified {
 }
 
 /// What is remembered of a token that may be used once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneUse {
-    /// A digest of the token, which nobody can make a token from.
+    /// The entry.
+    pub entry: String,
+    /// A digest of what is signed of the token, which nobody can make a token from. The signature is not in it: of one by ECDSA,
+    /// whoever saw it can make another that is as right.
     pub token: [u8; 32],
-    /// Until when it has to be remembered: afterwards the token is over.
+    /// Until when it has to be remembered: afterwards the token is over, by every replica's clock.
     pub until: OffsetDateTime,
 }
 
@@ -129,6 +137,15 @@ pub enum Refused {
     /// It was not signed with the key that it names.
     #[error("the token's signature is wrong by the keys of {entry}")]
     Signature {
+        /// The entry.
+        entry: String,
+    },
+    /// It was presented as a workload's token, and is not one of an issuer that is configured.
+    #[error("this is no JWT of an issuer that is configured")]
+    Issuer,
+    /// It may be used once, and was.
+    #[error("the token was used before, and {entry} takes each once")]
+    Used {
         /// The entry.
         entry: String,
     },
@@ -213,6 +230,11 @@ impl Workloads {
         said
     }
 
+    /// Counts a token that was refused for what the entries do not know.
+    pub(crate) fn refused(&self, network: ClientNetwork) {
+        self.failures.count(network);
+    }
+
     /// Whether a token from this network is looked at.
     ///
     /// # Errors
@@ -233,7 +255,7 @@ impl Workloads {
         };
         let (mut refused, mut unknown) = (None, None);
         for (entry, opened) in self.entries().filter(|(entry, _)| entry.issuer.made(&jwt.claims)) {
-            match opened.ask(entry, jwt, &header, client).await {
+            match opened.ask((entry, now), jwt, &header, client).await {
                 Ok(Said::Mine(said)) => return Ok(said),
                 // The refusal of the entry that came nearest is the one to be told.
                 Ok(Said::NotMine(why @ (Refused::UnknownKey { .. } | Refused::Signature { .. }))) => {
@@ -296,7 +318,13 @@ impl Opened {
     ///
     /// What the claims say is compared before anything is verified, so that made-up tokens cost neither signatures nor fetches;
     /// it counts once the signature over them is right.
-    async fn ask(&self, entry: &Entry, jwt: &Jwt<'_>, header: &Header, client: Client) -> anyhow::Result<Said> {
+    async fn ask(
+        &self,
+        (entry, now): (&Entry, OffsetDateTime),
+        jwt: &Jwt<'_>,
+        header: &Header,
+        client: Client,
+    ) -> anyhow::Result<Said> {
         let name = || entry.name.clone();
         if !entry.algorithms.contains(&header.algorithm) {
             return Ok(Said::NotMine(Refused::OtherAlgorithm { entry: name() }));
@@ -325,11 +353,15 @@ impl Opened {
             labels: Arc::new(entry.labels(&jwt.claims)),
             standing: Standing::default(),
             by: Some(IdentifiedBy { backend: NAME, method: Method::Workload, credential: Some(name()) }),
+            session: entry.session(jwt.end(), now),
             ..Identity::default()
         };
         let once = match (entry.uses, jwt.end()) {
             (Uses::Any, _) => None,
-            (Uses::Once, Some(until)) => Some(OneUse { token: digest::sha256(["workload", jwt.whole]), until }),
+            (Uses::Once, Some(end)) => {
+                let (token, until) = (digest::sha256(["workload", jwt.signed]), end.saturating_add(CLOCKS_APART));
+                Some(OneUse { entry: name(), token, until })
+            }
             // No store remembers for so long.
             (Uses::Once, None) => return Ok(Said::Mine(Err(Refused::Time))),
         };

@@ -4,31 +4,24 @@ use std::collections::BTreeMap;
 
 use jsonwebtoken::Algorithm;
 use policy::pattern::LabelValue;
-use settings::files::read_pem;
+use settings::number::duration;
 use settings::yaml::Value;
 use settings::{At, Field, Refusal, Section};
-use url::{Host, Url};
+use url::Url;
 
 use super::claims::ClaimPath;
 use super::entry::{
-    AccountTemplate, Entry, Issuer, LabelSource, MAX_NAME, OtherAudiences, Requirement, Uses, whole_claim,
+    AccountTemplate, Entry, Issuer, LONGEST_SESSION, LabelSource, MAX_NAME, OtherAudiences, Requirement,
+    SHORTEST_SESSION, SessionLife, Uses, whole_claim,
 };
-use super::fetch::Published;
 use super::jwt::is_asymmetric;
-use super::key_set::{KeySet, Meant};
-use super::keys::KeysFrom;
 use super::provider::Provider;
-use super::review::ReviewSettings;
-use crate::pem::named::read_authorities;
-use crate::pem::tls::Authorities;
-use crate::secret::Secret;
+use super::sources::{read_keys, read_review};
 
 /// The algorithms that are taken where an entry names none.
 const USUAL_ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384];
 /// The claims that are looked at in any case.
 const ALWAYS_CHECKED: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
-/// Where an issuer's discovery document is, below its address (OpenID Connect Discovery 1.0, section 4).
-const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// The entries, in the order in which they are asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +33,14 @@ impl Settings {
     /// What the entries are called.
     pub fn names(&self) -> Vec<String> {
         self.entries.iter().map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Whether an entry says something that nothing but records can do.
+    pub(crate) fn need_records(&self) -> bool {
+        self.entries.iter().any(|entry| match (entry.uses, entry.session) {
+            (Uses::Once, _) | (Uses::Any, SessionLife::For(_)) => true,
+            (Uses::Any, SessionLife::Usual | SessionLife::Never) => false,
+        })
     }
 
     /// Whether an account of this name can be a workload's.
@@ -110,13 +111,10 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
     }
     let labels = read_labels(&mut section);
     let uses = match section.flag("single_use") {
-        Some(At { place, value: true }) => {
-            // The seam: where there are records, they remember what was used (`OneUse`).
-            section.problem(&place, "single_use", "nothing remembers yet which tokens were used; leave this out");
-            Uses::Once
-        }
+        Some(At { value: true, .. }) => Uses::Once,
         Some(At { value: false, .. }) | None => Uses::Any,
     };
+    let session = section.word("session", session_life).map_or(SessionLife::Usual, |at| at.value);
     let has_review = section.has("token_review");
     let review = section.section("token_review").and_then(read_review);
     let require = match (&issuer, require) {
@@ -139,9 +137,22 @@ fn read_entry(row: &Field<'_>, own: Option<&str>) -> Option<At<Entry>> {
         account: account?.value,
         labels: labels?,
         uses,
+        session,
         review: if has_review { Some(review?) } else { None },
     };
     (row.problem_count() == problems_before).then_some(At { place, value: entry })
+}
+
+fn session_life(text: &str) -> Result<SessionLife, Refusal> {
+    match text {
+        "false" => Ok(SessionLife::Never),
+        text => match duration(text).ok() {
+            Some(life) if (SHORTEST_SESSION..=LONGEST_SESSION).contains(&life) => Ok(SessionLife::For(life)),
+            Some(_) | None => {
+                Err(Refusal::is("not how long a session lives; write 2m to 12h (1h is usual), or false for none"))
+            }
+        },
+    }
 }
 
 /// A requirement and where it stands.
@@ -303,136 +314,4 @@ fn read_labels(section: &mut Section<'_>) -> Option<BTreeMap<String, Vec<LabelSo
         (label.to_owned(), sources.collect())
     };
     Some(entries.into_iter().map(read).collect())
-}
-
-fn read_keys(section: &mut Section<'_>, issuer: Option<&Issuer>) -> Option<KeysFrom> {
-    const HOW: &str =
-        "where are the issuer's keys? write keys: discovery, or keys: {url: \"https://…\"} or keys: {file: jwks.json}";
-    let Some(field) = section.field("keys") else {
-        section.missing("keys", HOW);
-        return None;
-    };
-    let meant = match issuer? {
-        Issuer::Exactly(_) => Meant::Signatures,
-        Issuer::TrustDomain(_) => Meant::JwtSvids,
-    };
-    let wrong = |message: &str| {
-        field.problem(message);
-        None
-    };
-    match (field.value(), issuer?) {
-        (Value::Text(word), Issuer::Exactly(issuer)) if word == "discovery" => {
-            let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
-            match Url::parse(&document).ok().filter(|document| document.scheme() == "https") {
-                Some(document) => {
-                    let published = Published::Discovery { document, issuer: issuer.clone() };
-                    Some(KeysFrom::Issuer { published, authorities: None })
-                }
-                None => wrong(
-                    "keys are not fetched without TLS, since anybody on the way could change them; write keys: {file: …}",
-                ),
-            }
-        }
-        (Value::Text(word), Issuer::TrustDomain(_)) if word == "discovery" => {
-            wrong("a trust domain has no discovery; write keys: {url: …} of its bundle endpoint, or keys: {file: …}")
-        }
-        (Value::Text(_), _) => wrong(HOW),
-        (Value::Null | Value::List(_) | Value::Map(_), issuer) => read_source(field.section()?, issuer, meant),
-    }
-}
-
-fn read_source(mut keys: Section<'_>, issuer: &Issuer, meant: Meant) -> Option<KeysFrom> {
-    let loopback = keys.word("plain_http", |text| match text {
-        "loopback" => Ok(()),
-        _ => Err(Refusal::is("not a place where nobody listens; write loopback, or leave this out")),
-    });
-    let mut address = |key: &'static str| {
-        keys.parsed(key, |text| {
-            let url = Url::parse(text).ok().filter(|url| url.username().is_empty() && url.password().is_none());
-            match url {
-                Some(url) if url.scheme() == "https" || (loopback.is_some() && is_loopback(&url)) => Ok(url),
-                Some(_) | None => Err(Refusal::is("not an address of keys; write https://…, without a login in it")),
-            }
-        })
-    };
-    let (discovery, url) = (address("discovery"), address("url"));
-    let file = keys.path("file");
-    let authorities = keys.path("ca_certificate");
-    let has_authorities = authorities.is_some();
-    let authorities = authorities.map(|at| read_authorities(&keys, &at, "ca_certificate")).transpose();
-    let named = ["discovery", "url", "file"].into_iter().filter(|key| keys.has(key)).count();
-    if named != 1 {
-        keys.missing("url", "name one place where the keys are: discovery, url or file");
-    }
-    let of_issuer = |published, authorities: Result<Option<Authorities>, _>| {
-        Some(KeysFrom::Issuer { published, authorities: authorities.ok()? })
-    };
-    let read = match (discovery, url, file) {
-        (Some(discovery), None, None) => match issuer {
-            Issuer::Exactly(issuer) => {
-                of_issuer(Published::Discovery { document: discovery.value, issuer: issuer.clone() }, authorities)
-            }
-            Issuer::TrustDomain(_) => {
-                keys.problem(&discovery.place, "discovery", "a trust domain has no discovery; write url or file");
-                None
-            }
-        },
-        (None, Some(url), None) => of_issuer(Published::Set { address: url.value, meant }, authorities),
-        (None, None, Some(file)) => {
-            if has_authorities {
-                keys.problem(&file.place, "ca_certificate", "a file has no server whose certificate could be checked");
-            }
-            let read =
-                |path: &std::path::Path| KeySet::parse(&read_pem(path)?, meant).map_err(|wrong| wrong.to_string());
-            keys.read_file(&file, "file", read).ok().map(|keys| KeysFrom::File(keys.unwrap_or_default()))
-        }
-        (_, _, _) => None,
-    };
-    keys.finish();
-    read.filter(|_| named == 1)
-}
-
-/// Whether an address is this machine's own, where nobody is on the way.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(_)) | None => false,
-    }
-}
-
-fn read_review(mut review: Section<'_>) -> Option<ReviewSettings> {
-    let loopback = review.word("plain_http", |text| match text {
-        "loopback" => Ok(()),
-        _ => Err(Refusal::is("not a place where nobody listens; write loopback, or leave this out")),
-    });
-    let api = review.parsed("api", |text| {
-        let url =
-            Url::parse(text).ok().filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
-        match url {
-            Some(url) if url.scheme() == "https" || (loopback.is_some() && is_loopback(&url)) => Ok(url),
-            Some(_) | None => {
-                Err(Refusal::is("not the address of an API server; write https://kubernetes.default.svc"))
-            }
-        }
-    });
-    if api.is_none() && !review.has("api") {
-        review.missing("api", "which API server? https://kubernetes.default.svc");
-    }
-    let authorities = review.path("ca").map(|at| read_authorities(&review, &at, "ca")).transpose();
-    let file = review.path("token_file");
-    if file.is_none() && !review.has("token_file") {
-        let message = "who are we there? write the file of a service account's token that may make TokenReviews: \
-                       /var/run/secrets/kubernetes.io/serviceaccount/token";
-        review.missing("token_file", message);
-    }
-    let token = file.map(|file| {
-        let token = review.secret_in(&file, "token_file")?;
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            review.problem(&file.place, "token_file", "the file holds no token");
-        }
-        Ok::<_, settings::Noted>(Secret::new(token))
-    });
-    review.finish();
-    Some(ReviewSettings { api: api?.value, authorities: authorities.ok()?, token: token?.ok()? })
 }

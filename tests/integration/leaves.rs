@@ -277,7 +277,7 @@ async fn where_tokens_name_their_key_alone_the_next_one_is_shown_before_it_signs
     let top = Top::new();
     let bed = bed(&top, &top.leaf_made(Duration::days(21)), &format!("{OURS}, header: kid"));
     let before = kid(&token(&bed).await);
-    assert_eq!(kids(&bed).await, [before.clone()]);
+    assert_eq!(kids(&bed).await, std::slice::from_ref(&before));
     assert_eq!(bed.app.renew_leaf(now()), Step::Nothing);
     let shown = kids(&bed).await;
     assert_eq!((shown.len(), &shown[0]), (2, &before));

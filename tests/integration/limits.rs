@@ -221,24 +221,31 @@ fn odd(length: usize) -> Scope {
     Scope { resource, class: None, actions: [Action::Pull].into(), reference: None }
 }
 
-/// Whoever else is served by the same thread would wait for it.
-#[tokio::test]
-async fn a_costly_decision_is_made_on_another_thread_and_a_cheap_one_at_once() {
+/// Whoever else is served by the same thread would wait for it. The one other thread that there is has something else to do, so that
+/// it cannot be done before anybody looks.
+#[test]
+fn a_costly_decision_is_made_on_another_thread_and_a_cheap_one_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     let bed = Bed::with(COSTLY);
     let snapshot = bed.app.snapshot();
-    let (poor, rich) = (somebody(2), somebody(14));
     let now = OffsetDateTime::now_utc();
-    for (who, at_once) in [(&poor, true), (&rich, false)] {
-        let mut decision = std::pin::pin!(snapshot.access.decide(who, None, "registry", vec![odd(20)], now));
-        let first = decision.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert_eq!(first.is_ready(), at_once, "{} labels", who.labels["p"].len());
-        let decided = match first {
-            Poll::Ready(decided) => decided,
-            Poll::Pending => decision.await,
-        };
-        // The rule was compared to the end and did not match.
-        assert_eq!(decided.unwrap().grants()[0].granted, [Action::Pull].into());
-    }
+    runtime.block_on(async {
+        for (who, at_once) in [(somebody(2), true), (somebody(14), false)] {
+            let (free, occupied) = std::sync::mpsc::channel::<()>();
+            let other = tokio::task::spawn_blocking(move || occupied.recv());
+            let mut decision = std::pin::pin!(snapshot.access.decide(&who, None, "registry", vec![odd(20)], now));
+            let first = decision.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(first.is_ready(), at_once, "{} labels", who.labels["p"].len());
+            drop(free);
+            let decided = match first {
+                Poll::Ready(decided) => decided,
+                Poll::Pending => decision.await,
+            };
+            // The rule was compared to the end and did not match.
+            assert_eq!(decided.unwrap().grants()[0].granted, [Action::Pull].into());
+            assert!(other.await.unwrap().is_err(), "it waited for us");
+        }
+    });
 }
 
 /// One request has the work of one, however many scopes it asks for.

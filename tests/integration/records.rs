@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use dockwarden::app::Reload;
 use dockwarden::records::{Failure, Records, Settings, Version, Whose, back_up, open, restore};
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
@@ -160,7 +161,8 @@ async fn users_and_rules_in_the_records_are_changed_while_it_runs() {
     };
     records.replace_rules(&rules("\"pull\""), Version(0)).await.unwrap();
     // Where the section says nothing, they are beside the key that signs.
-    let bed = Bed::in_folder(folder, "records_auth: {}\nacl_records: {cache_ttl: 1h, max_stale: 2h}\n");
+    let bed =
+        Bed::in_folder(folder, "users: {}\nacl: []\nrecords_auth: {}\nacl_records: {cache_ttl: 1h, max_stale: 2h}\n");
     let scope = "repository:web/app:pull,push";
     let granted = async |expected: &[&str]| {
         let began = std::time::Instant::now();
@@ -182,8 +184,16 @@ async fn users_and_rules_in_the_records_are_changed_while_it_runs() {
     granted(&["repository:web/app:pull,push"]).await;
     // A rule that cannot be used keeps the last good ones in use.
     records.replace_rules(&rules("\"PULL\""), Version(2)).await.unwrap();
+    let began = std::time::Instant::now();
+    let is_refused =
+        |line: &str| line.starts_with("dockwarden_rules_refused{source=\"acl_records\"") && line.ends_with(" 1");
+    while !bed.get("/metrics").send().await.text().lines().any(is_refused) {
+        assert!(began.elapsed().as_secs() < 10, "nobody is told of the wrong rule");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    granted(&["repository:web/app:pull,push"]).await;
     records.replace_rules(&rules(""), Version(3)).await.unwrap();
-    granted(&[]).await;
+    granted(&["repository:web/app:"]).await;
     records.replace_user(&alice, &user(", \"disabled\": true"), Version(1)).await.unwrap();
     assert_eq!(bed.get("/auth?service=registry").by(ALICE).send().await.status, 401);
     records.replace_user(&alice, "{\"password\": 7}", Version(2)).await.unwrap();
@@ -253,4 +263,102 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
         let (status, said) = run(arguments);
         assert!(status == Some(1) && said.contains("was made by a newer Dockwarden"), "{arguments:?}: {said}");
     }
+}
+
+/// The commands that change users and rules in MongoDB change those in the records, too.
+#[test]
+fn users_and_rules_in_the_records_are_changed_by_command() {
+    let folder = Folder::new();
+    let config = folder.configure("users: {}\nacl: []\nrecords_auth: {}\nacl_records: {}\n");
+    let run = |command: [&str; 2], more: &[&str], input: &str| {
+        use std::io::Write as _;
+        use std::process::Stdio;
+        let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+        run.args(command).arg(&config).args(more).env_clear();
+        let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that wants nothing does not read it.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        let done = child.wait_with_output().unwrap();
+        (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    let done = |command: [&str; 2], more: &[&str], input: &str, expected: &str| {
+        let (status, said) = run(command, more, input);
+        assert!(status == Some(0) && said.contains(expected), "{command:?} {more:?}: {said}");
+    };
+    let refused = |command: [&str; 2], more: &[&str], input: &str, expected: &str| {
+        let (status, said) = run(command, more, input);
+        assert!(status != Some(0) && said.contains(expected), "{command:?} {more:?}: {said}");
+    };
+    done(["user", "add"], &["carol", "--label", "team=web", "--cost", "4"], "a long password\n", "carol: added");
+    refused(["user", "add"], &["carol", "--cost", "4"], "a long password\n", "there is a user \"carol\"");
+    done(["user", "label"], &["carol", "team+=ops"], "", "carol: ");
+    done(["user", "disable"], &["carol"], "", "disabled");
+    done(["user", "list"], &[], "", "carol  disabled");
+    done(["user", "enable"], &["carol"], "", "");
+    done(["user", "passwd"], &["carol", "--cost", "5"], "another password\n", "carol: new password");
+    refused(["user", "show"], &["dave"], "", "there is no user \"dave\"");
+    done(["acl", "add"], &["--name", "${labels:team}/*", "--actions", "pull"], "", "+ ");
+    done(["acl", "add"], &["--account", "carol", "--actions", "", "--before", "10"], "", "+ ");
+    done(["acl", "list"], &[], "", "${labels:team}/*");
+    let more = "{\"match\": {\"account\": \"dave\"}, \"actions\": [\"push\"]}\n";
+    done(["acl", "import"], &["-", "--append"], more, "1 rule(s) changed");
+    done(["acl", "export"], &["--format", "jsonl"], "", "\"dave\"");
+    refused(["acl", "add"], &["--name", "/(/", "--actions", "pull"], "", "match.name");
+    done(["acl", "import"], &["-", "--replace"], more, "");
+    let (_, said) = run(["acl", "list"], &[], "");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    refused(["acl", "list"], &["--section", "acl_mongo"], "", "there is no such section");
+    done(["acl", "list"], &["--section", "acl_records"], "", "dave");
+    done(["user", "remove"], &["carol"], "", "carol: removed");
+    done(["user", "list"], &[], "", "");
+}
+
+/// Check 49: where nothing can be written any more, that is an error, nothing is lost, and it passes by itself.
+#[test]
+fn a_file_that_cannot_grow_is_an_error_and_loses_nothing() {
+    let folder = Folder::new();
+    let config = folder.configure("users: {}\nacl: []\nrecords_auth: {}\n");
+    let add = |limit: &str, name: &str| {
+        // What is written beyond the limit is an error, as on a full disk, and no signal.
+        let script = format!("trap '' XFSZ; {limit} exec \"$0\" user add \"$1\" {name} --cost 4");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_dockwarden")]).arg(&config);
+        let password = folder.put("password", "a long password\n");
+        command.stdin(std::fs::File::open(password).unwrap()).env_clear();
+        let done = command.output().unwrap();
+        (done.status.success(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    let (is_added, said) = add("", "first");
+    assert!(is_added, "{said}");
+    let began = std::time::Instant::now();
+    let (is_added, said) = add("ulimit -f 1;", "second");
+    assert!(!is_added && said.contains("dockwarden.db"), "{said}");
+    assert!(began.elapsed().as_secs() < 4, "{:?}", began.elapsed());
+    let (is_added, said) = add("", "third");
+    assert!(is_added, "{said}");
+    let records = sqlite(&folder.path("dockwarden.db"));
+    let users = tokio::runtime::Runtime::new().unwrap().block_on(records.users(None, 10)).unwrap();
+    assert_eq!(users.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["first", "third"]);
+}
+
+/// At a reload, records that did not change are kept as they are, and those that cannot be used are not taken over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_keeps_records_and_refuses_those_that_cannot_be_used() {
+    let folder = Folder::new();
+    sqlite(&folder.path("newer.db")).prepare().await.unwrap();
+    run(&folder.path("newer.db"), "UPDATE dockwarden_records SET version = 2 WHERE name = 'schema'").await;
+    let bed = Bed::in_folder(folder, "records: {sqlite: $DIR/dockwarden.db}\n");
+    let records = || Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
+    let first = records();
+    let reload = async |file: &str| {
+        bed.folder.configure(&format!("records: {{sqlite: $DIR/{file}}}\n"));
+        let app = Arc::clone(&bed.app);
+        tokio::task::spawn_blocking(move || app.reload()).await.unwrap()
+    };
+    assert_eq!(reload("dockwarden.db").await, Reload::Done);
+    assert!(Arc::ptr_eq(&first, &records()));
+    assert_eq!(reload("newer.db").await, Reload::Failed);
+    assert!(Arc::ptr_eq(&first, &records()));
+    assert_eq!(reload("other.db").await, Reload::Done);
+    assert!(!Arc::ptr_eq(&first, &records()) && bed.folder.path("other.db").exists());
 }

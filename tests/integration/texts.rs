@@ -26,6 +26,8 @@ const KEYS: &[(&str, &str)] = &[
         "acl_mongo.dial_info.password_file",
         "acl_mongo: {collection: c, dial_info: {addrs: [\"127.0.0.1:1\"], database: d, username: u, password_file: $FILE}}\n",
     ),
+    ("xorm_auth.conn_string_file", "xorm_auth: {database_type: sqlite3, conn_string_file: $FILE}\n"),
+    ("acl_xorm.conn_string_file", "acl_xorm: {database_type: sqlite3, conn_string_file: $FILE}\n"),
     (
         "records.postgres.password_file",
         "records: {postgres: {host: \"127.0.0.1\", database: d, username: u, password_file: $FILE}}\n",

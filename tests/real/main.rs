@@ -49,6 +49,7 @@ mod renewal;
 mod replay;
 mod revocation;
 mod rule_oracle;
+mod sessions;
 mod sql;
 mod table;
 mod timing;

@@ -111,6 +111,7 @@ fn records_move_from_one_store_to_another() {
             epoch = raised;
             // What was there is gone.
             records.add(&personal("gone", "mia"), None, at(4)).await.unwrap();
+            drop(records);
             restore(to, &backup, at(5)).await.unwrap();
             assert_eq!(open(to).find(&hash("gone")).await.unwrap(), None);
         }

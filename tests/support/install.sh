@@ -38,6 +38,12 @@ do
         *) packages="$packages ${pair##*:}" ;;
     esac
 done
+# Debian keeps PostgreSQL's programs where no path leads.
+if ! has postgres && ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then packages="$packages postgresql"; fi
+# The packages that hold the programs alone: they make no user, and start no server.
+for pair in mariadbd:mariadb-server-core mariadb-install-db:mariadb-server-core my_print_defaults:mariadb-client-core; do
+    has "${pair%%:*}" || [ -x "/usr/sbin/${pair%%:*}" ] || packages="$packages ${pair##*:}"
+done
 if ! has go; then packages="$packages golang-go"; fi
 # Debian keeps apart what makes an environment for Python packages.
 if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then packages="$packages python3-venv"; fi
@@ -54,6 +60,14 @@ if [ -n "$packages" ]; then
             # Without a configuration the package starts no server of its own: the tests start theirs.
             echo 'slapd slapd/no_configuration boolean true' | $as_root debconf-set-selections ||
                 fail "debconf-set-selections could not be told that slapd is to have no configuration"
+            ;;
+    esac
+    case $packages in
+        *postgresql*)
+            # Nor does this package make a server of its own then.
+            $as_root mkdir -p /etc/postgresql-common
+            [ -e /etc/postgresql-common/createcluster.conf ] ||
+                echo 'create_main_cluster = false' | $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
             ;;
     esac
     log=$(mktemp)

@@ -260,15 +260,18 @@ async fn what_ended_is_forgotten(records: &dyn Records) {
         ("f3", Kept { idle: Some(Duration::from_secs(5)), made: early(5), ..personal("f3", "fritz") }),
         ("f4", Kept { ends: Some(early(11)), ..personal("f4", "fritz") }),
         ("f5", personal("f5", "fritz")),
+        ("f6", Kept { kind: SecretKind::Session, ends: Some(early(10)), ..personal("f6", "fritz") }),
     ];
     for (_, secret) in &secrets {
         add(records, secret).await;
     }
-    assert_eq!(records.forget(early(11)).await.unwrap(), 3);
-    for (text, is_there) in [("f1", false), ("f2", false), ("f3", false), ("f4", true), ("f5", true)] {
+    assert_eq!(records.forget(SecretKind::Personal, early(11)).await.unwrap(), 3);
+    for (text, is_there) in [("f1", false), ("f2", false), ("f3", false), ("f4", true), ("f5", true), ("f6", true)] {
         assert_eq!(records.get(&id(text)).await.unwrap().map(|found| found.secret).is_some(), is_there, "{text}");
     }
-    assert_eq!(records.forget(early(11)).await.unwrap(), 0);
+    assert_eq!(records.forget(SecretKind::Personal, early(11)).await.unwrap(), 0);
+    assert_eq!(records.forget(SecretKind::Session, early(11)).await.unwrap(), 1);
+    assert_eq!(records.get(&id("f6")).await.unwrap(), None);
 }
 
 async fn epochs_only_rise(records: &dyn Records) {
@@ -446,7 +449,9 @@ pub(crate) fn survives_being_killed(
             assert!(all.len() >= told.iter().filter(|line| line.starts_with("added")).count());
             let mut living = 0;
             for secret in &all {
-                assert_eq!(records.find(&secret.hash).await.unwrap().map(|found| found.secret).as_ref(), Some(secret));
+                // A server may still be at work on what the victim asked last: what is found may be newer than the list.
+                let found = records.find(&secret.hash).await.unwrap().map(|found| found.secret.id);
+                assert_eq!(found.as_ref(), Some(&secret.id));
                 living += usize::from(secret.revoked.is_none());
             }
             assert!(living <= most, "{living} live");

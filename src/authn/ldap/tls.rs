@@ -4,62 +4,45 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::settings::Trust;
+use crate::pem::tls::{config_of, config_of_anybody};
 
 /// TLS with servers that are trusted so.
 ///
 /// # Errors
 /// No authority is known that could have signed a server's certificate.
 pub(super) fn config(trust: &Trust) -> anyhow::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
     let named = match trust {
         Trust::System => rustls_native_certs::load_native_certs().certs,
         Trust::File(authorities) => authorities.certificates().to_vec(),
-        Trust::Anybody => Vec::new(),
+        Trust::Anybody => return Ok(Arc::new(config_of_anybody()?)),
     };
-    let expected = match trust {
-        Trust::Anybody => Expected::Any,
-        Trust::System | Trust::File(_) => {
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(named.iter().cloned());
-            if added == 0 {
-                anyhow::bail!(
-                    "no certificate authority is known that the directory's certificate could be from; name it in ca_certificate"
-                );
-            }
-            let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-            Expected::From { chains, named }
-        }
-    };
-    let verifier = Arc::new(Verifier { expected, algorithms: provider.signature_verification_algorithms });
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(named.iter().cloned());
+    if added == 0 {
+        anyhow::bail!(
+            "no certificate authority is known that the directory's certificate could be from; name it in ca_certificate"
+        );
+    }
+    let config = config_of(|provider| {
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?;
+        anyhow::Ok(Arc::new(Verifier { chains, named }) as Arc<dyn ServerCertVerifier>)
+    });
+    Ok(Arc::new(config?))
 }
 
 /// Checks a server's certificate, and always that the server holds its key.
 #[derive(Debug)]
 struct Verifier {
-    expected: Expected,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// The certificate that a server must have.
-#[derive(Debug)]
-enum Expected {
-    /// One of these authorities; or one of `named` itself, as with a server whose own self-signed certificate is what
+    /// The chains that authorities vouch for.
+    chains: Arc<WebPkiServerVerifier>,
+    /// The server's certificate may be one of these itself: a server whose own self-signed certificate is what
     /// `ca_certificate` names.
-    From { chains: Arc<WebPkiServerVerifier>, named: Vec<CertificateDer<'static>> },
-    /// Anybody's (`insecure_tls_skip_verify`).
-    Any,
+    named: Vec<CertificateDer<'static>>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -71,15 +54,11 @@ impl ServerCertVerifier for Verifier {
         stapled: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let (chains, named) = match &self.expected {
-            Expected::From { chains, named } => (chains, named),
-            Expected::Any => return Ok(ServerCertVerified::assertion()),
-        };
-        let refusal = match chains.verify_server_cert(own, others, name, stapled, now) {
+        let refusal = match self.chains.verify_server_cert(own, others, name, stapled, now) {
             Ok(verified) => return Ok(verified),
             Err(refusal) => refusal,
         };
-        if !named.iter().any(|named| named == own) {
+        if !self.named.iter().any(|named| named == own) {
             return Err(refusal);
         }
         // The chain is the certificate itself; its name and its time still count.
@@ -101,7 +80,7 @@ impl ServerCertVerifier for Verifier {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, own, signed, &self.algorithms)
+        self.chains.verify_tls12_signature(message, own, signed)
     }
 
     fn verify_tls13_signature(
@@ -110,10 +89,10 @@ impl ServerCertVerifier for Verifier {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, own, signed, &self.algorithms)
+        self.chains.verify_tls13_signature(message, own, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.chains.supported_verify_schemes()
     }
 }

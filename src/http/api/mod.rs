@@ -166,7 +166,7 @@ async fn admit(visit: &mut Visit<'_>, headers: &HeaderMap, now: OffsetDateTime) 
     visit.presents(&presented);
     match presented {
         Credentials::Anonymous => return Err(Refused::LoginNeeded),
-        Credentials::Password { .. } | Credentials::Secret { .. } => {}
+        Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. } => {}
     }
     let access = &visit.snapshot.access;
     let who = access.identify(&presented, visit.asker.address, now).await?;

@@ -18,6 +18,10 @@ pub use self::problem::{AuthorityProblem, AuthorityWarning, ChainProblem};
 /// The longest chain that is looked at, the authority not counted. A token brings its own, and nobody has verified it yet.
 const LONGEST_CHAIN: usize = 6;
 
+/// The most signatures of certificates that are verified for one chain: certificates that all have one name could be tried in every
+/// order, and whoever sends a token chooses them.
+const MOST_SIGNATURES: usize = 16;
+
 /// How long before the end of an authority its owner is warned: a new one has to reach the bundle of every registry, and each
 /// of them has to be started anew.
 const END_NOTICE: Duration = Duration::days(90);
@@ -94,22 +98,24 @@ impl Authority {
     /// # Errors
     /// Why registries would refuse it.
     pub fn certifies<D: AsRef<[u8]>>(&self, chain: &[D]) -> Result<Window, ChainProblem> {
+        self.judge(chain).0
+    }
+
+    /// The same, and how many signatures were verified for it.
+    pub(super) fn judge<D: AsRef<[u8]>>(&self, chain: &[D]) -> (Result<Window, ChainProblem>, usize) {
         if chain.len() > LONGEST_CHAIN {
-            return Err(ChainProblem::TooLong(chain.len()));
+            return (Err(ChainProblem::TooLong(chain.len())), 0);
         }
         let read: Option<Vec<_>> = chain.iter().map(|der| parsed(der.as_ref())).collect();
         let Some((leaf, others)) = read.as_deref().and_then(<[_]>::split_first) else {
-            return Err(ChainProblem::Unreadable);
+            return (Err(ChainProblem::Unreadable), 0);
         };
         let roots: Vec<_> = self.certificates.iter().filter_map(|der| parsed(der)).collect();
-        let mut climb = Climb { roots: &roots, others, found: None, problem: None };
+        let mut climb = Climb { roots: &roots, others, signatures: 0, found: None, problem: None };
         climb.from(&mut vec![leaf]);
-        climb.found.ok_or_else(|| {
-            climb.problem.unwrap_or_else(|| ChainProblem::Stranger {
-                subject: leaf.subject().to_string(),
-                issuer: leaf.issuer().to_string(),
-            })
-        })
+        let stranger =
+            || ChainProblem::Stranger { subject: leaf.subject().to_string(), issuer: leaf.issuer().to_string() };
+        (climb.found.ok_or_else(|| climb.problem.unwrap_or_else(stranger)), climb.signatures)
     }
 
     /// Verifies the chain of a PEM file, whatever its key.
@@ -141,10 +147,13 @@ impl Authority {
     }
 }
 
-/// A search for the way from a leaf up to an authority.
+/// A search for the way from a leaf up to an authority: by names first, which costs nothing, and then by signatures from the
+/// authority down, so that a chain of strangers ends with the first of them.
 struct Climb<'a> {
     roots: &'a [X509Certificate<'a>],
     others: &'a [X509Certificate<'a>],
+    /// How many were verified.
+    signatures: usize,
     /// The time of the way that is valid for longest.
     found: Option<Window>,
     /// What is wrong with a way that leads up, but is not allowed.
@@ -155,18 +164,18 @@ impl<'a> Climb<'a> {
     fn from(&mut self, path: &mut Vec<&'a X509Certificate<'a>>) {
         let Some(top) = path.last().copied() else { return };
         for root in self.roots {
-            if !self.is_issued(top, root) {
+            if !is_named(top, root) || !self.is_signed(path, root) {
                 continue;
             }
             match allowed(path, root) {
                 Ok(window) => {
-                    self.found = Some(self.found.filter(|found| found.until >= window.until).unwrap_or(window))
+                    self.found = Some(self.found.filter(|found| found.until >= window.until).unwrap_or(window));
                 }
                 Err(problem) => self.problem = Some(problem),
             }
         }
         for other in self.others {
-            if !path.iter().any(|certificate| std::ptr::eq(*certificate, other)) && self.is_issued(top, other) {
+            if !path.iter().any(|certificate| std::ptr::eq(*certificate, other)) && is_named(top, other) {
                 path.push(other);
                 self.from(path);
                 path.pop();
@@ -174,13 +183,18 @@ impl<'a> Climb<'a> {
         }
     }
 
-    /// Whether one certificate has signed the other. Names are compared first, so that whoever sends a chain pays for what its
-    /// verification costs with a name that we know.
-    fn is_issued(&mut self, below: &X509Certificate<'_>, above: &X509Certificate<'_>) -> bool {
-        if below.issuer().as_raw() != above.subject().as_raw() {
+    /// Whether each of a path has signed the one below it, from the root down.
+    fn is_signed(&mut self, path: &[&X509Certificate<'_>], root: &X509Certificate<'_>) -> bool {
+        let above = [root].into_iter().chain(path.iter().rev().copied());
+        above.zip(path.iter().rev()).all(|(above, below)| self.has_signed(above, below))
+    }
+
+    fn has_signed(&mut self, above: &X509Certificate<'_>, below: &X509Certificate<'_>) -> bool {
+        let name = || below.subject().to_string();
+        if self.signatures == MOST_SIGNATURES {
             return false;
         }
-        let name = || below.subject().to_string();
+        self.signatures += 1;
         if let Some(hash) = weak_signature(below) {
             self.problem.get_or_insert_with(|| ChainProblem::WeakSignature(name(), hash.to_owned()));
             return false;
@@ -191,6 +205,11 @@ impl<'a> Climb<'a> {
         }
         is_right
     }
+}
+
+/// Whether a certificate names another as who signed it.
+fn is_named(below: &X509Certificate<'_>, above: &X509Certificate<'_>) -> bool {
+    below.issuer().as_raw() == above.subject().as_raw()
 }
 
 pub(super) fn parsed(der: &[u8]) -> Option<X509Certificate<'_>> {

@@ -424,3 +424,18 @@ fn many_who_make_a_leaf_at_once_end_with_one() {
         leaf_in(&files);
     }
 }
+
+/// Whoever sends a token chooses its chain: certificates of one name that could stand in any order cost no more than a few.
+#[test]
+fn a_chain_of_strangers_is_not_tried_in_every_order() {
+    let top = self_signed(authority_params("top"));
+    let strangers: Vec<Vec<u8>> = {
+        let key = KeyPair::generate().unwrap();
+        let one = |serial: u8| with(authority_params("top"), |params| params.serial_number = Some(vec![serial].into()));
+        (1..=6).map(|serial| one(serial).self_signed(&key).unwrap().der().to_vec()).collect()
+    };
+    let (judged, signatures) = authority(&[&top]).judge(&strangers);
+    assert!(judged.is_err() && signatures <= 16, "{signatures} signatures");
+    let one = authority(&[&top]).certifies(&[&leaf(&top).der, strangers.first().unwrap()]);
+    assert!(one.is_ok(), "a stranger beside it does no harm: {one:?}");
+}

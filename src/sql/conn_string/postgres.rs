@@ -143,6 +143,10 @@ fn of_pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
             key.push(letter);
         }
         while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+        // Anything else is no key, and may be a piece of a password.
+        if !key.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_') || key.is_empty() {
+            return Err("this is neither a URL nor key=value".to_owned());
+        }
         if letters.next() != Some('=') {
             return Err("a key has no = and value behind it".to_owned());
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
+use settings::refused::holds_key;
 
 /// Reads a connection string: the file, and what is probably not meant.
 ///
@@ -34,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<(PathBuf, Vec<String>), String> {
         return Err("a database in memory is empty, and nobody could ever write to it".to_owned());
     }
     // Paths are shown; that of another database's text would be its password.
-    if name.contains(['\0', '@', '(']) || name.contains("://") || name.contains("password") {
+    if holds_key(&name) || name.contains(['\0', '@', '(']) || name.contains("://") || name.contains("password") {
         return Err("this is not the path of a file".to_owned());
     }
     let mut remarks = Vec::new();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::ldap::{liar, section as directory, with};
 use super::program::{AMPLE, script};
+use super::sql;
 use super::stand_in::{Act, StandIn};
 use crate::bed::{ALICE_HASH, Bed, Folder, Reply};
 use crate::logs::{Form, Log};
@@ -21,6 +22,8 @@ enum First {
     Htpasswd,
     /// A program that ends so where it is asked about Carol, and knows nobody else.
     Program(u8),
+    /// A row in a table of docker_auth's.
+    Row,
     /// A directory that holds her, and is searched so.
     Directory(&'static str),
 }
@@ -35,6 +38,7 @@ const FIRST: &[(&str, First)] = &[
     ("ext_auth that refuses her", First::Program(1)),
     ("ext_auth that takes the password", First::Program(0)),
     ("ldap_auth", First::Directory("")),
+    ("xorm_auth", First::Row),
     ("ldap_auth without a search of its own", First::Directory("  initial_bind_as_user: true\n")),
 ];
 
@@ -55,6 +59,11 @@ impl First {
                     program.command, program.args
                 );
                 (section, "ext_auth")
+            }
+            First::Row => {
+                sql::tables(&folder.path("auth.db"), &[("Carol", ALICE_HASH)]);
+                let section = "users: {}\nxorm_auth: {database_type: sqlite3, conn_string: $DIR/auth.db}\n";
+                (section.to_owned(), "xorm_auth")
             }
             First::Directory(more) => {
                 let mut section = directory(&liar(with("Carol", "Carol")), more);
@@ -148,6 +157,8 @@ async fn an_earlier_section_keeps_its_names_from_a_directory_that_respells() {
         match first {
             // There is one directory.
             First::Directory(_) => continue,
+            // They are asked after it.
+            First::Row => continue,
             First::Section(_) | First::Htpasswd | First::Program(_) => {}
         }
         let later = directory(

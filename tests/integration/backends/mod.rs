@@ -15,6 +15,7 @@ mod names;
 #[expect(dead_code, reason = "the backend whose names have no case is tested against its real server")]
 mod owed;
 mod program;
+mod sql;
 mod stand_in;
 mod turns;
 mod unstartable;

@@ -29,17 +29,6 @@ const QUIET: &str = "zqxvcanarykd";
 /// Files that have all keys of the reference between them; each loads.
 const FILES: &[&str] = &[
     r#"
-server: {addr: "127.0.0.1:5001"}
-token:
-  issuer: Acme
-  not_before: "2026-01-01"
-  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
-  certificate: $DIR/leaf.crt
-  key: $DIR/leaf.key
-users: {}
-acl: []
-"#,
-    r#"
 server:
   addr: "127.0.0.1:5001"
   net: tcp
@@ -136,6 +125,11 @@ mongo_auth:
   collection: users
   label_values: glob
   deadline: 1300ms
+xorm_auth:
+  database_type: mysql
+  conn_string: "reader:secret@tcp(127.0.0.1:1)/auth?tls=true"
+  label_values: glob
+  deadline: 1300ms
 http_auth:
   url: "https://api.example.org/check?key=secret"
   method: POST
@@ -178,6 +172,12 @@ acl_mongo:
   deadline: 1300ms
   cache_ttl: 10
   max_stale: 600
+acl_xorm:
+  database_type: postgres
+  conn_string: "postgres://reader:secret@127.0.0.1:1/auth?sslmode=verify-full"
+  deadline: 1300ms
+  cache_ttl: 10
+  max_stale: 600
 http_authz:
   url: "https://api.example.org/may"
   headers: {X-Api-Key: secret}
@@ -198,6 +198,7 @@ workload:
     labels: {team: [web], project: "${claim:project}"}
     algorithms: [ES256]
     single_use: false
+    session: 1h
     token_review: {api: "https://c.example.org", ca: $DIR/token.crt, token_file: $DIR/secret, plain_http: loopback}
 "#,
     r#"
@@ -225,6 +226,8 @@ mongo_auth:
 acl_mongo:
   dial_info: {addrs: ["127.0.0.1:1"], database: auth, username: reader, password_file: $DIR/secret}
   collection: acl
+xorm_auth: {database_type: sqlite3, conn_string_file: $DIR/secret}
+acl_xorm: {database_type: sqlite3, conn_string: /nowhere/auth.db}
 http_auth: {url: "https://api.example.org/", headers: {Authorization: "Bearer ${password}"}, account: unchecked}
 workload:
   - issuer: "https://ci.example.org"
@@ -283,8 +286,20 @@ token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
+lasting: {refresh: [registry], longest: 365d}
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token:
+  issuer: Acme
+  not_before: "2026-01-01"
+  authority: {certificate: $DIR/tokens.crt, key: $DIR/tokens.key, generate: true}
+  certificate: $DIR/leaf.crt
+  key: $DIR/leaf.key
+users: {}
+acl: []
 "#,
 ];
 
@@ -532,6 +547,10 @@ mongo_auth:
 "#,
     r#"
 acl_mongo: {dial_info: {uri: "mongodb://reader:secret@127.0.0.1:1/auth"}, collection: acl, deadline: 50ms}
+"#,
+    r#"
+xorm_auth: {database_type: mysql, conn_string: "reader:secret@tcp(127.0.0.1:1)/auth", deadline: 50ms}
+acl_xorm: {database_type: postgres, conn_string: "host=127.0.0.1 port=1 user=reader password=secret", deadline: 50ms}
 "#,
     r#"
 http_auth:

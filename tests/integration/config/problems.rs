@@ -340,8 +340,6 @@ fn backends_that_are_not_here_are_refused_by_name() {
         ("github_auth", "GitHub"),
         ("gitlab_auth", "GitLab"),
         ("oidc_auth", "OpenID Connect"),
-        ("xorm_auth", "SQL"),
-        ("acl_xorm", "SQL"),
         ("plugin_authn", "examples/go-plugin does, and use http_auth"),
         ("plugin_authz", "examples/go-plugin does, and use http_authz"),
     ] {

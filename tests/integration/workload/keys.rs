@@ -261,3 +261,22 @@ async fn a_reload_keeps_the_keys_of_an_issuer_that_stays() {
     }
     assert_eq!(provider.fetches(), 1);
 }
+
+/// `check --connect` fetches the keys once, and says what is wrong.
+#[tokio::test]
+async fn an_issuer_is_tried_before_it_is_needed() {
+    let key = key("k1", 0);
+    let provider = Provider::start(&[&key]);
+    let bed = discovering(&provider);
+    let reach = async || {
+        let reached = bed.app.snapshot().access.reach().await;
+        let found = reached.into_iter().find(|reached| reached.name == "workload").unwrap().found;
+        found.map_err(|cause| format!("{cause:#}"))
+    };
+    assert_eq!(reach().await, Ok(format!("ci: {} publishes 1 key(s) that can be used", provider.address)));
+    provider.behave(Manner::KeysAt("https://elsewhere.example/jwks".to_owned()));
+    let wrong = reach().await.unwrap_err();
+    assert!(wrong.starts_with("ci: ") && wrong.contains("names keys on another host; write keys: {url: …}"), "{wrong}");
+    provider.behave(Manner::Status(500));
+    assert!(reach().await.is_err_and(|wrong| wrong.ends_with("answers with status 500")));
+}

@@ -4,6 +4,7 @@ mod config;
 mod keys;
 mod recipes;
 mod review;
+mod sessions;
 mod verification;
 
 use std::sync::OnceLock;

@@ -2,6 +2,7 @@
 
 mod explain;
 mod far;
+mod lasting;
 mod outages;
 mod tls;
 

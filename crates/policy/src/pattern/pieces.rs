@@ -89,19 +89,8 @@ impl Assertion {
             hir::Look::EndLF => Some(Assertion::LineEnd),
             hir::Look::WordAscii => Some(Assertion::WordEdge),
             hir::Look::WordAsciiNegate => Some(Assertion::NoWordEdge),
-            // `re2` writes none of these.
-            hir::Look::StartCRLF
-            | hir::Look::EndCRLF
-            | hir::Look::WordUnicode
-            | hir::Look::WordUnicodeNegate
-            | hir::Look::WordStartAscii
-            | hir::Look::WordEndAscii
-            | hir::Look::WordStartUnicode
-            | hir::Look::WordEndUnicode
-            | hir::Look::WordStartHalfAscii
-            | hir::Look::WordEndHalfAscii
-            | hir::Look::WordStartHalfUnicode
-            | hir::Look::WordEndHalfUnicode => None,
+            // `re2` writes none of the others.
+            _ => None,
         }
     }
 
