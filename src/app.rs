@@ -18,7 +18,7 @@ use crate::authz::Freshness;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
-use crate::config::{Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
+use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Origin;
 use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// What is remembered, if anything is.
     pub records: Option<records::InUse>,
+    /// Where secrets are administered, if anywhere.
+    pub api: Api,
     /// Where a client's address is taken from.
     pub address: AddressSource,
     /// How many connections one network may have open.
@@ -181,6 +183,7 @@ impl Snapshot {
             forward_auth: config.forward_auth,
             gateway,
             records,
+            api: config.api,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,
             proxy_rest,

@@ -29,6 +29,8 @@ pub enum Door {
     ForwardAuth,
     /// The gateway.
     Gateway,
+    /// The API that administers secrets.
+    Api,
 }
 
 impl Door {
@@ -37,6 +39,7 @@ impl Door {
             Door::Token => "token",
             Door::ForwardAuth => "forward_auth",
             Door::Gateway => "gateway",
+            Door::Api => "api",
         }
     }
 }

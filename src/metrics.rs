@@ -127,6 +127,7 @@ pub struct Metrics {
     measured: Arc<Mutex<Measured>>,
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Labels<1>, Counter>,
+    administered: Family<Labels<1>, Counter>,
     forwarded: Family<Labels<1>, Counter>,
     passed: Family<Labels<2>, Counter>,
     moved: Family<Labels<2>, Counter>,
@@ -170,6 +171,7 @@ impl Default for Metrics {
             requests: add(to, "token_requests", "Token requests by outcome"),
             reused: add(to, "tokens_reused", "Tokens handed out again"),
             refreshable: add(to, "refresh_tokens", "Logins that asked for a refresh token by outcome"),
+            administered: add(to, "api_requests", "Requests to the API by outcome"),
             forwarded: add(to, "forward_auth_requests", "Questions of proxies by outcome"),
             passed: add(to, "gateway_requests", "Requests to the gateway by upstream and outcome"),
             moved: {
@@ -258,6 +260,16 @@ impl Metrics {
     /// A login asked for a refresh token, where the configuration gives some.
     pub fn refresh_asked(&self, outcome: &'static str) {
         self.refreshable.get_or_create(&[("outcome", outcome.into())]).inc();
+    }
+
+    /// A request to the API was answered.
+    pub fn api_answered(&self, outcome: &'static str) {
+        self.administered.get_or_create(&[("outcome", outcome.into())]).inc();
+    }
+
+    /// Begins the outcomes of requests to the API.
+    pub fn expect_api_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.administered, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
     }
 
     /// A proxy was told about somebody's request.

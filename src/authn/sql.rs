@@ -20,6 +20,7 @@ use super::{
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
+use crate::identity::mark_of;
 use crate::json::Unambiguous;
 use crate::reach::{Reach, Reachable};
 use crate::sql::{Database, Dialect, Failure, Outage, Row, Settings, conn_string};
@@ -94,13 +95,16 @@ struct Users {
 
 /// One row, read.
 struct User {
+    /// Who is removed and made anew has another.
+    id: i64,
     password: PasswordHash,
     labels: LabelValues,
 }
 
 impl User {
     fn identity(self, account: &Account) -> Identity {
-        Identity { account: Some(account.clone()), labels: Arc::new(self.labels), ..Identity::default() }
+        let mark = Some(mark_of([&self.id.to_be_bytes()[..], self.password.text().as_bytes()]));
+        Identity { account: Some(account.clone()), labels: Arc::new(self.labels), mark, ..Identity::default() }
     }
 }
 
@@ -226,10 +230,11 @@ impl Authenticator for SqlUsers {
 /// What is wrong with it. Such a user gets no answer: what a wrong row means to say, nobody can know, and "wrong password"
 /// would make clients throw a good one away.
 fn read_user(row: &Row, label_values: LabelSyntax) -> Result<User, String> {
+    let id = row.integer(0).map_err(|error| error.to_string())?;
     let password = row.text(2).map_err(|error| error.to_string())?;
     let password = PasswordHash::from_str(password).map_err(|message| format!("password_hash: {message}"))?;
     let labels = row.optional_text(3).map_err(|error| error.to_string())?;
-    Ok(User { password, labels: read_labels(labels.unwrap_or_default(), label_values)? })
+    Ok(User { id, password, labels: read_labels(labels.unwrap_or_default(), label_values)? })
 }
 
 /// Reads `{"label": ["value", …], …}`. An empty text, as `NULL`, is no labels.

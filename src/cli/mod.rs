@@ -15,6 +15,7 @@ mod mongo;
 mod password;
 mod records;
 mod settings;
+mod token;
 mod user;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::app::{App, Source, look_after_secrets, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
+use crate::secret::lasting::{Form, LastingSecret};
 use crate::{server, watch};
 
 /// Nothing is wrong.
@@ -124,6 +126,8 @@ enum Command {
     #[command(subcommand)]
     Acl(acl::Command),
     #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
     Records(records::Command),
     #[command(subcommand)]
     Ldap(ldap::Command),
@@ -146,6 +150,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let glog::Taken { arguments, verbosity } = glog::take(arguments);
     let has_hash = arguments.iter().any(|one| holds_hash(&one.to_string_lossy()));
     let is_about_passwords = arguments.iter().skip(1).take(1).any(|one| one == "hash-password" || one == "user");
+    let has_secret = arguments.iter().any(|one| holds_lasting_secret(&one.to_string_lossy()));
     let arguments = match Arguments::try_parse_from(with_default_command(arguments)) {
         Ok(arguments) => arguments,
         // The usual message would show it once more.
@@ -153,6 +158,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             complain(
                 "dockwarden: a hash is given on standard input, never on the command line: others can read it there (ps)",
             );
+            return ExitCode::from(2);
+        }
+        Err(_) if has_secret => {
+            complain("dockwarden: a secret is never given on the command line: others can read it there (ps)");
             return ExitCode::from(2);
         }
         Err(error) if is_about_passwords && error.kind() == clap::error::ErrorKind::UnknownArgument => {
@@ -181,6 +190,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { config, dry_run } => migrate::run(config, if dry_run { Run::Dry } else { Run::Real }),
         Command::User(command) => user::run(command),
         Command::Acl(command) => acl::run(command),
+        Command::Token(command) => token::run(command),
         Command::Records(command) => records::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
@@ -191,6 +201,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(&String::from_utf8_lossy(&script), DONE)
         }
     })
+}
+
+/// Whether an argument is a secret of ours.
+fn holds_lasting_secret(argument: &str) -> bool {
+    let value = argument.rsplit('=').next().unwrap_or(argument);
+    match LastingSecret::read(value) {
+        Form::Lasting(_) | Form::Mistyped => true,
+        Form::Otherwise => false,
+    }
 }
 
 /// Whether an argument is, or ends with, the hash of a password.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Cost, DONE, Output, complain, mongo, password, say};
+use super::{Cost, DONE, Output, complain, mongo, password, say, token};
 use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Step, check_name};
 use crate::authn::mongo::import::{Parsed, parse};
 use crate::authn::mongo::labels::{LabelChange, shown};
@@ -75,6 +75,13 @@ pub(super) enum Command {
     Remove {
         #[command(flatten)]
         who: Who,
+    },
+    /// End every secret that an account or a robot has: personal ones, refresh tokens, all that was handed out before
+    SignOut {
+        /// The configuration file
+        config: PathBuf,
+        /// The account, of whichever section; of a robot, robot+NAME
+        account: String,
     },
     /// List all users with their state and labels
     List {
@@ -146,6 +153,11 @@ pub(super) fn run(command: Command) -> u8 {
             Command::Disable { who } => switch(who, AccountState::Disabled).await?,
             Command::Enable { who } => switch(who, AccountState::Enabled).await?,
             Command::Remove { who } => remove(who).await?,
+            Command::SignOut { config, account } => {
+                #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+                let now = OffsetDateTime::now_utc();
+                token::sign_out(config, &account, now).await?
+            }
             Command::List { config, output } => list(config, output).await?,
             Command::Show { who, output } => show(who, output).await?,
         };

@@ -3,6 +3,7 @@
 //! Everything that is wrong is found in one reading and reported with file and line. What the keys mean is in
 //! `docs/CONFIG.md`.
 
+mod api;
 mod env;
 mod forward_auth;
 mod gateway;
@@ -19,6 +20,7 @@ use settings::files::read_document;
 use settings::yaml::{self, Entry, Value};
 use settings::{Field, Findings, Reading};
 
+pub use api::Api;
 pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub(crate) use gateway::name_and_port;
@@ -50,6 +52,8 @@ pub struct Config {
     pub records: Option<records::Settings>,
     /// Which logins get a refresh token, and how long secrets may live.
     pub lasting: secrets::Settings,
+    /// Where secrets are administered, if anywhere.
+    pub api: Api,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
@@ -73,10 +77,11 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 7] = ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, "workload"];
+const OTHERS: [&str; 8] =
+    ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, api::NAME, "workload"];
 
 /// The sections for which there are records, whether or not the file says where.
-const KEPT_IN_RECORDS: [&str; 2] = [authn::records::KIND.key, authz::records::KIND.key];
+const KEPT_IN_RECORDS: [&str; 3] = [authn::records::KIND.key, authz::records::KIND.key, api::NAME];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -219,6 +224,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(_), false) => key.map(records::Settings::usual),
         (Some(_), true) | (None, _) => remembered,
     };
+    let admin = server.as_ref().and_then(|server| server.admin.as_ref());
+    let api = top.section(api::NAME).map(|section| api::read(section, admin));
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -277,6 +284,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         gateway,
         records: remembered,
         lasting: lasting.unwrap_or_default(),
+        api: api.unwrap_or_default(),
         workload,
         backends,
         warnings: Vec::new(),

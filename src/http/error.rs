@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
+use super::body::NotRead;
 use super::credentials::Malformed;
 use super::shape::{self, NOT_NOW, Shape, basic_challenge, whole_seconds};
 use crate::access::Denied;
@@ -122,6 +123,16 @@ pub(super) enum TokenError {
     /// A method other than GET and POST.
     #[error("ask for tokens with GET or POST")]
     Method,
+}
+
+impl From<NotRead> for TokenError {
+    fn from(cause: NotRead) -> TokenError {
+        match cause {
+            NotRead::TooLong => TokenError::BodyTooLong,
+            NotRead::TooSlow => TokenError::TooSlow,
+            NotRead::Ended => TokenError::BadRequest("the form ended too early"),
+        }
+    }
 }
 
 /// All reasons in [`TokenError::shape`], but for [`shape::denied_reasons`].

@@ -1,5 +1,7 @@
 //! Every URL that is served, on one screen.
 
+mod api;
+mod body;
 pub mod credentials;
 mod error;
 mod exchange;
@@ -27,7 +29,8 @@ use time::macros::format_description;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::config::Hsts;
+use crate::config::{Api, Hsts};
+pub use api::{Operation, Right};
 use shape::{nothing_here, plain_error};
 
 /// The form of a date in HTTP (RFC 9110, section 5.6.7).
@@ -47,6 +50,7 @@ pub enum AdminRoutes {
 pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     token::begin_metrics(&app.metrics);
     forward_auth::begin_metrics(&app.metrics);
+    api::begin_metrics(&app.metrics);
     let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
@@ -61,6 +65,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
+    routes = routes.merge(api::routes(Api::Main, path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),
@@ -69,7 +74,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
 
 /// The routes of `server.admin_addr`.
 pub fn admin(app: &Arc<App>) -> Router {
-    finished(app, admin_routes())
+    finished(app, admin_routes().merge(api::routes(Api::Admin, "")))
 }
 
 /// The routes of `gateway.addr`.

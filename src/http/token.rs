@@ -5,26 +5,23 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, request::Parts};
 use axum::response::{IntoResponse as _, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 use policy::scope::{self, RequestedScopes};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::credentials;
 use super::error::{self, Protocol, TokenError};
 use super::exchange;
 use super::refresh::{self, Refreshable};
 use super::shape::denied_reasons;
 use super::visit::Visit;
+use super::{body, credentials};
 use crate::access::{DecisionOutcome, Denied};
 use crate::app::App;
 use crate::authn::Credentials;
@@ -41,8 +38,6 @@ const MAX_QUERY: usize = 32 * 1024;
 const MAX_FORM: usize = 64 * 1024;
 /// The longest service name, in bytes: it becomes part of the token.
 const MAX_SERVICE: usize = 255;
-/// How long a form may take to arrive.
-const FORM_PATIENCE: Duration = Duration::from_secs(10);
 /// The shortest life that a reply names, in seconds. Clients read a shorter one as 60 anyway, and registries take a token
 /// for 60 seconds after its end.
 const LEAST_EXPIRES_IN: i64 = 60;
@@ -198,25 +193,6 @@ fn check_form(headers: &HeaderMap) -> Result<(), TokenError> {
     }
 }
 
-/// The whole form, in one buffer: pieces that were kept apart would take forty times the length of a form that comes in pieces
-/// of one byte.
-async fn gather(mut body: axum::body::Body) -> Result<Vec<u8>, TokenError> {
-    // A client that asks before it sends (`Expect: 100-continue`) is to learn it then.
-    if body.size_hint().lower() > MAX_FORM as u64 {
-        return Err(TokenError::BodyTooLong);
-    }
-    let mut form = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| TokenError::BadRequest("the form ended too early"))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if form.len() + piece.len() > MAX_FORM {
-            return Err(TokenError::BodyTooLong);
-        }
-        form.extend_from_slice(&piece);
-    }
-    Ok(form)
-}
-
 /// What the client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {
@@ -261,8 +237,7 @@ impl Parameters {
 
     /// `keeps` says whether there are secrets at all.
     async fn from_form(body: axum::body::Body, in_header: &Credentials, keeps: bool) -> Result<Parameters, TokenError> {
-        let arrived = tokio::time::timeout(FORM_PATIENCE, gather(body)).await;
-        let form = arrived.map_err(|_| TokenError::TooSlow)??;
+        let form = body::gather(body, MAX_FORM).await?;
         let asked = Parameters::parse(&form, "access_type", "offline")?;
         match (asked.grant_type.as_deref(), in_header) {
             (Some("password"), _) => Ok(asked),

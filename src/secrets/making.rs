@@ -100,6 +100,12 @@ pub enum NotMade {
     /// Too many networks or services.
     #[error("at most {MOST_LISTED} networks and as many services can be named")]
     TooManyListed,
+    /// A network that is none.
+    #[error("a network is written 10.0.0.0/8, 2001:db8::/32, or as an address")]
+    Network,
+    /// A first moment that is none.
+    #[error("a first moment is written 2027-01-31 or 2027-01-31T18:00:00Z")]
+    Moment,
     /// There is no such robot, and no labels by which to make it.
     #[error("there is no robot of this name; name its owner by a label to make it (team=web)")]
     NoRobot,
@@ -121,6 +127,9 @@ pub enum NotMade {
     /// A workload's token that brings no session.
     #[error("no session is given for this token: its entry gives none, or it ends too soon")]
     NoSession,
+    /// Only personal and robots' secrets are changed.
+    #[error("a secret of this kind is not changed; revoke it, and the next login brings a new one")]
+    NotChanged,
     /// Somebody else changed it at the same time.
     #[error("somebody else changed it at the same time; look at it again")]
     Conflict,
@@ -515,10 +524,14 @@ fn bound_of(owner: &Identity) -> Option<Bound> {
 }
 
 fn check(new: &New) -> Result<(), NotMade> {
-    if new.name.is_empty() || new.name.len() > LONGEST_NAME || new.name.chars().any(char::is_control) {
+    check_as(&new.name, &new.limits)
+}
+
+/// Whether a secret may be called so and narrowed so.
+pub(super) fn check_as(name: &str, limits: &Limits) -> Result<(), NotMade> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(NotMade::Name);
     }
-    let limits = &new.limits;
     if limits.from.len() > MOST_LISTED || limits.services.len() > MOST_LISTED {
         return Err(NotMade::TooManyListed);
     }

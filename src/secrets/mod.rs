@@ -3,9 +3,12 @@
 //! What a secret may do is what its owner may do now, cut by the secret's own limits. Nothing about the owner is remembered but what
 //! tells it from another of the same name: who it is, and what it may do, is asked anew at each use.
 
+mod action;
+mod changing;
 mod dead;
 mod expires;
 mod making;
+mod told;
 mod uses;
 
 use std::sync::Arc;
@@ -19,13 +22,16 @@ use time::OffsetDateTime;
 use crate::identity::{Account, AccountState, IdentifiedBy, Identity, LookUp, Method, Narrowing};
 use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
 use crate::secret::lasting::LastingSecret;
-use crate::turns::{Client, Turns};
+use crate::turns::{Busy, Client, Turn, Turns};
 
 pub use crate::records::ROBOT_PREFIX;
+pub use action::TokenAction;
+pub use changing::{Changes, LimitTexts, account_of};
 pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
 pub(crate) use making::is_robots;
 pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, NotMade, robot_account, robot_name};
+pub use told::{State, Told};
 pub use uses::{Uses, use_of};
 
 /// How long the records may take to answer. Whoever presents a secret is told 503 by then.
@@ -116,7 +122,7 @@ impl Lasting {
     /// Finds a secret, and says whether it is good at this moment, used from there. One question to the records.
     ///
     /// # Errors
-    /// The records could not tell, or no turn came to ask them ([`Busy`](crate::turns::Busy)).
+    /// The records could not tell, or no turn came to ask them ([`Busy`]).
     pub(crate) async fn find(
         &self,
         secret: &LastingSecret,
@@ -236,9 +242,17 @@ impl Lasting {
         self.within(self.uses.write(&*self.store)).await
     }
 
+    /// Waits for this client's turn to ask the records something.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub(crate) async fn turn(&self, client: Client) -> Result<Turn, Busy> {
+        self.turns.turn(client, crate::clock::now() + PATIENCE).await
+    }
+
     /// Asks the records something in this client's turn.
     async fn ask<T>(&self, client: Client, question: impl Future<Output = Result<T, Failure>>) -> anyhow::Result<T> {
-        let _turn = self.turns.turn(client, crate::clock::now() + PATIENCE).await?;
+        let _turn = self.turn(client).await?;
         Ok(self.within(question).await?)
     }
 

@@ -11,6 +11,10 @@ use std::fmt;
 
 /// The longest resource name, in bytes (the stock registry's own limit).
 pub const MAX_NAME: usize = 255;
+/// The type of what is Dockwarden's own: the rights of those who administer it.
+pub const OURS: &str = "dockwarden";
+/// The longest name of such a resource, in bytes: it holds an account's.
+const MAX_OURS: usize = 1100;
 /// The number of different resources that one request may name; further ones are ignored.
 pub const MAX_SCOPES: usize = 256;
 /// The number of actions on one resource; further ones are ignored.
@@ -126,6 +130,18 @@ impl Resource {
             return Err(ScopeError::Name);
         }
         Ok(Resource { kind: kind.into(), name: name.into() })
+    }
+
+    /// Something of Dockwarden's own, such as `tokens/alice@example.com`: it names accounts, which are called otherwise than
+    /// repositories. Nothing that clients ask tokens for is read so.
+    ///
+    /// # Errors
+    /// No resource can be called so.
+    pub fn ours(name: &str) -> Result<Resource, ScopeError> {
+        match name.is_empty() || name.len() > MAX_OURS || name.chars().any(char::is_control) {
+            true => Err(ScopeError::Name),
+            false => Ok(Resource { kind: OURS.into(), name: name.into() }),
+        }
     }
 
     /// The type: `repository`, `registry`.

@@ -1,0 +1,469 @@
+//! The API that administers secrets. What may be done is decided by rules, as everything is; what it means is in
+//! [`secrets`](crate::secrets), as for the commands.
+
+mod asked;
+mod operation;
+mod problem;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, RawPathParams, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, request::Parts};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use policy::pattern::{LabelValue, LabelValues};
+use policy::scope::{Actions, Resource, Scope};
+use serde::Serialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use tracing::info;
+
+use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, account_from, etag, id_from};
+use self::operation::BASE;
+use self::problem::Refused;
+use super::credentials;
+use super::shape::nothing_here;
+use super::visit::Visit;
+use crate::access::Decision;
+use crate::app::App;
+use crate::authn::{Credentials, Identity, Method};
+use crate::client_address::Peer;
+use crate::client_network::ClientNetwork;
+use crate::config::Api;
+use crate::decision_log::{self, Asker, Door};
+use crate::identity::{Account, LookUp};
+use crate::metrics::Metrics;
+use crate::records::{Kept, Limits, Owner, SecretId, Whose};
+use crate::secrets::{
+    Changes, Expires, Lasting, Made, New, NotMade, State as SecretState, TokenAction, Told, account_of, robot_account,
+    robot_name,
+};
+
+pub use operation::{Operation, Right};
+
+/// The service that rules and secrets may name for requests to the API.
+const SERVICE: &str = "dockwarden";
+/// The outcome of what was not refused, in the metrics.
+const DONE: &str = "done";
+/// The description of the API, which the repository shows at the same place.
+const DESCRIPTION: &str = include_str!("../../../docs/openapi.json");
+/// How JSON may be announced.
+const JSON: &[&str] = &["application/json"];
+/// The same for a change.
+const PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
+
+/// Begins the metrics of the API.
+pub(super) fn begin_metrics(metrics: &Metrics) {
+    metrics.expect_api_outcomes(problem::reasons().chain([DONE]));
+}
+
+/// The routes of the API on one listener, where it is served only while the configuration says so.
+pub(super) fn routes(listener: Api, prefix: &str) -> Router<Arc<App>> {
+    let paths: BTreeSet<&str> = Operation::ALL.map(|operation| operation.row().1).into();
+    paths.into_iter().fold(Router::new(), |routes, path| {
+        let answer = move |State(app): State<Arc<App>>,
+                           Extension(peer): Extension<Peer>,
+                           parameters: Result<RawPathParams, _>,
+                           request: Request| async move {
+            let id = parameters.ok().and_then(|all: RawPathParams| id_from(all.iter().next()?.1));
+            answer(&app, peer, (listener, path, id), request).await
+        };
+        routes.route(&format!("{prefix}{BASE}{path}"), any(answer))
+    })
+}
+
+/// Answers one request.
+async fn answer(
+    app: &Arc<App>,
+    peer: Peer,
+    (listener, path, id): (Api, &'static str, Option<SecretId>),
+    request: Request,
+) -> Response {
+    let snapshot = app.snapshot();
+    if snapshot.api != listener {
+        return nothing_here();
+    }
+    // Without the id: somebody may have put a secret in its place.
+    let target = Some(format!("{} {BASE}{path}", request.method()));
+    let asker = Asker { door: Door::Api, request: target, service: SERVICE.to_owned(), ..Asker::default() };
+    let mut visit = Visit::new(app, &snapshot, peer, asker);
+    let (mut response, outcome) = match respond(&mut visit, path, id, request).await {
+        Ok(response) => (response, DONE),
+        Err(refused) => {
+            let shape = refused.shape();
+            visit.log_refusal(&shape, &refused);
+            (refused.reply(&shape, snapshot.issuer.name()), shape.reason)
+        }
+    };
+    app.metrics.api_answered(outcome);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    visit.with_id(response)
+}
+
+async fn respond(
+    visit: &mut Visit<'_>,
+    path: &str,
+    id: Option<SecretId>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let operation =
+        Operation::of(path, &parts.method).ok_or_else(|| Refused::Method { allow: Operation::methods(path) })?;
+    visit.find_client(&parts.headers)?;
+    #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
+    let now = OffsetDateTime::now_utc();
+    let lasting = visit.snapshot.access.lasting().map(Arc::clone);
+    let (_, _, right) = operation.row();
+    match (operation, right) {
+        (Operation::Describe, _) => {
+            Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], DESCRIPTION).into_response())
+        }
+        (Operation::RevokePresented, _) => {
+            let lasting = lasting.ok_or(NotMade::Missing)?;
+            let presented = asked::presented(&parts.headers, body).await?;
+            revoke_presented(visit, &lasting, &presented, now).await
+        }
+        (_, Right::Action(action)) => {
+            let admitted = admit(visit, &parts.headers, now).await?;
+            let lasting = lasting.ok_or(NotMade::Missing)?;
+            let desk = Desk { visit, lasting, admitted, action, now };
+            desk.serve(operation, id, &parts, body).await
+        }
+        (_, Right::Holder | Right::Everybody) => Err(Refused::NotFound),
+    }
+}
+
+/// Whoever has a secret may end it. Nobody learns whether there was one (RFC 7009, section 2.2).
+async fn revoke_presented(
+    visit: &mut Visit<'_>,
+    lasting: &Lasting,
+    presented: &str,
+    now: OffsetDateTime,
+) -> Result<Response, Refused> {
+    let from = ClientNetwork::of(visit.asker.address);
+    let _turn = lasting.turn(visit.snapshot.access.attempts().client(from)).await?;
+    if let Some(id) = lasting.revoke_presented(presented, now).await? {
+        info!(decision.id = visit.id.as_str(), secret.id = &*id.0, "a secret was revoked by whoever has it");
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Who asks.
+struct Admitted {
+    who: Identity,
+    account: Account,
+}
+
+/// Finds out who asks. Nobody is anonymous here.
+async fn admit(visit: &mut Visit<'_>, headers: &HeaderMap, now: OffsetDateTime) -> Result<Admitted, Refused> {
+    let presented = credentials::from_header(headers)?;
+    visit.presents(&presented);
+    match presented {
+        Credentials::Anonymous => return Err(Refused::LoginNeeded),
+        Credentials::Password { .. } | Credentials::Secret { .. } | Credentials::Workload { .. } => {}
+    }
+    let access = &visit.snapshot.access;
+    let who = access.identify(&presented, visit.asker.address, now).await?;
+    visit.asker.identified(&who);
+    if let Some(lasting) = access.lasting() {
+        let client = headers.get(USER_AGENT).and_then(|line| line.to_str().ok());
+        lasting.used(&who, visit.asker.address, client.unwrap_or_default(), now);
+    }
+    let account = who.account.clone().ok_or(Refused::LoginNeeded)?;
+    Ok(Admitted { who, account })
+}
+
+/// One request of somebody who is logged in, for what rules give rights to.
+struct Desk<'v, 'a> {
+    visit: &'v mut Visit<'a>,
+    lasting: Arc<Lasting>,
+    admitted: Admitted,
+    /// The action that it takes.
+    action: TokenAction,
+    now: OffsetDateTime,
+}
+
+/// A secret with what is shown of it once.
+#[derive(Serialize)]
+struct Handed<'a> {
+    token: &'a str,
+    #[serde(flatten)]
+    told: Told,
+}
+
+impl Desk<'_, '_> {
+    async fn serve(
+        self,
+        operation: Operation,
+        id: Option<SecretId>,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response, Refused> {
+        let headers = &parts.headers;
+        match (operation, id) {
+            (Operation::List, _) => self.list(parts.uri.query().unwrap_or_default()).await,
+            (Operation::Create, _) => self.create(headers, body).await,
+            (Operation::Show, Some(id)) => self.show(&id).await,
+            (Operation::Change, Some(id)) => self.change(&id, headers, body).await,
+            (Operation::Revoke, Some(id)) => self.revoke(&id, headers).await,
+            (Operation::Renew, Some(id)) => self.renew(&id, headers, body).await,
+            (Operation::Show | Operation::Change | Operation::Revoke | Operation::Renew, None)
+            | (Operation::RevokePresented | Operation::Describe, _) => Err(Refused::NotFound),
+        }
+    }
+
+    /// Asks the rules about these actions on the secrets of these accounts.
+    async fn decide<'o>(
+        &self,
+        owners: impl IntoIterator<Item = &'o Account>,
+        actions: &[TokenAction],
+    ) -> Result<Decision, Refused> {
+        let actions: Actions = actions.iter().map(|action| action.action()).collect();
+        let scopes: Result<Vec<Scope>, Refused> = owners
+            .into_iter()
+            .map(|owner| {
+                let resource = Resource::ours(&name_of(owner)).map_err(|_| Refused::NotFound)?;
+                Ok(Scope { resource, class: None, actions: actions.clone(), reference: None })
+            })
+            .collect();
+        let (snapshot, asker) = (self.visit.snapshot, &self.visit.asker);
+        let who = &self.admitted.who;
+        let decision = snapshot.access.decide(who, asker.address, SERVICE, scopes?, self.now).await?;
+        decision_log::decided(&self.visit.id, asker, snapshot.generation, &decision, None);
+        Ok(decision)
+    }
+
+    /// Whether the asker may do what is asked for with the secrets of this account.
+    async fn require(&self, owner: &Account) -> Result<(), Refused> {
+        let decision = self.decide([owner], &[self.action]).await?;
+        match gives(&decision, self.action).next() {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(Refused::NotGranted { action: self.action.as_str(), name: name_of(owner) }),
+        }
+    }
+
+    /// The secret of this id, if the asker may do with it what is asked for. Of what nobody may see, nobody learns that it is there.
+    async fn find(&self, id: &SecretId) -> Result<(Kept, SecretState), Refused> {
+        let (kept, state) = self.lasting.shown(id, self.now).await?.ok_or(Refused::NotFound)?;
+        let owner = account_of(&kept.owner)?;
+        let decision = self.decide([&owner], &[self.action, TokenAction::Show]).await?;
+        match (gives(&decision, self.action).next(), gives(&decision, TokenAction::Show).next()) {
+            (Some(true), _) => Ok((kept, state)),
+            (_, Some(true)) => Err(Refused::NotGranted { action: self.action.as_str(), name: name_of(&owner) }),
+            (Some(false) | None, Some(false) | None) => Err(Refused::NotFound),
+        }
+    }
+
+    /// Whether it is somebody with a password, and not whoever has found something else.
+    ///
+    /// A secret that could make another, or be made anew by itself, would have no end; and one that could be changed by itself, no
+    /// limits.
+    fn needs_password(&self) -> Result<(), Refused> {
+        match self.admitted.who.by.as_ref().map(|by| by.method) {
+            Some(Method::Password) => Ok(()),
+            Some(Method::Anonymous | Method::Token | Method::Workload | Method::Secret | Method::LookUp) | None => {
+                Err(Refused::NeedsPassword)
+            }
+        }
+    }
+
+    async fn list(self, query: &str) -> Result<Response, Refused> {
+        let Listing { of, after, count } = Listing::from_query(query)?;
+        let whose = match of {
+            Of::All => Whose::All,
+            Of::Asker => Whose::Account(self.admitted.account.clone()),
+            Of::Account(account) => Whose::Account(account),
+            Of::Robot(robot) => Whose::Robot(robot),
+        };
+        match &whose {
+            Whose::All => {}
+            Whose::Account(account) => self.require(account).await?,
+            Whose::Robot(robot) => self.require(&robot_account(robot)?).await?,
+        }
+        let page = self.lasting.listed(&whose, (after.as_ref(), count), self.now).await?;
+        let is_full = u32::try_from(page.len()).is_ok_and(|length| length >= count);
+        let next = page.last().filter(|_| is_full).map(|(last, _)| last.id.0.to_string());
+        let seen = match whose {
+            Whose::All => self.visible(page).await?,
+            Whose::Account(_) | Whose::Robot(_) => page,
+        };
+        let tokens: Vec<Told> = seen.iter().map(|(kept, state)| Told::of(kept, *state)).collect();
+        reply(StatusCode::OK, &json!({ "tokens": tokens, "next": next }))
+    }
+
+    /// Those of the secrets that the asker may list.
+    async fn visible(&self, page: Vec<(Kept, SecretState)>) -> Result<Vec<(Kept, SecretState)>, Refused> {
+        let mut owners: BTreeMap<Account, bool> = BTreeMap::new();
+        for (kept, _) in &page {
+            owners.insert(account_of(&kept.owner)?, false);
+        }
+        let decision = self.decide(owners.keys(), &[self.action]).await?;
+        owners.values_mut().zip(gives(&decision, self.action)).for_each(|(own, given)| *own = given);
+        let mut seen = Vec::with_capacity(page.len());
+        for row in page {
+            if owners.get(&account_of(&row.0.owner)?) == Some(&true) {
+                seen.push(row);
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn show(self, id: &SecretId) -> Result<Response, Refused> {
+        let (kept, state) = self.find(id).await?;
+        with_version(&kept, reply(StatusCode::OK, &Told::of(&kept, state))?)
+    }
+
+    async fn create(self, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+        const FIELDS: &str = "name, expires; account, or robot and labels; allow, from, services, not_before";
+        self.needs_password()?;
+        let mut asked: NewSecret = asked::json(headers, body, (JSON, FIELDS)).await?;
+        let limits = asked.limits();
+        let made = match (&asked.account, &asked.robot) {
+            (Some(_), Some(_)) => {
+                return Err(Refused::Request("name an account or a robot, and not both".to_owned()));
+            }
+            (account, None) => {
+                if asked.labels.is_some() {
+                    return Err(Refused::Request("only a robot gets labels here".to_owned()));
+                }
+                let account = match account {
+                    Some(account) => account_from(account)?,
+                    None => self.admitted.account.clone(),
+                };
+                self.require(&account).await?;
+                let new = self.new_secret(&asked, limits.over(Limits::default())?)?;
+                let owner = self.look_up(&account).await?;
+                self.lasting.make_personal(owner, new, self.now).await?
+            }
+            (None, Some(robot)) => {
+                let robot = robot_name(robot)?;
+                self.require(&robot_account(&robot)?).await?;
+                let new = self.new_secret(&asked, limits.over(Limits::default())?)?;
+                let labels = asked.labels.as_ref().map(|labels| self.own_labels(labels)).transpose()?;
+                self.lasting.make_robot(&robot, labels.map(Arc::new), new, self.now).await?
+            }
+        };
+        let mut response = self.hand_out(&made, StatusCode::CREATED, "a secret was made")?;
+        if let Ok(place) = HeaderValue::from_str(&format!("tokens/{}", made.kept.id.0)) {
+            response.headers_mut().insert(LOCATION, place);
+        }
+        Ok(response)
+    }
+
+    fn new_secret(&self, asked: &NewSecret, limits: Limits) -> Result<New, Refused> {
+        let expires = Some(expires_from(&asked.expires)?);
+        Ok(New { name: asked.name.clone(), expires, limits, maker: Some(self.admitted.account.clone()) })
+    }
+
+    /// The labels of a new robot. Labels give rights: whoever could give any would have all of them.
+    fn own_labels(&self, asked: &BTreeMap<String, Vec<String>>) -> Result<LabelValues, Refused> {
+        let own = &self.admitted.who.labels;
+        let mut labels = LabelValues::new();
+        for (name, values) in asked {
+            let values: Vec<LabelValue> = values.iter().map(|value| LabelValue::literal(value)).collect();
+            if !values.iter().all(|value| own.get(name).is_some_and(|own| own.contains(value))) {
+                return Err(Refused::LabelsOfOthers);
+            }
+            labels.insert(name.clone(), values);
+        }
+        Ok(labels)
+    }
+
+    /// What is known of an owner now.
+    async fn look_up(&self, account: &Account) -> Result<LookUp, Refused> {
+        let (access, address) = (&self.visit.snapshot.access, self.visit.asker.address);
+        access.look_up(account, address).await.map_err(Refused::Owner)
+    }
+
+    async fn renew(self, id: &SecretId, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+        self.needs_password()?;
+        let (kept, _) = self.find(id).await?;
+        let Renewal { expires } = asked::json(headers, body, (JSON, "expires")).await?;
+        let expires = Some(expires_from(&expires)?);
+        let owner = match &kept.owner {
+            Owner::Account { account, .. } => Some(self.look_up(&account).await?),
+            Owner::Robot { .. } | Owner::Workload { .. } => None,
+        };
+        let made = self.lasting.renew(id, owner, expires, self.now).await?;
+        self.hand_out(&made, StatusCode::OK, "a secret was renewed")
+    }
+
+    /// The one reply that holds a secret.
+    fn hand_out(&self, made: &Made, status: StatusCode, message: &'static str) -> Result<Response, Refused> {
+        self.log(&made.kept, message);
+        let told = Told::of(&made.kept, SecretState::Active);
+        with_version(&made.kept, reply(status, &Handed { token: made.secret.reveal(), told })?)
+    }
+
+    async fn change(self, id: &SecretId, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+        self.needs_password()?;
+        let (kept, _) = self.find(id).await?;
+        match IfMatch::of(headers, kept.version) {
+            IfMatch::Fits => {}
+            IfMatch::Unsaid => return Err(Refused::NoVersion),
+            IfMatch::Differs => return Err(Refused::Changed),
+        }
+        let asked: Change = asked::json(headers, body, (PATCH, "name, allow, from, services, not_before")).await?;
+        let name = asked.name.clone();
+        let limits = Some(asked.limits().over(kept.limits.clone())?);
+        let seen = kept.version;
+        let kept = self.lasting.change(kept, Changes { name, limits }, seen).await?;
+        self.log(&kept, "a secret was changed");
+        let state = self.lasting.shown(id, self.now).await?.map_or(SecretState::Revoked, |(_, state)| state);
+        with_version(&kept, reply(StatusCode::OK, &Told::of(&kept, state))?)
+    }
+
+    async fn revoke(self, id: &SecretId, headers: &HeaderMap) -> Result<Response, Refused> {
+        let (kept, _) = self.find(id).await?;
+        match IfMatch::of(headers, kept.version) {
+            IfMatch::Fits | IfMatch::Unsaid => {}
+            IfMatch::Differs => return Err(Refused::Changed),
+        }
+        self.lasting.revoke(id, self.now).await?;
+        self.log(&kept, "a secret was revoked");
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    fn log(&self, kept: &Kept, message: &'static str) {
+        info!(
+            decision.id = self.visit.id.as_str(),
+            user.account = self.admitted.account.as_str(),
+            secret.id = &*kept.id.0,
+            secret.owner = account_of(&kept.owner).map(|owner| owner.to_string()).unwrap_or_default(),
+            "{message}"
+        );
+    }
+}
+
+/// Of each scope of a decision, whether the action is given.
+fn gives(decision: &Decision, action: TokenAction) -> impl Iterator<Item = bool> {
+    let action = action.action();
+    decision.grants().iter().map(move |grant| grant.granted.contains(&action))
+}
+
+/// What rules call the secrets of an account.
+fn name_of(owner: &Account) -> String {
+    format!("tokens/{owner}")
+}
+
+fn expires_from(text: &str) -> Result<Expires, Refused> {
+    text.parse().map_err(|error: crate::secrets::NoExpiry| Refused::Request(error.to_string()))
+}
+
+fn reply(status: StatusCode, body: &impl Serialize) -> Result<Response, Refused> {
+    let text = serde_json::to_string(body)?;
+    Ok((status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
+}
+
+fn with_version(kept: &Kept, mut response: Response) -> Result<Response, Refused> {
+    if let Some(tag) = etag(kept.version) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}

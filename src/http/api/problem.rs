@@ -1,0 +1,217 @@
+//! Why a request to the API was refused, and how that is told: RFC 9457.
+
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+
+use crate::access::Denied;
+use crate::client_address::NoAddress;
+use crate::decision_log::Fault;
+use crate::http::body::NotRead;
+use crate::http::credentials::Malformed;
+use crate::http::shape::{self, Shape, basic_challenge, denied_reasons};
+use crate::records::Failure;
+use crate::secrets::NotMade;
+use crate::turns::Busy;
+
+/// The form of a refusal (RFC 9457, section 3).
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why the API refuses.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// A parameter or a field is wrong. Nothing of it is repeated.
+    #[error("{0}")]
+    Request(String),
+    /// The address of the client cannot be told.
+    #[error(transparent)]
+    NoAddress(#[from] NoAddress),
+    /// The body is announced as something else than it has to be. No form of a browser can announce JSON: another page cannot make
+    /// one that its user's browser sends with the user's password.
+    #[error("send the body as {0}")]
+    ContentType(&'static str),
+    /// The body did not arrive in time.
+    #[error("the request did not arrive in time")]
+    TooSlow,
+    /// The body is too long.
+    #[error("the request body is too long")]
+    TooLong,
+    /// There is no such method here.
+    #[error("there is no such method at this address")]
+    Method {
+        /// Those that there are.
+        allow: String,
+    },
+    /// The credentials could not be read at all.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Nobody logged in.
+    #[error("log in: send an account and its password by Basic authentication")]
+    LoginNeeded,
+    /// The client was refused, or a backend could not tell.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The rules do not give the right.
+    #[error("no rule gives you \"{action}\" on dockwarden:{name}")]
+    NotGranted {
+        /// The action.
+        action: &'static str,
+        /// The name of what it is about.
+        name: String,
+    },
+    /// Something else than a password asks for what lasts.
+    #[error(
+        "secrets are made, renewed and changed by whoever logs in with a password; one that was leaked could outlive itself otherwise"
+    )]
+    NeedsPassword,
+    /// The labels of a new robot are not the asker's own.
+    #[error(
+        "a robot gets labels that you have yourself; others are given by the command line (dockwarden token create)"
+    )]
+    LabelsOfOthers,
+    /// There is no such secret, or none that the asker may know of.
+    #[error("there is no secret of this id that you may see")]
+    NotFound,
+    /// No version is named where one has to be.
+    #[error("say which version you change: If-Match, with the ETag of the secret")]
+    NoVersion,
+    /// It has another version by now.
+    #[error("the secret was changed since; get it again")]
+    Changed,
+    /// Nobody can say now who the owner is.
+    #[error("the owner could not be looked up")]
+    Owner(#[source] Denied),
+    /// The records do not allow it, or could not tell.
+    #[error(transparent)]
+    NotMade(#[from] NotMade),
+    /// The records were not asked.
+    #[error("the records were not asked")]
+    Busy(#[from] Busy),
+    /// The moment or the answer could not be written.
+    #[error("the answer could not be written")]
+    Unwritten(#[from] serde_json::Error),
+}
+
+impl From<Failure> for Refused {
+    fn from(cause: Failure) -> Refused {
+        NotMade::Records(cause).into()
+    }
+}
+
+impl From<NotRead> for Refused {
+    fn from(cause: NotRead) -> Refused {
+        match cause {
+            NotRead::TooLong => Refused::TooLong,
+            NotRead::TooSlow => Refused::TooSlow,
+            NotRead::Ended => Refused::Request("the body ended too early".to_owned()),
+        }
+    }
+}
+
+/// All reasons in [`Refused::shape`], but for [`denied_reasons`].
+pub(super) const REASONS: &[&str] = &[
+    "bad_request",
+    "no_client_address",
+    "too_slow",
+    "too_long",
+    "malformed_credentials",
+    "not_granted",
+    "password_needed",
+    "secret_not_found",
+    "secret_not_made",
+    "secret_conflict",
+    "records_away",
+];
+
+/// All outcomes of a refusal.
+pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
+    REASONS.iter().copied().chain(denied_reasons())
+}
+
+impl Refused {
+    /// What the client, the log and the metrics are told.
+    pub(super) fn shape(&self) -> Shape {
+        let refusal = |status, reason| Shape::new(status, "", self.to_string(), reason, Fault::Client);
+        match self {
+            Refused::Request(_) => refusal(StatusCode::BAD_REQUEST, "bad_request"),
+            Refused::NoAddress(_) => refusal(StatusCode::BAD_REQUEST, "no_client_address"),
+            Refused::ContentType(_) => refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request"),
+            Refused::TooSlow => refusal(StatusCode::REQUEST_TIMEOUT, "too_slow"),
+            Refused::TooLong => refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
+            Refused::Method { .. } => refusal(StatusCode::METHOD_NOT_ALLOWED, "bad_request"),
+            Refused::Malformed(_) => refusal(StatusCode::UNAUTHORIZED, "malformed_credentials"),
+            Refused::LoginNeeded => Shape::unauthorized(self.to_string(), "login_needed", Fault::Nobody),
+            Refused::Denied(denied) => shape::denied(denied, Fault::Nobody),
+            Refused::NotGranted { .. } | Refused::LabelsOfOthers => refusal(StatusCode::FORBIDDEN, "not_granted"),
+            Refused::NeedsPassword => refusal(StatusCode::FORBIDDEN, "password_needed"),
+            Refused::NotFound => refusal(StatusCode::NOT_FOUND, "secret_not_found"),
+            Refused::NoVersion => refusal(StatusCode::PRECONDITION_REQUIRED, "secret_conflict"),
+            Refused::Changed => refusal(StatusCode::PRECONDITION_FAILED, "secret_conflict"),
+            Refused::Owner(denied) => match denied {
+                Denied::Busy { .. } | Denied::Unavailable { .. } | Denied::TooMany(_) => {
+                    shape::denied(denied, Fault::Client)
+                }
+                // About the owner: whoever asks is logged in.
+                Denied::Anonymous
+                | Denied::Credentials
+                | Denied::Workload(_)
+                | Denied::Closed(_)
+                | Denied::NameTaken { .. }
+                | Denied::Secret(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
+            },
+            Refused::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes) => {
+                Shape::unavailable("records_away", Fault::Ours)
+            }
+            Refused::NotMade(NotMade::Missing) => refusal(StatusCode::NOT_FOUND, "secret_not_found"),
+            Refused::NotMade(
+                NotMade::NameTaken
+                | NotMade::OtherLabels
+                | NotMade::BothSlots
+                | NotMade::Ended
+                | NotMade::NotRenewed
+                | NotMade::NotChanged
+                | NotMade::Conflict,
+            ) => refusal(StatusCode::CONFLICT, "secret_conflict"),
+            Refused::NotMade(
+                NotMade::Unknown
+                | NotMade::OnlyByLogin
+                | NotMade::NoSession
+                | NotMade::Closed(_)
+                | NotMade::NoEnd
+                | NotMade::Over
+                | NotMade::TooLong { .. }
+                | NotMade::Name
+                | NotMade::RobotName
+                | NotMade::Limits(_)
+                | NotMade::TooManyListed
+                | NotMade::Network
+                | NotMade::Moment
+                | NotMade::NoRobot
+                | NotMade::NoSession,
+            ) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
+            Refused::Busy(_) => Shape::unavailable("busy", Fault::Client),
+            Refused::Unwritten(_) => Shape::unavailable("records_away", Fault::OursAfterwards),
+        }
+    }
+
+    /// The reply, where the shape is this one. `realm` is that of a 401's challenge.
+    pub(super) fn reply(&self, shape: &Shape, realm: &str) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": shape.status.canonical_reason(),
+            "status": shape.status.as_u16(),
+            "detail": shape.message,
+            "reason": shape.reason,
+        });
+        let mut response = shape.reply(body, basic_challenge(realm));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM);
+        if let Refused::Method { allow } = self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            headers.insert(ALLOW, allow);
+        }
+        response
+    }
+}
