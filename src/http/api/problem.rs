@@ -187,8 +187,7 @@ impl Refused {
                 | NotMade::TooManyListed
                 | NotMade::Network
                 | NotMade::Moment
-                | NotMade::NoRobot
-                | NotMade::NoSession,
+                | NotMade::NoRobot,
             ) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
             Refused::Busy(_) => Shape::unavailable("busy", Fault::Client),
             Refused::Unwritten(_) => Shape::unavailable("records_away", Fault::OursAfterwards),
