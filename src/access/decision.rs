@@ -47,7 +47,7 @@ pub enum Denied {
     Busy {
         /// The backend that no turn came for.
         backend: &'static str,
-        /// Why, for the log only; [`Busy`] is in it.
+        /// Why, for the log only; [`Busy`](crate::turns::Busy) is in it.
         #[source]
         cause: anyhow::Error,
     },

@@ -2,7 +2,7 @@
 //!
 //! Build jobs, pods and machines have such a JWT from who runs them. Told by its form and by an `iss` that is configured, it is
 //! asked of nobody else ([`Workloads::recognise`]); who it is follows from the entry of `workload:` that it is one of
-//! ([`Workloads::identify`]). What the user's name is says nothing.
+//! (`Workloads::identify`). What the user's name is says nothing.
 
 mod claims;
 mod entry;
