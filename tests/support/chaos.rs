@@ -13,7 +13,7 @@ use super::process::{until, until_within};
 use super::visit;
 use super::{machine, number};
 
-/// How often each backend suffers each fault, unless `DOCKWARDEN_CYCLES` says otherwise: `make long` says 9.
+/// How often each backend suffers each fault, unless `DOCKWARDEN_CYCLES` says otherwise: `make long` says 10.
 const CYCLES: usize = 3;
 /// Questions a second, of each client.
 const RATE: u32 = 40;

@@ -231,6 +231,8 @@ fn make(product: Product, directory: &Path) {
             let mut command = unprivileged(&part::path("mariadb-install-db"));
             command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
             command.arg(format!("--datadir={}", data.display()));
+            // In the machine's own, the files of two that are made at the same time get in each other's way.
+            command.arg(format!("--tmpdir={}", directory.display()));
             command
         }
         Product::Sqlite => unreachable!("a file has no server"),

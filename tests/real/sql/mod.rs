@@ -52,6 +52,16 @@ fn filled(product: Product) -> Tables {
     tables
 }
 
+/// Does the same on each database, at the same time.
+fn on_each_at_once(test: impl Fn(Product) + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for product in Product::ALL {
+            scope.spawn(move || test(product));
+        }
+    });
+}
+
 fn fill(tables: &Tables) {
     let alice = hash(&password("alice"));
     tables.user("alice", &alice, Some(r#"{"team": ["web", "api-*"], "none": []}"#));
@@ -186,7 +196,8 @@ fn a_rule_without_a_number_stands_where_the_database_sorts_it() {
 /// Check 52: the last good rules stay in use, and the log says what is wrong.
 #[test]
 fn a_rule_that_cannot_be_used_leaves_the_last_good_ones_in_use() {
-    for product in Product::ALL {
+    // Each waits for its rules to be read, again and again.
+    on_each_at_once(|product| {
         let tables = filled(product);
         let server = server(&tables);
         let pull = || granted(&server, "bob", &password("bob"), "repository:open/a:pull,push");
@@ -218,7 +229,7 @@ fn a_rule_that_cannot_be_used_leaves_the_last_good_ones_in_use() {
         tables.run("DELETE FROM xorm_acl_entry WHERE seq = 31");
         until("the rules as they are", || (pull() == may("bob", &[])).then_some(()));
         assert_eq!(told, 5);
-    }
+    });
 }
 
 /// Check 53: and who logs in elsewhere is not concerned.
