@@ -141,6 +141,7 @@ pub struct Metrics {
     backend_answering: Family<Labels<1>, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
+    secrets_ending: Gauge,
     connections: Gauge,
     connections_refused: Counter,
     connections_not_http: Counter,
@@ -197,6 +198,7 @@ impl Default for Metrics {
             ),
             reloads: add(to, "reloads", "Configurations taken over while running"),
             reload_failures: add(to, "reload_failures", "Changed configurations that could not be used"),
+            secrets_ending: add(to, "secrets_ending", "Secrets that end within 14 days and whose owners have no other"),
             connections: add(to, "connections_open", "Connections that are open, those of admin_addr too"),
             connections_refused: add(
                 to,
@@ -270,6 +272,17 @@ impl Metrics {
     /// Begins the outcomes of requests to the API.
     pub fn expect_api_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
         begin(&self.administered, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
+    }
+
+    /// So many secrets end soon, and leave their owners without one.
+    pub fn secrets_end_soon(&self, count: usize) {
+        self.secrets_ending.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many there were when that was last looked at.
+    #[cfg(test)]
+    pub(crate) fn secrets_ending(&self) -> i64 {
+        self.secrets_ending.get()
     }
 
     /// A proxy was told about somebody's request.

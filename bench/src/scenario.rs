@@ -126,6 +126,13 @@ pub enum How {
         /// Connections that ask.
         clients: usize,
     },
+    /// Tokens by one of many secrets that last, against tokens by a password.
+    Secrets {
+        /// How many there are.
+        secrets: usize,
+        /// Connections that ask.
+        clients: usize,
+    },
     /// Accounts log in for the first time, more than can be hashed, while one that is verified asks at its own rate.
     Logins {
         /// Connections that log in.

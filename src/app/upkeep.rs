@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use super::App;
+use crate::metrics::Metrics;
 use crate::records::{Owner, SecretKind};
 use crate::secrets::{Lasting, robot_account};
 
@@ -35,7 +36,7 @@ pub async fn look_after_secrets(app: Arc<App>) {
         {
             #[expect(clippy::disallowed_methods, reason = "this is done at this moment, for no request")]
             let now = OffsetDateTime::now_utc();
-            tidy(lasting, now).await;
+            tidy(lasting, &app.metrics, now).await;
         }
         round = round.wrapping_add(1);
     }
@@ -58,7 +59,7 @@ fn kept_after(kind: SecretKind) -> time::Duration {
     }
 }
 
-async fn tidy(lasting: &Lasting, now: OffsetDateTime) {
+async fn tidy(lasting: &Lasting, metrics: &Metrics, now: OffsetDateTime) {
     let found = async {
         for kind in SecretKind::ALL {
             lasting.forget(kind, now - kept_after(kind)).await?;
@@ -67,6 +68,7 @@ async fn tidy(lasting: &Lasting, now: OffsetDateTime) {
     };
     match found.await {
         Ok(ending) => {
+            metrics.secrets_end_soon(ending.len());
             for kept in ending.iter().take(MOST_LINES) {
                 let owner = match &kept.owner {
                     Owner::Account { account, .. } | Owner::Workload { account, .. } => account.to_string(),
@@ -86,5 +88,35 @@ async fn tidy(lasting: &Lasting, now: OffsetDateTime) {
             }
         }
         Err(cause) => tracing::debug!(cause = %cause, "the records were not tidied up"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::identity::{Account, IdentifiedBy, Identity, LookUp, Method};
+    use crate::records::{InUse, Limits, Settings};
+    use crate::secrets::{Expires, New};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn how_many_secrets_end_soon_is_measured() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let in_use = InUse::open(Settings::sqlite(directory.path().join("dockwarden.db")));
+        in_use.prepare().await?;
+        let lasting = Lasting::new(in_use.records, crate::secrets::Settings::default(), Arc::default());
+        let (metrics, now) = (Metrics::default(), OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
+        let owner = || -> anyhow::Result<LookUp> {
+            let by = Some(IdentifiedBy { backend: "users", method: Method::LookUp, credential: None });
+            Ok(LookUp::Known(Identity { account: Some(Account::parse("alice")?), by, ..Identity::default() }))
+        };
+        for (days, expected) in [(90, 0), (13, 1), (15, 1), (1, 2)] {
+            let expires = Some(Expires::In(Duration::from_secs(days * 24 * 3600)));
+            let new = New { name: format!("{days}"), expires, limits: Limits::default(), maker: None };
+            lasting.make_personal(owner()?, new, now).await?;
+            tidy(&lasting, &metrics, now).await;
+            assert_eq!(metrics.secrets_ending(), expected, "{days}");
+        }
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
-use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
+use ::policy::scope::{Action, Actions, OURS, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
 use settings::text;
 
@@ -238,7 +238,7 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     };
     let mut explanations = Vec::with_capacity(scopes.len());
     for text in scopes {
-        let mut scope = match Scope::parse(text) {
+        let mut scope = match scope_from(text) {
             Ok(scope) => scope,
             Err(error) => return Err(no_scope(policy, text, error)),
         };
@@ -258,6 +258,20 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     };
     let all = explanations.iter().all(|explanation| explanation.withheld.is_empty());
     Ok(say(&format!("{printed}\n"), if all { DONE } else { NOT_ALL_GRANTED }))
+}
+
+/// A scope as a client asks for it, or something of Dockwarden's own, which is called as accounts are.
+fn scope_from(text: &str) -> Result<Scope, ScopeError> {
+    let rest = text.strip_prefix(OURS).and_then(|rest| rest.strip_prefix(':'));
+    match rest.and_then(|rest| rest.rsplit_once(':')) {
+        None => Scope::parse(text),
+        Some((name, words)) => Ok(Scope {
+            resource: Resource::ours(name)?,
+            class: None,
+            actions: parse_actions(words.split(',')),
+            reference: None,
+        }),
+    }
 }
 
 fn explain_scope(

@@ -35,7 +35,7 @@ pub(super) enum Command {
         #[command(flatten)]
         owner: OneOwner,
         /// A label of a new robot, which gives it its rights, such as team=web,api (may be repeated)
-        #[arg(long = "owner-label", value_name = "LABEL=VALUES", requires = "robot")]
+        #[arg(long = "owner-label", value_name = "LABEL=VALUES", conflicts_with = "account")]
         labels: Vec<String>,
         /// What the secret is to be called; a robot's has a name without it
         #[arg(long, required_unless_present = "robot")]

@@ -3,13 +3,15 @@
 use std::borrow::Borrow;
 
 use policy::rule::Rule;
+use policy::scope::Action;
 use settings::Problem;
 
-use super::{Challenge, Config};
+use super::{Api, Challenge, Config};
 use crate::authn::users;
 use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
 use crate::authz::rules::Rules;
 use crate::backend::{Facts, Names};
+use crate::secrets::TokenAction;
 use crate::workload;
 
 impl Config {
@@ -29,6 +31,14 @@ impl Config {
         lint_each(rules, self.surroundings())
     }
 
+    /// The actions of those who administer secrets, where that can be done.
+    pub(crate) fn token_actions(&self) -> &'static [Action] {
+        match self.api {
+            Api::Off => &[],
+            Api::Main | Api::Admin => TokenAction::actions(),
+        }
+    }
+
     fn surroundings(&self) -> Surroundings<'_> {
         let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
         let protected = self.forward_auth.iter().flat_map(|door| &door.paths);
@@ -45,7 +55,7 @@ impl Config {
                 (Doors::ByPassword, _) | (_, Challenge::Basic) => Doors::ByPassword,
                 (Doors::None | Doors::ByTokenOnly, Challenge::Bearer { .. }) => Doors::ByTokenOnly,
             }),
-            own_actions: protected.flat_map(|path| &path.scope.actions).collect(),
+            own_actions: protected.flat_map(|path| &path.scope.actions).chain(self.token_actions()).collect(),
         }
     }
 }

@@ -127,8 +127,9 @@ async fn respond(
         Grant::Token => decided?,
         Grant::Exchange => {
             let (identity, decision) = decided.map_err(TokenError::Subject)?;
+            let response = exchange::reply(visit, &identity, now).await?;
             decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, None);
-            return Ok((exchange::reply(visit, &identity, now).await?, decision.outcome().as_str()));
+            return Ok((response, decision.outcome().as_str()));
         }
     };
     let minted = visit.snapshot.mint.token(&decision, &visit.asker.service, now).await.map_err(unsigned)?;

@@ -3,6 +3,7 @@
 //! What a secret may do is what its owner may do now, cut by the secret's own limits. Nothing about the owner is remembered but what
 //! tells it from another of the same name: who it is, and what it may do, is asked anew at each use.
 
+mod action;
 mod changing;
 mod dead;
 mod expires;
@@ -24,6 +25,7 @@ use crate::secret::lasting::LastingSecret;
 use crate::turns::{Busy, Client, Turn, Turns};
 
 pub use crate::records::ROBOT_PREFIX;
+pub use action::TokenAction;
 pub use changing::{Changes, LimitTexts, account_of};
 pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};

@@ -70,6 +70,7 @@ const KEYS: &[(&str, &str)] = &[
          username",
     ),
     ("records", "mongo, postgres, sqlite"),
+    ("api", "listen"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
@@ -91,7 +92,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "",
-        "acl, acl_mongo, acl_records, acl_xorm, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
+        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
          http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload, xorm_auth",
     ),
 ];
@@ -116,6 +117,7 @@ http_authz: {url: "https://a/", headers: {B: {file: f, UNKNOWN}}, tls: {UNKNOWN}
 ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
+api: {listen: off, UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}

@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test has the moment that it runs at")]
 
 mod acl;
+mod api;
 mod backends;
 mod bed;
 mod cli;

@@ -15,6 +15,7 @@ mod support;
 mod owed;
 
 mod admin;
+mod api;
 mod attacks;
 mod canary;
 mod casbin_oracle;

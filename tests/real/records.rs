@@ -1,6 +1,8 @@
 //! Records in PostgreSQL and MongoDB: the suite that every store passes, preparing them, moving from one to another, and a server's
 //! bad days.
 
+mod outages;
+
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ fn settings(section: &str) -> Settings {
     config.unwrap_or_else(|problems| panic!("{problems:?}")).records.unwrap()
 }
 
-fn of_mongo(database: &Database) -> String {
+pub(crate) fn of_mongo(database: &Database) -> String {
     format!(
         "records: {{mongo: {{dial_info: {{addrs: [\"{}\"], database: \"{DATABASE}\", username: root, password: example}}}}}}\n",
         database.address()

@@ -1,5 +1,7 @@
 //! Revocation: how long after a change in the database a decision still follows what was there before.
 
+mod secrets;
+
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};

@@ -145,7 +145,8 @@ done
 # Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
 (cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"
 
-# Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS.
+# Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS, schemathesis asks our
+# API by its description.
 # distribution version extras program
 while read -r distribution version extras program; do
     venv=$tools/../$distribution
@@ -163,5 +164,6 @@ while read -r distribution version extras program; do
     ln -sf "$(cd "$venv" && pwd)/bin/$program" "$tools/$program"
 done <<'END'
 moto 5.2.5 [server,ecr] moto_server
+schemathesis 4.32.5 [] schemathesis
 sslyze 6.3.1 [] sslyze
 END

@@ -17,7 +17,7 @@ measuring=(
 # One of them waits for a minute, and asks for next to nothing meanwhile.
 waiting=attacks::connections::connections_that_only_hold
 # They measure how fast something recovers, and mostly wait for it to be away long enough.
-outages=(chaos:: ldap::far::)
+outages=(chaos:: ldap::far:: records::outages:: sql::outages::)
 
 log=$(mktemp)
 trap 'rm -f "$log"*' EXIT

@@ -466,11 +466,19 @@ impl Tables {
 impl Tables {
     /// The file's section that keeps records in this database of PostgreSQL, asked as who may make tables.
     pub(crate) fn records(&self) -> String {
-        let Place::Postgres { socket, port, database } = &self.place else { unreachable!("records are in PostgreSQL") };
+        let Place::Postgres { socket, port, .. } = &self.place else { unreachable!("records are in PostgreSQL") };
+        self.records_on(&format!("host: \"{}\", port: {port}", socket.display()))
+    }
+
+    /// The same with this address, for links. Nothing on the way is encrypted.
+    pub(crate) fn records_at(&self, address: &str) -> String {
+        let (host, port) = address.split_once(':').unwrap();
+        self.records_on(&format!("host: {host}, port: {port}, tls: off"))
+    }
+
+    fn records_on(&self, server: &str) -> String {
         let (user, secret) = ADMIN;
-        format!(
-            "records: {{postgres: {{host: \"{}\", port: {port}, database: {database}, username: {user}, password: {secret}}}}}\n",
-            socket.display()
-        )
+        let database = self.database();
+        format!("records: {{postgres: {{{server}, database: {database}, username: {user}, password: {secret}}}}}\n")
     }
 }

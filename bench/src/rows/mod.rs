@@ -11,6 +11,7 @@ mod mongo;
 mod policy;
 mod reload;
 mod rules;
+mod secrets;
 mod slow;
 mod start;
 mod tokens;
@@ -62,6 +63,9 @@ impl Run {
         match &row.how {
             How::Tokens { clients } => tokens::measure(self, program, setup()?, *clients),
             How::RulesTokens { few, clients } => tokens::compare_rules(self, program, setup()?, *few, *clients),
+            How::Secrets { secrets, clients } => {
+                secrets::measure(self, program, setup()?, self.some(*secrets), *clients)
+            }
             How::Logins { clients, rate } => logins::measure(self, program, setup()?, *clients, *rate),
             How::Rules { few, many } => rules::measure(self, *few, *many),
             How::Labels { values } => rules::measure_labels(self, *values),

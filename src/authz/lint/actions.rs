@@ -2,12 +2,20 @@
 
 use policy::pattern::{Bindings, Field, FieldValues, LabelValues};
 use policy::rule::{Grants, Rule};
-use policy::scope::{Action, Actions, words};
+use policy::scope::{Action, Actions, OURS, words};
 use settings::spelling::nearest;
 
 /// Looks at the actions of a rule. `own` are those of what is protected besides registries.
 pub(super) fn lint_actions(rule: &Rule, own: &[&Action], warn: &mut impl FnMut(&str, String)) {
-    let Grants::Listed(actions) = rule.grants() else { return };
+    let actions = match rule.grants() {
+        Grants::Listed(actions) => actions,
+        Grants::All if rule.pattern(Field::Type).and_then(|kind| kind.literal()) == Some(OURS) => {
+            let message = "gives nothing: \"*\" stands for what registries know; list what is meant: [list, show, create, change, \
+                           renew, revoke]";
+            return warn(".actions", message.to_owned());
+        }
+        Grants::All => return,
+    };
     let all = actions.contains(&Action::All);
     if all {
         warn(".actions", "\"*\" beside other actions stands only for itself; write [\"*\"] for everything".to_owned());
@@ -89,6 +97,8 @@ mod tests {
             (None, None, &["pull"], None),
             (None, None, &["delete"], None),
             (None, None, &["*"], None),
+            (Some("dockwarden"), None, &["*"], Some("gives nothing: \"*\" stands for what registries know")),
+            (Some("dockwarden"), None, &[], None),
             (None, None, &[], None),
             (Some("web"), None, &["push"], None),
             (Some("registry"), Some("catalog"), &["*"], None),

@@ -143,6 +143,7 @@ impl Policy {
             Shown::Rules { acl, seqs } => Some(RuleSource { name, acl, seqs }),
             Shown::Decisions => None,
         });
+        let token_actions = config.token_actions();
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
         let now = OffsetDateTime::now_utc();
@@ -155,7 +156,7 @@ impl Policy {
             seen: HashMap::new(),
             strangers,
             deciders,
-            actions: protected.flat_map(|path| path.scope.actions.iter().cloned()).collect(),
+            actions: protected.flat_map(|path| &path.scope.actions).chain(token_actions).cloned().collect(),
             services: config.token.services,
             now,
         })

@@ -16,14 +16,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use policy::pattern::{LabelValue, LabelValues};
-use policy::scope::{Action, Resource, Scope};
+use policy::scope::{Actions, Resource, Scope};
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use tracing::info;
 
 use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, account_from, etag, id_from};
-use self::operation::{BASE, SHOW};
+use self::operation::BASE;
 use self::problem::Refused;
 use super::credentials;
 use super::shape::nothing_here;
@@ -39,7 +39,8 @@ use crate::identity::{Account, LookUp};
 use crate::metrics::Metrics;
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
 use crate::secrets::{
-    Changes, Expires, Lasting, Made, New, NotMade, State as SecretState, Told, account_of, robot_account, robot_name,
+    Changes, Expires, Lasting, Made, New, NotMade, State as SecretState, TokenAction, Told, account_of, robot_account,
+    robot_name,
 };
 
 pub use operation::{Operation, Right};
@@ -184,7 +185,7 @@ struct Desk<'v, 'a> {
     lasting: Arc<Lasting>,
     admitted: Admitted,
     /// The action that it takes.
-    action: &'static str,
+    action: TokenAction,
     now: OffsetDateTime,
 }
 
@@ -221,9 +222,9 @@ impl Desk<'_, '_> {
     async fn decide<'o>(
         &self,
         owners: impl IntoIterator<Item = &'o Account>,
-        actions: &[&str],
+        actions: &[TokenAction],
     ) -> Result<Decision, Refused> {
-        let actions: policy::scope::Actions = actions.iter().filter_map(|action| Action::parse(action)).collect();
+        let actions: Actions = actions.iter().map(|action| action.action()).collect();
         let scopes: Result<Vec<Scope>, Refused> = owners
             .into_iter()
             .map(|owner| {
@@ -243,7 +244,7 @@ impl Desk<'_, '_> {
         let decision = self.decide([owner], &[self.action]).await?;
         match gives(&decision, self.action).next() {
             Some(true) => Ok(()),
-            Some(false) | None => Err(Refused::NotGranted { action: self.action, name: name_of(owner) }),
+            Some(false) | None => Err(Refused::NotGranted { action: self.action.as_str(), name: name_of(owner) }),
         }
     }
 
@@ -251,10 +252,10 @@ impl Desk<'_, '_> {
     async fn find(&self, id: &SecretId) -> Result<(Kept, SecretState), Refused> {
         let (kept, state) = self.lasting.shown(id, self.now).await?.ok_or(Refused::NotFound)?;
         let owner = account_of(&kept.owner)?;
-        let decision = self.decide([&owner], &[self.action, SHOW]).await?;
-        match (gives(&decision, self.action).next(), gives(&decision, SHOW).next()) {
+        let decision = self.decide([&owner], &[self.action, TokenAction::Show]).await?;
+        match (gives(&decision, self.action).next(), gives(&decision, TokenAction::Show).next()) {
             (Some(true), _) => Ok((kept, state)),
-            (_, Some(true)) => Err(Refused::NotGranted { action: self.action, name: name_of(&owner) }),
+            (_, Some(true)) => Err(Refused::NotGranted { action: self.action.as_str(), name: name_of(&owner) }),
             (Some(false) | None, Some(false) | None) => Err(Refused::NotFound),
         }
     }
@@ -441,8 +442,9 @@ impl Desk<'_, '_> {
 }
 
 /// Of each scope of a decision, whether the action is given.
-fn gives(decision: &Decision, action: &str) -> impl Iterator<Item = bool> {
-    decision.grants().iter().map(move |grant| grant.granted.iter().any(|own| own.as_str() == action))
+fn gives(decision: &Decision, action: TokenAction) -> impl Iterator<Item = bool> {
+    let action = action.action();
+    decision.grants().iter().map(move |grant| grant.granted.contains(&action))
 }
 
 /// What rules call the secrets of an account.

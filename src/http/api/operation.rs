@@ -2,6 +2,8 @@
 
 use axum::http::Method;
 
+use crate::secrets::TokenAction;
+
 /// What the API's addresses begin with, below `server.path_prefix`.
 pub(super) const BASE: &str = "/api/v1";
 
@@ -30,7 +32,7 @@ pub enum Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// Whom the rules give this action on `dockwarden:tokens/OWNER`.
-    Action(&'static str),
+    Action(TokenAction),
     /// Whoever has the secret.
     Holder,
     /// Everybody: it says nothing of this server.
@@ -53,12 +55,12 @@ impl Operation {
     /// Its method, its address below `/api/v1`, and who may do it.
     pub fn row(self) -> (Method, &'static str, Right) {
         match self {
-            Operation::List => (Method::GET, "/tokens", Right::Action("list")),
-            Operation::Create => (Method::POST, "/tokens", Right::Action("create")),
-            Operation::Show => (Method::GET, "/tokens/{id}", Right::Action(SHOW)),
-            Operation::Change => (Method::PATCH, "/tokens/{id}", Right::Action("change")),
-            Operation::Revoke => (Method::DELETE, "/tokens/{id}", Right::Action("revoke")),
-            Operation::Renew => (Method::POST, "/tokens/{id}/renew", Right::Action("renew")),
+            Operation::List => (Method::GET, "/tokens", Right::Action(TokenAction::List)),
+            Operation::Create => (Method::POST, "/tokens", Right::Action(TokenAction::Create)),
+            Operation::Show => (Method::GET, "/tokens/{id}", Right::Action(TokenAction::Show)),
+            Operation::Change => (Method::PATCH, "/tokens/{id}", Right::Action(TokenAction::Change)),
+            Operation::Revoke => (Method::DELETE, "/tokens/{id}", Right::Action(TokenAction::Revoke)),
+            Operation::Renew => (Method::POST, "/tokens/{id}/renew", Right::Action(TokenAction::Renew)),
             Operation::RevokePresented => (Method::POST, "/revoke", Right::Holder),
             Operation::Describe => (Method::GET, "/openapi.json", Right::Everybody),
         }
@@ -80,6 +82,3 @@ impl Operation {
         methods.join(", ")
     }
 }
-
-/// The action of whoever may know that a secret is there.
-pub(super) const SHOW: &str = "show";

@@ -6,6 +6,7 @@ mod explain;
 mod health;
 mod keys;
 mod lint;
+mod token;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

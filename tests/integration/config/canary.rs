@@ -287,6 +287,7 @@ users: {}
 acl: []
 records: {sqlite: $DIR/dockwarden.db}
 lasting: {refresh: [registry], longest: 365d}
+api: {listen: main}
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,

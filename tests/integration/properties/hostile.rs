@@ -118,14 +118,31 @@ fn header() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn parameters() -> impl Strategy<Value = String> {
-    let name =
-        select(&["service", "scope", "account", "grant_type", "username", "password", "offline_token", "x", ""][..]);
+    let name = select(
+        &[
+            "service",
+            "scope",
+            "account",
+            "grant_type",
+            "username",
+            "password",
+            "offline_token",
+            "x",
+            "",
+            "subject_token",
+            "subject_token_type",
+            "audience",
+            "refresh_token",
+        ][..],
+    );
     let value = prop_oneof![
         select(
             &[
                 "registry",
                 "password",
                 "refresh_token",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+                "urn:ietf:params:oauth:token-type:jwt",
                 "alice",
                 "alice-pw",
                 "repository:alice/a:pull,push",
@@ -149,7 +166,7 @@ fn no_request_is_answered_with_a_server_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let user = format!("users: {{alice: {{password: \"{ALICE_HASH}\"}}, \"\": {{}}}}\n");
     let beds = ["", ", trusted_proxies: [192.0.2.0/24]", ", real_ip_header: X-Forwarded-For, real_ip_pos: -2"]
-        .map(|setting| Bed::with(&format!("server: {{addr: \"127.0.0.1:0\"{setting}}}\n{user}")));
+        .map(|setting| Bed::with(&format!("server: {{addr: \"127.0.0.1:0\"{setting}}}\nrecords: {{}}\n{user}")));
     let mut runner =
         TestRunner::new(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() });
     let inputs = (

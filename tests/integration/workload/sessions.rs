@@ -153,6 +153,45 @@ async fn check_42_of_those_that_present_a_token_for_one_use_one_gets_in() {
     }
 }
 
+/// One replica's clock is ahead, and it forgets what is over by it.
+#[tokio::test]
+async fn a_replica_whose_clock_is_ahead_forgets_no_token_that_another_still_takes() {
+    let site = Site::with(RECORDS, "    single_use: true\n");
+    let (first, other) = (site.jwt(json!({})), site.jwt(json!({"exp": now().unix_timestamp() + 3600})));
+    let identify = async |token: &str, minutes: i64| {
+        let who = Credentials::Workload { token: Secret::new(token) };
+        let snapshot = site.bed.app.snapshot();
+        snapshot.access.identify(&who, None, now() + time::Duration::minutes(minutes)).await.is_ok()
+    };
+    assert!(identify(&first, 0).await);
+    assert!(identify(&other, 8).await, "by a clock by which the first is over");
+    assert!(!identify(&first, 4).await);
+}
+
+/// At the doors to registries a session is what a password is, and its access token ends with it.
+#[tokio::test]
+async fn a_session_and_its_access_token_are_taken_by_a_proxy_until_it_is_revoked() {
+    let door = "forward_auth: {trusted_proxies: [192.0.2.1], service: registry}\n";
+    let site = Site::with(&format!("{RECORDS}{door}"), "");
+    let jwt = site.jwt(json!({}));
+    let session = site.session(&jwt).await.unwrap();
+    let token = site.present(&session).await.ok().token();
+    let ask = || {
+        site.bed.get("/forward_auth").header("x-original-method", "GET").header("x-original-uri", "/v2/x/app/tags/list")
+    };
+    let bearer = format!("Bearer {token}");
+    let statuses = async || {
+        [
+            ask().basic("w", &jwt).send().await.status,
+            ask().basic("<token>", &session).send().await.status,
+            ask().header("authorization", &bearer).send().await.status,
+        ]
+    };
+    assert_eq!(statuses().await, [200, 200, 200]);
+    site.lasting().revoke_presented(&session, now()).await.unwrap();
+    assert_eq!(statuses().await, [200, 401, 401]);
+}
+
 /// It brings one session, once; and an exchange is a use as well.
 #[tokio::test]
 async fn a_token_for_one_use_brings_one_session() {

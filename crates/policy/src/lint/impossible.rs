@@ -4,16 +4,20 @@ use super::possible::Grammar;
 use crate::glob::{GlobToken, Sense};
 use crate::pattern::{Field, Pattern};
 use crate::rule::Rule;
+use crate::scope::OURS;
 
 /// The words of placeholders, which people write without braces.
 const PLACEHOLDERS: [&str; 5] = ["account", "type", "name", "service", "labels"];
 
 /// Warns of patterns of a rule that match nothing, or not what they seem to, each by itself.
 pub fn lint_impossible(rule: &Rule, warn: &mut impl FnMut(&str, String)) {
+    // What is our own is called as accounts are.
+    let is_ours = rule.pattern(Field::Type).and_then(Pattern::literal) == Some(OURS);
+    let name = (!is_ours).then_some(Grammar::Name);
     let fields = [
         (rule.pattern(Field::Account), ".match.account", None),
         (rule.pattern(Field::Type), ".match.type", Some(Grammar::Type)),
-        (rule.pattern(Field::Name), ".match.name", Some(Grammar::Name)),
+        (rule.pattern(Field::Name), ".match.name", name),
         (rule.pattern(Field::Service), ".match.service", None),
         (rule.tag(), ".match.tag", Some(Grammar::Tag)),
     ];
