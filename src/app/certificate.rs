@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use super::Snapshot;
+use crate::keys::day;
 use crate::token::{CertificateTime, HeaderChoice};
 
 /// Says that tokens are signed by another pair from now on. Whoever renewed it, perhaps a program, may not know that no
@@ -16,7 +17,10 @@ pub(super) fn warn_of_other_pair(before: &Snapshot, now: &Snapshot) {
         && old.certificates().first() != new.certificates().first()
     {
         info!(
-            reason = "leaf_changed", kid.before = old_id, kid.now = new_id, not_after = %ends,
+            reason = "leaf_changed",
+            kid.before = old_id,
+            kid.now = new_id,
+            not_after = day(ends),
             "tokens are signed by another leaf of the authority from now on; registries that trust the authority go on"
         );
         return;
@@ -42,7 +46,7 @@ pub(super) fn warn_of_other_pair(before: &Snapshot, now: &Snapshot) {
 /// among its warnings already.
 pub fn remind_of_certificate(snapshot: &Snapshot, now: OffsetDateTime) {
     for warning in snapshot.issuer.key().warnings(now) {
-        warn!(reason = "certificate", not_after = %snapshot.issuer.key().not_after(), "{warning}");
+        warn!(reason = "certificate", not_after = day(snapshot.issuer.key().not_after()), "{warning}");
     }
     warn_of_fallback(snapshot, now);
 }
@@ -53,7 +57,8 @@ fn warn_of_cut(snapshot: &Snapshot, now: OffsetDateTime) {
         && snapshot.mint.is_cut_short(now)
     {
         error!(
-            reason = "tokens_cut_short", not_after = %ends,
+            reason = "tokens_cut_short",
+            not_after = day(ends),
             "the leaf that signs tokens ends before they would: they end with it, and then none is made any more; renew it with \
              `dockwarden keys issue-leaf CONFIG` where the authority's key is"
         );
@@ -82,8 +87,8 @@ pub(super) fn warn_of_fallback(snapshot: &Snapshot, now: OffsetDateTime) {
     };
     error!(
         reason = "certificate_out_of_time",
-        not_before = %snapshot.issuer.key().not_before(),
-        not_after = %snapshot.issuer.key().not_after(),
+        not_before = day(snapshot.issuer.key().not_before()),
+        not_after = day(snapshot.issuer.key().not_after()),
         "{message}"
     );
 }

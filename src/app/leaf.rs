@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::App;
 use crate::clock;
 use crate::config::{Leaves, Token, TokenAuthority};
-use crate::keys::{GeneratedPair, Issued, LeafError, LeafFiles, PairFiles, VerifyingKey, When};
+use crate::keys::{GeneratedPair, Issued, LeafError, LeafFiles, PairFiles, VerifyingKey, When, day};
 use crate::pem::{self, PairFile};
 use crate::token::HeaderForm;
 
@@ -113,7 +113,7 @@ impl App {
         let ends = snapshot.issuer.key().not_after();
         let step = state.step(renewal, ends - now, now).unwrap_or_else(|cause| {
             state.tried = Some(clock::now());
-            error!(reason = "leaf_not_renewed", not_after = %ends, cause = %cause,
+            error!(reason = "leaf_not_renewed", not_after = day(ends), cause = %cause,
                 "the leaf that signs tokens could not be renewed; it signs on until it ends, and this is tried again");
             Step::Nothing
         });

@@ -36,6 +36,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The pause after the server refused our own credentials: each reading is a failed login there, and servers lock accounts
 /// that are tried again and again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+/// How long a store that is not there yet is left for others to make.
+const UNMADE: Duration = Duration::from_secs(3);
+/// How often it is looked for meanwhile.
+const UNMADE_AGAIN: Duration = Duration::from_millis(10);
 /// How often rules that change all the time are read, until they are left for a while.
 const MAX_READINGS: usize = 5;
 
@@ -49,6 +53,11 @@ pub(super) trait Keeper: Send + Sync + 'static {
 
     /// The place, for messages.
     fn place(&self) -> String;
+
+    /// What there is to say where their store is not made yet, which must not be made by who only looks.
+    fn unmade(&self) -> anyhow::Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Reads all rules, and one more than there may be at most.
     async fn fetch(&self) -> Result<Self::Entries, Unread>;
@@ -162,6 +171,7 @@ pub(super) fn open<K: Keeper>(keeper: K, times: Times) -> anyhow::Result<Opened>
     let reader = Arc::clone(&rules);
     // One task for both, so that neither outlives the other, nor the rules.
     let work = async move {
+        reader.let_others_make_the_store().await;
         tokio::join!(reader.keep_reading(), reader.keeper.watch(&reader.changes));
     };
     let reading = Reading(crate::background::spawn(work)?.abort_handle());
@@ -259,6 +269,9 @@ impl Trouble {
 
 impl<K: Keeper> Rules<K> {
     async fn reach(&self) -> anyhow::Result<String> {
+        if let Some(told) = self.keeper.unmade()? {
+            return Ok(told);
+        }
         match self.read().await {
             Ok(()) => {
                 let in_use = self.in_use.load();
@@ -268,6 +281,14 @@ impl<K: Keeper> Rules<K> {
                 Ok(format!("{} holds {count} rules{remark}", self.keeper.place()))
             }
             Err(trouble) => anyhow::bail!(trouble.with_advice()),
+        }
+    }
+
+    /// A server makes the store at its start. `check --connect` makes none: it ends before the first reading would.
+    async fn let_others_make_the_store(&self) {
+        let began = crate::clock::now();
+        while began.elapsed() < UNMADE && matches!(self.keeper.unmade(), Ok(Some(_))) {
+            tokio::time::sleep(UNMADE_AGAIN).await;
         }
     }
 

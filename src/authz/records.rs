@@ -41,7 +41,7 @@ pub fn read(field: Field<'_>) -> Option<AclRecordsSettings> {
 impl Configured for AclRecordsSettings {
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let store = self.store.as_ref().context("no records are configured")?;
-        let keeper = RecordsRules { records: records::open_for(store, KIND.key), place: store.place() };
+        let keeper = RecordsRules { records: records::open_for(store, KIND.key), store: store.clone() };
         kept::open(keeper, self.times)
     }
 
@@ -57,7 +57,7 @@ impl Configured for AclRecordsSettings {
 /// The rules of the records.
 struct RecordsRules {
     records: Arc<dyn Records>,
-    place: String,
+    store: Settings,
 }
 
 #[async_trait]
@@ -66,14 +66,18 @@ impl Keeper for RecordsRules {
     type Entries = Document;
 
     fn place(&self) -> String {
-        self.place.clone()
+        self.store.place()
+    }
+
+    fn unmade(&self) -> anyhow::Result<Option<String>> {
+        self.store.unmade()
     }
 
     async fn fetch(&self) -> Result<Document, Unread> {
         let read = self.records.rules().await;
         read.map_err(|failure| Unread {
             cause: failure.to_string(),
-            advice: "see what the log says of records",
+            advice: "see to the records first",
             again: Again::Soon,
         })
     }

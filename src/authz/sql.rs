@@ -195,7 +195,12 @@ fn read_row(row: &Row) -> Result<(Option<i64>, Rule), Vec<String>> {
         Ok((_, rule)) if problems.is_empty() => Ok((seq, rule)),
         Ok(_) => Err(problems),
         Err(more) => {
-            problems.extend(more);
+            // An unknown name that is near one is told by both.
+            for problem in more {
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
             Err(problems)
         }
     }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{DONE, complain, say, source};
 use crate::app::Source;
 use crate::config::{Leaves, Secrets};
-use crate::keys::{PairFiles, SigningKey, When};
+use crate::keys::{PairFiles, SigningKey, When, day};
 
 /// The keys that sign tokens.
 #[derive(Subcommand)]
@@ -64,6 +64,6 @@ fn issue_leaf(source: &Source) -> anyhow::Result<String> {
     files.issue(When::Always, &token.issuer, now)?;
     let (certificate, key) = (std::fs::read(&files.certificate)?, std::fs::read(&files.key)?);
     let made = SigningKey::from_pem(&key, &certificate).map_err(|_| anyhow::anyhow!("the new leaf cannot be read"))?;
-    report.push_str(&format!("{leaf} and {leaf_key}: a leaf that is valid until {}\n", made.not_after()));
+    report.push_str(&format!("{leaf} and {leaf_key}: a leaf that is valid until {}\n", day(made.not_after())));
     Ok(report)
 }

@@ -60,6 +60,9 @@ fn told(restored: Restored, settings: &Settings, file: &std::path::Path) -> Stri
 fn settings(file: PathBuf) -> Result<Settings, String> {
     let config = mongo::load(file)?;
     config.records.ok_or_else(|| {
-        format!("{}: there is no records section in it, and nothing is remembered", config.file.display())
+        format!(
+            "{}: there is no records section in it, and nothing is remembered; write records: {{}}",
+            config.file.display()
+        )
     })
 }

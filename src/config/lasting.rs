@@ -27,10 +27,13 @@ pub(super) fn read(mut section: Section<'_>, services: Option<&[String]>) -> Set
                 }
                 Refresh::For(named.into_iter().map(|service| service.value).collect())
             }
-            Value::Text(_) | Value::Null | Value::Map(_) => match section.flag("refresh").map(|at| at.value) {
-                Some(true) => Refresh::Always,
-                Some(false) | None => Refresh::Never,
-            },
+            Value::Text(_) | Value::Null | Value::Map(_) => {
+                let expected = "neither true nor false; write a service as a list of one ([registry.example.org])";
+                match section.flag_or("refresh", expected).map(|at| at.value) {
+                    Some(true) => Refresh::Always,
+                    Some(false) | None => Refresh::Never,
+                }
+            }
         },
     };
     section.finish();

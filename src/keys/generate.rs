@@ -68,14 +68,14 @@ pub enum GenerateError {
         certificate: PathBuf,
     },
     /// A file or directory could not be read or written.
-    #[error("could not {doing} {path}: {source}; make the directory writable for this user, or put a pair of your own in place and turn `token.generate` off", path = ShownPath(.path))]
+    #[error("could not {doing} {path}: {cause}; make the directory writable for this user, or put a pair of your own in place and turn `token.generate` off", path = ShownPath(.path))]
     File {
         /// What was tried.
         doing: &'static str,
         /// Where.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -274,5 +274,5 @@ fn exists(path: &Path) -> Result<bool, GenerateError> {
 
 pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GenerateError {
     let path = path.to_owned();
-    move |source| GenerateError::File { doing, path, source }
+    move |cause| GenerateError::File { doing, path, cause }
 }

@@ -16,7 +16,7 @@ use super::generate::{
 };
 use super::new_file::{Readers, replace};
 use super::private::PrivateKey;
-use super::{KeyProblem, PairFile, SigningKey};
+use super::{KeyProblem, PairFile, SigningKey, day};
 use crate::pem::{self, KeyBlock};
 
 /// How long a leaf lives: a stolen one makes tokens for as long.
@@ -36,7 +36,7 @@ pub enum LeafError {
         problems: Vec<AuthorityProblem>,
     },
     /// The authority's time is over.
-    #[error("the authority for tokens was valid until {0}, and no leaf can outlive it; make a new authority")]
+    #[error("the authority for tokens was valid until {}, and no leaf can outlive it; make a new authority", day(*.0))]
     AuthorityEnded(OffsetDateTime),
     /// Registries would refuse it.
     #[error("registries would refuse the new leaf: {0}")]
@@ -51,9 +51,17 @@ pub enum LeafError {
         path = ShownPath(.0)
     )]
     OthersPair(PathBuf),
-    /// A file could not be read or written.
+    /// A file could not be read.
+    #[error("could not read {path}: {cause}; see that it is there, and that this user may read it", path = ShownPath(.path))]
+    Unread {
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// A file could not be written.
     #[error(
-        "could not {doing} {path}: {source}; make its directory writable for this user, or have leaves made elsewhere: leave \
+        "could not {doing} {path}: {cause}; make its directory writable for this user, or have leaves made elsewhere: leave \
          token.authority.key out here, and run `dockwarden keys issue-leaf CONFIG` where the authority's key is",
         path = ShownPath(.path)
     )]
@@ -63,7 +71,7 @@ pub enum LeafError {
         /// Where.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -73,7 +81,12 @@ fn all(problems: &[AuthorityProblem]) -> String {
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LeafError {
     let path = path.to_owned();
-    move |source| LeafError::File { doing, path, source }
+    move |cause| LeafError::File { doing, path, cause }
+}
+
+fn unread(path: &Path) -> impl FnOnce(io::Error) -> LeafError {
+    let path = path.to_owned();
+    move |cause| LeafError::Unread { path, cause }
 }
 
 /// A reason why the pair at a leaf's paths cannot sign.
@@ -248,7 +261,7 @@ impl LeafFiles {
     }
 
     fn authority(&self) -> Result<IssuingAuthority, LeafError> {
-        let read = |path: &Path| fs::read(path).map_err(failed("read", path));
+        let read = |path: &Path| fs::read(path).map_err(unread(path));
         let (certificate, key) = (read(&self.authority_certificate)?, read(&self.authority_key)?);
         IssuingAuthority::from_pem(&certificate, &key)
             .map_err(|problems| LeafError::Authority { path: self.authority_key.clone(), problems })
@@ -331,6 +344,6 @@ fn there(path: &Path) -> Result<Option<Vec<u8>>, LeafError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("read", path)(error)),
+        Err(error) => Err(unread(path)(error)),
     }
 }

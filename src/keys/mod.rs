@@ -265,7 +265,7 @@ impl SigningKey {
 }
 
 /// A date as text; every date that a certificate can hold has this form.
-fn day(moment: OffsetDateTime) -> String {
+pub(crate) fn day(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
 }
 

@@ -183,7 +183,13 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
 
 async fn read_backup(file: &Path) -> Result<Everything, BackupError> {
     let records = SqlRecords::new(of_sqlite(SqliteFile::read_only(file.to_owned())), super::NAME, Holding::Unlocked);
-    match records.version().await? {
+    let version = records.version().await.map_err(|failure| match failure {
+        // Not our records: the other file.
+        Failure::Away { cause } | Failure::Unusable { cause } => {
+            of_file(file, format!("this backup cannot be read: {cause}"))
+        }
+    })?;
+    match version {
         None => Err(of_file(file, "this is no backup of records")),
         version => {
             super::check_schema(version, &records.settings().place())?;

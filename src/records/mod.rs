@@ -333,13 +333,10 @@ impl Records for SqlRecords {
 impl Reachable for SqlRecords {
     fn reach(&self) -> Reach<'_> {
         Reach::server(async {
-            let place = self.settings().place();
-            if let Some(file) = self.file()
-                && !file.try_exists()?
-            {
-                return Ok(format!("{place} is not there yet; it is made when the server starts"));
+            if let Some(told) = self.settings().unmade()? {
+                return Ok(told);
             }
-            found(self, &place).await
+            found(self, &self.settings().place()).await
         })
     }
 

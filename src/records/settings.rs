@@ -54,6 +54,17 @@ impl Settings {
         }
     }
 
+    /// What there is to say where they are a file that is not there yet, which who only looks must not make.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn unmade(&self) -> anyhow::Result<Option<String>> {
+        match self {
+            Settings::Sql(settings) => settings.unmade(),
+            Settings::Mongo(_) => Ok(None),
+        }
+    }
+
     /// Where the records are if the file does not say: beside the key that signs tokens.
     pub fn usual(key: &Path) -> Settings {
         Settings::sqlite(key.with_file_name(USUAL_FILE))

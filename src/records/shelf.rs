@@ -122,7 +122,7 @@ impl Shelf {
 impl Kept {
     fn failure(&self, failure: Failure) -> mongo::Failure {
         let (Failure::Away { cause } | Failure::Unusable { cause }) = failure;
-        mongo::Failure::Down { place: self.place.clone(), cause, advice: "nothing was read" }
+        mongo::Failure::Down { place: "the records".to_owned(), cause, advice: "nothing was read" }
     }
 
     fn unknown(&self, failure: Failure) -> NotChanged {

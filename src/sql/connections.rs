@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::driver::{self, Driver};
-use super::failure::{Trouble, is_deadlock, is_duplicate, is_lost};
+use super::failure::{Trouble, is_deadlock, is_duplicate, is_locked, is_lost};
 use super::settings::{Dialect, Server, Settings};
 use super::{Expects, Row, Step, Value, Written};
 
@@ -26,6 +26,8 @@ const MAX_READERS: usize = 4;
 const IDLE: Duration = Duration::from_secs(120);
 /// How long saying good-bye may take.
 const CLOSING: Duration = Duration::from_secs(1);
+/// When a file that was locked while it was opened is opened again.
+const UNLOCKED: Duration = Duration::from_millis(5);
 /// How often a transaction is tried that others were in the way of.
 const TRIES: usize = 5;
 
@@ -182,7 +184,15 @@ impl<C: Driver> Pool<C> {
         let connecting = async {
             let options = self.options.get_or_try_init(|| driver::options::<C>(&self.settings)).await?;
             driver::make_file(&self.settings).await.map_err(Trouble::File)?;
-            C::connect_with(options).await.map_err(Trouble::Connecting)
+            loop {
+                match C::connect_with(options).await {
+                    // SQLite waits for no lock while somebody gives a new file its write-ahead log.
+                    Err(error) if is_locked(C::DIALECT, &error) && crate::clock::now() + UNLOCKED < end => {
+                        tokio::time::sleep(UNLOCKED).await;
+                    }
+                    connected => return connected.map_err(Trouble::Connecting),
+                }
+            }
         };
         timeout_at(end, connecting).await.unwrap_or(Err(Trouble::SilentConnecting))
     }

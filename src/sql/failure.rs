@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
-use super::settings::{Dialect, Settings};
+use super::settings::{Access, Dialect, Server, Settings};
 
 /// Why a database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,8 @@ pub enum Failure {
         place: String,
         /// What is wrong.
         cause: String,
+        /// What can be done about it.
+        advice: &'static str,
     },
     /// The server does not know us, or not this password: servers lock accounts that are tried again and again.
     #[error("{place} cannot be asked: {cause}")]
@@ -41,12 +43,16 @@ pub enum Failure {
         place: String,
         /// What it says.
         cause: String,
+        /// What can be done about it.
+        advice: &'static str,
     },
     /// It was not asked at all.
     #[error("{place} cannot be asked: it failed a moment ago and has not answered again yet")]
     Open {
         /// The database.
         place: String,
+        /// What can be done about it.
+        advice: &'static str,
     },
 }
 
@@ -54,15 +60,30 @@ impl Failure {
     /// What an administrator can do about it.
     pub fn advice(&self) -> &'static str {
         match self {
-            Failure::Down { .. } | Failure::Open { .. } => {
-                "is the database running, are its address and TLS right, and is deadline long enough?"
-            }
+            Failure::Down { advice, .. } | Failure::Open { advice, .. } | Failure::Refused { advice, .. } => advice,
             Failure::Stranger { .. } => {
                 "are the user name and the password right, and may this user connect from here?"
             }
             Failure::Slow { .. } => "the database is busy, or somebody holds a lock: write a longer deadline",
-            Failure::Refused { .. } => "are the tables there, and may our user read them?",
         }
+    }
+}
+
+/// What can be done about a database that cannot be asked at all.
+pub(super) fn of_an_outage(settings: &Settings) -> &'static str {
+    match &settings.server {
+        Server::Postgres(_) | Server::MySql(_) => {
+            "is the database running, are its address and TLS right, and is deadline long enough?"
+        }
+        Server::Sqlite(file) => match file.access {
+            Access::ReadOnly => {
+                "is the file there, is it a whole SQLite database, and may the user who runs this read it?"
+            }
+            Access::Own => {
+                "is it a whole SQLite database (if not, restore a backup), may the user who runs this read and write it and \
+                 its folder, and is there room on the disk?"
+            }
+        },
     }
 }
 
@@ -94,6 +115,18 @@ enum Reason {
 
 /// What a trouble means.
 pub(super) fn read(settings: &Settings, trouble: Trouble, limit: Duration) -> Failure {
+    // A file that is full, or that we may not write to, is there all the same for who reads.
+    let refused = match &trouble {
+        Trouble::Connecting(error) | Trouble::Working(error) if is_unwritable(settings.dialect(), error) => {
+            of_an_outage(settings)
+        }
+        Trouble::Connecting(_)
+        | Trouble::Working(_)
+        | Trouble::SilentConnecting
+        | Trouble::Silent
+        | Trouble::Busy
+        | Trouble::File(_) => "are the tables there, and may our user read them?",
+    };
     let (place, waited) = (settings.place(), limit.as_millis());
     let (reason, cause) = match trouble {
         Trouble::SilentConnecting => (Reason::Down, format!("no answer within {waited} ms while connecting")),
@@ -108,10 +141,10 @@ pub(super) fn read(settings: &Settings, trouble: Trouble, limit: Duration) -> Fa
         Trouble::Working(error) => (reason(settings.dialect(), &error), told(&error)),
     };
     match reason {
-        Reason::Down => Failure::Down { place, cause },
+        Reason::Down => Failure::Down { place, cause, advice: of_an_outage(settings) },
         Reason::Stranger => Failure::Stranger { place, cause },
         Reason::Slow => Failure::Slow { place, cause },
-        Reason::Refused => Failure::Refused { place, cause },
+        Reason::Refused => Failure::Refused { place, cause, advice: refused },
     }
 }
 
@@ -170,6 +203,21 @@ fn number(error: &dyn DatabaseError) -> Option<u16> {
 /// Whether the connection is of no use any more, for whatever comes next.
 pub(super) fn is_lost(dialect: Dialect, error: &Error) -> bool {
     reason(dialect, error) == Reason::Down
+}
+
+/// Whether a file of SQLite cannot be written to: its disk is full, or it may only be read.
+fn is_unwritable(dialect: Dialect, error: &Error) -> bool {
+    let Error::Database(error) = error else { return false };
+    let code = error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
+    dialect == Dialect::Sqlite && matches!(code, Some(8 | 13))
+}
+
+/// Whether others have a file of SQLite just now.
+pub(super) fn is_locked(dialect: Dialect, error: &Error) -> bool {
+    match dialect {
+        Dialect::Sqlite => reason(dialect, error) == Reason::Slow,
+        Dialect::Postgres | Dialect::MySql => false,
+    }
 }
 
 /// Whether the whole transaction is to be tried again: another one was in its way, and it was rolled back.

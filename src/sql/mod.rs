@@ -162,7 +162,9 @@ impl Database {
 
     async fn guarded(&self, work: Work<'_>) -> Result<Done, Failure> {
         let Inner { settings, breaker, .. } = &*self.0;
-        let pass = breaker.admit().map_err(|_| Failure::Open { place: settings.place() })?;
+        let pass = breaker
+            .admit()
+            .map_err(|_| Failure::Open { place: settings.place(), advice: failure::of_an_outage(settings) })?;
         self.0.ask(settings.answer_within, work).await.inspect_err(|failure| self.failed(pass, failure))
     }
 

@@ -121,6 +121,35 @@ impl Settings {
             Server::MySql(remote) => format!("the MySQL database {}", remote.place()),
         }
     }
+
+    /// What there is to say of a file of our own that is not there yet. It is made when it is needed: who only looks must not
+    /// make it, since it would be readable by that user alone.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn unmade(&self) -> anyhow::Result<Option<String>> {
+        let file = match &self.server {
+            Server::Sqlite(file @ File { access: Access::Own, .. }) => file,
+            Server::Sqlite(File { access: Access::ReadOnly, .. }) | Server::Postgres(_) | Server::MySql(_) => {
+                return Ok(None);
+            }
+        };
+        let folder = file.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let may = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+        match (may, file.path.try_exists()) {
+            (_, Ok(true)) => Ok(None),
+            (Ok(()), Ok(false)) => {
+                Ok(Some(format!("{} is not there yet; it is made when the server starts", self.place())))
+            }
+            (Err(errno), _) => anyhow::bail!(
+                "{} is not there yet, and cannot be made in the folder {}: {errno}; make that folder, where the user who runs \
+                 this may write",
+                self.place(),
+                folder.display()
+            ),
+            (Ok(()), Err(error)) => anyhow::bail!("{} cannot be looked at: {error}", self.place()),
+        }
+    }
 }
 
 impl File {

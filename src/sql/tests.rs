@@ -93,8 +93,8 @@ async fn a_file_of_ours_is_for_our_eyes_only_and_somebody_elses_is_only_read() {
     assert_eq!(ours.read("PRAGMA journal_mode", &[]).await.unwrap()[0].text(0), Ok("wal"));
     let theirs = database(&path, Access::ReadOnly);
     assert_eq!(names(&theirs).await, ["alice", "bob"]);
-    let refused = theirs.write(&[Step::any("DELETE FROM people", Vec::new())]).await;
-    assert!(matches!(refused, Err(Failure::Refused { .. })), "{refused:?}");
+    let refused = theirs.write(&[Step::any("DELETE FROM people", Vec::new())]).await.unwrap_err();
+    assert!(matches!(refused, Failure::Refused { .. }) && refused.advice().contains("read it"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -153,4 +153,53 @@ async fn many_writes_at_once_are_all_made() {
     }
     work.join_all().await;
     assert_eq!(names(&database).await.len(), 102);
+}
+
+/// At the first start, users, rules and secrets ask for the file at once, and each would give it a write-ahead log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_file_is_made_by_many_at_once() {
+    for round in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut work = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let database = database(&folder.path().join("db"), Access::Own);
+            work.spawn(async move { database.read("SELECT 1", &[]).await.map(|_| ()) });
+        }
+        for made in work.join_all().await {
+            assert!(made.is_ok(), "round {round}: {made:?}");
+        }
+    }
+}
+
+/// What to do about a file is said of the file; nothing of an address or a deadline.
+#[tokio::test]
+async fn what_can_be_done_about_a_file_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    std::fs::write(&path, [7; 8192]).unwrap();
+    for (access, advice) in [(Access::Own, "restore a backup"), (Access::ReadOnly, "is the file there")] {
+        let database = database(&path, access);
+        for _ in 0..2 {
+            let failure = database.read("SELECT 1 FROM people", &[]).await.unwrap_err();
+            assert!(failure.advice().contains(advice), "{failure}; {}", failure.advice());
+        }
+    }
+}
+
+/// Who only looks makes no file, and says whether it could be made.
+#[test]
+fn a_file_that_is_not_there_yet_is_told_from_one_that_cannot_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = |path: &Path, access| {
+        let server = Server::Sqlite(File { path: path.to_owned(), access });
+        Settings { server, answer_within: ANSWER_WITHIN }
+    };
+    let path = folder.path().join("db");
+    let told = settings(&path, Access::Own).unmade().unwrap().unwrap();
+    assert!(told.contains("is not there yet; it is made when the server starts"), "{told}");
+    assert!(settings(&path, Access::ReadOnly).unmade().unwrap().is_none(), "it is somebody else's");
+    let told = settings(&folder.path().join("no/db"), Access::Own).unmade().unwrap_err().to_string();
+    assert!(told.contains("cannot be made in the folder") && told.contains("No such file or directory"), "{told}");
+    std::fs::write(&path, "").unwrap();
+    assert!(settings(&path, Access::Own).unmade().unwrap().is_none());
 }

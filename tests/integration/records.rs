@@ -245,6 +245,13 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
     let (status, said) = run(&["check", "--connect"]);
     assert!(status == Some(0) && said.contains("records: ok: ") && said.contains("is not there yet"), "{said}");
     assert!(!file.exists(), "a check makes nothing");
+    let with_rules = folder.complete("users: {}\nacl: []\nrecords_auth: {}\nacl_records: {}\n");
+    let with_rules = folder.put("with_rules.yml", &with_rules);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+    let done = command.args(["check", "--connect"]).arg(&with_rules).env_clear().output().unwrap();
+    let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    assert!(done.status.success() && said.contains("acl_records: ok: ") && !said.contains("holds 0 rules"), "{said}");
+    assert!(!file.exists() && !folder.path("dockwarden.db.lock").exists(), "nor where rules are in it");
     let (status, said) = run(&["migrate"]);
     assert!(status == Some(0) && said.ends_with("records: applied\n"), "{said}");
     for (arguments, expected) in [

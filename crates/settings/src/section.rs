@@ -142,10 +142,15 @@ impl<'file> Section<'file> {
 
     /// `true` or `false` (and YAML 1.1's yes, no, on, off, as docker_auth reads them).
     pub fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
+        self.flag_or(key, "neither true nor false")
+    }
+
+    /// The same where something else could stand as well, which `expected` names.
+    pub fn flag_or(&mut self, key: &'static str, expected: &str) -> Option<At<bool>> {
         self.word(key, |text| match text {
             "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Ok(true),
             "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Ok(false),
-            _ => Err(Refusal::is("neither true nor false")),
+            _ => Err(Refusal::is(expected)),
         })
     }
 

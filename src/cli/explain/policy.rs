@@ -19,8 +19,11 @@ use crate::authn::{Account, Credentials, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
+use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
+use crate::records::{self, Records, Robot};
+use crate::secrets::{is_robots, robot_name};
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -50,6 +53,8 @@ pub(super) struct Policy {
     sources: Vec<RuleSource>,
     /// Where accounts are looked up that are not in the file.
     elsewhere: Vec<String>,
+    /// The records, which know the robots.
+    records: Option<Arc<dyn Records>>,
     /// The accounts that were looked up, so that a file of questions does not ask for each line.
     seen: HashMap<Option<Account>, Option<Identity>>,
     /// The sections that know accounts too and are not asked here: only a login finds out what they say.
@@ -121,6 +126,8 @@ impl Policy {
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
+        // Where there are none yet, there are no robots, and who only looks makes no file.
+        let records = config.records.filter(|store| !matches!(store.unmade(), Ok(Some(_))));
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
         let plain = |error: anyhow::Error| format!("{error:#}");
@@ -145,6 +152,7 @@ impl Policy {
             runtime,
             sources: sources.collect(),
             elsewhere,
+            records: records.as_ref().map(records::open),
             seen: HashMap::new(),
             strangers,
             deciders,
@@ -178,6 +186,7 @@ impl Policy {
         let (access, now) = (&self.access, self.now);
         let found = self.runtime.block_on(async {
             match account {
+                Some(account) if is_robots(account) => self.robot(account).await,
                 Some(account) => access.look_up(account, None).await,
                 None => match access.identify(&Credentials::Anonymous, None, now).await {
                     Ok(identity) => Ok(LookUp::Known(identity)),
@@ -196,6 +205,22 @@ impl Policy {
         }
         self.seen.insert(account.clone(), found.clone());
         Ok(found)
+    }
+
+    /// The robot of this name, whose labels only a secret of it would tell a server.
+    async fn robot(&self, account: &Account) -> Result<LookUp, Denied> {
+        let (Some(records), Ok(name)) = (&self.records, robot_name(account)) else { return Ok(LookUp::Unknown) };
+        let unavailable =
+            |failure: records::Failure| Denied::Unavailable { backend: records::NAME, cause: failure.into() };
+        Ok(match records.robot(&name).await.map_err(unavailable)? {
+            None => LookUp::Unknown,
+            Some(Robot { labels, state, .. }) => LookUp::Known(Identity {
+                account: Some(account.clone()),
+                labels,
+                standing: Standing { state, ..Standing::default() },
+                ..Identity::default()
+            }),
+        })
     }
 
     /// Why a server lets nobody in as this account, if it is sure that no section knows it. The sections that are not asked

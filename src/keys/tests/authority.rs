@@ -321,7 +321,7 @@ fn a_leaf_is_made_where_it_is_needed_and_nobody_elses_pair_is_replaced() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let files = files_in(folder.path());
-    assert!(matches!(files.issue(When::Needed, "Acme", some_day()), Err(LeafError::File { .. })), "no authority");
+    assert!(matches!(files.issue(When::Needed, "Acme", some_day()), Err(LeafError::Unread { .. })), "no authority");
     assert_eq!(files.make_authority("Acme", some_day()).unwrap(), PairFiles::Made);
     let authority = fs::read(&files.authority_certificate).unwrap();
     assert_eq!(files.make_authority("Acme", some_day()).unwrap(), PairFiles::Found);

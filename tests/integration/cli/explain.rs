@@ -477,3 +477,20 @@ fn what_can_be_done_about_a_database_that_is_away_is_said() {
         assert!(told.err.contains(" cannot be asked: no server answers"), "{command:?}: {}", told.err);
     }
 }
+
+/// A robot is in the records, and no section knows it.
+#[test]
+fn a_robot_has_the_labels_that_its_secrets_have() {
+    let (folder, file) = configured(
+        "users: {}\nrecords: {sqlite: $DIR/records.db}\nacl: [{match: {name: \"${labels:team}/*\"}, actions: [pull]}]\n",
+    );
+    let asked = || run(["explain", &file, "--account", "robot+ci", "repository:web/app:pull"]);
+    let none = asked();
+    assert!(none.code == 3 && none.out.contains("no section knows this account"), "{}{}", none.out, none.err);
+    assert!(!folder.path("records.db").exists(), "who only looks makes no file");
+    let made = run(["token", "create", &file, "--robot", "ci", "--owner-label", "team=web", "--expires", "1d"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    let one = asked();
+    assert!(one.code == 0 && one.out.starts_with("robot+ci, labels team=[web]\n"), "{}{}", one.out, one.err);
+    assert!(run(["explain", &file, "--account", "robot+cd", "repository:web/app:pull"]).code == 3, "another robot");
+}
