@@ -126,6 +126,7 @@ impl Policy {
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
+        let token_actions = config.token_actions();
         // Where there are none yet, there are no robots, and who only looks makes no file.
         let records = config.records.filter(|store| !matches!(store.unmade(), Ok(Some(_))));
         // Their accounts are known by tokens alone.
@@ -143,7 +144,6 @@ impl Policy {
             Shown::Rules { acl, seqs } => Some(RuleSource { name, acl, seqs }),
             Shown::Decisions => None,
         });
-        let token_actions = config.token_actions();
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
         let now = OffsetDateTime::now_utc();
