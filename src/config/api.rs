@@ -21,7 +21,7 @@ pub enum Api {
 
 /// Reads the section. `admin` is the address of `server.admin_addr`, where it is configured.
 pub(super) fn read(mut section: Section<'_>, admin: Option<&ListenAddress>) -> Api {
-    let listen = section.word("listen", |text| match text {
+    let listen = section.parsed("listen", |text| match text {
         "off" => Ok(Api::Off),
         "main" => Ok(Api::Main),
         "admin" if admin.is_some() => Ok(Api::Admin),
