@@ -392,7 +392,7 @@ impl Desk<'_, '_> {
         let Renewal { expires } = asked::json(headers, body, (JSON, "expires"))?;
         let expires = Some(expires_from(&expires)?);
         let owner = match &kept.owner {
-            Owner::Account { account, .. } => Some(self.look_up(&account).await?),
+            Owner::Account { account, .. } => Some(self.look_up(account).await?),
             Owner::Robot { .. } | Owner::Workload { .. } => None,
         };
         let made = self.lasting.renew(id, owner, expires, self.now).await?;
