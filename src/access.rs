@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::authn::attempts::{Attempts, Manner};
 use crate::authn::password::Passwords;
 use crate::authn::{
-    Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Outcome, Secret, Time,
+    Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Narrowing, Outcome,
+    Secret, Time,
 };
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
@@ -429,7 +430,8 @@ impl Access {
         }
     }
 
-    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives.
+    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives, and how it narrows its owner
+    /// now.
     ///
     /// # Errors
     /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
@@ -438,7 +440,7 @@ impl Access {
         token: &TokenOfSecret<'_>,
         address: Option<IpAddr>,
         now: OffsetDateTime,
-    ) -> Result<(), Denied> {
+    ) -> Result<Narrowing, Denied> {
         let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();

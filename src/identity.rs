@@ -105,6 +105,8 @@ pub struct Narrowing {
     pub cut: Cut,
     /// The services that it is for; empty means any.
     pub services: Vec<String>,
+    /// When it was made, or made anew; no token that is older is one of it.
+    pub made: OffsetDateTime,
     /// When it ends; no token outlives it.
     pub ends: Option<OffsetDateTime>,
     /// Its last use that is written down.

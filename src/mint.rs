@@ -117,8 +117,11 @@ impl Mint {
             secret: decision.narrowing().map(|by| SecretClaims { id: by.secret.to_string(), epoch: by.epoch }),
         };
         let recent = self.recent.as_ref().map(|recent| (recent, ContentDigest::new(&content, form.form())));
+        // Our own doors refuse what is older than a secret that was made anew.
+        let made = decision.narrowing().map(|by| by.made);
         if let Some((tokens, digest)) = &recent
             && let Some(found) = tokens.find(digest, now, expires.unix_timestamp())
+            && made.is_none_or(|made| made <= found.signed)
         {
             self.metrics.reused();
             let lives_for = found.expires.saturating_sub(now.unix_timestamp());

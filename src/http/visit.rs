@@ -15,7 +15,7 @@ use super::error::Presented;
 use super::shape::{self, NOT_ALLOWED, Shape, basic_challenge, denied_reasons, quoted};
 use crate::access::{Decision, Denied, Grant};
 use crate::app::{App, Snapshot};
-use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method};
+use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, DecisionId, Fault};
@@ -168,7 +168,9 @@ impl<'a> Visit<'a> {
             let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
             let identity = Identity { account, by, ..Identity::default() };
             self.asker.identified(&identity);
-            self.honour(&claims, now).await?;
+            // What is decided by the account besides, such as the names of a catalog, is no more than the secret may see.
+            let narrowing = self.honour(&claims, now).await?.map(Arc::new);
+            let identity = Identity { narrowing, ..identity };
             if !needed.iter().all(|scope| allows(&claims, scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
@@ -200,16 +202,17 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Refuses an access token that was made for a secret which is dead by now. All others are as good as they say.
-    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<(), NotAdmitted> {
+    /// Refuses an access token that was made for a secret which is dead by now, and says how a living one narrows its owner. All
+    /// others are as good as they say.
+    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<Option<Narrowing>, NotAdmitted> {
         let token = match (&claims.cred, claims.epoch) {
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(None),
             (Some(id), Some(epoch)) => TokenOfSecret { id, epoch, made: claims.iat },
             // We make none that says the one without the other.
             (Some(_), None) | (None, Some(_)) => return Err(NotOurs::Forged.into()),
         };
         match self.snapshot.access.honours(&token, self.asker.address, now).await {
-            Ok(()) => Ok(()),
+            Ok(narrowing) => Ok(Some(narrowing)),
             Err(Denied::Secret(secret)) => Err(NotAdmitted::TokenOfDead(secret.dead)),
             Err(denied) => Err(denied.into()),
         }

@@ -194,8 +194,7 @@ impl Attempts {
     /// # Errors
     /// [`TooMany`]: the client had better come back later.
     pub(crate) fn secret_was_dead(&self, secret: &Secret, network: ClientNetwork) -> Result<(), TooMany> {
-        // No account is called so.
-        let guess = self.guess("", secret, network);
+        let guess = self.of_secret("", secret, network);
         let now = crate::clock::now();
         let mut inner = self.inner();
         let count = inner.counts.networks.peek(&network).and_then(|own| own.count(&guess.account, now));
@@ -210,8 +209,21 @@ impl Attempts {
 
     /// A secret of ours was good: its network is remembered. Apart from the account's passwords, of which it is none.
     pub(crate) fn secret_was_good(&self, account: &str, secret: &Secret, network: ClientNetwork) {
-        let Guess { network, account, secret, .. } = self.guess(&format!("\0{account}"), secret, network);
+        let Guess { network, account, secret, .. } = self.of_secret(account, secret, network);
         self.inner().logins.was_right(network, account, secret, crate::clock::now());
+    }
+
+    /// A secret of ours in the place of a guess, and of an account that no spelling of a name is. Were it counted under a name,
+    /// even one with invisible letters, then whoever has the least of somebody's secrets could guess at the password for ever:
+    /// each use of it would have the guesses before forgotten, as a right password does.
+    fn of_secret(&self, account: &str, secret: &Secret, network: ClientNetwork) -> Guess {
+        let spelling = self.spelling.weights(account);
+        Guess {
+            network,
+            account: self.key.digest([&b"owner of secrets"[..], &spelling]),
+            written: self.key.digest(["written", account]),
+            secret: self.key.digest([&b"secret"[..], secret.reveal().as_bytes()]),
+        }
     }
 
     /// A function that counts this password as wrong, whatever becomes of the request that brought it: otherwise a client

@@ -243,6 +243,11 @@ impl Lasting {
         if owner.1.account != login.account || backend(&owner.1) != backend(login) {
             return Err(NotMade::OnlyByLogin);
         }
+        // It was changed between the login and now: who still had the old password would get what outlives it. A backend that
+        // says at a login what tells an account from another says so at a look-up, too.
+        if login.mark.is_some() && owner.1.mark != login.mark {
+            return Err(NotMade::Conflict);
+        }
         let life = self.settings.longest.map_or(REFRESH_LIFE, |longest| longest.min(REFRESH_LIFE));
         let limits = Limits { services: vec![service.to_owned()], ..Limits::default() };
         // Each has a name of its own, and says what it was made for.
@@ -304,7 +309,14 @@ impl Lasting {
                 }
                 let secret = LastingSecret::draw(old.kind)?;
                 let (hash, last4, seen) = (secret.hash(), secret.last4(), old.version);
-                let kept = Kept { hash, last4, made: whole_seconds(now), ends, version: Version(seen.0 + 1), ..old };
+                let kept = Kept {
+                    hash,
+                    last4,
+                    made: whole_seconds(now),
+                    ends,
+                    version: Version(seen.0.saturating_add(1)),
+                    ..old
+                };
                 match self.within(self.store.replace(&kept, seen)).await? {
                     Changed::Done => Ok(Made { secret, kept, evicted: Vec::new() }),
                     Changed::Missing => Err(NotMade::Missing),

@@ -147,13 +147,13 @@ impl Lasting {
         if !limits.from.is_empty() && !address.map(|address| address.to_canonical()).is_some_and(is_inside) {
             return refused(Dead::Network);
         }
-        let cut = Cut::parse(limits.allow.iter().map(String::as_str))
-            .with_context(|| format!("the limits of the secret {} cannot be read", found.secret.id.0))?;
+        let cut = cut_of(&found)?;
         Ok(Ok(Living { found, cut }))
     }
 
     /// Whether an access token of a secret is still to be honoured, of which it says the secret's id, its owner's epoch and when it
-    /// was made. One question to the records.
+    /// was made; and how the secret narrows its owner now, for whatever is decided besides what the token allows. One question to the
+    /// records.
     ///
     /// # Errors
     /// As for [`Lasting::find`].
@@ -162,10 +162,10 @@ impl Lasting {
         token: &TokenOfSecret<'_>,
         client: Client,
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<(), Dead>> {
+    ) -> anyhow::Result<Result<Narrowing, Dead>> {
         let id = SecretId(token.id.into());
         let Some(found) = self.ask(client, self.store.get(&id)).await? else { return Ok(Err(Dead::Unknown)) };
-        Ok(lives_at_all(&found, now).and_then(|()| {
+        let honoured = lives_at_all(&found, now).and_then(|()| {
             if found.epoch.0 != token.epoch {
                 return Err(Dead::SignedOut);
             }
@@ -173,7 +173,11 @@ impl Lasting {
                 true => Err(Dead::Renewed),
                 false => self.owner_of(&found).map(drop),
             }
-        }))
+        });
+        match honoured {
+            Ok(()) => Ok(Ok(narrowing(&found, cut_of(&found)?))),
+            Err(dead) => Ok(Err(dead)),
+        }
     }
 
     /// Notes that a token of others was used which may be used once, and that is over at this moment. Of two that ask at once, one is
@@ -305,6 +309,26 @@ fn lives_at_all(found: &Found, now: OffsetDateTime) -> Result<(), Dead> {
     }
 }
 
+/// What is left of its owner's rights.
+fn cut_of(found: &Found) -> anyhow::Result<Cut> {
+    Cut::parse(found.secret.limits.allow.iter().map(String::as_str))
+        .with_context(|| format!("the limits of the secret {} cannot be read", found.secret.id.0))
+}
+
+/// How a secret narrows its owner.
+fn narrowing(found: &Found, cut: Cut) -> Narrowing {
+    let secret = &found.secret;
+    Narrowing {
+        secret: Arc::clone(&secret.id.0),
+        epoch: found.epoch.0,
+        cut,
+        services: secret.limits.services.clone(),
+        made: secret.made,
+        ends: secret.ends,
+        last_use: secret.last_use.as_ref().map(|used| used.at),
+    }
+}
+
 impl Living {
     /// The secret, which turns out to be dead.
     pub(crate) fn dead(&self, dead: Dead) -> DeadSecret {
@@ -337,14 +361,7 @@ impl Living {
     fn narrowed(&self, owner: Identity, backend: &'static str) -> Identity {
         let secret = &self.found.secret;
         let credential = Some(secret.id.0.to_string());
-        let narrowing = Narrowing {
-            secret: Arc::clone(&secret.id.0),
-            epoch: self.found.epoch.0,
-            cut: self.cut.clone(),
-            services: secret.limits.services.clone(),
-            ends: secret.ends,
-            last_use: secret.last_use.as_ref().map(|used| used.at),
-        };
+        let narrowing = narrowing(&self.found, self.cut.clone());
         Identity {
             by: Some(IdentifiedBy { backend, method: Method::Secret, credential }),
             narrowing: Some(Arc::new(narrowing)),

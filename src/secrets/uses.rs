@@ -25,7 +25,7 @@ pub struct Uses(Mutex<BTreeMap<SecretId, Use>>);
 impl Uses {
     /// Takes note of a use. `written` is when the last one was that is written down.
     pub fn note(&self, id: SecretId, written: Option<OffsetDateTime>, used: Use) {
-        if written.is_some_and(|written| used.at < written + WORTH_WRITING) {
+        if written.is_some_and(|written| used.at - written < WORTH_WRITING) {
             return;
         }
         let mut pending = self.pending();

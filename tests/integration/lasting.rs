@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use dockwarden::access::Access;
-use dockwarden::authn::{Account, LookUp};
+use dockwarden::authn::{Account, Identity, LookUp};
 use dockwarden::records::{Limits, SecretId, Whose};
 use dockwarden::secrets::{Expires, Lasting, Made, New, NotMade, robot_name};
 use policy::pattern::{LabelValue, LabelValues};
@@ -617,6 +618,9 @@ async fn checks_29_and_30_an_access_token_of_a_dead_secret_is_refused_at_our_doo
     assert_eq!((renewed.kept.id, renewed.kept.name.as_str()), (other.kept.id, "desk"));
     assert_eq!(door(&by_other.token()).await.status, 401);
     assert_eq!(bed.present("alice", other.secret.reveal(), ASK).await.status, 401);
+    // And what is handed out for the new one is not what the doors have just refused.
+    let by_renewed = bed.present("alice", renewed.secret.reveal(), ASK).await.ok().token();
+    assert_ne!(by_renewed, by_other.token());
     // The gateway, whose upstream is not there: it was let in.
     let gateway = Bed::with(&format!(
         "records: {{sqlite: \"{}\"}}\ngateway: {{service: registry, upstreams: [{{url: \"http://127.0.0.1:1\"}}]}}\n",
@@ -703,4 +707,30 @@ async fn a_secret_is_made_only_by_the_rules() {
         .collect();
     ending.sort();
     assert_eq!(ending, ["\"0\"", "\"1\"", "\"soon\""]);
+}
+
+/// Whoever knows the password of before, and logs in while it is changed, would otherwise have what outlives the change.
+#[tokio::test]
+async fn a_login_that_the_owner_outran_brings_no_refresh_token() {
+    let bed = Bed::with(LASTING);
+    let LookUp::Known(owner) = bed.look_up("alice").await else { panic!("alice is known") };
+    assert!(owner.mark.is_some());
+    for (mark, expected) in [(owner.mark, true), (Some([7; 32]), false), (None, true)] {
+        let login = Identity { mark, ..owner.clone() };
+        let owner = LookUp::Known(owner.clone());
+        let made = bed.lasting().make_refresh((&login, owner), "registry", "docker", now()).await;
+        assert_eq!(made.is_ok(), expected, "{mark:?}");
+    }
+}
+
+/// Whoever sends the rest of a request after the password was changed is found out about then.
+#[tokio::test]
+async fn the_api_asks_who_somebody_is_once_the_body_is_whole() {
+    let bed = Bed::with(&format!("{LASTING}api: {{listen: main}}\n"));
+    let long = " ".repeat(64 * 1024 + 1);
+    for (body, status) in [("", 401), (long.as_str(), 413)] {
+        let ask = bed.request(Method::POST, "/api/v1/tokens").header("content-type", "application/json");
+        let reply = ask.basic("alice", "wrong").body(body).send().await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
 }

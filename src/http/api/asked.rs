@@ -144,18 +144,23 @@ impl Change {
     }
 }
 
+/// The whole body of a request. It is read before anybody is asked who sends it: what was found out would otherwise be as old as
+/// the sender is slow, who could keep a password that is changed meanwhile by a secret that is made afterwards.
+pub(super) async fn gather(body: Body) -> Result<Vec<u8>, Refused> {
+    Ok(body::gather(body, MAX_BODY).await?)
+}
+
 /// Reads a body of JSON. What is wrong with it is told by place: the text could hold a secret in the wrong field.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(super) fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
-    body: Body,
+    body: &[u8],
     (types, fields): (&'static [&'static str], &str),
 ) -> Result<T, Refused> {
     let announced = media_type(headers);
     if !types.iter().any(|own| announced.as_deref() == Some(*own)) {
         return Err(Refused::ContentType(types.first().copied().unwrap_or_default()));
     }
-    let text = body::gather(body, MAX_BODY).await?;
-    serde_json::from_slice(&text).map_err(|error| {
+    serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = match error.classify() {
             serde_json::error::Category::Data => format!("an object is expected with these fields: {fields}"),
@@ -173,7 +178,7 @@ pub(super) async fn presented(headers: &HeaderMap, body: Body) -> Result<String,
     if media_type(headers).as_deref() != Some(FORM) {
         return Err(Refused::ContentType(FORM));
     }
-    let form = body::gather(body, MAX_BODY).await?;
+    let form = gather(body).await?;
     let mut tokens = form_urlencoded::parse(&form).filter(|(name, _)| name == "token").map(|(_, value)| value);
     match (tokens.next(), tokens.next()) {
         (Some(token), None) => Ok(token.into_owned()),

@@ -116,6 +116,12 @@ async fn respond(
     let operation =
         Operation::of(path, &parts.method).ok_or_else(|| Refused::Method { allow: Operation::methods(path) })?;
     visit.find_client(&parts.headers)?;
+    let (text, body) = match operation {
+        Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
+        Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
+            (Vec::new(), body)
+        }
+    };
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     let lasting = visit.snapshot.access.lasting().map(Arc::clone);
@@ -133,7 +139,7 @@ async fn respond(
             let admitted = admit(visit, &parts.headers, now).await?;
             let lasting = lasting.ok_or(NotMade::Missing)?;
             let desk = Desk { visit, lasting, admitted, action, now };
-            desk.serve(operation, id, &parts, body).await
+            desk.serve(operation, id, &parts, &text).await
         }
         (_, Right::Holder | Right::Everybody) => Err(Refused::NotFound),
     }
@@ -203,7 +209,7 @@ impl Desk<'_, '_> {
         operation: Operation,
         id: Option<SecretId>,
         parts: &Parts,
-        body: Body,
+        body: &[u8],
     ) -> Result<Response, Refused> {
         let headers = &parts.headers;
         match (operation, id) {
@@ -319,10 +325,10 @@ impl Desk<'_, '_> {
         with_version(&kept, reply(StatusCode::OK, &Told::of(&kept, state))?)
     }
 
-    async fn create(self, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+    async fn create(self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refused> {
         const FIELDS: &str = "name, expires; account, or robot and labels; allow, from, services, not_before";
         self.needs_password()?;
-        let mut asked: NewSecret = asked::json(headers, body, (JSON, FIELDS)).await?;
+        let mut asked: NewSecret = asked::json(headers, body, (JSON, FIELDS))?;
         let limits = asked.limits();
         let made = match (&asked.account, &asked.robot) {
             (Some(_), Some(_)) => {
@@ -381,10 +387,10 @@ impl Desk<'_, '_> {
         access.look_up(account, address).await.map_err(Refused::Owner)
     }
 
-    async fn renew(self, id: &SecretId, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+    async fn renew(self, id: &SecretId, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refused> {
         self.needs_password()?;
         let (kept, _) = self.find(id).await?;
-        let Renewal { expires } = asked::json(headers, body, (JSON, "expires")).await?;
+        let Renewal { expires } = asked::json(headers, body, (JSON, "expires"))?;
         let expires = Some(expires_from(&expires)?);
         let owner = match &kept.owner {
             Owner::Account { account, .. } => Some(self.look_up(account).await?),
@@ -401,7 +407,7 @@ impl Desk<'_, '_> {
         with_version(&made.kept, reply(status, &Handed { token: made.secret.reveal(), told })?)
     }
 
-    async fn change(self, id: &SecretId, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+    async fn change(self, id: &SecretId, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refused> {
         self.needs_password()?;
         let (kept, _) = self.find(id).await?;
         match IfMatch::of(headers, kept.version) {
@@ -409,7 +415,7 @@ impl Desk<'_, '_> {
             IfMatch::Unsaid => return Err(Refused::NoVersion),
             IfMatch::Differs => return Err(Refused::Changed),
         }
-        let asked: Change = asked::json(headers, body, (PATCH, "name, allow, from, services, not_before")).await?;
+        let asked: Change = asked::json(headers, body, (PATCH, "name, allow, from, services, not_before"))?;
         let name = asked.name.clone();
         let limits = Some(asked.limits().over(kept.limits.clone())?);
         let seen = kept.version;

@@ -477,3 +477,20 @@ async fn silence_counts_once_for_each_password_and_not_for_one_that_was_right_be
     assert_eq!(guesser.begin("alice", "newer").err(), Some(seconds(1)));
     Ok(())
 }
+
+/// Nor does the password of whoever has many secrets stop being recognised.
+#[tokio::test(start_paused = true)]
+async fn whoever_has_a_secret_of_an_account_guesses_no_faster_at_its_password() -> anyhow::Result<()> {
+    let secret = |number: u32| Secret::new(format!("secret {number}"));
+    let guesser = Guesser::new(1)?;
+    guesser.right("alice", "right")?;
+    guesser.use_up("alice")?;
+    guesser.0.secret_was_good("alice", &secret(0), guesser.1);
+    assert_eq!(guesser.begin("alice", "right").err(), Some(seconds(1)));
+    let guesser = Guesser::new(1)?;
+    guesser.right("alice", "right")?;
+    (0..100).for_each(|number| guesser.0.secret_was_good("alice", &secret(number), guesser.1));
+    guesser.make_all_wait().await?;
+    assert_eq!(guesser.begin("alice", "right").err(), None);
+    Ok(())
+}

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use axum::http::Response;
+use dockwarden::authn::Account;
+use dockwarden::records::Limits;
+use dockwarden::secrets::{Expires, New};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use super::upstream::{Upstream, status, text};
 use crate::bed::{ALICE, BOB, Bed, Caller, NOBODY};
@@ -230,5 +234,29 @@ async fn an_upstream_without_a_catalog_or_without_an_end_is_told_by_status() {
         let bed = bed(&format!("{{url: \"http://{}\"}}", upstream.address));
         let reply = bed.get("/v2/_catalog").by(ALICE).send().await;
         assert_eq!((reply.status, reply.code().as_str()), (expected, "UNAVAILABLE"));
+    }
+}
+
+/// A token of a secret says nothing of what the secret may not see: that is asked of the secret.
+#[tokio::test]
+async fn a_secrets_token_shows_the_names_that_the_secret_may_see() {
+    let upstream = of(vec!["pub/a".to_owned(), "team/0007".to_owned()]).await;
+    let records = "records: {sqlite: $DIR/dockwarden.db}\n";
+    let upstreams = format!("gateway: {{service: registry, upstreams: [{{url: \"http://{}\"}}]}}\n", upstream.address);
+    let bed = Bed::with(&format!("{records}{upstreams}{RULES}"));
+    let snapshot = bed.app.snapshot();
+    let (now, access) = (OffsetDateTime::now_utc(), &snapshot.access);
+    let allow = ["registry:catalog:*", "repository:pub/*:pull"].map(str::to_owned).into();
+    let (expires, limits) = (Some(Expires::Never), Limits { allow, ..Limits::default() });
+    let new = New { name: "names".to_owned(), expires, limits, maker: None };
+    let owner = access.look_up(&Account::parse("alice").unwrap(), None).await.unwrap();
+    let made = access.lasting().unwrap().make_personal(owner, new, now).await.unwrap();
+    let ask = bed.get("/auth?service=registry&scope=registry:catalog:*").basic("alice", made.secret.reveal());
+    let token = ask.send().await.ok().token();
+    for ask in [
+        bed.get("/v2/_catalog").basic("alice", made.secret.reveal()),
+        bed.get("/v2/_catalog").header("authorization", &format!("Bearer {token}")),
+    ] {
+        assert_eq!(ask.send().await.ok().json(), json!({"repositories": ["pub/a"]}));
     }
 }
