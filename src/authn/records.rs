@@ -59,8 +59,11 @@ impl Configured for RecordsAuthSettings {
             passwords: Arc::clone(passwords),
             costs: Costs::new()?,
         });
-        let greeting = Arc::clone(&users);
-        drop(crate::background::spawn(async move { greeting.greet().await })?);
+        // A store that is not there yet has no users to learn from, and who only looks must not make it.
+        if !matches!(store.unmade(), Ok(Some(_))) {
+            let greeting = Arc::clone(&users);
+            drop(crate::background::spawn(async move { greeting.greet().await })?);
+        }
         Opened::identities(RecordsUsers(users))
     }
 

@@ -63,7 +63,7 @@ impl Users {
 }
 
 /// What is said of an account that is called as a robot.
-pub(super) const ROBOTS_NAME: &str =
+pub(in crate::authn) const ROBOTS_NAME: &str =
     "a name that begins with robot+ is kept for robots (dockwarden token create --robot); give the account another one";
 
 /// A dearer hash than this takes more than a second.

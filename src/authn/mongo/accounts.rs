@@ -11,12 +11,14 @@ use mongodb::bson::{Bson, Document, doc};
 use super::{MongoAuthSettings, User, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
+use crate::authn::users::ROBOTS_NAME;
 use crate::authn::{AccountState, NotAnAccount, Standing};
 use crate::identity::{self, MAX_TYPED};
 use crate::mongo::document::{Single, insert_window, name_of, texts_of, unchanged, update_to};
 use crate::mongo::{NotChanged, Write, not_changed};
 use crate::records::Settings;
 use crate::records::shelf::{Shelf, What};
+use crate::secrets::is_robots;
 
 /// Of many users that are there already, so many are named.
 const MOST_NAMED: usize = 20;
@@ -127,6 +129,7 @@ pub fn check_name(name: &str) -> Result<identity::Account, String> {
             Err("a name cannot contain a colon: nobody could log in with it (RFC 7617)".to_owned())
         }
         Err(NotAnAccount::TooLong(length)) => Err(too_long(length)),
+        Ok(account) if is_robots(&account) => Err(ROBOTS_NAME.to_owned()),
         Ok(account) if !account.is_typed() => Err(too_long(account.len())),
         Ok(account) => Ok(account),
     }
@@ -436,6 +439,7 @@ mod tests {
             ("a\0b", "control characters"),
             ("a\nb", "control characters"),
             ("a:b", "colon"),
+            ("Robot+ci", "is kept for robots"),
             (&"x".repeat(256), "256 bytes"),
         ] {
             assert!(check_name(name).is_err_and(|message| message.contains(expected)), "{name:?}");

@@ -128,7 +128,7 @@ impl Policy {
         }
         let token_actions = config.token_actions();
         // Where there are none yet, there are no robots, and who only looks makes no file.
-        let records = config.records.filter(|store| !matches!(store.unmade(), Ok(Some(_))));
+        let records = config.records.as_ref().filter(|store| !matches!(store.unmade(), Ok(Some(_))));
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
         let plain = |error: anyhow::Error| format!("{error:#}");
@@ -152,7 +152,7 @@ impl Policy {
             runtime,
             sources: sources.collect(),
             elsewhere,
-            records: records.as_ref().map(records::open),
+            records: records.map(records::open),
             seen: HashMap::new(),
             strangers,
             deciders,
