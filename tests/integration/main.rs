@@ -39,6 +39,7 @@ mod reuse;
 mod routes;
 #[path = "../support/records.rs"]
 mod stores;
+mod tables;
 mod texts;
 mod tokens;
 mod workload;
