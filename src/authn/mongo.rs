@@ -193,7 +193,7 @@ impl Users {
                 name_of(&other)
             );
         }
-        let user = read_user(&document, self.label_values).map_err(|problems| {
+        let user = read_user(&document, self.label_values, Single::IsAList).map_err(|problems| {
             anyhow::anyhow!(
                 "the document {} of {} cannot be used: {}",
                 name_of(&document),
@@ -262,7 +262,7 @@ impl Authenticator for MongoUsers {
 /// # Errors
 /// Everything that is wrong with it. Such a user gets no answer: what a wrong document means to say, nobody can know,
 /// and "wrong password" would make clients throw a good one away.
-pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User, Vec<String>> {
+pub fn read_user(document: &Document, label_values: LabelSyntax, single: Single) -> Result<User, Vec<String>> {
     let mut fields = Fields::open(document, "");
     let _name = fields.value("username");
     let password = match fields.value("password") {
@@ -280,9 +280,8 @@ pub fn read_user(document: &Document, label_values: LabelSyntax) -> Result<User,
             None
         }
     });
-    let labels = fields.map("labels", |value| {
-        label_values.values(texts_of(value, Single::IsAList)?).map_err(|error| error.to_string())
-    });
+    let labels =
+        fields.map("labels", |value| label_values.values(texts_of(value, single)?).map_err(|error| error.to_string()));
     let state = match fields.flag("disabled") {
         Some(true) => AccountState::Disabled,
         Some(false) | None => AccountState::Enabled,
@@ -309,7 +308,7 @@ mod tests {
     fn read_with(more: Document) -> Result<User, Vec<String>> {
         let mut document = doc! { "username": "waldi", "password": HASH };
         document.extend(more);
-        read_user(&document, LabelSyntax::Glob)
+        read_user(&document, LabelSyntax::Glob, Single::IsAList)
     }
 
     #[test]
@@ -359,7 +358,7 @@ mod tests {
     #[test]
     fn literal_labels_hold_any_text() {
         let document = doc! { "username": "x", "password": HASH, "labels": { "team": ["[a", "*"] } };
-        let user = read_user(&document, LabelSyntax::Literal);
+        let user = read_user(&document, LabelSyntax::Literal, Single::IsAList);
         let Ok(user) = user else { unreachable!("{:?}", user.err()) };
         assert_eq!(
             user.labels.get("team").map(Vec::as_slice),

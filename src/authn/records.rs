@@ -16,7 +16,7 @@ use super::{Account, Alike, Authenticator, Credentials, LabelSyntax, LookUp, Out
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::mongo::document::of_json;
+use crate::mongo::document::{Single, of_json};
 use crate::reach::{Reach, Reachable};
 use crate::records::{self, Records, Settings};
 
@@ -109,7 +109,7 @@ impl Users {
     async fn find(&self, account: &Account) -> anyhow::Result<Option<User>> {
         let Some(found) = self.records.user(account).await? else { return Ok(None) };
         let document: Document = of_json(&found.text).context("a user in the records is no JSON")?;
-        let user = read_user(&document, self.label_values);
+        let user = read_user(&document, self.label_values, Single::IsAList);
         user.map(Some)
             .map_err(|problems| anyhow::anyhow!("a user in the records cannot be used: {}", problems.join("; ")))
     }

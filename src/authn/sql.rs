@@ -72,6 +72,11 @@ impl XormAuthSettings {
     pub fn database(&self) -> &Settings {
         &self.database
     }
+
+    /// What the values of labels are there.
+    pub fn label_values(&self) -> LabelSyntax {
+        self.label_values
+    }
 }
 
 /// Reads the `xorm_auth:` section.

@@ -1,31 +1,23 @@
 //! Rules in an SQL database (`acl_xorm:`), in the table that docker_auth makes there: read whole, in the order of `seq`, again
 //! and again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::settings::Field;
-use ::settings::spelling::nearest;
 use async_trait::async_trait;
-use mongodb::bson::{Bson, Document};
 use policy::acl::Acl;
 use policy::rule::Rule;
-use serde_json::{Map, Value as Json};
 
 use super::kept::{self, Again, Changes, Compiled, Keeper, MAX_RULES, READING, Times, Unread, Wrong};
 use super::mongo::documents::{MAX_NAMED, read_rule};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::digest::sha256;
-use crate::json::Unambiguous;
-use crate::mongo::document::to_bson;
+use crate::records::shelf::entry;
 use crate::sql::{Database, Dialect, Failure, Row, Settings, conn_string};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "acl_xorm", purpose: Purpose::Rules, read: |field| configured(read(field)) };
-
-/// The keys of a rule, but for its number.
-const KEYS: &[&str] = &["match", "actions", "comment", "not_before", "not_after"];
 
 /// All rules, as docker_auth's own query sorts them, and one more than there may be.
 fn all_rules(dialect: Dialect) -> &'static str {
@@ -94,9 +86,11 @@ impl Keeper for SqlRules {
             advice: failure.advice(),
             again: match failure {
                 Failure::Stranger { .. } => Again::Later,
-                Failure::Down { .. } | Failure::Refused { .. } | Failure::Slow { .. } | Failure::Open { .. } => {
-                    Again::Soon
-                }
+                Failure::Down { .. }
+                | Failure::Refused { .. }
+                | Failure::Forbidden { .. }
+                | Failure::Slow { .. }
+                | Failure::Open { .. } => Again::Soon,
             },
         })
     }
@@ -177,19 +171,7 @@ fn read_row(row: &Row) -> Result<(Option<i64>, Rule), Vec<String>> {
     let alone = |message: &str| vec![message.to_owned()];
     let seq = row.optional_integer(0).map_err(|_| alone("seq: a whole number is expected here"))?;
     let text = row.optional_text(1).map_err(|_| alone("acl_entry: a text is expected here"))?;
-    let Some(text) = text else { return Err(alone("acl_entry: this is NULL; remove the row, or write the rule")) };
-    // The reader's own words would quote the text.
-    let read = serde_json::from_str(text).map_err(|_| alone("acl_entry: this is not JSON, or has a name twice"))?;
-    let Unambiguous(Json::Object(entry)) = read else {
-        return Err(alone("acl_entry: an object is expected here, {\"match\": {…}, \"actions\": […]}"));
-    };
-    let (mut rule, mut problems) = without_case(entry, "");
-    problems.extend(rule.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| unknown(key)));
-    if let Some(Bson::Document(conditions)) = rule.get("match") {
-        let (conditions, more) = in_match(conditions.clone());
-        rule.insert("match", conditions);
-        problems.extend(more);
-    }
+    let (mut rule, mut problems) = entry::read(text).map_err(|problem| vec![problem])?;
     rule.insert("seq", seq.unwrap_or_default());
     match read_rule(&rule) {
         Ok((_, rule)) if problems.is_empty() => Ok((seq, rule)),
@@ -206,35 +188,10 @@ fn read_row(row: &Row) -> Result<(Option<i64>, Rule), Vec<String>> {
     }
 }
 
-/// An object whose names are read in any case, as docker_auth reads them.
-fn without_case(object: Map<String, Json>, path: &str) -> (Document, Vec<String>) {
-    named_without_case(object.into_iter().map(|(name, value)| (name, to_bson(value))), path)
-}
-
-fn in_match(conditions: Document) -> (Document, Vec<String>) {
-    named_without_case(conditions, "match.")
-}
-
-fn named_without_case(entries: impl IntoIterator<Item = (String, Bson)>, path: &str) -> (Document, Vec<String>) {
-    let (mut document, mut twice) = (Document::new(), BTreeSet::new());
-    for (name, value) in entries {
-        let name = name.to_ascii_lowercase();
-        if document.insert(name.clone(), value).is_some() {
-            twice.insert(name);
-        }
-    }
-    (document, twice.into_iter().map(|name| format!("{path}{name}: this name is there twice")).collect())
-}
-
-fn unknown(key: &str) -> String {
-    match nearest(key, KEYS) {
-        Some(meant) => format!("{key}: there is no such key; did you mean \"{meant}\"?"),
-        None => format!("{key}: there is no such key (known here: {})", KEYS.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::sql::Value;
 

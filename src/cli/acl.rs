@@ -1,4 +1,4 @@
-//! `dockwarden acl`: the rules in MongoDB, changed one by one or brought in; each command prints what it changed.
+//! `dockwarden acl`: the rules in MongoDB, SQL or the records, changed one by one or brought in; each command prints what it changed.
 
 mod editor;
 
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::mongo::Run;
 use crate::shown::printable;
 
-/// Change the rules in MongoDB or the records (acl_mongo, acl_records)
+/// Change the rules in MongoDB, SQL or the records (acl_mongo, acl_xorm, acl_records)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List the rules in their order
@@ -91,7 +91,7 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
     },
-    /// Answer a question by the stored rules alone, as they are now, rule by rule
+    /// Answer a question by the stored rules alone,MongoDB, SQL or the records as they are now, rule by rule
     Test {
         #[command(flatten)]
         config: mongo::Place,
@@ -314,7 +314,8 @@ async fn list(config: mongo::Place, output: Output) -> Result<u8, String> {
     let status = say(&text, DONE);
     if let (Err(problems), None) = (set.compile(), set.under_import()) {
         complain(&format!(
-            "dockwarden: the rules cannot be used as they are; servers keep those from before:\n  {}",
+            "dockwarden: the rules cannot be used as they are; {}:\n  {}",
+            book.consequence(),
             problems.join("\n  ")
         ));
     }

@@ -113,7 +113,7 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
-    /// Prepare databases: MongoDB for users and rules, PostgreSQL and MongoDB for records
+    /// Prepare databases: MongoDB and SQL for users and rules, PostgreSQL and MongoDB for records
     Migrate {
         /// The configuration file
         config: PathBuf,

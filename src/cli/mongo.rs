@@ -51,40 +51,49 @@ pub(super) fn load_one(place: Place, purpose: Purpose) -> Result<Config, String>
 
 /// The users that commands change.
 pub(super) fn users(config: &Config) -> Result<Accounts, String> {
-    let (mongo, records) = (authn::mongo::KIND.key, authn::records::KIND.key);
-    let in_mongo = config.backends.get().map(|settings| (mongo, Accounts::open(settings)));
-    let settings = config.backends.get::<authn::records::RecordsAuthSettings>();
-    let in_records = settings.zip(config.records.as_ref());
-    let in_records =
-        in_records.map(|(settings, store)| (records, Accounts::in_records(store, settings.label_values())));
-    only(config, in_mongo, in_records, ([mongo, records], "users")).map(|(_, accounts)| accounts)
+    let backends = &config.backends;
+    let in_mongo = backends.get().map(Accounts::open);
+    let in_table = backends.get::<authn::sql::XormAuthSettings>();
+    let in_table = in_table.map(|settings| Accounts::in_table(settings.database(), settings.label_values()));
+    let in_records = backends.get::<authn::records::RecordsAuthSettings>().zip(config.records.as_ref());
+    let in_records = in_records.map(|(settings, store)| Accounts::in_records(store, settings.label_values()));
+    let sections =
+        [(authn::mongo::KIND.key, in_mongo), (authn::sql::KIND.key, in_table), (authn::records::KIND.key, in_records)];
+    only(config, sections, "users").map(|(_, accounts)| accounts)
 }
 
 /// The rules that commands change, and their section.
 pub(super) fn rules(config: &Config) -> Result<(&'static str, RuleBook), String> {
-    let (mongo, records) = (authz::mongo::KIND.key, authz::records::KIND.key);
-    let in_mongo = config.backends.get().map(|settings| (mongo, RuleBook::open(settings)));
-    let settings = config.backends.get::<authz::records::AclRecordsSettings>();
-    let in_records = settings.and(config.records.as_ref()).map(|store| (records, RuleBook::in_records(store)));
-    only(config, in_mongo, in_records, ([mongo, records], "rules"))
+    let backends = &config.backends;
+    let in_mongo = backends.get().map(RuleBook::open);
+    let in_table = backends.get::<authz::sql::AclXormSettings>();
+    let in_table = in_table.map(|settings| RuleBook::in_table(settings.database()));
+    let in_records = backends.get::<authz::records::AclRecordsSettings>().and(config.records.as_ref());
+    let sections = [
+        (authz::mongo::KIND.key, in_mongo),
+        (authz::sql::KIND.key, in_table),
+        (authz::records::KIND.key, in_records.map(RuleBook::in_records)),
+    ];
+    only(config, sections, "rules")
 }
 
-/// The one section of two that the file has.
-fn only<T>(
-    config: &Config,
-    mongo: Option<(&'static str, T)>,
-    records: Option<(&'static str, T)>,
-    ([first, second], what): ([&str; 2], &str),
-) -> Result<(&'static str, T), String> {
+/// The one of these sections that the file has.
+fn only<T>(config: &Config, sections: [(&'static str, Option<T>); 3], what: &str) -> Result<(&'static str, T), String> {
     let file = config.file.display();
-    match (mongo, records) {
-        (Some(one), None) | (None, Some(one)) => Ok(one),
-        (Some(_), Some(_)) => {
+    let keys = sections.each_ref().map(|(key, _)| *key);
+    let mut found = sections.into_iter().filter_map(|(key, opened)| Some((key, opened?)));
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some((first, _)), Some((second, _))) => {
             Err(format!("{file}: it has both {first} and {second}; say which is meant: --section {second}"))
         }
-        (None, None) => Err(format!(
-            "{file}: there is neither {first} nor {second} in it, so its {what} are not in MongoDB or the records"
-        )),
+        (None, _) => {
+            let [first, second, third] = keys;
+            Err(format!(
+                "{file}: there is neither {first} nor {second} nor {third} in it, so its {what} are not in MongoDB, SQL or \
+                 the records"
+            ))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `dockwarden user`: the users in MongoDB, changed one at a time; each command prints what it changed.
+//! `dockwarden user`: the users in MongoDB, SQL or the records, changed one at a time; each command prints what it changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::mongo::Run;
 use crate::mongo::document::written;
 use crate::shown::printable;
 
-/// Change the users in MongoDB or the records (mongo_auth, records_auth)
+/// Change the users in MongoDB, SQL or the records (mongo_auth, xorm_auth, records_auth)
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Add a user; the password is asked for, or read from standard input
@@ -179,11 +179,12 @@ async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &P
     let account = check_name(&who.name)?;
     let accounts = open(who.config)?;
     // Before somebody types a password in vain.
+    let standing = Standing { state, ..Standing::default() };
+    accounts.check_standing(standing).map_err(mongo::plain)?;
     accounts.check_free(&who.name).await.map_err(mongo::plain)?;
     let hash = password.read(&who.name)?;
     let mut wanted = BTreeMap::new();
     labels.iter().for_each(|change| change.apply(&mut wanted));
-    let standing = Standing { state, ..Standing::default() };
     let user = NewUser { name: account, hash, labels: wanted, standing };
     let added = accounts.add(&user).await.map_err(mongo::plain)?;
     password.warn_of(&user.name, &user.hash);

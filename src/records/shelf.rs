@@ -1,7 +1,10 @@
-//! Documents of users and rules as administrators' commands change them, one at a time: of a collection of MongoDB, or of the
-//! records, which have the same documents as JSON.
+//! Documents of users and rules as administrators' commands change them, one at a time: of a collection of MongoDB, of the
+//! records, which have the same documents as JSON, or of docker_auth's SQL tables, whose rows are read as such documents.
 //!
 //! Every change says what the document was, and does nothing if it is something else by now.
+
+pub(crate) mod entry;
+mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,10 @@ use crate::identity::Account;
 use crate::mongo::document::{list_of_json, of_json, to_json};
 use crate::mongo::settings::CollectionSettings;
 use crate::mongo::{self, Collection, NotChanged, Write, all};
+use crate::sql;
+
+pub(crate) use tables::WRONG;
+use tables::{Draft, Rules, Users};
 
 /// How long reading all may take.
 const READING: Duration = Duration::from_secs(60);
@@ -28,6 +35,12 @@ pub(crate) enum Shelf {
     Collection(Box<Collection>),
     /// In the records.
     Records(Kept),
+    /// Users in SQL.
+    Users(Users),
+    /// Rules in SQL.
+    Rules(Rules),
+    /// Rules in SQL while they are changed: nothing is written before [`Shelf::commit`].
+    Draft(Draft),
 }
 
 /// Documents in the records.
@@ -53,9 +66,48 @@ impl Shelf {
         Shelf::Records(Kept { records: open(settings), place: settings.place(), what })
     }
 
+    /// docker_auth's table in this database.
+    pub(crate) fn table(settings: &sql::Settings, what: What) -> Shelf {
+        match what {
+            What::Users => Shelf::Users(Users::new(settings)),
+            What::Rules => Shelf::Rules(Rules::new(settings)),
+        }
+    }
+
+    /// Whether all that a document says can be kept.
+    ///
+    /// # Errors
+    /// What cannot.
+    pub(crate) fn check(&self, document: &Bsons) -> Result<(), NotChanged> {
+        match self {
+            Shelf::Users(users) => users.check(document),
+            Shelf::Collection(_) | Shelf::Records(_) | Shelf::Rules(_) | Shelf::Draft(_) => Ok(()),
+        }
+    }
+
+    /// All documents in memory, to be changed there and written at once; `None` where each write stands for itself.
+    pub(crate) async fn draft(&self) -> Result<Option<Shelf>, NotChanged> {
+        match self {
+            Shelf::Rules(rules) => Ok(Some(Shelf::Draft(rules.draft().await?))),
+            Shelf::Collection(_) | Shelf::Records(_) | Shelf::Users(_) | Shelf::Draft(_) => Ok(None),
+        }
+    }
+
+    /// Writes what was changed in a draft, in one transaction. A conflict is that somebody else changed anything since it was
+    /// read.
+    pub(crate) async fn commit(&self) -> Result<Write, NotChanged> {
+        match self {
+            Shelf::Draft(draft) => draft.commit().await,
+            Shelf::Collection(_) | Shelf::Records(_) | Shelf::Users(_) | Shelf::Rules(_) => Ok(Write::Applied),
+        }
+    }
+
     /// Its name, for messages.
     pub(crate) fn namespace(&self) -> String {
         match self {
+            Shelf::Users(users) => users.place(),
+            Shelf::Rules(rules) => rules.place(),
+            Shelf::Draft(draft) => draft.place(),
             Shelf::Collection(collection) => collection.settings().namespace(),
             Shelf::Records(kept) => kept.place.clone(),
         }
@@ -76,6 +128,9 @@ impl Shelf {
                 documents.retain(|document| is_found(document, &filter));
                 Ok(documents)
             }
+            Shelf::Users(users) => users.find(&filter).await,
+            Shelf::Rules(rules) => Ok(rules.draft().await?.find(&filter)),
+            Shelf::Draft(draft) => Ok(draft.find(&filter)),
         }
     }
 
@@ -84,6 +139,9 @@ impl Shelf {
         match self {
             Shelf::Collection(collection) => collection.insert(document).await,
             Shelf::Records(kept) => kept.insert(document).await,
+            Shelf::Users(users) => users.insert(document).await,
+            Shelf::Rules(rules) => rules.alone(|draft| draft.insert(document)).await,
+            Shelf::Draft(draft) => Ok(draft.insert(document)),
         }
     }
 
@@ -92,21 +150,25 @@ impl Shelf {
         match self {
             Shelf::Collection(collection) => collection.update(filter, change).await,
             Shelf::Records(kept) => kept.change(filter, |document| Some(updated(document, change))).await,
+            Shelf::Users(users) => users.change_one(filter, |document| Some(updated(document, change))).await,
+            Shelf::Rules(rules) => rules.alone(|draft| draft.update(filter, change)).await,
+            Shelf::Draft(draft) => Ok(draft.update(filter, change)),
         }
     }
 
     /// Puts a document in the place of the one that `filter` finds, under its `_id`.
     pub(crate) async fn replace(&self, filter: &Bsons, document: &Bsons) -> Result<Write, NotChanged> {
+        let under = |before: &Bsons| {
+            let mut after = doc! { "_id": before.get("_id").cloned() };
+            after.extend(document.clone());
+            Some(after)
+        };
         match self {
             Shelf::Collection(collection) => collection.replace(filter, document).await,
-            Shelf::Records(kept) => {
-                let under = |before: &Bsons| {
-                    let mut after = doc! { "_id": before.get("_id").cloned() };
-                    after.extend(document.clone());
-                    Some(after)
-                };
-                kept.change(filter, under).await
-            }
+            Shelf::Records(kept) => kept.change(filter, under).await,
+            Shelf::Users(users) => users.change_one(filter, under).await,
+            Shelf::Rules(rules) => rules.alone(|draft| draft.change_one(filter, under)).await,
+            Shelf::Draft(draft) => Ok(draft.change_one(filter, under)),
         }
     }
 
@@ -115,6 +177,9 @@ impl Shelf {
         match self {
             Shelf::Collection(collection) => collection.delete(filter).await,
             Shelf::Records(kept) => kept.change(filter, |_| None).await,
+            Shelf::Users(users) => users.change_one(filter, |_| None).await,
+            Shelf::Rules(rules) => rules.alone(|draft| draft.change_one(filter, |_| None)).await,
+            Shelf::Draft(draft) => Ok(draft.change_one(filter, |_| None)),
         }
     }
 }
@@ -161,13 +226,7 @@ impl Kept {
                 let made = self.records.make_user(&name, &text_of(&document)).await;
                 Ok(write_of(made.map_err(|failure| self.unknown(failure))?))
             }
-            What::Rules => {
-                self.change_rules(|rules| {
-                    let is_taken = rules.iter().any(|rule| same(rule.get("seq"), document.get("seq")));
-                    (!is_taken).then(|| [rules, std::slice::from_ref(&document)].concat())
-                })
-                .await
-            }
+            What::Rules => self.change_rules(|rules| inserted(rules, &document)).await,
         }
     }
 
@@ -193,23 +252,7 @@ impl Kept {
                 };
                 Ok(write_of(changed.map_err(|failure| self.unknown(failure))?))
             }
-            What::Rules => {
-                self.change_rules(|rules| {
-                    let at = rules.iter().position(|rule| is_found(rule, filter))?;
-                    let mut rules = rules.to_vec();
-                    let after = rules.get(at).and_then(&change);
-                    let others = |rules: &[Bsons], seq: Option<&Bson>| {
-                        rules.iter().enumerate().any(|(other, rule)| other != at && same(rule.get("seq"), seq))
-                    };
-                    match after {
-                        Some(after) if others(&rules, after.get("seq")) => return None,
-                        Some(after) => *rules.get_mut(at)? = after,
-                        None => drop(rules.remove(at)),
-                    }
-                    Some(rules)
-                })
-                .await
-            }
+            What::Rules => self.change_rules(|rules| changed(rules, filter, &change)).await,
         }
     }
 
@@ -228,6 +271,29 @@ impl Kept {
         }
         Ok(Write::Conflict)
     }
+}
+
+/// The rules with one more; `None` where its number is taken.
+fn inserted(rules: &[Bsons], document: &Bsons) -> Option<Vec<Bsons>> {
+    let is_taken = rules.iter().any(|rule| same(rule.get("seq"), document.get("seq")));
+    (!is_taken).then(|| [rules, std::slice::from_ref(document)].concat())
+}
+
+/// The rules after a change, or without it, of the one that `filter` finds; `None` where there is none, or where its new number is
+/// taken.
+fn changed(rules: &[Bsons], filter: &Bsons, change: impl Fn(&Bsons) -> Option<Bsons>) -> Option<Vec<Bsons>> {
+    let at = rules.iter().position(|rule| is_found(rule, filter))?;
+    let mut rules = rules.to_vec();
+    let after = rules.get(at).and_then(&change);
+    let others = |rules: &[Bsons], seq: Option<&Bson>| {
+        rules.iter().enumerate().any(|(other, rule)| other != at && same(rule.get("seq"), seq))
+    };
+    match after {
+        Some(after) if others(&rules, after.get("seq")) => return None,
+        Some(after) => *rules.get_mut(at)? = after,
+        None => drop(rules.remove(at)),
+    }
+    Some(rules)
 }
 
 fn unreadable() -> Failure {

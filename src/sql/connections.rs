@@ -241,14 +241,22 @@ async fn do_work<C: Driver>(connection: &mut C, work: Work<'_>) -> Result<Done, 
     let mut changed = Vec::with_capacity(steps.len());
     for (step, Step { sql, args, expects }) in steps.iter().enumerate() {
         let (sql, args) = statement(C::DIALECT, sql, args);
-        let unmet = match (connection.change(sql, args).await, expects) {
-            (Ok(rows), Expects::Any) | (Ok(rows @ 1), Expects::One) => {
+        let came = match expects {
+            Expects::Any => connection.change(sql, args).await.map(Some),
+            Expects::One => connection.change(sql, args).await.map(|rows| Some(rows).filter(|rows| *rows == 1)),
+            Expects::Rows(expected) => connection.rows(sql, args).await.map(|mut found| {
+                found.sort();
+                (found == *expected).then_some(0)
+            }),
+        };
+        let unmet = match came {
+            Ok(Some(rows)) => {
                 changed.push(rows);
                 continue;
             }
-            (Ok(_), Expects::One) => Written::Unmet { step },
-            (Err(error), Expects::Any | Expects::One) if is_duplicate(&error) => Written::Duplicate { step },
-            (Err(error), Expects::Any | Expects::One) => return Err(Stopped::Late(error)),
+            Ok(None) => Written::Unmet { step },
+            Err(error) if is_duplicate(&error) => Written::Duplicate { step },
+            Err(error) => return Err(Stopped::Late(error)),
         };
         connection.control("ROLLBACK").await.map_err(Stopped::Late)?;
         return Ok(Done::Written(unmet));

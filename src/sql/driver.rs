@@ -66,10 +66,10 @@ fn known(settings: &Settings) -> Authorities {
     }
 }
 
-/// Makes a file of SQLite that is ours, where it is missing: SQLite itself would let everybody read it. Its other files get
+/// Makes a file of SQLite that is ours, or that a command prepares, where it is missing: SQLite itself would let everybody read it. Its other files get
 /// the same mode from it.
 pub(super) async fn make_file(settings: &Settings) -> io::Result<()> {
-    let Server::Sqlite(File { path, access: Access::Own }) = &settings.server else { return Ok(()) };
+    let Server::Sqlite(File { path, access: Access::Own | Access::Prepare }) = &settings.server else { return Ok(()) };
     let path = path.clone();
     let made = tokio::task::spawn_blocking(move || {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -221,6 +221,7 @@ fn sqlite_options(settings: &Settings, _known: &Authorities) -> Option<SqliteCon
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience).foreign_keys(true);
     Some(match access {
         Access::ReadOnly => options.read_only(true),
+        Access::Change | Access::Prepare => options,
         Access::Own => {
             options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         }

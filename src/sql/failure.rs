@@ -46,6 +46,14 @@ pub enum Failure {
         /// What can be done about it.
         advice: &'static str,
     },
+    /// Our user may not do this, or nobody may change anything there.
+    #[error("{place} refused the question: {cause}")]
+    Forbidden {
+        /// The database.
+        place: String,
+        /// What it says.
+        cause: String,
+    },
     /// It was not asked at all.
     #[error("{place} cannot be asked: it failed a moment ago and has not answered again yet")]
     Open {
@@ -65,6 +73,7 @@ impl Failure {
                 "are the user name and the password right, and may this user connect from here?"
             }
             Failure::Slow { .. } => "the database is busy, or somebody holds a lock: write a longer deadline",
+            Failure::Refused { .. } | Failure::Forbidden { .. } => "are the tables there, and may our user read them?",
         }
     }
 }
@@ -111,6 +120,7 @@ enum Reason {
     Stranger,
     Slow,
     Refused,
+    Forbidden,
 }
 
 /// What a trouble means.
@@ -135,7 +145,7 @@ pub(super) fn read(settings: &Settings, trouble: Trouble, limit: Duration) -> Fa
         Trouble::File(error) => (Reason::Down, error.to_string()),
         Trouble::Connecting(error) => match (reason(settings.dialect(), &error), told(&error)) {
             // Whatever it refused, others would meet it too.
-            (Reason::Refused | Reason::Slow, cause) => (Reason::Down, cause),
+            (Reason::Refused | Reason::Forbidden | Reason::Slow, cause) => (Reason::Down, cause),
             told => told,
         },
         Trouble::Working(error) => (reason(settings.dialect(), &error), told(&error)),
@@ -145,6 +155,7 @@ pub(super) fn read(settings: &Settings, trouble: Trouble, limit: Duration) -> Fa
         Reason::Stranger => Failure::Stranger { place, cause },
         Reason::Slow => Failure::Slow { place, cause },
         Reason::Refused => Failure::Refused { place, cause, advice: refused },
+        Reason::Forbidden => Failure::Forbidden { place, cause },
     }
 }
 
@@ -158,6 +169,8 @@ fn reason(dialect: Dialect, error: &Error) -> Reason {
             "28000" | "28P01" => Reason::Stranger,
             // Our own limits, and locks.
             "55P03" | "57014" => Reason::Slow,
+            // Insufficient privilege; a transaction that may only read.
+            "42501" | "25006" => Reason::Forbidden,
             code if code.starts_with("57P") || code.starts_with("08") || code.starts_with("53") => Reason::Down,
             _ => Reason::Refused,
         },
@@ -167,12 +180,16 @@ fn reason(dialect: Dialect, error: &Error) -> Reason {
             Some(1205 | 1969 | 3024) => Reason::Slow,
             // Too many connections, shutting down, killed, the host is blocked.
             Some(1040 | 1053 | 1129 | 1203 | 1226 | 1927) => Reason::Down,
+            // The command is denied for this table, or column; the server, or the transaction, may only read.
+            Some(1142 | 1143 | 1290 | 1792 | 1836) => Reason::Forbidden,
             Some(_) | None => Reason::Refused,
         },
         // The primary result code is the lower byte.
         Dialect::Sqlite => match code.parse::<i32>().map(|code| code & 0xff) {
             // Busy, locked.
             Ok(5 | 6) => Reason::Slow,
+            // Read-only.
+            Ok(8) => Reason::Forbidden,
             // I/O, corrupt, cannot open, not a database, a permission.
             Ok(10 | 11 | 14 | 26 | 3 | 23) => Reason::Down,
             Ok(_) | Err(_) => Reason::Refused,

@@ -7,6 +7,7 @@ mod driver;
 mod failure;
 pub mod settings;
 mod value;
+pub(crate) mod xorm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub struct Step {
     pub sql: &'static str,
     /// Its arguments.
     pub args: Vec<Value>,
-    /// How many rows it has to change.
+    /// What has to come of it.
     pub expects: Expects,
 }
 
@@ -72,15 +73,23 @@ impl Step {
     pub fn one(sql: &'static str, args: Vec<Value>) -> Step {
         Step { sql, args, expects: Expects::One }
     }
+
+    /// A question that has to find exactly these rows, in whatever order: what was read before is still so.
+    pub fn finds(sql: &'static str, args: Vec<Value>, mut rows: Vec<Row>) -> Step {
+        rows.sort();
+        Step { sql, args, expects: Expects::Rows(rows) }
+    }
 }
 
-/// How many rows a step has to change, for its transaction to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What has to come of a step, for its transaction to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expects {
-    /// Any number.
+    /// Any number of changed rows.
     Any,
-    /// Exactly one. An update counts the rows that it found, changed or not.
+    /// Exactly one changed row. An update counts the rows that it found, changed or not.
     One,
+    /// These rows and no others, sorted; the step is a question.
+    Rows(Vec<Row>),
 }
 
 /// What came of a transaction.
@@ -88,7 +97,7 @@ pub enum Expects {
 pub enum Written {
     /// It was made: the rows that each step changed.
     Applied(Vec<u64>),
-    /// Nothing was changed: this step, counted from 0, did not change exactly one row.
+    /// Nothing was changed: this step, counted from 0, did not come to what it expects.
     Unmet {
         /// The step.
         step: usize,
@@ -172,7 +181,7 @@ impl Database {
     fn failed(&self, pass: Pass, failure: &Failure) {
         match failure {
             // The database is there: who asks something that it refuses must not keep everybody else out.
-            Failure::Refused { .. } | Failure::Slow { .. } | Failure::Open { .. } => return,
+            Failure::Refused { .. } | Failure::Forbidden { .. } | Failure::Slow { .. } | Failure::Open { .. } => return,
             Failure::Down { .. } | Failure::Stranger { .. } => {}
         }
         let Some(Outage { backend, trial, down, back }) = self.0.outage else { return };
@@ -193,7 +202,7 @@ impl Inner {
     async fn try_again(&self, sql: &'static str) -> Trial {
         let asked = self.connections.perform_anew(TRIAL, Work::Read { sql, args: &[] }).await;
         match asked.map_err(|trouble| failure::read(&self.settings, trouble, TRIAL)) {
-            Ok(_) | Err(Failure::Refused { .. }) => Trial::Answered,
+            Ok(_) | Err(Failure::Refused { .. } | Failure::Forbidden { .. }) => Trial::Answered,
             // Each is a failed login there.
             Err(Failure::Stranger { .. }) => Trial::Refused,
             Err(Failure::Down { .. } | Failure::Slow { .. } | Failure::Open { .. }) => Trial::Failed,

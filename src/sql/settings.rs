@@ -10,6 +10,8 @@ use crate::secret::Secret;
 /// How long a question may take, where the file does not say: with what else a request takes, clients are to know of an
 /// outage within a second and a half.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(1300);
+/// How long it may take at least where an administrator waits: for that long, a lock on a file of SQLite is waited for, too.
+const COMMANDS_WAIT: Duration = Duration::from_secs(5);
 
 /// Everything that is needed to ask a database.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +56,10 @@ pub struct File {
 pub(crate) enum Access {
     /// It is somebody else's, and only read.
     ReadOnly,
+    /// It is somebody else's, and administrators' commands change it; it has to be there.
+    Change,
+    /// As [`Access::Change`], but made where it is missing, for our eyes only.
+    Prepare,
     /// It is ours: made where it is missing, for our eyes only, with a write-ahead log, and what is written is on the disk.
     Own,
 }
@@ -104,6 +110,24 @@ pub(crate) enum Trust {
 }
 
 impl Settings {
+    /// The same database for commands that change what is in it.
+    pub(crate) fn to_change(&self) -> Settings {
+        self.for_commands(Access::Change)
+    }
+
+    /// The same database for the command that makes what is missing in it.
+    pub(crate) fn to_prepare(&self) -> Settings {
+        self.for_commands(Access::Prepare)
+    }
+
+    fn for_commands(&self, access: Access) -> Settings {
+        let server = match &self.server {
+            Server::Sqlite(file) => Server::Sqlite(File { path: file.path.clone(), access }),
+            Server::Postgres(_) | Server::MySql(_) => self.server.clone(),
+        };
+        Settings { server, answer_within: self.answer_within.max(COMMANDS_WAIT) }
+    }
+
     /// What SQL the database speaks.
     pub fn dialect(&self) -> Dialect {
         match &self.server {

@@ -1,7 +1,7 @@
 //! Values of an SQL database, and rows of them: the same types on every database.
 
 /// A value. Its `Debug` form says its type alone: password hashes are among them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// `NULL`.
     Null,
@@ -61,7 +61,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 /// One row of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row(pub(super) Vec<Value>);
 
 /// A column that holds something else than what was asked for.
@@ -75,9 +75,13 @@ pub struct Mistyped {
 
 impl Row {
     /// A row of these values.
-    #[cfg(test)]
     pub(crate) fn of(values: impl IntoIterator<Item = Value>) -> Row {
         Row(values.into_iter().collect())
+    }
+
+    /// What is in a column, counted from 0, whatever it is; `NULL` where there is no such column.
+    pub fn value(&self, column: usize) -> Value {
+        self.0.get(column).cloned().unwrap_or(Value::Null)
     }
 
     /// The number in a column, counted from 0.

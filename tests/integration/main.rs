@@ -40,6 +40,7 @@ mod reuse;
 mod routes;
 #[path = "../support/records.rs"]
 mod stores;
+mod tables;
 mod texts;
 mod tokens;
 mod workload;

@@ -337,6 +337,30 @@ impl Place {
     }
 }
 
+impl Place {
+    fn texts(&self, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            match self {
+                Place::Postgres { socket, port, database } => {
+                    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().socket(socket).port(*port);
+                    let options = options.username(ADMIN.0).password(ADMIN.1).database(database);
+                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut options.connect().await?).await
+                }
+                Place::MariaDb { socket, database } => {
+                    let options = sqlx::mysql::MySqlConnectOptions::new().socket(socket).username("root");
+                    let options = options.database(database).ssl_mode(sqlx::mysql::MySqlSslMode::Disabled);
+                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut options.connect().await?).await
+                }
+                Place::Sqlite(path) => {
+                    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut options.connect().await?).await
+                }
+            }
+        })
+    }
+}
+
 /// docker_auth's tables in a database of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct Tables {
@@ -453,6 +477,26 @@ impl Tables {
         let seq = seq.map_or_else(|| "NULL".to_owned(), |seq| seq.to_string());
         let entry = entry.map_or_else(|| "NULL".to_owned(), |entry| self.product.quoted(entry));
         self.run(&format!("INSERT INTO xorm_acl_entry (seq, acl_entry) VALUES ({seq}, {entry})"));
+    }
+
+    /// The connection string of who may do everything.
+    pub(crate) fn admin_conn_string(&self) -> String {
+        let (user, secret) = ADMIN;
+        match &self.place {
+            Place::Postgres { socket, port, database } => format!(
+                "host='{}' port={port} user={user} password={secret} dbname={database} sslmode=disable",
+                socket.display()
+            ),
+            Place::MariaDb { socket, database } => format!("root@unix({})/{database}", socket.display()),
+            Place::Sqlite(path) => path.display().to_string(),
+        }
+    }
+
+    /// The first column of what a question finds, which has to be a text, as the administrator.
+    #[track_caller]
+    pub(crate) fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        let found = self.place.texts(sql);
+        found.unwrap_or_else(|error| panic!("{:?}: {sql}: {error}", self.product))
     }
 
     /// Both sections of the file; `more` is YAML of the rules' section.

@@ -1,4 +1,4 @@
-//! The users of a collection as an administrator changes them, one at a time.
+//! The users of a collection, of the records or of an SQL table as an administrator changes them, one at a time.
 //!
 //! Every change names what the document was and does nothing if it is something else by now: two people never overwrite
 //! each other unseen. A document that could not be used for a login is never written.
@@ -19,16 +19,19 @@ use crate::mongo::{NotChanged, Write, not_changed};
 use crate::records::Settings;
 use crate::records::shelf::{Shelf, What};
 use crate::secrets::is_robots;
+use crate::sql;
 
 /// Of many users that are there already, so many are named.
 const MOST_NAMED: usize = 20;
 /// The keys of a user's document.
 const KEYS: &[&str] = &["username", "password", "labels", "disabled", "not_before", "not_after"];
 
-/// The users of a collection, or of the records.
+/// The users of a collection, of the records or of an SQL table.
 pub struct Accounts {
     shelf: Shelf,
     label_values: LabelSyntax,
+    /// What a text in place of a list of a label's values is to the server.
+    single: Single,
 }
 
 /// One user's document, and what it means.
@@ -70,18 +73,24 @@ pub struct NewUser {
 impl NewUser {
     /// What its document says, besides the name.
     fn keys(&self) -> Document {
-        let Standing { state, not_before, not_after } = self.standing;
         let mut document = doc! { "password": self.hash.text() };
         if !self.labels.is_empty() {
             document.insert("labels", written(&self.labels));
         }
-        match state {
-            AccountState::Enabled => {}
-            AccountState::Disabled => drop(document.insert("disabled", true)),
-        }
-        insert_window(&mut document, not_before, not_after);
+        document.extend(keys_of(self.standing));
         document
     }
+}
+
+/// What a user's document says of its standing.
+fn keys_of(Standing { state, not_before, not_after }: Standing) -> Document {
+    let mut document = Document::new();
+    match state {
+        AccountState::Enabled => {}
+        AccountState::Disabled => drop(document.insert("disabled", true)),
+    }
+    insert_window(&mut document, not_before, not_after);
+    document
 }
 
 /// What becomes of users that are there already, when others of their names are brought in.
@@ -138,12 +147,18 @@ pub fn check_name(name: &str) -> Result<identity::Account, String> {
 impl Accounts {
     /// The users that the section names; nothing is connected yet.
     pub fn open(settings: &MongoAuthSettings) -> Accounts {
-        Accounts { shelf: Shelf::collection(&settings.collection), label_values: settings.label_values }
+        let shelf = Shelf::collection(&settings.collection);
+        Accounts { shelf, label_values: settings.label_values, single: Single::IsAList }
     }
 
     /// The users of the records.
     pub fn in_records(store: &Settings, label_values: LabelSyntax) -> Accounts {
-        Accounts { shelf: Shelf::records(store, What::Users), label_values }
+        Accounts { shelf: Shelf::records(store, What::Users), label_values, single: Single::IsAList }
+    }
+
+    /// The users of docker_auth's SQL table.
+    pub fn in_table(database: &sql::Settings, label_values: LabelSyntax) -> Accounts {
+        Accounts { shelf: Shelf::table(database, What::Users), label_values, single: Single::IsWrong }
     }
 
     /// Where they are, for messages.
@@ -162,8 +177,7 @@ impl Accounts {
     /// They cannot be read.
     pub async fn list(&self) -> Result<Vec<Account>, NotChanged> {
         let documents = self.shelf.find(doc! {}, doc! {}).await?;
-        let mut accounts: Vec<Account> =
-            documents.into_iter().map(|document| read(document, self.label_values)).collect();
+        let mut accounts: Vec<Account> = documents.into_iter().map(|document| self.read(document)).collect();
         accounts.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(accounts)
     }
@@ -185,7 +199,7 @@ impl Accounts {
                 name_of(&one),
                 name_of(&other)
             )),
-            (one, _) => Ok(one.map(|document| read(document, self.label_values))),
+            (one, _) => Ok(one.map(|document| self.read(document))),
         }
     }
 
@@ -221,6 +235,14 @@ impl Accounts {
         }
     }
 
+    /// Whether a user can be in this state there.
+    ///
+    /// # Errors
+    /// It cannot: the table has no column for that.
+    pub fn check_standing(&self, standing: Standing) -> Result<(), NotChanged> {
+        self.shelf.check(&keys_of(standing))
+    }
+
     /// Adds a user and gives it back as it is now.
     ///
     /// # Errors
@@ -230,6 +252,7 @@ impl Accounts {
         self.check_free(name).await?;
         let mut document = doc! { "_id": ObjectId::new(), "username": name };
         document.extend(user.keys());
+        self.shelf.check(&document)?;
         self.usable(&document, &[])?;
         if self.shelf.insert(&document).await? == Write::Conflict {
             return self.taken(name);
@@ -239,7 +262,7 @@ impl Accounts {
             self.shelf.delete(&unchanged(&document, KEYS)).await?;
             return self.taken(name);
         }
-        Ok(read(document, self.label_values))
+        Ok(self.read(document))
     }
 
     /// What bringing these users in changes, in their order.
@@ -256,7 +279,7 @@ impl Accounts {
         let mut taken: Vec<&str> = Vec::new();
         for user in users {
             let found = there.get(user.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-            if let Err(refused) = self.usable(&user.keys(), &[]) {
+            if let Err(refused) = self.shelf.check(&user.keys()).and_then(|()| self.usable(&user.keys(), &[])) {
                 wrong.push(format!("\"{}\": {refused}", user.name));
             }
             match (found, existing) {
@@ -287,7 +310,7 @@ impl Accounts {
     pub fn preview(&self, user: &NewUser) -> Account {
         let mut document = doc! { "username": user.name.as_str() };
         document.extend(user.keys());
-        read(document, self.label_values)
+        self.read(document)
     }
 
     /// Does one step of a plan, and gives the user as it is now.
@@ -360,23 +383,39 @@ impl Accounts {
         if document == account.document {
             return Ok(account.clone());
         }
+        self.shelf.check(&document)?;
         let before = account.usable.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         self.usable(&document, before)?;
         let update = update_to(&account.document, &document, KEYS);
         match self.shelf.update(&unchanged(&account.document, KEYS), &update).await? {
-            Write::Applied => Ok(read(document, self.label_values)),
+            Write::Applied => Ok(self.read(document)),
             Write::Conflict => changed_meanwhile(),
         }
     }
 
     /// Whether a document can be used; problems that it had before are no reason not to change something else.
     fn usable(&self, document: &Document, before: &[String]) -> Result<(), NotChanged> {
-        let problems = read_user(document, self.label_values).err().unwrap_or_default();
+        let problems = read_user(document, self.label_values, self.single).err().unwrap_or_default();
         let new: Vec<&str> = problems.iter().filter(|one| !before.contains(one)).map(String::as_str).collect();
         match new.as_slice() {
             [] => Ok(()),
             new => not_changed(format!("nobody could log in then; nothing was changed: {}", new.join("; "))),
         }
+    }
+
+    fn read(&self, document: Document) -> Account {
+        let name = document.get_str("username").map_or_else(|_| name_of(&document), str::to_owned);
+        let labels = document.get_document("labels").into_iter().flatten().filter_map(|(label, values)| {
+            let values = texts_of(values, self.single).ok()?.into_iter().map(str::to_owned).collect();
+            Some((label.clone(), values))
+        });
+        let labels = labels.collect();
+        let usable = read_user(&document, self.label_values, self.single).map(|user| {
+            let kind = document.get_str("password").ok().and_then(|hash| hash.get(..4)).unwrap_or_default().to_owned();
+            let User { id: _, password, labels: _, standing } = user;
+            Usable { standing, kind, cost: password.cost() }
+        });
+        Account { name, labels, usable, document }
     }
 
     fn taken<T>(&self, name: &str) -> Result<T, NotChanged> {
@@ -390,21 +429,6 @@ fn changed_meanwhile<T>() -> Result<T, NotChanged> {
 
 fn written(labels: &BTreeMap<String, Vec<String>>) -> Document {
     labels.iter().map(|(label, values)| (label.clone(), Bson::from(values.clone()))).collect()
-}
-
-fn read(document: Document, label_values: LabelSyntax) -> Account {
-    let name = document.get_str("username").map_or_else(|_| name_of(&document), str::to_owned);
-    let labels = document.get_document("labels").into_iter().flatten().filter_map(|(label, values)| {
-        let values = texts_of(values, Single::IsAList).ok()?.into_iter().map(str::to_owned).collect();
-        Some((label.clone(), values))
-    });
-    let labels = labels.collect();
-    let usable = read_user(&document, label_values).map(|user| {
-        let kind = document.get_str("password").ok().and_then(|hash| hash.get(..4)).unwrap_or_default().to_owned();
-        let User { id: _, password, labels: _, standing } = user;
-        Usable { standing, kind, cost: password.cost() }
-    });
-    Account { name, labels, usable, document }
 }
 
 impl Account {

@@ -1,4 +1,4 @@
-//! The rules of a collection as an administrator changes them: one by one, or all at once by an import.
+//! The rules of a collection, of the records or of an SQL table as an administrator changes them: one by one, or all at once by an import.
 //!
 //! Two things must not happen: that a server decides by rules in an order that nobody wrote, and that two people overwrite
 //! each other unseen. Single rules change in single steps, each of which leaves a right set ([`super::order`]); an import
@@ -23,12 +23,13 @@ use crate::mongo::document::{name_of, unchanged, update_to};
 use crate::mongo::{NotChanged, Write, not_changed};
 use crate::records::Settings;
 use crate::records::shelf::{Shelf, What};
+use crate::sql;
 use set::{right, shown};
 
 /// How often a change is planned anew because others changed the rules at the same time.
 const TRIES: usize = 8;
 
-/// The rules of a collection, or of the records.
+/// The rules of a collection, of the records or of an SQL table.
 pub struct RuleBook {
     shelf: Shelf,
 }
@@ -82,9 +83,24 @@ impl RuleBook {
         RuleBook { shelf: Shelf::records(store, What::Rules) }
     }
 
+    /// The rules of docker_auth's SQL table. Each change is one transaction there.
+    pub fn in_table(database: &sql::Settings) -> RuleBook {
+        RuleBook { shelf: Shelf::table(database, What::Rules) }
+    }
+
     /// Where they are, for messages.
     pub fn namespace(&self) -> String {
         self.shelf.namespace()
+    }
+
+    /// What it means to servers that the rules are not right as a whole.
+    pub fn consequence(&self) -> &'static str {
+        match &self.shelf {
+            Shelf::Rules(_) | Shelf::Draft(_) => {
+                "servers keep those from before, unless all that is missing is a seq, which the database sorts as it likes"
+            }
+            Shelf::Collection(_) | Shelf::Records(_) | Shelf::Users(_) => "servers keep those from before",
+        }
     }
 
     /// Reads all rules, as they were at one moment.
@@ -96,7 +112,9 @@ impl RuleBook {
         for _ in 0..TRIES {
             let documents = match &self.shelf {
                 Shelf::Collection(collection) => fetch(collection).await,
-                Shelf::Records(_) => self.shelf.find(doc! {}, doc! {}).await,
+                Shelf::Records(_) | Shelf::Users(_) | Shelf::Rules(_) | Shelf::Draft(_) => {
+                    self.shelf.find(doc! {}, doc! {}).await
+                }
             };
             let documents = documents.map_err(NotChanged::Unread)?;
             // One that is moved under the reading can be missed: only what two readings agree on was there at once.
@@ -107,6 +125,48 @@ impl RuleBook {
         }
         let told = before.and_then(|documents| RuleSet::new(documents).under_import()).unwrap_or_default();
         not_changed(format!("{}: the rules change while they are read; try again. {told}", self.namespace()).trim_end())
+    }
+
+    /// Does a change step by step, or, where the database can, on a draft that is written at once if nobody changed anything
+    /// meanwhile; then nothing is told before it is so.
+    async fn at_once(
+        &self,
+        tell: &mut dyn FnMut(Change),
+        change: impl AsyncFn(&RuleBook, &mut dyn FnMut(Change)) -> Result<(), NotChanged>,
+    ) -> Result<(), NotChanged> {
+        for _ in 0..TRIES {
+            let Some(draft) = self.shelf.draft().await? else { return change(self, tell).await };
+            let (book, mut told) = (RuleBook { shelf: draft }, Vec::new());
+            change(&book, &mut |change| told.push(change)).await?;
+            match book.shelf.commit().await? {
+                Write::Applied => {
+                    told.into_iter().for_each(tell);
+                    return Ok(());
+                }
+                Write::Conflict => {}
+            }
+        }
+        self.too_busy()
+    }
+
+    /// The rule that is meant now, by a name that stays its own if others change the rules before this is done.
+    async fn pinned(&self, which: &Which) -> Result<Which, NotChanged> {
+        match &self.shelf {
+            Shelf::Rules(_) => {
+                let document = self.read().await?.find(which)?.document;
+                Ok(document.get_str("_id").map_or_else(|_| which.clone(), |id| Which::Id(id.to_owned())))
+            }
+            // Each of their changes keeps to the documents that it found at first.
+            Shelf::Collection(_) | Shelf::Records(_) | Shelf::Users(_) | Shelf::Draft(_) => Ok(which.clone()),
+        }
+    }
+
+    async fn pinned_position(&self, position: &Position) -> Result<Position, NotChanged> {
+        Ok(match position {
+            Position::Before(which) => Position::Before(self.pinned(which).await?),
+            Position::After(which) => Position::After(self.pinned(which).await?),
+            Position::At(_) | Position::End => position.clone(),
+        })
     }
 
     async fn read_to_change(&self) -> Result<RuleSet, NotChanged> {
@@ -127,6 +187,16 @@ impl RuleBook {
         position: &Position,
         mut tell: impl FnMut(Change),
     ) -> Result<(), NotChanged> {
+        let position = &self.pinned_position(position).await?;
+        self.at_once(&mut tell, async |book, tell| book.add_step_by_step(text, position, tell).await).await
+    }
+
+    async fn add_step_by_step(
+        &self,
+        text: &RuleText,
+        position: &Position,
+        tell: &mut dyn FnMut(Change),
+    ) -> Result<(), NotChanged> {
         let mut anchor = None;
         for _ in 0..TRIES {
             let set = self.read_to_change().await?;
@@ -142,13 +212,13 @@ impl RuleBook {
             let mut document = doc! { "_id": ObjectId::new() };
             document.extend(rule.to_document());
             right(set.documents.iter().chain([&document]), &shifts)?;
-            if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
+            if self.shift(&set, &shifts, tell).await? == Write::Conflict {
                 continue;
             }
             match self.shelf.insert(&document).await? {
                 Write::Applied => {
                     tell(Change::Added(rule));
-                    return self.look_again(&mut tell).await;
+                    return self.look_again(tell).await;
                 }
                 Write::Conflict => {}
             }
@@ -165,6 +235,16 @@ impl RuleBook {
         which: &Which,
         position: &Position,
         mut tell: impl FnMut(Change),
+    ) -> Result<(), NotChanged> {
+        let (which, position) = (&self.pinned(which).await?, &self.pinned_position(position).await?);
+        self.at_once(&mut tell, async |book, tell| book.move_step_by_step(which, position, tell).await).await
+    }
+
+    async fn move_step_by_step(
+        &self,
+        which: &Which,
+        position: &Position,
+        tell: &mut dyn FnMut(Change),
     ) -> Result<(), NotChanged> {
         let (mut moving, mut anchor) = (None, None);
         for _ in 0..TRIES {
@@ -187,7 +267,7 @@ impl RuleBook {
                 }
                 Room::Made { shifts, seq } => (shifts, seq),
             };
-            if self.shift(&set, &shifts, &mut tell).await? == Write::Conflict {
+            if self.shift(&set, &shifts, tell).await? == Write::Conflict {
                 continue;
             }
             let Some(document) = set.documents.get(from) else { continue };
@@ -202,7 +282,7 @@ impl RuleBook {
                 Write::Applied => {
                     let (_, text, _) = read_text(document);
                     tell(Change::Became { before: shown(&now), after: Numbered { seq, text } });
-                    return self.look_again(&mut tell).await;
+                    return self.look_again(tell).await;
                 }
                 Write::Conflict => {}
             }
@@ -215,11 +295,16 @@ impl RuleBook {
     /// # Errors
     /// Why it was not removed.
     pub async fn remove(&self, which: &Which, mut tell: impl FnMut(Change)) -> Result<(), NotChanged> {
+        let which = &self.pinned(which).await?;
+        self.at_once(&mut tell, async |book, tell| book.remove_now(which, tell).await).await
+    }
+
+    async fn remove_now(&self, which: &Which, tell: &mut dyn FnMut(Change)) -> Result<(), NotChanged> {
         let document = self.read_to_change().await?.find(which)?.document;
         match self.shelf.delete(&unchanged(&document, KEYS)).await? {
             Write::Applied => {
                 tell(Change::Removed(shown(&document)));
-                self.look_again(&mut tell).await
+                self.look_again(tell).await
             }
             Write::Conflict => not_changed("somebody else changed this rule at the same time; nothing was removed"),
         }
@@ -235,6 +320,15 @@ impl RuleBook {
         rule: &Numbered,
         mut tell: impl FnMut(Change),
     ) -> Result<(), NotChanged> {
+        self.at_once(&mut tell, async |book, tell| book.edit_now(document, rule, tell).await).await
+    }
+
+    async fn edit_now(
+        &self,
+        document: &Document,
+        rule: &Numbered,
+        tell: &mut dyn FnMut(Change),
+    ) -> Result<(), NotChanged> {
         let set = self.read_to_change().await?;
         let new = rule.to_document();
         right([&new], &[])?;
@@ -249,13 +343,13 @@ impl RuleBook {
         match self.shelf.update(&unchanged(document, KEYS), &change).await? {
             Write::Applied => {
                 tell(Change::Became { before: shown(document), after: rule.clone() });
-                self.look_again(&mut tell).await
+                self.look_again(tell).await
             }
             Write::Conflict => not_changed("somebody else changed this rule at the same time; nothing was changed"),
         }
     }
 
-    async fn shift(&self, set: &RuleSet, shifts: &[Shift], tell: &mut impl FnMut(Change)) -> Result<Write, NotChanged> {
+    async fn shift(&self, set: &RuleSet, shifts: &[Shift], tell: &mut dyn FnMut(Change)) -> Result<Write, NotChanged> {
         for shift in shifts {
             let Some(document) = set.documents.get(shift.index) else { return Ok(Write::Conflict) };
             let change = doc! { "$set": { "seq": number(shift.to) } };
@@ -268,7 +362,7 @@ impl RuleBook {
     }
 
     /// Says what is wrong after a change, whoever's fault it is.
-    async fn look_again(&self, tell: &mut impl FnMut(Change)) -> Result<(), NotChanged> {
+    async fn look_again(&self, tell: &mut dyn FnMut(Change)) -> Result<(), NotChanged> {
         if let Err(problems) = self.read().await?.compile() {
             tell(Change::Note(format!(
                 "the rules are not right as a whole, so servers keep those from before:\n  {}",

@@ -9,6 +9,7 @@ use super::guard;
 use crate::authz::kept::{MAX_RULES, Wrong};
 use crate::authz::rules::{about_rule, key_of, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
+use crate::records::shelf::WRONG;
 
 /// The number of wrong documents that are named at once.
 pub(in crate::authz) const MAX_NAMED: usize = 10;
@@ -81,7 +82,8 @@ pub(in crate::authz) fn read_rule(document: &Document) -> Result<(i64, Rule), Ve
     }
 }
 
-/// Reads one rule as it is written, and what is wrong with its types. What could not be read is left out of the text.
+/// Reads one rule as it is written, and what is wrong with its types; of a row of SQL that is none, what is wrong with that. What
+/// could not be read is left out of the text.
 pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
     let mut fields = Fields::open(document, "");
     let seq = match fields.value("seq") {
@@ -113,7 +115,9 @@ pub fn read_text(document: &Document) -> (Option<i64>, RuleText, Vec<String>) {
     text.not_after = fields.moment("not_after", DayEnd::End);
     let mut problems = fields.finish(Unknown::LeftAloneUnlessNear);
     problems.extend(in_match);
-    (seq, text, problems)
+    let wrong: Vec<String> =
+        document.get_array(WRONG).into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect();
+    (seq, text, if wrong.is_empty() { problems } else { wrong })
 }
 
 fn read_match(conditions: &Document, text: &mut RuleText) -> Vec<String> {

@@ -9,6 +9,7 @@ use dockwarden::authz::mongo::documents::{compile, read_text};
 use dockwarden::authz::mongo::import;
 use dockwarden::authz::mongo::order::MAX_SEQ;
 use dockwarden::authz::mongo::text::{Format, Numbered, write_all};
+use dockwarden::mongo::document::Single;
 use mongodb::bson::Document;
 
 /// Documents are a set of rules or are refused with a reason, and a rule that is written down as a document, as YAML or as
@@ -66,9 +67,9 @@ pub(crate) fn user_needs_a_hash(document: &Document) {
                 Some(password) => drop(document.insert("password", password)),
                 None => drop(document.remove("password")),
             }
-            read_user(&document, syntax).err()
+            read_user(&document, syntax, Single::IsAList).err()
         };
-        if let Err(problems) = read_user(document, syntax) {
+        if let Err(problems) = read_user(document, syntax, Single::IsAList) {
             assert!(!problems.is_empty(), "refused without a reason");
         }
         let others = read_with(Some(HASH)).unwrap_or_default();

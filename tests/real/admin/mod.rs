@@ -36,13 +36,13 @@ fn config_at(address: &str) -> PathBuf {
 }
 
 /// Runs `dockwarden COMMAND ACTION CONFIG ARGUMENTS…` with this on its standard input; `words` are COMMAND and ACTION.
-fn run_with(words: &str, config: &Path, arguments: &[&str], input: &str) -> Said {
+pub(crate) fn run_with(words: &str, config: &Path, arguments: &[&str], input: &str) -> Said {
     let mut command = part::command_at(program());
     command.args(words.split(' ')).arg(config).args(arguments);
     part::run_with(&mut command, input.as_bytes())
 }
 
-fn run(words: &str, config: &Path, arguments: &[&str]) -> Said {
+pub(crate) fn run(words: &str, config: &Path, arguments: &[&str]) -> Said {
     run_with(words, config, arguments, "")
 }
 
@@ -52,14 +52,14 @@ fn rule(seq: i32, name: &str, actions: &[&str], comment: &str) -> Document {
 }
 
 /// The comments of the rules, in their order.
-fn comments(config: &Path) -> Vec<String> {
+pub(crate) fn comments(config: &Path) -> Vec<String> {
     let said = run("acl list", config, &["--output", "json"]).well();
     let rules: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     let rules = rules.as_array().unwrap();
     rules.iter().map(|rule| rule["comment"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn seqs(config: &Path) -> Vec<i64> {
+pub(crate) fn seqs(config: &Path) -> Vec<i64> {
     let said = run("acl list", config, &["--output", "json"]).well();
     let rules: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     rules.as_array().unwrap().iter().map(|rule| rule["seq"].as_i64().unwrap()).collect()

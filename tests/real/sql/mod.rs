@@ -1,6 +1,7 @@
 //! Users and rules in docker_auth's SQL tables, on PostgreSQL, MariaDB and SQLite: each check that a number names is of the
 //! reference's list.
 
+mod admin;
 mod outages;
 
 use crate::mongo::pair;

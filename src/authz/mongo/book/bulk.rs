@@ -50,6 +50,16 @@ impl RuleBook {
         by: &str,
         mut tell: impl FnMut(Change),
     ) -> Result<(), NotChanged> {
+        let how = (mode, run, by);
+        self.at_once(&mut tell, async |book, tell| book.import_guarded(rules, how, tell).await).await
+    }
+
+    async fn import_guarded(
+        &self,
+        rules: &[Unnumbered],
+        (mode, run, by): (Mode, Run, &str),
+        tell: &mut dyn FnMut(Change),
+    ) -> Result<(), NotChanged> {
         match (self.guard().await?, mode, run) {
             (Some(guard), Mode::IntoEmpty | Mode::Append, _) => {
                 // Half of an import is nothing to add to.
@@ -66,7 +76,7 @@ impl RuleBook {
                 }
             }
         }
-        let mut held = self.take_guard(by, &mut tell).await?;
+        let mut held = self.take_guard(by, tell).await?;
         // Only now does no other command of ours change anything: what was planned before may not be true any more.
         let planned = match self.read().await.and_then(|set| target(&set, rules, mode)) {
             Ok(planned) => planned,
@@ -75,7 +85,7 @@ impl RuleBook {
                 return Err(refused);
             }
         };
-        match self.converge(&planned, &mut held, &mut tell).await {
+        match self.converge(&planned, &mut held, tell).await {
             Ok(()) => held.leave(&self.shelf).await,
             Err(refused) => not_changed(format!(
                 "{refused}\nThe import is not complete. Servers that run keep the rules from before; one that starts now \
@@ -88,7 +98,7 @@ impl RuleBook {
         &self,
         target: &[Numbered],
         held: &mut Held,
-        tell: &mut impl FnMut(Change),
+        tell: &mut dyn FnMut(Change),
     ) -> Result<(), NotChanged> {
         for _ in 0..TRIES {
             let steps = steps_to(&self.read().await?.documents, target);
@@ -115,7 +125,7 @@ impl RuleBook {
     }
 
     /// Puts the guard up, or takes over that of an import which was cut off.
-    async fn take_guard(&self, by: &str, tell: &mut impl FnMut(Change)) -> Result<Held, NotChanged> {
+    async fn take_guard(&self, by: &str, tell: &mut dyn FnMut(Change)) -> Result<Held, NotChanged> {
         let owner = ObjectId::new().to_hex();
         let mut seen: Option<(Document, Instant)> = None;
         let mut missed: usize = 0;
