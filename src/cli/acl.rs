@@ -91,7 +91,7 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
     },
-    /// Answer a question by the stored rules alone,MongoDB, SQL or the records as they are now, rule by rule
+    /// Answer a question by the rules in MongoDB, SQL or the records alone, as they are now, rule by rule
     Test {
         #[command(flatten)]
         config: mongo::Place,

@@ -73,7 +73,7 @@ impl Failure {
                 "are the user name and the password right, and may this user connect from here?"
             }
             Failure::Slow { .. } => "the database is busy, or somebody holds a lock: write a longer deadline",
-            Failure::Refused { .. } | Failure::Forbidden { .. } => "are the tables there, and may our user read them?",
+            Failure::Forbidden { .. } => "are the tables there, and may our user read them?",
         }
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn of_an_outage(settings: &Settings) -> &'static str {
             Access::ReadOnly => {
                 "is the file there, is it a whole SQLite database, and may the user who runs this read it?"
             }
-            Access::Own => {
+            Access::Own | Access::Change | Access::Prepare => {
                 "is it a whole SQLite database (if not, restore a backup), may the user who runs this read and write it and \
                  its folder, and is there room on the disk?"
             }

@@ -154,9 +154,9 @@ impl Settings {
     pub(crate) fn unmade(&self) -> anyhow::Result<Option<String>> {
         let file = match &self.server {
             Server::Sqlite(file @ File { access: Access::Own, .. }) => file,
-            Server::Sqlite(File { access: Access::ReadOnly, .. }) | Server::Postgres(_) | Server::MySql(_) => {
-                return Ok(None);
-            }
+            Server::Sqlite(File { access: Access::ReadOnly | Access::Change | Access::Prepare, .. })
+            | Server::Postgres(_)
+            | Server::MySql(_) => return Ok(None),
         };
         let folder = file.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let may = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);

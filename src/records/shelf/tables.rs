@@ -50,10 +50,10 @@ impl Store {
 
     fn unread(&self, failure: Failure) -> mongo::Failure {
         let advice = advice(&failure);
-        let (Failure::Down { place, cause }
+        let (Failure::Down { place, cause, .. }
         | Failure::Stranger { place, cause }
         | Failure::Slow { place, cause }
-        | Failure::Refused { place, cause }
+        | Failure::Refused { place, cause, .. }
         | Failure::Forbidden { place, cause }) = failure
         else {
             return mongo::Failure::Down { place: self.place(), cause: "it failed a moment ago".to_owned(), advice };
