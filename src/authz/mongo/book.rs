@@ -332,6 +332,9 @@ impl RuleBook {
         let set = self.read_to_change().await?;
         let new = rule.to_document();
         right([&new], &[])?;
+        if !set.documents.iter().any(|other| other.get("_id") == document.get("_id")) {
+            return not_changed("somebody else changed this rule at the same time; nothing was changed");
+        }
         if let Some(other) = set
             .documents
             .iter()
