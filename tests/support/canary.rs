@@ -18,9 +18,9 @@ use super::http::form_encode;
 
 /// What is in the passwords of the test bed, and in nothing else.
 const IN_PASSWORDS: [&str; 4] = ["p+w% ö", "p+w:ö %", "p w:ö%", "testpassword"];
-/// A password's hash, and a token with its signature.
+/// A password's hash, a token with its signature, and a secret that lasts.
 static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{20}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[A-Za-z0-9_-]{40,}").unwrap()
+    Regex::new(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{20}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[A-Za-z0-9_-]{40,}|dw[iprs]_[0-9A-Za-z]{36}").unwrap()
 });
 
 /// The parts of private keys that were made so far.
