@@ -21,6 +21,7 @@ use crate::support::keys::{self, Kind};
 use crate::support::mongo::Database;
 use crate::support::process::{Process, Signal, until};
 use crate::support::slapd::{self, PEOPLE, READER, Slapd};
+use crate::support::sql::{Product, Tables, reader_password};
 use crate::support::standin::{Head, Standin, Then};
 use crate::support::{http2, part, scratch, visit};
 
@@ -146,13 +147,61 @@ fn gateway(registries: &Standin) -> String {
     )
 }
 
+/// Makes one of each kind of secret that lasts, presents it in every slot, alive, mistyped and dead, and has commands
+/// tell of it. Gives what of each is secret, and what was said meanwhile.
+fn ask_with_what_lasts(config: &Path, address: &str) -> (Vec<String>, String) {
+    let run = |arguments: &[&str], more: &[&str]| {
+        let mut command = part::command_at(program());
+        part::run(command.args(arguments).arg(config).args(more).env("RUST_LOG", "trace")).well()
+    };
+    let login = visit::basic("uwe", &canary("Users"));
+    let target = format!("/auth?service={}&offline_token=true", http::form_encode(SERVICE));
+    let asked = http::request("GET", &target, "localhost", &[("Authorization", &login)], b"");
+    let refresh = http::exchange(address, &asked).json()["refresh_token"].as_str().unwrap().to_owned();
+    let made = [("--account", "uwe"), ("--robot", "ci")].map(|owner| {
+        let label = if owner.0 == "--robot" { &["--owner-label", "team=web"][..] } else { &[] };
+        let more = [&[owner.0, owner.1, "--name", "canary", "--expires", "1d"][..], label].concat();
+        let said = run(&["token", "create"], &more);
+        let secret = said.stdout.trim().to_owned();
+        assert_eq!(said.text.matches(&secret).count(), 1, "printed alone, and once");
+        secret
+    });
+    let [personal, robot] = made;
+    let present = |account: &str, secret: &str, alive: bool| {
+        // Another last digit, which is one of the checksum.
+        let last = if secret.ends_with('x') { "y" } else { "x" };
+        let mistyped = format!("{}{last}", &secret[..secret.len() - 1]);
+        let mut said = String::new();
+        for (account, secret, good) in
+            [(account, secret, alive), ("nobody", secret, false), (secret, "x", false), (account, &mistyped, false)]
+        {
+            let replies = ask_everywhere(address, account, secret);
+            let let_in = replies.iter().filter(|reply| reply.status == 200).count();
+            assert_eq!(let_in, if good { 3 } else { 0 }, "{account:.5} {secret:.5}");
+            for reply in replies.iter().filter(|reply| reply.status != 200) {
+                said.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
+            }
+        }
+        said
+    };
+    let owned = [("uwe", &refresh), ("uwe", &personal), ("robot+ci", &robot)];
+    let alive: String = owned.iter().map(|(account, secret)| present(account, secret, true)).collect();
+    let told = run(&["token", "list"], &["--json"]).text + &run(&["token", "list"], &[]).text;
+    let ended = run(&["user", "sign-out"], &["uwe"]).text + &run(&["user", "sign-out"], &["robot+ci"]).text;
+    let dead: String = owned.iter().map(|(account, secret)| present(account, secret, false)).collect();
+    (owned.map(|(_, secret)| secret[4..34].to_owned()).to_vec(), alive + &told + &ended + &dead)
+}
+
 #[test]
 fn no_secret_comes_out_in_any_form() {
     let (database, directory, api) = (Database::start(), Slapd::start(), HttpApi::start());
     database.unique("users", "username");
     database.unique("acl", "seq");
     database.insert("users", &[doc! { "username": "mona", "password": hash(&canary("Mongo")) }]);
+    let tables = Tables::new(Product::Postgres);
+    tables.user("sally", &hash(&canary("Sql")), None);
     let folder = scratch::directory("canary");
+    let records = folder.join("dockwarden.db");
     let htpasswd = scratch::write(&folder, "htpasswd", &format!("hedda:{}\n", hash(&canary("Htpasswd"))));
     // It knows one account, by account and password on standard input, and complains about everybody else aloud.
     let knows = r#"#!/bin/sh
@@ -175,7 +224,8 @@ exit 2
          http_auth: {{url: \"http://{api}/\", headers: {{Authorization: \"Basic ${{basic}}\"}}}}\n\
          http_authz: {{url: \"http://{api}/may\", headers: {{X-Api-Key: \"Zq7XvApiKey9Kd\"}}}}\n\
          ext_authz: {{command: \"{}\"}}\n\
-         forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n{}\
+         forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n{}{}\
+         records: {{sqlite: \"{}\"}}\nlasting: {{refresh: true}}\n\
          acl: [{{match: {{account: \"/.+/\", name: \"/^(test|(basic|token|ecr|wrong)/app)$/\"}}, actions: [\"*\"]}}]\n",
         hash(&canary("Users")),
         htpasswd.display(),
@@ -183,6 +233,8 @@ exit 2
         directory.address(),
         decides.display(),
         gateway(&registries),
+        tables.sections(&tables.conn_string, ""),
+        records.display(),
         api = api.address()
     );
     let pair = keys::as_in_the_guide(Kind::P256);
@@ -203,7 +255,7 @@ exit 2
         (http::exchange(&address, &ready).status == 200).then_some(())
     });
 
-    let mut secrets = vec![core(reader_secret).to_owned() + ": p+w"];
+    let mut secrets = vec![core(reader_secret).to_owned() + ": p+w", reader_password()];
     let mut shown = String::new();
     let mut let_in = 0;
     for (account, secret) in [
@@ -211,12 +263,14 @@ exit 2
         ("hedda", canary("Htpasswd")),
         ("eva", canary("Program")),
         ("mona", canary("Mongo")),
+        ("sally", canary("Sql")),
         ("alice", slapd::password("alice")),
         ("testuser", "testpassword".to_owned()),
         // Wrong ones, at each backend, and of an account that all are asked about.
         ("uwe", canary("WrongUsers")),
         ("hedda", canary("WrongHtpasswd")),
         ("mona", canary("WrongMongo")),
+        ("sally", canary("WrongSql")),
         ("alice", canary("WrongLdap")),
         ("testuser", canary("WrongApi")),
         ("nobody", canary("Nobody")),
@@ -247,7 +301,11 @@ exit 2
         assert_eq!(reply.status, status, "{prefix}: {}\n{}", reply.text(), process.tail());
         shown.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
     }
-    assert_eq!(let_in, 6 * 3, "each backend let its own account in by three ways\n{}", process.tail());
+    assert_eq!(let_in, 7 * 3, "each backend let its own account in by three ways\n{}", process.tail());
+
+    let (lasting, said) = ask_with_what_lasts(&config, &address);
+    secrets.extend(lasting);
+    shown.push_str(&said);
 
     // A password where a hash should be, in a file that is looked at while it runs.
     let broken =

@@ -56,13 +56,24 @@ impl Pair {
         Pair { servers: pair(&file), file }
     }
 
-    /// Runs a command on the file, and gives what it prints.
-    fn run(&self, command: [&str; 2], more: &[&str]) -> String {
-        part::run(part::command_at(program()).args(command).arg(&self.file).args(more)).well().stdout.trim().to_owned()
+    /// Runs a command on the file until the store has answered, and gives what it prints: on a busy machine the store may be late.
+    fn run(&self, command: [&str; 2], more: impl Fn(usize) -> Vec<String>) -> String {
+        let mut tries = 0;
+        until("an answer to the command", || {
+            tries += 1;
+            let said = part::run(part::command_at(program()).args(command).arg(&self.file).args(more(tries)));
+            let is_late = !said.success && said.text.contains("the records cannot be asked: no answer within");
+            (!is_late).then(|| said.well().stdout.trim().to_owned())
+        })
     }
 
     fn make(&self, owner: &str, name: &str) -> String {
-        self.run(["token", "create"], &["--account", owner, "--name", name, "--expires", "1d"])
+        // What was too late may have been done: a name of its own for each.
+        let more = |tries| {
+            let name = format!("{name}-{tries}");
+            ["--account", owner, "--name", &name, "--expires", "1d"].map(str::to_owned).to_vec()
+        };
+        self.run(["token", "create"], more)
     }
 }
 
@@ -108,8 +119,8 @@ fn trial(pair: &Pair, end: End, owner: &str, (name, address): (&str, &str)) -> D
         assert!(tokens.iter().all(|token| door(server, token, address).status == 200));
     }
     match end {
-        End::Revoked => pair.run(["token", "revoke"], &[claims["cred"].as_str().unwrap()]),
-        End::SignedOut => pair.run(["user", "sign-out"], &[owner]),
+        End::Revoked => pair.run(["token", "revoke"], |_| vec![claims["cred"].as_str().unwrap().to_owned()]),
+        End::SignedOut => pair.run(["user", "sign-out"], |_| vec![owner.to_owned()]),
     };
     let ended = Instant::now();
     let first = pair.servers.each_ref().map(|server| present(server, &secret, address));
