@@ -73,7 +73,9 @@ impl Failure {
                 "are the user name and the password right, and may this user connect from here?"
             }
             Failure::Slow { .. } => "the database is busy, or somebody holds a lock: write a longer deadline",
-            Failure::Forbidden { .. } => "are the tables there, and may our user read them?",
+            Failure::Forbidden { .. } => {
+                "our user has to be allowed to read the tables, and to change them for a command that does"
+            }
         }
     }
 }

@@ -94,7 +94,7 @@ async fn a_file_of_ours_is_for_our_eyes_only_and_somebody_elses_is_only_read() {
     let theirs = database(&path, Access::ReadOnly);
     assert_eq!(names(&theirs).await, ["alice", "bob"]);
     let refused = theirs.write(&[Step::any("DELETE FROM people", Vec::new())]).await.unwrap_err();
-    assert!(matches!(refused, Failure::Refused { .. }) && refused.advice().contains("read it"), "{refused:?}");
+    assert!(matches!(refused, Failure::Forbidden { .. }) && refused.advice().contains("change them"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::problem::Refused;
 use crate::http::body;
 use crate::identity::Account;
+use crate::json;
 use crate::records::{RobotName, SecretId, Version};
 use crate::secrets::{LimitTexts, robot_name};
 
@@ -160,7 +161,7 @@ pub(super) fn json<T: DeserializeOwned>(
     if !types.iter().any(|own| announced.as_deref() == Some(*own)) {
         return Err(Refused::ContentType(types.first().copied().unwrap_or_default()));
     }
-    serde_json::from_slice(body).map_err(|error| {
+    json::object(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = match error.classify() {
             serde_json::error::Category::Data => format!("an object is expected with these fields: {fields}"),

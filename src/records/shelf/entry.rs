@@ -6,7 +6,7 @@ use mongodb::bson::{Bson, Document};
 use serde_json::Value as Json;
 use settings::spelling::nearest;
 
-use crate::json::Unambiguous;
+use crate::json;
 use crate::mongo::document::{to_bson, to_json};
 
 /// The keys of a rule, but for its number.
@@ -19,8 +19,7 @@ pub(super) const KEYS: &[&str] = &["match", "actions", "comment", "not_before", 
 pub(crate) fn read(text: Option<&str>) -> Result<(Document, Vec<String>), String> {
     let text = text.ok_or("acl_entry: this is NULL; remove the row, or write the rule")?;
     // The reader's own words would quote the text.
-    let Unambiguous(read) =
-        serde_json::from_str(text).map_err(|_| "acl_entry: this is not JSON, or has a name twice")?;
+    let read = json::unambiguous(text).map_err(|_| "acl_entry: this is not JSON, or has a name twice")?;
     let Json::Object(entry) = read else {
         return Err("acl_entry: an object is expected here, {\"match\": {…}, \"actions\": […]}".to_owned());
     };
