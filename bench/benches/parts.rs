@@ -86,6 +86,7 @@ fn claims(bench: &mut Criterion) {
             name: "team/app".to_owned(),
             actions: vec!["pull".to_owned(), "push".to_owned()],
         }],
+        secret: None,
     };
     bench.bench_function("claims/as JSON", |timer| {
         timer.iter(|| {
