@@ -1,4 +1,4 @@
-//! Any bytes as Authorization header lines: an account with a password, nobody, or refused; never an empty half.
+//! Any bytes as Authorization header lines: an account with a password, a secret, nobody, or refused; never an empty half.
 #![no_main]
 
 use dockwarden::authn::Credentials;
@@ -17,6 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Credentials::Password { account, password }) => {
             assert!(!account.is_empty() && !account.contains(':') && !password.reveal().is_empty());
         }
+        Ok(Credentials::Secret { claimed, .. }) => {
+            assert!(claimed.is_none_or(|claimed| !claimed.is_empty() && !claimed.contains(':')));
+        }
+        // Told from a password later, by its issuer.
+        Ok(Credentials::Workload { .. }) => panic!("a header says what a token is for"),
         Ok(Credentials::Anonymous) | Err(_) => {}
     }
 });
