@@ -152,8 +152,9 @@ impl Connection {
     /// `UnexpectedEof` with "no reply" if the peer closed before the first byte, with "truncated" if it closed later.
     pub(crate) fn read(&mut self, bodiless: bool) -> io::Result<Reply> {
         let reply = self.whole(bodiless)?;
-        // A token is what one asks for, and the only secret that there ever is in a reply.
-        if !reply.text().contains("token\":\"ey") {
+        // A token, or the session that it is exchanged for, is what one asks for, and the only secret that there ever is in a reply.
+        let text = reply.text();
+        if !["token\":\"ey", "\"access_token\":\"dws_"].iter().any(|asked_for| text.contains(asked_for)) {
             canary::holds_no_secret("a reply", &reply.body);
         }
         Ok(reply)
