@@ -1,6 +1,7 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
 mod decision;
+mod presented;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use tokio::time::Instant;
 use crate::authn::attempts::{Attempts, Manner};
 use crate::authn::password::Passwords;
 use crate::authn::{
-    Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Narrowing, Outcome,
-    Secret, Time,
+    Account, Alike, Authenticator, ClosedBy, Credentials, IdentifiedBy, Identity, LookUp, Method, Outcome, Secret, Time,
 };
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
@@ -24,11 +24,10 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
-use crate::records::{NAME as RECORDS, Presented as Seen};
-use crate::secret::lasting::{LastingSecret, SecretKind};
-use crate::secrets::{Asked, Dead, DeadSecret, Lasting, TokenOfSecret, is_robots};
+use crate::records::NAME as RECORDS;
+use crate::secrets::{Dead, DeadSecret, Lasting, is_robots};
 use crate::turns::Busy;
-use crate::workload::{self, OneUse, Presented, Refused, Verified, Workloads};
+use crate::workload::{self, Workloads};
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
@@ -37,9 +36,10 @@ pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
     attempts: Arc<Attempts>,
-    workloads: Option<CountedWorkloads>,
-    /// The secrets that last, where records are configured, and what is counted of the questions about them.
-    lasting: Option<(Arc<Lasting>, BackendMetrics)>,
+    /// The entries of `workload:`, if there are any.
+    workloads: Option<Counted<Workloads>>,
+    /// The secrets that last, where records are configured.
+    lasting: Option<Counted<Lasting>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -48,12 +48,6 @@ pub struct Access {
 struct Counted<B: ?Sized> {
     name: &'static str,
     backend: Arc<B>,
-    metrics: BackendMetrics,
-}
-
-/// The entries of `workload:` and their metrics.
-struct CountedWorkloads {
-    entries: Arc<Workloads>,
     metrics: BackendMetrics,
 }
 
@@ -176,42 +170,6 @@ impl Access {
         Access { authn, authz, attempts, workloads: None, lasting: None, held: Vec::new() }
     }
 
-    /// The same with secrets that last.
-    #[must_use]
-    pub fn with_secrets(self, lasting: Arc<Lasting>, metrics: &Metrics) -> Access {
-        use BackendOutcome::{Accepted, Error, Rejected};
-        Access { lasting: Some((lasting, metrics.backend(RECORDS, &[Accepted, Rejected, Error]))), ..self }
-    }
-
-    /// The secrets that last, where records are configured.
-    pub fn lasting(&self) -> Option<&Arc<Lasting>> {
-        self.lasting.as_ref().map(|(lasting, _)| lasting)
-    }
-
-    /// The same with the entries of `workload:`, if there are any.
-    ///
-    /// # Errors
-    /// As [`Workloads::open`].
-    pub fn with_workloads(
-        self,
-        settings: Option<workload::Settings>,
-        before: Option<&Access>,
-        metrics: &Metrics,
-    ) -> anyhow::Result<Access> {
-        use BackendOutcome::{Accepted, Error, Rejected};
-        let before = before.and_then(|before| Some(&before.workloads.as_ref()?.entries));
-        let open = |settings| {
-            let metrics = metrics.backend(workload::NAME, &[Accepted, Rejected, Error]);
-            anyhow::Ok(CountedWorkloads { entries: Workloads::open(settings, before)?, metrics })
-        };
-        Ok(Access { workloads: settings.map(open).transpose()?, ..self })
-    }
-
-    /// The entries of `workload:`, if there are any.
-    pub fn workloads(&self) -> Option<&Arc<Workloads>> {
-        Some(&self.workloads.as_ref()?.entries)
-    }
-
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
     pub async fn reach(&self) -> Vec<Reached> {
         let mut reached = backend::reach(&self.held).await;
@@ -278,9 +236,9 @@ impl Access {
         };
         // Before anybody is asked, who would be shown a token that is none of theirs.
         if let Some(workloads) = &self.workloads
-            && let Some(token) = workloads.entries.recognise(password)
+            && let Some(token) = workloads.backend.recognise(password)
         {
-            return self.identify_workload(workloads, &token, from, now).await;
+            return self.by_recognised_token(workloads, &token, from, now).await;
         }
         let attempt = self.attempts.begin(account, password, from)?;
         let found = self.ask(who, from).await;
@@ -300,151 +258,6 @@ impl Access {
             ) => drop(attempt),
         }
         found
-    }
-
-    /// Whose token of a workload it is that was presented as one.
-    async fn by_workload_token(
-        &self,
-        token: &Secret,
-        from: ClientNetwork,
-        now: OffsetDateTime,
-    ) -> Result<Identity, Denied> {
-        let Some(workloads) = &self.workloads else { return Err(Denied::Workload(Refused::Issuer)) };
-        match workloads.entries.recognise(token) {
-            Some(token) => self.identify_workload(workloads, &token, from, now).await,
-            None => {
-                workloads.entries.admit(from)?;
-                workloads.entries.refused(from);
-                Err(Denied::Workload(Refused::Issuer))
-            }
-        }
-    }
-
-    /// Whose token it is, of those that workloads have. The user's name says nothing, and is not looked at: refused ones count for
-    /// their network alone.
-    async fn identify_workload(
-        &self,
-        CountedWorkloads { entries, metrics }: &CountedWorkloads,
-        token: &Presented<'_>,
-        from: ClientNetwork,
-        now: OffsetDateTime,
-    ) -> Result<Identity, Denied> {
-        entries.admit(from)?;
-        let began = crate::clock::now();
-        let said = entries.identify(token, self.attempts.client(from), now).await;
-        let said = said.map_err(|cause| unanswered(workload::NAME, cause));
-        let outcome = match &said {
-            Ok(Ok(_)) => Some(BackendOutcome::Accepted),
-            Ok(Err(_)) => Some(BackendOutcome::Rejected),
-            Err(Denied::Busy { .. }) => None,
-            Err(_) => Some(BackendOutcome::Error),
-        };
-        if let Some(outcome) = outcome {
-            metrics.answered(outcome, began.elapsed());
-        }
-        let Verified { identity, once } = said?.map_err(Denied::Workload)?;
-        let Some(once) = once else { return Ok(identity) };
-        match self.use_up(&once, from, now).await? {
-            Seen::First => Ok(identity),
-            Seen::Again => {
-                entries.refused(from);
-                Err(Denied::Workload(Refused::Used { entry: once.entry }))
-            }
-        }
-    }
-
-    /// Notes that a token was used which may be used once. Of those that present it, whoever comes second is told so, at every
-    /// replica.
-    async fn use_up(&self, once: &OneUse, from: ClientNetwork, now: OffsetDateTime) -> Result<Seen, Denied> {
-        let Some((lasting, metrics)) = &self.lasting else {
-            let cause = anyhow::anyhow!("nothing remembers which tokens were used: there is no records section");
-            return Err(Denied::Unavailable { backend: RECORDS, cause });
-        };
-        let began = crate::clock::now();
-        let said = lasting.use_up((&once.token, once.until), self.attempts.client(from), now).await;
-        let said = said.map_err(|cause| unanswered(RECORDS, cause));
-        let outcome = match &said {
-            Ok(Seen::First) => BackendOutcome::Accepted,
-            Ok(Seen::Again) => BackendOutcome::Rejected,
-            // They were not asked.
-            Err(Denied::Busy { .. }) => return said,
-            Err(_) => BackendOutcome::Error,
-        };
-        metrics.answered(outcome, began.elapsed());
-        said
-    }
-
-    /// Finds out whose a secret is that lasts, by the records and by a look-up of its owner.
-    async fn by_secret(
-        &self,
-        (claimed, secret): (Option<&Account>, &LastingSecret),
-        address: Option<IpAddr>,
-        now: OffsetDateTime,
-    ) -> Result<Identity, Denied> {
-        let from = ClientNetwork::of(address);
-        let presented = Secret::new(secret.reveal());
-        let found = self.owner_of((claimed, secret), address, now).await;
-        match &found {
-            Ok(identity) => self.attempts.secret_was_good(identity.name(), &presented, from),
-            // Not what the owner's backend says of its account: that is no guess.
-            Err(Denied::Secret(_)) => self.attempts.secret_was_dead(&presented, from)?,
-            Err(
-                Denied::Credentials
-                | Denied::Workload(_)
-                | Denied::NameTaken { .. }
-                | Denied::Closed(_)
-                | Denied::Anonymous
-                | Denied::TooMany(_)
-                | Denied::Busy { .. }
-                | Denied::Unavailable { .. },
-            ) => {}
-        }
-        found
-    }
-
-    async fn owner_of(
-        &self,
-        (claimed, secret): (Option<&Account>, &LastingSecret),
-        address: Option<IpAddr>,
-        now: OffsetDateTime,
-    ) -> Result<Identity, Denied> {
-        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
-        let client = self.attempts.client(ClientNetwork::of(address));
-        let began = crate::clock::now();
-        let living = counted(metrics, began, lasting.find(secret, (client, address), now).await)??;
-        let dead = |dead| living.dead(dead);
-        let identity = match lasting.asked(&living).map_err(dead)? {
-            Asked::Nobody(identity) => identity,
-            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
-        };
-        // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
-        // had better be noticed, or a trick. Who has a session writes any name: that of a workload cannot stand in a Basic header.
-        let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
-        let says_nothing = match secret.kind() {
-            SecretKind::Session => true,
-            SecretKind::Personal | SecretKind::Robot | SecretKind::Refresh => false,
-        };
-        match says_nothing || claimed.is_none_or(is_named) {
-            true => Ok(identity),
-            false => Err(dead(Dead::NotTheirs).into()),
-        }
-    }
-
-    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives, and how it narrows its owner
-    /// now.
-    ///
-    /// # Errors
-    /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
-    pub async fn honours(
-        &self,
-        token: &TokenOfSecret<'_>,
-        address: Option<IpAddr>,
-        now: OffsetDateTime,
-    ) -> Result<Narrowing, Denied> {
-        let (lasting, metrics) = self.lasting.as_ref().ok_or(Dead::NotKept)?;
-        let client = self.attempts.client(ClientNetwork::of(address));
-        let began = crate::clock::now();
-        Ok(counted(metrics, began, lasting.honours(token, client, now).await)??)
     }
 
     /// Finds out who an account is now, without its password: the first backend that knows it says so, as at a login. It is
@@ -479,9 +292,6 @@ impl Access {
         for (index, section) in self.authn.iter().enumerate() {
             match section.authenticate(who, from).await? {
                 Outcome::Accepted(identity) => {
-                    if identity.account.as_deref().is_some_and(|account| self.is_workloads(account)) {
-                        return Err(Denied::NameTaken { backend: section.name, owner: workload::NAME });
-                    }
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
@@ -526,12 +336,15 @@ impl Access {
         (account, password): (&Account, Option<&Secret>),
         from: ClientNetwork,
     ) -> Result<(), Denied> {
-        if let Some(section) = self.authn.get(index)
-            && is_robots(found.name())
-        {
-            return Err(Denied::NameTaken { backend: section.name, owner: RECORDS });
-        }
         let (Some(section), Some(earlier)) = (self.authn.get(index), self.authn.get(..index)) else { return Ok(()) };
+        let owner = match found.name() {
+            name if is_robots(name) => Some(RECORDS),
+            name if self.is_workloads(name) => Some(workload::NAME),
+            _ => None,
+        };
+        if let Some(owner) = owner {
+            return Err(Denied::NameTaken { backend: section.name, owner });
+        }
         let Some(spelled) = found.account.as_ref().filter(|_| !earlier.is_empty()) else { return Ok(()) };
         let name = self.attempts.spelled(spelled);
         for owner in earlier {
@@ -614,24 +427,6 @@ impl Access {
         }
         Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
-}
-
-/// What the records say to a question about a secret, which is counted.
-fn counted<T, D>(
-    metrics: &BackendMetrics,
-    began: Instant,
-    said: anyhow::Result<Result<T, D>>,
-) -> Result<Result<T, D>, Denied> {
-    let said = said.map_err(|cause| unanswered(RECORDS, cause));
-    let outcome = match &said {
-        Ok(Ok(_)) => BackendOutcome::Accepted,
-        Ok(Err(_)) => BackendOutcome::Rejected,
-        // They were not asked.
-        Err(Denied::Busy { .. }) => return said,
-        Err(_) => BackendOutcome::Error,
-    };
-    metrics.answered(outcome, began.elapsed());
-    said
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.
