@@ -373,7 +373,7 @@ impl App {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the configuration anew and, if all of it is right, puts it in the place of the old one. Requests under
+    /// Reads the configuration anew and, if all of it is right, puts it in place of the old one. Requests under
     /// way keep the one they began with. If anything is wrong the old one stays, and the log says what it is.
     ///
     /// Reads files, and so must not run on a thread that serves requests.

@@ -56,7 +56,7 @@ pub fn read(field: Field<'_>) -> Option<Accounts> {
     accounts.map(|accounts| Accounts(Arc::new(accounts)))
 }
 
-/// The accounts of a file's text, and what is wrong with it. A message never holds what stands in the place of a hash:
+/// The accounts of a file's text, and what is wrong with it. A message never holds what stands in place of a hash:
 /// it could be a password.
 pub(super) fn parse(file: &Path, text: &str) -> (Users, Vec<String>) {
     let mut accounts = Users::default();

@@ -14,7 +14,7 @@ use crate::keys::{PairFiles, SigningKey, When, day};
 /// The keys that sign tokens.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make a new leaf under token.authority, valid for 30 days, and put it in the place of token.certificate and token.key
+    /// Make a new leaf under token.authority, valid for 30 days, and replace token.certificate and token.key with it
     IssueLeaf {
         /// The configuration file; token.authority.key has to be there
         config: PathBuf,

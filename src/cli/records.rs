@@ -17,7 +17,7 @@ pub(super) enum Command {
         /// The new file, of SQLite whatever the store is
         file: PathBuf,
     },
-    /// Put a backup in the place of all records; every secret that was handed out ends
+    /// Replace all records with a backup; every secret that was handed out ends
     Restore {
         /// The configuration file
         config: PathBuf,

@@ -26,7 +26,7 @@ pub(super) fn read(mut section: Section<'_>, admin: Option<&ListenAddress>) -> A
         "main" => Ok(Api::Main),
         "admin" if admin.is_some() => Ok(Api::Admin),
         "admin" => Err(Refusal::says(
-            "there is no server.admin_addr to serve the API on; name one, or write main for the listener of server.addr",
+            "the API needs server.admin_addr to be served there; name one, or write main for the listener of server.addr",
         )),
         _ => Err(Refusal::is("not a listener; write admin, main or off")),
     });

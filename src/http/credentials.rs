@@ -19,7 +19,7 @@ pub enum Malformed {
     Mistyped,
 }
 
-/// What clients write in the place of an account that a secret says by itself: docker and others, and those that cannot do without
+/// What clients write in place of an account that a secret says by itself: docker and others, and those that cannot do without
 /// one.
 const NOBODY: [&str; 3] = ["", "<token>", "00000000-0000-0000-0000-000000000000"];
 
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(pair("a\nb"), Err(Malformed::NotAPair));
         assert_eq!(from_refresh_token(text), Ok(Credentials::Secret { claimed: None, secret: secret.clone() }));
         assert_eq!(from_refresh_token("x"), Err(Malformed::NotAPair));
-        // A secret in the place of the account would be logged as one.
+        // A secret in place of the account would be logged as one.
         assert_eq!(from_pair(text, "x"), Err(Malformed::NotAPair));
         assert_eq!(from_pair(text, text), Err(Malformed::NotAPair));
         let mistyped = text.replace("dwi_", "dwp_");

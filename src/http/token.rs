@@ -49,7 +49,7 @@ struct TokenReply<'a> {
     access_token: &'a str,
     expires_in: i64,
     issued_at: String,
-    /// A secret that the client may present later in the place of the password.
+    /// A secret that the client may present later in place of the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
     /// RFC 6749, section 5.1.

@@ -1,4 +1,4 @@
-//! Files that are written whole, with their permissions: where there is none yet, or in the place of another.
+//! Files that are written whole, with their permissions: where there is none yet, or in place of another.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -52,7 +52,7 @@ pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Pla
     Ok(placed)
 }
 
-/// Puts a whole file at a path, in the place of whatever is there: whoever reads it finds the old one or the new one.
+/// Puts a whole file at a path, in place of whatever is there: whoever reads it finds the old one or the new one.
 pub(super) fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     let directory = directory_of(path);
     make_directory(directory)?;

@@ -218,7 +218,7 @@ impl Database {
         }
     }
 
-    /// The command with the collection's name in the place of the placeholder.
+    /// The command with the collection's name in place of the placeholder.
     fn filled(&self, command: &Document) -> Document {
         let fill = |(key, value): (&String, &Bson)| match value {
             Bson::String(text) if text == PLACEHOLDER => (key.clone(), Bson::String(self.name.clone())),

@@ -222,7 +222,7 @@ impl Collection {
         written.await.map_err(NotChanged::Unknown)
     }
 
-    /// Puts `document` in the place of the one that `filter` finds, under its `_id`.
+    /// Puts `document` in place of the one that `filter` finds, under its `_id`.
     ///
     /// # Errors
     /// As for [`Collection::insert`].

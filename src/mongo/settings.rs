@@ -199,7 +199,7 @@ fn read_dial_info(dial: &mut Section<'_>, deadline: Option<Duration>) -> Option<
 }
 
 /// The name of a database or a collection. Such names are in messages and in the log, and a URI with its login that was
-/// pasted in the place of one must not get there.
+/// pasted in place of one must not get there.
 fn usable_name(
     section: &Section<'_>,
     at: At<String>,

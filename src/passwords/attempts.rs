@@ -213,7 +213,7 @@ impl Attempts {
         self.inner().logins.was_right(network, account, secret, crate::clock::now());
     }
 
-    /// A secret of ours in the place of a guess, and of an account that no spelling of a name is. Were it counted under a name,
+    /// A secret of ours in place of a guess, and of an account that no spelling of a name is. Were it counted under a name,
     /// even one with invisible letters, then whoever has the least of somebody's secrets could guess at the password for ever:
     /// each use of it would have the guesses before forgotten, as a right password does.
     fn of_secret(&self, account: &str, secret: &Secret, network: ClientNetwork) -> Guess {

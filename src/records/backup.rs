@@ -155,7 +155,7 @@ async fn write_file(file: &Path, everything: Everything) -> Result<(), BackupErr
     Ok(copied?)
 }
 
-/// Puts a backup in the place of all records, and ends every secret that is in it: what was revoked after it was made must not
+/// Puts a backup in place of all records, and ends every secret that is in it: what was revoked after it was made must not
 /// live again.
 ///
 /// # Errors

@@ -124,7 +124,7 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`].
     async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure>;
 
-    /// Puts a changed secret (its name, limits, end; its hash, last four characters and when it was made) in the place of the one of the same id, if that still has version `seen`.
+    /// Puts a changed secret (its name, limits, end; its hash, last four characters and when it was made) in place of the one of the same id, if that still has version `seen`.
     ///
     /// # Errors
     /// [`Failure`]; then whether it was changed is not known.
@@ -192,7 +192,7 @@ pub trait Robots: Send + Sync {
     /// [`Failure`].
     async fn make_robot(&self, robot: &Robot) -> Result<Changed, Failure>;
 
-    /// Puts a changed robot (its labels, whether it is switched off) in the place of the one of its name, if that still has version `seen`.
+    /// Puts a changed robot (its labels, whether it is switched off) in place of the one of its name, if that still has version `seen`.
     ///
     /// # Errors
     /// [`Failure`].
@@ -412,7 +412,7 @@ pub trait Users: Send + Sync {
     /// [`Failure`].
     async fn make_user(&self, name: &Account, text: &str) -> Result<Changed, Failure>;
 
-    /// Puts another text in the place of a user's, if that still has version `seen`.
+    /// Puts another text in place of a user's, if that still has version `seen`.
     ///
     /// # Errors
     /// [`Failure`].
@@ -440,7 +440,7 @@ pub trait Rules: Send + Sync {
     /// [`Failure`].
     async fn rules_version(&self) -> Result<Version, Failure>;
 
-    /// Puts other rules in the place of those that still have version `seen`.
+    /// Puts other rules in place of those that still have version `seen`.
     ///
     /// # Errors
     /// [`Failure`].

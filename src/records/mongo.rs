@@ -312,7 +312,7 @@ impl MongoRecords {
         self.find_some(name, filter, count).await
     }
 
-    /// Puts documents in the place of all that there are; for restoring a backup.
+    /// Puts documents in place of all that there are; for restoring a backup.
     pub(super) async fn put(&self, name: &'static str, documents: Vec<Bsons>) -> Result<(), Failure> {
         self.prepare().await?;
         let asked = self.0.collection.ask_within(PATIENCE, |collection| {

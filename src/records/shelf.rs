@@ -156,7 +156,7 @@ impl Shelf {
         }
     }
 
-    /// Puts a document in the place of the one that `filter` finds, under its `_id`.
+    /// Puts a document in place of the one that `filter` finds, under its `_id`.
     pub(crate) async fn replace(&self, filter: &Bsons, document: &Bsons) -> Result<Write, NotChanged> {
         let under = |before: &Bsons| {
             let mut after = doc! { "_id": before.get("_id").cloned() };

@@ -13,11 +13,11 @@ use crate::random::{self, NoRandomBytes};
 /// What a secret is for. Each kind has a prefix of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretKind {
-    /// `dwp_`: a person's own, in the place of the password.
+    /// `dwp_`: a person's own, in place of the password.
     Personal,
     /// `dwr_`: a robot's.
     Robot,
-    /// `dwi_`: an identity token, which `docker login` keeps in the place of the password (a refresh token of the token endpoint).
+    /// `dwi_`: an identity token, which `docker login` keeps in place of the password (a refresh token of the token endpoint).
     Refresh,
     /// `dws_`: the session of a workload that proved itself by somebody else's token.
     Session,
@@ -86,7 +86,7 @@ impl fmt::Debug for LastingSecret {
     }
 }
 
-/// What a text is that was presented in the place of a password.
+/// What a text is that was presented in place of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Something else: a password, or somebody else's token.

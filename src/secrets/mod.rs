@@ -1,4 +1,4 @@
-//! Secrets that last, in the place of passwords: which are good, whose they are, and how they are made, renewed and ended.
+//! Secrets that last and replace passwords: which are good, whose they are, and how they are made, renewed and ended.
 //!
 //! What a secret may do is what its owner may do now, cut by the secret's own limits. Nothing about the owner is remembered but what
 //! tells it from another of the same name: who it is, and what it may do, is asked anew at each use.

@@ -71,7 +71,7 @@ pub(super) enum Text {
     Fixed(String),
     Asked(usize),
     Joined(Box<Text>, Box<Text>),
-    /// What stands in the place of the pattern's `*`.
+    /// What stands in place of the pattern's `*`.
     KeyGet(Box<Text>, Box<Text>),
     /// What a group catches; nothing where there is no such group.
     Caught(Box<Text>, Box<Pattern>, Option<usize>),

@@ -320,7 +320,7 @@ fn key_path(key: &str) -> String {
     key.replace("/*", "/.*")
 }
 
-/// The key with `by` in the place of each `:name`, and the names.
+/// The key with `by` in place of each `:name`, and the names.
 fn parameters(key: &str, by: &str) -> (String, Vec<String>) {
     let (mut replaced, mut names) = (String::new(), Vec::new());
     let mut rest = key;
@@ -339,7 +339,7 @@ fn parameters(key: &str, by: &str) -> (String, Vec<String>) {
     (replaced + rest, names)
 }
 
-/// The key with `by` in the place of each `{name}`, and the names. None holds a slash.
+/// The key with `by` in place of each `{name}`, and the names. None holds a slash.
 fn braces(key: &str, greed: Greed, by: &str) -> (String, Vec<String>) {
     let (mut replaced, mut names) = (String::new(), Vec::new());
     let mut rest = key;

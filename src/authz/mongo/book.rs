@@ -310,7 +310,7 @@ impl RuleBook {
         }
     }
 
-    /// Puts a rule in the place of the one in `document`, as it was read. Keys of other programs stay.
+    /// Puts a rule in place of the one in `document`, as it was read. Keys of other programs stay.
     ///
     /// # Errors
     /// Why it was not changed.

@@ -92,7 +92,7 @@ fn read(item: &Node, index: usize, reading: &Reading) -> Option<Unnumbered> {
     Some(Unnumbered { seq: seq.map(|at| at.value), text })
 }
 
-/// The values of MongoDB's extended JSON, where a rule has any, in the place of what they are wrapped in.
+/// The values of MongoDB's extended JSON, where a rule has any, in place of what they are wrapped in.
 fn without_wrappers(item: &Node) -> Node {
     let Value::Map(entries) = &item.value else { return item.clone() };
     let entries = entries.iter().map(|entry| match entry.key.as_str() {
