@@ -39,3 +39,19 @@ impl Costs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_account_costs_what_most_do() -> anyhow::Result<()> {
+        let costs = Costs::new()?;
+        assert_eq!(costs.usual().cost(), 10, "as long as nobody is known");
+        for cost in [5, 5, 12] {
+            costs.saw(cost);
+        }
+        assert_eq!(costs.usual().cost(), 5);
+        Ok(())
+    }
+}

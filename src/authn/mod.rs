@@ -11,6 +11,7 @@ pub mod records;
 #[cfg(test)]
 pub mod silly;
 pub mod sql;
+mod stored;
 pub mod users;
 
 pub use crate::backend::Authenticator;

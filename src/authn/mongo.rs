@@ -6,37 +6,24 @@ pub mod labels;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::settings::{DayEnd, Field};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use mongodb::bson::{Bson, Document, doc};
-use policy::pattern::LabelValues;
 use tracing::{info, warn};
 
-use super::attempts::Spelled;
-use super::costs::Costs;
-use super::password::{Check, PasswordHash, Passwords, Recall};
-use super::{
-    Account, AccountState, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing,
-    Time,
-};
+use super::password::{PasswordHash, Passwords};
+use super::stored::{FIRST_ANSWER, Greeting, SAMPLE, StoredUsers, User, UserStore, found};
+use super::{Account, AccountState, LabelSyntax, Standing};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
-use crate::client_network::ClientNetwork;
-use crate::identity::mark_of;
 use crate::mongo::document::{Fields, Single, Unknown, name_of, texts_of};
 use crate::mongo::{Collection, Failure, all, settings};
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "mongo_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
-
-/// How many hashes are looked at when the server starts, to learn what a wrong password costs.
-const SAMPLE: i64 = 100;
-/// How long the first answer may take where nobody waits for a login.
-const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// The `mongo_auth:` section.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,47 +48,21 @@ pub fn read(field: Field<'_>) -> Option<MongoAuthSettings> {
     Some(MongoAuthSettings { collection: collection?, label_values })
 }
 
-/// The users of a collection as an identity backend.
+/// The users of a collection.
 struct MongoUsers(Arc<Users>);
 
 struct Users {
     collection: Collection,
     label_values: LabelSyntax,
     breaker: Breaker,
-    passwords: Arc<Passwords>,
-    costs: Costs,
-}
-
-/// One user document, read.
-pub struct User {
-    /// The document's `_id`: who is removed and made anew has another.
-    id: String,
-    pub(super) password: PasswordHash,
-    labels: LabelValues,
-    pub(super) standing: Standing,
-}
-
-impl User {
-    pub(super) fn identity(self, account: &Account) -> Identity {
-        let mark = Some(mark_of([self.id.as_str(), self.password.text()]));
-        let (account, labels) = (Some(account.clone()), Arc::new(self.labels));
-        Identity { account, labels, standing: self.standing, mark, ..Identity::default() }
-    }
 }
 
 impl Configured for MongoAuthSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        let users = Arc::new(Users {
-            collection: Collection::new(self.collection.clone()),
-            label_values: self.label_values,
-            breaker: Breaker::default(),
-            passwords: Arc::clone(passwords),
-            costs: Costs::new()?,
-        });
-        let greeting = Arc::clone(&users);
-        drop(crate::background::spawn(async move { greeting.greet().await })?);
-        Opened::identities(MongoUsers(users))
+        let collection = Collection::new(self.collection.clone());
+        let users = Users { collection, label_values: self.label_values, breaker: Breaker::default() };
+        StoredUsers::open(MongoUsers(Arc::new(users)), passwords, Greeting::AtOnce)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -133,35 +94,26 @@ impl Users {
         };
         match asked.await {
             Ok((count, connecting, looking)) => {
-                let (deadline, place) = (collection.settings().deadline(), collection.settings().namespace());
-                let hint = match connecting > deadline {
-                    true => format!(
-                        "; connecting takes longer than deadline ({} ms): write a longer one",
-                        deadline.as_millis()
-                    ),
-                    false => String::new(),
-                };
-                let (connecting, looking) = (connecting.as_millis(), looking.as_millis());
-                Ok(format!(
-                    "{place} holds {count} users; connecting took {connecting} ms, looking one up took {looking} ms{hint}"
-                ))
+                let took = (connecting, looking, collection.settings().deadline());
+                Ok(found(&collection.settings().namespace(), count, took))
             }
             Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
         }
     }
 
-    /// Connects before the first login has to wait for that, and learns what hashes cost here.
-    async fn greet(self: &Arc<Self>) {
-        let Ok(pass) = self.breaker.admit() else { return };
+    async fn hashes(self: &Arc<Self>) -> Vec<String> {
+        let Ok(pass) = self.breaker.admit() else { return Vec::new() };
         let sampled = self.collection.ask(|collection| async move {
-            all(collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE).await?).await
+            all(collection.find(doc! {}).projection(doc! { "password": 1 }).limit(SAMPLE.into()).await?).await
         });
         match sampled.await {
             Ok(documents) => {
-                let texts = documents.iter().filter_map(|document| document.get_str("password").ok());
-                texts.filter_map(|text| PasswordHash::from_str(text).ok()).for_each(|hash| self.costs.saw(hash.cost()));
+                documents.iter().filter_map(|document| document.get_str("password").ok().map(str::to_owned)).collect()
             }
-            Err(failure) => self.failed(pass, &failure),
+            Err(failure) => {
+                self.failed(pass, &failure);
+                Vec::new()
+            }
         }
     }
 
@@ -230,30 +182,13 @@ impl Users {
 }
 
 #[async_trait]
-impl Authenticator for MongoUsers {
-    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let users = &self.0;
-        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let Some(user) = users.find(account).await? else { return Ok(Outcome::NotMine) };
-        users.costs.saw(user.password.cost());
-        let recall = Recall::for_standing(&user.standing);
-        Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
-            Check::Right => Outcome::Accepted(user.identity(account)),
-            Check::Wrong => Outcome::Rejected,
-        })
+impl UserStore for MongoUsers {
+    async fn find(&self, account: &Account) -> anyhow::Result<Option<User>> {
+        self.0.find(account).await
     }
 
-    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(self.0.find(account).await?.map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
-    }
-
-    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
-        Ok(Time::Taken)
-    }
-
-    fn alike(&self, _name: &Spelled) -> Alike {
-        Alike::NotKnown
+    async fn hashes(&self) -> Vec<String> {
+        self.0.hashes().await
     }
 }
 
@@ -364,16 +299,5 @@ mod tests {
             user.labels.get("team").map(Vec::as_slice),
             Some([LabelValue::literal("[a"), LabelValue::literal("*")].as_slice())
         );
-    }
-
-    #[test]
-    fn an_unknown_account_costs_what_most_do() -> anyhow::Result<()> {
-        let costs = Costs::new()?;
-        assert_eq!(costs.usual().cost(), 10, "as long as nobody is known");
-        for cost in [5, 5, 12] {
-            costs.saw(cost);
-        }
-        assert_eq!(costs.usual().cost(), 5);
-        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Users in the records (`records_auth:`), looked up one by one: what a command changes there holds at the next login.
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use ::settings::Field;
@@ -8,23 +7,18 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mongodb::bson::Document;
 
-use super::attempts::Spelled;
-use super::costs::Costs;
-use super::mongo::{User, read_user};
-use super::password::{Check, PasswordHash, Passwords, Recall};
-use super::{Account, Alike, Authenticator, Credentials, LabelSyntax, LookUp, Outcome, Secret, Time};
+use super::mongo::read_user;
+use super::password::Passwords;
+use super::stored::{Greeting, SAMPLE, StoredUsers, User, UserStore};
+use super::{Account, LabelSyntax};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::client_network::ClientNetwork;
 use crate::mongo::document::{Single, of_json};
 use crate::reach::{Reach, Reachable};
 use crate::records::{self, Records, Settings};
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "records_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
-
-/// How many hashes are looked at when the server starts, to learn what a wrong password costs.
-const SAMPLE: u32 = 100;
 
 /// The `records_auth:` section.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,18 +47,10 @@ impl Configured for RecordsAuthSettings {
     /// Begins to look at what is there in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
         let store = self.store.as_ref().context("no records are configured")?;
-        let users = Arc::new(Users {
-            records: records::open_for(store, KIND.key),
-            label_values: self.label_values,
-            passwords: Arc::clone(passwords),
-            costs: Costs::new()?,
-        });
+        let users = RecordsUsers { records: records::open_for(store, KIND.key), label_values: self.label_values };
         // A store that is not there yet has no users to learn from, and who only looks must not make it.
-        if !matches!(store.unmade(), Ok(Some(_))) {
-            let greeting = Arc::clone(&users);
-            drop(crate::background::spawn(async move { greeting.greet().await })?);
-        }
-        Opened::identities(RecordsUsers(users))
+        let greeting = if matches!(store.unmade(), Ok(Some(_))) { Greeting::Later } else { Greeting::AtOnce };
+        StoredUsers::open(users, passwords, greeting)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -76,36 +62,24 @@ impl Configured for RecordsAuthSettings {
     }
 }
 
-/// The users of the records as an identity backend.
-struct RecordsUsers(Arc<Users>);
-
-struct Users {
+/// The users of the records.
+struct RecordsUsers {
     records: Arc<dyn Records>,
     label_values: LabelSyntax,
-    passwords: Arc<Passwords>,
-    costs: Costs,
 }
 
 impl Reachable for RecordsUsers {
     fn reach(&self) -> Reach<'_> {
-        self.0.records.reach()
+        self.records.reach()
     }
 
     fn passage(&self) -> Option<Passage> {
-        self.0.records.passage()
+        self.records.passage()
     }
 }
 
-impl Users {
-    /// Learns what hashes cost here.
-    async fn greet(&self) {
-        // What fails is in the log, and is met again by the first login.
-        let Ok(users) = self.records.users(None, SAMPLE).await else { return };
-        let documents = users.iter().filter_map(|(_, user)| of_json(&user.text));
-        let hashes = documents.filter_map(|document| PasswordHash::from_str(document.get_str("password").ok()?).ok());
-        hashes.for_each(|hash| self.costs.saw(hash.cost()));
-    }
-
+#[async_trait]
+impl UserStore for RecordsUsers {
     async fn find(&self, account: &Account) -> anyhow::Result<Option<User>> {
         let Some(found) = self.records.user(account).await? else { return Ok(None) };
         let document: Document = of_json(&found.text).context("a user in the records is no JSON")?;
@@ -113,32 +87,11 @@ impl Users {
         user.map(Some)
             .map_err(|problems| anyhow::anyhow!("a user in the records cannot be used: {}", problems.join("; ")))
     }
-}
 
-#[async_trait]
-impl Authenticator for RecordsUsers {
-    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let users = &self.0;
-        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let Some(user) = users.find(account).await? else { return Ok(Outcome::NotMine) };
-        users.costs.saw(user.password.cost());
-        let recall = Recall::for_standing(&user.standing);
-        Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
-            Check::Right => Outcome::Accepted(user.identity(account)),
-            Check::Wrong => Outcome::Rejected,
-        })
-    }
-
-    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(self.0.find(account).await?.map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
-    }
-
-    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
-        Ok(Time::Taken)
-    }
-
-    fn alike(&self, _name: &Spelled) -> Alike {
-        Alike::NotKnown
+    async fn hashes(&self) -> Vec<String> {
+        // What fails is in the log, and is met again by the first login.
+        let users = self.records.users(None, SAMPLE).await.unwrap_or_default();
+        let documents = users.iter().filter_map(|(_, user)| of_json(&user.text));
+        documents.filter_map(|document: Document| document.get_str("password").ok().map(str::to_owned)).collect()
     }
 }

@@ -4,23 +4,17 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::settings::Field;
 use async_trait::async_trait;
 use policy::pattern::LabelValues;
 use serde_json::Value as Json;
 
-use super::attempts::Spelled;
-use super::costs::Costs;
-use super::password::{Check, PasswordHash, Passwords, Recall};
-use super::{
-    Account, Alike, Authenticator, Credentials, Identity, LabelSyntax, LookUp, Outcome, Secret, Standing, Time,
-};
+use super::password::{PasswordHash, Passwords};
+use super::stored::{FIRST_ANSWER, Greeting, StoredUsers, User, UserStore, found};
+use super::{Account, LabelSyntax, Standing};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
-use crate::client_network::ClientNetwork;
-use crate::identity::mark_of;
 use crate::json::Unambiguous;
 use crate::reach::{Reach, Reachable};
 use crate::sql::{Database, Dialect, Failure, Outage, Row, Settings, conn_string};
@@ -28,12 +22,10 @@ use crate::sql::{Database, Dialect, Failure, Outage, Row, Settings, conn_string}
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "xorm_auth", purpose: Purpose::Identity, read: |field| configured(read(field)) };
 
-/// How long the first answer may take where nobody waits for a login.
-const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How many rows one name may have: the newest counts, and MySQL finds some more that are no more than alike.
 const MOST_ROWS: usize = 100;
 /// The hashes that are looked at when the server starts, to learn what a wrong password costs.
-const SAMPLE: &str = "SELECT password_hash FROM xorm_user LIMIT 100";
+const SAMPLED: &str = "SELECT password_hash FROM xorm_user LIMIT 100";
 const COUNT: &str = "SELECT COUNT(*) FROM xorm_user";
 const OUTAGE: Outage = Outage {
     backend: KIND.key,
@@ -88,43 +80,17 @@ pub fn read(field: Field<'_>) -> Option<XormAuthSettings> {
     Some(XormAuthSettings { database: database?, label_values })
 }
 
-/// The users of a database as an identity backend.
-struct SqlUsers(Arc<Users>);
-
-struct Users {
+/// The users of a database.
+struct SqlUsers {
     database: Database,
     label_values: LabelSyntax,
-    passwords: Arc<Passwords>,
-    costs: Costs,
-}
-
-/// One row, read.
-struct User {
-    /// Who is removed and made anew has another.
-    id: i64,
-    password: PasswordHash,
-    labels: LabelValues,
-}
-
-impl User {
-    fn identity(self, account: &Account) -> Identity {
-        let mark = Some(mark_of([&self.id.to_be_bytes()[..], self.password.text().as_bytes()]));
-        Identity { account: Some(account.clone()), labels: Arc::new(self.labels), mark, ..Identity::default() }
-    }
 }
 
 impl Configured for XormAuthSettings {
     /// Begins to connect in the background.
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        let users = Arc::new(Users {
-            database: Database::new(self.database.clone(), OUTAGE),
-            label_values: self.label_values,
-            passwords: Arc::clone(passwords),
-            costs: Costs::new()?,
-        });
-        let greeting = Arc::clone(&users);
-        drop(crate::background::spawn(async move { greeting.greet().await })?);
-        Opened::identities(SqlUsers(users))
+        let database = Database::new(self.database.clone(), OUTAGE);
+        StoredUsers::open(SqlUsers { database, label_values: self.label_values }, passwords, Greeting::AtOnce)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -134,15 +100,15 @@ impl Configured for XormAuthSettings {
 
 impl Reachable for SqlUsers {
     fn reach(&self) -> Reach<'_> {
-        Reach::server(self.0.reach())
+        Reach::server(self.reach())
     }
 
     fn passage(&self) -> Option<Passage> {
-        Some(self.0.database.passage())
+        Some(self.database.passage())
     }
 }
 
-impl Users {
+impl SqlUsers {
     async fn reach(&self) -> anyhow::Result<String> {
         let (settings, began) = (self.database.settings(), crate::clock::now());
         let asked = async {
@@ -155,33 +121,15 @@ impl Users {
         match asked.await {
             Ok((counted, connecting, looking)) => {
                 let count = counted.first().and_then(|row| row.integer(0).ok()).unwrap_or_default();
-                let limit = settings.answer_within;
-                let hint = match connecting > limit {
-                    true => {
-                        format!(
-                            "; connecting takes longer than deadline ({} ms): write a longer one",
-                            limit.as_millis()
-                        )
-                    }
-                    false => String::new(),
-                };
-                let (place, connecting, looking) = (settings.place(), connecting.as_millis(), looking.as_millis());
-                Ok(format!(
-                    "{place} holds {count} users; connecting took {connecting} ms, looking one up took {looking} ms{hint}"
-                ))
+                Ok(found(&settings.place(), count.unsigned_abs(), (connecting, looking, settings.answer_within)))
             }
             Err(failure) => anyhow::bail!("{failure}; {}", failure.advice()),
         }
     }
+}
 
-    /// Connects before the first login has to wait for that, and learns what hashes cost here.
-    async fn greet(&self) {
-        // What fails is in the log.
-        let Ok(rows) = self.database.read(SAMPLE, &[]).await else { return };
-        let hashes = rows.iter().filter_map(|row| PasswordHash::from_str(row.text(0).ok()?).ok());
-        hashes.for_each(|hash| self.costs.saw(hash.cost()));
-    }
-
+#[async_trait]
+impl UserStore for SqlUsers {
     async fn find(&self, account: &Account) -> anyhow::Result<Option<User>> {
         let settings = self.database.settings();
         let rows = self.database.read(look_up(settings.dialect()), &[account.as_str().into()]).await?;
@@ -199,33 +147,11 @@ impl Users {
             None => Ok(None),
         }
     }
-}
 
-#[async_trait]
-impl Authenticator for SqlUsers {
-    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
-        let users = &self.0;
-        let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let Some(user) = users.find(account).await? else { return Ok(Outcome::NotMine) };
-        users.costs.saw(user.password.cost());
-        let recall = Recall::for_standing(&Standing::default());
-        Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
-            Check::Right => Outcome::Accepted(user.identity(account)),
-            Check::Wrong => Outcome::Rejected,
-        })
-    }
-
-    async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {
-        Ok(self.0.find(account).await?.map_or(LookUp::Unknown, |user| LookUp::Known(user.identity(account))))
-    }
-
-    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
-        Ok(Time::Taken)
-    }
-
-    fn alike(&self, _name: &Spelled) -> Alike {
-        Alike::NotKnown
+    async fn hashes(&self) -> Vec<String> {
+        // What fails is in the log.
+        let rows = self.database.read(SAMPLED, &[]).await.unwrap_or_default();
+        rows.iter().filter_map(|row| row.text(0).ok().map(str::to_owned)).collect()
     }
 }
 
@@ -235,11 +161,12 @@ impl Authenticator for SqlUsers {
 /// What is wrong with it. Such a user gets no answer: what a wrong row means to say, nobody can know, and "wrong password"
 /// would make clients throw a good one away.
 fn read_user(row: &Row, label_values: LabelSyntax) -> Result<User, String> {
-    let id = row.integer(0).map_err(|error| error.to_string())?;
+    let id = row.integer(0).map_err(|error| error.to_string())?.to_string();
     let password = row.text(2).map_err(|error| error.to_string())?;
     let password = PasswordHash::from_str(password).map_err(|message| format!("password_hash: {message}"))?;
     let labels = row.optional_text(3).map_err(|error| error.to_string())?;
-    Ok(User { id, password, labels: read_labels(labels.unwrap_or_default(), label_values)? })
+    let labels = read_labels(labels.unwrap_or_default(), label_values)?;
+    Ok(User { id, password, labels, standing: Standing::default() })
 }
 
 /// Reads `{"label": ["value", …], …}`. An empty text, as `NULL`, is no labels.

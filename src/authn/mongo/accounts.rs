@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{MongoAuthSettings, User, read_user};
+use super::{MongoAuthSettings, read_user};
 use crate::authn::LabelSyntax;
 use crate::authn::password::PasswordHash;
+use crate::authn::stored::User;
 use crate::authn::users::ROBOTS_NAME;
 use crate::authn::{AccountState, NotAnAccount, Standing};
 use crate::identity::{self, MAX_TYPED};
