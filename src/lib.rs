@@ -57,6 +57,7 @@ pub mod records;
 pub mod secret;
 pub mod secrets;
 pub mod server;
+mod shelf;
 mod shown;
 pub mod sql;
 pub mod token;

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["token"],
     &["identity"],
     &["records"],
-    &["secrets"],
+    &["secrets", "shelf"],
     &["passwords"],
     &["backend"],
     &["authn", "workload"],
