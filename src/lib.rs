@@ -54,6 +54,7 @@ pub mod program;
 mod random;
 pub mod reach;
 pub mod records;
+pub mod registries;
 pub mod secret;
 pub mod secrets;
 pub mod server;

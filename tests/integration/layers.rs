@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["connections", "dial", "metrics", "reach"],
     &["http_api", "keys", "mongo", "program", "sql"],
     &["token"],
-    &["identity"],
+    &["identity", "registries"],
     &["records"],
     &["secrets", "shelf"],
     &["passwords"],
