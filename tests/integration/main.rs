@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod directory;
 mod docs;
 mod endpoint;
 mod forward_auth;
