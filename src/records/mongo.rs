@@ -1,6 +1,8 @@
 //! Records in MongoDB: read from the primary, written by majority, and each change whole in one document, since a standalone
 //! server has no transactions.
 
+pub(super) mod catalogue;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,6 +117,11 @@ impl MongoRecords {
             (SECRETS, "place", Values::Unique),
             (SECRETS, "owner", Values::Any),
             (SEEN, "ends", Values::Any),
+            (catalogue::EVENTS, "came", Values::Any),
+            (catalogue::REPOSITORIES, "seq", Values::Any),
+            (catalogue::TAGS, "repository", Values::Any),
+            (catalogue::PULLS, "repository", Values::Any),
+            (catalogue::PULLS, "digest", Values::Any),
         ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
             for (name, key, values) in indexes {
@@ -319,7 +326,7 @@ impl MongoRecords {
             let documents = documents.clone();
             async move {
                 let collection = sibling(&collection, name);
-                collection.delete_many(doc! { "_id": { "$ne": "schema" } }).await?;
+                collection.delete_many(doc! { "_id": { "$nin": ["schema", "catalogue"] } }).await?;
                 for document in documents {
                     let which = doc! { "_id": document.get("_id").cloned() };
                     collection.replace_one(which, document).upsert(true).await?;
