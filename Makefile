@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom clean
+.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -145,6 +145,11 @@ sbom:
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
 	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
 	rm dockwarden.cdx.json
+
+# The documentation as a site with a search, in target/docs: open target/docs/index.html.
+docs:
+	mdbook --version >/dev/null 2>&1 || cargo install --locked mdbook --no-default-features --features search
+	mdbook build
 
 clean:
 	cargo clean

@@ -69,6 +69,8 @@ const KEYS: &[(&str, &str)] = &[
         "ca_certificate, client_certificate, client_key, database, deadline, host, password, password_file, port, tls, url, \
          username",
     ),
+    ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
+    ("registries.r.events", "secret, secret_file"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
     ("records_auth", "label_values"),
@@ -93,7 +95,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -129,6 +131,7 @@ gateway:
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
 lasting: {UNKNOWN}
+registries: {r: {url: "https://a", events: {secret: 0123456789abcdef, UNKNOWN}, UNKNOWN}}
 workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;
@@ -156,13 +159,13 @@ fn the_keys_of_the_configuration_are_those_of_the_list() {
 
 #[test]
 fn every_key_of_the_configuration_is_described() {
-    let described = read("docs/CONFIG.md");
+    let described = [read("docs/CONFIG.md"), read("docs/reference/config-registries.md")].concat();
     let missing: BTreeSet<&str> = KEYS
         .iter()
         .flat_map(|(_, keys)| keys.split(", "))
         .filter(|key| !described.contains(&format!("`{key}`")))
         .collect();
-    assert!(missing.is_empty(), "CONFIG.md says nothing about {missing:?}");
+    assert!(missing.is_empty(), "the reference says nothing about {missing:?}");
 }
 
 /// The reasons that the sources below a folder give to lines of the log.

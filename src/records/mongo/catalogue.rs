@@ -7,7 +7,8 @@ use mongodb::bson::{Bson, Document as Bsons, doc};
 use mongodb::error::Error;
 use time::OffsetDateTime;
 
-use super::{DOCUMENTS, Handle, MongoRecords, integer, odd, optional_integer, optional_text, text, unless_duplicate};
+use super::documents::{integer, odd, optional_integer, optional_text, text};
+use super::{DOCUMENTS, Handle, MongoRecords, unless_duplicate};
 use crate::mongo::all;
 use crate::records::catalogue::{
     Change, Complete, Description, EventQueue, Lease, Leased, Leases, Listing, Mark, Pull, Pulled, Pulls, PushedTag,
