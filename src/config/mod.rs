@@ -4,6 +4,7 @@
 //! `docs/CONFIG.md`.
 
 mod api;
+mod catalogue;
 mod env;
 mod forward_auth;
 mod gateway;
@@ -50,6 +51,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The registries that tokens are for, as far as the file declares them.
     pub registries: Registries,
+    /// How they are asked for what is in them.
+    pub catalogue: crate::catalogue::Settings,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
     /// Which logins get a refresh token, and how long secrets may live.
@@ -79,12 +82,13 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "server",
     "token",
     "forward_auth",
     "gateway",
     registries::NAME,
+    catalogue::NAME,
     records::NAME,
     lasting::NAME,
     api::NAME,
@@ -245,6 +249,12 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(_), false) => key.map(records::Settings::usual),
         (Some(_), true) | (None, _) => remembered,
     };
+    let catalogue = top.section(catalogue::NAME).map(catalogue::read);
+    let is_declared = declared.as_ref().is_some_and(|declared| !declared.registries.is_empty());
+    let remembered = match (is_declared, top.has(records::NAME)) {
+        (true, false) if remembered.is_none() => key.map(records::Settings::usual),
+        (true | false, _) => remembered,
+    };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
@@ -304,6 +314,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         registries: declared?.registries,
+        catalogue: catalogue.unwrap_or_default(),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),

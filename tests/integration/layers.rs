@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["authn", "workload"],
     &["authz"],
     &["access"],
-    &["backends", "mint"],
+    &["backends", "catalogue", "mint"],
     &["config"],
     &["gateway"],
     &["app"],
