@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::access::Access;
 use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
+use crate::catalogue::Catalogue;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
@@ -32,10 +33,12 @@ use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
 use crate::{records, workload};
 
+mod catalogue;
 mod certificate;
 mod leaf;
 mod upkeep;
 
+pub use catalogue::look_after_catalogue;
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
@@ -63,6 +66,8 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// What is remembered, if anything is.
     pub records: Option<records::InUse>,
+    /// What is in the registries that are declared, if any are.
+    pub catalogue: Option<Arc<Catalogue>>,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
     /// Where a client's address is taken from.
@@ -181,8 +186,18 @@ impl Snapshot {
             Some(trust) => issuer.trusting(trust),
             None => issuer,
         });
+        let catalogue_before = before.and_then(|before| before.catalogue.as_deref());
+        let catalogue = match &records {
+            Some(in_use) if !config.registries.is_empty() => {
+                let (registries, store) = (&config.registries, &in_use.records);
+                let opened = Catalogue::open(registries, config.catalogue, store, &issuer, metrics, catalogue_before)?;
+                Some(Arc::new(opened))
+            }
+            Some(_) | None => None,
+        };
         Ok(Snapshot {
             generation,
+            catalogue,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
             issuer,

@@ -26,6 +26,7 @@ pub mod backend;
 pub mod backends;
 mod background;
 pub mod breaker;
+pub mod catalogue;
 pub mod cli;
 pub mod client_address;
 pub mod client_network;

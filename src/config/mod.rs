@@ -4,6 +4,7 @@
 //! `docs/CONFIG.md`.
 
 mod api;
+mod catalogue;
 mod env;
 mod forward_auth;
 mod gateway;
@@ -54,6 +55,8 @@ pub struct Config {
     pub registries: Registries,
     /// Who is in which groups, and what they are for, if anybody says so.
     pub directory: Option<directory::Settings>,
+    /// How they are asked for what is in them.
+    pub catalogue: crate::catalogue::Settings,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
     /// Which logins get a refresh token, and how long secrets may live.
@@ -83,12 +86,14 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 11] = [
+    directory::NAME,
     "server",
     "token",
     "forward_auth",
     "gateway",
     registries::NAME,
+    catalogue::NAME,
     records::NAME,
     lasting::NAME,
     api::NAME,
@@ -249,6 +254,12 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(_), false) => key.map(records::Settings::usual),
         (Some(_), true) | (None, _) => remembered,
     };
+    let catalogue = top.section(catalogue::NAME).map(catalogue::read);
+    let is_declared = declared.as_ref().is_some_and(|declared| !declared.registries.is_empty());
+    let remembered = match (is_declared, top.has(records::NAME)) {
+        (true, false) if remembered.is_none() => key.map(records::Settings::usual),
+        (true | false, _) => remembered,
+    };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
@@ -306,10 +317,10 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing(authz::standard::KIND.key, message);
     }
     let registries = declared.as_ref().map(|declared| declared.registries.clone());
+    // Records that are there for other things do not make a directory of a file go away with them.
+    let kept = remembered.as_ref().filter(|_| top.has(records::NAME));
     let directory = match (top.field(directory::NAME), declared) {
-        (Some(field), declared) => {
-            read_directory(&field, declared.unwrap_or_default(), &backends, remembered.as_ref()).map(Some)
-        }
+        (Some(field), declared) => read_directory(&field, declared.unwrap_or_default(), &backends, kept).map(Some),
         (None, declared) => {
             if let Some(group) = declared.iter().flat_map(|declared| &declared.groups).next() {
                 let message = "no directory says who is in this group, so it is nobody's; write directory: with its groups and users";
@@ -327,6 +338,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         gateway,
         registries: registries?,
         directory: directory?,
+        catalogue: catalogue.unwrap_or_default(),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),

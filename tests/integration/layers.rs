@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["directory"],
     &["authz"],
     &["access"],
-    &["backends", "mint"],
+    &["backends", "catalogue", "mint"],
     &["config"],
     &["gateway"],
     &["app"],

@@ -41,6 +41,8 @@ mod reuse;
 mod routes;
 #[path = "../support/records.rs"]
 mod stores;
+#[path = "../support/catalogue.rs"]
+mod stores_of_catalogue;
 mod tables;
 mod texts;
 mod tokens;
