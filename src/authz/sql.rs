@@ -13,7 +13,7 @@ use super::mongo::documents::{MAX_NAMED, read_rule};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::digest::sha256;
-use crate::records::shelf::entry;
+use crate::shelf::entry;
 use crate::sql::{Database, Dialect, Failure, Row, Settings, conn_string};
 
 /// The row of the table.

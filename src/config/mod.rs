@@ -23,7 +23,6 @@ use settings::{Field, Findings, Reading};
 pub use api::Api;
 pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
-pub(crate) use gateway::name_and_port;
 pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
@@ -33,6 +32,7 @@ pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::backend::{Backends, Purpose, Row};
 use crate::backends::BACKENDS;
+use crate::registries::{self, Registries};
 use crate::{authn, authz, records, secrets, workload};
 
 /// A configuration that can be served.
@@ -48,6 +48,8 @@ pub struct Config {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// The registries that tokens are for, as far as the file declares them.
+    pub registries: Registries,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
     /// Which logins get a refresh token, and how long secrets may live.
@@ -77,8 +79,17 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 8] =
-    ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, api::NAME, "workload"];
+const OTHERS: [&str; 9] = [
+    "server",
+    "token",
+    "forward_auth",
+    "gateway",
+    registries::NAME,
+    records::NAME,
+    lasting::NAME,
+    api::NAME,
+    "workload",
+];
 
 /// The sections for which there are records, whether or not the file says where.
 const KEPT_IN_RECORDS: [&str; 3] = [authn::records::KIND.key, authz::records::KIND.key, api::NAME];
@@ -211,6 +222,16 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing("token", message);
     }
     let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
+    let declared = top.field(registries::NAME).map(|field| registries::read(&field));
+    let token = match (token, &declared) {
+        // Who declares the registries need not name them once more.
+        (Some(token), Some(Some(declared))) if token.services.is_empty() => {
+            let services = declared.registries.iter().map(|registry| registry.service.clone()).collect();
+            Some(token::Token { services, ..token })
+        }
+        (token, _) => token,
+    };
+    let declared = declared.unwrap_or_else(|| Some(registries::Declared::default()));
     let key = token.as_ref().map(|token| token.key.as_path());
     let is_needed = KEPT_IN_RECORDS.iter().any(|key| top.has(key));
     let remembered = match top.section(records::NAME) {
@@ -282,6 +303,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
+        registries: declared?.registries,
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),

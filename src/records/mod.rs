@@ -11,7 +11,6 @@ mod mongo;
 mod row;
 mod schema;
 mod settings;
-pub(crate) mod shelf;
 mod sql;
 
 use std::collections::BTreeMap;

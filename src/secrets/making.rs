@@ -1,27 +1,22 @@
-//! How secrets are made, renewed, listed and ended. All rules about that are here, whoever asks: command, API or login.
+//! How secrets are made and renewed. All rules about that are here, whoever asks: command, API or login.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::cut::{Cut, NotACut};
+use policy::cut::Cut;
 use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
+use super::names::{free_name, is_robots, robot_account};
+use super::not_made::{LONGEST_NAME, MOST_LISTED, NotMade};
 use super::{Expires, Lasting};
-use crate::identity::{Account, AccountState, Closed, Identity, LookUp};
+use crate::identity::{Account, AccountState, Identity, LookUp};
 use crate::random;
 use crate::records::{
-    Added, Bound, Changed, Epoch, Failure, Kept, Limits, Owner, ROBOT_PREFIX, Robot, RobotName, SecretId, SecretKind,
-    Slot, Version, Whose,
+    Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, SecretId, SecretKind, Slot, Version,
 };
-use crate::secret::lasting::{Form, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 
-/// The longest name of a robot, in bytes.
-const LONGEST_ROBOT: usize = 64;
-/// The longest name of a secret, in bytes.
-const LONGEST_NAME: usize = 64;
-/// The most networks, and the most services, that one is for.
-const MOST_LISTED: usize = 64;
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
 /// The sessions that a workload's account may have; the longest unused goes for a new one. A pipeline of many jobs is one account.
@@ -30,8 +25,6 @@ pub const MOST_SESSIONS: u32 = 1_000;
 const REFRESH_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long one lives in all, unless the file's `longest` is less.
 const REFRESH_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How many records are read at once where all are.
-const PAGE: u32 = 500;
 
 /// A secret that was just made. It can be read here and nowhere else, and only once.
 #[derive(Debug)]
@@ -55,127 +48,6 @@ pub struct New {
     pub limits: Limits,
     /// Who asks; `None` at the command line.
     pub maker: Option<Account>,
-}
-
-/// Why no secret was made, or none changed. For people.
-#[derive(Debug, thiserror::Error)]
-pub enum NotMade {
-    /// Nobody knows the account.
-    #[error("no backend knows this account")]
-    Unknown,
-    /// A secret of such an account could never be checked.
-    #[error(
-        "this account's backend tells who it is only at a login, so that no secret of it could be checked; it gets none"
-    )]
-    OnlyByLogin,
-    /// The owner may not be used.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-    /// Nobody said when it ends.
-    #[error("say when it ends: in 90d or 12h, on 2027-01-31, or never")]
-    NoEnd,
-    /// It would be over at once.
-    #[error("it would end before it begins; name a later end")]
-    Over,
-    /// The configuration allows no such life.
-    #[error("no secret may live longer than {days} days here (lasting.longest); name an earlier end")]
-    TooLong {
-        /// The longest life, in days.
-        days: u64,
-    },
-    /// It cannot be called so.
-    #[error("a name has 1 to {LONGEST_NAME} bytes, and no control characters")]
-    Name,
-    /// No robot can be called so.
-    #[error(
-        "a robot's name is of lower-case letters, digits, and dots, dashes and underscores between them, at most {LONGEST_ROBOT}"
-    )]
-    RobotName,
-    /// The owner has one of this name.
-    #[error("there is a living secret of this name already; take another name, or revoke that one")]
-    NameTaken,
-    /// What it may do cannot be read.
-    #[error("{0}")]
-    Limits(#[from] NotACut),
-    /// Too many networks or services.
-    #[error("at most {MOST_LISTED} networks and as many services can be named")]
-    TooManyListed,
-    /// A network that is none.
-    #[error("a network is written 10.0.0.0/8, 2001:db8::/32, or as an address")]
-    Network,
-    /// A first moment that is none.
-    #[error("a first moment is written 2027-01-31 or 2027-01-31T18:00:00Z")]
-    Moment,
-    /// There is no such robot, and no labels by which to make it.
-    #[error("there is no robot of this name; name its owner by a label to make it (team=web)")]
-    NoRobot,
-    /// The robot has other labels.
-    #[error("there is a robot of this name already, with other labels; leave them out, or take another name")]
-    OtherLabels,
-    /// Both of its places are taken.
-    #[error("the robot has two living secrets already; renew one of them, or revoke it")]
-    BothSlots,
-    /// There is no secret of this id.
-    #[error("there is no secret of this id")]
-    Missing,
-    /// It was revoked, or ended with its owner: nothing brings it back.
-    #[error("this secret was ended for good; make a new one")]
-    Ended,
-    /// Only personal and robots' secrets are renewed.
-    #[error("a secret of this kind is not renewed; the next login brings a new one")]
-    NotRenewed,
-    /// A workload's token that brings no session.
-    #[error("no session is given for this token: its entry gives none, or it ends too soon")]
-    NoSession,
-    /// Only personal and robots' secrets are changed.
-    #[error("a secret of this kind is not changed; revoke it, and the next login brings a new one")]
-    NotChanged,
-    /// Somebody else changed it at the same time.
-    #[error("somebody else changed it at the same time; look at it again")]
-    Conflict,
-    /// The records could not tell, or could not be changed.
-    #[error(transparent)]
-    Records(#[from] Failure),
-    /// There are no random bytes.
-    #[error("the system gave no random bytes")]
-    NoRandomBytes,
-}
-
-impl From<random::NoRandomBytes> for NotMade {
-    fn from(_: random::NoRandomBytes) -> NotMade {
-        NotMade::NoRandomBytes
-    }
-}
-
-/// Reads a robot's name, with or without the prefix that it logs in with.
-///
-/// # Errors
-/// No robot can be called so.
-pub fn robot_name(text: &str) -> Result<RobotName, NotMade> {
-    let text = text.strip_prefix(ROBOT_PREFIX).unwrap_or(text);
-    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let is_joint = |letter: char| matches!(letter, '.' | '-' | '_');
-    let is_name = text.len() <= LONGEST_ROBOT
-        && text.chars().all(|letter| is_plain(letter) || is_joint(letter))
-        && text.starts_with(is_plain)
-        && text.ends_with(is_plain);
-    match is_name {
-        true => Ok(RobotName(text.into())),
-        false => Err(NotMade::RobotName),
-    }
-}
-
-/// The account that a robot logs in with.
-///
-/// # Errors
-/// No account can be called so.
-pub fn robot_account(name: &RobotName) -> Result<Account, NotMade> {
-    Account::parse(&format!("{ROBOT_PREFIX}{}", name.0)).map_err(|_| NotMade::RobotName)
-}
-
-/// Whether an account has the name of a robot, in any case of letters.
-pub(crate) fn is_robots(account: &str) -> bool {
-    account.get(..ROBOT_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(ROBOT_PREFIX))
 }
 
 impl Lasting {
@@ -349,109 +221,6 @@ impl Lasting {
         }
     }
 
-    /// A secret and whether it lives, by its id.
-    ///
-    /// # Errors
-    /// The records could not tell.
-    pub async fn show(&self, id: &SecretId) -> Result<Option<Kept>, Failure> {
-        Ok(self.within(self.store.get(id)).await?.map(|found| found.secret))
-    }
-
-    /// Some secrets by id, those that have ended among them.
-    ///
-    /// # Errors
-    /// The records could not tell.
-    pub async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure> {
-        self.within(self.store.list(whose, after, count)).await
-    }
-
-    /// Ends a secret for good.
-    ///
-    /// # Errors
-    /// There is none of this id, or the records could not be changed.
-    pub async fn revoke(&self, id: &SecretId, now: OffsetDateTime) -> Result<(), NotMade> {
-        match self.within(self.store.revoke(id, now)).await? {
-            // It is dead, whoever did it.
-            Changed::Done | Changed::Conflict => Ok(()),
-            Changed::Missing => Err(NotMade::Missing),
-        }
-    }
-
-    /// Ends a secret for good that is presented itself: whoever has it may end it. What is none is none of our business.
-    ///
-    /// # Errors
-    /// The records could not be asked or changed.
-    pub async fn revoke_presented(&self, text: &str, now: OffsetDateTime) -> Result<Option<SecretId>, Failure> {
-        let Form::Lasting(secret) = LastingSecret::read(text) else { return Ok(None) };
-        let Some(found) = self.within(self.store.find(&secret.hash())).await? else { return Ok(None) };
-        match self.within(self.store.revoke(&found.secret.id, now)).await? {
-            Changed::Done | Changed::Conflict => Ok(Some(found.secret.id)),
-            Changed::Missing => Ok(None),
-        }
-    }
-
-    /// Ends everything lasting that an account or a robot has.
-    ///
-    /// # Errors
-    /// The records could not be changed.
-    pub async fn sign_out(&self, account: &Account, now: OffsetDateTime) -> Result<Epoch, Failure> {
-        self.within(self.store.raise(account, now)).await
-    }
-
-    /// Forgets secrets of a kind that ended so long ago that nobody asks about them any more.
-    ///
-    /// # Errors
-    /// The records could not be changed.
-    pub async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
-        self.store.forget(kind, ended_before).await
-    }
-
-    /// The personal and robots' secrets that end before this moment and leave their owners without one: of a robot's two, the last.
-    ///
-    /// # Errors
-    /// The records could not tell.
-    pub async fn ending(&self, before: OffsetDateTime, now: OffsetDateTime) -> Result<Vec<Kept>, Failure> {
-        let (mut ending, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.list(&Whose::All, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
-            for kept in page {
-                let lives = kept.revoked.is_none() && kept.ends.is_some_and(|end| end > now && end < before);
-                let stays = match (&kept.owner, lives) {
-                    (_, false) | (Owner::Workload { .. }, true) => false,
-                    (Owner::Account { .. }, true) => kept.kind == SecretKind::Personal,
-                    (Owner::Robot { name, .. }, true) => {
-                        let others = self.living_of(name, now).await?;
-                        others.iter().all(|(_, other)| other.ends.is_some_and(|end| end < before))
-                    }
-                };
-                if stays {
-                    ending.push(kept);
-                }
-            }
-            after = Some(last);
-        }
-        Ok(ending)
-    }
-
-    /// A robot's secrets that are neither revoked nor over, the older one first.
-    async fn living_of(&self, name: &RobotName, now: OffsetDateTime) -> Result<Vec<(Slot, Kept)>, Failure> {
-        let (mut living, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.list(&Whose::Robot(name.clone()), after.as_ref(), PAGE).await?;
-            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
-            for kept in page {
-                let lives = kept.revoked.is_none() && kept.ends.is_none_or(|end| end > now);
-                if let (Owner::Robot { slot, .. }, true) = (&kept.owner, lives) {
-                    living.push((*slot, kept));
-                }
-            }
-            after = Some(last);
-        }
-        living.sort_by_key(|(slot, kept)| (kept.made, *slot));
-        Ok(living)
-    }
-
     /// Makes the secret of one of a robot's places.
     async fn fill(
         &self,
@@ -549,18 +318,6 @@ pub(super) fn check_as(name: &str, limits: &Limits) -> Result<(), NotMade> {
     }
     Cut::parse(limits.allow.iter().map(String::as_str))?;
     Ok(())
-}
-
-/// A name like this one that none of the others has: `deploy`, `deploy 2`, `deploy 3`.
-fn free_name(name: &str, others: &[&str]) -> String {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
-    let base = name.rsplit_once(' ').filter(|(_, last)| number(last)).map_or(name, |(base, _)| base);
-    let mut base = base.to_owned();
-    while base.len() + 4 > LONGEST_NAME {
-        base.pop();
-    }
-    let names = std::iter::once(name.to_owned()).chain((2..=others.len() + 2).map(|number| format!("{base} {number}")));
-    names.into_iter().find(|name| !others.contains(&name.as_str())).unwrap_or(base)
 }
 
 /// An id that nobody else has: 80 random bits.

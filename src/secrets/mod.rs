@@ -6,8 +6,11 @@
 mod action;
 mod changing;
 mod dead;
+mod ending;
 mod expires;
 mod making;
+mod names;
+mod not_made;
 mod told;
 mod uses;
 
@@ -29,8 +32,10 @@ pub use action::TokenAction;
 pub use changing::{Changes, LimitTexts, account_of};
 pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
-pub(crate) use making::is_robots;
-pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, NotMade, robot_account, robot_name};
+pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New};
+pub(crate) use names::is_robots;
+pub use names::{robot_account, robot_name};
+pub use not_made::NotMade;
 pub use told::{State, Told};
 pub use uses::{Uses, use_of};
 

@@ -70,6 +70,8 @@ const KEYS: &[(&str, &str)] = &[
         "ca_certificate, client_certificate, client_key, database, deadline, host, password, password_file, port, tls, url, \
          username",
     ),
+    ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
+    ("registries.r.events", "secret, secret_file"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
     ("records_auth", "label_values"),
@@ -94,7 +96,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, server, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -130,6 +132,7 @@ gateway:
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
 lasting: {UNKNOWN}
+registries: {r: {url: "https://a", events: {secret: 0123456789abcdef, UNKNOWN}, UNKNOWN}}
 workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
 "#;

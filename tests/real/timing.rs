@@ -37,7 +37,8 @@ pub(crate) enum Hashed {
 #[derive(Clone, Copy)]
 pub(crate) enum Tells {
     Nothing,
-    /// That a document was found and read, some hundredths of a millisecond, which hashes of the usual cost hide.
+    /// What is left of a document's being found and read, some hundredths of a millisecond, for which an unknown account is made to wait as
+    /// long as that took lately.
     Little,
     /// The documents say what, and why it is left so.
     AsDocumented,

@@ -18,8 +18,8 @@ use crate::identity::{self, MAX_TYPED};
 use crate::mongo::document::{Single, insert_window, name_of, texts_of, unchanged, update_to};
 use crate::mongo::{NotChanged, Write, not_changed};
 use crate::records::Settings;
-use crate::records::shelf::{Shelf, What};
 use crate::secrets::is_robots;
+use crate::shelf::{Shelf, What};
 use crate::sql;
 
 /// Of many users that are there already, so many are named.

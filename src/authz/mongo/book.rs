@@ -22,7 +22,7 @@ use super::{AclMongoSettings, fetch};
 use crate::mongo::document::{name_of, unchanged, update_to};
 use crate::mongo::{NotChanged, Write, not_changed};
 use crate::records::Settings;
-use crate::records::shelf::{Shelf, What};
+use crate::shelf::{Shelf, What};
 use crate::sql;
 use set::{right, shown};
 

@@ -9,7 +9,7 @@ use super::guard;
 use crate::authz::kept::{MAX_RULES, Wrong};
 use crate::authz::rules::{about_rule, key_of, needs_match};
 use crate::mongo::document::{Fields, Single, Unknown, describe, name_of};
-use crate::records::shelf::WRONG;
+use crate::shelf::WRONG;
 
 /// The number of wrong documents that are named at once.
 pub(in crate::authz) const MAX_NAMED: usize = 10;

@@ -16,7 +16,7 @@ use crate::authz::mongo::import::{Unnumbered, number_after, number_all};
 use crate::authz::mongo::text::{KEYS, Numbered};
 use crate::mongo::document::unchanged;
 use crate::mongo::{NotChanged, Run, WRITING, Write, not_changed};
-use crate::records::shelf::Shelf;
+use crate::shelf::Shelf;
 
 /// How often an import's guard shows that its import is still at work.
 const BEAT: Duration = Duration::from_millis(500);

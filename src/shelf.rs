@@ -4,31 +4,25 @@
 //! Every change says what the document was, and does nothing if it is something else by now.
 
 pub(crate) mod entry;
+mod kept;
 mod tables;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document as Bsons, doc};
 
-use super::{Changed, Document, Failure, Records, Settings, open};
-use crate::identity::Account;
-use crate::mongo::document::{list_of_json, of_json, to_json};
+use crate::mongo::document::to_json;
 use crate::mongo::settings::CollectionSettings;
 use crate::mongo::{self, Collection, NotChanged, Write, all};
+use crate::records::Settings;
 use crate::sql;
 
+use kept::Kept;
 pub(crate) use tables::WRONG;
 use tables::{Draft, Rules, Users};
 
 /// How long reading all may take.
 const READING: Duration = Duration::from_secs(60);
-/// So many users are read at once.
-const PAGE: u32 = 1000;
-/// How often a change is tried anew because others changed the rules at the same time.
-const TRIES: usize = 8;
-
 /// Where the documents are.
 pub(crate) enum Shelf {
     /// In a collection of MongoDB.
@@ -41,13 +35,6 @@ pub(crate) enum Shelf {
     Rules(Rules),
     /// Rules in SQL while they are changed: nothing is written before [`Shelf::commit`].
     Draft(Draft),
-}
-
-/// Documents in the records.
-pub(crate) struct Kept {
-    records: Arc<dyn Records>,
-    place: String,
-    what: What,
 }
 
 /// Whose documents they are.
@@ -63,7 +50,7 @@ impl Shelf {
     }
 
     pub(crate) fn records(settings: &Settings, what: What) -> Shelf {
-        Shelf::Records(Kept { records: open(settings), place: settings.place(), what })
+        Shelf::Records(Kept::new(settings, what))
     }
 
     /// docker_auth's table in this database.
@@ -109,7 +96,7 @@ impl Shelf {
             Shelf::Rules(rules) => rules.place(),
             Shelf::Draft(draft) => draft.place(),
             Shelf::Collection(collection) => collection.settings().namespace(),
-            Shelf::Records(kept) => kept.place.clone(),
+            Shelf::Records(kept) => kept.place(),
         }
     }
 
@@ -123,11 +110,7 @@ impl Shelf {
                 });
                 found.await
             }
-            Shelf::Records(kept) => {
-                let mut documents = kept.all().await.map_err(|failure| kept.failure(failure))?;
-                documents.retain(|document| is_found(document, &filter));
-                Ok(documents)
-            }
+            Shelf::Records(kept) => kept.find(&filter).await,
             Shelf::Users(users) => users.find(&filter).await,
             Shelf::Rules(rules) => Ok(rules.draft().await?.find(&filter)),
             Shelf::Draft(draft) => Ok(draft.find(&filter)),
@@ -184,95 +167,6 @@ impl Shelf {
     }
 }
 
-impl Kept {
-    fn failure(&self, failure: Failure) -> mongo::Failure {
-        let (Failure::Away { cause } | Failure::Unusable { cause }) = failure;
-        mongo::Failure::Down { place: "the records".to_owned(), cause, advice: "nothing was read" }
-    }
-
-    fn unknown(&self, failure: Failure) -> NotChanged {
-        NotChanged::Unknown(self.failure(failure))
-    }
-
-    fn unread(&self, failure: Failure) -> NotChanged {
-        NotChanged::Unread(self.failure(failure))
-    }
-
-    async fn all(&self) -> Result<Vec<Bsons>, Failure> {
-        match self.what {
-            What::Rules => Ok(rules_of(&self.records.rules().await?)?),
-            What::Users => {
-                let (mut documents, mut after) = (Vec::new(), None);
-                loop {
-                    let page = self.records.users(after.as_ref(), PAGE).await?;
-                    let Some((last, _)) = page.last() else { return Ok(documents) };
-                    after = Account::parse(last).ok();
-                    for (_, user) in &page {
-                        documents.push(of_json(&user.text).ok_or_else(unreadable)?);
-                    }
-                }
-            }
-        }
-    }
-
-    async fn insert(&self, document: &Bsons) -> Result<Write, NotChanged> {
-        let mut document = document.clone();
-        if !document.contains_key("_id") {
-            document.insert("_id", ObjectId::new());
-        }
-        match self.what {
-            What::Users => {
-                let name = account_of(&document)?;
-                let made = self.records.make_user(&name, &text_of(&document)).await;
-                Ok(write_of(made.map_err(|failure| self.unknown(failure))?))
-            }
-            What::Rules => self.change_rules(|rules| inserted(rules, &document)).await,
-        }
-    }
-
-    /// Changes or removes the one document that `filter` finds.
-    async fn change(&self, filter: &Bsons, change: impl Fn(&Bsons) -> Option<Bsons>) -> Result<Write, NotChanged> {
-        match self.what {
-            What::Users => {
-                let name = match filter.get_document("username").and_then(|name| name.get_str("$eq")) {
-                    Ok(name) => Account::parse(name).ok(),
-                    Err(_) => None,
-                };
-                let Some(name) = name else { return Ok(Write::Conflict) };
-                let Some(found) = self.records.user(&name).await.map_err(|failure| self.unread(failure))? else {
-                    return Ok(Write::Conflict);
-                };
-                let before = of_json(&found.text).ok_or_else(|| self.unread(unreadable()))?;
-                if !is_found(&before, filter) {
-                    return Ok(Write::Conflict);
-                }
-                let changed = match change(&before) {
-                    Some(after) => self.records.replace_user(&name, &text_of(&after), found.version).await,
-                    None => self.records.remove_user(&name, found.version).await,
-                };
-                Ok(write_of(changed.map_err(|failure| self.unknown(failure))?))
-            }
-            What::Rules => self.change_rules(|rules| changed(rules, filter, &change)).await,
-        }
-    }
-
-    /// Puts what `change` makes of the rules in their place; `None` is a conflict.
-    async fn change_rules(&self, change: impl Fn(&[Bsons]) -> Option<Vec<Bsons>>) -> Result<Write, NotChanged> {
-        for _ in 0..TRIES {
-            let before = self.records.rules().await.map_err(|failure| self.unread(failure))?;
-            let rules = rules_of(&before).map_err(|failure| self.unread(failure))?;
-            let Some(mut rules) = change(&rules) else { return Ok(Write::Conflict) };
-            rules.sort_by_key(seq_of);
-            let text = to_json(&Bson::Array(rules.into_iter().map(Bson::Document).collect())).to_string();
-            match self.records.replace_rules(&text, before.version).await.map_err(|failure| self.unknown(failure))? {
-                Changed::Done => return Ok(Write::Applied),
-                Changed::Missing | Changed::Conflict => {}
-            }
-        }
-        Ok(Write::Conflict)
-    }
-}
-
 /// The rules with one more; `None` where its number is taken.
 fn inserted(rules: &[Bsons], document: &Bsons) -> Option<Vec<Bsons>> {
     let is_taken = rules.iter().any(|rule| same(rule.get("seq"), document.get("seq")));
@@ -294,30 +188,6 @@ fn changed(rules: &[Bsons], filter: &Bsons, change: impl Fn(&Bsons) -> Option<Bs
         None => drop(rules.remove(at)),
     }
     Some(rules)
-}
-
-fn unreadable() -> Failure {
-    Failure::Unusable { cause: "what is kept there is not as this program writes it".to_owned() }
-}
-
-fn rules_of(document: &Document) -> Result<Vec<Bsons>, Failure> {
-    list_of_json(&document.text).ok_or_else(unreadable)
-}
-
-fn account_of(document: &Bsons) -> Result<Account, NotChanged> {
-    let name = document.get_str("username").unwrap_or_default();
-    Account::parse(name).map_err(|wrong| NotChanged::Refused(wrong.to_string()))
-}
-
-fn text_of(document: &Bsons) -> String {
-    to_json(&Bson::Document(document.clone())).to_string()
-}
-
-fn write_of(changed: Changed) -> Write {
-    match changed {
-        Changed::Done => Write::Applied,
-        Changed::Missing | Changed::Conflict => Write::Conflict,
-    }
 }
 
 /// The number that rules are sorted by; what has none comes first, and is refused as a whole.

@@ -1,0 +1,117 @@
+//! How secrets are looked at, listed, ended and forgotten, whoever asks: command, API, or what runs beside the server.
+
+use time::OffsetDateTime;
+
+use super::Lasting;
+use super::not_made::NotMade;
+use crate::identity::Account;
+use crate::records::{Changed, Epoch, Failure, Kept, Owner, RobotName, SecretId, SecretKind, Slot, Whose};
+use crate::secret::lasting::{Form, LastingSecret};
+
+/// How many records are read at once where all are.
+const PAGE: u32 = 500;
+
+impl Lasting {
+    /// A secret and whether it lives, by its id.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn show(&self, id: &SecretId) -> Result<Option<Kept>, Failure> {
+        Ok(self.within(self.store.get(id)).await?.map(|found| found.secret))
+    }
+
+    /// Some secrets by id, those that have ended among them.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure> {
+        self.within(self.store.list(whose, after, count)).await
+    }
+
+    /// Ends a secret for good.
+    ///
+    /// # Errors
+    /// There is none of this id, or the records could not be changed.
+    pub async fn revoke(&self, id: &SecretId, now: OffsetDateTime) -> Result<(), NotMade> {
+        match self.within(self.store.revoke(id, now)).await? {
+            // It is dead, whoever did it.
+            Changed::Done | Changed::Conflict => Ok(()),
+            Changed::Missing => Err(NotMade::Missing),
+        }
+    }
+
+    /// Ends a secret for good that is presented itself: whoever has it may end it. What is none is none of our business.
+    ///
+    /// # Errors
+    /// The records could not be asked or changed.
+    pub async fn revoke_presented(&self, text: &str, now: OffsetDateTime) -> Result<Option<SecretId>, Failure> {
+        let Form::Lasting(secret) = LastingSecret::read(text) else { return Ok(None) };
+        let Some(found) = self.within(self.store.find(&secret.hash())).await? else { return Ok(None) };
+        match self.within(self.store.revoke(&found.secret.id, now)).await? {
+            Changed::Done | Changed::Conflict => Ok(Some(found.secret.id)),
+            Changed::Missing => Ok(None),
+        }
+    }
+
+    /// Ends everything lasting that an account or a robot has.
+    ///
+    /// # Errors
+    /// The records could not be changed.
+    pub async fn sign_out(&self, account: &Account, now: OffsetDateTime) -> Result<Epoch, Failure> {
+        self.within(self.store.raise(account, now)).await
+    }
+
+    /// Forgets secrets of a kind that ended so long ago that nobody asks about them any more.
+    ///
+    /// # Errors
+    /// The records could not be changed.
+    pub async fn forget(&self, kind: SecretKind, ended_before: OffsetDateTime) -> Result<u64, Failure> {
+        self.store.forget(kind, ended_before).await
+    }
+
+    /// The personal and robots' secrets that end before this moment and leave their owners without one: of a robot's two, the last.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn ending(&self, before: OffsetDateTime, now: OffsetDateTime) -> Result<Vec<Kept>, Failure> {
+        let (mut ending, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(&Whose::All, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
+            for kept in page {
+                let lives = kept.revoked.is_none() && kept.ends.is_some_and(|end| end > now && end < before);
+                let stays = match (&kept.owner, lives) {
+                    (_, false) | (Owner::Workload { .. }, true) => false,
+                    (Owner::Account { .. }, true) => kept.kind == SecretKind::Personal,
+                    (Owner::Robot { name, .. }, true) => {
+                        let others = self.living_of(name, now).await?;
+                        others.iter().all(|(_, other)| other.ends.is_some_and(|end| end < before))
+                    }
+                };
+                if stays {
+                    ending.push(kept);
+                }
+            }
+            after = Some(last);
+        }
+        Ok(ending)
+    }
+
+    /// A robot's secrets that are neither revoked nor over, the older one first.
+    pub(super) async fn living_of(&self, name: &RobotName, now: OffsetDateTime) -> Result<Vec<(Slot, Kept)>, Failure> {
+        let (mut living, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(&Whose::Robot(name.clone()), after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
+            for kept in page {
+                let lives = kept.revoked.is_none() && kept.ends.is_none_or(|end| end > now);
+                if let (Owner::Robot { slot, .. }, true) = (&kept.owner, lives) {
+                    living.push((*slot, kept));
+                }
+            }
+            after = Some(last);
+        }
+        living.sort_by_key(|(slot, kept)| (kept.made, *slot));
+        Ok(living)
+    }
+}
