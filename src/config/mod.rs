@@ -1,7 +1,7 @@
 //! The configuration file as types that cannot be wrong: docker_auth's format, extended, and strict.
 //!
 //! Everything that is wrong is found in one reading and reported with file and line. What the keys mean is in
-//! `docs/CONFIG.md`.
+//! `docs/reference/config.md`.
 
 mod api;
 mod catalogue;

@@ -30,6 +30,7 @@ mod logs;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
+mod pages;
 mod pem;
 #[path = "../support/port.rs"]
 mod port;
