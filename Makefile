@@ -94,7 +94,7 @@ wasm:
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
-# Decisions of the program compared with those of a second evaluator, which was written from docs/POLICY.md alone. The
+# Decisions of the program compared with those of a second evaluator, which was written from docs/reference/rules.md alone. The
 # release build is asked if there is one.
 PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwarden))
 differential:
@@ -103,7 +103,7 @@ differential:
 
 # Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
 # tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained
-# in docs/ARCHITECTURE.md.
+# in docs/explain/testing.md.
 mutants:
 	cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
 	cargo mutants --no-config --output target/policy -p dockwarden-policy $(MUTANTS)

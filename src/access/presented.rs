@@ -83,6 +83,7 @@ impl Access {
         let began = crate::clock::now();
         let said = workloads.backend.identify(token, self.attempts.client(from), now).await;
         let Verified { identity, once } = workloads.count(began, said, accepted)?.map_err(Denied::Workload)?;
+        let identity = self.in_directory(identity)?;
         let Some(once) = once else { return Ok(identity) };
         match self.use_up(&once, from, now).await? {
             Seen::First => Ok(identity),
@@ -166,7 +167,7 @@ impl Access {
     async fn owner(&self, lasting: &Lasting, living: &Living, address: Option<IpAddr>) -> Result<Identity, Denied> {
         let dead = |dead| living.dead(dead);
         Ok(match lasting.asked(living).map_err(dead)? {
-            Asked::Nobody(identity) => identity,
+            Asked::Nobody(identity) => self.in_directory(identity)?,
             Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
         })
     }

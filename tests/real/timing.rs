@@ -1,5 +1,5 @@
 //! What the time of a refusal tells about an account: for each backend, a wrong password of a known account beside an
-//! account that nobody knows. The table in `docs/OPERATIONS.md` is what this prints, with as many refusals of each kind as
+//! account that nobody knows. The table in `docs/explain/timing.md` is what this prints, with as many refusals of each kind as
 //! `DOCKWARDEN_TIMING_ROUNDS` says, and hashes of the cost that `DOCKWARDEN_TIMING_COST` says:
 //! `DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --test real -- refusal as_long_as --nocapture`.
 

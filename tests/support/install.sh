@@ -107,6 +107,8 @@ done <<'PROGRAMS'
 registry github.com/distribution/distribution/v3 cmd/registry v3.1.1
 crane github.com/google/go-containerregistry cmd/crane v0.22.1
 helm helm.sh/helm/v3 cmd/helm v3.22.0
+oras oras.land/oras cmd/oras v1.3.6
+regctl github.com/regclient/regclient cmd/regctl v0.11.7
 PROGRAMS
 
 # FerretDB speaks MongoDB's protocol. Its program wants a version file inside its sources, so it is built from a copy of
@@ -134,7 +136,7 @@ case "$(go version -m "$tools/ferretdb" 2>/dev/null | awk '$1 == "mod" { print $
         ;;
 esac
 
-# Our own checkers: what docker_auth's patterns match (oracle), what docs/POLICY.md says of a question (rules), and the
+# Our own checkers: what docker_auth's patterns match (oracle), what docs/reference/rules.md says of a question (rules), and the
 # registry's view of a token (verify).
 for source in "$here"/go/*/; do
     [ -e "$source" ] || continue
