@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod directory;
 mod docs;
 mod endpoint;
 mod forward_auth;
@@ -41,6 +42,8 @@ mod reuse;
 mod routes;
 #[path = "../support/records.rs"]
 mod stores;
+#[path = "../support/catalogue.rs"]
+mod stores_of_catalogue;
 mod tables;
 mod texts;
 mod tokens;
