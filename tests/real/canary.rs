@@ -11,8 +11,11 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mongodb::bson::doc;
+use serde_json::json;
 
 use crate::mongo::guide_file;
+use crate::sessions::oidc::Key;
+use crate::sessions::{issuer, workload};
 use crate::support::canary::forms;
 use crate::support::dockwarden::{self, SERVICE, hash, program};
 use crate::support::http::{self, Reply};
@@ -23,7 +26,7 @@ use crate::support::process::{Process, Signal, until};
 use crate::support::slapd::{self, PEOPLE, READER, Slapd};
 use crate::support::sql::{Product, Tables, reader_password};
 use crate::support::standin::{Head, Standin, Then};
-use crate::support::{http2, part, scratch, visit};
+use crate::support::{clock, http2, part, scratch, visit};
 
 /// What each secret of the test begins with, and how it goes on.
 fn canary(name: &str) -> String {
@@ -147,9 +150,77 @@ fn gateway(registries: &Standin) -> String {
     )
 }
 
+/// A workload's tokens: one that is good, and those that are refused.
+struct Jwts {
+    good: String,
+    refused: Vec<String>,
+}
+
+/// The account that they are for.
+const WORKLOAD: &str = "github:octo/app";
+
+impl Jwts {
+    fn of(key: &Key) -> Jwts {
+        let ends = |seconds: i64| {
+            let made = clock::now() + seconds - 300;
+            key.sign(&json!({
+                "iss": "https://token.actions.githubusercontent.com", "aud": "registry.example.org", "iat": made,
+                "nbf": made, "exp": made + 300, "sub": "repo:octo/app:ref:refs/heads/main", "repository": "octo/app",
+                "repository_owner_id": "1234", "ref": "refs/heads/main", "event_name": "push",
+            }))
+        };
+        let good = ends(300);
+        let (rest, signature) = good.rsplit_once('.').unwrap();
+        // As one that was cut by a shell, and one with another's signature.
+        let refused =
+            [ends(-300), good[..good.len() - 9].to_owned(), format!("{rest}.{}", signature.replace('A', "B") + "AA")];
+        Jwts { good, refused: refused.to_vec() }
+    }
+
+    /// Presents them in every slot, and changes the good one for a session. Gives that, and what was said meanwhile.
+    fn present(&self, address: &str) -> (String, String) {
+        let exchange = |jwt: &str| {
+            let form = format!(
+                "grant_type={}&subject_token_type={}&subject_token={jwt}&audience={}",
+                http::form_encode("urn:ietf:params:oauth:grant-type:token-exchange"),
+                http::form_encode("urn:ietf:params:oauth:token-type:jwt"),
+                http::form_encode(SERVICE)
+            );
+            let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+            http::exchange(address, &http::request("POST", "/auth", "localhost", &kind, form.as_bytes()))
+        };
+        let exchanged = exchange(&self.good);
+        let session = exchanged.json()["access_token"].as_str().map(str::to_owned);
+        let session = session.unwrap_or_else(|| panic!("{}", exchanged.text()));
+        let mut said = String::new();
+        let asked = [("github", &self.good, true), ("nobody", &self.good, true), (&*self.good, &"x".to_owned(), false)];
+        let refused = self.refused.iter().map(|jwt| ("github", jwt, false));
+        for (account, secret, good) in asked.into_iter().chain(refused) {
+            let replies = ask_everywhere(address, account, secret);
+            let let_in = replies.iter().filter(|reply| reply.status == 200).count();
+            assert_eq!(let_in, if good { 3 } else { 0 }, "{account:.6} {secret:.5}");
+            for reply in replies.iter().filter(|reply| reply.status != 200) {
+                said.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
+            }
+        }
+        for jwt in &self.refused {
+            let reply = exchange(jwt);
+            assert_ne!(reply.status, 200);
+            said.push_str(&format!("{:?} {}\n", reply.headers, reply.text()));
+        }
+        (session, said)
+    }
+
+    /// What of each nothing may repeat: of its claims, and of its signature.
+    fn secrets(&self) -> Vec<String> {
+        let parts = [&self.good].into_iter().chain(&self.refused).flat_map(|jwt| jwt.split('.').skip(1));
+        parts.map(|part| part[20..60].to_owned()).collect()
+    }
+}
+
 /// Makes one of each kind of secret that lasts, presents it in every slot, alive, mistyped and dead, and has commands
 /// tell of it. Gives what of each is secret, and what was said meanwhile.
-fn ask_with_what_lasts(config: &Path, address: &str) -> (Vec<String>, String) {
+fn ask_with_what_lasts(config: &Path, address: &str, jwts: &Jwts) -> (Vec<String>, String) {
     let run = |arguments: &[&str], more: &[&str]| {
         let mut command = part::command_at(program());
         part::run(command.args(arguments).arg(config).args(more).env("RUST_LOG", "trace")).well()
@@ -167,14 +238,21 @@ fn ask_with_what_lasts(config: &Path, address: &str) -> (Vec<String>, String) {
         secret
     });
     let [personal, robot] = made;
+    let (session, of_workloads) = jwts.present(address);
     let present = |account: &str, secret: &str, alive: bool| {
         // Another last digit, which is one of the checksum.
         let last = if secret.ends_with('x') { "y" } else { "x" };
         let mistyped = format!("{}{last}", &secret[..secret.len() - 1]);
         let mut said = String::new();
-        for (account, secret, good) in
-            [(account, secret, alive), ("nobody", secret, false), (secret, "x", false), (account, &mistyped, false)]
-        {
+        // The name beside a session means nothing, as beside the token that brought it.
+        let of_anybody = alive && secret.starts_with("dws_");
+        let asked = [
+            (account, secret, alive),
+            ("nobody", secret, of_anybody),
+            (secret, "x", false),
+            (account, &mistyped, false),
+        ];
+        for (account, secret, good) in asked {
             let replies = ask_everywhere(address, account, secret);
             let let_in = replies.iter().filter(|reply| reply.status == 200).count();
             assert_eq!(let_in, if good { 3 } else { 0 }, "{account:.5} {secret:.5}");
@@ -184,12 +262,14 @@ fn ask_with_what_lasts(config: &Path, address: &str) -> (Vec<String>, String) {
         }
         said
     };
-    let owned = [("uwe", &refresh), ("uwe", &personal), ("robot+ci", &robot)];
+    let owned = [("uwe", &refresh), ("uwe", &personal), ("robot+ci", &robot), ("<token>", &session)];
     let alive: String = owned.iter().map(|(account, secret)| present(account, secret, true)).collect();
     let told = run(&["token", "list"], &["--json"]).text + &run(&["token", "list"], &[]).text;
-    let ended = run(&["user", "sign-out"], &["uwe"]).text + &run(&["user", "sign-out"], &["robot+ci"]).text;
+    let ended: String = ["uwe", "robot+ci", WORKLOAD].map(|owner| run(&["user", "sign-out"], &[owner]).text).concat();
     let dead: String = owned.iter().map(|(account, secret)| present(account, secret, false)).collect();
-    (owned.map(|(_, secret)| secret[4..34].to_owned()).to_vec(), alive + &told + &ended + &dead)
+    let mut secrets = jwts.secrets();
+    secrets.extend(owned.map(|(_, secret)| secret[4..34].to_owned()));
+    (secrets, of_workloads + &alive + &told + &ended + &dead)
 }
 
 #[test]
@@ -214,6 +294,7 @@ exit 2
     // It lets everybody do everything, and says aloud whom and what.
     let decides = script(&folder, "decides", "#!/bin/sh\ncat >&2\necho '{\"said\": true}'\n");
     let registries = registries();
+    let (key, provider) = issuer();
     let (reader, reader_secret) = READER;
     let more = format!(
         "users: {{uwe: {{password: \"{}\"}}}}\n\
@@ -225,7 +306,7 @@ exit 2
          http_authz: {{url: \"http://{api}/may\", headers: {{X-Api-Key: \"Zq7XvApiKey9Kd\"}}}}\n\
          ext_authz: {{command: \"{}\"}}\n\
          forward_auth: {{trusted_proxies: [127.0.0.1], service: \"{SERVICE}\"}}\n{}{}\
-         records: {{sqlite: \"{}\"}}\nlasting: {{refresh: true}}\n\
+         records: {{sqlite: \"{}\"}}\nlasting: {{refresh: true}}\n{}\
          acl: [{{match: {{account: \"/.+/\", name: \"/^(test|(basic|token|ecr|wrong)/app)$/\"}}, actions: [\"*\"]}}]\n",
         hash(&canary("Users")),
         htpasswd.display(),
@@ -235,6 +316,7 @@ exit 2
         gateway(&registries),
         tables.sections(&tables.conn_string, ""),
         records.display(),
+        workload(&provider),
         api = api.address()
     );
     let pair = keys::as_in_the_guide(Kind::P256);
@@ -303,7 +385,7 @@ exit 2
     }
     assert_eq!(let_in, 7 * 3, "each backend let its own account in by three ways\n{}", process.tail());
 
-    let (lasting, said) = ask_with_what_lasts(&config, &address);
+    let (lasting, said) = ask_with_what_lasts(&config, &address, &Jwts::of(&key));
     secrets.extend(lasting);
     shown.push_str(&said);
 

@@ -109,7 +109,7 @@ fn check_15_docker_logs_in_and_lives_from_its_identity_token() {
     lasting.bed.dockwarden.process.keeps_secrets();
 }
 
-/// Checks 16 and 17, of the clients that there are here.
+/// Check 16, of the clients that need no builder.
 #[test]
 fn check_16_other_clients_live_from_the_same_file_and_are_told_when_it_is_dead() {
     let lasting = Lasting::start();
@@ -140,10 +140,22 @@ fn check_16_other_clients_live_from_the_same_file_and_are_told_when_it_is_dead()
             let flags = ["images", "pull", "--plain-http", "--snapshotter", "native", "--refresh", &token, &remote];
             part::run(ctr.args(flags))
         };
+        let layer = scratch::write(&home, "layer.txt", "socken");
+        let oras_push = |home: &Path| {
+            let target = format!("{registry}/socken-oras:1");
+            let file = format!("{}:text/plain", layer.file_name().unwrap().to_str().unwrap());
+            part::run(client::oras(home).args(["push", "--plain-http", &target, &file]))
+        };
+        let regctl = |home: &Path| {
+            let target = format!("{registry}/socken-regctl:1");
+            part::run(client::regctl(home, &registry).args(["image", "copy", &remote, &target]))
+        };
         skopeo_push(&home).well();
         podman_pull(&home).well();
         assert!(crane_digest(&home).well().stdout.starts_with("sha256:"));
         helm_push(&home).well();
+        oras_push(&home).well();
+        regctl(&home).well();
         ctr_pull("living").well();
         // podman says so itself: it logs in over no identity token.
         let login = ["login", "--tls-verify=false", "-u", "waldi", "-p", &password("waldi"), &registry];
@@ -155,6 +167,8 @@ fn check_16_other_clients_live_from_the_same_file_and_are_told_when_it_is_dead()
             ("podman", podman_pull(&home)),
             ("crane", crane_digest(&home)),
             ("helm", helm_push(&home)),
+            ("oras", oras_push(&home)),
+            ("regctl", regctl(&home)),
             ("ctr", ctr_pull("dead")),
         ] {
             let said = said.refused(REFUSED);

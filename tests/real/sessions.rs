@@ -3,7 +3,7 @@
 
 #[path = "../support/oidc.rs"]
 #[expect(dead_code, reason = "here it publishes its keys and nothing else")]
-mod oidc;
+pub(crate) mod oidc;
 
 use std::fs;
 use std::thread;
@@ -26,18 +26,26 @@ const AUDIENCE: &str = "registry.example.org";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
 const TARGET: &str = "/auth?service=Docker%20registry&scope=repository:octo-app:pull";
 
-fn issuer() -> (Key, Provider) {
+pub(crate) fn issuer() -> (Key, Provider) {
     let pem = generate(Algorithm::ES256, "issuer.test", OffsetDateTime::now_utc()).unwrap().key_pem;
     let key = Key::new("k1", Algorithm::ES256, &pem);
     let provider = Provider::start(&[&key]);
     (key, provider)
 }
 
+/// One entry, which is for what the main branch of one owner's repositories runs.
+pub(crate) fn workload(provider: &Provider) -> String {
+    format!(
+        "workload:\n  - issuer: {ISSUER}\n    name: github\n    audiences: [{AUDIENCE}]\n    keys: {{url: \"{}/jwks\", plain_http: loopback}}\n    require: {{repository_owner_id: \"1234\", ref: refs/heads/main}}\n    account: \"github:${{claim:repository}}\"\n",
+        provider.address
+    )
+}
+
 /// A policy of one workload, which owns what begins with its owner's name.
 fn policy(provider: &Provider, records: &str, more: &str) -> String {
     format!(
-        "users: {{}}\nacl: [{{match: {{account: \"github:octo/app\", name: \"octo-*\"}}, actions: [\"*\"]}}]\n{records}workload:\n  - issuer: {ISSUER}\n    name: github\n    audiences: [{AUDIENCE}]\n    keys: {{url: \"{}/jwks\", plain_http: loopback}}\n    require: {{repository_owner_id: \"1234\", ref: refs/heads/main}}\n    account: \"github:${{claim:repository}}\"\n{more}",
-        provider.address
+        "users: {{}}\nacl: [{{match: {{account: \"github:octo/app\", name: \"octo-*\"}}, actions: [\"*\"]}}]\n{records}{}{more}",
+        workload(provider)
     )
 }
 

@@ -66,6 +66,18 @@ pub(crate) fn helm(home: &Path) -> Command {
     at_home("helm", home)
 }
 
+/// `oras`, with a file for its logins.
+pub(crate) fn oras(home: &Path) -> Command {
+    at_home("oras", home)
+}
+
+/// `regctl`, with a file for its logins, and told to speak HTTP to a registry.
+pub(crate) fn regctl(home: &Path, registry: &str) -> Command {
+    let mut command = at_home("regctl", home);
+    command.arg("--host").arg(format!("reg={registry},tls=disabled"));
+    command
+}
+
 /// A containerd of its own, for `ctr`.
 #[derive(Debug)]
 pub(crate) struct Containerd {

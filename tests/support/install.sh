@@ -107,6 +107,8 @@ done <<'PROGRAMS'
 registry github.com/distribution/distribution/v3 cmd/registry v3.1.1
 crane github.com/google/go-containerregistry cmd/crane v0.22.1
 helm helm.sh/helm/v3 cmd/helm v3.22.0
+oras oras.land/oras cmd/oras v1.3.6
+regctl github.com/regclient/regclient cmd/regctl v0.11.7
 PROGRAMS
 
 # FerretDB speaks MongoDB's protocol. Its program wants a version file inside its sources, so it is built from a copy of
