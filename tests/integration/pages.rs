@@ -200,3 +200,32 @@ fn every_page_is_in_the_contents_and_in_the_book() {
     }
     assert!(unlisted.is_empty(), "{}", unlisted.join("\n"));
 }
+
+/// The commands between fences.
+fn commands(text: &str) -> Vec<&str> {
+    text.split("```sh\n").skip(1).filter_map(|after| Some(after.split_once("```")?.0)).collect()
+}
+
+/// The quickstart repeats README's commands, with what they print; a test with real parts runs the latter.
+#[test]
+fn the_quickstart_has_the_commands_of_the_readme() {
+    let all = all_pages();
+    let quickstart = &all[Path::new("docs/start/quickstart.md")];
+    let missing: Vec<&str> =
+        commands(&all[Path::new("README.md")]).into_iter().filter(|block| !quickstart.contains(*block)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The words that people search for, each in the contents beside a link.
+#[test]
+fn what_people_search_for_is_in_the_contents() {
+    let contents = fs::read_to_string(repository().join("docs/README.md")).unwrap();
+    let lines: Vec<String> = contents.lines().filter(|line| line.contains("](")).map(str::to_lowercase).collect();
+    let words = "permission, team, robot, access token, personal token, CI, OIDC, Kubernetes, rate limit, 429, brute force, \
+                 Prometheus, alert, key rotation, certificate, mirror, cache, ECR, TLS, load balancer, high availability, \
+                 upgrade, rollback, backup, restore, Docker Desktop, podman, revoke, expire, anonymous, read-only, \
+                 unauthorized, denied, LDAP, Active Directory, MongoDB, SQLite, PostgreSQL, nginx, Traefik, Caddy, docker_auth";
+    let missing: Vec<&str> =
+        words.split(", ").filter(|word| !lines.iter().any(|line| line.contains(&word.to_lowercase()))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
