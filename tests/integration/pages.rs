@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -228,4 +229,24 @@ fn what_people_search_for_is_in_the_contents() {
     let missing: Vec<&str> =
         words.split(", ").filter(|word| !lines.iter().any(|line| line.contains(&word.to_lowercase()))).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The page makes nginx's file for a host of the one for docker compose.
+#[test]
+fn the_file_of_nginx_for_a_host_names_nothing_that_only_compose_knows() {
+    let pages = pages_below("how-to");
+    let blocks = commands(&pages["how-to/nginx-tls.md"]);
+    let make = blocks.iter().find(|block| block.starts_with("sed ")).unwrap();
+    let (make, _) = make.split_once(" >").unwrap();
+    let made = Command::new("sh").args(["-ec", make]).current_dir(repository()).output().unwrap();
+    let made = String::from_utf8(made.stdout).unwrap();
+    let shipped = fs::read_to_string(repository().join("deploy/nginx/registry.conf")).unwrap();
+    assert_eq!(made.lines().count() + 3, shipped.lines().count(), "{made}");
+    for gone in ["resolver 127.0.0.11", "$registry", "$dockwarden", "set "] {
+        let found = made.lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| line.contains(gone));
+        assert!(!found, "{gone}: {made}");
+    }
+    for there in ["proxy_pass http://127.0.0.1:5000;", "proxy_pass http://127.0.0.1:5001;", "listen 443 ssl;"] {
+        assert!(made.contains(there), "{there}: {made}");
+    }
 }
