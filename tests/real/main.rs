@@ -40,6 +40,7 @@ mod leaves;
 mod lifecycle;
 mod link;
 mod listeners;
+mod long;
 mod mongo;
 mod mongo_rules;
 mod package;
