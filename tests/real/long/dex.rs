@@ -13,7 +13,8 @@ const ISSUER: &str = "https://dex.example.org/dex";
 
 /// dex, with one client and one person, whose password is `password`.
 fn dex() -> (Process, String) {
-    let hash = dockwarden::hash("password");
+    // It takes no hash of less.
+    let hash = dockwarden::hash_of_cost("password", 10);
     port::with_free(|[port]| {
         let address = format!("127.0.0.1:{port}");
         let config = format!(

@@ -21,7 +21,7 @@ fn the_kubelet_gets_a_pods_token_from_the_plugin_and_pulls_with_it() {
     let key = Key::new("k1", Algorithm::RS256, &pem);
     let provider = Provider::start(&[&key]);
     let policy = format!(
-        "users: {{}}\nacl: [{{match: {{account: \"k8s:web/builder\", name: \"web/*\"}}, actions: [pull]}}]\nworkload:\n  - issuer: {ISSUER}\n    name: cluster\n    audiences: [{AUDIENCE}]\n    keys: {{url: \"{}/jwks\", plain_http: loopback}}\n    require: {{kubernetes.io.namespace: web}}\n    account: \"k8s:${{claim:kubernetes.io.namespace}}/${{claim:kubernetes.io.serviceaccount.name}}\"\n",
+        "users: {{}}\nacl: [{{match: {{account: \"k8s:system:serviceaccount:web:builder\", name: \"web/*\"}}, actions: [pull]}}]\nworkload:\n  - issuer: {ISSUER}\n    name: cluster\n    audiences: [{AUDIENCE}]\n    keys: {{url: \"{}/jwks\", plain_http: loopback}}\n    require: {{kubernetes.io.namespace: web}}\n    account: \"k8s:${{claim:sub}}\"\n",
         provider.address
     );
     let server = Dockwarden::start(&dockwarden::config(&keys::as_in_the_guide(Kind::P256), "", &policy));
@@ -66,6 +66,9 @@ fn the_kubelet_gets_a_pods_token_from_the_plugin_and_pulls_with_it() {
     let asked = http::request("GET", &target, &server.host(), &[("Authorization", &login)], b"");
     let reply = http::exchange(&server.host(), &asked);
     let claims = visit::claims(reply.json()["token"].as_str().unwrap_or_else(|| panic!("{}", reply.text())));
-    assert_eq!((&claims["sub"], &claims["access"][0]["actions"]), (&json!("k8s:web/builder"), &json!(["pull"])));
+    assert_eq!(
+        (&claims["sub"], &claims["access"][0]["actions"]),
+        (&json!("k8s:system:serviceaccount:web:builder"), &json!(["pull"]))
+    );
     server.process.keeps_secrets();
 }
