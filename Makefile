@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom clean
+.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -96,7 +96,7 @@ wasm:
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
-# Decisions of the program compared with those of a second evaluator, which was written from docs/POLICY.md alone. The
+# Decisions of the program compared with those of a second evaluator, which was written from docs/reference/rules.md alone. The
 # release build is asked if there is one.
 PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwarden))
 differential:
@@ -105,7 +105,7 @@ differential:
 
 # Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
 # tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained
-# in docs/ARCHITECTURE.md.
+# in docs/explain/testing.md.
 mutants:
 	cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
 	cargo mutants --no-config --output target/policy -p dockwarden-policy $(MUTANTS)
@@ -147,6 +147,11 @@ sbom:
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
 	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
 	rm dockwarden.cdx.json
+
+# The documentation as a site with a search, in target/docs: open target/docs/index.html.
+docs:
+	mdbook --version >/dev/null 2>&1 || cargo install --locked mdbook --no-default-features --features search
+	mdbook build
 
 clean:
 	cargo clean

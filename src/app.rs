@@ -15,12 +15,14 @@ use tracing::{error, info, warn};
 use crate::access::Access;
 use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
+use crate::catalogue::Catalogue;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
 use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Origin;
 use crate::descriptors::transfers_at_once;
+use crate::directory::Directory;
 use crate::gateway::Gateway;
 use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
@@ -31,10 +33,12 @@ use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
 use crate::{records, workload};
 
+mod catalogue;
 mod certificate;
 mod leaf;
 mod upkeep;
 
+pub use catalogue::look_after_catalogue;
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
@@ -62,6 +66,8 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// What is remembered, if anything is.
     pub records: Option<records::InUse>,
+    /// What is in the registries that are declared, if any are.
+    pub catalogue: Option<Arc<Catalogue>>,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
     /// Where a client's address is taken from.
@@ -135,6 +141,13 @@ impl Snapshot {
         };
         let access_before = before.map(|before| &before.access);
         let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let access = match config.directory {
+            None => access,
+            Some(settings) => {
+                let before = access_before.and_then(Access::directory);
+                access.with_directory(Directory::keep_or_open(settings, before)?, passwords, metrics)?
+            }
+        };
         let workloads = config.workload.as_ref().map(workload::Settings::names).unwrap_or_default();
         let access = access.with_workloads(config.workload, access_before, metrics)?;
         let records = match (config.records, before) {
@@ -173,8 +186,18 @@ impl Snapshot {
             Some(trust) => issuer.trusting(trust),
             None => issuer,
         });
+        let catalogue_before = before.and_then(|before| before.catalogue.as_deref());
+        let catalogue = match &records {
+            Some(in_use) if !config.registries.is_empty() => {
+                let (registries, store) = (&config.registries, &in_use.records);
+                let opened = Catalogue::open(registries, config.catalogue, store, &issuer, metrics, catalogue_before)?;
+                Some(Arc::new(opened))
+            }
+            Some(_) | None => None,
+        };
         Ok(Snapshot {
             generation,
+            catalogue,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
             issuer,

@@ -1,5 +1,5 @@
 //! The table of backends, and the only file that knows all of them. A new one is a row here; what else it needs, lists of tests
-//! and documents, is under "Adding an identity backend" in `docs/ARCHITECTURE.md`.
+//! and documents, is under "Adding an identity backend" in `docs/explain/architecture.md`.
 
 use crate::backend::Kind;
 use crate::{authn, authz};
@@ -25,6 +25,7 @@ pub static BACKENDS: &[Kind] = &[
     authz::mongo::KIND,
     authz::sql::KIND,
     authz::records::KIND,
+    authz::standard::KIND,
     authz::http_api::KIND,
     authz::program::KIND,
     authz::casbin::KIND,

@@ -101,6 +101,8 @@ pub struct Narrowing {
     pub secret: Arc<str>,
     /// Its owner's epoch.
     pub epoch: i64,
+    /// Its last four characters.
+    pub last4: String,
     /// What is left of its owner's rights.
     pub cut: Cut,
     /// The services that it is for; empty means any.

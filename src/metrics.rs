@@ -142,6 +142,10 @@ pub struct Metrics {
     reloads: Counter,
     reload_failures: Counter,
     secrets_ending: Gauge,
+    registry_events: Family<Labels<2>, Counter>,
+    events_waiting: Gauge,
+    sweeps: Family<Labels<2>, Counter>,
+    deletions: Family<Labels<2>, Counter>,
     connections: Gauge,
     connections_refused: Counter,
     connections_not_http: Counter,
@@ -199,6 +203,10 @@ impl Default for Metrics {
             reloads: add(to, "reloads", "Configurations taken over while running"),
             reload_failures: add(to, "reload_failures", "Changed configurations that could not be used"),
             secrets_ending: add(to, "secrets_ending", "Secrets that end within 14 days and whose owners have no other"),
+            registry_events: add(to, "registry_events", "Events of registries by outcome"),
+            events_waiting: add(to, "registry_events_waiting", "Events of registries that wait to be worked on"),
+            sweeps: add(to, "registry_sweeps", "Sweeps of registries by outcome"),
+            deletions: add(to, "registry_deletions", "Tags and repositories that were to be deleted, by outcome"),
             connections: add(to, "connections_open", "Connections that are open, those of admin_addr too"),
             connections_refused: add(
                 to,
@@ -283,6 +291,36 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn secrets_ending(&self) -> i64 {
         self.secrets_ending.get()
+    }
+
+    /// Begins to count what comes of a registry's events and sweeps, at 0.
+    pub fn expect_registry(&self, service: &str) {
+        for outcome in ["kept", "not_kept", "ignored", "unreadable"] {
+            self.events(service, outcome, 0);
+        }
+        for outcome in ["complete", "failed"] {
+            drop(self.sweeps.get_or_create(&of_registry(service, outcome)));
+        }
+    }
+
+    /// Events of a registry came to this.
+    pub fn events(&self, service: &str, outcome: &'static str, count: u64) {
+        self.registry_events.get_or_create(&of_registry(service, outcome)).inc_by(count);
+    }
+
+    /// So many events wait.
+    pub fn events_waiting(&self, count: u64) {
+        self.events_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A sweep of a registry came to this.
+    pub fn swept(&self, service: &str, outcome: &'static str) {
+        self.sweeps.get_or_create(&of_registry(service, outcome)).inc();
+    }
+
+    /// Deleting a tag or a repository came to this.
+    pub fn tag_deleted(&self, service: &str, outcome: &'static str) {
+        self.deletions.get_or_create(&of_registry(service, outcome)).inc();
     }
 
     /// A proxy was told about somebody's request.
@@ -374,6 +412,10 @@ impl Metrics {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn of_registry(service: &str, outcome: &'static str) -> Labels<2> {
+    [("service", service.to_owned().into()), ("outcome", outcome.into())]
 }
 
 impl Measured {

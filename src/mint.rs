@@ -114,7 +114,11 @@ impl Mint {
             subject: decision.account().to_owned(),
             audience: service.to_owned(),
             access: access_of(decision),
-            secret: decision.narrowing().map(|by| SecretClaims { id: by.secret.to_string(), epoch: by.epoch }),
+            secret: decision.narrowing().map(|by| SecretClaims {
+                id: by.secret.to_string(),
+                epoch: by.epoch,
+                last4: by.last4.clone(),
+            }),
         };
         let recent = self.recent.as_ref().map(|recent| (recent, ContentDigest::new(&content, form.form())));
         // Our own doors refuse what is older than a secret that was made anew.

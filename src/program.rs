@@ -1,7 +1,7 @@
 //! Programs that each answer one question, which they read from standard input, by their exit status and standard output.
 //! They are killed, with everything that they started, when their time is up or nobody waits for the answer.
 //!
-//! `docs/CONFIG.md` says what a program has to do. [`crate::authn::program`] and [`crate::authz::program`] ask.
+//! `docs/reference/config-programs.md` says what a program has to do. [`crate::authn::program`] and [`crate::authz::program`] ask.
 
 mod complaint;
 mod image;

@@ -149,7 +149,10 @@ impl Issuer {
     /// The claims of a token that is made now and valid for `lifetime` seconds.
     pub fn claims(&self, content: TokenContent, now: OffsetDateTime, lifetime: u32, jti: String) -> Claims {
         let TokenContent { subject, audience, access, secret } = content;
-        let (cred, epoch) = secret.map(|secret| (secret.id, secret.epoch)).unzip();
+        let (cred, epoch, cred_last4) = match secret {
+            Some(SecretClaims { id, epoch, last4 }) => (Some(id), Some(epoch), Some(last4)),
+            None => (None, None, None),
+        };
         let iat = now.unix_timestamp();
         Claims {
             iss: self.name.clone(),
@@ -162,6 +165,7 @@ impl Issuer {
             access,
             cred,
             epoch,
+            cred_last4,
         }
     }
 

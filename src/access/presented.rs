@@ -6,12 +6,12 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::{Access, Counted, Denied};
-use crate::authn::{Account, Identity, Narrowing, Secret};
+use crate::authn::{Account, ClosedBy, Identity, Narrowing, Secret};
 use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendOutcome, Metrics};
 use crate::records::{NAME as RECORDS, Presented as Seen};
 use crate::secret::lasting::{LastingSecret, SecretKind};
-use crate::secrets::{Asked, Dead, Lasting, TokenOfSecret};
+use crate::secrets::{Asked, Dead, Lasting, Living, TokenOfSecret};
 use crate::workload::{self, OneUse, Presented, Refused, Verified, Workloads};
 
 impl Access {
@@ -83,6 +83,7 @@ impl Access {
         let began = crate::clock::now();
         let said = workloads.backend.identify(token, self.attempts.client(from), now).await;
         let Verified { identity, once } = workloads.count(began, said, accepted)?.map_err(Denied::Workload)?;
+        let identity = self.in_directory(identity)?;
         let Some(once) = once else { return Ok(identity) };
         match self.use_up(&once, from, now).await? {
             Seen::First => Ok(identity),
@@ -146,11 +147,7 @@ impl Access {
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();
         let living = lasting.count(began, lasting.backend.find(secret, (client, address), now).await, accepted)??;
-        let dead = |dead| living.dead(dead);
-        let identity = match lasting.backend.asked(&living).map_err(dead)? {
-            Asked::Nobody(identity) => identity,
-            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
-        };
+        let identity = self.owner(&lasting.backend, &living, address).await?;
         // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
         // had better be noticed, or a trick. Who has a session writes any name: that of a workload cannot stand in a Basic header.
         let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
@@ -160,25 +157,37 @@ impl Access {
         };
         match says_nothing || claimed.is_none_or(is_named) {
             true => Ok(identity),
-            false => Err(dead(Dead::NotTheirs).into()),
+            false => Err(living.dead(Dead::NotTheirs).into()),
         }
     }
 
-    /// Whether an access token that was made for a secret is still to be honoured: whether the secret lives, and how it narrows its owner
-    /// now.
+    /// Who the owner of a secret is now.
+    async fn owner(&self, lasting: &Lasting, living: &Living, address: Option<IpAddr>) -> Result<Identity, Denied> {
+        let dead = |dead| living.dead(dead);
+        Ok(match lasting.asked(living).map_err(dead)? {
+            Asked::Nobody(identity) => self.in_directory(identity)?,
+            Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
+        })
+    }
+
+    /// Whether an access token that was made for a secret is still to be honoured, presented from there: whether the secret would bring
+    /// another, and how it narrows its owner now. Its owner is looked up as for the secret itself.
     ///
     /// # Errors
-    /// [`Denied::Secret`] where it does not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
+    /// [`Denied::Secret`], [`Denied::Closed`] and [`Denied::NameTaken`] where it would not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
     pub async fn honours(
         &self,
         token: &TokenOfSecret<'_>,
         address: Option<IpAddr>,
         now: OffsetDateTime,
-    ) -> Result<Narrowing, Denied> {
+    ) -> Result<Arc<Narrowing>, Denied> {
         let lasting = self.lasting.as_ref().ok_or(Dead::NotKept)?;
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();
-        Ok(lasting.count(began, lasting.backend.honours(token, client, now).await, accepted)??)
+        let living = lasting.count(began, lasting.backend.honours(token, (client, address), now).await, accepted)??;
+        let owner = self.owner(&lasting.backend, &living, address).await?;
+        owner.standing.check(now).map_err(ClosedBy::from)?;
+        Ok(owner.narrowing.ok_or(Dead::OwnerGone)?)
     }
 }
 

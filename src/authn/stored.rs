@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use policy::pattern::LabelValues;
 
 use super::attempts::Spelled;
-use super::costs::Costs;
+use super::costs::{Costs, Found};
 use super::password::{Check, PasswordHash, Passwords, Recall};
 use super::{Account, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::backend::Opened;
@@ -124,7 +124,12 @@ impl<S: UserStore> Authenticator for StoredUsers<S> {
     async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
         let users = &self.0;
         let Some((account, password)) = who.password() else { return Ok(Outcome::NotMine) };
-        let Some(user) = users.store.find(account).await? else { return Ok(Outcome::NotMine) };
+        let began = crate::clock::now();
+        let Some(user) = users.store.find(account).await? else {
+            users.costs.looked_up(Found::Nobody, began.elapsed());
+            return Ok(Outcome::NotMine);
+        };
+        users.costs.looked_up(Found::User, began.elapsed());
         users.costs.saw(user.password.cost());
         let recall = Recall::for_standing(&user.standing);
         Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
@@ -139,7 +144,8 @@ impl<S: UserStore> Authenticator for StoredUsers<S> {
     }
 
     async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
-        self.0.passwords.check_nobody(account, password, &self.0.costs.usual(), from).await?;
+        let costs = &self.0.costs;
+        self.0.passwords.check_nobody(account, password, &costs.usual(), costs.reading(), from).await?;
         Ok(Time::Taken)
     }
 

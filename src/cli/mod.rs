@@ -29,7 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source, look_after_secrets, write_uses};
+use crate::app::{App, Source, look_after_catalogue, look_after_secrets, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
@@ -313,7 +313,9 @@ async fn serve_until_stopped(
         stop.send_replace(true);
     });
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
+    let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
     server::serve(Arc::clone(&app), listeners, stopped).await;
+    catalogue.abort();
     upkeep.abort();
     write_uses(&app).await;
     Ok(())

@@ -14,6 +14,7 @@ use super::forward_auth::{Challenge, check_audience, read_challenge, read_servic
 use super::server::{ListenAddress, parse_address};
 use super::upstream_login::{Login, in_the_clear, read_login, read_url};
 use crate::pem::named;
+use crate::registries::name_and_port;
 
 /// How long connecting to an upstream may take, TLS included, where the file does not say.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -135,14 +136,6 @@ pub(super) fn read(
     let upstreams: Vec<Upstream> = upstreams.into_iter().map(|at| Some(at?.value)).collect::<Option<_>>()?;
     (!upstreams.is_empty()).then_some(())?;
     Some(Gateway { listen, service: service?, challenge: challenge?, upstreams })
-}
-
-/// A host's name, and its port where there is one.
-pub(crate) fn name_and_port(host: &str) -> (&str, Option<&str>) {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => (name, Some(port)),
-        Some(_) | None => (host, None),
-    }
 }
 
 /// Whether requests to one host name could be for either.

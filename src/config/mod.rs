@@ -1,9 +1,10 @@
 //! The configuration file as types that cannot be wrong: docker_auth's format, extended, and strict.
 //!
 //! Everything that is wrong is found in one reading and reported with file and line. What the keys mean is in
-//! `docs/CONFIG.md`.
+//! `docs/reference/config.md`.
 
 mod api;
+mod catalogue;
 mod env;
 mod forward_auth;
 mod gateway;
@@ -23,7 +24,6 @@ use settings::{Field, Findings, Reading};
 pub use api::Api;
 pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
-pub(crate) use gateway::name_and_port;
 pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
@@ -31,9 +31,12 @@ pub use settings::{Invalid, Problem, Secrets};
 pub use token::{Leaves, Pair, Token, TokenAuthority};
 pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
-use crate::backend::{Backends, Purpose, Row};
+use crate::authz::standard::StandardRules;
+use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
-use crate::{authn, authz, records, secrets, workload};
+use crate::directory::Elsewhere;
+use crate::registries::{self, Registries};
+use crate::{authn, authz, directory, records, secrets, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -48,6 +51,12 @@ pub struct Config {
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
     pub gateway: Option<Gateway>,
+    /// The registries that tokens are for, as far as the file declares them.
+    pub registries: Registries,
+    /// Who is in which groups, and what they are for, if anybody says so.
+    pub directory: Option<directory::Settings>,
+    /// How they are asked for what is in them.
+    pub catalogue: crate::catalogue::Settings,
     /// Where is kept what is remembered, if anything is.
     pub records: Option<records::Settings>,
     /// Which logins get a refresh token, and how long secrets may live.
@@ -77,8 +86,19 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 8] =
-    ["server", "token", "forward_auth", "gateway", records::NAME, lasting::NAME, api::NAME, "workload"];
+const OTHERS: [&str; 11] = [
+    directory::NAME,
+    "server",
+    "token",
+    "forward_auth",
+    "gateway",
+    registries::NAME,
+    catalogue::NAME,
+    records::NAME,
+    lasting::NAME,
+    api::NAME,
+    "workload",
+];
 
 /// The sections for which there are records, whether or not the file says where.
 const KEPT_IN_RECORDS: [&str; 3] = [authn::records::KIND.key, authz::records::KIND.key, api::NAME];
@@ -211,6 +231,16 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing("token", message);
     }
     let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
+    let declared = top.field(registries::NAME).map(|field| registries::read(&field));
+    let token = match (token, &declared) {
+        // Who declares the registries need not name them once more.
+        (Some(token), Some(Some(declared))) if token.services.is_empty() => {
+            let services = declared.registries.iter().map(|registry| registry.service.clone()).collect();
+            Some(token::Token { services, ..token })
+        }
+        (token, _) => token,
+    };
+    let declared = declared.unwrap_or_else(|| Some(registries::Declared::default()));
     let key = token.as_ref().map(|token| token.key.as_path());
     let is_needed = KEPT_IN_RECORDS.iter().any(|key| top.has(key));
     let remembered = match top.section(records::NAME) {
@@ -223,6 +253,12 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     let remembered = match (&lasting, top.has(records::NAME)) {
         (Some(_), false) => key.map(records::Settings::usual),
         (Some(_), true) | (None, _) => remembered,
+    };
+    let catalogue = top.section(catalogue::NAME).map(catalogue::read);
+    let is_declared = declared.as_ref().is_some_and(|declared| !declared.registries.is_empty());
+    let remembered = match (is_declared, top.has(records::NAME)) {
+        (true, false) if remembered.is_none() => key.map(records::Settings::usual),
+        (true | false, _) => remembered,
     };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
@@ -263,7 +299,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         !named.contains(&purpose) && !keys.any(|key| top.has(key))
     };
     let (is_without_identities, is_without_rules) = (is_missing(Purpose::Identity), is_missing(Purpose::Rules));
-    if is_without_identities && !top.has("workload") {
+    if is_without_identities && !top.has("workload") && !top.has(directory::NAME) {
         top.missing("users", "no way to log in is configured; write users: {} if really nobody may");
     }
     if is_without_rules {
@@ -275,6 +311,24 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         Some(Row { kind, settings: kept.unwrap_or(settings) })
     });
     let backends = Backends(rows.collect());
+    if backends.get::<StandardRules>().is_some() && !top.has(directory::NAME) {
+        let message = "these rules go by the labels that the directory gives, and there is none; write directory: with its groups \
+                       and users";
+        top.missing(authz::standard::KIND.key, message);
+    }
+    let registries = declared.as_ref().map(|declared| declared.registries.clone());
+    // Records that are there for other things do not make a directory of a file go away with them.
+    let kept = remembered.as_ref().filter(|_| top.has(records::NAME));
+    let directory = match (top.field(directory::NAME), declared) {
+        (Some(field), declared) => read_directory(&field, declared.unwrap_or_default(), &backends, kept).map(Some),
+        (None, declared) => {
+            if let Some(group) = declared.iter().flat_map(|declared| &declared.groups).next() {
+                let message = "no directory says who is in this group, so it is nobody's; write directory: with its groups and users";
+                top.warn(&group.place, registries::NAME, message);
+            }
+            Some(None)
+        }
+    };
     top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
@@ -282,6 +336,9 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
+        registries: registries?,
+        directory: directory?,
+        catalogue: catalogue.unwrap_or_default(),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
@@ -290,6 +347,30 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         warnings: Vec::new(),
         files: Vec::new(),
     })
+}
+
+/// Reads the directory, and notes the accounts that are called as its services: those log in before all others, and by their own
+/// secrets alone.
+fn read_directory(
+    field: &Field<'_>,
+    declared: registries::Declared,
+    backends: &Backends,
+    remembered: Option<&records::Settings>,
+) -> Option<directory::Settings> {
+    let elsewhere = remembered.map_or(Elsewhere::Nothing, |_| Elsewhere::Records);
+    let directory = directory::read(field, declared, elsewhere)?;
+    for (section, facts) in backends.facts() {
+        let Facts::Accounts(accounts) = facts else { continue };
+        for (account, _) in accounts {
+            if let Some(service) = directory.service_alike(account) {
+                let message = format!(
+                    "the service {service} logs in by this name, and {section} has an account of it; rename one"
+                );
+                field.problem(message);
+            }
+        }
+    }
+    Some(directory::Settings { store: remembered.cloned(), ..directory })
 }
 
 /// What a section that does not exist is meant for: mostly it stands one level too far to the left.

@@ -4,6 +4,7 @@ mod api;
 mod body;
 pub mod credentials;
 mod error;
+mod events;
 mod exchange;
 mod forward_auth;
 mod gateway;
@@ -65,7 +66,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
-    routes = routes.merge(api::routes(Api::Main, path_prefix));
+    routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),

@@ -19,7 +19,7 @@ use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowi
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, DecisionId, Fault};
-use crate::secrets::{Dead, TokenOfSecret};
+use crate::secrets::TokenOfSecret;
 use crate::token::{Claims, NotOurs};
 
 /// The header that names the registry's protocol; old clients look for it before they log in.
@@ -41,9 +41,9 @@ pub(super) enum NotAdmitted {
     /// A token that we did not make, or that is not valid now.
     #[error(transparent)]
     Token(#[from] NotOurs),
-    /// A token that we made for a secret which is dead by now.
+    /// A token that we made for a secret that would bring none now: it is dead, or its owner is closed.
     #[error("the token was made for a secret: {0}")]
-    TokenOfDead(#[source] Dead),
+    TokenOfDead(#[source] Denied),
     /// A valid token for something else.
     #[error("the token does not allow this")]
     TokenAllowsLess,
@@ -114,6 +114,11 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
+    /// What the client calls itself.
+    pub(super) fn client(&self) -> &str {
+        &self.client
+    }
+
     /// Takes note of what is presented.
     pub(super) fn presents(&mut self, who: &Credentials) {
         self.asker.claimed(who);
@@ -166,16 +171,20 @@ impl<'a> Visit<'a> {
             let account = Account::parse_or_anonymous(&claims.sub).map_err(|_| NotOurs::Forged)?;
             let credential = Some(claims.jti.clone());
             let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
-            let identity = Identity { account, by, ..Identity::default() };
+            // A token says no labels. Those of the directory go by the account alone, and are known here too.
+            let identity = self.snapshot.access.in_directory(Identity { account, by, ..Identity::default() })?;
             self.asker.identified(&identity);
             // What is decided by the account besides, such as the names of a catalog, is no more than the secret may see.
-            let narrowing = self.honour(&claims, now).await?.map(Arc::new);
-            let identity = Identity { narrowing, ..identity };
-            if !needed.iter().all(|scope| allows(&claims, scope)) {
+            let narrowing = self.honour(&claims, now).await?;
+            // Its limits may be narrower by now than those that the token was made with.
+            let is_left = |scope: &Scope| {
+                narrowing.as_ref().is_none_or(|by| by.cut.of(&scope.resource, &scope.actions) == scope.actions)
+            };
+            if !needed.iter().all(|scope| allows(&claims, scope) && is_left(scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
             decision_log::allowed_by_token(&self.id, &self.asker, generation, needed);
-            return Ok(identity);
+            return Ok(Identity { narrowing, ..identity });
         }
         let who = credentials::from_header(headers)?;
         self.presents(&who);
@@ -204,17 +213,29 @@ impl<'a> Visit<'a> {
 
     /// Refuses an access token that was made for a secret which is dead by now, and says how a living one narrows its owner. All
     /// others are as good as they say.
-    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<Option<Narrowing>, NotAdmitted> {
+    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<Option<Arc<Narrowing>>, NotAdmitted> {
         let token = match (&claims.cred, claims.epoch) {
             (None, None) => return Ok(None),
-            (Some(id), Some(epoch)) => TokenOfSecret { id, epoch, made: claims.iat },
+            (Some(id), Some(epoch)) => {
+                TokenOfSecret { id, epoch, made: claims.iat, last4: claims.cred_last4.as_deref() }
+            }
             // We make none that says the one without the other.
             (Some(_), None) | (None, Some(_)) => return Err(NotOurs::Forged.into()),
         };
         match self.snapshot.access.honours(&token, self.asker.address, now).await {
             Ok(narrowing) => Ok(Some(narrowing)),
-            Err(Denied::Secret(secret)) => Err(NotAdmitted::TokenOfDead(secret.dead)),
-            Err(denied) => Err(denied.into()),
+            // The client learns it by the login that it tries next.
+            Err(denied @ (Denied::Secret(_) | Denied::Closed(_) | Denied::NameTaken { .. })) => {
+                Err(NotAdmitted::TokenOfDead(denied))
+            }
+            Err(
+                denied @ (Denied::Anonymous
+                | Denied::Credentials
+                | Denied::Workload(_)
+                | Denied::TooMany(_)
+                | Denied::Busy { .. }
+                | Denied::Unavailable { .. }),
+            ) => Err(denied.into()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! An HTTP API of the operator's, asked one question at a time: under a deadline, with turns, and with a breaker.
 //!
-//! [`crate::authn::http_api`] and [`crate::authz::http_api`] ask. What an API has to do is in `docs/CONFIG.md`.
+//! [`crate::authn::http_api`] and [`crate::authz::http_api`] ask. What an API has to do is in `docs/reference/config-http.md`.
 
 mod exchange;
 pub mod memory;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use mongodb::bson::{Bson, doc};
 use time::OffsetDateTime;
 
+use super::catalogue::{Description, Pull, Repository};
 use super::lock::Holding;
-use super::mongo::{self, MongoRecords};
+use super::mongo::{self, MongoRecords, catalogue as of_mongo};
 use super::row::milliseconds;
 use super::settings::of_sqlite;
-use super::sql::{self, SqlRecords};
+use super::sql::{self, SqlRecords, catalogue as of_sql};
 use super::{Document, Epochs as _, Failure, Settings, schema};
 use crate::sql::settings::File as SqliteFile;
 use crate::sql::{Row, Step};
@@ -57,6 +58,17 @@ struct Everything {
     seen: Vec<(String, i64)>,
     users: Vec<(String, Document)>,
     rules: Option<Document>,
+    people: People,
+}
+
+/// What of the catalogue no sweep finds again: what people wrote, their stars, and who pulled what. Repositories, tags, how far
+/// sweeps are and events are found again or stay where they are.
+#[derive(Default)]
+struct People {
+    described: Vec<Repository>,
+    /// The registry, the repository and the account of each.
+    stars: Vec<(String, String, String)>,
+    pulls: Vec<Pull>,
 }
 
 /// Makes the store of a server ready, or raises it; one of SQLite does so by itself. Says whether there was anything to do.
@@ -207,6 +219,12 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_seen",
         "DELETE FROM dockwarden_users",
         "DELETE FROM dockwarden_records WHERE name = 'rules'",
+        "DELETE FROM dockwarden_repositories",
+        "DELETE FROM dockwarden_tags",
+        "DELETE FROM dockwarden_stars",
+        "DELETE FROM dockwarden_sweeps",
+        "DELETE FROM dockwarden_pulls",
+        "DELETE FROM dockwarden_leases",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
@@ -221,7 +239,7 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     // First of all, so that nothing lives again wherever this is interrupted.
     records.raise_all(now).await?;
     let here = epochs_of(records).await?;
-    let Everything { secrets, epochs, robots, seen, users, rules } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
     records.put(mongo::EPOCHS, epochs.collect()).await?;
     records.raise_all(now).await?;
@@ -234,7 +252,29 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     };
     records.put(mongo::USERS, users.into_iter().map(document).collect()).await?;
     let rules = rules.map(|rules| document(("rules".to_owned(), rules)));
-    records.put(mongo::DOCUMENTS, rules.into_iter().collect()).await
+    records.put(mongo::DOCUMENTS, rules.into_iter().collect()).await?;
+    put_people(records, people).await
+}
+
+async fn put_people(records: &MongoRecords, people: People) -> Result<(), Failure> {
+    let People { described, stars, pulls } = people;
+    let mut repositories: BTreeMap<(String, String), Repository> =
+        described.into_iter().map(|one| ((one.service.clone(), one.name.clone()), one)).collect();
+    for repository in repositories.values_mut() {
+        repository.stars = 0;
+    }
+    for (service, name, _) in &stars {
+        let key = (service.clone(), name.clone());
+        let repository = repositories.entry(key).or_insert_with(|| Repository::unknown(service, name));
+        repository.stars = repository.stars.saturating_add(1);
+    }
+    // Nothing of what sweeps find is true of another time.
+    records.put(of_mongo::TAGS, Vec::new()).await?;
+    records.put(of_mongo::SWEEPS, Vec::new()).await?;
+    records.put(of_mongo::REPOSITORIES, repositories.values().map(of_mongo::described_document).collect()).await?;
+    let stars = stars.iter().map(|(service, name, account)| of_mongo::star_document(service, name, account));
+    records.put(of_mongo::STARS, stars.collect()).await?;
+    records.put(of_mongo::PULLS, pulls.iter().map(of_mongo::pull_document).collect()).await
 }
 
 /// Each owner's higher epoch of two stores.
@@ -248,7 +288,7 @@ fn highest(mut epochs: BTreeMap<String, i64>, others: BTreeMap<String, i64>) -> 
 
 /// The steps that fill empty tables.
 fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
-    let Everything { secrets, epochs, robots, seen, users, rules } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
     let mut steps: Vec<Step> = secrets.into_iter().map(sql::insert_secret).collect();
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
@@ -261,6 +301,9 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     steps.extend(users.into_iter().map(|one| Step::any(user, args(one))));
     let all = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, $2, $3)";
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
+    steps.extend(people.described.iter().map(of_sql::insert_described));
+    steps.extend(people.stars.iter().flat_map(|(service, name, account)| of_sql::insert_star(service, name, account)));
+    steps.extend(people.pulls.iter().map(of_sql::insert_pull));
     Ok(steps)
 }
 
@@ -295,6 +338,21 @@ async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
         seen: pages(records, seen, numbered).await?,
         users: pages(records, users, sql::named_document).await?,
         rules: pages(records, rules, sql::named_document).await?.pop().map(|(_, rules)| rules),
+        people: people_of_sql(records).await?,
+    })
+}
+
+async fn people_of_sql(records: &SqlRecords) -> Result<People, Failure> {
+    let star = |row: &Row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.text(2)?.to_owned()));
+    Ok(People {
+        described: records
+            .all(of_sql::DESCRIBED)
+            .await?
+            .iter()
+            .map(of_sql::repository_row)
+            .collect::<Result<_, _>>()?,
+        stars: records.all(of_sql::STARS).await?.iter().map(star).collect::<Result<_, Failure>>()?,
+        pulls: records.all(of_sql::PULLS).await?.iter().map(of_sql::pull_row).collect::<Result<_, _>>()?,
     })
 }
 
@@ -332,5 +390,14 @@ async fn read_mongo(records: &MongoRecords) -> Result<Everything, Failure> {
         seen: documents(records, mongo::SEEN, |seen| mongo::numbered(seen, "ends", mongo::SEEN)).await?,
         users: documents(records, mongo::USERS, |user| mongo::named_document(user, mongo::USERS)).await?,
         rules: rules.await?.into_iter().flatten().next().map(|(_, rules)| rules),
+        people: People {
+            described: documents(records, of_mongo::REPOSITORIES, of_mongo::repository_of)
+                .await?
+                .into_iter()
+                .filter(|repository| repository.description != Description::default())
+                .collect(),
+            stars: documents(records, of_mongo::STARS, of_mongo::star_of).await?,
+            pulls: documents(records, of_mongo::PULLS, of_mongo::pull_of).await?,
+        },
     })
 }

@@ -5,6 +5,7 @@
 //! millisecond.
 
 mod backup;
+pub mod catalogue;
 mod kept;
 mod lock;
 mod mongo;
@@ -30,6 +31,7 @@ pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, Secre
 pub use row::ROBOT_PREFIX;
 pub use settings::{Settings, read};
 
+use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
 use lock::Holding;
 use mongo::MongoRecords;
 use sql::SqlRecords;
@@ -225,7 +227,9 @@ pub trait SeenTokens: Send + Sync {
 
 /// All that is remembered, in one store.
 #[async_trait]
-pub trait Records: Secrets + Epochs + Robots + SeenTokens + Users + Rules + Reachable {
+pub trait Records:
+    Secrets + Epochs + Robots + SeenTokens + Users + Rules + EventQueue + Repositories + Sweeps + Pulls + Leases + Reachable
+{
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Records in MongoDB: read from the primary, written by majority, and each change whole in one document, since a standalone
 //! server has no transactions.
 
+pub(super) mod catalogue;
 mod documents;
 mod people;
 mod secrets;
@@ -113,6 +114,11 @@ impl MongoRecords {
             (SECRETS, "place", Values::Unique),
             (SECRETS, "owner", Values::Any),
             (SEEN, "ends", Values::Any),
+            (catalogue::EVENTS, "came", Values::Any),
+            (catalogue::REPOSITORIES, "seq", Values::Any),
+            (catalogue::TAGS, "repository", Values::Any),
+            (catalogue::PULLS, "repository", Values::Any),
+            (catalogue::PULLS, "digest", Values::Any),
         ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
             for (name, key, values) in indexes {
@@ -245,7 +251,7 @@ impl MongoRecords {
             let documents = documents.clone();
             async move {
                 let collection = sibling(&collection, name);
-                collection.delete_many(doc! { "_id": { "$ne": "schema" } }).await?;
+                collection.delete_many(doc! { "_id": { "$nin": ["schema", "catalogue"] } }).await?;
                 for document in documents {
                     let which = doc! { "_id": document.get("_id").cloned() };
                     collection.replace_one(which, document).upsert(true).await?;

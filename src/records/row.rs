@@ -137,7 +137,7 @@ fn whole_milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn moment(milliseconds: i64) -> Option<OffsetDateTime> {
+pub(super) fn moment(milliseconds: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds).saturating_mul(1_000_000)).ok()
 }
 

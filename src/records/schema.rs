@@ -1,9 +1,11 @@
 //! The tables of the records in SQL, one version after the other.
 
+mod catalogue;
+
 use crate::sql::{Dialect, Step};
 
 /// The version that this program makes, and the newest that it knows.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `COLLATE "C"` compares bytes, as SQLite does by itself; another order would make pages of lists overlap.
 const POSTGRES: &[&str] = &[
@@ -46,10 +48,10 @@ const SQLITE: &[&str] = &[
 /// The steps that make the tables and note their version.
 pub(super) fn steps(dialect: Dialect) -> Vec<Step> {
     let tables = match dialect {
-        Dialect::Sqlite => SQLITE,
-        Dialect::Postgres | Dialect::MySql => POSTGRES,
+        Dialect::Sqlite => [SQLITE, catalogue::SQLITE],
+        Dialect::Postgres | Dialect::MySql => [POSTGRES, catalogue::POSTGRES],
     };
-    let mut steps: Vec<Step> = tables.iter().map(|sql| Step::any(sql, Vec::new())).collect();
+    let mut steps: Vec<Step> = tables.into_iter().flatten().map(|sql| Step::any(sql, Vec::new())).collect();
     let note = "INSERT INTO dockwarden_records (name, version, document) VALUES ('schema', $1, $2) ON CONFLICT (name) \
                 DO UPDATE SET version = excluded.version, document = excluded.document \
                 WHERE dockwarden_records.version < excluded.version";

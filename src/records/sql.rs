@@ -1,5 +1,6 @@
 //! Records in SQLite and PostgreSQL: each change is one transaction, and each use of a secret one question.
 
+pub(super) mod catalogue;
 mod people;
 mod rows;
 mod secrets;
@@ -165,6 +166,12 @@ impl SqlRecords {
     pub(super) async fn page(&self, sql: &'static str, after: &str, count: i64) -> Result<Vec<Row>, Failure> {
         self.prepare().await?;
         Ok(self.database.read_within(PATIENCE, sql, &[after.into(), count.into()]).await?)
+    }
+
+    /// All rows of a question without arguments; for a backup.
+    pub(super) async fn all(&self, sql: &'static str) -> Result<Vec<Row>, Failure> {
+        self.prepare().await?;
+        Ok(self.database.read_within(PATIENCE, sql, &[]).await?)
     }
 
     /// The epoch of each owner, and of everybody.

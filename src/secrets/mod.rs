@@ -23,7 +23,7 @@ use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
 use crate::identity::{Account, AccountState, IdentifiedBy, Identity, LookUp, Method, Narrowing};
-use crate::records::{Bound, Failure, Found, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
+use crate::records::{Bound, Failure, Found, Limits, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
 use crate::secret::lasting::LastingSecret;
 use crate::turns::{Busy, Client, Turn, Turns};
 
@@ -144,43 +144,42 @@ impl Lasting {
         if let Err(dead) = lives(&found, now) {
             return refused(dead);
         }
-        let limits = &found.secret.limits;
-        if limits.not_before.is_some_and(|start| now < start) {
-            return refused(Dead::NotYet);
-        }
-        let is_inside = |address| limits.from.iter().any(|network| network.contains(&address));
-        if !limits.from.is_empty() && !address.map(|address| address.to_canonical()).is_some_and(is_inside) {
-            return refused(Dead::Network);
+        if let Err(dead) = fits(&found.secret.limits, address, now) {
+            return refused(dead);
         }
         let cut = cut_of(&found)?;
         Ok(Ok(Living { found, cut }))
     }
 
-    /// Whether an access token of a secret is still to be honoured, of which it says the secret's id, its owner's epoch and when it
-    /// was made; and how the secret narrows its owner now, for whatever is decided besides what the token allows. One question to the
-    /// records.
+    /// The secret that an access token was made for, if it would be as good now, presented from there, as it was then. What is open is
+    /// its owner. One question to the records.
     ///
     /// # Errors
     /// As for [`Lasting::find`].
     pub(crate) async fn honours(
         &self,
         token: &TokenOfSecret<'_>,
-        client: Client,
+        (client, address): (Client, Option<std::net::IpAddr>),
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<Narrowing, Dead>> {
+    ) -> anyhow::Result<Result<Living, Dead>> {
         let id = SecretId(token.id.into());
         let Some(found) = self.ask(client, self.store.get(&id)).await? else { return Ok(Err(Dead::Unknown)) };
         let honoured = lives_at_all(&found, now).and_then(|()| {
             if found.epoch.0 != token.epoch {
                 return Err(Dead::SignedOut);
             }
-            match token.made < found.secret.made.unix_timestamp() {
+            // Within the second of a renewal, only the characters tell the old one's tokens from the new one's.
+            let is_other = token.last4.is_some_and(|last4| last4 != found.secret.last4);
+            match is_other || token.made < found.secret.made.unix_timestamp() {
                 true => Err(Dead::Renewed),
-                false => self.owner_of(&found).map(drop),
+                false => fits(&found.secret.limits, address, now),
             }
         });
         match honoured {
-            Ok(()) => Ok(Ok(narrowing(&found, cut_of(&found)?))),
+            Ok(()) => {
+                let cut = cut_of(&found)?;
+                Ok(Ok(Living { found, cut }))
+            }
             Err(dead) => Ok(Err(dead)),
         }
     }
@@ -284,6 +283,8 @@ pub struct TokenOfSecret<'claims> {
     pub epoch: i64,
     /// When the token was made, in seconds since 1970.
     pub made: i64,
+    /// The secret's last four characters then; tokens of older versions do not say them.
+    pub last4: Option<&'claims str>,
 }
 
 /// Whether nobody and nothing has ended a secret, and a token of it could still live a minute.
@@ -292,6 +293,18 @@ fn lives(found: &Found, now: OffsetDateTime) -> Result<(), Dead> {
     match found.secret.ends {
         Some(end) if end - now < LEAST_LEFT => Err(Dead::Expired),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a secret may be used from there, at this moment.
+fn fits(limits: &Limits, address: Option<std::net::IpAddr>, now: OffsetDateTime) -> Result<(), Dead> {
+    if limits.not_before.is_some_and(|start| now < start) {
+        return Err(Dead::NotYet);
+    }
+    let is_inside = |address| limits.from.iter().any(|network| network.contains(&address));
+    match limits.from.is_empty() || address.map(|address| address.to_canonical()).is_some_and(is_inside) {
+        true => Ok(()),
+        false => Err(Dead::Network),
     }
 }
 
@@ -326,6 +339,7 @@ fn narrowing(found: &Found, cut: Cut) -> Narrowing {
     Narrowing {
         secret: Arc::clone(&secret.id.0),
         epoch: found.epoch.0,
+        last4: secret.last4.clone(),
         cut,
         services: secret.limits.services.clone(),
         made: secret.made,

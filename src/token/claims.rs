@@ -32,13 +32,15 @@ pub struct TokenContent {
 }
 
 /// What a token says of the secret that it was made for, so that our own doors can refuse it once the secret is dead. Registries
-/// overlook both.
+/// overlook all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretClaims {
     /// The secret's id.
     pub id: String,
     /// The epoch of the secret's owner.
     pub epoch: i64,
+    /// Its last four characters: of a secret that is made anew they are others, and the id stays.
+    pub last4: String,
 }
 
 /// A token's claims. All times are whole seconds since 1970: registries refuse fractions.
@@ -61,12 +63,15 @@ pub struct Claims {
     /// What it allows.
     #[serde(deserialize_with = "json::objects")]
     pub access: Vec<AccessEntry>,
-    /// The id of the secret that it was made for. A claim of our own, as the next one.
+    /// The id of the secret that it was made for. A claim of our own, as the next two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cred: Option<String>,
     /// The epoch of the secret's owner then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
+    /// The secret's last four characters; tokens of older versions do not say them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cred_last4: Option<String>,
 }
 
 /// The id of a token, from 16 bytes of a cryptographic generator: whoever can guess an id can claim another's token.

@@ -40,7 +40,7 @@ impl ContentDigest {
         });
         // Behind the entries, of which each has its number of parts.
         let epoch = secret.as_ref().map(|secret| secret.epoch.to_be_bytes());
-        let secret = secret.iter().map(|secret| secret.id.as_bytes());
+        let secret = secret.iter().flat_map(|secret| [secret.id.as_bytes(), secret.last4.as_bytes()]);
         let secret = secret.chain(epoch.iter().map(<[u8; 8]>::as_slice));
         let parts = [form, subject.as_bytes(), audience.as_bytes(), &(access.len() as u64).to_be_bytes()];
         ContentDigest(sha256(parts.into_iter().chain(entries).chain(secret)))
@@ -172,16 +172,17 @@ mod tests {
     #[test]
     fn contents_differ_wherever_tokens_would() {
         let pull = || vec![entry("repository", "a", &["pull"])];
-        let of_secret = |id: &str, epoch| {
-            let secret = Some(SecretClaims { id: id.to_owned(), epoch });
+        let of_secret = |id: &str, epoch, last4: &str| {
+            let secret = Some(SecretClaims { id: id.to_owned(), epoch, last4: last4.to_owned() });
             ContentDigest::new(&TokenContent { secret, ..content("alice", "registry", &pull()) }, HeaderForm::X5c)
         };
         let contents = [
             digest("alice", "registry", &pull()),
             ContentDigest::new(&content("alice", "registry", &pull()), HeaderForm::Kid),
-            of_secret("a", 0),
-            of_secret("a", 1),
-            of_secret("b", 0),
+            of_secret("a", 0, "abcd"),
+            of_secret("a", 0, "abce"),
+            of_secret("a", 1, "abcd"),
+            of_secret("b", 0, "abcd"),
             digest("alicer", "egistry", &pull()),
             digest("Alice", "registry", &pull()),
             digest("", "registry", &pull()),

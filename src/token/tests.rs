@@ -233,14 +233,17 @@ fn a_secrets_token_says_which_and_no_other_says_anything_of_it() {
     let key = key(Algorithm::ES256);
     let issuer = issuer(&key, HeaderForm::Kid, KidForm::Libtrust);
     for (secret, expected) in [
-        (None, (None, None)),
-        (Some(SecretClaims { id: "0a".to_owned(), epoch: 3 }), (Some(json!("0a")), Some(json!(3)))),
+        (None, [None, None, None]),
+        (
+            Some(SecretClaims { id: "0a".to_owned(), epoch: 3, last4: "a1B2".to_owned() }),
+            [Some(json!("0a")), Some(json!(3)), Some(json!("a1B2"))],
+        ),
     ] {
         let content = TokenContent { secret: secret.clone(), ..content("alice", "registry", vec![]) };
         let claims = issuer.claims(content, now(), 60, jti([1; 16]));
         let token = issuer.mint(&claims, now()).unwrap();
         let text: Value = serde_json::from_str(&parts(&token).1).unwrap();
-        assert_eq!((text.get("cred").cloned(), text.get("epoch").cloned()), expected);
+        assert_eq!(["cred", "epoch", "cred_last4"].map(|claim| text.get(claim).cloned()), expected);
         assert_eq!(issuer.verify(&token, "registry", now()), Ok(claims));
     }
 }

@@ -408,7 +408,7 @@ fn every_example_holds() -> Result<()> {
     let mut failures = Vec::new();
     let mut tried = 0;
     for document in documents {
-        let name = document.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = document.strip_prefix(repository())?.display().to_string();
         let pieces = fs::read_to_string(&document).map_err(anyhow::Error::from).and_then(|text| pieces(&text));
         let mut trial = Trial::default();
         match pieces {
@@ -459,9 +459,9 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         let (name, kind) = line.split_once(' ').context("a name and a kind")?;
         exist.insert(if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
     }
-    let operations = document("OPERATIONS.md")?;
+    let page = document("reference/metrics.md")?;
     let described: BTreeSet<String> =
-        operations.split('`').filter(|word| word.starts_with("dockwarden_")).map(str::to_owned).collect();
+        page.split('`').filter(|word| word.starts_with("dockwarden_")).map(str::to_owned).collect();
     assert_eq!(described, exist);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Secrets that last at the doors: what each is good for, and what ends it. Numbers are those of the checks in the reference on
 //! lasting tokens.
 
+mod doors;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod directory;
 mod docs;
 mod endpoint;
 mod forward_auth;
@@ -29,6 +30,7 @@ mod logs;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
+mod pages;
 mod pem;
 #[path = "../support/port.rs"]
 mod port;
@@ -40,6 +42,8 @@ mod reuse;
 mod routes;
 #[path = "../support/records.rs"]
 mod stores;
+#[path = "../support/catalogue.rs"]
+mod stores_of_catalogue;
 mod tables;
 mod texts;
 mod tokens;

@@ -100,7 +100,7 @@ fn clocks_may_differ_by_a_minute_and_a_half_either_way() {
     }
 }
 
-/// What the registries say is in docs/OPERATIONS.md, word by word.
+/// What the registries say is in docs/explain/clocks.md, word by word.
 #[test]
 fn beyond_that_the_registries_refuse_and_only_they_say_why() {
     let pair = lasting();

@@ -1,6 +1,8 @@
 //! The compose files of this repository brought up as they are, with both of our images from the Dockerfile, and what people
 //! ran docker_auth with, where only the image's name was changed.
 
+mod quickstart;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -37,9 +39,9 @@ fn commands(page: &str, first: &str, last: &str) -> String {
     panic!("no commands from `{first}` to `{last}`");
 }
 
-/// Runs README's command that writes .env, and gives the password that it showed.
+/// Runs the page's command that writes .env, and gives the password that it showed.
 fn env_file(project: &Project) -> String {
-    let write = commands("README.md", "cat >.env", "END");
+    let write = commands("docs/start/compose.md", "cat >.env", "END");
     let said = part::run(project.command("sh").args(["-c", &write])).well();
     let (_, password) = said.text.split_once("Password, shown this once: ").unwrap();
     assert!(!fs::read_to_string(project.directory.join(".env")).unwrap().contains(password.trim()));
@@ -56,7 +58,7 @@ fn works(person: &Person, local: &str, repository: &str) {
 fn the_compose_file_comes_up_and_keeps_everything() {
     let project = Project::shipped(&["docker-compose.yml"]);
     // Without a password nothing starts, and it is said what to do.
-    project.compose(&["up", "-d"]).refused(&["README.md has the commands that write .env"]);
+    project.compose(&["up", "-d"]).refused(&["docs/start/compose.md has the commands that write .env"]);
     let password = env_file(&project);
     project.compose(&["up", "-d"]).well();
     // It waited for it.
@@ -124,7 +126,7 @@ fn the_compose_file_comes_up_and_keeps_everything() {
     };
     let before = certificate(&project);
     let renew =
-        commands("docs/OPERATIONS.md", "docker compose rm --stop --force dockwarden registry", "docker compose up");
+        commands("docs/start/compose.md", "docker compose rm --stop --force dockwarden registry", "docker compose up");
     let folder = project.directory.file_name().unwrap().to_str().unwrap();
     let renew = renew.replace("docker compose", "docker-compose").replace(" dockwarden_", &format!(" {folder}_"));
     part::run(project.command("sh").args(["-c", &renew])).well();
@@ -167,7 +169,7 @@ fn the_compose_file_with_mongodb_comes_up_and_users_change_by_commands() {
         format!("services: {{mongo: {{image: {}, volumes: [\"./sockets:/sockets\"]}}}}\n", shipped::FERRETDB);
     scratch::write(&project.directory, STAND_IN, &stand_in);
     env_file(&project);
-    let secrets = commands("docs/OPERATIONS.md", "mkdir -p -m 700 certs/mongo", "chmod 644 certs/mongo/*");
+    let secrets = commands("docs/start/compose.md", "mkdir -p -m 700 certs/mongo", "chmod 644 certs/mongo/*");
     part::run(project.command("sh").args(["-c", &secrets])).well();
 
     project.compose(&["up", "-d", "mongo"]).well();
@@ -288,7 +290,7 @@ fn docker_auth(image: &str, more: &str) -> Project {
     let key = project.directory.join("ssl/server.key");
     fs::copy(&chain.both, project.directory.join("ssl/server.pem")).unwrap();
     fs::copy(&chain.leaf.key, &key).unwrap();
-    // The step that COMPATIBILITY.md asks for: the image's user reads the key.
+    // The step that docs/how-to/from-docker_auth.md asks for: the image's user reads the key.
     chown(&key, Some(65532), Some(65532)).unwrap();
     fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
     let authority = fs::read_to_string(&chain.authority).unwrap();

@@ -259,7 +259,7 @@ fn what_check_says_of_a_leaf_is_what_registries_do() {
     }
 }
 
-/// The runbook of OPERATIONS for a stolen key, with its steps in their order.
+/// The steps of docs/how-to/stolen-key.md, with its steps in their order.
 #[test]
 fn a_stolen_key_is_shut_out_by_the_runbook() {
     let files = Files::new();

@@ -26,6 +26,7 @@ mod compose;
 mod connect;
 mod crash;
 mod crowd;
+mod denials;
 mod distant;
 mod forward_auth;
 mod front;

@@ -12,6 +12,7 @@ use dockwarden::config::{Config, Secrets};
 use dockwarden::records::{Failure, Records, Settings, Whose, back_up, migrate, open, restore};
 use mongodb::bson::doc;
 
+use crate::support::catalogue;
 use crate::support::mongo::{DATABASE, Database};
 use crate::support::records::{account, at, conforms, hash, personal, survives_being_killed};
 use crate::support::scratch;
@@ -46,6 +47,7 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     assert!(migrate(settings, false).await.unwrap());
     assert!(!migrate(settings, false).await.unwrap(), "there is nothing left to do");
     conforms(&*open(settings)).await;
+    catalogue::conforms(&*open(settings)).await;
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn postgresql_keeps_records_as_every_store_does() {
     let tables = Tables::new(Product::Postgres);
     let settings = settings(&tables.records());
     block_on(is_prepared_and_conforms(&settings));
-    tables.run("UPDATE dockwarden_records SET version = 2 WHERE name = 'schema'");
+    tables.run("UPDATE dockwarden_records SET version = 3 WHERE name = 'schema'");
     block_on(is_refused_as_newer(&settings));
 }
 
@@ -62,7 +64,7 @@ fn mongodb_keeps_records_as_every_store_does() {
     let database = Database::start();
     let settings = settings(&of_mongo(&database));
     block_on(is_prepared_and_conforms(&settings));
-    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 2_i64 } });
+    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 3_i64 } });
     block_on(is_refused_as_newer(&settings));
 }
 

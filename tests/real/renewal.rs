@@ -89,7 +89,7 @@ fn a_renewed_pair_is_refused_by_registries_that_run_and_both_keys_are_named() {
     assert!(line["message"].as_str().unwrap().contains("refuses every token until its bundle"), "{line}");
 }
 
-/// As OPERATIONS says how to do it.
+/// As docs/how-to/rotate-key.md says how to do it.
 #[test]
 fn with_both_certificates_or_their_authority_in_the_bundle_nobody_has_to_restart() {
     let [old, new] = [(), ()].map(|()| keys::as_in_the_guide(Kind::P256));

@@ -1,5 +1,5 @@
 //! Random questions decided by `dockwarden explain` and by a second evaluator, `rules`, which was written in Go from
-//! `docs/POLICY.md` alone: both must name the same rule and grant the same. `make differential` asks ten million.
+//! `docs/reference/rules.md` alone: both must name the same rule and grant the same. `make differential` asks ten million.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
 //! What the time of a refusal tells about an account: for each backend, a wrong password of a known account beside an
-//! account that nobody knows. The table in `docs/OPERATIONS.md` is what this prints, with as many refusals of each kind as
+//! account that nobody knows. The table in `docs/explain/timing.md` is what this prints, with as many refusals of each kind as
 //! `DOCKWARDEN_TIMING_ROUNDS` says, and hashes of the cost that `DOCKWARDEN_TIMING_COST` says:
 //! `DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --test real -- refusal as_long_as --nocapture`.
 
@@ -37,7 +37,8 @@ pub(crate) enum Hashed {
 #[derive(Clone, Copy)]
 pub(crate) enum Tells {
     Nothing,
-    /// That a document was found and read, some hundredths of a millisecond, which hashes of the usual cost hide.
+    /// What is left of a document's being found and read, some hundredths of a millisecond, for which an unknown account is made to wait as
+    /// long as that took lately.
     Little,
     /// The documents say what, and why it is left so.
     AsDocumented,

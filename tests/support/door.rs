@@ -81,7 +81,7 @@ fn registry_on_socket(edition: Edition, level: &str) -> (Process, String) {
 
 fn registry_config(directory: &Path, changes: &[(&str, &str)]) -> String {
     let data = directory.join("data").display().to_string();
-    Recipe::read("nginx-auth-request.md").file("config.yml", &[&[("/var/lib/registry", &*data)], changes].concat())
+    Recipe::read("auth-request-dockwarden.md").file("config.yml", &[&[("/var/lib/registry", &*data)], changes].concat())
 }
 
 fn logged(level: &str) -> [(String, String); 2] {
@@ -91,7 +91,7 @@ fn logged(level: &str) -> [(String, String); 2] {
 impl Door {
     /// nginx's recipe.
     pub(crate) fn nginx(behind: Behind<'_>, login: Login) -> Self {
-        let recipe = Recipe::read("nginx-auth-request.md");
+        let (recipe, behind_it) = (Recipe::read("auth-request-nginx.md"), Recipe::read("auth-request-dockwarden.md"));
         let tls = Tls::new();
         let directory = scratch::directory("asked");
         let socket = directory.join("sock").display().to_string();
@@ -107,7 +107,7 @@ impl Door {
         };
         let (ports, dockwarden, asked_at, proxy) = port::with_free(|[https, plain, http2]| {
             let host = format!("localhost:{https}");
-            let mut config = recipe.file(
+            let mut config = behind_it.file(
                 "auth_config.yml",
                 &[("/run/dockwarden/http.sock", &socket), ("/var/lib/dockwarden", directory.to_str().unwrap())],
             );
@@ -127,9 +127,9 @@ impl Door {
                 ],
             );
             if login == Login::Tokens {
-                let more = recipe.file("tokens.yml", &[("registry.example.org", &host)]);
+                let more = behind_it.file("tokens.yml", &[("registry.example.org", &host)]);
                 config = config.replace("\nforward_auth:\n", &format!("\nforward_auth:\n{more}"));
-                let more = recipe.file("tokens.conf", &[]);
+                let more = behind_it.file("tokens.conf", &[]);
                 site = site.replace("    location / {", &format!("{more}    location / {{"));
             }
             let config = scratch::write(&directory, "auth_config.yml", &with_root(&config));
@@ -146,7 +146,7 @@ impl Door {
 
     /// Caddy's recipe, without TLS.
     pub(crate) fn caddy(behind: Behind<'_>) -> Self {
-        let recipe = Recipe::read("caddy.md");
+        let recipe = Recipe::read("auth-request-caddy.md");
         let directory = scratch::directory("asked");
         let handbook = Recorder::start();
         let (registry, registry_at) = match behind {
@@ -163,7 +163,7 @@ impl Door {
             }
             Behind::Recorder(recorder) => (None, recorder.address.clone()),
         };
-        let people = Recipe::read("nginx-auth-request.md").file("auth_config.yml", &[]);
+        let people = Recipe::read("auth-request-dockwarden.md").file("auth_config.yml", &[]);
         let people = people.split_once("\nusers:\n").unwrap().1;
         let config = recipe.file(
             "auth_config.yml",

@@ -143,7 +143,7 @@ case "$(go version -m "$tools/ferretdb" 2>/dev/null | awk '$1 == "mod" { print $
         ;;
 esac
 
-# Our own checkers: what docker_auth's patterns match (oracle), what docs/POLICY.md says of a question (rules), and the
+# Our own checkers: what docker_auth's patterns match (oracle), what docs/reference/rules.md says of a question (rules), and the
 # registry's view of a token (verify).
 for source in "$here"/go/*/; do
     [ -e "$source" ] || continue

@@ -2,6 +2,7 @@
 
 pub(crate) mod bed;
 pub(crate) mod canary;
+pub(crate) mod catalogue;
 pub(crate) mod change_streams;
 pub(crate) mod chaos;
 pub(crate) mod client;

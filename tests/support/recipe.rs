@@ -1,4 +1,4 @@
-//! The files that the recipes in `docs/recipes` show, taken out of their pages as they stand there.
+//! The files that the recipes in `docs/how-to` show, taken out of their pages as they stand there.
 
 use std::fs;
 use std::path::Path;
@@ -14,9 +14,9 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a page of `docs/recipes`.
+    /// Reads a page of `docs/how-to`.
     pub(crate) fn read(name: &'static str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/how-to").join(name);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { name, text }
     }

@@ -1,4 +1,4 @@
-//! A list of rules; the first that matches decides. What rules mean is in `docs/POLICY.md`; one of them is in [`super::rule`].
+//! A list of rules; the first that matches decides. What rules mean is in `docs/reference/rules.md`; one of them is in [`super::rule`].
 
 use time::OffsetDateTime;
 

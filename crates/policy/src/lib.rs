@@ -2,7 +2,7 @@
 //! warnings about likely mistakes ([`lint`]).
 //!
 //! Pure: no I/O, no clock, no thread. The account, the time and the work that is left are arguments. What rules mean is in
-//! `docs/POLICY.md`.
+//! `docs/reference/rules.md`.
 
 pub mod acl;
 pub mod cut;

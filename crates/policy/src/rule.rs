@@ -1,4 +1,4 @@
-//! One rule: its conditions and what it grants. What rules mean is in `docs/POLICY.md`; patterns are in [`super::pattern`].
+//! One rule: its conditions and what it grants. What rules mean is in `docs/reference/rules.md`; patterns are in [`super::pattern`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

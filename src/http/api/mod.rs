@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, RawPathParams, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
@@ -177,10 +177,6 @@ async fn admit(visit: &mut Visit<'_>, headers: &HeaderMap, now: OffsetDateTime) 
     let access = &visit.snapshot.access;
     let who = access.identify(&presented, visit.asker.address, now).await?;
     visit.asker.identified(&who);
-    if let Some(lasting) = access.lasting() {
-        let client = headers.get(USER_AGENT).and_then(|line| line.to_str().ok());
-        lasting.used(&who, visit.asker.address, client.unwrap_or_default(), now);
-    }
     let account = who.account.clone().ok_or(Refused::LoginNeeded)?;
     Ok(Admitted { who, account })
 }
@@ -241,6 +237,8 @@ impl Desk<'_, '_> {
         let (snapshot, asker) = (self.visit.snapshot, &self.visit.asker);
         let who = &self.admitted.who;
         let decision = snapshot.access.decide(who, asker.address, SERVICE, scopes?, self.now).await?;
+        // Not before: what is for another service is not used by being refused here, and would else never rest.
+        self.lasting.used(who, asker.address, self.visit.client(), self.now);
         decision_log::decided(&self.visit.id, asker, snapshot.generation, &decision, None);
         Ok(decision)
     }

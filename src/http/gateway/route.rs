@@ -4,6 +4,7 @@ use axum::http::header::HOST;
 use axum::http::{HeaderMap, Uri, Version};
 
 use crate::config;
+use crate::registries::name_and_port;
 
 /// A request that names its host in two ways, or in none that can be read: two readers could each see another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,7 @@ pub(super) fn host_of(version: Version, uri: &Uri, headers: &HeaderMap) -> Resul
 /// Whether an upstream is for clients that use this host name.
 fn serves_host(upstream: &config::Upstream, host: &str) -> bool {
     let Some(own) = upstream.host.as_deref() else { return false };
-    own == host || own == config::name_and_port(host).0
+    own == host || own == name_and_port(host).0
 }
 
 /// The length of the upstream's prefix, if the repository is below it; the longest of several counts.

@@ -6,7 +6,7 @@ use super::super::row::{RobotRow, SecretRow};
 use super::super::{Document, Failure, Version};
 use super::{ROBOTS, SECRETS};
 
-fn odd(place: &str) -> Failure {
+pub(super) fn odd(place: &str) -> Failure {
     Failure::Unusable { cause: format!("a document of {place} is not as this program writes it") }
 }
 
@@ -14,7 +14,7 @@ pub(super) fn integer(document: &Bsons, key: &str, place: &str) -> Result<i64, F
     optional_integer(document, key, place)?.ok_or_else(|| odd(place))
 }
 
-fn optional_integer(document: &Bsons, key: &str, place: &str) -> Result<Option<i64>, Failure> {
+pub(super) fn optional_integer(document: &Bsons, key: &str, place: &str) -> Result<Option<i64>, Failure> {
     match document.get(key) {
         None | Some(Bson::Null) => Ok(None),
         Some(Bson::Int64(number)) => Ok(Some(*number)),
@@ -23,11 +23,11 @@ fn optional_integer(document: &Bsons, key: &str, place: &str) -> Result<Option<i
     }
 }
 
-fn text(document: &Bsons, key: &str, place: &str) -> Result<String, Failure> {
+pub(super) fn text(document: &Bsons, key: &str, place: &str) -> Result<String, Failure> {
     optional_text(document, key, place)?.ok_or_else(|| odd(place))
 }
 
-fn optional_text(document: &Bsons, key: &str, place: &str) -> Result<Option<String>, Failure> {
+pub(super) fn optional_text(document: &Bsons, key: &str, place: &str) -> Result<Option<String>, Failure> {
     match document.get(key) {
         None | Some(Bson::Null) => Ok(None),
         Some(Bson::String(text)) => Ok(Some(text.clone())),

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::backends::casbin_authz as casbin;
 use crate::bed::{ALICE_HASH, Bed, Folder};
 use crate::logs::{Form, Log};
+use crate::pages::config_pages;
 
 /// Nothing else looks like it. It has small letters, capitals and digits, as passwords have.
 const CANARY: &str = "Zq7XvCanary9Kd";
@@ -816,7 +817,7 @@ fn every_key_of_the_reference_is_tried() {
             Step::Position(_) => None,
         }));
     }
-    let reference = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIG.md")).unwrap();
+    let reference: String = config_pages().into_values().collect();
     let rows = reference.lines().filter(|line| {
         let mut cells = line.split('|').map(str::trim);
         cells.next() == Some("")

@@ -1,4 +1,4 @@
-//! The recipes of docs/WORKLOADS.md: for each provider, whose token is taken, and which others are not (checks 36 and 37).
+//! The recipes of docs/how-to (ci-jobs, pods, cloud-workloads): for each provider, whose token is taken, and which others are not (checks 36 and 37).
 
 use serde_json::{Value, json};
 

@@ -31,11 +31,10 @@ fn exchanges(dialogue: &str) -> Vec<(String, String)> {
 #[test]
 fn the_dialogues_of_the_documents_are_what_happens() {
     let mut tried = 0;
-    for document in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
+    let folders = ["start", "how-to", "reference", "explain"]
+        .map(|name| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap());
+    for document in folders.into_iter().flatten() {
         let document = document.unwrap().path();
-        if document.is_dir() {
-            continue;
-        }
         let text = fs::read_to_string(&document).unwrap();
         let dialogues = dialogues(&text);
         if dialogues.is_empty() {

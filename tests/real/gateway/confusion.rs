@@ -207,7 +207,7 @@ const STREAMS: u32 = 16;
 
 /// The forward-auth recipe's people and rules, in front of this registry.
 fn before(registry: &Registry) -> Dockwarden {
-    let recipe = Recipe::read("nginx-auth-request.md").file("auth_config.yml", &[]);
+    let recipe = Recipe::read("auth-request-dockwarden.md").file("auth_config.yml", &[]);
     let (_, people) = recipe.split_once("\nusers:\n").unwrap();
     let directory = scratch::directory("token");
     let top = format!(

@@ -53,7 +53,7 @@ impl Parts {
             "ecr: {{region: eu-central-1, registry_id: \"{ACCOUNT}\", endpoint: \"http://{}\"}}",
             self.ecr.api.address
         );
-        Recipe::read("kloudless.md").file(
+        Recipe::read("gateway-ecr.md").file(
             "auth_config.yml",
             &[
                 ("\":8080\"", "\"127.0.0.1:0\""),

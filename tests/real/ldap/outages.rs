@@ -145,7 +145,7 @@ fn searches_and_passwords_have_connections_of_their_own() {
     assert!(kinds.iter().all(apart), "{kinds:?}");
 }
 
-/// The directory computes a costly hash for who is there, and nothing for who is not. The rows are those of OPERATIONS.
+/// The directory computes a costly hash for who is there, and nothing for who is not. The rows are those of docs/explain/timing.md.
 #[test]
 fn an_unknown_account_takes_as_long_as_a_wrong_password() {
     for (kind, secret, usual, tells) in [

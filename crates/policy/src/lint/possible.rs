@@ -3,7 +3,7 @@
 use crate::glob::{GlobToken, Set};
 use crate::pattern::{Needed, Pattern};
 
-/// The grammar of a part of a question (`docs/POLICY.md`, "A question"; distribution's `reference` package).
+/// The grammar of a part of a question (`docs/reference/rules.md`, "A question"; distribution's `reference` package).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grammar {
     /// A repository's name as clients ask for it: without the registry's host.

@@ -1,4 +1,4 @@
-// Command rules is a second reading of docs/POLICY.md: it decides random questions by random rules itself, asks
+// Command rules is a second reading of docs/reference/rules.md: it decides random questions by random rules itself, asks
 // Dockwarden's own `explain --requests` the same, and compares rule, granted and withheld actions.
 //
 // It was written from the documentation alone and shares no code with what it tests. It ends with status 1 where the two
@@ -105,10 +105,10 @@ func run(product string, cases, each int, seed, first uint64, seconds float64, s
 	}
 	fmt.Println(string(line))
 	if failures > 0 {
-		return fmt.Errorf("the product takes %d of %d sets of rules not, which docs/POLICY.md allows", failures, total.Sets+failures)
+		return fmt.Errorf("the product takes %d of %d sets of rules not, which docs/reference/rules.md allows", failures, total.Sets+failures)
 	}
 	if total.Disagreements > 0 {
-		return fmt.Errorf("%d of %d decisions are not what docs/POLICY.md says", total.Disagreements, total.Cases)
+		return fmt.Errorf("%d of %d decisions are not what docs/reference/rules.md says", total.Disagreements, total.Cases)
 	}
 	return nil
 }

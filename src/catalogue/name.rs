@@ -1,0 +1,66 @@
+//! What can be the name of a repository, a tag or a digest: whatever else a registry sends is overlooked.
+
+/// The longest name of a repository, in bytes.
+const LONGEST: usize = 255;
+/// The longest tag.
+const LONGEST_TAG: usize = 128;
+
+/// Whether a text can be the name of a repository (OCI distribution 1.1): parts of lower-case letters and digits, with single dots,
+/// dashes and underscores between them.
+pub(super) fn is_repository(text: &str) -> bool {
+    let is_inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        let ends = bytes.first().zip(bytes.last());
+        ends.is_some_and(|(first, last)| is_inner(*first) && is_inner(*last))
+            && bytes.iter().all(|letter| is_inner(*letter) || b"._-".contains(letter))
+            && !part.contains("..")
+    };
+    text.len() <= LONGEST && text.split('/').all(is_part)
+}
+
+/// Whether a text can be a tag.
+pub(super) fn is_tag(text: &str) -> bool {
+    let is_word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+    text.len() <= LONGEST_TAG
+        && text.bytes().next().is_some_and(is_word)
+        && text.bytes().all(|letter| is_word(letter) || letter == b'.' || letter == b'-')
+}
+
+/// Whether a text is a digest.
+pub(super) fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == length && hex.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_registries_take() {
+        for name in ["a", "lib/x", "users/1/opensvc/busybox", "a.b/c-d/e_f/g__h", "0/1"] {
+            assert!(is_repository(name), "{name}");
+        }
+        for name in ["", "/", "a/", "/a", "A", "a//b", "a b", ".a", "a.", "-a", "a..b", "a\n", "a:b", &"a".repeat(256)]
+        {
+            assert!(!is_repository(name), "{name}");
+        }
+        for (tag, is) in [("v1", true), ("_a.B-c", true), ("", false), (".a", false), ("-a", false), ("a b", false)] {
+            assert_eq!(is_tag(tag), is, "{tag}");
+        }
+        let hex = "0123456789abcdef".repeat(4);
+        assert!(is_digest(&format!("sha256:{hex}")));
+        for text in
+            [hex.clone(), format!("sha256:{hex}0"), format!("md5:{hex}"), format!("sha256:{}", hex.to_uppercase())]
+        {
+            assert!(!is_digest(&text), "{text}");
+        }
+    }
+}

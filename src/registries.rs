@@ -1,0 +1,412 @@
+//! The `registries:` section: the registries that tokens are for, how each is reached, and which groups it is for.
+
+use settings::yaml::Value;
+use settings::{At, Field, Noted, Refusal, Secrets, Section};
+use url::Url;
+
+use crate::pem::named::read_authorities;
+use crate::pem::tls::Authorities;
+use crate::secret::Secret;
+
+/// The name of the section.
+pub const NAME: &str = "registries";
+/// The longest name of a registry, in bytes: what tokens may be asked for.
+const LONGEST_SERVICE: usize = 255;
+/// The shortest secret of events, in bytes: whoever guesses it says what is in the registry.
+const SHORTEST_SECRET: usize = 16;
+
+/// The registries that somebody declared, each with a name of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registries(Vec<Registry>);
+
+/// A registry, as it was declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registry {
+    /// What its `REGISTRY_AUTH_TOKEN_SERVICE` says: the audience of its tokens, and its name everywhere.
+    pub service: String,
+    /// Where it is: a scheme, a host and perhaps a port.
+    pub url: Url,
+    /// The host names, in lower case and perhaps with a port, under which clients reach it; at least one.
+    pub hosts: Vec<String>,
+    /// The authorities that its certificate may come from, in place of the public ones.
+    pub(crate) authorities: Option<Authorities>,
+    /// What pushing needs.
+    pub restriction: Restriction,
+    /// The groups, by name or id, that it is published to.
+    pub publications: Vec<String>,
+    /// The groups, by name or id, that are responsible for it.
+    pub responsibles: Vec<String>,
+    /// What its notifications are known by; `None` where it sends none.
+    pub events: Option<Secret>,
+}
+
+/// What pushing to a registry needs, beside the privilege.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restriction {
+    /// That it is published to a group of theirs.
+    Open,
+    /// That a group of theirs is responsible for it, too.
+    Restricted,
+}
+
+impl Restriction {
+    /// What `restricted` says.
+    pub fn from_flag(restricted: bool) -> Restriction {
+        match restricted {
+            true => Restriction::Restricted,
+            false => Restriction::Open,
+        }
+    }
+
+    /// The same as `restricted` says it.
+    pub fn is_restricted(self) -> bool {
+        match self {
+            Restriction::Restricted => true,
+            Restriction::Open => false,
+        }
+    }
+}
+
+/// The section as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    /// The registries.
+    pub registries: Registries,
+    /// The groups that they name, each where it stands: who knows the groups says which there are not.
+    pub groups: Vec<At<String>>,
+}
+
+impl Registries {
+    /// These registries, of which each has another name.
+    pub fn from_declared(registries: impl IntoIterator<Item = Registry>) -> Registries {
+        Registries(registries.into_iter().collect())
+    }
+
+    /// All of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Registry> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The registry of this name.
+    pub fn get(&self, service: &str) -> Option<&Registry> {
+        self.0.iter().find(|registry| registry.service == service)
+    }
+
+    /// The registry that clients mean by a `Host`: the one that has it in its `hosts`, with its port before without, or the only
+    /// one that there is.
+    pub fn of_host(&self, host: &str) -> Option<&Registry> {
+        let host = host.to_ascii_lowercase();
+        let by = |host: &str| self.0.iter().find(|registry| registry.hosts.iter().any(|own| own == host));
+        let (name, _) = name_and_port(&host);
+        match (by(&host), self.0.as_slice()) {
+            (Some(found), _) => Some(found),
+            (None, [only]) => Some(only),
+            (None, _) => by(name),
+        }
+    }
+}
+
+/// A host's name, and its port where there is one.
+pub(crate) fn name_and_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => (name, Some(port)),
+        Some(_) | None => (host, None),
+    }
+}
+
+/// A registry's address: a scheme of HTTP and a host, without a path or a login in it, since addresses are logged.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_url(text: &str) -> Result<Url, Refusal> {
+    let is_one = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    let example = "write https://registry.example.org or http://127.0.0.1:5000, without a path";
+    let url = Url::parse(text).ok().filter(is_one);
+    url.ok_or_else(|| Refusal::is(format!("not the address of a registry; {example}")))
+}
+
+/// The name of a registry, as its tokens and its rules have it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_service(text: &str) -> Result<(), &'static str> {
+    match text {
+        "" => Err("a registry needs a name, its REGISTRY_AUTH_TOKEN_SERVICE"),
+        _ if text.len() > LONGEST_SERVICE => Err("a registry's name has 255 bytes at most"),
+        _ if text.contains(|letter: char| letter.is_control() || letter.is_whitespace()) => {
+            Err("a registry's name is one word; write it as its REGISTRY_AUTH_TOKEN_SERVICE has it")
+        }
+        _ if text.contains(['"', '\'']) => {
+            Err("quotes are part of this name; docker's -e keeps them too, so leave them out in both places")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The hosts that are meant where a registry names none: its name, and the host of its address.
+pub fn usual_hosts(service: &str, url: &Url) -> Vec<String> {
+    let mut hosts = Vec::new();
+    if is_host(service) {
+        hosts.push(service.to_ascii_lowercase());
+    }
+    if let Some(host) = url.host_str() {
+        let host = host.to_ascii_lowercase();
+        hosts.push(match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        });
+    }
+    hosts.dedup();
+    hosts
+}
+
+/// Whether a text can be what clients send as `Host`.
+pub fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+/// Reads the section. `None` where something is wrong with it.
+pub fn read(field: &Field<'_>) -> Option<Declared> {
+    let before = field.problem_count();
+    let entries = match field.value() {
+        Value::Null => Vec::new(),
+        Value::Text(_) | Value::List(_) | Value::Map(_) => field.entries().unwrap_or_else(|| {
+            field.problem(
+                "registries by their names are expected here: registries: {registry.example.org: {url: \"https://…\"}}",
+            );
+            Vec::new()
+        }),
+    };
+    let mut groups = Vec::new();
+    let mut read: Vec<(Field<'_>, Registry)> = Vec::new();
+    for (service, entry) in entries {
+        if let Err(message) = check_service(service) {
+            field.problem_at(entry.key_place(), message);
+        } else if let Some(registry) = entry.section().and_then(|section| read_registry(service, section, &mut groups))
+        {
+            check_beside(&read, &entry, &registry);
+            read.push((entry, registry));
+        }
+    }
+    let registries = Registries(read.into_iter().map(|(_, registry)| registry).collect());
+    (field.problem_count() == before).then_some(Declared { registries, groups })
+}
+
+/// Notes what two registries have that only one may have.
+fn check_beside(read: &[(Field<'_>, Registry)], entry: &Field<'_>, registry: &Registry) {
+    for (_, other) in read {
+        let name = &other.service;
+        if other.url == registry.url {
+            entry.problem(format!("{name} has the same url; one registry is declared once"));
+        } else if let Some(host) = registry.hosts.iter().find(|host| other.hosts.contains(host)) {
+            entry.problem(format!(
+                "clients reach {name} as {host} too, and only one of them can be meant; write hosts: for each"
+            ));
+        }
+        let is_read = match entry.secrets() {
+            Secrets::Read => true,
+            Secrets::Skip => false,
+        };
+        if is_read && registry.events.is_some() && other.events == registry.events {
+            entry.problem(format!(
+                "events of {name} have the same secret, and it is what tells whose they are; give each registry its own"
+            ));
+        }
+    }
+}
+
+fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<String>>) -> Option<Registry> {
+    let url = section.parsed("url", read_url);
+    if url.is_none() && !section.has("url") {
+        section.missing("url", "where is the registry? https://registry.example.org");
+    }
+    let hosts = section.texts("hosts").map(|hosts| {
+        if hosts.is_empty() {
+            section.missing(
+                "hosts",
+                "the list names no host; leave the key out for the registry's name and its url's host",
+            );
+        }
+        let mut read = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            match is_host(&host.value) {
+                true => read.push(host.value.to_ascii_lowercase()),
+                false => section.problem(
+                    &host.place,
+                    "hosts",
+                    "this is no host name; write it as clients do: docker.example.org, perhaps with :port",
+                ),
+            }
+        }
+        read
+    });
+    let authorities = match section.path("ca_certificate") {
+        None => Ok(None),
+        Some(file) => read_authorities(&section, &file, "ca_certificate").map(Some),
+    };
+    if let (Ok(Some(_)), Some(At { place, value })) = (&authorities, &url)
+        && value.scheme() == "http"
+    {
+        section.problem(place, "url", "an authority is named, and TLS is not spoken; write https://");
+    }
+    section.refuse(
+        "insecure",
+        "a certificate that nobody checks is anybody's; name the registry's authority in ca_certificate, or write http:// where \
+         there is no TLS",
+    );
+    // Who does not say gets the narrower of both.
+    let restricted = section.flag("restricted").is_none_or(|at| at.value);
+    let publications = read_groups(&mut section, "publications", groups);
+    let responsibles = read_groups(&mut section, "responsibles", groups);
+    let events = match section.section("events") {
+        None => Ok(None),
+        Some(events) => read_events(events).map(Some),
+    };
+    section.finish();
+    let url = url?.value;
+    Some(Registry {
+        service: service.to_owned(),
+        hosts: hosts.unwrap_or_else(|| usual_hosts(service, &url)),
+        url,
+        authorities: authorities.ok()?,
+        restriction: Restriction::from_flag(restricted),
+        publications,
+        responsibles,
+        events: events.ok()?,
+    })
+}
+
+fn read_groups(section: &mut Section<'_>, key: &'static str, groups: &mut Vec<At<String>>) -> Vec<String> {
+    let named = section.texts(key).unwrap_or_default();
+    groups.extend(named.iter().cloned());
+    named.into_iter().map(|at| at.value).collect()
+}
+
+fn read_events(mut section: Section<'_>) -> Result<Secret, Noted> {
+    let secret = section.secret("secret", "secret_file");
+    let is_read = match section.secrets() {
+        Secrets::Read => true,
+        Secrets::Skip => false,
+    };
+    let secret = match secret? {
+        None => {
+            section.missing(
+                "secret_file",
+                "events without a secret are anybody's; name a file with a random text, and send it as Authorization: Bearer",
+            );
+            Err(Noted)
+        }
+        Some(At { place, value }) if is_read && value.len() < SHORTEST_SECRET => {
+            section.problem(&place, "secret_file", "this can be guessed; make one with: openssl rand -hex 32");
+            Err(Noted)
+        }
+        Some(At { value, .. }) => Ok(Secret::new(value)),
+    };
+    section.finish();
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use settings::{Findings, Reading, yaml};
+
+    use super::*;
+
+    fn declared(text: &str) -> (Option<Declared>, Findings) {
+        let root = yaml::parse(text).unwrap();
+        let reading = Reading::default();
+        let declared = read(&reading.field(&root, NAME, Secrets::Read));
+        (declared, reading.into_findings())
+    }
+
+    #[test]
+    fn what_is_declared_is_read_and_what_is_left_out_is_the_narrower() {
+        let text = "
+            reg: {url: 'http://127.0.0.1:5000', restricted: false, publications: [dev], responsibles: [ops], \
+                  events: {secret: 0123456789abcdef}}
+            vault.example.org: {url: 'https://Vault.internal'}
+            other: {url: 'https://other.internal:8443/', hosts: [Other.example.org]}";
+        let (declared, findings) = declared(text);
+        assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+        let Declared { registries, groups } = declared.unwrap();
+        let shown = |registry: &Registry| {
+            let Registry { service, hosts, restriction, publications, .. } = registry;
+            (service.clone(), hosts.join(" "), restriction.is_restricted(), publications.join(" "))
+        };
+        let shown: Vec<_> = registries.iter().map(shown).collect();
+        let expected = [
+            ("reg", "reg 127.0.0.1:5000", false, "dev"),
+            ("vault.example.org", "vault.example.org vault.internal", true, ""),
+            ("other", "other.example.org", true, ""),
+        ];
+        let expected = expected.map(|(service, hosts, restricted, publications)| {
+            (service.to_owned(), hosts.to_owned(), restricted, publications.to_owned())
+        });
+        assert_eq!(shown, expected);
+        assert_eq!(groups.iter().map(|at| at.value.as_str()).collect::<Vec<_>>(), ["dev", "ops"]);
+        for (host, service) in [
+            ("reg", Some("reg")),
+            ("127.0.0.1:5000", Some("reg")),
+            ("VAULT.example.org", Some("vault.example.org")),
+            ("vault.internal:443", Some("vault.example.org")),
+            ("127.0.0.1", None),
+            ("nobody.example.org", None),
+        ] {
+            assert_eq!(registries.of_host(host).map(|found| found.service.as_str()), service, "{host}");
+        }
+        let only = Registries(registries.0.into_iter().take(1).collect());
+        assert_eq!(only.of_host("nobody.example.org").map(|found| found.service.as_str()), Some("reg"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_to_write_instead() {
+        let cases = [
+            ("[a]", "registries by their names are expected here"),
+            ("{a: {}}", "where is the registry?"),
+            ("{'a b': {url: 'https://a'}}", "one word"),
+            ("{'': {url: 'https://a'}}", "REGISTRY_AUTH_TOKEN_SERVICE"),
+            ("{'\"a\"': {url: 'https://a'}}", "quotes are part"),
+            ("{a: {url: 'https://a/v2/'}}", "not the address of a registry"),
+            ("{a: {url: 'https://u:p@a'}}", "not the address of a registry"),
+            ("{a: {url: 'ftp://a'}}", "not the address of a registry"),
+            ("{a: {url: 'https://a', insecure: true}}", "ca_certificate"),
+            ("{a: {url: 'https://a', hosts: []}}", "names no host"),
+            ("{a: {url: 'https://a', hosts: ['https://a']}}", "no host name"),
+            ("{a: {url: 'https://a', events: {}}}", "anybody's"),
+            ("{a: {url: 'https://a', events: {secret: short}}}", "guessed"),
+            ("{a: {url: 'https://a', restricted: maybe}}", "neither true nor false"),
+            ("{a: {url: 'https://a', published: [dev]}}", "there is no such key"),
+            ("{a: {url: 'https://a'}, b: {url: 'https://a'}}", "the same url"),
+            ("{a: {url: 'https://x'}, b: {url: 'https://y', hosts: [a]}}", "only one of them can be meant"),
+            (
+                "{a: {url: 'https://x', events: {secret: 0123456789abcdef}}, \
+                 b: {url: 'https://y', events: {secret: 0123456789abcdef}}}",
+                "same secret",
+            ),
+        ];
+        for (text, message) in cases {
+            let (declared, findings) = declared(text);
+            assert!(declared.is_none(), "{text}");
+            let told: Vec<&str> = findings.problems.iter().map(|problem| problem.message.as_str()).collect();
+            assert!(told.len() == 1 && told.iter().all(|told| told.contains(message)), "{text}: {told:?}");
+        }
+    }
+}
