@@ -61,7 +61,23 @@ impl Catalogue {
                 found = Some(known);
             }
         }
+        if found.is_none() {
+            self.shared.metrics.events("", "unauthorized", 1);
+        }
         found.map(|known| Sink { shared: Arc::clone(&self.shared), known: Arc::clone(known) })
+    }
+}
+
+impl Catalogue {
+    /// Says in the log, from time to time, that events came without a secret.
+    pub fn say_unauthorized(&self) {
+        if self.shared.said_unauthorized.is_long_ago() {
+            tracing::warn!(
+                reason = "event_unauthorized",
+                "events came without the secret of a registry; does its endpoint send Authorization: Bearer and what \
+                 events.secret_file holds?"
+            );
+        }
     }
 }
 

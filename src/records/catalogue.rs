@@ -351,8 +351,8 @@ pub trait Sweeps: Send + Sync {
     /// [`Failure`].
     async fn save_sweep(&self, service: &str, sweep: &Sweep) -> Result<(), Failure>;
 
-    /// Notes that a sweep saw these repositories, and returns those whose tags are to be asked for: new ones, doubtful ones, and those
-    /// whose tags were not listed since `listed_since`.
+    /// Notes that a sweep saw these repositories, and returns those whose tags are to be asked for: new ones, doubtful ones, those
+    /// without tags, and those whose tags were not listed since `listed_since`.
     ///
     /// # Errors
     /// [`Failure`].

@@ -157,8 +157,11 @@ async fn listings_take_what_no_event_touched(records: &dyn Records) {
     assert_eq!(tags(records, "list/a").await, ["v2"]);
     records.listed(REG, &listing(&["v2", "v3"], 65), at(66)).await.unwrap();
     assert_eq!(tags(records, "list/a").await, ["v2", "v3"]);
+    assert_eq!(records.found(REG, SweepNumber(2), &names, at(0)).await.unwrap(), ["list/b"]);
     records.listed(REG, &listing(&[], 67), at(68)).await.unwrap();
     assert_eq!(tags(records, "list/a").await, [""; 0]);
+    let again = records.found(REG, SweepNumber(2), &names, at(0)).await.unwrap();
+    assert_eq!(again, ["list/a", "list/b"], "it may have some again");
 }
 
 async fn what_two_sweeps_lack_is_unseen(records: &dyn Records) {

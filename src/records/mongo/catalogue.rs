@@ -516,7 +516,8 @@ impl Sweeps for MongoRecords {
         let there = there.iter().map(|found| text(found, "name", REPOSITORIES)).collect::<Result<BTreeSet<_>, _>>()?;
         self.make_all(REPOSITORIES, names.iter().filter(|name| !there.contains(**name)).map(new).collect()).await?;
         self.update(REPOSITORIES, doc! { "_id": { "$in": &ids } }, doc! { "$set": { "swept": sweep.0 } }).await?;
-        let unlisted = [doc! { "doubt": 1_i64 }, doc! { "listed": { "$lt": milliseconds(listed_since) } }];
+        let unlisted =
+            [doc! { "doubt": 1_i64 }, doc! { "tags": 0_i64 }, doc! { "listed": { "$lt": milliseconds(listed_since) } }];
         let filter = doc! { "_id": { "$in": ids }, "$or": unlisted };
         let found = self.some(REPOSITORIES, filter, doc! { "_id": 1 }, most).await?;
         found.iter().map(|found| text(found, "name", REPOSITORIES)).collect()

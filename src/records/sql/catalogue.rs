@@ -552,7 +552,7 @@ impl Sweeps for SqlRecords {
             self,
             "SELECT r.name FROM ",
             2,
-            " JOIN dockwarden_repositories r ON r.name = value WHERE r.service = $1 AND (r.doubt = 1 OR r.listed < $3) \
+            " JOIN dockwarden_repositories r ON r.name = value WHERE r.service = $1 AND (r.doubt = 1 OR r.tags = 0 OR r.listed < $3) \
              ORDER BY r.name"
         );
         self.names(sql, &[service.into(), names, milliseconds(listed_since).into()]).await
