@@ -1,6 +1,7 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
 mod decision;
+mod members;
 mod presented;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::authz::{Authorizer, Freshness, Question, Shown};
 use crate::backend::{self, Backends, Held, Opened};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
+use crate::directory::Directory;
 use crate::metrics::{BackendMetrics, BackendOutcome, Metrics};
 use crate::reach::Reached;
 use crate::records::NAME as RECORDS;
@@ -40,6 +42,8 @@ pub struct Access {
     workloads: Option<Counted<Workloads>>,
     /// The secrets that last, where records are configured.
     lasting: Option<Counted<Lasting>>,
+    /// Who is in which groups, where somebody says so.
+    directory: Option<Arc<Directory>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -167,7 +171,7 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, workloads: None, lasting: None, held: Vec::new() }
+        Access { authn, authz, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
     }
 
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
@@ -277,7 +281,7 @@ impl Access {
             match section.look_up(account, BackendOutcome::Accepted, from).await? {
                 LookUp::Known(identity) => {
                     self.refuse_name_taken(index, &identity, (account, None), from).await?;
-                    return Ok(LookUp::Known(section.said(identity, Method::LookUp)));
+                    return Ok(LookUp::Known(self.in_directory(section.said(identity, Method::LookUp))?));
                 }
                 LookUp::Unknown => {}
                 LookUp::OnlyByLogin => nobody = LookUp::OnlyByLogin,
@@ -295,7 +299,7 @@ impl Access {
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
-                    return Ok(section.said(identity, who.method()));
+                    return self.in_directory(section.said(identity, who.method()));
                 }
                 Outcome::Rejected => return Err(Denied::Credentials),
                 Outcome::Closed(words) => return Err(ClosedBy::Keeper(words).into()),

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
 use crate::connections::Origin;
 use crate::descriptors::transfers_at_once;
+use crate::directory::Directory;
 use crate::gateway::Gateway;
 use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
@@ -140,6 +141,13 @@ impl Snapshot {
         };
         let access_before = before.map(|before| &before.access);
         let access = Access::open(&config.backends, access_before, passwords, metrics)?;
+        let access = match config.directory {
+            None => access,
+            Some(settings) => {
+                let before = access_before.and_then(Access::directory);
+                access.with_directory(Directory::keep_or_open(settings, before)?, passwords, metrics)?
+            }
+        };
         let workloads = config.workload.as_ref().map(workload::Settings::names).unwrap_or_default();
         let access = access.with_workloads(config.workload, access_before, metrics)?;
         let records = match (config.records, before) {

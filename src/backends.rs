@@ -25,6 +25,7 @@ pub static BACKENDS: &[Kind] = &[
     authz::mongo::KIND,
     authz::sql::KIND,
     authz::records::KIND,
+    authz::standard::KIND,
     authz::http_api::KIND,
     authz::program::KIND,
     authz::casbin::KIND,

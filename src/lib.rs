@@ -38,6 +38,7 @@ pub mod decision_log;
 mod descriptors;
 mod dial;
 mod digest;
+pub mod directory;
 pub mod gateway;
 pub mod http;
 pub mod http_api;

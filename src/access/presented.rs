@@ -83,6 +83,7 @@ impl Access {
         let began = crate::clock::now();
         let said = workloads.backend.identify(token, self.attempts.client(from), now).await;
         let Verified { identity, once } = workloads.count(began, said, accepted)?.map_err(Denied::Workload)?;
+        let identity = self.in_directory(identity)?;
         let Some(once) = once else { return Ok(identity) };
         match self.use_up(&once, from, now).await? {
             Seen::First => Ok(identity),
@@ -148,7 +149,7 @@ impl Access {
         let living = lasting.count(began, lasting.backend.find(secret, (client, address), now).await, accepted)??;
         let dead = |dead| living.dead(dead);
         let identity = match lasting.backend.asked(&living).map_err(dead)? {
-            Asked::Nobody(identity) => identity,
+            Asked::Nobody(identity) => self.in_directory(identity)?,
             Asked::Backends(account) => living.of_account(self.look_up(account, address).await?).map_err(dead)?,
         };
         // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that

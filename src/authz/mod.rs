@@ -9,6 +9,7 @@ pub mod program;
 pub mod records;
 pub mod rules;
 pub mod sql;
+pub mod standard;
 
 pub use crate::backend::rules::{Authorizer, Freshness, Question, Shown};
 pub use crate::backend::work;

@@ -60,7 +60,7 @@ impl Configured for Rules {
 }
 
 /// The rules of the file as a source of rules.
-struct StaticRules(Arc<Acl>);
+pub(super) struct StaticRules(pub(super) Arc<Acl>);
 
 impl Reachable for StaticRules {
     fn reach(&self) -> Reach<'_> {

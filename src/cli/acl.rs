@@ -12,7 +12,8 @@ use settings::moment::parse_moment;
 use super::{DONE, Output, complain, explain, mongo, say};
 use crate::authz::mongo::book::{Change, Mode, Position, RuleBook, RuleSet, Which};
 use crate::authz::mongo::import::{Unnumbered, parse};
-use crate::authz::mongo::text::{Format, Numbered, write_all};
+use crate::authz::mongo::text::{Format, Numbered, write_all, write_list};
+use crate::authz::standard::StandardRules;
 use crate::backend::Purpose;
 use crate::config::Config;
 use crate::mongo::Run;
@@ -90,6 +91,14 @@ pub(super) enum Command {
         /// The output format
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
+    },
+    /// Print the standard rules that the configuration names, as its acl would have them
+    Show {
+        /// The configuration file
+        config: PathBuf,
+        /// Those of standard_rules
+        #[arg(long, required = true)]
+        standard: bool,
     },
     /// Answer a question by the rules in MongoDB, SQL or the records alone, as they are now, rule by rule
     Test {
@@ -232,6 +241,10 @@ pub(super) fn run(command: Command) -> u8 {
             });
             answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
         }
+        Command::Show { config, standard: _ } => match show_standard(config) {
+            Ok(text) => say(&text, DONE),
+            Err(message) => complain(&format!("dockwarden: {message}")),
+        },
         Command::List { config, output } => mongo::run(list(config, output)),
         Command::Export { config, format } => mongo::run(export(config, format)),
         Command::Add { config, place, seq, rule } => mongo::run(add(config, place, seq, rule)),
@@ -257,6 +270,17 @@ pub(super) fn run(command: Command) -> u8 {
                 (false, false) => Mode::IntoEmpty,
             };
             mongo::run(import(config, file, mode, if dry_run { Run::Dry } else { Run::Real }))
+        }
+    }
+}
+
+/// The rules that `standard_rules` brings, as a site may copy them.
+fn show_standard(config: PathBuf) -> Result<String, String> {
+    let config = mongo::load(config)?;
+    match config.backends.get::<StandardRules>() {
+        Some(standard) => Ok(write_list(&standard.rules())),
+        None => {
+            Err(format!("{}: there are no standard_rules in it; write standard_rules: opensvc", config.file.display()))
         }
     }
 }

@@ -31,10 +31,12 @@ pub use settings::{Invalid, Problem, Secrets};
 pub use token::{Leaves, Pair, Token, TokenAuthority};
 pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
-use crate::backend::{Backends, Purpose, Row};
+use crate::authz::standard::StandardRules;
+use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
+use crate::directory::Elsewhere;
 use crate::registries::{self, Registries};
-use crate::{authn, authz, records, secrets, workload};
+use crate::{authn, authz, directory, records, secrets, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The registries that tokens are for, as far as the file declares them.
     pub registries: Registries,
+    /// Who is in which groups, and what they are for, if anybody says so.
+    pub directory: Option<directory::Settings>,
     /// How they are asked for what is in them.
     pub catalogue: crate::catalogue::Settings,
     /// Where is kept what is remembered, if anything is.
@@ -82,7 +86,8 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
+    directory::NAME,
     "server",
     "token",
     "forward_auth",
@@ -294,7 +299,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         !named.contains(&purpose) && !keys.any(|key| top.has(key))
     };
     let (is_without_identities, is_without_rules) = (is_missing(Purpose::Identity), is_missing(Purpose::Rules));
-    if is_without_identities && !top.has("workload") {
+    if is_without_identities && !top.has("workload") && !top.has(directory::NAME) {
         top.missing("users", "no way to log in is configured; write users: {} if really nobody may");
     }
     if is_without_rules {
@@ -306,6 +311,24 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         Some(Row { kind, settings: kept.unwrap_or(settings) })
     });
     let backends = Backends(rows.collect());
+    if backends.get::<StandardRules>().is_some() && !top.has(directory::NAME) {
+        let message = "these rules go by the labels that the directory gives, and there is none; write directory: with its groups \
+                       and users";
+        top.missing(authz::standard::KIND.key, message);
+    }
+    let registries = declared.as_ref().map(|declared| declared.registries.clone());
+    // Records that are there for other things do not make a directory of a file go away with them.
+    let kept = remembered.as_ref().filter(|_| top.has(records::NAME));
+    let directory = match (top.field(directory::NAME), declared) {
+        (Some(field), declared) => read_directory(&field, declared.unwrap_or_default(), &backends, kept).map(Some),
+        (None, declared) => {
+            if let Some(group) = declared.iter().flat_map(|declared| &declared.groups).next() {
+                let message = "no directory says who is in this group, so it is nobody's; write directory: with its groups and users";
+                top.warn(&group.place, registries::NAME, message);
+            }
+            Some(None)
+        }
+    };
     top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
@@ -313,7 +336,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         token: token?,
         forward_auth,
         gateway,
-        registries: declared?.registries,
+        registries: registries?,
+        directory: directory?,
         catalogue: catalogue.unwrap_or_default(),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
@@ -323,6 +347,30 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         warnings: Vec::new(),
         files: Vec::new(),
     })
+}
+
+/// Reads the directory, and notes the accounts that are called as its services: those log in before all others, and by their own
+/// secrets alone.
+fn read_directory(
+    field: &Field<'_>,
+    declared: registries::Declared,
+    backends: &Backends,
+    remembered: Option<&records::Settings>,
+) -> Option<directory::Settings> {
+    let elsewhere = remembered.map_or(Elsewhere::Nothing, |_| Elsewhere::Records);
+    let directory = directory::read(field, declared, elsewhere)?;
+    for (section, facts) in backends.facts() {
+        let Facts::Accounts(accounts) = facts else { continue };
+        for (account, _) in accounts {
+            if let Some(service) = directory.service_alike(account) {
+                let message = format!(
+                    "the service {service} logs in by this name, and {section} has an account of it; rename one"
+                );
+                field.problem(message);
+            }
+        }
+    }
+    Some(directory::Settings { store: remembered.cloned(), ..directory })
 }
 
 /// What a section that does not exist is meant for: mostly it stands one level too far to the left.

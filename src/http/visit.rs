@@ -166,7 +166,8 @@ impl<'a> Visit<'a> {
             let account = Account::parse_or_anonymous(&claims.sub).map_err(|_| NotOurs::Forged)?;
             let credential = Some(claims.jti.clone());
             let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
-            let identity = Identity { account, by, ..Identity::default() };
+            // A token says no labels. Those of the directory go by the account alone, and are known here too.
+            let identity = self.snapshot.access.in_directory(Identity { account, by, ..Identity::default() })?;
             self.asker.identified(&identity);
             // What is decided by the account besides, such as the names of a catalog, is no more than the secret may see.
             let narrowing = self.honour(&claims, now).await?.map(Arc::new);

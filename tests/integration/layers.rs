@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["passwords"],
     &["backend"],
     &["authn", "workload"],
+    &["directory"],
     &["authz"],
     &["access"],
     &["backends", "catalogue", "mint"],

@@ -69,6 +69,11 @@ const KEYS: &[(&str, &str)] = &[
         "ca_certificate, client_certificate, client_key, database, deadline, host, password, password_file, port, tls, url, \
          username",
     ),
+    ("directory.groups.g", "id, privileges"),
+    ("directory.users.u", "groups, id, primary_group, privileges, quota"),
+    ("directory.apps.a", "id, publications, responsibles"),
+    ("directory.services.a@b", "app, secrets"),
+    ("directory", "apps, groups, groups_from, services, users"),
     ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
     ("registries.r.events", "secret, secret_file"),
     ("records", "mongo, postgres, sqlite"),
@@ -95,8 +100,8 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "",
-        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, token, users, workload, xorm_auth",
+        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -133,6 +138,13 @@ gateway:
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
 lasting: {UNKNOWN}
+standard_rules: opensvc
+directory:
+  groups: {g: {id: 1, UNKNOWN}}
+  users: {u: {id: 1, UNKNOWN}}
+  apps: {a: {id: 1, UNKNOWN}}
+  services: {"a@b": {app: a, UNKNOWN}}
+  UNKNOWN
 registries: {r: {url: "https://a", events: {secret: 0123456789abcdef, UNKNOWN}, UNKNOWN}}
 workload: [{issuer: "https://a", audiences: [a], require: {sub: s}, account: "a:${claim:b}", keys: {file: f, UNKNOWN}, token_review: {api: "https://b", token_file: t, UNKNOWN}, UNKNOWN}]
 UNKNOWN
@@ -161,9 +173,13 @@ fn the_keys_of_the_configuration_are_those_of_the_list() {
 
 #[test]
 fn every_key_of_the_configuration_is_described() {
-    let described =
-        [read("docs/CONFIG.md"), read("docs/reference/config-registries.md"), read("docs/reference/catalogue.md")]
-            .concat();
+    let described = [
+        read("docs/CONFIG.md"),
+        read("docs/reference/config-registries.md"),
+        read("docs/reference/config-directory.md"),
+        read("docs/reference/catalogue.md"),
+    ]
+    .concat();
     let missing: BTreeSet<&str> = KEYS
         .iter()
         .flat_map(|(_, keys)| keys.split(", "))

@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod directory;
 mod docs;
 mod endpoint;
 mod forward_auth;

@@ -52,33 +52,15 @@ impl Numbered {
 
     /// The rule as an item of a YAML list. Texts are always quoted, so that none reads as something else.
     pub fn to_yaml(&self) -> String {
-        let mut conditions: Vec<String> =
-            self.text.conditions().map(|(field, pattern)| format!("{field}: {}", quoted(pattern))).collect();
-        if !self.text.labels.is_empty() {
-            let labels =
-                self.text.labels.iter().map(|(label, pattern)| format!("{}: {}", quoted(label), quoted(pattern)));
-            conditions.push(format!("labels: {{{}}}", labels.collect::<Vec<_>>().join(", ")));
-        }
-        let actions: Vec<String> = self.text.actions.iter().map(|action| quoted(action)).collect();
-        let mut yaml = format!(
-            "- seq: {}\n  match: {{{}}}\n  actions: [{}]\n",
-            self.seq,
-            conditions.join(", "),
-            actions.join(", ")
-        );
-        for (key, value) in self.extras() {
-            yaml.push_str(&format!("  {key}: {}\n", quoted(&value)));
-        }
-        yaml
+        to_yaml(&format!("seq: {}\n  ", self.seq), &self.text)
     }
-
     /// The rule as JSON.
     pub fn to_json(&self) -> serde_json::Value {
         let mut rule = serde_json::Map::new();
         rule.insert("seq".to_owned(), self.seq.into());
         rule.insert("match".to_owned(), matched::<serde_json::Map<_, _>, _>(&self.text).into());
         rule.insert("actions".to_owned(), self.text.actions.clone().into());
-        rule.extend(self.extras().map(|(key, value)| (key.to_owned(), value.into())));
+        rule.extend(extras(&self.text).map(|(key, value)| (key.to_owned(), value.into())));
         rule.into()
     }
 
@@ -88,14 +70,39 @@ impl Numbered {
         let keys = KEYS.iter().filter_map(|key| Some(format!("\"{key}\": {}", rule.get(key)?)));
         format!("{{{}}}", keys.collect::<Vec<_>>().join(", "))
     }
+}
 
-    /// What may be there beside match and actions.
-    fn extras(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let comment = self.text.comment.clone().map(|comment| ("comment", comment));
-        let before = self.text.not_before.map(|moment| ("not_before", written(moment)));
-        let after = self.text.not_after.map(|moment| ("not_after", written(moment)));
-        [comment, before, after].into_iter().flatten()
+/// Rules without numbers as one text, as the list of a configuration file has them.
+pub fn write_list(rules: &[RuleText]) -> String {
+    match rules {
+        [] => "[]\n".to_owned(),
+        rules => rules.iter().map(|text| to_yaml("", text)).collect(),
     }
+}
+
+/// A rule as an item of a YAML list, behind what stands before it. Texts are always quoted, so that none reads as something else.
+fn to_yaml(before: &str, text: &RuleText) -> String {
+    let mut conditions: Vec<String> =
+        text.conditions().map(|(field, pattern)| format!("{field}: {}", quoted(pattern))).collect();
+    if !text.labels.is_empty() {
+        let labels = text.labels.iter().map(|(label, pattern)| format!("{}: {}", quoted(label), quoted(pattern)));
+        conditions.push(format!("labels: {{{}}}", labels.collect::<Vec<_>>().join(", ")));
+    }
+    let actions: Vec<String> = text.actions.iter().map(|action| quoted(action)).collect();
+    let (conditions, actions) = (conditions.join(", "), actions.join(", "));
+    let mut yaml = format!("- {before}match: {{{conditions}}}\n  actions: [{actions}]\n");
+    for (key, value) in extras(text) {
+        yaml.push_str(&format!("  {key}: {}\n", quoted(&value)));
+    }
+    yaml
+}
+
+/// What may be there beside match and actions.
+fn extras(text: &RuleText) -> impl Iterator<Item = (&'static str, String)> {
+    let comment = text.comment.clone().map(|comment| ("comment", comment));
+    let before = text.not_before.map(|moment| ("not_before", written(moment)));
+    let after = text.not_after.map(|moment| ("not_after", written(moment)));
+    [comment, before, after].into_iter().flatten()
 }
 
 impl std::fmt::Display for Numbered {
@@ -114,7 +121,7 @@ impl std::fmt::Display for Numbered {
             listed => listed.join(","),
         };
         write!(out, "{:>6}  {} -> {actions}", self.seq, parts.join(" "))?;
-        for (key, value) in self.extras() {
+        for (key, value) in extras(&self.text) {
             match key {
                 "comment" => write!(out, "  # {}", printable(&value))?,
                 moment => write!(out, "  {moment} {value}")?,

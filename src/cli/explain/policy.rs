@@ -19,6 +19,7 @@ use crate::authn::{Account, Credentials, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
@@ -136,7 +137,15 @@ impl Policy {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let (access, shown) = runtime.block_on(async {
-            let access = Access::open(&Backends(asked), None, &passwords, &Metrics::default()).map_err(plain)?;
+            let metrics = Metrics::default();
+            let access = Access::open(&Backends(asked), None, &passwords, &metrics).map_err(plain)?;
+            let access = match config.directory {
+                None => access,
+                Some(settings) => {
+                    let directory = Directory::keep_or_open(settings, None).map_err(plain)?;
+                    access.with_directory(directory, &passwords, &metrics).map_err(plain)?
+                }
+            };
             let shown = access.rules().await.map_err(|denied| unanswered(denied, ""))?;
             Ok::<_, String>((access, shown))
         })?;
@@ -214,12 +223,12 @@ impl Policy {
             |failure: records::Failure| Denied::Unavailable { backend: records::NAME, cause: failure.into() };
         Ok(match records.robot(&name).await.map_err(unavailable)? {
             None => LookUp::Unknown,
-            Some(Robot { labels, state, .. }) => LookUp::Known(Identity {
+            Some(Robot { labels, state, .. }) => LookUp::Known(self.access.in_directory(Identity {
                 account: Some(account.clone()),
                 labels,
                 standing: Standing { state, ..Standing::default() },
                 ..Identity::default()
-            }),
+            })?),
         })
     }
 

@@ -21,6 +21,7 @@ const OWN: &[&str] = &[
     "authz/program.rs",
     "authz/records.rs",
     "authz/sql.rs",
+    "authz/standard.rs",
     "backends.rs",
     "cli/acl.rs",
     "cli/acl/",

@@ -1,0 +1,112 @@
+//! The directory: who is in which groups, which apps and services there are, and which registries each group sees.
+//!
+//! It knows no passwords but those of services. Whoever logs in under the name of one of its users, by any backend, gets labels from
+//! it ([`Label`]), by which rules give rights; the standard rules are such. It is asked in memory alone.
+
+pub mod entry;
+mod labels;
+pub mod rights;
+mod service_logins;
+mod settings;
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use policy::pattern::LabelValues;
+use tracing::debug;
+
+use crate::authn::Identity;
+use crate::registries::Registry;
+
+pub use labels::Label;
+pub(crate) use service_logins::ServiceLogins;
+pub use settings::{Elsewhere, NAME, Settings, read};
+pub use view::{Kept, Listed, Origin, View};
+
+/// The directory in use.
+pub struct Directory {
+    settings: Settings,
+    view: Arc<View>,
+}
+
+impl Directory {
+    /// The directory that a file describes.
+    pub fn open(settings: Settings) -> Directory {
+        let view = Arc::new(View::from_both(&settings.entries, Kept::default()));
+        Directory { settings, view }
+    }
+
+    /// Takes over what was opened from the same settings, or opens others.
+    ///
+    /// # Errors
+    /// Records that are new do not answer.
+    pub fn keep_or_open(settings: Settings, before: Option<&Arc<Directory>>) -> anyhow::Result<Arc<Directory>> {
+        match before.filter(|before| before.settings == settings) {
+            Some(kept) => Ok(Arc::clone(kept)),
+            None => Ok(Arc::new(Directory::open(settings))),
+        }
+    }
+
+    /// What the file says of it.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The directory at this moment.
+    ///
+    /// # Errors
+    /// Nobody knows what it is now.
+    pub fn view(&self) -> anyhow::Result<Arc<View>> {
+        Ok(Arc::clone(&self.view))
+    }
+
+    /// Whether services can log in.
+    pub fn has_services(&self) -> bool {
+        self.settings.store.is_some() || !self.settings.entries.services.is_empty()
+    }
+
+    /// The same person with the labels that the directory gives. Those of its names that a backend gave are dropped: what a person
+    /// may write of themselves in some other directory must not give them what this one does not.
+    ///
+    /// # Errors
+    /// Nobody knows what the directory says now.
+    pub fn labelled(&self, who: Identity) -> anyhow::Result<Identity> {
+        let view = self.view()?;
+        let given = who.account.as_ref().and_then(|account| view.labels(account, &self.groups_of(&view, &who)));
+        let is_ours = |name: &String| Label::ALL.iter().any(|label| label.as_str() == name);
+        let labels = match given {
+            None if !who.labels.keys().any(is_ours) => return Ok(who),
+            Some(given) if who.labels.is_empty() => given,
+            given => {
+                let others = who.labels.iter().filter(|(name, _)| !is_ours(name));
+                let given = given.iter().flat_map(|labels| labels.iter());
+                let all = others.chain(given).map(|(name, values)| (name.clone(), values.clone()));
+                Arc::new(all.collect::<LabelValues>())
+            }
+        };
+        Ok(Identity { labels, ..who })
+    }
+
+    /// The groups that somebody's login says, as far as the directory knows them.
+    fn groups_of(&self, view: &View, who: &Identity) -> BTreeSet<usize> {
+        let named = self.settings.groups_from.as_ref().and_then(|label| who.labels.get(label));
+        let known = named.into_iter().flatten().filter_map(|value| {
+            let at = view.group_at(value.text());
+            if at.is_none() {
+                debug!(
+                    account = who.name(),
+                    group = value.text(),
+                    "the directory has no such group, and it counts for nothing"
+                );
+            }
+            at
+        });
+        known.collect()
+    }
+
+    /// The registry of this name, as far as it is known now.
+    pub fn registry(&self, service: &str) -> Option<Registry> {
+        self.view().ok()?.registries().get(service).cloned()
+    }
+}
