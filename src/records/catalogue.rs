@@ -382,6 +382,13 @@ pub trait Sweeps: Send + Sync {
     /// [`Failure`].
     async fn doubt(&self, service: &str, repository: &str) -> Result<(), Failure>;
 
+    /// Forgets tags that were deleted before this moment, and repositories that have none since, of which nobody wrote anything: how
+    /// many.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn forget_gone(&self, before: OffsetDateTime) -> Result<u64, Failure>;
+
     /// Repositories with tags that no sweep saw since this complete one, it included, and that no event touched since it began; by
     /// name behind `after`, at most `count`.
     ///

@@ -123,6 +123,12 @@ async fn disorder_comes_to_the_same(records: &dyn Records) {
     work(records, vec![change("order/b", 106, What::RepositoryGone), push("order/b", Some("v9"), "sha256:9", 104)], 39)
         .await;
     assert_eq!(tags(records, "order/b").await, [""; 0], "that push was before the repository was deleted");
+    // What is long gone is forgotten, and with it the repository of which nobody wrote anything; what is in doubt is not.
+    let gone = Listing { repository: "order/b".to_owned(), tags: vec![], asked: at(40) };
+    records.listed(REG, &[gone], at(41)).await.unwrap();
+    assert!(records.forget_gone(at(42)).await.unwrap() > 1);
+    assert_eq!(records.repository(REG, "order/b").await.unwrap(), None);
+    assert_eq!(tags(records, "order/a").await, ["v1"]);
     // Of what nobody knows.
     work(records, vec![change("order/none", 1, What::TagGone("x".to_owned()))], 40).await;
     assert_eq!(records.repository(REG, "order/none").await.unwrap(), None);

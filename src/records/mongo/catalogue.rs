@@ -563,6 +563,19 @@ impl Sweeps for MongoRecords {
         self.update(REPOSITORIES, which, doc! { "$set": { "doubt": 1_i64 } }).await.map(|_| ())
     }
 
+    async fn forget_gone(&self, before: OffsetDateTime) -> Result<u64, Failure> {
+        let at = milliseconds(before);
+        let tags = doc! { "gone": { "$gt": i64::MIN, "$lt": at.saturating_mul(1000) } };
+        let tags = self.remove(TAGS, tags).await?;
+        let unset = |name: &str| doc! { "$or": [{ name: Bson::Null }, { name: 0_i64 }, { name: "" }] };
+        // What is in doubt is asked for first; a ghost that a catalog still lists is found again by the next sweep.
+        let which = doc! {
+            "tags": 0_i64, "doubt": 0_i64, "stars": 0_i64, "touched": { "$lt": at }, "listed": { "$lt": at },
+            "$and": [unset("description"), unset("official"), unset("automated")],
+        };
+        Ok(tags.saturating_add(self.remove(REPOSITORIES, which).await?))
+    }
+
     async fn unseen(
         &self,
         service: &str,
