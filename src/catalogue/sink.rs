@@ -44,7 +44,7 @@ pub(super) struct Pending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(Vec<StoredEvent>, oneshot::Sender<Result<(), NotKept>>)>,
+    waiting: Vec<(Vec<StoredEvent>, Told)>,
     count: usize,
     is_kept_now: bool,
     /// How many waited in the records when they were last counted.
@@ -159,7 +159,11 @@ impl Shared {
     }
 }
 
-type Lot = (Vec<StoredEvent>, Vec<oneshot::Sender<Result<(), NotKept>>>);
+/// Whom to tell what came of it.
+type Told = oneshot::Sender<Result<(), NotKept>>;
+
+/// Events that are kept in one go, and whom to tell.
+type Lot = (Vec<StoredEvent>, Vec<Told>);
 
 impl Pending {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
