@@ -11,6 +11,7 @@ mod acl;
 mod api;
 mod backends;
 mod bed;
+mod catalogue;
 mod cli;
 mod clients;
 mod config;

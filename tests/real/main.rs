@@ -19,6 +19,7 @@ mod api;
 mod attacks;
 mod canary;
 mod casbin_oracle;
+mod catalogue;
 mod chaos;
 mod clients;
 mod clocks;
