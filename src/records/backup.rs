@@ -16,6 +16,7 @@ use super::row::milliseconds;
 use super::settings::of_sqlite;
 use super::sql::{self, SqlRecords, catalogue as of_sql};
 use super::{Document, Epochs as _, Failure, Settings, schema};
+use crate::json;
 use crate::sql::settings::File as SqliteFile;
 use crate::sql::{Row, Step};
 
@@ -47,6 +48,8 @@ pub struct Restored {
     pub robots: usize,
     /// How many users.
     pub users: usize,
+    /// How many rules.
+    pub rules: usize,
 }
 
 /// Everything that a store holds.
@@ -178,8 +181,9 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         return Err(of_file(file, "there is no such backup"));
     }
     let everything = read_backup(file).await?;
-    let restored =
-        Restored { secrets: everything.secrets.len(), robots: everything.robots.len(), users: everything.users.len() };
+    let rules = everything.rules.as_ref().map_or(0, number_of_rules);
+    let Everything { secrets, robots, users, .. } = &everything;
+    let restored = Restored { secrets: secrets.len(), robots: robots.len(), users: users.len(), rules };
     match settings {
         Settings::Sql(settings) => {
             let records = SqlRecords::new(settings.clone(), super::NAME, Holding::Alone);
@@ -191,6 +195,14 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         }
     }
     Ok(restored)
+}
+
+/// How many rules there are; of what is no list, nobody can tell.
+fn number_of_rules(rules: &Document) -> usize {
+    match json::unambiguous(&rules.text) {
+        Ok(serde_json::Value::Array(rules)) => rules.len(),
+        Ok(_) | Err(_) => 0,
+    }
 }
 
 async fn read_backup(file: &Path) -> Result<Everything, BackupError> {
@@ -216,7 +228,6 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_secrets",
         "DELETE FROM dockwarden_epochs",
         "DELETE FROM dockwarden_robots",
-        "DELETE FROM dockwarden_seen",
         "DELETE FROM dockwarden_users",
         "DELETE FROM dockwarden_records WHERE name = 'rules'",
         "DELETE FROM dockwarden_repositories",
@@ -229,6 +240,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
     .collect();
+    // What was seen since the backup stays so: it could be presented once more otherwise.
     let epochs = highest(here, everything.epochs);
     all.extend(steps(Everything { epochs, ..everything })?);
     all.push(sql::raise_everybody(milliseconds(now)));
@@ -245,6 +257,9 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     records.raise_all(now).await?;
     records.put(mongo::SECRETS, secrets.into_iter().map(mongo::secret_document).collect()).await?;
     records.put(mongo::ROBOTS, robots.into_iter().map(mongo::robot_document).collect()).await?;
+    // What was seen since the backup stays so: it could be presented once more otherwise.
+    let here = documents(records, mongo::SEEN, |seen| mongo::numbered(seen, "ends", mongo::SEEN)).await?;
+    let seen: BTreeMap<String, i64> = seen.into_iter().chain(here).collect();
     let seen = seen.into_iter().map(|(hash, ends)| doc! { "_id": hash, "ends": ends });
     records.put(mongo::SEEN, seen.collect()).await?;
     let document = |(name, Document { text, version }): (String, Document)| {
@@ -293,7 +308,7 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
     steps.extend(epochs.into_iter().map(|(owner, at)| Step::any(epoch, vec![owner.into(), at.into()])));
-    let one = "INSERT INTO dockwarden_seen (hash, ends) VALUES ($1, $2)";
+    let one = "INSERT INTO dockwarden_seen (hash, ends) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
     steps.extend(seen.into_iter().map(|(hash, ends)| Step::any(one, vec![hash.into(), ends.into()])));
     let user = "INSERT INTO dockwarden_users (name, version, document) VALUES ($1, $2, $3)";
     let args =

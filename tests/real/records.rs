@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockwarden::config::{Config, Secrets};
-use dockwarden::records::{Failure, Records, Settings, Whose, back_up, migrate, open, restore};
+use dockwarden::records::{Failure, Presented, Records, Settings, Whose, back_up, migrate, open, restore};
 use mongodb::bson::doc;
 
 use crate::support::catalogue;
@@ -115,9 +115,13 @@ fn records_move_from_one_store_to_another() {
             epoch = raised;
             // What was there is gone.
             records.add(&personal("gone", "mia"), None, at(4)).await.unwrap();
+            // But not that a token was used: it could be once more.
+            let used = hash(&format!("used {number}"));
+            assert_eq!(records.see(&used, at(100), at(4)).await.unwrap(), Presented::First);
             drop(records);
             restore(to, &backup, at(5)).await.unwrap();
             assert_eq!(open(to).find(&hash("gone")).await.unwrap(), None);
+            assert_eq!(open(to).see(&used, at(100), at(5)).await.unwrap(), Presented::Again);
         }
     });
 }
