@@ -245,14 +245,21 @@ impl Access {
             return self.by_recognised_token(workloads, &token, from, now).await;
         }
         let attempt = self.attempts.begin(account, password, from)?;
-        let found = self.ask(who, from).await;
+        let found = self.ask(who, from).await.map_err(|denied| match (denied, workload::issuer_of(password)) {
+            (Denied::Credentials, Some(issuer)) => Denied::OtherIssuer { issuer },
+            (denied, _) => denied,
+        });
         match &found {
             // The client is told that the password is wrong. Forgiving it would reveal that it was right.
             Ok(identity) if identity.standing.check(now).is_err() => attempt.was_wrong(),
             Ok(_) => attempt.was_right(),
-            Err(Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) | Denied::Secret(_)) => {
-                attempt.was_wrong();
-            }
+            Err(
+                Denied::Credentials
+                | Denied::OtherIssuer { .. }
+                | Denied::NameTaken { .. }
+                | Denied::Closed(_)
+                | Denied::Secret(_),
+            ) => attempt.was_wrong(),
             Err(
                 Denied::Workload(_)
                 | Denied::Anonymous
@@ -383,7 +390,7 @@ impl Access {
         if let Some(narrowing) = &who.narrowing {
             if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
                 let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
-                return Err(DeadSecret { dead, id }.into());
+                return Err(DeadSecret { id, ..dead.into() }.into());
             }
             until = earliest(until, narrowing.ends);
         }

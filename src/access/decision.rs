@@ -21,6 +21,14 @@ pub enum Denied {
     /// The credentials are wrong, or nobody knows the account. Which of the two is never told apart.
     #[error("the credentials were not accepted")]
     Credentials,
+    /// The password was wrong, and is a JWT of an issuer that no entry of `workload:` names. The client is told what it is of any other.
+    #[error(
+        "the credentials were not accepted: the password is a JWT of {issuer}, which no entry of workload names as its issuer"
+    )]
+    OtherIssuer {
+        /// What it says of its issuer, cut short.
+        issuer: String,
+    },
     /// A workload's token is not accepted; the client is told no more than of a wrong password.
     #[error("the workload's token was not accepted")]
     Workload(#[source] workload::Refused),

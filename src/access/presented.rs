@@ -11,7 +11,7 @@ use crate::client_network::ClientNetwork;
 use crate::metrics::{BackendOutcome, Metrics};
 use crate::records::{NAME as RECORDS, Presented as Seen};
 use crate::secret::lasting::{LastingSecret, SecretKind};
-use crate::secrets::{Asked, Dead, Lasting, Living, TokenOfSecret};
+use crate::secrets::{Asked, Dead, DeadSecret, Lasting, Living, TokenOfSecret};
 use crate::workload::{self, OneUse, Presented, Refused, Verified, Workloads};
 
 impl Access {
@@ -125,6 +125,7 @@ impl Access {
             Err(Denied::Secret(_)) => self.attempts.secret_was_dead(&presented, from)?,
             Err(
                 Denied::Credentials
+                | Denied::OtherIssuer { .. }
                 | Denied::Workload(_)
                 | Denied::NameTaken { .. }
                 | Denied::Closed(_)
@@ -157,7 +158,8 @@ impl Access {
         };
         match says_nothing || claimed.is_none_or(is_named) {
             true => Ok(identity),
-            false => Err(living.dead(Dead::NotTheirs).into()),
+            // Who has a robot's secret may know how it logs in.
+            false => Err(DeadSecret { robot: living.robot(), ..living.dead(Dead::NotTheirs) }.into()),
         }
     }
 

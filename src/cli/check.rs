@@ -79,15 +79,22 @@ fn read(source: &Source) -> Result<String, String> {
         Pair::NotRead => "not read".to_owned(),
     };
     let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));
+    let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
+    let mut rules = format!("{rules} rules");
     for (section, facts) in config.backends.facts() {
-        if let Facts::Accounts(accounts) = facts
-            && section != USERS.key
-        {
-            users.push_str(&format!(" and {} accounts of {section}", accounts.len()));
+        match facts {
+            Facts::Accounts(_) if section == USERS.key => {}
+            Facts::Accounts(accounts) => users.push_str(&format!(" and {} accounts of {section}", accounts.len())),
+            Facts::AccountsElsewhere(_) | Facts::LoginsElsewhere(_) => {
+                users.push_str(&format!(" and those of {section}, which is asked when it is needed"));
+            }
+            Facts::RulesElsewhere | Facts::Decisions => {
+                rules.push_str(&format!(" and those of {section}, which is asked when it is needed"));
+            }
+            Facts::Rules => {}
         }
     }
-    let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
-    let mut summary = format!("{users}, {rules} rules, signing with {key}");
+    let mut summary = format!("{users}, {rules}, signing with {key}");
     if let Some(gateway) = &config.gateway {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));

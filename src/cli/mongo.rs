@@ -49,8 +49,8 @@ pub(super) fn load_one(place: Place, purpose: Purpose) -> Result<Config, String>
     Ok(config)
 }
 
-/// The users that commands change.
-pub(super) fn users(config: &Config) -> Result<Accounts, String> {
+/// The users that commands change, and their section.
+pub(super) fn users(config: &Config) -> Result<(&'static str, Accounts), String> {
     let backends = &config.backends;
     let in_mongo = backends.get().map(Accounts::open);
     let in_table = backends.get::<authn::sql::XormAuthSettings>();
@@ -59,7 +59,7 @@ pub(super) fn users(config: &Config) -> Result<Accounts, String> {
     let in_records = in_records.map(|(settings, store)| Accounts::in_records(store, settings.label_values()));
     let sections =
         [(authn::mongo::KIND.key, in_mongo), (authn::sql::KIND.key, in_table), (authn::records::KIND.key, in_records)];
-    only(config, sections, "users").map(|(_, accounts)| accounts)
+    only(config, sections, "users")
 }
 
 /// The rules that commands change, and their section.

@@ -47,9 +47,10 @@ pub(super) fn run(command: Command) -> u8 {
 }
 
 fn told(restored: Restored, settings: &Settings, file: &std::path::Path) -> String {
-    let Restored { secrets, robots, users } = restored;
+    let Restored { secrets, robots, users, rules } = restored;
     format!(
-        "{} holds what was saved in {}: {secrets} secret(s), {robots} robot(s), {users} user(s)\n\
+        "{} holds what was saved in {}: {secrets} secret(s), {robots} robot(s), {users} user(s), \
+         {rules} rule(s)\n\
          ALL EPOCHS WERE RAISED: no secret that was handed out before works any more, since it may have been revoked after the \
          backup.\nPeople log in again; robots and programs need new secrets.\n",
         settings.place(),

@@ -18,7 +18,7 @@ use crate::identity::{Account, LookUp};
 use crate::metrics::Metrics;
 use crate::records::{self, Limits, Owner, SecretId, Whose};
 use crate::secret::lasting::{Form, LastingSecret};
-use crate::secrets::{Expires, Lasting, LimitTexts, Made, New, NotMade, State, Told, is_robots, robot_name};
+use crate::secrets::{Expires, Lasting, LimitTexts, Made, New, NotMade, State, Told, Wanted, is_robots, robot_name};
 use crate::shown::printable;
 use crate::workload;
 
@@ -86,10 +86,16 @@ pub(super) enum Command {
         #[arg(long)]
         expires: Expires,
     },
-    /// Revoke a secret for good
+    /// Revoke a secret for good, or all that a robot has
     Revoke {
-        #[command(flatten)]
-        which: Which,
+        /// The configuration file
+        config: PathBuf,
+        /// The secret's id, as list shows it
+        #[arg(required_unless_present = "robot")]
+        id: Option<String>,
+        /// Both secrets of this robot, which logs in no more until it is given others
+        #[arg(long, conflicts_with = "id")]
+        robot: Option<String>,
     },
 }
 
@@ -134,7 +140,10 @@ pub(super) fn run(command: Command) -> u8 {
     mongo::run(async move {
         match command {
             Command::Create { config, owner, labels, name, expires, allow, from, services, not_before } => {
-                let texts = LimitTexts { allow: Some(allow), from: Some(from), services: Some(services), not_before };
+                let listed = |texts: Vec<String>| if texts.is_empty() { Wanted::Unsaid } else { Wanted::Is(texts) };
+                let not_before = not_before.map_or(Wanted::Unsaid, Wanted::Is);
+                let (allow, from, services) = (listed(allow), listed(from), listed(services));
+                let texts = LimitTexts { allow, from, services, not_before };
                 let limits = texts.over(Limits::default()).map_err(plain)?;
                 create(config, owner, (name, labels), (expires, limits), now).await
             }
@@ -148,7 +157,17 @@ pub(super) fn run(command: Command) -> u8 {
             }
             Command::Show { which, json } => show(which, json, now).await,
             Command::Renew { which, expires } => renew(which, expires, now).await,
-            Command::Revoke { which } => {
+            Command::Revoke { config, robot: Some(robot), .. } => {
+                let robot = robot_name(&robot).map_err(plain)?;
+                let lasting = open(mongo::load(config)?).await?.lasting;
+                let ended = lasting.revoke_robot(&robot, now).await.map_err(|refused| match refused {
+                    NotMade::Missing => "there is no robot of this name".to_owned(),
+                    refused => plain(refused),
+                })?;
+                Ok(say(&format!("robot+{}: {ended} secret(s) revoked\n", printable(&robot.0)), DONE))
+            }
+            Command::Revoke { config, id, robot: None } => {
+                let which = Which { config, id: id.unwrap_or_default() };
                 let id = which.id()?;
                 let lasting = open(mongo::load(which.config)?).await?.lasting;
                 lasting.revoke(&id, now).await.map_err(plain)?;
@@ -177,6 +196,11 @@ pub(super) async fn sign_out(config: PathBuf, account: &str, now: OffsetDateTime
         );
     }
     Ok(format!("{}: signed out everywhere; no secret that was made before works any more\n", printable(&account)))
+}
+
+/// Whether the records are a file that is not there yet.
+fn is_unmade(config: &Config) -> bool {
+    config.records.as_ref().is_some_and(|store| matches!(store.unmade(), Ok(Some(_))))
 }
 
 /// What the commands work on.
@@ -240,9 +264,12 @@ async fn create(
 }
 
 async fn list(config: PathBuf, whose: &Whose, json: bool, now: OffsetDateTime) -> Result<u8, String> {
-    let lasting = open(mongo::load(config)?).await?.lasting;
+    let config = mongo::load(config)?;
+    // Who only looks makes no file.
+    let has_records = !is_unmade(&config);
     let (mut all, mut after) = (Vec::new(), None);
-    loop {
+    let lasting = if has_records { Some(open(config).await?.lasting) } else { None };
+    while let Some(lasting) = &lasting {
         let page = lasting.listed(whose, (after.as_ref(), PAGE), now).await.map_err(|failure| failure.to_string())?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.id.clone());
@@ -257,7 +284,11 @@ async fn list(config: PathBuf, whose: &Whose, json: bool, now: OffsetDateTime) -
 
 async fn show(which: Which, json: bool, now: OffsetDateTime) -> Result<u8, String> {
     let id = which.id()?;
-    let lasting = open(mongo::load(which.config)?).await?.lasting;
+    let config = mongo::load(which.config)?;
+    if is_unmade(&config) {
+        return Err(NotMade::Missing.to_string());
+    }
+    let lasting = open(config).await?.lasting;
     let shown = lasting.shown(&id, now).await.map_err(|failure| failure.to_string())?;
     let (kept, state) = shown.ok_or_else(|| NotMade::Missing.to_string())?;
     let told = Told::of(&kept, state);
@@ -371,5 +402,8 @@ fn labels_from(texts: &[String]) -> Result<LabelValues, String> {
 }
 
 fn plain(reason: NotMade) -> String {
+    if matches!(reason, NotMade::NoRobot) {
+        return format!("{reason}: --owner-label team=web");
+    }
     reason.to_string()
 }

@@ -166,6 +166,10 @@ pub(super) fn run(command: Command) -> u8 {
 }
 
 fn open(place: mongo::Place) -> Result<Accounts, String> {
+    Ok(open_section(place)?.1)
+}
+
+fn open_section(place: mongo::Place) -> Result<(&'static str, Accounts), String> {
     mongo::users(&mongo::load_one(place, Purpose::Identity)?)
 }
 
@@ -202,7 +206,7 @@ async fn passwd(who: Who, password: &Password) -> Result<String, String> {
 async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
     let (name_of_file, text) = mongo::input(file)?;
     let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
-    let accounts = open(config)?;
+    let (section, accounts) = open_section(config)?;
     let steps = accounts.plan(&users, existing).await.map_err(mongo::plain)?;
     for note in &notes {
         complain(&format!("dockwarden: {note}"));
@@ -211,10 +215,10 @@ async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run)
         |user: &NewUser| user.labels.values().flatten().any(|value| value.contains(['*', '?', '[', '\\']));
     match accounts.label_values() {
         LabelSyntax::Literal if users.iter().any(has_wildcards) => {
-            complain(
-                "dockwarden: warning: mongo_auth has label_values: literal, so the wildcards in these users' labels are plain \
-                 characters there",
-            );
+            complain(&format!(
+                "dockwarden: warning: {section} has label_values: literal, so the wildcards in these users' labels are plain \
+                 characters there"
+            ));
         }
         LabelSyntax::Literal | LabelSyntax::Glob => {}
     }

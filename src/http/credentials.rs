@@ -153,6 +153,17 @@ mod tests {
         for nobody in NOBODY {
             assert_eq!(pair(nobody), Ok(Credentials::Secret { claimed: None, secret: secret.clone() }), "{nobody}");
         }
+        // As `echo` and files have it. What stands before it, or is no end of a line, is not trimmed: it may be a password.
+        for (before, behind, is_one) in
+            [("", "\n", true), ("", "\r\n", true), ("", " \t\n", true), (" ", "", false), ("", "\u{a0}", false)]
+        {
+            let read = from_pair("", &format!("{before}{text}{behind}"));
+            assert_eq!(read == Ok(Credentials::Secret { claimed: None, secret: secret.clone() }), is_one, "{behind:?}");
+            assert_eq!(from_refresh_token(&format!("{text}{behind}")).is_ok(), !behind.contains('\u{a0}'));
+        }
+        assert_eq!(from_pair("alice", &format!("{}\n", text.replace("dwi_", "dwp_"))), Err(Malformed::Mistyped));
+        let password = from_pair("alice", "pw \n").ok();
+        assert_eq!(password.as_ref().and_then(Credentials::password).map(|(_, pw)| pw.reveal()), Some("pw \n"));
         for account in ["alice", "robot+ci", "<Token>"] {
             let claimed = Some(Account::parse(account)?);
             assert_eq!(pair(account), Ok(Credentials::Secret { claimed, secret: secret.clone() }));

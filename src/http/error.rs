@@ -12,6 +12,7 @@ use crate::access::Denied;
 use crate::authn::attempts::TooMany;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
+use crate::secrets::DeadSecret;
 
 /// The protocol that a reply is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +202,8 @@ impl TokenError {
             Presented::Secret => shape.status == StatusCode::UNAUTHORIZED,
             Presented::Other => false,
         };
-        if dead {
+        let is_told = matches!(self, TokenError::Denied(Denied::Secret(_)) | TokenError::Subject(Denied::Secret(_)));
+        if dead && !is_told {
             shape.message = LOG_IN_AGAIN.into();
         }
         let body = match protocol {
@@ -220,8 +222,11 @@ impl TokenError {
 fn message(denied: &Denied) -> String {
     match denied {
         Denied::Anonymous => denied.to_string(),
+        Denied::Secret(DeadSecret { robot: Some(robot), .. }) => {
+            format!("this token is a robot's: log in as {robot} (docker login -u {robot})")
+        }
         Denied::Secret(_) => LOG_IN_AGAIN.to_owned(),
-        Denied::Credentials | Denied::NameTaken { .. } | Denied::Closed(_) => {
+        Denied::Credentials | Denied::OtherIssuer { .. } | Denied::NameTaken { .. } | Denied::Closed(_) => {
             "the account or the password is wrong".to_owned()
         }
         Denied::Workload(_) => "the workload's token was not accepted".to_owned(),

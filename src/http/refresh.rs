@@ -143,6 +143,7 @@ fn is_outage(cause: &NoToken) -> bool {
             Denied::Busy { .. } | Denied::Unavailable { .. } => true,
             Denied::Anonymous
             | Denied::Credentials
+            | Denied::OtherIssuer { .. }
             | Denied::Workload(_)
             | Denied::Closed(_)
             | Denied::NameTaken { .. }

@@ -115,7 +115,7 @@ pub(super) fn denied(denied: &Denied, anonymous: Fault) -> Shape {
     let unauthorized = |reason, fault| Shape::unauthorized(LOG_IN, reason, fault);
     match denied {
         Denied::Anonymous => unauthorized("login_needed", anonymous),
-        Denied::Credentials => unauthorized("wrong_credentials", Fault::Client),
+        Denied::Credentials | Denied::OtherIssuer { .. } => unauthorized("wrong_credentials", Fault::Client),
         Denied::Workload(_) => unauthorized("workload_refused", Fault::Client),
         Denied::NameTaken { .. } => unauthorized("name_taken", Fault::Client),
         Denied::Closed(_) => unauthorized("account_closed", Fault::Client),

@@ -231,6 +231,7 @@ impl<'a> Visit<'a> {
             Err(
                 denied @ (Denied::Anonymous
                 | Denied::Credentials
+                | Denied::OtherIssuer { .. }
                 | Denied::Workload(_)
                 | Denied::TooMany(_)
                 | Denied::Busy { .. }

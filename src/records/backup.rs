@@ -10,12 +10,14 @@ use mongodb::bson::{Bson, doc};
 use time::OffsetDateTime;
 
 use super::catalogue::{Description, Pull, Repository};
+use super::directory::Entry;
 use super::lock::Holding;
 use super::mongo::{self, MongoRecords, catalogue as of_mongo};
 use super::row::milliseconds;
 use super::settings::of_sqlite;
 use super::sql::{self, SqlRecords, catalogue as of_sql};
 use super::{Document, Epochs as _, Failure, Settings, schema};
+use crate::json;
 use crate::sql::settings::File as SqliteFile;
 use crate::sql::{Row, Step};
 
@@ -47,6 +49,8 @@ pub struct Restored {
     pub robots: usize,
     /// How many users.
     pub users: usize,
+    /// How many rules.
+    pub rules: usize,
 }
 
 /// Everything that a store holds.
@@ -59,6 +63,7 @@ struct Everything {
     users: Vec<(String, Document)>,
     rules: Option<Document>,
     people: People,
+    directory: Vec<Entry>,
 }
 
 /// What of the catalogue no sweep finds again: what people wrote, their stars, and who pulled what. Repositories, tags, how far
@@ -178,8 +183,9 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         return Err(of_file(file, "there is no such backup"));
     }
     let everything = read_backup(file).await?;
-    let restored =
-        Restored { secrets: everything.secrets.len(), robots: everything.robots.len(), users: everything.users.len() };
+    let rules = everything.rules.as_ref().map_or(0, number_of_rules);
+    let Everything { secrets, robots, users, .. } = &everything;
+    let restored = Restored { secrets: secrets.len(), robots: robots.len(), users: users.len(), rules };
     match settings {
         Settings::Sql(settings) => {
             let records = SqlRecords::new(settings.clone(), super::NAME, Holding::Alone);
@@ -191,6 +197,14 @@ pub async fn restore(settings: &Settings, file: &Path, now: OffsetDateTime) -> R
         }
     }
     Ok(restored)
+}
+
+/// How many rules there are; of what is no list, nobody can tell.
+fn number_of_rules(rules: &Document) -> usize {
+    match json::unambiguous(&rules.text) {
+        Ok(serde_json::Value::Array(rules)) => rules.len(),
+        Ok(_) | Err(_) => 0,
+    }
 }
 
 async fn read_backup(file: &Path) -> Result<Everything, BackupError> {
@@ -216,7 +230,6 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_secrets",
         "DELETE FROM dockwarden_epochs",
         "DELETE FROM dockwarden_robots",
-        "DELETE FROM dockwarden_seen",
         "DELETE FROM dockwarden_users",
         "DELETE FROM dockwarden_records WHERE name = 'rules'",
         "DELETE FROM dockwarden_repositories",
@@ -225,13 +238,16 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_sweeps",
         "DELETE FROM dockwarden_pulls",
         "DELETE FROM dockwarden_leases",
+        "DELETE FROM dockwarden_directory",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
     .collect();
+    // What was seen since the backup stays so: it could be presented once more otherwise.
     let epochs = highest(here, everything.epochs);
     all.extend(steps(Everything { epochs, ..everything })?);
     all.push(sql::raise_everybody(milliseconds(now)));
+    all.push(sql::directory::count_change());
     records.put(&all).await
 }
 
@@ -239,12 +255,15 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     // First of all, so that nothing lives again wherever this is interrupted.
     records.raise_all(now).await?;
     let here = epochs_of(records).await?;
-    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
     records.put(mongo::EPOCHS, epochs.collect()).await?;
     records.raise_all(now).await?;
     records.put(mongo::SECRETS, secrets.into_iter().map(mongo::secret_document).collect()).await?;
     records.put(mongo::ROBOTS, robots.into_iter().map(mongo::robot_document).collect()).await?;
+    // What was seen since the backup stays so: it could be presented once more otherwise.
+    let here = documents(records, mongo::SEEN, |seen| mongo::numbered(seen, "ends", mongo::SEEN)).await?;
+    let seen: BTreeMap<String, i64> = seen.into_iter().chain(here).collect();
     let seen = seen.into_iter().map(|(hash, ends)| doc! { "_id": hash, "ends": ends });
     records.put(mongo::SEEN, seen.collect()).await?;
     let document = |(name, Document { text, version }): (String, Document)| {
@@ -253,6 +272,9 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     records.put(mongo::USERS, users.into_iter().map(document).collect()).await?;
     let rules = rules.map(|rules| document(("rules".to_owned(), rules)));
     records.put(mongo::DOCUMENTS, rules.into_iter().collect()).await?;
+    let entries = directory.iter().map(mongo::directory::entry_document);
+    records.put(mongo::directory::DIRECTORY, entries.collect()).await?;
+    records.count_change().await?;
     put_people(records, people).await
 }
 
@@ -288,12 +310,12 @@ fn highest(mut epochs: BTreeMap<String, i64>, others: BTreeMap<String, i64>) -> 
 
 /// The steps that fill empty tables.
 fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
-    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
     let mut steps: Vec<Step> = secrets.into_iter().map(sql::insert_secret).collect();
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
     steps.extend(epochs.into_iter().map(|(owner, at)| Step::any(epoch, vec![owner.into(), at.into()])));
-    let one = "INSERT INTO dockwarden_seen (hash, ends) VALUES ($1, $2)";
+    let one = "INSERT INTO dockwarden_seen (hash, ends) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
     steps.extend(seen.into_iter().map(|(hash, ends)| Step::any(one, vec![hash.into(), ends.into()])));
     let user = "INSERT INTO dockwarden_users (name, version, document) VALUES ($1, $2, $3)";
     let args =
@@ -301,6 +323,7 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     steps.extend(users.into_iter().map(|one| Step::any(user, args(one))));
     let all = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, $2, $3)";
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
+    steps.extend(directory.iter().map(sql::directory::insert_entry));
     steps.extend(people.described.iter().map(of_sql::insert_described));
     steps.extend(people.stars.iter().flat_map(|(service, name, account)| of_sql::insert_star(service, name, account)));
     steps.extend(people.pulls.iter().map(of_sql::insert_pull));
@@ -339,6 +362,7 @@ async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
         users: pages(records, users, sql::named_document).await?,
         rules: pages(records, rules, sql::named_document).await?.pop().map(|(_, rules)| rules),
         people: people_of_sql(records).await?,
+        directory: pages(records, sql::directory::ENTRIES, sql::directory::entry_row).await?,
     })
 }
 
@@ -399,5 +423,6 @@ async fn read_mongo(records: &MongoRecords) -> Result<Everything, Failure> {
             stars: documents(records, of_mongo::STARS, of_mongo::star_of).await?,
             pulls: documents(records, of_mongo::PULLS, of_mongo::pull_of).await?,
         },
+        directory: documents(records, mongo::directory::DIRECTORY, mongo::directory::entry_of).await?,
     })
 }

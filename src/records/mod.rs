@@ -6,6 +6,7 @@
 
 mod backup;
 pub mod catalogue;
+pub mod directory;
 mod kept;
 mod lock;
 mod mongo;
@@ -32,12 +33,17 @@ pub use row::ROBOT_PREFIX;
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
+use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
 use sql::SqlRecords;
 
 use crate::breaker::Passage;
 use crate::reach::{REACH_WITHIN, Reach, Reachable, Reached};
+
+/// How many secrets of a kind that were revoked an owner has at most, where there is a bound on the living ones, and how many that ended
+/// by themselves: those that ended last. Build jobs that log in all day would fill the store otherwise.
+pub const MOST_ENDED: u32 = 100;
 
 /// The section of the file, and its name in the log and the metrics.
 pub const NAME: &str = "records";
@@ -113,7 +119,8 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`].
     async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure>;
 
-    /// Keeps a secret. `most` is how many living ones of its kind the owner may have after it: the longest unused are revoked for it.
+    /// Keeps a secret. What ended, also by its owner's epoch, gives its name and slot away. `most` is how many living ones of its kind the
+    /// owner may have after it: the longest unused are revoked for it, and of those that ended, [`MOST_ENDED`] stay.
     ///
     /// # Errors
     /// [`Failure`]; then it may be kept all the same, and nobody was given it.
@@ -228,7 +235,19 @@ pub trait SeenTokens: Send + Sync {
 /// All that is remembered, in one store.
 #[async_trait]
 pub trait Records:
-    Secrets + Epochs + Robots + SeenTokens + Users + Rules + EventQueue + Repositories + Sweeps + Pulls + Leases + Reachable
+    Secrets
+    + Epochs
+    + Robots
+    + SeenTokens
+    + Users
+    + Rules
+    + EventQueue
+    + Repositories
+    + Sweeps
+    + Pulls
+    + Leases
+    + DirectoryEntries
+    + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.
     ///

@@ -119,8 +119,9 @@ impl LastingSecret {
         Ok(LastingSecret { kind, text: Secret::new(text) })
     }
 
-    /// Reads what was presented.
+    /// Reads what was presented. White space behind it, such as the line's end of `echo`, is not part of it.
     pub fn read(text: &str) -> Form {
+        let text = text.trim_ascii_end();
         let Some((prefix, rest)) = text.split_at_checked(PREFIX) else { return Form::Otherwise };
         let Some(kind) = SecretKind::ALL.into_iter().find(|kind| kind.prefix() == prefix) else {
             return Form::Otherwise;

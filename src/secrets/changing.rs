@@ -97,35 +97,72 @@ pub fn account_of(owner: &Owner) -> Result<Account, Failure> {
     }
 }
 
-/// How a secret is to be narrower than its owner, as people write it. What is not said stays as it was.
+/// What is said of a limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted<T> {
+    /// Nothing: it stays as it was.
+    #[default]
+    Unsaid,
+    /// There is to be none.
+    Lifted,
+    /// It is to be this.
+    Is(T),
+}
+
+impl<T> Wanted<T> {
+    /// The limit that there is then.
+    fn over(self, before: T) -> T
+    where
+        T: Default,
+    {
+        match self {
+            Wanted::Unsaid => before,
+            Wanted::Lifted => T::default(),
+            Wanted::Is(wanted) => wanted,
+        }
+    }
+
+    /// What is said, read.
+    fn read<Read>(self, read: impl Fn(T) -> Result<Read, NotMade>) -> Result<Wanted<Read>, NotMade> {
+        Ok(match self {
+            Wanted::Unsaid => Wanted::Unsaid,
+            Wanted::Lifted => Wanted::Lifted,
+            Wanted::Is(text) => Wanted::Is(read(text)?),
+        })
+    }
+}
+
+/// How a secret is to be narrower than its owner, as people write it.
 #[derive(Clone, Debug, Default)]
 pub struct LimitTexts {
     /// Scopes with globs for names.
-    pub allow: Option<Vec<String>>,
+    pub allow: Wanted<Vec<String>>,
     /// Networks, or addresses.
-    pub from: Option<Vec<String>>,
+    pub from: Wanted<Vec<String>>,
     /// Services.
-    pub services: Option<Vec<String>>,
+    pub services: Wanted<Vec<String>>,
     /// A date or a moment.
-    pub not_before: Option<String>,
+    pub not_before: Wanted<String>,
 }
 
 impl LimitTexts {
     /// The limits, where `before` are those that there were.
     ///
     /// # Errors
-    /// A network or a moment is none. Scopes are looked at when the secret is made or changed.
+    /// A network or a moment is none, or a list has nothing in it. Scopes are looked at when the secret is made or changed.
     pub fn over(self, before: Limits) -> Result<Limits, NotMade> {
+        // An empty list reads as "nothing", and no limit is "everything": who meant the one must not get the other.
+        let listed = |texts: Vec<String>| if texts.is_empty() { Err(NotMade::NoneListed) } else { Ok(texts) };
         let networks = |texts: Vec<String>| {
-            let read: Option<Vec<_>> = texts.iter().map(|text| parse_network(text)).collect();
+            let read: Option<Vec<_>> = listed(texts)?.iter().map(|text| parse_network(text)).collect();
             read.ok_or(NotMade::Network)
         };
-        let moment = |text: String| parse_moment(&text, DayEnd::Start).ok_or(NotMade::Moment);
+        let moment = |text: String| parse_moment(&text, DayEnd::Start).map(Some).ok_or(NotMade::Moment);
         Ok(Limits {
-            allow: self.allow.unwrap_or(before.allow),
-            from: self.from.map(networks).transpose()?.unwrap_or(before.from),
-            services: self.services.unwrap_or(before.services),
-            not_before: self.not_before.map(moment).transpose()?.or(before.not_before),
+            allow: self.allow.read(listed)?.over(before.allow),
+            from: self.from.read(networks)?.over(before.from),
+            services: self.services.read(listed)?.over(before.services),
+            not_before: self.not_before.read(moment)?.over(before.not_before),
         })
     }
 }

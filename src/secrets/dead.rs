@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use crate::identity::Account;
+
 /// A secret that is good for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{dead}")]
+#[error("{dead}{}", .robot.as_ref().map(|robot| format!("; it is a robot's, which logs in as {robot}")).unwrap_or_default())]
 pub struct DeadSecret {
     /// Why.
     pub dead: Dead,
     /// Which one, as far as it was found.
     pub id: Option<Arc<str>>,
+    /// The robot whose it is, where it was presented with another name and would be good with this one.
+    pub robot: Option<Account>,
 }
 
 impl From<Dead> for DeadSecret {
     fn from(dead: Dead) -> DeadSecret {
-        DeadSecret { dead, id: None }
+        DeadSecret { dead, id: None, robot: None }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::Lasting;
 use super::not_made::NotMade;
+use super::{Lasting, State};
 use crate::identity::Account;
 use crate::records::{Changed, Epoch, Failure, Kept, Owner, RobotName, SecretId, SecretKind, Slot, Whose};
 use crate::secret::lasting::{Form, LastingSecret};
@@ -38,6 +38,19 @@ impl Lasting {
             Changed::Done | Changed::Conflict => Ok(()),
             Changed::Missing => Err(NotMade::Missing),
         }
+    }
+
+    /// Ends all secrets of a robot for good: how many lived.
+    ///
+    /// # Errors
+    /// There is no such robot, or the records could not be changed: then some may live.
+    pub async fn revoke_robot(&self, name: &RobotName, now: OffsetDateTime) -> Result<usize, NotMade> {
+        self.within(self.store.robot(name)).await?.ok_or(NotMade::Missing)?;
+        let living = self.living_of(name, now).await?;
+        for (_, kept) in &living {
+            self.revoke(&kept.id, now).await?;
+        }
+        Ok(living.len())
     }
 
     /// Ends a secret for good that is presented itself: whoever has it may end it. What is none is none of our business.
@@ -76,10 +89,10 @@ impl Lasting {
     pub async fn ending(&self, before: OffsetDateTime, now: OffsetDateTime) -> Result<Vec<Kept>, Failure> {
         let (mut ending, mut after) = (Vec::new(), None);
         loop {
-            let page = self.list(&Whose::All, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
-            for kept in page {
-                let lives = kept.revoked.is_none() && kept.ends.is_some_and(|end| end > now && end < before);
+            let page = self.listed(&Whose::All, (after.as_ref(), PAGE), now).await?;
+            let Some(last) = page.last().map(|(last, _)| last.id.clone()) else { break };
+            for (kept, state) in page {
+                let lives = state == State::Active && kept.ends.is_some_and(|end| end < before);
                 let stays = match (&kept.owner, lives) {
                     (_, false) | (Owner::Workload { .. }, true) => false,
                     (Owner::Account { .. }, true) => kept.kind == SecretKind::Personal,
@@ -97,15 +110,14 @@ impl Lasting {
         Ok(ending)
     }
 
-    /// A robot's secrets that are neither revoked nor over, the older one first.
+    /// A robot's secrets that nothing has ended, the older one first.
     pub(super) async fn living_of(&self, name: &RobotName, now: OffsetDateTime) -> Result<Vec<(Slot, Kept)>, Failure> {
         let (mut living, mut after) = (Vec::new(), None);
         loop {
-            let page = self.list(&Whose::Robot(name.clone()), after.as_ref(), PAGE).await?;
-            let Some(last) = page.last().map(|last| last.id.clone()) else { break };
-            for kept in page {
-                let lives = kept.revoked.is_none() && kept.ends.is_none_or(|end| end > now);
-                if let (Owner::Robot { slot, .. }, true) = (&kept.owner, lives) {
+            let page = self.listed(&Whose::Robot(name.clone()), (after.as_ref(), PAGE), now).await?;
+            let Some(last) = page.last().map(|(last, _)| last.id.clone()) else { break };
+            for (kept, state) in page {
+                if let (Owner::Robot { slot, .. }, State::Active) = (&kept.owner, state) {
                     living.push((*slot, kept));
                 }
             }

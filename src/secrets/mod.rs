@@ -29,7 +29,7 @@ use crate::turns::{Busy, Client, Turn, Turns};
 
 pub use crate::records::ROBOT_PREFIX;
 pub use action::TokenAction;
-pub use changing::{Changes, LimitTexts, account_of};
+pub use changing::{Changes, LimitTexts, Wanted, account_of};
 pub use dead::{Dead, DeadSecret};
 pub use expires::{Expires, NoExpiry, length};
 pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New};
@@ -140,7 +140,10 @@ impl Lasting {
         if found.secret.hash != hash || found.secret.kind != secret.kind() {
             return Ok(Err(Dead::Unknown.into()));
         }
-        let refused = |dead| Ok(Err(DeadSecret { dead, id: Some(Arc::clone(&found.secret.id.0)) }));
+        let refused = |dead: Dead| {
+            let id = Some(Arc::clone(&found.secret.id.0));
+            Ok(Err(DeadSecret { id, ..dead.into() }))
+        };
         if let Err(dead) = lives(&found, now) {
             return refused(dead);
         }
@@ -351,7 +354,15 @@ fn narrowing(found: &Found, cut: Cut) -> Narrowing {
 impl Living {
     /// The secret, which turns out to be dead.
     pub(crate) fn dead(&self, dead: Dead) -> DeadSecret {
-        DeadSecret { dead, id: Some(Arc::clone(&self.found.secret.id.0)) }
+        DeadSecret { id: Some(Arc::clone(&self.found.secret.id.0)), ..dead.into() }
+    }
+
+    /// The account of the robot whose it is, if it is one's.
+    pub(crate) fn robot(&self) -> Option<Account> {
+        match &self.found.secret.owner {
+            Owner::Robot { name, .. } => robot_account(name).ok(),
+            Owner::Account { .. } | Owner::Workload { .. } => None,
+        }
     }
 
     /// Who it is, of a secret of an account: what a look-up says now, if that is still who the secret was made for.

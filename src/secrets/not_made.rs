@@ -56,6 +56,11 @@ pub enum NotMade {
     /// Too many networks or services.
     #[error("at most {MOST_LISTED} networks and as many services can be named")]
     TooManyListed,
+    /// A limit that would let nothing through, or be taken for none.
+    #[error(
+        "an empty list would be no limit at all; leave the field out to keep what there is, or write null for no limit"
+    )]
+    NoneListed,
     /// A network that is none.
     #[error("a network is written 10.0.0.0/8, 2001:db8::/32, or as an address")]
     Network,
@@ -63,7 +68,7 @@ pub enum NotMade {
     #[error("a first moment is written 2027-01-31 or 2027-01-31T18:00:00Z")]
     Moment,
     /// There is no such robot, and no labels by which to make it.
-    #[error("there is no robot of this name; name its owner by a label to make it (team=web)")]
+    #[error("there is no robot of this name; to make it, say by labels whose it is")]
     NoRobot,
     /// The robot has other labels.
     #[error("there is a robot of this name already, with other labels; leave them out, or take another name")]

@@ -19,21 +19,25 @@ const TRIES: usize = 8;
 /// Documents in the records.
 pub(crate) struct Kept {
     records: Arc<dyn Records>,
-    place: String,
+    settings: Settings,
     what: What,
 }
 
 impl Kept {
     pub(super) fn new(settings: &Settings, what: What) -> Kept {
-        Kept { records: open(settings), place: settings.place(), what }
+        Kept { records: open(settings), settings: settings.clone(), what }
     }
 
     pub(super) fn place(&self) -> String {
-        self.place.clone()
+        self.settings.place()
     }
 
     /// The documents that a filter finds.
     pub(super) async fn find(&self, filter: &Bsons) -> Result<Vec<Bsons>, mongo::Failure> {
+        // Who only looks makes no file: where there is none yet, nothing is in it.
+        if matches!(self.settings.unmade(), Ok(Some(_))) {
+            return Ok(Vec::new());
+        }
         let mut documents = self.all().await.map_err(|failure| self.failure(failure))?;
         documents.retain(|document| is_found(document, filter));
         Ok(documents)

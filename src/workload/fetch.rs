@@ -73,7 +73,7 @@ impl Fetching {
     /// The keys as they are published now.
     ///
     /// # Errors
-    /// They could not be fetched within [`WITHIN`], or cannot be used.
+    /// They could not be fetched within [`WITHIN`], or are no set. A set without a key that can be used is none.
     pub(super) async fn fetch(&self) -> anyhow::Result<KeySet> {
         let fetched = tokio::time::timeout(WITHIN, self.fetch_at_leisure()).await;
         fetched.unwrap_or_else(|_| anyhow::bail!("no whole answer within {} s", WITHIN.as_secs()))
@@ -85,7 +85,7 @@ impl Fetching {
             Published::Discovery { document, issuer } => (self.discover(document, issuer).await?, Meant::Signatures),
         };
         let text = self.get(&address).await?;
-        KeySet::parse(&text, meant).with_context(|| shown(&address))
+        KeySet::published(&text, meant).with_context(|| shown(&address))
     }
 
     /// Where the keys are, as the issuer's own document says.

@@ -23,7 +23,7 @@ pub(super) enum Meant {
     JwtSvids,
 }
 
-/// The keys of an issuer that can be used; at least one, or none where the file was not read.
+/// The keys of an issuer that can be used. None where the file was not read, or where the issuer has withdrawn them all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct KeySet(Vec<Key>);
 
@@ -85,10 +85,18 @@ impl KeySet {
     /// # Errors
     /// There is none that can be used.
     pub(super) fn parse(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
+        let keys = KeySet::published(text, meant)?;
+        if keys.0.is_empty() { Err(NoKeys::NoneUsable) } else { Ok(keys) }
+    }
+
+    /// Reads a set as its issuer publishes it, which may have withdrawn all that can be used.
+    ///
+    /// # Errors
+    /// It is no set.
+    pub(super) fn published(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
         let published: Published = json::object(text).map_err(|_| NoKeys::NotASet)?;
         let keys = published.keys.into_iter().take(MAX_KEYS).filter_map(|key| Key::read(key, meant));
-        let keys: Vec<Key> = keys.collect();
-        if keys.is_empty() { Err(NoKeys::NoneUsable) } else { Ok(KeySet(keys)) }
+        Ok(KeySet(keys.collect()))
     }
 
     /// How many there are.

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::fetch::{Fetching, Published};
 use super::jwt::Header;
-use super::key_set::{Key, KeySet};
+use super::key_set::{Key, KeySet, NoKeys};
 use crate::pem::tls::Authorities;
 
 /// How old keys are when they are fetched anew, without anybody waiting for it.
@@ -109,6 +109,7 @@ impl Keys {
             Keys::Fixed(_) => Ok(None),
             Keys::Fetched(fetched) => {
                 let keys = fetched.fetching.fetch().await?;
+                anyhow::ensure!(keys.len() > 0, "{} publishes no key: {}", fetched.issuer, NoKeys::NoneUsable);
                 Ok(Some(format!("{} publishes {} key(s) that can be used", fetched.issuer, keys.len())))
             }
         }
@@ -183,6 +184,17 @@ impl Fetched {
         let issuer = self.issuer.as_str();
         match fetched {
             Ok(keys) => {
+                // A whole set is the issuer's word. One that has withdrawn its keys, because somebody has stolen them, means it: to go
+                // on with them for a day would serve the thief. What is cut off, or another page, is no set and ends nothing.
+                let had_keys = self.usable().is_none_or(|before| before.keys.len() > 0);
+                if keys.len() == 0 && had_keys {
+                    warn!(
+                        reason = "workload_keys_withdrawn",
+                        backend = super::NAME,
+                        issuer,
+                        "this issuer publishes no key that can be used; no token of it is taken until it does"
+                    );
+                }
                 self.current.store(Some(Arc::new(Current { keys, at: crate::clock::now() })));
                 if state.failure.take().is_some() {
                     info!(

@@ -28,6 +28,7 @@ use crate::identity::{IdentifiedBy, Identity, Method, Standing};
 use crate::passwords::attempts::TooMany;
 use crate::reach::Reached;
 use crate::secret::Secret;
+use crate::shown::printable;
 use crate::turns::Client;
 use entry::{Entry, Uses};
 use failures::Failures;
@@ -42,6 +43,17 @@ pub const NAME: &str = "workload";
 /// How much longer than it lives a token is remembered that may be used once: a replica whose clock is ahead would otherwise
 /// forget what another still takes.
 const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
+
+/// The longest issuer that is told, in characters.
+const LONGEST_TOLD: usize = 128;
+
+/// What a password says of its issuer that has the form of a JWT; for the log, of one that nobody has accepted. Nothing of it is
+/// verified, and whoever sent it chose the text: it is cut short, and cannot write over a terminal.
+pub(crate) fn issuer_of(password: &Secret) -> Option<String> {
+    let jwt = Jwt::parse(password.reveal())?;
+    let issuer = jwt.claims.own("iss")?.as_str()?;
+    Some(printable(&issuer.chars().take(LONGEST_TOLD).collect::<String>()))
+}
 
 /// The entries of `workload:`, ready to be asked.
 pub struct Workloads {

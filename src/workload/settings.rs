@@ -43,9 +43,11 @@ impl Settings {
         })
     }
 
-    /// Whether an account of this name can be a workload's.
+    /// Whether an account of this name can be a workload's, in any case of letters: backends and people who write rules may take
+    /// `GitHub:octo/app` for the same.
     pub(crate) fn own(&self, account: &str) -> bool {
-        self.entries.iter().any(|entry| account.starts_with(&entry.account.prefix))
+        let begins = |prefix: &str| account.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        self.entries.iter().any(|entry| begins(&entry.account.prefix))
     }
 }
 

@@ -237,7 +237,7 @@ async fn a_secret_is_made_shown_changed_renewed_and_ended() {
         let ask = bed.send_json(Method::PATCH, &place, &body).by(ALICE);
         if etag.is_empty() { ask } else { ask.header("if-match", etag) }
     };
-    let wider = json!({ "name": "desk", "allow": ["repository:*/*:*"], "from": [] });
+    let wider = json!({ "name": "desk", "allow": ["repository:*/*:*"], "from": null });
     assert_eq!(reason(&change("", wider.clone()).send().await), (428, "secret_conflict".into()));
     assert_eq!(reason(&change("\"7\"", wider.clone()).send().await), (412, "secret_conflict".into()));
     assert_eq!(reason(&change("W/\"1\"", wider.clone()).send().await), (412, "secret_conflict".into()));
@@ -347,19 +347,56 @@ async fn check_23_a_robot_has_two_places_and_its_makers_labels() {
     assert_eq!(bed.listed(ALICE, "?robot=robot%2Bweb-ci").await.len(), 3);
 }
 
+/// Who reads `[]` reads "nothing", and no limit is "everything".
+#[tokio::test]
+async fn an_empty_list_is_refused_and_null_lifts_a_limit() {
+    let bed = served();
+    let limits = json!({ "allow": ["repository:web/*:pull"], "from": ["192.0.2.0/24"], "services": ["registry"],
+        "not_before": "2020-01-31" });
+    let mut whole = json!({ "name": "laptop", "expires": "90d" });
+    for (field, limit) in limits.as_object().unwrap() {
+        whole[field] = limit.clone();
+    }
+    let made = bed.create(ALICE, whole).await;
+    let place = format!("{TOKENS}/{}", text(&made, "id"));
+    let patch =
+        async |body: Value| bed.send_json(Method::PATCH, &place, &body).by(ALICE).header("if-match", "*").send().await;
+    for field in ["allow", "from", "services"] {
+        let refused = patch(json!({ field: [] })).await;
+        assert_eq!(reason(&refused), (422, "secret_not_made".into()), "{field}");
+        assert!(text(&refused.json(), "detail").contains("write null"), "{}", refused.text());
+        let new = json!({ "name": "other", "expires": "90d", field: [] });
+        let refused = bed.send_json(Method::POST, TOKENS, &new).by(ALICE).send().await;
+        assert_eq!(reason(&refused), (422, "secret_not_made".into()), "{field}");
+    }
+    let unchanged = patch(json!({ "name": "desk" })).await.ok().json();
+    for (field, limit) in limits.as_object().unwrap() {
+        let is_kept = unchanged[field] == *limit || field == "not_before";
+        assert!(is_kept && unchanged[field].is_array() == limit.is_array(), "{field}: {unchanged}");
+        let lifted = patch(json!({ field: null })).await.ok().json();
+        assert!(lifted.get(field).is_none_or(|value| *value == json!([])), "{field}: {lifted}");
+    }
+    bed.create(ALICE, json!({ "name": "whole", "expires": "90d", "allow": null, "not_before": null })).await;
+}
+
 /// Check 25: own only, and no secret and no hash in it.
 #[tokio::test]
 async fn check_25_a_list_shows_what_the_asker_may_list_and_no_secret() {
     let bed = served();
     let mut secrets = Vec::new();
+    let mut ids = BTreeSet::new();
+    let mut note = |made: Value| {
+        ids.insert(text(&made, "id"));
+        secrets.push(text(&made, "token"));
+    };
     for number in 0..5 {
         for caller in [ALICE, BOB] {
             let name = format!("{number}");
-            secrets.push(text(&bed.create(caller, json!({ "name": name, "expires": "90d" })).await, "token"));
+            note(bed.create(caller, json!({ "name": name, "expires": "90d" })).await);
         }
     }
     let robot = json!({ "robot": "web-a", "labels": { "team": ["web"] }, "name": "robot's", "expires": "1d" });
-    secrets.push(text(&bed.create(ALICE, robot).await, "token"));
+    note(bed.create(ALICE, robot).await);
     let own = ["0", "1", "2", "3", "4"];
     assert_eq!(bed.listed(ALICE, "").await, own);
     assert_eq!(bed.listed(BOB, "?account=bob&limit=100").await, own);
@@ -382,7 +419,10 @@ async fn check_25_a_list_shows_what_the_asker_may_list_and_no_secret() {
             seen.extend(tokens.iter().map(|token| text(token, "id")));
             pages += 1;
             match json["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
+                Some(next) => {
+                    assert!(!ids.contains(next), "a cursor tells no id, which may be one that nobody may know: {next}");
+                    cursor = format!("&cursor={next}");
+                }
                 None => break,
             }
         }

@@ -2,6 +2,7 @@
 //! lasting tokens.
 
 mod doors;
+mod slots;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

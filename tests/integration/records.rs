@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dockwarden::app::Reload;
-use dockwarden::records::{Failure, Records, Settings, Version, Whose, back_up, open, restore};
+use dockwarden::records::{Failure, Presented, Records, Settings, Version, Whose, back_up, open, restore};
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
 use crate::stores::{account, at, conforms, hash, personal, survives_being_killed};
-use crate::stores_of_catalogue;
+use crate::{stores_of_catalogue, stores_of_directory};
 
 fn sqlite(file: &Path) -> Arc<dyn Records> {
     open(&Settings::sqlite(file.to_owned()))
@@ -21,6 +21,7 @@ async fn sqlite_keeps_records_as_every_store_does() {
     let records = sqlite(&folder.path().join("dockwarden.db"));
     conforms(&*records).await;
     stores_of_catalogue::conforms(&*records).await;
+    stores_of_directory::conforms(&*records).await;
 }
 
 #[tokio::test]
@@ -73,20 +74,26 @@ async fn restoring_a_backup_ends_every_secret() {
     records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
     records.make_user(&account("olga"), "{}").await.unwrap();
     records.replace_rules("[1]", records.rules_version().await.unwrap()).await.unwrap();
+    let see = async |records: &dyn Records, text: &str| records.see(&hash(text), at(100), at(2)).await.unwrap();
+    assert_eq!(see(&*records, "before").await, Presented::First);
     back_up(&settings, &backup).await.unwrap();
     assert_eq!(backup.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let again = back_up(&settings, &backup).await.unwrap_err().to_string();
     assert!(again.contains("a backup never overwrites one"), "{again}");
     records.revoke(&personal("kept", "alice").id, at(2)).await.unwrap();
     records.add(&personal("later", "alice"), None, at(2)).await.unwrap();
+    assert_eq!(see(&*records, "since").await, Presented::First);
     let epoch = records.raise(&account("bob"), at(2)).await.unwrap();
     // A server has it.
     let refused = restore(&settings, &backup, at(3)).await.unwrap_err().to_string();
     assert!(refused.contains("is in use; stop the server that has it"), "{refused}");
     drop(records);
     let restored = restore(&settings, &backup, at(3)).await.unwrap();
-    assert_eq!((restored.secrets, restored.robots, restored.users), (1, 0, 1));
+    assert_eq!((restored.secrets, restored.robots, restored.users, restored.rules), (1, 0, 1, 1));
     let records = sqlite(&file);
+    for used in ["before", "since"] {
+        assert_eq!(see(&*records, used).await, Presented::Again, "{used}: it may be used once");
+    }
     let found = records.find(&hash("kept")).await.unwrap().unwrap();
     assert!(found.secret.revoked.is_none() && found.epoch > found.secret.epoch, "{found:?}");
     assert_eq!(records.list(&Whose::All, None, 10).await.unwrap().len(), 1);

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockwarden::config::{Config, Secrets};
-use dockwarden::records::{Failure, Records, Settings, Whose, back_up, migrate, open, restore};
+use dockwarden::records::{Failure, Presented, Records, Settings, Whose, back_up, migrate, open, restore};
 use mongodb::bson::doc;
 
-use crate::support::catalogue;
 use crate::support::mongo::{DATABASE, Database};
 use crate::support::records::{account, at, conforms, hash, personal, survives_being_killed};
 use crate::support::scratch;
 use crate::support::sql::{Product, Server, Tables};
+use crate::support::{catalogue, directory};
 
 /// What this `records` section says.
 fn settings(section: &str) -> Settings {
@@ -48,6 +48,7 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     assert!(!migrate(settings, false).await.unwrap(), "there is nothing left to do");
     conforms(&*open(settings)).await;
     catalogue::conforms(&*open(settings)).await;
+    directory::conforms(&*open(settings)).await;
 }
 
 #[test]
@@ -115,9 +116,13 @@ fn records_move_from_one_store_to_another() {
             epoch = raised;
             // What was there is gone.
             records.add(&personal("gone", "mia"), None, at(4)).await.unwrap();
+            // But not that a token was used: it could be once more.
+            let used = hash(&format!("used {number}"));
+            assert_eq!(records.see(&used, at(100), at(4)).await.unwrap(), Presented::First);
             drop(records);
             restore(to, &backup, at(5)).await.unwrap();
             assert_eq!(open(to).find(&hash("gone")).await.unwrap(), None);
+            assert_eq!(open(to).see(&used, at(100), at(5)).await.unwrap(), Presented::Again);
         }
     });
 }

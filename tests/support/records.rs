@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dockwarden::identity::{Account, AccountState};
 use dockwarden::records::{
-    Added, Bound, Changed, Epoch, Kept, Limits, Owner, Presented, Records, Robot, RobotName, SecretHash, SecretId,
-    SecretKind, Slot, Use, Version, Whose,
+    Added, Bound, Changed, Epoch, Kept, Limits, MOST_ENDED, Owner, Presented, Records, Robot, RobotName, SecretHash,
+    SecretId, SecretKind, Slot, Use, Version, Whose,
 };
 use policy::pattern::{LabelValue, LabelValues};
 use time::OffsetDateTime;
@@ -19,6 +19,8 @@ pub(crate) async fn conforms(records: &dyn Records) {
     whole_records_come_back(records).await;
     names_and_slots_are_taken_while_their_secrets_live(records).await;
     the_longest_unused_give_way(records).await;
+    what_ended_with_its_epoch_gives_its_place_away(records).await;
+    of_what_ended_there_are_only_so_many(records).await;
     nobody_overwrites_what_they_have_not_seen(records).await;
     uses_are_written_down_and_never_older_ones(records).await;
     what_ended_is_forgotten(records).await;
@@ -205,6 +207,48 @@ async fn the_longest_unused_give_way(records: &dyn Records) {
     assert_eq!(added, Added::Kept { evicted: vec![id("e1")] });
 }
 
+async fn what_ended_with_its_epoch_gives_its_place_away(records: &dyn Records) {
+    assert_eq!(records.make_robot(&robot("epochs")).await.unwrap(), Changed::Done);
+    add(records, &of_robot("ep1", "epochs", Slot::One)).await;
+    assert_eq!(records.add(&of_robot("ep2", "epochs", Slot::One), None, at(1)).await.unwrap(), Added::Taken);
+    let epoch = records.raise(&account("robot+epochs"), at(2)).await.unwrap();
+    let anew = Kept { epoch, name: "name of ep1".to_owned(), ..of_robot("ep2", "epochs", Slot::One) };
+    add(records, &anew).await;
+    assert_eq!(
+        records.add(&Kept { id: id("ep3"), hash: hash("ep3"), ..anew }, None, at(3)).await.unwrap(),
+        Added::Taken
+    );
+    // What is dead so makes no living one give way.
+    let refresh = |text: &str, epoch| Kept { kind: SecretKind::Refresh, epoch, made: at(4), ..personal(text, "epona") };
+    add(records, &refresh("ep4", Epoch(0))).await;
+    let epoch = records.raise(&account("epona"), at(5)).await.unwrap();
+    add(records, &Kept { made: at(3), ..refresh("ep5", epoch) }).await;
+    let added = records.add(&refresh("ep6", epoch), Some(2), at(6)).await.unwrap();
+    assert_eq!(added, Added::Kept { evicted: vec![] });
+}
+
+/// Who logs in all day fills no store.
+async fn of_what_ended_there_are_only_so_many(records: &dyn Records) {
+    let most = usize::try_from(MOST_ENDED).unwrap();
+    let refresh = |text: String| Kept { kind: SecretKind::Refresh, ..personal(&text, "dora") };
+    for number in 0..most + 2 {
+        let moment = at(-100_000 + i64::try_from(number).unwrap());
+        add(records, &Kept { revoked: Some(moment), ..refresh(format!("dr{number:03}")) }).await;
+        add(records, &Kept { ends: Some(moment), ..refresh(format!("de{number:03}")) }).await;
+    }
+    // Nobody else's, and of no other kind.
+    add(records, &Kept { revoked: Some(at(-200_000)), ..personal("dp", "dora") }).await;
+    records.add(&refresh("dora".to_owned()), Some(5), at(0)).await.unwrap();
+    let left = records.list(&Whose::Account(account("dora")), None, 1000).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|kept| &*kept.id.0).collect();
+    assert_eq!(left.len(), 2 * most + 2);
+    for (text, is_left) in
+        [("dr000", false), ("dr001", false), ("dr002", true), ("de001", false), ("de002", true), ("dp", true)]
+    {
+        assert_eq!(left.contains(&text), is_left, "{text}");
+    }
+}
+
 async fn nobody_overwrites_what_they_have_not_seen(records: &dyn Records) {
     let secret = personal("r1", "rosa");
     add(records, &secret).await;
@@ -389,8 +433,8 @@ async fn lists_come_in_pages(records: &dyn Records) {
     assert!(all.len() > 20 && all.is_sorted() && all.contains(&"l5".to_owned()), "{all:?}");
     let robots = records.robots(None, 100).await.unwrap();
     let names: Vec<&str> = robots.iter().map(|robot| &*robot.name.0).collect();
-    assert_eq!(names, ["ci", "lists", "slots"]);
-    let rest = records.robots(Some(&robot_name("ci")), 1).await.unwrap();
+    assert_eq!(names, ["ci", "epochs", "lists", "slots"]);
+    let rest = records.robots(Some(&robot_name("epochs")), 1).await.unwrap();
     assert_eq!(rest.len(), 1);
     assert_eq!(&*rest[0].name.0, "lists");
 }

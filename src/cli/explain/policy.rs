@@ -19,7 +19,7 @@ use crate::authn::{Account, Credentials, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
@@ -97,6 +97,7 @@ fn unanswered(denied: Denied, what_follows: &str) -> String {
         }
         Denied::Anonymous
         | Denied::Credentials
+        | Denied::OtherIssuer { .. }
         | Denied::Workload(_)
         | Denied::Closed(_)
         | Denied::NameTaken { .. }
@@ -112,8 +113,13 @@ impl Policy {
         let (mut asked, mut elsewhere) = (Vec::new(), Vec::new());
         let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
         let is_meant = |key| which == Sources::All || which == Sources::Only(key);
+        // Where there are none yet, there are no robots, users or rules in them, and who only looks makes no file.
+        let unmade = config.records.as_ref().filter(|store| matches!(store.unmade(), Ok(Some(_))));
         for row in &config.backends.0 {
             let key = row.kind.key;
+            if unmade.is_some_and(|store| row.settings.kept_in(store).is_some()) {
+                continue;
+            }
             match row.settings.facts() {
                 Facts::Accounts(_) => asked.push(row.clone()),
                 Facts::AccountsElsewhere(place) => {
@@ -128,8 +134,7 @@ impl Policy {
             }
         }
         let token_actions = config.token_actions();
-        // Where there are none yet, there are no robots, and who only looks makes no file.
-        let records = config.records.as_ref().filter(|store| !matches!(store.unmade(), Ok(Some(_))));
+        let records = config.records.as_ref().filter(|_| unmade.is_none());
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
         let plain = |error: anyhow::Error| format!("{error:#}");
@@ -143,6 +148,7 @@ impl Policy {
                 None => access,
                 Some(settings) => {
                     let directory = Directory::keep_or_open(settings, None).map_err(plain)?;
+                    directory.read_again().await.map_err(|failure| format!("{}: {failure}", directory::NAME))?;
                     access.with_directory(directory, &passwords, &metrics).map_err(plain)?
                 }
             };

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::problem::Refused;
 use crate::http::body;
 use crate::identity::Account;
 use crate::json;
 use crate::records::{RobotName, SecretId, Version};
-use crate::secrets::{LimitTexts, robot_name};
+use crate::secrets::{LimitTexts, Wanted, robot_name};
 
 /// The longest body, in bytes: sixty-four scopes of 512 fit.
 const MAX_BODY: usize = 64 * 1024;
@@ -103,19 +103,24 @@ pub(super) struct NewSecret {
     pub(super) labels: Option<BTreeMap<String, Vec<String>>>,
     pub(super) name: String,
     pub(super) expires: String,
-    allow: Option<Vec<String>>,
-    from: Option<Vec<String>>,
-    services: Option<Vec<String>>,
-    not_before: Option<String>,
+    #[serde(default, deserialize_with = "wanted")]
+    allow: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    from: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    services: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    not_before: Wanted<String>,
 }
 
 impl NewSecret {
     pub(super) fn limits(&mut self) -> LimitTexts {
+        use std::mem::take;
         LimitTexts {
-            allow: self.allow.take(),
-            from: self.from.take(),
-            services: self.services.take(),
-            not_before: self.not_before.take(),
+            allow: take(&mut self.allow),
+            from: take(&mut self.from),
+            services: take(&mut self.services),
+            not_before: take(&mut self.not_before),
         }
     }
 }
@@ -127,15 +132,24 @@ pub(super) struct Renewal {
     pub(super) expires: String,
 }
 
-/// What is to be changed of a secret (RFC 7396, but that nothing can be removed).
+/// Reads what is said of a limit: `null` lifts it (RFC 7396).
+fn wanted<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Wanted<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map_or(Wanted::Lifted, Wanted::Is))
+}
+
+/// What is to be changed of a secret (RFC 7396).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Change {
     pub(super) name: Option<String>,
-    allow: Option<Vec<String>>,
-    from: Option<Vec<String>>,
-    services: Option<Vec<String>>,
-    not_before: Option<String>,
+    #[serde(default, deserialize_with = "wanted")]
+    allow: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    from: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    services: Wanted<Vec<String>>,
+    #[serde(default, deserialize_with = "wanted")]
+    not_before: Wanted<String>,
 }
 
 impl Change {
@@ -171,6 +185,17 @@ pub(super) fn json<T: DeserializeOwned>(
         };
         Refused::Request(format!("line {line}, column {column}: {what}"))
     })
+}
+
+/// Where the next page begins: behind `last`, and before `next`. It is as much of the id of `next` as tells the two apart, and no id: the
+/// asker may not know of either.
+pub(super) fn cursor(last: &SecretId, next: &SecretId) -> String {
+    let common = last.0.bytes().zip(next.0.bytes()).take_while(|(one, other)| one == other).count();
+    match next.0.get(..=common) {
+        Some(start) if start.len() < next.0.len() => start.to_owned(),
+        // Of two random ids, nearly all characters never are the same.
+        Some(_) | None => last.0.to_string(),
+    }
 }
 
 /// Reads the secret from a form's field `token` (RFC 7009, section 2.1).

@@ -290,9 +290,10 @@ impl Desk<'_, '_> {
             Whose::Account(account) => self.require(account).await?,
             Whose::Robot(robot) => self.require(&robot_account(robot)?).await?,
         }
-        let page = self.lasting.listed(&whose, (after.as_ref(), count), self.now).await?;
-        let is_full = u32::try_from(page.len()).is_ok_and(|length| length >= count);
-        let next = page.last().filter(|_| is_full).map(|(last, _)| last.id.0.to_string());
+        // One more, to know where the next page begins.
+        let mut page = self.lasting.listed(&whose, (after.as_ref(), count.saturating_add(1)), self.now).await?;
+        let rest = page.split_off(page.len().min(usize::try_from(count).unwrap_or(usize::MAX)));
+        let next = page.last().zip(rest.first()).map(|((last, _), (next, _))| asked::cursor(&last.id, &next.id));
         let seen = match whose {
             Whose::All => self.visible(page).await?,
             Whose::Account(_) | Whose::Robot(_) => page,

@@ -155,6 +155,7 @@ impl Refused {
                 // About the owner: whoever asks is logged in.
                 Denied::Anonymous
                 | Denied::Credentials
+                | Denied::OtherIssuer { .. }
                 | Denied::Workload(_)
                 | Denied::Closed(_)
                 | Denied::NameTaken { .. }
@@ -185,6 +186,7 @@ impl Refused {
                 | NotMade::RobotName
                 | NotMade::Limits(_)
                 | NotMade::TooManyListed
+                | NotMade::NoneListed
                 | NotMade::Network
                 | NotMade::Moment
                 | NotMade::NoRobot,

@@ -8,12 +8,16 @@ use time::OffsetDateTime;
 
 use super::super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, nobodys, over, robot_key};
 use super::super::{
-    Added, Changed, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, SecretHash, SecretId,
-    SecretKind, Secrets, SeenTokens, Use, Version, Whose,
+    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, SecretHash,
+    SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
 };
 use super::documents::{integer, robot_document, robot_row, secret_document, secret_row};
 use super::{EPOCHS, MongoRecords, ROBOTS, SECRETS, SEEN, next, unless_duplicate};
 use crate::identity::Account;
+use crate::mongo::all;
+
+/// So many that ended are forgotten for one that is made. More than one come at a time only where an older version left them.
+const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
 impl MongoRecords {
     /// A secret, its owner's epoch, and its robot.
@@ -50,11 +54,11 @@ impl MongoRecords {
         Ok(Epoch(numbers.into_iter().fold(0, i64::saturating_add)))
     }
 
-    /// Takes its name and slot from what ended by itself.
-    async fn give_way(&self, key: &'static str, value: &str, now: i64) -> Result<(), Failure> {
+    /// Takes its name and slot from what ended by itself, or with its owner's epoch.
+    async fn give_way(&self, key: &'static str, (value, epoch): (&str, i64), now: i64) -> Result<(), Failure> {
         let Some(holder) = self.find_one(SECRETS, doc! { key: value }).await? else { return Ok(()) };
         let holder = secret_row(&holder)?;
-        if holder.over.is_some_and(|over| over <= now) {
+        if holder.over.is_some_and(|over| over <= now) || holder.epoch < epoch {
             let filter = doc! { "_id": &holder.id, "version": holder.version };
             let free = nobodys(&holder.id);
             self.change(SECRETS, filter, doc! { "$set": { "living": &free, "place": &free } }).await?;
@@ -69,7 +73,7 @@ impl MongoRecords {
         let mut others = Vec::new();
         for document in self.find_some(SECRETS, filter, 0).await? {
             let row = secret_row(&document)?;
-            if row.id != newest.id && row.over.is_none_or(|over| over > at) {
+            if row.id != newest.id && row.over.is_none_or(|over| over > at) && row.epoch >= newest.epoch {
                 others.push(row);
             }
         }
@@ -85,7 +89,33 @@ impl MongoRecords {
                 Changed::Missing | Changed::Conflict => {}
             }
         }
+        let ended = doc! { "$or": [{ "over": { "$lte": at } }, { "epoch": { "$lt": newest.epoch } }] };
+        self.thin_out(newest, doc! { "revoked": { "$ne": Bson::Null } }, "revoked").await?;
+        self.thin_out(newest, doc! { "revoked": Bson::Null, "$and": [ended] }, "over").await?;
         Ok(evicted)
+    }
+
+    /// Forgets those of an owner's secrets that `ended` finds, but for the [`MOST_ENDED`] with the last moments under a key.
+    async fn thin_out(&self, newest: &SecretRow, mut ended: Bsons, moment: &'static str) -> Result<(), Failure> {
+        ended.extend(doc! { "owner": &newest.owner, "kind": &newest.kind });
+        let beyond = self.ask(SECRETS, |secrets| {
+            let ended = ended.clone();
+            async move {
+                let sorted = doc! { moment: -1, "_id": -1 };
+                let found = secrets.find(ended).projection(doc! { "_id": 1 }).sort(sorted);
+                all(found.skip(u64::from(MOST_ENDED)).limit(FORGOTTEN_AT_ONCE).await?).await
+            }
+        });
+        let ids: Vec<Bson> = beyond.await?.iter().filter_map(|found| found.get("_id").cloned()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.ask(SECRETS, |secrets| {
+            let which = doc! { "_id": { "$in": ids.clone() } };
+            async move { secrets.delete_many(which).await }
+        })
+        .await?;
+        Ok(())
     }
 }
 
@@ -101,8 +131,8 @@ impl Secrets for MongoRecords {
 
     async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure> {
         let row = SecretRow::from_kept(secret)?;
-        self.give_way("living", &row.living, milliseconds(now)).await?;
-        self.give_way("place", &row.place, milliseconds(now)).await?;
+        self.give_way("living", (&row.living, row.epoch), milliseconds(now)).await?;
+        self.give_way("place", (&row.place, row.epoch), milliseconds(now)).await?;
         match self.insert(SECRETS, secret_document(row.clone())).await? {
             Changed::Done => {}
             Changed::Missing | Changed::Conflict => return Ok(Added::Taken),

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::super::row::{RobotRow, SecretRow, hexadecimal, milliseconds, name_of, owner_key, robot_key};
 use super::super::{
-    Added, Changed, Epoch, Epochs, Failure, Found, Kept, Presented, Robot, RobotName, Robots, SecretHash, SecretId,
-    SecretKind, Secrets, SeenTokens, Use, Version, Whose,
+    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, SecretHash,
+    SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
 };
 use super::SqlRecords;
 use super::rows::{COLUMNS, SECRETS, columns, insert_robot, insert_secret, raise_everybody, robot_row, secret_row};
@@ -74,22 +74,34 @@ impl Secrets for SqlRecords {
                        ON CONFLICT (owner) DO UPDATE SET epoch = dockwarden_epochs.epoch";
             steps.push(Step::any(sql, vec![owner.as_str().into()]));
         }
-        // What ended by itself gives its name and slot away.
-        let sql = "UPDATE dockwarden_secrets SET living = '-/' || id WHERE living = $1 AND over <= $2";
-        steps.push(Step::any(sql, vec![row.living.as_str().into(), at.into()]));
-        let sql = "UPDATE dockwarden_secrets SET place = '-/' || id WHERE place = $1 AND over <= $2";
-        steps.push(Step::any(sql, vec![row.place.as_str().into(), at.into()]));
+        // What ended by itself, or with its owner's epoch, gives its name and slot away.
+        let epoch = row.epoch;
+        let sql = "UPDATE dockwarden_secrets SET living = '-/' || id WHERE living = $1 AND (over <= $2 OR epoch < $3)";
+        steps.push(Step::any(sql, vec![row.living.as_str().into(), at.into(), epoch.into()]));
+        let sql = "UPDATE dockwarden_secrets SET place = '-/' || id WHERE place = $1 AND (over <= $2 OR epoch < $3)";
+        steps.push(Step::any(sql, vec![row.place.as_str().into(), at.into(), epoch.into()]));
         steps.push(insert_secret(row));
         if let Some(most) = most {
             let sql = concat!(
                 revoke!(),
                 ", evicted_for = $2 WHERE id IN (SELECT id FROM dockwarden_secrets WHERE owner = $3 AND kind = $4 \
-                 AND revoked IS NULL AND (over IS NULL OR over > $1) AND id <> $2 \
+                 AND revoked IS NULL AND (over IS NULL OR over > $1) AND epoch >= $6 AND id <> $2 \
                  ORDER BY COALESCE(used, made) DESC, id DESC LIMIT 1000000 OFFSET $5)"
             );
-            let room = i64::from(most.saturating_sub(1));
-            let args = vec![at.into(), id.as_str().into(), owner.into(), kind.into(), room.into()];
+            let (room, ended) = (i64::from(most.saturating_sub(1)), i64::from(MOST_ENDED));
+            let whose = || (owner.as_str().into(), kind.as_str().into());
+            let (of, called) = whose();
+            let args = vec![at.into(), id.as_str().into(), of, called, room.into(), epoch.into()];
             steps.push(Step::any(sql, args));
+            let sql = "DELETE FROM dockwarden_secrets WHERE id IN (SELECT id FROM dockwarden_secrets WHERE owner = $1 \
+                       AND kind = $2 AND revoked IS NOT NULL ORDER BY revoked DESC, id DESC LIMIT 1000000 OFFSET $3)";
+            let (of, called) = whose();
+            steps.push(Step::any(sql, vec![of, called, ended.into()]));
+            let sql = "DELETE FROM dockwarden_secrets WHERE id IN (SELECT id FROM dockwarden_secrets WHERE owner = $1 \
+                       AND kind = $2 AND revoked IS NULL AND (over <= $4 OR epoch < $5) \
+                       ORDER BY over DESC, id DESC LIMIT 1000000 OFFSET $3)";
+            let (of, called) = whose();
+            steps.push(Step::any(sql, vec![of, called, ended.into(), at.into(), epoch.into()]));
         }
         match self.write(&steps).await? {
             Written::Applied(_) if most.is_none() => return Ok(Added::Kept { evicted: Vec::new() }),

@@ -6,6 +6,7 @@ mod explain;
 mod health;
 mod keys;
 mod lint;
+mod looking;
 mod token;
 
 use std::ffi::OsStr;

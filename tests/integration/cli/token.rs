@@ -94,7 +94,7 @@ async fn a_robot_has_two_secrets_of_which_the_older_goes() {
     let (bed, file) = served();
     let create = |words: &str| token("create", &file, &format!("--robot ci {words} --expires 30d"));
     let unknown = create("");
-    assert!(unknown.code == 1 && unknown.err.contains("name its owner by a label"), "{}", unknown.err);
+    assert!(unknown.code == 1 && unknown.err.contains("--owner-label team=web"), "{}", unknown.err);
     let (first, id) = handed(&create("--owner-label team=web,api"));
     assert!(first.starts_with("dwr_"));
     let others = create("--owner-label team=ops");
@@ -117,6 +117,24 @@ async fn a_robot_has_two_secrets_of_which_the_older_goes() {
     let out = run(["user", "sign-out", &file, "robot+ci"]);
     assert_eq!((out.code, out.err.as_str()), (0, ""), "{}", out.out);
     assert_eq!(status(&bed, "robot+ci", &third).await, 401);
+    // Both places are free again, and both of a robot's secrets are revoked at once.
+    let anew = [handed(&create("")).0, handed(&create("")).0];
+    for secret in &anew {
+        assert_eq!(status(&bed, "robot+ci", secret).await, 200);
+    }
+    for (words, code, said) in [
+        ("--robot ci", 0, "robot+ci: 2 secret(s) revoked\n"),
+        ("--robot robot+ci", 0, "robot+ci: 0 secret(s) revoked\n"),
+        ("--robot other", 1, ""),
+        ("", 2, ""),
+        ("x --robot ci", 2, ""),
+    ] {
+        let revoked = token("revoke", &file, words);
+        assert_eq!((revoked.code, revoked.out.as_str()), (code, said), "{words}: {}", revoked.err);
+        for secret in &anew {
+            assert_eq!(status(&bed, "robot+ci", secret).await, 401, "{words}");
+        }
+    }
 }
 
 impl Run {

@@ -83,6 +83,26 @@ async fn a_key_that_is_not_known_is_asked_for_once_in_half_a_minute() {
     until(async || whose(&bed, &token(&old, &issuer)).await == Err(401)).await;
 }
 
+/// An issuer that publishes a set without keys has withdrawn them all, as after a theft: that is no outage.
+#[tokio::test]
+async fn an_issuer_that_withdraws_all_its_keys_is_believed() {
+    let key = key("k1", 0);
+    let provider = Provider::start(&[&key]);
+    let bed = discovering(&provider);
+    let token = token(&key, &provider.address);
+    assert_eq!(whose(&bed, &token).await.as_deref(), Ok("ci:job"));
+    let log = Log::start(Form::Json);
+    provider.publish(&[]);
+    later(Duration::from_secs(601)).await;
+    until(async || provider.fetches() == 2).await;
+    until(async || whose(&bed, &token).await == Err(401)).await;
+    let text = log.text();
+    assert!(text.contains("workload_keys_withdrawn") && !text.contains("workload_keys_failed"), "{text}");
+    provider.publish(&[&key]);
+    later(Duration::from_secs(31)).await;
+    assert_eq!(whose(&bed, &token).await.as_deref(), Ok("ci:job"));
+}
+
 /// The first logins of a build server come at once, and wait for the same keys.
 #[tokio::test]
 async fn whoever_needs_keys_at_the_same_time_waits_for_one_fetch() {

@@ -5,6 +5,7 @@ mod keys;
 mod recipes;
 mod review;
 mod sessions;
+mod strangers;
 mod verification;
 
 use std::sync::OnceLock;
