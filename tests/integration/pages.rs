@@ -31,7 +31,10 @@ pub(crate) fn pages_below(folder: &str) -> BTreeMap<String, String> {
 /// The pages that describe the configuration file.
 pub(crate) fn config_pages() -> BTreeMap<String, String> {
     let mut pages = pages_below("reference");
-    pages.retain(|name, _| name.starts_with("reference/config") || name == "reference/rules.md");
+    pages.retain(|name, _| {
+        name.starts_with("reference/config")
+            || ["reference/rules.md", "reference/catalogue.md"].contains(&name.as_str())
+    });
     assert!(pages.len() > 10, "{:?}", pages.keys());
     pages
 }
