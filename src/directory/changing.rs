@@ -59,6 +59,32 @@ impl Directory {
         })
     }
 
+    /// Keeps many new entries, those of one kind after the other, and says of each what came of it. What is there is read once a kind:
+    /// of two that are alike in the same list, the second is refused by its name or its id.
+    ///
+    /// # Errors
+    /// The records cannot be asked, or there are none.
+    pub async fn make_all(&self, all: Vec<NewEntry>) -> Result<Vec<(EntryAt, Result<(), NotChanged>)>, NotChanged> {
+        let (mut told, mut last) = (Vec::with_capacity(all.len()), None);
+        let mut view = self.current().await?;
+        for new in all {
+            let at = new.at();
+            if last.replace(at.kind) != Some(at.kind) {
+                view = self.current().await?;
+            }
+            let made = match check(&view, &new, Others::All) {
+                Err(refused) => Err(refused),
+                Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
+                    Changed::Done => Ok(()),
+                    Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
+                },
+            };
+            told.push((at, made));
+        }
+        self.read_again().await?;
+        Ok(told)
+    }
+
     /// Puts an entry in place of the one of its name, if that still has this version.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 pub mod changing;
 mod documents;
 pub mod entry;
+pub mod import;
 mod labels;
 mod reading;
 pub mod rights;
