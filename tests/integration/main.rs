@@ -44,6 +44,8 @@ mod routes;
 mod stores;
 #[path = "../support/catalogue.rs"]
 mod stores_of_catalogue;
+#[path = "../support/directory.rs"]
+mod stores_of_directory;
 mod tables;
 mod texts;
 mod tokens;
