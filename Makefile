@@ -57,6 +57,8 @@ long:
 	$(MAKE) --no-print-directory bench-short PROGRAM=static
 	DOCKWARDEN_LENGTH=5 $(MAKE) --no-print-directory canary PROGRAM=static
 	DOCKWARDEN_CYCLES=10 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 DOCKWARDEN_ROLLS=50 DOCKWARDEN_REVOCATIONS=200 cargo test --locked --test real -- chaos:: crash:: leaves:: lifecycle:: records::outages:: revocation::secrets:: sql::outages::
+	tests/support/install.sh long
+	cargo test --locked --test real -- long::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
 	$(MAKE) --no-print-directory wasm mutants

@@ -19,7 +19,7 @@ use crate::catalogue::Catalogue;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
-use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, Tls};
+use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, ServicesFrom, Tls};
 use crate::connections::Origin;
 use crate::descriptors::transfers_at_once;
 use crate::directory::Directory;
@@ -60,6 +60,8 @@ pub struct Snapshot {
     renewal: Option<Renewal>,
     /// The audiences that tokens are made for; empty means any.
     pub services: Vec<String>,
+    /// What says so.
+    services_from: ServicesFrom,
     /// How requests that proxies ask about are decided, if they may ask.
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
@@ -84,6 +86,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether tokens are made for a service besides [`Snapshot::services`]: a registry that was declared elsewhere than in the file.
+    pub fn declares(&self, service: &str) -> bool {
+        match self.services_from {
+            ServicesFrom::Token => false,
+            ServicesFrom::Registries => self.access.directory().is_some_and(|directory| directory.declares(service)),
+        }
+    }
+
     /// Whom a new connection is counted for.
     pub fn origin(&self, peer: Peer) -> Origin {
         let address = match peer {
@@ -203,6 +213,7 @@ impl Snapshot {
             issuer,
             renewal,
             services: token.services,
+            services_from: token.services_from,
             forward_auth: config.forward_auth,
             gateway,
             records,

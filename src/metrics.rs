@@ -298,6 +298,7 @@ impl Metrics {
         for outcome in ["kept", "not_kept", "ignored", "unreadable"] {
             self.events(service, outcome, 0);
         }
+        drop(self.deletions.get_or_create(&of_registry(service, "deleted")));
         for outcome in ["complete", "failed"] {
             drop(self.sweeps.get_or_create(&of_registry(service, outcome)));
         }

@@ -40,6 +40,22 @@ pub struct Registry {
     pub events: Option<Secret>,
 }
 
+impl Registry {
+    /// A registry of which nothing is known but its name and its address: it is restricted, and for nobody.
+    pub fn from_address(service: &str, url: Url) -> Registry {
+        Registry {
+            service: service.to_owned(),
+            hosts: usual_hosts(service, &url),
+            url,
+            authorities: None,
+            restriction: Restriction::Restricted,
+            publications: Vec::new(),
+            responsibles: Vec::new(),
+            events: None,
+        }
+    }
+}
+
 /// What pushing to a registry needs, beside the privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restriction {

@@ -28,7 +28,7 @@ pub(crate) enum Shelf {
     /// In a collection of MongoDB.
     Collection(Box<Collection>),
     /// In the records.
-    Records(Kept),
+    Records(Box<Kept>),
     /// Users in SQL.
     Users(Users),
     /// Rules in SQL.
@@ -50,7 +50,7 @@ impl Shelf {
     }
 
     pub(crate) fn records(settings: &Settings, what: What) -> Shelf {
-        Shelf::Records(Kept::new(settings, what))
+        Shelf::Records(Box::new(Kept::new(settings, what)))
     }
 
     /// docker_auth's table in this database.

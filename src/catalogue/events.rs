@@ -217,7 +217,7 @@ mod tests {
             "actor": {"name": "ann"}, "source": {"addr": "x:5000", "instanceID": "i"},
         });
         for (name, value) in more.as_object().unwrap() {
-            event[name.as_str()] = value.clone();
+            event.as_object_mut().unwrap().insert(name.clone(), value.clone());
         }
         event
     }

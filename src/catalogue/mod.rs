@@ -30,6 +30,7 @@ pub use registry::RegistryFailure;
 pub use sink::{NotKept, Sink};
 pub use sweep::{NotSwept, Swept};
 
+use crate::last_said::LastSaid;
 use crate::metrics::Metrics;
 use crate::records::catalogue::{Description, Pull, Pulled, Repository, Stamp, Star, Sweep, Tag};
 use crate::records::{Changed, Failure, Records};
@@ -98,6 +99,8 @@ struct Shared {
     /// When each registry's last event came to this replica.
     last_events: Mutex<BTreeMap<String, OffsetDateTime>>,
     details: Mutex<LruCache<(String, String, String), Arc<Details>>>,
+    /// When the log last said that events came without a secret.
+    said_unauthorized: LastSaid,
 }
 
 /// A registry, and how it is asked.
@@ -143,6 +146,7 @@ impl Catalogue {
                 came: Notify::new(),
                 last_events: Mutex::default(),
                 details: Mutex::new(LruCache::new(OPENED)),
+                said_unauthorized: LastSaid::default(),
             }),
         };
         let mut known = BTreeMap::new();

@@ -132,6 +132,8 @@ pub(super) enum DeleteReply {
 }
 
 type Http = Client<Dialer, Full<Bytes>>;
+/// Tokens that were made a moment ago, each with its end, by the repository and the actions that they are for.
+type Tokens = LruCache<(String, &'static str), (HeaderValue, i64)>;
 
 /// A client of one registry.
 pub(super) struct RegistryClient {
@@ -140,7 +142,7 @@ pub(super) struct RegistryClient {
     base: String,
     service: String,
     issuer: Arc<Issuer>,
-    tokens: Mutex<LruCache<(String, &'static str), (HeaderValue, i64)>>,
+    tokens: Mutex<Tokens>,
     places: Semaphore,
     rhythm: Rhythm,
 }

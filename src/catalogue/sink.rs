@@ -44,7 +44,7 @@ pub(super) struct Pending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(Vec<StoredEvent>, oneshot::Sender<Result<(), NotKept>>)>,
+    waiting: Vec<(Vec<StoredEvent>, Told)>,
     count: usize,
     is_kept_now: bool,
     /// How many waited in the records when they were last counted.
@@ -61,7 +61,23 @@ impl Catalogue {
                 found = Some(known);
             }
         }
+        if found.is_none() {
+            self.shared.metrics.events("", "unauthorized", 1);
+        }
         found.map(|known| Sink { shared: Arc::clone(&self.shared), known: Arc::clone(known) })
+    }
+}
+
+impl Catalogue {
+    /// Says in the log, from time to time, that events came without a secret.
+    pub fn say_unauthorized(&self) {
+        if self.shared.said_unauthorized.is_long_ago() {
+            tracing::warn!(
+                reason = "event_unauthorized",
+                "events came without the secret of a registry; does its endpoint send Authorization: Bearer and what \
+                 events.secret_file holds?"
+            );
+        }
     }
 }
 
@@ -143,7 +159,11 @@ impl Shared {
     }
 }
 
-type Lot = (Vec<StoredEvent>, Vec<oneshot::Sender<Result<(), NotKept>>>);
+/// Whom to tell what came of it.
+type Told = oneshot::Sender<Result<(), NotKept>>;
+
+/// Events that are kept in one go, and whom to tell.
+type Lot = (Vec<StoredEvent>, Vec<Told>);
 
 impl Pending {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -155,7 +155,8 @@ impl Shared {
             let now = this_moment();
             if self.records.lease(lease, now + LEASE, now).await? == Leased::Elsewhere {
                 // It took too long, and another replica goes on.
-                return Ok(sweep.found);
+                let cause = "another replica has taken the sweep over".to_owned();
+                return Err(Failure::Away { cause }.into());
             }
             sweep.cursor = page.next;
             if sweep.cursor.is_none() {

@@ -22,6 +22,8 @@ const LOT: u32 = 500;
 const LEASE: time::Duration = time::Duration::seconds(10);
 /// How long the ids of events are kept after they came, so that one that is sent again is known.
 const KNOWN_FOR: time::Duration = time::Duration::minutes(15);
+/// How long it is remembered that a tag was deleted, so that an older push that comes late does not bring it back.
+const GONE_FOR: time::Duration = time::Duration::days(2);
 /// How often what is too old is forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 /// After a failure.
@@ -72,6 +74,7 @@ impl Catalogue {
             if let Some(before) = now.checked_sub(pulls_kept) {
                 self.shared.records.forget_pulls(before).await?;
             }
+            self.shared.records.forget_gone(now - GONE_FOR).await?;
             Ok::<_, Failure>(())
         };
         if let Err(cause) = forgotten.await {

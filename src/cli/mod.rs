@@ -3,6 +3,7 @@
 mod acl;
 mod check;
 mod credential;
+mod directory;
 mod environment;
 mod explain;
 mod glog;
@@ -130,6 +131,8 @@ enum Command {
     #[command(subcommand)]
     Records(records::Command),
     #[command(subcommand)]
+    Directory(directory::Command),
+    #[command(subcommand)]
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
@@ -192,6 +195,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Acl(command) => acl::run(command),
         Command::Token(command) => token::run(command),
         Command::Records(command) => records::run(command),
+        Command::Directory(command) => directory::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),

@@ -28,7 +28,7 @@ pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
 pub use settings::{Invalid, Problem, Secrets};
-pub use token::{Leaves, Pair, Token, TokenAuthority};
+pub use token::{Leaves, Pair, ServicesFrom, Token, TokenAuthority};
 pub use upstream_login::{Ecr, Login, UpstreamAccount};
 
 use crate::authz::standard::StandardRules;
@@ -236,7 +236,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         // Who declares the registries need not name them once more.
         (Some(token), Some(Some(declared))) if token.services.is_empty() => {
             let services = declared.registries.iter().map(|registry| registry.service.clone()).collect();
-            Some(token::Token { services, ..token })
+            Some(token::Token { services, services_from: ServicesFrom::Registries, ..token })
         }
         (token, _) => token,
     };

@@ -38,6 +38,8 @@ pub struct Token {
     pub reuse: Option<Duration>,
     /// The audiences that may be asked for; empty means any.
     pub services: Vec<String>,
+    /// What says so.
+    pub services_from: ServicesFrom,
     /// How a registry finds the key: by certificate or by its id.
     pub header: HeaderForm,
     /// Which id the key has.
@@ -59,6 +61,15 @@ impl Token {
     pub fn bundle(&self) -> &Path {
         self.authority.as_ref().map_or(&self.certificate, |authority| &authority.certificate)
     }
+}
+
+/// What says which audiences there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServicesFrom {
+    /// The section itself.
+    Token,
+    /// The registries that are declared, in the file and elsewhere.
+    Registries,
 }
 
 /// The key pair that signs.
@@ -200,6 +211,7 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
         life: life.map_or(DEFAULT_LIFE, |at| at.value),
         reuse: reuse.map(|at| at.value),
         services: services.into_iter().map(|at| at.value).collect(),
+        services_from: ServicesFrom::Token,
         header: header.map_or(HeaderForm::X5c, |at| at.value),
         kid,
         certificate: certificate.value,

@@ -3,8 +3,12 @@
 //! It knows no passwords but those of services. Whoever logs in under the name of one of its users, by any backend, gets labels from
 //! it ([`Label`]), by which rules give rights; the standard rules are such. It is asked in memory alone.
 
+pub mod changing;
+mod documents;
 pub mod entry;
+pub mod import;
 mod labels;
+mod reading;
 pub mod rights;
 mod service_logins;
 mod settings;
@@ -13,11 +17,17 @@ mod view;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use policy::pattern::LabelValues;
 use tracing::debug;
 
 use crate::authn::Identity;
-use crate::registries::Registry;
+use crate::reach::REACH_WITHIN;
+use crate::records;
+
+use changing::NotChanged;
+pub use documents::NewEntry;
+use reading::Reading;
 
 pub use labels::Label;
 pub(crate) use service_logins::ServiceLogins;
@@ -27,24 +37,64 @@ pub use view::{Kept, Listed, Origin, View};
 /// The directory in use.
 pub struct Directory {
     settings: Settings,
-    view: Arc<View>,
+    place: Place,
+}
+
+/// Where the directory is.
+enum Place {
+    /// In the file alone.
+    File(Arc<View>),
+    /// In the records, too.
+    Records(Reading),
 }
 
 impl Directory {
-    /// The directory that a file describes.
-    pub fn open(settings: Settings) -> Directory {
-        let view = Arc::new(View::from_both(&settings.entries, Kept::default()));
-        Directory { settings, view }
+    /// The directory that a file describes, and that its records have; these begin to be read in the background.
+    ///
+    /// # Errors
+    /// There is no running server to read in.
+    pub fn open(settings: Settings) -> anyhow::Result<Directory> {
+        let place = match &settings.store {
+            None => Place::File(Arc::new(View::from_both(&settings.entries, Kept::default()))),
+            Some(store) => Place::Records(Reading::begin(records::open_for(store, NAME), settings.entries.clone())?),
+        };
+        Ok(Directory { settings, place })
     }
 
-    /// Takes over what was opened from the same settings, or opens others.
+    /// Takes over what was opened from the same settings, or opens others, which have to be read before those that work are given
+    /// up for them.
     ///
     /// # Errors
     /// Records that are new do not answer.
     pub fn keep_or_open(settings: Settings, before: Option<&Arc<Directory>>) -> anyhow::Result<Arc<Directory>> {
-        match before.filter(|before| before.settings == settings) {
-            Some(kept) => Ok(Arc::clone(kept)),
-            None => Ok(Arc::new(Directory::open(settings))),
+        if let Some(kept) = before.filter(|before| before.settings == settings) {
+            return Ok(Arc::clone(kept));
+        }
+        let opened = Arc::new(Directory::open(settings)?);
+        if before.is_some() {
+            let reading = async { tokio::time::timeout(REACH_WITHIN, opened.read_again()).await };
+            let read = tokio::runtime::Handle::try_current()?.block_on(reading);
+            read.context("no answer")?.context(NAME)?;
+        }
+        Ok(opened)
+    }
+
+    /// Reads again what the records have, where they have any of it.
+    ///
+    /// # Errors
+    /// They could not tell.
+    pub async fn read_again(&self) -> Result<(), records::Failure> {
+        match &self.place {
+            Place::File(_) => Ok(()),
+            Place::Records(reading) => reading.read().await,
+        }
+    }
+
+    /// The records, where they have some of it.
+    fn records(&self) -> Result<&Arc<dyn records::Records>, NotChanged> {
+        match &self.place {
+            Place::File(_) => Err(NotChanged::NoRecords),
+            Place::Records(reading) => Ok(reading.records()),
         }
     }
 
@@ -58,7 +108,10 @@ impl Directory {
     /// # Errors
     /// Nobody knows what it is now.
     pub fn view(&self) -> anyhow::Result<Arc<View>> {
-        Ok(Arc::clone(&self.view))
+        match &self.place {
+            Place::File(view) => Ok(Arc::clone(view)),
+            Place::Records(reading) => reading.view(),
+        }
     }
 
     /// Whether services can log in.
@@ -105,8 +158,8 @@ impl Directory {
         known.collect()
     }
 
-    /// The registry of this name, as far as it is known now.
-    pub fn registry(&self, service: &str) -> Option<Registry> {
-        self.view().ok()?.registries().get(service).cloned()
+    /// Whether a registry of this name is declared, as far as that is known now.
+    pub fn declares(&self, service: &str) -> bool {
+        self.view().is_ok_and(|view| view.registries().get(service).is_some())
     }
 }

@@ -70,8 +70,8 @@ pub fn read(field: &Field<'_>, declared: Declared, elsewhere: Elsewhere) -> Opti
     check_names(&section, "users", &users);
     check_names(&section, "apps", &apps);
     references.extend(named);
-    check_references(&section, ("groups", "group"), &references, (&groups, is_everybody), elsewhere);
-    check_references(&section, ("apps", "app"), &apps_named, (&apps, |_| false), elsewhere);
+    check_references(&section, ("groups", "group"), &references, &groups, elsewhere);
+    check_references(&section, ("apps", "app"), &apps_named, &apps, elsewhere);
     for user in users.iter().filter(|at| is_service(&at.value.name)) {
         if services.iter().any(|service| service.value.name == user.value.name) {
             section.problem(
@@ -258,11 +258,13 @@ fn check_references<T: Named>(
     section: &Section<'_>,
     (key, what): (&str, &str),
     references: &[At<String>],
-    (known, is_always): (&[At<T>], fn(&str) -> bool),
+    known: &[At<T>],
     elsewhere: Elsewhere,
 ) {
+    let is_group = what == "group";
     let is_known = |text: &str| {
-        is_always(text) || known.iter().any(|at| at.value.name() == text || id_of(text) == Some(at.value.id()))
+        (is_group && is_everybody(text))
+            || known.iter().any(|at| at.value.name() == text || id_of(text) == Some(at.value.id()))
     };
     for At { place, value } in references.iter().filter(|at| !is_known(&at.value)) {
         let value = shown(value);

@@ -13,7 +13,6 @@ use axum::{Extension, Router, routing};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
-use tracing::warn;
 
 use super::body::{NotRead, gather};
 use super::shape::{nothing_here, plain_error, whole_seconds};
@@ -47,17 +46,12 @@ async fn answer(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, r
     let now = OffsetDateTime::now_utc();
     let secret = presented(request.headers());
     let Some(sink) = secret.as_ref().and_then(|secret| catalogue.sink(secret.reveal())) else {
-        app.metrics.events("", "unauthorized", 1);
         let network = ClientNetwork::of(snapshot.address.client(peer, request.headers()).ok().flatten());
         let counted = secret.map(|secret| snapshot.access.attempts().secret_was_dead(&secret, network));
         return match counted {
             Some(Err(too_many)) => come_later(&too_many),
             Some(Ok(())) | None => {
-                warn!(
-                    reason = "event_unauthorized",
-                    "events came without the secret of a registry; does its endpoint send Authorization: Bearer and what \
-                     events.secret_file holds?"
-                );
+                catalogue.say_unauthorized();
                 unauthorized()
             }
         };

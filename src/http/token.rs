@@ -114,11 +114,13 @@ async fn respond(
     let exchanged = asked.grant(protocol);
     visit.asker.service = asked.service.clone().unwrap_or_default();
     // A client that names none means the only one.
-    visit.asker.service =
-        audience(&visit.snapshot.services, asked.service).map_err(|error| match (error, exchanged) {
+    visit.asker.service = match asked.service {
+        Some(service) if visit.snapshot.declares(&service) => service,
+        named => audience(&visit.snapshot.services, named).map_err(|error| match (error, exchanged) {
             (TokenError::UnknownService, Grant::Exchange) => TokenError::UnknownTarget,
             (error, Grant::Exchange | Grant::Token) => error,
-        })?;
+        })?,
+    };
 
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();

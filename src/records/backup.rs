@@ -10,6 +10,7 @@ use mongodb::bson::{Bson, doc};
 use time::OffsetDateTime;
 
 use super::catalogue::{Description, Pull, Repository};
+use super::directory::Entry;
 use super::lock::Holding;
 use super::mongo::{self, MongoRecords, catalogue as of_mongo};
 use super::row::milliseconds;
@@ -62,6 +63,7 @@ struct Everything {
     users: Vec<(String, Document)>,
     rules: Option<Document>,
     people: People,
+    directory: Vec<Entry>,
 }
 
 /// What of the catalogue no sweep finds again: what people wrote, their stars, and who pulled what. Repositories, tags, how far
@@ -236,6 +238,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_sweeps",
         "DELETE FROM dockwarden_pulls",
         "DELETE FROM dockwarden_leases",
+        "DELETE FROM dockwarden_directory",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
@@ -244,6 +247,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
     let epochs = highest(here, everything.epochs);
     all.extend(steps(Everything { epochs, ..everything })?);
     all.push(sql::raise_everybody(milliseconds(now)));
+    all.push(sql::directory::count_change());
     records.put(&all).await
 }
 
@@ -251,7 +255,7 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     // First of all, so that nothing lives again wherever this is interrupted.
     records.raise_all(now).await?;
     let here = epochs_of(records).await?;
-    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
     records.put(mongo::EPOCHS, epochs.collect()).await?;
     records.raise_all(now).await?;
@@ -268,6 +272,9 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     records.put(mongo::USERS, users.into_iter().map(document).collect()).await?;
     let rules = rules.map(|rules| document(("rules".to_owned(), rules)));
     records.put(mongo::DOCUMENTS, rules.into_iter().collect()).await?;
+    let entries = directory.iter().map(mongo::directory::entry_document);
+    records.put(mongo::directory::DIRECTORY, entries.collect()).await?;
+    records.count_change().await?;
     put_people(records, people).await
 }
 
@@ -303,7 +310,7 @@ fn highest(mut epochs: BTreeMap<String, i64>, others: BTreeMap<String, i64>) -> 
 
 /// The steps that fill empty tables.
 fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
-    let Everything { secrets, epochs, robots, seen, users, rules, people } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
     let mut steps: Vec<Step> = secrets.into_iter().map(sql::insert_secret).collect();
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
@@ -316,6 +323,7 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     steps.extend(users.into_iter().map(|one| Step::any(user, args(one))));
     let all = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, $2, $3)";
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
+    steps.extend(directory.iter().map(sql::directory::insert_entry));
     steps.extend(people.described.iter().map(of_sql::insert_described));
     steps.extend(people.stars.iter().flat_map(|(service, name, account)| of_sql::insert_star(service, name, account)));
     steps.extend(people.pulls.iter().map(of_sql::insert_pull));
@@ -354,6 +362,7 @@ async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
         users: pages(records, users, sql::named_document).await?,
         rules: pages(records, rules, sql::named_document).await?.pop().map(|(_, rules)| rules),
         people: people_of_sql(records).await?,
+        directory: pages(records, sql::directory::ENTRIES, sql::directory::entry_row).await?,
     })
 }
 
@@ -414,5 +423,6 @@ async fn read_mongo(records: &MongoRecords) -> Result<Everything, Failure> {
             stars: documents(records, of_mongo::STARS, of_mongo::star_of).await?,
             pulls: documents(records, of_mongo::PULLS, of_mongo::pull_of).await?,
         },
+        directory: documents(records, mongo::directory::DIRECTORY, mongo::directory::entry_of).await?,
     })
 }

@@ -351,8 +351,8 @@ pub trait Sweeps: Send + Sync {
     /// [`Failure`].
     async fn save_sweep(&self, service: &str, sweep: &Sweep) -> Result<(), Failure>;
 
-    /// Notes that a sweep saw these repositories, and returns those whose tags are to be asked for: new ones, doubtful ones, and those
-    /// whose tags were not listed since `listed_since`.
+    /// Notes that a sweep saw these repositories, and returns those whose tags are to be asked for: new ones, doubtful ones, those
+    /// without tags, and those whose tags were not listed since `listed_since`.
     ///
     /// # Errors
     /// [`Failure`].
@@ -381,6 +381,13 @@ pub trait Sweeps: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn doubt(&self, service: &str, repository: &str) -> Result<(), Failure>;
+
+    /// Forgets tags that were deleted before this moment, and repositories that have none since, of which nobody wrote anything: how
+    /// many.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn forget_gone(&self, before: OffsetDateTime) -> Result<u64, Failure>;
 
     /// Repositories with tags that no sweep saw since this complete one, it included, and that no event touched since it began; by
     /// name behind `after`, at most `count`.

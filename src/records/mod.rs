@@ -6,6 +6,7 @@
 
 mod backup;
 pub mod catalogue;
+pub mod directory;
 mod kept;
 mod lock;
 mod mongo;
@@ -32,6 +33,7 @@ pub use row::ROBOT_PREFIX;
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
+use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
 use sql::SqlRecords;
@@ -233,7 +235,19 @@ pub trait SeenTokens: Send + Sync {
 /// All that is remembered, in one store.
 #[async_trait]
 pub trait Records:
-    Secrets + Epochs + Robots + SeenTokens + Users + Rules + EventQueue + Repositories + Sweeps + Pulls + Leases + Reachable
+    Secrets
+    + Epochs
+    + Robots
+    + SeenTokens
+    + Users
+    + Rules
+    + EventQueue
+    + Repositories
+    + Sweeps
+    + Pulls
+    + Leases
+    + DirectoryEntries
+    + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.
     ///

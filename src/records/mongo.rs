@@ -2,6 +2,7 @@
 //! server has no transactions.
 
 pub(super) mod catalogue;
+pub(super) mod directory;
 mod documents;
 mod people;
 mod secrets;
@@ -119,6 +120,7 @@ impl MongoRecords {
             (catalogue::TAGS, "repository", Values::Any),
             (catalogue::PULLS, "repository", Values::Any),
             (catalogue::PULLS, "digest", Values::Any),
+            (directory::DIRECTORY, "claim", Values::Unique),
         ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
             for (name, key, values) in indexes {
@@ -251,7 +253,7 @@ impl MongoRecords {
             let documents = documents.clone();
             async move {
                 let collection = sibling(&collection, name);
-                collection.delete_many(doc! { "_id": { "$nin": ["schema", "catalogue"] } }).await?;
+                collection.delete_many(doc! { "_id": { "$nin": ["schema", "catalogue", "directory"] } }).await?;
                 for document in documents {
                     let which = doc! { "_id": document.get("_id").cloned() };
                     collection.replace_one(which, document).upsert(true).await?;

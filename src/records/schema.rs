@@ -1,6 +1,7 @@
 //! The tables of the records in SQL, one version after the other.
 
 mod catalogue;
+mod directory;
 
 use crate::sql::{Dialect, Step};
 
@@ -48,8 +49,8 @@ const SQLITE: &[&str] = &[
 /// The steps that make the tables and note their version.
 pub(super) fn steps(dialect: Dialect) -> Vec<Step> {
     let tables = match dialect {
-        Dialect::Sqlite => [SQLITE, catalogue::SQLITE],
-        Dialect::Postgres | Dialect::MySql => [POSTGRES, catalogue::POSTGRES],
+        Dialect::Sqlite => [SQLITE, catalogue::SQLITE, directory::SQLITE],
+        Dialect::Postgres | Dialect::MySql => [POSTGRES, catalogue::POSTGRES, directory::POSTGRES],
     };
     let mut steps: Vec<Step> = tables.into_iter().flatten().map(|sql| Step::any(sql, Vec::new())).collect();
     let note = "INSERT INTO dockwarden_records (name, version, document) VALUES ('schema', $1, $2) ON CONFLICT (name) \

@@ -1,6 +1,7 @@
 //! Records in SQLite and PostgreSQL: each change is one transaction, and each use of a secret one question.
 
 pub(super) mod catalogue;
+pub(super) mod directory;
 mod people;
 mod rows;
 mod secrets;

@@ -62,6 +62,30 @@ impl Lasting {
         self.make(owner.0, &owner.1, draft, now).await
     }
 
+    /// Makes a secret of a service of the directory, in the free one of its two places. `owner` is what a look-up of its account says
+    /// now.
+    ///
+    /// # Errors
+    /// Why there is none; [`NotMade::BothSlots`] where both places are taken.
+    pub async fn make_service(&self, owner: LookUp, expires: Expires, now: OffsetDateTime) -> Result<Made, NotMade> {
+        let (account, owner) = known(owner, now)?;
+        let ends = expires.end(self.settings.longest, now)?;
+        for slot in [Slot::One, Slot::Two] {
+            // One account has two living secrets of one name never, and so each place is filled once.
+            let name = match slot {
+                Slot::One => "service secret 1",
+                Slot::Two => "service secret 2",
+            };
+            let new = New { name: name.to_owned(), expires: Some(expires), limits: Limits::default(), maker: None };
+            let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, most: None };
+            match self.make(account.clone(), &owner, draft, now).await {
+                Err(NotMade::NameTaken) => {}
+                made => return made,
+            }
+        }
+        Err(NotMade::BothSlots)
+    }
+
     /// Makes a robot's secret, and the robot where there is none: then `labels` have to be named, which give it its rights.
     ///
     /// # Errors

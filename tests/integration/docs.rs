@@ -442,6 +442,7 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
                     account: \"ci:${claim:sub}\", keys: {url: \"https://127.0.0.1:1/\"}}]\n";
     let door = "forward_auth: {trusted_proxies: [unix], service: registry}\n\
                 gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n\
+                registries: {registry: {url: \"http://127.0.0.1:2\"}}\n\
                 users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]\n";
     fs::write(&file, complete(&format!("{token}{elsewhere}{workload}{door}")))?;
     let source = Source { file, variables: Vec::new() };

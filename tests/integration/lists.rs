@@ -79,6 +79,7 @@ const KEYS: &[(&str, &str)] = &[
     ("registries.r.events", "secret, secret_file"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
+    ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
@@ -100,7 +101,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "",
-        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
+        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
          http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, token, users, workload, xorm_auth",
     ),
 ];
@@ -126,6 +127,7 @@ ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
+catalogue: {UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}

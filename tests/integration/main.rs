@@ -11,6 +11,7 @@ mod acl;
 mod api;
 mod backends;
 mod bed;
+mod catalogue;
 mod cli;
 mod clients;
 mod config;
@@ -44,6 +45,8 @@ mod routes;
 mod stores;
 #[path = "../support/catalogue.rs"]
 mod stores_of_catalogue;
+#[path = "../support/directory.rs"]
+mod stores_of_directory;
 mod tables;
 mod texts;
 mod tokens;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,7 +31,10 @@ pub(crate) fn pages_below(folder: &str) -> BTreeMap<String, String> {
 /// The pages that describe the configuration file.
 pub(crate) fn config_pages() -> BTreeMap<String, String> {
     let mut pages = pages_below("reference");
-    pages.retain(|name, _| name.starts_with("reference/config") || name == "reference/rules.md");
+    pages.retain(|name, _| {
+        name.starts_with("reference/config")
+            || ["reference/rules.md", "reference/catalogue.md"].contains(&name.as_str())
+    });
     assert!(pages.len() > 10, "{:?}", pages.keys());
     pages
 }
@@ -199,4 +203,53 @@ fn every_page_is_in_the_contents_and_in_the_book() {
         );
     }
     assert!(unlisted.is_empty(), "{}", unlisted.join("\n"));
+}
+
+/// The commands between fences.
+fn commands(text: &str) -> Vec<&str> {
+    text.split("```sh\n").skip(1).filter_map(|after| Some(after.split_once("```")?.0)).collect()
+}
+
+/// The quickstart repeats README's commands, with what they print; a test with real parts runs the latter.
+#[test]
+fn the_quickstart_has_the_commands_of_the_readme() {
+    let all = all_pages();
+    let quickstart = &all[Path::new("docs/start/quickstart.md")];
+    let missing: Vec<&str> =
+        commands(&all[Path::new("README.md")]).into_iter().filter(|block| !quickstart.contains(*block)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The words that people search for, each in the contents beside a link.
+#[test]
+fn what_people_search_for_is_in_the_contents() {
+    let contents = fs::read_to_string(repository().join("docs/README.md")).unwrap();
+    let lines: Vec<String> = contents.lines().filter(|line| line.contains("](")).map(str::to_lowercase).collect();
+    let words = "permission, team, robot, access token, personal token, CI, OIDC, Kubernetes, rate limit, 429, brute force, \
+                 Prometheus, alert, key rotation, certificate, mirror, cache, ECR, TLS, load balancer, high availability, \
+                 upgrade, rollback, backup, restore, Docker Desktop, podman, revoke, expire, anonymous, read-only, \
+                 unauthorized, denied, LDAP, Active Directory, MongoDB, SQLite, PostgreSQL, nginx, Traefik, Caddy, docker_auth";
+    let missing: Vec<&str> =
+        words.split(", ").filter(|word| !lines.iter().any(|line| line.contains(&word.to_lowercase()))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The page makes nginx's file for a host of the one for docker compose.
+#[test]
+fn the_file_of_nginx_for_a_host_names_nothing_that_only_compose_knows() {
+    let pages = pages_below("how-to");
+    let blocks = commands(&pages["how-to/nginx-tls.md"]);
+    let make = blocks.iter().find(|block| block.starts_with("sed ")).unwrap();
+    let (make, _) = make.split_once(" >").unwrap();
+    let made = Command::new("sh").args(["-ec", make]).current_dir(repository()).output().unwrap();
+    let made = String::from_utf8(made.stdout).unwrap();
+    let shipped = fs::read_to_string(repository().join("deploy/nginx/registry.conf")).unwrap();
+    assert_eq!(made.lines().count() + 3, shipped.lines().count(), "{made}");
+    for gone in ["resolver 127.0.0.11", "$registry", "$dockwarden", "set "] {
+        let found = made.lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| line.contains(gone));
+        assert!(!found, "{gone}: {made}");
+    }
+    for there in ["proxy_pass http://127.0.0.1:5000;", "proxy_pass http://127.0.0.1:5001;", "listen 443 ssl;"] {
+        assert!(made.contains(there), "{there}: {made}");
+    }
 }

@@ -9,7 +9,7 @@ use dockwarden::records::{Failure, Presented, Records, Settings, Version, Whose,
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
 use crate::stores::{account, at, conforms, hash, personal, survives_being_killed};
-use crate::stores_of_catalogue;
+use crate::{stores_of_catalogue, stores_of_directory};
 
 fn sqlite(file: &Path) -> Arc<dyn Records> {
     open(&Settings::sqlite(file.to_owned()))
@@ -21,6 +21,7 @@ async fn sqlite_keeps_records_as_every_store_does() {
     let records = sqlite(&folder.path().join("dockwarden.db"));
     conforms(&*records).await;
     stores_of_catalogue::conforms(&*records).await;
+    stores_of_directory::conforms(&*records).await;
 }
 
 #[tokio::test]

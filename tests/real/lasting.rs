@@ -11,21 +11,23 @@ use time::OffsetDateTime;
 use crate::support::bed::{Bed, guide_policy};
 use crate::support::client::{self, Containerd};
 use crate::support::dockwarden::password;
+use crate::support::engine::Engine;
 use crate::support::image::{self, TAG};
 use crate::support::keys::{self, Kind};
 use crate::support::registry::Edition;
 use crate::support::{engine, http, part, scratch, visit};
 
-const REFUSED: &[&str] = &["unauthorized", "401", "authentication required", "log in again", "no basic auth", "denied"];
+pub(crate) const REFUSED: &[&str] =
+    &["unauthorized", "401", "authentication required", "log in again", "no basic auth", "denied"];
 
 /// A server that gives refresh tokens, its registries, and where it keeps them.
-struct Lasting {
-    bed: Bed,
+pub(crate) struct Lasting {
+    pub(crate) bed: Bed,
     settings: Settings,
 }
 
 impl Lasting {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let file = scratch::directory("records").join("dockwarden.db");
         let section = format!("records: {{sqlite: \"{}\"}}\nlasting: {{refresh: true}}\n", file.display());
         let bed = Bed::start(&keys::as_in_the_guide(Kind::Rsa), &(guide_policy() + &section));
@@ -33,7 +35,7 @@ impl Lasting {
     }
 
     /// The refresh token of a login by GET, as docker asks for it.
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let target = "/auth?service=Docker%20registry&offline_token=true&client_id=docker";
         let login = visit::basic("waldi", &password("waldi"));
         let asked = http::request("GET", target, &self.bed.dockwarden.host(), &[("Authorization", &login)], b"");
@@ -42,7 +44,7 @@ impl Lasting {
     }
 
     /// Revokes all that there are, and says how many that were.
-    fn revoke_all(&self) -> usize {
+    pub(crate) fn revoke_all(&self) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store = records::open(&self.settings);
@@ -56,7 +58,7 @@ impl Lasting {
 }
 
 /// Both files in which clients look, with this identity token and no password.
-fn keep(home: &Path, registry: &str, token: &str) {
+pub(crate) fn keep(home: &Path, registry: &str, token: &str) {
     // "waldi:"
     let file = json!({ "auths": { registry: { "auth": "d2FsZGk6", "identitytoken": token } } }).to_string();
     scratch::write(home, "config.json", &file);
@@ -68,11 +70,15 @@ fn identity_token(home: &Path, registry: &str) -> Option<String> {
     Some(file["auths"][registry].get("identitytoken")?.as_str().unwrap().to_owned())
 }
 
-/// Check 15, with the image store that has no containerd.
+/// Check 15, with the image store that has no containerd; that with it is in `long`.
 #[test]
 fn check_15_docker_logs_in_and_lives_from_its_identity_token() {
+    docker_lives_from_its_identity_token(engine::shared(), ("", "log in again"));
+}
+
+/// When the token is dead, it is typed the one, and says the other.
+pub(crate) fn docker_lives_from_its_identity_token(engine: &Engine, (typed, said): (&str, &str)) {
     let lasting = Lasting::start();
-    let engine = engine::shared();
     for edition in Edition::ALL {
         let home = scratch::directory("docker-home");
         let registry = lasting.bed.registry(edition).host();
@@ -98,13 +104,14 @@ fn check_15_docker_logs_in_and_lives_from_its_identity_token() {
 
         // A dead one: clean words, and no anonymous answer.
         assert!(lasting.revoke_all() >= 2);
-        let refused = docker(&["pull", &remote]).refused(&["log in again"]);
+        let pull = || part::run_with(engine.docker(&home).args(["pull", &remote]), typed.as_bytes());
+        let refused = pull().refused(&[said]);
         assert!(!refused.text.contains("error parsing"), "{}", refused.text);
         login();
         docker(&["pull", &remote]).well();
         docker(&["logout", &registry]).well();
         docker(&["rmi", "--force", &remote]).well();
-        docker(&["pull", &remote]).refused(REFUSED);
+        pull().refused(&[REFUSED, &[said]].concat());
     }
     lasting.bed.dockwarden.process.keeps_secrets();
 }

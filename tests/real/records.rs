@@ -12,11 +12,11 @@ use dockwarden::config::{Config, Secrets};
 use dockwarden::records::{Failure, Presented, Records, Settings, Whose, back_up, migrate, open, restore};
 use mongodb::bson::doc;
 
-use crate::support::catalogue;
 use crate::support::mongo::{DATABASE, Database};
 use crate::support::records::{account, at, conforms, hash, personal, survives_being_killed};
 use crate::support::scratch;
 use crate::support::sql::{Product, Server, Tables};
+use crate::support::{catalogue, directory};
 
 /// What this `records` section says.
 fn settings(section: &str) -> Settings {
@@ -48,6 +48,7 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     assert!(!migrate(settings, false).await.unwrap(), "there is nothing left to do");
     conforms(&*open(settings)).await;
     catalogue::conforms(&*open(settings)).await;
+    directory::conforms(&*open(settings)).await;
 }
 
 #[test]

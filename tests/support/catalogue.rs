@@ -123,6 +123,12 @@ async fn disorder_comes_to_the_same(records: &dyn Records) {
     work(records, vec![change("order/b", 106, What::RepositoryGone), push("order/b", Some("v9"), "sha256:9", 104)], 39)
         .await;
     assert_eq!(tags(records, "order/b").await, [""; 0], "that push was before the repository was deleted");
+    // What is long gone is forgotten, and with it the repository of which nobody wrote anything; what is in doubt is not.
+    let gone = Listing { repository: "order/b".to_owned(), tags: vec![], asked: at(40) };
+    records.listed(REG, &[gone], at(41)).await.unwrap();
+    assert!(records.forget_gone(at(42)).await.unwrap() > 1);
+    assert_eq!(records.repository(REG, "order/b").await.unwrap(), None);
+    assert_eq!(tags(records, "order/a").await, ["v1"]);
     // Of what nobody knows.
     work(records, vec![change("order/none", 1, What::TagGone("x".to_owned()))], 40).await;
     assert_eq!(records.repository(REG, "order/none").await.unwrap(), None);
@@ -157,8 +163,11 @@ async fn listings_take_what_no_event_touched(records: &dyn Records) {
     assert_eq!(tags(records, "list/a").await, ["v2"]);
     records.listed(REG, &listing(&["v2", "v3"], 65), at(66)).await.unwrap();
     assert_eq!(tags(records, "list/a").await, ["v2", "v3"]);
+    assert_eq!(records.found(REG, SweepNumber(2), &names, at(0)).await.unwrap(), ["list/b"]);
     records.listed(REG, &listing(&[], 67), at(68)).await.unwrap();
     assert_eq!(tags(records, "list/a").await, [""; 0]);
+    let again = records.found(REG, SweepNumber(2), &names, at(0)).await.unwrap();
+    assert_eq!(again, ["list/a", "list/b"], "it may have some again");
 }
 
 async fn what_two_sweeps_lack_is_unseen(records: &dyn Records) {

@@ -33,7 +33,21 @@ impl Engine {
         // it is killed would keep them from being removed.
         let mut serve = part::command("unshare");
         serve.args(["--mount", "--"]).arg(part::path("dockerd")).args(["--iptables=false", "--ip6tables=false"]);
-        Self::launch(directory, serve)
+        Self::launch(directory, serve, "vfs")
+    }
+
+    /// One of today, which keeps images in containerd, as a new one does: its programs are those of `install.sh long`.
+    pub(crate) fn with_containerd() -> Self {
+        let directory = root_only();
+        let dockerd = part::path("long/dockerd");
+        let path = std::env::join_paths(
+            std::iter::once(dockerd.parent().unwrap().to_owned())
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+        );
+        let mut serve = part::command("unshare");
+        serve.args(["--mount", "--"]).arg(&dockerd).args(["--iptables=false", "--ip6tables=false"]);
+        serve.args(["--feature", "containerd-snapshotter=true"]).env("PATH", path.unwrap());
+        Self::launch(directory, serve, "native")
     }
 
     fn start_apart() -> Self {
@@ -50,13 +64,13 @@ impl Engine {
             .args(["sh", "-c", APART])
             .arg(&directory)
             .arg(part::path("dockerd"));
-        Self::launch(directory, serve)
+        Self::launch(directory, serve, "vfs")
     }
 
-    fn launch(directory: PathBuf, mut serve: Command) -> Self {
+    fn launch(directory: PathBuf, mut serve: Command, storage: &str) -> Self {
         let socket = directory.join("sock");
         serve
-            .args(["--bridge=none", "--storage-driver=vfs"])
+            .args(["--bridge=none", "--storage-driver", storage])
             .arg("--data-root")
             .arg(directory.join("data"))
             .arg("--exec-root")

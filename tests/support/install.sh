@@ -5,6 +5,9 @@
 # installed ends the script with status 1 and a line that names it, because a part that is silently absent would turn
 # into a test that silently does not run.
 #
+# With the word `long`, it also puts there what only `make long` starts, below `long` in that directory: too much to build for each
+# new machine.
+#
 # DOCKWARDEN_TOOLS: directory for the Go programs (default: target/tools/bin of this repository). The tests read the
 # same variable.
 set -eu
@@ -90,20 +93,24 @@ fi
 
 mkdir -p "$tools"
 
-# program module package version. The versions are fixed so that a red test means our change, not theirs.
-while read -r program module package version; do
-    case "$(go version -m "$tools/$program" 2>/dev/null | awk '$1 == "mod" { print $2 "@" $3 }')" in
-        "$module@$version") continue ;;
-    esac
-    echo "building $program $version (once; takes minutes)" >&2
-    log=$(mktemp)
-    if ! GOBIN=$tools go install "$module/$package@$version" >"$log" 2>&1; then
-        grep -v '^go: downloading' "$log" | tail -n 20 >&2
+# Installs programs into a folder. Each line is: program module package version. The versions are fixed so that a red test means our
+# change, not theirs.
+install_go() {
+    while read -r program module package version; do
+        case "$(go version -m "$1/$program" 2>/dev/null | awk '$1 == "mod" { print $2 "@" $3 }')" in
+            "$module@$version") continue ;;
+        esac
+        echo "building $program $version (once; takes minutes)" >&2
+        log=$(mktemp)
+        if ! GOBIN=$1 go install "$module/$package@$version" >"$log" 2>&1; then
+            grep -v '^go: downloading' "$log" | tail -n 20 >&2
+            rm -f "$log"
+            fail "could not build $program: go install $module/$package@$version"
+        fi
         rm -f "$log"
-        fail "could not build $program: go install $module/$package@$version"
-    fi
-    rm -f "$log"
-done <<'PROGRAMS'
+    done
+}
+install_go "$tools" <<'PROGRAMS'
 registry github.com/distribution/distribution/v3 cmd/registry v3.1.1
 crane github.com/google/go-containerregistry cmd/crane v0.22.1
 helm helm.sh/helm/v3 cmd/helm v3.22.0
@@ -169,3 +176,21 @@ moto 5.2.5 [server,ecr] moto_server
 schemathesis 4.32.5 [] schemathesis
 sslyze 6.3.1 [] sslyze
 END
+
+[ "${1:-}" = long ] || exit 0
+
+long=$tools/long
+mkdir -p "$long"
+# None of them needs what C libraries there are here.
+(
+    export CGO_ENABLED=0 GOFLAGS=-tags=no_btrfs,exclude_graphdriver_btrfs
+    install_go "$long" <<'PROGRAMS'
+buildx github.com/docker/buildx cmd/buildx v0.38.2
+containerd github.com/containerd/containerd/v2 cmd/containerd v2.4.2
+dockerd github.com/moby/moby/v2 cmd/dockerd v2.0.0-beta.24
+PROGRAMS
+)
+
+# An OIDC provider, and the kubelet's own code that starts credential provider plugins: modules of their own.
+(cd "$here/dex" && go build -trimpath -o "$long/dex" github.com/dexidp/dex/cmd/dex) || fail "could not build $here/dex"
+(cd "$here/kubelet" && go build -trimpath -o "$long/kubelet" .) || fail "could not build $here/kubelet"

@@ -8,6 +8,7 @@ pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod dice;
+pub(crate) mod directory;
 pub(crate) mod dockwarden;
 pub(crate) mod door;
 pub(crate) mod engine;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests with real parts in groups, which leave none out: tests/support/real.sh [COMMAND…]
+# Runs the tests with real parts in groups, which leave out none but those of `make long`: tests/support/real.sh [COMMAND…]
 # Most tests wait for something, so more of them run at once than there are cores, and the command beside the first group.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,6 +18,8 @@ measuring=(
 waiting=attacks::connections::connections_that_only_hold
 # They measure how fast something recovers, and mostly wait for it to be away long enough.
 outages=(chaos:: ldap::far:: records::outages:: sql::outages::)
+# They need what is installed for `make long` alone, which runs them.
+long=long::
 
 log=$(mktemp)
 trap 'rm -f "$log"*' EXIT
@@ -42,7 +44,7 @@ cargo test --locked --test real --no-run
 [ $# -eq 0 ] || beside nice "$@"
 beside run 1 "$compose"
 beside run 1 "$package"
-run 6 $(skip "$compose" "$package" "${measuring[@]}" "${outages[@]}") || status=$?
+run 6 $(skip "$compose" "$package" "${measuring[@]}" "${outages[@]}" "$long") || status=$?
 join
 beside run 1 "$waiting"
 run 2 "${measuring[@]}" $(skip "$waiting" "${outages[@]}") || status=$?

@@ -104,6 +104,28 @@ impl Registry {
         Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value)))
     }
 
+    /// Starts a registry at a port, called `service`, that sends its events to `events` with this secret, and deletes or not.
+    pub(crate) fn start_notifying(
+        edition: Edition,
+        (port, service): (u16, &str),
+        (realm, bundle): (&str, &Path),
+        (events, secret): (&str, &str),
+        deletes: bool,
+    ) -> Self {
+        let auth = format!(
+            "auth:\n  token:\n    realm: {realm}\n    service: {service}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n\
+             notifications:\n  endpoints:\n    - name: dockwarden\n      url: {events}\n      headers:\n        \
+             Authorization: [Bearer {secret}]\n      timeout: 5s\n      threshold: 5\n      backoff: 200ms\n      ignore:\n        \
+             mediatypes: [application/octet-stream]\n        actions: [mount]\n",
+            bundle.display(),
+        );
+        let variables = [
+            ("REGISTRY_HTTP_ADDR", format!("127.0.0.1:{port}")),
+            ("REGISTRY_STORAGE_DELETE_ENABLED", deletes.to_string()),
+        ];
+        Self::launch(edition, &auth, &variables.map(|(name, value)| (name.to_owned(), value)))
+    }
+
     fn launch(edition: Edition, auth: &str, environment: &[(String, String)]) -> Self {
         let directory = scratch::directory("registry");
         let process = serve(

@@ -19,7 +19,7 @@ use crate::authn::{Account, Credentials, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
@@ -148,6 +148,7 @@ impl Policy {
                 None => access,
                 Some(settings) => {
                     let directory = Directory::keep_or_open(settings, None).map_err(plain)?;
+                    directory.read_again().await.map_err(|failure| format!("{}: {failure}", directory::NAME))?;
                     access.with_directory(directory, &passwords, &metrics).map_err(plain)?
                 }
             };

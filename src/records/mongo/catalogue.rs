@@ -516,7 +516,8 @@ impl Sweeps for MongoRecords {
         let there = there.iter().map(|found| text(found, "name", REPOSITORIES)).collect::<Result<BTreeSet<_>, _>>()?;
         self.make_all(REPOSITORIES, names.iter().filter(|name| !there.contains(**name)).map(new).collect()).await?;
         self.update(REPOSITORIES, doc! { "_id": { "$in": &ids } }, doc! { "$set": { "swept": sweep.0 } }).await?;
-        let unlisted = [doc! { "doubt": 1_i64 }, doc! { "listed": { "$lt": milliseconds(listed_since) } }];
+        let unlisted =
+            [doc! { "doubt": 1_i64 }, doc! { "tags": 0_i64 }, doc! { "listed": { "$lt": milliseconds(listed_since) } }];
         let filter = doc! { "_id": { "$in": ids }, "$or": unlisted };
         let found = self.some(REPOSITORIES, filter, doc! { "_id": 1 }, most).await?;
         found.iter().map(|found| text(found, "name", REPOSITORIES)).collect()
@@ -560,6 +561,19 @@ impl Sweeps for MongoRecords {
     async fn doubt(&self, service: &str, repository: &str) -> Result<(), Failure> {
         let which = doc! { "_id": key(&[service, repository]) };
         self.update(REPOSITORIES, which, doc! { "$set": { "doubt": 1_i64 } }).await.map(|_| ())
+    }
+
+    async fn forget_gone(&self, before: OffsetDateTime) -> Result<u64, Failure> {
+        let at = milliseconds(before);
+        let tags = doc! { "gone": { "$gt": i64::MIN, "$lt": at.saturating_mul(1000) } };
+        let tags = self.remove(TAGS, tags).await?;
+        let unset = |name: &str| doc! { "$or": [{ name: Bson::Null }, { name: 0_i64 }, { name: "" }] };
+        // What is in doubt is asked for first; a ghost that a catalog still lists is found again by the next sweep.
+        let which = doc! {
+            "tags": 0_i64, "doubt": 0_i64, "stars": 0_i64, "touched": { "$lt": at }, "listed": { "$lt": at },
+            "$and": [unset("description"), unset("official"), unset("automated")],
+        };
+        Ok(tags.saturating_add(self.remove(REPOSITORIES, which).await?))
     }
 
     async fn unseen(

@@ -71,6 +71,7 @@ macro_rules! tables {
                 ", PRIMARY KEY (service, repository, name))",
                 $end
             ),
+            "CREATE INDEX IF NOT EXISTS dockwarden_tags_gone ON dockwarden_tags (gone) WHERE gone IS NOT NULL",
             concat!(
                 "CREATE TABLE IF NOT EXISTS dockwarden_stars (service ",
                 $name,

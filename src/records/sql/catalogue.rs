@@ -552,7 +552,7 @@ impl Sweeps for SqlRecords {
             self,
             "SELECT r.name FROM ",
             2,
-            " JOIN dockwarden_repositories r ON r.name = value WHERE r.service = $1 AND (r.doubt = 1 OR r.listed < $3) \
+            " JOIN dockwarden_repositories r ON r.name = value WHERE r.service = $1 AND (r.doubt = 1 OR r.tags = 0 OR r.listed < $3) \
              ORDER BY r.name"
         );
         self.names(sql, &[service.into(), names, milliseconds(listed_since).into()]).await
@@ -578,6 +578,19 @@ impl Sweeps for SqlRecords {
     async fn doubt(&self, service: &str, repository: &str) -> Result<(), Failure> {
         let sql = "UPDATE dockwarden_repositories SET doubt = 1 WHERE service = $1 AND name = $2";
         self.write(&[Step::any(sql, vec![service.into(), repository.into()])]).await.map(|_| ())
+    }
+
+    async fn forget_gone(&self, before: OffsetDateTime) -> Result<u64, Failure> {
+        let tags = "DELETE FROM dockwarden_tags WHERE gone IS NOT NULL AND gone < $1";
+        // What is in doubt is asked for first; a ghost that a catalog still lists is found again by the next sweep.
+        let repositories = "DELETE FROM dockwarden_repositories WHERE tags = 0 AND doubt = 0 AND stars = 0 \
+                            AND description = '' AND official = 0 AND automated = 0 AND touched < $1 AND listed < $1";
+        let at = milliseconds(before);
+        let steps = [Step::any(tags, vec![at.saturating_mul(1000).into()]), Step::any(repositories, vec![at.into()])];
+        match self.write(&steps).await? {
+            Written::Applied(counts) => Ok(counts.into_iter().sum()),
+            Written::Unmet { .. } | Written::Duplicate { .. } => Ok(0),
+        }
     }
 
     async fn unseen(

@@ -2,6 +2,7 @@
 
 mod connect;
 mod credential;
+mod directory;
 mod explain;
 mod health;
 mod keys;

@@ -1,6 +1,7 @@
 //! The directory: the labels that it gives, the standard rules over them, and the logins of its services.
 
 mod config;
+mod kept;
 mod standard;
 
 use crate::bed::{ALICE_HASH, BOB_HASH, Bed, Caller};

@@ -1,0 +1,248 @@
+//! Changes of the directory, which are made in the records alone: what the file has is changed in the file.
+
+use std::collections::BTreeSet;
+
+use super::Directory;
+use super::documents::NewEntry;
+use super::entry::{Named, User, id_of, is_everybody};
+use super::view::{Origin, View};
+use crate::authn::Account;
+use crate::records::directory::{EntryAt, EntryKind};
+use crate::records::{Changed, Failure, Version};
+use crate::registries::Registry;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotChanged {
+    /// The directory is in the file alone.
+    #[error("the directory is in the configuration file alone; with a records: section, it can be changed")]
+    NoRecords,
+    /// The file has it.
+    #[error("this is in the configuration file, and changed there")]
+    InTheFile,
+    /// There is nothing of this name.
+    #[error("there is nothing of this name")]
+    Missing,
+    /// Something of this name, this id or this address is there already.
+    #[error("something of this name, this id or this url is there already")]
+    Taken,
+    /// A group or an app is named that there is not.
+    #[error("there is no {what} \"{name}\" in the directory")]
+    Unknown {
+        /// What is missing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Somebody else changed it in between.
+    #[error("somebody else changed it in between; look at it again")]
+    Conflict,
+    /// The user has as many registries as they may declare.
+    #[error("the quota is {0} registries, and there are as many")]
+    Quota(u32),
+    /// The records could not be asked, or not changed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl Directory {
+    /// Keeps a new entry.
+    ///
+    /// # Errors
+    /// Why it was not kept.
+    pub async fn make(&self, new: NewEntry) -> Result<(), NotChanged> {
+        let view = self.current().await?;
+        check(&view, &new, Others::All)?;
+        self.changed(self.records()?.make_entry(&entry_of(&new)?).await?).await.map_err(|not| match not {
+            NotChanged::Conflict => NotChanged::Taken,
+            other => other,
+        })
+    }
+
+    /// Keeps many new entries, those of one kind after the other, and says of each what came of it. What is there is read once a kind:
+    /// of two that are alike in the same list, the second is refused by its name or its id.
+    ///
+    /// # Errors
+    /// The records cannot be asked, or there are none.
+    pub async fn make_all(&self, all: Vec<NewEntry>) -> Result<Vec<(EntryAt, Result<(), NotChanged>)>, NotChanged> {
+        let (mut told, mut last) = (Vec::with_capacity(all.len()), None);
+        let mut view = self.current().await?;
+        for new in all {
+            let at = new.at();
+            if last.replace(at.kind) != Some(at.kind) {
+                view = self.current().await?;
+            }
+            let made = match check(&view, &new, Others::All) {
+                Err(refused) => Err(refused),
+                Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
+                    Changed::Done => Ok(()),
+                    Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
+                },
+            };
+            told.push((at, made));
+        }
+        self.read_again().await?;
+        Ok(told)
+    }
+
+    /// Puts an entry in place of the one of its name, if that still has this version.
+    ///
+    /// # Errors
+    /// Why it was not changed.
+    pub async fn replace(&self, new: NewEntry, seen: Version) -> Result<(), NotChanged> {
+        let view = self.current().await?;
+        kept(&view, &new.at())?;
+        check(&view, &new, Others::ButItself)?;
+        self.changed(self.records()?.replace_entry(&entry_of(&new)?, seen).await?).await
+    }
+
+    /// Removes an entry. A service's secrets end with it.
+    ///
+    /// # Errors
+    /// Why it was not removed.
+    pub async fn remove(&self, at: &EntryAt, seen: Version, now: time::OffsetDateTime) -> Result<(), NotChanged> {
+        let view = self.current().await?;
+        kept(&view, at)?;
+        let records = self.records()?;
+        if let (EntryKind::Service, Ok(account)) = (at.kind, Account::parse(&at.name)) {
+            records.raise(&account, now).await?;
+        }
+        self.changed(records.remove_entry(at, seen).await?).await
+    }
+
+    /// The registry that a user declares: their primary group, or else the first of their groups, is responsible for it, and it is
+    /// published to that group.
+    ///
+    /// # Errors
+    /// [`NotChanged::Quota`], and [`NotChanged::Unknown`] for who has no group.
+    pub fn declared(&self, account: &str, registry: Registry) -> Result<Registry, NotChanged> {
+        let view = self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") })?;
+        let unknown = || NotChanged::Unknown { what: "group of", name: account.to_owned() };
+        let User { groups, primary_group, quota, .. } = &view.user(account).ok_or_else(unknown)?.entry;
+        if let Some(quota) =
+            quota.filter(|quota| view.declared_by(account) >= usize::try_from(*quota).unwrap_or(usize::MAX))
+        {
+            return Err(NotChanged::Quota(quota));
+        }
+        let group = primary_group.as_ref().or(groups.first()).ok_or_else(unknown)?;
+        let (responsibles, publications) = (vec![group.clone()], vec![group.clone()]);
+        Ok(Registry { responsibles, publications, ..registry })
+    }
+
+    /// Whether anything is changed, told to this process at once.
+    async fn changed(&self, changed: Changed) -> Result<(), NotChanged> {
+        match changed {
+            Changed::Done => {
+                // Whoever changed it had better see it. That it cannot be read is seen, and told, by who reads it all the time.
+                drop(self.read_again().await);
+                Ok(())
+            }
+            Changed::Missing => Err(NotChanged::Missing),
+            Changed::Conflict => Err(NotChanged::Conflict),
+        }
+    }
+
+    async fn current(&self) -> Result<std::sync::Arc<View>, NotChanged> {
+        self.read_again().await?;
+        self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") }.into())
+    }
+}
+
+fn entry_of(new: &NewEntry) -> Result<crate::records::directory::Entry, NotChanged> {
+    new.entry().map_err(|error| Failure::Unusable { cause: error.to_string() }.into())
+}
+
+/// The entries that a new one must not be taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    All,
+    ButItself,
+}
+
+/// That the records have it, and not the file.
+fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
+    let name = at.name.as_str();
+    let origin = match at.kind {
+        EntryKind::Group => view.groups().iter().find(|own| own.entry.name == name).map(|own| &own.origin),
+        EntryKind::User => view.user(name).map(|own| &own.origin),
+        EntryKind::App => view.apps().iter().find(|own| own.entry.name == name).map(|own| &own.origin),
+        EntryKind::Service => view.service(name).map(|own| &own.origin),
+        EntryKind::Registry => view.origin(name),
+    };
+    match origin {
+        None | Some(Origin::Records { .. }) => Ok(()),
+        Some(Origin::File) => Err(NotChanged::InTheFile),
+    }
+}
+
+fn check(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> {
+    match new {
+        NewEntry::Group(group) => {
+            if is_everybody(&group.name) || group.name.is_empty() {
+                return Err(NotChanged::Taken);
+            }
+            is_free(group, view.groups().iter().map(|own| &own.entry), others)
+        }
+        NewEntry::User(user) => {
+            is_free(user, view.users().iter().map(|own| &own.entry), others)?;
+            if view.service(&user.name).is_some() {
+                return Err(NotChanged::Taken);
+            }
+            are_groups(view, user.groups.iter().chain(&user.primary_group))
+        }
+        NewEntry::App(app) => {
+            is_free(app, view.apps().iter().map(|own| &own.entry), others)?;
+            are_groups(view, app.responsibles.iter().chain(&app.publications))
+        }
+        NewEntry::Service(service) => {
+            let known = view.apps().iter().map(|app| &app.entry);
+            let is_meant = |app: &super::entry::App| app.name == service.app || id_of(&service.app) == Some(app.id);
+            if !known.into_iter().any(is_meant) {
+                return Err(NotChanged::Unknown { what: "app", name: service.app.clone() });
+            }
+            match others == Others::All && (view.service(&service.name).is_some() || view.user(&service.name).is_some())
+            {
+                true => Err(NotChanged::Taken),
+                false => Ok(()),
+            }
+        }
+        NewEntry::Registry { registry, .. } => {
+            let is_other = |own: &&Registry| others == Others::All || own.service != registry.service;
+            let is_same = |own: &Registry| {
+                own.service == registry.service
+                    || own.url == registry.url
+                    || own.hosts.iter().any(|host| registry.hosts.contains(host))
+            };
+            if view.registries().iter().filter(is_other).any(is_same) {
+                return Err(NotChanged::Taken);
+            }
+            are_groups(view, registry.responsibles.iter().chain(&registry.publications))
+        }
+    }
+}
+
+fn is_free<'entry, T: Named + 'entry>(
+    new: &T,
+    mut known: impl Iterator<Item = &'entry T>,
+    others: Others,
+) -> Result<(), NotChanged> {
+    let id = new.id().to_string();
+    let clashes = |own: &T| {
+        let is_itself = others == Others::ButItself && own.name() == new.name();
+        let is_same = own.name() == new.name() || own.id() == new.id();
+        let is_mistaken = own.name() == id || id_of(new.name()) == Some(own.id());
+        !is_itself && (is_same || is_mistaken)
+    };
+    match known.any(clashes) {
+        true => Err(NotChanged::Taken),
+        false => Ok(()),
+    }
+}
+
+fn are_groups<'name>(view: &View, names: impl Iterator<Item = &'name String>) -> Result<(), NotChanged> {
+    let names: BTreeSet<&String> = names.collect();
+    match names.into_iter().find(|name| !is_everybody(name) && view.group(name).is_none()) {
+        Some(name) => Err(NotChanged::Unknown { what: "group", name: name.clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,223 @@
+//! Entries of the directory as the records keep them: JSON, read strictly.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{App, Group, Privilege, Service, User, id_of, is_everybody, is_service};
+use super::view::{Kept, Listed, Origin};
+use crate::authn::Account;
+use crate::json;
+use crate::pem::tls::Authorities;
+use crate::records::Version;
+use crate::records::directory::{Entry, EntryAt, EntryKind};
+use crate::registries::{Registry, Restriction, check_service, is_host, read_url, usual_hosts};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupDocument {
+    id: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    privileges: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserDocument {
+    id: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    privileges: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    primary_group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppDocument {
+    id: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    responsibles: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    publications: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceDocument {
+    app: String,
+    made: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistryDocument {
+    url: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<String>,
+    /// In PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorities: Option<String>,
+    restricted: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    publications: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    responsibles: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    creator: Option<String>,
+}
+
+/// An entry that is about to be kept.
+#[derive(Clone, Debug)]
+pub enum NewEntry {
+    /// A group.
+    Group(Group),
+    /// A user.
+    User(User),
+    /// An app.
+    App(App),
+    /// A service.
+    Service(Service),
+    /// A registry, and who declares it; `None` at the command line.
+    Registry {
+        /// The registry. Events of it are not known by a secret here.
+        registry: Box<Registry>,
+        /// The certificates of its authorities, in PEM.
+        authorities: Option<String>,
+        /// Who declares it.
+        creator: Option<String>,
+    },
+}
+
+impl NewEntry {
+    /// What it is found by.
+    pub fn at(&self) -> EntryAt {
+        let (kind, name) = match self {
+            NewEntry::Group(group) => (EntryKind::Group, group.name.as_str()),
+            NewEntry::User(user) => (EntryKind::User, user.name.as_str()),
+            NewEntry::App(app) => (EntryKind::App, app.name.as_str()),
+            NewEntry::Service(service) => (EntryKind::Service, service.name.as_str()),
+            NewEntry::Registry { registry, .. } => (EntryKind::Registry, registry.service.as_str()),
+        };
+        EntryAt { kind, name: name.to_owned() }
+    }
+
+    /// The entry as the records keep it.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn entry(&self) -> Result<Entry, serde_json::Error> {
+        let words = |privileges: &BTreeSet<Privilege>| privileges.iter().map(|own| own.as_str().to_owned()).collect();
+        let (claim, text) = match self {
+            NewEntry::Group(Group { name: _, id, privileges }) => {
+                let document = GroupDocument { id: *id, privileges: words(privileges) };
+                (Some(id.to_string()), serde_json::to_string(&document)?)
+            }
+            NewEntry::User(User { name: _, id, groups, privileges, primary_group, quota }) => {
+                let (groups, primary_group, quota) = (groups.clone(), primary_group.clone(), *quota);
+                let document = UserDocument { id: *id, groups, privileges: words(privileges), primary_group, quota };
+                (Some(id.to_string()), serde_json::to_string(&document)?)
+            }
+            NewEntry::App(App { name: _, id, responsibles, publications }) => {
+                let (responsibles, publications) = (responsibles.clone(), publications.clone());
+                let document = AppDocument { id: *id, responsibles, publications };
+                (Some(id.to_string()), serde_json::to_string(&document)?)
+            }
+            NewEntry::Service(Service { name: _, app, secrets: _, made }) => {
+                let document = ServiceDocument { app: app.clone(), made: made.clone() };
+                (None, serde_json::to_string(&document)?)
+            }
+            NewEntry::Registry { registry, authorities, creator } => {
+                let url = registry.url.to_string();
+                let document = RegistryDocument {
+                    url: url.clone(),
+                    hosts: registry.hosts.clone(),
+                    authorities: authorities.clone(),
+                    restricted: registry.restriction.is_restricted(),
+                    publications: registry.publications.clone(),
+                    responsibles: registry.responsibles.clone(),
+                    creator: creator.clone(),
+                };
+                (Some(url), serde_json::to_string(&document)?)
+            }
+        };
+        Ok(Entry { at: self.at(), claim, text, version: Version(1) })
+    }
+}
+
+/// Reads entries. One that is not as it is written counts for nothing, and is named: the groups of others stay what they are.
+pub(super) fn kept_from(entries: Vec<Entry>) -> Kept {
+    let mut kept = Kept::default();
+    for entry in entries {
+        let place = entry.at.to_string();
+        if read_into(&mut kept, entry).is_none() {
+            kept.unreadable.push(format!("the {place} of the records is not as this program writes it"));
+        }
+    }
+    kept
+}
+
+fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
+    let Entry { at: EntryAt { kind, name }, claim: _, text, version } = entry;
+    let text = text.as_bytes();
+    let origin = |creator| Origin::Records { version, creator };
+    match kind {
+        EntryKind::Group => {
+            let GroupDocument { id, privileges } = json::object(text).ok()?;
+            let is_one = id_of(&id.to_string()).is_some() && !is_everybody(&name) && !name.is_empty();
+            let group = Group { name, id, privileges: privileges_of(&privileges)? };
+            is_one.then(|| kept.groups.push(Listed { entry: group, origin: origin(None) }))
+        }
+        EntryKind::User => {
+            let UserDocument { id, groups, privileges, primary_group, quota } = json::object(text).ok()?;
+            let (name, privileges) = (Account::parse(&name).ok()?, privileges_of(&privileges)?);
+            let user = User { name, id: id_of(&id.to_string())?, groups, privileges, primary_group, quota };
+            kept.users.push(Listed { entry: user, origin: origin(None) });
+            Some(())
+        }
+        EntryKind::App => {
+            let AppDocument { id, responsibles, publications } = json::object(text).ok()?;
+            let app = App { name, id: id_of(&id.to_string())?, responsibles, publications };
+            kept.apps.push(Listed { entry: app, origin: origin(None) });
+            Some(())
+        }
+        EntryKind::Service => {
+            let ServiceDocument { app, made } = json::object(text).ok()?;
+            let name = Account::parse(&name).ok().filter(|name| is_service(name))?;
+            let service = Service { name, app, secrets: Vec::new(), made };
+            kept.services.push(Listed { entry: service, origin: origin(None) });
+            Some(())
+        }
+        EntryKind::Registry => {
+            let document: RegistryDocument = json::object(text).ok()?;
+            let RegistryDocument { url, hosts, authorities, restricted, publications, responsibles, creator } =
+                document;
+            check_service(&name).ok()?;
+            let url = read_url(&url).ok()?;
+            let authorities = match authorities {
+                None => None,
+                Some(pem) => Some(Authorities::from_pem(pem.as_bytes()).ok()?),
+            };
+            let hosts = if hosts.is_empty() { usual_hosts(&name, &url) } else { hosts };
+            let registry = Registry {
+                service: name,
+                url,
+                authorities,
+                restriction: Restriction::from_flag(restricted),
+                publications,
+                responsibles,
+                events: None,
+                hosts,
+            };
+            let is_one = registry.hosts.iter().all(|host| is_host(host));
+            is_one.then(|| kept.registries.push(Listed { entry: registry, origin: origin(creator) }))
+        }
+    }
+}
+
+fn privileges_of(words: &[String]) -> Option<BTreeSet<Privilege>> {
+    words.iter().map(|word| Privilege::parse(word)).collect()
+}

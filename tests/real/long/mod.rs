@@ -1,0 +1,6 @@
+//! What takes parts that are too much to build for every run: `make long` has them built by `tests/support/install.sh long`, and
+//! nothing else runs these tests.
+
+mod builders;
+mod dex;
+mod kubelet;
