@@ -11,12 +11,15 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dockwarden::authn::{Account, Identity};
 use dockwarden::authz::rules::Rules;
+use dockwarden::authz::standard::StandardRules;
 use dockwarden::config::{Config, Secrets};
+use dockwarden::directory::Directory;
 use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, TokenContent, jti};
 use jsonwebtoken::Algorithm;
 use policy::acl::Acl;
 use policy::pattern::{LabelValue, LabelValues};
+use policy::rule::Rule;
 use policy::scope::{Scope, parse_all};
 use policy::{Budget, Question};
 use time::OffsetDateTime;
@@ -71,6 +74,45 @@ fn rules(bench: &mut Criterion) {
             });
         });
     }
+}
+
+/// A member of 50 groups: labels of the directory's and the standard rules, beside three rules of one's own.
+fn standard_rules(bench: &mut Criterion) {
+    let numbered = |of: &dyn Fn(usize) -> String| (1..=50).map(of).collect::<Vec<_>>().join(", ");
+    let groups = numbered(&|id| format!("g{id}: {{id: {id}}}"));
+    let members = numbered(&|id| format!("g{id}"));
+    let text = format!(
+        "server: {{addr: \"127.0.0.1:0\"}}\ntoken: {{issuer: i, certificate: none, key: none}}\n\
+         registries: {{registry: {{url: \"http://127.0.0.1:1\", publications: [g1]}}}}\n\
+         directory:\n  groups: {{{groups}}}\n  users: {{alice: {{id: 1, groups: [{members}], privileges: [puller, pusher]}}}}\n\
+         standard_rules: opensvc\n"
+    );
+    let config = Config::read(Path::new("bench.yml"), &text, [], Secrets::Skip);
+    let directory =
+        Directory::open(config.unwrap_or_else(|problems| panic!("{problems:?}")).directory.unwrap()).unwrap();
+    let compiled = StandardRules::Opensvc.rules().iter().map(|rule| Rule::compile(rule).unwrap()).collect::<Vec<_>>();
+    let standard = Acl::new(compiled);
+    let own = acl("  - {match: {account: admin}, actions: [\"*\"]}\n  - {match: {name: \"lib/*\"}, actions: [pull]}\n\
+         \x20 - {match: {name: \"groups/*/*\"}, actions: [pull, push]}\n");
+    let member = Identity { account: Account::parse("alice").ok(), ..Identity::default() };
+    let scope = Scope::parse("repository:groups/50/app:pull,push").unwrap();
+    let decide = |acl: &Acl, identity: &Identity| {
+        let question = Question {
+            account: identity.name(),
+            labels: &identity.labels,
+            address: None,
+            service: "registry",
+            resource: &scope.resource,
+            actions: &scope.actions,
+            reference: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+        };
+        acl.decide(black_box(&question), &mut Budget::for_request()).unwrap()
+    };
+    bench.bench_function("rules/three of one's own", |timer| timer.iter(|| decide(&own, &member)));
+    bench.bench_function("rules/standard, 50 groups", |timer| {
+        timer.iter(|| decide(&standard, &directory.labelled(black_box(member.clone())).unwrap()));
+    });
 }
 
 fn claims(bench: &mut Criterion) {
@@ -165,5 +207,5 @@ fn der_of(pem: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(body).unwrap()
 }
 
-criterion_group!(parts, scopes, rules, claims, signatures);
+criterion_group!(parts, scopes, rules, standard_rules, claims, signatures);
 criterion_main!(parts);
