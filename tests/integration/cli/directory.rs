@@ -21,17 +21,9 @@ async fn standard_rules_can_be_copied() {
     ] {
         assert_eq!(granted(&bed, who, scope, service).await, expected, "{who}: {scope}");
     }
-    let explained = run([
-        "explain",
-        &configured(&opensvc()).1,
-        "--account",
-        "ann",
-        "--service",
-        "reg",
-        "--scope",
-        "repository:lib/x:pull",
-    ]);
-    assert!(explained.out.is_empty() || explained.out.contains("standard_rules"), "{}{}", explained.out, explained.err);
+    let explained = run(["explain", &file, "repository:lib/x:pull", "--account", "ann", "--service", "reg"]);
+    assert_eq!((explained.code, explained.err.as_str()), (0, ""));
+    assert!(explained.out.contains("standard_rules"), "{}", explained.out);
     let without = run(["acl", "show", &configured("").1, "--standard"]);
     assert_eq!(without.code, 1);
 }
