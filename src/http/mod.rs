@@ -56,7 +56,8 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
     }
-    for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
+    // The last is where the collector of OpenSVC had it: registries that are set up for that need another host only.
+    for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token", "/init/registry/token"] {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
     routes = routes.route(&format!("{path_prefix}/forward_auth"), any(forward_auth::answer));

@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::bed::{ALICE, BOB, Bed, Caller, Chunk, NOBODY, Reply};
 
-const PATHS: [&str; 5] = ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"];
+const PATHS: [&str; 6] = ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token", "/init/registry/token"];
 
 /// What a form needs to be Alice's.
 const AS_ALICE: &str = "grant_type=password&username=alice&password=alice-pw";

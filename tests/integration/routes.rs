@@ -114,7 +114,7 @@ async fn the_prefix_is_part_of_every_token_path() {
     for written in ["/registry", "/registry/", "/a/b.c-d_e~f"] {
         let bed = Bed::with(&format!("server: {{addr: \"127.0.0.1:0\", path_prefix: {written}}}"));
         let prefix = written.trim_end_matches('/');
-        for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token"] {
+        for path in ["/auth", "/auth/", "/auth/token", "/auth/token/", "/token", "/init/registry/token"] {
             let target = format!("{prefix}{path}?service=registry");
             assert_eq!(bed.get(&target).by(ALICE).send().await.status, 200, "{target}");
             let without = format!("{path}?service=registry");
