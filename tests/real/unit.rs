@@ -61,7 +61,7 @@ fn the_unit_hands_out_the_key_by_its_variable() {
     );
     let config = scratch::write(&directory, "auth_config.yml", &config);
     let check = || {
-        let mut command = part::command_at(&dockwarden::program());
+        let mut command = part::command_at(dockwarden::program());
         command.arg("check").arg(&config);
         command
     };
