@@ -425,8 +425,8 @@ fn every_example_holds() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn every_metric_is_described_and_every_described_one_exists() -> Result<()> {
+/// What `/metrics` of a program says that has everything that is counted.
+pub(crate) async fn all_metrics() -> Result<String> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("config.yml");
     let pair = |name: &str| directory.path().join(name).display().to_string();
@@ -454,7 +454,12 @@ async fn every_metric_is_described_and_every_described_one_exists() -> Result<()
         request.extensions_mut().insert(Peer::Unix);
         drop(http::public(&app, "", AdminRoutes::Here).oneshot(request).await);
     }
-    let text = app.metrics_text(time::OffsetDateTime::now_utc())?;
+    Ok(app.metrics_text(time::OffsetDateTime::now_utc())?)
+}
+
+#[tokio::test]
+async fn every_metric_is_described_and_every_described_one_exists() -> Result<()> {
+    let text = all_metrics().await?;
     let mut exist = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').context("a name and a kind")?;

@@ -28,6 +28,7 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;

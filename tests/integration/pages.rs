@@ -110,7 +110,7 @@ fn plain(path: &Path) -> PathBuf {
 fn all_pages() -> BTreeMap<PathBuf, String> {
     let mut all: BTreeMap<PathBuf, String> =
         pages_below("").into_iter().map(|(name, text)| (Path::new("docs").join(name), text)).collect();
-    for name in ["README.md", "SECURITY.md"] {
+    for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
         all.insert(name.into(), fs::read_to_string(repository().join(name)).unwrap());
     }
     all

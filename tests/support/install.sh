@@ -33,7 +33,7 @@ for pair in \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
-    setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
+    systemd-analyze:systemd setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
     case "$packages " in
@@ -92,6 +92,21 @@ if [ "${minor:-0}" -lt "$oldest_go_minor" ] && { [ "${minor:-0}" -lt 21 ] || [ "
 fi
 
 mkdir -p "$tools"
+
+# Of Debian's Prometheus only the program that tests alerts: the package would start a server.
+if ! has promtool && [ ! -x "$tools/promtool" ]; then
+    has apt-get || fail "promtool is missing and there is no apt-get to fetch it with"
+    log=$(mktemp)
+    build=$(mktemp -d)
+    if ! (cd "$build" && apt-get download -q prometheus && dpkg-deb --fsys-tarfile ./*.deb | tar x ./usr/bin/promtool &&
+        mv usr/bin/promtool "$tools/promtool") >"$log" 2>&1
+    then
+        tail -n 20 "$log" >&2
+        rm -rf "$log" "$build"
+        fail "could not fetch promtool from Debian's package prometheus"
+    fi
+    rm -rf "$log" "$build"
+fi
 
 # Installs programs into a folder. Each line is: program module package version. The versions are fixed so that a red test means our
 # change, not theirs.
