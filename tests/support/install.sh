@@ -98,7 +98,10 @@ if ! has promtool && [ ! -x "$tools/promtool" ]; then
     has apt-get || fail "promtool is missing and there is no apt-get to fetch it with"
     log=$(mktemp)
     build=$(mktemp -d)
-    if ! (cd "$build" && apt-get download -q prometheus && dpkg-deb --fsys-tarfile ./*.deb | tar x ./usr/bin/promtool &&
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root='sudo -n'
+    # Where nothing else was missing, nobody has asked yet what packages there are.
+    if ! ($as_root apt-get update -q && cd "$build" && apt-get download -q prometheus && dpkg-deb --fsys-tarfile ./*.deb | tar x ./usr/bin/promtool &&
         mv usr/bin/promtool "$tools/promtool") >"$log" 2>&1
     then
         tail -n 20 "$log" >&2
