@@ -7,7 +7,7 @@ use settings::moment::{DayEnd, parse_moment};
 use settings::number;
 use time::OffsetDateTime;
 
-use super::NotMade;
+use super::{LEAST_LEFT, NotMade};
 
 /// When a secret is to end. It has to be said: nobody gets one for ever because they forgot to ask for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Expires {
     /// The moment, for a secret that is made now and may live for `longest`.
     ///
     /// # Errors
-    /// It is over before it begins, or lives too long.
+    /// It is over before it begins or before it could be used, or lives too long.
     pub fn end(self, longest: Option<Duration>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, NotMade> {
         let too_long = |longest: Duration| NotMade::TooLong { days: longest.as_secs() / (24 * 3600) };
         let end = match self {
@@ -69,6 +69,9 @@ impl Expires {
         };
         if end <= now {
             return Err(NotMade::Over);
+        }
+        if end - now < LEAST_LEFT {
+            return Err(NotMade::TooBrief);
         }
         match longest {
             Some(longest)
@@ -121,6 +124,7 @@ mod tests {
             (Expires::At(days(31)), cap, Err(NotMade::TooLong { days: 30 }.to_string())),
             (Expires::Never, cap, Err(NotMade::TooLong { days: 30 }.to_string())),
             (Expires::Never, None, Ok(None)),
+            (Expires::In(Duration::from_secs(59)), None, Err(NotMade::TooBrief.to_string())),
             (Expires::At(now), None, Err(NotMade::Over.to_string())),
             (Expires::In(Duration::ZERO), None, Err(NotMade::Over.to_string())),
             (Expires::In(Duration::MAX), None, Err(NotMade::NoEnd.to_string())),

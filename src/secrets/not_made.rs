@@ -33,6 +33,9 @@ pub enum NotMade {
     /// It would be over at once.
     #[error("it would end before it begins; name a later end")]
     Over,
+    /// No token could be made from it: registries take none that lives shorter.
+    #[error("it would end within a minute, and no token is made that lives shorter than that; name a later end")]
+    TooBrief,
     /// The configuration allows no such life.
     #[error("no secret may live longer than {days} days here (lasting.longest); name an earlier end")]
     TooLong {

@@ -181,6 +181,7 @@ impl Refused {
                 | NotMade::Closed(_)
                 | NotMade::NoEnd
                 | NotMade::Over
+                | NotMade::TooBrief
                 | NotMade::TooLong { .. }
                 | NotMade::Name
                 | NotMade::RobotName
