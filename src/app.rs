@@ -68,7 +68,7 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// What is remembered, if anything is.
     pub records: Option<records::InUse>,
-    /// What is in the registries that are declared, if any are.
+    /// What is in the registries that are declared, if any are or can be.
     pub catalogue: Option<Arc<Catalogue>>,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
@@ -198,14 +198,14 @@ impl Snapshot {
         });
         let catalogue_before = before.and_then(|before| before.catalogue.as_deref());
         let catalogue = match &records {
-            Some(in_use) if !config.registries.is_empty() => {
+            Some(in_use) if !config.registries.is_empty() || declares_in_records(&access) => {
                 let (registries, store) = (&config.registries, &in_use.records);
                 let opened = Catalogue::open(registries, config.catalogue, store, &issuer, metrics, catalogue_before)?;
                 Some(Arc::new(opened))
             }
             Some(_) | None => None,
         };
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             generation,
             catalogue,
             access,
@@ -224,7 +224,10 @@ impl Snapshot {
             hsts: config.server.hsts,
             tls: config.server.tls,
             loaded: clock::now(),
-        })
+        };
+        // Before it is in use: no reload takes a registry of the records away for a moment.
+        snapshot.follow_directory();
+        Ok(snapshot)
     }
 }
 
@@ -483,6 +486,11 @@ impl App {
     pub fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether registries may be declared in the records.
+fn declares_in_records(access: &Access) -> bool {
+    access.directory().is_some_and(|directory| directory.settings().store.is_some())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a configuration is taken over at this moment, for no request")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::App;
+use super::{App, Snapshot};
 
 /// How often is looked whether another configuration is in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +24,20 @@ pub async fn look_after_catalogue(app: Arc<App>) {
                 tasks.spawn(Arc::clone(catalogue).sweep_all());
             }
         }
+        snapshot.follow_directory();
         drop(snapshot);
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Snapshot {
+    /// Has the catalogue go on with the registries that the directory has now, those of the records too. While nobody knows which
+    /// they are, it goes on with those before.
+    pub fn follow_directory(&self) {
+        if let (Some(catalogue), Some(directory)) = (&self.catalogue, self.access.directory())
+            && let Ok(view) = directory.view()
+        {
+            catalogue.follow(view.registries());
+        }
     }
 }

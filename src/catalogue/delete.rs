@@ -189,7 +189,7 @@ impl Catalogue {
             | Deleted::StillThere => false,
         };
         // Registries list tags whose manifest is gone.
-        self.shared.put_right(known, repository, Some(tag).filter(|_| is_ghost)).await?;
+        self.shared.put_right(&known, repository, Some(tag).filter(|_| is_ghost)).await?;
         Ok(deleted)
     }
 
@@ -220,7 +220,7 @@ impl Catalogue {
                 };
                 match is_gone {
                     true => self.shared.is_empty(service, repository).await?,
-                    false => self.shared.put_right(known, repository, None).await?,
+                    false => self.shared.put_right(&known, repository, None).await?,
                 }
                 Ok(emptied)
             }

@@ -3,6 +3,7 @@
 //! [`Catalogue`] is all that others know of it. Nothing here decides who may see or delete what: whoever asks has decided that, and
 //! shows it where something is changed ([`MayDelete`]).
 
+mod declared;
 mod delete;
 mod details;
 mod events;
@@ -18,6 +19,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use lru::LruCache;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -36,8 +38,9 @@ use crate::records::catalogue::{Description, Pull, Pulled, Repository, Stamp, St
 use crate::records::{Changed, Failure, Records};
 use crate::registries::{Registries, Registry};
 use crate::token::Issuer;
-use crate::{clock, digest, random};
+use crate::{clock, random};
 
+use declared::Declared;
 use registry::RegistryClient;
 
 /// The most requests to one registry at once.
@@ -77,12 +80,11 @@ impl Default for Settings {
     }
 }
 
-/// What one replica knows of what is in the registries.
+/// What one replica knows of what is in the registries that are declared now.
 pub struct Catalogue {
     shared: Arc<Shared>,
-    registries: BTreeMap<String, Arc<Known>>,
-    /// The digest of each registry's secret of events.
-    secrets: Vec<([u8; 32], Arc<Known>)>,
+    declared: ArcSwap<Declared>,
+    issuer: Arc<Issuer>,
     settings: Settings,
 }
 
@@ -149,23 +151,16 @@ impl Catalogue {
                 said_unauthorized: LastSaid::default(),
             }),
         };
-        let mut known = BTreeMap::new();
-        let mut secrets = Vec::new();
-        for registry in registries.iter() {
-            let client = RegistryClient::new(registry, Arc::clone(issuer), &settings.pace)?;
-            let one = Arc::new(Known { registry: registry.clone(), client, rests_until: Mutex::new(None) });
-            if let Some(secret) = &registry.events {
-                secrets.push((digest::sha256([secret.reveal()]), Arc::clone(&one)));
-            }
-            metrics.expect_registry(&registry.service);
-            known.insert(registry.service.clone(), one);
-        }
-        Ok(Catalogue { shared, registries: known, secrets, settings })
+        let issuer = Arc::clone(issuer);
+        let catalogue = Catalogue { shared, declared: ArcSwap::default(), issuer, settings };
+        let known = registries.iter().map(|registry| catalogue.begin(registry)).collect::<anyhow::Result<_>>()?;
+        catalogue.declared.store(Arc::new(Declared::from_known(registries, known)));
+        Ok(catalogue)
     }
 
-    /// The registries, by their services.
-    pub fn services(&self) -> impl Iterator<Item = &str> {
-        self.registries.keys().map(String::as_str)
+    /// The services of the registries, in their order.
+    pub fn services(&self) -> Vec<String> {
+        self.declared.load().known.keys().cloned().collect()
     }
 
     /// The repositories of a registry that have tags, by name, as they are at this moment. Whoever holds the list sees no change of it.
@@ -183,7 +178,7 @@ impl Catalogue {
     /// # Errors
     /// The records cannot be asked.
     pub async fn status(&self, service: &str) -> Result<Option<Status>, Failure> {
-        if !self.registries.contains_key(service) {
+        if self.known(service).is_none() {
             return Ok(None);
         }
         let sweep = self.shared.records.sweep(service).await?;
@@ -246,8 +241,8 @@ impl Catalogue {
         &self.settings
     }
 
-    fn known(&self, service: &str) -> Option<&Arc<Known>> {
-        self.registries.get(service)
+    fn known(&self, service: &str) -> Option<Arc<Known>> {
+        self.declared.load().known.get(service).cloned()
     }
 }
 

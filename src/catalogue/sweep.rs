@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::registry::{RegistryFailure, TagList};
@@ -54,13 +54,28 @@ pub enum NotSwept {
 }
 
 impl Catalogue {
-    /// Sweeps each registry again and again, and asks for the tags of what is in doubt, for ever.
+    /// Sweeps each registry that is declared again and again, and asks for the tags of what is in doubt, for ever.
     pub async fn sweep_all(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
-        for known in self.registries.values() {
-            tasks.spawn(Arc::clone(&self).look_after(Arc::clone(known)));
+        let mut begun: Vec<(Arc<Known>, AbortHandle)> = Vec::new();
+        loop {
+            let declared = self.declared.load_full();
+            begun.retain(|(known, task)| {
+                let stays = declared.known.values().any(|own| Arc::ptr_eq(own, known)) && !task.is_finished();
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            for known in declared.known.values() {
+                if !begun.iter().any(|(own, _)| Arc::ptr_eq(own, known)) {
+                    let task = tasks.spawn(Arc::clone(&self).look_after(Arc::clone(known)));
+                    begun.push((Arc::clone(known), task));
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        while tasks.join_next().await.is_some() {}
     }
 
     /// Sweeps a registry to its end, now.
@@ -69,7 +84,7 @@ impl Catalogue {
     /// Why not; what it found until then is kept.
     pub async fn sweep(&self, service: &str) -> Result<Swept, NotSwept> {
         let known = self.known(service).ok_or(NotSwept::NoRegistry)?;
-        let swept = self.shared.sweep(known).await;
+        let swept = self.shared.sweep(&known).await;
         self.shared.refresh().await?;
         swept
     }

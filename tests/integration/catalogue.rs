@@ -10,8 +10,12 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use dockwarden::catalogue::{Catalogue, Swept};
+use dockwarden::catalogue::{Catalogue, NotSwept, Swept};
+use dockwarden::directory::NewEntry;
+use dockwarden::records::Version;
 use dockwarden::records::catalogue::{Description, Star};
+use dockwarden::records::directory::{EntryAt, EntryKind};
+use dockwarden::registries::Registry as Declared;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -344,4 +348,74 @@ async fn events_are_taken_with_the_registrys_own_secret_alone() {
     let without = Bed::with("");
     let asked = without.request(Method::POST, "/api/v1/events").send().await;
     assert_eq!(asked.status, 404, "there are no registries");
+}
+
+/// Registries of the records are swept beside those of the file, followed as they change; what stays as it is keeps its client.
+#[tokio::test]
+async fn registries_are_followed_as_the_directory_changes() {
+    let ((one, one_url), (two, two_url)) = (Registry::start().await, Registry::start().await);
+    one.with(["lib/x".to_owned()], &["v1"]);
+    two.with(["lib/y".to_owned(), "lib/z".to_owned()], &["v1"]);
+    let bed = Bed::with(
+        "directory: {groups: {dev: {id: 10}}}\n\
+         records: {sqlite: $DIR/dockwarden.db}\n\
+         api: {listen: main}\n\
+         catalogue: {sweep_every: 1h}\n",
+    );
+    bed.app.prepare().await.unwrap();
+    let snapshot = bed.app.snapshot();
+    let (catalogue, directory) = (snapshot.catalogue.as_ref().unwrap(), snapshot.access.directory().unwrap());
+    let declared = |url: &str| NewEntry::Registry {
+        registry: Box::new(Declared::from_address("late", url.parse().unwrap())),
+        authorities: None,
+        creator: None,
+    };
+    assert_eq!(catalogue.services(), Vec::<String>::new());
+    directory.make(declared(&one_url)).await.unwrap();
+    // It takes all that is declared in place of what was, with no restart and no reload.
+    snapshot.follow_directory();
+    assert_eq!(catalogue.services(), ["late"]);
+    assert_eq!(catalogue.sweep("late").await.unwrap(), Swept::Complete(1));
+    assert_eq!(catalogue.listing("late").keys().map(AsRef::as_ref).collect::<Vec<&str>>(), ["lib/x"]);
+    assert_eq!(catalogue.status("late").await.unwrap().unwrap().repositories, 1);
+    // Another address is asked from then on.
+    directory.replace(declared(&two_url), Version(1)).await.unwrap();
+    snapshot.follow_directory();
+    let before = one.asked.load(Ordering::SeqCst);
+    assert_eq!(catalogue.sweep("late").await.unwrap(), Swept::Complete(2));
+    assert_eq!(one.asked.load(Ordering::SeqCst), before);
+    let at = EntryAt { kind: EntryKind::Registry, name: "late".to_owned() };
+    directory.remove(&at, Version(2), time::OffsetDateTime::now_utc()).await.unwrap();
+    snapshot.follow_directory();
+    assert_eq!(catalogue.services(), Vec::<String>::new());
+    assert!(matches!(catalogue.sweep("late").await, Err(NotSwept::NoRegistry)));
+    assert_eq!(catalogue.status("late").await.unwrap(), None);
+}
+
+/// The work in the background takes up a registry that is declared while it runs, and leaves one that is declared no more.
+#[tokio::test]
+async fn the_background_sweeps_what_is_declared_while_it_runs() {
+    let (registry, url) = Registry::start().await;
+    registry.with(["lib/x".to_owned()], &["v1"]);
+    let bed = Bed::with(
+        "directory: {groups: {dev: {id: 10}}}\n\
+         records: {sqlite: $DIR/dockwarden.db}\n\
+         api: {listen: main}\n",
+    );
+    bed.app.prepare().await.unwrap();
+    let snapshot = bed.app.snapshot();
+    let (catalogue, directory) = (snapshot.catalogue.as_ref().unwrap(), snapshot.access.directory().unwrap());
+    let work = tokio::spawn(dockwarden::app::look_after_catalogue(Arc::clone(&bed.app)));
+    let entry = NewEntry::Registry {
+        registry: Box::new(Declared::from_address("late", url.parse().unwrap())),
+        authorities: None,
+        creator: None,
+    };
+    directory.make(entry).await.unwrap();
+    let began = Instant::now();
+    while !catalogue.listing("late").contains_key("lib/x") {
+        assert!(began.elapsed() < Duration::from_secs(20), "it was not swept");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    work.abort();
 }

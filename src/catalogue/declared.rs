@@ -1,0 +1,68 @@
+//! The registries that are declared now: those that a change leaves as they are keep their clients and their pauses.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tracing::warn;
+
+use super::registry::RegistryClient;
+use super::{Catalogue, Known};
+use crate::digest;
+use crate::registries::{Registries, Registry};
+
+/// The registries of one moment.
+#[derive(Default)]
+pub(super) struct Declared {
+    /// As they were declared. One that no client could be made for is among these alone.
+    as_said: Registries,
+    /// By their services.
+    pub(super) known: BTreeMap<String, Arc<Known>>,
+    /// The digest of each registry's secret of events.
+    pub(super) secrets: Vec<([u8; 32], Arc<Known>)>,
+}
+
+impl Declared {
+    pub(super) fn from_known(as_said: &Registries, known: Vec<Arc<Known>>) -> Declared {
+        let secret_of = |one: &Arc<Known>| {
+            let secret = one.registry.events.as_ref()?;
+            Some((digest::sha256([secret.reveal()]), Arc::clone(one)))
+        };
+        let secrets = known.iter().filter_map(secret_of).collect();
+        let known = known.into_iter().map(|one| (one.registry.service.clone(), one)).collect();
+        Declared { as_said: as_said.clone(), known, secrets }
+    }
+}
+
+impl Catalogue {
+    /// Goes on with these registries in place of those before. What the records have of one that is declared no more stays there.
+    pub fn follow(&self, registries: &Registries) {
+        let before = self.declared.load_full();
+        if before.as_said == *registries {
+            return;
+        }
+        let known = registries.iter().filter_map(|registry| {
+            if let Some(kept) = before.known.get(&registry.service).filter(|known| known.registry == *registry) {
+                return Some(Arc::clone(kept));
+            }
+            let begun = self.begin(registry);
+            if let Err(cause) = &begun {
+                let service = registry.service.as_str();
+                warn!(
+                    reason = "registry_unusable",
+                    service,
+                    cause = format!("{cause:#}"),
+                    "the registry cannot be asked as it is declared; it is not swept until that is changed"
+                );
+            }
+            begun.ok()
+        });
+        self.declared.store(Arc::new(Declared::from_known(registries, known.collect())));
+    }
+
+    /// A registry that nobody has asked yet.
+    pub(super) fn begin(&self, registry: &Registry) -> anyhow::Result<Arc<Known>> {
+        let client = RegistryClient::new(registry, Arc::clone(&self.issuer), &self.settings.pace)?;
+        self.shared.metrics.expect_registry(&registry.service);
+        Ok(Arc::new(Known { registry: registry.clone(), client, rests_until: Mutex::new(None) }))
+    }
+}
