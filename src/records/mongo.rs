@@ -36,6 +36,8 @@ pub(super) const USERS: &str = "dockwarden_users";
 pub(super) const DOCUMENTS: &str = "dockwarden_records";
 /// How long work may take that nobody waits for, such as reading all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How many documents a restore puts there in one question.
+const PUT_AT_ONCE: usize = 100;
 
 /// Records in a database of MongoDB.
 pub(super) struct MongoRecords(Arc<Inner>);
@@ -249,19 +251,24 @@ impl MongoRecords {
     /// Puts documents in place of all that there are; for restoring a backup.
     pub(super) async fn put(&self, name: &'static str, documents: Vec<Bsons>) -> Result<(), Failure> {
         self.prepare().await?;
-        let asked = self.0.collection.ask_within(PATIENCE, |collection| {
-            let documents = documents.clone();
-            async move {
+        let emptied = self.0.collection.ask_within(PATIENCE, |collection| async move {
+            let kept = doc! { "_id": { "$nin": ["schema", "catalogue", "directory"] } };
+            sibling(&collection, name).delete_many(kept).await
+        });
+        emptied.await?;
+        // However many there are, each of these questions has the same time.
+        for some in documents.chunks(PUT_AT_ONCE) {
+            let put = self.0.collection.ask_within(PATIENCE, |collection| async move {
                 let collection = sibling(&collection, name);
-                collection.delete_many(doc! { "_id": { "$nin": ["schema", "catalogue", "directory"] } }).await?;
-                for document in documents {
+                for document in some {
                     let which = doc! { "_id": document.get("_id").cloned() };
-                    collection.replace_one(which, document).upsert(true).await?;
+                    collection.replace_one(which, document.clone()).upsert(true).await?;
                 }
                 Ok(())
-            }
-        });
-        Ok(asked.await?)
+            });
+            put.await?;
+        }
+        Ok(())
     }
 }
 
