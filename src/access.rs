@@ -1,5 +1,6 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod chain;
 mod decision;
 mod members;
 mod presented;
@@ -31,6 +32,7 @@ use crate::secrets::{Dead, DeadSecret, Lasting, is_robots};
 use crate::turns::Busy;
 use crate::workload::{self, Workloads};
 
+pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 
 /// The identity backends and the sources of rules, each asked in order.

@@ -52,6 +52,7 @@ pub mod mint;
 pub mod mongo;
 mod passwords;
 mod pem;
+pub mod policy_tests;
 pub mod program;
 mod random;
 pub mod reach;

@@ -13,7 +13,7 @@ use settings::spelling::distance;
 use settings::yaml::{Entry, Node, Value};
 use settings::{At, DayEnd, Field, Holds, Place, Refusal, Section};
 
-use super::{Authorizer, Freshness, Question, Shown, work};
+use super::{Authorizer, Freshness, Gate, InUse, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
@@ -86,6 +86,13 @@ impl Authorizer for StaticRules {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Rules { acl: Arc::clone(&self.0), seqs: Vec::new() })
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Rules { acl: Arc::clone(&self.0), seqs: Arc::from([]) }
+    }
+
+    /// What changes them is a reload.
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
 }
 
 /// Reads the `acl:` list.

@@ -14,14 +14,16 @@ use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
-use ::policy::scope::{Action, Actions, OURS, Reference, Resource, Scope, ScopeError, parse_actions};
+use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
-use settings::text;
+use settings::moment::parse_moment;
+use settings::{DayEnd, text};
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
+use crate::policy_tests::scope_from;
 use policy::{Asker, Policy, Sources};
 use told::{Explanation, LoginState, describe, render};
 
@@ -124,6 +126,10 @@ struct QuestionLine<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     actions: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    reference: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    at: Option<Cow<'a, str>>,
 }
 
 /// The answer to one question of a file.
@@ -177,14 +183,23 @@ fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl 
         None | Some("") => None,
         Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is not an IP address"))?),
     };
+    let reference = match request.reference.as_deref() {
+        None | Some("") => None,
+        Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
+    };
+    let now = match request.at.as_deref() {
+        None | Some("") => policy.now,
+        Some(text) => parse_moment(text, DayEnd::Start)
+            .ok_or_else(|| format!("\"{text}\" is not a date or time; write 2026-12-31T18:00:00Z"))?,
+    };
     let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
-    let usable = identity.standing.check(policy.now).is_ok();
+    let usable = identity.standing.check(now).is_ok();
     let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
             let service = request.service.as_deref().unwrap_or_default();
-            policy.decide(&identity, address, service, Scope { resource, class: None, actions, reference: None })?
+            policy.decide_at(now, (&identity, address), service, Scope { resource, class: None, actions, reference })?
         }
         Ok(_) | Err(_) => (Actions::new(), None),
     };
@@ -260,20 +275,6 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     Ok(say(&format!("{printed}\n"), if all { DONE } else { NOT_ALL_GRANTED }))
 }
 
-/// A scope as a client asks for it, or something of Dockwarden's own, which is called as accounts are.
-fn scope_from(text: &str) -> Result<Scope, ScopeError> {
-    let rest = text.strip_prefix(OURS).and_then(|rest| rest.strip_prefix(':'));
-    match rest.and_then(|rest| rest.rsplit_once(':')) {
-        None => Scope::parse(text),
-        Some((name, words)) => Ok(Scope {
-            resource: Resource::ours(name)?,
-            class: None,
-            actions: parse_actions(words.split(',')),
-            reference: None,
-        }),
-    }
-}
-
 fn explain_scope(
     policy: &Policy,
     asker: &Asker,
@@ -321,6 +322,7 @@ fn explain_scope(
         withheld: texts(&withheld),
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
+        rule_id: by.as_ref().and_then(|rule| rule.id).map(|id| id.to_string()),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
         source,
         notes,

@@ -16,6 +16,7 @@ mod mongo;
 mod password;
 mod records;
 mod settings;
+mod test;
 mod token;
 mod user;
 
@@ -44,7 +45,7 @@ const FAILED: u8 = 1;
 const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// `explain`: understood, and not everything that was asked is granted.
+/// `explain`: understood, and not everything that was asked is granted. `test`: a test does not hold, or too little is tested.
 const NOT_ALL_GRANTED: u8 = 3;
 
 /// The authorization server for private Docker and OCI registries.
@@ -106,6 +107,8 @@ enum Command {
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
+    /// Run the tests of the policy, those of the file and of others
+    Test(test::Arguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         #[command(flatten)]
@@ -187,6 +190,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config, connect } => check::run(&source(config), connect),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Test(arguments) => test::run_command(arguments),
         Command::HashPassword { cost, generate } => {
             password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
         }

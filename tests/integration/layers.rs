@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["directory"],
     &["authz"],
     &["access"],
-    &["backends", "catalogue", "mint"],
+    &["backends", "catalogue", "mint", "policy_tests"],
     &["config"],
     &["gateway"],
     &["app"],

@@ -281,7 +281,18 @@ impl Policy {
         service: &str,
         scope: Scope,
     ) -> Result<(Actions, Option<DecidedBy>), String> {
-        let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], self.now));
+        self.decide_at(self.now, (who, address), service, scope)
+    }
+
+    /// The same at another moment.
+    pub(super) fn decide_at(
+        &self,
+        now: OffsetDateTime,
+        (who, address): (&Identity, Option<IpAddr>),
+        service: &str,
+        scope: Scope,
+    ) -> Result<(Actions, Option<DecidedBy>), String> {
+        let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], now));
         let decided = decided.map_err(|denied| unanswered(denied, ""))?;
         let grant = decided.grants().first().cloned();
         Ok(grant.map(|grant| (grant.granted, grant.by)).unwrap_or_default())
