@@ -4,6 +4,7 @@ mod chain;
 mod decision;
 mod members;
 mod presented;
+mod uses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::workload::{self, Workloads};
 
 pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
+pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
@@ -46,6 +48,8 @@ pub struct Access {
     lasting: Option<Counted<Lasting>>,
     /// Who is in which groups, where somebody says so.
     directory: Option<Arc<Directory>>,
+    /// Which rules decide, where that is counted.
+    used_rules: Option<Arc<UsedRules>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -173,7 +177,16 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
+        Access {
+            authn,
+            authz,
+            attempts,
+            workloads: None,
+            lasting: None,
+            directory: None,
+            used_rules: None,
+            held: Vec::new(),
+        }
     }
 
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
@@ -424,6 +437,9 @@ impl Access {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
                         granted = actions;
+                        if let (Some(used), Some(id)) = (&self.used_rules, rule.id) {
+                            used.note(id, now);
+                        }
                         by = Some((source.name, rule));
                         break;
                     }

@@ -179,7 +179,8 @@ impl Snapshot {
                 let uses = before.and_then(|before| before.access.lasting()).map(|lasting| lasting.uses());
                 let store = Arc::clone(&in_use.records);
                 let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
-                access.with_secrets(Arc::new(lasting), metrics)
+                let used = access_before.and_then(Access::used_rules).map(Arc::clone);
+                access.with_secrets(Arc::new(lasting), metrics).with_used_rules(used.unwrap_or_default())
             }
         };
         let gateway_before = before.and_then(|before| before.gateway.as_ref());

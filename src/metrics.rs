@@ -206,7 +206,7 @@ impl Default for Metrics {
             tests_failing: add(
                 to,
                 "policy_tests_failing",
-                "1 for each test of the policy that keeps a changed configuration from being used",
+                "1 for each test of the policy that keeps a changed configuration from being used; 0, without a name, if there is none",
             ),
             secrets_ending: add(to, "secrets_ending", "Secrets that end within 14 days and whose owners have no other"),
             registry_events: add(to, "registry_events", "Events of registries by outcome"),
@@ -226,6 +226,7 @@ impl Default for Metrics {
             ),
             measured: Arc::new(Mutex::new(Measured::registered(to))),
         };
+        metrics.failing_tests(&[]);
         Metrics { registry: Arc::new(registry), ..metrics }
     }
 }
@@ -409,6 +410,9 @@ impl Metrics {
     /// These tests of the policy keep a changed configuration from being used, and no others.
     pub fn failing_tests(&self, names: &[Arc<str>]) {
         self.tests_failing.clear();
+        if names.is_empty() {
+            self.tests_failing.get_or_create(&[("test", "".into())]).set(0);
+        }
         for name in names {
             self.tests_failing.get_or_create(&[("test", name.to_string().into())]).set(1);
         }

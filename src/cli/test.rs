@@ -17,7 +17,7 @@ use crate::backend::{Backends, Facts, Purpose};
 use crate::config::{Config, Invalid, Secrets};
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
-use crate::policy_tests::{Coverage, CoveredRule, Summary, Test, Tests, junit, run};
+use crate::policy_tests::{Coverage, CoveredRule, Failing, Summary, Test, Tests, junit, run};
 use crate::shown::printable;
 
 /// How long all tests together may take.
@@ -68,7 +68,7 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
     let config = load(&super::source(arguments.config.clone())).map_err(|invalid| invalid.to_string())?;
     let tests = all_tests(&config, &arguments.files)?;
     let places: Vec<Place> = config.backends.get::<Rules>().map(|rules| rules.places.clone()).unwrap_or_default();
-    let (chain, in_use) = open(config, &tests)?;
+    let (chain, in_use) = open(config, &tests, Elsewhere::Read)?;
     let run = run(&tests, &chain, &in_use, MOST);
     let summary = Summary::of(&run);
     let coverage = arguments.coverage.then(|| {
@@ -104,7 +104,7 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
 }
 
 /// Reads the file. Nobody's password is needed, unless rules or members are kept elsewhere.
-fn load(source: &Source) -> Result<Config, Invalid> {
+pub(super) fn load(source: &Source) -> Result<Config, Invalid> {
     let config = source.load(Secrets::Skip)?;
     let is_elsewhere = config.backends.facts().any(|(_, facts)| match facts {
         Facts::RulesElsewhere => true,
@@ -127,8 +127,26 @@ fn all_tests(config: &Config, files: &[PathBuf]) -> Result<Tests, String> {
     Ok(all.into())
 }
 
-/// Opens the rules, and those accounts that the file lists; rules that are kept elsewhere are read.
-fn open(config: Config, tests: &Tests) -> Result<(Chain, Vec<(&'static str, InUse)>), String> {
+/// Whether tests that a file can decide by itself hold: what a server asks before it begins. No server is asked.
+pub(super) fn hold(config: Config) -> Result<(), String> {
+    let (tests, file) = (Arc::clone(&config.tests), config.file.clone());
+    let (chain, in_use) = open(config, &tests, Elsewhere::Left)?;
+    Failing::of(&run(&tests, &chain, &in_use, MOST), &file).map_or(Ok(()), |failing| Err(failing.to_string()))
+}
+
+/// What becomes of rules and members that are kept elsewhere.
+#[derive(Clone, Copy)]
+pub(super) enum Elsewhere {
+    Read,
+    Left,
+}
+
+/// Opens the rules, and those accounts that the file lists.
+pub(super) fn open(
+    config: Config,
+    tests: &Tests,
+    elsewhere: Elsewhere,
+) -> Result<(Chain, Vec<(&'static str, InUse)>), String> {
     let plain = |error: anyhow::Error| format!("dockwarden: {error:#}");
     let unmade = config.records.as_ref().filter(|store| matches!(store.unmade(), Ok(Some(_))));
     let is_asked = |row: &&crate::backend::Row| {
@@ -148,11 +166,20 @@ fn open(config: Config, tests: &Tests) -> Result<(Chain, Vec<(&'static str, InUs
             None => access,
             Some(settings) => {
                 let directory = Directory::keep_or_open(settings, None)?;
-                directory.read_again().await.map_err(|failure| anyhow::anyhow!("{}: {failure}", directory::NAME))?;
+                match elsewhere {
+                    Elsewhere::Read => {
+                        let read = directory.read_again().await;
+                        read.map_err(|failure| anyhow::anyhow!("{}: {failure}", directory::NAME))?;
+                    }
+                    Elsewhere::Left => {}
+                }
                 access.with_directory(directory, &passwords, &metrics)?
             }
         };
-        access.rules().await?;
+        match elsewhere {
+            Elsewhere::Read => drop(access.rules().await?),
+            Elsewhere::Left => {}
+        }
         let chain = access.chain(tests.iter().map(|test| &test.account))?;
         let in_use = chain.in_use();
         anyhow::Ok((chain, in_use))

@@ -23,6 +23,7 @@ use crate::identity::Account;
 pub use coverage::{Coverage, CoveredRule};
 pub use gate::{Failing, PolicyGate};
 pub use read::{Comments, Read, read};
+pub(crate) use run::named;
 pub use run::{Outcome, Run, Verdict, run};
 pub use told::{Summary, junit};
 

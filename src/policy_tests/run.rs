@@ -251,7 +251,7 @@ fn decide(test: &Test, question: &Question<'_>, sources: &[(&'static str, InUse)
 }
 
 /// A rule as the log and `explain` name it.
-pub(super) fn named(source: &str, index: usize, seq: Option<i64>, comment: Option<&str>) -> String {
+pub(crate) fn named(source: &str, index: usize, seq: Option<i64>, comment: Option<&str>) -> String {
     let number = match seq {
         Some(seq) => format!("seq {seq}"),
         None => index.to_string(),

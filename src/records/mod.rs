@@ -11,6 +11,7 @@ mod kept;
 mod lock;
 mod mongo;
 mod row;
+pub mod rule_uses;
 mod schema;
 mod settings;
 mod sql;
@@ -30,6 +31,7 @@ pub use crate::secret::lasting::{SecretHash, SecretKind};
 pub use backup::{BackupError, Restored, back_up, migrate, restore};
 pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
 pub use row::ROBOT_PREFIX;
+pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
@@ -247,6 +249,7 @@ pub trait Records:
     + Pulls
     + Leases
     + DirectoryEntries
+    + RuleUses
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.

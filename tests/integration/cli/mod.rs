@@ -9,6 +9,7 @@ mod keys;
 mod lint;
 mod looking;
 mod table;
+mod test;
 mod token;
 
 use std::ffi::OsStr;
