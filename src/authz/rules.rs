@@ -96,7 +96,7 @@ impl Authorizer for StaticRules {
 }
 
 /// Reads the `acl:` list.
-fn read(list: Field<'_>) -> Option<Rules> {
+pub(crate) fn read(list: Field<'_>) -> Option<Rules> {
     let Some(items) = list.items() else {
         list.problem("a list of rules is expected here: acl: [{match: {…}, actions: […]}]");
         return None;

@@ -11,7 +11,6 @@ use super::{DONE, NOT_ALL_GRANTED as FOUND, complain, say};
 use crate::access::{Access, Chain};
 use crate::app::Source;
 use crate::authn::password::Passwords;
-use crate::authz::InUse;
 use crate::authz::rules::{KIND as ACL, Rules};
 use crate::backend::{Backends, Facts, Purpose};
 use crate::config::{Config, Invalid, Secrets};
@@ -68,7 +67,8 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
     let config = load(&super::source(arguments.config.clone())).map_err(|invalid| invalid.to_string())?;
     let tests = all_tests(&config, &arguments.files)?;
     let places: Vec<Place> = config.backends.get::<Rules>().map(|rules| rules.places.clone()).unwrap_or_default();
-    let (chain, in_use) = open(config, &tests, Elsewhere::Read)?;
+    let chain = open(config, &tests, Elsewhere::Read)?;
+    let in_use = chain.in_use();
     let run = run(&tests, &chain, &in_use, MOST);
     let summary = Summary::of(&run);
     let coverage = arguments.coverage.then(|| {
@@ -130,8 +130,8 @@ fn all_tests(config: &Config, files: &[PathBuf]) -> Result<Tests, String> {
 /// Whether tests that a file can decide by itself hold: what a server asks before it begins. No server is asked.
 pub(super) fn hold(config: Config) -> Result<(), String> {
     let (tests, file) = (Arc::clone(&config.tests), config.file.clone());
-    let (chain, in_use) = open(config, &tests, Elsewhere::Left)?;
-    Failing::of(&run(&tests, &chain, &in_use, MOST), &file).map_or(Ok(()), |failing| Err(failing.to_string()))
+    let chain = open(config, &tests, Elsewhere::Left)?;
+    Failing::of(&run(&tests, &chain, &chain.in_use(), MOST), &file).map_or(Ok(()), |failing| Err(failing.to_string()))
 }
 
 /// What becomes of rules and members that are kept elsewhere.
@@ -142,11 +142,7 @@ pub(super) enum Elsewhere {
 }
 
 /// Opens the rules, and those accounts that the file lists.
-pub(super) fn open(
-    config: Config,
-    tests: &Tests,
-    elsewhere: Elsewhere,
-) -> Result<(Chain, Vec<(&'static str, InUse)>), String> {
+pub(super) fn open(config: Config, tests: &Tests, elsewhere: Elsewhere) -> Result<Chain, String> {
     let plain = |error: anyhow::Error| format!("dockwarden: {error:#}");
     let unmade = config.records.as_ref().filter(|store| matches!(store.unmade(), Ok(Some(_))));
     let is_asked = |row: &&crate::backend::Row| {
@@ -180,9 +176,7 @@ pub(super) fn open(
             Elsewhere::Read => drop(access.rules().await?),
             Elsewhere::Left => {}
         }
-        let chain = access.chain(tests.iter().map(|test| &test.account))?;
-        let in_use = chain.in_use();
-        anyhow::Ok((chain, in_use))
+        anyhow::Ok(access.chain(tests.iter().map(|test| &test.account))?)
     });
     let opened = opened.map_err(plain);
     // What reads rules again in the background must not keep the command.

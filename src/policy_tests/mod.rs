@@ -3,6 +3,7 @@
 //! They are decided by the rules that a server decides by, and by nothing else: no directory, database or program is asked about an
 //! account. What they mean is in `docs/reference/config-tests.md`.
 
+mod action;
 mod coverage;
 mod gate;
 mod read;
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 
 use crate::identity::Account;
 
+pub use action::PolicyAction;
 pub use coverage::{Coverage, CoveredRule};
 pub use gate::{Failing, PolicyGate};
 pub use read::{Comments, Read, read};

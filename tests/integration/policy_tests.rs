@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use dockwarden::app::{App, Reload, Source, write_uses};
 use dockwarden::config::Secrets;
 use dockwarden::records::{Settings, Version, open};
@@ -217,4 +218,49 @@ async fn check_10_uses_follow_the_rule_and_not_its_place() {
     bed.grants(ALICE, "repository:api/app:pull").await;
     write_uses(&bed.app).await;
     assert_eq!(unused().1.len(), 1, "only the refusal is left");
+}
+
+/// The same questions over HTTP. Each needs its own word, and changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tests_are_run_and_rules_are_checked_over_http() {
+    let bed_of = |actions: &str| {
+        Bed::with(&format!(
+            "api: {{listen: main}}\nacl:\n  - {{match: {{type: dockwarden, name: policy, account: alice}}, actions: [{actions}]}}\n  - {{match: {{name: \"team/*\"}}, actions: [pull]}}\ntests: [{{as: alice, ask: \"{ASK}\", want: [pull]}}]\n"
+        ))
+    };
+    let ask = async |bed: &Bed, what: &str, body: &str| {
+        let asked =
+            bed.request(Method::POST, &format!("/api/v1/policy:{what}")).header("content-type", "application/yaml");
+        let reply = asked.body(body).by(ALICE).send().await;
+        (reply.status, reply.json())
+    };
+    for (actions, check, test) in [("check", 200, 403), ("test", 403, 200), ("\"*\"", 403, 403)] {
+        let bed = bed_of(actions);
+        assert_eq!((ask(&bed, "check", "{}").await.0, ask(&bed, "test", "{}").await.0), (check, test), "{actions}");
+    }
+    let bed = bed_of("check, test");
+    let anonymous = bed.request(Method::POST, "/api/v1/policy:test").body("{}").send().await;
+    assert_eq!(anonymous.status, 401);
+    // Those in use, and others.
+    let (status, told) = ask(&bed, "test", "{}").await;
+    assert_eq!((status, &told["tests"], &told["failed"]), (200, &1.into(), &0.into()), "{told}");
+    let other = "acl: [{match: {name: \"team/*\"}, actions: [push], comment: other}]";
+    let (_, told) = ask(&bed, "test", other).await;
+    assert_eq!((&told["failed"], &told["results"][0]["comment"]), (&1.into(), &"other".into()), "{told}");
+    let (_, told) = ask(&bed, "test", "tests: [{as: bob, ask: \"repository:team/x:push\", want: [push]}]").await;
+    assert_eq!((&told["failed"], &told["results"][0]["outcome"]), (&1.into(), &"differs".into()), "{told}");
+    assert_eq!(bed.grants(ALICE, ASK).await, ["repository:team/app:pull"], "nothing has changed");
+    // What is wrong is said with its line.
+    let (status, told) = ask(&bed, "check", "acl:\n  - match: {}\n    actions: [Pull]\ntests: [{as: a}]\n").await;
+    assert_eq!((status, told["problems"].as_array().unwrap().len()), (200, 3), "{told}");
+    assert_eq!((&told["problems"][0]["line"], &told["problems"][0]["path"]), (&3.into(), &"acl[0].actions".into()));
+    assert_eq!(ask(&bed, "test", "acl: [{match: {}, actions: [Pull]}]").await.0, 400);
+    assert_eq!(ask(&bed, "check", "acl: [").await.0, 400);
+    // As JSON, and as nothing else.
+    let json = bed.request(Method::POST, "/api/v1/policy:check").header("content-type", "application/json");
+    assert_eq!(json.body("{\"acl\": []}").by(ALICE).send().await.status, 200);
+    let form = bed.post("/api/v1/policy:check", "acl=").by(ALICE).send().await;
+    assert_eq!(form.status, 415);
+    let long = format!("# {}", "a".repeat(256 * 1024));
+    assert_eq!(ask(&bed, "check", &long).await.0, 413);
 }

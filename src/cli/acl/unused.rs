@@ -49,7 +49,7 @@ pub(super) fn unused(config: PathBuf, days: u16, output: Output) -> Result<(Stri
     if let Some(told) = settings.unmade().map_err(|error| format!("{error:#}"))? {
         return Err(format!("nothing is counted yet: {told}"));
     }
-    let (_, sources) = open(config, &Tests::default(), Elsewhere::Read)?;
+    let sources = open(config, &Tests::default(), Elsewhere::Read)?.in_use();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let uses = runtime.block_on(async { records::open(&settings).rule_uses().await });

@@ -133,7 +133,7 @@ impl Policy {
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
-        let token_actions = config.token_actions();
+        let (token_actions, policy_actions) = (config.token_actions(), config.policy_actions());
         let records = config.records.as_ref().filter(|_| unmade.is_none());
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
@@ -171,7 +171,12 @@ impl Policy {
             seen: HashMap::new(),
             strangers,
             deciders,
-            actions: protected.flat_map(|path| &path.scope.actions).chain(token_actions).cloned().collect(),
+            actions: protected
+                .flat_map(|path| &path.scope.actions)
+                .chain(token_actions)
+                .chain(policy_actions)
+                .cloned()
+                .collect(),
             services: config.token.services,
             now,
         })

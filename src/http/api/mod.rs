@@ -1,8 +1,9 @@
-//! The API that administers secrets. What may be done is decided by rules, as everything is; what it means is in
+//! The API that administers secrets, and answers questions about the policy. What may be done is decided by rules, as everything is; what it means is in
 //! [`secrets`](crate::secrets), as for the commands.
 
 mod asked;
 mod operation;
+mod policy_questions;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +119,9 @@ async fn respond(
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
         Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
+        Operation::CheckPolicy | Operation::TestPolicy => {
+            (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty())
+        }
         Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
             (Vec::new(), body)
         }
@@ -141,6 +145,7 @@ async fn respond(
             let desk = Desk { visit, lasting, admitted, action, now };
             desk.serve(operation, id, &parts, &text).await
         }
+        (_, Right::Policy(action)) => policy_questions::answer(visit, action, &parts, text, now).await,
         (_, Right::Holder | Right::Everybody) => Err(Refused::NotFound),
     }
 }
@@ -216,7 +221,9 @@ impl Desk<'_, '_> {
             (Operation::Revoke, Some(id)) => self.revoke(&id, headers).await,
             (Operation::Renew, Some(id)) => self.renew(&id, headers, body).await,
             (Operation::Show | Operation::Change | Operation::Revoke | Operation::Renew, None)
-            | (Operation::RevokePresented | Operation::Describe, _) => Err(Refused::NotFound),
+            | (Operation::RevokePresented | Operation::CheckPolicy | Operation::TestPolicy | Operation::Describe, _) => {
+                Err(Refused::NotFound)
+            }
         }
     }
 
