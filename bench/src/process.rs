@@ -99,6 +99,18 @@ impl Program {
             Program::Peer(_) => None,
         }
     }
+
+    /// What runs the tests of this file; the peer has none.
+    pub fn test(&self, config: &Path) -> Option<Command> {
+        match self {
+            Program::Dockwarden(path) => {
+                let mut command = Command::new(path);
+                command.arg("test").arg(config);
+                Some(command)
+            }
+            Program::Peer(_) => None,
+        }
+    }
 }
 
 /// An address of this machine that nobody listens on now.

@@ -216,6 +216,13 @@ pub enum How {
         /// How often each is read.
         times: usize,
     },
+    /// Tests of the policy, and `test`, which runs them.
+    Promises {
+        /// How many tests.
+        tests: usize,
+        /// How many rules.
+        rules: usize,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

@@ -9,6 +9,7 @@ mod logins;
 mod memory;
 mod mongo;
 mod policy;
+mod promises;
 mod reload;
 mod rules;
 mod secrets;
@@ -80,6 +81,7 @@ impl Run {
             How::Greedy { connections, rate } => greedy::measure(self, program, setup()?, *connections, *rate),
             How::Flood { guesses, networks } => flood::measure(self, program, setup()?, *guesses, *networks),
             How::Policy { times } => policy::measure(self, program, setup()?, self.some(*times)),
+            How::Promises { tests, rules } => promises::measure(self, program, setup()?, (*tests, *rules)),
             How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
             How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),
         }
