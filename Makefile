@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
+.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -61,7 +61,7 @@ long:
 	cargo test --locked --test real -- long::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
-	$(MAKE) --no-print-directory wasm mutants
+	$(MAKE) --no-print-directory wasm try mutants
 
 # What must hold before anything is tested.
 check: audit
@@ -92,6 +92,16 @@ WASM := wasm32-unknown-unknown
 wasm:
 	test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
 	cargo build --locked -p dockwarden-policy --target $(WASM)
+
+# The page where rules are tried without installing anything, in target/try: files that need no server and no network. The program in
+# it has about 1.8 MB, 0.6 MB compressed, and is not committed.
+TRY := wasm32-wasip1
+try:
+	test -d "$$(rustc --print target-libdir --target $(TRY))" || rustup target add $(TRY)
+	cargo build --locked --release -p dockwarden-try --target $(TRY)
+	mkdir -p target/try
+	cp docs/try/index.html docs/try/style.css docs/try/try.js docs/try/page.js target/try/
+	{ printf 'const PROGRAM = "'; base64 -w0 target/$(TRY)/release/dockwarden-try.wasm; printf '";\n'; } > target/try/program.js
 
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
