@@ -211,3 +211,22 @@ fn questions_of_a_file_have_a_moment_and_a_reference() {
     assert_eq!(ask(", \"at\": \"soon\"", "x").0, 1);
     assert_eq!(ask(", \"reference\": \"a b\"", "x").0, 1);
 }
+
+/// What a server would not begin with, `check` calls an error; whether there is a key to sign with makes no difference.
+#[test]
+fn check_runs_the_tests_that_a_server_runs() {
+    for wants in ["[pull]", "[]"] {
+        let text = format!(
+            "acl: [{{match: {{}}, actions: [pull]}}]\ntests: [{{as: a, ask: \"repository:x:pull\", want: {wants}}}]\n"
+        );
+        let token = "token: {issuer: i, certificate: $DIR/new.crt, key: $DIR/new.key, generate: true}\n";
+        for text in [text.clone(), format!("{token}{text}")] {
+            let (_folder, file) = configured(&text);
+            let said = run(["check", &file]);
+            assert_eq!(said.code, i32::from(wants == "[]"), "{}{}", said.out, said.err);
+            let is_told = said.err.contains(&format!("{file}:"))
+                && said.err.contains("tests[0]: this test does not hold: \"a\" asks");
+            assert_eq!(is_told, wants == "[]", "{}", said.err);
+        }
+    }
+}
