@@ -8,7 +8,7 @@ use mongodb::error::Error;
 use time::OffsetDateTime;
 
 use super::documents::{integer, odd, optional_integer, optional_text, text};
-use super::{DOCUMENTS, Handle, MongoRecords, unless_duplicate};
+use super::{Handle, MongoRecords, unless_duplicate};
 use crate::mongo::all;
 use crate::records::catalogue::{
     Change, Complete, Description, EventQueue, Lease, Leased, Leases, Listing, Mark, Pull, Pulled, Pulls, PushedTag,
@@ -36,17 +36,7 @@ fn at(document: &Bsons, name: &str, place: &str) -> Result<Option<OffsetDateTime
 }
 
 fn mark_of(document: &Bsons, name: &str) -> Result<Mark, Failure> {
-    Ok(match optional_integer(document, name, REPOSITORIES)? {
-        None | Some(0) => Mark::Unset,
-        Some(_) => Mark::Set,
-    })
-}
-
-fn number_of(mark: Mark) -> i64 {
-    match mark {
-        Mark::Set => 1,
-        Mark::Unset => 0,
-    }
+    Ok(optional_integer(document, name, REPOSITORIES)?.map_or(Mark::Unset, Mark::from_number))
 }
 
 pub(in crate::records) fn repository_of(document: &Bsons) -> Result<Repository, Failure> {
@@ -81,8 +71,8 @@ pub(in crate::records) fn described_document(repository: &Repository) -> Bsons {
         "doubt": 1_i64,
         "swept": 0_i64,
         "description": text,
-        "official": number_of(*official),
-        "automated": number_of(*automated),
+        "official": official.number(),
+        "automated": automated.number(),
         "stars": repository.stars,
     }
 }
@@ -165,17 +155,6 @@ impl MongoRecords {
         .map(|_| ())
     }
 
-    async fn some(&self, name: &'static str, filter: Bsons, order: Bsons, count: u32) -> Result<Vec<Bsons>, Failure> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        self.ask(name, |collection| {
-            let (filter, order) = (filter.clone(), order.clone());
-            async move { all(collection.find(filter).sort(order).limit(i64::from(count)).await?).await }
-        })
-        .await
-    }
-
     async fn remove(&self, name: &'static str, filter: Bsons) -> Result<u64, Failure> {
         self.ask(name, |collection| {
             let filter = filter.clone();
@@ -195,9 +174,8 @@ impl MongoRecords {
     /// The number of a change that is about to be written. Another change at the same moment may become visible after one with a
     /// higher number: whoever follows them begins a little earlier.
     async fn next_seq(&self) -> Result<i64, Failure> {
-        self.upsert(DOCUMENTS, doc! { "_id": "catalogue" }, doc! { "$inc": { "version": 1_i64 } }).await?;
-        let found = self.find_one(DOCUMENTS, doc! { "_id": "catalogue" }).await?;
-        found.map_or(Ok(1), |found| integer(&found, "version", DOCUMENTS))
+        self.count_up("catalogue").await?;
+        Ok(self.counted("catalogue").await?.unwrap_or(1))
     }
 
     async fn touch(&self, service: &str, change: &Change, doubt: bool, now: i64, seq: i64) -> Result<(), Failure> {
@@ -367,9 +345,7 @@ impl EventQueue for MongoRecords {
         for (service, change) in &work.changes {
             self.make_change(service, change, at, seq).await?;
         }
-        let touched: BTreeSet<(&str, &str)> =
-            work.changes.iter().map(|(service, change)| (service.as_str(), change.repository.as_str())).collect();
-        for (service, repository) in touched {
+        for (service, repository) in work.touched() {
             self.count_tags(service, repository).await?;
         }
         for pull in &work.pulls {
@@ -433,8 +409,8 @@ impl Repositories for MongoRecords {
         let set = doc! {
             "seq": seq,
             "description": &description.text,
-            "official": number_of(description.official),
-            "automated": number_of(description.automated),
+            "official": description.official.number(),
+            "automated": description.automated.number(),
         };
         self.change(REPOSITORIES, doc! { "_id": key(&[service, name]) }, doc! { "$set": set }).await
     }
@@ -466,10 +442,7 @@ impl Sweeps for MongoRecords {
         let Some(found) = self.find_one(SWEEPS, doc! { "_id": service }).await? else { return Ok(Sweep::default()) };
         let number = |name| optional_integer(&found, name, SWEEPS);
         let at = |name| at(&found, name, SWEEPS);
-        let before = match (number("before_number")?, at("before_began")?, at("before_ended")?) {
-            (Some(number), Some(began), Some(ended)) => Some(Complete { number: SweepNumber(number), began, ended }),
-            (None, _, _) | (_, None, _) | (_, _, None) => None,
-        };
+        let before = Complete::from_kept(number("before_number")?, at("before_began")?, at("before_ended")?);
         Ok(Sweep {
             number: SweepNumber(integer(&found, "number", SWEEPS)?),
             began: at("began")?,

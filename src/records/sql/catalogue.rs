@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::SqlRecords;
+use super::rows::count_up;
 use crate::records::catalogue::{
     Change, Complete, Description, EventQueue, Lease, Leased, Leases, Listing, Mark, Pull, Pulled, Pulls, PushedTag,
     Repositories, Repository, Seq, Stamp, Star, StoredEvent, Sweep, SweepNumber, Sweeps, Tag, What, Work,
@@ -16,8 +17,9 @@ use crate::sql::{Dialect, Row, Step, Value, Written};
 
 /// Begins what changes the list that is kept in memory. Whoever does so at once does it in turn: what has a lower number was written
 /// before.
-const NEXT_SEQ: &str = "INSERT INTO dockwarden_records (name, version, document) VALUES ('catalogue', 1, '') \
-                        ON CONFLICT (name) DO UPDATE SET version = dockwarden_records.version + 1";
+fn next_seq() -> Step {
+    count_up("catalogue")
+}
 /// The number of this change.
 macro_rules! seq {
     () => {
@@ -98,20 +100,6 @@ fn stamp(row: &Row, column: usize) -> Result<Option<Stamp>, Failure> {
     Ok(row.optional_integer(column)?.map(Stamp))
 }
 
-fn number_of(mark: Mark) -> i64 {
-    match mark {
-        Mark::Set => 1,
-        Mark::Unset => 0,
-    }
-}
-
-fn mark_of(number: i64) -> Mark {
-    match number {
-        0 => Mark::Unset,
-        _ => Mark::Set,
-    }
-}
-
 pub(in crate::records) fn repository_row(row: &Row) -> Result<Repository, Failure> {
     Ok(Repository {
         service: row.text(0)?.to_owned(),
@@ -121,8 +109,8 @@ pub(in crate::records) fn repository_row(row: &Row) -> Result<Repository, Failur
         pulled: stamp(row, 4)?,
         description: Description {
             text: row.text(5)?.to_owned(),
-            official: mark_of(row.integer(6)?),
-            automated: mark_of(row.integer(7)?),
+            official: Mark::from_number(row.integer(6)?),
+            automated: Mark::from_number(row.integer(7)?),
         },
         stars: row.integer(8)?,
         listed: at(row, 9)?,
@@ -172,8 +160,8 @@ pub(in crate::records) fn insert_described(repository: &Repository) -> Step {
             repository.service.as_str().into(),
             repository.name.as_str().into(),
             text.as_str().into(),
-            number_of(*official).into(),
-            number_of(*automated).into(),
+            official.number().into(),
+            automated.number().into(),
         ],
     )
 }
@@ -381,14 +369,12 @@ impl EventQueue for SqlRecords {
         let holds = "UPDATE dockwarden_leases SET ends = ends WHERE name = $1 AND holder = $2";
         let mut steps = vec![Step::one(holds, vec![lease.name.as_str().into(), lease.holder.as_str().into()])];
         if !work.changes.is_empty() {
-            steps.push(Step::any(NEXT_SEQ, Vec::new()));
+            steps.push(next_seq());
         }
         for (service, change) in &work.changes {
             change_steps(service, change, now, &mut steps);
         }
-        let touched: BTreeSet<(&str, &str)> =
-            work.changes.iter().map(|(service, change)| (service.as_str(), change.repository.as_str())).collect();
-        steps.extend(touched.into_iter().map(|(service, repository)| count_tags(service, repository)));
+        steps.extend(work.touched().into_iter().map(|(service, repository)| count_tags(service, repository)));
         for pull in &work.pulls {
             steps.push(insert_pull(pull));
             steps.push(Step::any(
@@ -465,10 +451,10 @@ impl Repositories for SqlRecords {
             service.into(),
             name.into(),
             description.text.as_str().into(),
-            number_of(description.official).into(),
-            number_of(description.automated).into(),
+            description.official.number().into(),
+            description.automated.number().into(),
         ];
-        self.changed(&[Step::any(NEXT_SEQ, Vec::new()), Step::one(sql, args)], 1).await
+        self.changed(&[next_seq(), Step::one(sql, args)], 1).await
     }
 
     async fn star(&self, service: &str, name: &str, account: &str, star: Star) -> Result<Changed, Failure> {
@@ -479,7 +465,7 @@ impl Repositories for SqlRecords {
         let is_there = "UPDATE dockwarden_repositories SET stars = stars WHERE service = $1 AND name = $2";
         let key = vec![Value::from(service), Value::from(name)];
         let steps = [
-            Step::any(NEXT_SEQ, Vec::new()),
+            next_seq(),
             Step::one(is_there, key.clone()),
             Step::one(sql, vec![service.into(), name.into(), account.into()]),
             Step::any(COUNT_STARS, key),
@@ -495,10 +481,7 @@ impl Sweeps for SqlRecords {
                    FROM dockwarden_sweeps WHERE service = $1";
         let rows = self.read(sql, &[service.into()]).await?;
         let Some(row) = rows.first() else { return Ok(Sweep::default()) };
-        let before = match (row.optional_integer(5)?, at(row, 6)?, at(row, 7)?) {
-            (Some(number), Some(began), Some(ended)) => Some(Complete { number: SweepNumber(number), began, ended }),
-            (None, _, _) | (_, None, _) | (_, _, None) => None,
-        };
+        let before = Complete::from_kept(row.optional_integer(5)?, at(row, 6)?, at(row, 7)?);
         Ok(Sweep {
             number: SweepNumber(row.integer(0)?),
             began: at(row, 1)?,
@@ -562,7 +545,7 @@ impl Sweeps for SqlRecords {
         if listings.is_empty() {
             return Ok(());
         }
-        let mut steps = vec![Step::any(NEXT_SEQ, Vec::new())];
+        let mut steps = vec![next_seq()];
         for listing in listings {
             self.listing_steps(service, listing, milliseconds(now), &mut steps);
             steps.push(count_tags(service, &listing.repository));
