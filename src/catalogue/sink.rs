@@ -122,12 +122,17 @@ impl Shared {
         last.insert(service.to_owned(), now);
     }
 
-    /// Counts those that wait in the records, for the bound.
-    pub(super) async fn count_waiting(&self) -> Result<u64, Failure> {
-        let count = self.records.count_waiting(MOST_WAITING).await?;
+    /// Notes how many wait in the records.
+    pub(super) fn note_waiting(&self, count: u64) {
         self.sink.wait_in_records(count);
         self.metrics.events_waiting(count);
-        Ok(count)
+    }
+
+    /// Counts those that wait in the records, for the bound.
+    pub(super) async fn count_waiting(&self) -> Result<(), Failure> {
+        let count = self.records.count_waiting(MOST_WAITING).await?;
+        self.note_waiting(count);
+        Ok(())
     }
 
     /// Keeps events together with all that came meanwhile.
