@@ -22,7 +22,9 @@ use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
-use policy::{Asker, Policy, Sources};
+pub(super) use policy::{Policy, Sources};
+
+use policy::Asker;
 use told::{Explanation, LoginState, describe, render};
 
 /// The command's arguments.
@@ -88,7 +90,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
 }
 
 /// Whether somebody else has to be asked without a login.
-fn is_elsewhere(facts: &Facts<'_>) -> bool {
+pub(super) fn is_elsewhere(facts: &Facts<'_>) -> bool {
     match facts {
         Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
         Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,

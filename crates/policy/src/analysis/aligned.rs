@@ -103,6 +103,20 @@ impl<'r> Reach<'r> {
         Reach { account: literal(Field::Account), kind: literal(Field::Type), service: literal(Field::Service), name }
     }
 
+    /// Whether the rule could match anything of this type.
+    pub(super) fn may_be(&self, kind: &str) -> bool {
+        self.kind.is_none_or(|own| own == kind)
+    }
+
+    /// Whether the rule could match this resource.
+    pub(super) fn may_reach(&self, kind: &str, name: &str) -> bool {
+        self.may_be(kind)
+            && match self.name {
+                Beginning::Whole(whole) => whole == name,
+                Beginning::With(beginning) => name.starts_with(beginning),
+            }
+    }
+
     /// Whether no question is matched by both.
     pub(super) fn is_apart(&self, other: &Reach<'_>) -> bool {
         let differ = |one: Option<&str>, other: Option<&str>| matches!((one, other), (Some(one), Some(other)) if one != other);

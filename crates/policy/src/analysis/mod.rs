@@ -12,6 +12,7 @@ mod held;
 mod outcomes;
 mod places;
 mod unlisted;
+mod who;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 pub use self::diff::{Difference, Findings, Shift, Side, Undecided, diff};
+pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, what_can, who_can};
 
 use super::acl::Acl;
 use super::pattern::LabelValues;
@@ -50,8 +52,8 @@ pub enum Below {
 pub struct World<'p> {
     /// The lists of rules, in the order in which they are asked.
     pub lists: Vec<&'p Acl>,
-    /// The accounts that can be listed, with their labels; `""` is every client without an account.
-    pub accounts: BTreeMap<String, Arc<LabelValues>>,
+    /// The accounts that can be listed, with their labels, or without where they are closed; `""` is every client without an account.
+    pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
     /// The services that tokens are issued for; none: any.
     pub services: Vec<String>,
     /// Who may ask besides.
@@ -101,7 +103,7 @@ impl<'p> World<'p> {
     /// The labels with which an account asks; `None` where nobody lets it in.
     fn labels(&self, account: &str) -> Option<Arc<LabelValues>> {
         match (self.accounts.get(account), self.unlisted) {
-            (Some(labels), Unlisted::Nobody | Unlisted::Anybody) => Some(Arc::clone(labels)),
+            (Some(labels), Unlisted::Nobody | Unlisted::Anybody) => labels.clone(),
             (None, Unlisted::Anybody) if !account.is_empty() => Some(Arc::default()),
             (None, Unlisted::Nobody | Unlisted::Anybody) => None,
         }

@@ -35,7 +35,7 @@ fn labels(pairs: &[(&str, &str)]) -> Arc<LabelValues> {
 fn world<'p>(acl: &'p Acl, accounts: &[(&str, Arc<LabelValues>)]) -> World<'p> {
     World {
         lists: vec![acl],
-        accounts: accounts.iter().map(|(name, labels)| ((*name).to_owned(), Arc::clone(labels))).collect(),
+        accounts: accounts.iter().map(|(name, labels)| ((*name).to_owned(), Some(Arc::clone(labels)))).collect(),
         services: vec!["registry".to_owned()],
         unlisted: Unlisted::Nobody,
         below: Below::Nothing,
@@ -247,7 +247,11 @@ const NAMES: [&str; 20] = [
 /// Whether what really differs is among what was told, or named as undecided.
 fn is_told(findings: &Findings, old: Option<usize>, new: Option<usize>, word: &Action) -> bool {
     let row = findings.differences.iter().any(|row| (row.old, row.new, &row.action) == (old, new, word));
-    row || !findings.undecided.is_empty()
+    let is_one = |(side, rule): &(Side, usize)| match side {
+        Side::Old => old == Some(*rule),
+        Side::New => new == Some(*rule),
+    };
+    row || findings.undecided.iter().any(|undecided| undecided.rules.iter().any(is_one))
 }
 
 /// `DOCKWARDEN_EDITS` is how many pairs of policies are compared, with 250 questions each.
@@ -287,7 +291,7 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
         let before = World { services: services(more), ..world(&old, &accounts) };
         let mut after = World { services: services(more || dice.below(2) == 0), ..world(&new, &accounts) };
         if dice.below(10) == 0 {
-            after.accounts.insert("bob".to_owned(), labels(&[("team", "web")]));
+            after.accounts.insert("bob".to_owned(), Some(labels(&[("team", "web")])));
         }
         if dice.below(20) == 0 {
             after.accounts.remove("web");
@@ -333,4 +337,109 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
     let summary = format!("{compared} compared, {differing} differ, {rows} rows, {undecided} of {edits} undecided");
     println!("{summary}");
     assert!(differing * 100 > compared && undecided * 2 < edits && rows > edits, "{summary}");
+}
+
+fn asked(action: Action, names: Names) -> Wanted {
+    Wanted { action, kind: "repository".to_owned(), names }
+}
+
+#[test]
+fn check_11_who_can_is_what_the_decision_says_of_every_account() {
+    let mut dice = Dice(0x2545_F491_4F6C_DD1D);
+    let accounts = [
+        ("", labels(&[])),
+        ("alice", labels(&[("team", "web"), ("team", "a")])),
+        ("bob", labels(&[("team", "a"), ("site", "b"), ("site", "a")])),
+        ("web", labels(&[("site", "ab")])),
+    ];
+    let (mut some, mut all_of) = (0, 0);
+    for _ in 0..400 {
+        let rules: Vec<RuleText> = (0..1 + dice.below(6)).map(|_| dice.rule()).collect();
+        let list = acl(&rules);
+        let world = world(&list, &accounts);
+        let action = dice.one(&[Action::Pull, Action::Push]);
+        let name = dice.one(&["a", "a/b", "web/a", "alice/x", "ab"]);
+        let narrow = Narrow { at: Some(NOW), address: "10.1.2.3".parse().ok(), ..everywhere() };
+        let found = who_can(&world, &asked(action.clone(), Names::One(name.to_owned())), &narrow, &|| true);
+        // Any kind of reference will do, and a token request is one of those.
+        for (account, labels) in &accounts {
+            let place = Place {
+                kind: "repository".to_owned(),
+                service: "registry".to_owned(),
+                address: narrow.address,
+                reference: None,
+                now: NOW,
+            };
+            let by = world.decide(account, labels, &place, name).unwrap();
+            let told = found.accounts.iter().find(|(told, _)| told == account);
+            if grants(by.and_then(|by| world.rules().get(by).copied()).as_ref(), &action) {
+                some += 1;
+                let ways = &told.unwrap_or_else(|| panic!("{account} lacks {action} {name}\n{rules:#?}")).1;
+                assert!(ways.ways.iter().any(|way| Some(way.rule) == by), "{account} {action} {name}\n{rules:#?}");
+            } else {
+                assert!(told.is_none_or(|(_, ways)| !ways.always), "{account} {action} {name}\n{rules:#?}");
+            }
+            for way in told.iter().flat_map(|(_, ways)| &ways.ways) {
+                let by = world.decide(account, labels, &way.place, name).unwrap();
+                assert!(by == Some(way.rule) && grants(Some(&world.rules()[way.rule]), &action));
+            }
+        }
+        // Of a pattern, those who may do it to all names may do it to any.
+        let names = |of: fn(crate::pattern::Pattern) -> Names| of(crate::pattern::Pattern::compile("a/*").unwrap());
+        let any = who_can(&world, &asked(action.clone(), names(Names::AnyOf)), &narrow, &|| true);
+        let all = who_can(&world, &asked(action.clone(), names(Names::AllOf)), &narrow, &|| true);
+        for (account, _) in &all.accounts {
+            all_of += 1;
+            assert!(any.accounts.iter().any(|(other, _)| other == account), "{account}");
+            for name in ["a/a", "a/b", "a/x-y"] {
+                let found = who_can(&world, &asked(action.clone(), Names::One(name.to_owned())), &narrow, &|| true);
+                assert!(found.accounts.iter().any(|(other, _)| other == account), "{account} {name}\n{rules:#?}");
+            }
+        }
+    }
+    assert!(some > 200 && all_of > 50, "{some} {all_of}");
+}
+
+#[test]
+fn check_12_who_cannot_be_listed_is_told_by_labels() {
+    let mut limited = rule("${labels:t}/*", "push");
+    limited.ip = Some("10.0.0.0/8".to_owned());
+    limited.not_after = Some(NOW + Duration::days(1));
+    let list = acl(&[limited, rule("${account}/*", "pull")]);
+    let world = World { unlisted: Unlisted::Anybody, ..world(&list, &[]) };
+    let found = who_can(&world, &asked(Action::Push, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.undecided, []);
+    let [only] = found.symbolic.as_slice() else { panic!("{found:?}") };
+    assert_eq!(only.labels, BTreeMap::from([("t".to_owned(), std::collections::BTreeSet::from(["prod".to_owned()]))]));
+    assert_eq!((only.way.rule, &only.account), (0, &None));
+    let found = who_can(&world, &asked(Action::Pull, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.symbolic.iter().map(|other| other.account.as_deref()).collect::<Vec<_>>(), [Some("prod")]);
+}
+
+#[test]
+fn what_an_account_can_is_each_rule_that_decides_for_it() {
+    let refused = rule("team/secret", "");
+    let list = acl(&[refused, rule("team/*", "pull"), rule("team/app", "push"), rule("${account}/*", "*")]);
+    let world = world(&list, &alice());
+    let found = what_can(&world, "alice", &labels(&[]), &everywhere(), &|| true);
+    let told: Vec<(usize, &str, &str)> =
+        found.rules.iter().map(|can| (can.way.rule, can.name.as_str(), can.way.example.as_str())).collect();
+    assert_eq!(told, [(0, "team/secret", "team/secret"), (1, "team/*", "team/a"), (3, "alice/*", "alice/a")]);
+    assert_eq!(found.rules[1].way.except, std::collections::BTreeSet::from([0]));
+}
+
+#[test]
+fn ten_thousand_accounts_are_looked_at_in_time() {
+    let rules: Vec<RuleText> = (0..1000)
+        .map(|number| RuleText { account: Some(format!("user-{number}")), ..rule("*/app", "push") })
+        .chain([rule("${account}/*", "push"), rule("/^prod\\/.*$/", "pull")])
+        .collect();
+    let list = acl(&rules);
+    let names: Vec<String> = (0..10_000).map(|number| format!("user-{number}")).collect();
+    let accounts: Vec<(&str, Arc<LabelValues>)> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let world = world(&list, &accounts);
+    let began = Instant::now();
+    let found = who_can(&world, &asked(Action::Push, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.accounts.len(), 1000);
+    assert!(began.elapsed() < Span::from_secs(2), "{:?}", began.elapsed());
 }
