@@ -113,6 +113,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Find what two policies decide differently, for whom, and by which rules
     Diff(analysis::DiffArguments),
+    /// Print the rules of a file without those that decide nothing, or nothing that others do not
+    Minimise(analysis::MinimiseArguments),
     /// List everybody who may do something, and on which conditions
     WhoCan(analysis::WhoArguments),
     /// List everything that an account may do, and on which conditions
@@ -199,6 +201,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Diff(arguments) => analysis::diff(&arguments),
+        Command::Minimise(arguments) => analysis::minimise(&arguments),
         Command::WhoCan(arguments) => analysis::who_can(&arguments),
         Command::WhatCan(arguments) => analysis::what_can(&arguments),
         Command::HashPassword { cost, generate } => {

@@ -28,18 +28,20 @@ const STATES_A_LOOK: usize = 256;
 const DEEPEST: u32 = 2200;
 
 /// Texts that a question can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Grammar {
-    /// The name of a repository or of another resource of a registry.
-    Name,
-    /// The name of something of Dockwarden's own.
-    Ours,
     /// A resource's type.
     Type,
     /// A tag.
     Tag,
-    /// An account, a service or the value of a label.
+    /// The name of a repository or of another resource of a registry.
+    Name,
+    /// The name of something of Dockwarden's own: any of those above is one too.
+    Ours,
+    /// An account, a service or the value of a label that somebody could read.
     Text,
+    /// Any text.
+    Any,
 }
 
 impl Grammar {
@@ -52,6 +54,7 @@ impl Grammar {
             Grammar::Ours | Grammar::Text => r"\P{Cc}+",
             Grammar::Type => "[a-z0-9]+",
             Grammar::Tag => "[A-Za-z0-9_][A-Za-z0-9_.-]*",
+            Grammar::Any => "(?s:.)*",
         }
     }
 
@@ -61,6 +64,8 @@ impl Grammar {
             Grammar::Ours => 1100,
             Grammar::Type => 32,
             Grammar::Tag => 128,
+            // Until there is no other state.
+            Grammar::Any => usize::MAX,
         }
     }
 }
@@ -93,7 +98,9 @@ impl Automaton {
             .configure(config)
             .syntax(syntax::Config::new().nest_limit(DEEPEST))
             .thompson(
-                thompson::Config::new().nfa_size_limit(Some(SOURCE_BYTES)).which_captures(thompson::WhichCaptures::None),
+                thompson::Config::new()
+                    .nfa_size_limit(Some(SOURCE_BYTES))
+                    .which_captures(thompson::WhichCaptures::None),
             )
             .build_many(&whole)
             .map_err(|_| Unfinished::Size)?;
@@ -164,6 +171,13 @@ pub(crate) fn walk(
     let mut front = vec![(0_u32, start)];
     let (mut matched, mut inside) = (Vec::new(), Vec::new());
     let mut looked: usize = 0;
+    // The empty text.
+    if is_inside(&mut shape, start.0, &mut inside)? && is_inside_any(&mut limits, start.1, &mut inside)? {
+        all.matched(start.2, &mut matched)?;
+        if meet(&Met { nodes: &nodes, at: 0, matched: &matched }).is_break() {
+            return Ok(());
+        }
+    }
     for _ in 0..grammar.longest() {
         let mut next = Vec::new();
         for &(node, (in_shape, in_limits, in_all)) in &front {
@@ -193,15 +207,8 @@ pub(crate) fn walk(
                 let Ok(number) = u32::try_from(nodes.len()) else { return Err(Unfinished::Size) };
                 nodes.push((node, byte));
                 next.push((number, to));
-                shape.matched(to.0, &mut inside)?;
-                if inside.is_empty() {
+                if !is_inside(&mut shape, to.0, &mut inside)? || !is_inside_any(&mut limits, to.1, &mut inside)? {
                     continue;
-                }
-                if let Some(limits) = &mut limits {
-                    limits.matched(to.1, &mut inside)?;
-                    if inside.is_empty() {
-                        continue;
-                    }
                 }
                 all.matched(to.2, &mut matched)?;
                 if meet(&Met { nodes: &nodes, at: number, matched: &matched }).is_break() {
@@ -217,6 +224,15 @@ pub(crate) fn walk(
     Ok(())
 }
 
+fn is_inside(automaton: &mut Automaton, at: LazyStateID, found: &mut Vec<usize>) -> Result<bool, Unfinished> {
+    automaton.matched(at, found)?;
+    Ok(!found.is_empty())
+}
+
+fn is_inside_any(limits: &mut Option<Automaton>, at: LazyStateID, found: &mut Vec<usize>) -> Result<bool, Unfinished> {
+    limits.as_mut().map_or(Ok(true), |limits| is_inside(limits, at, found))
+}
+
 /// One byte for all that none of the automata tells from it, the readable ones first.
 fn telling_bytes(shape: &Automaton, limits: Option<&Automaton>, all: &Automaton) -> Vec<u8> {
     let class = |automaton: &Automaton, byte: u8| automaton.dfa.byte_classes().get(byte);
@@ -225,9 +241,7 @@ fn telling_bytes(shape: &Automaton, limits: Option<&Automaton>, all: &Automaton)
     let mut told = HashSet::new();
     let ordered = lower.into_iter().rev().chain(upper).chain(others);
     ordered
-        .filter(|&byte| {
-            told.insert((class(shape, byte), limits.map(|limits| class(limits, byte)), class(all, byte)))
-        })
+        .filter(|&byte| told.insert((class(shape, byte), limits.map(|limits| class(limits, byte)), class(all, byte))))
         .collect()
 }
 
@@ -277,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_walk_that_would_not_end_is_given_up() {
-        let words: Vec<String> = (b'a'..=b'z').map(|word| format!("(?s:.)*{0}{0}{0}(?s:.)*", char::from(word))).collect();
+        let words: Vec<String> =
+            (b'a'..=b'z').map(|word| format!("(?s:.)*{0}{0}{0}(?s:.)*", char::from(word))).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let looks = std::cell::Cell::new(0);
         let still = || {

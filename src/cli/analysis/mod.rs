@@ -1,6 +1,7 @@
 //! Questions about a whole policy: what changes between two, who may do something, and what somebody may do.
 
 mod diff;
+mod minimise;
 mod policies;
 mod who;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::clock;
 
 pub(super) use diff::{Arguments as DiffArguments, run as diff};
+pub(super) use minimise::{Arguments as MinimiseArguments, run as minimise};
 pub(super) use who::{WhatArguments, WhoArguments, what_can, who_can};
 
 /// So long one command looks; what was found so far is then told.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::config::{Config, Secrets};
 use crate::shown::printable;
 
 /// Which questions are meant, where not all are.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct Only {
     /// Only for this service
     #[arg(long)]
@@ -35,7 +35,8 @@ pub(super) struct Only {
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime, String> {
-    parse_moment(text, DayEnd::Start).ok_or_else(|| "neither a day nor a moment; write 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+    parse_moment(text, DayEnd::Start)
+        .ok_or_else(|| "neither a day nor a moment; write 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
 }
 
 impl Only {
@@ -84,20 +85,12 @@ impl Loaded {
                 let (revision, path) = rest.split_once(':').ok_or("a file of git is written git:REV:PATH")?;
                 committed(revision, path)?
             }
-            None => {
-                let source = crate::cli::source(PathBuf::from(place));
-                let load = || match source.load(Secrets::Skip) {
-                    Ok(config) if asks_nobody(&config) => Ok(config),
-                    Ok(_) => source.load_backends(),
-                    Err(invalid) => Err(invalid),
-                };
-                load().map_err(|invalid| invalid.to_string())?
-            }
+            None => load(Path::new(place))?,
         };
         Loaded::open(config)
     }
 
-    fn open(config: Config) -> Result<Loaded, String> {
+    pub(super) fn open(config: Config) -> Result<Loaded, String> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut elsewhere = BTreeSet::new();
         for (section, facts) in config.backends.facts() {
@@ -154,6 +147,32 @@ impl Loaded {
     }
 }
 
+/// Reads a configuration file; passwords only where somebody has to be asked.
+pub(super) fn load(file: &Path) -> Result<Config, String> {
+    let source = crate::cli::source(file.to_owned());
+    let loaded = match source.load(Secrets::Skip) {
+        Ok(config) if asks_nobody(&config) => Ok(config),
+        Ok(_) => source.load_backends(),
+        Err(invalid) => Err(invalid),
+    };
+    loaded.map_err(|invalid| invalid.to_string())
+}
+
+/// Reads a configuration whose text is not the one that is in the file.
+pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, String> {
+    let read = |secrets| {
+        let variables = crate::cli::source(file.to_owned()).variables;
+        Config::read(file, text, variables, secrets).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(told)).collect();
+            lines.join("\n")
+        })
+    };
+    match read(Secrets::Skip)? {
+        config if asks_nobody(&config) => Ok(config),
+        _ => read(Secrets::Read),
+    }
+}
+
 fn asks_nobody(config: &Config) -> bool {
     !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts))
 }
@@ -174,15 +193,5 @@ fn committed(revision: &str, path: &str) -> Result<Config, String> {
         return Err(format!("{}: git does not show it: {}", printable(&told), printable(why.trim())));
     }
     let text = text::decode(shown.stdout).map_err(|wrong| format!("{}: {wrong}", printable(&told)))?;
-    let read = |secrets| {
-        let variables = crate::cli::source(file.to_owned()).variables;
-        Config::read(file, &text, variables, secrets).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(Path::new(&told))).collect();
-            lines.join("\n")
-        })
-    };
-    match read(Secrets::Skip)? {
-        config if asks_nobody(&config) => Ok(config),
-        _ => read(Secrets::Read),
-    }
+    load_text(file, &text, Path::new(&told))
 }

@@ -151,7 +151,9 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
         Names::AnyOf(pattern) | Names::AllOf(pattern) => pattern.placeholders().next(),
         Names::One(_) => None,
     } {
-        return Err(format!("{placeholder} stands for nothing here: a name or a pattern without placeholders is wanted"));
+        return Err(format!(
+            "{placeholder} stands for nothing here: a name or a pattern without placeholders is wanted"
+        ));
     }
     let policy = Loaded::read(&config.to_string_lossy())?;
     let wanted = Wanted { action, kind: kind.to_owned(), names };
@@ -272,11 +274,7 @@ fn symbolic(policy: &Loaded, other: &Symbolic) -> Option<ToldSymbolic> {
         };
         (label.clone(), value)
     };
-    Some(ToldSymbolic {
-        account,
-        labels: other.labels.iter().map(label).collect(),
-        way: told(policy, &other.way)?,
-    })
+    Some(ToldSymbolic { account, labels: other.labels.iter().map(label).collect(), way: told(policy, &other.way)? })
 }
 
 /// A way as people read it: `acl[3] (the team), from 10.0.0.0/8, until 2027-01-01T00:00:00Z`.

@@ -44,10 +44,15 @@ impl Aligned {
 /// All that a rule says, but for its comment.
 pub(super) fn key(rule: &Rule) -> String {
     let fields = Field::ALL.map(|field| rule.pattern(field).map(Pattern::text));
+    format!("{fields:?}{}", key_beside_texts(rule))
+}
+
+/// All that a rule says besides the four texts and the comment.
+pub(super) fn key_beside_texts(rule: &Rule) -> String {
     let labels: BTreeMap<&str, &str> =
         rule.label_patterns().iter().map(|(label, pattern)| (label.as_str(), pattern.text())).collect();
     let others = (rule.network(), rule.tag().map(Pattern::text), rule.reference(), rule.window());
-    format!("{:?}", (fields, labels, others, rule.grants()))
+    format!("{:?}", (labels, others, rule.grants()))
 }
 
 /// The longest choice of pairs whose second numbers rise as the first do.
@@ -119,7 +124,8 @@ impl<'r> Reach<'r> {
 
     /// Whether no question is matched by both.
     pub(super) fn is_apart(&self, other: &Reach<'_>) -> bool {
-        let differ = |one: Option<&str>, other: Option<&str>| matches!((one, other), (Some(one), Some(other)) if one != other);
+        let differ =
+            |one: Option<&str>, other: Option<&str>| matches!((one, other), (Some(one), Some(other)) if one != other);
         differ(self.account, other.account)
             || differ(self.kind, other.kind)
             || differ(self.service, other.service)

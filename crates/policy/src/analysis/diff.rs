@@ -155,12 +155,7 @@ struct Work<'w, 'p> {
 }
 
 impl<'w, 'p> Work<'w, 'p> {
-    fn new(
-        old: &'w World<'p>,
-        new: &'w World<'p>,
-        narrow: &'w Narrow,
-        still: &'w dyn Fn() -> bool,
-    ) -> Work<'w, 'p> {
+    fn new(old: &'w World<'p>, new: &'w World<'p>, narrow: &'w Narrow, still: &'w dyn Fn() -> bool) -> Work<'w, 'p> {
         let (old_rules, new_rules) = (old.rules(), new.rules());
         let words = words(old_rules.iter().chain(&new_rules).copied());
         Work {
@@ -190,9 +185,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let undecided = self.undecided.into_iter();
         Findings {
             differences: differences.collect(),
-            undecided: undecided
-                .map(|(why, rules)| Undecided { why, rules: rules.into_iter().collect() })
-                .collect(),
+            undecided: undecided.map(|(why, rules)| Undecided { why, rules: rules.into_iter().collect() }).collect(),
         }
     }
 
@@ -200,8 +193,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let same_services = self.old.services == self.new.services;
         let listed: Vec<Asker> = self.listed();
         let anybody = self.old.unlisted == Unlisted::Anybody || self.new.unlisted == Unlisted::Anybody;
-        let same_people =
-            self.old.unlisted == self.new.unlisted && listed.iter().all(|asker| asker.old == asker.new);
+        let same_people = self.old.unlisted == self.new.unlisted && listed.iter().all(|asker| asker.old == asker.new);
         if self.aligned.is_whole() && same_services && same_people && self.old.below == self.new.below {
             return;
         }
@@ -364,16 +356,17 @@ impl<'w, 'p> Work<'w, 'p> {
                 }
                 let here = |side: &Option<Vec<Numbered>>, rules: &[&Rule]| -> Option<Vec<(Live, bool)>> {
                     let all = side.as_ref()?.iter().filter(|numbered| {
-                        rules.get(numbered.live.rule).is_some_and(|rule| {
-                            is_in_force(rule, &place) && sees(rule, &place, numbered.tags, &tags)
-                        })
+                        rules
+                            .get(numbered.live.rule)
+                            .is_some_and(|rule| is_in_force(rule, &place) && sees(rule, &place, numbered.tags, &tags))
                     });
                     Some(all.map(|numbered| (numbered.live.clone(), numbered.changed)).collect())
                 };
                 let (old_here, new_here) = (here(&profile.old, &self.old_rules), here(&profile.new, &self.new_rules));
                 let one_sided = old_here.is_none() != new_here.is_none();
                 let both = old_here.iter().chain(&new_here).flatten();
-                let changed: BTreeSet<usize> = both.filter(|(_, changed)| *changed).map(|(live, _)| live.names).collect();
+                let changed: BTreeSet<usize> =
+                    both.filter(|(_, changed)| *changed).map(|(live, _)| live.names).collect();
                 if changed.is_empty() && !(one_sided && self.is_anything_below()) {
                     continue;
                 }
@@ -440,12 +433,12 @@ impl<'w, 'p> Work<'w, 'p> {
                 rules.extend(candidate.old.first.map(|rule| (Side::Old, rule)));
                 rules.extend(candidate.new.first.map(|rule| (Side::New, rule)));
                 let unknown = |first: Option<usize>, below| first.is_none() && below == Below::SomebodyElse;
-                let why = if unknown(candidate.old.first, self.old.below) || unknown(candidate.new.first, self.new.below)
-                {
-                    "what no rule matches is decided by somebody whose rules are not known"
-                } else {
-                    "a name was found that both policies decide alike after all"
-                };
+                let why =
+                    if unknown(candidate.old.first, self.old.below) || unknown(candidate.new.first, self.new.below) {
+                        "what no rule matches is decided by somebody whose rules are not known"
+                    } else {
+                        "a name was found that both policies decide alike after all"
+                    };
                 self.say(why, rules);
             } else {
                 self.say("which names these rules match takes more than a regular expression", rules);
@@ -465,8 +458,12 @@ impl<'w, 'p> Work<'w, 'p> {
                 rules.extend(broad(Side::New, new));
                 self.say(
                     match unfinished {
-                        Unfinished::Time => "the time was not enough to try all names that these rules tell apart together",
-                        Unfinished::Size => "the memory was not enough for all names that these rules tell apart together",
+                        Unfinished::Time => {
+                            "the time was not enough to try all names that these rules tell apart together"
+                        }
+                        Unfinished::Size => {
+                            "the memory was not enough for all names that these rules tell apart together"
+                        }
                     },
                     rules,
                 );
@@ -554,7 +551,8 @@ impl<'w, 'p> Work<'w, 'p> {
                 }
                 Some(_) | None => Ok((None, Below::Nothing)),
             };
-            let (Ok((old, old_below)), Ok((new, new_below))) = (decided(self.old, &asker.old), decided(self.new, &asker.new))
+            let (Ok((old, old_below)), Ok((new, new_below))) =
+                (decided(self.old, &asker.old), decided(self.new, &asker.new))
             else {
                 continue;
             };
@@ -593,7 +591,8 @@ impl<'w, 'p> Work<'w, 'p> {
     /// What is left of the rules for an account; `None` where no rule that concerns it has changed.
     fn profile(&mut self, asker: &Asker, kind: &str, service: &str, old: &[usize], new: &[usize]) -> Option<Profile> {
         let same_labels = asker.old == asker.new;
-        let lets = |world: &World<'_>, labels: &Option<Arc<LabelValues>>| labels.clone().filter(|_| world.serves(service));
+        let lets =
+            |world: &World<'_>, labels: &Option<Arc<LabelValues>>| labels.clone().filter(|_| world.serves(service));
         let (old_labels, new_labels) = (lets(self.old, &asker.old), lets(self.new, &asker.new));
         if old_labels.is_none() && new_labels.is_none() {
             return None;
@@ -792,7 +791,7 @@ fn sees(rule: &Rule, place: &Place, tags: Option<usize>, inside: &[usize]) -> bo
         None => None,
     };
     let right_kind = rule.reference().is_none_or(|wanted| kind == Some(wanted));
-    let right_tag = rule.tag().is_none()
-        || (kind == Some(ReferenceKind::Tag) && tags.is_some_and(|tags| inside.contains(&tags)));
+    let right_tag =
+        rule.tag().is_none() || (kind == Some(ReferenceKind::Tag) && tags.is_some_and(|tags| inside.contains(&tags)));
     right_kind && right_tag
 }

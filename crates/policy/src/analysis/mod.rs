@@ -11,6 +11,7 @@ mod diff;
 mod held;
 mod outcomes;
 mod places;
+mod spare;
 mod unlisted;
 mod who;
 
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 pub use self::diff::{Difference, Findings, Shift, Side, Undecided, diff};
-pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, what_can, who_can};
+pub use self::spare::{After, Spare, mergeable, shadowed, spare};
+pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, deciding, what_can, who_can};
 
 use super::acl::Acl;
 use super::pattern::LabelValues;

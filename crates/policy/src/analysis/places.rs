@@ -87,7 +87,8 @@ pub(super) fn addresses<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<Op
     for network in &wide {
         let inside: Vec<IpNet> =
             wide.iter().copied().chain(mapped).filter(|other| other != network && network.contains(other)).collect();
-        let starts = std::iter::once(network.network()).chain(inside.iter().filter_map(|inner| after(inner.broadcast())));
+        let starts =
+            std::iter::once(network.network()).chain(inside.iter().filter_map(|inner| after(inner.broadcast())));
         let left = |address: &IpAddr| network.contains(address) && !inside.iter().any(|inner| inner.contains(address));
         let starts: Vec<IpAddr> = starts.filter(left).collect();
         // The first address of a network is rarely anybody's.

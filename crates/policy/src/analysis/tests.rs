@@ -163,7 +163,10 @@ fn users_labels_services_windows_and_tags_differ_too() {
     let old = world(&list, &[("alice", labels(&[])), ("bob", labels(&[]))]);
     let new = world(&list, &[("alice", labels(&[("team", "web")])), ("carol", labels(&[]))]);
     let findings = found(&old, &new);
-    assert_eq!(told(&findings), ["+pull public/0 ->1", "+push alice/0 ->0", "-pull public/0 1>-"].map(|row| row.replace("/0", "/a")));
+    assert_eq!(
+        told(&findings),
+        ["+pull public/0 ->1", "+push alice/0 ->0", "-pull public/0 1>-"].map(|row| row.replace("/0", "/a"))
+    );
     let more = World { services: vec!["registry".to_owned(), "mirror".to_owned()], ..old.clone() };
     let findings = found(&old, &more);
     assert_eq!(told(&findings), ["+pull public/a ->1"]);
@@ -212,7 +215,8 @@ impl Dice {
     }
 
     fn rule(&mut self) -> RuleText {
-        let maybe = |dice: &mut Dice, of: &[&str], odds: usize| (dice.below(odds) == 0).then(|| dice.one(of).to_owned());
+        let maybe =
+            |dice: &mut Dice, of: &[&str], odds: usize| (dice.below(odds) == 0).then(|| dice.one(of).to_owned());
         let mut rule = RuleText {
             name: maybe(self, &NAMES, 1).filter(|_| self.below(8) > 0),
             account: maybe(self, &["alice", "b*", "/^(al|bo)/", "/^([a-z]+)$/", "", "${labels:team}"], 3),
@@ -239,9 +243,26 @@ impl Dice {
 }
 
 const NAMES: [&str; 20] = [
-    "a", "a/*", "*", "*/b", "a/b", "?/*", "[^x]*", "*[^x]*b", "a/**/b", "/^a/", "/b$/", "/^(a|b)\\/(.*)$/", "/(?i)AB/",
-    "${account}/*", "${labels:team}/*", "${labels:team}/${labels:team}", "/^${labels:site}(\\/.*)?$/", "${account:1}-*",
-    "/\\ba\\b/", "${service:1}/*",
+    "a",
+    "a/*",
+    "*",
+    "*/b",
+    "a/b",
+    "?/*",
+    "[^x]*",
+    "*[^x]*b",
+    "a/**/b",
+    "/^a/",
+    "/b$/",
+    "/^(a|b)\\/(.*)$/",
+    "/(?i)AB/",
+    "${account}/*",
+    "${labels:team}/*",
+    "${labels:team}/${labels:team}",
+    "/^${labels:site}(\\/.*)?$/",
+    "${account:1}-*",
+    "/\\ba\\b/",
+    "${service:1}/*",
 ];
 
 /// Whether what really differs is among what was told, or named as undecided.
@@ -265,7 +286,10 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
         ("bob", labels(&[("team", "a"), ("site", "b"), ("site", "a")])),
         ("web", labels(&[("site", "ab")])),
     ];
-    let names = ["a", "b", "ab", "a/b", "a/x/b", "web/a", "a/a", "alice/x", "alice-b", "bob/a/b", "web/web", "b/x", "x", "m/a", "mirror/b"];
+    let names = [
+        "a", "b", "ab", "a/b", "a/x/b", "web/a", "a/a", "alice/x", "alice-b", "bob/a/b", "web/web", "b/x", "x", "m/a",
+        "mirror/b",
+    ];
     let tags = ["v1", "latest", "alice", "web2", "a", "v"];
     let addresses = ["10.1.2.3", "10.2.0.1", "192.0.2.1", "2001:db8::1", "fe80::1"];
     let (mut compared, mut differing, mut undecided, mut rows) = (0, 0, 0, 0);
@@ -442,4 +466,99 @@ fn ten_thousand_accounts_are_looked_at_in_time() {
     let found = who_can(&world, &asked(Action::Push, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
     assert_eq!(found.accounts.len(), 1000);
     assert!(began.elapsed() < Span::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn check_25_rules_that_are_spare_are_told_with_the_reason() {
+    let by = |rules: &[usize]| Spare::NeverDecides(rules.iter().copied().collect());
+    let for_alice = |name: &str| RuleText { account: Some("alice".to_owned()), ..rule(name, "pull") };
+    let ended = RuleText { not_after: Some(NOW), ..rule("z", "pull") };
+    for (rules, expected) in [
+        (vec![rule("team/*", "pull"), rule("team/app", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("/^team\\/.*$/", "pull"), rule("team/a*", "push")], vec![(1, by(&[0]))]),
+        (
+            vec![rule("team/[a-m]*", "pull"), rule("team/[n-z0-9]*", "pull"), rule("/^team\\/[a-z]+$/", "push")],
+            vec![(2, by(&[0, 1]))],
+        ),
+        (vec![rule("team/app", "pull"), rule("team/*", "pull")], vec![(0, Spare::DecidedAlike(1))]),
+        (vec![rule("team/app", ""), rule("team/*", "pull")], vec![]),
+        (vec![rule("team/app", "pull"), rule("team/a*", ""), rule("team/*", "pull")], vec![]),
+        (
+            vec![rule("team/app", "pull"), rule("web/*", ""), rule("team/*", "pull")],
+            vec![(0, Spare::DecidedAlike(2)), (1, Spare::RefusesAnyway)],
+        ),
+        (vec![for_alice("*"), rule("*", "pull")], vec![(0, Spare::DecidedAlike(1))]),
+        (vec![rule("*", "pull"), for_alice("*")], vec![(1, by(&[0]))]),
+        // A name that has a slash is matched by no star, and the one of Dockwarden's own may be called otherwise.
+        (vec![rule("*", "pull"), rule("/.*/", "push")], vec![]),
+        (vec![ended], vec![(0, Spare::Past)]),
+        (vec![rule("${account}/*", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("/.*/", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("${account}/*", "pull"), rule("alice/*", "push")], vec![]),
+    ] {
+        assert_eq!(spare(&acl(&rules), After::Refusal, NOW, &|| true), expected, "{rules:#?}");
+    }
+    assert_eq!(
+        mergeable(&acl(&[rule("a", "pull"), rule("b", "pull"), rule("c", "push")])),
+        [(0, crate::pattern::Field::Name)]
+    );
+    assert_eq!(
+        shadowed(&acl(&[rule("/.*/", "pull"), rule("b", "pull")]), NOW, &|| true),
+        BTreeMap::from([(1, [0].into())])
+    );
+}
+
+#[test]
+fn a_list_without_what_is_spare_decides_every_random_question_alike() {
+    let mut dice = Dice(0xD1B5_4A32_D192_ED03);
+    let people = [labels(&[]), labels(&[("team", "web"), ("site", "b")]), labels(&[("team", "a"), ("site", "ab")])];
+    let mut spared = 0;
+    for _ in 0..1500 {
+        let rules: Vec<RuleText> = (0..2 + dice.below(6)).map(|_| dice.rule()).collect();
+        let list = acl(&rules);
+        let gone: Vec<usize> = spare(&list, After::Refusal, NOW, &|| true).into_iter().map(|(rule, _)| rule).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        spared += gone.len();
+        let left: Vec<RuleText> = rules
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| !gone.contains(number))
+            .map(|(_, rule)| rule.clone())
+            .collect();
+        let short = acl(&left);
+        let (whole, short) = (world(&list, &[]), world(&short, &[]));
+        for _ in 0..300 {
+            let place = Place {
+                kind: dice.one(&["repository", "registry", "other"]).to_owned(),
+                service: dice.one(&["registry", "mirror", "x"]).to_owned(),
+                address: dice.one(&[
+                    None,
+                    "10.1.2.3".parse().ok(),
+                    "2001:db8::1".parse().ok(),
+                    "10.9.9.9".parse().ok(),
+                ]),
+                reference: dice.one(&[
+                    None,
+                    Reference::parse("v1"),
+                    Reference::parse("latest"),
+                    Reference::parse("alice"),
+                ]),
+                now: NOW + Duration::seconds(i64::try_from(dice.below(4)).unwrap() * 4),
+            };
+            let account = dice.one(&["", "alice", "bob", "web", "x/y", "a\nb"]);
+            let labels = dice.one(&people);
+            let name = dice.one(&[
+                "a", "b", "ab", "a/b", "a/x/b", "web/a", "alice/x", "alice-b", "bob/a/b", "web/web", "x", "m/a",
+            ]);
+            let granted = |world: &World<'_>| -> Vec<Action> {
+                let by = world.decide(account, &labels, &place, name).unwrap();
+                let rule = by.and_then(|by| world.rules().get(by).copied());
+                words(whole.rules()).into_iter().filter(|word| grants(rule.as_ref(), word)).collect()
+            };
+            assert_eq!(granted(&whole), granted(&short), "{account:?} {name} {place:?} without {gone:?}\n{rules:#?}");
+        }
+    }
+    assert!(spared > 300, "{spared}");
 }

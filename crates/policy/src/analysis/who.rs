@@ -190,7 +190,8 @@ impl<'a, 'p> Asking<'a, 'p> {
             Some(Wanted { names: Names::AnyOf(_) | Names::AllOf(_), kind, .. }) => Reach::new(rule).may_be(kind),
             None => true,
         };
-        let near: Vec<usize> = (0..rules.len()).filter(|number| rules.get(*number).is_some_and(|rule| is_near(rule))).collect();
+        let near: Vec<usize> =
+            (0..rules.len()).filter(|number| rules.get(*number).is_some_and(|rule| is_near(rule))).collect();
         let about = || near.iter().filter_map(|number| rules.get(*number).copied());
         let services = match (&narrow.service, world.services.as_slice()) {
             (Some(service), _) => vec![service.clone()],
@@ -230,10 +231,16 @@ impl<'a, 'p> Asking<'a, 'p> {
                 let language = tag.language(&Bindings::new(values, labels), &|_| false);
                 let mut found = None;
                 // Where nothing was found there is no such tag.
-                let _ = crate::regular::walk(Grammar::Tag, Some(&[language.source()]), &[language.source()], self.still, &mut |met| {
-                    found = Some(met.text());
-                    ControlFlow::Break(())
-                });
+                let _ = crate::regular::walk(
+                    Grammar::Tag,
+                    Some(&[language.source()]),
+                    &[language.source()],
+                    self.still,
+                    &mut |met| {
+                        found = Some(met.text());
+                        ControlFlow::Break(())
+                    },
+                );
                 found
             });
             references.extend(plain.into_iter().chain(filled).map(|tag| Reference::parse(&tag)));
@@ -347,7 +354,8 @@ impl<'a, 'p> Asking<'a, 'p> {
             live.push(Live { rule: *number, names, exact: exact && matched == Some(true) });
         }
         let nothing = LabelValues::new();
-        let within = pattern.map(|pattern| pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true));
+        let within =
+            pattern.map(|pattern| pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true));
         let within: Option<usize> = within.map(|language| {
             sets.push(language.source().to_owned());
             sets.len() - 1
@@ -360,20 +368,21 @@ impl<'a, 'p> Asking<'a, 'p> {
                 let mut met: Vec<(Outcome, Vec<String>)> = Vec::new();
                 let mut known: HashMap<Outcome, usize> = HashMap::new();
                 let within = within.map(|within| vec![within]);
-                let ended = outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, outcomes| {
-                    for outcome in outcomes {
-                        let place = *known.entry(outcome.clone()).or_insert_with(|| {
-                            met.push((outcome.clone(), Vec::new()));
-                            met.len() - 1
-                        });
-                        if let Some((outcome, names)) = met.get_mut(place)
-                            && names.len() < if outcome.maybe.is_empty() { 1 } else { TRIED }
-                        {
-                            names.push(text.text());
+                let ended =
+                    outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, outcomes| {
+                        for outcome in outcomes {
+                            let place = *known.entry(outcome.clone()).or_insert_with(|| {
+                                met.push((outcome.clone(), Vec::new()));
+                                met.len() - 1
+                            });
+                            if let Some((outcome, names)) = met.get_mut(place)
+                                && names.len() < if outcome.maybe.is_empty() { 1 } else { TRIED }
+                            {
+                                names.push(text.text());
+                            }
                         }
-                    }
-                    ControlFlow::Continue(())
-                });
+                        ControlFlow::Continue(())
+                    });
                 let search = Arc::new(Search { met, ended });
                 self.searches.insert(key.clone(), Arc::clone(&search));
                 search
@@ -424,8 +433,7 @@ impl<'a, 'p> Asking<'a, 'p> {
             all.extend(ways.into_iter().map(|(rule, way)| ((kind.clone(), rule), way)));
         }
         let can = all.into_iter().map(|((kind, rule), way)| {
-            let values =
-                FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
+            let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
             let pattern = self.rules.get(rule).and_then(|rule| rule.pattern(Field::Name));
             let name = pattern.map_or("*".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)));
             let name = if pattern.is_none() { "any".to_owned() } else { name };
@@ -462,7 +470,10 @@ impl<'a, 'p> Asking<'a, 'p> {
                     shown = true;
                     let named = rule.pattern(Field::Account).is_none() && !names_account(rule);
                     let account = (!named).then_some(account);
-                    if !found.iter().any(|known| known.way.rule == number && known.labels == labels && known.account == account) {
+                    if !found
+                        .iter()
+                        .any(|known| known.way.rule == number && known.labels == labels && known.account == account)
+                    {
                         found.push(Symbolic { way, account, labels });
                     }
                 }
@@ -497,11 +508,10 @@ impl<'a, 'p> Asking<'a, 'p> {
         };
         let grammar = if asked.kind == OURS { Grammar::Ours } else { Grammar::Name };
         let mut any = false;
-        let ended =
-            crate::regular::walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
-                any = !met.matched.is_empty();
-                if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+        let ended = crate::regular::walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
+            any = !met.matched.is_empty();
+            if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         any || ended.is_err()
     }
 
@@ -549,7 +559,10 @@ impl<'a, 'p> Asking<'a, 'p> {
 /// All pieces of a name, each once, the short ones first.
 fn pieces(name: &str) -> BTreeSet<&str> {
     let ends = 0..=name.len();
-    ends.clone().flat_map(|from| ends.clone().filter_map(move |to| name.get(from..to))).filter(|piece| !piece.is_empty()).collect()
+    ends.clone()
+        .flat_map(|from| ends.clone().filter_map(move |to| name.get(from..to)))
+        .filter(|piece| !piece.is_empty())
+        .collect()
 }
 
 fn names_account(rule: &Rule) -> bool {
@@ -587,4 +600,19 @@ fn match_beside_name(rule: &Rule, account: &str, labels: &LabelValues, place: &P
         true => right_tag,
         false => Some(false),
     }
+}
+
+/// The rules that decide anything for the listed accounts; `None` where that could not be told.
+pub fn deciding(world: &World<'_>, narrow: &Narrow, still: &dyn Fn() -> bool) -> Option<BTreeSet<usize>> {
+    match (world.unlisted, world.below) {
+        (Unlisted::Nobody, Below::Nothing | Below::SomebodyElse) => {}
+        (Unlisted::Anybody, Below::Nothing | Below::SomebodyElse) => return None,
+    }
+    let mut asking = Asking::new(world, narrow, still, None);
+    let mut all = BTreeSet::new();
+    for (account, labels) in &world.accounts {
+        let Some(labels) = labels else { continue };
+        all.extend(asking.rights(account, labels).into_iter().map(|can| can.way.rule));
+    }
+    asking.undecided.is_empty().then_some(all)
 }
