@@ -137,6 +137,10 @@ struct Search {
     ended: Result<(), Unfinished>,
 }
 
+/// What is looked for among names: the grammar, the rules of both lists, and the sets that changed rules have.
+type Sought = (Grammar, Vec<Live>, Vec<Live>, Option<Vec<usize>>);
+
+/// A pair of rules and what changes between them, for listed accounts or others.
 type RowKey = (Option<usize>, Option<usize>, Action, Shift, bool);
 
 struct Work<'w, 'p> {
@@ -341,7 +345,7 @@ impl<'w, 'p> Work<'w, 'p> {
                 }
             }
         }
-        let mut searches: HashMap<(Grammar, Vec<Live>, Vec<Live>, Option<Vec<usize>>), Rc<Search>> = HashMap::new();
+        let mut searches: HashMap<Sought, Rc<Search>> = HashMap::new();
         // What concerns the most accounts first, and then the simplest.
         let mut groups: Vec<(Profile, Vec<usize>)> = groups.into_iter().collect();
         groups.sort_by_key(|(profile, _)| {
@@ -389,7 +393,7 @@ impl<'w, 'p> Work<'w, 'p> {
                     }
                 };
                 let people: Vec<&Asker> = members.iter().filter_map(|index| askers.get(*index)).collect();
-                self.settle(&search, &key.1, &key.2, &people, &place, found);
+                self.settle(&search, &key, &people, &place, found);
             }
         }
     }
@@ -402,8 +406,7 @@ impl<'w, 'p> Work<'w, 'p> {
     fn settle(
         &mut self,
         search: &Search,
-        old: &[Live],
-        new: &[Live],
+        (_, old, new, _): &Sought,
         people: &[&Asker],
         place: &Place,
         found: &mut dyn FnMut(&Difference),
@@ -478,11 +481,7 @@ impl<'w, 'p> Work<'w, 'p> {
             && old.maybe.iter().zip(&new.maybe).all(|(old, new)| partner(old) == Some(*new))
     }
 
-    fn search(
-        &mut self,
-        (grammar, old, new, within): &(Grammar, Vec<Live>, Vec<Live>, Option<Vec<usize>>),
-        mut early: impl FnMut(&Candidate, &mut Self),
-    ) -> Search {
+    fn search(&mut self, (grammar, old, new, within): &Sought, mut early: impl FnMut(&Candidate, &mut Self)) -> Search {
         let mut met: HashMap<(Outcome, Outcome), usize> = HashMap::new();
         let mut candidates: Vec<Candidate> = Vec::new();
         let sets = std::mem::take(&mut self.sets);

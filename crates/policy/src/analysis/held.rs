@@ -82,6 +82,9 @@ pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str,
     let any = || Language::Exactly(ANYTHING.to_owned());
     let name = rule.pattern(Field::Name).map_or_else(any, |pattern| pattern.language(&bindings, &is_open));
     let tag = rule.tag().map(|pattern| pattern.language(&bindings, &is_open));
+    if name == Language::Nothing || tag == Some(Language::Nothing) {
+        return None;
+    }
     let exact = !tied && name.is_exact() && tag.as_ref().is_none_or(Language::is_exact);
     let source = |language: Language| language.source().to_owned();
     Some(Left { name: source(name), tag: tag.map(source), exact })

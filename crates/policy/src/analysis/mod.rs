@@ -156,6 +156,3 @@ fn words<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Actions {
 fn grants(rule: Option<&&Rule>, word: &Action) -> bool {
     rule.is_some_and(|rule| rule.grants().of(&Actions::from([word.clone()])).contains(word))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! One of each kind of address, moment, type, service, tag and account that rules tell apart.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -82,7 +82,7 @@ pub(super) fn addresses<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<Op
     }
     let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     // Addresses of IPv4 that are written as IPv6 are those of IPv4.
-    let mapped = Ipv6Net::new(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 96).ok().map(IpNet::V6);
+    let mapped = "::ffff:0:0/96".parse().ok();
     let wide: BTreeSet<IpNet> = networks.iter().copied().chain(everywhere).collect();
     for network in &wide {
         let inside: Vec<IpNet> =
@@ -100,8 +100,8 @@ pub(super) fn addresses<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<Op
 
 fn after(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(address) => Some(IpAddr::V4(Ipv4Addr::from_bits(address.to_bits().checked_add(1)?))),
-        IpAddr::V6(address) => Some(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits().checked_add(1)?))),
+        IpAddr::V4(address) => Some(IpAddr::V4(address.to_bits().checked_add(1)?.into())),
+        IpAddr::V6(address) => Some(IpAddr::V6(address.to_bits().checked_add(1)?.into())),
     }
 }
 

@@ -14,7 +14,7 @@ use super::places::{addresses, kinds, moments};
 use super::unlisted::wanted;
 use super::{Below, Narrow, Place, Unlisted, World, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
-use crate::regular::{Grammar, Unfinished};
+use crate::regular::{Grammar, Unfinished, walk};
 use crate::rule::Rule;
 use crate::scope::{Action, OURS, Reference};
 
@@ -22,6 +22,8 @@ use crate::scope::{Action, OURS, Reference};
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// So many names are tried where it is not known which of them a rule matches.
 const TRIED: usize = 24;
+/// Of so many rules above another it is looked at whether they match any of the same names; of more it is supposed.
+const MOST_ABOVE: usize = 32;
 /// The account that stands for any that cannot be listed.
 const SOMEBODY: &str = "somebody";
 
@@ -231,16 +233,10 @@ impl<'a, 'p> Asking<'a, 'p> {
                 let language = tag.language(&Bindings::new(values, labels), &|_| false);
                 let mut found = None;
                 // Where nothing was found there is no such tag.
-                let _ = crate::regular::walk(
-                    Grammar::Tag,
-                    Some(&[language.source()]),
-                    &[language.source()],
-                    self.still,
-                    &mut |met| {
-                        found = Some(met.text());
-                        ControlFlow::Break(())
-                    },
-                );
+                let _ = walk(Grammar::Tag, Some(&[language.source()]), &[language.source()], self.still, &mut |met| {
+                    found = Some(met.text());
+                    ControlFlow::Break(())
+                });
                 found
             });
             references.extend(plain.into_iter().chain(filled).map(|tag| Reference::parse(&tag)));
@@ -293,7 +289,7 @@ impl<'a, 'p> Asking<'a, 'p> {
                 .collect();
             granted += usize::from(!granting.is_empty());
             for (rule, example) in granting {
-                self.add(&mut all, rule, example, &place, account, labels);
+                self.add(&mut all, (rule, example), &place, (account, labels));
             }
         }
         Ways { ways: all.into_values().collect(), always: asked == granted }
@@ -306,26 +302,45 @@ impl<'a, 'p> Asking<'a, 'p> {
     fn add(
         &self,
         all: &mut BTreeMap<usize, Way>,
-        rule: usize,
-        example: String,
+        (rule, example): (usize, String),
         place: &Place,
-        account: &str,
-        labels: &LabelValues,
+        (account, labels): (&str, &LabelValues),
     ) {
         let way = all.entry(rule).or_insert_with(|| {
             let above = self.near.iter().copied().filter(|above| *above < rule);
             let own = self.rules.get(rule).copied();
-            let except = above.filter(|above| {
-                let other = self.rules.get(*above).copied();
-                other.zip(own).is_some_and(|(other, own)| {
-                    other.grants() != own.grants()
-                        && !Reach::new(other).is_apart(&Reach::new(own))
-                        && left(other, account, labels, &place.kind, &place.service).is_some()
+            let names_of = |rule: &Rule| left(rule, account, labels, &place.kind, &place.service).map(|left| left.name);
+            let near: Vec<(usize, String)> = above
+                .filter_map(|above| Some((above, self.rules.get(above).copied()?, own?)))
+                .filter(|(_, other, own)| {
+                    other.grants() != own.grants() && !Reach::new(other).is_apart(&Reach::new(own))
                 })
-            });
-            Way { rule, services: BTreeSet::new(), example, place: place.clone(), except: except.collect() }
+                .filter_map(|(above, other, _)| Some((above, names_of(other)?)))
+                .collect();
+            let names = own.and_then(names_of).unwrap_or_default();
+            let except = match near.len() > MOST_ABOVE {
+                true => near.into_iter().map(|(above, _)| above).collect(),
+                false => self.overlapping(&place.kind, &names, &near),
+            };
+            Way { rule, services: BTreeSet::new(), example, place: place.clone(), except }
         });
         way.services.insert(place.service.clone());
+    }
+
+    /// Those rules that match any of these names.
+    fn overlapping(&self, kind: &str, names: &str, near: &[(usize, String)]) -> BTreeSet<usize> {
+        let grammar = if kind == OURS { Grammar::Ours } else { Grammar::Name };
+        let sources: Vec<&str> = near.iter().map(|(_, names)| names.as_str()).collect();
+        let mut met: BTreeSet<usize> = BTreeSet::new();
+        let ended = walk(grammar, Some(&[names]), &sources, self.still, &mut |text| {
+            met.extend(text.matched.iter().filter_map(|index| near.get(*index)).map(|(rule, _)| *rule));
+            if met.len() == near.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match ended {
+            Ok(()) => met,
+            // Those that may.
+            Err(Unfinished::Time | Unfinished::Size) => near.iter().map(|(rule, _)| *rule).collect(),
+        }
     }
 
     /// Each rule that decides any name that the pattern matches, with such a name; confirmed by the ordinary decision.
@@ -426,7 +441,7 @@ impl<'a, 'p> Asking<'a, 'p> {
                 }
                 for (by, name) in self.deciders(account, labels, &place, None) {
                     if let Some(rule) = by {
-                        self.add(&mut ways, rule, name, &place, account, labels);
+                        self.add(&mut ways, (rule, name), &place, (account, labels));
                     }
                 }
             }
@@ -508,7 +523,7 @@ impl<'a, 'p> Asking<'a, 'p> {
         };
         let grammar = if asked.kind == OURS { Grammar::Ours } else { Grammar::Name };
         let mut any = false;
-        let ended = crate::regular::walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
+        let ended = walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
             any = !met.matched.is_empty();
             if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -2,6 +2,7 @@
 
 use super::bindings::{Bindings, Field, Filling, LabelMeaning, LabelValue, Placeholder};
 use super::expression::Form;
+use super::template::Slot;
 use super::{Body, Pattern};
 use crate::glob::{GlobToken, Set};
 use crate::re2::{self, Case, Segment};
@@ -20,18 +21,21 @@ pub(crate) enum Language {
     Exactly(String),
     /// No others than these: which of them depends on what is not known here.
     AtMost(String),
+    /// None at all.
+    Nothing,
 }
 
 impl Language {
     pub(crate) fn source(&self) -> &str {
         match self {
             Language::Exactly(source) | Language::AtMost(source) => source,
+            Language::Nothing => re2::NEVER,
         }
     }
 
     pub(crate) fn is_exact(&self) -> bool {
         match self {
-            Language::Exactly(_) => true,
+            Language::Exactly(_) | Language::Nothing => true,
             Language::AtMost(_) => false,
         }
     }
@@ -67,6 +71,13 @@ impl Pattern {
             },
         };
         let fillings = self.template.fillings(bindings);
+        let lacks = |(slot, filling): (&Slot, &Filling<'_>)| match filling {
+            Filling::Nothing => !is_open(&slot.placeholder),
+            Filling::Text(_) | Filling::AnyOf(_) => false,
+        };
+        if whole && self.template.slots.iter().zip(&fillings).any(lacks) {
+            return Language::Nothing;
+        }
         let open: Vec<bool> = self.template.slots.iter().map(|slot| is_open(&slot.placeholder)).collect();
         let mut combinations: Vec<Vec<Option<usize>>> = vec![vec![None; fillings.len()]];
         let mut exact = !open.contains(&true);
