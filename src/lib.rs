@@ -46,6 +46,7 @@ pub mod identity;
 mod json;
 pub mod keys;
 mod last_said;
+mod link;
 mod lookups;
 pub mod metrics;
 pub mod mint;

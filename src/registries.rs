@@ -288,8 +288,8 @@ fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<St
     );
     // Who does not say gets the narrower of both.
     let restricted = section.flag("restricted").is_none_or(|at| at.value);
-    let publications = read_groups(&mut section, "publications", groups);
-    let responsibles = read_groups(&mut section, "responsibles", groups);
+    let publications = read_names(&mut section, "publications", groups);
+    let responsibles = read_names(&mut section, "responsibles", groups);
     let events = match section.section("events") {
         None => Ok(None),
         Some(events) => read_events(events).map(Some),
@@ -308,9 +308,14 @@ fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<St
     })
 }
 
-fn read_groups(section: &mut Section<'_>, key: &'static str, groups: &mut Vec<At<String>>) -> Vec<String> {
+/// Reads a list of names of something that is declared elsewhere, and notes where each stands.
+pub(crate) fn read_names(
+    section: &mut Section<'_>,
+    key: &'static str,
+    references: &mut Vec<At<String>>,
+) -> Vec<String> {
     let named = section.texts(key).unwrap_or_default();
-    groups.extend(named.iter().cloned());
+    references.extend(named.iter().cloned());
     named.into_iter().map(|at| at.value).collect()
 }
 

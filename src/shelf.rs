@@ -23,6 +23,7 @@ use tables::{Draft, Rules, Users};
 
 /// How long reading all may take.
 const READING: Duration = Duration::from_secs(60);
+
 /// Where the documents are.
 pub(crate) enum Shelf {
     /// In a collection of MongoDB.

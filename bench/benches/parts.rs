@@ -21,7 +21,7 @@ use policy::acl::Acl;
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::Rule;
 use policy::scope::{Scope, parse_all};
-use policy::{Budget, Question};
+use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 
 fn scopes(bench: &mut Criterion) {
@@ -44,6 +44,21 @@ fn acl(rules: &str) -> Arc<Acl> {
     Arc::clone(&config.backends.get::<Rules>().unwrap().acl)
 }
 
+/// What rules decide on a scope.
+fn decide(acl: &Acl, identity: &Identity, scope: &Scope) -> Answer {
+    let question = Question {
+        account: identity.name(),
+        labels: &identity.labels,
+        address: None,
+        service: "registry",
+        resource: &scope.resource,
+        actions: &scope.actions,
+        reference: None,
+        now: OffsetDateTime::UNIX_EPOCH,
+    };
+    acl.decide(black_box(&question), &mut Budget::for_request()).unwrap()
+}
+
 /// One rule of each kind, for a question that it matches.
 fn rules(bench: &mut Criterion) {
     let labels = LabelValues::from([("team".to_owned(), vec![LabelValue::glob("web").unwrap()])]);
@@ -59,19 +74,7 @@ fn rules(bench: &mut Criterion) {
     ] {
         let acl = acl(&format!("  - {{match: {rule}, actions: [pull]}}\n"));
         bench.bench_function(&format!("rule/{kind}"), |timer| {
-            timer.iter(|| {
-                let question = Question {
-                    account: identity.name(),
-                    labels: &identity.labels,
-                    address: None,
-                    service: "registry",
-                    resource: &scope.resource,
-                    actions: &scope.actions,
-                    reference: None,
-                    now: OffsetDateTime::UNIX_EPOCH,
-                };
-                acl.decide(black_box(&question), &mut Budget::for_request()).unwrap()
-            });
+            timer.iter(|| decide(&acl, &identity, &scope));
         });
     }
 }
@@ -96,22 +99,9 @@ fn standard_rules(bench: &mut Criterion) {
          \x20 - {match: {name: \"groups/*/*\"}, actions: [pull, push]}\n");
     let member = Identity { account: Account::parse("alice").ok(), ..Identity::default() };
     let scope = Scope::parse("repository:groups/50/app:pull,push").unwrap();
-    let decide = |acl: &Acl, identity: &Identity| {
-        let question = Question {
-            account: identity.name(),
-            labels: &identity.labels,
-            address: None,
-            service: "registry",
-            resource: &scope.resource,
-            actions: &scope.actions,
-            reference: None,
-            now: OffsetDateTime::UNIX_EPOCH,
-        };
-        acl.decide(black_box(&question), &mut Budget::for_request()).unwrap()
-    };
-    bench.bench_function("rules/three of one's own", |timer| timer.iter(|| decide(&own, &member)));
+    bench.bench_function("rules/three of one's own", |timer| timer.iter(|| decide(&own, &member, &scope)));
     bench.bench_function("rules/standard, 50 groups", |timer| {
-        timer.iter(|| decide(&standard, &directory.labelled(black_box(member.clone())).unwrap()));
+        timer.iter(|| decide(&standard, &directory.labelled(black_box(member.clone())).unwrap(), &scope));
     });
 }
 

@@ -49,7 +49,7 @@ impl Configured for RecordsAuthSettings {
         let store = self.store.as_ref().context("no records are configured")?;
         let users = RecordsUsers { records: records::open_for(store, KIND.key), label_values: self.label_values };
         // A store that is not there yet has no users to learn from, and who only looks must not make it.
-        let greeting = if matches!(store.unmade(), Ok(Some(_))) { Greeting::Later } else { Greeting::AtOnce };
+        let greeting = if store.is_unmade() { Greeting::Later } else { Greeting::AtOnce };
         StoredUsers::open(users, passwords, greeting)
     }
 

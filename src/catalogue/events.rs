@@ -162,7 +162,7 @@ fn without_port(address: &str) -> &str {
 
 /// What a kept event comes to; `None` where it is not as this program writes it.
 pub(super) fn effect(event: &StoredEvent, heard: OffsetDateTime) -> Option<Effect> {
-    let Tagged(kept) = serde_tagged(&event.document)?;
+    let kept = kept_of(&event.document)?;
     let change = |repository, at, what| Effect::Changes(Change { repository, at: Stamp(at), what });
     Some(match kept {
         Kept::Pushed { repository, tag, digest, media_type, size, at } => {
@@ -191,15 +191,13 @@ pub(super) fn effect(event: &StoredEvent, heard: OffsetDateTime) -> Option<Effec
     })
 }
 
-struct Tagged(Kept);
-
 /// The enum is written as an object of one member, and read as nothing else.
-fn serde_tagged(text: &str) -> Option<Tagged> {
+fn kept_of(text: &str) -> Option<Kept> {
     let value = json::unambiguous(text).ok()?;
     if !value.is_object() {
         return None;
     }
-    Kept::deserialize(value).ok().map(Tagged)
+    Kept::deserialize(value).ok()
 }
 
 #[cfg(test)]

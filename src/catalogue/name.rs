@@ -1,30 +1,14 @@
 //! What can be the name of a repository, a tag or a digest: whatever else a registry sends is overlooked.
 
+use policy::scope::is_component;
+pub(super) use policy::scope::is_tag;
+
 /// The longest name of a repository, in bytes.
 const LONGEST: usize = 255;
-/// The longest tag.
-const LONGEST_TAG: usize = 128;
 
-/// Whether a text can be the name of a repository (OCI distribution 1.1): parts of lower-case letters and digits, with single dots,
-/// dashes and underscores between them.
+/// Whether a text can be the name of a repository (OCI distribution 1.1).
 pub(super) fn is_repository(text: &str) -> bool {
-    let is_inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let is_part = |part: &str| {
-        let bytes = part.as_bytes();
-        let ends = bytes.first().zip(bytes.last());
-        ends.is_some_and(|(first, last)| is_inner(*first) && is_inner(*last))
-            && bytes.iter().all(|letter| is_inner(*letter) || b"._-".contains(letter))
-            && !part.contains("..")
-    };
-    text.len() <= LONGEST && text.split('/').all(is_part)
-}
-
-/// Whether a text can be a tag.
-pub(super) fn is_tag(text: &str) -> bool {
-    let is_word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
-    text.len() <= LONGEST_TAG
-        && text.bytes().next().is_some_and(is_word)
-        && text.bytes().all(|letter| is_word(letter) || letter == b'.' || letter == b'-')
+    text.len() <= LONGEST && text.split('/').all(is_component)
 }
 
 /// Whether a text is a digest.
@@ -48,8 +32,24 @@ mod tests {
         for name in ["a", "lib/x", "users/1/opensvc/busybox", "a.b/c-d/e_f/g__h", "0/1"] {
             assert!(is_repository(name), "{name}");
         }
-        for name in ["", "/", "a/", "/a", "A", "a//b", "a b", ".a", "a.", "-a", "a..b", "a\n", "a:b", &"a".repeat(256)]
-        {
+        for name in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "A",
+            "a//b",
+            "a b",
+            ".a",
+            "a.",
+            "-a",
+            "a..b",
+            "a._b",
+            "a___b",
+            "a\n",
+            "a:b",
+            &"a".repeat(256),
+        ] {
             assert!(!is_repository(name), "{name}");
         }
         for (tag, is) in [("v1", true), ("_a.B-c", true), ("", false), (".a", false), ("-a", false), ("a b", false)] {

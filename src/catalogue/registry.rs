@@ -1,35 +1,35 @@
-//! A client of one registry: what is in it, asked with tokens that are made here for one repository and one request's actions.
+//! A client of one registry: what is in it.
 
-use std::num::NonZeroUsize;
+mod reply;
+mod tokens;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LINK, USER_AGENT};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use axum::http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lru::LruCache;
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::name::{is_digest, is_repository, is_tag};
+pub(super) use reply::Named;
+pub use reply::RegistryFailure;
+use reply::{Catalog, Reply, Tags, error_codes, expect_ok, named, next_name, read, unexpected};
+pub(super) use tokens::OURSELVES;
+use tokens::OwnTokens;
+
+use super::name::{is_repository, is_tag};
 use super::{AT_ONCE, Pace};
+use crate::clock;
 use crate::dial::{Dialer, Patience};
-use crate::keys::Effort;
 use crate::pem::tls::client_config;
 use crate::registries::Registry;
-use crate::token::{AccessEntry, Issuer, TokenContent, jti};
-use crate::{clock, json, random};
+use crate::shown::chain_of;
+use crate::token::Issuer;
 
-/// Whose requests ours are, in the registry's log and in its events. No account is called so: names of robots are nobody else's, and
-/// none has a second plus sign.
-pub(super) const OURSELVES: &str = "robot+dockwarden+catalogue";
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long an answer may take, from the request to its last byte.
@@ -50,39 +50,12 @@ const MAX_TAG_PAGES: usize = 1000;
 const MAX_MANIFEST: usize = 4 << 20;
 /// The longest error, in bytes.
 const MAX_ERROR: usize = 64 * 1024;
-/// How long our tokens live, in seconds.
-const LIFE: u32 = 300;
-/// How many tokens are kept for another request.
-const TOKENS: NonZeroUsize = match NonZeroUsize::new(256) {
-    Some(number) => number,
-    None => NonZeroUsize::MIN,
-};
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("dockwarden/", env!("CARGO_PKG_VERSION")));
 /// The four types of manifests that there are; with fewer, a registry shows one of them as another, or not at all.
 const MANIFESTS: HeaderValue = HeaderValue::from_static(
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
 );
-
-/// The registry did not answer as a registry does.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum RegistryFailure {
-    /// It cannot be reached, or does not answer in time.
-    #[error("the registry cannot be asked: {0}")]
-    Away(String),
-    /// It does not take our tokens.
-    #[error(
-        "the registry refuses our token (status {0}); are token.issuer, its REGISTRY_AUTH_TOKEN_ISSUER and _SERVICE, and its \
-         rootcertbundle what they should be?"
-    )]
-    Refused(u16),
-    /// Its answer is of no use.
-    #[error("the registry's answer cannot be used: {0}")]
-    Odd(String),
-    /// No token could be made.
-    #[error("no token for the registry can be made: {0}")]
-    NoToken(String),
-}
 
 /// A page of the catalog.
 #[derive(Debug)]
@@ -102,20 +75,11 @@ pub(super) enum TagList {
     Unknown,
 }
 
-/// What a tag or a digest names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    /// The digest.
-    pub(super) digest: String,
-    /// The media type.
-    pub(super) media_type: String,
-}
-
 /// A manifest.
 #[derive(Debug)]
 pub(super) struct Manifest {
     pub(super) named: Named,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 /// What a registry says when something is to be deleted.
@@ -132,17 +96,13 @@ pub(super) enum DeleteReply {
 }
 
 type Http = Client<Dialer, Full<Bytes>>;
-/// Tokens that were made a moment ago, each with its end, by the repository and the actions that they are for.
-type Tokens = LruCache<(String, &'static str), (HeaderValue, i64)>;
 
 /// A client of one registry.
 pub(super) struct RegistryClient {
     http: Http,
     /// Scheme and host, without a slash at the end.
     base: String,
-    service: String,
-    issuer: Arc<Issuer>,
-    tokens: Mutex<Tokens>,
+    tokens: OwnTokens,
     places: Semaphore,
     rhythm: Rhythm,
 }
@@ -164,36 +124,6 @@ impl Rhythm {
         };
         sleep_until(at).await;
     }
-}
-
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct Catalog {
-    #[serde(default)]
-    repositories: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Errors {
-    #[serde(default, deserialize_with = "json::objects")]
-    errors: Vec<OneError>,
-}
-
-#[derive(Deserialize)]
-struct OneError {
-    #[serde(default)]
-    code: String,
 }
 
 /// A request, as what is asked for differs.
@@ -240,9 +170,7 @@ impl RegistryClient {
         Ok(RegistryClient {
             http,
             base: registry.url.as_str().trim_end_matches('/').to_owned(),
-            service: registry.service.clone(),
-            issuer,
-            tokens: Mutex::new(LruCache::new(TOKENS)),
+            tokens: OwnTokens::new(issuer, &registry.service),
             places: Semaphore::new(at_once),
             rhythm: Rhythm {
                 pause: pace.per_second.map(|number| Duration::from_secs(1) / number.get()),
@@ -279,7 +207,7 @@ impl RegistryClient {
         let Catalog { repositories } = expect_ok(&reply, "its catalog")?;
         let listed = repositories.ok_or_else(|| RegistryFailure::Odd("its catalog has no list".to_owned()))?;
         let last = listed.last().cloned();
-        let next = match link_last(&reply.headers)? {
+        let next = match next_name(&reply.headers)? {
             Some(next) => Some(next),
             // A proxy may have lost the link: one request more tells.
             None if listed.len() >= number => last,
@@ -313,7 +241,7 @@ impl RegistryClient {
             }
             let Tags { tags } = expect_ok(&reply, "its list of tags")?;
             all.extend(tags.unwrap_or_default().into_iter().filter(|tag| is_tag(tag)));
-            let next = link_last(&reply.headers)?;
+            let next = next_name(&reply.headers)?;
             if next.is_none() {
                 return Ok(TagList::Listed(all));
             }
@@ -351,7 +279,7 @@ impl RegistryClient {
     }
 
     /// What refers to a manifest (OCI distribution 1.1), as an index; `None` where the registry does not know of such.
-    pub(super) async fn referrers(&self, repository: &str, digest: &str) -> Result<Option<Vec<u8>>, RegistryFailure> {
+    pub(super) async fn referrers(&self, repository: &str, digest: &str) -> Result<Option<Bytes>, RegistryFailure> {
         let reply = self.ask(&Asked::get(repository, format!("referrers/{digest}"), MAX_MANIFEST)).await?;
         match reply.status {
             StatusCode::OK => Ok(Some(reply.body)),
@@ -401,7 +329,7 @@ impl RegistryClient {
     }
 
     async fn send(&self, asked: &Asked<'_>) -> Result<Reply, Sent> {
-        let token = self.token(asked.repository, asked.actions).await.map_err(Sent::Other)?;
+        let token = self.tokens.bearer(asked.repository, asked.actions).await.map_err(Sent::Other)?;
         let odd = |cause: String| Sent::Other(RegistryFailure::Odd(cause));
         let uri = Uri::try_from(format!("{}{}", self.base, asked.path)).map_err(|error| odd(error.to_string()))?;
         let mut request = Request::new(Full::new(Bytes::new()));
@@ -412,8 +340,8 @@ impl RegistryClient {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let answered = async {
             let response = self.http.request(request).await.map_err(|error| match error.is_connect() {
-                true => Sent::Other(RegistryFailure::Away(chain(&error))),
-                false => Sent::Broken(chain(&error)),
+                true => Sent::Other(RegistryFailure::Away(chain_of(&error))),
+                false => Sent::Broken(chain_of(&error)),
             })?;
             let (parts, body) = response.into_parts();
             let most = if parts.status == StatusCode::OK { asked.most } else { MAX_ERROR };
@@ -423,134 +351,9 @@ impl RegistryClient {
         let late = || format!("no answer within {} s", asked.within.as_secs());
         timeout(asked.within, answered).await.unwrap_or_else(|_| Err(Sent::Other(RegistryFailure::Away(late()))))
     }
-
-    /// `Bearer` and a token for one repository's action, or for the catalog; one that was made a moment ago, if there is one.
-    async fn token(&self, repository: Option<&str>, actions: &'static str) -> Result<HeaderValue, RegistryFailure> {
-        #[expect(clippy::disallowed_methods, reason = "the registry compares the token with this moment")]
-        let now = OffsetDateTime::now_utc();
-        let key = (repository.unwrap_or_default().to_owned(), actions);
-        let kept = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((token, expires)) = kept
-            && expires > now.unix_timestamp() + 60
-        {
-            return Ok(token);
-        }
-        let (kind, name) = match repository {
-            Some(repository) => ("repository", repository),
-            None => ("registry", "catalog"),
-        };
-        let content = TokenContent {
-            subject: OURSELVES.to_owned(),
-            audience: self.service.clone(),
-            access: vec![AccessEntry {
-                kind: kind.to_owned(),
-                name: name.to_owned(),
-                actions: vec![actions.to_owned()],
-            }],
-            secret: None,
-        };
-        let none = |cause: String| RegistryFailure::NoToken(cause);
-        let id = jti(random::bytes().map_err(|error| none(error.to_string()))?);
-        let claims = self.issuer.claims(content, now, LIFE, id);
-        let expires = claims.exp;
-        let issuer = Arc::clone(&self.issuer);
-        let made = match issuer.key().effort() {
-            Effort::Small => issuer.mint(&claims, now),
-            Effort::Large => {
-                let made = tokio::task::spawn_blocking(move || issuer.mint(&claims, now));
-                made.await.map_err(|died| none(died.to_string()))?
-            }
-        };
-        let token = made.map_err(|error| none(error.to_string()))?;
-        let mut token = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| none(error.to_string()))?;
-        token.set_sensitive(true);
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).put(key, (token.clone(), expires));
-        Ok(token)
-    }
 }
 
 enum Sent {
     Broken(String),
     Other(RegistryFailure),
-}
-
-async fn read(mut body: Incoming, most: usize) -> Result<Vec<u8>, RegistryFailure> {
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| RegistryFailure::Away(chain(&error)))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if whole.len() + piece.len() > most {
-            return Err(RegistryFailure::Odd(format!("it is longer than {most} bytes")));
-        }
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole)
-}
-
-fn expect_ok<T: for<'de> Deserialize<'de>>(reply: &Reply, what: &str) -> Result<T, RegistryFailure> {
-    match reply.status {
-        StatusCode::OK => {
-            json::object(&reply.body).map_err(|error| RegistryFailure::Odd(format!("{what} is none: {error}")))
-        }
-        _ => Err(unexpected(reply, what)),
-    }
-}
-
-fn unexpected(reply: &Reply, what: &str) -> RegistryFailure {
-    match reply.status {
-        // One repository may be broken (500), and the registry well.
-        status @ (StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS) => {
-            RegistryFailure::Away(format!("it answers {} instead of {what}", status.as_u16()))
-        }
-        status => RegistryFailure::Odd(format!("it answers {} instead of {what}", status.as_u16())),
-    }
-}
-
-/// The codes of a registry's errors; none where the body is something else.
-fn error_codes(reply: &Reply) -> Vec<String> {
-    let errors = json::object::<Errors>(&reply.body).map(|read| read.errors).unwrap_or_default();
-    errors.into_iter().map(|error| error.code).collect()
-}
-
-fn named(reply: &Reply) -> Result<Named, RegistryFailure> {
-    let text = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    let digest = text("docker-content-digest").filter(|digest| is_digest(digest));
-    let digest = digest.ok_or_else(|| RegistryFailure::Odd("a manifest comes without its digest".to_owned()))?;
-    let media_type = text(CONTENT_TYPE.as_str()).unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    Ok(Named { digest: digest.to_owned(), media_type: media_type.to_owned() })
-}
-
-/// Where the next page begins, as the `Link` to it says (RFC 8288). Its address is not followed: of a registry behind a proxy it may
-/// lead anywhere.
-fn link_last(headers: &HeaderMap) -> Result<Option<String>, RegistryFailure> {
-    let odd = || RegistryFailure::Odd("the link to the next page cannot be read".to_owned());
-    for line in headers.get_all(LINK) {
-        let text = line.to_str().map_err(|_| odd())?;
-        let Some((target, rest)) = text.trim().strip_prefix('<').and_then(|rest| rest.split_once('>')) else {
-            continue;
-        };
-        if !rest.replace([' ', '"'], "").split(';').any(|part| part.eq_ignore_ascii_case("rel=next")) {
-            continue;
-        }
-        let query = target.split_once('?').map(|(_, query)| query).unwrap_or_default();
-        let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")).ok_or_else(odd)?;
-        let last = last.replace('+', " ");
-        let last = percent_decode_str(&last).decode_utf8().map_err(|_| odd())?;
-        return Ok(Some(last.into_owned()));
-    }
-    Ok(None)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut cause = error.to_string();
-    let mut next = error.source();
-    while let Some(deeper) = next {
-        cause.push_str(": ");
-        cause.push_str(&deeper.to_string());
-        next = deeper.source();
-    }
-    cause
 }

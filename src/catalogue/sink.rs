@@ -4,6 +4,7 @@
 //! counted, since another try would bring no more; and what cannot be kept now, because the records are away or too many wait, is
 //! refused, since another try will do and nothing is lost by it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use time::OffsetDateTime;
@@ -44,7 +45,7 @@ pub(super) struct Pending(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(Vec<StoredEvent>, Told)>,
+    waiting: VecDeque<(Vec<StoredEvent>, Told)>,
     count: usize,
     is_kept_now: bool,
     /// How many waited in the records when they were last counted.
@@ -67,9 +68,7 @@ impl Catalogue {
         }
         found.map(|known| Sink { shared: Arc::clone(&self.shared), known: Arc::clone(known) })
     }
-}
 
-impl Catalogue {
     /// Says in the log, from time to time, that events came without a secret.
     pub fn say_unauthorized(&self) {
         if self.shared.said_unauthorized.is_long_ago() {
@@ -123,6 +122,19 @@ impl Shared {
         last.insert(service.to_owned(), now);
     }
 
+    /// Notes how many wait in the records.
+    pub(super) fn note_waiting(&self, count: u64) {
+        self.sink.wait_in_records(count);
+        self.metrics.events_waiting(count);
+    }
+
+    /// Counts those that wait in the records, for the bound.
+    pub(super) async fn count_waiting(&self) -> Result<(), Failure> {
+        let count = self.records.count_waiting(MOST_WAITING).await?;
+        self.note_waiting(count);
+        Ok(())
+    }
+
     /// Keeps events together with all that came meanwhile.
     async fn keep(self: &Arc<Self>, events: Vec<StoredEvent>) -> Result<(), NotKept> {
         let (sender, kept) = oneshot::channel();
@@ -133,7 +145,7 @@ impl Shared {
                 return Err(NotKept::Full);
             }
             state.count += events.len();
-            state.waiting.push((events, sender));
+            state.waiting.push_back((events, sender));
             !std::mem::replace(&mut state.is_kept_now, true)
         };
         if begins {
@@ -174,19 +186,15 @@ impl Pending {
     fn next_lot(&self) -> Option<Lot> {
         let mut state = self.state();
         let (mut events, mut senders) = (Vec::new(), Vec::new());
-        let mut taken = 0;
-        for (lot, _) in &state.waiting {
-            if taken > 0 && events.len() + lot.len() > LOT {
-                break;
-            }
-            events.extend(lot.iter().cloned());
-            taken += 1;
+        let has_room = |events: &Vec<_>, lot: &Vec<_>| events.is_empty() || events.len() + lot.len() <= LOT;
+        while let Some((lot, sender)) = state.waiting.pop_front_if(|(lot, _)| has_room(&events, lot)) {
+            events.extend(lot);
+            senders.push(sender);
         }
-        if taken == 0 {
+        if senders.is_empty() {
             state.is_kept_now = false;
             return None;
         }
-        senders.extend(state.waiting.drain(..taken).map(|(_, sender)| sender));
         state.count -= events.len();
         Some((events, senders))
     }
@@ -194,15 +202,5 @@ impl Pending {
     /// Notes how many wait in the records.
     pub(super) fn wait_in_records(&self, count: u64) {
         self.state().in_records = count;
-    }
-}
-
-impl Shared {
-    /// Counts those that wait in the records, for the bound.
-    pub(super) async fn count_waiting(&self) -> Result<u64, Failure> {
-        let count = self.records.count_waiting(MOST_WAITING).await?;
-        self.sink.wait_in_records(count);
-        self.metrics.events_waiting(count);
-        Ok(count)
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn run(command: Command) -> u8 {
 fn import_of(files: &[PathBuf]) -> Result<Import, String> {
     let mut tables = Tables::default();
     for file in files {
-        let shown = printable(&file.display().to_string());
+        let shown = file_of(file);
         let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
         let added = match (
             file.extension().and_then(|ending| ending.to_str()),

@@ -200,7 +200,7 @@ pub(super) async fn sign_out(config: PathBuf, account: &str, now: OffsetDateTime
 
 /// Whether the records are a file that is not there yet.
 fn is_unmade(config: &Config) -> bool {
-    config.records.as_ref().is_some_and(|store| matches!(store.unmade(), Ok(Some(_))))
+    config.records.as_ref().is_some_and(|store| store.is_unmade())
 }
 
 /// What the commands work on.

@@ -154,16 +154,6 @@ pub fn id_of(text: &str) -> Option<u64> {
     text.parse().ok().filter(|id| (1..=HIGHEST_ID).contains(id) && id.to_string() == text)
 }
 
-/// Whether a name can be a part of a repository's name, by the grammar of the distribution project.
-pub fn is_path_part(name: &str) -> bool {
-    let is_word = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().last()) else { return false };
-    let separators: Vec<&str> = name.split(|letter: char| letter.is_ascii() && is_word(letter as u8)).collect();
-    let is_separator =
-        |text: &&str| matches!(*text, "" | "." | "_" | "__") || text.bytes().all(|letter| letter == b'-');
-    is_word(first) && is_word(last) && separators.iter().all(is_separator)
-}
-
 /// Whether a text is the account of a service: `PATH@NODE`.
 pub fn is_service(account: &str) -> bool {
     let has_both = account.rsplit_once('@').is_some_and(|(path, node)| !path.is_empty() && !node.is_empty());
@@ -173,28 +163,6 @@ pub fn is_service(account: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_a_part_of_a_path_where_a_registry_takes_it() {
-        for (name, expected) in [
-            ("dev", true),
-            ("20", true),
-            ("a.b_c__d--e---f", true),
-            ("", false),
-            ("Dev", false),
-            ("foo foo", false),
-            ("foo@foo", false),
-            ("a..b", false),
-            ("a___b", false),
-            ("-a", false),
-            ("a-", false),
-            ("a/b", false),
-            ("a._b", false),
-            ("ä", false),
-        ] {
-            assert_eq!(is_path_part(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn an_id_is_written_in_one_way() {

@@ -12,7 +12,7 @@ use super::entry::{
 use crate::authn::Account;
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash};
 use crate::records;
-use crate::registries::Declared;
+use crate::registries::{Declared, read_names};
 use crate::secrets::is_robots;
 
 /// The name of the section.
@@ -224,12 +224,6 @@ fn read_service(
         return None;
     };
     Some(Service { name: account, app: app?.value, secrets, made: String::new() })
-}
-
-fn read_names(fields: &mut Section<'_>, key: &'static str, references: &mut Vec<At<String>>) -> Vec<String> {
-    let named = fields.texts(key).unwrap_or_default();
-    references.extend(named.iter().cloned());
-    named.into_iter().map(|at| at.value).collect()
 }
 
 /// Notes the entries of which one could be taken for another: two of one id, and a name that is another's id. Names that differ in

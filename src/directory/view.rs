@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use policy::pattern::LabelValues;
+use policy::scope::is_component;
 
-use super::entry::{App, Entries, Group, Named, Privilege, Service, User, id_of, is_everybody, is_path_part};
+use super::entry::{App, Entries, Group, Named, Privilege, Service, User, id_of, is_everybody};
 use super::labels::Member;
 use crate::authn::Account;
 use crate::records::Version;
@@ -370,7 +371,7 @@ fn names_of<'entry, T: Named + 'entry>(entries: impl Iterator<Item = &'entry T> 
     let called = |(at, entry): (usize, &T)| {
         let name = entry.name();
         let is_others_id = id_of(name).and_then(|id| ids.get(&id)).is_some_and(|other| *other != at);
-        let counts = is_path_part(name) && !is_others_id && spelled.get(&name.to_lowercase()) == Some(&1);
+        let counts = is_component(name) && !is_others_id && spelled.get(&name.to_lowercase()) == Some(&1);
         let id = entry.id().to_string();
         let name = counts.then(|| name.to_owned()).filter(|name| *name != id);
         [Some(id), name].into_iter().flatten().collect()

@@ -49,13 +49,17 @@ pub fn from_header(headers: &HeaderMap) -> Result<Credentials, Malformed> {
     if encoded.is_empty() {
         return Ok(Credentials::Anonymous);
     }
-    let decoded = STANDARD.decode(encoded).map_err(|_| Malformed::NotAPair)?;
-    let text = String::from_utf8(decoded).map_err(|_| Malformed::NotAPair)?;
-    match text.split_once(':') {
-        Some(("", "")) => Ok(Credentials::Anonymous),
-        Some((account, password)) => from_pair(account, password),
-        None => Err(Malformed::NotAPair),
+    let (account, password) = pair_of(encoded).ok_or(Malformed::NotAPair)?;
+    match (account.as_str(), password.as_str()) {
+        ("", "") => Ok(Credentials::Anonymous),
+        (account, password) => from_pair(account, password),
     }
+}
+
+/// The account and the password that Basic authentication encodes (RFC 7617), whatever they are.
+pub(super) fn pair_of(encoded: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    text.split_once(':').map(|(account, password)| (account.to_owned(), password.to_owned()))
 }
 
 /// An account and a password as one pair; an empty one of the two is refused here, so that no backend ever compares

@@ -10,11 +10,10 @@ use axum::http::header::{ALLOW, AUTHORIZATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router, routing};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
 use super::body::{NotRead, gather};
+use super::credentials::pair_of;
 use super::shape::{nothing_here, plain_error, whole_seconds};
 use super::visit::bearer;
 use crate::app::App;
@@ -93,11 +92,10 @@ fn presented(headers: &HeaderMap) -> Option<Secret> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, encoded) = line.to_str().ok()?.trim().split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+    match scheme.eq_ignore_ascii_case("basic") {
+        true => pair_of(encoded.trim()).map(|(_, password)| Secret::new(password)),
+        false => None,
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    decoded.split_once(':').map(|(_, password)| Secret::new(password))
 }
 
 fn unauthorized() -> Response {

@@ -257,23 +257,23 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     let here = epochs_of(records).await?;
     let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
-    records.put(mongo::EPOCHS, epochs.collect()).await?;
+    records.put(mongo::EPOCHS, doc! {}, epochs.collect()).await?;
     records.raise_all(now).await?;
-    records.put(mongo::SECRETS, secrets.into_iter().map(mongo::secret_document).collect()).await?;
-    records.put(mongo::ROBOTS, robots.into_iter().map(mongo::robot_document).collect()).await?;
+    records.put(mongo::SECRETS, doc! {}, secrets.into_iter().map(mongo::secret_document).collect()).await?;
+    records.put(mongo::ROBOTS, doc! {}, robots.into_iter().map(mongo::robot_document).collect()).await?;
     // What was seen since the backup stays so: it could be presented once more otherwise.
     let here = documents(records, mongo::SEEN, |seen| mongo::numbered(seen, "ends", mongo::SEEN)).await?;
     let seen: BTreeMap<String, i64> = seen.into_iter().chain(here).collect();
     let seen = seen.into_iter().map(|(hash, ends)| doc! { "_id": hash, "ends": ends });
-    records.put(mongo::SEEN, seen.collect()).await?;
+    records.put(mongo::SEEN, doc! {}, seen.collect()).await?;
     let document = |(name, Document { text, version }): (String, Document)| {
         doc! { "_id": name, "version": version.0, "document": text }
     };
-    records.put(mongo::USERS, users.into_iter().map(document).collect()).await?;
+    records.put(mongo::USERS, doc! {}, users.into_iter().map(document).collect()).await?;
     let rules = rules.map(|rules| document(("rules".to_owned(), rules)));
-    records.put(mongo::DOCUMENTS, rules.into_iter().collect()).await?;
+    records.put(mongo::DOCUMENTS, doc! { "_id": "rules" }, rules.into_iter().collect()).await?;
     let entries = directory.iter().map(mongo::directory::entry_document);
-    records.put(mongo::directory::DIRECTORY, entries.collect()).await?;
+    records.put(mongo::directory::DIRECTORY, doc! {}, entries.collect()).await?;
     records.count_change().await?;
     put_people(records, people).await
 }
@@ -291,12 +291,14 @@ async fn put_people(records: &MongoRecords, people: People) -> Result<(), Failur
         repository.stars = repository.stars.saturating_add(1);
     }
     // Nothing of what sweeps find is true of another time.
-    records.put(of_mongo::TAGS, Vec::new()).await?;
-    records.put(of_mongo::SWEEPS, Vec::new()).await?;
-    records.put(of_mongo::REPOSITORIES, repositories.values().map(of_mongo::described_document).collect()).await?;
+    records.put(of_mongo::TAGS, doc! {}, Vec::new()).await?;
+    records.put(of_mongo::SWEEPS, doc! {}, Vec::new()).await?;
+    records
+        .put(of_mongo::REPOSITORIES, doc! {}, repositories.values().map(of_mongo::described_document).collect())
+        .await?;
     let stars = stars.iter().map(|(service, name, account)| of_mongo::star_document(service, name, account));
-    records.put(of_mongo::STARS, stars.collect()).await?;
-    records.put(of_mongo::PULLS, pulls.iter().map(of_mongo::pull_document).collect()).await
+    records.put(of_mongo::STARS, doc! {}, stars.collect()).await?;
+    records.put(of_mongo::PULLS, doc! {}, pulls.iter().map(of_mongo::pull_document).collect()).await
 }
 
 /// Each owner's higher epoch of two stores.

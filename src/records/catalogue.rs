@@ -3,6 +3,8 @@
 //!
 //! Two clocks meet here and are never compared: a [`Stamp`] is of a registry's own clock, and every other moment is of ours.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -164,6 +166,24 @@ pub enum Mark {
     Unset,
 }
 
+impl Mark {
+    /// The mark that this number is kept for.
+    pub(super) fn from_number(number: i64) -> Mark {
+        match number {
+            0 => Mark::Unset,
+            _ => Mark::Set,
+        }
+    }
+
+    /// The number that it is kept as.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Mark::Set => 1,
+            Mark::Unset => 0,
+        }
+    }
+}
+
 /// A star that somebody gives, or takes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Star {
@@ -236,6 +256,17 @@ pub struct Complete {
     pub ended: OffsetDateTime,
 }
 
+impl Complete {
+    /// The sweep of what is kept of it; `None` where there was none.
+    pub(super) fn from_kept(
+        number: Option<i64>,
+        began: Option<OffsetDateTime>,
+        ended: Option<OffsetDateTime>,
+    ) -> Option<Complete> {
+        Some(Complete { number: SweepNumber(number?), began: began?, ended: ended? })
+    }
+}
+
 /// The right to do something that one replica does at a time, until it ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -263,6 +294,13 @@ pub struct Work {
     pub pulls: Vec<Pull>,
     /// The events, by registry and id.
     pub done: Vec<(String, String)>,
+}
+
+impl Work {
+    /// The repositories that it changes, by registry and name.
+    pub(super) fn touched(&self) -> BTreeSet<(&str, &str)> {
+        self.changes.iter().map(|(service, change)| (service.as_str(), change.repository.as_str())).collect()
+    }
 }
 
 /// Events that wait to be worked on.

@@ -228,13 +228,52 @@ impl MongoRecords {
         .await
     }
 
-    /// Documents by `_id`, at most `count`.
+    /// Documents by `_id`, at most `count`; all where that is 0.
     async fn find_some(&self, name: &'static str, filter: Bsons, count: i64) -> Result<Vec<Bsons>, Failure> {
+        self.find_ordered(name, filter, doc! { "_id": 1 }, count).await
+    }
+
+    /// The same in another order.
+    async fn find_ordered(
+        &self,
+        name: &'static str,
+        filter: Bsons,
+        order: Bsons,
+        count: i64,
+    ) -> Result<Vec<Bsons>, Failure> {
         self.ask(name, |collection| {
-            let filter = filter.clone();
-            async move { all(collection.find(filter).sort(doc! { "_id": 1 }).limit(count).await?).await }
+            let (filter, order) = (filter.clone(), order.clone());
+            async move { all(collection.find(filter).sort(order).limit(count).await?).await }
         })
         .await
+    }
+
+    /// The same where none is asked for by 0, which a server takes for no limit.
+    async fn some(&self, name: &'static str, filter: Bsons, order: Bsons, count: u32) -> Result<Vec<Bsons>, Failure> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        self.find_ordered(name, filter, order, i64::from(count)).await
+    }
+
+    /// Counts up the version of one of the records, or makes it.
+    async fn count_up(&self, id: &'static str) -> Result<(), Failure> {
+        loop {
+            let counted = self.ask(DOCUMENTS, |documents| async move {
+                let change = doc! { "$inc": { "version": 1_i64 } };
+                unless_duplicate(documents.update_one(doc! { "_id": id }, change).upsert(true).await)
+            });
+            // Of two that make it at once, one finds it there the next time.
+            if counted.await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The version of one of the records; `None` where it is not there.
+    async fn counted(&self, id: &'static str) -> Result<Option<i64>, Failure> {
+        let found = self.find_one(DOCUMENTS, doc! { "_id": id }).await?;
+        found.map(|found| integer(&found, "version", DOCUMENTS)).transpose()
     }
 
     /// Documents behind one, by `_id`; for a backup.
@@ -248,12 +287,12 @@ impl MongoRecords {
         self.find_some(name, filter, count).await
     }
 
-    /// Puts documents in place of all that there are; for restoring a backup.
-    pub(super) async fn put(&self, name: &'static str, documents: Vec<Bsons>) -> Result<(), Failure> {
+    /// Puts documents in place of those that `replaced` finds; for restoring a backup.
+    pub(super) async fn put(&self, name: &'static str, replaced: Bsons, documents: Vec<Bsons>) -> Result<(), Failure> {
         self.prepare().await?;
-        let emptied = self.0.collection.ask_within(PATIENCE, |collection| async move {
-            let kept = doc! { "_id": { "$nin": ["schema", "catalogue", "directory"] } };
-            sibling(&collection, name).delete_many(kept).await
+        let emptied = self.0.collection.ask_within(PATIENCE, |collection| {
+            let replaced = replaced.clone();
+            async move { sibling(&collection, name).delete_many(replaced).await }
         });
         emptied.await?;
         // However many there are, each of these questions has the same time.

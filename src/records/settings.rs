@@ -65,6 +65,11 @@ impl Settings {
         }
     }
 
+    /// Whether there are none yet: whoever only looks finds nothing in them, and makes none.
+    pub(crate) fn is_unmade(&self) -> bool {
+        matches!(self.unmade(), Ok(Some(_)))
+    }
+
     /// Where the records are if the file does not say: beside the key that signs tokens.
     pub fn usual(key: &Path) -> Settings {
         Settings::sqlite(key.with_file_name(USUAL_FILE))

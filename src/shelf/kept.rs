@@ -35,7 +35,7 @@ impl Kept {
     /// The documents that a filter finds.
     pub(super) async fn find(&self, filter: &Bsons) -> Result<Vec<Bsons>, mongo::Failure> {
         // Who only looks makes no file: where there is none yet, nothing is in it.
-        if matches!(self.settings.unmade(), Ok(Some(_))) {
+        if self.settings.is_unmade() {
             return Ok(Vec::new());
         }
         let mut documents = self.all().await.map_err(|failure| self.failure(failure))?;

@@ -116,12 +116,15 @@ fn records_move_from_one_store_to_another() {
             epoch = raised;
             // What was there is gone.
             records.add(&personal("gone", "mia"), None, at(4)).await.unwrap();
+            // Whatever it is called.
+            records.make_user(&account("schema"), "{}").await.unwrap();
             // But not that a token was used: it could be once more.
             let used = hash(&format!("used {number}"));
             assert_eq!(records.see(&used, at(100), at(4)).await.unwrap(), Presented::First);
             drop(records);
             restore(to, &backup, at(5)).await.unwrap();
             assert_eq!(open(to).find(&hash("gone")).await.unwrap(), None);
+            assert_eq!(open(to).user(&account("schema")).await.unwrap(), None);
             assert_eq!(open(to).see(&used, at(100), at(5)).await.unwrap(), Presented::Again);
         }
     });

@@ -299,8 +299,8 @@ pub(crate) fn is_type(text: &str) -> bool {
         && text.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
 }
 
-/// Up to 128 letters, digits, underscores, dots and dashes, the first no dot and no dash.
-fn is_tag(text: &str) -> bool {
+/// Whether a text is a tag: up to 128 letters, digits, underscores, dots and dashes, the first no dot and no dash.
+pub fn is_tag(text: &str) -> bool {
     let is_word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
     text.len() <= 128
         && text.bytes().next().is_some_and(is_word)
@@ -344,8 +344,9 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|letter| letter.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// Letters and digits, joined by one dot, one or two underscores, or any number of dashes.
-fn is_component(text: &str) -> bool {
+/// Whether a text is a part of a repository's name, by the grammar of the distribution project: letters and digits, joined by one
+/// dot, one or two underscores, or any number of dashes.
+pub fn is_component(text: &str) -> bool {
     let alphanumeric = |letter: &u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     let is_joint = |joint: &[u8]| match joint {
         [] | b"." | b"_" | b"__" => true,
@@ -431,6 +432,28 @@ mod tests {
         assert!(Action::All < Action::Delete && Action::Other("a".into()) < Action::Delete);
         let many: Vec<String> = (0..MAX_ACTIONS + 2).map(|number| format!("w{number}")).collect();
         assert_eq!(parse_actions(many.iter().map(String::as_str)).len(), MAX_ACTIONS);
+    }
+
+    #[test]
+    fn a_component_is_what_a_registry_takes_between_slashes() {
+        for (name, expected) in [
+            ("dev", true),
+            ("20", true),
+            ("a.b_c__d--e---f", true),
+            ("", false),
+            ("Dev", false),
+            ("foo foo", false),
+            ("foo@foo", false),
+            ("a..b", false),
+            ("a___b", false),
+            ("-a", false),
+            ("a-", false),
+            ("a/b", false),
+            ("a._b", false),
+            ("ä", false),
+        ] {
+            assert_eq!(is_component(name), expected, "{name}");
+        }
     }
 
     #[test]

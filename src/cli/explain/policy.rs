@@ -114,7 +114,7 @@ impl Policy {
         let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
         let is_meant = |key| which == Sources::All || which == Sources::Only(key);
         // Where there are none yet, there are no robots, users or rules in them, and who only looks makes no file.
-        let unmade = config.records.as_ref().filter(|store| matches!(store.unmade(), Ok(Some(_))));
+        let unmade = config.records.as_ref().filter(|store| store.is_unmade());
         for row in &config.backends.0 {
             let key = row.kind.key;
             if unmade.is_some_and(|store| row.settings.kept_in(store).is_some()) {

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::LINK;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -26,6 +25,7 @@ use crate::decision_id::DecisionId;
 use crate::gateway::body::ClientBody;
 use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
 use crate::json;
+use crate::link::next_link;
 use crate::shown::chain_of;
 
 /// The number of names that an upstream is asked for at once. Registries allow this many.
@@ -280,29 +280,16 @@ async fn read(
 /// The query of the link to the next page (RFC 8288). Only the query is believed: the page is asked of the same upstream,
 /// whatever host the link names.
 fn next_page(headers: &HeaderMap) -> Option<String> {
-    let lines = headers.get_all(LINK).iter().filter_map(|line| line.to_str().ok());
-    let (target, _) = lines.flat_map(links).find(|(_, parameters)| leads_to_next(parameters))?;
+    let target = next_link(headers)?;
     let (_, query) = target.split_once('?')?;
     query.bytes().all(|letter| letter.is_ascii_graphic() && letter != b'#').then(|| query.to_owned())
-}
-
-/// Each link of a list, with what is said of it: the one does not end at a comma, which a target may hold.
-fn links(line: &str) -> impl Iterator<Item = (&str, &str)> {
-    line.split('<').skip(1).filter_map(|link| link.split_once('>'))
-}
-
-/// Whether `next` is among the relations that are named.
-fn leads_to_next(parameters: &str) -> bool {
-    parameters.split([';', ',']).filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
-        let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
-        name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+    use axum::http::header::LINK;
 
     #[test]
     fn names_are_sorted_part_by_part() {

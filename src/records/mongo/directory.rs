@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use mongodb::bson::{Document as Bsons, doc};
 
 use super::documents::{integer, text};
-use super::{DOCUMENTS, MongoRecords, next, unless_duplicate};
+use super::{MongoRecords, next};
 use crate::records::directory::{DirectoryEntries, Entry, EntryAt};
 use crate::records::{Changed, Failure, Version};
 
@@ -30,18 +30,10 @@ pub(in crate::records) fn entry_document(entry: &Entry) -> Bsons {
 impl MongoRecords {
     /// Counts what was changed.
     pub(in crate::records) async fn count_change(&self) -> Result<(), Failure> {
-        loop {
-            let counted = self.ask(DOCUMENTS, |documents| async move {
-                let change = doc! { "$inc": { "version": 1_i64 } };
-                unless_duplicate(documents.update_one(doc! { "_id": "directory" }, change).upsert(true).await)
-            });
-            if counted.await?.is_some() {
-                return Ok(());
-            }
-        }
+        self.count_up("directory").await
     }
 
-    async fn counted(&self, changed: Changed) -> Result<Changed, Failure> {
+    async fn told(&self, changed: Changed) -> Result<Changed, Failure> {
         match changed {
             Changed::Done => self.count_change().await?,
             Changed::Missing | Changed::Conflict => {}
@@ -58,30 +50,25 @@ impl DirectoryEntries for MongoRecords {
     }
 
     async fn entries(&self, after: Option<&EntryAt>, count: u32) -> Result<Vec<Entry>, Failure> {
-        if count == 0 {
-            // To the server, no limit.
-            return Ok(Vec::new());
-        }
         let filter = after.map_or_else(Bsons::new, |after| doc! { "_id": { "$gt": after.to_string() } });
-        self.find_some(DIRECTORY, filter, i64::from(count)).await?.iter().map(entry_of).collect()
+        self.some(DIRECTORY, filter, doc! { "_id": 1 }, count).await?.iter().map(entry_of).collect()
     }
 
     async fn directory_version(&self) -> Result<Version, Failure> {
-        let found = self.find_one(DOCUMENTS, doc! { "_id": "directory" }).await?;
-        found.map_or(Ok(Version(0)), |found| Ok(Version(integer(&found, "version", DOCUMENTS)?)))
+        Ok(Version(self.counted("directory").await?.unwrap_or(0)))
     }
 
     async fn make_entry(&self, entry: &Entry) -> Result<Changed, Failure> {
         let entry = Entry { version: Version(1), ..entry.clone() };
         let made = self.insert(DIRECTORY, entry_document(&entry)).await?;
-        self.counted(made).await
+        self.told(made).await
     }
 
     async fn replace_entry(&self, entry: &Entry, seen: Version) -> Result<Changed, Failure> {
         let filter = doc! { "_id": entry.at.to_string(), "version": seen.0 };
         let set = doc! { "claim": entry.claimed(), "document": &entry.text, "version": next(seen).0 };
         let replaced = self.change(DIRECTORY, filter, doc! { "$set": set }).await?;
-        self.counted(replaced).await
+        self.told(replaced).await
     }
 
     async fn remove_entry(&self, at: &EntryAt, seen: Version) -> Result<Changed, Failure> {
@@ -92,7 +79,7 @@ impl DirectoryEntries for MongoRecords {
         });
         match removed.await? {
             0 => self.missing_or_conflict(DIRECTORY, Some(place.into())).await,
-            _ => self.counted(Changed::Done).await,
+            _ => self.told(Changed::Done).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::SqlRecords;
+use super::rows::count_up;
 use crate::records::directory::{DirectoryEntries, Entry, EntryAt};
 use crate::records::{Changed, Failure, Version};
 use crate::sql::{Row, Step};
@@ -24,9 +25,7 @@ pub(in crate::records) fn insert_entry(entry: &Entry) -> Step {
 
 /// Counts a change of the directory.
 pub(in crate::records) fn count_change() -> Step {
-    let sql = "INSERT INTO dockwarden_records (name, version, document) VALUES ('directory', 1, '') \
-               ON CONFLICT (name) DO UPDATE SET version = dockwarden_records.version + 1";
-    Step::any(sql, Vec::new())
+    count_up("directory")
 }
 
 #[async_trait]

@@ -101,3 +101,10 @@ pub(in crate::records) fn raise_everybody(now: i64) -> Step {
                CASE WHEN dockwarden_epochs.epoch < excluded.epoch THEN excluded.epoch ELSE dockwarden_epochs.epoch + 1 END";
     Step::any(sql, vec![EVERYBODY.into(), now.into()])
 }
+
+/// Counts up the version of one of the records, or makes it.
+pub(super) fn count_up(name: &str) -> Step {
+    let sql = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, 1, '') \
+               ON CONFLICT (name) DO UPDATE SET version = dockwarden_records.version + 1";
+    Step::any(sql, vec![name.into()])
+}
