@@ -24,7 +24,9 @@ use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
 use crate::policy_tests::scope_from;
-use policy::{Asker, Policy, Sources};
+pub(super) use policy::{Policy, Sources};
+
+use policy::Asker;
 use told::{Explanation, LoginState, describe, render};
 
 /// The command's arguments.
@@ -90,7 +92,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
 }
 
 /// Whether somebody else has to be asked without a login.
-fn is_elsewhere(facts: &Facts<'_>) -> bool {
+pub(super) fn is_elsewhere(facts: &Facts<'_>) -> bool {
     match facts {
         Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
         Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,

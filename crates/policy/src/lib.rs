@@ -5,6 +5,7 @@
 //! `docs/reference/rules.md`.
 
 pub mod acl;
+pub mod analysis;
 pub mod cut;
 pub mod explain;
 mod glob;
@@ -12,6 +13,7 @@ pub mod index;
 pub mod lint;
 pub mod pattern;
 mod re2;
+mod regular;
 pub mod rule;
 pub mod scope;
 pub mod target;

@@ -1,6 +1,6 @@
 //! The chain of a server as `explain` asks it, and the rules of those sources that show them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const MOST_SEEN: usize = 10_000;
 
 /// Which rules are asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sources {
+pub(in crate::cli) enum Sources {
     All,
     /// Those of this section.
     Only(&'static str),
@@ -47,7 +47,7 @@ pub(super) struct RuleSource {
 }
 
 /// Users and rules, at one moment.
-pub(super) struct Policy {
+pub(in crate::cli) struct Policy {
     access: Access,
     runtime: Runtime,
     /// In the order in which they are asked.
@@ -59,13 +59,13 @@ pub(super) struct Policy {
     /// The accounts that were looked up, so that a file of questions does not ask for each line.
     seen: HashMap<Option<Account>, Option<Identity>>,
     /// The sections that know accounts too and are not asked here: only a login finds out what they say.
-    pub(super) strangers: Vec<&'static str>,
+    pub(in crate::cli) strangers: Vec<&'static str>,
     /// The sections that decide what no rule matches and are not asked here.
-    pub(super) deciders: Vec<&'static str>,
-    pub(super) services: Vec<String>,
+    pub(in crate::cli) deciders: Vec<&'static str>,
+    pub(in crate::cli) services: Vec<String>,
     /// The actions of what is protected besides registries.
     pub(super) actions: Actions,
-    pub(super) now: OffsetDateTime,
+    pub(in crate::cli) now: OffsetDateTime,
 }
 
 /// Who asks, and whether anybody knows that account.
@@ -109,7 +109,7 @@ fn unanswered(denied: Denied, what_follows: &str) -> String {
 impl Policy {
     /// Opens those sections that can be asked without a login, and reads the rules; accounts are looked up when they are asked
     /// about.
-    pub(super) fn read(config: Config, which: Sources) -> Result<Policy, String> {
+    pub(in crate::cli) fn read(config: Config, which: Sources) -> Result<Policy, String> {
         let (mut asked, mut elsewhere) = (Vec::new(), Vec::new());
         let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
         let is_meant = |key| which == Sources::All || which == Sources::Only(key);
@@ -180,6 +180,30 @@ impl Policy {
             services: config.token.services,
             now,
         })
+    }
+
+    /// What these accounts ask with, as at a login: their labels, or nothing where they are closed; those that nobody lets in are left out.
+    pub(in crate::cli) fn people(
+        &mut self,
+        accounts: impl IntoIterator<Item = Option<Account>>,
+    ) -> Result<BTreeMap<String, Option<Arc<LabelValues>>>, String> {
+        let mut people = BTreeMap::new();
+        for account in accounts {
+            let Some(identity) = self.find(&account)? else { continue };
+            let open = identity.standing.check(self.now).is_ok();
+            people.insert(identity.name().to_owned(), open.then(|| Arc::clone(&identity.labels)));
+        }
+        Ok(people)
+    }
+
+    /// The lists of rules in the order in which they are asked, each with its section and the rules' own numbers.
+    pub(in crate::cli) fn lists(&self) -> impl Iterator<Item = (&'static str, &Acl, &[i64])> {
+        self.sources.iter().map(|source| (source.name, &*source.acl, source.seqs.as_slice()))
+    }
+
+    /// Waits for something that is asked elsewhere.
+    pub(in crate::cli) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
