@@ -68,4 +68,5 @@ pub mod sql;
 pub mod token;
 pub mod turns;
 pub mod watch;
+pub mod whole_policy;
 pub mod workload;

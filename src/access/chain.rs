@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use policy::analysis::Unlisted;
+
 use super::{Access, Denied};
-use crate::authn::{Account, Credentials, Identity, LookUp, Outcome};
+use crate::authn::{Account, Authenticator, Credentials, Identity, LookUp, Outcome};
 use crate::authz::{Authorizer, Gate, InUse};
 use crate::backend::{Facts, Opened};
 use crate::client_network::ClientNetwork;
@@ -57,25 +59,40 @@ impl Access {
             if !accounts.iter().any(|(own, _)| *own == name) {
                 continue;
             }
-            let answer = at_once(async {
-                match account {
-                    Some(account) => Ok(match backend.look_up(account, ClientNetwork::Unknown).await? {
-                        LookUp::Known(identity) => Some(identity),
-                        LookUp::Unknown | LookUp::OnlyByLogin => None,
-                    }),
-                    None => Ok(match backend.authenticate(&Credentials::Anonymous, ClientNetwork::Unknown).await? {
-                        Outcome::Accepted(identity) => Some(identity),
-                        Outcome::Rejected | Outcome::NotMine | Outcome::Closed(_) => None,
-                    }),
-                }
-            });
-            let unavailable = |cause| Denied::Unavailable { backend: one.kind.key, cause };
-            let found = answer.unwrap_or_else(|| Err(anyhow::anyhow!("its accounts are not in memory")));
-            if let Some(identity) = found.map_err(unavailable)? {
+            if let Some(identity) = in_memory(one.kind.key, &**backend, account)? {
                 return Ok(Some(identity));
             }
         }
         Ok(None)
+    }
+
+    /// Everybody whom the configuration lists, by name, and whether others may come in as well. No server is asked, and no file is read.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] where a section that lists accounts does not know them after all, or the directory has not been read.
+    pub fn people(&self) -> Result<(BTreeMap<String, Identity>, Unlisted), Denied> {
+        let mut people = BTreeMap::new();
+        let mut unlisted = if self.workloads.is_some() { Unlisted::Anybody } else { Unlisted::Nobody };
+        for one in &self.held {
+            let (accounts, backend) = match (one.facts(), &one.opened) {
+                (Facts::Accounts(accounts), Opened::Identities(backend, _)) => (accounts, backend),
+                (Facts::AccountsElsewhere(_) | Facts::LoginsElsewhere(_), _) => {
+                    unlisted = Unlisted::Anybody;
+                    continue;
+                }
+                (Facts::Accounts(_) | Facts::Rules | Facts::RulesElsewhere | Facts::Decisions, _) => continue,
+            };
+            for (name, _) in accounts {
+                // The first section that knows an account says who it is; whatever is called as no account can be is never let in.
+                let Ok(account) = Account::parse_or_anonymous(name) else { continue };
+                if !people.contains_key(name)
+                    && let Some(identity) = in_memory(one.kind.key, &**backend, account.as_ref())?
+                {
+                    people.insert(name.to_owned(), self.in_directory(identity)?);
+                }
+            }
+        }
+        Ok((people, unlisted))
     }
 }
 
@@ -110,6 +127,28 @@ impl Chain {
             (None, None) => None,
         })
     }
+}
+
+/// What a section says of an account that it lists.
+fn in_memory(
+    section: &'static str,
+    backend: &dyn Authenticator,
+    account: Option<&Account>,
+) -> Result<Option<Identity>, Denied> {
+    let answer = at_once(async {
+        match account {
+            Some(account) => Ok(match backend.look_up(account, ClientNetwork::Unknown).await? {
+                LookUp::Known(identity) => Some(identity),
+                LookUp::Unknown | LookUp::OnlyByLogin => None,
+            }),
+            None => Ok(match backend.authenticate(&Credentials::Anonymous, ClientNetwork::Unknown).await? {
+                Outcome::Accepted(identity) => Some(identity),
+                Outcome::Rejected | Outcome::NotMine | Outcome::Closed(_) => None,
+            }),
+        }
+    });
+    let found = answer.unwrap_or_else(|| Err(anyhow::anyhow!("its accounts are not in memory")));
+    found.map_err(|cause| Denied::Unavailable { backend: section, cause })
 }
 
 /// The answer of a question that waits for nobody; `None` if it does.

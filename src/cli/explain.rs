@@ -18,6 +18,7 @@ use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, p
 use serde::{Deserialize, Serialize};
 use settings::moment::parse_moment;
 use settings::{DayEnd, text};
+use time::OffsetDateTime;
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::backend::Facts;
@@ -65,6 +66,15 @@ pub(super) struct Query {
     /// The registry's service name; the first of the file if left out
     #[arg(long)]
     service: Option<String>,
+    /// Another moment than now, such as 2027-01-31 or 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    at: Option<OffsetDateTime>,
+}
+
+/// A moment of the command line.
+pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    parse_moment(text, DayEnd::Start)
+        .ok_or_else(|| "neither a day nor a moment; write 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
 }
 
 /// Runs the command.
@@ -246,6 +256,7 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
+    policy.now = query.at.unwrap_or(policy.now);
     let asker = policy.asker(&query.account, labels)?;
     let first = policy.services.first().map(String::as_str);
     let service = query.service.as_deref().or(first).unwrap_or_default();

@@ -11,19 +11,26 @@ pub enum PolicyAction {
     Check,
     /// What tests come to, by the rules in use or by others. Whoever may do this learns what everybody may.
     Test,
+    /// What other rules would decide differently, for whom. The same holds.
+    Diff,
+    /// Who may do something. The same holds.
+    WhoCan,
 }
 
 impl PolicyAction {
     /// The name of what it is about.
     pub const ON: &'static str = "policy";
     /// All of them.
-    pub const ALL: [PolicyAction; 2] = [PolicyAction::Check, PolicyAction::Test];
+    pub const ALL: [PolicyAction; 4] =
+        [PolicyAction::Check, PolicyAction::Test, PolicyAction::Diff, PolicyAction::WhoCan];
 
     /// Its word. A rule gives it only where it lists it: none is an action that registries know, for which `["*"]` stands.
     pub fn as_str(self) -> &'static str {
         match self {
             PolicyAction::Check => "check",
             PolicyAction::Test => "test",
+            PolicyAction::Diff => "diff",
+            PolicyAction::WhoCan => "who-can",
         }
     }
 

@@ -273,6 +273,27 @@ pub(crate) fn open_for(settings: &Settings, section: &'static str) -> Arc<dyn Re
     }
 }
 
+/// So many robots are read at a time.
+const ROBOTS_AT_ONCE: u32 = 500;
+
+/// All robots, or the first `most` of them.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn all_robots(records: &(impl Robots + ?Sized), most: usize) -> Result<Vec<Robot>, Failure> {
+    let mut all: Vec<Robot> = Vec::new();
+    while all.len() < most {
+        let after = all.last().map(|robot| robot.name.clone());
+        let more = records.robots(after.as_ref(), ROBOTS_AT_ONCE).await?;
+        if more.is_empty() {
+            break;
+        }
+        all.extend(more);
+    }
+    all.truncate(most);
+    Ok(all)
+}
+
 /// The records in use, and the settings that they were opened from.
 #[derive(Clone)]
 pub struct InUse {

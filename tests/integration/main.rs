@@ -34,6 +34,7 @@ mod oidc;
 mod outcomes;
 mod pages;
 mod pem;
+mod policy_questions;
 mod policy_tests;
 #[path = "../support/port.rs"]
 mod port;

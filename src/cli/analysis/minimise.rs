@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ::policy::analysis::{self, After, Spare};
+use ::policy::analysis::{self, After, Below, Spare};
 use serde::Serialize;
 use settings::Place;
 use settings::files::read_text;
 
-use super::policies::{Loaded, Only, load, load_text};
+use super::policies::{self, Only, load, load_text};
 use super::still;
 use crate::authz::rules::{KIND, Rules};
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
@@ -61,10 +61,10 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     else {
         return Err(format!("{}: there are no rules in it (acl)", file.display()));
     };
-    let whole = Loaded::open(config)?;
-    let (still, now) = (still(), whole.policy.now);
+    let whole = policies::open(config)?;
+    let (still, now) = (still(), whole.now);
     let world = whole.world();
-    let is_last = whole.policy.lists().map(|(source, ..)| source).eq([KIND.key]) && whole.policy.deciders.is_empty();
+    let is_last = whole.lists.iter().map(|list| list.section).eq([KIND.key]) && whole.below == Below::Nothing;
     let after = if is_last { After::Refusal } else { After::Others };
     let mut gone: BTreeMap<usize, (&'static str, Vec<usize>)> = BTreeMap::new();
     for (rule, why) in analysis::spare(&acl, after, now, &still) {
@@ -96,7 +96,7 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         .ok_or_else(|| format!("{}: two rules stand in one line; write each on lines of its own", file.display()))?;
     // What is printed is read again and compared with what was: each left-out rule has to be one that nobody misses.
     if !gone.is_empty() {
-        let short = Loaded::open(load_text(file, &shorter.config, file)?)?;
+        let short = policies::open(load_text(file, &shorter.config, file)?)?;
         let proof = analysis::diff(&world, &short.world(), &Only::default().narrow(now), &still, &mut |_| {});
         if !proof.differences.is_empty() {
             return Err(

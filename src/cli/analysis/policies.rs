@@ -1,24 +1,21 @@
 //! The policies that commands look at as a whole: of a file, or of a file as it was in a revision of git.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use ::policy::analysis::{Below, Narrow, Unlisted, World};
-use ::policy::pattern::LabelValues;
-use ::policy::rule::Rule;
-use settings::moment::parse_moment;
-use settings::{DayEnd, text};
+use ::policy::analysis::{Below, Narrow, Unlisted};
+use settings::text;
 use time::OffsetDateTime;
 
 use crate::authn::Account;
 use crate::backend::Facts;
-use crate::cli::explain::{Policy, Sources, is_elsewhere};
+use crate::cli::explain::{Policy, Sources, is_elsewhere, moment};
 use crate::cli::mongo;
 use crate::config::{Config, Secrets};
 use crate::shown::printable;
+use crate::whole_policy::WholePolicy;
 
 /// Which questions are meant, where not all are.
 #[derive(clap::Args, Default)]
@@ -34,117 +31,54 @@ pub(super) struct Only {
     at: Option<OffsetDateTime>,
 }
 
-fn moment(text: &str) -> Result<OffsetDateTime, String> {
-    parse_moment(text, DayEnd::Start)
-        .ok_or_else(|| "neither a day nor a moment; write 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
-}
-
 impl Only {
     pub(super) fn narrow(&self, from: OffsetDateTime) -> Narrow {
         Narrow { service: self.service.clone(), address: self.ip, at: self.at, from }
     }
 }
 
-/// A policy and whoever it lets in.
-pub(super) struct Loaded {
-    pub(super) policy: Policy,
-    pub(super) accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
-    pub(super) unlisted: Unlisted,
+/// Reads a policy: a file, or `git:REV:PATH`.
+pub(super) fn read(place: &str) -> Result<WholePolicy, String> {
+    let config = match place.strip_prefix("git:") {
+        Some(rest) => {
+            let (revision, path) = rest.split_once(':').ok_or("a file of git is written git:REV:PATH")?;
+            committed(revision, path)?
+        }
+        None => load(Path::new(place))?,
+    };
+    open(config)
 }
 
-/// A rule as it is told.
-pub(super) struct Named {
-    /// Its section.
-    pub(super) source: &'static str,
-    /// Its place there.
-    pub(super) index: usize,
-    /// Its own number, where it has one.
-    pub(super) seq: Option<i64>,
-    pub(super) comment: Option<String>,
-}
-
-impl Named {
-    /// As the log names it, with its comment.
-    pub(super) fn told(&self) -> String {
-        let place = match self.seq {
-            Some(seq) => format!("{}[seq {seq}]", self.source),
-            None => format!("{}[{}]", self.source, self.index),
-        };
-        match &self.comment {
-            Some(comment) => format!("{place} ({})", printable(comment)),
-            None => place,
+/// The rules of a configuration, and whoever can be listed of those that it lets in.
+pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut elsewhere = BTreeSet::new();
+    for (section, facts) in config.backends.facts() {
+        match facts {
+            Facts::Accounts(accounts) => names.extend(accounts.into_iter().map(|(name, _)| name.to_owned())),
+            Facts::AccountsElsewhere(_) => _ = elsewhere.insert(section),
+            Facts::LoginsElsewhere(_) | Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
         }
     }
-}
-
-impl Loaded {
-    /// Reads a policy: a file, or `git:REV:PATH`.
-    pub(super) fn read(place: &str) -> Result<Loaded, String> {
-        let config = match place.strip_prefix("git:") {
-            Some(rest) => {
-                let (revision, path) = rest.split_once(':').ok_or("a file of git is written git:REV:PATH")?;
-                committed(revision, path)?
-            }
-            None => load(Path::new(place))?,
-        };
-        Loaded::open(config)
+    let listable = mongo::all_users(&config);
+    let mut policy = Policy::read(config, Sources::All)?;
+    for (section, accounts) in listable {
+        let Some(accounts) = accounts.filter(|_| elsewhere.remove(section)) else { continue };
+        let listed = policy.wait(accounts.list()).map_err(mongo::plain)?;
+        names.extend(listed.into_iter().map(|account| account.name));
     }
-
-    pub(super) fn open(config: Config) -> Result<Loaded, String> {
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let mut elsewhere = BTreeSet::new();
-        for (section, facts) in config.backends.facts() {
-            match facts {
-                Facts::Accounts(accounts) => names.extend(accounts.into_iter().map(|(name, _)| name.to_owned())),
-                Facts::AccountsElsewhere(_) => _ = elsewhere.insert(section),
-                Facts::LoginsElsewhere(_) | Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
-            }
-        }
-        let listable = mongo::all_users(&config);
-        let mut policy = Policy::read(config, Sources::All)?;
-        for (section, accounts) in listable {
-            let Some(accounts) = accounts.filter(|_| elsewhere.remove(section)) else { continue };
-            let listed = policy.wait(accounts.list()).map_err(mongo::plain)?;
-            names.extend(listed.into_iter().map(|account| account.name));
-        }
-        names.insert(String::new());
-        // Whatever is called as no account can be was never let in.
-        let accounts = names.iter().filter_map(|name| Account::parse_or_anonymous(name).ok());
-        let accounts = policy.people(accounts)?;
-        let unlisted = match policy.strangers.is_empty() && elsewhere.is_empty() {
-            true => Unlisted::Nobody,
-            false => Unlisted::Anybody,
-        };
-        Ok(Loaded { policy, accounts, unlisted })
-    }
-
-    pub(super) fn world(&self) -> World<'_> {
-        World {
-            lists: self.policy.lists().map(|(_, acl, _)| acl).collect(),
-            accounts: self.accounts.clone(),
-            services: self.policy.services.clone(),
-            unlisted: self.unlisted,
-            below: if self.policy.deciders.is_empty() { Below::Nothing } else { Below::SomebodyElse },
-        }
-    }
-
-    pub(super) fn rule(&self, number: usize) -> Option<&Rule> {
-        self.policy.lists().flat_map(|(_, acl, _)| acl.rules()).nth(number)
-    }
-
-    /// The rule with this number, counted through all lists.
-    pub(super) fn named(&self, number: usize) -> Option<Named> {
-        let mut above = 0;
-        for (source, acl, seqs) in self.policy.lists() {
-            let index = number.checked_sub(above)?;
-            if let Some(rule) = acl.rules().get(index) {
-                let comment = rule.comment().map(str::to_owned);
-                return Some(Named { source, index, seq: seqs.get(index).copied(), comment });
-            }
-            above += acl.rules().len();
-        }
-        None
-    }
+    names.insert(String::new());
+    // Whatever is called as no account can be was never let in.
+    let accounts = names.iter().filter_map(|name| Account::parse_or_anonymous(name).ok());
+    let robots = policy.robots()?;
+    let accounts = policy.people(accounts.chain(robots.into_iter().map(Some)))?;
+    let unlisted = match policy.strangers.is_empty() && elsewhere.is_empty() {
+        true => Unlisted::Nobody,
+        false => Unlisted::Anybody,
+    };
+    let below = if policy.deciders.is_empty() { Below::Nothing } else { Below::SomebodyElse };
+    let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
+    Ok(WholePolicy { lists, accounts, unlisted, services, below, now })
 }
 
 /// Reads a configuration file; passwords only where somebody has to be asked.

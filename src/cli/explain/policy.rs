@@ -24,7 +24,8 @@ use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
 use crate::records::{self, Records, Robot};
-use crate::secrets::{is_robots, robot_name};
+use crate::secrets::{is_robots, robot_account, robot_name};
+use crate::whole_policy::List;
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -182,6 +183,14 @@ impl Policy {
         })
     }
 
+    /// The robots, which log in with secrets of the records.
+    pub(in crate::cli) fn robots(&self) -> Result<Vec<Account>, String> {
+        let Some(records) = &self.records else { return Ok(Vec::new()) };
+        let all = self.runtime.block_on(records::all_robots(&**records, usize::MAX));
+        let all = all.map_err(|failure| format!("{}: {failure}", records::NAME))?;
+        all.iter().map(|robot| robot_account(&robot.name).map_err(|wrong| wrong.to_string())).collect()
+    }
+
     /// What these accounts ask with, as at a login: their labels, or nothing where they are closed; those that nobody lets in are left out.
     pub(in crate::cli) fn people(
         &mut self,
@@ -197,8 +206,12 @@ impl Policy {
     }
 
     /// The lists of rules in the order in which they are asked, each with its section and the rules' own numbers.
-    pub(in crate::cli) fn lists(&self) -> impl Iterator<Item = (&'static str, &Acl, &[i64])> {
-        self.sources.iter().map(|source| (source.name, &*source.acl, source.seqs.as_slice()))
+    pub(in crate::cli) fn lists(&self) -> impl Iterator<Item = List> {
+        self.sources.iter().map(|source| List {
+            section: source.name,
+            acl: Arc::clone(&source.acl),
+            seqs: source.seqs.iter().copied().map(Some).collect(),
+        })
     }
 
     /// Waits for something that is asked elsewhere.

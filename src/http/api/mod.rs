@@ -4,6 +4,7 @@
 mod asked;
 mod operation;
 mod policy_questions;
+mod policy_wholes;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,7 +120,7 @@ async fn respond(
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
         Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
-        Operation::CheckPolicy | Operation::TestPolicy => {
+        Operation::CheckPolicy | Operation::TestPolicy | Operation::DiffPolicy | Operation::WhoCan => {
             (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty())
         }
         Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
@@ -221,9 +222,15 @@ impl Desk<'_, '_> {
             (Operation::Revoke, Some(id)) => self.revoke(&id, headers).await,
             (Operation::Renew, Some(id)) => self.renew(&id, headers, body).await,
             (Operation::Show | Operation::Change | Operation::Revoke | Operation::Renew, None)
-            | (Operation::RevokePresented | Operation::CheckPolicy | Operation::TestPolicy | Operation::Describe, _) => {
-                Err(Refused::NotFound)
-            }
+            | (
+                Operation::RevokePresented
+                | Operation::CheckPolicy
+                | Operation::TestPolicy
+                | Operation::DiffPolicy
+                | Operation::WhoCan
+                | Operation::Describe,
+                _,
+            ) => Err(Refused::NotFound),
         }
     }
 

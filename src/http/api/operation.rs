@@ -29,6 +29,10 @@ pub enum Operation {
     CheckPolicy,
     /// Says what tests come to.
     TestPolicy,
+    /// Says what other rules would decide differently.
+    DiffPolicy,
+    /// Says who may do something.
+    WhoCan,
     /// Describes all of this.
     Describe,
 }
@@ -48,7 +52,7 @@ pub enum Right {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 10] = [
+    pub const ALL: [Operation; 12] = [
         Operation::List,
         Operation::Create,
         Operation::Show,
@@ -58,6 +62,8 @@ impl Operation {
         Operation::RevokePresented,
         Operation::CheckPolicy,
         Operation::TestPolicy,
+        Operation::DiffPolicy,
+        Operation::WhoCan,
         Operation::Describe,
     ];
 
@@ -73,6 +79,8 @@ impl Operation {
             Operation::RevokePresented => (Method::POST, "/revoke", Right::Holder),
             Operation::CheckPolicy => (Method::POST, "/policy:check", Right::Policy(PolicyAction::Check)),
             Operation::TestPolicy => (Method::POST, "/policy:test", Right::Policy(PolicyAction::Test)),
+            Operation::DiffPolicy => (Method::POST, "/policy:diff", Right::Policy(PolicyAction::Diff)),
+            Operation::WhoCan => (Method::POST, "/policy:who-can", Right::Policy(PolicyAction::WhoCan)),
             Operation::Describe => (Method::GET, "/openapi.json", Right::Everybody),
         }
     }

@@ -11,11 +11,11 @@ use serde::Serialize;
 use settings::{Findings, Place, Problem, Reading, Secrets, text, yaml};
 use time::OffsetDateTime;
 
+use super::policy_wholes::{Asked, People, diff, sources, who_can};
 use super::problem::Refused;
 use super::{SERVICE, admit, asked, reply};
 use crate::access::Denied;
 use crate::app::Snapshot;
-use crate::authz::InUse;
 use crate::authz::rules::{KIND as ACL, Rules, read as read_rules};
 use crate::client_network::ClientNetwork;
 use crate::decision_log;
@@ -27,6 +27,8 @@ use crate::turns::Turns;
 pub(super) const MAX_BODY: usize = 256 * 1024;
 /// How long a question waits for its turn, and how long its tests may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one question about a whole policy may take; what was found until then is told.
+const LONGEST: Duration = Duration::from_secs(10);
 /// The media types of a body. No form of a browser can announce them.
 const TYPES: [&str; 2] = ["application/yaml", "application/json"];
 
@@ -37,6 +39,7 @@ static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(1));
 struct Given {
     rules: Option<Rules>,
     tests: Option<Tests>,
+    asked: Asked,
     findings: Findings,
 }
 
@@ -84,17 +87,37 @@ pub(super) async fn answer(
     let client = visit.snapshot.access.attempts().client(ClientNetwork::of(visit.asker.address));
     let turn = TURNS.turn(client, crate::clock::now() + PATIENCE).await?;
     let snapshot = Arc::clone(visit.snapshot);
+    let people = match action {
+        PolicyAction::Check | PolicyAction::Test => None,
+        PolicyAction::Diff | PolicyAction::WhoCan => Some(People::now(&snapshot, now).await?),
+    };
+    // Whoever waits no more is not worked for: this is gone then.
+    let waits = Arc::new(());
+    let waiting = Arc::downgrade(&waits);
+    let ends = crate::clock::now() + LONGEST;
+    let still = move || waiting.strong_count() > 0 && crate::clock::now() < ends;
     // Rules are compiled, and tests compare them: not on a thread that serves requests.
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let given = Given::read(&body, &snapshot)?;
-        match action {
-            PolicyAction::Check => reply(StatusCode::OK, &given.checked()),
-            PolicyAction::Test => reply(StatusCode::OK, &given.tested(&snapshot)?),
+        let given = Given::read(&body, action, &snapshot)?;
+        match (action, people) {
+            (PolicyAction::Check, _) => reply(StatusCode::OK, &given.checked()),
+            (PolicyAction::Test, _) => reply(StatusCode::OK, &given.tested(&snapshot)?),
+            (PolicyAction::Diff, Some(people)) => {
+                let (rules, asked) = given.whole()?;
+                reply(StatusCode::OK, &diff(&snapshot, people, rules, &asked, &still)?)
+            }
+            (PolicyAction::WhoCan, Some(people)) => {
+                let (rules, asked) = given.whole()?;
+                reply(StatusCode::OK, &who_can(&snapshot, people, rules, &asked, &still)?)
+            }
+            (PolicyAction::Diff | PolicyAction::WhoCan, None) => Err(Refused::NotFound),
         }
     });
     let died = |cause: tokio::task::JoinError| Denied::Unavailable { backend: TESTS, cause: cause.into() };
-    answered.await.map_err(died)?
+    let answered = answered.await.map_err(died)?;
+    drop(waits);
+    answered
 }
 
 /// Whether whoever asks may do this.
@@ -122,19 +145,31 @@ async fn require(
 
 impl Given {
     /// Reads `acl:` and `tests:` as a configuration file has them; JSON is YAML.
-    fn read(body: &str, snapshot: &Snapshot) -> Result<Given, Refused> {
+    fn read(body: &str, action: PolicyAction, snapshot: &Snapshot) -> Result<Given, Refused> {
         let root =
             yaml::parse(body).map_err(|problem| Refused::Request(format!("{}: {}", problem.place, problem.message)))?;
         let reading = Reading::default();
-        let (mut rules, mut tests) = (None, None);
+        let (mut rules, mut tests, mut asked) = (None, None, Asked::default());
         if let Some(mut top) = reading.root(&root, Secrets::Skip).section() {
             rules = top.field(ACL.key).and_then(read_rules);
-            // The rules that a test names may stand elsewhere.
-            let with = Read { services: &snapshot.services, other_services: true, comments: Comments::Any, file: None };
-            tests = top.field(TESTS).map(|field| read_tests(&field, &with));
+            match action {
+                PolicyAction::Check | PolicyAction::Test => {
+                    let services = &snapshot.services;
+                    // The rules that a test names may stand elsewhere.
+                    let with = Read { services, other_services: true, comments: Comments::Any, file: None };
+                    tests = top.field(TESTS).map(|field| read_tests(&field, &with));
+                }
+                PolicyAction::Diff => {
+                    if !top.has(ACL.key) {
+                        top.missing(ACL.key, "the rules are needed that those in use are compared with");
+                    }
+                    asked = Asked::where_and_when(&mut top);
+                }
+                PolicyAction::WhoCan => asked = Asked::who(&mut top),
+            }
             top.finish();
         }
-        Ok(Given { rules, tests, findings: reading.into_findings() })
+        Ok(Given { rules, tests, asked, findings: reading.into_findings() })
     }
 
     fn checked(self) -> Checked {
@@ -149,6 +184,21 @@ impl Given {
 
     /// The tests that are given, or those in use, by the rules that are given in place of the file's, or by those in use.
     fn tested(self, snapshot: &Snapshot) -> Result<Summary, Refused> {
+        self.usable()?;
+        let tests = self.tests.unwrap_or_else(|| Arc::clone(&snapshot.tests));
+        let chain = snapshot.access.chain(tests.iter().map(|test| &test.account))?;
+        let sources = sources(&chain, self.rules);
+        Ok(Summary::of(&run(&tests, &chain, &sources, PATIENCE)))
+    }
+
+    /// The rules that are given, and what is asked about all of them.
+    fn whole(self) -> Result<(Option<Rules>, Asked), Refused> {
+        self.usable()?;
+        Ok((self.rules, self.asked))
+    }
+
+    /// Refuses what could not be read.
+    fn usable(&self) -> Result<(), Refused> {
         if let Some(first) = self.findings.problems.first() {
             let more = match self.findings.problems.len() {
                 1 => String::new(),
@@ -156,14 +206,6 @@ impl Given {
             };
             return Err(Refused::Request(format!("{}: {}: {}{more}", first.place, first.path, first.message)));
         }
-        let tests = self.tests.unwrap_or_else(|| Arc::clone(&snapshot.tests));
-        let chain = snapshot.access.chain(tests.iter().map(|test| &test.account))?;
-        let mut sources = chain.in_use();
-        if let Some(rules) = self.rules {
-            sources.retain(|(name, _)| *name != ACL.key);
-            // They are asked before all others.
-            sources.insert(0, (ACL.key, InUse::Rules { acl: rules.acl, seqs: Arc::from([]) }));
-        }
-        Ok(Summary::of(&run(&tests, &chain, &sources, PATIENCE)))
+        Ok(())
     }
 }

@@ -68,6 +68,22 @@ fn what_cannot_be_told_is_said_with_the_rules_and_a_status_of_its_own() {
     assert!(told.out.starts_with("undecided what no rule matches is decided by somebody"), "{}", told.out);
 }
 
+/// The line below a row says why, at its moment as well.
+#[test]
+fn what_differs_at_another_moment_is_explained_at_that_moment() {
+    let window = "  - {match: {name: \"team/*\"}, actions: [pull], not_before: 2100-01-01}\n";
+    let ((_one, old), (_other, new)) = (policy("  []\n", ""), policy(window, ""));
+    let told = run(["diff", &old, &new]);
+    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+    let line = told.out.lines().find_map(|line| line.trim().strip_prefix("dockwarden ")).unwrap();
+    assert!(line.contains(" --at 2100-01-0"), "{line}");
+    let explained = |line: &str| run(line.split(' ')).code;
+    assert_eq!((explained(line), explained(&line.replace(&new, &old))), (0, 3), "{line}");
+    let (before, at) = line.split_once(" --at ").unwrap();
+    let (_, scope) = at.split_once(' ').unwrap();
+    assert_eq!(explained(&format!("{before} {scope}")), 3, "nothing is granted now");
+}
+
 #[test]
 fn diff_reads_a_file_of_a_revision() {
     let (folder, file) = policy(TEAM, "");

@@ -85,6 +85,14 @@ fn check_2_a_wrong_promise_is_3_and_shows_what_came_by_which_rule_and_which_fiel
         xml.starts_with("<?xml ") && xml.contains("<testsuite name=\"dockwarden\" tests=\"2\" failures=\"2\">"),
         "{xml}"
     );
+    let odd =
+        folder.put("odd.yml", "- {name: \"<a> & b's\", as: alice, ask: \"repository:web/a:push\", want: [push]}\n");
+    run(["test", &file, odd.to_str().unwrap(), "--junit", folder.path("odd.xml").to_str().unwrap()]);
+    let odd = std::fs::read_to_string(folder.path("odd.xml")).unwrap();
+    assert!(
+        odd.contains("<testcase name=\"&lt;a&gt; &amp; b's\" classname=\"alice repository:web/a:push\"></testcase>"),
+        "{odd}"
+    );
     assert!(xml.contains("<testcase name=\"tests[0]\" classname=\"bob repository:web/app:pull,push\"><failure type=\"differs\" message=\"&quot;bob&quot; asks"), "{xml}");
 }
 
@@ -169,6 +177,13 @@ fn check_9_coverage_names_the_rules_that_decided_no_test_and_conditions_that_kep
     ] {
         assert!(said.out.contains(&piece), "{piece} is not in\n{}", said.out);
     }
+    // A rule that is decided by tests, whose network kept nobody of them out.
+    let (_other, loose) = with(
+        "tests:\n  - {as: [alice, zoe], ip: 10.1.1.1, ask: [\"repository:ops/app:pull\", \"repository:x:pull\"], want: []}\n  - {as: zoe, ip: 10.1.1.1, ask: \"repository:web/app:pull\", want: [pull]}\n",
+    );
+    let told = run(["test", &loose, "--coverage"]);
+    let piece = format!("{loose}:{inside}: acl[2] # inside: decided 1 tests, and none was kept out by ip\n");
+    assert!(told.code == 0 && told.out.contains(&piece), "{piece} is not in\n{}", told.out);
     // The first test is wrong, but the share is enough.
     let json = run(["test", &file, "--coverage", "--min", "50", "--json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
