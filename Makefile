@@ -106,12 +106,15 @@ try:
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
-# Decisions of the program compared with those of a second evaluator, which was written from docs/reference/rules.md alone. The
-# release build is asked if there is one.
+# Decisions of the program, and the differences that it finds between policies, compared with those of a second evaluator, which
+# was written from docs/reference/rules.md alone. The release build is asked if there is one. Then a million questions about
+# edited policies are put to the engine of `diff` by itself.
 PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwarden))
 differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
+	target/tools/bin/rules -product $(PRODUCT) -compare -cases $(shell expr $(CASES) / 10) -seed $(SEED)
+	DOCKWARDEN_EDITS=4000 cargo test --locked -p dockwarden-policy --test analysis -- check_16
 
 # Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
 # tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained

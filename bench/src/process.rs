@@ -1,5 +1,6 @@
 //! The processes under test: started, watched through /proc, and ended.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -85,6 +86,18 @@ impl Program {
                 command.arg("--logtostderr").arg(config);
                 command
             }
+        }
+    }
+
+    /// What answers a question about whole policies; the peer answers none.
+    pub fn asked(&self, question: &str, arguments: &[&OsStr]) -> Option<Command> {
+        match self {
+            Program::Dockwarden(path) => {
+                let mut command = Command::new(path);
+                command.arg(question).args(arguments);
+                Some(command)
+            }
+            Program::Peer(_) => None,
         }
     }
 

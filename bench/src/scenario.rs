@@ -223,6 +223,15 @@ pub enum How {
         /// How many rules.
         rules: usize,
     },
+    /// Whole policies, and `diff` and `who-can`, which ask about all questions at once.
+    Analysis {
+        /// Rules that are the same in both, or all but one.
+        rules: usize,
+        /// Rules that all are changed.
+        mixed: usize,
+        /// Accounts of which it is asked who can do something.
+        accounts: usize,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

@@ -11,6 +11,7 @@ use regex_automata::hybrid::dfa::{Cache, Config, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 use crate::scope::MAX_NAME;
 
@@ -58,6 +59,14 @@ impl Grammar {
         }
     }
 
+    /// Whether its texts are of ASCII only.
+    fn is_ascii(self) -> bool {
+        match self {
+            Grammar::Type | Grammar::Tag | Grammar::Name => true,
+            Grammar::Ours | Grammar::Text | Grammar::Any => false,
+        }
+    }
+
     fn longest(self) -> usize {
         match self {
             Grammar::Name | Grammar::Text => MAX_NAME,
@@ -86,24 +95,24 @@ struct Automaton {
 }
 
 impl Automaton {
-    fn from_sources<S: AsRef<str>>(sources: &[S], bytes: usize) -> Result<Automaton, Unfinished> {
-        let whole: Vec<String> = sources.iter().map(|source| format!(r"\A(?:{})\z", source.as_ref())).collect();
+    fn from_sources<S: AsRef<str>>(sources: &[S], grammar: Grammar, bytes: usize) -> Result<Automaton, Unfinished> {
+        let syntax = syntax::Config::new().nest_limit(DEEPEST);
+        let whole = sources.iter().map(|source| {
+            let whole = syntax::parse_with(&format!(r"\A(?:{})\z", source.as_ref()), &syntax)?;
+            Ok(simpler(whole, grammar))
+        });
+        let whole: Vec<Hir> = whole.collect::<Result<_, regex_syntax::Error>>().map_err(|_| Unfinished::Size)?;
+        let source =
+            thompson::Config::new().nfa_size_limit(Some(SOURCE_BYTES)).which_captures(thompson::WhichCaptures::None);
+        let source = thompson::Compiler::new().configure(source).build_many_from_hir(&whole);
         let config = Config::new()
             .match_kind(MatchKind::All)
             .cache_capacity(bytes)
             .skip_cache_capacity_check(true)
             // To make states again that were thrown away would take for ever.
             .minimum_cache_clear_count(Some(0));
-        let dfa = DFA::builder()
-            .configure(config)
-            .syntax(syntax::Config::new().nest_limit(DEEPEST))
-            .thompson(
-                thompson::Config::new()
-                    .nfa_size_limit(Some(SOURCE_BYTES))
-                    .which_captures(thompson::WhichCaptures::None),
-            )
-            .build_many(&whole)
-            .map_err(|_| Unfinished::Size)?;
+        let dfa = DFA::builder().configure(config).build_from_nfa(source.map_err(|_| Unfinished::Size)?);
+        let dfa = dfa.map_err(|_| Unfinished::Size)?;
         let cache = dfa.create_cache();
         Ok(Automaton { dfa, cache })
     }
@@ -126,6 +135,59 @@ impl Automaton {
             found.extend((0..number).map(|index| self.dfa.match_pattern(&self.cache, end, index).as_usize()));
         }
         Ok(())
+    }
+}
+
+/// An expression for the same texts of a grammar, without what never takes any part of them.
+fn simpler(expression: Hir, grammar: Grammar) -> Hir {
+    let all = |parts: Vec<Hir>| parts.into_iter().map(|part| simpler(part, grammar));
+    match expression.into_kind() {
+        HirKind::Empty => Hir::empty(),
+        HirKind::Literal(literal) => Hir::literal(literal.0),
+        HirKind::Class(Class::Unicode(mut letters)) => {
+            if grammar.is_ascii() {
+                letters.intersect(&ClassUnicode::new([ClassUnicodeRange::new('\0', '\x7f')]));
+            }
+            Hir::class(Class::Unicode(letters))
+        }
+        HirKind::Class(Class::Bytes(bytes)) => Hir::class(Class::Bytes(bytes)),
+        HirKind::Look(look) => Hir::look(look),
+        HirKind::Repetition(Repetition { min, max, greedy, sub }) => {
+            Hir::repetition(Repetition { min, max, greedy, sub: Box::new(simpler(*sub, grammar)) })
+        }
+        // Nobody asks what a group takes.
+        HirKind::Capture(group) => simpler(*group.sub, grammar),
+        HirKind::Alternation(parts) => Hir::alternation(all(parts).collect()),
+        HirKind::Concat(parts) => {
+            let mut kept: Vec<Hir> = Vec::new();
+            for part in all(parts) {
+                // Nothing is before the beginning, nor after the end.
+                if part.properties().look_set_prefix().contains(Look::Start) {
+                    while kept.last().is_some_and(is_optional) {
+                        kept.pop();
+                    }
+                }
+                let ended = kept.last().is_some_and(|last| last.properties().look_set_suffix().contains(Look::End));
+                if !(ended && is_optional(&part)) {
+                    kept.push(part);
+                }
+            }
+            Hir::concat(kept)
+        }
+    }
+}
+
+/// Whether it is a repetition that may be of nothing.
+fn is_optional(part: &Hir) -> bool {
+    match part.kind() {
+        HirKind::Repetition(repetition) => repetition.min == 0,
+        HirKind::Empty
+        | HirKind::Literal(_)
+        | HirKind::Class(_)
+        | HirKind::Look(_)
+        | HirKind::Capture(_)
+        | HirKind::Concat(_)
+        | HirKind::Alternation(_) => false,
     }
 }
 
@@ -160,9 +222,9 @@ pub(crate) fn walk(
     still: &dyn Fn() -> bool,
     meet: &mut dyn FnMut(&Met<'_>) -> ControlFlow<()>,
 ) -> Result<(), Unfinished> {
-    let mut shape = Automaton::from_sources(&[grammar.source()], WITHIN_BYTES)?;
-    let mut limits = within.map(|within| Automaton::from_sources(within, WITHIN_BYTES)).transpose()?;
-    let mut all = Automaton::from_sources(patterns, PATTERNS_BYTES)?;
+    let mut shape = Automaton::from_sources(&[grammar.source()], grammar, WITHIN_BYTES)?;
+    let mut limits = within.map(|within| Automaton::from_sources(within, grammar, WITHIN_BYTES)).transpose()?;
+    let mut all = Automaton::from_sources(patterns, grammar, PATTERNS_BYTES)?;
     let bytes = telling_bytes(&shape, limits.as_ref(), &all);
     let nowhere = LazyStateID::default();
     let start = (shape.start()?, limits.as_mut().map_or(Ok(nowhere), Automaton::start)?, all.start()?);
@@ -273,6 +335,47 @@ mod tests {
             assert_eq!(tag.is_match(text), matches!(Reference::parse(text), Some(Reference::Tag(_))), "{text:?}");
         }
         assert!(names > 100, "{names}");
+    }
+
+    /// What is left out of expressions takes no part of any text.
+    #[test]
+    fn simpler_expressions_match_the_same_texts() {
+        let letters = ["a", "b", "/", "-", "\n"];
+        let mut texts = vec![String::new()];
+        let mut last = texts.clone();
+        for _ in 0..4 {
+            last = last.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
+            texts.extend(last.iter().cloned());
+        }
+        for source in [
+            "(?s:.)*(?:^a)(?s:.)*",
+            "(?s:.)*(?:b$)(?s:.)*",
+            "(?s:.)*(?:^a|b)(?s:.)*",
+            "(?s:.)*(?:^a|^b$)(?s:.)*",
+            "(?s:.)*(?:a*^b)(?s:.)*",
+            "(?s:.)*(?:a+^b)(?s:.)*",
+            "(?s:.)*(?:(?m:^)b)(?s:.)*",
+            "(?s:.)*(?:b(?m:$))(?s:.)*",
+            "(?s:.)*(?:(?-u:\\b)b|(a)?$/)(?s:.)*",
+            "(?s:.)*(?:(?:^)*a(?:$)*)(?s:.)*",
+            "(?s:.)*(?:(?:^|-)a[^/]b(?:-|$))(?s:.)*",
+            "(?s:.)*(?:$^)(?s:.)*",
+            "(?s:.)*(?:a?$b?^)(?s:.)*",
+        ] {
+            let whole = regex::Regex::new(&format!(r"\A(?:{source})\z")).unwrap();
+            for grammar in [Grammar::Name, Grammar::Any] {
+                let mut automaton = Automaton::from_sources(&[source], grammar, WITHIN_BYTES).unwrap();
+                let mut matched = Vec::new();
+                for text in &texts {
+                    let mut at = automaton.start().unwrap();
+                    for byte in text.bytes() {
+                        at = automaton.step(at, byte).unwrap();
+                    }
+                    automaton.matched(at, &mut matched).unwrap();
+                    assert_eq!(!matched.is_empty(), whole.is_match(text), "{source} {text:?} {grammar:?}");
+                }
+            }
+        }
     }
 
     #[test]

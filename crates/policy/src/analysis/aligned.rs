@@ -108,18 +108,16 @@ impl<'r> Reach<'r> {
         Reach { account: literal(Field::Account), kind: literal(Field::Type), service: literal(Field::Service), name }
     }
 
-    /// Whether the rule could match anything of this type.
-    pub(super) fn may_be(&self, kind: &str) -> bool {
-        self.kind.is_none_or(|own| own == kind)
+    /// Whether the rule could match anything of this type whose name begins so.
+    pub(super) fn may_begin(&self, kind: &str, beginning: &str) -> bool {
+        let any = Reach { account: None, kind: Some(kind), service: None, name: Beginning::With(beginning) };
+        !self.is_apart(&any)
     }
 
     /// Whether the rule could match this resource.
     pub(super) fn may_reach(&self, kind: &str, name: &str) -> bool {
-        self.may_be(kind)
-            && match self.name {
-                Beginning::Whole(whole) => whole == name,
-                Beginning::With(beginning) => name.starts_with(beginning),
-            }
+        let one = Reach { account: None, kind: Some(kind), service: None, name: Beginning::Whole(name) };
+        !self.is_apart(&one)
     }
 
     /// Whether no question is matched by both.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::aligned::{Aligned, Reach};
 use super::held::{Left, left};
 use super::outcomes::{Live, Outcome, outcomes};
-use super::places::{addresses, kinds, moments};
+use super::places::{addresses, is_open_in, kinds, moments};
 use super::unlisted::profiles;
 use super::{Below, Narrow, Place, Unlisted, World, grants, words};
 use crate::pattern::{Field, LabelValues, Pattern};
@@ -330,8 +330,13 @@ impl<'w, 'p> Work<'w, 'p> {
 
     fn compare(&mut self, askers: &[Asker], old: &[usize], new: &[usize], found: &mut dyn FnMut(&Difference)) {
         let rules: Vec<&Rule> = pick(&self.old_rules, old).chain(pick(&self.new_rules, new)).collect();
-        let types = self.types(&rules);
-        let services = self.services(&rules);
+        let open = |field: Field| -> Vec<(Side, usize)> {
+            let sides = old.iter().map(|rule| (Side::Old, *rule)).chain(new.iter().map(|rule| (Side::New, *rule)));
+            sides.filter(|numbered| self.rule(*numbered).is_some_and(|rule| is_open_in(rule, field))).collect()
+        };
+        let (open_types, open_services) = (open(Field::Type), open(Field::Service));
+        let types = self.types(&rules, open_types);
+        let services = self.services(&rules, open_services);
         let mut groups: BTreeMap<Profile, Vec<usize>> = BTreeMap::new();
         'askers: for (index, asker) in askers.iter().enumerate() {
             for kind in &types {
@@ -486,7 +491,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let mut candidates: Vec<Candidate> = Vec::new();
         let sets = std::mem::take(&mut self.sets);
         let still = self.still;
-        let ended = outcomes(*grammar, within.as_deref(), &[old, new], &sets, still, &mut |text, outcomes| {
+        let ended = outcomes(*grammar, within.as_deref(), &[old, new], &sets, still, &mut |text, _, outcomes| {
             let Ok([old, new]) = <[Outcome; 2]>::try_from(outcomes) else { return ControlFlow::Continue(()) };
             let known = met.entry((old.clone(), new.clone())).or_default();
             let sure = old.maybe.is_empty() && new.maybe.is_empty();
@@ -633,6 +638,12 @@ impl<'w, 'p> Work<'w, 'p> {
             }
         }
         let (mut in_old, mut in_new) = (Vec::new(), Vec::new());
+        if both_in {
+            // Only names that a changed rule matches are looked at.
+            let changed = lefts.values().filter(|(_, changed)| *changed);
+            let beginnings: BTreeSet<String> = changed.map(|(left, _)| left.beginning.clone()).collect();
+            lefts.retain(|_, (left, changed)| *changed || !beginnings.iter().all(|beginning| left.is_apart(beginning)));
+        }
         for ((side, rule), (left, changed)) in lefts {
             let names = self.number(left.name);
             let tags = left.tag.map(|tag| self.number(tag));
@@ -652,18 +663,12 @@ impl<'w, 'p> Work<'w, 'p> {
         })
     }
 
-    fn types(&mut self, rules: &[&Rule]) -> Vec<String> {
+    fn types(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
         let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
         let given = ["repository", "registry"].map(str::to_owned);
         let found = kinds(Grammar::Type, &patterns, &given, 1, self.still);
-        if !found.complete || rules.iter().any(|rule| mentions(rule, Field::Type)) {
-            let tell: Vec<(Side, usize)> = self
-                .changed_numbers()
-                .filter(|changed| self.rule(*changed).is_some_and(|rule| is_open_in(rule, Field::Type)))
-                .collect();
-            if !tell.is_empty() {
-                self.say("types that were not tried may be told apart by these rules", tell);
-            }
+        if !open.is_empty() || !found.complete {
+            self.say("types that were not tried may be told apart by these rules", open);
         }
         // Its names are called otherwise, so it is looked at wherever a rule is about it.
         let is_ours = |rule: &&Rule| rule.pattern(Field::Type).is_some_and(|pattern| pattern.literal() == Some(OURS));
@@ -674,7 +679,7 @@ impl<'w, 'p> Work<'w, 'p> {
         types
     }
 
-    fn services(&mut self, rules: &[&Rule]) -> Vec<String> {
+    fn services(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
         if let Some(service) = &self.narrow.service {
             return vec![service.clone()];
         }
@@ -691,11 +696,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let mut given = known.clone();
         given.push("registry".to_owned());
         let found = kinds(Grammar::Text, &patterns, &given, 1, self.still);
-        let open: Vec<(Side, usize)> = self
-            .changed_numbers()
-            .filter(|changed| self.rule(*changed).is_some_and(|rule| is_open_in(rule, Field::Service)))
-            .collect();
-        if !open.is_empty() {
+        if !open.is_empty() || !found.complete {
             self.say("token.services is open, and services that were not tried may be told apart by these rules", open);
         }
         known.extend(found.texts.into_iter().filter(|text| !given.contains(text) || text == "registry"));
@@ -760,17 +761,6 @@ impl<'w, 'p> Work<'w, 'p> {
 
 fn pick<'a, 'p>(rules: &'a [&'p Rule], numbers: &'a [usize]) -> impl Iterator<Item = &'p Rule> + 'a {
     numbers.iter().filter_map(|number| rules.get(*number).copied())
-}
-
-fn mentions(rule: &Rule, field: Field) -> bool {
-    let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field));
-    let labels = rule.label_patterns().iter().map(|(_, pattern)| pattern);
-    fields.chain(rule.tag()).chain(labels).any(|pattern| pattern.mentions(field))
-}
-
-/// Whether one text of each kind does not stand for all others of that field.
-fn is_open_in(rule: &Rule, field: Field) -> bool {
-    mentions(rule, field) || rule.pattern(field).is_some_and(|pattern| pattern.placeholders().next().is_some())
 }
 
 fn is_in_force(rule: &Rule, place: &Place) -> bool {

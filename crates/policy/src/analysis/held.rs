@@ -18,6 +18,15 @@ pub(super) struct Left {
     pub(super) tag: Option<String>,
     /// Whether it is exactly these, or no others than these.
     pub(super) exact: bool,
+    /// What all its names begin with.
+    pub(super) beginning: String,
+}
+
+impl Left {
+    /// Whether no name is matched by both.
+    pub(super) fn is_apart(&self, beginning: &str) -> bool {
+        !self.beginning.starts_with(beginning) && !beginning.starts_with(&self.beginning)
+    }
 }
 
 /// Whether another field than the name takes something from the name: nobody can then tell the names that match without trying.
@@ -29,8 +38,10 @@ pub(super) fn is_tied(rule: &Rule) -> bool {
 
 /// What is left of a rule for an account; `None` where it matches nothing that this account asks.
 pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str, service: &str) -> Option<Left> {
-    let unknown =
-        || Some(Left { name: ANYTHING.to_owned(), tag: rule.tag().map(|_| ANYTHING.to_owned()), exact: false });
+    let unknown = || {
+        let tag = rule.tag().map(|_| ANYTHING.to_owned());
+        Some(Left { name: ANYTHING.to_owned(), tag, exact: false, beginning: String::new() })
+    };
     let any = if kind == OURS { Resource::ours("x") } else { Resource::new(kind, "x") };
     let Ok(any) = any else { return None };
     let question = Question {
@@ -87,7 +98,10 @@ pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str,
     }
     let exact = !tied && name.is_exact() && tag.as_ref().is_none_or(Language::is_exact);
     let source = |language: Language| language.source().to_owned();
-    Some(Left { name: source(name), tag: tag.map(source), exact })
+    // What is taken from the name itself stands for what is not known here.
+    let pattern = rule.pattern(Field::Name).filter(|pattern| !tied && !pattern.placeholders().any(is_open));
+    let beginning = pattern.map(|pattern| pattern.beginning_with(&bindings)).unwrap_or_default();
+    Some(Left { name: source(name), tag: tag.map(source), exact, beginning })
 }
 
 /// Whether a pattern takes something from the name, be it by way of what another field's expression catches.

@@ -55,7 +55,7 @@ impl BySet {
     }
 }
 
-/// Tells of names, of each combination of outcomes at least one, what each of the lists decides for it. With `within`, only of names in one of these
+/// Tells of names, of each combination of outcomes at least one, what each of the lists decides for it, and in which sets it is. With `within`, only of names in one of these
 /// sets.
 pub(super) fn outcomes(
     grammar: Grammar,
@@ -63,7 +63,7 @@ pub(super) fn outcomes(
     lists: &[&[Live]],
     sets: &[String],
     still: &dyn Fn() -> bool,
-    meet: &mut dyn FnMut(&Met<'_>, Vec<Outcome>) -> ControlFlow<()>,
+    meet: &mut dyn FnMut(&Met<'_>, &[usize], Vec<Outcome>) -> ControlFlow<()>,
 ) -> Result<(), Unfinished> {
     let used: BTreeSet<usize> = lists.iter().flat_map(|list| list.iter().map(|live| live.names)).collect();
     let used: Vec<usize> = used.into_iter().collect();
@@ -72,7 +72,7 @@ pub(super) fn outcomes(
     let within: Option<Vec<&str>> = within.map(|within| within.iter().filter_map(source).collect());
     let by_set: Vec<BySet> = lists.iter().map(|list| BySet::new(list)).collect();
     walk(grammar, within.as_deref(), &patterns, still, &mut |met| {
-        let matched = met.matched.iter().filter_map(|pattern| used.get(*pattern).copied());
-        meet(met, by_set.iter().map(|list| list.outcome(matched.clone())).collect())
+        let matched: Vec<usize> = met.matched.iter().filter_map(|pattern| used.get(*pattern).copied()).collect();
+        meet(met, &matched, by_set.iter().map(|list| list.outcome(matched.iter().copied())).collect())
     })
 }

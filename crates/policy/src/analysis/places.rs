@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use time::OffsetDateTime;
 
-use crate::pattern::{Bindings, FieldValues, LabelValues, Pattern};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
 use crate::regular::{Grammar, Unfinished, walk};
 use crate::rule::Rule;
 
@@ -71,6 +71,17 @@ pub(super) fn kinds(
         Err(Unfinished::Time | Unfinished::Size) => complete = false,
     }
     Kinds { texts: order, complete }
+}
+
+fn mentions(rule: &Rule, field: Field) -> bool {
+    let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field));
+    let labels = rule.label_patterns().iter().map(|(_, pattern)| pattern);
+    fields.chain(rule.tag()).chain(labels).any(|pattern| pattern.mentions(field))
+}
+
+/// Whether one text of each kind does not stand for all others of that field.
+pub(super) fn is_open_in(rule: &Rule, field: Field) -> bool {
+    mentions(rule, field) || rule.pattern(field).is_some_and(|pattern| pattern.placeholders().next().is_some())
 }
 
 /// One address of each kind that the networks of these rules tell apart, an unknown one first.

@@ -1,6 +1,6 @@
 //! Who may do something, and what somebody may do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::aligned::Reach;
 use super::held::{Left, left};
 use super::outcomes::{Live, Outcome, outcomes};
-use super::places::{addresses, kinds, moments};
+use super::places::{addresses, is_open_in, kinds, moments};
 use super::unlisted::wanted;
 use super::{Below, Narrow, Place, Unlisted, World, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
@@ -22,8 +22,6 @@ use crate::scope::{Action, OURS, Reference};
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// So many names are tried where it is not known which of them a rule matches.
 const TRIED: usize = 24;
-/// Of so many rules above another it is looked at whether they match any of the same names; of more it is supposed.
-const MOST_ABOVE: usize = 32;
 /// The account that stands for any that cannot be listed.
 const SOMEBODY: &str = "somebody";
 
@@ -169,6 +167,8 @@ struct Asking<'a, 'p> {
     addresses: Vec<Option<IpAddr>>,
     moments: Vec<OffsetDateTime>,
     services: Vec<String>,
+    /// A tag of each kind that rules tell apart for everybody, where any rule looks at tags or digests.
+    tags: Option<Vec<String>>,
     searches: HashMap<(Vec<Live>, Vec<String>), Arc<Search>>,
     undecided: BTreeMap<&'static str, BTreeSet<usize>>,
 }
@@ -176,6 +176,8 @@ struct Asking<'a, 'p> {
 /// The outcomes that there are, each with names.
 struct Search {
     met: Vec<(Outcome, Vec<String>)>,
+    /// Rules that match names which others decide, each with those.
+    hidden: BTreeSet<(usize, usize)>,
     ended: Result<(), Unfinished>,
 }
 
@@ -189,21 +191,43 @@ impl<'a, 'p> Asking<'a, 'p> {
         let rules = world.rules();
         let is_near = |rule: &Rule| match wanted {
             Some(Wanted { names: Names::One(name), kind, .. }) => Reach::new(rule).may_reach(kind, name),
-            Some(Wanted { names: Names::AnyOf(_) | Names::AllOf(_), kind, .. }) => Reach::new(rule).may_be(kind),
+            Some(Wanted { names: Names::AnyOf(pattern) | Names::AllOf(pattern), kind, .. }) => {
+                Reach::new(rule).may_begin(kind, pattern.beginning())
+            }
             None => true,
         };
         let near: Vec<usize> =
             (0..rules.len()).filter(|number| rules.get(*number).is_some_and(|rule| is_near(rule))).collect();
         let about = || near.iter().filter_map(|number| rules.get(*number).copied());
+        let mut undecided: BTreeMap<&'static str, BTreeSet<usize>> = BTreeMap::new();
+        let mut say_open = |field: Field, why: &'static str| {
+            let is_open = |number: &usize| rules.get(*number).is_some_and(|rule| is_open_in(rule, field));
+            let open: BTreeSet<usize> = near.iter().copied().filter(is_open).collect();
+            if !open.is_empty() {
+                undecided.insert(why, open);
+            }
+        };
+        if wanted.is_none() {
+            say_open(Field::Type, "types that were not tried may be told apart by these rules");
+        }
         let services = match (&narrow.service, world.services.as_slice()) {
             (Some(service), _) => vec![service.clone()],
             (None, []) => {
+                say_open(
+                    Field::Service,
+                    "token.services is open, and services that were not tried may be told apart by these rules",
+                );
                 let patterns: Vec<&Pattern> = about().filter_map(|rule| rule.pattern(Field::Service)).collect();
                 kinds(Grammar::Text, &patterns, &["registry".to_owned()], 1, still).texts
             }
             (None, known) => known.to_vec(),
         };
+        let tags = about().any(Rule::needs_reference).then(|| {
+            let patterns: Vec<&Pattern> = about().filter_map(Rule::tag).collect();
+            kinds(Grammar::Tag, &patterns, &[], 1, still).texts
+        });
         Asking {
+            tags,
             addresses: narrow.address.map_or_else(|| addresses(about()), |address| vec![Some(address)]),
             moments: narrow.at.map_or_else(|| moments(about(), narrow.from), |at| vec![at]),
             services: services.into_iter().filter(|service| world.serves(service)).collect(),
@@ -212,7 +236,7 @@ impl<'a, 'p> Asking<'a, 'p> {
             world,
             still,
             searches: HashMap::new(),
-            undecided: BTreeMap::new(),
+            undecided,
         }
     }
 
@@ -224,9 +248,8 @@ impl<'a, 'p> Asking<'a, 'p> {
     fn places(&self, account: &str, labels: &LabelValues, kind: &str) -> Vec<Place> {
         let about = || self.near.iter().filter_map(|number| self.rules.get(*number).copied());
         let mut references = vec![None];
-        if about().any(Rule::needs_reference) {
+        if let Some(plain) = &self.tags {
             let tags: Vec<&Pattern> = about().filter_map(Rule::tag).collect();
-            let plain = kinds(Grammar::Tag, &tags, &[], 1, self.still).texts;
             let values = FieldValues { account, kind, name: "", service: "" };
             let filled = tags.iter().filter(|tag| tag.placeholders().next().is_some());
             let filled = filled.filter_map(|tag| {
@@ -239,7 +262,7 @@ impl<'a, 'p> Asking<'a, 'p> {
                 });
                 found
             });
-            references.extend(plain.into_iter().chain(filled).map(|tag| Reference::parse(&tag)));
+            references.extend(plain.iter().cloned().chain(filled).map(|tag| Reference::parse(&tag)));
             references.push(Reference::parse(DIGEST));
         }
         let mut places = Vec::new();
@@ -264,6 +287,8 @@ impl<'a, 'p> Asking<'a, 'p> {
     fn ways(&mut self, account: &str, labels: &Arc<LabelValues>, wanted: &Wanted) -> Ways {
         let mut all: BTreeMap<usize, Way> = BTreeMap::new();
         let (mut asked, mut granted) = (0, 0);
+        let mut hidden = BTreeSet::new();
+        let mut deciding = BTreeSet::new();
         for place in self.places(account, labels, &wanted.kind) {
             // What is asked of a door by tag or digest is no other right than the one of a token.
             asked += 1;
@@ -276,12 +301,13 @@ impl<'a, 'p> Asking<'a, 'p> {
                     }
                 },
                 Names::AnyOf(pattern) | Names::AllOf(pattern) => {
-                    let found = self.deciders(account, labels, &place, Some(pattern));
+                    let found = self.deciders((account, labels), &place, Some(pattern), &mut hidden);
                     let refused = |(by, _): &(Option<usize>, String)| !self.does_grant(*by, &wanted.action);
                     let all_of = matches!(wanted.names, Names::AllOf(_));
                     if all_of && found.iter().any(refused) { Vec::new() } else { found }
                 }
             };
+            deciding.extend(by.iter().filter_map(|(by, _)| *by));
             let granting: Vec<(usize, String)> = by
                 .into_iter()
                 .filter(|(by, _)| self.does_grant(*by, &wanted.action))
@@ -289,9 +315,14 @@ impl<'a, 'p> Asking<'a, 'p> {
                 .collect();
             granted += usize::from(!granting.is_empty());
             for (rule, example) in granting {
-                self.add(&mut all, (rule, example), &place, (account, labels));
+                Asking::add(&mut all, (rule, example), &place);
             }
         }
+        if matches!(wanted.names, Names::One(_)) {
+            // It is one name: whatever decides it anywhere does so instead of those below.
+            hidden = all.keys().flat_map(|rule| deciding.iter().map(|by| (*rule, *by))).collect();
+        }
+        self.except(&mut all, &hidden);
         Ways { ways: all.into_values().collect(), always: asked == granted }
     }
 
@@ -299,73 +330,53 @@ impl<'a, 'p> Asking<'a, 'p> {
         grants(by.and_then(|by| self.rules.get(by)), action)
     }
 
-    fn add(
-        &self,
-        all: &mut BTreeMap<usize, Way>,
-        (rule, example): (usize, String),
-        place: &Place,
-        (account, labels): (&str, &LabelValues),
-    ) {
-        let way = all.entry(rule).or_insert_with(|| {
-            let above = self.near.iter().copied().filter(|above| *above < rule);
-            let own = self.rules.get(rule).copied();
-            let names_of = |rule: &Rule| left(rule, account, labels, &place.kind, &place.service).map(|left| left.name);
-            let near: Vec<(usize, String)> = above
-                .filter_map(|above| Some((above, self.rules.get(above).copied()?, own?)))
-                .filter(|(_, other, own)| {
-                    other.grants() != own.grants() && !Reach::new(other).is_apart(&Reach::new(own))
-                })
-                .filter_map(|(above, other, _)| Some((above, names_of(other)?)))
-                .collect();
-            let names = own.and_then(names_of).unwrap_or_default();
-            let except = match near.len() > MOST_ABOVE {
-                true => near.into_iter().map(|(above, _)| above).collect(),
-                false => self.overlapping(&place.kind, &names, &near),
-            };
-            Way { rule, services: BTreeSet::new(), example, place: place.clone(), except }
+    fn add(all: &mut BTreeMap<usize, Way>, (rule, example): (usize, String), place: &Place) {
+        let way = all.entry(rule).or_insert_with(|| Way {
+            rule,
+            services: BTreeSet::new(),
+            example,
+            place: place.clone(),
+            except: BTreeSet::new(),
         });
         way.services.insert(place.service.clone());
     }
 
-    /// Those rules that match any of these names.
-    fn overlapping(&self, kind: &str, names: &str, near: &[(usize, String)]) -> BTreeSet<usize> {
-        let grammar = if kind == OURS { Grammar::Ours } else { Grammar::Name };
-        let sources: Vec<&str> = near.iter().map(|(_, names)| names.as_str()).collect();
-        let mut met: BTreeSet<usize> = BTreeSet::new();
-        let ended = walk(grammar, Some(&[names]), &sources, self.still, &mut |text| {
-            met.extend(text.matched.iter().filter_map(|index| near.get(*index)).map(|(rule, _)| *rule));
-            if met.len() == near.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        match ended {
-            Ok(()) => met,
-            // Those that may.
-            Err(Unfinished::Time | Unfinished::Size) => near.iter().map(|(rule, _)| *rule).collect(),
+    /// Names those rules that decide otherwise what these do not because of them.
+    fn except(&self, ways: &mut BTreeMap<usize, Way>, hidden: &BTreeSet<(usize, usize)>) {
+        let grants = |rule: usize| self.rules.get(rule).map(|rule| rule.grants());
+        for (rule, way) in ways {
+            let by = hidden.range((*rule, 0)..(*rule, *rule)).map(|(_, by)| *by);
+            way.except.extend(by.filter(|by| grants(*by) != grants(*rule)));
         }
     }
 
-    /// Each rule that decides any name that the pattern matches, with such a name; confirmed by the ordinary decision.
+    /// Each rule that decides any name that the pattern matches, with such a name; confirmed by the ordinary decision. In `hidden`,
+    /// each rule that matches some such name is put beside those that decide it instead.
     fn deciders(
         &mut self,
-        account: &str,
-        labels: &Arc<LabelValues>,
+        (account, labels): (&str, &Arc<LabelValues>),
         place: &Place,
         pattern: Option<&Pattern>,
+        hidden: &mut BTreeSet<(usize, usize)>,
     ) -> Vec<(Option<usize>, String)> {
         let mut sets: Vec<String> = Vec::new();
+        let mut numbers: HashMap<String, usize> = HashMap::new();
         let mut live: Vec<Live> = Vec::new();
         for number in &self.near {
             let Some(rule) = self.rules.get(*number) else { continue };
-            let Some(Left { name, tag: _, exact }) = left(rule, account, labels, &place.kind, &place.service) else {
+            let Some(left) = left(rule, account, labels, &place.kind, &place.service) else { continue };
+            if pattern.is_some_and(|pattern| left.is_apart(pattern.beginning())) {
                 continue;
-            };
+            }
+            let Left { name, tag: _, exact, beginning: _ } = left;
             let matched = match_beside_name(rule, account, labels, place);
             if matched == Some(false) {
                 continue;
             }
-            let names = sets.iter().position(|known| *known == name).unwrap_or(sets.len());
-            if names == sets.len() {
-                sets.push(name);
-            }
+            let names = *numbers.entry(name).or_insert_with_key(|name| {
+                sets.push(name.clone());
+                sets.len() - 1
+            });
             live.push(Live { rule: *number, names, exact: exact && matched == Some(true) });
         }
         let nothing = LabelValues::new();
@@ -382,10 +393,21 @@ impl<'a, 'p> Asking<'a, 'p> {
             None => {
                 let mut met: Vec<(Outcome, Vec<String>)> = Vec::new();
                 let mut known: HashMap<Outcome, usize> = HashMap::new();
+                let mut hidden: BTreeSet<(usize, usize)> = BTreeSet::new();
+                let mut seen: HashSet<Vec<usize>> = HashSet::new();
+                let mut of_set: HashMap<usize, Vec<usize>> = HashMap::new();
+                for live in &key.0 {
+                    of_set.entry(live.names).or_default().push(live.rule);
+                }
                 let within = within.map(|within| vec![within]);
                 let ended =
-                    outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, outcomes| {
+                    outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, sets, outcomes| {
                         for outcome in outcomes {
+                            if seen.insert(sets.to_vec()) {
+                                let inside = sets.iter().filter_map(|set| of_set.get(set)).flatten();
+                                let by = || outcome.first.iter().chain(&outcome.maybe);
+                                hidden.extend(inside.flat_map(|rule| by().map(|by| (*rule, *by))));
+                            }
                             let place = *known.entry(outcome.clone()).or_insert_with(|| {
                                 met.push((outcome.clone(), Vec::new()));
                                 met.len() - 1
@@ -398,7 +420,7 @@ impl<'a, 'p> Asking<'a, 'p> {
                         }
                         ControlFlow::Continue(())
                     });
-                let search = Arc::new(Search { met, ended });
+                let search = Arc::new(Search { met, hidden, ended });
                 self.searches.insert(key.clone(), Arc::clone(&search));
                 search
             }
@@ -408,6 +430,7 @@ impl<'a, 'p> Asking<'a, 'p> {
             Err(Unfinished::Time) => self.say("the time was not enough to try all names", None),
             Err(Unfinished::Size) => self.say("the memory was not enough to try all names", None),
         }
+        hidden.extend(&search.hidden);
         let mut found: BTreeMap<Option<usize>, String> = BTreeMap::new();
         for (outcome, names) in &search.met {
             for name in names {
@@ -434,17 +457,19 @@ impl<'a, 'p> Asking<'a, 'p> {
         let mut all: BTreeMap<(String, usize), Way> = BTreeMap::new();
         for kind in types {
             let mut ways: BTreeMap<usize, Way> = BTreeMap::new();
+            let mut hidden = BTreeSet::new();
             for place in self.places(account, labels, &kind) {
                 if !(self.still)() {
                     self.say("the time was not enough for all that rules tell apart", None);
                     break;
                 }
-                for (by, name) in self.deciders(account, labels, &place, None) {
+                for (by, name) in self.deciders((account, labels), &place, None, &mut hidden) {
                     if let Some(rule) = by {
-                        self.add(&mut ways, (rule, name), &place, (account, labels));
+                        Asking::add(&mut ways, (rule, name), &place);
                     }
                 }
             }
+            self.except(&mut ways, &hidden);
             all.extend(ways.into_iter().map(|(rule, way)| ((kind.clone(), rule), way)));
         }
         let can = all.into_iter().map(|((kind, rule), way)| {

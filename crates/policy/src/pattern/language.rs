@@ -218,6 +218,24 @@ impl Pattern {
         }
     }
 
+    /// The same with placeholders filled in.
+    pub(crate) fn beginning_with(&self, bindings: &Bindings<'_>) -> String {
+        let tokens = match &self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::Regex(_) => return self.beginning().to_owned(),
+            Body::GlobTemplate(tokens) => tokens,
+        };
+        let fillings = self.template.fillings(bindings);
+        let text = |token: &GlobToken| match token {
+            GlobToken::Text(text) => Some(text.clone()),
+            GlobToken::Slot(slot) => match fillings.get(*slot)? {
+                Filling::Text(text) => Some((*text).to_owned()),
+                Filling::AnyOf(_) | Filling::Nothing => None,
+            },
+            GlobToken::Run | GlobToken::One | GlobToken::Set(_) => None,
+        };
+        tokens.iter().map_while(text).collect()
+    }
+
     /// The plain characters after the `^` of an expression that has one, and no choice or flag that could undo it.
     fn expression_beginning(&self) -> &str {
         let inner = self.text.strip_prefix("/^").unwrap_or_default();
