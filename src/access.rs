@@ -2,6 +2,7 @@
 
 mod chain;
 mod decision;
+mod listing;
 mod members;
 mod presented;
 mod uses;
@@ -35,6 +36,7 @@ use crate::workload::{self, Workloads};
 
 pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
+pub use listing::Viewer;
 pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.

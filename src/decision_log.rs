@@ -45,7 +45,7 @@ impl Door {
 }
 
 /// A request as its lines in the log tell of it, as far as it is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Asker {
     /// The door.
     pub door: Door,

@@ -48,6 +48,7 @@ pub mod keys;
 mod last_said;
 mod link;
 mod lookups;
+pub mod management;
 pub mod metrics;
 pub mod mint;
 pub mod mongo;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use dockwarden::app::Reload;
-use dockwarden::http::{Operation, Right};
+use dockwarden::http::{Managing, Operation, Right};
+use dockwarden::policy_tests::PolicyAction;
 use dockwarden::secrets::TokenAction;
 use serde_json::{Value, json};
 
@@ -117,14 +118,18 @@ fn the_table_and_the_description_hold_the_same() {
     let table = Operation::ALL.map(|operation| {
         let (method, path, right) = operation.row();
         let right = match right {
-            Right::Action(action) => action.as_str(),
-            Right::Policy(action) => action.as_str(),
-            Right::Holder => "holder",
-            Right::Everybody => "everybody",
+            Right::Action(action) => action.as_str().to_owned(),
+            Right::Policy(action) => format!("{} dockwarden:{}", action.as_str(), PolicyAction::ON),
+            Right::Holder => "holder".to_owned(),
+            Right::Everybody => "everybody".to_owned(),
         };
-        (method.to_string(), path.to_owned(), right.to_owned())
+        (method.to_string(), path.to_owned(), right)
     });
-    assert_eq!(rows, BTreeSet::from(table));
+    let managing = Managing::ALL.map(|operation| {
+        let (method, path, right) = operation.row();
+        (method.to_string(), path.to_owned(), right.to_string())
+    });
+    assert_eq!(rows, table.into_iter().chain(managing).collect());
     assert_eq!(described["openapi"], "3.1.0");
 }
 

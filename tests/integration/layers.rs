@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["authz"],
     &["access"],
     &["backends", "catalogue", "mint", "policy_tests"],
-    &["config"],
+    &["config", "management"],
     &["gateway"],
     &["app"],
     &["decision_log", "watch"],

@@ -28,6 +28,7 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+mod management;
 mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
