@@ -1,6 +1,7 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
 mod decision;
+mod listing;
 mod members;
 mod presented;
 
@@ -32,6 +33,7 @@ use crate::turns::Busy;
 use crate::workload::{self, Workloads};
 
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
+pub use listing::Viewer;
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {

@@ -205,6 +205,8 @@ impl Snapshot {
             }
             Some(_) | None => None,
         };
+        let further = access.directory().map(|directory| directory.further_hashes()).transpose()?;
+        passwords.fill_up_with(further.unwrap_or_default());
         let snapshot = Snapshot {
             generation,
             catalogue,

@@ -60,8 +60,8 @@ impl Desk<'_> {
         }
         let listing = catalogue.listing(service);
         let mut candidates = Vec::new();
-        for (name, entry) in listing.iter() {
-            let description = &entry.description;
+        for entry in listing.iter() {
+            let (name, description) = (&entry.name, &entry.description);
             let is_meant = filter.official.is_none_or(|mark| mark == description.official)
                 && filter.automated.is_none_or(|mark| mark == description.automated)
                 && sought.is_in(&[name, &description.text]);
