@@ -149,6 +149,7 @@ pub struct Metrics {
     connections: Gauge,
     connections_refused: Counter,
     connections_not_http: Counter,
+    telemetry_dropped: Counter,
 }
 
 /// A connection that is open, until it is dropped.
@@ -217,6 +218,11 @@ impl Default for Metrics {
                 to,
                 "connections_not_http",
                 "Connections that were closed because something else than HTTP came",
+            ),
+            telemetry_dropped: add(
+                to,
+                "telemetry_spans_dropped",
+                "Spans that the collector did not get, since it was away, too slow, or refused them",
             ),
             measured: Arc::new(Mutex::new(Measured::registered(to))),
         };
@@ -398,6 +404,11 @@ impl Metrics {
     /// A changed configuration could not be used.
     pub fn reload_failed(&self) {
         self.reload_failures.inc();
+    }
+
+    /// The collector did not get so many spans.
+    pub fn telemetry_dropped(&self, spans: u64) {
+        self.telemetry_dropped.inc_by(spans);
     }
 
     /// All metrics as text.

@@ -36,6 +36,7 @@ use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
 use crate::directory::Elsewhere;
 use crate::registries::{self, Registries};
+use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, workload};
 
 /// A configuration that can be served.
@@ -63,6 +64,8 @@ pub struct Config {
     pub lasting: secrets::Settings,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
+    /// The collector that is told of requests and metrics.
+    pub telemetry: Option<telemetry::Settings>,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
@@ -86,7 +89,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     directory::NAME,
     "server",
     "token",
@@ -97,6 +100,7 @@ const OTHERS: [&str; 11] = [
     records::NAME,
     lasting::NAME,
     api::NAME,
+    telemetry::NAME,
     "workload",
 ];
 
@@ -262,6 +266,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
+    let telemetry = top.section(telemetry::NAME).map(telemetry::read);
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -342,6 +347,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
+        telemetry: telemetry.flatten(),
         workload,
         backends,
         warnings: Vec::new(),
