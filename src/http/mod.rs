@@ -31,7 +31,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::{Api, Hsts};
-pub use api::{Operation, Right};
+pub use api::{Managing, ManagingRight, Operation, Right};
 use shape::{nothing_here, plain_error};
 
 /// The form of a date in HTTP (RFC 9110, section 5.6.7).
