@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gives the next release its version, everywhere it is written: release/version.sh 0.2.0
 #
-# In the manifests and lock files, and as the heading of what CHANGELOG.md has below "Unreleased". It commits nothing.
+# In the manifests, lock files and charts, and as the heading of what CHANGELOG.md has below "Unreleased". It commits nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,7 @@ grep -q '^## Unreleased$' CHANGELOG.md || {
 quoted=${old//./\\.}
 sed -i "s/^version = \"$quoted\"\$/version = \"$new\"/; /package = \"dockwarden-/s/version = \"$quoted\"/version = \"$new\"/" \
     Cargo.toml crates/*/Cargo.toml
+find deploy -name Chart.yaml -exec sed -i -E "s/^((appV|v)ersion: \"?)$quoted(\"?)\$/\\1$new\\3/" {} +
 sed -i "s/^## Unreleased\$/## Unreleased\n\n## $new, $(date --utc +%F)/" CHANGELOG.md
 for manifest in Cargo.toml bench/Cargo.toml fuzz/Cargo.toml; do
     cargo update --quiet --offline --workspace --manifest-path "$manifest"
