@@ -2,6 +2,7 @@
 
 use std::env::consts::ARCH;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -132,13 +133,17 @@ fn the_packages_configuration_needs_nothing_but_a_pair() {
     let directory = scratch::directory("configuration");
     let fixtures = repository().join("tests/fixtures/keys");
     let shipped = fs::read_to_string(repository().join("release/debian/auth_config.yml")).unwrap();
-    let here = shipped
-        .replace("/etc/dockwarden/token", fixtures.join("guide-rsa4096").to_str().unwrap())
-        .replace("/var/lib/dockwarden", directory.to_str().unwrap());
+    let folder = directory.to_str().unwrap();
+    let here = shipped.replace("/etc/dockwarden", folder).replace("/var/lib/dockwarden", folder);
+    for (file, mode) in [("key", 0o600), ("crt", 0o644)] {
+        let copy = directory.join(format!("token.{file}"));
+        fs::copy(fixtures.join(format!("guide-rsa4096.{file}")), &copy).unwrap();
+        fs::set_permissions(&copy, PermissionsExt::from_mode(mode)).unwrap();
+    }
     assert_ne!(here, shipped);
     let config = scratch::write(&directory, "auth_config.yml", &here);
     let check = part::run(part::command_at(dockwarden::program()).arg("check").arg(&config)).well();
-    assert!(check.stdout.contains("ok") && !check.text.contains("warning"), "{}", check.text);
+    assert!(check.stdout.contains("1 rules") && !check.text.contains("warning"), "{}", check.text);
 }
 
 /// What an image of an archive is told to do, as skopeo reads it; a health check is Docker's own, which skopeo leaves out.
