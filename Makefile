@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
+.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug sbom release reproduce version docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -61,7 +61,7 @@ long:
 	cargo test --locked --test real -- long::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
-	$(MAKE) --no-print-directory wasm try mutants
+	$(MAKE) --no-print-directory release reproduce wasm try mutants
 
 # What must hold before anything is tested.
 check: audit
@@ -154,12 +154,26 @@ static-debug:
 	install -D target/debug/dockwarden target/static-debug/dockwarden
 	install -D target/debug/dockwarden.d target/static-debug/dockwarden.d
 
-# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json.
+# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json. It does not say in which folder.
 sbom:
 	cargo cyclonedx --version >/dev/null 2>&1 || cargo install --locked cargo-cyclonedx
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
-	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
-	rm dockwarden.cdx.json
+	install -d target/static
+	sed 's|file://$(CURDIR)|file:///dockwarden|g' dockwarden.cdx.json >target/static/dockwarden.cdx.json
+	rm dockwarden.cdx.json crates/*/dockwarden.cdx.json
+
+# All that is given away, in target/release-files: docs/how-to/release.md. `reproduce` makes it once more elsewhere, and compares.
+RELEASE := target/release-files
+release:
+	rm -rf $(RELEASE)
+	release/release.sh $(RELEASE)
+
+reproduce:
+	release/reproduce.sh $(RELEASE)
+
+# The next version, wherever it is written: make version VERSION=0.2.0.
+version:
+	release/version.sh $(VERSION)
 
 # The documentation as a site with a search, in target/docs: open target/docs/index.html.
 docs:

@@ -12,6 +12,7 @@ mod health;
 mod keys;
 mod ldap;
 mod logs;
+mod man;
 mod migrate;
 mod mongo;
 mod password;
@@ -158,6 +159,11 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual: a page for each command
+    Man {
+        /// The directory for the pages; it is made where it is not there
+        directory: PathBuf,
+    },
 }
 
 /// Runs the program with these arguments, the program's own name first.
@@ -225,6 +231,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
             say(&String::from_utf8_lossy(&script), DONE)
         }
+        Command::Man { directory } => man::run(Arguments::command(), &directory),
     })
 }
 

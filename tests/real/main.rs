@@ -51,6 +51,7 @@ mod package;
 mod pattern_oracle;
 mod records;
 mod refusals;
+mod release;
 mod renewal;
 mod replay;
 mod revocation;

@@ -9,6 +9,7 @@ mod health;
 mod keys;
 mod lint;
 mod looking;
+mod man;
 mod table;
 mod test;
 mod token;
