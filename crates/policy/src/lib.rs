@@ -10,6 +10,7 @@ pub mod explain;
 mod glob;
 pub mod index;
 pub mod lint;
+pub mod names;
 pub mod pattern;
 mod re2;
 pub mod rule;
