@@ -402,15 +402,7 @@ impl Access {
         scopes: Vec<Scope>,
         now: OffsetDateTime,
     ) -> Result<Decision, Denied> {
-        who.standing.check(now).map_err(ClosedBy::from)?;
-        let mut until = who.standing.not_after;
-        if let Some(narrowing) = &who.narrowing {
-            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
-                let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
-                return Err(DeadSecret { id, ..dead.into() }.into());
-            }
-            until = earliest(until, narrowing.ends);
-        }
+        let mut until = until_of(who, service, now)?;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
@@ -458,6 +450,20 @@ impl Access {
         }
         Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
+}
+
+/// Until when somebody may be anybody at a service, where that ends by itself.
+///
+/// # Errors
+/// They may not be so now: the account is closed, or the secret is for other services.
+fn until_of(who: &Identity, service: &str, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Denied> {
+    who.standing.check(now).map_err(ClosedBy::from)?;
+    let Some(narrowing) = &who.narrowing else { return Ok(who.standing.not_after) };
+    if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+        let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
+        return Err(DeadSecret { id, ..dead.into() }.into());
+    }
+    Ok(earliest(who.standing.not_after, narrowing.ends))
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.
