@@ -20,7 +20,7 @@ use crate::authn::{
 };
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
-use crate::backend::{self, Backends, Held, Opened};
+use crate::backend::{self, Backends, Held, Opened, SignIn};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::directory::Directory;
@@ -37,6 +37,8 @@ pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
+    /// Those of the first whose people sign in in a browser, by name.
+    sign_ins: Vec<(&'static str, Arc<dyn SignIn>)>,
     attempts: Arc<Attempts>,
     /// The entries of `workload:`, if there are any.
     workloads: Option<Counted<Workloads>>,
@@ -153,7 +155,7 @@ impl Access {
         attempts: Arc<Attempts>,
     ) -> Access {
         use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
-        let (mut authn, mut authz) = (Vec::new(), Vec::new());
+        let (mut authn, mut authz, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());
         let mut counted_as = Manner::Passwords;
         for (name, opened) in opened {
             match opened {
@@ -164,6 +166,11 @@ impl Access {
                         counted_as = Manner::Tokens;
                     }
                 }
+                Opened::People(people) => {
+                    let metrics = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
+                    sign_ins.push((name, Arc::clone(&people)));
+                    authn.push(Counted { name, backend: people as Arc<dyn Authenticator>, metrics });
+                }
                 Opened::Rules(backend) => {
                     let metrics = metrics.backend(name, &[Decided, NoMatch, Error]);
                     authz.push(Counted { name, backend, metrics });
@@ -171,7 +178,7 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
+        Access { authn, authz, sign_ins, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
     }
 
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
@@ -199,6 +206,11 @@ impl Access {
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
         self.authz.iter().filter_map(|source| Some((source.name, source.backend.freshness()?))).collect()
+    }
+
+    /// The backends whose people sign in in a browser, by name.
+    pub fn sign_ins(&self) -> &[(&'static str, Arc<dyn SignIn>)] {
+        &self.sign_ins
     }
 
     /// The wrong passwords of the last minutes.

@@ -31,6 +31,8 @@ pub enum Door {
     Gateway,
     /// The API that administers secrets.
     Api,
+    /// The pages for people.
+    Pages,
 }
 
 impl Door {
@@ -40,6 +42,7 @@ impl Door {
             Door::ForwardAuth => "forward_auth",
             Door::Gateway => "gateway",
             Door::Api => "api",
+            Door::Pages => "pages",
         }
     }
 }

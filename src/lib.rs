@@ -63,6 +63,7 @@ pub mod secrets;
 pub mod server;
 mod shelf;
 mod shown;
+pub mod sign_in;
 pub mod sql;
 pub mod token;
 pub mod turns;

@@ -10,6 +10,7 @@ mod forward_auth;
 mod gateway;
 mod health;
 mod key_set;
+mod pages;
 mod refresh;
 mod shape;
 mod token;
@@ -68,6 +69,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
     routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
+    routes = routes.merge(pages::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),

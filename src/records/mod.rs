@@ -10,6 +10,7 @@ pub mod directory;
 mod kept;
 mod lock;
 mod mongo;
+pub mod persons;
 mod row;
 mod schema;
 mod settings;
@@ -36,6 +37,7 @@ use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
 use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
+use persons::Persons;
 use sql::SqlRecords;
 
 use crate::breaker::Passage;
@@ -247,6 +249,7 @@ pub trait Records:
     + Pulls
     + Leases
     + DirectoryEntries
+    + Persons
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.

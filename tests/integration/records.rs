@@ -268,7 +268,7 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
         (["records", "backup"].as_slice(), " is saved in "),
         (&["records", "restore"], "ALL EPOCHS WERE RAISED: no secret that was handed out before works any more"),
         (&["migrate"], "records: already there\n"),
-        (&["check", "--connect"], " holds the records (version 2)"),
+        (&["check", "--connect"], " holds the records (version 3)"),
     ] {
         let (status, said) = run(arguments);
         assert!(status == Some(0) && said.contains(expected), "{said}");
