@@ -37,6 +37,15 @@ pub struct Answer<'answer> {
     pub issuer: Option<&'answer str>,
 }
 
+/// Who signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The account.
+    pub account: Account,
+    /// What tells it from another of its name ([`Identity::mark`](crate::identity::Identity::mark)).
+    pub mark: [u8; 32],
+}
+
 /// Why somebody is not signed in. No value from the provider is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotSignedIn {
@@ -68,5 +77,5 @@ pub trait SignIn: Authenticator {
         flow: &Flow<'_>,
         answer: &Answer<'_>,
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<Account, NotSignedIn>>;
+    ) -> anyhow::Result<Result<SignedIn, NotSignedIn>>;
 }

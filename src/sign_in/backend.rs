@@ -16,7 +16,7 @@ use super::person::{Document, State};
 use super::provider::Provider;
 use super::settings::{ProviderSettings, Settings};
 use crate::backend::Authenticator;
-use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, Way};
+use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, SignedIn, Way};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::identity::{Account, AccountState, Alike, Credentials, Identity, LookUp, Outcome, Standing, Time, mark_of};
@@ -119,7 +119,7 @@ impl Inner {
         provider: &Opened,
         found: &Found,
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<Account, Refused>> {
+    ) -> anyhow::Result<Result<SignedIn, Refused>> {
         let account = match provider.account(found) {
             Ok(account) => account,
             Err(refused) => return Ok(Err(refused)),
@@ -150,7 +150,7 @@ impl Inner {
                 Some(before) => self.records.replace_person(&person, before.version).await?,
             };
             match changed {
-                Changed::Done => return Ok(Ok(account)),
+                Changed::Done => return Ok(Ok(SignedIn { account, mark: mark(&id) })),
                 Changed::Missing => {}
                 Changed::Conflict => {
                     let named = self.records.person_called(&account).await?;
@@ -191,7 +191,7 @@ impl Inner {
             account: Some(person.account.clone()),
             labels: document.label_values(),
             standing: Standing { state, not_before: None, not_after },
-            mark: Some(mark_of([person.id.0.as_bytes()])),
+            mark: Some(mark(&person.id)),
             ..Identity::default()
         })
     }
@@ -368,6 +368,11 @@ impl Inner {
     }
 }
 
+/// What tells a person from another of its account's name.
+fn mark(id: &PersonId) -> [u8; 32] {
+    mark_of([id.0.as_bytes()])
+}
+
 impl Reachable for People {
     fn reach(&self) -> Reach<'_> {
         Reach::server(async {
@@ -437,7 +442,7 @@ impl SignIn for People {
         flow: &Flow<'_>,
         answer: &Answer<'_>,
         now: OffsetDateTime,
-    ) -> anyhow::Result<Result<Account, NotSignedIn>> {
+    ) -> anyhow::Result<Result<SignedIn, NotSignedIn>> {
         let wrong = |what: &str| Ok(Err(NotSignedIn::Wrong(what.to_owned())));
         let Some(one) = self.0.provider(way) else { return wrong("there is no such provider any more") };
         // The answer of another provider, which somebody else's browser was sent to (RFC 9207).

@@ -49,6 +49,8 @@ mod stores;
 mod stores_of_catalogue;
 #[path = "../support/directory.rs"]
 mod stores_of_directory;
+#[path = "../support/persons.rs"]
+mod stores_of_persons;
 mod tables;
 mod texts;
 mod tokens;

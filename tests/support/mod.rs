@@ -24,6 +24,7 @@ pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod mongo;
 pub(crate) mod part;
+pub(crate) mod persons;
 pub(crate) mod person;
 pub(crate) mod port;
 pub(crate) mod process;

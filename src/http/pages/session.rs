@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Problem;
 use super::{Desk, cookie, cookie_name, set_cookie};
+use crate::access::Denied;
 use crate::identity::{Account, Identity, LookUp};
 use crate::json;
 
@@ -43,6 +44,10 @@ pub(super) struct SignedIn {
     pub(super) renewed: Option<String>,
 }
 
+fn taken() -> Problem {
+    Problem::Refused("somebody else has your name here; ask who runs this server".to_owned())
+}
+
 impl Desk<'_, '_> {
     /// Who has signed in in this browser, as the account is now.
     ///
@@ -69,12 +74,23 @@ impl Desk<'_, '_> {
         Ok(SignedIn { account, who, renewed })
     }
 
-    /// The cookie of a session that begins now.
+    /// The cookie of a session that begins now, of who was just let in by this backend. A look-up must say that it is the same: an
+    /// earlier backend can have an account of the name, which is somebody else's.
     ///
     /// # Errors
-    /// It could not be found out who the account is.
-    pub(super) async fn begin_session(&self, account: &Account) -> Result<String, Problem> {
-        let who = self.look_up(account).await?;
+    /// It is not, or it could not be found out.
+    pub(super) async fn begin_session(
+        &self,
+        (account, backend, mark): (&Account, &str, Option<[u8; 32]>),
+    ) -> Result<String, Problem> {
+        let who = match self.look_up(account).await {
+            Err(Problem::Denied(Denied::NameTaken { .. })) => return Err(taken()),
+            who => who?,
+        };
+        let is_same = who.by.as_ref().is_some_and(|by| by.backend == backend) && (mark.is_none() || who.mark == mark);
+        if !is_same {
+            return Err(taken());
+        }
         let session = self.session_of(account, &who, self.now.unix_timestamp()).await?;
         self.session_cookie(&session)
     }

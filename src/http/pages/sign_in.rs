@@ -15,7 +15,7 @@ use super::frame::{Frame, Problem, page};
 use super::{Desk, Form, query};
 use crate::access::Denied;
 use crate::authn::Credentials;
-use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn};
+use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
 use crate::digest::sha256;
 use crate::http::credentials;
 use crate::records::Presented;
@@ -74,7 +74,7 @@ impl Desk<'_, '_> {
             }
             (None, None) => self.begin((section, name), &**people).await,
             (code, error) => {
-                let flow = self.flow(section, &asked, parts)?;
+                let flow = self.flow((section, name), &asked, parts)?;
                 let ended = flow.end(self.prefix);
                 let finished = match (code, error) {
                     (Some(code), None) => self.finish(&flow, &**people, (code, asked.field("iss"))).await,
@@ -108,11 +108,16 @@ impl Desk<'_, '_> {
     }
 
     /// The flow that this browser began and comes back from.
-    fn flow(&self, section: &'static str, asked: &Form, parts: &Parts) -> Result<Flow, Problem> {
+    fn flow(
+        &self,
+        (section, name): (&'static str, Option<&str>),
+        asked: &Form,
+        parts: &Parts,
+    ) -> Result<Flow, Problem> {
         let begun = asked
             .field("state")
             .and_then(|state| Flow::of(&parts.headers, (self.prefix, &self.section.key), state, self.now))
-            .filter(|flow| flow.section == section);
+            .filter(|flow| flow.section == section && flow.way.as_deref() == name);
         begun.ok_or(Problem::Flow(Cow::Borrowed(
             "it was not begun in this browser, or more than 10 minutes ago; begin once more",
         )))
@@ -130,19 +135,13 @@ impl Desk<'_, '_> {
         let asked = Asked { state: &flow.state, nonce: &nonce, verifier: &verifier };
         let (code, way) = (Secret::new(code), flow.way.as_deref());
         let found = people.finish(way, &asked, &Answer { code: &code, issuer }, self.now).await;
-        let account = match found.map_err(Problem::Unavailable)? {
-            Ok(account) => account,
+        let SignedIn { account, mark } = match found.map_err(Problem::Unavailable)? {
+            Ok(signed_in) => signed_in,
             Err(NotSignedIn::Wrong(why)) => return Err(Problem::Flow(why.into())),
             Err(NotSignedIn::Refused(why)) => return Err(Problem::Refused(why)),
         };
         self.visit.asker.account = account.to_string();
-        // Asked as everybody is: an earlier backend's account of this name is somebody else.
-        let cookie = match self.begin_session(&account).await {
-            Err(Problem::Denied(Denied::NameTaken { .. }) | Problem::SignedOut) => {
-                return Err(Problem::Refused("somebody else has your name here; ask who runs this server".to_owned()));
-            }
-            cookie => cookie?,
-        };
+        let cookie = self.begin_session((&account, &flow.section, Some(mark))).await?;
         info!(
             decision.id = self.visit.id.as_str(),
             user.account = account.as_str(),
@@ -187,7 +186,8 @@ impl Desk<'_, '_> {
             denied => Problem::Denied(denied),
         })?;
         let account = identity.account.ok_or(Problem::WrongPassword(None))?;
-        let cookie = match self.begin_session(&account).await {
+        let backend = identity.by.map(|by| by.backend).unwrap_or_default();
+        let cookie = match self.begin_session((&account, backend, identity.mark)).await {
             Err(Problem::SignedOut) => {
                 return Err(Problem::Refused(
                     "your account is kept where only a password tells who somebody is, and can have no others"

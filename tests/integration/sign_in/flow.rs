@@ -86,7 +86,8 @@ async fn a_code_is_redeemed_once_in_time_and_for_the_browser_that_asked() {
     refused(browser.come_back(&scene.bed, &other).await, "with the state of another browser");
     refused(browser.get(&scene.bed, "/oidc_auth?code=x").await, "without a state");
     refused(browser.get(&scene.bed, &format!("{back}&code=y")).await, "with two codes");
-    refused(browser.get(&scene.bed, &back.replace("/oidc_auth", "/google_auth")).await, "at another provider");
+    assert_eq!(browser.get(&scene.bed, &back.replace("/oidc_auth", "/google_auth")).await.status, 404);
+    assert_eq!(browser.get(&scene.bed, &back.replace("/oidc_auth", "/oidc_auth/other")).await.status, 400);
     let head = scene.bed.request(axum::http::Method::HEAD, &back).header("cookie", &browser.cookie()).send().await;
     assert_eq!((head.status, head.header("allow")), (405, "GET"));
     let mut late = browser.clone();
