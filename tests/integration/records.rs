@@ -75,7 +75,8 @@ async fn restoring_a_backup_ends_every_secret() {
     let records = sqlite(&file);
     records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
     records.make_user(&account("olga"), "{}").await.unwrap();
-    let person = Person { id: PersonId::of(&["p"]), account: account("ada"), text: "{}".to_owned(), version: Version(1) };
+    let person =
+        Person { id: PersonId::of(&["p"]), account: account("ada"), text: "{}".to_owned(), version: Version(1) };
     records.make_person(&person).await.unwrap();
     records.replace_rules("[1]", records.rules_version().await.unwrap()).await.unwrap();
     let see = async |records: &dyn Records, text: &str| records.see(&hash(text), at(100), at(2)).await.unwrap();

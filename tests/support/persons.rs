@@ -6,7 +6,12 @@ use dockwarden::records::{Changed, Records, Version};
 
 fn person(subject: &str, account: &str) -> Person {
     let id = PersonId::of(&["oidc_auth", "", "https://issuer", subject]);
-    Person { id, account: Account::parse(account).unwrap(), text: format!("{{\"of\":\"{subject} 'ä'\"}}"), version: Version(1) }
+    Person {
+        id,
+        account: Account::parse(account).unwrap(),
+        text: format!("{{\"of\":\"{subject} 'ä'\"}}"),
+        version: Version(1),
+    }
 }
 
 /// Asks everything, one after the other.

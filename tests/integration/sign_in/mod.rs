@@ -5,6 +5,7 @@ mod account;
 mod again;
 mod config;
 mod flow;
+mod github;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
