@@ -23,7 +23,7 @@ use crate::authn::{
 };
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
-use crate::backend::{self, Backends, Held, Opened};
+use crate::backend::{self, Backends, Held, Opened, SignIn};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::directory::Directory;
@@ -43,6 +43,8 @@ pub use uses::UsedRules;
 pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
+    /// Those of the first whose people sign in in a browser, by name.
+    sign_ins: Vec<(&'static str, Arc<dyn SignIn>)>,
     attempts: Arc<Attempts>,
     /// The entries of `workload:`, if there are any.
     workloads: Option<Counted<Workloads>>,
@@ -161,7 +163,7 @@ impl Access {
         attempts: Arc<Attempts>,
     ) -> Access {
         use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
-        let (mut authn, mut authz) = (Vec::new(), Vec::new());
+        let (mut authn, mut authz, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());
         let mut counted_as = Manner::Passwords;
         for (name, opened) in opened {
             match opened {
@@ -171,6 +173,11 @@ impl Access {
                     if manner == Manner::Tokens {
                         counted_as = Manner::Tokens;
                     }
+                }
+                Opened::People(people) => {
+                    let metrics = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
+                    sign_ins.push((name, Arc::clone(&people)));
+                    authn.push(Counted { name, backend: people as Arc<dyn Authenticator>, metrics });
                 }
                 Opened::Rules(backend) => {
                     let metrics = metrics.backend(name, &[Decided, NoMatch, Error]);
@@ -182,6 +189,7 @@ impl Access {
         Access {
             authn,
             authz,
+            sign_ins,
             attempts,
             workloads: None,
             lasting: None,
@@ -216,6 +224,11 @@ impl Access {
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
         self.authz.iter().filter_map(|source| Some((source.name, source.backend.freshness()?))).collect()
+    }
+
+    /// The backends whose people sign in in a browser, by name.
+    pub fn sign_ins(&self) -> &[(&'static str, Arc<dyn SignIn>)] {
+        &self.sign_ins
     }
 
     /// The wrong passwords of the last minutes.

@@ -75,6 +75,8 @@ pub struct Snapshot {
     registries: Registries,
     /// What is in the registries that are declared, if any are or can be.
     pub catalogue: Option<Arc<Catalogue>>,
+    /// How people sign in in a browser, if they do.
+    pub sign_in: Option<crate::sign_in::Section>,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
     /// Where a client's address is taken from.
@@ -248,6 +250,7 @@ impl Snapshot {
             forward_auth: config.forward_auth,
             gateway,
             records,
+            sign_in: config.sign_in,
             api: config.api,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,

@@ -33,6 +33,8 @@ pub enum Door {
     Api,
     /// Search, and the catalog of a registry that is not served through us.
     Search,
+    /// The pages for people.
+    Pages,
 }
 
 impl Door {
@@ -43,6 +45,7 @@ impl Door {
             Door::Gateway => "gateway",
             Door::Api => "api",
             Door::Search => "search",
+            Door::Pages => "pages",
         }
     }
 }

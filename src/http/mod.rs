@@ -11,6 +11,7 @@ mod gateway;
 mod health;
 mod key_set;
 mod page;
+mod pages;
 mod refresh;
 mod search;
 mod shape;
@@ -75,6 +76,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     }
     routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
     routes = routes.merge(search::collector_routes(path_prefix));
+    routes = routes.merge(pages::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),

@@ -293,6 +293,50 @@ acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
     r#"
 server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records: {sqlite: $DIR/dockwarden.db}
+sign_in: {secret: "Secret-0123456789abcdef0123456789abcdef", registry_url: "https://registry.example.org"}
+oidc_auth:
+  - name: work
+    title: Work
+    account_prefix: "work:"
+    issuer: "https://accounts.example.org"
+    plain_http: loopback
+    ca_certificate: $DIR/token.crt
+    redirect_url: "https://auth.example.org/oidc_auth/work"
+    registry_url: "https://registry.example.org"
+    client_id: registry
+    client_secret: secret
+    user_claim: email
+    label_claims: [groups]
+    scopes: [openid]
+    domain: example.org
+    http_timeout: 10s
+    revalidate_after: 1h
+    grace: 1h
+    level_token_db: {path: /data/tokens, token_hash_cost: 5}
+    redis_token_db: {redis_options: {addr: "localhost:6379", password: secret}, token_hash_cost: 5}
+google_auth: {domain: example.org, redirect_url: "https://auth.example.org/google_auth", client_id: c, client_secret_file: $DIR/secret}
+github_auth:
+  organization: acme
+  github_web_uri: "https://github.example.org"
+  github_api_uri: "https://github.example.org/api/v3"
+  redirect_url: "https://auth.example.org/github_auth"
+  client_id: c
+  client_secret: secret
+gitlab_auth:
+  account_prefix: "gitlab:"
+  gitlab_web_uri: "https://gitlab.example.org"
+  gitlab_api_uri: "https://gitlab.example.org/api/v4"
+  grant_type: authorization_code
+  redirect_uri: "https://auth.example.org/gitlab_auth"
+  client_id: c
+  client_secret: secret
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
 token:
   issuer: Acme
   not_before: "2026-01-01"
@@ -308,6 +352,12 @@ acl: []
 const SECRET: &[&str] = &[
     "password",
     "password_file",
+    "client_secret",
+    "client_secret_file",
+    "secret",
+    "secret_file",
+    "redirect_url",
+    "redirect_uri",
     "bind_password",
     "bind_password_file",
     "uri",
