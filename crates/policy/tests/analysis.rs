@@ -496,6 +496,85 @@ fn what_an_account_can_is_each_rule_that_decides_for_it() {
 }
 
 #[test]
+fn who_can_finds_rights_that_hang_on_a_tag_which_the_name_gives() {
+    let tagged = RuleText { tag: Some("${name:1}".to_owned()), ..rule("/^app-([a-z]+)$/", "push") };
+    let list = acl(&[tagged]);
+    let found = |name: &str| {
+        let wanted = asked(Action::Push, Names::One(name.to_owned()));
+        who_can(&world(&list, &alice()), &wanted, &everywhere(), &|| true).accounts
+    };
+    let [(account, ways)] = &*found("app-web") else { panic!("nobody, or somebody else") };
+    assert_eq!((account.as_str(), ways.always), ("alice", false));
+    assert_eq!(ways.ways[0].place.reference, Reference::parse("web"));
+    assert!(found("app").is_empty());
+}
+
+/// A rule that both have decides for other services or types than those that were tried, and hides a changed one, or does not.
+#[test]
+fn what_was_not_tried_is_said_for_rules_that_did_not_change() {
+    let common = RuleText { service: Some("${account}*".to_owned()), ..rule("a", "") };
+    let typed = RuleText { kind: Some("${account}".to_owned()), ..rule("a", "") };
+    for (above, why) in [(common, "token.services is open"), (typed, "types that were not tried")] {
+        let (old, new) = (acl(&[above.clone(), rule("a", "pull")]), acl(&[above, rule("a", "push")]));
+        let open = |list| World { services: Vec::new(), ..world(list, &alice()) };
+        let findings = found(&open(&old), &open(&new));
+        let told = |undecided: &policy::analysis::Undecided| {
+            undecided.why.starts_with(why) && undecided.rules == [(Side::Old, 0), (Side::New, 0)]
+        };
+        assert!(findings.undecided.iter().any(told), "{why}: {findings:?}");
+        let (wide, open) = (open(&old), asked(Action::Pull, Names::One("a".to_owned())));
+        let can = what_can(&wide, "alice", &labels(&[]), &everywhere(), &|| true);
+        assert!(can.undecided.iter().any(|(told, rules)| told.starts_with(why) && rules.contains(&0)), "{why}");
+        let who = who_can(&wide, &open, &everywhere(), &|| true);
+        assert_eq!(who.undecided.is_empty(), why.starts_with("types"), "{why}: the type is known");
+    }
+}
+
+#[test]
+fn exceptions_are_those_rules_that_decide_some_of_the_names() {
+    let from = |ip: &str, rule: RuleText| RuleText { ip: Some(ip.to_owned()), ..rule };
+    let apart = (0..50).map(|number| rule(&format!("/^(x|y){number}$/"), ""));
+    let mut rules: Vec<RuleText> = apart.collect();
+    rules.extend([
+        from("10.0.0.0/8", rule("team/a*", "")),
+        rule("team/b", "delete"),
+        rule("team/b", "pull"),
+        rule("team/*", "pull"),
+    ]);
+    let list = acl(&rules);
+    let world = world(&list, &alice());
+    let except = |names: Names| -> Vec<(usize, BTreeSet<usize>)> {
+        let found = who_can(&world, &asked(Action::Pull, names), &everywhere(), &|| true);
+        found.accounts[0].1.ways.iter().map(|way| (way.rule, way.except.clone())).collect()
+    };
+    let pattern = |text: &str| Names::AnyOf(Pattern::compile(text).unwrap());
+    assert_eq!(except(Names::One("team/app".to_owned())), [(53, BTreeSet::from([50]))]);
+    assert_eq!(except(Names::One("team/c".to_owned())), [(53, BTreeSet::new())]);
+    assert_eq!(except(pattern("team/*")), [(53, BTreeSet::from([50, 51]))]);
+    assert_eq!(except(pattern("team/c*")), [(53, BTreeSet::new())]);
+    let can = what_can(&world, "alice", &labels(&[]), &everywhere(), &|| true);
+    let last = can.rules.iter().find(|can| can.kind == "repository" && can.way.rule == 53).unwrap();
+    assert_eq!(last.way.except, BTreeSet::from([50, 51]));
+}
+
+/// Accounts differ in what is theirs alone; a change that is not about that is looked for once.
+#[test]
+fn one_change_for_many_accounts_is_one_search() {
+    let own = (0..2000).map(|number| rule(&format!("home-{number}/${{account}}/*"), "push"));
+    let rules: Vec<RuleText> = own.chain([rule("${account}/*", "*"), rule("public/*", "pull")]).collect();
+    let mut changed = rules.clone();
+    changed[2001].actions = listed("pull,push");
+    let (old, new) = (acl(&rules), acl(&changed));
+    let names: Vec<String> = (0..100).map(|number| format!("user-{number}")).chain(["public".to_owned()]).collect();
+    let accounts: Vec<(&str, Arc<LabelValues>)> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let began = Instant::now();
+    let findings = found(&world(&old, &accounts), &world(&new, &accounts));
+    assert!(began.elapsed() < Span::from_secs(4), "{:?}", began.elapsed());
+    // What is `public`'s own is decided above for that account.
+    assert_eq!((told(&findings), findings.differences[0].count), (vec!["+push public/a 2001>2001".to_owned()], 100));
+}
+
+#[test]
 fn ten_thousand_accounts_are_looked_at_in_time() {
     let rules: Vec<RuleText> = (0..1000)
         .map(|number| RuleText { account: Some(format!("user-{number}")), ..rule("*/app", "push") })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::policy::analysis::{self, Names, Symbolic, Unlisted, Wanted, Way, Ways};
 use ::policy::pattern::{LabelValues, Pattern};
 use ::policy::rule::Grants;
-use ::policy::scope::{Action, words};
+use ::policy::scope::{Action, OURS, Resource, words};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -147,6 +147,12 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
         (None, false) => Names::AnyOf(pattern),
         (None, true) => Names::AllOf(pattern),
     };
+    if let Names::One(name) = &names {
+        let one = if kind == OURS { Resource::ours(name) } else { Resource::new(kind, name) };
+        one.map_err(|_| {
+            format!("{}: nobody can ask about that: it is no name of type {}", printable(name), printable(kind))
+        })?;
+    }
     if let Some(placeholder) = match &names {
         Names::AnyOf(pattern) | Names::AllOf(pattern) => pattern.placeholders().next(),
         Names::One(_) => None,
