@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::aligned::Reach;
 use super::held::{Left, left, tags};
-use super::outcomes::{Live, Outcome, outcomes};
+use super::outcomes::{Decided, Live, Outcome, outcomes};
 use super::places::{addresses, is_open_in, kinds, moments};
 use super::unlisted::wanted;
 use super::{Below, Narrow, Place, Unlisted, World, grants};
@@ -402,8 +402,13 @@ impl<'a, 'p> Asking<'a, 'p> {
                     of_set.entry(live.names).or_default().push(live.rule);
                 }
                 let within = within.map(|within| vec![within]);
-                let ended =
-                    outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, sets, outcomes| {
+                let ended = outcomes(
+                    grammar,
+                    within.as_deref(),
+                    &[&key.0],
+                    &key.1,
+                    self.still,
+                    &mut |Decided { met: text, sets, outcomes }| {
                         for outcome in outcomes {
                             if seen.insert(sets.to_vec()) {
                                 let inside = sets.iter().filter_map(|set| of_set.get(set)).flatten();
@@ -421,7 +426,8 @@ impl<'a, 'p> Asking<'a, 'p> {
                             }
                         }
                         ControlFlow::Continue(())
-                    });
+                    },
+                );
                 let search = Arc::new(Search { met, hidden, ended });
                 self.searches.insert(key.clone(), Arc::clone(&search));
                 search
