@@ -30,9 +30,10 @@ use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
 use crate::policy_tests::{Failing, Outcome, PolicyGate, Run, Tests};
 use crate::secrets::Lasting;
+use crate::telemetry::Telemetry;
 use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
-use crate::{records, workload};
+use crate::{records, telemetry, workload};
 
 mod catalogue;
 mod certificate;
@@ -44,7 +45,7 @@ pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
 use leaf::{Renewal, Renewing};
-pub use upkeep::{look_after_secrets, write_uses};
+pub use upkeep::{look_after_secrets, tell_collector, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -256,6 +257,7 @@ pub struct App {
     signing: Signing,
     stopping: AtomicBool,
     renewing: Renewing,
+    telemetry: Option<Telemetry>,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
     /// Lets in what passes the tests of the policy.
@@ -345,6 +347,7 @@ struct Fixed {
     gateway: Option<crate::config::ListenAddress>,
     path_prefix: String,
     tls: bool,
+    telemetry: Option<telemetry::Settings>,
 }
 
 impl Fixed {
@@ -356,6 +359,7 @@ impl Fixed {
             admin: server.admin.clone(),
             path_prefix: server.path_prefix.clone(),
             tls: server.pair.is_some(),
+            telemetry: config.telemetry.clone(),
         }
     }
 }
@@ -376,6 +380,8 @@ impl App {
         let files = config.files.clone();
         let fixed = Fixed::from_config(&config);
         let warnings = config.lint();
+        let open = |settings: &telemetry::Settings| Telemetry::open(settings.clone(), &metrics, this_moment());
+        let telemetry = config.telemetry.as_ref().map(open).transpose()?;
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
         let gate = Arc::new(PolicyGate::default());
         let run = gate.enter((Arc::clone(&snapshot.tests), snapshot.chain()?), &source.file, || {})?;
@@ -392,6 +398,7 @@ impl App {
             signing,
             stopping: AtomicBool::new(false),
             renewing: Renewing::default(),
+            telemetry,
             reloading: Mutex::new(()),
             gate,
             files: Mutex::new(files),
@@ -408,6 +415,11 @@ impl App {
             Some(records) => Ok(records.prepare().await?),
             None => Ok(()),
         }
+    }
+
+    /// What tells a collector of requests, if the configuration names one.
+    pub(crate) fn telemetry(&self) -> Option<&Telemetry> {
+        self.telemetry.as_ref()
     }
 
     /// The configuration in use now.
@@ -457,7 +469,7 @@ impl App {
                 if fixed != self.fixed {
                     warn!(
                         reason = "restart_needed",
-                        "server.addr, admin_addr, path_prefix, gateway.addr and whether TLS is spoken change only at a restart"
+                        "server.addr, admin_addr, path_prefix, gateway.addr, telemetry and whether TLS is spoken change only at a restart"
                     );
                 }
                 *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;

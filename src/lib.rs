@@ -66,6 +66,7 @@ pub mod server;
 mod shelf;
 mod shown;
 pub mod sql;
+pub mod telemetry;
 pub mod token;
 pub mod turns;
 pub mod watch;

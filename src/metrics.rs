@@ -150,6 +150,7 @@ pub struct Metrics {
     connections: Gauge,
     connections_refused: Counter,
     connections_not_http: Counter,
+    telemetry_dropped: Counter,
 }
 
 /// A connection that is open, until it is dropped.
@@ -223,6 +224,11 @@ impl Default for Metrics {
                 to,
                 "connections_not_http",
                 "Connections that were closed because something else than HTTP came",
+            ),
+            telemetry_dropped: add(
+                to,
+                "telemetry_spans_dropped",
+                "Spans that the collector did not get, since it was away, too slow, or refused them",
             ),
             measured: Arc::new(Mutex::new(Measured::registered(to))),
         };
@@ -416,6 +422,11 @@ impl Metrics {
         for name in names {
             self.tests_failing.get_or_create(&[("test", name.to_string().into())]).set(1);
         }
+    }
+
+    /// The collector did not get so many spans.
+    pub fn telemetry_dropped(&self, spans: u64) {
+        self.telemetry_dropped.inc_by(spans);
     }
 
     /// All metrics as text.

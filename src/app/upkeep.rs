@@ -53,6 +53,18 @@ async fn forget_rule_uses(app: &App, now: OffsetDateTime) {
     }
 }
 
+/// Tells the collector, where the configuration names one, until it is dropped.
+pub async fn tell_collector(app: Arc<App>) {
+    if let Some(telemetry) = app.telemetry() {
+        let numbers = || {
+            #[expect(clippy::disallowed_methods, reason = "the numbers are of this moment, and of no request")]
+            let now = OffsetDateTime::now_utc();
+            app.metrics_text(now).ok()
+        };
+        telemetry.send(numbers).await;
+    }
+}
+
 /// Writes down the uses of secrets and rules that were noted. When the server stops, it does so once more.
 pub async fn write_uses(app: &App) {
     if let Some(lasting) = app.snapshot().access.lasting()

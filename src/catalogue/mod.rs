@@ -109,6 +109,8 @@ struct Shared {
 struct Known {
     registry: Registry,
     client: RegistryClient,
+    /// Held by the one sweep that this replica makes of it.
+    sweeping: tokio::sync::Mutex<()>,
     /// Not asked by itself before then, after it failed.
     rests_until: Mutex<Option<tokio::time::Instant>>,
 }

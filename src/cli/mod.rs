@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source, look_after_catalogue, look_after_secrets, write_uses};
+use crate::app::{App, Source, look_after_catalogue, look_after_secrets, tell_collector, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
@@ -346,7 +346,9 @@ async fn serve_until_stopped(
     });
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
     let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
+    let telling = tokio::spawn(tell_collector(Arc::clone(&app)));
     server::serve(Arc::clone(&app), listeners, stopped).await;
+    telling.abort();
     catalogue.abort();
     upkeep.abort();
     write_uses(&app).await;

@@ -38,6 +38,7 @@ use crate::backends::BACKENDS;
 use crate::directory::Elsewhere;
 use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
+use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, workload};
 
 /// A configuration that can be served.
@@ -65,6 +66,8 @@ pub struct Config {
     pub lasting: secrets::Settings,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
+    /// The collector that is told of requests and metrics.
+    pub telemetry: Option<telemetry::Settings>,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
@@ -101,6 +104,7 @@ const OTHERS: [&str; 12] = [
     records::NAME,
     lasting::NAME,
     api::NAME,
+    telemetry::NAME,
     "workload",
     policy_tests::NAME,
 ];
@@ -267,6 +271,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
+    let telemetry = top.section(telemetry::NAME).map(telemetry::read);
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -350,6 +355,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
+        telemetry: telemetry.flatten(),
         workload,
         backends,
         tests: tests.unwrap_or_default(),

@@ -3,6 +3,8 @@
 //!
 //! A [`Desk`] is one request. What its asker may not see is [`NotDone::Missing`], as if it were not there.
 
+mod callers;
+mod entries;
 mod registries;
 mod repositories;
 mod told;
@@ -23,7 +25,10 @@ use crate::directory::{self, Directory, View};
 use crate::identity::Identity;
 use crate::records::Failure;
 
-pub use repositories::Filter;
+pub use callers::{ToldCaller, ToldPull};
+pub use entries::{Fields, MemberKind, ToldMember};
+pub use registries::RegistryFields;
+pub use repositories::{Description, Filter};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
 
 /// The service that rules and secrets may name for what is done here.
@@ -50,7 +55,7 @@ pub struct Desk<'a> {
 
 /// What a list shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Sought {
     /// Only what has this in its name, or in its description, without regard to case.
     pub search: Option<String>,
     /// Only what is behind this: the `next` of the page before.
@@ -71,7 +76,7 @@ pub enum Counted {
     Not,
 }
 
-impl Wanted {
+impl Sought {
     /// Whether one of these texts has what is searched for.
     fn is_in(&self, texts: &[&str]) -> bool {
         let Some(search) = &self.search else { return true };
@@ -109,6 +114,12 @@ pub enum NotDone {
     /// What was asked for cannot be, and nothing of it is repeated.
     #[error("{0}")]
     Wrong(String),
+    /// No version is named where one has to be.
+    #[error("say which version you change: If-Match, with the ETag of what you saw")]
+    NoVersion,
+    /// It has another version by now.
+    #[error("it was changed since; get it again")]
+    Changed,
     /// The lists are not read yet.
     #[error("what is in the registries is not read from the records yet")]
     NotReady,
@@ -192,12 +203,12 @@ impl<'a> Desk<'a> {
         &self,
         service: &str,
         candidates: Vec<Candidate<T>>,
-        wanted: &Wanted,
+        sought: &Sought,
         tell: impl Fn(&str, T) -> U,
     ) -> Result<Page<U>, NotDone> {
         let (mut items, mut last, mut count, mut has_more) = (Vec::new(), None, 0_usize, false);
-        let is_behind = |one: &Candidate<T>| wanted.after.as_ref().is_none_or(|after| one.name > *after);
-        let mut rest = candidates.into_iter().filter(|one| wanted.counted == Counted::All || is_behind(one)).peekable();
+        let is_behind = |one: &Candidate<T>| sought.after.as_ref().is_none_or(|after| one.name > *after);
+        let mut rest = candidates.into_iter().filter(|one| sought.counted == Counted::All || is_behind(one)).peekable();
         'all: while rest.peek().is_some() {
             let lot: Vec<Candidate<T>> = rest.by_ref().take(LOT).collect();
             let decision = self.decide(service, lot.iter().map(|one| one.scope.clone()).collect()).await?;
@@ -209,19 +220,19 @@ impl<'a> Desk<'a> {
                 if !is_behind(&one) {
                     continue;
                 }
-                if items.len() < wanted.limit {
+                if items.len() < sought.limit {
                     items.push(tell(&one.name, one.item));
                     last = Some(one.name);
                     continue;
                 }
                 has_more = true;
-                match wanted.counted {
+                match sought.counted {
                     Counted::Not => break 'all,
                     Counted::All => {}
                 }
             }
         }
-        let count = match wanted.counted {
+        let count = match sought.counted {
             Counted::All => Some(count),
             Counted::Not => None,
         };

@@ -125,7 +125,7 @@ fn the_table_and_the_description_hold_the_same() {
         };
         (method.to_string(), path.to_owned(), right)
     });
-    let managing = Managing::ALL.map(|operation| {
+    let managing = Managing::all().map(|operation| {
         let (method, path, right) = operation.row();
         (method.to_string(), path.to_owned(), right.to_string())
     });

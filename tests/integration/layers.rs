@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["decision_id", "digest", "json", "secret", "shown", "text"],
     &["activity", "breaker", "last_said", "link", "lookups", "pem", "turns", "whole_policy"],
     &["connections", "dial", "metrics", "reach"],
-    &["http_api", "keys", "mongo", "program", "sql"],
+    &["http_api", "keys", "mongo", "program", "sql", "telemetry"],
     &["token"],
     &["identity", "registries"],
     &["records"],

@@ -80,6 +80,7 @@ const KEYS: &[(&str, &str)] = &[
     ("registries.r.events", "secret, secret_file"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
+    ("telemetry", "authorization, authorization_file, ca_certificate, endpoint, interval, service_name, signals"),
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
@@ -103,7 +104,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, tests, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -128,6 +129,7 @@ ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
+telemetry: {endpoint: "https://c:4318", UNKNOWN}
 catalogue: {UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}

@@ -52,6 +52,7 @@ mod stores_of_catalogue;
 #[path = "../support/directory.rs"]
 mod stores_of_directory;
 mod tables;
+mod telemetry;
 mod texts;
 mod tokens;
 mod workload;

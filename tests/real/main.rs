@@ -21,6 +21,7 @@ mod canary;
 mod casbin_oracle;
 mod catalogue;
 mod chaos;
+mod chart;
 mod clients;
 mod clocks;
 mod compose;

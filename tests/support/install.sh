@@ -177,6 +177,9 @@ done
 # Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
 (cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"
 
+# Kubernetes' strict decoder, with what it needs of client-go: for deploy/chart.
+(cd "$here/manifests" && go build -trimpath -o "$tools/manifests" .) || fail "could not build $here/manifests"
+
 # Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS, schemathesis asks our
 # API by its description.
 # distribution version extras program

@@ -2,6 +2,7 @@
 //! rules, as everything is; what it means is in [`secrets`](crate::secrets) and [`management`](crate::management), as for the commands.
 
 mod asked;
+mod drafts;
 mod managing;
 mod operation;
 mod policy_questions;
@@ -67,7 +68,7 @@ pub(super) fn begin_metrics(metrics: &Metrics) {
 /// The routes of the API on one listener, where it is served only while the configuration says so.
 pub(super) fn routes(listener: Api, prefix: &str) -> Router<Arc<App>> {
     let secrets = Operation::ALL.into_iter().map(|operation| operation.row().1);
-    let paths: BTreeSet<&str> = secrets.chain(Managing::ALL.into_iter().map(|operation| operation.row().1)).collect();
+    let paths: BTreeSet<&str> = secrets.chain(Managing::all().map(|operation| operation.row().1)).collect();
     paths.into_iter().fold(Router::new(), |routes, path| {
         let answer = move |State(app): State<Arc<App>>,
                            Extension(peer): Extension<Peer>,

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::access::Denied;
-use crate::catalogue::{NotDeleted, NotSwept};
+use crate::catalogue::{Deleted, NotDeleted, NotSwept, Siblings};
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 use crate::directory::changing::NotChanged;
@@ -88,6 +88,14 @@ pub(super) enum Refused {
     /// The records do not allow it, or could not tell.
     #[error(transparent)]
     NotMade(#[from] NotMade),
+    /// A tag was not deleted, and it is known why.
+    #[error("{}{}", deleted.sentence(), after.as_ref().map(|(count, tag)| format!("; it stopped at {tag}, after {count} that are deleted")).unwrap_or_default())]
+    NotDeleted {
+        /// What came of it.
+        deleted: Deleted,
+        /// Of a whole repository: how many tags were deleted before, and which one was not.
+        after: Option<(usize, String)>,
+    },
     /// Nothing of what is managed was done.
     #[error(transparent)]
     NotDone(#[from] NotDone),
@@ -130,6 +138,7 @@ pub(super) const REASONS: &[&str] = &[
     "records_away",
     "not_found",
     "not_changed",
+    "not_deleted",
     "registry_failed",
 ];
 
@@ -201,6 +210,15 @@ impl Refused {
                 | NotMade::Moment
                 | NotMade::NoRobot,
             ) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
+            Refused::NotDeleted { deleted, .. } => match deleted {
+                Deleted::Changed { .. } => refusal(StatusCode::PRECONDITION_FAILED, "not_deleted"),
+                Deleted::StillThere => refusal(StatusCode::BAD_GATEWAY, "registry_failed"),
+                Deleted::Done { .. }
+                | Deleted::WasGone
+                | Deleted::Siblings(_)
+                | Deleted::Off
+                | Deleted::TooManyTags => refusal(StatusCode::CONFLICT, "not_deleted"),
+            },
             Refused::NotDone(not_done) => shape_of(not_done),
             Refused::Busy(_) => Shape::unavailable("busy", Fault::Client),
             Refused::Unwritten(_) => Shape::unavailable("records_away", Fault::OursAfterwards),
@@ -209,13 +227,18 @@ impl Refused {
 
     /// The reply, where the shape is this one. `realm` is that of a 401's challenge.
     pub(super) fn reply(&self, shape: &Shape, realm: &str) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": shape.status.canonical_reason(),
             "status": shape.status.as_u16(),
             "detail": shape.message,
             "reason": shape.reason,
         });
+        if let Refused::NotDeleted { deleted: Deleted::Siblings(Siblings(tags)), after: None } = self
+            && let Some(members) = body.as_object_mut()
+        {
+            members.insert("siblings".to_owned(), json!(tags));
+        }
         let mut response = shape.reply(body, basic_challenge(realm));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, PROBLEM);
@@ -242,6 +265,8 @@ fn shape_of(not_done: &NotDone) -> Shape {
         NotDone::Missing => missing(),
         NotDone::NotGranted { .. } => refusal(StatusCode::FORBIDDEN, "not_granted"),
         NotDone::Wrong(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
+        NotDone::NoVersion => refusal(StatusCode::PRECONDITION_REQUIRED, "not_changed"),
+        NotDone::Changed => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
         NotDone::NotReady | NotDone::Records(_) => away(),
         NotDone::Denied(denied) => shape::denied(denied, Fault::Nobody),
         NotDone::Registry(_) => failed(),
