@@ -93,7 +93,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     directory::NAME,
     "server",
     "token",
