@@ -1,6 +1,7 @@
 //! The command line.
 
 mod acl;
+mod analysis;
 mod check;
 mod credential;
 mod directory;
@@ -16,6 +17,7 @@ mod mongo;
 mod password;
 mod records;
 mod settings;
+mod test;
 mod token;
 mod user;
 
@@ -44,8 +46,12 @@ const FAILED: u8 = 1;
 const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// `explain`: understood, and not everything that was asked is granted.
+/// `explain`: understood, and not everything that was asked is granted. `test`: a test does not hold, or too little is tested.
 const NOT_ALL_GRANTED: u8 = 3;
+/// Questions about a whole policy: something was found.
+const FOUND: u8 = 3;
+/// Questions about a whole policy: nothing was found, and something could not be told.
+const UNDECIDED: u8 = 4;
 
 /// The authorization server for private Docker and OCI registries.
 #[derive(Parser)]
@@ -106,6 +112,16 @@ enum Command {
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
+    /// Run the tests of the policy, those of the file and of others
+    Test(test::Arguments),
+    /// Find what two policies decide differently, for whom, and by which rules
+    Diff(analysis::DiffArguments),
+    /// Print the rules of a file without those that decide nothing, or nothing that others do not
+    Minimise(analysis::MinimiseArguments),
+    /// List everybody who may do something, and on which conditions
+    WhoCan(analysis::WhoArguments),
+    /// List everything that an account may do, and on which conditions
+    WhatCan(analysis::WhatArguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         #[command(flatten)]
@@ -187,6 +203,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config, connect } => check::run(&source(config), connect),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Test(arguments) => test::run_command(arguments),
+        Command::Diff(arguments) => analysis::diff(&arguments),
+        Command::Minimise(arguments) => analysis::minimise(&arguments),
+        Command::WhoCan(arguments) => analysis::who_can(&arguments),
+        Command::WhatCan(arguments) => analysis::what_can(&arguments),
         Command::HashPassword { cost, generate } => {
             password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
         }

@@ -11,6 +11,7 @@ mod gateway;
 mod lasting;
 mod lint;
 mod server;
+mod tests;
 mod token;
 mod upstream_login;
 
@@ -35,6 +36,7 @@ use crate::authz::standard::StandardRules;
 use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
 use crate::directory::Elsewhere;
+use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
 use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, workload};
@@ -70,6 +72,8 @@ pub struct Config {
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
+    /// What the policy promises.
+    pub tests: Tests,
     /// What was loaded but is probably not meant.
     pub warnings: Vec<Problem>,
     /// Every file that was read, or would have been: a change to any of them means to read all again.
@@ -89,7 +93,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     directory::NAME,
     "server",
     "token",
@@ -102,6 +106,7 @@ const OTHERS: [&str; 12] = [
     api::NAME,
     telemetry::NAME,
     "workload",
+    policy_tests::NAME,
 ];
 
 /// The sections for which there are records, whether or not the file says where.
@@ -334,6 +339,9 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             Some(None)
         }
     };
+    let tests = top
+        .field(policy_tests::NAME)
+        .map(|field| policy_tests::read(&field, &tests::read_with(token.as_ref(), &backends, None)));
     top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
@@ -350,6 +358,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         telemetry: telemetry.flatten(),
         workload,
         backends,
+        tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),
     })

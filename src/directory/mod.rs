@@ -22,6 +22,7 @@ use policy::pattern::LabelValues;
 use tracing::debug;
 
 use crate::authn::Identity;
+use crate::authn::password::PasswordHash;
 use crate::reach::REACH_WITHIN;
 use crate::records;
 
@@ -117,6 +118,14 @@ impl Directory {
     /// Whether services can log in.
     pub fn has_services(&self) -> bool {
         self.settings.store.is_some() || !self.settings.entries.services.is_empty()
+    }
+
+    /// Hashes of nobody's, which a refusal takes besides the first one, so that it tells nothing of a service's places.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn further_hashes(&self) -> anyhow::Result<Vec<PasswordHash>> {
+        service_logins::further_places(&self.settings.entries.services)
     }
 
     /// The same person with the labels that the directory gives. Those of its names that a backend gave are dropped: what a person

@@ -209,6 +209,13 @@ fn read_service(
             Err(message) => fields.problem(&text.place, "secrets", message),
         }
     }
+    if secrets.iter().any(|hash| secrets.first().is_some_and(|first| first.cost() != hash.cost())) {
+        fields.warn(
+            fields.place(),
+            "secrets",
+            "hashes of different cost take different time, which tells who exists; use one cost for all",
+        );
+    }
     if secrets.len() > MOST_SECRETS {
         fields.missing(
             "secrets",

@@ -32,7 +32,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::{Api, Hsts};
-pub use api::{Operation, Right};
+pub use api::{Managing, ManagingRight, Operation, Right};
 use shape::{nothing_here, plain_error};
 use traced::Traced;
 

@@ -49,6 +49,7 @@ const KEYS: &[(&str, &str)] = &[
         "accept, account, body, cache_ttl, concurrency, content_type, deadline, headers, label_values, \
          labels, look_up, method, not_mine, reject, timeout, tls, url",
     ),
+    ("tests[0]", "as, ask, at, ip, labels, name, reference, rule, service, want"),
     ("acl[0].match", "account, ip, labels, name, reference, service, tag, type"),
     ("acl[0]", "actions, comment, match, not_after, not_before"),
     (
@@ -103,7 +104,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, telemetry, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -142,6 +143,7 @@ gateway:
   UNKNOWN
 lasting: {UNKNOWN}
 standard_rules: opensvc
+tests: [{as: a, ask: "a:b:c", want: [], UNKNOWN}]
 directory:
   groups: {g: {id: 1, UNKNOWN}}
   users: {u: {id: 1, UNKNOWN}}

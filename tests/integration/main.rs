@@ -28,12 +28,15 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+mod management;
 mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
 mod pages;
 mod pem;
+mod policy_questions;
+mod policy_tests;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;

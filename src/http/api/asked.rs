@@ -162,7 +162,12 @@ impl Change {
 /// The whole body of a request. It is read before anybody is asked who sends it: what was found out would otherwise be as old as
 /// the sender is slow, who could keep a password that is changed meanwhile by a secret that is made afterwards.
 pub(super) async fn gather(body: Body) -> Result<Vec<u8>, Refused> {
-    Ok(body::gather(body, MAX_BODY).await?)
+    gather_up_to(body, MAX_BODY).await
+}
+
+/// The same of at most so many bytes.
+pub(super) async fn gather_up_to(body: Body, most: usize) -> Result<Vec<u8>, Refused> {
+    Ok(body::gather(body, most).await?)
 }
 
 /// Reads a body of JSON. What is wrong with it is told by place: the text could hold a secret in the wrong field.
@@ -213,7 +218,7 @@ pub(super) async fn presented(headers: &HeaderMap, body: Body) -> Result<String,
 }
 
 /// The media type, without its parameters and in small letters; nothing where there is none, or more than one.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let text = line.to_str().ok()?;

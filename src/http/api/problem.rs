@@ -6,11 +6,14 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::access::Denied;
+use crate::catalogue::{NotDeleted, NotSwept};
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
+use crate::directory::changing::NotChanged;
 use crate::http::body::NotRead;
 use crate::http::credentials::Malformed;
 use crate::http::shape::{self, Shape, basic_challenge, denied_reasons};
+use crate::management::NotDone;
 use crate::records::Failure;
 use crate::secrets::NotMade;
 use crate::turns::Busy;
@@ -85,6 +88,9 @@ pub(super) enum Refused {
     /// The records do not allow it, or could not tell.
     #[error(transparent)]
     NotMade(#[from] NotMade),
+    /// Nothing of what is managed was done.
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
     /// The records were not asked.
     #[error("the records were not asked")]
     Busy(#[from] Busy),
@@ -122,6 +128,9 @@ pub(super) const REASONS: &[&str] = &[
     "secret_not_made",
     "secret_conflict",
     "records_away",
+    "not_found",
+    "not_changed",
+    "registry_failed",
 ];
 
 /// All outcomes of a refusal.
@@ -192,6 +201,7 @@ impl Refused {
                 | NotMade::Moment
                 | NotMade::NoRobot,
             ) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
+            Refused::NotDone(not_done) => shape_of(not_done),
             Refused::Busy(_) => Shape::unavailable("busy", Fault::Client),
             Refused::Unwritten(_) => Shape::unavailable("records_away", Fault::OursAfterwards),
         }
@@ -215,5 +225,44 @@ impl Refused {
             headers.insert(ALLOW, allow);
         }
         response
+    }
+}
+
+/// What is told of something that was not done with registries, with what is in them, or with the directory.
+fn shape_of(not_done: &NotDone) -> Shape {
+    let refusal = |status, reason| Shape::new(status, "", not_done.to_string(), reason, Fault::Client);
+    let away = || Shape::unavailable("records_away", Fault::Ours);
+    // What it answered, or where it is, is for those who look after it: their log says it, and the registry's status.
+    let failed = || {
+        let message = "the registry did not answer as it should; the log says more";
+        Shape::new(StatusCode::BAD_GATEWAY, "", message, "registry_failed", Fault::OursAfterwards)
+    };
+    let missing = || Shape::new(StatusCode::NOT_FOUND, "", NotDone::Missing.to_string(), "not_found", Fault::Client);
+    match not_done {
+        NotDone::Missing => missing(),
+        NotDone::NotGranted { .. } => refusal(StatusCode::FORBIDDEN, "not_granted"),
+        NotDone::Wrong(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
+        NotDone::NotReady | NotDone::Records(_) => away(),
+        NotDone::Denied(denied) => shape::denied(denied, Fault::Nobody),
+        NotDone::Registry(_) => failed(),
+        NotDone::NotChanged(cause) => match cause {
+            NotChanged::Missing => missing(),
+            NotChanged::NoRecords | NotChanged::InTheFile | NotChanged::Taken | NotChanged::Quota(_) => {
+                refusal(StatusCode::CONFLICT, "not_changed")
+            }
+            NotChanged::Conflict => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
+            NotChanged::Unknown { .. } => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
+            NotChanged::Failure(_) => away(),
+        },
+        NotDone::NotDeleted(cause) => match cause {
+            NotDeleted::NoRegistry | NotDeleted::NotAName => missing(),
+            NotDeleted::Registry(_) => failed(),
+            NotDeleted::Failure(_) => away(),
+        },
+        NotDone::NotSwept(cause) => match cause {
+            NotSwept::NoRegistry => missing(),
+            NotSwept::Registry(_) => failed(),
+            NotSwept::Failure(_) => away(),
+        },
     }
 }
