@@ -77,6 +77,7 @@ const KEYS: &[(&str, &str)] = &[
     ("directory", "apps, groups, groups_from, services, users"),
     ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
     ("registries.r.events", "secret, secret_file"),
+    ("registries_declared", "networks"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
@@ -102,7 +103,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, server, standard_rules, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, registries_declared, server, standard_rules, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -128,6 +129,7 @@ casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
 catalogue: {UNKNOWN}
+registries_declared: {UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
