@@ -6,6 +6,7 @@ mod check;
 mod credential;
 mod directory;
 mod environment;
+mod events_secret;
 mod explain;
 mod glog;
 mod health;
@@ -17,6 +18,7 @@ mod migrate;
 mod mongo;
 mod password;
 mod records;
+mod registry;
 mod settings;
 mod test;
 mod token;
@@ -150,6 +152,8 @@ enum Command {
     #[command(subcommand)]
     Directory(directory::Command),
     #[command(subcommand)]
+    Registry(registry::Command),
+    #[command(subcommand)]
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
@@ -223,6 +227,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
+        Command::Registry(command) => registry::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),

@@ -10,6 +10,7 @@ mod forward_auth;
 mod gateway;
 mod lasting;
 mod lint;
+mod registries_declared;
 mod server;
 mod tests;
 mod token;
@@ -259,6 +260,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(_), true) | (None, _) => remembered,
     };
     let catalogue = top.section(catalogue::NAME).map(catalogue::read);
+    let networks = top.section(registries_declared::NAME).map(registries_declared::read).unwrap_or_default();
     let is_declared = declared.as_ref().is_some_and(|declared| !declared.registries.is_empty());
     let remembered = match (is_declared, top.has(records::NAME)) {
         (true, false) if remembered.is_none() => key.map(records::Settings::usual),
@@ -348,8 +350,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         registries: registries?,
-        directory: directory?,
-        catalogue: catalogue.unwrap_or_default(),
+        catalogue: crate::catalogue::Settings { networks: networks.clone(), ..catalogue.unwrap_or_default() },
+        directory: directory?.map(|directory| directory::Settings { networks, ..directory }),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),

@@ -9,7 +9,7 @@ use super::view::{Origin, View};
 use crate::authn::Account;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Changed, Failure, Version};
-use crate::registries::Registry;
+use crate::registries::{NotAllowed, Registry};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub enum NotChanged {
     /// The user has as many registries as they may declare.
     #[error("the quota is {0} registries, and there are as many")]
     Quota(u32),
+    /// The registry is where managers may not have anything asked.
+    #[error(transparent)]
+    Place(#[from] NotAllowed),
     /// The records could not be asked, or not changed.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -53,6 +56,7 @@ impl Directory {
     pub async fn make(&self, new: NewEntry) -> Result<(), NotChanged> {
         let view = self.current().await?;
         check(&view, &new, Others::All)?;
+        self.check_place(&new).await?;
         self.changed(self.records()?.make_entry(&entry_of(&new)?).await?).await.map_err(|not| match not {
             NotChanged::Conflict => NotChanged::Taken,
             other => other,
@@ -74,6 +78,7 @@ impl Directory {
             }
             let made = match check(&view, &new, Others::All) {
                 Err(refused) => Err(refused),
+                Ok(()) if let Err(refused) = self.check_place(&new).await => Err(refused.into()),
                 Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
                     Changed::Done => Ok(()),
                     Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
@@ -85,14 +90,22 @@ impl Directory {
         Ok(told)
     }
 
-    /// Puts an entry in place of the one of its name, if that still has this version.
+    /// Puts an entry in place of the one of its name, if that still has this version. The secrets of a registry's events stay as they
+    /// are.
     ///
     /// # Errors
     /// Why it was not changed.
-    pub async fn replace(&self, new: NewEntry, seen: Version) -> Result<(), NotChanged> {
+    pub async fn replace(&self, mut new: NewEntry, seen: Version) -> Result<(), NotChanged> {
         let view = self.current().await?;
         kept(&view, &new.at())?;
         check(&view, &new, Others::ButItself)?;
+        let before = view.registries().get(&new.at().name);
+        if let (NewEntry::Registry { registry, .. }, Some(before)) = (&mut new, before) {
+            registry.events.clone_from(&before.events);
+            if registry.url != before.url {
+                self.check_place(&new).await?;
+            }
+        }
         self.changed(self.records()?.replace_entry(&entry_of(&new)?, seen).await?).await
     }
 
@@ -167,8 +180,16 @@ impl Directory {
         Ok(self.records()?.entry(&at).await?.and_then(|entry| authorities_in(&entry)))
     }
 
+    /// That a registry is where one may be declared.
+    async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
+        match new {
+            NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
+            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
+        }
+    }
+
     /// Whether anything is changed, told to this process at once.
-    async fn changed(&self, changed: Changed) -> Result<(), NotChanged> {
+    pub(super) async fn changed(&self, changed: Changed) -> Result<(), NotChanged> {
         match changed {
             Changed::Done => {
                 // Whoever changed it had better see it. That it cannot be read is seen, and told, by who reads it all the time.
@@ -180,7 +201,7 @@ impl Directory {
         }
     }
 
-    async fn current(&self) -> Result<std::sync::Arc<View>, NotChanged> {
+    pub(super) async fn current(&self) -> Result<std::sync::Arc<View>, NotChanged> {
         self.read_again().await?;
         self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") }.into())
     }
@@ -202,7 +223,7 @@ enum Others {
 }
 
 /// That the records have it, and not the file.
-fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
+pub(super) fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
     let name = at.name.as_str();
     let origin = match at.kind {
         EntryKind::Group => view.groups().iter().find(|own| own.entry.name == name).map(|own| &own.origin),

@@ -6,6 +6,7 @@
 pub mod changing;
 mod documents;
 pub mod entry;
+mod events_secrets;
 pub mod import;
 mod labels;
 mod reading;
@@ -23,6 +24,7 @@ use tracing::debug;
 
 use crate::authn::Identity;
 use crate::authn::password::PasswordHash;
+use crate::dial::Places;
 use crate::reach::REACH_WITHIN;
 use crate::records;
 
@@ -39,6 +41,8 @@ pub use view::{Kept, Listed, Origin, View};
 pub struct Directory {
     settings: Settings,
     place: Place,
+    /// What looks at where registries are that are about to be declared.
+    places: Places,
 }
 
 /// Where the directory is.
@@ -59,7 +63,8 @@ impl Directory {
             None => Place::File(Arc::new(View::from_both(&settings.entries, Kept::default()))),
             Some(store) => Place::Records(Reading::begin(records::open_for(store, NAME), settings.entries.clone())?),
         };
-        Ok(Directory { settings, place })
+        let places = Places::new(settings.networks.clone());
+        Ok(Directory { settings, place, places })
     }
 
     /// Takes over what was opened from the same settings, or opens others, which have to be read before those that work are given

@@ -255,6 +255,7 @@ impl RegistryFields {
             responsibles: over(self.responsibles, before.responsibles),
             service: before.service,
             events: before.events,
+            declared: before.declared,
         };
         match registry.authorities.is_some() && registry.url.scheme() == "http" {
             true => Err(NotDone::Wrong("an authority is named, and TLS is not spoken; write https://".to_owned())),

@@ -32,6 +32,7 @@ pub use crate::secret::lasting::{SecretHash, SecretKind};
 pub use backup::{BackupError, Restored, back_up, migrate, restore};
 pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
 pub use row::ROBOT_PREFIX;
+pub(crate) use row::{from_hexadecimal, hexadecimal};
 pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
 pub use settings::{Settings, read};
 

@@ -162,7 +162,7 @@ async fn tags_of(catalogue: &Catalogue, name: &str) -> Vec<String> {
     catalogue.tags("reg", name, None, 100).await.unwrap().into_iter().map(|tag| tag.name).collect()
 }
 
-/// Check 46, and the bound of a sweep: `DOCKWARDEN_REPOSITORIES=100000` is the issue's, which takes less than two minutes.
+/// Check 47, and the bound of a sweep: `DOCKWARDEN_REPOSITORIES=100000` is the issue's, which takes less than two minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_repositories_are_known_and_no_more_is_asked_at_once_than_may_be() {
     let count = std::env::var("DOCKWARDEN_REPOSITORIES").map_or(2500, |text| text.parse().unwrap());
@@ -195,7 +195,7 @@ async fn a_registry_with_small_pages_is_read_to_its_end() {
     assert_eq!(catalogue.listing("reg").len(), 250);
 }
 
-/// Check 47: tags/list that is no list takes no tag away, whether the repository is in doubt or a sweep asks.
+/// Check 48: tags/list that is no list takes no tag away, whether the repository is in doubt or a sweep asks.
 #[tokio::test]
 async fn tags_stay_where_the_registry_does_not_say_that_they_are_gone() {
     let (registry, bed, catalogue) = bed().await;
@@ -233,7 +233,7 @@ async fn tags_stay_where_the_registry_does_not_say_that_they_are_gone() {
     assert!(catalogue.listing("reg").get("lib/x").is_none());
 }
 
-/// Check 48: a catalog that breaks off, or is empty once, takes nothing away; the sweep goes on where it broke off; what people wrote
+/// Checks 49 and 50: a catalog that breaks off, or is empty once, takes nothing away; the sweep goes on where it broke off; what people wrote
 /// is there again with the repository.
 #[tokio::test]
 async fn a_catalog_that_breaks_off_or_is_empty_once_takes_nothing_away() {
@@ -360,6 +360,7 @@ async fn registries_are_followed_as_the_directory_changes() {
         "directory: {groups: {dev: {id: 10}}}\n\
          records: {sqlite: $DIR/dockwarden.db}\n\
          api: {listen: main}\n\
+         registries_declared: {networks: [127.0.0.1]}\n\
          catalogue: {sweep_every: 1h}\n",
     );
     bed.app.prepare().await.unwrap();
@@ -400,6 +401,7 @@ async fn the_background_sweeps_what_is_declared_while_it_runs() {
     let bed = Bed::with(
         "directory: {groups: {dev: {id: 10}}}\n\
          records: {sqlite: $DIR/dockwarden.db}\n\
+         registries_declared: {networks: [127.0.0.1]}\n\
          api: {listen: main}\n",
     );
     bed.app.prepare().await.unwrap();

@@ -78,6 +78,7 @@ const KEYS: &[(&str, &str)] = &[
     ("directory", "apps, groups, groups_from, services, users"),
     ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
     ("registries.r.events", "secret, secret_file"),
+    ("registries_declared", "networks"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
     ("telemetry", "authorization, authorization_file, ca_certificate, endpoint, interval, service_name, signals"),
@@ -131,7 +132,7 @@ const KEYS: &[(&str, &str)] = &[
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, \
          github_auth, gitlab_auth, google_auth, htpasswd_auth, http_auth, http_authz, lasting, ldap_auth, mongo_auth, oidc_auth, \
-         records, records_auth, registries, server, sign_in, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
+         records, records_auth, registries, registries_declared, server, sign_in, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -163,6 +164,7 @@ google_auth: {redirect_url: "https://a/google_auth", client_id: c, client_secret
 github_auth: {redirect_url: "https://a/github_auth", client_id: c, client_secret: s, UNKNOWN}
 gitlab_auth: {redirect_uri: "https://a/gitlab_auth", client_id: c, client_secret: s, account_prefix: "g:", UNKNOWN}
 catalogue: {UNKNOWN}
+registries_declared: {UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}

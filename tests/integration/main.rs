@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod declared;
 mod directory;
 mod docs;
 mod endpoint;
@@ -28,6 +29,7 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+mod lying_registries;
 mod management;
 mod monitoring;
 #[path = "../support/oidc.rs"]

@@ -1,6 +1,7 @@
 //! Records in PostgreSQL and MongoDB: the suite that every store passes, preparing them, moving from one to another, and a server's
 //! bad days.
 
+mod moved;
 mod outages;
 
 use std::ffi::OsStr;
@@ -100,6 +101,7 @@ fn records_move_from_one_store_to_another() {
         }
         first.make_user(&account("mia"), "{\"password\": \"x\"}").await.unwrap();
         first.replace_rules("[7]", first.rules_version().await.unwrap()).await.unwrap();
+        moved::write(&*first).await;
         let mut epoch = first.raise(&account("max"), at(2)).await.unwrap();
         for (number, pair) in stores.windows(2).enumerate() {
             let [from, to] = pair else { unreachable!("two stores") };
@@ -112,6 +114,7 @@ fn records_move_from_one_store_to_another() {
             assert!(found.epoch > found.secret.epoch, "no secret lives in {to:?}");
             assert_eq!(records.list(&Whose::All, None, 5000).await.unwrap().len(), 2100);
             assert_eq!(records.rules().await.unwrap().text, "[7]");
+            moved::is_there(&*records).await;
             let raised = records.epoch(&account("max")).await.unwrap();
             assert!(raised > epoch, "{raised:?} {epoch:?}");
             epoch = raised;

@@ -276,7 +276,9 @@ fn shape_of(not_done: &NotDone) -> Shape {
                 refusal(StatusCode::CONFLICT, "not_changed")
             }
             NotChanged::Conflict => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
-            NotChanged::Unknown { .. } => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
+            NotChanged::Unknown { .. } | NotChanged::Place(_) => {
+                refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed")
+            }
             NotChanged::Failure(_) => away(),
         },
         NotDone::NotDeleted(cause) => match cause {

@@ -10,6 +10,7 @@ mod keys;
 mod lint;
 mod looking;
 mod man;
+mod registry;
 mod table;
 mod test;
 mod token;
