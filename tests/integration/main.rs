@@ -42,6 +42,7 @@ mod records;
 mod reload;
 mod reuse;
 mod routes;
+mod search;
 #[path = "../support/records.rs"]
 mod stores;
 #[path = "../support/catalogue.rs"]
