@@ -47,6 +47,7 @@ mod records;
 mod reload;
 mod reuse;
 mod routes;
+mod search;
 mod sign_in;
 #[path = "../support/records.rs"]
 mod stores;
