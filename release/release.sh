@@ -67,25 +67,27 @@ for machine in "${machines[@]}"; do
 done
 
 release/pages.sh "$work/$(uname -m)/dockwarden" "$work/pages"
+notices=$work/THIRD-PARTY-NOTICES.txt
+release/notices.py "$notices" "${machines[@]/%/-unknown-linux-gnu}"
 
 images=() shells=()
 for machine in "${machines[@]}"; do
     architecture=${debian[$machine]}
-    release/package.sh "$work/$machine/dockwarden" "$machine-unknown-linux-gnu" "$work/pages" \
+    release/package.sh "$work/$machine/dockwarden" "$machine-unknown-linux-gnu" "$work/pages" "$notices" \
         "$output/dockwarden_${version}_$architecture.deb"
 
     folder=dockwarden-$version-linux-$architecture
     mkdir "$work/$folder"
-    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE CHANGELOG.md config.example.yml \
-        deploy/systemd/dockwarden.service "$work/$folder"
+    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE "$notices" CHANGELOG.md \
+        config.example.yml deploy/systemd/dockwarden.service "$work/$folder"
     (cd "$work" && pack "$folder") >"$output/$folder.tar.gz"
 
     release/shell-base.sh "$architecture" "$work/$machine/shell"
     images+=("$architecture=$work/$machine/dockwarden")
     shells+=("$architecture=$work/$machine/dockwarden,$work/$machine/shell")
 done
-release/image.py "$output/dockwarden-$version-image.tar" "$version" "${images[@]}"
-release/image.py "$output/dockwarden-$version-shell-image.tar" "$version" "${shells[@]}"
+release/image.py "$output/dockwarden-$version-image.tar" "$version" "$notices" "${images[@]}"
+release/image.py "$output/dockwarden-$version-shell-image.tar" "$version" "$notices" "${shells[@]}"
 
 make --no-print-directory sbom
 cp target/static/dockwarden.cdx.json "$output/dockwarden-$version.cdx.json"
