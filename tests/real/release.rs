@@ -91,7 +91,7 @@ fn the_notices_of_all_that_is_linked_go_along() {
     for (who, piece) in [
         ("rustls ", "Permission is hereby granted"),
         ("aws-lc-sys ", "The OpenSSL Project"),
-        ("moka ", "Moka (Derived Work)"),
+        ("moka ", "Additional Notices for Moka"),
         ("vsimd ", "The above copyright notice and this permission notice"),
         ("libsqlite3-sys ", "Copyright"),
         ("Rust's standard library", "The Rust Project Developers"),
