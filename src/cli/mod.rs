@@ -11,11 +11,14 @@ mod health;
 mod keys;
 mod ldap;
 mod logs;
+mod members;
 mod migrate;
 mod mongo;
 mod password;
 mod records;
+mod registry;
 mod settings;
+mod shown;
 mod token;
 mod user;
 
@@ -32,6 +35,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source, look_after_catalogue, look_after_secrets, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
+use crate::management::MemberKind;
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
 use crate::{server, watch};
@@ -133,6 +137,20 @@ enum Command {
     #[command(subcommand)]
     Directory(directory::Command),
     #[command(subcommand)]
+    Registry(registry::Command),
+    #[command(subcommand)]
+    Repository(registry::RepositoryCommand),
+    #[command(subcommand)]
+    Tag(registry::TagCommand),
+    /// List and change the groups of the directory
+    #[command(subcommand)]
+    Group(members::Command),
+    /// List and change the apps of the directory
+    #[command(subcommand)]
+    App(members::Command),
+    #[command(subcommand)]
+    Service(members::ServiceCommand),
+    #[command(subcommand)]
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
@@ -196,6 +214,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
+        Command::Registry(command) => registry::run(command),
+        Command::Repository(command) => registry::run_repository(command),
+        Command::Tag(command) => registry::run_tag(command),
+        Command::Group(command) => members::run(MemberKind::Group, command),
+        Command::App(command) => members::run(MemberKind::App, command),
+        Command::Service(command) => members::run_service(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),

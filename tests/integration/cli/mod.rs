@@ -8,6 +8,7 @@ mod health;
 mod keys;
 mod lint;
 mod looking;
+mod registry;
 mod table;
 mod token;
 
