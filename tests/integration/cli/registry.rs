@@ -20,7 +20,8 @@ fn done(file: &str, command: &str) -> String {
     run.out
 }
 
-#[tokio::test]
+// The server goes on while a command runs: both have the same file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_directory_is_changed_by_command_and_counts_in_a_server_that_runs() {
     let bed = Bed::with(&format!("{}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n", opensvc()));
     bed.app.prepare().await.unwrap();
