@@ -1,8 +1,11 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod chain;
 mod decision;
+mod listing;
 mod members;
 mod presented;
+mod uses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +34,10 @@ use crate::secrets::{Dead, DeadSecret, Lasting, is_robots};
 use crate::turns::Busy;
 use crate::workload::{self, Workloads};
 
+pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
+pub use listing::Viewer;
+pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
@@ -46,6 +52,8 @@ pub struct Access {
     lasting: Option<Counted<Lasting>>,
     /// Who is in which groups, where somebody says so.
     directory: Option<Arc<Directory>>,
+    /// Which rules decide, where that is counted.
+    used_rules: Option<Arc<UsedRules>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -178,7 +186,17 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, sign_ins, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
+        Access {
+            authn,
+            authz,
+            sign_ins,
+            attempts,
+            workloads: None,
+            lasting: None,
+            directory: None,
+            used_rules: None,
+            held: Vec::new(),
+        }
     }
 
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
@@ -397,15 +415,7 @@ impl Access {
         scopes: Vec<Scope>,
         now: OffsetDateTime,
     ) -> Result<Decision, Denied> {
-        who.standing.check(now).map_err(ClosedBy::from)?;
-        let mut until = who.standing.not_after;
-        if let Some(narrowing) = &who.narrowing {
-            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
-                let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
-                return Err(DeadSecret { id, ..dead.into() }.into());
-            }
-            until = earliest(until, narrowing.ends);
-        }
+        let mut until = until_of(who, service, now)?;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
@@ -434,6 +444,9 @@ impl Access {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
                         granted = actions;
+                        if let (Some(used), Some(id)) = (&self.used_rules, rule.id) {
+                            used.note(id, now);
+                        }
                         by = Some((source.name, rule));
                         break;
                     }
@@ -450,6 +463,20 @@ impl Access {
         }
         Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
+}
+
+/// Until when somebody may be anybody at a service, where that ends by itself.
+///
+/// # Errors
+/// They may not be so now: the account is closed, or the secret is for other services.
+fn until_of(who: &Identity, service: &str, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Denied> {
+    who.standing.check(now).map_err(ClosedBy::from)?;
+    let Some(narrowing) = &who.narrowing else { return Ok(who.standing.not_after) };
+    if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+        let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
+        return Err(DeadSecret { id, ..dead.into() }.into());
+    }
+    Ok(earliest(who.standing.not_after, narrowing.ends))
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.

@@ -26,11 +26,14 @@ use crate::clock;
 use crate::lookups::Lookups;
 
 mod attempt;
+pub(crate) mod networks;
 mod noting;
 mod progress;
 
 pub(crate) use attempt::Heard;
 use attempt::{Attempt, Made, too_long};
+pub(crate) use networks::Places;
+use networks::{Networks, NotAllowed};
 pub(crate) use noting::Noting;
 pub(crate) use progress::Progress;
 
@@ -64,6 +67,8 @@ pub(crate) struct Dialer<R = GaiResolver> {
     tls: Arc<ClientConfig>,
     patience: Patience,
     quiet: Arc<Quiet>,
+    /// Where the server may be, if not anywhere.
+    only_in: Option<Arc<Networks>>,
 }
 
 /// A connection, over TLS or not.
@@ -84,7 +89,12 @@ where
     R::Response: Iterator<Item = SocketAddr> + Send + 'static,
 {
     fn with_resolver(resolver: R, tls: Arc<ClientConfig>, patience: Patience) -> Dialer<R> {
-        Dialer { lookups: Lookups::new(resolver), tls, patience, quiet: Arc::default() }
+        Dialer { lookups: Lookups::new(resolver), tls, patience, quiet: Arc::default(), only_in: None }
+    }
+
+    /// The same, for a server that somebody else than the operator named.
+    pub(crate) fn only_in(self, networks: Networks) -> Dialer<R> {
+        Dialer { only_in: Some(Arc::new(networks)), ..self }
     }
 
     /// Connects, looks whether the connection stays, and closes it. Nothing is asked, so that it counts as no login.
@@ -165,12 +175,20 @@ where
         let host = place.host().unwrap_or_default().trim_matches(['[', ']']);
         let usual = if place.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let port = place.port_u16().unwrap_or(usual);
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, port)]);
+        let mut addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            Err(_) => {
+                let name: Name = host.parse().map_err(|_| io::Error::other("this is not a host name"))?;
+                let found = self.lookups.ready().await?.call(name).await?;
+                found.map(|address| SocketAddr::new(address.ip(), port)).collect()
+            }
+        };
+        if let Some(networks) = self.only_in.as_ref().filter(|_| !addresses.is_empty()) {
+            addresses.retain(|address| networks.allow(address.ip()));
+            if addresses.is_empty() {
+                return Err(NotAllowed.into());
+            }
         }
-        let name: Name = host.parse().map_err(|_| io::Error::other("this is not a host name"))?;
-        let found = self.lookups.ready().await?.call(name).await?;
-        let mut addresses: Vec<SocketAddr> = found.map(|address| SocketAddr::new(address.ip(), port)).collect();
         addresses.sort_by_key(|address| self.quiet.is_quiet(address));
         Ok(addresses)
     }
@@ -361,6 +379,25 @@ mod tests {
         second.asked = second.asked.map(|asked| asked - attempt::QUIET_AFTER);
         drop(second);
         assert_eq!(connect().await.address.ip(), IpAddr::from(TALKS));
+    }
+
+    /// A name that means this machine, now or from one moment to the next, leads nowhere: the address is looked at that is connected to.
+    #[tokio::test]
+    async fn a_server_that_somebody_else_named_is_reached_at_allowed_addresses_alone() {
+        let two = Two::start().await;
+        let networks = |text: &str| Networks::from_allowed(vec![text.parse().unwrap()]);
+        let dialer = two.dialer(&[SILENT, TALKS], 20_000);
+        let refused = dialer.clone().only_in(Networks::default()).oneshot(two.place("http")).await.map(|_| ());
+        assert!(refused.unwrap_err().is::<NotAllowed>());
+        assert_eq!(two.taken.load(Ordering::SeqCst), 0, "nobody was connected to");
+        let literal: Uri = format!("http://127.0.0.1:{}/", two.port).parse().unwrap();
+        assert!(dialer.clone().only_in(Networks::default()).oneshot(literal.clone()).await.is_err());
+        assert!(dialer.clone().only_in(networks("127.0.0.0/8")).oneshot(literal).await.is_ok());
+        match dialer.only_in(networks("127.0.0.1/32")).oneshot(two.place("http")).await {
+            Ok(MaybeHttpsStream::Http(plain)) => assert_eq!(plain.into_inner().address.ip(), IpAddr::from(TALKS)),
+            Ok(MaybeHttpsStream::Https(_)) | Err(_) => unreachable!("the one that is allowed takes connections"),
+        }
+        assert_eq!(two.taken.load(Ordering::SeqCst), 0, "the other was not asked");
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
 //! The `registries:` section: the registries that tokens are for, how each is reached, and which groups it is for.
 
+pub mod events;
+
 use settings::yaml::Value;
 use settings::{At, Field, Noted, Refusal, Secrets, Section};
 use url::Url;
 
+use events::EventsSecret;
+
+pub use crate::dial::networks::{Networks, NotAllowed};
 use crate::pem::named::read_authorities;
 use crate::pem::tls::Authorities;
-use crate::secret::Secret;
 
 /// The name of the section.
 pub const NAME: &str = "registries";
@@ -36,8 +40,19 @@ pub struct Registry {
     pub publications: Vec<String>,
     /// The groups, by name or id, that are responsible for it.
     pub responsibles: Vec<String>,
-    /// What its notifications are known by; `None` where it sends none.
-    pub events: Option<Secret>,
+    /// What its notifications are known by; nothing where it sends none.
+    pub events: Vec<EventsSecret>,
+    /// Who declared it.
+    pub declared: DeclaredBy,
+}
+
+/// Who said where a registry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeclaredBy {
+    /// The operator, in the configuration file.
+    Operator,
+    /// Whoever may declare registries while the server runs, who may not have it connect to just anywhere.
+    Manager,
 }
 
 impl Registry {
@@ -51,8 +66,17 @@ impl Registry {
             restriction: Restriction::Restricted,
             publications: Vec::new(),
             responsibles: Vec::new(),
-            events: None,
+            events: Vec::new(),
+            declared: DeclaredBy::Manager,
         }
+    }
+
+    /// Whether the same is asked in the same way: what else was declared of it makes no difference to its client.
+    pub(crate) fn is_asked_as(&self, other: &Registry) -> bool {
+        self.service == other.service
+            && self.url == other.url
+            && self.authorities == other.authorities
+            && self.declared == other.declared
     }
 }
 
@@ -239,7 +263,7 @@ fn check_beside(read: &[(Field<'_>, Registry)], entry: &Field<'_>, registry: &Re
             Secrets::Read => true,
             Secrets::Skip => false,
         };
-        if is_read && registry.events.is_some() && other.events == registry.events {
+        if is_read && registry.events.iter().any(|secret| other.events.contains(secret)) {
             entry.problem(format!(
                 "events of {name} have the same secret, and it is what tells whose they are; give each registry its own"
             ));
@@ -304,7 +328,8 @@ fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<St
         restriction: Restriction::from_flag(restricted),
         publications,
         responsibles,
-        events: events.ok()?,
+        events: events.ok()?.into_iter().collect(),
+        declared: DeclaredBy::Operator,
     })
 }
 
@@ -319,7 +344,7 @@ pub(crate) fn read_names(
     named.into_iter().map(|at| at.value).collect()
 }
 
-fn read_events(mut section: Section<'_>) -> Result<Secret, Noted> {
+fn read_events(mut section: Section<'_>) -> Result<EventsSecret, Noted> {
     let secret = section.secret("secret", "secret_file");
     let is_read = match section.secrets() {
         Secrets::Read => true,
@@ -337,7 +362,7 @@ fn read_events(mut section: Section<'_>) -> Result<Secret, Noted> {
             section.problem(&place, "secret_file", "this can be guessed; make one with: openssl rand -hex 32");
             Err(Noted)
         }
-        Some(At { value, .. }) => Ok(Secret::new(value)),
+        Some(At { value, .. }) => Ok(EventsSecret::from_text(&value)),
     };
     section.finish();
     secret

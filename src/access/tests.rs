@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::*;
 use crate::authn::attempts::Spelled;
+use crate::authz::{Gate, InUse};
 use crate::reach::{Reach, Reachable};
 use crate::turns::Lane;
 
@@ -42,6 +43,10 @@ impl Authorizer for Stub {
         Ok(Answer::NoMatch { until: None })
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<policy::acl::Acl>>> {
+        Ok(None)
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }
@@ -49,6 +54,12 @@ impl Authorizer for Stub {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Decisions)
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Elsewhere
+    }
+
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
 }
 
 impl Reachable for Stub {

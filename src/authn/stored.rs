@@ -132,7 +132,8 @@ impl<S: UserStore> Authenticator for StoredUsers<S> {
         users.costs.looked_up(Found::User, began.elapsed());
         users.costs.saw(user.password.cost());
         let recall = Recall::for_standing(&user.standing);
-        Ok(match users.passwords.check(account, password, &user.password, recall, from).await? {
+        let hashes = std::slice::from_ref(&user.password);
+        Ok(match users.passwords.check(account, password, hashes, recall, from).await? {
             Check::Right => Outcome::Accepted(user.identity(account)),
             Check::Wrong => Outcome::Rejected,
         })

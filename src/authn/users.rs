@@ -320,10 +320,16 @@ impl Authenticator for StaticUsers {
                 let Some(user) = self.users.named.get(account) else { return Ok(Outcome::NotMine) };
                 let Some(hash) = &user.password else { return Ok(Outcome::NotMine) };
                 let recall = Recall::for_standing(&user.standing);
-                Ok(match self.passwords.check(account, password, &hash.value, recall, from).await? {
-                    Check::Right => Outcome::Accepted(user.identity(Some(account.clone()))),
-                    Check::Wrong => Outcome::Rejected,
-                })
+                Ok(
+                    match self
+                        .passwords
+                        .check(account, password, std::slice::from_ref(&hash.value), recall, from)
+                        .await?
+                    {
+                        Check::Right => Outcome::Accepted(user.identity(Some(account.clone()))),
+                        Check::Wrong => Outcome::Rejected,
+                    },
+                )
             }
         }
     }

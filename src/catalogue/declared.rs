@@ -7,7 +7,6 @@ use tracing::warn;
 
 use super::registry::RegistryClient;
 use super::{Catalogue, Known};
-use crate::digest;
 use crate::registries::{Registries, Registry};
 
 /// The registries of one moment.
@@ -17,18 +16,19 @@ pub(super) struct Declared {
     as_said: Registries,
     /// By their services.
     pub(super) known: BTreeMap<String, Arc<Known>>,
-    /// The digest of each registry's secret of events.
+    /// The digests of the secrets of each registry's events.
     pub(super) secrets: Vec<([u8; 32], Arc<Known>)>,
 }
 
 impl Declared {
     pub(super) fn from_known(as_said: &Registries, known: Vec<Arc<Known>>) -> Declared {
-        let secret_of = |one: &Arc<Known>| {
-            let secret = one.registry.events.as_ref()?;
-            Some((digest::sha256([secret.reveal()]), Arc::clone(one)))
+        let known: BTreeMap<_, _> = known.into_iter().map(|one| (one.registry.service.clone(), one)).collect();
+        let of_one = |registry: &Registry| {
+            let known = known.get(&registry.service)?;
+            let digests = registry.events.iter().map(|secret| secret.digest);
+            Some(digests.map(|digest| (digest, Arc::clone(known))).collect::<Vec<_>>())
         };
-        let secrets = known.iter().filter_map(secret_of).collect();
-        let known = known.into_iter().map(|one| (one.registry.service.clone(), one)).collect();
+        let secrets = as_said.iter().filter_map(of_one).flatten().collect();
         Declared { as_said: as_said.clone(), known, secrets }
     }
 }
@@ -41,7 +41,8 @@ impl Catalogue {
             return;
         }
         let known = registries.iter().filter_map(|registry| {
-            if let Some(kept) = before.known.get(&registry.service).filter(|known| known.registry == *registry) {
+            if let Some(kept) = before.known.get(&registry.service).filter(|known| known.registry.is_asked_as(registry))
+            {
                 return Some(Arc::clone(kept));
             }
             let begun = self.begin(registry);
@@ -61,8 +62,13 @@ impl Catalogue {
 
     /// A registry that nobody has asked yet.
     pub(super) fn begin(&self, registry: &Registry) -> anyhow::Result<Arc<Known>> {
-        let client = RegistryClient::new(registry, Arc::clone(&self.issuer), &self.settings.pace)?;
+        let client = RegistryClient::new(registry, Arc::clone(&self.issuer), &self.settings)?;
         self.shared.metrics.expect_registry(&registry.service);
-        Ok(Arc::new(Known { registry: registry.clone(), client, rests_until: Mutex::new(None) }))
+        Ok(Arc::new(Known {
+            registry: registry.clone(),
+            client,
+            sweeping: tokio::sync::Mutex::default(),
+            rests_until: Mutex::new(None),
+        }))
     }
 }

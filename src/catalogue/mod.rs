@@ -36,7 +36,7 @@ use crate::last_said::LastSaid;
 use crate::metrics::Metrics;
 use crate::records::catalogue::{Description, Pull, Pulled, Repository, Stamp, Star, Sweep, Tag};
 use crate::records::{Changed, Failure, Records};
-use crate::registries::{Registries, Registry};
+use crate::registries::{Networks, Registries, Registry};
 use crate::token::Issuer;
 use crate::{clock, random};
 
@@ -58,6 +58,8 @@ pub struct Settings {
     pub pace: Pace,
     /// How long pulls are kept after the last one.
     pub pulls_kept: Duration,
+    /// Where registries may be that were not declared in the file, besides public addresses.
+    pub networks: Networks,
 }
 
 /// How much sweeps may ask of a registry.
@@ -76,6 +78,7 @@ impl Default for Settings {
         Settings {
             pace: Pace { every: Duration::from_secs(600), at_once: 4, per_second: None },
             pulls_kept: Duration::from_secs(90 * 24 * 3600),
+            networks: Networks::default(),
         }
     }
 }
@@ -107,8 +110,11 @@ struct Shared {
 
 /// A registry, and how it is asked.
 struct Known {
+    /// As it was declared when it was first asked so. Its groups and its secrets may be others now.
     registry: Registry,
     client: RegistryClient,
+    /// Held by the one sweep that this replica makes of it.
+    sweeping: tokio::sync::Mutex<()>,
     /// Not asked by itself before then, after it failed.
     rests_until: Mutex<Option<tokio::time::Instant>>,
 }

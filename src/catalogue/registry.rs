@@ -21,12 +21,12 @@ use reply::{Catalog, Reply, Tags, error_codes, expect_ok, named, next_name, read
 pub(super) use tokens::OURSELVES;
 use tokens::OwnTokens;
 
-use super::name::{is_repository, is_tag};
-use super::{AT_ONCE, Pace};
+use super::name::{is_digest, is_repository, is_tag};
+use super::{AT_ONCE, Settings};
 use crate::clock;
 use crate::dial::{Dialer, Patience};
 use crate::pem::tls::client_config;
-use crate::registries::Registry;
+use crate::registries::{DeclaredBy, Registry};
 use crate::shown::chain_of;
 use crate::token::Issuer;
 
@@ -46,6 +46,8 @@ const MAX_PAGE: usize = 1 << 20;
 const MAX_TAGS: usize = 16 << 20;
 /// The most pages of tags of one repository.
 const MAX_TAG_PAGES: usize = 1000;
+/// The most tags of one repository.
+const MOST_TAGS: usize = 200_000;
 /// The longest manifest, in bytes: what registries take.
 const MAX_MANIFEST: usize = 4 << 20;
 /// The longest error, in bytes.
@@ -155,10 +157,15 @@ impl RegistryClient {
     ///
     /// # Errors
     /// No TLS can be made of the authorities that the registry's certificate may be from.
-    pub(super) fn new(registry: &Registry, issuer: Arc<Issuer>, pace: &Pace) -> anyhow::Result<RegistryClient> {
+    pub(super) fn new(registry: &Registry, issuer: Arc<Issuer>, settings: &Settings) -> anyhow::Result<RegistryClient> {
+        let Settings { pace, networks, .. } = settings;
         let mut tls = client_config(registry.authorities.as_ref(), None)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let dialer = Dialer::new(Arc::new(tls), Patience { silence: CONNECT_WITHIN, whole: CONNECT_WITHIN });
+        let dialer = match registry.declared {
+            DeclaredBy::Operator => dialer,
+            DeclaredBy::Manager => dialer.only_in(networks.clone()),
+        };
         let at_once = pace.at_once.clamp(1, AT_ONCE);
         // Redirects are not followed: the token would go wherever the reply says. Nor does the environment name a proxy.
         let http = Client::builder(TokioExecutor::new())
@@ -241,6 +248,9 @@ impl RegistryClient {
             }
             let Tags { tags } = expect_ok(&reply, "its list of tags")?;
             all.extend(tags.unwrap_or_default().into_iter().filter(|tag| is_tag(tag)));
+            if all.len() > MOST_TAGS {
+                return Err(RegistryFailure::Odd(format!("a repository has more than {MOST_TAGS} tags")));
+            }
             let next = next_name(&reply.headers)?;
             if next.is_none() {
                 return Ok(TagList::Listed(all));
@@ -272,7 +282,15 @@ impl RegistryClient {
     ) -> Result<Option<Manifest>, RegistryFailure> {
         let reply = self.ask(&Asked::get(repository, format!("manifests/{reference}"), MAX_MANIFEST)).await?;
         match reply.status {
-            StatusCode::OK => Ok(Some(Manifest { named: named(&reply)?, body: reply.body })),
+            StatusCode::OK => {
+                let named = named(&reply)?;
+                // What is shown under a digest is what that digest names.
+                let is_asked = !is_digest(reference) || named.digest == reference;
+                match is_asked && named.is_of(&reply.body) {
+                    true => Ok(Some(Manifest { named, body: reply.body })),
+                    false => Err(RegistryFailure::Odd("a manifest is not what its digest names".to_owned())),
+                }
+            }
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(unexpected(&reply, "the manifest")),
         }

@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use super::{Catalogue, Known, Shared, events, this_moment};
-use crate::digest;
 use crate::records::Failure;
 use crate::records::catalogue::StoredEvent;
+use crate::registries::events::digest_of;
 
 /// The most events that wait to be worked on in the records.
 const MOST_WAITING: u32 = 100_000;
@@ -55,7 +55,7 @@ struct State {
 impl Catalogue {
     /// The registry whose secret of events this is. All secrets are compared, by their digests: how long it takes says nothing of any.
     pub fn sink(&self, secret: &str) -> Option<Sink> {
-        let shown = digest::sha256([secret]);
+        let shown = digest_of(secret);
         let declared = self.declared.load();
         let mut found = None;
         for (own, known) in &declared.secrets {

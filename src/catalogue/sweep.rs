@@ -3,6 +3,7 @@
 //! A sweep goes on where it was interrupted, in whichever replica. It takes nothing away by itself: what two complete sweeps lacked,
 //! and no event touched, is asked for once more by name, and only the registry's own word that it knows no tags of it ends it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ const TOO_OLD: time::Duration = time::Duration::days(1);
 const LISTED_FOR: time::Duration = time::Duration::days(1);
 /// How many listings are written at once.
 const LOT: usize = 200;
+/// With so many tags in them, fewer are.
+const TAGS_IN_LOT: usize = 200_000;
+/// The most repositories of one registry.
+const MOST_REPOSITORIES: i64 = 2_000_000;
 /// How many doubtful repositories are asked for at once.
 const DOUBTFUL: u32 = 200;
 /// How often doubtful ones are looked for.
@@ -35,7 +40,7 @@ const TAGS: u32 = 10_000;
 pub enum Swept {
     /// It saw the whole catalog: so many repositories.
     Complete(i64),
-    /// Another replica is at it.
+    /// Somebody else is at it, in this replica or another.
     Elsewhere,
 }
 
@@ -132,6 +137,8 @@ impl Catalogue {
 impl Shared {
     async fn sweep(&self, known: &Arc<Known>) -> Result<Swept, NotSwept> {
         let service = known.registry.service.as_str();
+        // The lease is this replica's, whoever in it asks for a sweep.
+        let Ok(_alone) = known.sweeping.try_lock() else { return Ok(Swept::Elsewhere) };
         let (lease, now) = (self.lease_of(format!("sweep {service}")), this_moment());
         if self.records.lease(&lease, now + LEASE, now).await? == Leased::Elsewhere {
             return Ok(Swept::Elsewhere);
@@ -160,11 +167,16 @@ impl Shared {
     async fn go_through(&self, known: &Arc<Known>, sweep: &mut Sweep, lease: &Lease) -> Result<i64, NotSwept> {
         let service = known.registry.service.as_str();
         self.records.save_sweep(service, sweep).await?;
-        let mut odd = None;
+        let (mut odd, mut been) = (None, HashSet::new());
         loop {
             let page = known.client.catalog(sweep.cursor.as_deref()).await?;
             let now = this_moment();
             sweep.found += i64::try_from(page.names.len()).unwrap_or(0);
+            if sweep.found > MOST_REPOSITORIES || page.next.as_ref().is_some_and(|next| !been.insert(next.clone())) {
+                // From where it is, it would go round once more.
+                (sweep.cursor, sweep.found) = (None, 0);
+                return Err(RegistryFailure::Odd("its catalog has no end".to_owned()).into());
+            }
             let to_ask = self.records.found(service, sweep.number, &page.names, now - LISTED_FOR).await?;
             odd = self.list_tags(known, to_ask).await?.or(odd);
             let now = this_moment();
@@ -196,19 +208,22 @@ impl Shared {
             let names = self.records.unseen(service, since, after.as_deref(), DOUBTFUL).await?;
             let Some(last) = names.last() else { return Ok(odd) };
             after = Some(last.clone());
-            let mut ended = Vec::new();
-            for (repository, asked, tags) in self.ask_tags(known, names).await {
-                let tags = match one_by_one(tags)? {
-                    Ok(TagList::Listed(tags)) => tags,
-                    Ok(TagList::Unknown) => Vec::new(),
-                    Err(failure) => {
-                        odd = Some(failure);
-                        continue;
-                    }
-                };
-                ended.push(Listing { repository, tags, asked });
+            let mut names = names.into_iter();
+            while names.len() > 0 {
+                let mut ended = Vec::new();
+                for (repository, asked, tags) in self.ask_tags(known, &mut names).await {
+                    let tags = match one_by_one(tags)? {
+                        Ok(TagList::Listed(tags)) => tags,
+                        Ok(TagList::Unknown) => Vec::new(),
+                        Err(failure) => {
+                            odd = Some(failure);
+                            continue;
+                        }
+                    };
+                    ended.push(Listing { repository, tags, asked });
+                }
+                self.records.listed(service, &ended, this_moment()).await?;
             }
-            self.records.listed(service, &ended, this_moment()).await?;
         }
     }
 
@@ -221,9 +236,10 @@ impl Shared {
     ) -> Result<Option<RegistryFailure>, NotSwept> {
         let service = known.registry.service.as_str();
         let (mut odd, mut failed) = (None, None);
-        for lot in names.chunks(LOT) {
-            let mut listings = Vec::with_capacity(lot.len());
-            for (repository, asked, tags) in self.ask_tags(known, lot.to_vec()).await {
+        let mut names = names.into_iter();
+        while names.len() > 0 {
+            let mut listings = Vec::new();
+            for (repository, asked, tags) in self.ask_tags(known, &mut names).await {
                 let tags = match one_by_one(tags) {
                     Ok(Ok(TagList::Listed(tags))) => tags,
                     Ok(Ok(TagList::Unknown)) => self.all_tags(service, &repository).await?,
@@ -258,13 +274,14 @@ impl Shared {
         }
     }
 
-    /// Asks for the tags of repositories, some at once, each with the moment at which it was asked.
+    /// Asks for the tags of the first of some repositories, as many as make a lot and some of them at once, each with the moment at
+    /// which it was asked.
     async fn ask_tags(
         &self,
         known: &Arc<Known>,
-        names: Vec<String>,
+        names: &mut std::vec::IntoIter<String>,
     ) -> Vec<(String, OffsetDateTime, Result<TagList, RegistryFailure>)> {
-        let (mut tasks, mut names, mut answers) = (JoinSet::new(), names.into_iter(), Vec::new());
+        let (mut tasks, mut answers, mut tags, mut begun) = (JoinSet::new(), Vec::new(), 0_usize, 0_usize);
         let ask = |name: String| {
             let known = Arc::clone(known);
             async move {
@@ -274,8 +291,10 @@ impl Shared {
             }
         };
         for name in names.by_ref().take(AT_ONCE) {
+            begun += 1;
             tasks.spawn(ask(name));
         }
+        let mut is_there = true;
         while let Some(answer) = tasks.join_next().await {
             // One that died answered nothing, and is asked again another time.
             let Ok(answer) = answer else { continue };
@@ -283,9 +302,18 @@ impl Shared {
                 answer.2,
                 Err(RegistryFailure::Away(_) | RegistryFailure::Refused(_) | RegistryFailure::NoToken(_))
             );
+            if let Ok(TagList::Listed(listed)) = &answer.2 {
+                tags = tags.saturating_add(listed.len());
+            }
             answers.push(answer);
             // A registry that is away is not asked for the rest.
-            if goes_on && let Some(name) = names.next() {
+            is_there &= goes_on;
+            if is_there
+                && begun < LOT
+                && tags < TAGS_IN_LOT
+                && let Some(name) = names.next()
+            {
+                begun += 1;
                 tasks.spawn(ask(name));
             }
         }

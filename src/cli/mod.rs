@@ -1,21 +1,26 @@
 //! The command line.
 
 mod acl;
+mod analysis;
 mod check;
 mod credential;
 mod directory;
 mod environment;
+mod events_secret;
 mod explain;
 mod glog;
 mod health;
 mod keys;
 mod ldap;
 mod logs;
+mod man;
 mod migrate;
 mod mongo;
 mod password;
 mod records;
+mod registry;
 mod settings;
+mod test;
 mod token;
 mod user;
 
@@ -30,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source, look_after_catalogue, look_after_secrets, write_uses};
+use crate::app::{App, Source, look_after_catalogue, look_after_secrets, tell_collector, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
@@ -44,8 +49,12 @@ const FAILED: u8 = 1;
 const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// `explain`: understood, and not everything that was asked is granted.
+/// `explain`: understood, and not everything that was asked is granted. `test`: a test does not hold, or too little is tested.
 const NOT_ALL_GRANTED: u8 = 3;
+/// Questions about a whole policy: something was found.
+const FOUND: u8 = 3;
+/// Questions about a whole policy: nothing was found, and something could not be told.
+const UNDECIDED: u8 = 4;
 
 /// The authorization server for private Docker and OCI registries.
 #[derive(Parser)]
@@ -106,6 +115,16 @@ enum Command {
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
+    /// Run the tests of the policy, those of the file and of others
+    Test(test::Arguments),
+    /// Find what two policies decide differently, for whom, and by which rules
+    Diff(analysis::DiffArguments),
+    /// Print the rules of a file without those that decide nothing, or nothing that others do not
+    Minimise(analysis::MinimiseArguments),
+    /// List everybody who may do something, and on which conditions
+    WhoCan(analysis::WhoArguments),
+    /// List everything that an account may do, and on which conditions
+    WhatCan(analysis::WhatArguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         #[command(flatten)]
@@ -133,6 +152,8 @@ enum Command {
     #[command(subcommand)]
     Directory(directory::Command),
     #[command(subcommand)]
+    Registry(registry::Command),
+    #[command(subcommand)]
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
@@ -141,6 +162,11 @@ enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual: a page for each command
+    Man {
+        /// The directory for the pages; it is made where it is not there
+        directory: PathBuf,
     },
 }
 
@@ -187,6 +213,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config, connect } => check::run(&source(config), connect),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Test(arguments) => test::run_command(arguments),
+        Command::Diff(arguments) => analysis::diff(&arguments),
+        Command::Minimise(arguments) => analysis::minimise(&arguments),
+        Command::WhoCan(arguments) => analysis::who_can(&arguments),
+        Command::WhatCan(arguments) => analysis::what_can(&arguments),
         Command::HashPassword { cost, generate } => {
             password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
         }
@@ -196,6 +227,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
+        Command::Registry(command) => registry::run(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),
@@ -204,6 +236,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
             say(&String::from_utf8_lossy(&script), DONE)
         }
+        Command::Man { directory } => man::run(Arguments::command(), &directory),
     })
 }
 
@@ -318,7 +351,9 @@ async fn serve_until_stopped(
     });
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
     let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
+    let telling = tokio::spawn(tell_collector(Arc::clone(&app)));
     server::serve(Arc::clone(&app), listeners, stopped).await;
+    telling.abort();
     catalogue.abort();
     upkeep.abort();
     write_uses(&app).await;

@@ -40,5 +40,6 @@ pub(super) fn read(mut section: Section<'_>) -> Settings {
             per_second: per_second.map(|at| at.value),
         },
         pulls_kept: pulls_kept.map_or(usual.pulls_kept, |at| at.value),
+        networks: usual.networks,
     }
 }

@@ -10,7 +10,9 @@ mod forward_auth;
 mod gateway;
 mod lasting;
 mod lint;
+mod registries_declared;
 mod server;
+mod tests;
 mod token;
 mod upstream_login;
 
@@ -35,7 +37,9 @@ use crate::authz::standard::StandardRules;
 use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
 use crate::directory::Elsewhere;
+use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
+use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, sign_in, workload};
 
 /// A configuration that can be served.
@@ -63,12 +67,16 @@ pub struct Config {
     pub lasting: secrets::Settings,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
+    /// The collector that is told of requests and metrics.
+    pub telemetry: Option<telemetry::Settings>,
     /// How people sign in in a browser, if they do.
     pub sign_in: Option<sign_in::Section>,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
+    /// What the policy promises.
+    pub tests: Tests,
     /// What was loaded but is probably not meant.
     pub warnings: Vec<Problem>,
     /// Every file that was read, or would have been: a change to any of them means to read all again.
@@ -80,7 +88,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 14] = [
     directory::NAME,
     "server",
     "token",
@@ -91,8 +99,10 @@ const OTHERS: [&str; 12] = [
     records::NAME,
     lasting::NAME,
     api::NAME,
+    telemetry::NAME,
     sign_in::NAME,
     "workload",
+    policy_tests::NAME,
 ];
 
 /// The sections for which there are records, whether or not the file says where.
@@ -250,6 +260,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(_), true) | (None, _) => remembered,
     };
     let catalogue = top.section(catalogue::NAME).map(catalogue::read);
+    let networks = top.section(registries_declared::NAME).map(registries_declared::read).unwrap_or_default();
     let is_declared = declared.as_ref().is_some_and(|declared| !declared.registries.is_empty());
     let remembered = match (is_declared, top.has(records::NAME)) {
         (true, false) if remembered.is_none() => key.map(records::Settings::usual),
@@ -257,6 +268,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
+    let telemetry = top.section(telemetry::NAME).map(telemetry::read);
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -327,6 +339,9 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             Some(None)
         }
     };
+    let tests = top
+        .field(policy_tests::NAME)
+        .map(|field| policy_tests::read(&field, &tests::read_with(token.as_ref(), &backends, None)));
     top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
@@ -335,14 +350,16 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         registries: registries?,
-        directory: directory?,
-        catalogue: catalogue.unwrap_or_default(),
+        catalogue: crate::catalogue::Settings { networks: networks.clone(), ..catalogue.unwrap_or_default() },
+        directory: directory?.map(|directory| directory::Settings { networks, ..directory }),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
+        telemetry: telemetry.flatten(),
         sign_in: people,
         workload,
         backends,
+        tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),
     })

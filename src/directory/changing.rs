@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Directory;
-use super::documents::NewEntry;
-use super::entry::{Named, User, id_of, is_everybody};
+use super::documents::{NewEntry, authorities_in};
+use super::entry::{Named, id_of, is_everybody};
 use super::view::{Origin, View};
 use crate::authn::Account;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Changed, Failure, Version};
-use crate::registries::Registry;
+use crate::registries::{NotAllowed, Registry};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub enum NotChanged {
     /// The user has as many registries as they may declare.
     #[error("the quota is {0} registries, and there are as many")]
     Quota(u32),
+    /// The registry is where managers may not have anything asked.
+    #[error(transparent)]
+    Place(#[from] NotAllowed),
     /// The records could not be asked, or not changed.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -53,6 +56,7 @@ impl Directory {
     pub async fn make(&self, new: NewEntry) -> Result<(), NotChanged> {
         let view = self.current().await?;
         check(&view, &new, Others::All)?;
+        self.check_place(&new).await?;
         self.changed(self.records()?.make_entry(&entry_of(&new)?).await?).await.map_err(|not| match not {
             NotChanged::Conflict => NotChanged::Taken,
             other => other,
@@ -74,6 +78,7 @@ impl Directory {
             }
             let made = match check(&view, &new, Others::All) {
                 Err(refused) => Err(refused),
+                Ok(()) if let Err(refused) = self.check_place(&new).await => Err(refused.into()),
                 Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
                     Changed::Done => Ok(()),
                     Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
@@ -85,14 +90,22 @@ impl Directory {
         Ok(told)
     }
 
-    /// Puts an entry in place of the one of its name, if that still has this version.
+    /// Puts an entry in place of the one of its name, if that still has this version. The secrets of a registry's events stay as they
+    /// are.
     ///
     /// # Errors
     /// Why it was not changed.
-    pub async fn replace(&self, new: NewEntry, seen: Version) -> Result<(), NotChanged> {
+    pub async fn replace(&self, mut new: NewEntry, seen: Version) -> Result<(), NotChanged> {
         let view = self.current().await?;
         kept(&view, &new.at())?;
         check(&view, &new, Others::ButItself)?;
+        let before = view.registries().get(&new.at().name);
+        if let (NewEntry::Registry { registry, .. }, Some(before)) = (&mut new, before) {
+            registry.events.clone_from(&before.events);
+            if registry.url != before.url {
+                self.check_place(&new).await?;
+            }
+        }
         self.changed(self.records()?.replace_entry(&entry_of(&new)?, seen).await?).await
     }
 
@@ -110,27 +123,73 @@ impl Directory {
         self.changed(records.remove_entry(at, seen).await?).await
     }
 
-    /// The registry that a user declares: their primary group, or else the first of their groups, is responsible for it, and it is
-    /// published to that group.
+    /// The registry as this user declares it: where no groups are said, their primary group, or else the first of their groups, is
+    /// responsible for it, and it is published to that group.
     ///
     /// # Errors
     /// [`NotChanged::Quota`], and [`NotChanged::Unknown`] for who has no group.
     pub fn declared(&self, account: &str, registry: Registry) -> Result<Registry, NotChanged> {
         let view = self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") })?;
-        let unknown = || NotChanged::Unknown { what: "group of", name: account.to_owned() };
-        let User { groups, primary_group, quota, .. } = &view.user(account).ok_or_else(unknown)?.entry;
-        if let Some(quota) =
-            quota.filter(|quota| view.declared_by(account) >= usize::try_from(*quota).unwrap_or(usize::MAX))
-        {
+        let user = view.user(account).map(|user| &user.entry);
+        let quota = user.and_then(|user| user.quota);
+        if let Some(quota) = quota.filter(|quota| view.declared_by(account) >= number(*quota)) {
             return Err(NotChanged::Quota(quota));
         }
-        let group = primary_group.as_ref().or(groups.first()).ok_or_else(unknown)?;
+        if !registry.responsibles.is_empty() || !registry.publications.is_empty() {
+            return Ok(registry);
+        }
+        let group = user.and_then(|user| user.primary_group.as_ref().or(user.groups.first()));
+        let group = group.ok_or_else(|| NotChanged::Unknown { what: "group of", name: account.to_owned() })?;
         let (responsibles, publications) = (vec![group.clone()], vec![group.clone()]);
         Ok(Registry { responsibles, publications, ..registry })
     }
 
+    /// Declares a registry for a user, within their quota. Of several at once, in whichever replicas, no more are left than that.
+    ///
+    /// # Errors
+    /// Why it was not declared.
+    pub async fn declare(
+        &self,
+        creator: &Account,
+        registry: Registry,
+        authorities: Option<String>,
+    ) -> Result<(), NotChanged> {
+        self.read_again().await?;
+        let registry = Box::new(self.declared(creator, registry)?);
+        let new = NewEntry::Registry { registry, authorities, creator: Some(creator.to_string()) };
+        let at = new.at();
+        self.make(new).await?;
+        // Others may have been made since it was counted.
+        let view = self.current().await?;
+        let quota = view.user(creator).and_then(|user| user.entry.quota);
+        match quota.filter(|quota| view.declared_by(creator) > number(*quota)) {
+            None => Ok(()),
+            Some(quota) => {
+                self.changed(self.records()?.remove_entry(&at, Version(1)).await?).await?;
+                Err(NotChanged::Quota(quota))
+            }
+        }
+    }
+
+    /// The certificates of the authorities of a registry that the records have, in PEM.
+    ///
+    /// # Errors
+    /// The records cannot be asked, or there are none.
+    pub async fn authorities_of(&self, service: &str) -> Result<Option<String>, NotChanged> {
+        let at = EntryAt { kind: EntryKind::Registry, name: service.to_owned() };
+        Ok(self.records()?.entry(&at).await?.and_then(|entry| authorities_in(&entry)))
+    }
+
+    /// That a registry is where one may be declared.
+    async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
+        match new {
+            NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
+            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
+        }
+    }
+
     /// Whether anything is changed, told to this process at once.
-    async fn changed(&self, changed: Changed) -> Result<(), NotChanged> {
+    pub(super) async fn changed(&self, changed: Changed) -> Result<(), NotChanged> {
         match changed {
             Changed::Done => {
                 // Whoever changed it had better see it. That it cannot be read is seen, and told, by who reads it all the time.
@@ -142,10 +201,14 @@ impl Directory {
         }
     }
 
-    async fn current(&self) -> Result<std::sync::Arc<View>, NotChanged> {
+    pub(super) async fn current(&self) -> Result<std::sync::Arc<View>, NotChanged> {
         self.read_again().await?;
         self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") }.into())
     }
+}
+
+fn number(quota: u32) -> usize {
+    usize::try_from(quota).unwrap_or(usize::MAX)
 }
 
 fn entry_of(new: &NewEntry) -> Result<crate::records::directory::Entry, NotChanged> {
@@ -160,7 +223,7 @@ enum Others {
 }
 
 /// That the records have it, and not the file.
-fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
+pub(super) fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
     let name = at.name.as_str();
     let origin = match at.kind {
         EntryKind::Group => view.groups().iter().find(|own| own.entry.name == name).map(|own| &own.origin),

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::entry::{App, Group, Privilege, Service, User, id_of, is_everybody, is_service};
 use super::view::{Kept, Listed, Origin};
 use crate::authn::Account;
 use crate::json;
 use crate::pem::tls::Authorities;
-use crate::records::Version;
 use crate::records::directory::{Entry, EntryAt, EntryKind};
-use crate::registries::{Registry, Restriction, check_service, is_host, read_url, usual_hosts};
+use crate::records::{Version, from_hexadecimal, hexadecimal};
+use crate::registries::events::{EventsSecret, Made};
+use crate::registries::{DeclaredBy, Registry, Restriction, check_service, is_host, read_url, usual_hosts};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +70,32 @@ struct RegistryDocument {
     responsibles: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     creator: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "json::objects")]
+    events: Vec<EventsDocument>,
+}
+
+/// A secret of a registry's events.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsDocument {
+    id: String,
+    /// The digest, in hexadecimal.
+    digest: String,
+    /// When it was made, in seconds since 1970.
+    made: i64,
+}
+
+impl EventsDocument {
+    fn of(secret: &EventsSecret) -> Option<EventsDocument> {
+        let Made { id, at } = secret.made.as_ref()?;
+        Some(EventsDocument { id: id.clone(), digest: hexadecimal(&secret.digest), made: at.unix_timestamp() })
+    }
+
+    fn secret(&self) -> Option<EventsSecret> {
+        let at = OffsetDateTime::from_unix_timestamp(self.made).ok()?;
+        let made = Some(Made { id: self.id.clone(), at });
+        Some(EventsSecret { digest: from_hexadecimal(&self.digest)?, made })
+    }
 }
 
 /// An entry that is about to be kept.
@@ -83,7 +111,7 @@ pub enum NewEntry {
     Service(Service),
     /// A registry, and who declares it; `None` at the command line.
     Registry {
-        /// The registry. Events of it are not known by a secret here.
+        /// The registry.
         registry: Box<Registry>,
         /// The certificates of its authorities, in PEM.
         authorities: Option<String>,
@@ -140,12 +168,27 @@ impl NewEntry {
                     publications: registry.publications.clone(),
                     responsibles: registry.responsibles.clone(),
                     creator: creator.clone(),
+                    events: registry.events.iter().filter_map(EventsDocument::of).collect(),
                 };
                 (Some(url), serde_json::to_string(&document)?)
             }
         };
         Ok(Entry { at: self.at(), claim, text, version: Version(1) })
     }
+}
+
+/// The secrets of a registry's events, by its entry; `None` where that is not as this program writes it.
+pub(super) fn events_of(entry: &Entry) -> Option<Vec<EventsSecret>> {
+    let document: RegistryDocument = json::object(entry.text.as_bytes()).ok()?;
+    document.events.iter().map(EventsDocument::secret).collect()
+}
+
+/// A registry's entry with these secrets of its events, whatever else is in it; `None` where it is not as this program writes it.
+pub(super) fn with_events(entry: Entry, events: &[EventsSecret]) -> Option<Entry> {
+    let document: RegistryDocument = json::object(entry.text.as_bytes()).ok()?;
+    let events = events.iter().filter_map(EventsDocument::of).collect();
+    let text = serde_json::to_string(&RegistryDocument { events, ..document }).ok()?;
+    Some(Entry { text, ..entry })
 }
 
 /// Reads entries. One that is not as it is written counts for nothing, and is named: the groups of others stay what they are.
@@ -158,6 +201,12 @@ pub(super) fn kept_from(entries: Vec<Entry>) -> Kept {
         }
     }
     kept
+}
+
+/// The certificates of a registry's authorities, in PEM.
+pub(super) fn authorities_in(entry: &Entry) -> Option<String> {
+    let document: RegistryDocument = json::object(entry.text.as_bytes()).ok()?;
+    document.authorities
 }
 
 fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
@@ -193,7 +242,7 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
         }
         EntryKind::Registry => {
             let document: RegistryDocument = json::object(text).ok()?;
-            let RegistryDocument { url, hosts, authorities, restricted, publications, responsibles, creator } =
+            let RegistryDocument { url, hosts, authorities, restricted, publications, responsibles, creator, events } =
                 document;
             check_service(&name).ok()?;
             let url = read_url(&url).ok()?;
@@ -209,7 +258,8 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
                 restriction: Restriction::from_flag(restricted),
                 publications,
                 responsibles,
-                events: None,
+                events: events.iter().map(EventsDocument::secret).collect::<Option<_>>()?,
+                declared: DeclaredBy::Manager,
                 hosts,
             };
             let is_one = registry.hosts.iter().all(|host| is_host(host));

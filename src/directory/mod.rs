@@ -6,6 +6,7 @@
 pub mod changing;
 mod documents;
 pub mod entry;
+mod events_secrets;
 pub mod import;
 mod labels;
 mod reading;
@@ -22,6 +23,8 @@ use policy::pattern::LabelValues;
 use tracing::debug;
 
 use crate::authn::Identity;
+use crate::authn::password::PasswordHash;
+use crate::dial::Places;
 use crate::reach::REACH_WITHIN;
 use crate::records;
 
@@ -38,6 +41,8 @@ pub use view::{Kept, Listed, Origin, View};
 pub struct Directory {
     settings: Settings,
     place: Place,
+    /// What looks at where registries are that are about to be declared.
+    places: Places,
 }
 
 /// Where the directory is.
@@ -58,7 +63,8 @@ impl Directory {
             None => Place::File(Arc::new(View::from_both(&settings.entries, Kept::default()))),
             Some(store) => Place::Records(Reading::begin(records::open_for(store, NAME), settings.entries.clone())?),
         };
-        Ok(Directory { settings, place })
+        let places = Places::new(settings.networks.clone());
+        Ok(Directory { settings, place, places })
     }
 
     /// Takes over what was opened from the same settings, or opens others, which have to be read before those that work are given
@@ -117,6 +123,14 @@ impl Directory {
     /// Whether services can log in.
     pub fn has_services(&self) -> bool {
         self.settings.store.is_some() || !self.settings.entries.services.is_empty()
+    }
+
+    /// Hashes of nobody's, which a refusal takes besides the first one, so that it tells nothing of a service's places.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn further_hashes(&self) -> anyhow::Result<Vec<PasswordHash>> {
+        service_logins::further_places(&self.settings.entries.services)
     }
 
     /// The same person with the labels that the directory gives. Those of its names that a backend gave are dropped: what a person

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Directory;
+use super::entry::Service;
 use crate::authn::attempts::Spelled;
 use crate::authn::password::{Check, PasswordHash, Passwords, Recall};
 use crate::authn::{Account, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
@@ -51,6 +52,16 @@ impl ServiceLogins {
     }
 }
 
+/// Hashes of nobody's for the places that a service has beyond the first, as many as some service fills.
+///
+/// # Errors
+/// The system gave no random bytes.
+pub(super) fn further_places(services: &[Service]) -> anyhow::Result<Vec<PasswordHash>> {
+    let most = services.iter().map(|service| service.secrets.len()).max().unwrap_or_default();
+    let costs = |place: usize| services.iter().filter_map(move |service| service.secrets.get(place));
+    (1..most).map(|place| PasswordHash::nobodys(costs(place).map(PasswordHash::cost))).collect()
+}
+
 impl Reachable for ServiceLogins {
     fn reach(&self) -> Reach<'_> {
         Reach::Nothing
@@ -76,15 +87,13 @@ impl Authenticator for ServiceLogins {
         let Some((identity, hashes)) = self.find(account)? else { return Ok(Outcome::NotMine) };
         if hashes.is_empty() {
             self.passwords.check_nobody(account, password, &self.nobodys, Duration::ZERO, from).await?;
+            return Ok(Outcome::Rejected);
         }
         let recall = Recall::for_standing(&Standing::default());
-        for hash in &hashes {
-            match self.passwords.check(account, password, hash, recall, from).await? {
-                Check::Right => return Ok(Outcome::Accepted(identity)),
-                Check::Wrong => {}
-            }
-        }
-        Ok(Outcome::Rejected)
+        Ok(match self.passwords.check(account, password, &hashes, recall, from).await? {
+            Check::Right => Outcome::Accepted(identity),
+            Check::Wrong => Outcome::Rejected,
+        })
     }
 
     async fn look_up(&self, account: &Account, _from: ClientNetwork) -> anyhow::Result<LookUp> {

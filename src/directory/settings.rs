@@ -12,7 +12,7 @@ use super::entry::{
 use crate::authn::Account;
 use crate::authn::password::{PUBLISHED_HASH, PasswordHash};
 use crate::records;
-use crate::registries::{Declared, read_names};
+use crate::registries::{Declared, Networks, read_names};
 use crate::secrets::is_robots;
 
 /// The name of the section.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub entries: Entries,
     /// Where there are more, if anywhere.
     pub store: Option<records::Settings>,
+    /// Where the registries may be that are declared there, besides public addresses.
+    pub networks: Networks,
 }
 
 impl Settings {
@@ -90,7 +92,7 @@ pub fn read(field: &Field<'_>, declared: Declared, elsewhere: Elsewhere) -> Opti
         registries,
     };
     let groups_from = groups_from.map(|at| at.value);
-    (field.problem_count() == before).then_some(Settings { groups_from, entries, store: None })
+    (field.problem_count() == before).then_some(Settings { groups_from, entries, ..Settings::default() })
 }
 
 /// The entries below a key, each with where its name stands.
@@ -208,6 +210,13 @@ fn read_service(
             }
             Err(message) => fields.problem(&text.place, "secrets", message),
         }
+    }
+    if secrets.iter().any(|hash| secrets.first().is_some_and(|first| first.cost() != hash.cost())) {
+        fields.warn(
+            fields.place(),
+            "secrets",
+            "hashes of different cost take different time, which tells who exists; use one cost for all",
+        );
     }
     if secrets.len() > MOST_SECRETS {
         fields.missing(

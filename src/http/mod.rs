@@ -10,10 +10,13 @@ mod forward_auth;
 mod gateway;
 mod health;
 mod key_set;
+mod page;
 mod pages;
 mod refresh;
+mod search;
 mod shape;
 mod token;
+mod traced;
 mod visit;
 
 use std::sync::Arc;
@@ -32,8 +35,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::{Api, Hsts};
-pub use api::{Operation, Right};
+pub use api::{Managing, ManagingRight, Operation, Right};
 use shape::{nothing_here, plain_error};
+use traced::Traced;
 
 /// The form of a date in HTTP (RFC 9110, section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =
@@ -53,6 +57,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     token::begin_metrics(&app.metrics);
     forward_auth::begin_metrics(&app.metrics);
     api::begin_metrics(&app.metrics);
+    search::begin_metrics(&app.metrics);
     let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
@@ -62,13 +67,15 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
     routes = routes.route(&format!("{path_prefix}/forward_auth"), any(forward_auth::answer));
-    if !app.gateway_is_elsewhere() {
-        routes = routes.merge(gateway_routes());
-    }
+    routes = match app.gateway_is_elsewhere() {
+        true => routes.merge(search::routes()).merge(search::catalog_routes()),
+        false => routes.merge(gateway_routes()),
+    };
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
     routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
+    routes = routes.merge(search::collector_routes(path_prefix));
     routes = routes.merge(pages::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
@@ -92,6 +99,7 @@ fn gateway_routes() -> Router<Arc<App>> {
         .route("/v2", any(gateway::answer))
         .route("/v2/", any(gateway::answer))
         .route("/v2/{*below}", any(gateway::answer))
+        .merge(search::routes())
 }
 
 fn admin_routes() -> Router<Arc<App>> {
@@ -119,6 +127,7 @@ fn caught<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 /// `Connection: close`, so that clients take their next request elsewhere before the connection is closed on them.
 async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let version = request.version();
+    let traced = app.telemetry().and_then(|telemetry| Some((telemetry, Traced::begun(&request)?)));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     match app.snapshot().hsts {
@@ -139,6 +148,9 @@ async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next
     }
     if app.is_stopping() && version <= Version::HTTP_11 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some((telemetry, traced)) = traced {
+        telemetry.answered(traced.answered(&response, now));
     }
     response
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use lru::LruCache;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
@@ -46,10 +47,12 @@ pub struct Passwords {
     under_way: Mutex<HashMap<SharedBy, Arc<OnceCell<Check>>>>,
     key: DigestKey,
     attempts: Arc<Attempts>,
+    /// Hashes of nobody's, with which a refusal is filled up to those of the account that has the most.
+    further: ArcSwap<Vec<PasswordHash>>,
     observe: Arc<dyn Fn(HashEvent) + Send + Sync>,
 }
 
-/// The digest of an account, a password and the account's hash. The memory of a password ends with its hash.
+/// The digest of an account, a password and the account's hashes. The memory of a password ends with any of them.
 type Login = [u8; 32];
 /// The requests that may share one check: those of one network with the same password.
 type SharedBy = (ClientNetwork, Login);
@@ -114,12 +117,12 @@ impl Recall {
     }
 }
 
-/// A password to compare with a hash.
+/// A password to compare with an account's hashes.
 #[derive(Clone, Copy)]
 struct Comparison<'a> {
     account: &'a str,
     password: &'a Secret,
-    hash: &'a PasswordHash,
+    hashes: &'a [PasswordHash],
     recall: Recall,
     from: ClientNetwork,
     /// How much longer it has to take than its hash.
@@ -146,6 +149,7 @@ impl Passwords {
             under_way: Mutex::default(),
             key: DigestKey::random()?,
             attempts: Arc::new(Attempts::new()?),
+            further: ArcSwap::default(),
             observe: Arc::new(observe),
         })
     }
@@ -155,7 +159,13 @@ impl Passwords {
         &self.attempts
     }
 
-    /// Compares a password with the account's hash. `from` is the network of the client.
+    /// Has each refusal of an account with one hash, and of an unknown one, take these hashes of nobody's too, where some account
+    /// has so many more: otherwise the time of the reply would tell which account has how many, and so that it exists.
+    pub(crate) fn fill_up_with(&self, further: Vec<PasswordHash>) {
+        self.further.store(Arc::new(further));
+    }
+
+    /// Compares a password with the account's hashes, of which there is one or more. `from` is the network of the client.
     ///
     /// # Errors
     /// [`Busy`] if no turn to hash came, or the hashing thread died. Then it is not known whether the password is right:
@@ -164,11 +174,11 @@ impl Passwords {
         &self,
         account: &str,
         password: &Secret,
-        hash: &PasswordHash,
+        hashes: &[PasswordHash],
         recall: Recall,
         from: ClientNetwork,
     ) -> anyhow::Result<Check> {
-        let comparison = Comparison { account, password, hash, recall, from, longer: Duration::ZERO };
+        let comparison = Comparison { account, password, hashes, recall, from, longer: Duration::ZERO };
         let login = self.login(comparison);
         if recall == Recall::Allowed && self.remembers(&login) {
             return Ok(Check::Right);
@@ -190,7 +200,8 @@ impl Passwords {
         longer: Duration,
         from: ClientNetwork,
     ) -> anyhow::Result<()> {
-        let comparison = Comparison { account, password, hash: nobodys, recall: Recall::Never, from, longer };
+        let hashes = std::slice::from_ref(nobodys);
+        let comparison = Comparison { account, password, hashes, recall: Recall::Never, from, longer };
         self.hash(comparison, self.login(comparison)).await.map(|_| ())
     }
 
@@ -231,10 +242,12 @@ impl Passwords {
 
     /// Compares on a blocking thread, where the wrong password is counted too, since the request may be gone by then.
     async fn compare(&self, comparison: Comparison<'_>, turn: Turn) -> anyhow::Result<Check> {
-        let Comparison { account, password, hash, from, longer, .. } = comparison;
+        let Comparison { account, password, hashes, recall, from, longer } = comparison;
         // bcrypt would compare only the beginning. The time is spent all the same, so that the refusal reveals nothing.
         let text = if comparison.is_whole() { password.reveal().to_owned() } else { String::new() };
-        let (hash, guessed) = (hash.clone(), account.to_owned());
+        let (further, guessed) = (self.further.load(), account.to_owned());
+        let further = further.iter().skip(hashes.len().saturating_sub(1));
+        let hashes: Vec<PasswordHash> = hashes.iter().chain(further).cloned().collect();
         let observe = Arc::clone(&self.observe);
         let count_wrong = self.attempts.if_wrong(account, password, from);
         // Dropped with this request.
@@ -243,14 +256,21 @@ impl Passwords {
         let check = tokio::task::spawn_blocking(move || {
             // The turn ends with the hashing, not with the request: a client that goes away frees nothing earlier.
             let _turn = turn;
-            let started = crate::clock::now();
-            let check = match bcrypt::verify(text, hash.text()) {
-                Ok(true) => Check::Right,
-                Ok(false) | Err(_) => Check::Wrong,
-            };
-            let took = started.elapsed();
+            let (mut check, mut took) = (Check::Wrong, Vec::with_capacity(hashes.len()));
+            for hash in &hashes {
+                let started = crate::clock::now();
+                if let Ok(true) = bcrypt::verify(&text, hash.text()) {
+                    check = Check::Right;
+                }
+                took.push(started.elapsed());
+                // One that is not let in all the same is refused as late as with a wrong password.
+                if check == Check::Right && recall == Recall::Allowed {
+                    break;
+                }
+            }
             // Sleeping is not fine enough: the system wakes up a twentieth of a millisecond late.
-            while started.elapsed().saturating_sub(took) < longer {
+            let hashed = crate::clock::now();
+            while hashed.elapsed() < longer {
                 std::hint::spin_loop();
             }
             if check == Check::Wrong {
@@ -261,7 +281,7 @@ impl Passwords {
                         "a password was wrong whose client did not wait for the answer");
                 }
             }
-            observe(HashEvent::Hashed(took));
+            took.into_iter().for_each(|took| observe(HashEvent::Hashed(took)));
             check
         })
         .await
@@ -271,7 +291,8 @@ impl Passwords {
     }
 
     fn login(&self, comparison: Comparison<'_>) -> Login {
-        self.key.digest([comparison.account, comparison.password.reveal(), comparison.hash.text()])
+        let hashes = comparison.hashes.iter().map(PasswordHash::text);
+        self.key.digest([comparison.account, comparison.password.reveal()].into_iter().chain(hashes))
     }
 
     fn remembers(&self, login: &Login) -> bool {
@@ -304,7 +325,7 @@ mod tests {
             let asking = {
                 let (passwords, hash) = (Arc::clone(&passwords), hash.clone());
                 let password = Secret::new(format!("guess {guess}"));
-                async move { passwords.check("alice", &password, &hash, Recall::Allowed, ClientNetwork::Unknown).await }
+                async move { passwords.check("alice", &password, &[hash], Recall::Allowed, ClientNetwork::Unknown).await }
             };
             let asking = tokio::spawn(asking);
             anyhow::ensure!(turn_came.recv().await.is_some());

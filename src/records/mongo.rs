@@ -6,6 +6,7 @@ pub(super) mod directory;
 mod documents;
 mod people;
 pub(super) mod persons;
+mod rule_uses;
 mod secrets;
 
 use std::sync::Arc;

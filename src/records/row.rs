@@ -113,11 +113,11 @@ pub(super) fn robot_key(name: &RobotName) -> String {
     format!("{ROBOT_PREFIX}{}", name.0)
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

@@ -5,6 +5,7 @@ pub(super) mod directory;
 mod people;
 pub(super) mod persons;
 mod rows;
+mod rule_uses;
 mod secrets;
 
 use std::collections::BTreeMap;

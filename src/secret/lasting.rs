@@ -103,20 +103,7 @@ impl LastingSecret {
     /// # Errors
     /// The system gave no random bytes.
     pub(crate) fn draw(kind: SecretKind) -> Result<LastingSecret, NoRandomBytes> {
-        let mut text = String::with_capacity(PREFIX + RANDOM + CHECKSUM);
-        text.push_str(kind.prefix());
-        while text.len() < PREFIX + RANDOM {
-            for byte in random::bytes::<64>()? {
-                // Six bits each. 62 and 63 are drawn anew: otherwise some digits would come more often.
-                if let Some(digit) = DIGITS.get(usize::from(byte >> 2))
-                    && text.len() < PREFIX + RANDOM
-                {
-                    text.push(char::from(*digit));
-                }
-            }
-        }
-        text.push_str(&checksum(&text));
-        Ok(LastingSecret { kind, text: Secret::new(text) })
+        Ok(LastingSecret { kind, text: drawn(kind.prefix())? })
     }
 
     /// Reads what was presented. White space behind it, such as the line's end of `echo`, is not part of it.
@@ -162,6 +149,27 @@ impl LastingSecret {
         let text = self.reveal();
         text.get(text.len().saturating_sub(SHOWN)..).unwrap_or_default().to_owned()
     }
+}
+
+/// A new text of the form, with this prefix of four characters.
+///
+/// # Errors
+/// The system gave no random bytes.
+pub(crate) fn drawn(prefix: &str) -> Result<Secret, NoRandomBytes> {
+    let mut text = String::with_capacity(PREFIX + RANDOM + CHECKSUM);
+    text.push_str(prefix);
+    while text.len() < PREFIX + RANDOM {
+        for byte in random::bytes::<64>()? {
+            // Six bits each. 62 and 63 are drawn anew: otherwise some digits would come more often.
+            if let Some(digit) = DIGITS.get(usize::from(byte >> 2))
+                && text.len() < PREFIX + RANDOM
+            {
+                text.push(char::from(*digit));
+            }
+        }
+    }
+    text.push_str(&checksum(&text));
+    Ok(Secret::new(text))
 }
 
 /// The CRC-32 (IEEE 802.3) of a text as six digits of base 62, the most significant first.

@@ -49,6 +49,7 @@ const KEYS: &[(&str, &str)] = &[
         "accept, account, body, cache_ttl, concurrency, content_type, deadline, headers, label_values, \
          labels, look_up, method, not_mine, reject, timeout, tls, url",
     ),
+    ("tests[0]", "as, ask, at, ip, labels, name, reference, rule, service, want"),
     ("acl[0].match", "account, ip, labels, name, reference, service, tag, type"),
     ("acl[0]", "actions, comment, match, not_after, not_before"),
     (
@@ -77,8 +78,10 @@ const KEYS: &[(&str, &str)] = &[
     ("directory", "apps, groups, groups_from, services, users"),
     ("registries.r", "ca_certificate, events, hosts, publications, responsibles, restricted, url"),
     ("registries.r.events", "secret, secret_file"),
+    ("registries_declared", "networks"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
+    ("telemetry", "authorization, authorization_file, ca_certificate, endpoint, interval, service_name, signals"),
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
@@ -129,7 +132,7 @@ const KEYS: &[(&str, &str)] = &[
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, \
          github_auth, gitlab_auth, google_auth, htpasswd_auth, http_auth, http_authz, lasting, ldap_auth, mongo_auth, oidc_auth, \
-         records, records_auth, registries, server, sign_in, standard_rules, token, users, workload, xorm_auth",
+         records, records_auth, registries, registries_declared, server, sign_in, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -154,12 +157,14 @@ ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
+telemetry: {endpoint: "https://c:4318", UNKNOWN}
 sign_in: {secret: 0123456789abcdef0123456789abcdef, UNKNOWN}
 oidc_auth: {issuer: "https://a", redirect_url: "https://a/oidc_auth", client_id: c, client_secret: s, level_token_db: {UNKNOWN}, redis_token_db: {UNKNOWN}, account_prefix: "o:", UNKNOWN}
 google_auth: {redirect_url: "https://a/google_auth", client_id: c, client_secret: s, UNKNOWN}
 github_auth: {redirect_url: "https://a/github_auth", client_id: c, client_secret: s, UNKNOWN}
 gitlab_auth: {redirect_uri: "https://a/gitlab_auth", client_id: c, client_secret: s, account_prefix: "g:", UNKNOWN}
 catalogue: {UNKNOWN}
+registries_declared: {UNKNOWN}
 records_auth: {UNKNOWN}
 acl_records: {UNKNOWN}
 records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
@@ -172,6 +177,7 @@ gateway:
   UNKNOWN
 lasting: {UNKNOWN}
 standard_rules: opensvc
+tests: [{as: a, ask: "a:b:c", want: [], UNKNOWN}]
 directory:
   groups: {g: {id: 1, UNKNOWN}}
   users: {u: {id: 1, UNKNOWN}}

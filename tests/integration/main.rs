@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod config;
 mod credentials;
+mod declared;
 mod directory;
 mod docs;
 mod endpoint;
@@ -28,12 +29,16 @@ mod leaves;
 mod limits;
 mod lists;
 mod logs;
+mod lying_registries;
+mod management;
 mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
 mod pages;
 mod pem;
+mod policy_questions;
+mod policy_tests;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
@@ -42,6 +47,7 @@ mod records;
 mod reload;
 mod reuse;
 mod routes;
+mod search;
 mod sign_in;
 #[path = "../support/records.rs"]
 mod stores;
@@ -52,6 +58,7 @@ mod stores_of_directory;
 #[path = "../support/persons.rs"]
 mod stores_of_persons;
 mod tables;
+mod telemetry;
 mod texts;
 mod tokens;
 mod workload;

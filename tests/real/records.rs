@@ -1,6 +1,7 @@
 //! Records in PostgreSQL and MongoDB: the suite that every store passes, preparing them, moving from one to another, and a server's
 //! bad days.
 
+mod moved;
 mod outages;
 
 use std::ffi::OsStr;
@@ -57,7 +58,7 @@ fn postgresql_keeps_records_as_every_store_does() {
     let tables = Tables::new(Product::Postgres);
     let settings = settings(&tables.records());
     block_on(is_prepared_and_conforms(&settings));
-    tables.run("UPDATE dockwarden_records SET version = 3 WHERE name = 'schema'");
+    tables.run("UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'");
     block_on(is_refused_as_newer(&settings));
 }
 
@@ -66,7 +67,7 @@ fn mongodb_keeps_records_as_every_store_does() {
     let database = Database::start();
     let settings = settings(&of_mongo(&database));
     block_on(is_prepared_and_conforms(&settings));
-    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 3_i64 } });
+    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 4_i64 } });
     block_on(is_refused_as_newer(&settings));
 }
 
@@ -100,6 +101,7 @@ fn records_move_from_one_store_to_another() {
         }
         first.make_user(&account("mia"), "{\"password\": \"x\"}").await.unwrap();
         first.replace_rules("[7]", first.rules_version().await.unwrap()).await.unwrap();
+        moved::write(&*first).await;
         let mut epoch = first.raise(&account("max"), at(2)).await.unwrap();
         for (number, pair) in stores.windows(2).enumerate() {
             let [from, to] = pair else { unreachable!("two stores") };
@@ -112,6 +114,7 @@ fn records_move_from_one_store_to_another() {
             assert!(found.epoch > found.secret.epoch, "no secret lives in {to:?}");
             assert_eq!(records.list(&Whose::All, None, 5000).await.unwrap().len(), 2100);
             assert_eq!(records.rules().await.unwrap().text, "[7]");
+            moved::is_there(&*records).await;
             let raised = records.epoch(&account("max")).await.unwrap();
             assert!(raised > epoch, "{raised:?} {epoch:?}");
             epoch = raised;

@@ -29,6 +29,8 @@ const COST: u32 = 4;
 pub(crate) enum Hashed {
     /// In the product, once for each refusal, no matter of whom.
     Here,
+    /// In the product, twice for each: a service has two secrets.
+    HereTwice,
     /// By the backend, as often as it likes.
     There,
 }
@@ -157,6 +159,7 @@ pub(crate) fn measure_of(
     let asked = tried * (rounds + WARMING_UP);
     let expected = match hashed {
         Hashed::Here => 2 * asked,
+        Hashed::HereTwice => 4 * asked,
         Hashed::There => 0,
     };
     let counted = metric(server, "dockwarden_password_hash_seconds_count").unwrap();
@@ -167,7 +170,8 @@ pub(crate) fn measure_of(
 #[test]
 fn a_refusal_does_not_tell_whether_an_account_exists() {
     println!("| Backend | wrong password, ms: median (fastest) | unknown account, ms: median (fastest) | area |");
-    let hash = hash_of_cost("right", u32::try_from(number("DOCKWARDEN_TIMING_COST", COST as usize)).unwrap());
+    let cost = u32::try_from(number("DOCKWARDEN_TIMING_COST", COST as usize)).unwrap();
+    let hash = hash_of_cost("right", cost);
     let user = format!("users: {{alice: {{password: \"{hash}\"}}}}\n");
     let file = |policy: &str| {
         scratch::write(
@@ -177,6 +181,18 @@ fn a_refusal_does_not_tell_whether_an_account_exists() {
         )
     };
     measure("`users`", file(&user), "alice", Tells::Nothing);
+
+    // Services with two secrets and with one, beside users of the file.
+    let other = hash_of_cost("other", cost);
+    let services = format!(
+        "{user}directory: {{groups: {{dev: {{id: 1}}}}, apps: {{web: {{id: 1, responsibles: [dev]}}}}, services: \
+         {{\"web@n1\": {{app: web, secrets: [\"{hash}\", \"{other}\"]}}, \"web@n2\": {{app: web, secrets: [\"{hash}\"]}}}}}}\n"
+    );
+    for (row, known) in [("two secrets", "web@n1"), ("one secret", "web@n2")] {
+        let row = format!("`directory`, a service with {row}");
+        let server = Dockwarden::start_file(&file(&services));
+        measure_of(&server, rounds(ROUNDS), Hashed::HereTwice, &row, known, Tells::Nothing);
+    }
 
     let htpasswd = scratch::write(&scratch::directory("timing"), "htpasswd", &format!("bob:{hash}\n"));
     let section = format!("htpasswd_auth: {{path: \"{}\"}}\n", htpasswd.display());

@@ -20,7 +20,7 @@ use super::http::form_encode;
 const IN_PASSWORDS: [&str; 4] = ["p+w% ö", "p+w:ö %", "p w:ö%", "testpassword"];
 /// A password's hash, a token with its signature, and a secret that lasts.
 static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{20}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[A-Za-z0-9_-]{40,}|dw[pris]_[0-9A-Za-z]{36}").unwrap()
+    Regex::new(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{20}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[A-Za-z0-9_-]{40,}|dw[prise]_[0-9A-Za-z]{36}").unwrap()
 });
 
 /// The parts of private keys that were made so far.

@@ -90,7 +90,7 @@ async fn events_are_kept_once_and_worked_on_by_the_holder(records: &dyn Records)
     assert_eq!(records.lease(&lease("one"), at(20), at(11)).await.unwrap(), Leased::Held);
 }
 
-/// Row 45 of the checks, and disorder: whatever the order in which events come, the newest counts.
+/// Check 46, and disorder: whatever the order in which events come, the newest counts.
 async fn disorder_comes_to_the_same(records: &dyn Records) {
     let v1 = || push("order/a", Some("v1"), "sha256:1", 100);
     let gone = |at| change("order/a", at, What::TagGone("v1".to_owned()));
@@ -203,7 +203,7 @@ async fn what_two_sweeps_lack_is_unseen(records: &dyn Records) {
     assert_eq!(records.sweep(service).await.unwrap(), ended);
 }
 
-/// Row 48 of the checks: what people wrote outlives the last tag.
+/// Check 50: what people wrote outlives the last tag.
 async fn people_write_about_repositories(records: &dyn Records) {
     let described = Description { text: "Ä \"web\" server".to_owned(), official: Mark::Set, automated: Mark::Unset };
     assert_eq!(records.describe(REG, "people/a", &described).await.unwrap(), Changed::Missing);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::catalogue::name::is_digest;
 use crate::json;
 use crate::link::next_link;
+use crate::records::hexadecimal;
 use crate::shown::chain_of;
 
 /// The registry did not answer as a registry does.
@@ -71,6 +72,19 @@ pub(in crate::catalogue) struct Named {
     pub(in crate::catalogue) digest: String,
     /// The media type.
     pub(in crate::catalogue) media_type: String,
+}
+
+impl Named {
+    /// Whether this is the manifest that the digest names. Of a digest that is no SHA-256 nobody can say, nor of docker's first kind of
+    /// manifest, whose signature is in it.
+    pub(super) fn is_of(&self, body: &[u8]) -> bool {
+        match self.digest.strip_prefix("sha256:") {
+            Some(digest) if !self.media_type.starts_with("application/vnd.docker.distribution.manifest.v1+") => {
+                hexadecimal(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body).as_ref()) == digest
+            }
+            Some(_) | None => true,
+        }
+    }
 }
 
 /// Reads a body of `most` bytes at most.

@@ -41,7 +41,8 @@ async fn the_collectors_tables_are_imported() {
     );
     let registries = folder
         .put("docker_registries.csv", "id,service,url,insecure,restricted\n1,registry,http://127.0.0.1:5000,F,F\n");
-    let config = "records: {sqlite: $DIR/dockwarden.db}\nacl: []\ndirectory: {}\nstandard_rules: opensvc\n";
+    let config = "records: {sqlite: $DIR/dockwarden.db}\nacl: []\ndirectory: {}\nstandard_rules: opensvc\n\
+                  registries_declared: {networks: [127.0.0.1]}\n";
     let file = folder.configure(config);
     let (file, dump, registries) = (file.to_str().unwrap(), dump.to_str().unwrap(), registries.to_str().unwrap());
     let dry = run(["directory", "import", file, "--dry-run", "--opensvc", dump, registries]);

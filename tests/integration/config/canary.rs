@@ -279,6 +279,7 @@ server: {addr: "127.0.0.1:5001"}
 token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
+telemetry: {endpoint: "https://collector.example.org:4318", authorization_file: $DIR/secret}
 records: {mongo: {deadline: 5s, dial_info: {addrs: ["127.0.0.1:27017"], database: d, username: u, password: secret}}}
 "#,
     r#"
@@ -289,6 +290,13 @@ acl: []
 records: {sqlite: $DIR/dockwarden.db}
 lasting: {refresh: [registry], longest: 365d}
 api: {listen: main}
+telemetry:
+  endpoint: "https://collector.example.org:4318"
+  signals: [traces, metrics]
+  interval: 30s
+  service_name: gate
+  authorization: secret
+  ca_certificate: $DIR/token.crt
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
 "#,
@@ -353,6 +361,8 @@ acl: []
 const SECRET: &[&str] = &[
     "password",
     "password_file",
+    "authorization",
+    "authorization_file",
     "client_secret",
     "client_secret_file",
     "secret",

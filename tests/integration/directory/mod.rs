@@ -2,6 +2,7 @@
 
 mod config;
 mod kept;
+mod refusals;
 mod standard;
 
 use crate::bed::{ALICE_HASH, BOB_HASH, Bed, Caller};
