@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm fuzz differential mutants bench bench-short bench-parts static static-debug sbom docs clean
+.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug sbom release reproduce version docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -61,7 +61,7 @@ long:
 	cargo test --locked --test real -- long::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
-	$(MAKE) --no-print-directory wasm mutants
+	$(MAKE) --no-print-directory release reproduce wasm try mutants
 
 # What must hold before anything is tested.
 check: audit
@@ -93,15 +93,28 @@ wasm:
 	test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
 	cargo build --locked -p dockwarden-policy --target $(WASM)
 
+# The page where rules are tried without installing anything, in target/try: files that need no server and no network. The program in
+# it has about 1.8 MB, 0.6 MB compressed, and is not committed.
+TRY := wasm32-wasip1
+try:
+	test -d "$$(rustc --print target-libdir --target $(TRY))" || rustup target add $(TRY)
+	cargo build --locked --release -p dockwarden-try --target $(TRY)
+	mkdir -p target/try
+	cp docs/try/index.html docs/try/style.css docs/try/try.js docs/try/page.js target/try/
+	{ printf 'const PROGRAM = "'; base64 -w0 target/$(TRY)/release/dockwarden-try.wasm; printf '";\n'; } > target/try/program.js
+
 fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
-# Decisions of the program compared with those of a second evaluator, which was written from docs/reference/rules.md alone. The
-# release build is asked if there is one.
+# Decisions of the program, and the differences that it finds between policies, compared with those of a second evaluator, which
+# was written from docs/reference/rules.md alone. The release build is asked if there is one. Then a million questions about
+# edited policies are put to the engine of `diff` by itself.
 PRODUCT ?= $(firstword $(wildcard target/release/dockwarden target/debug/dockwarden))
 differential:
 	cd tests/support/go && go build -trimpath -o $(CURDIR)/target/tools/bin/rules ./rules
 	target/tools/bin/rules -product $(PRODUCT) -cases $(CASES) -seed $(SEED)
+	target/tools/bin/rules -product $(PRODUCT) -compare -cases $(shell expr $(CASES) / 10) -seed $(SEED)
+	DOCKWARDEN_EDITS=4000 cargo test --locked -p dockwarden-policy --test analysis -- check_16
 
 # Breaks rules, scopes and tokens in one place after the other, and looks whether a test notices: hours. The policy crate is
 # tried by itself, without the program; MUTANTS="-f crates/policy/src/scope.rs" takes one file of it. What lives on is explained
@@ -141,12 +154,26 @@ static-debug:
 	install -D target/debug/dockwarden target/static-debug/dockwarden
 	install -D target/debug/dockwarden.d target/static-debug/dockwarden.d
 
-# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json.
+# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json. It does not say in which folder.
 sbom:
 	cargo cyclonedx --version >/dev/null 2>&1 || cargo install --locked cargo-cyclonedx
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
-	install -D -m 644 dockwarden.cdx.json target/static/dockwarden.cdx.json
-	rm dockwarden.cdx.json
+	install -d target/static
+	sed 's|file://$(CURDIR)|file:///dockwarden|g' dockwarden.cdx.json >target/static/dockwarden.cdx.json
+	rm dockwarden.cdx.json crates/*/dockwarden.cdx.json
+
+# All that is given away, in target/release-files: docs/how-to/release.md. `reproduce` makes it once more elsewhere, and compares.
+RELEASE := target/release-files
+release:
+	rm -rf $(RELEASE)
+	release/release.sh $(RELEASE)
+
+reproduce:
+	release/reproduce.sh $(RELEASE)
+
+# The next version, wherever it is written: make version VERSION=0.2.0.
+version:
+	release/version.sh $(VERSION)
 
 # The documentation as a site with a search, in target/docs: open target/docs/index.html.
 docs:

@@ -1,8 +1,11 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod chain;
 mod decision;
+mod listing;
 mod members;
 mod presented;
+mod uses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +34,10 @@ use crate::secrets::{Dead, DeadSecret, Lasting, is_robots};
 use crate::turns::Busy;
 use crate::workload::{self, Workloads};
 
+pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
+pub use listing::Viewer;
+pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.
 pub struct Access {
@@ -44,6 +50,8 @@ pub struct Access {
     lasting: Option<Counted<Lasting>>,
     /// Who is in which groups, where somebody says so.
     directory: Option<Arc<Directory>>,
+    /// Which rules decide, where that is counted.
+    used_rules: Option<Arc<UsedRules>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -171,7 +179,16 @@ impl Access {
             }
         }
         attempts.count_as(counted_as);
-        Access { authn, authz, attempts, workloads: None, lasting: None, directory: None, held: Vec::new() }
+        Access {
+            authn,
+            authz,
+            attempts,
+            workloads: None,
+            lasting: None,
+            directory: None,
+            used_rules: None,
+            held: Vec::new(),
+        }
     }
 
     /// Tries each backend that needs something outside this process, all at the same time, and the issuers of workloads.
@@ -422,6 +439,9 @@ impl Access {
                     Answer::Decided { actions, by: rule, until: end } => {
                         until = earliest(until, end);
                         granted = actions;
+                        if let (Some(used), Some(id)) = (&self.used_rules, rule.id) {
+                            used.note(id, now);
+                        }
                         by = Some((source.name, rule));
                         break;
                     }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::access::Access;
+use crate::access::{Access, Chain};
 use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
 use crate::catalogue::Catalogue;
@@ -28,10 +28,12 @@ use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
+use crate::policy_tests::{Failing, Outcome, PolicyGate, Run, Tests};
 use crate::secrets::Lasting;
+use crate::telemetry::Telemetry;
 use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
-use crate::{records, workload};
+use crate::{records, telemetry, workload};
 
 mod catalogue;
 mod certificate;
@@ -43,7 +45,7 @@ pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
 use leaf::{Renewal, Renewing};
-pub use upkeep::{look_after_secrets, write_uses};
+pub use upkeep::{look_after_secrets, tell_collector, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.
@@ -82,10 +84,17 @@ pub struct Snapshot {
     pub hsts: Hsts,
     /// TLS for new connections.
     pub tls: Option<Tls>,
+    /// What the policy promises.
+    pub tests: Tests,
     loaded: Instant,
 }
 
 impl Snapshot {
+    /// What decides its tests.
+    fn chain(&self) -> anyhow::Result<Chain> {
+        Ok(self.access.chain(self.tests.iter().map(|test| &test.account))?)
+    }
+
     /// Whether tokens are made for a service besides [`Snapshot::services`]: a registry that was declared elsewhere than in the file.
     pub fn declares(&self, service: &str) -> bool {
         match self.services_from {
@@ -171,7 +180,8 @@ impl Snapshot {
                 let uses = before.and_then(|before| before.access.lasting()).map(|lasting| lasting.uses());
                 let store = Arc::clone(&in_use.records);
                 let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
-                access.with_secrets(Arc::new(lasting), metrics)
+                let used = access_before.and_then(Access::used_rules).map(Arc::clone);
+                access.with_secrets(Arc::new(lasting), metrics).with_used_rules(used.unwrap_or_default())
             }
         };
         let gateway_before = before.and_then(|before| before.gateway.as_ref());
@@ -225,6 +235,7 @@ impl Snapshot {
             proxy_rest,
             hsts: config.server.hsts,
             tls: config.server.tls,
+            tests: config.tests,
             loaded: clock::now(),
         };
         // Before it is in use: no reload takes a registry of the records away for a moment.
@@ -246,8 +257,11 @@ pub struct App {
     signing: Signing,
     stopping: AtomicBool,
     renewing: Renewing,
+    telemetry: Option<Telemetry>,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
+    /// Lets in what passes the tests of the policy.
+    gate: Arc<PolicyGate>,
     /// What is read at each reload, for the watcher.
     files: Mutex<Vec<PathBuf>>,
     /// What cannot change while the process runs.
@@ -333,6 +347,7 @@ struct Fixed {
     gateway: Option<crate::config::ListenAddress>,
     path_prefix: String,
     tls: bool,
+    telemetry: Option<telemetry::Settings>,
 }
 
 impl Fixed {
@@ -344,6 +359,7 @@ impl Fixed {
             admin: server.admin.clone(),
             path_prefix: server.path_prefix.clone(),
             tls: server.pair.is_some(),
+            telemetry: config.telemetry.clone(),
         }
     }
 }
@@ -364,7 +380,12 @@ impl App {
         let files = config.files.clone();
         let fixed = Fixed::from_config(&config);
         let warnings = config.lint();
+        let open = |settings: &telemetry::Settings| Telemetry::open(settings.clone(), &metrics, this_moment());
+        let telemetry = config.telemetry.as_ref().map(open).transpose()?;
         let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
+        let gate = Arc::new(PolicyGate::default());
+        let run = gate.enter((Arc::clone(&snapshot.tests), snapshot.chain()?), &source.file, || {})?;
+        tell_of_waiting(&run);
         warn_of(&warnings, &source.file);
         warn_of_fallback(&snapshot, this_moment());
         Ok(App {
@@ -377,7 +398,9 @@ impl App {
             signing,
             stopping: AtomicBool::new(false),
             renewing: Renewing::default(),
+            telemetry,
             reloading: Mutex::new(()),
+            gate,
             files: Mutex::new(files),
             fixed,
         })
@@ -392,6 +415,11 @@ impl App {
             Some(records) => Ok(records.prepare().await?),
             None => Ok(()),
         }
+    }
+
+    /// What tells a collector of requests, if the configuration names one.
+    pub(crate) fn telemetry(&self) -> Option<&Telemetry> {
+        self.telemetry.as_ref()
     }
 
     /// The configuration in use now.
@@ -431,22 +459,25 @@ impl App {
                 true => snapshot.tls.or_else(|| before.tls.clone()),
                 false => None,
             };
-            Ok((snapshot, files, fixed, warnings, before))
+            let snapshot = Arc::new(snapshot);
+            let put = || self.snapshot.store(Arc::clone(&snapshot));
+            let run = self.gate.enter((Arc::clone(&snapshot.tests), snapshot.chain()?), &self.source.file, put)?;
+            Ok((snapshot, run, files, fixed, warnings, before))
         });
         match built {
-            Ok((snapshot, files, fixed, warnings, before)) => {
+            Ok((snapshot, run, files, fixed, warnings, before)) => {
                 if fixed != self.fixed {
                     warn!(
                         reason = "restart_needed",
-                        "server.addr, admin_addr, path_prefix, gateway.addr and whether TLS is spoken change only at a restart"
+                        "server.addr, admin_addr, path_prefix, gateway.addr, telemetry and whether TLS is spoken change only at a restart"
                     );
                 }
-                let snapshot = Arc::new(snapshot);
                 *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
-                self.snapshot.store(Arc::clone(&snapshot));
                 self.metrics.reloaded();
+                self.metrics.failing_tests(&[]);
                 // After that, so that whoever has read this line is answered by the new configuration.
                 info!(snapshot = snapshot.generation, warnings = warnings.len(), "configuration reloaded");
+                tell_of_waiting(&run);
                 warn_of(&warnings, &self.source.file);
                 warn_of_other_pair(&before, &snapshot);
                 warn_of_fallback(&snapshot, this_moment());
@@ -454,6 +485,7 @@ impl App {
             }
             Err(cause) => {
                 self.metrics.reload_failed();
+                self.metrics.failing_tests(cause.downcast_ref().map_or(&[][..], |Failing { names, .. }| names));
                 // With every cause of it: the outermost may be no more than the section's name.
                 error!(reason = "reload_failed", file = %self.source.file.display(), cause = format!("{cause:#}"),
                     "the changed configuration cannot be used; the old one stays");
@@ -498,6 +530,15 @@ fn declares_in_records(access: &Access) -> bool {
 #[expect(clippy::disallowed_methods, reason = "a configuration is taken over at this moment, for no request")]
 fn this_moment() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// Says how many tests nobody can decide yet: they are asked again when the rules they wait for are read.
+fn tell_of_waiting(run: &Run) {
+    let is_waiting = |outcome: &Outcome| matches!(outcome, Outcome::Waits { .. });
+    let tests = run.verdicts.iter().filter(|verdict| is_waiting(&verdict.outcome)).count();
+    if tests > 0 {
+        info!(tests, "tests of the policy wait for rules that are kept elsewhere");
+    }
 }
 
 fn warn_of(warnings: &[Problem], file: &Path) {

@@ -194,6 +194,13 @@ pub(crate) struct Held {
     pub(crate) opened: Opened,
 }
 
+impl Held {
+    /// What the section tells that it was opened from.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        self.settings.facts()
+    }
+}
+
 /// Tries each of them, all at the same time: servers are asked something that changes nothing, programs are looked for. None
 /// waits longer than half a minute (a directory: and its deadline), and one that fails keeps no other from being asked.
 pub(crate) async fn reach(held: &[Held]) -> Vec<Reached> {

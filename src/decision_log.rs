@@ -45,7 +45,7 @@ impl Door {
 }
 
 /// A request as its lines in the log tell of it, as far as it is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Asker {
     /// The door.
     pub door: Door,
@@ -138,14 +138,15 @@ macro_rules! line {
 pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
     let line = |scope: String,
                 (granted, withheld, cut): (&Actions, &Actions, &Actions),
-                rule: Option<String>,
+                first: Option<&Grant>,
                 outcome: DecisionOutcome| {
         line!(info, id, asker, outcome.as_str(), {
             scope,
             granted = words(granted),
             withheld = words(withheld),
             cut = (!cut.is_empty()).then(|| words(cut)),
-            rule,
+            rule = first.and_then(rule),
+            rule.id = first.and_then(rule_id),
             secret.id = asker.secret(),
             token.id = token.map(|token| token.id),
             token.reused = token.map(|token| token.reused),
@@ -163,7 +164,7 @@ pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decis
         let granted = alike.iter().flat_map(|grant| grant.granted.iter().cloned()).collect();
         let withheld = alike.iter().flat_map(|grant| grant.withheld()).collect();
         let cut = alike.iter().flat_map(|grant| grant.cut.iter().cloned()).collect();
-        line(scopes.join(" "), (&granted, &withheld, &cut), rule(first), first.outcome());
+        line(scopes.join(" "), (&granted, &withheld, &cut), Some(first), first.outcome());
     }
 }
 
@@ -239,6 +240,11 @@ pub fn refused(
         Fault::Nobody => refused!(info, "refused"),
         Fault::Client => refused!(warn, "refused"),
     }
+}
+
+fn rule_id(grant: &Grant) -> Option<String> {
+    let (_, rule) = grant.by.as_ref()?;
+    rule.id.map(|id| id.to_string())
 }
 
 fn rule(grant: &Grant) -> Option<String> {

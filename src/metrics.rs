@@ -141,6 +141,7 @@ pub struct Metrics {
     backend_answering: Family<Labels<1>, Histogram, fn() -> Histogram>,
     reloads: Counter,
     reload_failures: Counter,
+    tests_failing: Family<Labels<1>, Gauge>,
     secrets_ending: Gauge,
     registry_events: Family<Labels<2>, Counter>,
     events_waiting: Gauge,
@@ -149,6 +150,7 @@ pub struct Metrics {
     connections: Gauge,
     connections_refused: Counter,
     connections_not_http: Counter,
+    telemetry_dropped: Counter,
 }
 
 /// A connection that is open, until it is dropped.
@@ -202,6 +204,11 @@ impl Default for Metrics {
             ),
             reloads: add(to, "reloads", "Configurations taken over while running"),
             reload_failures: add(to, "reload_failures", "Changed configurations that could not be used"),
+            tests_failing: add(
+                to,
+                "policy_tests_failing",
+                "1 for each test of the policy that keeps a changed configuration from being used; 0, without a name, if there is none",
+            ),
             secrets_ending: add(to, "secrets_ending", "Secrets that end within 14 days and whose owners have no other"),
             registry_events: add(to, "registry_events", "Events of registries by outcome"),
             events_waiting: add(to, "registry_events_waiting", "Events of registries that wait to be worked on"),
@@ -218,8 +225,14 @@ impl Default for Metrics {
                 "connections_not_http",
                 "Connections that were closed because something else than HTTP came",
             ),
+            telemetry_dropped: add(
+                to,
+                "telemetry_spans_dropped",
+                "Spans that the collector did not get, since it was away, too slow, or refused them",
+            ),
             measured: Arc::new(Mutex::new(Measured::registered(to))),
         };
+        metrics.failing_tests(&[]);
         Metrics { registry: Arc::new(registry), ..metrics }
     }
 }
@@ -398,6 +411,22 @@ impl Metrics {
     /// A changed configuration could not be used.
     pub fn reload_failed(&self) {
         self.reload_failures.inc();
+    }
+
+    /// These tests of the policy keep a changed configuration from being used, and no others.
+    pub fn failing_tests(&self, names: &[Arc<str>]) {
+        self.tests_failing.clear();
+        if names.is_empty() {
+            self.tests_failing.get_or_create(&[("test", "".into())]).set(0);
+        }
+        for name in names {
+            self.tests_failing.get_or_create(&[("test", name.to_string().into())]).set(1);
+        }
+    }
+
+    /// The collector did not get so many spans.
+    pub fn telemetry_dropped(&self, spans: u64) {
+        self.telemetry_dropped.inc_by(spans);
     }
 
     /// All metrics as text.

@@ -1,5 +1,6 @@
 //! The processes under test: started, watched through /proc, and ended.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -88,12 +89,36 @@ impl Program {
         }
     }
 
+    /// What answers a question about whole policies; the peer answers none.
+    pub fn asked(&self, question: &str, arguments: &[&OsStr]) -> Option<Command> {
+        match self {
+            Program::Dockwarden(path) => {
+                let mut command = Command::new(path);
+                command.arg(question).args(arguments);
+                Some(command)
+            }
+            Program::Peer(_) => None,
+        }
+    }
+
     /// What reads this file and says what is wrong with it; the peer has nothing that does.
     pub fn check(&self, config: &Path) -> Option<Command> {
         match self {
             Program::Dockwarden(path) => {
                 let mut command = Command::new(path);
                 command.arg("check").arg(config);
+                Some(command)
+            }
+            Program::Peer(_) => None,
+        }
+    }
+
+    /// What runs the tests of this file; the peer has none.
+    pub fn test(&self, config: &Path) -> Option<Command> {
+        match self {
+            Program::Dockwarden(path) => {
+                let mut command = Command::new(path);
+                command.arg("test").arg(config);
                 Some(command)
             }
             Program::Peer(_) => None,

@@ -216,6 +216,22 @@ pub enum How {
         /// How often each is read.
         times: usize,
     },
+    /// Tests of the policy, and `test`, which runs them.
+    Promises {
+        /// How many tests.
+        tests: usize,
+        /// How many rules.
+        rules: usize,
+    },
+    /// Whole policies, and `diff` and `who-can`, which ask about all questions at once.
+    Analysis {
+        /// Rules that are the same in both, or all but one.
+        rules: usize,
+        /// Rules that all are changed.
+        mixed: usize,
+        /// Accounts of which it is asked who can do something.
+        accounts: usize,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::*;
 use crate::authn::attempts::Spelled;
+use crate::authz::{Gate, InUse};
 use crate::reach::{Reach, Reachable};
 use crate::turns::Lane;
 
@@ -49,6 +50,12 @@ impl Authorizer for Stub {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Decisions)
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Elsewhere
+    }
+
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
 }
 
 impl Reachable for Stub {

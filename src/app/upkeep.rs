@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::App;
 use crate::metrics::Metrics;
-use crate::records::{Owner, SecretKind};
+use crate::records::{Day, Owner, SecretKind};
 use crate::secrets::{Lasting, robot_account};
 
 /// How often uses are written. What a crash loses is not older.
@@ -20,6 +20,8 @@ const REST_EVERY: u32 = 720;
 const KEPT_AFTER: time::Duration = time::Duration::days(30);
 /// How long sessions are: there are as many as jobs.
 const SESSIONS_KEPT_AFTER: time::Duration = time::Duration::days(1);
+/// How long it is known on which days a rule decided.
+const RULE_USES_KEPT: time::Duration = time::Duration::days(400);
 /// How long before the last secret of an owner ends the log says so.
 const AHEAD: time::Duration = time::Duration::days(14);
 /// At most so many secrets that end soon have a line each; how many more there are stands in one.
@@ -37,18 +39,45 @@ pub async fn look_after_secrets(app: Arc<App>) {
             #[expect(clippy::disallowed_methods, reason = "this is done at this moment, for no request")]
             let now = OffsetDateTime::now_utc();
             tidy(lasting, &app.metrics, now).await;
+            forget_rule_uses(&app, now).await;
         }
         round = round.wrapping_add(1);
     }
 }
 
-/// Writes down the uses of secrets that were noted. When the server stops, it does so once more.
+async fn forget_rule_uses(app: &App, now: OffsetDateTime) {
+    if let Some(in_use) = &app.snapshot().records
+        && let Err(cause) = in_use.records.forget_rule_uses(Day::of(now - RULE_USES_KEPT)).await
+    {
+        tracing::debug!(cause = %cause, "old uses of rules were not forgotten");
+    }
+}
+
+/// Tells the collector, where the configuration names one, until it is dropped.
+pub async fn tell_collector(app: Arc<App>) {
+    if let Some(telemetry) = app.telemetry() {
+        let numbers = || {
+            #[expect(clippy::disallowed_methods, reason = "the numbers are of this moment, and of no request")]
+            let now = OffsetDateTime::now_utc();
+            app.metrics_text(now).ok()
+        };
+        telemetry.send(numbers).await;
+    }
+}
+
+/// Writes down the uses of secrets and rules that were noted. When the server stops, it does so once more.
 pub async fn write_uses(app: &App) {
     if let Some(lasting) = app.snapshot().access.lasting()
         && let Err(cause) = lasting.write_uses().await
     {
         // They are written the next time, or are not in a list: nothing else hangs on them.
         tracing::debug!(cause = %cause, "the last uses of secrets could not be written down");
+    }
+    let snapshot = app.snapshot();
+    if let (Some(used), Some(in_use)) = (snapshot.access.used_rules(), &snapshot.records)
+        && let Err(cause) = used.write(&*in_use.records).await
+    {
+        tracing::debug!(cause = %cause, "which rules decided could not be written down");
     }
 }
 

@@ -13,7 +13,7 @@ use policy::scope::{Action, Actions};
 use policy::{Answer, RuleRef};
 use serde::{Deserialize, Serialize};
 
-use super::{Authorizer, Freshness, Question, Shown};
+use super::{Authorizer, Freshness, Gate, InUse, Question, Shown};
 use crate::authn::Secret;
 use crate::authn::password::Passwords;
 use crate::backend::rules::label_texts;
@@ -116,7 +116,7 @@ fn read_answer(body: &[u8], asked: &Actions) -> anyhow::Result<Answer> {
         true => Grants::All,
         false => Grants::Listed(listed),
     };
-    let by = RuleRef { index: 0, seq: None, comment: said.comment.map(Arc::from) };
+    let by = RuleRef { index: 0, seq: None, id: None, comment: said.comment.map(Arc::from) };
     Ok(Answer::Decided { actions: grants.of(asked), by, until: None })
 }
 
@@ -192,4 +192,11 @@ impl Authorizer for HttpAuthz {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Decisions)
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Elsewhere
+    }
+
+    /// There are no rules here that could change.
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
 }

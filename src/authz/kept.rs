@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{Authorizer, Freshness, Question, Shown, work};
+use super::{Authorizer, Freshness, Gate, InUse, KeptOut, Question, Shown, work};
 use crate::backend::Opened;
 use crate::breaker::{Passage, jittered};
 use crate::reach::{Reach, Reachable};
@@ -163,10 +163,11 @@ pub(super) fn open<K: Keeper>(keeper: K, times: Times) -> anyhow::Result<Opened>
     let rules = Arc::new(Rules {
         keeper,
         times,
-        in_use: ArcSwapOption::empty(),
+        in_use: Arc::default(),
         reading: tokio::sync::Mutex::default(),
         changes: Changes::default(),
         refused: Mutex::default(),
+        gate: Arc::default(),
     });
     let reader = Arc::clone(&rules);
     // One task for both, so that neither outlives the other, nor the rules.
@@ -196,7 +197,9 @@ impl Drop for Reading {
 struct Rules<K> {
     keeper: K,
     times: Times,
-    in_use: ArcSwapOption<InUse>,
+    in_use: Arc<ArcSwapOption<Current>>,
+    /// Says whether newer rules take the place of these; held while they do, where there is no gate yet.
+    gate: Arc<Mutex<Option<Arc<dyn Gate>>>>,
     reading: tokio::sync::Mutex<()>,
     changes: Changes,
     /// What is wrong with the rules that were read last; empty while nothing is.
@@ -204,10 +207,10 @@ struct Rules<K> {
 }
 
 /// A set of rules that is right as a whole.
-struct InUse {
+struct Current {
     acl: Arc<Acl>,
     /// The rules' own numbers, in their order.
-    seqs: Vec<Option<i64>>,
+    seqs: Arc<[Option<i64>]>,
     /// What is probably not meant.
     remark: Option<String>,
     /// Of the entries it was compiled from.
@@ -216,7 +219,7 @@ struct InUse {
     seen: Mutex<Instant>,
 }
 
-impl InUse {
+impl Current {
     fn age(&self) -> Duration {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
@@ -245,6 +248,8 @@ enum Trouble {
     Changing,
     /// Rules that cannot be used, each named with what is wrong.
     Wrong(Vec<String>),
+    /// Rules that can be used, and fail tests, each named with what is wrong.
+    KeptOut(Vec<KeptOut>),
 }
 
 impl Trouble {
@@ -253,6 +258,7 @@ impl Trouble {
             Trouble::Unread(Unread { cause, .. }) => cause.clone(),
             Trouble::Changing => "the rules changed while they were read".to_owned(),
             Trouble::Wrong(problems) => problems.join("; "),
+            Trouble::KeptOut(tests) => tests.iter().map(told).collect::<Vec<_>>().join("; "),
         }
     }
 
@@ -262,6 +268,7 @@ impl Trouble {
             Trouble::Unread(Unread { advice, .. }) => advice,
             Trouble::Changing => "try again",
             Trouble::Wrong(_) => "correct or remove these rules: no rule is used until then",
+            Trouble::KeptOut(_) => "correct the rules or the tests: no newer rules are used until then",
         };
         format!("{}; {advice}", self.text())
     }
@@ -317,7 +324,7 @@ impl<K: Keeper> Rules<K> {
                         Trouble::Unread(Unread { again: Again::Later, .. }) => REFUSED_AGAIN,
                         // Nothing is wrong with the server, and whoever takes a right away in a busy hour waits for this.
                         Trouble::Changing => SETTLE.max(began.elapsed()).min(self.times.cache_ttl),
-                        Trouble::Wrong(_) => self.times.cache_ttl,
+                        Trouble::Wrong(_) | Trouble::KeptOut(_) => self.times.cache_ttl,
                     }
                 }
             };
@@ -343,6 +350,17 @@ impl<K: Keeper> Rules<K> {
             Trouble::Unread(_) | Trouble::Changing => {
                 let cause = trouble.text();
                 warn!(reason = "rules_unread", source = K::KEY, cause, "the rules could not be read; {until}");
+            }
+            Trouble::KeptOut(tests) => {
+                for test in tests {
+                    error!(
+                        reason = "rules_refused",
+                        source = K::KEY,
+                        test = &*test.test,
+                        cause = test.message,
+                        "the rules would fail a test of the configuration; {until}"
+                    );
+                }
             }
             Trouble::Wrong(problems) => {
                 for problem in problems {
@@ -397,8 +415,8 @@ impl<K: Keeper> Rules<K> {
                 if let Some(remark) = &remark {
                     warn!(reason = "rules_unnumbered", source = K::KEY, "{remark}");
                 }
-                let (acl, seen) = (Arc::new(acl), Mutex::new(seen));
-                self.in_use.store(Some(Arc::new(InUse { acl, seqs, remark, digest, seen })));
+                let current = Current { acl: Arc::new(acl), seqs: seqs.into(), remark, digest, seen: Mutex::new(seen) };
+                self.pass(current).await?;
                 self.refused(Vec::new());
                 info!(source = K::KEY, rules, "new rules are in use");
                 Ok(())
@@ -410,6 +428,39 @@ impl<K: Keeper> Rules<K> {
         }
     }
 
+    /// Puts rules in place, if the gate lets them.
+    async fn pass(&self, newer: Current) -> Result<(), Trouble> {
+        let (gate, in_use) = (Arc::clone(&self.gate), Arc::clone(&self.in_use));
+        // Tests may take a while, as compiling does.
+        let passed = tokio::task::spawn_blocking(move || {
+            let newer = Arc::new(newer);
+            let mut put = || in_use.store(Some(Arc::clone(&newer)));
+            let guard = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            match guard.clone() {
+                None => {
+                    put();
+                    Ok(())
+                }
+                Some(gate) => {
+                    // Whoever holds the gate may be looking at what is in use here.
+                    drop(guard);
+                    gate.pass(K::KEY, in_use_of(&newer), &mut put)
+                }
+            }
+        });
+        match passed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(tests)) => {
+                self.refused(tests.iter().map(|test| test.test.to_string()).collect());
+                Err(Trouble::KeptOut(tests))
+            }
+            Err(_) => {
+                let cause = "the tests could not be run: the thread died".to_owned();
+                Err(Trouble::Unread(Unread { cause, advice: "try again", again: Again::Soon }))
+            }
+        }
+    }
+
     async fn fetch(&self) -> Result<K::Entries, Trouble> {
         self.keeper.fetch().await.map_err(Trouble::Unread)
     }
@@ -417,6 +468,14 @@ impl<K: Keeper> Rules<K> {
     fn refused(&self, documents: Vec<String>) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = documents;
     }
+}
+
+fn told(test: &KeptOut) -> String {
+    format!("{}: {}", test.test, test.message)
+}
+
+fn in_use_of(current: &Current) -> InUse {
+    InUse::Rules { acl: Arc::clone(&current.acl), seqs: Arc::clone(&current.seqs) }
 }
 
 #[async_trait]
@@ -450,6 +509,7 @@ impl<K: Keeper> Authorizer for KeptRules<K> {
     async fn rules(&self) -> anyhow::Result<Shown> {
         match self.rules.read().await {
             Ok(()) => {}
+            Err(Trouble::KeptOut(tests)) => anyhow::bail!(Trouble::KeptOut(tests).with_advice()),
             Err(Trouble::Wrong(problems)) => anyhow::bail!(
                 "the rules in {} cannot be used as they are; a server that runs keeps the last good ones:\n  {}",
                 self.rules.keeper.place(),
@@ -461,5 +521,13 @@ impl<K: Keeper> Authorizer for KeptRules<K> {
         // Where one has no number, all are told by their place.
         let seqs: Option<Vec<i64>> = in_use.seqs.iter().copied().collect();
         Ok(Shown::Rules { acl: Arc::clone(&in_use.acl), seqs: seqs.unwrap_or_default() })
+    }
+
+    fn in_use(&self) -> InUse {
+        self.rules.in_use.load().as_ref().map_or(InUse::Unread, |current| in_use_of(current))
+    }
+
+    fn guard(&self, gate: &Arc<dyn Gate>) {
+        *self.rules.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(gate));
     }
 }

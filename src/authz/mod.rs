@@ -11,6 +11,6 @@ pub mod rules;
 pub mod sql;
 pub mod standard;
 
-pub use crate::backend::rules::{Authorizer, Freshness, Question, Shown};
+pub use crate::backend::rules::{Authorizer, Decides, Freshness, Gate, InUse, KeptOut, Question, Shown};
 pub use crate::backend::work;
 pub use policy::{Answer, RuleRef, acl, explain, pattern, rule};

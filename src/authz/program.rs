@@ -11,7 +11,7 @@ use policy::{Answer, RuleRef};
 use serde::Serialize;
 use settings::Field;
 
-use super::{Authorizer, Freshness, Question, Shown};
+use super::{Authorizer, Freshness, Gate, InUse, Question, Shown};
 use crate::authn::password::Passwords;
 use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
@@ -106,7 +106,7 @@ impl Authorizer for ProgramAuthz {
             DENIED => Actions::new(),
             other => bail!("{} ended with {other}; {ALLOWED} grants all, {DENIED} nothing", self.program.name()),
         };
-        Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, comment: None }, until: None })
+        Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, id: None, comment: None }, until: None })
     }
 
     fn freshness(&self) -> Option<Freshness> {
@@ -116,4 +116,11 @@ impl Authorizer for ProgramAuthz {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Decisions)
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Elsewhere
+    }
+
+    /// There are no rules here that could change.
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use policy::Answer;
 use policy::acl::Acl;
-use policy::pattern::LabelValue;
+use policy::pattern::{LabelValue, TooComplex};
+use policy::{Answer, Budget};
 use tokio::time::Instant;
 
 use super::work::Work;
@@ -58,6 +58,60 @@ pub trait Authorizer: Reachable {
     /// # Errors
     /// They could not be read, or cannot be used as they are: says why. The message is printed.
     async fn rules(&self) -> anyhow::Result<Shown>;
+
+    /// What it decides by at this moment, without asking anybody.
+    fn in_use(&self) -> InUse;
+
+    /// Lets this gate say from now on whether newer rules take the place of those in use. What was put in place before is seen by
+    /// [`in_use`](Authorizer::in_use) once this returns.
+    fn guard(&self, gate: &Arc<dyn Gate>);
+}
+
+/// What a source of rules decides by.
+#[derive(Clone)]
+pub enum InUse {
+    /// Rules.
+    Rules {
+        /// The rules.
+        acl: Arc<Acl>,
+        /// The rules' own numbers, in the same order, where it has such.
+        seqs: Arc<[Option<i64>]>,
+    },
+    /// Something that is compared here, and has no rules to show.
+    Policy(Arc<dyn Decides>),
+    /// Rules of which none have been read yet.
+    Unread,
+    /// Somebody else, who has to be asked.
+    Elsewhere,
+}
+
+/// Something that decides questions by itself.
+pub trait Decides: Send + Sync {
+    /// Decides a question within a budget of work.
+    ///
+    /// # Errors
+    /// It would take more work than that.
+    fn decide(&self, question: &policy::Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex>;
+}
+
+/// Says whether newer rules of a source may take the place of those in use.
+pub trait Gate: Send + Sync {
+    /// Calls `put` if they may. Nothing else takes a place meanwhile, in any source behind the same gate.
+    ///
+    /// This may take seconds, and so must not run on a thread that serves requests.
+    ///
+    /// # Errors
+    /// What keeps them out.
+    fn pass(&self, source: &'static str, newer: InUse, put: &mut dyn FnMut()) -> Result<(), Vec<KeptOut>>;
+}
+
+/// A test that newer rules would fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptOut {
+    /// Its name.
+    pub test: Arc<str>,
+    /// What is wrong.
+    pub message: String,
 }
 
 /// What a source of rules shows of itself.

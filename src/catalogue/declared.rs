@@ -64,6 +64,11 @@ impl Catalogue {
     pub(super) fn begin(&self, registry: &Registry) -> anyhow::Result<Arc<Known>> {
         let client = RegistryClient::new(registry, Arc::clone(&self.issuer), &self.settings)?;
         self.shared.metrics.expect_registry(&registry.service);
-        Ok(Arc::new(Known { registry: registry.clone(), client, rests_until: Mutex::new(None) }))
+        Ok(Arc::new(Known {
+            registry: registry.clone(),
+            client,
+            sweeping: tokio::sync::Mutex::default(),
+            rests_until: Mutex::new(None),
+        }))
     }
 }

@@ -113,6 +113,8 @@ struct Known {
     /// As it was declared when it was first asked so. Its groups and its secrets may be others now.
     registry: Registry,
     client: RegistryClient,
+    /// Held by the one sweep that this replica makes of it.
+    sweeping: tokio::sync::Mutex<()>,
     /// Not asked by itself before then, after it failed.
     rests_until: Mutex<Option<tokio::time::Instant>>,
 }

@@ -40,7 +40,7 @@ const TAGS: u32 = 10_000;
 pub enum Swept {
     /// It saw the whole catalog: so many repositories.
     Complete(i64),
-    /// Another replica is at it.
+    /// Somebody else is at it, in this replica or another.
     Elsewhere,
 }
 
@@ -137,6 +137,8 @@ impl Catalogue {
 impl Shared {
     async fn sweep(&self, known: &Arc<Known>) -> Result<Swept, NotSwept> {
         let service = known.registry.service.as_str();
+        // The lease is this replica's, whoever in it asks for a sweep.
+        let Ok(_alone) = known.sweeping.try_lock() else { return Ok(Swept::Elsewhere) };
         let (lease, now) = (self.lease_of(format!("sweep {service}")), this_moment());
         if self.records.lease(&lease, now + LEASE, now).await? == Leased::Elsewhere {
             return Ok(Swept::Elsewhere);

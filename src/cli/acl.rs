@@ -1,6 +1,7 @@
 //! `dockwarden acl`: the rules in MongoDB, SQL or the records, changed one by one or brought in; each command prints what it changed.
 
 mod editor;
+mod unused;
 
 use std::io::{IsTerminal as _, stdin};
 use std::path::{Path, PathBuf};
@@ -91,6 +92,17 @@ pub(super) enum Command {
         /// The output format
         #[arg(long, value_enum, default_value_t)]
         format: ExportFormat,
+    },
+    /// List the rules that decided nothing for a while, as servers count it in the records
+    Unused {
+        /// The configuration file
+        config: PathBuf,
+        /// For how many days
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=400))]
+        days: u16,
+        /// The output format
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Print the standard rules that the configuration names, as its acl would have them
     Show {
@@ -243,6 +255,10 @@ pub(super) fn run(command: Command) -> u8 {
         }
         Command::Show { config, standard: _ } => match show_standard(config) {
             Ok(text) => say(&text, DONE),
+            Err(message) => complain(&format!("dockwarden: {message}")),
+        },
+        Command::Unused { config, days, output } => match unused::unused(config, days, output) {
+            Ok((text, status)) => say(&text, status),
             Err(message) => complain(&format!("dockwarden: {message}")),
         },
         Command::List { config, output } => mongo::run(list(config, output)),

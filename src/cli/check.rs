@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use settings::ShownPath;
 
-use super::{DONE, FAILED, complain, environment, say};
+use super::{DONE, FAILED, complain, environment, say, test};
 use crate::access::Access;
 use crate::app::{App, Source};
 use crate::authn::password::Passwords;
@@ -15,6 +15,7 @@ use crate::config::{Config, Pair, Problem, Secrets};
 use crate::descriptors::transfers_at_once;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
+use crate::policy_tests::Failing;
 use crate::reach::Reached;
 use crate::records::InUse;
 use crate::shown::escaped;
@@ -99,10 +100,15 @@ fn read(source: &Source) -> Result<String, String> {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));
     }
-    if matches!(config.token.pair, Pair::Loaded(_))
-        && let Err(error) = open(source, config)
-    {
-        return Err(format!("{report}{}: {error:#}", source.file.display()));
+    match config.token.pair {
+        Pair::Loaded(_) => open(source, config).map_err(|error| match error.downcast_ref::<Failing>() {
+            // Each line of it begins with the file.
+            Some(failing) => format!("{report}{failing}"),
+            None => format!("{report}{}: {error:#}", source.file.display()),
+        })?,
+        Pair::ToBeMade { .. } | Pair::LeafToBeMade | Pair::NotRead => {
+            test::hold(config).map_err(|message| format!("{report}{message}"))?;
+        }
     }
     let file = source.file.display();
     report.push_str(&match warnings.len() {

@@ -14,15 +14,20 @@ use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
-use ::policy::scope::{Action, Actions, OURS, Reference, Resource, Scope, ScopeError, parse_actions};
+use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
-use settings::text;
+use settings::moment::parse_moment;
+use settings::{DayEnd, text};
+use time::OffsetDateTime;
 
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::json;
-use policy::{Asker, Policy, Sources};
+use crate::policy_tests::scope_from;
+pub(super) use policy::{Policy, Sources};
+
+use policy::Asker;
 use told::{Explanation, LoginState, describe, render};
 
 /// The command's arguments.
@@ -61,6 +66,15 @@ pub(super) struct Query {
     /// The registry's service name; the first of the file if left out
     #[arg(long)]
     service: Option<String>,
+    /// Another moment than now, such as 2027-01-31 or 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    at: Option<OffsetDateTime>,
+}
+
+/// A moment of the command line.
+pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    parse_moment(text, DayEnd::Start)
+        .ok_or_else(|| "neither a day nor a moment; write 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
 }
 
 /// Runs the command.
@@ -88,7 +102,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
 }
 
 /// Whether somebody else has to be asked without a login.
-fn is_elsewhere(facts: &Facts<'_>) -> bool {
+pub(super) fn is_elsewhere(facts: &Facts<'_>) -> bool {
     match facts {
         Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
         Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
@@ -124,6 +138,10 @@ struct QuestionLine<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     actions: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    reference: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    at: Option<Cow<'a, str>>,
 }
 
 /// The answer to one question of a file.
@@ -177,14 +195,23 @@ fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl 
         None | Some("") => None,
         Some(text) => Some(text.parse::<IpAddr>().map_err(|_| format!("\"{text}\" is not an IP address"))?),
     };
+    let reference = match request.reference.as_deref() {
+        None | Some("") => None,
+        Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
+    };
+    let now = match request.at.as_deref() {
+        None | Some("") => policy.now,
+        Some(text) => parse_moment(text, DayEnd::Start)
+            .ok_or_else(|| format!("\"{text}\" is not a date or time; write 2026-12-31T18:00:00Z"))?,
+    };
     let Asker { identity, .. } = policy.asker(request.account.as_deref().unwrap_or_default(), labels)?;
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
-    let usable = identity.standing.check(policy.now).is_ok();
+    let usable = identity.standing.check(now).is_ok();
     let (granted, by) = match Resource::new(&request.kind, &request.name) {
         Ok(resource) if usable => {
             let service = request.service.as_deref().unwrap_or_default();
-            policy.decide(&identity, address, service, Scope { resource, class: None, actions, reference: None })?
+            policy.decide_at(now, (&identity, address), service, Scope { resource, class: None, actions, reference })?
         }
         Ok(_) | Err(_) => (Actions::new(), None),
     };
@@ -229,6 +256,7 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }
     };
+    policy.now = query.at.unwrap_or(policy.now);
     let asker = policy.asker(&query.account, labels)?;
     let first = policy.services.first().map(String::as_str);
     let service = query.service.as_deref().or(first).unwrap_or_default();
@@ -258,20 +286,6 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     };
     let all = explanations.iter().all(|explanation| explanation.withheld.is_empty());
     Ok(say(&format!("{printed}\n"), if all { DONE } else { NOT_ALL_GRANTED }))
-}
-
-/// A scope as a client asks for it, or something of Dockwarden's own, which is called as accounts are.
-fn scope_from(text: &str) -> Result<Scope, ScopeError> {
-    let rest = text.strip_prefix(OURS).and_then(|rest| rest.strip_prefix(':'));
-    match rest.and_then(|rest| rest.rsplit_once(':')) {
-        None => Scope::parse(text),
-        Some((name, words)) => Ok(Scope {
-            resource: Resource::ours(name)?,
-            class: None,
-            actions: parse_actions(words.split(',')),
-            reference: None,
-        }),
-    }
 }
 
 fn explain_scope(
@@ -321,6 +335,7 @@ fn explain_scope(
         withheld: texts(&withheld),
         rule: by.as_ref().map(|rule| rule.index),
         seq: by.as_ref().and_then(|rule| rule.seq),
+        rule_id: by.as_ref().and_then(|rule| rule.id).map(|id| id.to_string()),
         comment: by.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
         source,
         notes,

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod acl;
+mod analysis;
 mod check;
 mod credential;
 mod directory;
@@ -12,12 +13,14 @@ mod health;
 mod keys;
 mod ldap;
 mod logs;
+mod man;
 mod migrate;
 mod mongo;
 mod password;
 mod records;
 mod registry;
 mod settings;
+mod test;
 mod token;
 mod user;
 
@@ -32,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source, look_after_catalogue, look_after_secrets, write_uses};
+use crate::app::{App, Source, look_after_catalogue, look_after_secrets, tell_collector, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
@@ -46,8 +49,12 @@ const FAILED: u8 = 1;
 const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// `explain`: understood, and not everything that was asked is granted.
+/// `explain`: understood, and not everything that was asked is granted. `test`: a test does not hold, or too little is tested.
 const NOT_ALL_GRANTED: u8 = 3;
+/// Questions about a whole policy: something was found.
+const FOUND: u8 = 3;
+/// Questions about a whole policy: nothing was found, and something could not be told.
+const UNDECIDED: u8 = 4;
 
 /// The authorization server for private Docker and OCI registries.
 #[derive(Parser)]
@@ -108,6 +115,16 @@ enum Command {
     },
     /// Explain what an account may do, rule by rule
     Explain(explain::Arguments),
+    /// Run the tests of the policy, those of the file and of others
+    Test(test::Arguments),
+    /// Find what two policies decide differently, for whom, and by which rules
+    Diff(analysis::DiffArguments),
+    /// Print the rules of a file without those that decide nothing, or nothing that others do not
+    Minimise(analysis::MinimiseArguments),
+    /// List everybody who may do something, and on which conditions
+    WhoCan(analysis::WhoArguments),
+    /// List everything that an account may do, and on which conditions
+    WhatCan(analysis::WhatArguments),
     /// Make the bcrypt hash of a password, read from standard input or asked for
     HashPassword {
         #[command(flatten)]
@@ -145,6 +162,11 @@ enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual: a page for each command
+    Man {
+        /// The directory for the pages; it is made where it is not there
+        directory: PathBuf,
     },
 }
 
@@ -191,6 +213,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config, connect } => check::run(&source(config), connect),
         Command::Health { config } => health::run(&source(config)),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Test(arguments) => test::run_command(arguments),
+        Command::Diff(arguments) => analysis::diff(&arguments),
+        Command::Minimise(arguments) => analysis::minimise(&arguments),
+        Command::WhoCan(arguments) => analysis::who_can(&arguments),
+        Command::WhatCan(arguments) => analysis::what_can(&arguments),
         Command::HashPassword { cost, generate } => {
             password::run(cost.cost, if generate { password::Source::Generated } else { password::Source::Given })
         }
@@ -209,6 +236,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
             say(&String::from_utf8_lossy(&script), DONE)
         }
+        Command::Man { directory } => man::run(Arguments::command(), &directory),
     })
 }
 
@@ -323,7 +351,9 @@ async fn serve_until_stopped(
     });
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
     let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
+    let telling = tokio::spawn(tell_collector(Arc::clone(&app)));
     server::serve(Arc::clone(&app), listeners, stopped).await;
+    telling.abort();
     catalogue.abort();
     upkeep.abort();
     write_uses(&app).await;

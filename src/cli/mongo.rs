@@ -51,15 +51,18 @@ pub(super) fn load_one(place: Place, purpose: Purpose) -> Result<Config, String>
 
 /// The users that commands change, and their section.
 pub(super) fn users(config: &Config) -> Result<(&'static str, Accounts), String> {
+    only(config, all_users(config), "users")
+}
+
+/// The users of each section that can list them.
+pub(super) fn all_users(config: &Config) -> [(&'static str, Option<Accounts>); 3] {
     let backends = &config.backends;
     let in_mongo = backends.get().map(Accounts::open);
     let in_table = backends.get::<authn::sql::XormAuthSettings>();
     let in_table = in_table.map(|settings| Accounts::in_table(settings.database(), settings.label_values()));
     let in_records = backends.get::<authn::records::RecordsAuthSettings>().zip(config.records.as_ref());
     let in_records = in_records.map(|(settings, store)| Accounts::in_records(store, settings.label_values()));
-    let sections =
-        [(authn::mongo::KIND.key, in_mongo), (authn::sql::KIND.key, in_table), (authn::records::KIND.key, in_records)];
-    only(config, sections, "users")
+    [(authn::mongo::KIND.key, in_mongo), (authn::sql::KIND.key, in_table), (authn::records::KIND.key, in_records)]
 }
 
 /// The rules that commands change, and their section.

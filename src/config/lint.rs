@@ -11,6 +11,7 @@ use crate::authn::users;
 use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
 use crate::authz::rules::Rules;
 use crate::backend::{Facts, Names};
+use crate::policy_tests::PolicyAction;
 use crate::secrets::TokenAction;
 use crate::workload;
 
@@ -39,6 +40,14 @@ impl Config {
         }
     }
 
+    /// The actions of those who ask about the policy, where that can be done.
+    pub(crate) fn policy_actions(&self) -> &'static [Action] {
+        match self.api {
+            Api::Off => &[],
+            Api::Main | Api::Admin => PolicyAction::actions(),
+        }
+    }
+
     fn surroundings(&self) -> Surroundings<'_> {
         let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
         let protected = self.forward_auth.iter().flat_map(|door| &door.paths);
@@ -55,7 +64,11 @@ impl Config {
                 (Doors::ByPassword, _) | (_, Challenge::Basic) => Doors::ByPassword,
                 (Doors::None | Doors::ByTokenOnly, Challenge::Bearer { .. }) => Doors::ByTokenOnly,
             }),
-            own_actions: protected.flat_map(|path| &path.scope.actions).chain(self.token_actions()).collect(),
+            own_actions: protected
+                .flat_map(|path| &path.scope.actions)
+                .chain(self.token_actions())
+                .chain(self.policy_actions())
+                .collect(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod lasting;
 mod lint;
 mod registries_declared;
 mod server;
+mod tests;
 mod token;
 mod upstream_login;
 
@@ -36,7 +37,9 @@ use crate::authz::standard::StandardRules;
 use crate::backend::{Backends, Facts, Purpose, Row};
 use crate::backends::BACKENDS;
 use crate::directory::Elsewhere;
+use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
+use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, workload};
 
 /// A configuration that can be served.
@@ -64,10 +67,14 @@ pub struct Config {
     pub lasting: secrets::Settings,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
+    /// The collector that is told of requests and metrics.
+    pub telemetry: Option<telemetry::Settings>,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
     pub backends: Backends,
+    /// What the policy promises.
+    pub tests: Tests,
     /// What was loaded but is probably not meant.
     pub warnings: Vec<Problem>,
     /// Every file that was read, or would have been: a change to any of them means to read all again.
@@ -87,7 +94,7 @@ const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 13] = [
     directory::NAME,
     "server",
     "token",
@@ -98,7 +105,9 @@ const OTHERS: [&str; 11] = [
     records::NAME,
     lasting::NAME,
     api::NAME,
+    telemetry::NAME,
     "workload",
+    policy_tests::NAME,
 ];
 
 /// The sections for which there are records, whether or not the file says where.
@@ -264,6 +273,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     let admin = server.as_ref().and_then(|server| server.admin.as_ref());
     let api = top.section(api::NAME).map(|section| api::read(section, admin));
+    let telemetry = top.section(telemetry::NAME).map(telemetry::read);
     let forward_auth = top.section("forward_auth").and_then(|section| forward_auth::read(section, services));
     if let Some(entry) = top.entry("forward_auth")
         && forward_auth.as_ref().is_some_and(|door| server::takes_everybody(&door.proxies))
@@ -331,6 +341,9 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             Some(None)
         }
     };
+    let tests = top
+        .field(policy_tests::NAME)
+        .map(|field| policy_tests::read(&field, &tests::read_with(token.as_ref(), &backends, None)));
     top.finish_with(meant_at_top);
     Some(Config {
         file: file.to_owned(),
@@ -344,8 +357,10 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
+        telemetry: telemetry.flatten(),
         workload,
         backends,
+        tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),
     })

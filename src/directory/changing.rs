@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Directory;
-use super::documents::NewEntry;
-use super::entry::{Named, User, id_of, is_everybody};
+use super::documents::{NewEntry, authorities_in};
+use super::entry::{Named, id_of, is_everybody};
 use super::view::{Origin, View};
 use crate::authn::Account;
 use crate::records::directory::{EntryAt, EntryKind};
@@ -123,21 +123,23 @@ impl Directory {
         self.changed(records.remove_entry(at, seen).await?).await
     }
 
-    /// The registry that a user declares: their primary group, or else the first of their groups, is responsible for it, and it is
-    /// published to that group.
+    /// The registry as this user declares it: where no groups are said, their primary group, or else the first of their groups, is
+    /// responsible for it, and it is published to that group.
     ///
     /// # Errors
     /// [`NotChanged::Quota`], and [`NotChanged::Unknown`] for who has no group.
     pub fn declared(&self, account: &str, registry: Registry) -> Result<Registry, NotChanged> {
         let view = self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") })?;
-        let unknown = || NotChanged::Unknown { what: "group of", name: account.to_owned() };
-        let User { groups, primary_group, quota, .. } = &view.user(account).ok_or_else(unknown)?.entry;
-        if let Some(quota) =
-            quota.filter(|quota| view.declared_by(account) >= usize::try_from(*quota).unwrap_or(usize::MAX))
-        {
+        let user = view.user(account).map(|user| &user.entry);
+        let quota = user.and_then(|user| user.quota);
+        if let Some(quota) = quota.filter(|quota| view.declared_by(account) >= number(*quota)) {
             return Err(NotChanged::Quota(quota));
         }
-        let group = primary_group.as_ref().or(groups.first()).ok_or_else(unknown)?;
+        if !registry.responsibles.is_empty() || !registry.publications.is_empty() {
+            return Ok(registry);
+        }
+        let group = user.and_then(|user| user.primary_group.as_ref().or(user.groups.first()));
+        let group = group.ok_or_else(|| NotChanged::Unknown { what: "group of", name: account.to_owned() })?;
         let (responsibles, publications) = (vec![group.clone()], vec![group.clone()]);
         Ok(Registry { responsibles, publications, ..registry })
     }
@@ -148,6 +150,42 @@ impl Directory {
             NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
             NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
         }
+    }
+
+    /// Declares a registry for a user, within their quota. Of several at once, in whichever replicas, no more are left than that.
+    ///
+    /// # Errors
+    /// Why it was not declared.
+    pub async fn declare(
+        &self,
+        creator: &Account,
+        registry: Registry,
+        authorities: Option<String>,
+    ) -> Result<(), NotChanged> {
+        self.read_again().await?;
+        let registry = Box::new(self.declared(creator, registry)?);
+        let new = NewEntry::Registry { registry, authorities, creator: Some(creator.to_string()) };
+        let at = new.at();
+        self.make(new).await?;
+        // Others may have been made since it was counted.
+        let view = self.current().await?;
+        let quota = view.user(creator).and_then(|user| user.entry.quota);
+        match quota.filter(|quota| view.declared_by(creator) > number(*quota)) {
+            None => Ok(()),
+            Some(quota) => {
+                self.changed(self.records()?.remove_entry(&at, Version(1)).await?).await?;
+                Err(NotChanged::Quota(quota))
+            }
+        }
+    }
+
+    /// The certificates of the authorities of a registry that the records have, in PEM.
+    ///
+    /// # Errors
+    /// The records cannot be asked, or there are none.
+    pub async fn authorities_of(&self, service: &str) -> Result<Option<String>, NotChanged> {
+        let at = EntryAt { kind: EntryKind::Registry, name: service.to_owned() };
+        Ok(self.records()?.entry(&at).await?.and_then(|entry| authorities_in(&entry)))
     }
 
     /// Whether anything is changed, told to this process at once.
@@ -167,6 +205,10 @@ impl Directory {
         self.read_again().await?;
         self.view().map_err(|cause| Failure::Away { cause: format!("{cause:#}") }.into())
     }
+}
+
+fn number(quota: u32) -> usize {
+    usize::try_from(quota).unwrap_or(usize::MAX)
 }
 
 fn entry_of(new: &NewEntry) -> Result<crate::records::directory::Entry, NotChanged> {

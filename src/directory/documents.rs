@@ -203,6 +203,12 @@ pub(super) fn kept_from(entries: Vec<Entry>) -> Kept {
     kept
 }
 
+/// The certificates of a registry's authorities, in PEM.
+pub(super) fn authorities_in(entry: &Entry) -> Option<String> {
+    let document: RegistryDocument = json::object(entry.text.as_bytes()).ok()?;
+    document.authorities
+}
+
 fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
     let Entry { at: EntryAt { kind, name }, claim: _, text, version } = entry;
     let text = text.as_bytes();

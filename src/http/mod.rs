@@ -13,6 +13,7 @@ mod key_set;
 mod refresh;
 mod shape;
 mod token;
+mod traced;
 mod visit;
 
 use std::sync::Arc;
@@ -31,8 +32,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::config::{Api, Hsts};
-pub use api::{Operation, Right};
+pub use api::{Managing, ManagingRight, Operation, Right};
 use shape::{nothing_here, plain_error};
+use traced::Traced;
 
 /// The form of a date in HTTP (RFC 9110, section 5.6.7).
 const HTTP_DATE: StaticFormatDescription =
@@ -117,6 +119,7 @@ fn caught<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 /// `Connection: close`, so that clients take their next request elsewhere before the connection is closed on them.
 async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let version = request.version();
+    let traced = app.telemetry().and_then(|telemetry| Some((telemetry, Traced::begun(&request)?)));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     match app.snapshot().hsts {
@@ -137,6 +140,9 @@ async fn reply_headers(State(app): State<Arc<App>>, request: Request, next: Next
     }
     if app.is_stopping() && version <= Version::HTTP_11 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some((telemetry, traced)) = traced {
+        telemetry.answered(traced.answered(&response, now));
     }
     response
 }

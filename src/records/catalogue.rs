@@ -130,7 +130,7 @@ pub struct Repository {
 
 impl Repository {
     /// One that nobody knows anything of yet.
-    pub(super) fn unknown(service: &str, name: &str) -> Repository {
+    pub(crate) fn unknown(service: &str, name: &str) -> Repository {
         Repository {
             service: service.to_owned(),
             name: name.to_owned(),

@@ -11,6 +11,7 @@ mod kept;
 mod lock;
 mod mongo;
 mod row;
+pub mod rule_uses;
 mod schema;
 mod settings;
 mod sql;
@@ -31,6 +32,7 @@ pub use backup::{BackupError, Restored, back_up, migrate, restore};
 pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
 pub use row::ROBOT_PREFIX;
 pub(crate) use row::{from_hexadecimal, hexadecimal};
+pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
@@ -248,6 +250,7 @@ pub trait Records:
     + Pulls
     + Leases
     + DirectoryEntries
+    + RuleUses
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.
@@ -269,6 +272,27 @@ pub(crate) fn open_for(settings: &Settings, section: &'static str) -> Arc<dyn Re
         Settings::Sql(settings) => Arc::new(SqlRecords::new(settings.clone(), section, Holding::Shared)),
         Settings::Mongo(settings) => Arc::new(MongoRecords::new(settings.clone(), section)),
     }
+}
+
+/// So many robots are read at a time.
+const ROBOTS_AT_ONCE: u32 = 500;
+
+/// All robots, or the first `most` of them.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn all_robots(records: &(impl Robots + ?Sized), most: usize) -> Result<Vec<Robot>, Failure> {
+    let mut all: Vec<Robot> = Vec::new();
+    while all.len() < most {
+        let after = all.last().map(|robot| robot.name.clone());
+        let more = records.robots(after.as_ref(), ROBOTS_AT_ONCE).await?;
+        if more.is_empty() {
+            break;
+        }
+        all.extend(more);
+    }
+    all.truncate(most);
+    Ok(all)
 }
 
 /// The records in use, and the settings that they were opened from.

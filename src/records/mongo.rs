@@ -5,6 +5,7 @@ pub(super) mod catalogue;
 pub(super) mod directory;
 mod documents;
 mod people;
+mod rule_uses;
 mod secrets;
 
 use std::sync::Arc;

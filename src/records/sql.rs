@@ -4,6 +4,7 @@ pub(super) mod catalogue;
 pub(super) mod directory;
 mod people;
 mod rows;
+mod rule_uses;
 mod secrets;
 
 use std::collections::BTreeMap;

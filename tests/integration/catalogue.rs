@@ -173,7 +173,7 @@ async fn all_repositories_are_known_and_no_more_is_asked_at_once_than_may_be() {
     assert_eq!(catalogue.sweep("reg").await.unwrap(), Swept::Complete(i64::try_from(count).unwrap()));
     let took = began.elapsed();
     assert_eq!(catalogue.listing("reg").len(), count);
-    assert!(catalogue.listing("reg").values().all(|entry| entry.tags == 10));
+    assert!(catalogue.listing("reg").iter().all(|entry| entry.tags == 10));
     let most = registry.most_at_once.load(Ordering::SeqCst);
     assert!((2..=16).contains(&most), "{most} at once");
     eprintln!("{count} repositories with 10 tags each in {took:?}, {most} at once");
@@ -220,7 +220,7 @@ async fn tags_stay_where_the_registry_does_not_say_that_they_are_gone() {
         records.doubt("reg", "lib/x").await.unwrap();
         drop(catalogue.sweep("reg").await);
         assert_eq!(tags_of(&catalogue, "lib/x").await, ["v1", "v2"], "{status} {body}");
-        assert!(catalogue.listing("reg").contains_key("lib/x"), "{status} {body}");
+        assert!(catalogue.listing("reg").get("lib/x").is_some(), "{status} {body}");
     }
     registry.set(|holds| holds.tags_as = None);
     registry.with(["lib/x".to_owned()], &["v2"]);
@@ -230,7 +230,7 @@ async fn tags_stay_where_the_registry_does_not_say_that_they_are_gone() {
     registry.with(["lib/x".to_owned()], &[]);
     records.doubt("reg", "lib/x").await.unwrap();
     catalogue.sweep("reg").await.unwrap();
-    assert!(!catalogue.listing("reg").contains_key("lib/x"));
+    assert!(catalogue.listing("reg").get("lib/x").is_none());
 }
 
 /// Checks 49 and 50: a catalog that breaks off, or is empty once, takes nothing away; the sweep goes on where it broke off; what people wrote
@@ -270,7 +270,7 @@ async fn a_catalog_that_breaks_off_or_is_empty_once_takes_nothing_away() {
     }
     registry.set(|holds| holds.repositories = held);
     catalogue.sweep("reg").await.unwrap();
-    let entry = catalogue.listing("reg")[name].clone();
+    let entry = catalogue.listing("reg").get(name).unwrap().clone();
     assert_eq!((entry.description.text.as_str(), entry.stars), ("the first", 1));
 }
 
@@ -377,7 +377,7 @@ async fn registries_are_followed_as_the_directory_changes() {
     snapshot.follow_directory();
     assert_eq!(catalogue.services(), ["late"]);
     assert_eq!(catalogue.sweep("late").await.unwrap(), Swept::Complete(1));
-    assert_eq!(catalogue.listing("late").keys().map(AsRef::as_ref).collect::<Vec<&str>>(), ["lib/x"]);
+    assert_eq!(catalogue.listing("late").iter().map(|entry| entry.name.as_ref()).collect::<Vec<&str>>(), ["lib/x"]);
     assert_eq!(catalogue.status("late").await.unwrap().unwrap().repositories, 1);
     // Another address is asked from then on.
     directory.replace(declared(&two_url), Version(1)).await.unwrap();
@@ -415,7 +415,7 @@ async fn the_background_sweeps_what_is_declared_while_it_runs() {
     };
     directory.make(entry).await.unwrap();
     let began = Instant::now();
-    while !catalogue.listing("late").contains_key("lib/x") {
+    while catalogue.listing("late").get("lib/x").is_none() {
         assert!(began.elapsed() < Duration::from_secs(20), "it was not swept");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

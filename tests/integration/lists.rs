@@ -49,6 +49,7 @@ const KEYS: &[(&str, &str)] = &[
         "accept, account, body, cache_ttl, concurrency, content_type, deadline, headers, label_values, \
          labels, look_up, method, not_mine, reject, timeout, tls, url",
     ),
+    ("tests[0]", "as, ask, at, ip, labels, name, reference, rule, service, want"),
     ("acl[0].match", "account, ip, labels, name, reference, service, tag, type"),
     ("acl[0]", "actions, comment, match, not_after, not_before"),
     (
@@ -80,6 +81,7 @@ const KEYS: &[(&str, &str)] = &[
     ("registries_declared", "networks"),
     ("records", "mongo, postgres, sqlite"),
     ("api", "listen"),
+    ("telemetry", "authorization, authorization_file, ca_certificate, endpoint, interval, service_name, signals"),
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
@@ -103,7 +105,7 @@ const KEYS: &[(&str, &str)] = &[
     (
         "",
         "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, registries_declared, server, standard_rules, token, users, workload, xorm_auth",
+         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, registries_declared, server, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -128,6 +130,7 @@ ext_authz: {command: c, UNKNOWN}
 casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
+telemetry: {endpoint: "https://c:4318", UNKNOWN}
 catalogue: {UNKNOWN}
 registries_declared: {UNKNOWN}
 records_auth: {UNKNOWN}
@@ -142,6 +145,7 @@ gateway:
   UNKNOWN
 lasting: {UNKNOWN}
 standard_rules: opensvc
+tests: [{as: a, ask: "a:b:c", want: [], UNKNOWN}]
 directory:
   groups: {g: {id: 1, UNKNOWN}}
   users: {u: {id: 1, UNKNOWN}}

@@ -30,12 +30,15 @@ mod limits;
 mod lists;
 mod logs;
 mod lying_registries;
+mod management;
 mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
 mod pages;
 mod pem;
+mod policy_questions;
+mod policy_tests;
 #[path = "../support/port.rs"]
 mod port;
 mod properties;
@@ -51,6 +54,7 @@ mod stores_of_catalogue;
 #[path = "../support/directory.rs"]
 mod stores_of_directory;
 mod tables;
+mod telemetry;
 mod texts;
 mod tokens;
 mod workload;

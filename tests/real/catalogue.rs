@@ -149,7 +149,7 @@ impl Bed {
     }
 
     fn is_listed(&self, repository: &str) -> bool {
-        self.catalogue().listing(self.service).contains_key(repository)
+        self.catalogue().listing(self.service).get(repository).is_some()
     }
 
     fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -91,6 +91,24 @@ fn told(server: &Dockwarden, reason: &str) -> usize {
     server.process.log().matches(&format!("\"reason\":\"{reason}\"")).count()
 }
 
+/// Check 6 of the tests of the policy: rules that would fail one leave the last good ones in use, and are named.
+#[test]
+fn check_6_a_rule_that_breaks_a_test_leaves_the_last_good_rules_in_use() {
+    let database = one_rule();
+    let file = rules_of_local(&database.address(), "cache_ttl: 1s");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let test = "tests: [{name: local never pushes, as: local, ask: \"repository:app:pull,push\", want: [pull]}]\n";
+    std::fs::write(&file, format!("{text}{test}")).unwrap();
+    let server = Dockwarden::start_file(&file);
+    holds(&server, &["pull"], Instant::now());
+    set_actions(&database, &["pull", "push"]);
+    server.process.until("the test in the log", |_| (told(&server, "rules_refused") == 1).then_some(()));
+    assert!(server.process.log().contains("\"test\":\"local never pushes\""), "{}", server.process.tail());
+    assert_eq!(granted(&server, "local", "repository:app:pull,push").unwrap(), ["pull"]);
+    set_actions(&database, &["pull"]);
+    server.process.until("rules that are good again", |_| (told(&server, "rules_current") == 1).then_some(()));
+}
+
 #[test]
 fn a_change_that_the_server_tells_is_read_at_once() {
     let database = one_rule();

@@ -57,7 +57,7 @@ fn postgresql_keeps_records_as_every_store_does() {
     let tables = Tables::new(Product::Postgres);
     let settings = settings(&tables.records());
     block_on(is_prepared_and_conforms(&settings));
-    tables.run("UPDATE dockwarden_records SET version = 3 WHERE name = 'schema'");
+    tables.run("UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'");
     block_on(is_refused_as_newer(&settings));
 }
 
@@ -66,7 +66,7 @@ fn mongodb_keeps_records_as_every_store_does() {
     let database = Database::start();
     let settings = settings(&of_mongo(&database));
     block_on(is_prepared_and_conforms(&settings));
-    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 3_i64 } });
+    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 4_i64 } });
     block_on(is_refused_as_newer(&settings));
 }
 

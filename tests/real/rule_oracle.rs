@@ -1,5 +1,6 @@
 //! Random questions decided by `dockwarden explain` and by a second evaluator, `rules`, which was written in Go from
 //! `docs/reference/rules.md` alone: both must name the same rule and grant the same. `make differential` asks ten million.
+//! Random policies are edited too, and `dockwarden diff` must tell whatever the second evaluator decides differently.
 
 use serde_json::Value;
 
@@ -10,9 +11,12 @@ const CASES: &str = "200000";
 /// The same cases every time, so that a failure can be repeated. `RULE_ORACLE_SEED` asks for others.
 const SEED: &str = "20261122";
 
+fn chosen(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
 #[test]
 fn decisions_are_those_the_policy_page_describes() {
-    let chosen = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let said = part::run(part::command("rules").arg("-product").arg(dockwarden::program()).args([
         "-cases",
         &chosen("RULE_ORACLE_CASES", CASES),
@@ -34,4 +38,27 @@ fn decisions_are_those_the_policy_page_describes() {
         let decided = summary["decided_by"][what].as_f64().unwrap();
         assert!(decided > cases / 100.0, "rules with {what} decide {decided} of {cases}");
     }
+}
+
+/// Check 16 of the reference: no difference is missed, and each that is told is one.
+#[test]
+fn diff_tells_what_the_policy_page_decides_differently() {
+    let said = part::run(part::command("rules").arg("-product").arg(dockwarden::program()).args([
+        "-compare",
+        "-each",
+        "200",
+        "-cases",
+        &chosen("RULE_ORACLE_EDITED_CASES", "20000"),
+        "-seed",
+        &chosen("RULE_ORACLE_SEED", SEED),
+    ]))
+    .well();
+    println!("{}", said.stdout);
+    let summary: Value = serde_json::from_str(&said.stdout).unwrap();
+    let number = |of: &str| summary[of].as_u64().unwrap();
+    assert_eq!((number("missed"), number("wrong")), (0, 0), "{}", said.text);
+    let enough = number("confirmed") >= number("pairs")
+        && number("differing") * 20 > number("questions")
+        && number("left") * 10 < number("differing");
+    assert!(enough, "{}", said.stdout);
 }

@@ -28,11 +28,16 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # command:package, as Debian names them.
 packages=
-for pair in \
+# Those that make a release for the other machine, and a Debian to install it in.
+release=
+[ "${1:-}" != long ] || release='aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap'
+for pair in $release \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
+    lintian:lintian mandoc:mandoc \
     systemd-analyze:systemd setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
@@ -172,6 +177,9 @@ done
 # Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
 (cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"
 
+# Kubernetes' strict decoder, with what it needs of client-go: for deploy/chart.
+(cd "$here/manifests" && go build -trimpath -o "$tools/manifests" .) || fail "could not build $here/manifests"
+
 # Programs from PyPI, each among packages of its own: moto answers in the place of AWS's API, sslyze grades our TLS, schemathesis asks our
 # API by its description.
 # distribution version extras program
@@ -195,6 +203,12 @@ schemathesis 4.32.5 [] schemathesis
 sslyze 6.3.1 [] sslyze
 END
 
+# Makes the Debian package.
+if ! cargo deb --version >/dev/null 2>&1; then
+    echo "building cargo-deb (once; takes minutes)" >&2
+    cargo install --quiet --locked cargo-deb || fail "could not build cargo-deb"
+fi
+
 [ "${1:-}" = long ] || exit 0
 
 long=$tools/long
@@ -205,6 +219,7 @@ mkdir -p "$long"
     install_go "$long" <<'PROGRAMS'
 buildx github.com/docker/buildx cmd/buildx v0.38.2
 containerd github.com/containerd/containerd/v2 cmd/containerd v2.4.2
+cosign github.com/sigstore/cosign/v3 cmd/cosign v3.1.3
 dockerd github.com/moby/moby/v2 cmd/dockerd v2.0.0-beta.24
 PROGRAMS
 )

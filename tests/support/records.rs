@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use dockwarden::identity::{Account, AccountState};
 use dockwarden::records::{
-    Added, Bound, Changed, Epoch, Kept, Limits, MOST_ENDED, Owner, Presented, Records, Robot, RobotName, SecretHash,
-    SecretId, SecretKind, Slot, Use, Version, Whose,
+    Added, Bound, Changed, Day, Epoch, Kept, Limits, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
+    RuleCounts, RuleUse, SecretHash, SecretId, SecretKind, Slot, Use, Version, Whose,
 };
 use policy::pattern::{LabelValue, LabelValues};
+use policy::rule::RuleId;
 use time::OffsetDateTime;
 
 /// Asks everything, one after the other.
@@ -30,8 +31,23 @@ pub(crate) async fn conforms(records: &dyn Records) {
     users_are_kept_as_written(records).await;
     rules_change_as_a_whole(records).await;
     lists_come_in_pages(records).await;
+    uses_of_rules_are_added_up_by_day(records).await;
     // At the end: nothing that was made before is good afterwards.
     all_epochs_rise_at_once(records).await;
+}
+
+/// Replicas add to each other's, and a day is forgotten by itself.
+async fn uses_of_rules_are_added_up_by_day(records: &dyn Records) {
+    let (one, other) = (RuleId::parse("00000000000000a1").unwrap(), RuleId::parse("00000000000000a2").unwrap());
+    records.add_rule_uses(&RuleCounts::new()).await.unwrap();
+    records.add_rule_uses(&[((one, Day(20_000)), 2), ((other, Day(20_001)), 1)].into()).await.unwrap();
+    records.add_rule_uses(&[((one, Day(20_000)), 3), ((one, Day(20_002)), 1)].into()).await.unwrap();
+    let used = |rule, first, last, uses| RuleUse { rule, first: Day(first), last: Day(last), uses };
+    let all = [used(one, 20_000, 20_002, 6), used(other, 20_001, 20_001, 1)];
+    assert_eq!(records.rule_uses().await.unwrap(), all);
+    assert_eq!(records.forget_rule_uses(Day(20_002)).await.unwrap(), 2);
+    assert_eq!(records.rule_uses().await.unwrap(), [used(one, 20_002, 20_002, 1)]);
+    assert_eq!(records.forget_rule_uses(Day(20_003)).await.unwrap(), 1);
 }
 
 /// A moment of these tests, in seconds.

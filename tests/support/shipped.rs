@@ -216,7 +216,10 @@ fn sources(list: &Path) -> String {
     files.extend([
         "Cargo.toml",
         "crates/policy/Cargo.toml",
+        "crates/rulefile/Cargo.toml",
         "crates/settings/Cargo.toml",
+        "crates/try/Cargo.toml",
+        "crates/try/src/main.rs",
         "Cargo.lock",
         "Makefile",
         "tests/integration/main.rs",

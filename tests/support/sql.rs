@@ -19,7 +19,7 @@ use super::{part, port, scratch};
 /// Who may read, and nothing else.
 pub(crate) const READER: &str = "reader";
 /// The administrator of the servers, and that password.
-const ADMIN: (&str, &str) = ("admin", "admin");
+pub(crate) const ADMIN: (&str, &str) = ("admin", "admin");
 /// Nobody in particular: PostgreSQL does not run as root.
 const UNPRIVILEGED: u32 = 65534;
 

@@ -1,5 +1,6 @@
 //! How each kind of row is measured.
 
+mod analysis;
 mod bombs;
 mod broken;
 mod flood;
@@ -9,6 +10,7 @@ mod logins;
 mod memory;
 mod mongo;
 mod policy;
+mod promises;
 mod reload;
 mod rules;
 mod secrets;
@@ -80,6 +82,11 @@ impl Run {
             How::Greedy { connections, rate } => greedy::measure(self, program, setup()?, *connections, *rate),
             How::Flood { guesses, networks } => flood::measure(self, program, setup()?, *guesses, *networks),
             How::Policy { times } => policy::measure(self, program, setup()?, self.some(*times)),
+            How::Promises { tests, rules } => promises::measure(self, program, setup()?, (*tests, *rules)),
+            How::Analysis { rules, mixed, accounts } => {
+                let sizes = analysis::Sizes { rules: *rules, mixed: *mixed, accounts: *accounts };
+                analysis::measure(self, program, setup()?, sizes)
+            }
             How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
             How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),
         }

@@ -48,7 +48,7 @@ impl Acl {
                 RuleMatch::Matches => {
                     return Ok(Answer::Decided {
                         actions: rule.grants().of(question.actions),
-                        by: RuleRef { index, seq: None, comment: rule.comment.clone() },
+                        by: RuleRef { index, seq: None, id: Some(rule.id()), comment: rule.comment.clone() },
                         until: earliest(until, ends),
                     });
                 }
@@ -56,6 +56,37 @@ impl Acl {
         }
         Ok(Answer::NoMatch { until })
     }
+
+    /// The rule that makes the answer to a question hang on the time: the first that matches but for its window, unless one without a
+    /// window decides before it. With none, the answer is the same at every moment.
+    ///
+    /// # Errors
+    /// As [`Acl::decide`].
+    pub fn hangs_on_time(&self, question: &Question<'_>, budget: &mut Budget) -> Result<TimeDependence, TooComplex> {
+        for index in self.index.candidates(Some(question.account), Some(question.resource.name())) {
+            let Some(rule) = self.rules.get(index) else { continue };
+            match (rule.check_match(question, budget)?, rule.window()) {
+                (RuleMatch::Fails(_), _) => {}
+                (RuleMatch::Matches, (None, None)) => return Ok(TimeDependence::DecidedAlways),
+                (RuleMatch::Matches, (Some(_), _) | (_, Some(_))) => return Ok(TimeDependence::On { index }),
+            }
+        }
+        Ok(TimeDependence::NeverDecided)
+    }
+}
+
+/// Whether the answer to a question hangs on the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeDependence {
+    /// A rule without a window decides.
+    DecidedAlways,
+    /// It hangs on the window of this rule.
+    On {
+        /// The rule's position in its list, counted from 0.
+        index: usize,
+    },
+    /// No rule decides at any time.
+    NeverDecided,
 }
 
 /// The earlier of two moments, where `None` is "never".

@@ -2,7 +2,7 @@
 
 use super::acl::Acl;
 use super::pattern::{Bindings, Field, Pattern, Placeholder, TooComplex};
-use super::rule::{MatchField, Rule, RuleMatch};
+use super::rule::{MatchField, Rule, RuleId, RuleMatch};
 use super::{Budget, Question};
 
 /// One rule in an explanation.
@@ -10,6 +10,8 @@ use super::{Budget, Question};
 pub struct ComparedRule {
     /// The rule's position, from 0.
     pub index: usize,
+    /// What it is found by wherever it stands.
+    pub id: RuleId,
     /// Its comment.
     pub comment: Option<String>,
     /// Whether it decided, and why not.
@@ -76,7 +78,7 @@ pub fn explain(acl: &Acl, question: &Question<'_>, budget: &mut Budget) -> Resul
             RuleMatch::Fails(field) => differs(rule, question, field, budget)?,
         };
         let decided = said == RuleOutcome::Decides;
-        steps.push(ComparedRule { index, comment: rule.comment().map(str::to_owned), said });
+        steps.push(ComparedRule { index, id: rule.id(), comment: rule.comment().map(str::to_owned), said });
         if decided {
             break;
         }

@@ -5,6 +5,7 @@
 //! `docs/reference/rules.md`.
 
 pub mod acl;
+pub mod analysis;
 pub mod cut;
 pub mod explain;
 mod glob;
@@ -12,6 +13,7 @@ pub mod index;
 pub mod lint;
 pub mod pattern;
 mod re2;
+mod regular;
 pub mod rule;
 pub mod scope;
 pub mod target;
@@ -23,6 +25,7 @@ use time::OffsetDateTime;
 
 pub use glob::{Budget, Compiling, REQUEST_STEPS};
 use pattern::LabelValues;
+use rule::RuleId;
 use scope::{Actions, Reference, Resource};
 
 /// One question: may this account do these things to this resource?
@@ -53,6 +56,8 @@ pub struct RuleRef {
     pub index: usize,
     /// The rule's own number, if its source numbers rules.
     pub seq: Option<i64>,
+    /// What the rule is found by wherever it stands; `None` where nobody shows us a rule.
+    pub id: Option<RuleId>,
     /// The rule's comment, if it has one.
     pub comment: Option<Arc<str>>,
 }

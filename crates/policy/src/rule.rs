@@ -1,5 +1,7 @@
 //! One rule: its conditions and what it grants. What rules mean is in `docs/reference/rules.md`; patterns are in [`super::pattern`].
 
+mod id;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use super::Question;
 use super::glob::Budget;
 use super::pattern::{Bindings, Field, FieldValues, Pattern, Placeholder, TooComplex};
 use crate::scope::{Action, Actions, Reference};
+
+pub use id::RuleId;
 
 /// A rule as it was written, whatever it was read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,6 +205,7 @@ impl ReferenceKind {
 /// One rule, compiled.
 #[derive(Debug)]
 pub struct Rule {
+    id: RuleId,
     fields: [(Field, Option<Pattern>); 4],
     ip: Option<IpNet>,
     tag: Option<Pattern>,
@@ -299,6 +304,7 @@ impl Rule {
         );
         let captures = in_order(captures, &fields);
         Ok(Rule {
+            id: RuleId::of(text),
             fields,
             ip,
             tag,
@@ -310,6 +316,11 @@ impl Rule {
             not_before: text.not_before,
             not_after: text.not_after,
         })
+    }
+
+    /// What it is found by wherever it stands.
+    pub fn id(&self) -> RuleId {
+        self.id
     }
 
     /// The pattern on one of the four text fields.

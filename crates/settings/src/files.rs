@@ -77,7 +77,14 @@ fn read_limited(file: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> 
     Ok(bytes)
 }
 
+/// The number of the user that this process runs as, where there are such.
+#[cfg(not(unix))]
+pub fn process_user() -> Option<u32> {
+    None
+}
+
 /// The number of the user that this process runs as.
+#[cfg(unix)]
 pub fn process_user() -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").ok().map(|seen| seen.uid())

@@ -30,7 +30,7 @@ use settings::{At, Field, Section};
 use self::condition::Asked;
 use self::model::Remark;
 use self::policy::{Policy, Wrong};
-use super::{Authorizer, Freshness, Question, Shown, work};
+use super::{Authorizer, Decides, Freshness, Gate, InUse, Question, Shown, work};
 use crate::authn::password::Passwords;
 use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
@@ -161,6 +161,19 @@ impl Authorizer for CasbinAuthz {
     async fn rules(&self) -> anyhow::Result<Shown> {
         Ok(Shown::Decisions)
     }
+
+    fn in_use(&self) -> InUse {
+        InUse::Policy(Arc::clone(&self.0) as Arc<dyn Decides>)
+    }
+
+    /// What changes its files is a reload.
+    fn guard(&self, _gate: &Arc<dyn Gate>) {}
+}
+
+impl Decides for Policy {
+    fn decide(&self, question: &::policy::Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
+        answer(self, question, budget)
+    }
 }
 
 /// Asks the policy about each action, as docker_auth does.
@@ -176,7 +189,7 @@ fn answer(policy: &Policy, question: &::policy::Question<'_>, budget: &mut Budge
         }
     }
     let comment = (!lines.is_empty()).then(|| said_of(&lines).into());
-    Ok(Answer::Decided { actions: granted, by: RuleRef { index: 0, seq: None, comment }, until: None })
+    Ok(Answer::Decided { actions: granted, by: RuleRef { index: 0, seq: None, id: None, comment }, until: None })
 }
 
 fn asked<'a>(

@@ -7,18 +7,22 @@ mod known;
 mod reference;
 
 use std::borrow::Borrow;
+use std::time::Duration;
 
+use policy::analysis::shadowed;
 use policy::lint::{across_slashes, lint_impossible};
 use policy::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use policy::rule::{Grants, Rule};
 use policy::scope::Action;
 use settings::Problem;
+use time::OffsetDateTime;
 
 pub(crate) use actions::meant as meant_action;
 pub use reference::Doors;
 
 use super::rules::Rules;
 use crate::backend::Facts;
+use crate::clock;
 use actions::lint_actions;
 use covering::{Covering, covers};
 use hosts::Hosts;
@@ -39,6 +43,9 @@ pub struct Surroundings<'c> {
     pub own_actions: Vec<&'c Action>,
 }
 
+/// So long rules are looked for that others above hide, where that does not show in their texts.
+const SHADOWS: Duration = Duration::from_secs(1);
+
 /// What is probably not meant in the rules of the file.
 pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -47,6 +54,9 @@ pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>
     let mut anonymous = each.known.anonymous;
     let mut covering = Covering::from_rules(rules);
     let by_digest = ByDigest::from_rules(rules);
+    let began = clock::now();
+    let still = || clock::now().duration_since(began) < SHADOWS;
+    let shadowed = shadowed(acl, OffsetDateTime::UNIX_EPOCH, &still);
     for (index, (rule, place)) in rules.iter().zip(places).enumerate() {
         let mut warn = |field: &str, message: String| {
             found.push(Problem::new(place.clone(), format!("acl[{index}]{field}"), message));
@@ -57,6 +67,10 @@ pub fn lint_listed(Rules { acl, places }: &Rules, surroundings: Surroundings<'_>
             .find(|earlier| rules.get(*earlier).is_some_and(|earlier| covers(earlier, rule)));
         if let Some(earlier) = earlier {
             warn("", format!("never decides: acl[{earlier}] matches everything it does; move it up, or remove it"));
+        } else if let Some(above) = shadowed.get(&index) {
+            let above: Vec<String> = above.iter().map(|above| format!("acl[{above}]")).collect();
+            let (names, s) = (above.join(" and "), if above.len() == 1 { "es" } else { "" });
+            warn("", format!("never decides: {names} match{s} everything it does; move it up, or remove it"));
         }
         if rule.matches_everything() && index + 1 < rules.len() {
             warn(

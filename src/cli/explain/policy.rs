@@ -1,6 +1,6 @@
 //! The chain of a server as `explain` asks it, and the rules of those sources that show them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
 use crate::records::{self, Records, Robot};
-use crate::secrets::{is_robots, robot_name};
+use crate::secrets::{is_robots, robot_account, robot_name};
+use crate::whole_policy::List;
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -32,7 +33,7 @@ const MOST_SEEN: usize = 10_000;
 
 /// Which rules are asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sources {
+pub(in crate::cli) enum Sources {
     All,
     /// Those of this section.
     Only(&'static str),
@@ -47,7 +48,7 @@ pub(super) struct RuleSource {
 }
 
 /// Users and rules, at one moment.
-pub(super) struct Policy {
+pub(in crate::cli) struct Policy {
     access: Access,
     runtime: Runtime,
     /// In the order in which they are asked.
@@ -59,13 +60,13 @@ pub(super) struct Policy {
     /// The accounts that were looked up, so that a file of questions does not ask for each line.
     seen: HashMap<Option<Account>, Option<Identity>>,
     /// The sections that know accounts too and are not asked here: only a login finds out what they say.
-    pub(super) strangers: Vec<&'static str>,
+    pub(in crate::cli) strangers: Vec<&'static str>,
     /// The sections that decide what no rule matches and are not asked here.
-    pub(super) deciders: Vec<&'static str>,
-    pub(super) services: Vec<String>,
+    pub(in crate::cli) deciders: Vec<&'static str>,
+    pub(in crate::cli) services: Vec<String>,
     /// The actions of what is protected besides registries.
     pub(super) actions: Actions,
-    pub(super) now: OffsetDateTime,
+    pub(in crate::cli) now: OffsetDateTime,
 }
 
 /// Who asks, and whether anybody knows that account.
@@ -109,7 +110,7 @@ fn unanswered(denied: Denied, what_follows: &str) -> String {
 impl Policy {
     /// Opens those sections that can be asked without a login, and reads the rules; accounts are looked up when they are asked
     /// about.
-    pub(super) fn read(config: Config, which: Sources) -> Result<Policy, String> {
+    pub(in crate::cli) fn read(config: Config, which: Sources) -> Result<Policy, String> {
         let (mut asked, mut elsewhere) = (Vec::new(), Vec::new());
         let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
         let is_meant = |key| which == Sources::All || which == Sources::Only(key);
@@ -133,7 +134,7 @@ impl Policy {
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
         }
-        let token_actions = config.token_actions();
+        let (token_actions, policy_actions) = (config.token_actions(), config.policy_actions());
         let records = config.records.as_ref().filter(|_| unmade.is_none());
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
@@ -171,10 +172,51 @@ impl Policy {
             seen: HashMap::new(),
             strangers,
             deciders,
-            actions: protected.flat_map(|path| &path.scope.actions).chain(token_actions).cloned().collect(),
+            actions: protected
+                .flat_map(|path| &path.scope.actions)
+                .chain(token_actions)
+                .chain(policy_actions)
+                .cloned()
+                .collect(),
             services: config.token.services,
             now,
         })
+    }
+
+    /// The robots, which log in with secrets of the records.
+    pub(in crate::cli) fn robots(&self) -> Result<Vec<Account>, String> {
+        let Some(records) = &self.records else { return Ok(Vec::new()) };
+        let all = self.runtime.block_on(records::all_robots(&**records, usize::MAX));
+        let all = all.map_err(|failure| format!("{}: {failure}", records::NAME))?;
+        all.iter().map(|robot| robot_account(&robot.name).map_err(|wrong| wrong.to_string())).collect()
+    }
+
+    /// What these accounts ask with, as at a login: their labels, or nothing where they are closed; those that nobody lets in are left out.
+    pub(in crate::cli) fn people(
+        &mut self,
+        accounts: impl IntoIterator<Item = Option<Account>>,
+    ) -> Result<BTreeMap<String, Option<Arc<LabelValues>>>, String> {
+        let mut people = BTreeMap::new();
+        for account in accounts {
+            let Some(identity) = self.find(&account)? else { continue };
+            let open = identity.standing.check(self.now).is_ok();
+            people.insert(identity.name().to_owned(), open.then(|| Arc::clone(&identity.labels)));
+        }
+        Ok(people)
+    }
+
+    /// The lists of rules in the order in which they are asked, each with its section and the rules' own numbers.
+    pub(in crate::cli) fn lists(&self) -> impl Iterator<Item = List> {
+        self.sources.iter().map(|source| List {
+            section: source.name,
+            acl: Arc::clone(&source.acl),
+            seqs: source.seqs.iter().copied().map(Some).collect(),
+        })
+    }
+
+    /// Waits for something that is asked elsewhere.
+    pub(in crate::cli) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
@@ -281,7 +323,18 @@ impl Policy {
         service: &str,
         scope: Scope,
     ) -> Result<(Actions, Option<DecidedBy>), String> {
-        let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], self.now));
+        self.decide_at(self.now, (who, address), service, scope)
+    }
+
+    /// The same at another moment.
+    pub(super) fn decide_at(
+        &self,
+        now: OffsetDateTime,
+        (who, address): (&Identity, Option<IpAddr>),
+        service: &str,
+        scope: Scope,
+    ) -> Result<(Actions, Option<DecidedBy>), String> {
+        let decided = self.runtime.block_on(self.access.decide(who, address, service, vec![scope], now));
         let decided = decided.map_err(|denied| unanswered(denied, ""))?;
         let grant = decided.grants().first().cloned();
         Ok(grant.map(|grant| (grant.granted, grant.by)).unwrap_or_default())

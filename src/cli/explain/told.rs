@@ -19,6 +19,9 @@ pub(super) struct Explanation {
     /// Only of a rule in MongoDB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) seq: Option<i64>,
+    /// What the rule is found by wherever it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule_id: Option<String>,
     pub(super) comment: Option<String>,
     /// Who decided, where that is a source that decides as a whole and shows no rules.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,7 @@ pub(super) struct ExplainedRule {
     /// Only of a rule in MongoDB.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<i64>,
+    id: String,
     comment: Option<String>,
     matches: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +106,18 @@ pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) 
         Some(seq) => format!("{}[seq {seq}]", source.name),
         None => format!("{}[{}]", source.name, step.index),
     };
-    ExplainedRule { name, told, index: step.index, seq, comment: step.comment, matches, field, pattern, value }
+    ExplainedRule {
+        name,
+        told,
+        index: step.index,
+        seq,
+        id: step.id.to_string(),
+        comment: step.comment,
+        matches,
+        field,
+        pattern,
+        value,
+    }
 }
 
 /// Why what the question has does not agree with what is wanted.

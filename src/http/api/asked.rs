@@ -133,7 +133,7 @@ pub(super) struct Renewal {
 }
 
 /// Reads what is said of a limit: `null` lifts it (RFC 7396).
-fn wanted<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Wanted<T>, D::Error> {
+pub(super) fn wanted<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Wanted<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.map_or(Wanted::Lifted, Wanted::Is))
 }
 
@@ -162,7 +162,12 @@ impl Change {
 /// The whole body of a request. It is read before anybody is asked who sends it: what was found out would otherwise be as old as
 /// the sender is slow, who could keep a password that is changed meanwhile by a secret that is made afterwards.
 pub(super) async fn gather(body: Body) -> Result<Vec<u8>, Refused> {
-    Ok(body::gather(body, MAX_BODY).await?)
+    gather_up_to(body, MAX_BODY).await
+}
+
+/// The same of at most so many bytes.
+pub(super) async fn gather_up_to(body: Body, most: usize) -> Result<Vec<u8>, Refused> {
+    Ok(body::gather(body, most).await?)
 }
 
 /// Reads a body of JSON. What is wrong with it is told by place: the text could hold a secret in the wrong field.
@@ -213,7 +218,7 @@ pub(super) async fn presented(headers: &HeaderMap, body: Body) -> Result<String,
 }
 
 /// The media type, without its parameters and in small letters; nothing where there is none, or more than one.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let text = line.to_str().ok()?;
@@ -223,6 +228,22 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 /// A secret's version as an ETag (RFC 9110, section 8.8.3).
 pub(super) fn etag(version: Version) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("\"{}\"", version.0)).ok()
+}
+
+/// The one entity tag that `If-Match` names, without its quotes; `None` where there is none, or any is meant.
+pub(super) fn quoted(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let mut lines = headers.get_all(IF_MATCH).iter();
+    let (line, more) = (lines.next(), lines.next());
+    let Some(line) = line else { return Ok(None) };
+    let tag = line.to_str().unwrap_or_default().trim();
+    let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).filter(|inner| !inner.contains('"'));
+    match (tag, inner, more) {
+        ("*", _, None) => Ok(None),
+        (_, Some(inner), None) => Ok(Some(inner.to_owned())),
+        (_, None, _) | (_, Some(_), Some(_)) => {
+            Err(Refused::Request("If-Match names one entity tag here: the digest that was seen, in quotes".to_owned()))
+        }
+    }
 }
 
 /// What `If-Match` says of a version.

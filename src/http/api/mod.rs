@@ -1,8 +1,12 @@
-//! The API that administers secrets. What may be done is decided by rules, as everything is; what it means is in
-//! [`secrets`](crate::secrets), as for the commands.
+//! The API that administers secrets, registries and the directory, and answers questions about the policy. What may be done is decided by
+//! rules, as everything is; what it means is in [`secrets`](crate::secrets) and [`management`](crate::management), as for the commands.
 
 mod asked;
+mod drafts;
+mod managing;
 mod operation;
+mod policy_questions;
+mod policy_wholes;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +40,7 @@ use crate::client_network::ClientNetwork;
 use crate::config::Api;
 use crate::decision_log::{self, Asker, Door};
 use crate::identity::{Account, LookUp};
+use crate::management::SERVICE;
 use crate::metrics::Metrics;
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
 use crate::secrets::{
@@ -43,10 +48,9 @@ use crate::secrets::{
     robot_name,
 };
 
+pub use managing::{Managing, ManagingRight};
 pub use operation::{Operation, Right};
 
-/// The service that rules and secrets may name for requests to the API.
-const SERVICE: &str = "dockwarden";
 /// The outcome of what was not refused, in the metrics.
 const DONE: &str = "done";
 /// The description of the API, which the repository shows at the same place.
@@ -63,14 +67,15 @@ pub(super) fn begin_metrics(metrics: &Metrics) {
 
 /// The routes of the API on one listener, where it is served only while the configuration says so.
 pub(super) fn routes(listener: Api, prefix: &str) -> Router<Arc<App>> {
-    let paths: BTreeSet<&str> = Operation::ALL.map(|operation| operation.row().1).into();
+    let secrets = Operation::ALL.into_iter().map(|operation| operation.row().1);
+    let paths: BTreeSet<&str> = secrets.chain(Managing::all().map(|operation| operation.row().1)).collect();
     paths.into_iter().fold(Router::new(), |routes, path| {
         let answer = move |State(app): State<Arc<App>>,
                            Extension(peer): Extension<Peer>,
                            parameters: Result<RawPathParams, _>,
                            request: Request| async move {
-            let id = parameters.ok().and_then(|all: RawPathParams| id_from(all.iter().next()?.1));
-            answer(&app, peer, (listener, path, id), request).await
+            let all = parameters.map(|all: RawPathParams| all.iter().map(|(_, value)| value.to_owned()).collect());
+            answer(&app, peer, (listener, path, all.unwrap_or_default()), request).await
         };
         routes.route(&format!("{prefix}{BASE}{path}"), any(answer))
     })
@@ -80,7 +85,7 @@ pub(super) fn routes(listener: Api, prefix: &str) -> Router<Arc<App>> {
 async fn answer(
     app: &Arc<App>,
     peer: Peer,
-    (listener, path, id): (Api, &'static str, Option<SecretId>),
+    (listener, path, parameters): (Api, &'static str, Vec<String>),
     request: Request,
 ) -> Response {
     let snapshot = app.snapshot();
@@ -91,7 +96,7 @@ async fn answer(
     let target = Some(format!("{} {BASE}{path}", request.method()));
     let asker = Asker { door: Door::Api, request: target, service: SERVICE.to_owned(), ..Asker::default() };
     let mut visit = Visit::new(app, &snapshot, peer, asker);
-    let (mut response, outcome) = match respond(&mut visit, path, id, request).await {
+    let (mut response, outcome) = match respond(&mut visit, path, &parameters, request).await {
         Ok(response) => (response, DONE),
         Err(refused) => {
             let shape = refused.shape();
@@ -109,15 +114,22 @@ async fn answer(
 async fn respond(
     visit: &mut Visit<'_>,
     path: &str,
-    id: Option<SecretId>,
+    parameters: &[String],
     request: Request,
 ) -> Result<Response, Refused> {
+    if Managing::is_at(path) {
+        return managing::respond(visit, path, parameters, request).await;
+    }
     let (parts, body) = request.into_parts();
+    let id = parameters.first().and_then(|id| id_from(id));
     let operation =
         Operation::of(path, &parts.method).ok_or_else(|| Refused::Method { allow: Operation::methods(path) })?;
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
         Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
+        Operation::CheckPolicy | Operation::TestPolicy | Operation::DiffPolicy | Operation::WhoCan => {
+            (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty())
+        }
         Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
             (Vec::new(), body)
         }
@@ -141,6 +153,7 @@ async fn respond(
             let desk = Desk { visit, lasting, admitted, action, now };
             desk.serve(operation, id, &parts, &text).await
         }
+        (_, Right::Policy(action)) => policy_questions::answer(visit, action, &parts, text, now).await,
         (_, Right::Holder | Right::Everybody) => Err(Refused::NotFound),
     }
 }
@@ -216,7 +229,15 @@ impl Desk<'_, '_> {
             (Operation::Revoke, Some(id)) => self.revoke(&id, headers).await,
             (Operation::Renew, Some(id)) => self.renew(&id, headers, body).await,
             (Operation::Show | Operation::Change | Operation::Revoke | Operation::Renew, None)
-            | (Operation::RevokePresented | Operation::Describe, _) => Err(Refused::NotFound),
+            | (
+                Operation::RevokePresented
+                | Operation::CheckPolicy
+                | Operation::TestPolicy
+                | Operation::DiffPolicy
+                | Operation::WhoCan
+                | Operation::Describe,
+                _,
+            ) => Err(Refused::NotFound),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 
+use crate::policy_tests::PolicyAction;
 use crate::secrets::TokenAction;
 
 /// What the API's addresses begin with, below `server.path_prefix`.
@@ -24,6 +25,14 @@ pub enum Operation {
     Renew,
     /// Revokes a secret that is presented.
     RevokePresented,
+    /// Says whether rules and tests can be used.
+    CheckPolicy,
+    /// Says what tests come to.
+    TestPolicy,
+    /// Says what other rules would decide differently.
+    DiffPolicy,
+    /// Says who may do something.
+    WhoCan,
     /// Describes all of this.
     Describe,
 }
@@ -33,6 +42,8 @@ pub enum Operation {
 pub enum Right {
     /// Whom the rules give this action on `dockwarden:tokens/OWNER`.
     Action(TokenAction),
+    /// Whom the rules give this action on `dockwarden:policy`.
+    Policy(PolicyAction),
     /// Whoever has the secret.
     Holder,
     /// Everybody: it says nothing of this server.
@@ -41,7 +52,7 @@ pub enum Right {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 8] = [
+    pub const ALL: [Operation; 12] = [
         Operation::List,
         Operation::Create,
         Operation::Show,
@@ -49,6 +60,10 @@ impl Operation {
         Operation::Revoke,
         Operation::Renew,
         Operation::RevokePresented,
+        Operation::CheckPolicy,
+        Operation::TestPolicy,
+        Operation::DiffPolicy,
+        Operation::WhoCan,
         Operation::Describe,
     ];
 
@@ -62,6 +77,10 @@ impl Operation {
             Operation::Revoke => (Method::DELETE, "/tokens/{id}", Right::Action(TokenAction::Revoke)),
             Operation::Renew => (Method::POST, "/tokens/{id}/renew", Right::Action(TokenAction::Renew)),
             Operation::RevokePresented => (Method::POST, "/revoke", Right::Holder),
+            Operation::CheckPolicy => (Method::POST, "/policy:check", Right::Policy(PolicyAction::Check)),
+            Operation::TestPolicy => (Method::POST, "/policy:test", Right::Policy(PolicyAction::Test)),
+            Operation::DiffPolicy => (Method::POST, "/policy:diff", Right::Policy(PolicyAction::Diff)),
+            Operation::WhoCan => (Method::POST, "/policy:who-can", Right::Policy(PolicyAction::WhoCan)),
             Operation::Describe => (Method::GET, "/openapi.json", Right::Everybody),
         }
     }

@@ -6,11 +6,14 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::access::Denied;
+use crate::catalogue::{Deleted, NotDeleted, NotSwept, Siblings};
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
+use crate::directory::changing::NotChanged;
 use crate::http::body::NotRead;
 use crate::http::credentials::Malformed;
 use crate::http::shape::{self, Shape, basic_challenge, denied_reasons};
+use crate::management::NotDone;
 use crate::records::Failure;
 use crate::secrets::NotMade;
 use crate::turns::Busy;
@@ -85,6 +88,17 @@ pub(super) enum Refused {
     /// The records do not allow it, or could not tell.
     #[error(transparent)]
     NotMade(#[from] NotMade),
+    /// A tag was not deleted, and it is known why.
+    #[error("{}{}", deleted.sentence(), after.as_ref().map(|(count, tag)| format!("; it stopped at {tag}, after {count} that are deleted")).unwrap_or_default())]
+    NotDeleted {
+        /// What came of it.
+        deleted: Deleted,
+        /// Of a whole repository: how many tags were deleted before, and which one was not.
+        after: Option<(usize, String)>,
+    },
+    /// Nothing of what is managed was done.
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
     /// The records were not asked.
     #[error("the records were not asked")]
     Busy(#[from] Busy),
@@ -122,6 +136,10 @@ pub(super) const REASONS: &[&str] = &[
     "secret_not_made",
     "secret_conflict",
     "records_away",
+    "not_found",
+    "not_changed",
+    "not_deleted",
+    "registry_failed",
 ];
 
 /// All outcomes of a refusal.
@@ -192,6 +210,16 @@ impl Refused {
                 | NotMade::Moment
                 | NotMade::NoRobot,
             ) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "secret_not_made"),
+            Refused::NotDeleted { deleted, .. } => match deleted {
+                Deleted::Changed { .. } => refusal(StatusCode::PRECONDITION_FAILED, "not_deleted"),
+                Deleted::StillThere => refusal(StatusCode::BAD_GATEWAY, "registry_failed"),
+                Deleted::Done { .. }
+                | Deleted::WasGone
+                | Deleted::Siblings(_)
+                | Deleted::Off
+                | Deleted::TooManyTags => refusal(StatusCode::CONFLICT, "not_deleted"),
+            },
+            Refused::NotDone(not_done) => shape_of(not_done),
             Refused::Busy(_) => Shape::unavailable("busy", Fault::Client),
             Refused::Unwritten(_) => Shape::unavailable("records_away", Fault::OursAfterwards),
         }
@@ -199,13 +227,18 @@ impl Refused {
 
     /// The reply, where the shape is this one. `realm` is that of a 401's challenge.
     pub(super) fn reply(&self, shape: &Shape, realm: &str) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": shape.status.canonical_reason(),
             "status": shape.status.as_u16(),
             "detail": shape.message,
             "reason": shape.reason,
         });
+        if let Refused::NotDeleted { deleted: Deleted::Siblings(Siblings(tags)), after: None } = self
+            && let Some(members) = body.as_object_mut()
+        {
+            members.insert("siblings".to_owned(), json!(tags));
+        }
         let mut response = shape.reply(body, basic_challenge(realm));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, PROBLEM);
@@ -215,5 +248,48 @@ impl Refused {
             headers.insert(ALLOW, allow);
         }
         response
+    }
+}
+
+/// What is told of something that was not done with registries, with what is in them, or with the directory.
+fn shape_of(not_done: &NotDone) -> Shape {
+    let refusal = |status, reason| Shape::new(status, "", not_done.to_string(), reason, Fault::Client);
+    let away = || Shape::unavailable("records_away", Fault::Ours);
+    // What it answered, or where it is, is for those who look after it: their log says it, and the registry's status.
+    let failed = || {
+        let message = "the registry did not answer as it should; the log says more";
+        Shape::new(StatusCode::BAD_GATEWAY, "", message, "registry_failed", Fault::OursAfterwards)
+    };
+    let missing = || Shape::new(StatusCode::NOT_FOUND, "", NotDone::Missing.to_string(), "not_found", Fault::Client);
+    match not_done {
+        NotDone::Missing => missing(),
+        NotDone::NotGranted { .. } => refusal(StatusCode::FORBIDDEN, "not_granted"),
+        NotDone::Wrong(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
+        NotDone::NoVersion => refusal(StatusCode::PRECONDITION_REQUIRED, "not_changed"),
+        NotDone::Changed => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
+        NotDone::NotReady | NotDone::Records(_) => away(),
+        NotDone::Denied(denied) => shape::denied(denied, Fault::Nobody),
+        NotDone::Registry(_) => failed(),
+        NotDone::NotChanged(cause) => match cause {
+            NotChanged::Missing => missing(),
+            NotChanged::NoRecords | NotChanged::InTheFile | NotChanged::Taken | NotChanged::Quota(_) => {
+                refusal(StatusCode::CONFLICT, "not_changed")
+            }
+            NotChanged::Conflict => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
+            NotChanged::Unknown { .. } | NotChanged::Place(_) => {
+                refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed")
+            }
+            NotChanged::Failure(_) => away(),
+        },
+        NotDone::NotDeleted(cause) => match cause {
+            NotDeleted::NoRegistry | NotDeleted::NotAName => missing(),
+            NotDeleted::Registry(_) => failed(),
+            NotDeleted::Failure(_) => away(),
+        },
+        NotDone::NotSwept(cause) => match cause {
+            NotSwept::NoRegistry => missing(),
+            NotSwept::Registry(_) => failed(),
+            NotSwept::Failure(_) => away(),
+        },
     }
 }

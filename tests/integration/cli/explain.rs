@@ -119,11 +119,12 @@ fn explain_speaks_json() {
         "granted": ["pull"],
         "withheld": ["push"],
         "rule": 2,
+        "rule_id": "49df82e63e644d3e",
         "comment": "teams",
         "rules": [
-            {"index": 0, "comment": "administrators", "matches": false, "field": "account", "pattern": "admin", "value": "alice"},
-            {"index": 1, "comment": null, "matches": false, "field": "name", "pattern": "alice/*", "value": "web/app"},
-            {"index": 2, "comment": "teams", "matches": true},
+            {"index": 0, "id": "3696e1ca7eadf610", "comment": "administrators", "matches": false, "field": "account", "pattern": "admin", "value": "alice"},
+            {"index": 1, "id": "3a466554120b16b8", "comment": null, "matches": false, "field": "name", "pattern": "alice/*", "value": "web/app"},
+            {"index": 2, "id": "49df82e63e644d3e", "comment": "teams", "matches": true},
         ],
     }]);
     assert_eq!(serde_json::from_str::<Value>(&run.out).unwrap(), expected);
@@ -384,7 +385,7 @@ fn explain_says_what_is_missing() {
     assert!(note.contains(refused) && note.contains("did you mean \"push\"?"), "{note}");
     assert_eq!(
         json[0]["rules"][7],
-        json!({"index": 7, "comment": null, "matches": false, "field": "labels.team", "pattern": "web", "value": "[]"})
+        json!({"index": 7, "id": "e2de090f1f8c15e5", "comment": null, "matches": false, "field": "labels.team", "pattern": "web", "value": "[]"})
     );
     assert_eq!((&json[0]["granted"], &json[0]["withheld"]), (&json!([]), &json!(["psh", "pull"])));
 }

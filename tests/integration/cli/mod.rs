@@ -1,5 +1,6 @@
 //! The program as an operator types it: what it prints, where, and with which exit code.
 
+mod analysis;
 mod connect;
 mod credential;
 mod directory;
@@ -8,8 +9,10 @@ mod health;
 mod keys;
 mod lint;
 mod looking;
+mod man;
 mod registry;
 mod table;
+mod test;
 mod token;
 
 use std::ffi::OsStr;

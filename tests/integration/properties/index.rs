@@ -67,7 +67,7 @@ fn walk(rules: &[Rule], question: &Question<'_>) -> Answer {
             RuleMatch::Matches => {
                 return Answer::Decided {
                     actions: rule.grants().of(question.actions),
-                    by: RuleRef { index, seq: None, comment: None },
+                    by: RuleRef { index, seq: None, id: Some(rule.id()), comment: None },
                     until: earliest(until, rule.window().1),
                 };
             }

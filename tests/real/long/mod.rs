@@ -2,5 +2,7 @@
 //! nothing else runs these tests.
 
 mod builders;
+mod debian;
 mod dex;
 mod kubelet;
+mod signature;

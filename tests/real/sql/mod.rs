@@ -2,6 +2,7 @@
 //! reference's list.
 
 mod admin;
+mod gate;
 mod outages;
 
 use crate::mongo::pair;

@@ -46,7 +46,7 @@ pub(super) struct Expression {
 }
 
 #[derive(Debug)]
-enum Form {
+pub(super) enum Form {
     /// It holds no placeholder.
     Plain {
         /// In the syntax of the library.
@@ -149,6 +149,11 @@ impl Expression {
         };
         let re2::ParsedExpression { ends, groups, needed, repeated, segments: _ } = parsed;
         Ok(Expression { ends, groups, needed, repeated, form })
+    }
+
+    /// What it is made of.
+    pub(super) fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Whether any part of `subject` matches.

@@ -9,6 +9,7 @@ mod bindings;
 mod error;
 mod expression;
 mod glob_template;
+mod language;
 mod pieces;
 mod template;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use self::bindings::{Bindings, Field, FieldValues, LabelValue, LabelValues, Placeholder};
 pub use self::error::{PatternError, TooComplex};
+pub(crate) use self::language::{ANYTHING, Language};
 
 use self::bindings::Filling;
 use self::expression::Expression;

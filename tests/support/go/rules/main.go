@@ -39,7 +39,15 @@ func main() {
 	first := flag.Uint64("first", 0, "number of the first set")
 	seconds := flag.Float64("seconds", 0, "stop after so long, with fewer cases; 0 never")
 	show := flag.Int("show", 5, "sets whose disagreement is shown")
+	compare := flag.Bool("compare", false, "ask `diff` what random edits change, instead")
 	flag.Parse()
+	if *compare {
+		if err := compareAll(*product, *cases, *each, *seed, *show); err != nil {
+			fmt.Fprintln(os.Stderr, "rules:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*product, *cases, *each, *seed, *first, *seconds, *show); err != nil {
 		fmt.Fprintln(os.Stderr, "rules:", err)
 		os.Exit(1)

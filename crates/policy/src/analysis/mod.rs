@@ -1,0 +1,158 @@
+//! What whole lists of rules decide, for every question at once: what two policies decide differently, who may do something, and which rules
+//! decide nothing.
+//!
+//! An account with its labels, a type, a service, an address, a moment and a tag are taken one for each kind that rules
+//! tell apart ([`places`]). What is left of a rule then is a set of names, and nearly always a regular one ([`held`]): the names for
+//! which two lists have different first matches are found by one walk through an automaton ([`outcomes`]). Nothing is
+//! told that the ordinary decision did not confirm, so a mistake here can only miss something.
+
+mod aligned;
+mod diff;
+mod held;
+mod outcomes;
+mod places;
+mod spare;
+mod unlisted;
+mod who;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+pub use self::diff::{Difference, Findings, Shift, Side, Undecided, diff};
+pub use self::spare::{After, Spare, mergeable, shadowed, spare};
+pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, deciding, what_can, who_can};
+
+use super::acl::Acl;
+use super::pattern::LabelValues;
+use super::rule::{Grants, Rule};
+use super::scope::{Action, Actions, Reference, Resource};
+use super::{Answer, Budget, Compiling, Question};
+
+/// Who may ask besides the listed accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// Nobody.
+    Nobody,
+    /// Accounts of any name, with any labels: of a directory, or whatever else cannot be listed.
+    Anybody,
+}
+
+/// What happens to a question that no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// It is granted nothing.
+    Nothing,
+    /// Somebody else decides it, whose rules are not known.
+    SomebodyElse,
+}
+
+/// A policy: rules, and who may ask.
+#[derive(Clone, Debug)]
+pub struct World<'p> {
+    /// The lists of rules, in the order in which they are asked.
+    pub lists: Vec<&'p Acl>,
+    /// The accounts that can be listed, with their labels, or without where they are closed; `""` is every client without an account.
+    pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    /// The services that tokens are issued for; none: any.
+    pub services: Vec<String>,
+    /// Who may ask besides.
+    pub unlisted: Unlisted,
+    /// What happens to what no rule matches.
+    pub below: Below,
+}
+
+/// Where and when questions are asked, where that is not left open.
+#[derive(Clone, Debug)]
+pub struct Narrow {
+    /// Only for this service.
+    pub service: Option<String>,
+    /// Only from this address.
+    pub address: Option<IpAddr>,
+    /// Only at this moment.
+    pub at: Option<OffsetDateTime>,
+    /// The earliest moment that matters: what ended before it is past.
+    pub from: OffsetDateTime,
+}
+
+/// Where a question is asked from, when, and about what kind of thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The type of the resource.
+    pub kind: String,
+    /// The service.
+    pub service: String,
+    /// The client's address, if it is known.
+    pub address: Option<IpAddr>,
+    /// The tag or the digest, if the request names one.
+    pub reference: Option<Reference>,
+    /// The moment.
+    pub now: OffsetDateTime,
+}
+
+impl<'p> World<'p> {
+    /// The rules of all lists, one after the other: their numbers count through them.
+    pub fn rules(&self) -> Vec<&'p Rule> {
+        self.lists.iter().flat_map(|list| list.rules()).collect()
+    }
+
+    fn serves(&self, service: &str) -> bool {
+        self.services.is_empty() || self.services.iter().any(|known| known == service)
+    }
+
+    /// The labels with which an account asks; `None` where nobody lets it in.
+    fn labels(&self, account: &str) -> Option<Arc<LabelValues>> {
+        match (self.accounts.get(account), self.unlisted) {
+            (Some(labels), Unlisted::Nobody | Unlisted::Anybody) => labels.clone(),
+            (None, Unlisted::Anybody) if !account.is_empty() => Some(Arc::default()),
+            (None, Unlisted::Nobody | Unlisted::Anybody) => None,
+        }
+    }
+
+    /// The rule that decides, by the ordinary decision; `Err` where that would take too much work.
+    fn decide(&self, account: &str, labels: &LabelValues, place: &Place, name: &str) -> Result<Option<usize>, ()> {
+        let resource = if place.kind == super::scope::OURS {
+            Resource::ours(name).map_err(|_| ())?
+        } else {
+            Resource::new(&place.kind, name).map_err(|_| ())?
+        };
+        let question = Question {
+            account,
+            labels,
+            address: place.address,
+            service: &place.service,
+            resource: &resource,
+            actions: &Actions::from([Action::Pull]),
+            reference: place.reference.as_ref(),
+            now: place.now,
+        };
+        let mut budget = Budget::new(super::REQUEST_STEPS, Compiling::Allowed);
+        let mut above = 0;
+        for list in &self.lists {
+            match list.decide(&question, &mut budget).map_err(|_| ())? {
+                Answer::Decided { by, .. } => return Ok(Some(above + by.index)),
+                Answer::NoMatch { .. } => above += list.rules().len(),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// All words that rules tell apart: those that registries know, and those that any rule lists.
+fn words<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Actions {
+    let mut words = Actions::from([Action::All, Action::Delete, Action::Pull, Action::Push]);
+    for rule in rules {
+        match rule.grants() {
+            Grants::All => {}
+            Grants::Listed(listed) => words.extend(listed.iter().cloned()),
+        }
+    }
+    words
+}
+
+/// Whether a rule grants a word that is asked for by itself. `*` is a word of its own: registries read it as everything.
+fn grants(rule: Option<&&Rule>, word: &Action) -> bool {
+    rule.is_some_and(|rule| rule.grants().of(&Actions::from([word.clone()])).contains(word))
+}

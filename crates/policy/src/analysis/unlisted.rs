@@ -1,0 +1,124 @@
+//! Accounts that cannot be listed: some of those that rules tell apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::places::kinds;
+use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
+use crate::regular::{Grammar, walk};
+use crate::rule::Rule;
+
+/// So many names of each kind are looked at, since some are listed.
+const NAMES_OF_A_KIND: usize = 6;
+/// So many sets of labels are tried.
+const MOST_LABELS: usize = 64;
+/// The value of a label that any value will do for.
+const SOME_VALUE: &str = "some-value";
+/// The name of an account that any name will do for.
+const SOMEBODY: &str = "somebody";
+
+/// Accounts with labels that could be told apart by these rules, and whether they stand for all there can be. Labels are those that one or two of the
+/// rules want: more values only make more rules match.
+pub(super) fn profiles(
+    rules: &[&Rule],
+    changed: &[&Rule],
+    is_listed: &dyn Fn(&str) -> bool,
+    still: &dyn Fn() -> bool,
+) -> (Vec<(String, Arc<LabelValues>)>, bool) {
+    let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Account)).collect();
+    let found = kinds(Grammar::Text, &patterns, &[SOMEBODY.to_owned()], NAMES_OF_A_KIND, still);
+    let names = one_of_a_kind(&patterns, found.texts.into_iter().filter(|name| !is_listed(name)));
+    let mut all: Vec<BTreeMap<String, BTreeSet<String>>> = vec![BTreeMap::new()];
+    let mut add = |wanted: BTreeMap<String, BTreeSet<String>>| {
+        if all.len() < MOST_LABELS && !all.contains(&wanted) {
+            all.push(wanted);
+        }
+    };
+    let of_changed: Vec<_> = changed.iter().map(|rule| wanted(rule, still)).collect();
+    let of_all: BTreeSet<_> = rules.iter().map(|rule| wanted(rule, still)).collect();
+    of_changed.iter().for_each(|wanted| add(wanted.clone()));
+    for one in &of_changed {
+        for other in &of_all {
+            let mut both = one.clone();
+            for (label, values) in other {
+                both.entry(label.clone()).or_default().extend(values.iter().cloned());
+            }
+            add(both);
+        }
+    }
+    let labels: Vec<Arc<LabelValues>> = all
+        .into_iter()
+        .map(|wanted| {
+            let literal = |values: BTreeSet<String>| values.iter().map(|value| LabelValue::literal(value)).collect();
+            Arc::new(wanted.into_iter().map(|(label, values)| (label, literal(values))).collect())
+        })
+        .collect();
+    let simple = |rule: &&Rule| {
+        let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
+        rule.label_patterns().is_empty()
+            && fields.flat_map(Pattern::placeholders).all(|placeholder| match placeholder {
+                Placeholder::Label(_) => false,
+                Placeholder::Value(field) | Placeholder::Capture(field, _) => *field != Field::Account,
+            })
+    };
+    let complete = found.complete && rules.iter().all(simple);
+    let pairs = names.iter().flat_map(|name| labels.iter().map(|labels| (name.clone(), Arc::clone(labels))));
+    (pairs.collect(), complete)
+}
+
+/// The first of each kind.
+fn one_of_a_kind(patterns: &[&Pattern], names: impl Iterator<Item = String>) -> Vec<String> {
+    let labels = LabelValues::new();
+    let bindings = Bindings::new(FieldValues::default(), &labels);
+    let mut known: BTreeSet<Vec<bool>> = BTreeSet::new();
+    names
+        .filter(|name| {
+            known.insert(patterns.iter().map(|pattern| pattern.matches(name, &bindings).unwrap_or(false)).collect())
+        })
+        .collect()
+}
+
+/// The labels that a rule wants, each with a value that will do.
+pub(super) fn wanted(rule: &Rule, still: &dyn Fn() -> bool) -> BTreeMap<String, BTreeSet<String>> {
+    let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (label, pattern) in rule.label_patterns() {
+        wanted.entry(label.clone()).or_default().insert(shortest(pattern, still));
+    }
+    let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
+    for placeholder in fields.flat_map(Pattern::placeholders) {
+        match placeholder {
+            Placeholder::Label(label) => {
+                let values = wanted.entry(label.clone()).or_default();
+                if values.is_empty() {
+                    values.insert(SOME_VALUE.to_owned());
+                }
+            }
+            Placeholder::Value(_) | Placeholder::Capture(..) => {}
+        }
+    }
+    wanted
+}
+
+/// A text that a pattern matches.
+pub(super) fn shortest(pattern: &Pattern, still: &dyn Fn() -> bool) -> String {
+    if let Some(text) = pattern.literal() {
+        return text.to_owned();
+    }
+    let labels = LabelValues::new();
+    let language = pattern.language(&Bindings::new(FieldValues::default(), &labels), &|_| true);
+    let matches_some = |text: &str| {
+        let bindings = Bindings::new(FieldValues::default(), &labels);
+        pattern.matches(text, &bindings).unwrap_or(false)
+    };
+    if matches_some(SOME_VALUE) {
+        return SOME_VALUE.to_owned();
+    }
+    let mut found = None;
+    // Where nothing was found, it is a value that will not do, and is confirmed by nobody.
+    let _ = walk(Grammar::Text, Some(&[language.source()]), &[language.source()], still, &mut |met| {
+        found = Some(met.text());
+        ControlFlow::Break(())
+    });
+    found.unwrap_or_else(|| SOME_VALUE.to_owned())
+}

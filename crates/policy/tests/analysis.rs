@@ -1,0 +1,604 @@
+//! Differences between policies, case by case, and that none is missed in very many.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
+#![expect(clippy::disallowed_methods, reason = "a test of how long something takes looks at the clock")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration as Span, Instant};
+
+use policy::acl::Acl;
+use policy::analysis::{
+    After, Below, Difference, Findings, Names, Narrow, Place, Shift, Side, Spare, Unlisted, Wanted, World, diff,
+    mergeable, shadowed, spare, what_can, who_can,
+};
+use policy::pattern::{Field, LabelValue, LabelValues, Pattern};
+use policy::rule::{Grants, Rule, RuleText};
+use policy::scope::{Action, Actions, Reference, Resource};
+use policy::{Answer, Budget, Question};
+use time::{Duration, OffsetDateTime};
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn rule(name: &str, actions: &str) -> RuleText {
+    RuleText { name: Some(name.to_owned()), actions: listed(actions), ..RuleText::default() }
+}
+
+fn listed(actions: &str) -> Vec<String> {
+    actions.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn acl(rules: &[RuleText]) -> Acl {
+    Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect())
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Arc<LabelValues> {
+    let mut labels = LabelValues::new();
+    for (label, value) in pairs {
+        labels.entry((*label).to_owned()).or_default().push(LabelValue::literal(value));
+    }
+    Arc::new(labels)
+}
+
+fn world<'p>(acl: &'p Acl, accounts: &[(&str, Arc<LabelValues>)]) -> World<'p> {
+    World {
+        lists: vec![acl],
+        accounts: accounts.iter().map(|(name, labels)| ((*name).to_owned(), Some(Arc::clone(labels)))).collect(),
+        services: vec!["registry".to_owned()],
+        unlisted: Unlisted::Nobody,
+        below: Below::Nothing,
+    }
+}
+
+fn alice() -> Vec<(&'static str, Arc<LabelValues>)> {
+    vec![("alice", labels(&[]))]
+}
+
+fn everywhere() -> Narrow {
+    Narrow { service: None, address: None, at: None, from: NOW }
+}
+
+fn found(old: &World<'_>, new: &World<'_>) -> Findings {
+    diff(old, new, &everywhere(), &|| true, &mut |_| {})
+}
+
+fn between(old: &[RuleText], new: &[RuleText]) -> Findings {
+    let (old, new) = (acl(old), acl(new));
+    found(&world(&old, &alice()), &world(&new, &alice()))
+}
+
+/// Rows in short: what is gained with `+` and lost with `-`, for a name, by which rules.
+fn told(findings: &Findings) -> Vec<String> {
+    let number = |rule: Option<usize>| rule.map_or("-".to_owned(), |rule| rule.to_string());
+    let row = |row: &Difference| {
+        let sign = match row.shift {
+            Shift::Granted => '+',
+            Shift::Withheld => '-',
+        };
+        format!("{sign}{} {} {}>{}", row.action, row.name, number(row.old), number(row.new))
+    };
+    let mut rows: Vec<String> = findings.differences.iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn check_13_a_long_list_does_not_differ_from_itself() {
+    let rules: Vec<RuleText> = (0..10_000).map(|number| rule(&format!("team-{number}/*"), "pull")).collect();
+    let (old, new) = (acl(&rules), acl(&rules));
+    let began = Instant::now();
+    let findings = found(&world(&old, &alice()), &world(&new, &alice()));
+    assert!(findings.differences.is_empty() && findings.undecided.is_empty());
+    assert!(began.elapsed() < Span::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn check_14_a_star_that_takes_slashes_is_told_with_a_shortest_name() {
+    let findings = between(&[rule("team/*", "pull")], &[rule("/^team\\/.*$/", "pull")]);
+    assert_eq!(told(&findings), ["+pull team/a/a ->0"]);
+    assert_eq!(findings.undecided, []);
+    assert_eq!((findings.differences[0].count, &*findings.differences[0].first), (1, &["alice".to_owned()][..]));
+}
+
+#[test]
+fn check_15_two_stars_are_one() {
+    let findings = between(&[rule("team/**", "pull")], &[rule("team/*", "pull")]);
+    assert!(findings.differences.is_empty() && findings.undecided.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn check_17_a_smaller_network_is_told_from_the_half_that_it_lost() {
+    let from = |ip: &str| RuleText { ip: Some(ip.to_owned()), ..rule("app", "pull") };
+    let findings = between(&[from("10.0.0.0/8")], &[from("10.0.0.0/9")]);
+    assert_eq!(told(&findings), ["-pull app 0>-"]);
+    let address = findings.differences[0].place.address.unwrap();
+    assert!("10.128.0.0/9".parse::<ipnet::IpNet>().unwrap().contains(&address), "{address}");
+}
+
+#[test]
+fn check_18_a_tag_out_of_the_name_is_undecided_or_shown() {
+    let tagged = |tag: &str| RuleText { tag: Some(tag.to_owned()), ..rule("/^app-([a-z]+)$/", "pull") };
+    let findings = between(&[tagged("${name:1}")], &[tagged("${name:1}-x")]);
+    assert!(!findings.differences.is_empty() || !findings.undecided.is_empty());
+    assert!(findings.undecided.iter().any(|undecided| undecided.rules.contains(&(Side::Old, 0))), "{findings:?}");
+}
+
+#[test]
+fn check_19_rules_that_blow_up_end_in_time_and_are_named() {
+    let rules: Vec<RuleText> = (0..30)
+        .map(|number| {
+            let letter = char::from(b'a' + number % 26);
+            rule(&format!("/.*{letter}{letter}{number}.*/"), if number % 2 == 0 { "pull" } else { "push" })
+        })
+        .collect();
+    let mut other = rules.clone();
+    other.reverse();
+    let (old, new) = (acl(&rules), acl(&other));
+    let began = Instant::now();
+    let first = std::cell::Cell::new(None);
+    let findings = diff(
+        &world(&old, &alice()),
+        &world(&new, &alice()),
+        &everywhere(),
+        &|| began.elapsed() < Span::from_secs(2),
+        &mut |_| first.set(first.get().or(Some(began.elapsed()))),
+    );
+    assert!(began.elapsed() < Span::from_secs(10), "{:?}", began.elapsed());
+    assert!(first.get().unwrap() < Span::from_secs(1));
+    assert!(findings.undecided.iter().any(|undecided| undecided.rules.len() > 10), "{findings:?}");
+}
+
+#[test]
+fn check_20_a_glob_that_settles_on_the_first_fit_is_right_or_undecided() {
+    let findings = between(&[rule("*[^x]*b", "pull")], &[rule("/^[^/]*[^x][^/]*b$/", "pull")]);
+    // `a/b` is matched by the expression, and by the glob it is not.
+    assert!(told(&findings).contains(&"+pull a/b ->0".to_owned()) || !findings.undecided.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn check_21_the_star_is_a_word_of_its_own() {
+    let findings = between(&[rule("app", "pull")], &[rule("app", "*,pull")]);
+    assert_eq!(told(&findings), ["+* app 0>0"]);
+}
+
+#[test]
+fn users_labels_services_windows_and_tags_differ_too() {
+    let rules = [
+        RuleText { labels: BTreeMap::from([("team".to_owned(), "web".to_owned())]), ..rule("${account}/*", "push") },
+        rule("public/*", "pull"),
+    ];
+    let list = acl(&rules);
+    let old = world(&list, &[("alice", labels(&[])), ("bob", labels(&[]))]);
+    let new = world(&list, &[("alice", labels(&[("team", "web")])), ("carol", labels(&[]))]);
+    let findings = found(&old, &new);
+    assert_eq!(
+        told(&findings),
+        ["+pull public/0 ->1", "+push alice/0 ->0", "-pull public/0 1>-"].map(|row| row.replace("/0", "/a"))
+    );
+    let more = World { services: vec!["registry".to_owned(), "mirror".to_owned()], ..old.clone() };
+    let findings = found(&old, &more);
+    assert_eq!(told(&findings), ["+pull public/a ->1"]);
+    assert_eq!((&*findings.differences[0].place.service, findings.differences[0].count), ("mirror", 2));
+    let until = |seconds| RuleText { not_after: Some(NOW + Duration::seconds(seconds)), ..rule("app", "pull") };
+    let findings = between(&[until(60)], &[until(90)]);
+    assert_eq!(told(&findings), ["+pull app ->0"]);
+    assert_eq!(findings.differences[0].place.now, NOW + Duration::seconds(60));
+    // What is past is nobody's question any more.
+    assert!(between(&[until(-60)], &[until(-90)]).differences.is_empty());
+    let tag = |tag: &str| RuleText { tag: Some(tag.to_owned()), ..rule("app", "pull") };
+    let findings = between(&[tag("v*")], &[tag("v?*")]);
+    assert_eq!(told(&findings), ["-pull app 0>-"]);
+    assert_eq!(findings.differences[0].place.reference, Reference::parse("v"));
+}
+
+#[test]
+fn accounts_that_cannot_be_listed_are_shown_with_labels_that_will_do() {
+    let team = |actions: &str| rule("${labels:team}/*", actions);
+    let (old, new) = (acl(&[team("pull")]), acl(&[team("pull,push")]));
+    let anybody = |list| World { unlisted: Unlisted::Anybody, ..world(list, &[]) };
+    let findings = found(&anybody(&old), &anybody(&new));
+    assert_eq!(told(&findings), ["+push some-value/a 0>0"]);
+    assert!(findings.differences[0].labels.as_ref().unwrap().contains_key("team"));
+    // Somebody may have labels that were not tried.
+    assert_eq!(findings.undecided.len(), 1);
+    let decided = |list| World { below: Below::SomebodyElse, ..world(list, &alice()) };
+    let (old, new) = (acl(&[rule("a", "pull")]), acl(&[rule("b", "pull")]));
+    let findings = found(&decided(&old), &decided(&new));
+    assert_eq!((told(&findings).len(), findings.undecided.len()), (0, 1), "{findings:?}");
+}
+
+/// The rule that decides, by the ordinary decision.
+fn decide(world: &World<'_>, account: &str, labels: &LabelValues, place: &Place, name: &str) -> Option<usize> {
+    let question = Question {
+        account,
+        labels,
+        address: place.address,
+        service: &place.service,
+        resource: &Resource::new(&place.kind, name).unwrap(),
+        actions: &Actions::from([Action::Pull]),
+        reference: place.reference.as_ref(),
+        now: place.now,
+    };
+    match world.lists[0].decide(&question, &mut Budget::for_request()).unwrap() {
+        Answer::Decided { by, .. } => Some(by.index),
+        Answer::NoMatch { .. } => None,
+    }
+}
+
+/// What a rule says of a word that is asked for by itself.
+fn grants(rule: Option<&Rule>, word: &Action) -> bool {
+    rule.is_some_and(|rule| rule.grants().of(&Actions::from([word.clone()])).contains(word))
+}
+
+fn words<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Actions {
+    let listed = |rule: &Rule| match rule.grants() {
+        Grants::All => Actions::new(),
+        Grants::Listed(listed) => listed.clone(),
+    };
+    rules.into_iter().flat_map(listed).chain([Action::All, Action::Pull, Action::Push, Action::Delete]).collect()
+}
+
+/// A generator of numbers that is the same on every machine (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
+    }
+
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+
+    fn rule(&mut self) -> RuleText {
+        let maybe =
+            |dice: &mut Dice, of: &[&str], odds: usize| (dice.below(odds) == 0).then(|| dice.one(of).to_owned());
+        let mut rule = RuleText {
+            name: maybe(self, &NAMES, 1).filter(|_| self.below(8) > 0),
+            account: maybe(self, &["alice", "b*", "/^(al|bo)/", "/^([a-z]+)$/", "", "${labels:team}"], 3),
+            kind: maybe(self, &["repository", "registry", "*y", "/^r/"], 6),
+            service: maybe(self, &["registry", "m*", "/^(m.*)$/"], 6),
+            ip: maybe(self, &["10.0.0.0/8", "10.1.0.0/16", "::/0", "2001:db8::/32", "0.0.0.0/0"], 5),
+            tag: maybe(self, &["v*", "latest", "${account}", "/^v[0-9]$/", "${labels:team}*", "${name:1}"], 7),
+            reference: maybe(self, &["tag", "digest"], 9),
+            actions: listed(self.one(&["pull", "pull,push", "", "*", "push", "*,pull", "delete", "scan,pull"])),
+            ..RuleText::default()
+        };
+        if self.below(4) == 0 {
+            let (label, pattern) = self.one(&[("team", "web"), ("team", "*"), ("site", "/^b/"), ("site", "${name:1}")]);
+            rule.labels.insert(label.to_owned(), pattern.to_owned());
+        }
+        if self.below(8) == 0 {
+            rule.not_after = Some(NOW + Duration::seconds(10));
+        }
+        if self.below(8) == 0 {
+            rule.not_before = Some(NOW + Duration::seconds(5));
+        }
+        rule
+    }
+}
+
+const NAMES: [&str; 20] = [
+    "a",
+    "a/*",
+    "*",
+    "*/b",
+    "a/b",
+    "?/*",
+    "[^x]*",
+    "*[^x]*b",
+    "a/**/b",
+    "/^a/",
+    "/b$/",
+    "/^(a|b)\\/(.*)$/",
+    "/(?i)AB/",
+    "${account}/*",
+    "${labels:team}/*",
+    "${labels:team}/${labels:team}",
+    "/^${labels:site}(\\/.*)?$/",
+    "${account:1}-*",
+    "/\\ba\\b/",
+    "${service:1}/*",
+];
+
+/// Whether what really differs is among what was told, or named as undecided.
+fn is_told(findings: &Findings, old: Option<usize>, new: Option<usize>, word: &Action) -> bool {
+    let row = findings.differences.iter().any(|row| (row.old, row.new, &row.action) == (old, new, word));
+    let is_one = |(side, rule): &(Side, usize)| match side {
+        Side::Old => old == Some(*rule),
+        Side::New => new == Some(*rule),
+    };
+    row || findings.undecided.iter().any(|undecided| undecided.rules.iter().any(is_one))
+}
+
+/// `DOCKWARDEN_EDITS` is how many pairs of policies are compared, with 250 questions each.
+#[test]
+fn check_16_no_difference_that_a_random_question_shows_is_missed() {
+    let edits = std::env::var("DOCKWARDEN_EDITS").ok().and_then(|edits| edits.parse().ok()).unwrap_or(240);
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let accounts = [
+        ("", labels(&[])),
+        ("alice", labels(&[("team", "web"), ("team", "a")])),
+        ("bob", labels(&[("team", "a"), ("site", "b"), ("site", "a")])),
+        ("web", labels(&[("site", "ab")])),
+    ];
+    let names = [
+        "a", "b", "ab", "a/b", "a/x/b", "web/a", "a/a", "alice/x", "alice-b", "bob/a/b", "web/web", "b/x", "x", "m/a",
+        "mirror/b",
+    ];
+    let tags = ["v1", "latest", "alice", "web2", "a", "v"];
+    let addresses = ["10.1.2.3", "10.2.0.1", "192.0.2.1", "2001:db8::1", "fe80::1"];
+    let (mut compared, mut differing, mut undecided, mut rows) = (0, 0, 0, 0);
+    for _ in 0..edits {
+        let length = 1 + dice.below(6);
+        let rules: Vec<RuleText> = (0..length).map(|_| dice.rule()).collect();
+        let mut changed = rules.clone();
+        for _ in 0..=dice.below(2) {
+            let place = dice.below(changed.len().max(1));
+            match dice.below(5) {
+                0 if changed.len() > 1 => _ = changed.remove(place),
+                1 => changed.insert(place, dice.rule()),
+                2 if changed.len() > 1 => changed.swap(0, place),
+                3 => changed[place].actions = dice.rule().actions,
+                _ => changed[place].name = dice.rule().name,
+            }
+        }
+        let (old, new) = (acl(&rules), acl(&changed));
+        let services = |more: bool| -> Vec<String> {
+            ["registry", "mirror"].into_iter().take(if more { 2 } else { 1 }).map(str::to_owned).collect()
+        };
+        let more = dice.below(10) > 0;
+        let before = World { services: services(more), ..world(&old, &accounts) };
+        let mut after = World { services: services(more || dice.below(2) == 0), ..world(&new, &accounts) };
+        if dice.below(10) == 0 {
+            after.accounts.insert("bob".to_owned(), Some(labels(&[("team", "web")])));
+        }
+        if dice.below(20) == 0 {
+            after.accounts.remove("web");
+        }
+        let findings = found(&before, &after);
+        rows += findings.differences.len();
+        undecided += usize::from(!findings.undecided.is_empty());
+        for _ in 0..250 {
+            let account = dice.one(&accounts).0;
+            let reference = match dice.below(5) {
+                0 => Reference::parse(&format!("sha256:{}", "a".repeat(64))),
+                1 | 2 => Reference::parse(dice.one(&tags)),
+                _ => None,
+            };
+            let place = Place {
+                kind: dice.one(&["repository", "repository", "registry", "other"]).to_owned(),
+                service: dice.one(&["registry", "mirror"]).to_owned(),
+                address: (dice.below(3) > 0).then(|| dice.one(&addresses).parse().unwrap()),
+                reference,
+                now: NOW + Duration::seconds(i64::try_from(dice.below(4)).unwrap() * 4),
+            };
+            let name = dice.one(&names);
+            let by = |world: &World<'_>| match world.accounts.get(account).cloned().flatten() {
+                Some(labels) if world.services.contains(&place.service) => {
+                    decide(world, account, &labels, &place, name)
+                }
+                Some(_) | None => None,
+            };
+            let (was, is) = (by(&before), by(&after));
+            for word in words(before.rules().into_iter().chain(after.rules())) {
+                compared += 1;
+                if grants(was.and_then(|rule| before.rules().get(rule).copied()), &word)
+                    == grants(is.and_then(|rule| after.rules().get(rule).copied()), &word)
+                {
+                    continue;
+                }
+                differing += 1;
+                assert!(
+                    is_told(&findings, was, is, &word),
+                    "{word} for {account:?} on {name} at {place:?}: {was:?} > {is:?}\n{rules:#?}\n{changed:#?}\n{findings:#?}"
+                );
+            }
+        }
+    }
+    let summary = format!("{compared} compared, {differing} differ, {rows} rows, {undecided} of {edits} undecided");
+    println!("{summary}");
+    assert!(differing * 100 > compared && undecided * 2 < edits && rows > edits, "{summary}");
+}
+
+fn asked(action: Action, names: Names) -> Wanted {
+    Wanted { action, kind: "repository".to_owned(), names }
+}
+
+#[test]
+fn check_11_who_can_is_what_the_decision_says_of_every_account() {
+    let mut dice = Dice(0x2545_F491_4F6C_DD1D);
+    let accounts = [
+        ("", labels(&[])),
+        ("alice", labels(&[("team", "web"), ("team", "a")])),
+        ("bob", labels(&[("team", "a"), ("site", "b"), ("site", "a")])),
+        ("web", labels(&[("site", "ab")])),
+    ];
+    let (mut some, mut all_of) = (0, 0);
+    for _ in 0..400 {
+        let rules: Vec<RuleText> = (0..1 + dice.below(6)).map(|_| dice.rule()).collect();
+        let list = acl(&rules);
+        let world = world(&list, &accounts);
+        let action = dice.one(&[Action::Pull, Action::Push]);
+        let name = dice.one(&["a", "a/b", "web/a", "alice/x", "ab"]);
+        let narrow = Narrow { at: Some(NOW), address: "10.1.2.3".parse().ok(), ..everywhere() };
+        let found = who_can(&world, &asked(action.clone(), Names::One(name.to_owned())), &narrow, &|| true);
+        // Any kind of reference will do, and a token request is one of those.
+        for (account, labels) in &accounts {
+            let place = Place {
+                kind: "repository".to_owned(),
+                service: "registry".to_owned(),
+                address: narrow.address,
+                reference: None,
+                now: NOW,
+            };
+            let by = decide(&world, account, labels, &place, name);
+            let told = found.accounts.iter().find(|(told, _)| told == account);
+            if grants(by.and_then(|by| world.rules().get(by).copied()), &action) {
+                some += 1;
+                let ways = &told.unwrap_or_else(|| panic!("{account} lacks {action} {name}\n{rules:#?}")).1;
+                assert!(ways.ways.iter().any(|way| Some(way.rule) == by), "{account} {action} {name}\n{rules:#?}");
+            } else {
+                assert!(told.is_none_or(|(_, ways)| !ways.always), "{account} {action} {name}\n{rules:#?}");
+            }
+            for way in told.iter().flat_map(|(_, ways)| &ways.ways) {
+                let by = decide(&world, account, labels, &way.place, name);
+                assert!(by == Some(way.rule) && grants(Some(world.rules()[way.rule]), &action));
+            }
+        }
+        // Of a pattern, those who may do it to all names may do it to any.
+        let names = |of: fn(Pattern) -> Names| of(Pattern::compile("a/*").unwrap());
+        let any = who_can(&world, &asked(action.clone(), names(Names::AnyOf)), &narrow, &|| true);
+        let all = who_can(&world, &asked(action.clone(), names(Names::AllOf)), &narrow, &|| true);
+        for (account, _) in &all.accounts {
+            all_of += 1;
+            assert!(any.accounts.iter().any(|(other, _)| other == account), "{account}");
+            for name in ["a/a", "a/b", "a/x-y"] {
+                let found = who_can(&world, &asked(action.clone(), Names::One(name.to_owned())), &narrow, &|| true);
+                assert!(found.accounts.iter().any(|(other, _)| other == account), "{account} {name}\n{rules:#?}");
+            }
+        }
+    }
+    assert!(some > 200 && all_of > 50, "{some} {all_of}");
+}
+
+#[test]
+fn check_12_who_cannot_be_listed_is_told_by_labels() {
+    let mut limited = rule("${labels:t}/*", "push");
+    limited.ip = Some("10.0.0.0/8".to_owned());
+    limited.not_after = Some(NOW + Duration::days(1));
+    let list = acl(&[limited, rule("${account}/*", "pull")]);
+    let world = World { unlisted: Unlisted::Anybody, ..world(&list, &[]) };
+    let found = who_can(&world, &asked(Action::Push, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.undecided, []);
+    let [only] = found.symbolic.as_slice() else { panic!("{found:?}") };
+    assert_eq!(only.labels, BTreeMap::from([("t".to_owned(), BTreeSet::from(["prod".to_owned()]))]));
+    assert_eq!((only.way.rule, &only.account), (0, &None));
+    let found = who_can(&world, &asked(Action::Pull, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.symbolic.iter().map(|other| other.account.as_deref()).collect::<Vec<_>>(), [Some("prod")]);
+}
+
+#[test]
+fn what_an_account_can_is_each_rule_that_decides_for_it() {
+    let refused = rule("team/secret", "");
+    let list = acl(&[refused, rule("team/*", "pull"), rule("team/app", "push"), rule("${account}/*", "*")]);
+    let world = world(&list, &alice());
+    let found = what_can(&world, "alice", &labels(&[]), &everywhere(), &|| true);
+    let told: Vec<(usize, &str, &str)> =
+        found.rules.iter().map(|can| (can.way.rule, can.name.as_str(), can.way.example.as_str())).collect();
+    assert_eq!(told, [(0, "team/secret", "team/secret"), (1, "team/*", "team/a"), (3, "alice/*", "alice/a")]);
+    assert_eq!(found.rules[1].way.except, BTreeSet::from([0]));
+}
+
+#[test]
+fn ten_thousand_accounts_are_looked_at_in_time() {
+    let rules: Vec<RuleText> = (0..1000)
+        .map(|number| RuleText { account: Some(format!("user-{number}")), ..rule("*/app", "push") })
+        .chain([rule("${account}/*", "push"), rule("/^prod\\/.*$/", "pull")])
+        .collect();
+    let list = acl(&rules);
+    let names: Vec<String> = (0..10_000).map(|number| format!("user-{number}")).collect();
+    let accounts: Vec<(&str, Arc<LabelValues>)> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let world = world(&list, &accounts);
+    let began = Instant::now();
+    let found = who_can(&world, &asked(Action::Push, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!(found.accounts.len(), 1000);
+    assert!(began.elapsed() < Span::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn check_25_rules_that_are_spare_are_told_with_the_reason() {
+    let by = |rules: &[usize]| Spare::NeverDecides(rules.iter().copied().collect());
+    let for_alice = |name: &str| RuleText { account: Some("alice".to_owned()), ..rule(name, "pull") };
+    let ended = RuleText { not_after: Some(NOW), ..rule("z", "pull") };
+    for (rules, expected) in [
+        (vec![rule("team/*", "pull"), rule("team/app", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("/^team\\/.*$/", "pull"), rule("team/a*", "push")], vec![(1, by(&[0]))]),
+        (
+            vec![rule("team/[a-m]*", "pull"), rule("team/[n-z0-9]*", "pull"), rule("/^team\\/[a-z]+$/", "push")],
+            vec![(2, by(&[0, 1]))],
+        ),
+        (vec![rule("team/app", "pull"), rule("team/*", "pull")], vec![(0, Spare::DecidedAlike(1))]),
+        (vec![rule("team/app", ""), rule("team/*", "pull")], vec![]),
+        (vec![rule("team/app", "pull"), rule("team/a*", ""), rule("team/*", "pull")], vec![]),
+        (
+            vec![rule("team/app", "pull"), rule("web/*", ""), rule("team/*", "pull")],
+            vec![(0, Spare::DecidedAlike(2)), (1, Spare::RefusesAnyway)],
+        ),
+        (vec![for_alice("*"), rule("*", "pull")], vec![(0, Spare::DecidedAlike(1))]),
+        (vec![rule("*", "pull"), for_alice("*")], vec![(1, by(&[0]))]),
+        // A name that has a slash is matched by no star, and the one of Dockwarden's own may be called otherwise.
+        (vec![rule("*", "pull"), rule("/.*/", "push")], vec![]),
+        (vec![ended], vec![(0, Spare::Past)]),
+        (vec![rule("${account}/*", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("/.*/", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
+        (vec![rule("${account}/*", "pull"), rule("alice/*", "push")], vec![]),
+    ] {
+        assert_eq!(spare(&acl(&rules), After::Refusal, NOW, &|| true), expected, "{rules:#?}");
+    }
+    assert_eq!(mergeable(&acl(&[rule("a", "pull"), rule("b", "pull"), rule("c", "push")])), [(0, Field::Name)]);
+    assert_eq!(
+        shadowed(&acl(&[rule("/.*/", "pull"), rule("b", "pull")]), NOW, &|| true),
+        BTreeMap::from([(1, [0].into())])
+    );
+}
+
+#[test]
+fn a_list_without_what_is_spare_decides_every_random_question_alike() {
+    let mut dice = Dice(0xD1B5_4A32_D192_ED03);
+    let people = [labels(&[]), labels(&[("team", "web"), ("site", "b")]), labels(&[("team", "a"), ("site", "ab")])];
+    let mut spared = 0;
+    for _ in 0..1500 {
+        let rules: Vec<RuleText> = (0..2 + dice.below(6)).map(|_| dice.rule()).collect();
+        let list = acl(&rules);
+        let gone: Vec<usize> = spare(&list, After::Refusal, NOW, &|| true).into_iter().map(|(rule, _)| rule).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        spared += gone.len();
+        let left: Vec<RuleText> = rules
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| !gone.contains(number))
+            .map(|(_, rule)| rule.clone())
+            .collect();
+        let short = acl(&left);
+        let (whole, short) = (world(&list, &[]), world(&short, &[]));
+        for _ in 0..300 {
+            let place = Place {
+                kind: dice.one(&["repository", "registry", "other"]).to_owned(),
+                service: dice.one(&["registry", "mirror", "x"]).to_owned(),
+                address: dice.one(&[
+                    None,
+                    "10.1.2.3".parse().ok(),
+                    "2001:db8::1".parse().ok(),
+                    "10.9.9.9".parse().ok(),
+                ]),
+                reference: dice.one(&[
+                    None,
+                    Reference::parse("v1"),
+                    Reference::parse("latest"),
+                    Reference::parse("alice"),
+                ]),
+                now: NOW + Duration::seconds(i64::try_from(dice.below(4)).unwrap() * 4),
+            };
+            let account = dice.one(&["", "alice", "bob", "web", "x/y", "a\nb"]);
+            let labels = dice.one(&people);
+            let name = dice.one(&[
+                "a", "b", "ab", "a/b", "a/x/b", "web/a", "alice/x", "alice-b", "bob/a/b", "web/web", "x", "m/a",
+            ]);
+            let granted = |world: &World<'_>| -> Vec<Action> {
+                let by = decide(world, account, &labels, &place, name);
+                let rule = by.and_then(|by| world.rules().get(by).copied());
+                words(whole.rules()).into_iter().filter(|word| grants(rule, word)).collect()
+            };
+            assert_eq!(granted(&whole), granted(&short), "{account:?} {name} {place:?} without {gone:?}\n{rules:#?}");
+        }
+    }
+    assert!(spared > 300, "{spared}");
+}

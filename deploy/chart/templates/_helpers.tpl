@@ -1,0 +1,140 @@
+{{- define "dockwarden.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Short enough for `-metrics` after it. */}}
+{{- define "dockwarden.fullname" -}}
+{{- $name := include "dockwarden.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "dockwarden.selector" -}}
+app.kubernetes.io/name: {{ include "dockwarden.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dockwarden.labels" -}}
+{{ include "dockwarden.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "dockwarden.metadata" -}}
+name: {{ include "dockwarden.fullname" . }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "dockwarden.labels" . | nindent 2 }}
+{{- end -}}
+
+{{- define "dockwarden.image" -}}
+{{- $image := .Values.image -}}
+{{- if not $image.repository }}{{ fail "image.repository: name the image that you have built and pushed; there is none to pull from elsewhere" }}{{ end -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $image.repository $image.digest }}
+{{- else -}}
+{{- if not $image.tag }}{{ fail "image.tag: name the tag of your image, or its digest" }}{{ end -}}
+{{ printf "%s:%s" $image.repository $image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* A ConfigMap is for everybody's eyes: what the configuration can say as a file has to be one. Takes .at and .value. */}}
+{{- define "dockwarden.nothingSecret" -}}
+{{- $at := .at -}}
+{{- if kindIs "map" .value -}}
+  {{- range $key, $value := .value -}}
+    {{- $place := printf "%s.%s" $at $key -}}
+    {{- if and (has $key (list "password" "bind_password" "conn_string" "secret")) (kindIs "string" $value) -}}
+      {{- fail (printf "%s: a ConfigMap is no place for a password or its hash; write %s_file: /secrets/NAME, and put NAME into the secret of secrets.existingSecret" $place $key) -}}
+    {{- end -}}
+    {{- include "dockwarden.nothingSecret" (dict "at" $place "value" $value) -}}
+  {{- end -}}
+{{- else if kindIs "slice" .value -}}
+  {{- range $index, $value := .value -}}
+    {{- include "dockwarden.nothingSecret" (dict "at" (printf "%s[%d]" $at $index) "value" $value) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The configuration file: what the values say, with the addresses and files of this pod. */}}
+{{- define "dockwarden.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- include "dockwarden.nothingSecret" (dict "at" "config" "value" $config) -}}
+{{- if hasKey $config "records" }}{{ fail "config.records: say records.kind beside config" }}{{ end -}}
+{{- $server := default dict $config.server -}}
+{{- range list "addr" "net" "admin_addr" "certificate" "key" -}}
+  {{- if hasKey $server . }}{{ fail (printf "config.server.%s: the chart writes it; for TLS, name tls.existingSecret" .) }}{{ end -}}
+{{- end -}}
+{{- $token := default dict $config.token -}}
+{{- range list "certificate" "key" "authority" "generate" -}}
+  {{- if hasKey $token . }}{{ fail (printf "config.token.%s: the chart writes it, from the secret of signingKey.existingSecret" .) }}{{ end -}}
+{{- end -}}
+{{- if not $token.issuer }}{{ fail "config.token.issuer: write what the registry has as REGISTRY_AUTH_TOKEN_ISSUER" }}{{ end -}}
+{{- $server = merge (dict "addr" ":5001" "admin_addr" ":5002") $server -}}
+{{- if .Values.tls.existingSecret -}}
+  {{- $server = merge (dict "certificate" "/tls/tls.crt" "key" "/tls/tls.key") $server -}}
+{{- end -}}
+{{- $token = merge (dict "certificate" "/tokens/tls.crt" "key" "/tokens/tls.key") $token -}}
+{{- if .Values.signingKey.authority -}}
+  {{- $_ := set $token "authority" (dict "certificate" "/tokens/ca.crt") -}}
+{{- end -}}
+{{- $_ := set $config "server" $server -}}
+{{- $_ := set $config "token" $token -}}
+{{- $records := .Values.records -}}
+{{- if eq $records.kind "sqlite" -}}
+  {{- if gt (int .Values.replicaCount) 1 }}{{ fail "replicaCount: a file of SQLite is for one instance; set records.kind to postgres for more" }}{{ end -}}
+  {{- $_ := set $config "records" (dict "sqlite" "/data/dockwarden.db") -}}
+{{- else if eq $records.kind "postgres" -}}
+  {{- $postgres := $records.postgres -}}
+  {{- if not $postgres.host }}{{ fail "records.postgres.host: name the server" }}{{ end -}}
+  {{- if not $postgres.existingSecret }}{{ fail "records.postgres.existingSecret: name the secret that holds the password, as its entry `password`" }}{{ end -}}
+  {{- $written := dict "host" $postgres.host "port" $postgres.port "database" $postgres.database "username" $postgres.username "password_file" "/records/password" -}}
+  {{- if $postgres.ownAuthority }}{{ $_ := set $written "ca_certificate" "/records/ca.crt" }}{{ end -}}
+  {{- $_ := set $config "records" (dict "postgres" $written) -}}
+{{- else -}}
+  {{- range list "records_auth" "acl_records" "api" "lasting" "catalogue" -}}
+    {{- if hasKey $config . }}{{ fail (printf "records.kind: config.%s needs records; write sqlite or postgres" .) }}{{ end -}}
+  {{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* Where the pod's files are: the names of their volumes. */}}
+{{- define "dockwarden.mounts" -}}
+- {name: config, mountPath: /config, readOnly: true}
+- {name: tokens, mountPath: /tokens, readOnly: true}
+{{- if .Values.secrets.existingSecret }}
+- {name: secrets, mountPath: /secrets, readOnly: true}
+{{- end }}
+{{- if .Values.tls.existingSecret }}
+- {name: tls, mountPath: /tls, readOnly: true}
+{{- end }}
+{{- if eq .Values.records.kind "sqlite" }}
+- {name: data, mountPath: /data}
+{{- else if eq .Values.records.kind "postgres" }}
+- {name: records, mountPath: /records, readOnly: true}
+{{- end }}
+{{- if .Values.tokenReview.enabled }}
+- {name: cluster, mountPath: /cluster, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* Of both containers: no right, no file to change, and nothing that could give more. */}}
+{{- define "dockwarden.container" -}}
+image: {{ include "dockwarden.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  - {name: RUST_LOG, value: {{ .Values.log | quote }}}
+  {{- range $name, $value := .Values.env }}
+  - {name: {{ $name | quote }}, value: {{ $value | quote }}}
+  {{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  {{- include "dockwarden.mounts" . | nindent 2 }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+{{- end -}}

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the Debian package of a static program: release/package.sh PROGRAM TRIPLE PAGES OUTPUT [--fast]
+#
+# PAGES holds man/ and completions/, as release/pages.sh makes them. TRIPLE is the program's, such as aarch64-unknown-linux-gnu. The
+# dates in the package are SOURCE_DATE_EPOCH, so that the same program gives the same bytes. --fast compresses less.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+program=$(realpath "$1") triple=$2 pages=$(realpath "$3") output=$4
+shift 4
+: "${SOURCE_DATE_EPOCH:?}"
+cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb
+
+# cargo-deb takes what cargo has built from here, and Cargo.toml says what goes where.
+staging=$(mktemp -d)
+trap 'rm -rf "$staging"' EXIT
+built=$staging/$triple/release
+mkdir -p "$built"
+cp "$program" "$built/dockwarden"
+cp -r "$pages/man" "$pages/completions" "$built"
+
+maintainer=${DEBIAN_MAINTAINER:-$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)}
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
+gzip -9n >"$built/changelog.gz" <<END
+dockwarden ($version) stable; urgency=medium
+
+  * What changed is in /usr/share/doc/dockwarden/CHANGELOG.md.
+
+ -- $maintainer  $(LC_ALL=C date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
+END
+
+# What is built for another architecture is not stripped here: cargo has done it.
+CARGO_TARGET_DIR=$staging cargo deb --quiet --no-build --no-strip --locked --target "$triple" --maintainer "$maintainer" \
+    --output "$output" "$@"

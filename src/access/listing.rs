@@ -1,0 +1,119 @@
+//! What somebody may see of what is in a registry: the repositories that they may pull; and the other way round, who may do something
+//! to one repository.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use policy::scope::{Action, Resource, Scope};
+use time::OffsetDateTime;
+
+use super::{Access, Denied};
+use crate::identity::{Account, Identity, LookUp};
+
+/// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
+const DECIDED_AT_ONCE: usize = 32;
+
+/// Somebody who looks at what is in a registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer<'a> {
+    /// Who it is.
+    pub who: &'a Identity,
+    /// Where they are, if that is known.
+    pub address: Option<IpAddr>,
+    /// The registry.
+    pub service: &'a str,
+    /// The moment of the request.
+    pub now: OffsetDateTime,
+}
+
+impl Access {
+    /// Of these names of repositories, in their order, the first that somebody may pull, at most so many: exactly those of which a token
+    /// would allow it.
+    ///
+    /// # Errors
+    /// As [`Access::decide`].
+    pub async fn pullable(
+        &self,
+        viewer: &Viewer<'_>,
+        names: &[Arc<str>],
+        most: usize,
+    ) -> Result<Vec<Arc<str>>, Denied> {
+        let mut found = Vec::new();
+        for some in names.chunks(DECIDED_AT_ONCE) {
+            let (names, scopes): (Vec<_>, Vec<_>) =
+                some.iter().filter_map(|name| Some((name, scope(name, Action::Pull)?))).unzip();
+            let decision = self.decide(viewer.who, viewer.address, viewer.service, scopes, viewer.now).await?;
+            let granted =
+                decision.grants().iter().zip(names).filter(|(grant, _)| grant.granted.contains(&Action::Pull));
+            found.extend(granted.map(|(_, name)| Arc::clone(name)));
+            if found.len() >= most {
+                break;
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Whether somebody may do this to a repository.
+    ///
+    /// # Errors
+    /// As [`Access::decide`].
+    pub async fn may(&self, viewer: &Viewer<'_>, action: Action, repository: &str) -> Result<bool, Denied> {
+        let Some(scope) = scope(repository, action.clone()) else { return Ok(false) };
+        let decision = self.decide(viewer.who, viewer.address, viewer.service, vec![scope], viewer.now).await?;
+        Ok(decision.grants().iter().all(|grant| grant.granted.contains(&action)))
+    }
+
+    /// Who an account is, for somebody who asks about it: what a look-up tells, and where that tells nothing, what the directory says of
+    /// the name alone.
+    ///
+    /// # Errors
+    /// As [`Access::look_up`].
+    pub async fn member(&self, account: &Account, address: Option<IpAddr>) -> Result<Identity, Denied> {
+        match self.look_up(account, address).await? {
+            LookUp::Known(identity) => Ok(identity),
+            LookUp::Unknown | LookUp::OnlyByLogin => {
+                self.in_directory(Identity { account: Some(account.clone()), ..Identity::default() })
+            }
+        }
+    }
+
+    /// Of these accounts, in their order, those that may do this to a repository: each as [`Access::member`] finds it. One that is closed
+    /// may do nothing. Where rules look at addresses, none of theirs is known.
+    ///
+    /// # Errors
+    /// As [`Access::look_up`] and [`Access::decide`].
+    pub async fn who_may(
+        &self,
+        accounts: impl IntoIterator<Item = Account> + Send,
+        action: &Action,
+        (service, repository): (&str, &str),
+        now: OffsetDateTime,
+    ) -> Result<Vec<Account>, Denied> {
+        let mut found = Vec::new();
+        let accounts: Vec<Account> = accounts.into_iter().collect();
+        for account in accounts {
+            // Many accounts would otherwise keep all others from this thread.
+            tokio::task::yield_now().await;
+            let who = match self.member(&account, None).await {
+                Ok(who) => who,
+                // Whoever logs in under that name is turned away.
+                Err(Denied::NameTaken { .. }) => continue,
+                Err(denied) => return Err(denied),
+            };
+            let viewer = Viewer { who: &who, address: None, service, now };
+            match self.may(&viewer, action.clone(), repository).await {
+                Ok(true) => found.push(account),
+                Ok(false) | Err(Denied::Closed(_)) => {}
+                Err(denied) => return Err(denied),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The scope of one action on a repository; `None` where none can be called so.
+fn scope(repository: &str, action: Action) -> Option<Scope> {
+    let resource = Resource::new("repository", repository).ok()?;
+    Some(Scope { resource, class: None, actions: [action].into(), reference: None })
+}

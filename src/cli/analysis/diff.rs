@@ -1,0 +1,157 @@
+//! `dockwarden diff`: what two policies decide differently, for whom, and by which rules.
+
+use ::policy::analysis::{self, Difference, Findings, Shift, Side, Undecided};
+
+use super::policies::{self, Only};
+use super::still;
+use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
+use crate::shown::printable;
+use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
+
+/// The command's arguments.
+#[derive(clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// The policy as it was: a configuration file, or git:REV:PATH
+    old: String,
+    /// The policy as it is to be: the same
+    new: String,
+    #[command(flatten)]
+    only: Only,
+    /// What makes the status 3
+    #[arg(long, value_enum, default_value_t)]
+    fail_on: FailOn,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What makes the status 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// Anything that is decided differently
+    #[default]
+    Any,
+    /// Only what is granted newly
+    Granted,
+}
+
+/// Runs the command.
+pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
+    compare(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+}
+
+fn compare(arguments: &Arguments) -> Result<u8, String> {
+    let (old, new) = (policies::read(&arguments.old)?, policies::read(&arguments.new)?);
+    let narrow = arguments.only.narrow(new.now);
+    let found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
+    let Findings { differences, undecided } = &found;
+    let told = Told { arguments, old: &old, new: &new };
+    let counts = |shift| differences.iter().filter(|row| row.shift == shift).count();
+    let is_found = match arguments.fail_on {
+        FailOn::Any => !differences.is_empty(),
+        FailOn::Granted => counts(Shift::Granted) > 0,
+    };
+    let status = match (is_found, undecided.is_empty()) {
+        (true, _) => FOUND,
+        (false, false) => UNDECIDED,
+        (false, true) => DONE,
+    };
+    let text = match arguments.json {
+        true => {
+            let text = serde_json::to_string_pretty(&DiffTold::of(&found, &old, &new));
+            text.map_err(|error| error.to_string())? + "\n"
+        }
+        false => told.text(differences, undecided),
+    };
+    Ok(say(&text, status))
+}
+
+/// How findings are told.
+struct Told<'t> {
+    arguments: &'t Arguments,
+    old: &'t WholePolicy,
+    new: &'t WholePolicy,
+}
+
+impl Told<'_> {
+    fn rules(&self, row: &Difference) -> (Option<Named>, Option<Named>) {
+        (row.old.and_then(|rule| self.old.named(rule)), row.new.and_then(|rule| self.new.named(rule)))
+    }
+
+    fn text(&self, differences: &[Difference], undecided: &[Undecided]) -> String {
+        let mut out = String::new();
+        for row in differences {
+            let word = match row.shift {
+                Shift::Granted => "granted ",
+                Shift::Withheld => "withheld",
+            };
+            let (old, new) = self.rules(row);
+            let rule = |rule: Option<Named>| rule.map_or("no rule".to_owned(), |rule| rule.told());
+            let DifferenceTold { scope, at, .. } = DifferenceTold::of(row, self.old, self.new);
+            out.push_str(&format!("{word}  {}  {} -> {}\n", printable(&scope), rule(old), rule(new)));
+            let name = |account: &str| if account.is_empty() { "anonymous".to_owned() } else { printable(account) };
+            out.push_str(&match row.labels {
+                Some(_) => "          an account that cannot be listed, such as the one below\n".to_owned(),
+                None => {
+                    let first: Vec<String> = row.first.iter().map(|account| name(account)).collect();
+                    let more = if row.count > first.len() { ", …" } else { "" };
+                    format!("          {} account(s): {}{more}\n", row.count, first.join(", "))
+                }
+            });
+            out.push_str(&format!("          {}\n", self.question(row, &scope, at.as_deref())));
+        }
+        for Undecided { why, rules } in undecided {
+            let named = |(side, rule): &(Side, usize)| {
+                let (file, policy) = match side {
+                    Side::Old => (&self.arguments.old, self.old),
+                    Side::New => (&self.arguments.new, self.new),
+                };
+                Some(format!("{} of {}", policy.named(*rule)?.told(), printable(file)))
+            };
+            let named: Vec<String> = rules.iter().filter_map(named).collect();
+            let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+            out.push_str(&format!("undecided {why}{named}\n"));
+        }
+        if differences.is_empty() && undecided.is_empty() {
+            out.push_str("both decide everything alike\n");
+        }
+        out
+    }
+
+    /// The question as a command that says why.
+    fn question(&self, row: &Difference, scope: &str, at: Option<&str>) -> String {
+        let file = match row.shift {
+            Shift::Granted => &self.arguments.new,
+            Shift::Withheld => &self.arguments.old,
+        };
+        let mut line = format!("dockwarden explain {}", quoted(file));
+        let mut add = |option: &str, value: &str| line.push_str(&format!(" --{option} {}", quoted(value)));
+        if !row.account.is_empty() {
+            add("account", &row.account);
+        }
+        for (label, values) in row.labels.iter().flat_map(|labels| labels.iter()) {
+            values.iter().for_each(|value| add("label", &format!("{label}={}", value.text())));
+        }
+        if let Some(address) = row.place.address {
+            add("ip", &address.to_string());
+        }
+        if let Some(reference) = &row.place.reference {
+            add("reference", reference.as_str());
+        }
+        add("service", &row.place.service);
+        if let Some(at) = at {
+            add("at", at);
+        }
+        line.push_str(&format!(" {}", quoted(scope)));
+        line
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=@,+".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", printable(word).replace('\'', r"'\''")),
+    }
+}

@@ -1,0 +1,156 @@
+//! `dockwarden who-can` and `what-can`: everybody who may do something, and everything that somebody may do.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::policy::analysis::{self, Unlisted, Way, Ways};
+use ::policy::pattern::LabelValues;
+use serde::Serialize;
+
+use super::policies::{self, Only};
+use super::still;
+use crate::cli::{DONE, UNDECIDED, complain, say};
+use crate::shown::printable;
+use crate::whole_policy::{OfPattern, SymbolicTold, WayTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, wanted};
+
+/// The arguments of `who-can`.
+#[derive(clap::Args)]
+pub(in crate::cli) struct WhoArguments {
+    /// The configuration file
+    config: PathBuf,
+    /// The action, such as push
+    action: String,
+    /// What it is done to, such as repository:team/app; the name may be a pattern as in rules: repository:team/*
+    resource: String,
+    /// Of a pattern: who may do it to at least one of the names (the default)
+    #[arg(long, conflicts_with = "all")]
+    any: bool,
+    /// Of a pattern: who may do it to all of the names
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    only: Only,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arguments of `what-can`.
+#[derive(clap::Args)]
+pub(in crate::cli) struct WhatArguments {
+    /// The configuration file
+    config: PathBuf,
+    /// The account; "" is every client without one
+    account: String,
+    #[command(flatten)]
+    only: Only,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `who-can`.
+pub(in crate::cli) fn who_can(arguments: &WhoArguments) -> u8 {
+    who(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+}
+
+/// Runs `what-can`.
+pub(in crate::cli) fn what_can(arguments: &WhatArguments) -> u8 {
+    what(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+}
+
+fn who(arguments: &WhoArguments) -> Result<u8, String> {
+    let WhoArguments { config, action, resource, any: _, all, only, json } = arguments;
+    let of_pattern = if *all { OfPattern::All } else { OfPattern::Any };
+    let wanted = wanted(action, resource, of_pattern)
+        .map_err(|wrong| format!("{}: {wrong}", printable(&format!("{action} {resource}"))))?;
+    let policy = policies::read(&config.to_string_lossy())?;
+    let found = analysis::who_can(&policy.world(), &wanted, &only.narrow(policy.now), &still());
+    let status = if found.undecided.is_empty() { DONE } else { UNDECIDED };
+    if *json {
+        return print(&WhoCanTold::of(&found, &policy), status);
+    }
+    let mut out = String::new();
+    for (account, Ways { ways, always }) in &found.accounts {
+        let name = if account.is_empty() { "anonymous".to_owned() } else { printable(account) };
+        let told: Vec<String> = ways.iter().map(|way| in_words(&policy, way)).collect();
+        out.push_str(&format!("{name}  {}{}\n", told.join("; or "), if *always { "" } else { " (on conditions)" }));
+    }
+    for other in &found.symbolic {
+        let Some(SymbolicTold { account, labels, .. }) = SymbolicTold::of(&policy, other) else { continue };
+        let who = account.map_or("anyone".to_owned(), |account| format!("anyone called {}", printable(&account)));
+        let with: Vec<String> = labels.iter().map(|(label, value)| printable(&format!("{label}={value}"))).collect();
+        let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
+        out.push_str(&format!("{who}{with}  {}\n", in_words(&policy, &other.way)));
+    }
+    if out.is_empty() {
+        out.push_str("nobody\n");
+    }
+    out.push_str(&undecided(&policy, &found.undecided));
+    Ok(say(&out, status))
+}
+
+fn what(arguments: &WhatArguments) -> Result<u8, String> {
+    let WhatArguments { config, account, only, json } = arguments;
+    let policy = policies::read(&config.to_string_lossy())?;
+    let labels: Arc<LabelValues> = match (policy.accounts.get(account), policy.unlisted) {
+        (Some(Some(labels)), _) => Arc::clone(labels),
+        (Some(None), _) => return Err(format!("{}: the account is closed, and may do nothing", printable(account))),
+        (None, Unlisted::Anybody) if !account.is_empty() => Arc::default(),
+        (None, _) => return Err(format!("{}: nobody lets this account in", printable(account))),
+    };
+    let narrow = only.narrow(policy.now);
+    let found = analysis::what_can(&policy.world(), account, &labels, &narrow, &still());
+    let status = if found.undecided.is_empty() { DONE } else { UNDECIDED };
+    let actions = |rule| actions_of(&policy, rule);
+    let granting: Vec<_> = found.rules.iter().filter(|can| !actions(can.way.rule).is_empty()).collect();
+    if *json {
+        return print(&WhatCanTold::of(&found, account, &policy), status);
+    }
+    let mut out = String::new();
+    for can in granting {
+        let scope = printable(&format!("{}:{}:{}", can.kind, can.name, actions(can.way.rule)));
+        out.push_str(&format!("{scope}  {}, such as {}\n", in_words(&policy, &can.way), printable(&can.way.example)));
+    }
+    if out.is_empty() {
+        out.push_str("nothing\n");
+    }
+    out.push_str(&undecided(&policy, &found.undecided));
+    Ok(say(&out, status))
+}
+
+fn print(answer: &impl Serialize, status: u8) -> Result<u8, String> {
+    let text = serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?;
+    Ok(say(&format!("{text}\n"), status))
+}
+
+/// A way as people read it: `acl[3] (the team), from 10.0.0.0/8, until 2027-01-01T00:00:00Z`.
+fn in_words(policy: &WholePolicy, way: &Way) -> String {
+    let (Some(told), Some(named)) = (WayTold::of(policy, way), policy.named(way.rule)) else { return String::new() };
+    let mut words = vec![named.told()];
+    let one_of_many = policy.services.len() != way.services.len();
+    if one_of_many && !policy.services.is_empty() {
+        let services: Vec<&str> = told.services.iter().map(String::as_str).collect();
+        words.push(format!("for {}", printable(&services.join(", "))));
+    }
+    words.extend(told.ip.map(|network| format!("from {network}")));
+    words.extend(told.tag.map(|tag| format!("tag {}", printable(&tag))));
+    words.extend(told.reference.map(|kind| format!("by {kind}")));
+    words.extend(told.from.map(|moment| format!("not before {moment}")));
+    words.extend(told.until.map(|moment| format!("until {moment}")));
+    if !way.except.is_empty() {
+        let except = way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.told()));
+        words.push(format!("except where {} decides", except.collect::<Vec<_>>().join(" or ")));
+    }
+    words.join(", ")
+}
+
+fn undecided(policy: &WholePolicy, undecided: &[(&'static str, BTreeSet<usize>)]) -> String {
+    let line = |(why, rules): &(&'static str, BTreeSet<usize>)| {
+        let named: Vec<String> = rules.iter().filter_map(|rule| Some(policy.named(*rule)?.told())).collect();
+        let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+        format!("undecided {why}{named}\n")
+    };
+    undecided.iter().map(line).collect()
+}

@@ -1,0 +1,212 @@
+//! Repositories and their tags, as far as the asker may pull, push or delete there.
+
+use policy::scope::{Action, Actions};
+
+use super::told::{ToldDetails, ToldRepository, ToldTag};
+use super::{Candidate, Desk, NotDone, Page, Sought, granted, registries, repository};
+use crate::access::Decision;
+use crate::catalogue::{Deleted, Emptied, MayDelete, Seen};
+use crate::directory::rights::{Managed, ManagedAction};
+use crate::records::Changed;
+use crate::records::catalogue::{self, Mark, Repository, Star};
+
+/// The longest description, in bytes.
+const LONGEST: usize = 1000;
+/// What may be done with a repository, as registries know it.
+const ALL: [Action; 3] = [Action::Pull, Action::Push, Action::Delete];
+
+/// A repository of which the asker may have something, and what.
+pub(super) struct Visible {
+    pub(super) repository: Repository,
+    decision: Decision,
+    pub(super) may: Actions,
+}
+
+/// Which repositories a list shows, beside what is searched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only the official ones, or only the others.
+    pub official: Option<Mark>,
+    /// Only those that are built automatically, or only the others.
+    pub automated: Option<Mark>,
+}
+
+/// What is changed of what people say of a repository; the rest stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The text.
+    pub text: Option<String>,
+    /// Whether it is one of the site's official ones.
+    pub official: Option<Mark>,
+    /// Whether it is built automatically.
+    pub automated: Option<Mark>,
+}
+
+impl Desk<'_> {
+    /// The repositories of a registry that the asker may pull from.
+    ///
+    /// # Errors
+    /// Why nobody can say which; [`NotDone::Missing`] where the asker may neither see the registry nor pull anything there.
+    pub async fn repositories(
+        &self,
+        service: &str,
+        filter: Filter,
+        sought: &Sought,
+    ) -> Result<Page<ToldRepository>, NotDone> {
+        let (view, catalogue) = (self.view()?, self.catalogue()?);
+        registries::declared(&view, service)?;
+        if !catalogue.is_ready() {
+            return Err(NotDone::NotReady);
+        }
+        let listing = catalogue.listing(service);
+        let mut candidates = Vec::new();
+        for entry in listing.iter() {
+            let (name, description) = (&entry.name, &entry.description);
+            let is_meant = filter.official.is_none_or(|mark| mark == description.official)
+                && filter.automated.is_none_or(|mark| mark == description.automated)
+                && sought.is_in(&[name, &description.text]);
+            // What is no name of a repository can be nobody's.
+            if is_meant && let Ok(scope) = repository(name, &[Action::Pull]) {
+                candidates.push(Candidate { name: name.to_string(), scope, item: entry });
+            }
+        }
+        let page = self.page(service, candidates, sought, |name, entry| ToldRepository::listed(name, entry)).await?;
+        if page.items.is_empty() {
+            self.require(Managed::Registry(service), ManagedAction::Show).await?;
+        }
+        Ok(page)
+    }
+
+    /// A repository, with what the asker may do there.
+    ///
+    /// # Errors
+    /// Why it is not shown.
+    pub async fn repository(&self, service: &str, name: &str) -> Result<ToldRepository, NotDone> {
+        let seen = self.seen(service, name).await?;
+        Ok(ToldRepository::of(&seen.repository, Some(&seen.may)))
+    }
+
+    /// The tags of a repository by name.
+    ///
+    /// # Errors
+    /// Why they are not shown.
+    pub async fn tags(&self, service: &str, name: &str, sought: &Sought) -> Result<Page<ToldTag>, NotDone> {
+        let seen = self.seen(service, name).await?;
+        let (catalogue, mut items, mut after) = (self.catalogue()?, Vec::new(), sought.after.clone());
+        // One more, to know whether there is a next page.
+        let enough = sought.limit.saturating_add(1);
+        while items.len() < enough {
+            let count = u32::try_from(enough).unwrap_or(u32::MAX);
+            let page = catalogue.tags(service, name, after.as_deref(), count).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.name.clone());
+            let is_last = page.len() < enough;
+            items.extend(page.iter().filter(|tag| sought.is_in(&[&tag.name])).map(ToldTag::of));
+            if is_last {
+                break;
+            }
+        }
+        let has_more = items.len() > sought.limit;
+        items.truncate(sought.limit);
+        let next = items.last().filter(|_| has_more).map(|last| last.name.clone());
+        let count = match (sought.counted, &sought.search) {
+            (super::Counted::All, None) => usize::try_from(seen.repository.tags).ok(),
+            (super::Counted::All, Some(_)) | (super::Counted::Not, _) => None,
+        };
+        Ok(Page { items, next, count })
+    }
+
+    /// What a tag names, as the registry says it now.
+    ///
+    /// # Errors
+    /// Why it is not shown.
+    pub async fn tag(&self, service: &str, name: &str, tag: &str) -> Result<ToldDetails, NotDone> {
+        self.seen(service, name).await?;
+        let details = self.catalogue()?.open_tag(service, name, tag).await?;
+        Ok(ToldDetails::of(tag, &details))
+    }
+
+    /// Writes what people say of a repository: for whoever may describe in the registry, and push to it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn describe(&self, service: &str, name: &str, change: Description) -> Result<ToldRepository, NotDone> {
+        let visible = self.seen(service, name).await?;
+        if !visible.may.contains(&Action::Push) {
+            return Err(NotDone::NotGranted { action: "push", name: format!("repository:{name}") });
+        }
+        if self.may(Managed::Descriptions(service), &[ManagedAction::Describe]).await?.is_empty() {
+            let name = format!("dockwarden:{}", Managed::Descriptions(service).name());
+            return Err(NotDone::NotGranted { action: ManagedAction::Describe.as_str(), name });
+        }
+        let Description { text, official, automated } = change;
+        let is_text = |text: &String| text.len() <= LONGEST && !text.contains(char::is_control);
+        if !text.as_ref().is_none_or(is_text) {
+            let message = format!("a description has {LONGEST} bytes at most, on one line");
+            return Err(NotDone::Wrong(message));
+        }
+        let before = visible.repository.description;
+        let description = catalogue::Description {
+            text: text.unwrap_or(before.text),
+            official: official.unwrap_or(before.official),
+            automated: automated.unwrap_or(before.automated),
+        };
+        match self.catalogue()?.describe(service, name, &description).await? {
+            Changed::Done => self.repository(service, name).await,
+            Changed::Missing | Changed::Conflict => Err(NotDone::Missing),
+        }
+    }
+
+    /// Gives a repository the asker's star, or takes it back. What is so already stays so.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn star(&self, service: &str, name: &str, star: Star) -> Result<(), NotDone> {
+        self.seen(service, name).await?;
+        // Nobody without an account has one.
+        let account = self.who.account.as_ref().ok_or(NotDone::Missing)?;
+        match self.catalogue()?.star(service, name, account, star).await? {
+            Changed::Done | Changed::Conflict => Ok(()),
+            Changed::Missing => Err(NotDone::Missing),
+        }
+    }
+
+    /// Deletes a tag, as the asker.
+    ///
+    /// # Errors
+    /// Why not, or that nobody knows what came of it.
+    pub async fn delete_tag(&self, (service, name): (&str, &str), tag: &str, seen: &Seen) -> Result<Deleted, NotDone> {
+        let right = self.may_delete(service, name).await?;
+        Ok(self.catalogue()?.delete_tag(&right, tag, seen).await?)
+    }
+
+    /// Deletes all tags of a repository, as the asker.
+    ///
+    /// # Errors
+    /// Why not, or that nobody knows what came of it.
+    pub async fn delete_repository(&self, service: &str, name: &str) -> Result<Emptied, NotDone> {
+        let right = self.may_delete(service, name).await?;
+        Ok(self.catalogue()?.delete_repository(&right).await?)
+    }
+
+    async fn may_delete(&self, service: &str, name: &str) -> Result<MayDelete, NotDone> {
+        let visible = self.seen(service, name).await?;
+        let refused = || NotDone::NotGranted { action: "delete", name: format!("repository:{name}") };
+        MayDelete::from_decision(&visible.decision, service, name).ok_or_else(refused)
+    }
+
+    /// A repository, if there is one of which the asker may have anything.
+    pub(super) async fn seen(&self, service: &str, name: &str) -> Result<Visible, NotDone> {
+        let (view, catalogue) = (self.view()?, self.catalogue()?);
+        registries::declared(&view, service)?;
+        let decision = self.decide(service, vec![repository(name, &ALL)?]).await?;
+        (self.heard)(service, &decision);
+        let may = granted(&decision);
+        // Who may only push there learns nothing of what is there.
+        if !may.contains(&Action::Pull) && !may.contains(&Action::Delete) {
+            return Err(NotDone::Missing);
+        }
+        let repository = catalogue.repository(service, name).await?.ok_or(NotDone::Missing)?;
+        Ok(Visible { repository, decision, may })
+    }
+}

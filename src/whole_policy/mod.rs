@@ -1,0 +1,111 @@
+//! Whole policies, and what is told of them: which rule a number means, and what was found as JSON.
+
+mod diff;
+mod who;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policy::acl::Acl;
+use policy::analysis::{Below, Unlisted, World};
+use policy::pattern::LabelValues;
+use policy::rule::Rule;
+use time::OffsetDateTime;
+
+use crate::shown::printable;
+
+pub use diff::{DiffTold, DifferenceTold};
+pub use who::{OfPattern, SymbolicTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, wanted};
+
+/// The section whose rules are meant where none is named.
+const USUAL: &str = "acl";
+
+/// The rules of one section.
+#[derive(Clone)]
+pub struct List {
+    /// The section.
+    pub section: &'static str,
+    /// Its rules.
+    pub acl: Arc<Acl>,
+    /// The rules' own numbers, in the same order, where it has such.
+    pub seqs: Vec<Option<i64>>,
+}
+
+/// A policy at one moment: its rules, and whoever it lets in.
+pub struct WholePolicy {
+    /// The lists of rules, in the order in which they are asked.
+    pub lists: Vec<List>,
+    /// The accounts that can be listed, with their labels, or without where they are closed; `""` is every client without an account.
+    pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    /// Who may ask besides.
+    pub unlisted: Unlisted,
+    /// The services that tokens are made for; none: any.
+    pub services: Vec<String>,
+    /// What happens to what no rule matches.
+    pub below: Below,
+    /// The moment.
+    pub now: OffsetDateTime,
+}
+
+/// A rule as it is told.
+pub struct Named {
+    /// Its section.
+    pub section: &'static str,
+    /// Its place there, from 0.
+    pub index: usize,
+    /// Its own number, where it has one.
+    pub seq: Option<i64>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl Named {
+    /// As the log names it, with its comment.
+    pub fn told(&self) -> String {
+        let place = match self.seq {
+            Some(seq) => format!("{}[seq {seq}]", self.section),
+            None => format!("{}[{}]", self.section, self.index),
+        };
+        match &self.comment {
+            Some(comment) => format!("{place} ({})", printable(comment)),
+            None => place,
+        }
+    }
+
+    /// Its section, where that has to be said.
+    fn unusual(&self) -> Option<&'static str> {
+        Some(self.section).filter(|section| *section != USUAL)
+    }
+}
+
+impl WholePolicy {
+    /// What is asked about.
+    pub fn world(&self) -> World<'_> {
+        World {
+            lists: self.lists.iter().map(|list| &*list.acl).collect(),
+            accounts: self.accounts.clone(),
+            services: self.services.clone(),
+            unlisted: self.unlisted,
+            below: self.below,
+        }
+    }
+
+    /// The rule with this number, counted through all lists.
+    pub fn rule(&self, number: usize) -> Option<&Rule> {
+        self.lists.iter().flat_map(|list| list.acl.rules()).nth(number)
+    }
+
+    /// The same as it is told.
+    pub fn named(&self, number: usize) -> Option<Named> {
+        let mut above = 0;
+        for List { section, acl, seqs } in &self.lists {
+            let index = number.checked_sub(above)?;
+            if let Some(rule) = acl.rules().get(index) {
+                let comment = rule.comment().map(str::to_owned);
+                return Some(Named { section, index, seq: seqs.get(index).copied().flatten(), comment });
+            }
+            above += acl.rules().len();
+        }
+        None
+    }
+}

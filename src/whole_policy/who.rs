@@ -1,0 +1,221 @@
+//! Who may do something, and what somebody may do, as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::analysis::{Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan};
+use policy::pattern::{Field, Pattern};
+use policy::rule::Grants;
+use policy::scope::{Action, words};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Named, WholePolicy};
+
+/// Which names of a pattern are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfPattern {
+    /// At least one of them.
+    Any,
+    /// All of them.
+    All,
+}
+
+/// A way to a right: a rule that gives it, with its conditions.
+#[derive(Debug, Serialize)]
+pub struct WayTold {
+    rule: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    /// The services for which it is one.
+    pub services: BTreeSet<String>,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// With which tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// By tag or by digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<&'static str>,
+    /// From when on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Rules above it that decide otherwise where they match too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    except: Vec<usize>,
+    example: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AccountTold {
+    account: String,
+    always: bool,
+    ways: Vec<WayTold>,
+}
+
+/// Accounts that cannot be listed, and what they need.
+#[derive(Debug, Serialize)]
+pub struct SymbolicTold {
+    /// What they are called, where that matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The labels that they need.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(flatten)]
+    way: WayTold,
+}
+
+/// What could not be told.
+#[derive(Debug, Serialize)]
+pub struct UndecidedTold {
+    why: &'static str,
+    rules: Vec<usize>,
+}
+
+/// Everybody who may do something.
+#[derive(Debug, Serialize)]
+pub struct WhoCanTold {
+    accounts: Vec<AccountTold>,
+    symbolic: Vec<SymbolicTold>,
+    undecided: Vec<UndecidedTold>,
+}
+
+#[derive(Debug, Serialize)]
+struct CanTold {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    actions: String,
+    #[serde(flatten)]
+    way: WayTold,
+}
+
+/// Everything that an account may do.
+#[derive(Debug, Serialize)]
+pub struct WhatCanTold {
+    account: String,
+    rules: Vec<CanTold>,
+    undecided: Vec<UndecidedTold>,
+}
+
+/// What is asked about: an action, and what it is done to, `type:name`. The name may be a pattern as in rules.
+///
+/// # Errors
+/// What is wrong, in words that repeat nothing of it.
+pub fn wanted(action: &str, resource: &str, of_pattern: OfPattern) -> Result<Wanted, String> {
+    let action = Action::parse(action).ok_or("the action is none; write pull, push, delete or \"*\"")?;
+    let (kind, name) = resource.split_once(':').ok_or("what it is done to names no type; write repository:team/app")?;
+    let pattern = Pattern::compile(name).map_err(|error| error.to_string())?;
+    let names = match (pattern.literal(), of_pattern) {
+        (Some(name), _) => Names::One(name.to_owned()),
+        (None, _) if pattern.placeholders().next().is_some() => {
+            return Err("a placeholder stands for nothing here: a name or a pattern without one is wanted".to_owned());
+        }
+        (None, OfPattern::Any) => Names::AnyOf(pattern),
+        (None, OfPattern::All) => Names::AllOf(pattern),
+    };
+    Ok(Wanted { action, kind: kind.to_owned(), names })
+}
+
+/// What a rule grants, in words; nothing where it refuses.
+pub fn actions_of(policy: &WholePolicy, rule: usize) -> String {
+    match policy.rule(rule).map(|rule| rule.grants()) {
+        Some(Grants::All) => "*".to_owned(),
+        Some(Grants::Listed(listed)) => words(listed),
+        None => String::new(),
+    }
+}
+
+impl WayTold {
+    /// A way by a rule of this policy.
+    pub fn of(policy: &WholePolicy, way: &Way) -> Option<WayTold> {
+        let (rule, named) = (policy.rule(way.rule)?, policy.named(way.rule)?);
+        let moment = |moment: Option<OffsetDateTime>| moment.and_then(|moment| moment.format(&Rfc3339).ok());
+        let (from, until) = rule.window();
+        let source = named.unusual();
+        let Named { index, comment, section: _, seq: _ } = named;
+        Some(WayTold {
+            rule: index,
+            source,
+            comment,
+            services: way.services.clone(),
+            ip: rule.network().map(ToString::to_string),
+            tag: rule.tag().map(|tag| tag.text().to_owned()),
+            reference: rule.reference().map(|kind| kind.as_str()),
+            from: moment(from),
+            until: moment(until),
+            except: way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.index)).collect(),
+            example: way.example.clone(),
+        })
+    }
+}
+
+impl SymbolicTold {
+    /// Accounts that cannot be listed, by a rule of this policy.
+    pub fn of(policy: &WholePolicy, other: &Symbolic) -> Option<SymbolicTold> {
+        let rule = policy.rule(other.way.rule)?;
+        let account = match rule.pattern(Field::Account) {
+            // The pattern says more than the one account that was tried.
+            Some(pattern) if pattern.placeholders().next().is_none() => Some(pattern.text().to_owned()),
+            Some(_) | None => other.account.clone(),
+        };
+        let label = |(label, values): (&String, &BTreeSet<String>)| {
+            let pattern = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
+            let value = match pattern {
+                Some(pattern) if pattern.placeholders().next().is_none() => pattern.text().to_owned(),
+                Some(_) | None => values.iter().cloned().collect::<Vec<_>>().join(","),
+            };
+            (label.clone(), value)
+        };
+        let labels = other.labels.iter().map(label).collect();
+        Some(SymbolicTold { account, labels, way: WayTold::of(policy, &other.way)? })
+    }
+}
+
+impl UndecidedTold {
+    /// What could not be told of this policy.
+    fn all(policy: &WholePolicy, undecided: &[(&'static str, BTreeSet<usize>)]) -> Vec<UndecidedTold> {
+        let rules =
+            |rules: &BTreeSet<usize>| rules.iter().filter_map(|rule| Some(policy.named(*rule)?.index)).collect();
+        undecided.iter().map(|(why, of)| UndecidedTold { why, rules: rules(of) }).collect()
+    }
+}
+
+impl WhoCanTold {
+    /// What was found in this policy.
+    pub fn of(found: &WhoCan, policy: &WholePolicy) -> WhoCanTold {
+        let account = |(account, Ways { ways, always }): &(String, Ways)| AccountTold {
+            account: account.clone(),
+            always: *always,
+            ways: ways.iter().filter_map(|way| WayTold::of(policy, way)).collect(),
+        };
+        WhoCanTold {
+            accounts: found.accounts.iter().map(account).collect(),
+            symbolic: found.symbolic.iter().filter_map(|other| SymbolicTold::of(policy, other)).collect(),
+            undecided: UndecidedTold::all(policy, &found.undecided),
+        }
+    }
+}
+
+impl WhatCanTold {
+    /// What was found in this policy about an account: what rules grant it.
+    pub fn of(found: &WhatCan, account: &str, policy: &WholePolicy) -> WhatCanTold {
+        let rules = found.rules.iter().filter_map(|can| {
+            let actions = actions_of(policy, can.way.rule);
+            let (kind, name) = (can.kind.clone(), can.name.clone());
+            (!actions.is_empty()).then_some(CanTold { kind, name, actions, way: WayTold::of(policy, &can.way)? })
+        });
+        WhatCanTold {
+            account: account.to_owned(),
+            rules: rules.collect(),
+            undecided: UndecidedTold::all(policy, &found.undecided),
+        }
+    }
+}

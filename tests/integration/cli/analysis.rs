@@ -1,0 +1,183 @@
+//! `dockwarden diff`, `who-can`, `what-can` and `minimise`: what they print, and with which status.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{STRONG, configured, run};
+use crate::bed::Folder;
+
+/// A file with alice, who is of the web team, and these rules.
+fn policy(acl: &str, more: &str) -> (Folder, String) {
+    let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry]}\n";
+    let users = format!(
+        "users:\n  alice: {{password: \"{STRONG}\", labels: {{team: [web]}}}}\n  gone: {{password: \"{STRONG}\", disabled: true}}\n  \"\": {{}}\n"
+    );
+    configured(&format!("{token}{users}{more}acl:\n{acl}"))
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+const TEAM: &str = "  - {match: {name: \"team/*\"}, actions: [pull], comment: the team}\n";
+const TEAM_AND_BELOW: &str = "  - {match: {name: \"/^team\\\\/.*$/\"}, actions: [pull]}\n";
+
+/// Checks 13, 14 and 15 of the reference, and `explain` agrees with each row.
+#[test]
+fn diff_tells_each_pair_of_rules_with_a_question_that_explain_confirms() {
+    let ((_one, old), (_other, new)) = (policy(TEAM, ""), policy(TEAM_AND_BELOW, ""));
+    let same = run(["diff", &old, &old]);
+    assert_eq!((same.code, same.out.as_str()), (0, "both decide everything alike\n"), "{}", same.err);
+    let (_two, stars) = policy(&TEAM.replace("team/*", "team/**"), "");
+    assert_eq!(run(["diff", &old, &stars]).code, 0);
+    let told = run(["diff", &old, &new, "--json"]);
+    assert_eq!(told.code, 3, "{}", told.err);
+    let row = json!({
+        "account": "", "service": "registry", "scope": "repository:team/a/a:pull", "old_rule": null, "new_rule": 0,
+        "accounts": {"count": 2, "first": ["", "alice"]},
+    });
+    assert_eq!(json_of(&told.out), json!({"granted": [row], "withheld": [], "undecided": []}));
+    let explained = |file: &str| run(["explain", file, "--service", "registry", "repository:team/a/a:pull"]).code;
+    assert_eq!((explained(&old), explained(&new)), (3, 0));
+    let text = run(["diff", &old, &new]);
+    let expected = format!(
+        "granted   repository:team/a/a:pull  no rule -> acl[0]\n          2 account(s): anonymous, alice\n          dockwarden explain {new} --service registry repository:team/a/a:pull\n"
+    );
+    assert_eq!((text.code, text.out), (3, expected));
+    // The other way round nothing is granted.
+    assert_eq!(run(["diff", &new, &old, "--fail-on", "granted"]).code, 0);
+    assert_eq!(run(["diff", &new, &old]).code, 3);
+    assert_eq!(run(["diff", &new]).code, 2);
+    assert_eq!(run(["diff", "git:-x:y", &old]).code, 1);
+}
+
+#[test]
+fn what_cannot_be_told_is_said_with_the_rules_and_a_status_of_its_own() {
+    let tagged = |tag: &str| format!("  - {{match: {{name: \"/^([a-z]+)$/\", tag: \"{tag}\"}}, actions: [pull]}}\n");
+    let ((_one, old), (_other, new)) =
+        (policy(&tagged("${name:1}-${name:1}-x"), ""), policy(&tagged("${name:1}-${name:1}-y"), ""));
+    let told = run(["diff", &old, &new, "--json"]);
+    let found = json_of(&told.out);
+    assert!(told.code == 4 || !found["withheld"].as_array().unwrap().is_empty(), "{}", told.out);
+    assert_eq!(found["undecided"][0]["old_rules"], json!([0]), "{}", told.out);
+    let api = "http_authz: {url: \"http://127.0.0.1:9/\"}\n";
+    let ((_one, old), (_other, new)) = (policy(TEAM, api), policy(TEAM_AND_BELOW, api));
+    let told = run(["diff", &old, &new]);
+    assert_eq!(told.code, 4, "{}{}", told.out, told.err);
+    assert!(told.out.starts_with("undecided what no rule matches is decided by somebody"), "{}", told.out);
+}
+
+/// The line below a row says why, at its moment as well.
+#[test]
+fn what_differs_at_another_moment_is_explained_at_that_moment() {
+    let window = "  - {match: {name: \"team/*\"}, actions: [pull], not_before: 2100-01-01}\n";
+    let ((_one, old), (_other, new)) = (policy("  []\n", ""), policy(window, ""));
+    let told = run(["diff", &old, &new]);
+    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+    let line = told.out.lines().find_map(|line| line.trim().strip_prefix("dockwarden ")).unwrap();
+    assert!(line.contains(" --at 2100-01-0"), "{line}");
+    let explained = |line: &str| run(line.split(' ')).code;
+    assert_eq!((explained(line), explained(&line.replace(&new, &old))), (0, 3), "{line}");
+    let (before, at) = line.split_once(" --at ").unwrap();
+    let (_, scope) = at.split_once(' ').unwrap();
+    assert_eq!(explained(&format!("{before} {scope}")), 3, "nothing is granted now");
+}
+
+#[test]
+fn diff_reads_a_file_of_a_revision() {
+    let (folder, file) = policy(TEAM, "");
+    let git = |arguments: &[&str]| {
+        let directory = folder.path("");
+        let mut git = Command::new("git");
+        git.current_dir(directory).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+        let done = git.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "one"]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("actions: [pull]", "actions: [pull, push]")).unwrap();
+    let mut command = super::command(["diff", "git:HEAD:config.yml", "config.yml"]);
+    command.current_dir(folder.path(""));
+    let told = super::finish(command, "");
+    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+    assert!(
+        told.out.starts_with("granted   repository:team/a:push  acl[0] (the team) -> acl[0] (the team)\n"),
+        "{}",
+        told.out
+    );
+    let mut command = super::command(["diff", "git:HEAD:none.yml", "config.yml"]);
+    command.current_dir(folder.path(""));
+    assert_eq!(super::finish(command, "").code, 1);
+}
+
+/// Checks 11 and 12 of the reference.
+#[test]
+fn who_can_lists_accounts_and_conditions_for_those_that_cannot_be_listed() {
+    let rules = "  - {match: {name: \"web/secret\"}, actions: []}\n  - {match: {name: \"${labels:team}/*\", ip: 10.0.0.0/8}, actions: [push], not_after: 2100-01-01}\n";
+    let (_folder, file) = policy(rules, "");
+    let told = run(["who-can", &file, "push", "repository:web/app"]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(told.out.starts_with("alice  acl[1], from 10.0.0.0/8, until 2100-01-02T00:00:00Z"), "{}", told.out);
+    assert_eq!(run(["who-can", &file, "push", "repository:web/secret"]).out, "nobody\n");
+    assert_eq!(run(["who-can", &file, "push", "repository:web/app", "--ip", "192.0.2.1"]).out, "nobody\n");
+    let any = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1"]);
+    let all = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1", "--all"]);
+    assert!(any.out.starts_with("alice  acl[1]") && all.out == "nobody\n", "{}{}", any.out, all.out);
+    let (_folder, file) = policy(
+        rules,
+        "ldap_auth: {addr: \"127.0.0.1:9\", base: \"dc=x\", filter: \"(uid=${account})\", bind_dn: x, bind_password_file: $DIR/config.yml}\n",
+    );
+    let told = run(["who-can", &file, "push", "repository:prod/app", "--json"]);
+    assert_eq!(told.code, 0, "{}{}", told.out, told.err);
+    assert_eq!(json_of(&told.out)["symbolic"][0]["labels"], json!({"team": "prod"}), "{}", told.out);
+}
+
+#[test]
+fn what_can_lists_the_rules_that_grant_an_account_anything() {
+    let rules = "  - {match: {name: \"web/secret\"}, actions: []}\n  - {match: {name: \"${labels:team}/*\"}, actions: [push]}\n  - {match: {name: \"web/app\"}, actions: [pull]}\n";
+    let (_folder, file) = policy(rules, "");
+    let told = run(["what-can", &file, "alice"]);
+    let expected = "repository:web/*:push  acl[1], except where acl[0] decides, such as web/a\n";
+    assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
+    assert_eq!(run(["what-can", &file, ""]).out, "repository:web/app:pull  acl[2], such as web/app\n");
+    assert_eq!(json_of(&run(["what-can", &file, "alice", "--json"]).out)["rules"][0]["except"], json!([0]));
+    for nobody in ["gone", "stranger"] {
+        assert_eq!(run(["what-can", &file, nobody]).code, 1, "{nobody}");
+    }
+}
+
+/// Check 25 of the reference: what is printed decides alike.
+#[test]
+fn minimise_prints_rules_that_decide_alike_and_keeps_comments() {
+    let rules = "  # Everybody.\n  - match: {name: \"public/*\"}\n    actions: [pull]\n  # Once special.\n  - match:\n      name: public/app\n    actions: [push] # never met\n  - {match: {account: carol}, actions: [push]}\n# After.\n";
+    let (_folder, file) = policy(rules, "");
+    let told = run(["minimise", &file]);
+    let expected = "acl:\n  # Everybody.\n  - match: {name: \"public/*\"}\n    actions: [pull]\n  # Once special.\n  # acl[1] left out, what it matches is matched above: acl[0]\n  # - match:\n  #     name: public/app\n  #   actions: [push] # never met\n  - {match: {account: carol}, actions: [push]}\n";
+    assert_eq!((told.code, told.out.as_str()), (3, expected), "{}", told.err);
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let (head, _) = whole.split_once("acl:\n").unwrap();
+    let (_folder, shorter) = configured(&format!("{head}{}", told.out));
+    assert_eq!(run(["diff", &file, &shorter]).code, 0);
+    assert_eq!(run(["minimise", &shorter]).code, 0);
+    let left_out = json_of(&run(["minimise", &file, "--for-these-users", "--json"]).out)["left_out"].clone();
+    let rules: Vec<&Value> = left_out.as_array().unwrap().iter().map(|rule| &rule["rule"]).collect();
+    assert_eq!(rules, [1, 2]);
+}
+
+#[test]
+fn check_finds_rules_that_others_hide_together() {
+    let (_folder, file) = configured(&format!(
+        "{}acl:\n  - {{match: {{name: \"team/[a-m]*\"}}, actions: [pull]}}\n  - {{match: {{name: \"team/[n-z0-9]*\"}}, actions: [pull]}}\n  - {{match: {{name: \"/^team\\\\/[a-z]+$/\"}}, actions: [pull, push]}}\n",
+        super::strong_users()
+    ));
+    let told = run(["check", &file]);
+    assert!(
+        told.out.contains("acl[2]: never decides: acl[0] and acl[1] match everything it does"),
+        "{}{}",
+        told.out,
+        told.err
+    );
+}
