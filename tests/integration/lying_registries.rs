@@ -79,7 +79,7 @@ async fn bed() -> (Liar, Bed, Arc<Catalogue>) {
 }
 
 fn listed(catalogue: &Catalogue) -> Vec<String> {
-    catalogue.listing("reg").keys().map(|name| name.to_string()).collect()
+    catalogue.listing("reg").iter().map(|entry| entry.name.to_string()).collect()
 }
 
 async fn error(catalogue: &Catalogue) -> String {
@@ -129,7 +129,7 @@ async fn one_repository_that_cannot_be_listed_keeps_no_other_from_it() {
         ["lib/a", "lib/b", "lib/many", "lib/new"],
         "what is too long is not listed, and the rest is"
     );
-    assert_eq!(catalogue.listing("reg")["lib/many"].tags, 20_000);
+    assert_eq!(catalogue.listing("reg").get("lib/many").unwrap().tags, 20_000);
     let told = error(&catalogue).await;
     assert!(told.contains("longer than"), "{told}");
 }
