@@ -52,16 +52,17 @@ canary:
 # What `make test` does for a moment only, for as long as it takes to meet what is rare: hours. Before an issue is called
 # resolved.
 long:
+	tests/support/install.sh long
+	$(MAKE) --no-print-directory release reproduce
 	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 	$(MAKE) --no-print-directory static differential
 	$(MAKE) --no-print-directory bench-short PROGRAM=static
 	DOCKWARDEN_LENGTH=5 $(MAKE) --no-print-directory canary PROGRAM=static
 	DOCKWARDEN_CYCLES=10 DOCKWARDEN_CHANGES=200 DOCKWARDEN_STOPS=50 DOCKWARDEN_ROLLS=50 DOCKWARDEN_REVOCATIONS=200 cargo test --locked --test real -- chaos:: crash:: leaves:: lifecycle:: records::outages:: revocation::secrets:: sql::outages::
-	tests/support/install.sh long
 	cargo test --locked --test real -- long::
 	DOCKWARDEN_TIMING_ROUNDS=10000 cargo test --locked --test real -- refusal as_long_as
 	$(MAKE) --no-print-directory bench bench-parts BENCH_SECONDS=20 BENCH="--memory-seconds 600"
-	$(MAKE) --no-print-directory release reproduce wasm try mutants
+	$(MAKE) --no-print-directory wasm try mutants
 
 # What must hold before anything is tested.
 check: audit

@@ -23,7 +23,7 @@ use crate::authn::{
 };
 use crate::authz::work::Work;
 use crate::authz::{Authorizer, Freshness, Question, Shown};
-use crate::backend::{self, Backends, Held, Opened};
+use crate::backend::{self, Backends, Held, Opened, SignIn};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::directory::Directory;
@@ -43,6 +43,8 @@ pub use uses::UsedRules;
 pub struct Access {
     authn: Vec<Counted<dyn Authenticator>>,
     authz: Vec<Counted<dyn Authorizer>>,
+    /// Those of the first whose people sign in in a browser, by name.
+    sign_ins: Vec<(&'static str, Arc<dyn SignIn>)>,
     attempts: Arc<Attempts>,
     /// The entries of `workload:`, if there are any.
     workloads: Option<Counted<Workloads>>,
@@ -161,7 +163,7 @@ impl Access {
         attempts: Arc<Attempts>,
     ) -> Access {
         use BackendOutcome::{Accepted, Decided, Error, NoMatch, NotMine, Rejected};
-        let (mut authn, mut authz) = (Vec::new(), Vec::new());
+        let (mut authn, mut authz, mut sign_ins) = (Vec::new(), Vec::new(), Vec::new());
         let mut counted_as = Manner::Passwords;
         for (name, opened) in opened {
             match opened {
@@ -171,6 +173,11 @@ impl Access {
                     if manner == Manner::Tokens {
                         counted_as = Manner::Tokens;
                     }
+                }
+                Opened::People(people) => {
+                    let metrics = metrics.backend(name, &[Accepted, Rejected, NotMine, Error]);
+                    sign_ins.push((name, Arc::clone(&people)));
+                    authn.push(Counted { name, backend: people as Arc<dyn Authenticator>, metrics });
                 }
                 Opened::Rules(backend) => {
                     let metrics = metrics.backend(name, &[Decided, NoMatch, Error]);
@@ -182,6 +189,7 @@ impl Access {
         Access {
             authn,
             authz,
+            sign_ins,
             attempts,
             workloads: None,
             lasting: None,
@@ -216,6 +224,11 @@ impl Access {
     /// The sources of rules that can fall behind, by name, and how fresh each is.
     pub fn freshness(&self) -> Vec<(&'static str, Freshness)> {
         self.authz.iter().filter_map(|source| Some((source.name, source.backend.freshness()?))).collect()
+    }
+
+    /// The backends whose people sign in in a browser, by name.
+    pub fn sign_ins(&self) -> &[(&'static str, Arc<dyn SignIn>)] {
+        &self.sign_ins
     }
 
     /// The wrong passwords of the last minutes.
@@ -402,15 +415,7 @@ impl Access {
         scopes: Vec<Scope>,
         now: OffsetDateTime,
     ) -> Result<Decision, Denied> {
-        who.standing.check(now).map_err(ClosedBy::from)?;
-        let mut until = who.standing.not_after;
-        if let Some(narrowing) = &who.narrowing {
-            if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
-                let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
-                return Err(DeadSecret { id, ..dead.into() }.into());
-            }
-            until = earliest(until, narrowing.ends);
-        }
+        let mut until = until_of(who, service, now)?;
         let mut grants = Vec::with_capacity(scopes.len());
         let began = crate::clock::now();
         // Whoever has an account was let in from there just now: it is those without one who have the strangers' turns.
@@ -458,6 +463,20 @@ impl Access {
         }
         Ok(Decision::new(who.account.clone(), grants, until, client).narrowed(who.narrowing.clone()))
     }
+}
+
+/// Until when somebody may be anybody at a service, where that ends by itself.
+///
+/// # Errors
+/// They may not be so now: the account is closed, or the secret is for other services.
+fn until_of(who: &Identity, service: &str, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Denied> {
+    who.standing.check(now).map_err(ClosedBy::from)?;
+    let Some(narrowing) = &who.narrowing else { return Ok(who.standing.not_after) };
+    if !narrowing.services.is_empty() && !narrowing.services.iter().any(|own| own == service) {
+        let (dead, id) = (Dead::Service, Some(Arc::clone(&narrowing.secret)));
+        return Err(DeadSecret { id, ..dead.into() }.into());
+    }
+    Ok(earliest(who.standing.not_after, narrowing.ends))
 }
 
 /// Why a backend gave no answer: it could not find out, or it is costly and no turn came.

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::access::{Access, Chain};
+use crate::access::{Access, Chain, Denied};
 use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
 use crate::catalogue::Catalogue;
@@ -22,13 +22,14 @@ use crate::clock;
 use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, ServicesFrom, Tls};
 use crate::connections::Origin;
 use crate::descriptors::transfers_at_once;
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::gateway::Gateway;
 use crate::keys::{PairFiles, create_pair};
 use crate::last_said::LastSaid;
 use crate::metrics::{self, Metrics};
 use crate::mint::{Mint, Signing};
 use crate::policy_tests::{Failing, Outcome, PolicyGate, Run, Tests};
+use crate::registries::Registries;
 use crate::secrets::Lasting;
 use crate::telemetry::Telemetry;
 use crate::token::{Before, HeaderChoice, Issuer, Trust};
@@ -70,8 +71,12 @@ pub struct Snapshot {
     pub gateway: Option<Gateway>,
     /// What is remembered, if anything is.
     pub records: Option<records::InUse>,
+    /// The registries of the file, where no directory has them.
+    registries: Registries,
     /// What is in the registries that are declared, if any are or can be.
     pub catalogue: Option<Arc<Catalogue>>,
+    /// How people sign in in a browser, if they do.
+    pub sign_in: Option<crate::sign_in::Section>,
     /// Where secrets are administered, if anywhere.
     pub api: Api,
     /// Where a client's address is taken from.
@@ -100,6 +105,21 @@ impl Snapshot {
         match self.services_from {
             ServicesFrom::Token => false,
             ServicesFrom::Registries => self.access.directory().is_some_and(|directory| directory.declares(service)),
+        }
+    }
+
+    /// The name of the registry that clients mean by a `Host`, of all that are declared now.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] where nobody knows now which there are.
+    pub fn registry_of_host(&self, host: &str) -> Result<Option<String>, Denied> {
+        let named = |registries: &Registries| registries.of_host(host).map(|registry| registry.service.clone());
+        match self.access.directory() {
+            None => Ok(named(&self.registries)),
+            Some(directory) => match directory.view() {
+                Ok(view) => Ok(named(view.registries())),
+                Err(cause) => Err(Denied::Unavailable { backend: directory::NAME, cause }),
+            },
         }
     }
 
@@ -219,6 +239,7 @@ impl Snapshot {
         passwords.fill_up_with(further.unwrap_or_default());
         let snapshot = Snapshot {
             generation,
+            registries: config.registries,
             catalogue,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),
@@ -229,6 +250,7 @@ impl Snapshot {
             forward_auth: config.forward_auth,
             gateway,
             records,
+            sign_in: config.sign_in,
             api: config.api,
             address: config.server.address,
             connections_per_address: config.server.connections_per_address,

@@ -5,6 +5,7 @@
 
 mod identities;
 pub mod rules;
+pub mod sign_in;
 pub mod work;
 
 use std::any::Any;
@@ -19,9 +20,11 @@ use crate::passwords::attempts::Manner;
 use crate::passwords::password::Passwords;
 use crate::reach::{Reach, Reached};
 use crate::records;
+use crate::secret::sealing::SealingKey;
 
 pub use identities::Authenticator;
 pub use rules::Authorizer;
+pub use sign_in::SignIn;
 
 /// One kind of backend: a row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,11 @@ pub trait Configured: Same + Any + Debug + Send + Sync {
 
     /// What the section tells without being opened.
     fn facts(&self) -> Facts<'_>;
+
+    /// The same section of a file whose sign-ins have this key; `None` for all where nobody signs in in a browser.
+    fn sealed_with(&self, _key: &SealingKey) -> Option<Arc<dyn Configured>> {
+        None
+    }
 
     /// The same section of a file whose records are in this store; `None` for all that keep nothing in the records.
     fn kept_in(&self, _store: &records::Settings) -> Option<Arc<dyn Configured>> {
@@ -109,6 +117,8 @@ pub enum Names {
 pub enum Opened {
     /// Says who somebody is, and how wrong passwords are counted while it is in use.
     Identities(Arc<dyn Authenticator>, Manner),
+    /// Says who somebody is who signs in in a browser.
+    People(Arc<dyn SignIn>),
     /// Says what somebody may do.
     Rules(Arc<dyn Authorizer>),
 }
@@ -127,6 +137,7 @@ impl Opened {
     fn reach(&self) -> Reach<'_> {
         match self {
             Opened::Identities(backend, _) => backend.reach(),
+            Opened::People(people) => people.reach(),
             Opened::Rules(source) => source.reach(),
         }
     }

@@ -2,7 +2,7 @@
 //! and documents, is under "Adding an identity backend" in `docs/explain/architecture.md`.
 
 use crate::backend::Kind;
-use crate::{authn, authz};
+use crate::{authn, authz, sign_in};
 
 /// All backends, in the order in which they are asked.
 ///
@@ -18,6 +18,10 @@ pub static BACKENDS: &[Kind] = &[
     authn::mongo::KIND,
     authn::sql::KIND,
     authn::records::KIND,
+    sign_in::GOOGLE,
+    sign_in::GITHUB,
+    sign_in::GITLAB,
+    sign_in::OPENID,
     authn::http_api::KIND,
     #[cfg(test)]
     authn::silly::KIND,

@@ -31,6 +31,10 @@ pub enum Door {
     Gateway,
     /// The API that administers secrets.
     Api,
+    /// Search, and the catalog of a registry that is not served through us.
+    Search,
+    /// The pages for people.
+    Pages,
 }
 
 impl Door {
@@ -40,6 +44,8 @@ impl Door {
             Door::ForwardAuth => "forward_auth",
             Door::Gateway => "gateway",
             Door::Api => "api",
+            Door::Search => "search",
+            Door::Pages => "pages",
         }
     }
 }

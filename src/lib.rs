@@ -65,6 +65,7 @@ pub mod secrets;
 pub mod server;
 mod shelf;
 mod shown;
+pub mod sign_in;
 pub mod sql;
 pub mod telemetry;
 pub mod token;

@@ -128,6 +128,7 @@ pub struct Metrics {
     dropped_lines: Arc<dyn Fn() -> usize + Send + Sync>,
     requests: Family<Labels<1>, Counter>,
     administered: Family<Labels<1>, Counter>,
+    searched: Family<Labels<1>, Counter>,
     forwarded: Family<Labels<1>, Counter>,
     passed: Family<Labels<2>, Counter>,
     moved: Family<Labels<2>, Counter>,
@@ -179,6 +180,7 @@ impl Default for Metrics {
             reused: add(to, "tokens_reused", "Tokens handed out again"),
             refreshable: add(to, "refresh_tokens", "Logins that asked for a refresh token by outcome"),
             administered: add(to, "api_requests", "Requests to the API by outcome"),
+            searched: add(to, "search_requests", "Requests for search and catalogs by outcome"),
             forwarded: add(to, "forward_auth_requests", "Questions of proxies by outcome"),
             passed: add(to, "gateway_requests", "Requests to the gateway by upstream and outcome"),
             moved: {
@@ -293,6 +295,16 @@ impl Metrics {
     /// Begins the outcomes of requests to the API.
     pub fn expect_api_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
         begin(&self.administered, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
+    }
+
+    /// A request for search or a catalog was answered.
+    pub fn search_answered(&self, outcome: &'static str) {
+        self.searched.get_or_create(&[("outcome", outcome.into())]).inc();
+    }
+
+    /// Begins the outcomes of requests for search and catalogs.
+    pub fn expect_search_outcomes(&self, outcomes: impl IntoIterator<Item = &'static str>) {
+        begin(&self.searched, outcomes.into_iter().map(|outcome| [("outcome", outcome.into())]));
     }
 
     /// So many secrets end soon, and leave their owners without one.

@@ -1,6 +1,7 @@
 //! A secret in memory, which nothing prints.
 
 pub mod lasting;
+pub mod sealing;
 
 use std::fmt;
 

@@ -18,9 +18,10 @@ use dockwarden::keys::{KidForm, SigningKey, generate};
 use dockwarden::token::{AccessEntry, HeaderForm, Issuer, TokenContent, jti};
 use jsonwebtoken::Algorithm;
 use policy::acl::Acl;
+use policy::names::Verdict;
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::Rule;
-use policy::scope::{Scope, parse_all};
+use policy::scope::{Action, Scope, parse_all};
 use policy::{Answer, Budget, Question};
 use time::OffsetDateTime;
 
@@ -102,6 +103,33 @@ fn standard_rules(bench: &mut Criterion) {
     bench.bench_function("rules/three of one's own", |timer| timer.iter(|| decide(&own, &member, &scope)));
     bench.bench_function("rules/standard, 50 groups", |timer| {
         timer.iter(|| decide(&standard, &directory.labelled(black_box(member.clone())).unwrap(), &scope));
+    });
+    // What search and a page of the catalog look through where the account may pull next to nothing.
+    let names: Vec<String> = (0..100_000)
+        .map(|number| match number % 4 {
+            0 => format!("groups/{}/app-{number}", 100 + number % 3000),
+            1 => format!("apps/{}/app-{number}", number % 3000),
+            2 => format!("users/{number}/app"),
+            _ => format!("team-{number}/app"),
+        })
+        .collect();
+    bench.bench_function("names/100,000 by the standard rules, 50 groups", |timer| {
+        timer.iter(|| {
+            let who = directory.labelled(black_box(member.clone())).unwrap();
+            let question = Question {
+                account: who.name(),
+                labels: &who.labels,
+                address: None,
+                service: "elsewhere",
+                resource: &scope.resource,
+                actions: &scope.actions,
+                reference: None,
+                now: OffsetDateTime::UNIX_EPOCH,
+            };
+            let mut budget = Budget::for_request();
+            let filter = standard.for_names(question, &Action::Pull, &mut budget).unwrap();
+            names.iter().filter(|name| filter.verdict(name, &mut budget).unwrap() == Verdict::Granted).count()
+        });
     });
 }
 

@@ -4,10 +4,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use policy::Budget;
+use policy::acl::Acl;
+use policy::names::Verdict;
 use policy::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
-use super::{Access, Denied};
+use super::{Access, Denied, unanswered, until_of};
+use crate::authz::Question;
+use crate::authz::work::{self, Work};
+use crate::client_network::ClientNetwork;
 use crate::identity::{Account, Identity, LookUp};
 
 /// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
@@ -38,6 +44,23 @@ impl Access {
         names: &[Arc<str>],
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
+        let mut lists = Vec::with_capacity(self.authz.len());
+        for source in &self.authz {
+            match source.backend.compiled().map_err(|cause| unanswered(source.name, cause))? {
+                Some(acl) => lists.push((source.name, acl)),
+                None => return self.pullable_one_by_one(viewer, names, most).await,
+            }
+        }
+        self.pullable_by_lists(lists, viewer, names, most).await
+    }
+
+    /// The same, by asking about each name.
+    async fn pullable_one_by_one(
+        &self,
+        viewer: &Viewer<'_>,
+        names: &[Arc<str>],
+        most: usize,
+    ) -> Result<Vec<Arc<str>>, Denied> {
         let mut found = Vec::new();
         for some in names.chunks(DECIDED_AT_ONCE) {
             let (names, scopes): (Vec<_>, Vec<_>) =
@@ -52,6 +75,69 @@ impl Access {
         }
         found.truncate(most);
         Ok(found)
+    }
+
+    /// The same by lists of rules alone: what has nothing to do with the name is compared once.
+    async fn pullable_by_lists(
+        &self,
+        lists: Vec<(&'static str, Arc<Acl>)>,
+        viewer: &Viewer<'_>,
+        names: &[Arc<str>],
+        most: usize,
+    ) -> Result<Vec<Arc<str>>, Denied> {
+        until_of(viewer.who, viewer.service, viewer.now)?;
+        let (Some(first), Some((source, _))) = (names.first(), lists.first()) else { return Ok(Vec::new()) };
+        let Some(Scope { resource, actions, .. }) = scope(first, Action::Pull) else {
+            return self.pullable_one_by_one(viewer, names, most).await;
+        };
+        let source = *source;
+        let asked = policy::Question {
+            account: viewer.who.name(),
+            labels: &viewer.who.labels,
+            address: viewer.address,
+            service: viewer.service,
+            resource: &resource,
+            actions: &actions,
+            reference: None,
+            now: viewer.now,
+        };
+        let client = self.attempts.client(ClientNetwork::of(viewer.address));
+        let question = Question { asked, began: crate::clock::now(), work: &Work::of(client.lane) };
+        let (names, narrowing) = (names.to_vec(), viewer.who.narrowing.clone());
+        let look = move |question: &policy::Question<'_>, budget: &mut Budget| {
+            let pull = Action::Pull;
+            let mut filters = Vec::with_capacity(lists.len());
+            for (_, acl) in &lists {
+                filters.push(acl.for_names(*question, &pull, budget)?);
+            }
+            let is_left = |name: &str| {
+                let pull = [Action::Pull].into();
+                narrowing.as_ref().is_none_or(|by| {
+                    Resource::new(question.resource.kind(), name).is_ok_and(|own| by.cut.of(&own, &pull) == pull)
+                })
+            };
+            let mut found = Vec::new();
+            for name in names {
+                if found.len() >= most {
+                    break;
+                }
+                // The first list that has a rule for it decides.
+                let mut verdict = Verdict::NoMatch;
+                for filter in &filters {
+                    verdict = filter.verdict(&name, budget)?;
+                    match verdict {
+                        Verdict::NoMatch => {}
+                        Verdict::Granted | Verdict::Withheld => break,
+                    }
+                }
+                match verdict {
+                    Verdict::Granted if is_left(&name) => found.push(name),
+                    Verdict::Granted | Verdict::Withheld | Verdict::NoMatch => {}
+                }
+            }
+            Ok(found)
+        };
+        work::about_many(&question, look).await.map_err(|cause| unanswered(source, cause))
     }
 
     /// Whether somebody may do this to a repository.

@@ -173,7 +173,7 @@ impl Access {
     }
 
     /// Whether an access token that was made for a secret is still to be honoured, presented from there: whether the secret would bring
-    /// another, and how it narrows its owner now. Its owner is looked up as for the secret itself.
+    /// another. Its owner is looked up as for the secret itself: who that is now, narrowed as the secret narrows them now.
     ///
     /// # Errors
     /// [`Denied::Secret`], [`Denied::Closed`] and [`Denied::NameTaken`] where it would not, [`Denied::Busy`] and [`Denied::Unavailable`] as for [`Access::identify`].
@@ -182,14 +182,15 @@ impl Access {
         token: &TokenOfSecret<'_>,
         address: Option<IpAddr>,
         now: OffsetDateTime,
-    ) -> Result<Arc<Narrowing>, Denied> {
+    ) -> Result<(Identity, Arc<Narrowing>), Denied> {
         let lasting = self.lasting.as_ref().ok_or(Dead::NotKept)?;
         let client = self.attempts.client(ClientNetwork::of(address));
         let began = crate::clock::now();
         let living = lasting.count(began, lasting.backend.honours(token, (client, address), now).await, accepted)??;
         let owner = self.owner(&lasting.backend, &living, address).await?;
         owner.standing.check(now).map_err(ClosedBy::from)?;
-        Ok(owner.narrowing.ok_or(Dead::OwnerGone)?)
+        let narrowing = owner.narrowing.clone().ok_or(Dead::OwnerGone)?;
+        Ok((owner, narrowing))
     }
 }
 

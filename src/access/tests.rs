@@ -43,6 +43,10 @@ impl Authorizer for Stub {
         Ok(Answer::NoMatch { until: None })
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<policy::acl::Acl>>> {
+        Ok(None)
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }

@@ -185,6 +185,10 @@ impl Authorizer for HttpAuthz {
         Ok(answer)
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<policy::acl::Acl>>> {
+        Ok(None)
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }

@@ -461,6 +461,16 @@ impl<K: Keeper> Rules<K> {
         }
     }
 
+    /// The rules in use, if there are some that are not too old.
+    fn usable(&self) -> anyhow::Result<Arc<Current>> {
+        let in_use = self.in_use.load_full().context("no rules have been read yet")?;
+        let age = in_use.age();
+        if age >= self.times.max_stale {
+            anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
+        }
+        Ok(in_use)
+    }
+
     async fn fetch(&self) -> Result<K::Entries, Trouble> {
         self.keeper.fetch().await.map_err(Trouble::Unread)
     }
@@ -481,12 +491,7 @@ fn in_use_of(current: &Current) -> InUse {
 #[async_trait]
 impl<K: Keeper> Authorizer for KeptRules<K> {
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
-        let in_use = self.rules.in_use.load_full();
-        let Some(in_use) = in_use else { anyhow::bail!("no rules have been read yet") };
-        let age = in_use.age();
-        if age >= self.rules.times.max_stale {
-            anyhow::bail!("the rules were last up to date {} seconds ago, longer than max_stale", age.as_secs());
-        }
+        let in_use = self.rules.usable()?;
         let rules = Arc::clone(&in_use);
         let answer = work::answer(question, move |question, budget| rules.acl.decide(question, budget)).await?;
         Ok(match answer {
@@ -496,6 +501,10 @@ impl<K: Keeper> Authorizer for KeptRules<K> {
             }
             none @ Answer::NoMatch { .. } => none,
         })
+    }
+
+    fn compiled(&self) -> anyhow::Result<Option<Arc<Acl>>> {
+        Ok(Some(Arc::clone(&self.rules.usable()?.acl)))
     }
 
     fn freshness(&self) -> Option<Freshness> {

@@ -109,6 +109,10 @@ impl Authorizer for ProgramAuthz {
         Ok(Answer::Decided { actions, by: RuleRef { index: 0, seq: None, id: None, comment: None }, until: None })
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<policy::acl::Acl>>> {
+        Ok(None)
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }

@@ -72,6 +72,10 @@ impl Authorizer for StaticRules {
         work::answer(question, move |question, budget| acl.decide(question, budget)).await
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<Acl>>> {
+        Ok(Some(Arc::clone(&self.0)))
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }

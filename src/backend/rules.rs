@@ -50,6 +50,12 @@ pub trait Authorizer: Reachable {
     /// a rule that refuses might have been missed.
     async fn authorize(&self, question: &Question<'_>) -> anyhow::Result<Answer>;
 
+    /// The rules that it decides by now, and nothing else; `None` for a source that has to be asked about each question.
+    ///
+    /// # Errors
+    /// As [`Authorizer::authorize`].
+    fn compiled(&self) -> anyhow::Result<Option<Arc<Acl>>>;
+
     /// How fresh its rules are; `None` for a source that cannot fall behind.
     fn freshness(&self) -> Option<Freshness>;
 

@@ -105,6 +105,28 @@ where
     Ok(answer?)
 }
 
+/// The work that one look through many names may take, in steps: that of a hundred requests.
+const STEPS_OF_MANY: u64 = 100 * REQUEST_STEPS;
+
+/// Decides on many names by rules, when it is this client's turn, on a thread of its own. `decide` is asked with the question, and finds
+/// out by itself which names there are.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) async fn about_many<T, D>(question: &Question<'_>, decide: D) -> anyhow::Result<T>
+where
+    T: Send + 'static,
+    D: FnOnce(&policy::Question<'_>, &mut Budget) -> Result<T, TooComplex> + Send + 'static,
+{
+    let turn = TURNS.turn(question.client(), question.began + PATIENCE).await?;
+    let asked = OwnedQuestion::from_question(&question.asked);
+    let decided = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        decide(&asked.question(), &mut Budget::new(STEPS_OF_MANY, Compiling::Allowed))
+    });
+    Ok(decided.await.context("the deciding thread died")??)
+}
+
 /// A question that goes to another thread.
 struct OwnedQuestion {
     account: String,

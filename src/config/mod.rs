@@ -40,7 +40,7 @@ use crate::directory::Elsewhere;
 use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
 use crate::telemetry;
-use crate::{authn, authz, directory, records, secrets, workload};
+use crate::{authn, authz, directory, records, secrets, sign_in, workload};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub api: Api,
     /// The collector that is told of requests and metrics.
     pub telemetry: Option<telemetry::Settings>,
+    /// How people sign in in a browser, if they do.
+    pub sign_in: Option<sign_in::Section>,
     /// The workloads whose issuers' tokens are taken in place of passwords, if there are any.
     pub workload: Option<workload::Settings>,
     /// Who is asked who somebody is, and who is asked what they may do.
@@ -81,20 +83,12 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-/// The backends of docker_auth that are not here, and what to do about each.
-const ABSENT: &[(&str, &str)] = &[
-    ("google_auth", "Google sign-in is not supported; use users"),
-    ("github_auth", "GitHub sign-in is not supported; use users"),
-    ("gitlab_auth", "GitLab sign-in is not supported; use users"),
-    ("oidc_auth", "OpenID Connect is not supported; use users"),
-];
-
 /// docker_auth's plugins, and the section that takes the place of each.
 const PLUGINS: [(&str, &str); 2] =
     [("plugin_authn", authn::http_api::KIND.key), ("plugin_authz", authz::http_api::KIND.key)];
 
 /// The sections that are not backends.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     directory::NAME,
     "server",
     "token",
@@ -106,12 +100,13 @@ const OTHERS: [&str; 13] = [
     lasting::NAME,
     api::NAME,
     telemetry::NAME,
+    sign_in::NAME,
     "workload",
     policy_tests::NAME,
 ];
 
 /// The sections for which there are records, whether or not the file says where.
-const KEPT_IN_RECORDS: [&str; 3] = [authn::records::KIND.key, authz::records::KIND.key, api::NAME];
+const KEPT_IN_RECORDS: [&str; 4] = [authn::records::KIND.key, authz::records::KIND.key, api::NAME, sign_in::NAME];
 
 /// The names of all sections.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -225,8 +220,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         );
         (key, message)
     });
-    let absent = ABSENT.iter().map(|&(key, instead)| (key, instead));
-    for (key, instead) in absent.chain(plugins.iter().map(|(key, message)| (*key, message.as_str()))) {
+    for (key, instead) in plugins.iter().map(|(key, message)| (*key, message.as_str())) {
         if top.refuse(key, instead) {
             named.push(if key.contains("acl") || key.ends_with("authz") { Purpose::Rules } else { Purpose::Identity });
         }
@@ -252,7 +246,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     };
     let declared = declared.unwrap_or_else(|| Some(registries::Declared::default()));
     let key = token.as_ref().map(|token| token.key.as_path());
-    let is_needed = KEPT_IN_RECORDS.iter().any(|key| top.has(key));
+    let of_sign_ins = sign_in::KINDS.map(|kind| kind.key);
+    let is_needed = KEPT_IN_RECORDS.iter().chain(&of_sign_ins).any(|key| top.has(key));
     let remembered = match top.section(records::NAME) {
         Some(section) => records::read(section, key),
         None if is_needed => key.map(records::Settings::usual),
@@ -317,12 +312,15 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     if is_without_rules {
         top.missing("acl", "no rules are configured; write acl: [] if really nothing is allowed");
     }
+    let people = top.section(sign_in::NAME).and_then(sign_in::read);
     let rows = BACKENDS.iter().filter_map(|kind| {
         let settings = (kind.read)(top.field(kind.key)?)?;
-        let kept = remembered.as_ref().and_then(|store| settings.kept_in(store));
-        Some(Row { kind, settings: kept.unwrap_or(settings) })
+        let settings = remembered.as_ref().and_then(|store| settings.kept_in(store)).unwrap_or(settings);
+        let sealed = people.as_ref().and_then(|section| settings.sealed_with(&section.key));
+        Some(Row { kind, settings: sealed.unwrap_or(settings) })
     });
     let backends = Backends(rows.collect());
+    sign_in::check(&mut top, &backends);
     if backends.get::<StandardRules>().is_some() && !top.has(directory::NAME) {
         let message = "these rules go by the labels that the directory gives, and there is none; write directory: with its groups \
                        and users";
@@ -358,6 +356,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
         telemetry: telemetry.flatten(),
+        sign_in: people,
         workload,
         backends,
         tests: tests.unwrap_or_default(),

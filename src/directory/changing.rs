@@ -144,14 +144,6 @@ impl Directory {
         Ok(Registry { responsibles, publications, ..registry })
     }
 
-    /// That a registry is where one may be declared.
-    async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
-        match new {
-            NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
-            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
-        }
-    }
-
     /// Declares a registry for a user, within their quota. Of several at once, in whichever replicas, no more are left than that.
     ///
     /// # Errors
@@ -186,6 +178,14 @@ impl Directory {
     pub async fn authorities_of(&self, service: &str) -> Result<Option<String>, NotChanged> {
         let at = EntryAt { kind: EntryKind::Registry, name: service.to_owned() };
         Ok(self.records()?.entry(&at).await?.and_then(|entry| authorities_in(&entry)))
+    }
+
+    /// That a registry is where one may be declared.
+    async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
+        match new {
+            NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
+            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
+        }
     }
 
     /// Whether anything is changed, told to this process at once.

@@ -10,7 +10,10 @@ mod forward_auth;
 mod gateway;
 mod health;
 mod key_set;
+mod page;
+mod pages;
 mod refresh;
+mod search;
 mod shape;
 mod token;
 mod traced;
@@ -54,6 +57,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     token::begin_metrics(&app.metrics);
     forward_auth::begin_metrics(&app.metrics);
     api::begin_metrics(&app.metrics);
+    search::begin_metrics(&app.metrics);
     let mut routes = Router::new().route("/.well-known/jwks.json", get(key_set::answer)).route("/", get(health::root));
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/"), get(health::root));
@@ -63,13 +67,16 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
         routes = routes.route(&format!("{path_prefix}{path}"), any(token::answer));
     }
     routes = routes.route(&format!("{path_prefix}/forward_auth"), any(forward_auth::answer));
-    if !app.gateway_is_elsewhere() {
-        routes = routes.merge(gateway_routes());
-    }
+    routes = match app.gateway_is_elsewhere() {
+        true => routes.merge(search::routes()).merge(search::catalog_routes()),
+        false => routes.merge(gateway_routes()),
+    };
     if !path_prefix.is_empty() {
         routes = routes.route(&format!("{path_prefix}/.well-known/jwks.json"), get(key_set::answer));
     }
     routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
+    routes = routes.merge(search::collector_routes(path_prefix));
+    routes = routes.merge(pages::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),
@@ -92,6 +99,7 @@ fn gateway_routes() -> Router<Arc<App>> {
         .route("/v2", any(gateway::answer))
         .route("/v2/", any(gateway::answer))
         .route("/v2/{*below}", any(gateway::answer))
+        .merge(search::routes())
 }
 
 fn admin_routes() -> Router<Arc<App>> {

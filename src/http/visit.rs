@@ -166,16 +166,9 @@ impl<'a> Visit<'a> {
         let now = OffsetDateTime::now_utc();
         let generation = self.snapshot.generation;
         if let Some(token) = bearer(headers) {
-            let claims = self.snapshot.issuer.verify(token, &self.asker.service, now)?;
-            // No account that we let in has another name.
-            let account = Account::parse_or_anonymous(&claims.sub).map_err(|_| NotOurs::Forged)?;
-            let credential = Some(claims.jti.clone());
-            let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
-            // A token says no labels. Those of the directory go by the account alone, and are known here too.
-            let identity = self.snapshot.access.in_directory(Identity { account, by, ..Identity::default() })?;
-            self.asker.identified(&identity);
+            let (identity, claims) = self.holder(token, now)?;
             // What is decided by the account besides, such as the names of a catalog, is no more than the secret may see.
-            let narrowing = self.honour(&claims, now).await?;
+            let narrowing = self.honour(&claims, now).await?.map(|(_, narrowing)| narrowing);
             // Its limits may be narrower by now than those that the token was made with.
             let is_left = |scope: &Scope| {
                 narrowing.as_ref().is_none_or(|by| by.cut.of(&scope.resource, &scope.actions) == scope.actions)
@@ -211,9 +204,32 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Refuses an access token that was made for a secret which is dead by now, and says how a living one narrows its owner. All
-    /// others are as good as they say.
-    async fn honour(&self, claims: &Claims, now: OffsetDateTime) -> Result<Option<Arc<Narrowing>>, NotAdmitted> {
+    /// Whose a token of ours is, and what it says. The log learns the account.
+    ///
+    /// # Errors
+    /// It is none of ours for this service, or not valid now.
+    pub(super) fn holder(&mut self, token: &str, now: OffsetDateTime) -> Result<(Identity, Claims), NotAdmitted> {
+        let claims = self.snapshot.issuer.verify(token, &self.asker.service, now)?;
+        // No account that we let in has another name.
+        let account = Account::parse_or_anonymous(&claims.sub).map_err(|_| NotOurs::Forged)?;
+        let credential = Some(claims.jti.clone());
+        let by = Some(IdentifiedBy { backend: TOKENS, method: Method::Token, credential });
+        // A token says no labels. Those of the directory go by the account alone, and are known here too.
+        let identity = self.snapshot.access.in_directory(Identity { account, by, ..Identity::default() })?;
+        self.asker.identified(&identity);
+        Ok((identity, claims))
+    }
+
+    /// Refuses an access token that was made for a secret which is dead by now, and says who the owner of a living one is and how it
+    /// narrows them. All others are as good as they say.
+    ///
+    /// # Errors
+    /// The secret is dead, or nobody can tell.
+    pub(super) async fn honour(
+        &self,
+        claims: &Claims,
+        now: OffsetDateTime,
+    ) -> Result<Option<(Identity, Arc<Narrowing>)>, NotAdmitted> {
         let token = match (&claims.cred, claims.epoch) {
             (None, None) => return Ok(None),
             (Some(id), Some(epoch)) => {
@@ -223,7 +239,7 @@ impl<'a> Visit<'a> {
             (Some(_), None) | (None, Some(_)) => return Err(NotOurs::Forged.into()),
         };
         match self.snapshot.access.honours(&token, self.asker.address, now).await {
-            Ok(narrowing) => Ok(Some(narrowing)),
+            Ok(owner) => Ok(Some(owner)),
             // The client learns it by the login that it tries next.
             Err(denied @ (Denied::Secret(_) | Denied::Closed(_) | Denied::NameTaken { .. })) => {
                 Err(NotAdmitted::TokenOfDead(denied))

@@ -13,6 +13,7 @@ use super::catalogue::{Description, Pull, Repository};
 use super::directory::Entry;
 use super::lock::Holding;
 use super::mongo::{self, MongoRecords, catalogue as of_mongo};
+use super::persons::Person;
 use super::row::milliseconds;
 use super::settings::of_sqlite;
 use super::sql::{self, SqlRecords, catalogue as of_sql};
@@ -64,6 +65,8 @@ struct Everything {
     rules: Option<Document>,
     people: People,
     directory: Vec<Entry>,
+    /// Those who signed in at a provider.
+    persons: Vec<Person>,
 }
 
 /// What of the catalogue no sweep finds again: what people wrote, their stars, and who pulled what. Repositories, tags, how far
@@ -239,6 +242,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_pulls",
         "DELETE FROM dockwarden_leases",
         "DELETE FROM dockwarden_directory",
+        "DELETE FROM dockwarden_persons",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
@@ -255,7 +259,7 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     // First of all, so that nothing lives again wherever this is interrupted.
     records.raise_all(now).await?;
     let here = epochs_of(records).await?;
-    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
     records.put(mongo::EPOCHS, doc! {}, epochs.collect()).await?;
     records.raise_all(now).await?;
@@ -275,6 +279,8 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     let entries = directory.iter().map(mongo::directory::entry_document);
     records.put(mongo::directory::DIRECTORY, doc! {}, entries.collect()).await?;
     records.count_change().await?;
+    let persons = persons.iter().map(mongo::persons::person_document);
+    records.put(mongo::persons::PERSONS, doc! {}, persons.collect()).await?;
     put_people(records, people).await
 }
 
@@ -312,7 +318,7 @@ fn highest(mut epochs: BTreeMap<String, i64>, others: BTreeMap<String, i64>) -> 
 
 /// The steps that fill empty tables.
 fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
-    let Everything { secrets, epochs, robots, seen, users, rules, people, directory } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons } = everything;
     let mut steps: Vec<Step> = secrets.into_iter().map(sql::insert_secret).collect();
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
@@ -326,6 +332,7 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     let all = "INSERT INTO dockwarden_records (name, version, document) VALUES ($1, $2, $3)";
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
     steps.extend(directory.iter().map(sql::directory::insert_entry));
+    steps.extend(persons.iter().map(sql::persons::insert_person));
     steps.extend(people.described.iter().map(of_sql::insert_described));
     steps.extend(people.stars.iter().flat_map(|(service, name, account)| of_sql::insert_star(service, name, account)));
     steps.extend(people.pulls.iter().map(of_sql::insert_pull));
@@ -365,6 +372,7 @@ async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
         rules: pages(records, rules, sql::named_document).await?.pop().map(|(_, rules)| rules),
         people: people_of_sql(records).await?,
         directory: pages(records, sql::directory::ENTRIES, sql::directory::entry_row).await?,
+        persons: pages(records, sql::persons::PERSONS, sql::persons::person_row).await?,
     })
 }
 
@@ -426,5 +434,6 @@ async fn read_mongo(records: &MongoRecords) -> Result<Everything, Failure> {
             pulls: documents(records, of_mongo::PULLS, of_mongo::pull_of).await?,
         },
         directory: documents(records, mongo::directory::DIRECTORY, mongo::directory::entry_of).await?,
+        persons: documents(records, mongo::persons::PERSONS, mongo::persons::person_of).await?,
     })
 }

@@ -10,6 +10,7 @@ pub mod directory;
 mod kept;
 mod lock;
 mod mongo;
+pub mod persons;
 mod row;
 pub mod rule_uses;
 mod schema;
@@ -39,6 +40,7 @@ use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
 use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
+use persons::Persons;
 use sql::SqlRecords;
 
 use crate::breaker::Passage;
@@ -251,6 +253,7 @@ pub trait Records:
     + Leases
     + DirectoryEntries
     + RuleUses
+    + Persons
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.

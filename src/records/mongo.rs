@@ -5,6 +5,7 @@ pub(super) mod catalogue;
 pub(super) mod directory;
 mod documents;
 mod people;
+pub(super) mod persons;
 mod rule_uses;
 mod secrets;
 
@@ -124,6 +125,7 @@ impl MongoRecords {
             (catalogue::PULLS, "repository", Values::Any),
             (catalogue::PULLS, "digest", Values::Any),
             (directory::DIRECTORY, "claim", Values::Unique),
+            (persons::PERSONS, "account", Values::Unique),
         ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
             for (name, key, values) in indexes {

@@ -3,6 +3,7 @@
 pub(super) mod catalogue;
 pub(super) mod directory;
 mod people;
+pub(super) mod persons;
 mod rows;
 mod rule_uses;
 mod secrets;

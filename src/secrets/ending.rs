@@ -66,6 +66,14 @@ impl Lasting {
         }
     }
 
+    /// The epoch of an account: what began in an earlier one has been ended.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn epoch(&self, account: &Account) -> Result<Epoch, Failure> {
+        self.within(self.store.epoch(account)).await
+    }
+
     /// Ends everything lasting that an account or a robot has.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::analysis::{Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan};
 use policy::pattern::{Field, Pattern};
 use policy::rule::Grants;
-use policy::scope::{Action, words};
+use policy::scope::{Action, OURS, Resource, words};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -114,7 +114,11 @@ pub fn wanted(action: &str, resource: &str, of_pattern: OfPattern) -> Result<Wan
     let (kind, name) = resource.split_once(':').ok_or("what it is done to names no type; write repository:team/app")?;
     let pattern = Pattern::compile(name).map_err(|error| error.to_string())?;
     let names = match (pattern.literal(), of_pattern) {
-        (Some(name), _) => Names::One(name.to_owned()),
+        (Some(name), _) => {
+            let one = if kind == OURS { Resource::ours(name) } else { Resource::new(kind, name) };
+            one.map_err(|_| "nobody can ask about that: it is no name of its type")?;
+            Names::One(name.to_owned())
+        }
         (None, _) if pattern.placeholders().next().is_some() => {
             return Err("a placeholder stands for nothing here: a name or a pattern without one is wanted".to_owned());
         }

@@ -10,15 +10,15 @@ const MAX_DOTS: usize = 8;
 
 /// The claims of a JWT.
 #[derive(Debug)]
-pub(super) struct Claims(pub(super) Map<String, Value>);
+pub(crate) struct Claims(pub(crate) Map<String, Value>);
 
 /// Where a claim is: a name, or several with dots between them, from the outermost object inwards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ClaimPath(String);
+pub(crate) struct ClaimPath(String);
 
 impl ClaimPath {
     /// Reads a path; `None` for what is none.
-    pub(super) fn parse(text: &str) -> Option<ClaimPath> {
+    pub(crate) fn parse(text: &str) -> Option<ClaimPath> {
         let is_one = !text.is_empty()
             && text.len() <= MAX_PATH
             && text.matches('.').count() <= MAX_DOTS
@@ -27,7 +27,7 @@ impl ClaimPath {
     }
 
     /// The path as it is written.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -35,7 +35,7 @@ impl ClaimPath {
 impl Claims {
     /// The value at a path. Names of claims hold dots too (`kubernetes.io`): where a path could be read in two ways, and there
     /// is a value at each, there is none. Whoever can add claims of their own could otherwise put one before the issuer's.
-    pub(super) fn at(&self, path: &ClaimPath) -> Option<&Value> {
+    pub(crate) fn at(&self, path: &ClaimPath) -> Option<&Value> {
         let mut found = Vec::new();
         gather(&self.0, &path.0, &mut found);
         match found.as_slice() {
@@ -45,12 +45,12 @@ impl Claims {
     }
 
     /// A claim of the outermost object.
-    pub(super) fn own(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn own(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
     /// A claim as part of an account's name: a text that is not empty, or a whole number.
-    pub(super) fn name_at(&self, path: &ClaimPath) -> Option<String> {
+    pub(crate) fn name_at(&self, path: &ClaimPath) -> Option<String> {
         match self.at(path)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
             Value::Number(number) if !number.is_f64() => Some(number.to_string()),
@@ -62,7 +62,7 @@ impl Claims {
 
     /// A claim as values of a label: a text, number or flag, or a list of such. They are plain text to rules, since whoever
     /// names a branch `*` writes them.
-    pub(super) fn labels_at(&self, path: &ClaimPath) -> Vec<LabelValue> {
+    pub(crate) fn labels_at(&self, path: &ClaimPath) -> Vec<LabelValue> {
         let single = |value: &Value| match value {
             Value::String(text) => Some(LabelValue::literal(text)),
             Value::Number(number) => Some(LabelValue::literal(&number.to_string())),
@@ -89,7 +89,7 @@ fn gather<'claims>(object: &'claims Map<String, Value>, path: &str, found: &mut 
 }
 
 /// Whether a claim is this value, its type included: the text `"true"` is not `true`.
-pub(super) fn equals(required: &Scalar, claim: &Value) -> bool {
+pub(crate) fn equals(required: &Scalar, claim: &Value) -> bool {
     match (required, claim) {
         (Scalar::Text(text), Value::String(own)) => text == own,
         (Scalar::Number(number), Value::Number(own)) => own.as_i64() == Some(*number),

@@ -18,13 +18,13 @@ use crate::json;
 use crate::pem::tls::{Authorities, client_config};
 
 /// How long all of it may take, the discovery document included.
-pub(super) const WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const WITHIN: Duration = Duration::from_secs(5);
 /// The longest document, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
 /// Where an issuer's keys are published.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Published {
+pub(crate) enum Published {
     /// Where this document of OpenID Connect Discovery says, on the same host; it must be the issuer's own.
     Discovery {
         /// The document's address.
@@ -42,7 +42,7 @@ pub(super) enum Published {
 }
 
 /// Fetches from one issuer.
-pub(super) struct Fetching {
+pub(crate) struct Fetching {
     client: Client<Dialer, Full<Bytes>>,
     published: Published,
 }
@@ -59,7 +59,7 @@ impl Fetching {
     ///
     /// # Errors
     /// The TLS library does not take them.
-    pub(super) fn new(published: Published, authorities: Option<&Authorities>) -> anyhow::Result<Fetching> {
+    pub(crate) fn new(published: Published, authorities: Option<&Authorities>) -> anyhow::Result<Fetching> {
         let mut tls = client_config(authorities, None)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let dialer = Dialer::new(std::sync::Arc::new(tls), Patience { silence: WITHIN, whole: WITHIN });
@@ -74,7 +74,7 @@ impl Fetching {
     ///
     /// # Errors
     /// They could not be fetched within [`WITHIN`], or are no set. A set without a key that can be used is none.
-    pub(super) async fn fetch(&self) -> anyhow::Result<KeySet> {
+    pub(crate) async fn fetch(&self) -> anyhow::Result<KeySet> {
         let fetched = tokio::time::timeout(WITHIN, self.fetch_at_leisure()).await;
         fetched.unwrap_or_else(|_| anyhow::bail!("no whole answer within {} s", WITHIN.as_secs()))
     }

@@ -17,33 +17,38 @@ const LEEWAY: i64 = 60;
 
 /// A JWT whose claims can be read, and that nobody has verified.
 #[derive(Debug)]
-pub(super) struct Jwt<'text> {
+pub(crate) struct Jwt<'text> {
     /// The whole, which is a secret.
-    pub(super) whole: &'text str,
+    pub(crate) whole: &'text str,
     header: &'text str,
     /// What is signed: header and claims.
-    pub(super) signed: &'text str,
+    pub(crate) signed: &'text str,
     /// The signature in base64url.
-    pub(super) signature: &'text str,
+    pub(crate) signature: &'text str,
     /// The claims.
-    pub(super) claims: Claims,
+    pub(crate) claims: Claims,
 }
 
 /// What the header says, as far as it is believed: which key of the issuer's signed, and by what. A key that the token brings
 /// along (`jwk`, `x5c`) or points to (`jku`, `x5u`) is the sender's own, and not looked at.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// How it is signed.
-    pub(super) algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// The id of the key.
-    pub(super) kid: Option<String>,
+    pub(crate) kid: Option<String>,
 }
 
 impl<'text> Jwt<'text> {
     /// Reads what has the form of a JWT (`eyJ….eyJ….…`) with claims that can be read in one way only. `None` for everything
     /// else, which may be anybody's password.
-    pub(super) fn parse(text: &'text str) -> Option<Jwt<'text>> {
-        if text.len() > MAX_JWT || !text.starts_with("eyJ") {
+    pub(crate) fn parse(text: &'text str) -> Option<Jwt<'text>> {
+        Jwt::parse_within(MAX_JWT, text)
+    }
+
+    /// The same of at most so many bytes.
+    pub(crate) fn parse_within(most: usize, text: &'text str) -> Option<Jwt<'text>> {
+        if text.len() > most || !text.starts_with("eyJ") {
             return None;
         }
         let (signed, signature) = text.rsplit_once('.')?;
@@ -56,7 +61,7 @@ impl<'text> Jwt<'text> {
     /// # Errors
     /// It cannot be read; it names an extension that must be understood (`crit`, of which we understand none), no algorithm,
     /// or one by which nobody but the issuer could not sign as well: `none`, or an HMAC.
-    pub(super) fn header(&self) -> Result<Header, Refused> {
+    pub(crate) fn header(&self) -> Result<Header, Refused> {
         let header = object(self.header).ok_or(Refused::Header)?;
         if header.contains_key("crit") {
             return Err(Refused::Header);
@@ -75,11 +80,19 @@ impl<'text> Jwt<'text> {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn check_time(&self, now: OffsetDateTime) -> Result<(), Refused> {
+    pub(crate) fn check_time(&self, now: OffsetDateTime) -> Result<(), Refused> {
+        self.check_time_within(0, now)
+    }
+
+    /// The same of one that may have ended so many seconds ago: whoever made it reads another clock.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check_time_within(&self, leeway: i64, now: OffsetDateTime) -> Result<(), Refused> {
         let now = now.unix_timestamp();
         match self.moment("exp")? {
             None => return Err(Refused::NoEnd),
-            Some(end) if end <= now => return Err(Refused::Over),
+            Some(end) if end.saturating_add(leeway) <= now => return Err(Refused::Over),
             Some(_) => {}
         }
         for start in ["nbf", "iat"] {
@@ -91,7 +104,7 @@ impl<'text> Jwt<'text> {
     }
 
     /// When it ends, where it says so.
-    pub(super) fn end(&self) -> Option<OffsetDateTime> {
+    pub(crate) fn end(&self) -> Option<OffsetDateTime> {
         OffsetDateTime::from_unix_timestamp(self.moment("exp").ok()??).ok()
     }
 
@@ -108,7 +121,7 @@ impl<'text> Jwt<'text> {
 }
 
 /// Whether only who has the private key can sign so.
-pub(super) fn is_asymmetric(algorithm: Algorithm) -> bool {
+pub(crate) fn is_asymmetric(algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => false,
         Algorithm::RS256

@@ -16,7 +16,7 @@ const SHORTEST_RSA: usize = 256;
 
 /// What an issuer's keys are published for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meant {
+pub(crate) enum Meant {
     /// Signatures of any kind: `use` is `sig`, or is not there.
     Signatures,
     /// The documents of SPIFFE workloads: `use` is `jwt-svid`. Such a set holds keys of authorities (`x509-svid`) as well.
@@ -25,11 +25,11 @@ pub(super) enum Meant {
 
 /// The keys of an issuer that can be used. None where the file was not read, or where the issuer has withdrawn them all.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct KeySet(Vec<Key>);
+pub(crate) struct KeySet(Vec<Key>);
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     kid: Option<String>,
     /// The one algorithm that it is for, where it says so.
     algorithm: Option<Algorithm>,
@@ -47,7 +47,7 @@ enum Numbers {
 
 /// Why a text is not a set of keys that can be used. The text is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoKeys {
+pub(crate) enum NoKeys {
     /// It is no JWK Set at all.
     #[error("this is not a set of public keys (JSON with keys: {{\"keys\": [{{\"kty\": …}}]}})")]
     NotASet,
@@ -84,7 +84,7 @@ impl KeySet {
     ///
     /// # Errors
     /// There is none that can be used.
-    pub(super) fn parse(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
+    pub(crate) fn parse(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
         let keys = KeySet::published(text, meant)?;
         if keys.0.is_empty() { Err(NoKeys::NoneUsable) } else { Ok(keys) }
     }
@@ -93,19 +93,19 @@ impl KeySet {
     ///
     /// # Errors
     /// It is no set.
-    pub(super) fn published(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
+    pub(crate) fn published(text: &[u8], meant: Meant) -> Result<KeySet, NoKeys> {
         let published: Published = json::object(text).map_err(|_| NoKeys::NotASet)?;
         let keys = published.keys.into_iter().take(MAX_KEYS).filter_map(|key| Key::read(key, meant));
         Ok(KeySet(keys.collect()))
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The keys that a JWT with this header can be signed with: those of its `kid`, or the only one that fits the algorithm.
-    pub(super) fn of(&self, header: &Header) -> Vec<Key> {
+    pub(crate) fn of(&self, header: &Header) -> Vec<Key> {
         let fitting = self.0.iter().filter(|key| key.fits(header.algorithm));
         match &header.kid {
             Some(kid) => fitting.filter(|key| key.kid.as_ref() == Some(kid)).cloned().collect(),
@@ -162,7 +162,7 @@ impl Key {
     }
 
     /// Whether this key signed the JWT by this algorithm, which fits it.
-    pub(super) fn signed(&self, jwt: &Jwt<'_>, algorithm: Algorithm) -> bool {
+    pub(crate) fn signed(&self, jwt: &Jwt<'_>, algorithm: Algorithm) -> bool {
         let key = match &self.numbers {
             Numbers::Rsa { n, e } => DecodingKey::from_rsa_components(n, e),
             Numbers::P256 { x, y } | Numbers::P384 { x, y } => DecodingKey::from_ec_components(x, y),

@@ -25,7 +25,7 @@ const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
 
 /// Where an entry's keys are from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum KeysFrom {
+pub(crate) enum KeysFrom {
     /// A file, as it was read.
     File(KeySet),
     /// The issuer, over HTTPS.
@@ -37,13 +37,15 @@ pub(super) enum KeysFrom {
 }
 
 /// The keys of an entry.
-pub(super) enum Keys {
+pub(crate) enum Keys {
     Fixed(KeySet),
     Fetched(Arc<Fetched>),
 }
 
 /// Keys that are fetched.
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
+    /// Who trusts them, for the log.
+    section: &'static str,
     /// Whose they are, for the log.
     issuer: String,
     fetching: Fetching,
@@ -68,15 +70,16 @@ struct State {
 }
 
 impl Keys {
-    /// The keys of an issuer, which are fetched from now on, as long as this is held.
+    /// The keys of an issuer that this section of the file names, which are fetched from now on, as long as this is held.
     ///
     /// # Errors
     /// Authorities cannot be used, or there is no runtime to work in the background.
-    pub(super) fn open(from: &KeysFrom, issuer: &str) -> anyhow::Result<Keys> {
+    pub(crate) fn open(from: &KeysFrom, section: &'static str, issuer: &str) -> anyhow::Result<Keys> {
         match from {
             KeysFrom::File(keys) => Ok(Keys::Fixed(keys.clone())),
             KeysFrom::Issuer { published, authorities } => {
                 let fetched = Arc::new(Fetched {
+                    section,
                     issuer: issuer.to_owned(),
                     fetching: Fetching::new(published.clone(), authorities.as_ref())?,
                     current: ArcSwapOption::empty(),
@@ -93,7 +96,7 @@ impl Keys {
     ///
     /// # Errors
     /// Which keys the issuer has could not be found out.
-    pub(super) async fn of(&self, header: &Header) -> anyhow::Result<Vec<Key>> {
+    pub(crate) async fn of(&self, header: &Header) -> anyhow::Result<Vec<Key>> {
         match self {
             Keys::Fixed(keys) => Ok(keys.of(header)),
             Keys::Fetched(fetched) => fetched.of(header).await,
@@ -104,7 +107,7 @@ impl Keys {
     ///
     /// # Errors
     /// They could not be fetched.
-    pub(super) async fn reach(&self) -> anyhow::Result<Option<String>> {
+    pub(crate) async fn reach(&self) -> anyhow::Result<Option<String>> {
         match self {
             Keys::Fixed(_) => Ok(None),
             Keys::Fetched(fetched) => {
@@ -118,7 +121,7 @@ impl Keys {
 
 impl Fetched {
     /// How long ago they were fetched; `None` before that.
-    pub(super) fn age(&self) -> Option<Duration> {
+    pub(crate) fn age(&self) -> Option<Duration> {
         self.current.load().as_ref().map(|current| current.at.elapsed())
     }
 
@@ -181,7 +184,7 @@ impl Fetched {
     /// Takes over what was fetched, or notes why nothing was.
     fn took(&self, fetched: anyhow::Result<KeySet>) {
         let mut state = self.state();
-        let issuer = self.issuer.as_str();
+        let (section, issuer) = (self.section, self.issuer.as_str());
         match fetched {
             Ok(keys) => {
                 // A whole set is the issuer's word. One that has withdrawn its keys, because somebody has stolen them, means it: to go
@@ -190,7 +193,7 @@ impl Fetched {
                 if keys.len() == 0 && had_keys {
                     warn!(
                         reason = "workload_keys_withdrawn",
-                        backend = super::NAME,
+                        backend = section,
                         issuer,
                         "this issuer publishes no key that can be used; no token of it is taken until it does"
                     );
@@ -199,7 +202,7 @@ impl Fetched {
                 if state.failure.take().is_some() {
                     info!(
                         reason = "workload_keys_back",
-                        backend = super::NAME,
+                        backend = section,
                         issuer,
                         "the keys of this issuer are fetched again"
                     );
@@ -210,7 +213,7 @@ impl Fetched {
                 if state.failure.is_none() {
                     warn!(
                         reason = "workload_keys_failed",
-                        backend = super::NAME,
+                        backend = section,
                         issuer,
                         cause,
                         "the keys of this issuer cannot be fetched; those of before are used for 24 hours"

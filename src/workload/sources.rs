@@ -104,7 +104,7 @@ fn read_source(mut keys: Section<'_>, issuer: &Issuer, meant: Meant) -> Option<K
 
 /// Whether something may be fetched without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlainHttp {
+pub(crate) enum PlainHttp {
     /// Never: anybody on the way could answer.
     Refused,
     /// From this machine, where nobody is on the way: for tests.
@@ -113,7 +113,7 @@ enum PlainHttp {
 
 impl PlainHttp {
     /// Whether this address is one that is asked over plain HTTP.
-    fn takes(self, url: &Url) -> bool {
+    pub(crate) fn takes(self, url: &Url) -> bool {
         let is_loopback = match url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -126,7 +126,7 @@ impl PlainHttp {
     }
 }
 
-fn read_plain_http(section: &mut Section<'_>) -> PlainHttp {
+pub(crate) fn read_plain_http(section: &mut Section<'_>) -> PlainHttp {
     let said = section.word("plain_http", |text| match text {
         "loopback" => Ok(PlainHttp::Loopback),
         _ => Err(Refusal::is("not a place where nobody listens; write loopback, or leave this out")),

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["passwords"],
     &["backend"],
     &["authn", "workload"],
+    &["sign_in"],
     &["directory"],
     &["authz"],
     &["access"],

@@ -85,6 +85,32 @@ const KEYS: &[(&str, &str)] = &[
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
+    ("sign_in", "registry_url, secret, secret_file"),
+    ("oidc_auth.level_token_db", "path, token_hash_cost"),
+    ("oidc_auth.redis_token_db", "redis_cluster_options, redis_options, token_hash_cost"),
+    (
+        "oidc_auth",
+        "account_prefix, ca_certificate, client_id, client_secret, client_secret_file, domain, grace, http_timeout, issuer, \
+         label_claims, labels_claims, level_token_db, name, plain_http, redirect_url, redis_token_db, registry_url, \
+         revalidate_after, scopes, title, user_claim",
+    ),
+    (
+        "google_auth",
+        "account_prefix, ca_certificate, client_id, client_secret, client_secret_file, domain, grace, http_timeout, \
+         level_token_db, name, plain_http, redirect_url, redis_token_db, registry_url, revalidate_after, title",
+    ),
+    (
+        "github_auth",
+        "account_prefix, ca_certificate, client_id, client_secret, client_secret_file, github_api_uri, github_web_uri, grace, \
+         http_timeout, level_token_db, name, organization, plain_http, redirect_url, redis_token_db, registry_url, \
+         revalidate_after, title",
+    ),
+    (
+        "gitlab_auth",
+        "account_prefix, ca_certificate, client_id, client_secret, client_secret_file, gitlab_api_uri, gitlab_web_uri, grace, \
+         grant_type, http_timeout, level_token_db, name, plain_http, redirect_uri, redis_token_db, registry_url, \
+         revalidate_after, title",
+    ),
     ("gateway.upstreams[0].auth.ecr", "endpoint, profile, region, registry_id"),
     ("gateway.upstreams[0].auth", "basic, ecr, token"),
     (
@@ -104,8 +130,9 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "",
-        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, htpasswd_auth, \
-         http_auth, http_authz, lasting, ldap_auth, mongo_auth, records, records_auth, registries, registries_declared, server, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
+        "acl, acl_mongo, acl_records, acl_xorm, api, casbin_authz, catalogue, directory, ext_auth, ext_authz, forward_auth, gateway, \
+         github_auth, gitlab_auth, google_auth, htpasswd_auth, http_auth, http_authz, lasting, ldap_auth, mongo_auth, oidc_auth, \
+         records, records_auth, registries, registries_declared, server, sign_in, standard_rules, telemetry, tests, token, users, workload, xorm_auth",
     ),
 ];
 
@@ -131,6 +158,11 @@ casbin_authz: {model_path: m, policy_path: p, UNKNOWN}
 forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b:c", UNKNOWN}], UNKNOWN}
 api: {listen: off, UNKNOWN}
 telemetry: {endpoint: "https://c:4318", UNKNOWN}
+sign_in: {secret: 0123456789abcdef0123456789abcdef, UNKNOWN}
+oidc_auth: {issuer: "https://a", redirect_url: "https://a/oidc_auth", client_id: c, client_secret: s, level_token_db: {UNKNOWN}, redis_token_db: {UNKNOWN}, account_prefix: "o:", UNKNOWN}
+google_auth: {redirect_url: "https://a/google_auth", client_id: c, client_secret: s, UNKNOWN}
+github_auth: {redirect_url: "https://a/github_auth", client_id: c, client_secret: s, UNKNOWN}
+gitlab_auth: {redirect_uri: "https://a/gitlab_auth", client_id: c, client_secret: s, account_prefix: "g:", UNKNOWN}
 catalogue: {UNKNOWN}
 registries_declared: {UNKNOWN}
 records_auth: {UNKNOWN}

@@ -47,12 +47,16 @@ mod records;
 mod reload;
 mod reuse;
 mod routes;
+mod search;
+mod sign_in;
 #[path = "../support/records.rs"]
 mod stores;
 #[path = "../support/catalogue.rs"]
 mod stores_of_catalogue;
 #[path = "../support/directory.rs"]
 mod stores_of_directory;
+#[path = "../support/persons.rs"]
+mod stores_of_persons;
 mod tables;
 mod telemetry;
 mod texts;

@@ -39,6 +39,7 @@ async fn every_outcome_begins_at_0() {
     let token = all(&["http/error.rs", "http/shape.rs"], &decided);
     let forward_auth = all(&["http/forward_auth.rs", "http/visit.rs", "http/shape.rs"], &["allowed"]);
     let of_gateway = all(&["http/gateway/refusal.rs", "http/visit.rs", "http/shape.rs"], &["2xx"]);
+    let search = all(&["http/search.rs", "http/visit.rs", "http/shape.rs"], &["done"]);
     let at_one = [
         "2xx",
         "3xx",
@@ -61,6 +62,7 @@ async fn every_outcome_begins_at_0() {
         .iter()
         .map(|outcome| format!("dockwarden_token_requests_total{{outcome=\"{outcome}\"}} 0"))
         .chain(forward_auth.iter().map(|own| format!("dockwarden_forward_auth_requests_total{{outcome=\"{own}\"}} 0")))
+        .chain(search.iter().map(|own| format!("dockwarden_search_requests_total{{outcome=\"{own}\"}} 0")))
         .chain(
             of_gateway
                 .iter()

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dockwarden::app::Reload;
+use dockwarden::records::persons::{Person, PersonId};
 use dockwarden::records::{Failure, Presented, Records, Settings, Version, Whose, back_up, open, restore};
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
 use crate::stores::{account, at, conforms, hash, personal, survives_being_killed};
-use crate::{stores_of_catalogue, stores_of_directory};
+use crate::{stores_of_catalogue, stores_of_directory, stores_of_persons};
 
 fn sqlite(file: &Path) -> Arc<dyn Records> {
     open(&Settings::sqlite(file.to_owned()))
@@ -22,6 +23,7 @@ async fn sqlite_keeps_records_as_every_store_does() {
     conforms(&*records).await;
     stores_of_catalogue::conforms(&*records).await;
     stores_of_directory::conforms(&*records).await;
+    stores_of_persons::conforms(&*records).await;
 }
 
 #[tokio::test]
@@ -73,6 +75,9 @@ async fn restoring_a_backup_ends_every_secret() {
     let records = sqlite(&file);
     records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
     records.make_user(&account("olga"), "{}").await.unwrap();
+    let person =
+        Person { id: PersonId::of(&["p"]), account: account("ada"), text: "{}".to_owned(), version: Version(1) };
+    records.make_person(&person).await.unwrap();
     records.replace_rules("[1]", records.rules_version().await.unwrap()).await.unwrap();
     let see = async |records: &dyn Records, text: &str| records.see(&hash(text), at(100), at(2)).await.unwrap();
     assert_eq!(see(&*records, "before").await, Presented::First);
@@ -100,6 +105,7 @@ async fn restoring_a_backup_ends_every_secret() {
     assert!(records.epoch(&account("bob")).await.unwrap() > epoch, "none is lower than it was");
     assert_eq!(records.rules().await.unwrap().text, "[1]");
     assert!(records.user(&account("olga")).await.unwrap().is_some());
+    assert_eq!(records.person(&person.id).await.unwrap(), Some(person));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::support::mongo::{DATABASE, Database};
 use crate::support::records::{account, at, conforms, hash, personal, survives_being_killed};
 use crate::support::scratch;
 use crate::support::sql::{Product, Server, Tables};
-use crate::support::{catalogue, directory};
+use crate::support::{catalogue, directory, persons};
 
 /// What this `records` section says.
 fn settings(section: &str) -> Settings {
@@ -50,6 +50,7 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     conforms(&*open(settings)).await;
     catalogue::conforms(&*open(settings)).await;
     directory::conforms(&*open(settings)).await;
+    persons::conforms(&*open(settings)).await;
 }
 
 #[test]

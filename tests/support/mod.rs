@@ -25,6 +25,7 @@ pub(crate) mod machine;
 pub(crate) mod mongo;
 pub(crate) mod part;
 pub(crate) mod person;
+pub(crate) mod persons;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod project;

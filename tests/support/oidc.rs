@@ -96,7 +96,11 @@ pub(crate) enum Manner {
     As(String),
 }
 
+/// What the token endpoint answers to a form: a status and a body.
+type Tokens = Box<dyn Fn(&str) -> (u16, Value) + Send>;
+
 struct State {
+    tokens: Tokens,
     manner: Manner,
     keys: Vec<Value>,
     /// What a TokenReview says, by the token's `sub`: the whole status.
@@ -119,7 +123,9 @@ impl Provider {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let keys = keys.iter().map(|key| key.jwk.clone()).collect();
-        let state = State { manner: Manner::Well, keys, review: Value::Null, asked: Vec::new(), bodies: Vec::new() };
+        let tokens: Tokens = Box::new(|_| (400, json!({"error": "invalid_grant"})));
+        let state =
+            State { tokens, manner: Manner::Well, keys, review: Value::Null, asked: Vec::new(), bodies: Vec::new() };
         let provider = Provider { address, state: Arc::new(Mutex::new(state)) };
         let serving = provider.clone();
         thread::spawn(move || {
@@ -146,9 +152,18 @@ impl Provider {
         self.state.lock().unwrap().review = status;
     }
 
+    /// Answers forms at the token endpoint so from now on.
+    pub(crate) fn answer_tokens(&self, tokens: impl Fn(&str) -> (u16, Value) + Send + 'static) {
+        self.state.lock().unwrap().tokens = Box::new(tokens);
+    }
+
     /// The targets that were asked for so far.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.lock().unwrap().asked.clone()
+    }
+
+    fn manner(&self) -> Manner {
+        self.state.lock().unwrap().manner.clone()
     }
 
     /// How often keys were asked for.
@@ -163,14 +178,19 @@ impl Provider {
 
     fn serve(&self, mut stream: BufReader<TcpStream>) {
         while let Some((target, body)) = read(&mut stream) {
-            let (manner, keys, review) = {
+            let (manner, keys, review, tokens) = {
                 let mut state = self.state.lock().unwrap();
                 state.asked.push(target.clone());
+                let tokens = (target == "/token").then(|| (state.tokens)(&body));
                 state.bodies.extend(Some(body).filter(|body| !body.is_empty()));
-                (state.manner.clone(), state.keys.clone(), state.review.clone())
+                (state.manner.clone(), state.keys.clone(), state.review.clone(), tokens)
             };
             let mut set = json!({"keys": keys}).to_string();
             let mut document = json!({"issuer": self.address, "jwks_uri": format!("{}/jwks", self.address)});
+            for (member, path) in [("authorization_endpoint", "/authorize"), ("token_endpoint", "/token")] {
+                document[member] = json!(format!("{}{path}", self.address));
+            }
+            document["scopes_supported"] = json!(["openid", "email", "offline_access"]);
             let mut head = "200 OK".to_owned();
             match manner {
                 Manner::Well => {}
@@ -182,7 +202,11 @@ impl Provider {
                 // Until the client goes.
                 Manner::Silent => return drop(stream.read(&mut [0])),
             }
+            if let (Some((status, _)), Manner::Well) = (&tokens, self.manner()) {
+                head = format!("{status} Whatever");
+            }
             let body = match target.as_str() {
+                "/token" => tokens.map(|(_, body)| body.to_string()).unwrap_or_default(),
                 "/jwks" => set,
                 "/.well-known/openid-configuration" => document.to_string(),
                 "/apis/authentication.k8s.io/v1/tokenreviews" => {

@@ -41,7 +41,7 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, sizes: Sizes) -> any
     let one = text(few, &bed::rules(sizes.rules).replace(public, &format!("{public}, push")))?;
     let mixed = mixed(sizes.mixed);
     let changed = mixed.replace("actions: [pull, push]", "actions: [pull]");
-    let (old, new) = (text(few, &mixed)?, text(few, &changed)?);
+    let (old, new) = (text(1, &mixed)?, text(1, &changed)?);
     let many = text(sizes.accounts, &bed::rules(sizes.rules.min(1000)))?;
     let asked = ["pull", "repository:public/app", "--json"];
     let (mut most, mut wrong) = (0.0_f64, 0_u32);

@@ -11,6 +11,7 @@ pub mod explain;
 mod glob;
 pub mod index;
 pub mod lint;
+pub mod names;
 pub mod pattern;
 mod re2;
 mod regular;

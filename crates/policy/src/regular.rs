@@ -98,10 +98,10 @@ impl Automaton {
     fn from_sources<S: AsRef<str>>(sources: &[S], grammar: Grammar, bytes: usize) -> Result<Automaton, Unfinished> {
         let syntax = syntax::Config::new().nest_limit(DEEPEST);
         let whole = sources.iter().map(|source| {
-            let whole = syntax::parse_with(&format!(r"\A(?:{})\z", source.as_ref()), &syntax)?;
-            Ok(simpler(whole, grammar))
+            let whole = syntax::parse_with(&format!(r"\A(?:{})\z", source.as_ref()), &syntax);
+            Ok(simpler(whole.map_err(|_| Unfinished::Size)?, grammar))
         });
-        let whole: Vec<Hir> = whole.collect::<Result<_, regex_syntax::Error>>().map_err(|_| Unfinished::Size)?;
+        let whole: Vec<Hir> = whole.collect::<Result<_, Unfinished>>()?;
         let source =
             thompson::Config::new().nfa_size_limit(Some(SOURCE_BYTES)).which_captures(thompson::WhichCaptures::None);
         let source = thompson::Compiler::new().configure(source).build_many_from_hir(&whole);

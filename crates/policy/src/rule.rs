@@ -407,6 +407,79 @@ impl Rule {
         Ok(bindings)
     }
 
+    /// The fields whose patterns go by the name, also by way of what other fields catch.
+    fn by_name(&self) -> Vec<Field> {
+        let mut fields = vec![Field::Name];
+        loop {
+            let more = self.fields.iter().find(|(field, pattern)| {
+                !fields.contains(field) && pattern.as_ref().is_some_and(|pattern| goes_by(pattern, &fields))
+            });
+            match more {
+                Some((field, _)) => fields.push(*field),
+                None => return fields,
+            }
+        }
+    }
+
+    /// The labels whose patterns go by the name.
+    pub(crate) fn labels_by_name(&self) -> impl Iterator<Item = (&str, &Pattern)> {
+        let fields = self.by_name();
+        let labels = self.labels.iter().filter(move |(_, pattern)| goes_by(pattern, &fields));
+        labels.map(|(label, pattern)| (label.as_str(), pattern))
+    }
+
+    /// Whether of its patterns only those of the name and of labels go by the name, and these by nothing that another field catches.
+    pub(crate) fn names_by_itself(&self) -> bool {
+        let is_of_name = |pattern: &Pattern| {
+            pattern.placeholders().all(|placeholder| match placeholder {
+                Placeholder::Capture(field, _) => *field == Field::Name,
+                Placeholder::Value(_) | Placeholder::Label(_) => true,
+            })
+        };
+        self.by_name() == [Field::Name]
+            && self.pattern(Field::Name).is_none_or(is_of_name)
+            && self.labels_by_name().all(|(_, pattern)| is_of_name(pattern))
+    }
+
+    /// Whether all that does not go by the name agrees with a question that names no tag; its name does not count.
+    ///
+    /// # Errors
+    /// As [`Rule::check`].
+    pub(crate) fn fits_beside_names(&self, question: &Question<'_>, budget: &mut Budget) -> Result<bool, TooComplex> {
+        let by_name = self.by_name();
+        if self.needs_reference() {
+            return Ok(false);
+        }
+        if let Some(network) = &self.ip
+            && !question.address.is_some_and(|address| network.contains(&address.to_canonical()))
+        {
+            return Ok(false);
+        }
+        let mut bindings = Bindings::new(values(question), question.labels);
+        for &(field, group) in self.captures.iter().filter(|(field, _)| !by_name.contains(field)) {
+            let Some(pattern) = self.pattern(field) else { continue };
+            if let Some(text) = pattern.capture_within(values(question).get(field), group, &bindings, budget)? {
+                bindings.capture(field, group, text);
+            }
+        }
+        for (field, pattern) in self.fields.iter().filter(|(field, _)| !by_name.contains(field)) {
+            let Some(pattern) = pattern else { continue };
+            if !pattern.matches_within(bindings.values().get(*field), &bindings, budget)? {
+                return Ok(false);
+            }
+        }
+        for (label, pattern) in self.labels.iter().filter(|(_, pattern)| !goes_by(pattern, &by_name)) {
+            let mut matched = false;
+            for value in question.labels.get(label).map(Vec::as_slice).unwrap_or_default() {
+                matched = matched || pattern.matches_within(value.text(), &bindings, budget)?;
+            }
+            if !matched {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn off_time(&self, now: OffsetDateTime) -> Option<MatchField> {
         if self.not_before.is_some_and(|start| now < start) {
             return Some(MatchField::NotBefore);
@@ -491,6 +564,14 @@ fn values<'a>(question: &Question<'a>) -> FieldValues<'a> {
         name: question.resource.name(),
         service: question.service,
     }
+}
+
+/// Whether a pattern mentions one of these fields, or what one of them catches.
+fn goes_by(pattern: &Pattern, fields: &[Field]) -> bool {
+    pattern.placeholders().any(|placeholder| match placeholder {
+        Placeholder::Value(field) | Placeholder::Capture(field, _) => fields.contains(field),
+        Placeholder::Label(_) => false,
+    })
 }
 
 fn captures_in<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Vec<(Field, usize)> {

@@ -153,8 +153,18 @@ fn check_19_rules_that_blow_up_end_in_time_and_are_named() {
 #[test]
 fn check_20_a_glob_that_settles_on_the_first_fit_is_right_or_undecided() {
     let findings = between(&[rule("*[^x]*b", "pull")], &[rule("/^[^/]*[^x][^/]*b$/", "pull")]);
-    // `a/b` is matched by the expression, and by the glob it is not.
-    assert!(told(&findings).contains(&"+pull a/b ->0".to_owned()) || !findings.undecided.is_empty(), "{findings:?}");
+    // `a/b` is matched by the expression, and by the glob it is not: names after the first are tried for it.
+    assert_eq!(told(&findings), ["+pull a/b ->0"]);
+    assert!(!findings.undecided.is_empty(), "{findings:?}");
+    // One that may match is not passed over for being next to the one that does.
+    let without = [rule("zz", "push"), rule("/.*/", "pull")];
+    let with = [rule("zz", "push"), rule("*[^x]*b", ""), rule("/.*/", "pull")];
+    assert!(told(&between(&with, &without)).iter().any(|row| row.starts_with("+pull ") && row.ends_with(" 1>1")));
+    // Two places for one value of several: the same one in both.
+    let (twice, plain) = (acl(&[rule("${labels:t}/${labels:t}", "pull")]), acl(&[rule("/^(a|b)\\/(a|b)$/", "pull")]));
+    let people = [("alice", labels(&[("t", "a"), ("t", "b")]))];
+    let findings = found(&world(&twice, &people), &world(&plain, &people));
+    assert_eq!((told(&findings).len(), &*findings.undecided), (1, &[][..]), "{findings:?}");
 }
 
 #[test]
@@ -496,6 +506,126 @@ fn what_an_account_can_is_each_rule_that_decides_for_it() {
 }
 
 #[test]
+fn whoever_decides_below_and_whoever_cannot_be_listed_is_never_passed_over() {
+    // What was refused is decided by somebody else from now on: it may be granted.
+    let (refusal, nothing) = (acl(&[rule("a", "")]), acl(&[]));
+    let below = |list| World { below: Below::SomebodyElse, ..world(list, &alice()) };
+    let findings = found(&below(&refusal), &below(&nothing));
+    assert_eq!((told(&findings).len(), findings.undecided.len()), (0, 1), "{findings:?}");
+    assert_eq!(findings.undecided[0].rules, [(Side::Old, 0)]);
+    // The same rules and users, and a directory besides.
+    let list = acl(&[rule("a", "pull")]);
+    let (closed, open) = (world(&list, &alice()), World { unlisted: Unlisted::Anybody, ..world(&list, &alice()) });
+    let findings = found(&closed, &open);
+    assert_eq!(told(&findings), ["+pull a ->0"]);
+    assert!(findings.differences[0].labels.is_some() && findings.differences[0].count == 0);
+    // Rules of a second list are counted through.
+    let (own, second) = (acl(&[rule("zz", "pull")]), acl(&[rule("a", "push")]));
+    let lists = |below| World { lists: vec![&own, below], ..world(&own, &alice()) };
+    assert_eq!(told(&found(&lists(&list), &lists(&second))), ["+push a 1>1", "-pull a 1>1"]);
+    // Both kinds of accounts have a row of their own.
+    let more = acl(&[rule("a", "pull,push")]);
+    let findings = found(&open, &World { unlisted: Unlisted::Anybody, ..world(&more, &alice()) });
+    assert_eq!(told(&findings), ["+push a 0>0", "+push a 0>0"]);
+    let shown = |row: &Difference| (row.labels.is_some(), row.count);
+    assert_eq!(findings.differences.iter().map(shown).collect::<BTreeSet<_>>(), [(true, 0), (false, 1)].into());
+    // A name that holds the type is told from others by it, whatever the patterns of types say.
+    let (old, new) = (acl(&[rule("${type}", "pull")]), acl(&[rule("${type}", "push")]));
+    assert!(!found(&world(&old, &alice()), &world(&new, &alice())).undecided.is_empty());
+}
+
+#[test]
+fn who_can_finds_rights_that_hang_on_a_tag_which_the_name_gives() {
+    let tagged = RuleText { tag: Some("${name:1}".to_owned()), ..rule("/^app-([a-z]+)$/", "push") };
+    let list = acl(&[tagged]);
+    let found = |name: &str| {
+        let wanted = asked(Action::Push, Names::One(name.to_owned()));
+        who_can(&world(&list, &alice()), &wanted, &everywhere(), &|| true).accounts
+    };
+    let [(account, ways)] = &*found("app-web") else { panic!("nobody, or somebody else") };
+    assert_eq!((account.as_str(), ways.always), ("alice", false));
+    assert_eq!(ways.ways[0].place.reference, Reference::parse("web"));
+    assert!(found("app").is_empty());
+    // Expressions that begin with plain letters need not be about names that do.
+    for (expression, name) in [("/^a|b/", "xb"), ("/^ab*$/", "a"), ("/^(?i)A/", "a")] {
+        let list = acl(&[rule(expression, "push")]);
+        let wanted = asked(Action::Push, Names::One(name.to_owned()));
+        assert_eq!(
+            who_can(&world(&list, &alice()), &wanted, &everywhere(), &|| true).accounts.len(),
+            1,
+            "{expression}"
+        );
+    }
+}
+
+/// A rule that both have decides for other services or types than those that were tried, and hides a changed one, or does not.
+#[test]
+fn what_was_not_tried_is_said_for_rules_that_did_not_change() {
+    let common = RuleText { service: Some("${account}*".to_owned()), ..rule("a", "") };
+    let typed = RuleText { kind: Some("${account}".to_owned()), ..rule("a", "") };
+    for (above, why) in [(common, "token.services is open"), (typed, "types that were not tried")] {
+        let (old, new) = (acl(&[above.clone(), rule("a", "pull")]), acl(&[above, rule("a", "push")]));
+        let open = |list| World { services: Vec::new(), ..world(list, &alice()) };
+        let findings = found(&open(&old), &open(&new));
+        let told = |undecided: &policy::analysis::Undecided| {
+            undecided.why.starts_with(why) && undecided.rules == [(Side::Old, 0), (Side::New, 0)]
+        };
+        assert!(findings.undecided.iter().any(told), "{why}: {findings:?}");
+        let (wide, open) = (open(&old), asked(Action::Pull, Names::One("a".to_owned())));
+        let can = what_can(&wide, "alice", &labels(&[]), &everywhere(), &|| true);
+        assert!(can.undecided.iter().any(|(told, rules)| told.starts_with(why) && rules.contains(&0)), "{why}");
+        let who = who_can(&wide, &open, &everywhere(), &|| true);
+        assert_eq!(who.undecided.is_empty(), why.starts_with("types"), "{why}: the type is known");
+    }
+}
+
+#[test]
+fn exceptions_are_those_rules_that_decide_some_of_the_names() {
+    let from = |ip: &str, rule: RuleText| RuleText { ip: Some(ip.to_owned()), ..rule };
+    let apart = (0..50).map(|number| rule(&format!("/^(x|y){number}$/"), ""));
+    let mut rules: Vec<RuleText> = apart.collect();
+    rules.extend([
+        from("10.0.0.0/8", rule("team/a*", "")),
+        rule("team/b", "delete"),
+        rule("team/b", "pull"),
+        rule("team/*", "pull"),
+    ]);
+    let list = acl(&rules);
+    let world = world(&list, &alice());
+    let except = |names: Names| -> Vec<(usize, BTreeSet<usize>)> {
+        let found = who_can(&world, &asked(Action::Pull, names), &everywhere(), &|| true);
+        found.accounts[0].1.ways.iter().map(|way| (way.rule, way.except.clone())).collect()
+    };
+    let pattern = |text: &str| Names::AnyOf(Pattern::compile(text).unwrap());
+    let app = asked(Action::Pull, Names::One("team/app".to_owned()));
+    assert!(!who_can(&world, &app, &everywhere(), &|| true).accounts[0].1.always, "not from 10.0.0.0/8");
+    assert_eq!(except(Names::One("team/app".to_owned())), [(53, BTreeSet::from([50]))]);
+    assert_eq!(except(Names::One("team/c".to_owned())), [(53, BTreeSet::new())]);
+    assert_eq!(except(pattern("team/*")), [(53, BTreeSet::from([50, 51]))]);
+    assert_eq!(except(pattern("team/c*")), [(53, BTreeSet::new())]);
+    let can = what_can(&world, "alice", &labels(&[]), &everywhere(), &|| true);
+    let last = can.rules.iter().find(|can| can.kind == "repository" && can.way.rule == 53).unwrap();
+    assert_eq!(last.way.except, BTreeSet::from([50, 51]));
+}
+
+/// Accounts differ in what is theirs alone; a change that is not about that is looked for once.
+#[test]
+fn one_change_for_many_accounts_is_one_search() {
+    let own = (0..2000).map(|number| rule(&format!("home-{number}/${{account}}/*"), "push"));
+    let rules: Vec<RuleText> = own.chain([rule("${account}/*", "*"), rule("public/*", "pull")]).collect();
+    let mut changed = rules.clone();
+    changed[2001].actions = listed("pull,push");
+    let (old, new) = (acl(&rules), acl(&changed));
+    let names: Vec<String> = (0..100).map(|number| format!("user-{number}")).chain(["public".to_owned()]).collect();
+    let accounts: Vec<(&str, Arc<LabelValues>)> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let began = Instant::now();
+    let findings = found(&world(&old, &accounts), &world(&new, &accounts));
+    assert!(began.elapsed() < Span::from_secs(4), "{:?}", began.elapsed());
+    // What is `public`'s own is decided above for that account.
+    assert_eq!((told(&findings), findings.differences[0].count), (vec!["+push public/a 2001>2001".to_owned()], 100));
+}
+
+#[test]
 fn ten_thousand_accounts_are_looked_at_in_time() {
     let rules: Vec<RuleText> = (0..1000)
         .map(|number| RuleText { account: Some(format!("user-{number}")), ..rule("*/app", "push") })
@@ -515,6 +645,9 @@ fn ten_thousand_accounts_are_looked_at_in_time() {
 fn check_25_rules_that_are_spare_are_told_with_the_reason() {
     let by = |rules: &[usize]| Spare::NeverDecides(rules.iter().copied().collect());
     let for_alice = |name: &str| RuleText { account: Some("alice".to_owned()), ..rule(name, "pull") };
+    let from = |ip: &str, actions: &str| RuleText { ip: Some(ip.to_owned()), ..rule("a", actions) };
+    let begins =
+        |after, actions: &str| RuleText { not_before: Some(NOW + Duration::seconds(after)), ..rule("a", actions) };
     let ended = RuleText { not_after: Some(NOW), ..rule("z", "pull") };
     for (rules, expected) in [
         (vec![rule("team/*", "pull"), rule("team/app", "push")], vec![(1, by(&[0]))]),
@@ -538,6 +671,10 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
         (vec![rule("${account}/*", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
         (vec![rule("/.*/", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
         (vec![rule("${account}/*", "pull"), rule("alice/*", "push")], vec![]),
+        (vec![from("10.0.0.0/8", "pull"), from("10.1.0.0/16", "push")], vec![(1, by(&[0]))]),
+        (vec![from("10.1.0.0/16", "pull"), from("10.0.0.0/8", "push")], vec![]),
+        (vec![begins(5, "pull"), begins(10, "push")], vec![(1, by(&[0]))]),
+        (vec![begins(10, "pull"), begins(5, "push")], vec![]),
     ] {
         assert_eq!(spare(&acl(&rules), After::Refusal, NOW, &|| true), expected, "{rules:#?}");
     }

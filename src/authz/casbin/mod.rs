@@ -154,6 +154,10 @@ impl Authorizer for CasbinAuthz {
         work::answer(question, move |question, budget| answer(&policy, question, budget)).await
     }
 
+    fn compiled(&self) -> anyhow::Result<Option<Arc<::policy::acl::Acl>>> {
+        Ok(None)
+    }
+
     fn freshness(&self) -> Option<Freshness> {
         None
     }

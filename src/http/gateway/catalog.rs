@@ -6,24 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::http::header::LINK;
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use policy::scope::{Action, Resource, Scope};
 use policy::target::Query;
-use serde_json::json;
 use time::OffsetDateTime;
 
-use super::names::{LARGEST_PAGE, Names};
+use super::names::Names;
 use super::refusal::GatewayRefusal;
 use crate::authn::Identity;
 use crate::gateway::places::Places;
 use crate::gateway::upstream::Upstream;
+use crate::http::page::Page;
 use crate::http::visit::{NotAdmitted, Visit};
 
-/// The number of names in a page where the client does not say.
-const USUAL_PAGE: usize = 100;
 /// How long it may take to fill one.
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
 /// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
@@ -39,33 +35,6 @@ pub(super) struct Viewer<'a> {
     pub(super) via: HeaderMap,
 }
 
-/// The page that the client asks for: at most `n` names, after `last`.
-struct Page {
-    n: usize,
-    last: Option<String>,
-}
-
-impl Page {
-    fn read(query: &Query) -> Result<Page, GatewayRefusal> {
-        let (mut n, mut last) = (None, None);
-        for parameter in query.parameters() {
-            let slot = match parameter.name.as_str() {
-                "n" => &mut n,
-                "last" => &mut last,
-                _ => continue,
-            };
-            if slot.replace(parameter.value.as_str()).is_some() {
-                return Err(GatewayRefusal::NoPage);
-            }
-        }
-        let n = match n {
-            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or(GatewayRefusal::NoPage)?,
-            None => USUAL_PAGE,
-        };
-        Ok(Page { n: n.min(LARGEST_PAGE), last: last.filter(|last| !last.is_empty()).map(str::to_owned) })
-    }
-}
-
 /// The reply to a client that asks for the catalog of these upstreams.
 ///
 /// # Errors
@@ -79,21 +48,8 @@ pub(super) async fn answer(
     let page = Page::read(query)?;
     let _place = viewer.places.catalog(viewer.visit.asker.address).await?;
     let scan = scan(upstreams, viewer, &page, needed);
-    let mut names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| GatewayRefusal::CatalogTooLong)??;
-    let more = names.len() > page.n;
-    names.truncate(page.n);
-    let link = names.last().filter(|_| more).map(|last| {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("last", last)
-            .append_pair("n", &page.n.to_string())
-            .finish();
-        format!("</v2/_catalog?{query}>; rel=\"next\"")
-    });
-    let mut response = Json(json!({ "repositories": names })).into_response();
-    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
-        response.headers_mut().insert(LINK, link);
-    }
-    Ok(response)
+    let names = tokio::time::timeout(SCAN_WITHIN, scan).await.map_err(|_| GatewayRefusal::CatalogTooLong)??;
+    Ok(page.reply(&names))
 }
 
 /// The names of a page, and one more where there are more.
@@ -131,34 +87,5 @@ impl Viewer<'_> {
         let decision = decision.map_err(NotAdmitted::from)?;
         let granted = decision.grants().iter().filter(|grant| grant.granted.contains(&Action::Pull));
         Ok(granted.map(|grant| grant.scope.resource.name().to_owned()).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use policy::target::Target;
-
-    #[test]
-    fn pages_are_read_strictly() {
-        let read = |query: &str| match Target::parse(&format!("/v2/_catalog?{query}")) {
-            Ok(Target::Catalog(query)) => Page::read(&query).map(|page| (page.n, page.last)).ok(),
-            other => unreachable!("{other:?}"),
-        };
-        for (query, expected) in [
-            ("", Some((USUAL_PAGE, None))),
-            ("n=1", Some((1, None))),
-            ("n=5&last=a%2Fb", Some((5, Some("a/b".to_owned())))),
-            ("n=100000000", Some((LARGEST_PAGE, None))),
-            ("last=", Some((USUAL_PAGE, None))),
-            ("x=1", Some((USUAL_PAGE, None))),
-            ("n=0", None),
-            ("n=-1", None),
-            ("n=1&n=1", None),
-            ("last=a&last=b", None),
-            ("n=99999999999999999999999", None),
-        ] {
-            assert_eq!(read(query), expected, "{query}");
-        }
     }
 }

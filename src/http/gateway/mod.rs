@@ -10,6 +10,8 @@ mod query;
 mod refusal;
 mod route;
 
+pub(super) use route::{NoHost, host_of};
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -25,7 +27,7 @@ use policy::target::{Refused, RepositoryTarget, Target};
 use serde_json::json;
 
 use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, GatewayRefusal, failed};
-use super::shape::nothing_here;
+use super::search;
 use super::visit::{self, API_VERSION, Visit, bearer, is_form};
 use crate::activity::Activity;
 use crate::app::App;
@@ -66,7 +68,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response {
     let snapshot = app.snapshot();
-    let Some(gateway) = &snapshot.gateway else { return nothing_here() };
+    let Some(gateway) = &snapshot.gateway else { return search::without_gateway(&app, peer, request).await };
     let asker = Asker {
         door: Door::Gateway,
         request: Some(format!("{} {}", request.method(), request.uri())),

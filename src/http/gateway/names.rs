@@ -24,12 +24,11 @@ use crate::config::Login;
 use crate::decision_id::DecisionId;
 use crate::gateway::body::ClientBody;
 use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
+use crate::http::page;
 use crate::json;
 use crate::link::next_link;
 use crate::shown::chain_of;
 
-/// The number of names that an upstream is asked for at once. Registries allow this many.
-pub(super) const LARGEST_PAGE: usize = 1000;
 /// The number of upstreams' pages that are read for one page of ours.
 const MAX_PAGES: usize = 500;
 /// How long one page of an upstream may take, if no less is configured: long enough for a registry that goes through an
@@ -97,7 +96,7 @@ impl<'a> Names<'a> {
                 Login::Anonymous | Login::Basic(_) | Login::TokenService { .. } => Paging::AfterName,
             };
             let mut query = form_urlencoded::Serializer::new(String::new());
-            query.append_pair("n", &LARGEST_PAGE.to_string());
+            query.append_pair("n", &page::LARGEST.to_string());
             if let (Some(last), Paging::AfterName) = (last, &paging) {
                 query.append_pair("last", last);
             }

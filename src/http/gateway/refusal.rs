@@ -8,6 +8,7 @@ use crate::decision_log::Fault;
 use crate::gateway::places::NoPlace;
 use crate::gateway::upstream::{Upstream, UpstreamFailure};
 use crate::http::gateway::route::NoHost;
+use crate::http::page::NoPage;
 use crate::http::shape::{NOT_NOW, NOTHING_HERE, Shape};
 use crate::http::visit::NotAdmitted;
 
@@ -42,8 +43,8 @@ pub(super) enum GatewayRefusal {
     #[error("no upstream holds this repository")]
     NoUpstream,
     /// `n` and `last` name no page of the catalog.
-    #[error("the catalog has no such page")]
-    NoPage,
+    #[error(transparent)]
+    NoPage(#[from] NoPage),
     /// Too much is under way; the client may come again later.
     #[error(transparent)]
     Busy(#[from] NoPlace),
@@ -131,7 +132,7 @@ impl GatewayRefusal {
             GatewayRefusal::NoUpstream => {
                 client(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "there is no such repository", "no_upstream")
             }
-            GatewayRefusal::NoPage => {
+            GatewayRefusal::NoPage(_) => {
                 let message = "n and last name no page of the catalog";
                 client(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message, "no_page")
             }

@@ -9,14 +9,14 @@ use crate::registries::name_and_port;
 /// A request that names its host in two ways, or in none that can be read: two readers could each see another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request does not name exactly one host")]
-pub(super) struct NoHost;
+pub(in crate::http) struct NoHost;
 
 /// The host that the client used, in lower case and with its port. HTTP/2 has it in the target, HTTP/1.1 in a header
 /// (RFC 9112, section 3.2.2: a target in absolute form counts more, but a proxy before us may have looked at the other).
 ///
 /// # Errors
 /// [`NoHost`].
-pub(super) fn host_of(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> {
+pub(in crate::http) fn host_of(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<String, NoHost> {
     let mut lines = headers.get_all(HOST).iter();
     let line = match (lines.next(), lines.next()) {
         (Some(line), None) => Some(line.to_str().map_err(|_| NoHost)?.to_ascii_lowercase()),

@@ -123,6 +123,8 @@ fn who_can_lists_accounts_and_conditions_for_those_that_cannot_be_listed() {
     assert!(told.out.starts_with("alice  acl[1], from 10.0.0.0/8, until 2100-01-02T00:00:00Z"), "{}", told.out);
     assert_eq!(run(["who-can", &file, "push", "repository:web/secret"]).out, "nobody\n");
     assert_eq!(run(["who-can", &file, "push", "repository:web/app", "--ip", "192.0.2.1"]).out, "nobody\n");
+    let nothing = run(["who-can", &file, "push", "repository:Web"]);
+    assert!(nothing.code == 1 && nothing.err.contains("it is no name of type repository"), "{}", nothing.err);
     let any = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1"]);
     let all = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1", "--all"]);
     assert!(any.out.starts_with("alice  acl[1]") && all.out == "nobody\n", "{}{}", any.out, all.out);

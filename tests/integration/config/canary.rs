@@ -278,6 +278,7 @@ server: {addr: "127.0.0.1:5001"}
 token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
+telemetry: {endpoint: "https://collector.example.org:4318", authorization_file: $DIR/secret}
 records: {mongo: {deadline: 5s, dial_info: {addrs: ["127.0.0.1:27017"], database: d, username: u, password: secret}}}
 "#,
     r#"
@@ -288,8 +289,59 @@ acl: []
 records: {sqlite: $DIR/dockwarden.db}
 lasting: {refresh: [registry], longest: 365d}
 api: {listen: main}
+telemetry:
+  endpoint: "https://collector.example.org:4318"
+  signals: [traces, metrics]
+  interval: 30s
+  service_name: gate
+  authorization: secret
+  ca_certificate: $DIR/token.crt
 records_auth: {label_values: glob}
 acl_records: {cache_ttl: 10s, max_stale: 10m}
+"#,
+    r#"
+server: {addr: "127.0.0.1:5001"}
+token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
+users: {}
+acl: []
+records: {sqlite: $DIR/dockwarden.db}
+sign_in: {secret: "Secret-0123456789abcdef0123456789abcdef", registry_url: "https://registry.example.org"}
+oidc_auth:
+  - name: work
+    title: Work
+    account_prefix: "work:"
+    issuer: "https://accounts.example.org"
+    plain_http: loopback
+    ca_certificate: $DIR/token.crt
+    redirect_url: "https://auth.example.org/oidc_auth/work"
+    registry_url: "https://registry.example.org"
+    client_id: registry
+    client_secret: secret
+    user_claim: email
+    label_claims: [groups]
+    scopes: [openid]
+    domain: example.org
+    http_timeout: 10s
+    revalidate_after: 1h
+    grace: 1h
+    level_token_db: {path: /data/tokens, token_hash_cost: 5}
+    redis_token_db: {redis_options: {addr: "localhost:6379", password: secret}, token_hash_cost: 5}
+google_auth: {domain: example.org, redirect_url: "https://auth.example.org/google_auth", client_id: c, client_secret_file: $DIR/secret}
+github_auth:
+  organization: acme
+  github_web_uri: "https://github.example.org"
+  github_api_uri: "https://github.example.org/api/v3"
+  redirect_url: "https://auth.example.org/github_auth"
+  client_id: c
+  client_secret: secret
+gitlab_auth:
+  account_prefix: "gitlab:"
+  gitlab_web_uri: "https://gitlab.example.org"
+  gitlab_api_uri: "https://gitlab.example.org/api/v4"
+  grant_type: authorization_code
+  redirect_uri: "https://auth.example.org/gitlab_auth"
+  client_id: c
+  client_secret: secret
 "#,
     r#"
 server: {addr: "127.0.0.1:5001"}
@@ -308,6 +360,14 @@ acl: []
 const SECRET: &[&str] = &[
     "password",
     "password_file",
+    "authorization",
+    "authorization_file",
+    "client_secret",
+    "client_secret_file",
+    "secret",
+    "secret_file",
+    "redirect_url",
+    "redirect_uri",
     "bind_password",
     "bind_password_file",
     "uri",

@@ -34,14 +34,14 @@ impl Root {
         self.run(&format!("dpkg {option} /new.deb")).well();
     }
 
-    /// Every file, folder and link, but for what dpkg writes down.
+    /// Every file, folder and link, but for what dpkg and systemd write down.
     fn files(&self) -> BTreeSet<PathBuf> {
         let mut files = BTreeSet::new();
         let mut folders = vec![self.0.clone()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
                 let path = entry.path();
-                if path.starts_with(self.path("var/lib/dpkg")) || path.starts_with(self.path("var/log")) {
+                if ["run", "var/lib/dpkg", "var/log"].iter().any(|others| path.starts_with(self.path(others))) {
                     continue;
                 }
                 if entry.file_type().unwrap().is_dir() {

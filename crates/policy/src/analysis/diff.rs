@@ -491,15 +491,15 @@ impl<'w, 'p> Work<'w, 'p> {
         let mut candidates: Vec<Candidate> = Vec::new();
         let sets = std::mem::take(&mut self.sets);
         let still = self.still;
-        let ended = outcomes(*grammar, within.as_deref(), &[old, new], &sets, still, &mut |text, _, outcomes| {
-            let Ok([old, new]) = <[Outcome; 2]>::try_from(outcomes) else { return ControlFlow::Continue(()) };
+        let ended = outcomes(*grammar, within.as_deref(), &[old, new], &sets, still, &mut |text| {
+            let Ok([old, new]) = <[Outcome; 2]>::try_from(text.outcomes) else { return ControlFlow::Continue(()) };
             let known = met.entry((old.clone(), new.clone())).or_default();
             let sure = old.maybe.is_empty() && new.maybe.is_empty();
             if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new) {
                 return ControlFlow::Continue(());
             }
             *known += 1;
-            let candidate = Candidate { name: text.text(), old, new, sure };
+            let candidate = Candidate { name: text.met.text(), old, new, sure };
             early(&candidate, self);
             candidates.push(candidate);
             ControlFlow::Continue(())
@@ -642,7 +642,7 @@ impl<'w, 'p> Work<'w, 'p> {
             // Only names that a changed rule matches are looked at.
             let changed = lefts.values().filter(|(_, changed)| *changed);
             let beginnings: BTreeSet<String> = changed.map(|(left, _)| left.beginning.clone()).collect();
-            lefts.retain(|_, (left, changed)| *changed || !beginnings.iter().all(|beginning| left.is_apart(beginning)));
+            lefts.retain(|_, (left, _)| !beginnings.iter().all(|beginning| left.is_apart(beginning)));
         }
         for ((side, rule), (left, changed)) in lefts {
             let names = self.number(left.name);
@@ -780,7 +780,7 @@ fn sees(rule: &Rule, place: &Place, tags: Option<usize>, inside: &[usize]) -> bo
         None => None,
     };
     let right_kind = rule.reference().is_none_or(|wanted| kind == Some(wanted));
-    let right_tag =
-        rule.tag().is_none() || (kind == Some(ReferenceKind::Tag) && tags.is_some_and(|tags| inside.contains(&tags)));
+    // Only a tag is in any set of tags.
+    let right_tag = rule.tag().is_none() || tags.is_some_and(|tags| inside.contains(&tags));
     right_kind && right_tag
 }

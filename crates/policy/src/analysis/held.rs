@@ -104,6 +104,35 @@ pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str,
     Some(Left { name: source(name), tag: tag.map(source), exact, beginning })
 }
 
+/// The tags that a rule matches when it is asked about a name, or about any that there may be.
+pub(super) fn tags(
+    rule: &Rule,
+    account: &str,
+    labels: &LabelValues,
+    (kind, name): (&str, Option<&str>),
+) -> Option<Language> {
+    let asked = name.unwrap_or("x");
+    let resource = if kind == OURS { Resource::ours(asked) } else { Resource::new(kind, asked) };
+    let question = Question {
+        account,
+        labels,
+        address: None,
+        service: "",
+        resource: &resource.ok()?,
+        actions: &Actions::new(),
+        reference: None,
+        now: time::OffsetDateTime::UNIX_EPOCH,
+    };
+    let tag = rule.tag()?;
+    let bindings = rule.bindings(&question, &mut Budget::new(STEPS, Compiling::Allowed)).ok()?;
+    let is_open = |placeholder: &Placeholder| match placeholder {
+        Placeholder::Value(Field::Service) | Placeholder::Capture(Field::Service, _) => true,
+        Placeholder::Value(Field::Name) | Placeholder::Capture(..) => name.is_none(),
+        Placeholder::Value(Field::Account | Field::Type) | Placeholder::Label(_) => false,
+    };
+    Some(tag.language(&bindings, &is_open))
+}
+
 /// Whether a pattern takes something from the name, be it by way of what another field's expression catches.
 fn waits(rule: &Rule, pattern: &Pattern) -> bool {
     let caught = |placeholder: &Placeholder| match placeholder {

@@ -25,6 +25,15 @@ pub(super) struct Outcome {
     pub(super) maybe: Vec<usize>,
 }
 
+/// A name, and what each list decides for it.
+pub(super) struct Decided<'m> {
+    pub(super) met: &'m Met<'m>,
+    /// The sets that it is in.
+    pub(super) sets: &'m [usize],
+    /// One of each list.
+    pub(super) outcomes: Vec<Outcome>,
+}
+
 /// Rules of one list by their set of names.
 struct BySet {
     first: HashMap<usize, usize>,
@@ -63,7 +72,7 @@ pub(super) fn outcomes(
     lists: &[&[Live]],
     sets: &[String],
     still: &dyn Fn() -> bool,
-    meet: &mut dyn FnMut(&Met<'_>, &[usize], Vec<Outcome>) -> ControlFlow<()>,
+    meet: &mut dyn FnMut(Decided<'_>) -> ControlFlow<()>,
 ) -> Result<(), Unfinished> {
     let used: BTreeSet<usize> = lists.iter().flat_map(|list| list.iter().map(|live| live.names)).collect();
     let used: Vec<usize> = used.into_iter().collect();
@@ -73,6 +82,7 @@ pub(super) fn outcomes(
     let by_set: Vec<BySet> = lists.iter().map(|list| BySet::new(list)).collect();
     walk(grammar, within.as_deref(), &patterns, still, &mut |met| {
         let matched: Vec<usize> = met.matched.iter().filter_map(|pattern| used.get(*pattern).copied()).collect();
-        meet(met, &matched, by_set.iter().map(|list| list.outcome(matched.iter().copied())).collect())
+        let outcomes = by_set.iter().map(|list| list.outcome(matched.iter().copied())).collect();
+        meet(Decided { met, sets: &matched, outcomes })
     })
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::aligned::Reach;
-use super::held::{Left, left};
-use super::outcomes::{Live, Outcome, outcomes};
+use super::held::{Left, left, tags};
+use super::outcomes::{Decided, Live, Outcome, outcomes};
 use super::places::{addresses, is_open_in, kinds, moments};
 use super::unlisted::wanted;
 use super::{Below, Narrow, Place, Unlisted, World, grants};
@@ -222,12 +222,12 @@ impl<'a, 'p> Asking<'a, 'p> {
             }
             (None, known) => known.to_vec(),
         };
-        let tags = about().any(Rule::needs_reference).then(|| {
+        let plain_tags = about().any(Rule::needs_reference).then(|| {
             let patterns: Vec<&Pattern> = about().filter_map(Rule::tag).collect();
             kinds(Grammar::Tag, &patterns, &[], 1, still).texts
         });
         Asking {
-            tags,
+            tags: plain_tags,
             addresses: narrow.address.map_or_else(|| addresses(about()), |address| vec![Some(address)]),
             moments: narrow.at.map_or_else(|| moments(about(), narrow.from), |at| vec![at]),
             services: services.into_iter().filter(|service| world.serves(service)).collect(),
@@ -244,16 +244,14 @@ impl<'a, 'p> Asking<'a, 'p> {
         self.undecided.entry(why).or_default().extend(rules);
     }
 
-    /// Each place that rules tell apart, for an account: tags may hold its name.
-    fn places(&self, account: &str, labels: &LabelValues, kind: &str) -> Vec<Place> {
+    /// Each place that rules tell apart, for an account and a name, or any: tags may hold both.
+    fn places(&self, account: &str, labels: &LabelValues, kind: &str, name: Option<&str>) -> Vec<Place> {
         let about = || self.near.iter().filter_map(|number| self.rules.get(*number).copied());
         let mut references = vec![None];
         if let Some(plain) = &self.tags {
-            let tags: Vec<&Pattern> = about().filter_map(Rule::tag).collect();
-            let values = FieldValues { account, kind, name: "", service: "" };
-            let filled = tags.iter().filter(|tag| tag.placeholders().next().is_some());
-            let filled = filled.filter_map(|tag| {
-                let language = tag.language(&Bindings::new(values, labels), &|_| false);
+            let filled = about().filter(|rule| rule.tag().is_some_and(|tag| tag.placeholders().next().is_some()));
+            let filled = filled.filter_map(|rule| {
+                let language = tags(rule, account, labels, (kind, name))?;
                 let mut found = None;
                 // Where nothing was found there is no such tag.
                 let _ = walk(Grammar::Tag, Some(&[language.source()]), &[language.source()], self.still, &mut |met| {
@@ -289,7 +287,11 @@ impl<'a, 'p> Asking<'a, 'p> {
         let (mut asked, mut granted) = (0, 0);
         let mut hidden = BTreeSet::new();
         let mut deciding = BTreeSet::new();
-        for place in self.places(account, labels, &wanted.kind) {
+        let name = match &wanted.names {
+            Names::One(name) => Some(name.as_str()),
+            Names::AnyOf(_) | Names::AllOf(_) => None,
+        };
+        for place in self.places(account, labels, &wanted.kind, name) {
             // What is asked of a door by tag or digest is no other right than the one of a token.
             asked += 1;
             let by = match &wanted.names {
@@ -400,8 +402,13 @@ impl<'a, 'p> Asking<'a, 'p> {
                     of_set.entry(live.names).or_default().push(live.rule);
                 }
                 let within = within.map(|within| vec![within]);
-                let ended =
-                    outcomes(grammar, within.as_deref(), &[&key.0], &key.1, self.still, &mut |text, sets, outcomes| {
+                let ended = outcomes(
+                    grammar,
+                    within.as_deref(),
+                    &[&key.0],
+                    &key.1,
+                    self.still,
+                    &mut |Decided { met: text, sets, outcomes }| {
                         for outcome in outcomes {
                             if seen.insert(sets.to_vec()) {
                                 let inside = sets.iter().filter_map(|set| of_set.get(set)).flatten();
@@ -419,7 +426,8 @@ impl<'a, 'p> Asking<'a, 'p> {
                             }
                         }
                         ControlFlow::Continue(())
-                    });
+                    },
+                );
                 let search = Arc::new(Search { met, hidden, ended });
                 self.searches.insert(key.clone(), Arc::clone(&search));
                 search
@@ -458,7 +466,7 @@ impl<'a, 'p> Asking<'a, 'p> {
         for kind in types {
             let mut ways: BTreeMap<usize, Way> = BTreeMap::new();
             let mut hidden = BTreeSet::new();
-            for place in self.places(account, labels, &kind) {
+            for place in self.places(account, labels, &kind, None) {
                 if !(self.still)() {
                     self.say("the time was not enough for all that rules tell apart", None);
                     break;

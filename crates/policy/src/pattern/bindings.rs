@@ -103,6 +103,14 @@ impl LabelValue {
         LabelValue { text: text.to_owned(), meaning: LabelMeaning::Exactly(text.to_owned()) }
     }
 
+    /// The one text that it matches, if there is one.
+    pub(super) fn exactly(&self) -> Option<&str> {
+        match &self.meaning {
+            LabelMeaning::Exactly(text) => Some(text),
+            LabelMeaning::Wildcards(_) => None,
+        }
+    }
+
     /// The value as it was written.
     #[must_use]
     pub fn text(&self) -> &str {

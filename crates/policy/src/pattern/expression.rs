@@ -11,6 +11,7 @@ use regex_syntax::hir::Hir;
 use super::REGEX_BYTES;
 use super::bindings::{Bindings, Filling};
 use super::error::{PatternError, TooComplex};
+use super::path::PathShape;
 use super::pieces::{Candidate, Comparison, Fragment, Slots, still_possible};
 use super::template::Template;
 use crate::glob::{Budget, Positions, Spent, Walk};
@@ -51,6 +52,8 @@ pub(super) enum Form {
     Plain {
         /// In the syntax of the library.
         source: String,
+        /// What it says of the parts of a path, if that is all that it says. Found when it is needed.
+        shape: OnceLock<Option<PathShape>>,
         /// Made when it is needed: of many rules most decide nothing for hours, and reading them takes much longer with
         /// this than without.
         compiled: OnceLock<Result<meta::Regex, TooComplex>>,
@@ -141,7 +144,7 @@ impl Expression {
             Err(error) => Err(unfit(error.to_string())),
         })?;
         let form = if template.slots.is_empty() {
-            Form::Plain { source, compiled: OnceLock::new() }
+            Form::Plain { source, shape: OnceLock::new(), compiled: OnceLock::new() }
         } else {
             let piece =
                 Fragment::from_hir(&tree, &slots).ok_or_else(|| unfit("it has an unknown condition".to_owned()))?;
@@ -156,6 +159,16 @@ impl Expression {
         &self.form
     }
 
+    /// What it says of the parts of a path, if that is all that it says.
+    pub(super) fn path_shape(&self) -> Option<&PathShape> {
+        match &self.form {
+            Form::Plain { source, shape, compiled: _ } => {
+                shape.get_or_init(|| PathShape::from_hir(&parse(source).ok()?)).as_ref()
+            }
+            Form::Template { .. } => None,
+        }
+    }
+
     /// Whether any part of `subject` matches.
     pub(super) fn matches(
         &self,
@@ -165,7 +178,7 @@ impl Expression {
         budget: &mut Budget,
     ) -> Result<bool, TooComplex> {
         match &self.form {
-            Form::Plain { source, compiled } => {
+            Form::Plain { source, compiled, shape: _ } => {
                 Ok(self.plain(source, compiled, subject, budget)?.is_some_and(|regex| regex.is_match(subject)))
             }
             Form::Template { piece, segments } => {
@@ -188,7 +201,7 @@ impl Expression {
         budget: &mut Budget,
     ) -> Result<Option<&'s str>, TooComplex> {
         let caught = match &self.form {
-            Form::Plain { source, compiled } => {
+            Form::Plain { source, compiled, shape: _ } => {
                 let Some(regex) = self.plain(source, compiled, subject, budget)? else { return Ok(None) };
                 let mut captures = regex.create_captures();
                 regex.captures(subject, &mut captures);

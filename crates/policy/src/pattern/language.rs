@@ -64,7 +64,7 @@ impl Pattern {
             }
             Body::GlobTemplate(tokens) => (tokens.iter().map(Piece::from_token).collect::<Vec<_>>(), true),
             Body::Regex(expression) => match expression.form() {
-                Form::Plain { source, compiled: _ } => {
+                Form::Plain { source, compiled: _, shape: _ } => {
                     return Language::Exactly(format!("{ANYTHING}(?:{source}){ANYTHING}"));
                 }
                 Form::Template { piece: _, segments } => (segments.iter().map(Piece::from_segment).collect(), false),

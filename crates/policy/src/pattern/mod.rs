@@ -10,6 +10,7 @@ mod error;
 mod expression;
 mod glob_template;
 mod language;
+mod path;
 mod pieces;
 mod template;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use self::bindings::{Bindings, Field, FieldValues, LabelValue, LabelValues, Placeholder};
 pub use self::error::{PatternError, TooComplex};
 pub(crate) use self::language::{ANYTHING, Language};
+pub use self::path::PathShape;
 
 use self::bindings::Filling;
 use self::expression::Expression;
@@ -182,6 +184,47 @@ impl Pattern {
     /// The different placeholders in the pattern, in the order of their first use.
     pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.template.slots.iter().map(|slot| &slot.placeholder)
+    }
+
+    /// What it says of the parts of a path, if that is all that it says.
+    pub(crate) fn path_shape(&self) -> Option<&PathShape> {
+        match &self.body {
+            Body::Literal(_) | Body::Glob(_) | Body::GlobTemplate(_) => None,
+            Body::Regex(expression) => expression.path_shape(),
+        }
+    }
+
+    /// The placeholder that is all of it: the pattern matches what that stands for.
+    pub(crate) fn only_placeholder(&self) -> Option<&Placeholder> {
+        match &self.body {
+            Body::GlobTemplate(tokens) => match tokens.as_slice() {
+                [GlobToken::Slot(slot)] => self.template.slots.get(*slot).map(|slot| &slot.placeholder),
+                _ => None,
+            },
+            Body::Literal(_) | Body::Glob(_) | Body::Regex(_) => None,
+        }
+    }
+
+    /// Texts, with one of which everything begins that a glob matches; none, where that is not known.
+    pub(crate) fn beginnings(&self, labels: &LabelValues) -> Vec<String> {
+        const MOST: usize = 256;
+        let mut all = vec![String::new()];
+        for token in self.tokens().iter().flat_map(|tokens| tokens.iter()) {
+            match token {
+                GlobToken::Text(text) => all.iter_mut().for_each(|one| one.push_str(text)),
+                GlobToken::Slot(slot) => {
+                    let placeholder = self.template.slots.get(*slot).map(|slot| &slot.placeholder);
+                    let Some(Placeholder::Label(label)) = placeholder else { break };
+                    let values = labels.get(label).map(Vec::as_slice).unwrap_or_default();
+                    let texts: Option<Vec<&str>> = values.iter().map(LabelValue::exactly).collect();
+                    let Some(texts) = texts.filter(|texts| texts.len() * all.len() <= MOST) else { break };
+                    all = all.iter().flat_map(|one| texts.iter().map(move |text| format!("{one}{text}"))).collect();
+                }
+                GlobToken::Run | GlobToken::One | GlobToken::Set(_) => break,
+            }
+        }
+        // By the empty text everything begins. Where a label has no value, nothing matches at all, and comparing finds that out.
+        if all.iter().any(String::is_empty) { Vec::new() } else { all }
     }
 
     /// Text that looks like a placeholder but is not one, such as `${acount}`: it is compared as plain text (in a regular

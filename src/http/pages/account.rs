@@ -1,0 +1,240 @@
+//! My account: docker passwords by machine and end, shown once, listed with their last use, and revoked.
+
+use askama::Template;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use time::OffsetDateTime;
+use time::format_description::StaticFormatDescription;
+use time::macros::format_description;
+use tracing::info;
+
+use super::frame::{Frame, Problem, page};
+use super::session::SignedIn;
+use super::{Desk, Form, cookie, cookie_name, set_cookie};
+use crate::identity::LookUp;
+use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
+use crate::secrets::{Expires, New, NotMade, State};
+
+/// The cookie that brings a new password over to the page that shows it.
+const NEW: &str = "new";
+/// How long it may take there, in seconds.
+const NEW_LIFE: u64 = 60;
+/// The ends that may be chosen, in days, and which is at first.
+const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year")];
+const USUAL_END: u32 = 90;
+/// The most secrets that are shown.
+const MOST_SHOWN: u32 = 200;
+/// How many parts a repository's name may have that a password which only pulls is for: a star stands for one.
+const MOST_PARTS: usize = 32;
+/// A day, as people are shown it.
+const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
+const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage<'page> {
+    frame: &'page Frame<'page>,
+    new: Option<NewPassword>,
+    passwords: Vec<Row>,
+    ends: [(u32, &'static str); 4],
+    usual: u32,
+}
+
+/// A password that is shown once.
+struct NewPassword {
+    password: String,
+    command: String,
+}
+
+/// A password in the list.
+struct Row {
+    id: String,
+    name: String,
+    last4: String,
+    made: String,
+    ends: String,
+    used: String,
+    pulls: bool,
+}
+
+impl Desk<'_, '_> {
+    /// Shows the account.
+    pub(super) async fn account(&mut self, headers: &HeaderMap) -> Result<Response, Problem> {
+        let Some(SignedIn { account, renewed, .. }) = self.or_sign_in(headers).await? else {
+            return Ok(self.to("/sign-in", &[]));
+        };
+        let sealed = cookie(headers, &cookie_name(self.prefix, NEW));
+        let new = match sealed {
+            Some(sealed) => self.new_password(&account, sealed).await?,
+            None => None,
+        };
+        let listed = self.lasting.listed(&Whose::Account(account.clone()), (None, MOST_SHOWN), self.now).await;
+        let listed = listed.map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let is_shown = |(kept, state): &(Kept, State)| *state == State::Active && kept.kind == SecretKind::Personal;
+        let passwords = listed.into_iter().filter(is_shown).map(|(kept, _)| row(&kept)).collect();
+        let frame = Frame::of(self.prefix, Some(&account));
+        let shown = AccountPage { frame: &frame, new, passwords, ends: ENDS, usual: USUAL_END };
+        let mut response = page(StatusCode::OK, &shown);
+        let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
+        for line in [renewed, gone].into_iter().flatten() {
+            if let Ok(line) = HeaderValue::from_str(&line) {
+                response.headers_mut().append(SET_COOKIE, line);
+            }
+        }
+        Ok(response)
+    }
+
+    /// The password that was just made in this browser, once.
+    async fn new_password(&self, account: &str, sealed: &str) -> Result<Option<NewPassword>, Problem> {
+        let Ok(password) = self.section.key.open(account, sealed) else { return Ok(None) };
+        let life = time::Duration::seconds(i64::try_from(NEW_LIFE).unwrap_or(i64::MAX));
+        match self.use_up((NEW, sealed), life).await {
+            Ok(()) => {}
+            Err(Problem::Flow(_)) => return Ok(None),
+            Err(problem) => return Err(problem),
+        }
+        let command = login_line(account, self.registry().as_deref());
+        Ok(Some(NewPassword { password: password.reveal().to_owned(), command }))
+    }
+
+    /// The registry that docker logs in to.
+    fn registry(&self) -> Option<String> {
+        let sign_ins = self.visit.snapshot.access.sign_ins();
+        let of_ways = || sign_ins.iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
+        let of_services = || self.visit.snapshot.services.first().cloned();
+        self.section.registry.clone().or_else(of_ways).or_else(of_services)
+    }
+
+    /// Makes a password, and sends the browser where it is shown.
+    pub(super) async fn make_password(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response, Problem> {
+        let Some(SignedIn { account, who, .. }) = self.or_sign_in(headers).await? else {
+            return Ok(self.to("/sign-in", &[]));
+        };
+        let days: u32 = form.field("days").and_then(|days| days.parse().ok()).ok_or(Problem::Form)?;
+        if !ENDS.iter().any(|(own, _)| *own == days) {
+            return Err(Problem::Form);
+        }
+        let allow = match form.field("pull_only") {
+            Some(_) => {
+                (1..=MOST_PARTS).map(|parts| format!("repository:{}:pull", vec!["*"; parts].join("/"))).collect()
+            }
+            None => Vec::new(),
+        };
+        let new = New {
+            name: form.field("name").unwrap_or_default().trim().to_owned(),
+            expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),
+            limits: Limits { allow, ..Limits::default() },
+            maker: Some(account.clone()),
+        };
+        let made = self.lasting.make_personal(LookUp::Known(who), new, self.now).await?;
+        info!(
+            decision.id = self.visit.id.as_str(),
+            user.account = account.as_str(),
+            secret.id = &*made.kept.id.0,
+            "a docker password was made"
+        );
+        let password = crate::secret::Secret::new(made.secret.reveal());
+        let sealed = self.section.key.seal(&account, &password).map_err(|cause| Problem::Unavailable(cause.into()))?;
+        Ok(self.to("/account", &[set_cookie(self.prefix, NEW, &sealed, NEW_LIFE)]))
+    }
+
+    /// Ends one of one's own passwords. Of what is somebody else's, nobody learns that it is there.
+    pub(super) async fn revoke_password(&mut self, headers: &HeaderMap, id: Option<&str>) -> Result<Response, Problem> {
+        let Some(SignedIn { account, .. }) = self.or_sign_in(headers).await? else {
+            return Ok(self.to("/sign-in", &[]));
+        };
+        let id = SecretId(id.ok_or(Problem::Nothing)?.into());
+        let found = self.lasting.shown(&id, self.now).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let (kept, _) = found.ok_or(Problem::Nothing)?;
+        let is_own = crate::secrets::account_of(&kept.owner).is_ok_and(|owner| owner == account);
+        if !is_own || kept.kind != SecretKind::Personal {
+            return Err(Problem::Nothing);
+        }
+        match self.lasting.revoke(&id, self.now).await {
+            Ok(()) | Err(NotMade::Missing) => {}
+            Err(cause) => return Err(cause.into()),
+        }
+        info!(
+            decision.id = self.visit.id.as_str(),
+            user.account = account.as_str(),
+            secret.id = &*id.0,
+            "a docker password was revoked"
+        );
+        Ok(self.to("/account", &[]))
+    }
+
+    /// Ends everything lasting that the account has, in all browsers and on all machines.
+    pub(super) async fn sign_out_everywhere(&mut self, headers: &HeaderMap) -> Result<Response, Problem> {
+        let Some(SignedIn { account, .. }) = self.or_sign_in(headers).await? else {
+            return Ok(self.to("/sign-in", &[]));
+        };
+        self.lasting.sign_out(&account, self.now).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
+        info!(decision.id = self.visit.id.as_str(), user.account = account.as_str(), "somebody signed out everywhere");
+        Ok(self.sign_out())
+    }
+
+    /// Who has signed in; `None` where nobody has.
+    async fn or_sign_in(&mut self, headers: &HeaderMap) -> Result<Option<SignedIn>, Problem> {
+        match self.signed_in(headers).await {
+            Ok(signed_in) => Ok(Some(signed_in)),
+            Err(Problem::SignedOut) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+fn row(kept: &Kept) -> Row {
+    let day = |at: OffsetDateTime| at.to_offset(time::UtcOffset::UTC).format(DAY).unwrap_or_default();
+    let used = |used: &crate::records::Use| {
+        let at = used.at.to_offset(time::UtcOffset::UTC).format(MINUTE).unwrap_or_default();
+        let from = used.network.map(|network| format!(", {network}")).unwrap_or_default();
+        format!("{at}{from}")
+    };
+    Row {
+        id: kept.id.0.to_string(),
+        name: kept.name.clone(),
+        last4: kept.last4.clone(),
+        made: day(kept.made),
+        ends: kept.ends.map_or_else(|| "never".to_owned(), day),
+        used: kept.last_use.as_ref().map_or_else(|| "never".to_owned(), used),
+        pulls: !kept.limits.allow.is_empty(),
+    }
+}
+
+/// What somebody pastes into a shell: a name is in quotes, since whoever chose it could have written a command. The password is read
+/// from where it is typed, and stands in no history.
+fn login_line(account: &str, registry: Option<&str>) -> String {
+    let line = format!("docker login -u {} --password-stdin", quoted(account));
+    match registry {
+        Some(registry) => format!("{line} {}", quoted_if_needed(registry)),
+        None => line,
+    }
+}
+
+/// A text as a POSIX shell reads it back unchanged.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn quoted_if_needed(text: &str) -> String {
+    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:/[]".contains(&letter);
+    if text.bytes().all(is_plain) && !text.starts_with('-') { text.to_owned() } else { quoted(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check 16 of the reference.
+    #[test]
+    fn no_name_is_a_command() {
+        for (account, registry, expected) in [
+            ("alice", Some("r.example.org:5000"), "docker login -u 'alice' --password-stdin r.example.org:5000"),
+            ("x;id", None, "docker login -u 'x;id' --password-stdin"),
+            ("o'b`$(id)", Some("$(id)"), r"docker login -u 'o'\''b`$(id)' --password-stdin '$(id)'"),
+        ] {
+            assert_eq!(login_line(account, registry), expected);
+        }
+    }
+}

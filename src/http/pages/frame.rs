@@ -1,0 +1,177 @@
+//! What surrounds a page: its layout, its headers, and how a problem is told.
+
+use std::borrow::Cow;
+
+use askama::Template;
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+
+use super::STYLE_PATH;
+use crate::access::Denied;
+use crate::client_address::NoAddress;
+use crate::decision_log::Fault;
+use crate::http::shape::{self, NOT_NOW, Shape};
+use crate::secrets::NotMade;
+
+/// The headers of every page. Nothing is loaded or run but our own style; nobody shows the page inside theirs, keeps it, or learns
+/// where somebody comes from, since addresses have codes in them.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+];
+
+/// What every page shows around its own.
+pub(super) struct Frame<'page> {
+    /// What stands before every path of ours.
+    pub(super) prefix: &'page str,
+    pub(super) style: &'static str,
+    /// Who has signed in.
+    pub(super) account: Option<&'page str>,
+}
+
+impl<'page> Frame<'page> {
+    pub(super) fn of(prefix: &'page str, account: Option<&'page str>) -> Frame<'page> {
+        Frame { prefix, style: STYLE_PATH, account }
+    }
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    /// Another site sent the form.
+    #[error("the form was not sent by a page of this server")]
+    OtherSite,
+    /// The form cannot be read.
+    #[error("the form cannot be read")]
+    Form,
+    /// There is no such page, or what it is about is not there.
+    #[error("there is nothing at this address")]
+    Nothing,
+    /// The address of the client cannot be told.
+    #[error(transparent)]
+    NoAddress(#[from] NoAddress),
+    /// Another method.
+    #[error("this method does nothing here")]
+    Method {
+        /// Those that do.
+        allow: &'static str,
+    },
+    /// A browser comes back that nobody sent: why.
+    #[error("the sign-in cannot be finished: {0}")]
+    Flow(Cow<'static, str>),
+    /// The provider refused; its code, as far as it is one.
+    #[error("the provider did not sign this person in ({0})")]
+    ProviderRefused(String),
+    /// The provider knows them, and they may not come in.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody, or not who it was when they signed in.
+    #[error("nobody has signed in, or not any more")]
+    SignedOut,
+    /// The account or the password is wrong.
+    #[error("the account or the password is wrong")]
+    WrongPassword(#[source] Option<Denied>),
+    /// Refused, or a backend could not tell.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No password was made, or none revoked.
+    #[error(transparent)]
+    NotMade(#[from] NotMade),
+    /// It could not be found out.
+    #[error("{0:#}")]
+    Unavailable(anyhow::Error),
+}
+
+impl Problem {
+    /// What people, the log and the metrics are told.
+    pub(super) fn shape(&self) -> Shape {
+        let bad = |status, reason| Shape::new(status, "UNSUPPORTED", self.to_string(), reason, Fault::Client);
+        match self {
+            Problem::OtherSite => bad(StatusCode::FORBIDDEN, "other_site"),
+            Problem::Form => bad(StatusCode::BAD_REQUEST, "bad_request"),
+            Problem::NoAddress(_) => bad(StatusCode::BAD_REQUEST, "no_client_address"),
+            Problem::Nothing => Shape { code: "NOT_FOUND", ..bad(StatusCode::NOT_FOUND, "not_found") },
+            Problem::Method { allow } => {
+                Shape { allow: Some(allow), ..bad(StatusCode::METHOD_NOT_ALLOWED, "bad_request") }
+            }
+            Problem::Flow(_) => bad(StatusCode::BAD_REQUEST, "sign_in_failed"),
+            Problem::ProviderRefused(_) => bad(StatusCode::BAD_REQUEST, "sign_in_failed"),
+            Problem::Refused(_) => bad(StatusCode::FORBIDDEN, "sign_in_refused"),
+            Problem::SignedOut => bad(StatusCode::UNAUTHORIZED, "login_needed"),
+            Problem::WrongPassword(_) => bad(StatusCode::UNAUTHORIZED, "wrong_credentials"),
+            Problem::Denied(denied) => shape::denied(denied, Fault::Client),
+            Problem::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes) => {
+                Shape::unavailable("unavailable", Fault::Ours)
+            }
+            Problem::NotMade(_) => bad(StatusCode::BAD_REQUEST, "secret_not_made"),
+            Problem::Unavailable(_) => Shape::unavailable("unavailable", Fault::Ours),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'page> {
+    frame: &'page Frame<'page>,
+    title: &'static str,
+    message: &'page str,
+    id: &'page str,
+}
+
+/// The page that tells a problem.
+pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, id: &str) -> Response {
+    let title = match problem {
+        Problem::SignedOut => "Sign in",
+        Problem::Refused(_) => "You may not sign in",
+        Problem::Flow(_) | Problem::ProviderRefused(_) | Problem::WrongPassword(_) => "Not signed in",
+        Problem::Unavailable(_) => "Not now",
+        Problem::OtherSite
+        | Problem::Form
+        | Problem::NoAddress(_)
+        | Problem::Method { .. }
+        | Problem::Denied(_)
+        | Problem::NotMade(_) => "This did not work",
+        Problem::Nothing => "Nothing here",
+    };
+    let mut response = page(shape.status, &ProblemPage { frame, title, message: &shape.message, id });
+    let headers = response.headers_mut();
+    if let Some(methods) = shape.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    if let Some(seconds) = shape.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A page.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(text) => {
+            (status, [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], text).into_response()
+        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, NOT_NOW).into_response(),
+    }
+}
+
+/// The same with the headers of all pages.
+pub(super) fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,236 @@
+//! Pages for people: signing in, and what belongs to who has signed in. Off unless the file has `sign_in:`.
+//!
+//! The frame is here and for all pages alike: who is let in by which cookie (`session.rs`), that a form was sent by a page of ours
+//! (`origin.rs`), what surrounds a page and with which headers it goes out (`frame.rs`).
+
+mod account;
+mod flow;
+mod frame;
+mod origin;
+mod session;
+mod sign_in;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, RawPathParams, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use time::OffsetDateTime;
+
+use self::frame::{Frame, Problem, with_headers};
+use super::body::gather;
+use super::shape::nothing_here;
+use super::visit::Visit;
+use crate::app::App;
+use crate::client_address::Peer;
+use crate::decision_log::{Asker, Door};
+use crate::secrets::Lasting;
+use crate::sign_in::{KINDS, Section};
+
+/// What the log and the rules call the pages.
+const SERVICE: &str = "dockwarden";
+/// The longest form, in bytes.
+const MAX_FORM: usize = 8 * 1024;
+/// How pages look. Its address changes with the program, so that it may be kept for ever.
+const STYLE: &str = include_str!("../../../templates/pages.css");
+const STYLE_PATH: &str = concat!("/pages-", env!("CARGO_PKG_VERSION"), ".css");
+
+/// The pages, by what is done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The ways in.
+    SignIn,
+    /// Where browsers begin at a provider of this section, and come back to.
+    Provider(&'static str),
+    /// What belongs to who has signed in.
+    Account,
+    /// Makes a docker password.
+    MakePassword,
+    /// Ends one.
+    RevokePassword,
+    /// Signs this browser out.
+    SignOut,
+    /// Ends everything that lasts.
+    SignOutEverywhere,
+}
+
+impl Place {
+    /// The one method that does something there besides those that only show.
+    fn takes(self, method: &Method) -> bool {
+        match self {
+            Place::SignIn => matches!(*method, Method::GET | Method::POST),
+            // HEAD would redeem a code, and links in chats and mails are looked at so.
+            Place::Provider(_) | Place::Account => *method == Method::GET,
+            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => {
+                *method == Method::POST
+            }
+        }
+    }
+
+    fn methods(self) -> &'static str {
+        match self {
+            Place::SignIn => "GET, POST",
+            Place::Provider(_) | Place::Account => "GET",
+            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => "POST",
+        }
+    }
+}
+
+/// One request for a page.
+struct Desk<'v, 'a> {
+    visit: &'v mut Visit<'a>,
+    section: &'v Section,
+    lasting: Arc<Lasting>,
+    prefix: &'v str,
+    now: OffsetDateTime,
+}
+
+/// The routes of the pages on one listener.
+pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
+    let mut places = vec![
+        ("/sign-in".to_owned(), Place::SignIn),
+        ("/account".to_owned(), Place::Account),
+        ("/account/passwords".to_owned(), Place::MakePassword),
+        ("/account/passwords/{id}/revoke".to_owned(), Place::RevokePassword),
+        ("/sign-out".to_owned(), Place::SignOut),
+        ("/account/sign-out-everywhere".to_owned(), Place::SignOutEverywhere),
+    ];
+    for kind in KINDS {
+        places.push((format!("/{}", kind.key), Place::Provider(kind.key)));
+        places.push((format!("/{}/{{name}}", kind.key), Place::Provider(kind.key)));
+    }
+    let own: Arc<str> = prefix.into();
+    let style = any(|State(app): State<Arc<App>>| async move {
+        match app.snapshot().sign_in {
+            None => nothing_here(),
+            Some(_) => {
+                let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
+                let css = HeaderValue::from_static("text/css; charset=utf-8");
+                ([(CONTENT_TYPE, css), (CACHE_CONTROL, kept)], STYLE).into_response()
+            }
+        }
+    });
+    let routes = Router::new().route(&format!("{prefix}{STYLE_PATH}"), style);
+    places.into_iter().fold(routes, |routes, (path, place)| {
+        let own = Arc::clone(&own);
+        let answer = move |State(app): State<Arc<App>>,
+                           Extension(peer): Extension<Peer>,
+                           parameters: Result<RawPathParams, _>,
+                           request: Request| async move {
+            let name = parameters.ok().and_then(|all: RawPathParams| Some(all.iter().next()?.1.to_owned()));
+            answer((&app, peer, &own), (place, name.as_deref()), request).await
+        };
+        routes.route(&format!("{prefix}{path}"), any(answer))
+    })
+}
+
+async fn answer(
+    (app, peer, prefix): (&App, Peer, &str),
+    (place, name): (Place, Option<&str>),
+    request: Request,
+) -> Response {
+    let snapshot = app.snapshot();
+    let (Some(section), Some(lasting)) = (&snapshot.sign_in, snapshot.access.lasting().map(Arc::clone)) else {
+        return nothing_here();
+    };
+    // Without the query: codes stand in it.
+    let target = Some(format!("{} {}", request.method(), request.uri().path()));
+    let asker = Asker { door: Door::Pages, request: target, service: SERVICE.to_owned(), ..Asker::default() };
+    let mut visit = Visit::new(app, &snapshot, peer, asker);
+    #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
+    let now = OffsetDateTime::now_utc();
+    let mut desk = Desk { visit: &mut visit, section, lasting, prefix, now };
+    let response = match desk.serve(place, name, request).await {
+        Ok(response) => response,
+        Err(problem) => {
+            let shape = problem.shape();
+            desk.visit.log_refusal(&shape, &problem);
+            frame::problem_page(&Frame::of(prefix, None), &problem, &shape, visit.id.as_str())
+        }
+    };
+    with_headers(visit.with_id(response))
+}
+
+impl Desk<'_, '_> {
+    async fn serve(&mut self, place: Place, name: Option<&str>, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        if !place.takes(&parts.method) {
+            return Err(Problem::Method { allow: place.methods() });
+        }
+        self.visit.find_client(&parts.headers)?;
+        if parts.method == Method::POST {
+            origin::check(&parts.headers)?;
+        }
+        match (place, parts.method == Method::POST) {
+            (Place::SignIn, false) => self.ways_in(&parts).await,
+            (Place::SignIn, true) => self.by_password(&form(body).await?).await,
+            (Place::Provider(section), _) => self.provider((section, name), &parts).await,
+            (Place::Account, _) => self.account(&parts.headers).await,
+            (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
+            (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
+            (Place::SignOut, _) => Ok(self.sign_out()),
+            (Place::SignOutEverywhere, _) => self.sign_out_everywhere(&parts.headers).await,
+        }
+    }
+
+    /// The way to another page of ours, with what the browser is to keep.
+    fn to(&self, path: &str, cookies: &[String]) -> Response {
+        let mut response = StatusCode::SEE_OTHER.into_response();
+        let headers = response.headers_mut();
+        if let Ok(place) = HeaderValue::from_str(&format!("{}{path}", self.prefix)) {
+            headers.insert(LOCATION, place);
+        }
+        for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
+            headers.append(SET_COOKIE, cookie);
+        }
+        response
+    }
+}
+
+/// The fields of a form; of two of one name, neither.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn field(&self, name: &str) -> Option<&str> {
+        let mut all = self.0.iter().filter(|(own, _)| own == name);
+        let (Some((_, value)), None) = (all.next(), all.next()) else { return None };
+        Some(value)
+    }
+}
+
+async fn form(body: Body) -> Result<Form, Problem> {
+    let text = gather(body, MAX_FORM).await.map_err(|_| Problem::Form)?;
+    Ok(Form(form_urlencoded::parse(&text).into_owned().collect()))
+}
+
+/// The parameters of a request's address; of two of one name, neither.
+fn query(parts: &Parts) -> Form {
+    Form(form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect())
+}
+
+/// The cookie of a name, where there is exactly one.
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(axum::http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(own, _)| *own == name);
+    let (Some((_, value)), None) = (found.next(), found.next()) else { return None };
+    Some(value)
+}
+
+/// A cookie for this browser, our host and nothing else. Below a prefix, another program may have the rest of the host, and does not
+/// get it sent.
+fn set_cookie(prefix: &str, name: &str, value: &str, seconds: u64) -> String {
+    let path = if prefix.is_empty() { "/" } else { prefix };
+    format!("{}={value}; Path={path}; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax", cookie_name(prefix, name))
+}
+
+fn cookie_name(prefix: &str, name: &str) -> String {
+    // `__Host-` stands for the whole host.
+    let begin = if prefix.is_empty() { "__Host-" } else { "__Secure-" };
+    format!("{begin}dockwarden-{name}")
+}

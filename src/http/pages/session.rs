@@ -1,0 +1,130 @@
+//! Who has signed in in this browser: a signed cookie that says which account, as it was then. What it may do is asked anew with each
+//! page.
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::frame::Problem;
+use super::{Desk, cookie, cookie_name, set_cookie};
+use crate::access::Denied;
+use crate::identity::{Account, Identity, LookUp};
+use crate::json;
+
+/// What the cookie is called, and signed for.
+const SESSION: &str = "session";
+/// How long a browser may rest, in seconds.
+const IDLE: i64 = 15 * 60;
+/// How long a session lasts in all, in seconds.
+const LONGEST: i64 = 8 * 3600;
+/// How old the word on the last page may be, in seconds, before the browser gets another cookie.
+const RENEW_AFTER: i64 = 60;
+
+/// What the cookie says.
+#[derive(Serialize, Deserialize)]
+struct Session {
+    account: String,
+    /// The backend that knew the account.
+    backend: String,
+    /// What tells the account from another of its name.
+    mark: Option<String>,
+    /// The account's epoch: "sign out everywhere" raises it.
+    epoch: i64,
+    began: i64,
+    last: i64,
+}
+
+/// Somebody who has signed in.
+pub(super) struct SignedIn {
+    pub(super) account: Account,
+    /// What a look-up says now.
+    pub(super) who: Identity,
+    /// What the browser is to keep from now on, where that is something else.
+    pub(super) renewed: Option<String>,
+}
+
+fn taken() -> Problem {
+    Problem::Refused("somebody else has your name here; ask who runs this server".to_owned())
+}
+
+impl Desk<'_, '_> {
+    /// Who has signed in in this browser, as the account is now.
+    ///
+    /// # Errors
+    /// [`Problem::SignedOut`], or it could not be found out.
+    pub(super) async fn signed_in(&mut self, headers: &HeaderMap) -> Result<SignedIn, Problem> {
+        let text = cookie(headers, &cookie_name(self.prefix, SESSION)).ok_or(Problem::SignedOut)?;
+        let text = self.section.key.verified(SESSION, text).ok_or(Problem::SignedOut)?;
+        let session: Session = json::object(text.as_bytes()).map_err(|_| Problem::SignedOut)?;
+        let now = self.now.unix_timestamp();
+        if now.saturating_sub(session.last) >= IDLE || now.saturating_sub(session.began) >= LONGEST {
+            return Err(Problem::SignedOut);
+        }
+        let account = Account::parse(&session.account).map_err(|_| Problem::SignedOut)?;
+        self.visit.asker.account = account.to_string();
+        let who = self.look_up(&account).await?;
+        let own = self.session_of(&account, &who, session.began).await?;
+        let is_same = own.backend == session.backend && own.mark == session.mark && own.epoch == session.epoch;
+        if !is_same {
+            return Err(Problem::SignedOut);
+        }
+        let renewed =
+            if now.saturating_sub(session.last) >= RENEW_AFTER { Some(self.session_cookie(&own)?) } else { None };
+        Ok(SignedIn { account, who, renewed })
+    }
+
+    /// The cookie of a session that begins now, of who was just let in by this backend. A look-up must say that it is the same: an
+    /// earlier backend can have an account of the name, which is somebody else's.
+    ///
+    /// # Errors
+    /// It is not, or it could not be found out.
+    pub(super) async fn begin_session(
+        &self,
+        (account, backend, mark): (&Account, &str, Option<[u8; 32]>),
+    ) -> Result<String, Problem> {
+        let who = match self.look_up(account).await {
+            Err(Problem::Denied(Denied::NameTaken { .. })) => return Err(taken()),
+            who => who?,
+        };
+        let is_same = who.by.as_ref().is_some_and(|by| by.backend == backend) && (mark.is_none() || who.mark == mark);
+        if !is_same {
+            return Err(taken());
+        }
+        let session = self.session_of(account, &who, self.now.unix_timestamp()).await?;
+        self.session_cookie(&session)
+    }
+
+    /// What takes the session out of the browser.
+    pub(super) fn end_session(&self) -> String {
+        set_cookie(self.prefix, SESSION, "", 0)
+    }
+
+    /// Who an account is now; nobody who may not come in.
+    async fn look_up(&self, account: &Account) -> Result<Identity, Problem> {
+        match self.visit.snapshot.access.look_up(account, self.visit.asker.address).await? {
+            LookUp::Known(who) if who.standing.check(self.now).is_ok() && who.account.as_ref() == Some(account) => {
+                Ok(who)
+            }
+            LookUp::Known(_) | LookUp::Unknown | LookUp::OnlyByLogin => Err(Problem::SignedOut),
+        }
+    }
+
+    async fn session_of(&self, account: &Account, who: &Identity, began: i64) -> Result<Session, Problem> {
+        let epoch = self.lasting.epoch(account).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
+        Ok(Session {
+            account: account.to_string(),
+            backend: who.by.as_ref().map(|by| by.backend.to_owned()).unwrap_or_default(),
+            mark: who.mark.map(|mark| URL_SAFE_NO_PAD.encode(mark)),
+            epoch: epoch.0,
+            began,
+            last: self.now.unix_timestamp(),
+        })
+    }
+
+    fn session_cookie(&self, session: &Session) -> Result<String, Problem> {
+        let text = serde_json::to_string(session).map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let signed = self.section.key.signed(SESSION, &text);
+        Ok(set_cookie(self.prefix, SESSION, &signed, IDLE.unsigned_abs()))
+    }
+}

@@ -1,0 +1,211 @@
+//! Signing in: the ways in, a provider and back, and by a password that somebody has with us.
+
+use std::borrow::Cow;
+
+use askama::Template;
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::info;
+
+use super::flow::{self, Flow};
+use super::frame::{Frame, Problem, page};
+use super::{Desk, Form, query};
+use crate::access::Denied;
+use crate::authn::Credentials;
+use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
+use crate::digest::sha256;
+use crate::http::credentials;
+use crate::records::Presented;
+use crate::secret::Secret;
+
+/// How much longer than a sign-in lasts its end is remembered, by any replica's clock.
+const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
+/// The longest error code of a provider that is shown.
+const LONGEST_CODE: usize = 64;
+
+#[derive(Template)]
+#[template(path = "sign-in.html")]
+struct SignInPage<'page> {
+    frame: &'page Frame<'page>,
+    ways: Vec<Link>,
+}
+
+/// A way in by a provider.
+struct Link {
+    path: String,
+    title: String,
+}
+
+impl Desk<'_, '_> {
+    /// The ways in.
+    pub(super) async fn ways_in(&mut self, parts: &Parts) -> Result<Response, Problem> {
+        if self.signed_in(&parts.headers).await.is_ok() {
+            return Ok(self.to("/account", &[]));
+        }
+        let of_section = |(section, people): &(&'static str, std::sync::Arc<dyn SignIn>)| {
+            let link = |way: crate::backend::sign_in::Way| Link {
+                path: match &way.name {
+                    Some(name) => format!("{section}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
+                    None => (*section).to_owned(),
+                },
+                title: way.title,
+            };
+            people.ways().into_iter().map(link).collect::<Vec<_>>()
+        };
+        let ways = self.visit.snapshot.access.sign_ins().iter().flat_map(of_section).collect();
+        Ok(page(StatusCode::OK, &SignInPage { frame: &Frame::of(self.prefix, None), ways }))
+    }
+
+    /// Sends a browser to a provider, or takes it back.
+    pub(super) async fn provider(
+        &mut self,
+        (section, name): (&'static str, Option<&str>),
+        parts: &Parts,
+    ) -> Result<Response, Problem> {
+        let sign_ins = self.visit.snapshot.access.sign_ins();
+        let (_, people) = sign_ins.iter().find(|(own, _)| *own == section).ok_or(Problem::Nothing)?;
+        let asked = query(parts);
+        match (asked.field("code"), asked.field("error")) {
+            (None, None) if asked.0.iter().any(|(key, _)| key == "code" || key == "error" || key == "state") => {
+                Err(Problem::Flow("the address is not one that a provider sends people to".into()))
+            }
+            (None, None) => self.begin((section, name), &**people).await,
+            (code, error) => {
+                let flow = self.flow((section, name), &asked, parts)?;
+                let ended = flow.end(self.prefix);
+                let finished = match (code, error) {
+                    (Some(code), None) => self.finish(&flow, &**people, (code, asked.field("iss"))).await,
+                    (_, error) => Err(Problem::ProviderRefused(shown_code(error.unwrap_or_default()))),
+                };
+                let mut response = finished?;
+                if let Some(cookie) = ended.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                Ok(response)
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        (section, name): (&'static str, Option<&str>),
+        people: &dyn SignIn,
+    ) -> Result<Response, Problem> {
+        let key = &self.section.key;
+        let flow = Flow::begin(section, name, self.now).map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let (nonce, verifier) = (flow.nonce(key), flow.verifier(key));
+        let asked = Asked { state: &flow.state, nonce: &nonce, verifier: &verifier };
+        let address = people.begin(name, &asked).await.map_err(Problem::Unavailable)?.ok_or(Problem::Nothing)?;
+        let cookie = flow.cookie(self.prefix, key).ok_or(Problem::Nothing)?;
+        let mut response = StatusCode::SEE_OTHER.into_response();
+        let line = |text: &str| HeaderValue::from_str(text).map_err(|cause| Problem::Unavailable(cause.into()));
+        response.headers_mut().insert(LOCATION, line(address.as_str())?);
+        response.headers_mut().insert(SET_COOKIE, line(&cookie)?);
+        Ok(response)
+    }
+
+    /// The flow that this browser began and comes back from.
+    fn flow(
+        &self,
+        (section, name): (&'static str, Option<&str>),
+        asked: &Form,
+        parts: &Parts,
+    ) -> Result<Flow, Problem> {
+        let begun = asked
+            .field("state")
+            .and_then(|state| Flow::of(&parts.headers, (self.prefix, &self.section.key), state, self.now))
+            .filter(|flow| flow.section == section && flow.way.as_deref() == name);
+        begun.ok_or(Problem::Flow(Cow::Borrowed(
+            "it was not begun in this browser, or more than 10 minutes ago; begin once more",
+        )))
+    }
+
+    async fn finish(
+        &mut self,
+        flow: &Flow,
+        people: &dyn SignIn,
+        (code, issuer): (&str, Option<&str>),
+    ) -> Result<Response, Problem> {
+        self.use_up(("flow", &flow.state), time::Duration::seconds(flow::LONGEST)).await?;
+        let key = &self.section.key;
+        let (nonce, verifier) = (flow.nonce(key), flow.verifier(key));
+        let asked = Asked { state: &flow.state, nonce: &nonce, verifier: &verifier };
+        let (code, way) = (Secret::new(code), flow.way.as_deref());
+        let found = people.finish(way, &asked, &Answer { code: &code, issuer }, self.now).await;
+        let SignedIn { account, mark } = match found.map_err(Problem::Unavailable)? {
+            Ok(signed_in) => signed_in,
+            Err(NotSignedIn::Wrong(why)) => return Err(Problem::Flow(why.into())),
+            Err(NotSignedIn::Refused(why)) => return Err(Problem::Refused(why)),
+        };
+        self.visit.asker.account = account.to_string();
+        let cookie = self.begin_session((&account, &flow.section, Some(mark))).await?;
+        info!(
+            decision.id = self.visit.id.as_str(),
+            user.account = account.as_str(),
+            user.backend = flow.section.as_str(),
+            "somebody signed in"
+        );
+        Ok(self.to("/account", &[cookie]))
+    }
+
+    /// Takes note that something was used that may be used once, on every replica, until it is over by itself.
+    ///
+    /// # Errors
+    /// It was used before, or nobody can tell.
+    pub(super) async fn use_up(&self, (what, text): (&str, &str), life: time::Duration) -> Result<(), Problem> {
+        let from = crate::client_network::ClientNetwork::of(self.visit.asker.address);
+        let client = self.visit.snapshot.access.attempts().client(from);
+        let over = self.now.saturating_add(life).saturating_add(CLOCKS_APART);
+        let hash = sha256([what, text]);
+        match self.lasting.use_up((&hash, over), client, self.now).await.map_err(Problem::Unavailable)? {
+            Presented::First => Ok(()),
+            Presented::Again => Err(Problem::Flow(Cow::Borrowed("it was finished already; begin once more"))),
+        }
+    }
+
+    /// Lets somebody in by a password that they have with us. Secrets are none: one that could make others would have no end.
+    pub(super) async fn by_password(&mut self, form: &Form) -> Result<Response, Problem> {
+        let (account, password) =
+            (form.field("account").unwrap_or_default(), form.field("password").unwrap_or_default());
+        let who = credentials::from_pair(account, password).map_err(|_| Problem::WrongPassword(None))?;
+        match &who {
+            Credentials::Password { .. } => {}
+            Credentials::Anonymous | Credentials::Secret { .. } | Credentials::Workload { .. } => {
+                return Err(Problem::WrongPassword(None));
+            }
+        }
+        self.visit.presents(&who);
+        let found = self.visit.decide(&who, Vec::new(), self.now).await;
+        let (identity, _) = found.map_err(|denied| match denied {
+            Denied::Credentials | Denied::OtherIssuer { .. } | Denied::Closed(_) | Denied::NameTaken { .. } => {
+                Problem::WrongPassword(Some(denied))
+            }
+            denied => Problem::Denied(denied),
+        })?;
+        let account = identity.account.ok_or(Problem::WrongPassword(None))?;
+        let backend = identity.by.map(|by| by.backend).unwrap_or_default();
+        let cookie = match self.begin_session((&account, backend, identity.mark)).await {
+            Err(Problem::SignedOut) => {
+                return Err(Problem::Refused(
+                    "your account is kept where only a password tells who somebody is, and can have no others"
+                        .to_owned(),
+                ));
+            }
+            cookie => cookie?,
+        };
+        Ok(self.to("/account", &[cookie]))
+    }
+
+    /// Signs this browser out.
+    pub(super) fn sign_out(&self) -> Response {
+        self.to("/sign-in", &[self.end_session()])
+    }
+}
+
+/// A provider's code of an error, as far as it is one (RFC 6749, section 4.1.2.1): whoever sends somebody here writes it.
+fn shown_code(code: &str) -> String {
+    code.chars().filter(|letter| !letter.is_control()).take(LONGEST_CODE).collect()
+}

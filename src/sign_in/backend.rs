@@ -1,0 +1,462 @@
+//! The people of one section: who may sign in, who they are now, and when their provider is asked again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use url::Url;
+
+use super::found::{Found, Refused};
+use super::person::{Document, State};
+use super::provider::Provider;
+use super::settings::{ProviderSettings, Settings};
+use crate::backend::Authenticator;
+use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, SignedIn, Way};
+use crate::breaker::Passage;
+use crate::client_network::ClientNetwork;
+use crate::identity::{Account, AccountState, Alike, Credentials, Identity, LookUp, Outcome, Standing, Time, mark_of};
+use crate::passwords::attempts::Spelled;
+use crate::reach::{Reach, Reachable};
+use crate::records::persons::{Person, PersonId};
+use crate::records::{self, Changed, Records, Version};
+use crate::secret::Secret;
+use crate::secret::sealing::SealingKey;
+
+/// How long a provider is not asked again that did not answer: everybody who logs in would wait for it.
+const FAILED_AGAIN: Duration = Duration::from_secs(2);
+/// How much longer than the provider may take nobody else asks it about the same person, in seconds.
+const BESIDES: i64 = 15;
+/// How often a changed person is written that somebody else changes too.
+const TRIES: usize = 5;
+/// How many sign-ins are finished at once; who comes with a code that nobody gave costs the provider a question.
+const AT_ONCE: usize = 16;
+
+/// The people of one section.
+pub(super) struct People(Arc<Inner>);
+
+struct Inner {
+    section: &'static str,
+    records: Arc<dyn Records>,
+    key: SealingKey,
+    providers: Vec<Opened>,
+    /// The people whose provider is being asked.
+    flights: Mutex<HashMap<PersonId, Weak<tokio::sync::Mutex<()>>>>,
+    finishing: tokio::sync::Semaphore,
+}
+
+struct Opened {
+    settings: Arc<ProviderSettings>,
+    provider: Provider,
+    /// When it last did not answer.
+    failed: Mutex<Option<Instant>>,
+}
+
+impl People {
+    /// Asks nobody yet.
+    ///
+    /// # Errors
+    /// A TLS library does not take authorities.
+    pub(super) fn open(settings: &Settings) -> anyhow::Result<People> {
+        let store = settings.store.as_ref().context("no records are configured")?;
+        let key = settings.key.clone().context("no sign_in.secret is configured")?;
+        let open = |one: &Arc<ProviderSettings>| {
+            let provider = Provider::open(one, settings.section)?;
+            Ok(Opened { settings: Arc::clone(one), provider, failed: Mutex::default() })
+        };
+        let providers = settings.providers.iter().map(open).collect::<anyhow::Result<_>>()?;
+        Ok(People(Arc::new(Inner {
+            section: settings.section,
+            records: records::open_for(store, settings.section),
+            key,
+            providers,
+            flights: Mutex::default(),
+            finishing: tokio::sync::Semaphore::new(AT_ONCE),
+        })))
+    }
+}
+
+impl Opened {
+    /// Whether it did not answer a moment ago.
+    fn is_away(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < FAILED_AGAIN)
+    }
+
+    fn answered(&self, said: bool) {
+        let failed = if said { None } else { Some(crate::clock::now()) };
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// The account of somebody who is called so. Without a prefix of ours a colon in a name could stand for another provider's.
+    fn account(&self, found: &Found) -> Result<Account, Refused> {
+        let prefix = self.settings.account_prefix.as_str();
+        if prefix.is_empty() && found.name.contains(':') {
+            return Err(Refused::NoName);
+        }
+        let account = Account::parse(&format!("{prefix}{}", found.name)).ok();
+        account.filter(Account::is_typed).ok_or(Refused::NoName)
+    }
+}
+
+impl Inner {
+    fn provider(&self, name: Option<&str>) -> Option<&Opened> {
+        self.providers.iter().find(|one| one.settings.name.as_deref() == name)
+    }
+
+    fn id(&self, provider: &Opened, subject: &str) -> PersonId {
+        let ProviderSettings { name, .. } = &*provider.settings;
+        PersonId::of(&[self.section, name.as_deref().unwrap_or_default(), provider.settings.issuer(), subject])
+    }
+
+    /// Keeps who was found, whatever was kept before.
+    async fn keep(
+        &self,
+        provider: &Opened,
+        found: &Found,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Result<SignedIn, Refused>> {
+        let account = match provider.account(found) {
+            Ok(account) => account,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let id = self.id(provider, &found.subject);
+        let sealed = found.credential.as_ref().map(|secret| self.key.seal(&id.0, secret)).transpose()?;
+        let document = Document {
+            section: self.section.to_owned(),
+            provider: provider.settings.name.clone(),
+            issuer: provider.settings.issuer().to_owned(),
+            subject: found.subject.clone(),
+            labels: found.labels.clone(),
+            state: State::Known,
+            checked: now.unix_timestamp(),
+            credential: sealed,
+            asked_until: None,
+        };
+        for _ in 0..TRIES {
+            let before = self.records.person(&id).await?;
+            // A provider that gave no refresh token this time may have given one before.
+            let kept =
+                before.as_ref().and_then(|person| Document::parse(&person.text).ok()).and_then(|old| old.credential);
+            let document = Document { credential: document.credential.clone().or(kept), ..document.clone() };
+            let version = before.as_ref().map_or(Version(1), |person| person.version);
+            let person = Person { id: id.clone(), account: account.clone(), text: document.to_text()?, version };
+            let changed = match &before {
+                None => self.records.make_person(&person).await?,
+                Some(before) => self.records.replace_person(&person, before.version).await?,
+            };
+            match changed {
+                Changed::Done => return Ok(Ok(SignedIn { account, mark: mark(&id) })),
+                Changed::Missing => {}
+                Changed::Conflict => {
+                    let named = self.records.person_called(&account).await?;
+                    if named.is_some_and(|other| other.id != id) {
+                        warn!(
+                            reason = "sign_in_name_taken",
+                            backend = self.section,
+                            account = account.as_str(),
+                            "somebody signed in who is called as somebody else is here, and is not let in"
+                        );
+                        return Ok(Err(Refused::NoName));
+                    }
+                }
+            }
+        }
+        anyhow::bail!("the person is changed all the time by others")
+    }
+
+    /// Who a person is now, by what is kept of it. `None` where its provider is not in the file any more.
+    fn identity(&self, person: &Person, document: &Document) -> Option<Identity> {
+        let provider = self.provider(document.provider.as_deref())?;
+        if document.issuer != provider.settings.issuer() {
+            return None;
+        }
+        let state = match document.state {
+            State::Known => AccountState::Enabled,
+            State::Gone => AccountState::Disabled,
+        };
+        // Nobody can ask again about who has no refresh token: what was said counts as long as it does for others.
+        let not_after = match document.credential {
+            Some(_) => None,
+            None => {
+                let life = i64::try_from(provider.settings.revalidate_after.as_secs()).unwrap_or(i64::MAX);
+                OffsetDateTime::from_unix_timestamp(document.checked.saturating_add(life)).ok()
+            }
+        };
+        Some(Identity {
+            account: Some(person.account.clone()),
+            labels: document.label_values(),
+            standing: Standing { state, not_before: None, not_after },
+            mark: Some(mark(&person.id)),
+            ..Identity::default()
+        })
+    }
+
+    /// Whether the provider's word on this person still counts.
+    fn is_fresh(&self, document: &Document, now: OffsetDateTime) -> bool {
+        let Some(provider) = self.provider(document.provider.as_deref()) else { return true };
+        match (document.state, &document.credential) {
+            (State::Gone, _) | (State::Known, None) => true,
+            (State::Known, Some(_)) => document.age(now) < provider.settings.revalidate_after.as_secs(),
+        }
+    }
+
+    /// The last word, where it counts while its provider is away.
+    fn last_word(&self, person: &Person, document: &Document, now: OffsetDateTime) -> anyhow::Result<LookUp> {
+        let Some(provider) = self.provider(document.provider.as_deref()) else { return Ok(LookUp::Unknown) };
+        let longest = provider.settings.revalidate_after.saturating_add(provider.settings.grace);
+        anyhow::ensure!(
+            document.age(now) < longest.as_secs(),
+            "{} did not say for too long who this person is",
+            document.issuer
+        );
+        Ok(self.identity(person, document).map_or(LookUp::Unknown, LookUp::Known))
+    }
+
+    async fn look_up(self: Arc<Inner>, account: Account, now: OffsetDateTime) -> anyhow::Result<LookUp> {
+        let Some(person) = self.records.person_called(&account).await? else { return Ok(LookUp::Unknown) };
+        let document = Document::parse(&person.text)?;
+        if document.section != self.section {
+            return Ok(LookUp::Unknown);
+        }
+        if self.is_fresh(&document, now) {
+            return Ok(self.identity(&person, &document).map_or(LookUp::Unknown, LookUp::Known));
+        }
+        let (flight, seen) = (self.flight(&person.id), person.version);
+        // On a task of its own: a refresh token is used up by its use, and who asks may go away before the new one is kept.
+        let task = tokio::spawn(async move {
+            let _turn = flight.lock().await;
+            self.ask_again(&person.id, seen, now).await
+        });
+        task.await.context("asking the provider died")?
+    }
+
+    /// The lock of whoever asks about a person.
+    fn flight(&self, id: &PersonId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(id).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::default();
+        flights.insert(id.clone(), Arc::downgrade(&flight));
+        flight
+    }
+
+    /// Asks the provider again, unless somebody else has or does.
+    async fn ask_again(&self, id: &PersonId, seen: Version, now: OffsetDateTime) -> anyhow::Result<LookUp> {
+        let Some(person) = self.records.person(id).await? else { return Ok(LookUp::Unknown) };
+        let document = Document::parse(&person.text)?;
+        let Some(provider) = self.provider(document.provider.as_deref()) else { return Ok(LookUp::Unknown) };
+        let is_asked = document.asked_until.is_some_and(|until| until > now.unix_timestamp());
+        // Who waited for the answer to another takes it, however soon it is old.
+        if self.is_fresh(&document, now) || (person.version != seen && !is_asked) {
+            return Ok(self.identity(&person, &document).map_or(LookUp::Unknown, LookUp::Known));
+        }
+        if provider.is_away() || is_asked {
+            return self.last_word(&person, &document, now);
+        }
+        let Some(sealed) = document.credential.as_deref() else { return self.last_word(&person, &document, now) };
+        let credential = match self.key.open(&id.0, sealed) {
+            Ok(credential) => credential,
+            Err(cause) => {
+                warn!(reason = "sign_in_unreadable", backend = self.section, account = person.account.as_str(), cause = %cause, "nobody can ask this person's provider again; they have to sign in once more");
+                let document = Document { credential: None, ..document };
+                return Ok(self.identity(&person, &document).map_or(LookUp::Unknown, LookUp::Known));
+            }
+        };
+        // Another replica must not use the same token: most providers take a second use for theft, and end both.
+        let patience = i64::try_from(provider.settings.http_timeout.as_secs()).unwrap_or(0).saturating_mul(3);
+        let asked_until = Some(now.unix_timestamp().saturating_add(patience).saturating_add(BESIDES));
+        let claimed = Document { asked_until, ..document.clone() };
+        let claim = Person { text: claimed.to_text()?, ..person.clone() };
+        match self.records.replace_person(&claim, person.version).await? {
+            Changed::Done => {}
+            Changed::Missing | Changed::Conflict => return self.last_word(&person, &document, now),
+        }
+        let claim = Person { version: Version(person.version.0.saturating_add(1)), ..claim };
+        self.ask(provider, (&claim, document), credential, now).await
+    }
+
+    /// Asks the provider, and keeps what it says.
+    async fn ask(
+        &self,
+        provider: &Opened,
+        (claim, before): (&Person, Document),
+        credential: Secret,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<LookUp> {
+        let known = Found {
+            subject: before.subject.clone(),
+            name: claim
+                .account
+                .strip_prefix(provider.settings.account_prefix.as_str())
+                .unwrap_or(&claim.account)
+                .to_owned(),
+            labels: before.labels.clone(),
+            credential: None,
+        };
+        let mut renewed = None;
+        let said = provider.provider.recheck(&known, &credential, &mut renewed, now).await;
+        let said = said.map(|said| said.and_then(|found| Ok((provider.account(&found)?, found))));
+        let sealed = renewed.map(|secret| self.key.seal(&claim.id.0, &secret)).transpose()?;
+        let credential = sealed.or_else(|| before.credential.clone());
+        let kept = Document { asked_until: None, credential, ..before };
+        let (account, document) = match said {
+            Ok(Ok((account, found))) => {
+                provider.answered(true);
+                (account, Document { labels: found.labels, checked: now.unix_timestamp(), ..kept })
+            }
+            Ok(Err(refused)) if refused.is_of_person() => {
+                provider.answered(true);
+                info!(reason = "sign_in_gone", backend = self.section, account = claim.account.as_str(), cause = %refused, "a person's provider does not let them in any more: they are locked out, and their secrets are dead");
+                // What they had stays dead, also if they are let in again some day.
+                self.records.raise(&claim.account, now).await?;
+                let gone = Document { state: State::Gone, credential: None, checked: now.unix_timestamp(), ..kept };
+                (claim.account.clone(), gone)
+            }
+            Ok(Err(refused)) => {
+                self.away(provider, &refused.to_string());
+                self.put(claim, &claim.account, &kept).await?;
+                return self.last_word(claim, &kept, now);
+            }
+            Err(cause) => {
+                self.away(provider, &format!("{cause:#}"));
+                self.put(claim, &claim.account, &kept).await?;
+                return self.last_word(claim, &kept, now);
+            }
+        };
+        self.put(claim, &account, &document).await?;
+        let person = Person { account, ..claim.clone() };
+        // Of another name by now: who asked by the old one asked for nobody.
+        match person.account == claim.account {
+            true => Ok(self.identity(&person, &document).map_or(LookUp::Unknown, LookUp::Known)),
+            false => Ok(LookUp::Unknown),
+        }
+    }
+
+    fn away(&self, provider: &Opened, cause: &str) {
+        provider.answered(false);
+        warn!(
+            reason = "sign_in_away",
+            backend = self.section,
+            cause,
+            "a provider cannot be asked; its last word on each person counts for the time of grace, and then logins of theirs are answered with 503"
+        );
+    }
+
+    /// Writes down what came of asking. Nobody else changes it meanwhile but by signing in, which is newer.
+    async fn put(&self, claim: &Person, account: &Account, document: &Document) -> anyhow::Result<()> {
+        let person = Person { account: account.clone(), text: document.to_text()?, ..claim.clone() };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.records.replace_person(&person, claim.version).await {
+                Ok(Changed::Done | Changed::Missing) => return Ok(()),
+                Ok(Changed::Conflict) if account != &claim.account => {
+                    anyhow::bail!("this person is called as somebody else is here by now")
+                }
+                Ok(Changed::Conflict) => return Ok(()),
+                Err(_) if tries < TRIES => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+    }
+}
+
+/// What tells a person from another of its account's name.
+fn mark(id: &PersonId) -> [u8; 32] {
+    mark_of([id.0.as_bytes()])
+}
+
+impl Reachable for People {
+    fn reach(&self) -> Reach<'_> {
+        Reach::server(async {
+            let mut found = Vec::new();
+            for one in &self.0.providers {
+                found.push(one.provider.reach().await?);
+            }
+            Ok(found.join("; "))
+        })
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        self.0.records.passage()
+    }
+}
+
+#[async_trait]
+impl Authenticator for People {
+    /// People have no password here but secrets, which are not asked about here: whatever else is presented for one of them is
+    /// wrong, and no later backend may take it for theirs.
+    async fn authenticate(&self, who: &Credentials, _: ClientNetwork) -> anyhow::Result<Outcome> {
+        let Some((account, _)) = who.password() else { return Ok(Outcome::NotMine) };
+        match self.0.records.person_called(account).await? {
+            Some(person) if Document::parse(&person.text)?.section == self.0.section => Ok(Outcome::Rejected),
+            Some(_) | None => Ok(Outcome::NotMine),
+        }
+    }
+
+    async fn look_up(&self, account: &Account, _: ClientNetwork) -> anyhow::Result<LookUp> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a look-up is told no moment, and asks whether a provider's word is old"
+        )]
+        let now = OffsetDateTime::now_utc();
+        Arc::clone(&self.0).look_up(account.clone(), now).await
+    }
+
+    fn alike(&self, _: &Spelled) -> Alike {
+        Alike::NotKnown
+    }
+
+    async fn take_time(&self, _: &Account, _: &Secret, _: ClientNetwork) -> anyhow::Result<Time> {
+        Ok(Time::NotTaken)
+    }
+}
+
+#[async_trait]
+impl SignIn for People {
+    fn ways(&self) -> Vec<Way> {
+        let way = |one: &Opened| {
+            let ProviderSettings { name, title, registry, .. } = &*one.settings;
+            Way { name: name.clone(), title: title.clone(), registry: registry.clone() }
+        };
+        self.0.providers.iter().map(way).collect()
+    }
+
+    async fn begin(&self, way: Option<&str>, flow: &Flow<'_>) -> anyhow::Result<Option<Url>> {
+        match self.0.provider(way) {
+            Some(one) => one.provider.begin(flow).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn finish(
+        &self,
+        way: Option<&str>,
+        flow: &Flow<'_>,
+        answer: &Answer<'_>,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Result<SignedIn, NotSignedIn>> {
+        let wrong = |what: &str| Ok(Err(NotSignedIn::Wrong(what.to_owned())));
+        let Some(one) = self.0.provider(way) else { return wrong("there is no such provider any more") };
+        // The answer of another provider, which somebody else's browser was sent to (RFC 9207).
+        if answer.issuer.is_some_and(|issuer| issuer != one.settings.issuer()) {
+            return wrong("the answer is another provider's (iss)");
+        }
+        let _turn = self.0.finishing.try_acquire().context("too many people sign in at once")?;
+        let found = match one.provider.finish(flow, answer.code, now).await? {
+            Ok(found) => self.0.keep(one, &found, now).await?,
+            Err(refused) => Err(refused),
+        };
+        Ok(found.map_err(|refused| match refused.is_of_person() {
+            true => NotSignedIn::Refused(refused.to_string()),
+            false => NotSignedIn::Wrong(refused.to_string()),
+        }))
+    }
+}

@@ -1,0 +1,56 @@
+//! Who a provider says that somebody is, and why it may not be them.
+
+use std::collections::BTreeMap;
+
+use crate::secret::Secret;
+
+/// The most values that one label may have. Who is in more groups than rules could name is not let in by a part of them.
+pub(super) const MOST_VALUES: usize = 1_000;
+
+/// What a provider says of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What the provider calls them for ever.
+    pub(super) subject: String,
+    /// What they are called, without our prefix.
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, Vec<String>>,
+    /// What it is asked by again; `None` where it gave nothing.
+    pub(super) credential: Option<Secret>,
+}
+
+/// Why nobody was found. No value from the provider is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    /// It does not take the code.
+    #[error("the provider does not take the code: it is used, too old, or somebody else's")]
+    Code,
+    /// Its answer is not one that it would give to us: which part is wrong.
+    #[error("the provider's answer is not one to this sign-in: {0}")]
+    Answer(&'static str),
+    /// It does not know them any more, or they took our right to ask away.
+    #[error("the provider does not let this person in any more")]
+    Gone,
+    /// Their address is not verified.
+    #[error("the provider has not verified your e-mail address")]
+    Unverified,
+    /// They have no name that an account can have.
+    #[error("the provider gives you no name that an account here can have")]
+    NoName,
+    /// They are not of the domain or organisation.
+    #[error("you are not a member of the organisation that may sign in here")]
+    NotMember,
+    /// A label has too many values.
+    #[error("you are in more groups than can be looked at here (1,000)")]
+    TooManyValues,
+}
+
+impl Refused {
+    /// Whether it is about the person, and not about what came back.
+    pub(super) fn is_of_person(&self) -> bool {
+        match self {
+            Refused::Code | Refused::Answer(_) => false,
+            Refused::Gone | Refused::Unverified | Refused::NoName | Refused::NotMember | Refused::TooManyValues => true,
+        }
+    }
+}

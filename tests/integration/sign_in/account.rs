@@ -1,0 +1,133 @@
+//! What somebody who has signed in can make, see and end.
+
+use serde_json::json;
+
+use super::{Browser, Scene, sections};
+use crate::bed::{ALICE, Bed};
+
+/// Checks 17 to 21 and 23.
+#[tokio::test]
+async fn docker_passwords_are_shown_once_named_narrowed_and_revoked() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let laptop = scene.password(&mut browser, "laptop").await;
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    assert!(page.contains("laptop") && !page.contains(&laptop), "it is shown once: {page}");
+    let all = Ok(vec!["repository:dev/app:pull,push".to_owned()]);
+    assert_eq!(scene.grants("ada@example.org", &laptop).await, all);
+    let pulls = browser.make_password(&scene.bed, "ci", "&pull_only=1").await;
+    assert_eq!(scene.grants("ada@example.org", &pulls).await, Ok(vec!["repository:dev/app:pull".to_owned()]));
+    assert_eq!(scene.grants("ada@example.org", &laptop).await, all, "the first goes on working");
+    assert_eq!(scene.grants("ada@example.org", "wrong").await, Err(401));
+    // Forms of other sites, and of nobody.
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    let revoke =
+        page.split("action=\"").find(|rest| rest.contains("Revoke laptop")).unwrap().split('"').next().unwrap();
+    for site in [Some("cross-site"), Some("same-site"), Some("none"), None] {
+        for path in [revoke, "/account/passwords", "/sign-out", "/account/sign-out-everywhere"] {
+            let asked = scene.bed.post(path, "name=evil&days=30").header("cookie", &browser.cookie());
+            let asked = match site {
+                Some(site) => asked.header("sec-fetch-site", site),
+                None => asked.header("origin", "https://evil.example"),
+            };
+            assert_eq!(asked.send().await.status, 403, "{path} {site:?}");
+        }
+    }
+    assert_eq!(scene.grants("ada@example.org", &laptop).await, all);
+    assert_eq!(browser.post(&scene.bed, revoke, "").await.status, 303);
+    assert_eq!(scene.grants("ada@example.org", &laptop).await, Err(401));
+    assert!(scene.grants("ada@example.org", &pulls).await.is_ok());
+    // Somebody else's is not there, and nobody signed in sees nothing.
+    let mut other = Browser::default();
+    scene.claim(json!({"sub": "2", "email": "eve@example.org"}));
+    assert_eq!(other.sign_in(&scene.bed).await.status, 303);
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    let revoke = page.split("action=\"").find(|rest| rest.contains("Revoke ci")).unwrap().split('"').next().unwrap();
+    assert_eq!(other.post(&scene.bed, revoke, "").await.status, 404);
+    assert_eq!(Browser::default().post(&scene.bed, revoke, "").await.header("location"), "/sign-in");
+    // Everything ends at once, and the session with it, in whichever browser it is.
+    let mut copy = browser.clone();
+    assert_eq!(browser.post(&scene.bed, "/account/sign-out-everywhere", "").await.header("location"), "/sign-in");
+    assert_eq!(scene.grants("ada@example.org", &pulls).await, Err(401));
+    assert_eq!(copy.get(&scene.bed, "/account").await.header("location"), "/sign-in");
+}
+
+/// Check 16.
+#[tokio::test]
+async fn a_name_is_never_a_command_or_a_tag() {
+    let scene = Scene::with("user_claim: name");
+    scene.claim(json!({"name": "x;id'<b>"}));
+    let mut browser = Browser::default();
+    assert_eq!(browser.sign_in(&scene.bed).await.status, 303);
+    browser.post(&scene.bed, "/account/passwords", "name=%3Ci%3Elaptop&days=30").await;
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    assert!(!page.contains("<b>") && !page.contains("<i>"), "{page}");
+    let unescaped = page
+        .replace("&#39;", "'")
+        .replace("&#60;", "<")
+        .replace("&#62;", ">")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">");
+    assert!(unescaped.contains(r"docker login -u 'x;id'\''<b>' --password-stdin registry.example.org"), "{page}");
+}
+
+/// Check 24; and who has a password with us has the same page.
+#[tokio::test]
+async fn a_password_with_us_signs_in_through_the_throttle_of_all_doors() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let reply = browser.post(&scene.bed, "/sign-in", "account=alice&password=alice-pw").await;
+    assert_eq!((reply.status, reply.header("location")), (303, "/account"), "{}", reply.text());
+    let made = browser.make_password(&scene.bed, "laptop", "").await;
+    assert_eq!(scene.bed.get("/auth?service=registry").basic("alice", &made).send().await.status, 200);
+    // What was made there makes no others.
+    let reply = Browser::default().post(&scene.bed, "/sign-in", &format!("account=alice&password={made}")).await;
+    assert_eq!(reply.status, 401);
+    let mut statuses = Vec::new();
+    for guess in 0..6 {
+        let reply =
+            Browser::default().post(&scene.bed, "/sign-in", &format!("account=bob&password=guess-{guess}")).await;
+        statuses.push(reply.status);
+    }
+    assert!(statuses[0] == 401 && statuses.last() == Some(&429), "{statuses:?}");
+    assert_eq!(scene.bed.get("/auth?service=registry").by(crate::bed::BOB).send().await.status, 429);
+    let foreign = scene.bed.post("/sign-in", "account=alice&password=alice-pw").header("sec-fetch-site", "cross-site");
+    assert_eq!(foreign.send().await.status, 403, "nobody is signed in as somebody else by another site");
+}
+
+/// Check 37: nobody becomes an account of an earlier section, or of another person.
+#[tokio::test]
+async fn a_name_that_somebody_has_is_nobody_elses() {
+    let scene = Scene::with("user_claim: name");
+    for name in ["alice", "robot+ci"] {
+        scene.claim(json!({"name": name, "sub": name}));
+        let reply = Browser::default().sign_in(&scene.bed).await;
+        assert_eq!(reply.status, 403, "{name}: {}", reply.text());
+    }
+    assert_eq!(scene.bed.get("/auth?service=registry").by(ALICE).send().await.status, 200);
+    scene.claim(json!({"name": "ada", "sub": "1"}));
+    let mut browser = Browser::default();
+    let password = scene.password(&mut browser, "laptop").await;
+    scene.claim(json!({"name": "ada", "sub": "2"}));
+    assert_eq!(Browser::default().sign_in(&scene.bed).await.status, 403, "another person of that name");
+    // Who is called otherwise now keeps nothing by the old name, which is free then.
+    scene.claim(json!({"name": "ada.l", "sub": "1"}));
+    assert_eq!(Browser::default().sign_in(&scene.bed).await.status, 303);
+    assert_eq!(scene.grants("ada", &password).await, Err(401));
+    scene.claim(json!({"name": "ada", "sub": "2"}));
+    assert_eq!(Browser::default().sign_in(&scene.bed).await.status, 303);
+    assert_eq!(scene.grants("ada", &password).await, Err(401), "it was another person's");
+}
+
+/// Check 40: the records are all that replicas share.
+#[tokio::test]
+async fn what_one_replica_let_in_another_knows() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let password = scene.password(&mut browser, "laptop").await;
+    let folder = scene.bed.folder.path("records.db");
+    let config = sections(&scene.provider, "").replace("$DIR/records.db", folder.to_str().unwrap());
+    let other = Bed::with(&config);
+    assert_eq!(other.get("/auth?service=registry").basic("ada@example.org", &password).send().await.status, 200);
+    assert_eq!(browser.get(&other, "/account").await.status, 200, "and the session is good there");
+}

@@ -1,0 +1,118 @@
+//! When a provider is asked again, and what becomes of who it does not know any more.
+
+use std::sync::Arc;
+
+use dockwarden::identity::Account;
+use dockwarden::records::{self, Settings};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{Browser, Scene};
+
+const ADA: &str = "ada@example.org";
+
+impl Scene {
+    /// Lets so many seconds pass for what is known of Ada.
+    async fn later(&self, seconds: i64) {
+        let records = records::open(&Settings::sqlite(self.bed.folder.path("records.db")));
+        let person = records.person_called(&Account::parse(ADA).unwrap()).await.unwrap().unwrap();
+        let mut document: Value = serde_json::from_str(&person.text).unwrap();
+        document["checked"] = json!(OffsetDateTime::now_utc().unix_timestamp() - seconds);
+        let text = document.to_string();
+        let changed =
+            records.replace_person(&records::persons::Person { text, ..person.clone() }, person.version).await;
+        assert_eq!(changed.unwrap(), records::Changed::Done);
+    }
+
+    fn refreshes(&self) -> usize {
+        self.provider.bodies().iter().filter(|form| form.contains("grant_type=refresh_token")).count()
+    }
+}
+
+fn all() -> Result<Vec<String>, u16> {
+    Ok(vec!["repository:dev/app:pull,push".to_owned()])
+}
+
+/// Checks 26 and 29; and no token of the provider stands in the records as it is.
+#[tokio::test]
+async fn labels_are_renewed_and_each_rotated_token_is_kept() {
+    let scene = Scene::new();
+    let password = scene.password(&mut Browser::default(), "laptop").await;
+    for rotations in 1..=3 {
+        assert_eq!(scene.grants(ADA, &password).await, all());
+        assert_eq!(scene.grants(ADA, &password).await, all());
+        assert_eq!(scene.refreshes(), rotations - 1, "not before its word is old");
+        scene.later(3601).await;
+        assert_eq!(scene.grants(ADA, &password).await, all());
+        assert_eq!(scene.refreshes(), rotations);
+    }
+    let bytes = std::fs::read(scene.bed.folder.path("records.db")).unwrap();
+    assert!(!bytes.windows(8).any(|part| part == b"refresh-"), "a refresh token is readable in the records");
+    scene.claim(json!({"groups": ["all"]}));
+    assert_eq!(scene.grants(ADA, &password).await, all());
+    scene.later(3601).await;
+    assert_eq!(scene.grants(ADA, &password).await, Ok(vec!["repository:dev/app:".to_owned()]));
+}
+
+/// Check 27.
+#[tokio::test]
+async fn who_is_gone_there_is_locked_out_and_their_passwords_stay_dead() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let password = scene.password(&mut browser, "laptop").await;
+    scene.provider.answer_tokens(|_| (400, json!({"error": "invalid_grant"})));
+    scene.later(3601).await;
+    assert_eq!(scene.grants(ADA, &password).await, Err(401));
+    assert_eq!(browser.get(&scene.bed, "/account").await.header("location"), "/sign-in", "the session is over too");
+    assert_eq!(scene.grants(ADA, &password).await, Err(401));
+    assert_eq!(scene.refreshes(), 1, "the answer stays");
+    scene.be_well();
+    let other = scene.password(&mut Browser::default(), "laptop").await;
+    assert_eq!((scene.grants(ADA, &other).await, scene.grants(ADA, &password).await), (all(), Err(401)));
+}
+
+/// Check 28.
+#[tokio::test]
+async fn a_provider_that_is_away_is_believed_for_the_time_of_grace() {
+    let scene = Scene::with("grace: 10m");
+    let password = scene.password(&mut Browser::default(), "laptop").await;
+    scene.provider.answer_tokens(|_| (500, json!({})));
+    scene.later(3601).await;
+    assert_eq!(scene.grants(ADA, &password).await, all());
+    scene.later(4201).await;
+    assert_eq!(scene.grants(ADA, &password).await, Err(503));
+    assert_eq!(scene.bed.get("/auth?service=registry").by(crate::bed::ALICE).send().await.status, 200);
+}
+
+/// Check 30.
+#[tokio::test]
+async fn many_who_log_in_at_once_are_one_question() {
+    let scene = Arc::new(Scene::new());
+    let password = scene.password(&mut Browser::default(), "laptop").await;
+    scene.later(3601).await;
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (scene, password) = (Arc::clone(&scene), password.clone());
+        logins.spawn(async move { scene.grants(ADA, &password).await });
+    }
+    for granted in logins.join_all().await {
+        assert_eq!(granted, all());
+    }
+    assert_eq!(scene.refreshes(), 1);
+}
+
+/// A provider without refresh tokens cannot be asked again.
+#[tokio::test]
+async fn without_a_refresh_token_the_word_of_the_sign_in_is_the_last() {
+    let scene = Scene::new();
+    let password = scene.password(&mut Browser::default(), "laptop").await;
+    let records = records::open(&Settings::sqlite(scene.bed.folder.path("records.db")));
+    let person = records.person_called(&Account::parse(ADA).unwrap()).await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_str(&person.text).unwrap();
+    document["credential"] = Value::Null;
+    let text = document.to_string();
+    records.replace_person(&records::persons::Person { text, ..person.clone() }, person.version).await.unwrap();
+    assert_eq!(scene.grants(ADA, &password).await, all());
+    scene.later(3601).await;
+    assert_eq!((scene.grants(ADA, &password).await, scene.refreshes()), (Err(401), 0));
+}
