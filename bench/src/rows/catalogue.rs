@@ -57,12 +57,7 @@ pub fn measure(
 }
 
 /// Events one after the other at their rate, over one connection as a registry has it.
-fn events(
-    run: &Run,
-    (address, pid): (SocketAddr, u32),
-    rate: f64,
-    outcome: &mut Outcome,
-) -> anyhow::Result<()> {
+fn events(run: &Run, (address, pid): (SocketAddr, u32), rate: f64, outcome: &mut Outcome) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut taken = hdrhistogram::Histogram::<u64>::new(3)?;
@@ -141,12 +136,7 @@ impl Stub {
     }
 }
 
-fn answer_all(
-    stream: &TcpStream,
-    holds: (usize, usize),
-    now: &AtomicUsize,
-    most: &AtomicUsize,
-) -> anyhow::Result<()> {
+fn answer_all(stream: &TcpStream, holds: (usize, usize), now: &AtomicUsize, most: &AtomicUsize) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     while let Some(first) = lines.next() {
