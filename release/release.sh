@@ -79,7 +79,7 @@ for machine in "${machines[@]}"; do
     folder=dockwarden-$version-linux-$architecture
     mkdir "$work/$folder"
     cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE "$notices" CHANGELOG.md \
-        config.example.yml deploy/systemd/dockwarden.service "$work/$folder"
+        config.example.yml deploy/systemd/dockwarden.service deploy/monitoring deploy/nginx "$work/$folder"
     (cd "$work" && pack "$folder") >"$output/$folder.tar.gz"
 
     release/shell-base.sh "$architecture" "$work/$machine/shell"
