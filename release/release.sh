@@ -46,14 +46,17 @@ pack() { tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --num
 
 machines=(x86_64 aarch64)
 declare -A debian=([x86_64]=amd64 [aarch64]=arm64)
+# All of it for every build: what only builds is linked as this machine's programs are, and would otherwise be compiled twice.
+compilers=("RUSTFLAGS=$flags")
+for machine in "${machines[@]}"; do
+    name=${machine}_unknown_linux_gnu
+    compilers+=("CARGO_TARGET_${name^^}_LINKER=$machine-linux-gnu-gcc" "CC_$name=$machine-linux-gnu-gcc"
+        "CXX_$name=$machine-linux-gnu-g++" "AR_$name=$machine-linux-gnu-ar" "CFLAGS_$name=$prefixes" "CXXFLAGS_$name=$prefixes")
+done
 for machine in "${machines[@]}"; do
     triple=$machine-unknown-linux-gnu
     [ -d "$(rustc --print target-libdir --target "$triple")" ] || rustup target add "$triple"
-    name=${triple//-/_}
-    env RUSTFLAGS="$flags" "CARGO_TARGET_${name^^}_LINKER=$machine-linux-gnu-gcc" \
-        "CC_$name=$machine-linux-gnu-gcc" "CXX_$name=$machine-linux-gnu-g++" "AR_$name=$machine-linux-gnu-ar" \
-        "CFLAGS_$name=$prefixes" "CXXFLAGS_$name=$prefixes" \
-        cargo build --locked --release --bin dockwarden --target "$triple" --target-dir target
+    env "${compilers[@]}" cargo build --locked --release --bin dockwarden --target "$triple" --target-dir target
     install -D "target/$triple/release/dockwarden" "$work/$machine/dockwarden"
 
     # The other machine's program is run by qemu.
