@@ -9,6 +9,7 @@ mod exchange;
 mod forward_auth;
 mod gateway;
 mod health;
+mod host;
 mod key_set;
 mod pages;
 mod paging;

@@ -18,7 +18,7 @@ use policy::target::{self, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::gateway::{NoHost, host_of};
+use super::host::{NoHost, host_of};
 use super::paging::{NoPage, Page};
 use super::shape::{LOG_IN, NOTHING_HERE, Shape, nothing_here};
 use super::visit::{self, NotAdmitted, Visit, bearer};
