@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::dockwarden::{Dockwarden, hash};
+use crate::support::engine::{self, Engine};
 use crate::support::front::{Tls, nginx};
 use crate::support::image::{self, TAG};
+use crate::support::part::Said;
 use crate::support::person::Person;
 use crate::support::process::{Process, until};
 use crate::support::recipe::{NOBODYS_HASH, Recipe};
@@ -99,6 +101,11 @@ impl Site {
         let options = ["copy", "--dest-tls-verify=false", "--dest-creds", &creds, &source, &target];
         part::run(client::skopeo(&client::home()).args(options)).well();
     }
+
+    /// What crane lists, logged in from this home.
+    fn catalog(&self, home: &Path) -> Said {
+        part::run(client::crane(home).args(["catalog", "--insecure", &self.host]))
+    }
 }
 
 /// What the page's compose file tells the registry.
@@ -125,6 +132,30 @@ fn logged_in(site: &Site, account: &str) -> PathBuf {
     home
 }
 
+/// Docker, whose engine asks: with its login over TLS what that may pull, and without one nothing.
+fn docker_finds_what_may_be_pulled(engine: &'static Engine, site: &Site) {
+    let term = format!("{}/app", site.by_address);
+    let person = || Person::at(engine, &site.by_address);
+    for (account, expected) in [("ann", "groups/10/app\nusers/1/app\n"), ("bob", "groups/10/app\n")] {
+        let person = person();
+        person.login(account, PASSWORD).well();
+        assert_eq!(person.docker(&["search", "--format", "{{.Name}}", &term]).well().stdout, expected, "{account}");
+    }
+    person().docker(&["search", &term]).refused(&["401", "unauthorized"]);
+}
+
+/// Check 38, with another engine than that of every run.
+pub(crate) fn an_engine_searches(engine: &'static Engine) {
+    for edition in Edition::ALL {
+        let site = Site::start(edition);
+        site.push("ann", "users/1/app");
+        site.push("ann", "groups/10/app");
+        let ann = logged_in(&site, "ann");
+        until("both in the catalog", || (site.catalog(&ann).stdout.lines().count() == 2).then_some(()));
+        docker_finds_what_may_be_pulled(engine, &site);
+    }
+}
+
 #[test]
 fn docker_podman_and_crane_find_what_may_be_pulled_behind_the_collectors_nginx() {
     for edition in Edition::ALL {
@@ -133,13 +164,12 @@ fn docker_podman_and_crane_find_what_may_be_pulled_behind_the_collectors_nginx()
         site.push("ann", "groups/10/app");
         let host = &site.host;
         let (ann, bob) = (logged_in(&site, "ann"), logged_in(&site, "bob"));
-        let catalog = |home: &PathBuf| part::run(client::crane(home).args(["catalog", "--insecure", host]));
         // Crane: by its token for the catalog, which allows nothing.
         until("both in the catalog", || {
-            let said = catalog(&ann);
+            let said = site.catalog(&ann);
             (said.success && said.stdout == "groups/10/app\nusers/1/app\n").then_some(())
         });
-        assert_eq!(catalog(&bob).well().stdout, "groups/10/app\n", "{edition:?}");
+        assert_eq!(site.catalog(&bob).well().stdout, "groups/10/app\n", "{edition:?}");
 
         // Podman asks for a search without its login, and so goes on to the catalog with a token that was asked for without a scope.
         let found = |home: &PathBuf| {
@@ -149,16 +179,7 @@ fn docker_podman_and_crane_find_what_may_be_pulled_behind_the_collectors_nginx()
         assert_eq!(found(&ann), format!("{host}/groups/10/app\n{host}/users/1/app\n"), "{edition:?}");
         assert_eq!(found(&bob), format!("{host}/groups/10/app\n"), "{edition:?}");
 
-        // Docker: with its login over TLS, and as nobody without one.
-        let search = |person: &Person| {
-            let term = format!("{}/app", site.by_address);
-            person.docker(&["search", "--format", "{{.Name}}", &term]).well().stdout
-        };
-        let logged_in = |account| Person::logged_in(&site.by_address, account, PASSWORD);
-        assert_eq!(search(&logged_in("ann")), "groups/10/app\nusers/1/app\n", "{edition:?}");
-        assert_eq!(search(&logged_in("bob")), "groups/10/app\n", "{edition:?}");
-        let nobody = Person::new(&site.by_address).docker(&["search", &format!("{}/app", site.by_address)]);
-        nobody.refused(&["401"]);
+        docker_finds_what_may_be_pulled(engine::shared(), &site);
         // All of it was asked here, and the events came with their secret.
         let log = site.dockwarden.process.log();
         assert!(log.contains("/init/registry/call/json/search"), "{log}");
