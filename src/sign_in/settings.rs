@@ -217,7 +217,7 @@ fn read_provider(mut map: Map<'_>, brand: Brand) -> Option<ProviderSettings> {
     });
     let registry = map.filled("registry_url").map(|at| registry_of(&at.value));
     let title = map.filled("title").map(|at| at.value);
-    let mut length = |key, usual| map.word(key, |text| length_of(text)).map_or(usual, |at: At<Duration>| at.value);
+    let mut length = |key, usual| map.word(key, length_of).map_or(usual, |at: At<Duration>| at.value);
     let (revalidate_after, grace) = (length("revalidate_after", USUAL_LIFE), length("grace", USUAL_GRACE));
     let http_timeout = map.word("http_timeout", |text| waiting_time(text, LONGEST_ANSWER, "10s"));
     let authorities = map.path("ca_certificate").map(|at| read_authorities(&map, &at, "ca_certificate")).transpose();
