@@ -232,6 +232,15 @@ pub enum How {
         /// Accounts of which it is asked who can do something.
         accounts: usize,
     },
+    /// A sweep of a large registry, and its events at a steady rate.
+    Catalogue {
+        /// Repositories of the registry.
+        repositories: usize,
+        /// Tags of each.
+        tags: usize,
+        /// Events a second.
+        rate: f64,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

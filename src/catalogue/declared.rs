@@ -60,6 +60,11 @@ impl Catalogue {
         self.declared.store(Arc::new(Declared::from_known(registries, known.collect())));
     }
 
+    /// The registries, as they were declared.
+    pub fn registries(&self) -> Registries {
+        self.declared.load().as_said.clone()
+    }
+
     /// A registry that nobody has asked yet.
     pub(super) fn begin(&self, registry: &Registry) -> anyhow::Result<Arc<Known>> {
         let client = RegistryClient::new(registry, Arc::clone(&self.issuer), &self.settings)?;

@@ -179,6 +179,14 @@ impl Catalogue {
         self.shared.listed.is_ready()
     }
 
+    /// Reads the lists from the records, for whoever does not have them kept up to date.
+    ///
+    /// # Errors
+    /// The records cannot be asked.
+    pub async fn read(&self) -> Result<(), Failure> {
+        self.shared.refresh().await
+    }
+
     /// What is known of a registry; `None` where there is none of this name.
     ///
     /// # Errors

@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DONE, complain, mongo, say};
+use super::{DONE, complain, members, mongo, say};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::import::tables::Tables;
 use crate::directory::import::{Import, from_opensvc};
+use crate::management::MemberKind;
 use crate::shown::printable;
 
 /// Bring in the directory: groups, users, apps, services and registries
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    /// List and change the users of the directory: who is in which groups. `dockwarden user` changes who can log in
+    #[command(subcommand)]
+    User(members::Command),
     /// Import the tables of OpenSVC's collector into the records, and say who gains or loses what
     Import {
         /// The configuration file
@@ -28,6 +32,7 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) fn run(command: Command) -> u8 {
     match command {
+        Command::User(command) => members::run(MemberKind::User, command),
         Command::Import { config, opensvc, dry_run } => {
             let read = mongo::load(config).and_then(|config| Ok((config, import_of(&opensvc)?)));
             match read {

@@ -14,12 +14,14 @@ mod keys;
 mod ldap;
 mod logs;
 mod man;
+mod members;
 mod migrate;
 mod mongo;
 mod password;
 mod records;
 mod registry;
 mod settings;
+mod shown;
 mod test;
 mod token;
 mod user;
@@ -37,6 +39,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{App, Source, look_after_catalogue, look_after_secrets, tell_collector, write_uses};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
+use crate::management::MemberKind;
 use crate::mongo::Run;
 use crate::secret::lasting::{Form, LastingSecret};
 use crate::{server, watch};
@@ -154,6 +157,18 @@ enum Command {
     #[command(subcommand)]
     Registry(registry::Command),
     #[command(subcommand)]
+    Repository(registry::RepositoryCommand),
+    #[command(subcommand)]
+    Tag(registry::TagCommand),
+    /// List and change the groups of the directory
+    #[command(subcommand)]
+    Group(members::Command),
+    /// List and change the apps of the directory
+    #[command(subcommand)]
+    App(members::Command),
+    #[command(subcommand)]
+    Service(members::ServiceCommand),
+    #[command(subcommand)]
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
@@ -228,6 +243,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
         Command::Registry(command) => registry::run(command),
+        Command::Repository(command) => registry::run_repository(command),
+        Command::Tag(command) => registry::run_tag(command),
+        Command::Group(command) => members::run(MemberKind::Group, command),
+        Command::App(command) => members::run(MemberKind::App, command),
+        Command::Service(command) => members::run_service(command),
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),

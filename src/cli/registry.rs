@@ -1,17 +1,394 @@
-//! `dockwarden registry`: the registries that the records have.
+//! `dockwarden registry|repository|tag`: the registries that are declared, and what is in them.
 
-use super::events_secret;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Look after registries
+use settings::files::read_text;
+use time::OffsetDateTime;
+
+use super::members::{IN_THE_FILE, all, plain};
+use super::{DONE, FAILED, events_secret, members, mongo, say, shown};
+use crate::app::{App, Snapshot};
+use crate::catalogue::{Catalogue, Deleted, Seen, Siblings, Swept};
+use crate::config::Secrets;
+use crate::directory::{NewEntry, Origin};
+use crate::identity::Account;
+use crate::management::{Desk, RegistryFields, ToldDetails, ToldRegistry, ToldRepository, ToldTag, address_from};
+use crate::records::directory::{EntryAt, EntryKind};
+use crate::registries::{Registry, check_service};
+use crate::secrets::Wanted;
+use crate::shown::printable;
+
+/// How many tags are read at once.
+const PAGE: u32 = 1000;
+
+/// List and declare registries, and sweep them
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    #[command(flatten)]
+    Registry(RegistryCommand),
     #[command(subcommand)]
     EventsSecret(events_secret::Command),
 }
 
-/// Runs the command.
+/// What is done with a registry itself.
+#[derive(clap::Subcommand)]
+pub(super) enum RegistryCommand {
+    /// List the registries of the file and of the records
+    List {
+        /// The configuration file
+        config: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a registry, and how far its sweeps have come
+    Show {
+        /// The configuration file
+        config: PathBuf,
+        /// Its REGISTRY_AUTH_TOKEN_SERVICE
+        service: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Declare a registry in the records
+    Add {
+        /// The configuration file
+        config: PathBuf,
+        /// Its REGISTRY_AUTH_TOKEN_SERVICE
+        service: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Change a registry of the records; a list takes the place of the one before
+    Change {
+        /// The configuration file
+        config: PathBuf,
+        /// Its REGISTRY_AUTH_TOKEN_SERVICE
+        service: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Declare a registry of the records no more; what is in it stays there
+    Remove {
+        /// The configuration file
+        config: PathBuf,
+        /// Its REGISTRY_AUTH_TOKEN_SERVICE
+        service: String,
+    },
+    /// Sweep a registry to its end, now
+    Sweep {
+        /// The configuration file
+        config: PathBuf,
+        /// Its REGISTRY_AUTH_TOKEN_SERVICE
+        service: String,
+    },
+}
+
+/// What a registry has.
+#[derive(clap::Args)]
+pub(super) struct Said {
+    /// Where it is: https://registry.example.org
+    #[arg(long)]
+    url: Option<String>,
+    /// A host name under which clients reach it (may be repeated); its name and its url's host without
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// A file with the certificates of its authorities, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca_certificate: Option<PathBuf>,
+    /// Whether pushing needs a group that is responsible
+    #[arg(long, value_name = "true|false")]
+    restricted: Option<bool>,
+    /// A group that it is published to (may be repeated)
+    #[arg(long = "publication", value_name = "GROUP")]
+    publications: Vec<String>,
+    /// A group that is responsible for it (may be repeated)
+    #[arg(long = "responsible", value_name = "GROUP")]
+    responsibles: Vec<String>,
+}
+
+impl Said {
+    fn fields(self) -> Result<RegistryFields, String> {
+        let authorities = match self.ca_certificate {
+            None => Wanted::Unsaid,
+            Some(file) if file.as_os_str().is_empty() => Wanted::Lifted,
+            Some(file) => Wanted::Is(read_text(&file)?),
+        };
+        Ok(RegistryFields {
+            url: self.url,
+            hosts: all(self.hosts),
+            authorities,
+            restricted: self.restricted,
+            publications: all(self.publications),
+            responsibles: all(self.responsibles),
+        })
+    }
+}
+
+/// List what is in a registry
+#[derive(clap::Subcommand)]
+pub(super) enum RepositoryCommand {
+    /// List the repositories that the records know
+    List {
+        /// The configuration file
+        config: PathBuf,
+        /// The registry
+        service: String,
+        /// Only those that this account may pull
+        #[arg(long)]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a repository
+    Show {
+        /// The configuration file
+        config: PathBuf,
+        /// The registry
+        service: String,
+        /// The repository
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// List, show and delete tags
+#[derive(clap::Subcommand)]
+pub(super) enum TagCommand {
+    /// List the tags of a repository
+    List {
+        /// The configuration file
+        config: PathBuf,
+        /// The registry
+        service: String,
+        /// The repository
+        repository: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a tag names, as the registry says now
+    Show {
+        /// The configuration file
+        config: PathBuf,
+        /// The registry
+        service: String,
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete a tag, as somebody whom the rules let
+    Delete {
+        /// The configuration file
+        config: PathBuf,
+        /// The registry
+        service: String,
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+        /// As whom it is deleted: the rules decide for this account
+        #[arg(long)]
+        account: String,
+        /// The tags that go along, with commas, where the registry deletes by digest
+        #[arg(long, value_delimiter = ',', value_name = "TAGS")]
+        with: Vec<String>,
+    },
+}
+
+/// Runs a command on registries.
 pub(super) fn run(command: Command) -> u8 {
     match command {
+        Command::Registry(command) => run_registry(command),
         Command::EventsSecret(command) => events_secret::run(command),
     }
+}
+
+fn run_registry(command: RegistryCommand) -> u8 {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    mongo::run(async move {
+        let said = match command {
+            RegistryCommand::List { config, json } => {
+                let (_, view) = members::open(mongo::load(config)?).await?;
+                let mut all: Vec<_> = view.registries().iter().map(|own| ToldRegistry::of(&view, own, None)).collect();
+                all.sort_by(|one, other| one.service.cmp(&other.service));
+                shown::list(&all, json)?
+            }
+            RegistryCommand::Show { config, service, json } => {
+                let app = open(config).await?;
+                let snapshot = app.snapshot();
+                let directory = snapshot.access.directory().ok_or(NO_REGISTRY)?;
+                let view = directory.view().map_err(|cause| format!("{cause:#}"))?;
+                let registry = view.registries().get(&service).ok_or(NO_REGISTRY)?;
+                let status = catalogue(&snapshot)?.status(&service).await.map_err(plain)?;
+                shown::one(&ToldRegistry::of(&view, registry, status.as_ref()), json)?
+            }
+            RegistryCommand::Add { config, service, said } => {
+                check_service(&service)?;
+                let url = said.url.as_deref().ok_or("where is the registry? --url https://registry.example.org")?;
+                let blank = Registry::from_address(&service, address_from(url).map_err(plain)?);
+                let (registry, authorities) = said.fields()?.over(blank, None).map_err(plain)?;
+                let (directory, _) = members::open(mongo::load(config)?).await?;
+                let new = NewEntry::Registry { registry: Box::new(registry), authorities, creator: None };
+                directory.make(new).await.map_err(plain)?;
+                format!("registry {}: declared\n", printable(&service))
+            }
+            RegistryCommand::Change { config, service, said } => {
+                let (directory, view) = members::open(mongo::load(config)?).await?;
+                let before = view.registries().get(&service).ok_or(NO_REGISTRY)?.clone();
+                let Some(Origin::Records { version, creator }) = view.origin(&service).cloned() else {
+                    return Err(IN_THE_FILE.to_owned());
+                };
+                let kept = directory.authorities_of(&service).await.map_err(plain)?;
+                let (registry, authorities) = said.fields()?.over(before, kept).map_err(plain)?;
+                let new = NewEntry::Registry { registry: Box::new(registry), authorities, creator };
+                directory.replace(new, version).await.map_err(plain)?;
+                format!("registry {}: changed\n", printable(&service))
+            }
+            RegistryCommand::Remove { config, service } => {
+                let (directory, view) = members::open(mongo::load(config)?).await?;
+                view.registries().get(&service).ok_or(NO_REGISTRY)?;
+                let Some(Origin::Records { version, .. }) = view.origin(&service).cloned() else {
+                    return Err(IN_THE_FILE.to_owned());
+                };
+                let at = EntryAt { kind: EntryKind::Registry, name: service.clone() };
+                directory.remove(&at, version, now).await.map_err(plain)?;
+                format!("registry {}: declared no more\n", printable(&service))
+            }
+            RegistryCommand::Sweep { config, service } => {
+                let app = open(config).await?;
+                match catalogue(&app.snapshot())?.sweep(&service).await.map_err(plain)? {
+                    Swept::Complete(found) => {
+                        format!("registry {}: {found} repositories\n", printable(&service))
+                    }
+                    Swept::Elsewhere => return Err("a server is sweeping this registry at this moment".to_owned()),
+                }
+            }
+        };
+        Ok(say(&said, DONE))
+    })
+}
+
+/// Runs a command on repositories.
+pub(super) fn run_repository(command: RepositoryCommand) -> u8 {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    mongo::run(async move {
+        let said = match command {
+            RepositoryCommand::List { config, service, account, json } => {
+                let app = open(config).await?;
+                let (snapshot, listing) = (app.snapshot(), listing(&app, &service).await?);
+                let mut names: Vec<Arc<str>> = listing.iter().map(|entry| Arc::clone(&entry.name)).collect();
+                if let Some(account) = account {
+                    let account = Account::parse(&account).map_err(plain)?;
+                    let who = &snapshot.access.member(&account, None).await.map_err(plain)?;
+                    let viewer = crate::access::Viewer { who, address: None, service: &service, now };
+                    names = snapshot.access.pullable(&viewer, &names, usize::MAX).await.map_err(plain)?;
+                }
+                let all = names.iter().filter_map(|name| listing.get(name)).map(|entry| ToldRepository::listed(entry));
+                shown::list(&all.collect::<Vec<_>>(), json)?
+            }
+            RepositoryCommand::Show { config, service, name, json } => {
+                let app = open(config).await?;
+                let found = catalogue(&app.snapshot())?.repository(&service, &name).await.map_err(plain)?;
+                let found = found.ok_or("there is no repository of this name in the records")?;
+                shown::one(&ToldRepository::of(&found, None), json)?
+            }
+        };
+        Ok(say(&said, DONE))
+    })
+}
+
+/// Runs a command on tags.
+pub(super) fn run_tag(command: TagCommand) -> u8 {
+    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+    let now = OffsetDateTime::now_utc();
+    mongo::run(async move {
+        let (said, status) = match command {
+            TagCommand::List { config, service, repository, json } => {
+                let app = open(config).await?;
+                let catalogue = catalogue(&app.snapshot())?;
+                let mut all: Vec<ToldTag> = Vec::new();
+                loop {
+                    let after = all.last().map(|last| last.name.clone());
+                    let page = catalogue.tags(&service, &repository, after.as_deref(), PAGE).await.map_err(plain)?;
+                    if page.is_empty() {
+                        break;
+                    }
+                    all.extend(page.iter().map(ToldTag::of));
+                }
+                (shown::list(&all, json)?, DONE)
+            }
+            TagCommand::Show { config, service, repository, tag, json } => {
+                let app = open(config).await?;
+                let details = catalogue(&app.snapshot())?.open_tag(&service, &repository, &tag).await;
+                let details = details.map_err(plain)?;
+                (shown::one(&ToldDetails::of(&tag, &details), json)?, DONE)
+            }
+            TagCommand::Delete { config, service, repository, tag, account, with } => {
+                let account = Account::parse(&account).map_err(plain)?;
+                let app = open(config).await?;
+                let snapshot = app.snapshot();
+                let access = &snapshot.access;
+                let who = &access.member(&account, None).await.map_err(plain)?;
+                let catalogue = catalogue(&snapshot)?;
+                let heard = |_: &str, _: &crate::access::Decision| {};
+                let desk = Desk { access, catalogue: Some(&catalogue), who, address: None, now, heard: &heard };
+                let siblings = (!with.is_empty()).then(|| Siblings(with.into_iter().collect::<BTreeSet<_>>()));
+                let seen = Seen { digest: None, siblings };
+                let deleted = desk.delete_tag((&service, &repository), &tag, &seen).await.map_err(plain)?;
+                let status = match deleted {
+                    Deleted::Done { .. } | Deleted::WasGone => DONE,
+                    Deleted::Siblings(_)
+                    | Deleted::Changed { .. }
+                    | Deleted::Off
+                    | Deleted::TooManyTags
+                    | Deleted::StillThere => FAILED,
+                };
+                (format!("{}\n", printable(&deleted.sentence())), status)
+            }
+        };
+        Ok(say(&said, status))
+    })
+}
+
+const NO_REGISTRY: &str = "there is no registry of this name, neither in the file nor in the records";
+
+/// All that a configuration says, ready for use, with what the records have now.
+pub(super) async fn open(config: PathBuf) -> Result<App, String> {
+    let source = super::source(config);
+    let config = source.load(Secrets::Read).map_err(|invalid| invalid.to_string())?;
+    let app = App::open(source, config).map_err(|error| format!("{error:#}"))?;
+    app.prepare().await.map_err(|error| format!("{error:#}"))?;
+    let snapshot = app.snapshot();
+    if let Some(directory) = snapshot.access.directory() {
+        directory.read_again().await.map_err(plain)?;
+    }
+    snapshot.follow_directory();
+    Ok(app)
+}
+
+fn catalogue(snapshot: &Snapshot) -> Result<Arc<Catalogue>, String> {
+    snapshot.catalogue.clone().ok_or_else(|| "there are no registries in this file; write registries: {}".to_owned())
+}
+
+/// What is in a registry, as the records have it.
+async fn listing(app: &App, service: &str) -> Result<crate::catalogue::Listing, String> {
+    let catalogue = catalogue(&app.snapshot())?;
+    if !catalogue.services().iter().any(|own| own == service) {
+        return Err(NO_REGISTRY.to_owned());
+    }
+    catalogue.read().await.map_err(plain)?;
+    Ok(catalogue.listing(service))
 }

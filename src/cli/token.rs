@@ -312,7 +312,7 @@ async fn renew(which: Which, expires: Expires, now: OffsetDateTime) -> Result<u8
 }
 
 /// Prints the secret alone on standard output, and what else there is to say on standard error.
-fn hand_out(made: &Made) -> u8 {
+pub(super) fn hand_out(made: &Made) -> u8 {
     let told = Told::of(&made.kept, State::Active);
     let login = owner(&told);
     // Its status is for failures.
@@ -401,7 +401,7 @@ fn labels_from(texts: &[String]) -> Result<LabelValues, String> {
     Ok(labels)
 }
 
-fn plain(reason: NotMade) -> String {
+pub(super) fn plain(reason: NotMade) -> String {
     if matches!(reason, NotMade::NoRobot) {
         return format!("{reason}: --owner-label team=web");
     }

@@ -4,13 +4,11 @@ use policy::scope::Action;
 use serde::Serialize;
 
 use super::entries::MemberKind;
-use super::{Desk, NotDone, Page, SERVICE, Sought, granted, ours, repository};
-use crate::access::Denied;
-use crate::directory::rights::{Managed, ManagedAction};
-use crate::identity::{Account, Identity, LookUp};
-use crate::records::catalogue::{Pull, Pulled};
-
 use super::told::stamp;
+use super::{Desk, NotDone, Page, SERVICE, Sought, ours};
+use crate::directory::rights::{Managed, ManagedAction};
+use crate::identity::Account;
+use crate::records::catalogue::{Pull, Pulled};
 
 /// So many accounts are looked at for one page: each may be asked about at a server.
 const MOST_LOOKED_AT: usize = 500;
@@ -22,9 +20,6 @@ pub struct ToldCaller {
     pub name: String,
     /// `user` or `service`.
     pub kind: &'static str,
-    /// Whether only a login tells who it is: then this goes by what the directory gives the account.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub only_by_login: bool,
 }
 
 /// That somebody pulled something.
@@ -73,7 +68,6 @@ impl Desk<'_> {
         self.seen(service, name).await?;
         let sees_all = !self.may(Managed::Pulls(service), &[ManagedAction::List]).await?.is_empty();
         let accounts = self.accounts(sought, sees_all).await?;
-        let scope = repository(name, std::slice::from_ref(action))?;
         let (mut items, mut last, mut looked_at, mut next) = (Vec::new(), None, 0_usize, None);
         for (account, kind) in accounts {
             if items.len() == sought.limit || looked_at == MOST_LOOKED_AT {
@@ -81,16 +75,9 @@ impl Desk<'_> {
                 break;
             }
             looked_at = looked_at.saturating_add(1);
-            if let Some((identity, only_by_login)) = self.identity(&account).await? {
-                // From no address: rules for networks give what they give everywhere.
-                let decided = self.access.decide(&identity, None, service, vec![scope.clone()], self.now).await;
-                match decided {
-                    Ok(decision) if granted(&decision).contains(action) => {
-                        items.push(ToldCaller { name: account.to_string(), kind, only_by_login });
-                    }
-                    Ok(_) | Err(Denied::Closed(_)) => {}
-                    Err(denied) => return Err(denied.into()),
-                }
+            let one = [account.clone()];
+            if !self.access.who_may(one, action, (service, name), self.now).await?.is_empty() {
+                items.push(ToldCaller { name: account.to_string(), kind });
             }
             last = Some(account.to_string());
         }
@@ -123,19 +110,6 @@ impl Desk<'_> {
             known.extend(seen.map(|((name, _, kind), _)| ((*name).clone(), kind.entry().as_str())));
         }
         Ok(known)
-    }
-
-    /// Who an account would be at a login, as far as that can be said without one.
-    async fn identity(&self, account: &Account) -> Result<Option<(Identity, bool)>, NotDone> {
-        match self.access.look_up(account, None).await {
-            Ok(LookUp::Known(identity)) => Ok(Some((identity, false))),
-            Ok(LookUp::Unknown) | Err(Denied::NameTaken { .. }) => Ok(None),
-            Ok(LookUp::OnlyByLogin) => {
-                let identity = Identity { account: Some(account.clone()), ..Identity::default() };
-                Ok(Some((self.access.in_directory(identity)?, true)))
-            }
-            Err(denied) => Err(denied.into()),
-        }
     }
 
     /// Who pulled from a repository, and when last: everything of it, or one manifest. Only for whoever may see that of the registry.

@@ -107,6 +107,22 @@ pub enum ToldMember {
     },
 }
 
+impl ToldMember {
+    /// All entries of a kind, in the order of their names.
+    pub fn all(view: &Arc<View>, kind: MemberKind) -> Vec<ToldMember> {
+        let mut found: Vec<Found> = all(view, kind).collect();
+        found.sort_by_key(|found| found.entry.at());
+        found.into_iter().filter_map(|found| told(view, found).ok()).collect()
+    }
+
+    /// The entry of this name or id, for whoever administers them all: as it is told, as it is, and its version where it can be changed.
+    pub fn find(view: &View, kind: MemberKind, reference: &str) -> Option<(ToldMember, NewEntry, Option<Version>)> {
+        let found = find(view, kind, reference)?;
+        let (entry, version) = (found.entry.clone(), version(&found.origin));
+        Some((told(view, found).ok()?, entry, version))
+    }
+}
+
 /// What is said of an entry that is made or changed; each kind has its own of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {

@@ -20,21 +20,22 @@ use time::OffsetDateTime;
 use crate::access::{Access, Decision, Denied};
 use crate::catalogue::{Catalogue, NoDetails, NotDeleted, NotSwept, RegistryFailure};
 use crate::directory::changing::NotChanged;
+use crate::directory::entry::Entries;
 use crate::directory::rights::{Managed, ManagedAction};
-use crate::directory::{self, Directory, View};
+use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
 use crate::records::Failure;
 
 pub use callers::{ToldCaller, ToldPull};
 pub use entries::{Fields, MemberKind, ToldMember};
-pub use registries::RegistryFields;
+pub use registries::{RegistryFields, address_from};
 pub use repositories::{Description, Filter};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
 
 /// The service that rules and secrets may name for what is done here.
 pub const SERVICE: &str = "dockwarden";
 /// How many scopes are decided at once for a list.
-const LOT: usize = 256;
+const LOT: usize = 32;
 
 /// One request of somebody.
 #[derive(Clone, Copy)]
@@ -162,12 +163,20 @@ struct Candidate<T> {
 
 impl<'a> Desk<'a> {
     fn directory(&self) -> Result<&'a Arc<Directory>, NotDone> {
-        self.access.directory().ok_or(NotDone::Missing)
+        self.access.directory().ok_or(NotDone::NotChanged(NotChanged::NoRecords))
     }
 
     fn view(&self) -> Result<Arc<View>, NotDone> {
         let unavailable = |cause| Denied::Unavailable { backend: directory::NAME, cause };
-        Ok(self.directory()?.view().map_err(unavailable)?)
+        match self.access.directory() {
+            Some(directory) => Ok(directory.view().map_err(unavailable)?),
+            // Registries can be declared without saying who is in which groups.
+            None => {
+                let registries = self.catalogue.map(|catalogue| catalogue.registries()).unwrap_or_default();
+                let file = Entries { registries, ..Entries::default() };
+                Ok(Arc::new(View::from_both(&file, Kept::default())))
+            }
+        }
     }
 
     fn catalogue(&self) -> Result<&'a Arc<Catalogue>, NotDone> {

@@ -213,15 +213,21 @@ fn in_records(view: &View, service: &str) -> Result<(Version, Option<String>), N
 }
 
 /// The address of a registry that somebody declares, which the server will ask.
-fn address_from(text: &str) -> Result<Url, NotDone> {
+///
+/// # Errors
+/// [`NotDone::Wrong`].
+pub fn address_from(text: &str) -> Result<Url, NotDone> {
     read_url(text).map_err(|_| {
         NotDone::Wrong("the url is the address of a registry, https://registry.example.org, without a path".to_owned())
     })
 }
 
 impl RegistryFields {
-    /// The registry with what is said of it, and the certificates of its authorities.
-    fn over(self, before: Registry, kept: Option<String>) -> Result<(Registry, Option<String>), NotDone> {
+    /// The registry with what is said of it, and the certificates of its authorities; `kept` are those of before.
+    ///
+    /// # Errors
+    /// [`NotDone::Wrong`].
+    pub fn over(self, before: Registry, kept: Option<String>) -> Result<(Registry, Option<String>), NotDone> {
         let url = match &self.url {
             Some(text) => address_from(text)?,
             None => before.url.clone(),
@@ -275,7 +281,8 @@ pub(super) fn version_of(view: &View, service: &str) -> Option<Version> {
 }
 
 impl ToldRegistry {
-    fn of(view: &View, registry: &Registry, status: Option<&Status>) -> ToldRegistry {
+    /// A registry, and what is known of it.
+    pub fn of(view: &View, registry: &Registry, status: Option<&Status>) -> ToldRegistry {
         let origin = view.origin(&registry.service);
         ToldRegistry {
             service: registry.service.clone(),

@@ -1,11 +1,13 @@
 //! Repositories and their tags, as far as the asker may pull, push or delete there.
 
+use std::sync::Arc;
+
 use policy::scope::{Action, Actions};
 
 use super::told::{ToldDetails, ToldRepository, ToldTag};
-use super::{Candidate, Desk, NotDone, Page, Sought, granted, registries, repository};
-use crate::access::Decision;
-use crate::catalogue::{Deleted, Emptied, MayDelete, Seen};
+use super::{Counted, Desk, NotDone, Page, Sought, granted, registries, repository};
+use crate::access::{Decision, Viewer};
+use crate::catalogue::{Deleted, Emptied, Entry, MayDelete, Seen};
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::Changed;
 use crate::records::catalogue::{self, Mark, Repository, Star};
@@ -59,22 +61,39 @@ impl Desk<'_> {
             return Err(NotDone::NotReady);
         }
         let listing = catalogue.listing(service);
-        let mut candidates = Vec::new();
-        for entry in listing.iter() {
-            let (name, description) = (&entry.name, &entry.description);
-            let is_meant = filter.official.is_none_or(|mark| mark == description.official)
+        let search = sought.search.as_ref().map(|search| search.to_lowercase());
+        let is_meant = |entry: &&Arc<Entry>| {
+            let description = &entry.description;
+            filter.official.is_none_or(|mark| mark == description.official)
                 && filter.automated.is_none_or(|mark| mark == description.automated)
-                && sought.is_in(&[name, &description.text]);
-            // What is no name of a repository can be nobody's.
-            if is_meant && let Ok(scope) = repository(name, &[Action::Pull]) {
-                candidates.push(Candidate { name: name.to_string(), scope, item: entry });
+                // Names have no capital letters.
+                && search.as_ref().is_none_or(|search| entry.name.contains(search) || entry.folded.contains(search))
+        };
+        let names = |entries: &mut dyn Iterator<Item = &Arc<Entry>>| -> Vec<Arc<str>> {
+            entries.filter(is_meant).map(|entry| Arc::clone(&entry.name)).collect()
+        };
+        let behind = match &sought.after {
+            Some(after) => names(&mut listing.after(after)),
+            None => names(&mut listing.iter()),
+        };
+        let viewer = Viewer { who: self.who, address: self.address, service, now: self.now };
+        let mut found = self.access.pullable(&viewer, &behind, sought.limit.saturating_add(1)).await?;
+        let has_more = found.len() > sought.limit;
+        found.truncate(sought.limit);
+        let count = match sought.counted {
+            Counted::Not => None,
+            Counted::All => {
+                let all = names(&mut listing.iter());
+                Some(self.access.pullable(&viewer, &all, usize::MAX).await?.len())
             }
-        }
-        let page = self.page(service, candidates, sought, |name, entry| ToldRepository::listed(name, entry)).await?;
-        if page.items.is_empty() {
+        };
+        if found.is_empty() {
             self.require(Managed::Registry(service), ManagedAction::Show).await?;
         }
-        Ok(page)
+        let items: Vec<ToldRepository> =
+            found.iter().filter_map(|name| listing.get(name)).map(|entry| ToldRepository::listed(entry)).collect();
+        let next = found.last().filter(|_| has_more).map(ToString::to_string);
+        Ok(Page { items, next, count })
     }
 
     /// A repository, with what the asker may do there.
@@ -110,8 +129,8 @@ impl Desk<'_> {
         items.truncate(sought.limit);
         let next = items.last().filter(|_| has_more).map(|last| last.name.clone());
         let count = match (sought.counted, &sought.search) {
-            (super::Counted::All, None) => usize::try_from(seen.repository.tags).ok(),
-            (super::Counted::All, Some(_)) | (super::Counted::Not, _) => None,
+            (Counted::All, None) => usize::try_from(seen.repository.tags).ok(),
+            (Counted::All, Some(_)) | (Counted::Not, _) => None,
         };
         Ok(Page { items, next, count })
     }

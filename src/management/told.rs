@@ -78,9 +78,10 @@ pub struct ToldRepository {
 }
 
 impl ToldRepository {
-    pub(super) fn listed(name: &str, entry: &Entry) -> ToldRepository {
+    /// One of a list.
+    pub fn listed(entry: &Entry) -> ToldRepository {
         ToldRepository {
-            name: name.to_owned(),
+            name: entry.name.to_string(),
             description: entry.description.text.clone(),
             official: is_set(entry.description.official),
             automated: is_set(entry.description.automated),
@@ -92,7 +93,8 @@ impl ToldRepository {
         }
     }
 
-    pub(super) fn of(repository: &Repository, may: Option<&Actions>) -> ToldRepository {
+    /// One by its name, with what somebody may do there.
+    pub fn of(repository: &Repository, may: Option<&Actions>) -> ToldRepository {
         ToldRepository {
             name: repository.name.clone(),
             description: repository.description.text.clone(),
@@ -124,7 +126,8 @@ pub struct ToldTag {
 }
 
 impl ToldTag {
-    pub(super) fn of(tag: &Tag) -> ToldTag {
+    /// The tag as it is told.
+    pub fn of(tag: &Tag) -> ToldTag {
         let pushed = tag.pushed.as_ref();
         ToldTag {
             name: tag.name.clone(),
@@ -181,7 +184,8 @@ pub struct ToldReferrer {
 }
 
 impl ToldDetails {
-    pub(super) fn of(name: &str, details: &Details) -> ToldDetails {
+    /// What a tag of this name names.
+    pub fn of(name: &str, details: &Details) -> ToldDetails {
         let (size, platforms) = match &details.kind {
             Kind::Single { size } => (Some(*size), &[][..]),
             Kind::Index { platforms } => (None, platforms.as_slice()),

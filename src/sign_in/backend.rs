@@ -15,15 +15,16 @@ use super::found::{Found, Refused};
 use super::person::{Document, State};
 use super::provider::Provider;
 use super::settings::{ProviderSettings, Settings};
-use crate::backend::Authenticator;
 use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, SignedIn, Way};
+use crate::backend::{Authenticator, Configured, Facts, Opened};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::identity::{Account, AccountState, Alike, Credentials, Identity, LookUp, Outcome, Standing, Time, mark_of};
 use crate::passwords::attempts::Spelled;
+use crate::passwords::password::Passwords;
 use crate::reach::{Reach, Reachable};
 use crate::records::persons::{Person, PersonId};
-use crate::records::{self, Changed, Records, Version};
+use crate::records::{self, Changed, NAME as RECORDS, Records, Version};
 use crate::secret::Secret;
 use crate::secret::sealing::SealingKey;
 
@@ -36,6 +37,24 @@ const TRIES: usize = 5;
 /// How many sign-ins are finished at once; who comes with a code that nobody gave costs the provider a question.
 const AT_ONCE: usize = 16;
 
+impl Configured for Settings {
+    fn open(self: Arc<Self>, _: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Ok(Opened::People(Arc::new(People::open(&self)?)))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::AccountsElsewhere(self.store.as_ref().map_or_else(|| RECORDS.to_owned(), records::Settings::place))
+    }
+
+    fn kept_in(&self, store: &records::Settings) -> Option<Arc<dyn Configured>> {
+        Some(Arc::new(Settings { store: Some(store.clone()), ..self.clone() }))
+    }
+
+    fn sealed_with(&self, key: &SealingKey) -> Option<Arc<dyn Configured>> {
+        Some(Arc::new(Settings { key: Some(key.clone()), ..self.clone() }))
+    }
+}
+
 /// The people of one section.
 pub(super) struct People(Arc<Inner>);
 
@@ -43,13 +62,13 @@ struct Inner {
     section: &'static str,
     records: Arc<dyn Records>,
     key: SealingKey,
-    providers: Vec<Opened>,
+    providers: Vec<Asked>,
     /// The people whose provider is being asked.
     flights: Mutex<HashMap<PersonId, Weak<tokio::sync::Mutex<()>>>>,
     finishing: tokio::sync::Semaphore,
 }
 
-struct Opened {
+struct Asked {
     settings: Arc<ProviderSettings>,
     provider: Provider,
     /// When it last did not answer.
@@ -66,7 +85,7 @@ impl People {
         let key = settings.key.clone().context("no sign_in.secret is configured")?;
         let open = |one: &Arc<ProviderSettings>| {
             let provider = Provider::open(one, settings.section)?;
-            Ok(Opened { settings: Arc::clone(one), provider, failed: Mutex::default() })
+            Ok(Asked { settings: Arc::clone(one), provider, failed: Mutex::default() })
         };
         let providers = settings.providers.iter().map(open).collect::<anyhow::Result<_>>()?;
         Ok(People(Arc::new(Inner {
@@ -80,7 +99,7 @@ impl People {
     }
 }
 
-impl Opened {
+impl Asked {
     /// Whether it did not answer a moment ago.
     fn is_away(&self) -> bool {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,11 +123,11 @@ impl Opened {
 }
 
 impl Inner {
-    fn provider(&self, name: Option<&str>) -> Option<&Opened> {
+    fn provider(&self, name: Option<&str>) -> Option<&Asked> {
         self.providers.iter().find(|one| one.settings.name.as_deref() == name)
     }
 
-    fn id(&self, provider: &Opened, subject: &str) -> PersonId {
+    fn id(&self, provider: &Asked, subject: &str) -> PersonId {
         let ProviderSettings { name, .. } = &*provider.settings;
         PersonId::of(&[self.section, name.as_deref().unwrap_or_default(), provider.settings.issuer(), subject])
     }
@@ -116,7 +135,7 @@ impl Inner {
     /// Keeps who was found, whatever was kept before.
     async fn keep(
         &self,
-        provider: &Opened,
+        provider: &Asked,
         found: &Found,
         now: OffsetDateTime,
     ) -> anyhow::Result<Result<SignedIn, Refused>> {
@@ -285,7 +304,7 @@ impl Inner {
     /// Asks the provider, and keeps what it says.
     async fn ask(
         &self,
-        provider: &Opened,
+        provider: &Asked,
         (claim, before): (&Person, Document),
         credential: Secret,
         now: OffsetDateTime,
@@ -339,7 +358,7 @@ impl Inner {
         }
     }
 
-    fn away(&self, provider: &Opened, cause: &str) {
+    fn away(&self, provider: &Asked, cause: &str) {
         provider.answered(false);
         warn!(
             reason = "sign_in_away",
@@ -422,7 +441,7 @@ impl Authenticator for People {
 #[async_trait]
 impl SignIn for People {
     fn ways(&self) -> Vec<Way> {
-        let way = |one: &Opened| {
+        let way = |one: &Asked| {
             let ProviderSettings { name, title, registry, .. } = &*one.settings;
             Way { name: name.clone(), title: title.clone(), registry: registry.clone() }
         };

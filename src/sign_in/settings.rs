@@ -12,12 +12,9 @@ use url::Url;
 
 pub use check::check;
 
-use super::backend::People;
-use crate::backend::{Configured, Facts, Opened};
-use crate::passwords::password::Passwords;
 use crate::pem::named::read_authorities;
 use crate::pem::tls::Authorities;
-use crate::records::{self, NAME as RECORDS};
+use crate::records;
 use crate::secret::Secret;
 use crate::secret::sealing::SealingKey;
 use crate::workload::{ClaimPath, PlainHttp, read_plain_http};
@@ -137,24 +134,6 @@ impl ProviderSettings {
     }
 }
 
-impl Configured for Settings {
-    fn open(self: Arc<Self>, _: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        Ok(Opened::People(Arc::new(People::open(&self)?)))
-    }
-
-    fn facts(&self) -> Facts<'_> {
-        Facts::AccountsElsewhere(self.store.as_ref().map_or_else(|| RECORDS.to_owned(), records::Settings::place))
-    }
-
-    fn kept_in(&self, store: &records::Settings) -> Option<Arc<dyn Configured>> {
-        Some(Arc::new(Settings { store: Some(store.clone()), ..self.clone() }))
-    }
-
-    fn sealed_with(&self, key: &SealingKey) -> Option<Arc<dyn Configured>> {
-        Some(Arc::new(Settings { key: Some(key.clone()), ..self.clone() }))
-    }
-}
-
 /// Reads a section of providers. One that may be named more than once is a list, or a map of one.
 pub(super) fn read_section(field: Field<'_>, brand: Brand) -> Option<Settings> {
     let problems_before = field.problem_count();
@@ -256,6 +235,11 @@ fn read_redirect(map: &mut Map<'_>, brand: Brand, name: Option<&str>) -> Option<
         Some(name) => format!("/{}/{name}", brand.section()),
         None => format!("/{}", brand.section()),
     };
+    // A name is not repeated: a secret can stand in its place.
+    let shown = match name {
+        Some(_) => format!("/{}/NAME", brand.section()),
+        None => end.clone(),
+    };
     if !map.has(key) {
         let how = match brand {
             Brand::OpenId | Brand::GitLab => "",
@@ -264,7 +248,9 @@ fn read_redirect(map: &mut Map<'_>, brand: Brand, name: Option<&str>) -> Option<
         };
         map.missing(
             key,
-            format!("where do browsers come back to? write https://auth.example.org{end}, and register it there{how}"),
+            format!(
+                "where do browsers come back to? write https://auth.example.org{shown}, and register it there{how}"
+            ),
         );
         return None;
     }
@@ -274,7 +260,7 @@ fn read_redirect(map: &mut Map<'_>, brand: Brand, name: Option<&str>) -> Option<
             is_plain && matches!(url.scheme(), "https" | "http") && url.has_host() && url.path().ends_with(&end)
         });
         url.ok_or_else(|| {
-            Refusal::is(format!("not an address that browsers come back to; write https://auth.example.org{end}"))
+            Refusal::is(format!("not an address that browsers come back to; write https://auth.example.org{shown}"))
         })
     });
     let At { place, value } = read?;

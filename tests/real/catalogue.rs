@@ -62,7 +62,7 @@ impl Bed {
         let records = scratch::directory("catalogue").join("records.db");
         let policy = format!(
             "records: {{sqlite: \"{}\"}}\nregistries: {{{service}: {{url: \"http://127.0.0.1:{port}\", \
-             events: {{secret: \"{}\"}}}}}}\ncatalogue: {{sweep_every: 1h, requests_at_once: 8}}\n{}acl:\n  \
+             events: {{secret: \"{}\"}}}}}}\ncatalogue: {{sweep_every: 1h, requests_at_once: 8}}\napi: {{listen: main}}\n{}acl:\n  \
              - {{match: {{account: boss}}, actions: [\"*\"]}}\n  - {{match: {{account: ann}}, actions: [pull]}}\n",
             records.display(),
             secret(service),
@@ -176,6 +176,16 @@ impl Bed {
     fn delete(&self, repository: &str, tag: &str, seen: &Seen) -> Deleted {
         let right = self.may_delete("boss", repository).unwrap();
         self.runtime.block_on(self.catalogue().delete_tag(&right, tag, seen)).unwrap()
+    }
+
+    /// Asks the API to delete a tag, as this account.
+    fn delete_by_api(&self, account: &str, (repository, tag): (&str, &str), query: &str) -> (u16, serde_json::Value) {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{account}:{}", password(account))));
+        let name = repository.replace('/', "%2F");
+        let target = format!("/api/v1/registries/{}/repositories/{name}/tags/{tag}{query}", self.service);
+        let asked = http::request("DELETE", &target, &self.dockwarden.address, &[("Authorization", &basic)], b"");
+        let reply = http::exchange(&self.dockwarden.address, &asked);
+        (reply.status, reply.json())
     }
 
     fn sweep(&self) -> Result<Swept, String> {
@@ -323,6 +333,38 @@ fn a_tag_is_deleted_alone_or_with_those_that_are_named() {
         assert_eq!(emptied, Emptied::WasGone);
         // It is in the log as the account's.
         assert!(!bed.dockwarden.process.log().contains("\"panic\""));
+    });
+}
+
+/// Checks 49 and 53 by the API: the registry that deletes by digest has its siblings named first, and whoever may not is told so.
+#[test]
+fn a_tag_is_deleted_by_the_api_with_exactly_those_that_are_named() {
+    with_both(|bed| {
+        bed.push("apps/100/x", "v1", "api");
+        let manifest = bed.manifest("apps/100/x", "v1");
+        bed.put("apps/100/x", "v2", IMAGE, &manifest.body);
+        bed.has_tags("apps/100/x", &["v1", "v2"]);
+        let (status, refused) = bed.delete_by_api("ann", ("apps/100/x", "v1"), "");
+        assert_eq!((status, &refused["reason"]), (403, &"not_granted".into()));
+        let at = ("apps/100/x", "v1");
+        match bed.edition {
+            Edition::V3 => {
+                let (status, done) = bed.delete_by_api("boss", at, "");
+                assert_eq!((status, &done["outcome"], &done["with"]), (200, &"deleted".into(), &json!([])));
+                bed.has_tags("apps/100/x", &["v2"]);
+            }
+            Edition::V2 => {
+                for query in ["", "?with=v2,v3", "?with=v3"] {
+                    let (status, refused) = bed.delete_by_api("boss", at, query);
+                    assert_eq!((status, &refused["siblings"]), (409, &json!(["v2"])), "{query}");
+                }
+                assert_eq!(bed.manifest("apps/100/x", "v1").status, 200, "nothing was deleted");
+                let (status, done) = bed.delete_by_api("boss", at, "?with=v2");
+                assert_eq!((status, &done["outcome"], &done["with"]), (200, &"deleted".into(), &json!(["v2"])));
+                bed.has_tags("apps/100/x", &[]);
+            }
+        }
+        assert!(bed.dockwarden.process.log().contains("a tag was to be deleted"), "as boss");
     });
 }
 

@@ -33,24 +33,29 @@ fn pages() -> PathBuf {
     pages
 }
 
-/// The Debian package of the static program, said to be for this machine.
-fn package_for(machine: &str, more: &[&str]) -> PathBuf {
+/// A file in the place of a program, where it does not matter which: it is packed in no time.
+fn small() -> PathBuf {
+    scratch::write(&scratch::directory("small"), "dockwarden", "a program\n")
+}
+
+/// The Debian package of a program, said to be for this machine.
+fn package_for(program: &Path, machine: &str, more: &[&str]) -> PathBuf {
     let file = scratch::directory("package").join("dockwarden.deb");
     let mut script = script("package.sh");
-    script.arg(shipped::static_program()).arg(format!("{machine}-unknown-linux-gnu")).arg(pages()).arg(&file);
+    script.arg(program).arg(format!("{machine}-unknown-linux-gnu")).arg(pages()).arg(&file);
     part::run(script.arg("--fast").args(more)).well();
     file
 }
 
-/// The same for the machine that runs this, made once.
+/// That of the static program for the machine that runs this, made once.
 pub(crate) fn package() -> PathBuf {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
-    PACKAGE.get_or_init(|| package_for(ARCH, &[])).clone()
+    PACKAGE.get_or_init(|| package_for(&shipped::static_program(), ARCH, &[])).clone()
 }
 
 /// The same with another version.
 pub(crate) fn package_of_version(version: &str) -> PathBuf {
-    package_for(ARCH, &["--deb-version", version])
+    package_for(&shipped::static_program(), ARCH, &["--deb-version", version])
 }
 
 #[test]
@@ -101,11 +106,11 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
     assert_eq!(dpkg(&["--field", path, "Version"]).stdout.trim_end(), env!("CARGO_PKG_VERSION"));
 
     // The same program gives the same package, and is not looked at to know the machine.
-    let again = package_for(ARCH, &[]);
-    assert!(fs::read(&again).unwrap() == fs::read(&deb).unwrap(), "the same bytes");
+    let program = small();
     for (machine, architecture) in [("x86_64", "amd64"), ("aarch64", "arm64")] {
-        let made = if machine == ARCH { deb.clone() } else { package_for(machine, &[]) };
+        let [made, again] = [(); 2].map(|()| package_for(&program, machine, &[]));
         assert_eq!(dpkg(&["--field", made.to_str().unwrap(), "Architecture"]).stdout.trim_end(), architecture);
+        assert!(fs::read(&again).unwrap() == fs::read(&made).unwrap(), "the same bytes");
     }
 }
 
@@ -167,7 +172,7 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
     let directory = scratch::directory("images");
     let base = scratch::directory("base");
     scratch::write(&base, "of-the-base", "there\n");
-    let program = shipped::static_program();
+    let program = small();
     let archive = directory.join("image.tar");
     let write = |archive: &Path| {
         let images =

@@ -3,6 +3,7 @@
 mod analysis;
 mod bombs;
 mod broken;
+mod catalogue;
 mod flood;
 mod gateway;
 mod greedy;
@@ -86,6 +87,9 @@ impl Run {
             How::Analysis { rules, mixed, accounts } => {
                 let sizes = analysis::Sizes { rules: *rules, mixed: *mixed, accounts: *accounts };
                 analysis::measure(self, program, setup()?, sizes)
+            }
+            How::Catalogue { repositories, tags, rate } => {
+                catalogue::measure(self, program, setup()?, (*repositories, *tags), *rate)
             }
             How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
             How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),

@@ -117,13 +117,13 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
     });
     let routes = Router::new().route(&format!("{prefix}{STYLE_PATH}"), style);
     places.into_iter().fold(routes, |routes, (path, place)| {
-        let own = Arc::clone(&own);
+        let (own, route): (_, Arc<str>) = (Arc::clone(&own), format!("{prefix}{path}").into());
         let answer = move |State(app): State<Arc<App>>,
                            Extension(peer): Extension<Peer>,
                            parameters: Result<RawPathParams, _>,
                            request: Request| async move {
             let name = parameters.ok().and_then(|all: RawPathParams| Some(all.iter().next()?.1.to_owned()));
-            answer((&app, peer, &own), (place, name.as_deref()), request).await
+            answer((&app, peer, &own), (place, name.as_deref(), &route), request).await
         };
         routes.route(&format!("{prefix}{path}"), any(answer))
     })
@@ -131,15 +131,15 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
 
 async fn answer(
     (app, peer, prefix): (&App, Peer, &str),
-    (place, name): (Place, Option<&str>),
+    (place, name, route): (Place, Option<&str>, &str),
     request: Request,
 ) -> Response {
     let snapshot = app.snapshot();
     let (Some(section), Some(lasting)) = (&snapshot.sign_in, snapshot.access.lasting().map(Arc::clone)) else {
         return nothing_here();
     };
-    // Without the query: codes stand in it.
-    let target = Some(format!("{} {}", request.method(), request.uri().path()));
+    // Without the query, where codes stand, and by the route: somebody may have put a secret in a part of the path.
+    let target = Some(format!("{} {route}", request.method()));
     let asker = Asker { door: Door::Pages, request: target, service: SERVICE.to_owned(), ..Asker::default() };
     let mut visit = Visit::new(app, &snapshot, peer, asker);
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]

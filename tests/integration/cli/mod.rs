@@ -4,6 +4,7 @@ mod analysis;
 mod connect;
 mod credential;
 mod directory;
+mod events_secret;
 mod explain;
 mod health;
 mod keys;

@@ -1,56 +1,86 @@
-//! The commands of registries.
+//! `dockwarden registry`, `repository`, `group`, `app`, `service` and `directory user`, beside a server over the same records.
 
-use axum::http::Method;
-use dockwarden::directory::NewEntry;
-use dockwarden::registries::Registry;
+use serde_json::Value;
 
-use super::run;
-use crate::bed::{Bed, Folder};
+use super::{Run, run};
+use crate::bed::Bed;
+use crate::directory::{granted, opensvc};
 
-/// The secret alone is on standard output, once; a server that runs takes it, and no more once it is revoked.
-#[tokio::test]
-async fn secrets_of_events_are_made_listed_and_revoked() {
-    let config = "records: {sqlite: $DIR/dockwarden.db}\napi: {listen: main}\nacl: []\ndirectory: {}\n\
-                  registries: {filed: {url: \"https://filed.example.org\"}}\n";
-    let folder = Folder::new();
-    let file = folder.configure(config);
-    let file = file.to_str().unwrap();
-    let bed = Bed::in_folder(folder, config);
+fn words(file: &str, command: &str) -> Run {
+    run(command.split_whitespace().map(|word| match word {
+        "CONFIG" => file,
+        "EMPTY" => "",
+        word => word,
+    }))
+}
+
+fn done(file: &str, command: &str) -> String {
+    let run = words(file, command);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{command}");
+    run.out
+}
+
+// The server goes on while a command runs: both have the same file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_directory_is_changed_by_command_and_counts_in_a_server_that_runs() {
+    let bed = Bed::with(&format!("{}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n", opensvc()));
     bed.app.prepare().await.unwrap();
-    let directory = std::sync::Arc::clone(bed.app.snapshot().access.directory().unwrap());
-    let registry = Box::new(Registry::from_address("late", "https://late.example.org".parse().unwrap()));
-    directory.make(NewEntry::Registry { registry, authorities: None, creator: None }).await.unwrap();
-    let of = |action: &'static str| run(["registry", "events-secret", action, file, "late"]);
+    let file = bed.folder.path("config.yml").to_str().unwrap().to_owned();
+    for command in [
+        "group add CONFIG web --id 50 --privilege puller",
+        "app add CONFIG shop --id 200 --responsible web --publication dev",
+        "service add CONFIG shop@n1 --app shop",
+        "directory user add CONFIG zoe --id 9 --group web --quota 2",
+        "directory user change CONFIG 9 --group web --group dev --primary-group web",
+        "registry add CONFIG third --url https://third.example.org --publication web --restricted false",
+        "registry change CONFIG third --publication web --publication dev",
+    ] {
+        done(&file, command);
+    }
+    bed.app.snapshot().access.directory().unwrap().read_again().await.unwrap();
+    assert_eq!(granted(&bed, "ann", "repository:apps/shop/x:pull", "third").await, "pull");
 
-    let made = of("create");
-    assert_eq!(made.code, 0, "{}", made.err);
-    let secret = made.out.strip_suffix('\n').unwrap();
-    assert!(secret.starts_with("dwe_") && secret.len() == 40 && !made.err.contains(secret), "{}", made.err);
-    let sent = async || {
-        directory.read_again().await.unwrap();
-        bed.app.snapshot().follow_directory();
-        let asked = bed.request(Method::POST, "/api/v1/events").body("{\"events\": []}");
-        asked.header("authorization", &format!("Bearer {secret}")).send().await.status
-    };
-    assert_eq!(sent().await, 202);
-    let listed = of("list");
-    assert_eq!((listed.code, listed.out.lines().count()), (0, 1));
-    assert!(!listed.out.contains(&secret[4..10]), "{}", listed.out);
-    let listed = run(["registry", "events-secret", "list", file, "late", "--json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
-    let id = listed[0]["id"].as_str().unwrap();
-    assert!(made.err.contains(id), "{}", made.err);
+    let user: Value = serde_json::from_str(&done(&file, "directory user show CONFIG zoe --json")).unwrap();
+    assert_eq!(user["groups"], serde_json::json!(["web", "dev"]));
+    assert_eq!((&user["primary_group"], &user["quota"]), (&"web".into(), &2.into()));
+    let registries: Value = serde_json::from_str(&done(&file, "registry list CONFIG --json")).unwrap();
+    let services: Vec<&str> =
+        registries["items"].as_array().unwrap().iter().map(|own| own["service"].as_str().unwrap()).collect();
+    assert_eq!(services, ["reg", "third", "vault"]);
+    let table = done(&file, "group list CONFIG");
+    assert!(table.starts_with("NAME  ID  ORIGIN   PRIVILEGES\n"), "{table}");
+    assert!(table.contains("\nweb   50  records  puller\n") && table.contains("\ndev   10  file     -\n"), "{table}");
 
-    let revoke = |id: &str| run(["registry", "events-secret", "revoke", file, "late", id]);
-    let wrong = revoke("0123456789");
-    assert!(wrong.code == 1 && wrong.err.contains("no such secret"), "{}", wrong.err);
-    let shown = revoke(secret);
-    assert!(shown.code == 1 && shown.err.contains("by its id") && !shown.err.contains(secret), "{}", shown.err);
-    assert_eq!(revoke(id).out, "late: 1 secret(s) revoked\n");
-    assert_eq!(sent().await, 401);
-    assert_eq!(of("list").out, "");
-    for (service, told) in [("filed", "configuration file"), ("nowhere", "no registry nowhere")] {
-        let refused = run(["registry", "events-secret", "create", file, service]);
-        assert!(refused.code == 1 && refused.out.is_empty() && refused.err.contains(told), "{}", refused.err);
+    let secret = words(&file, "service secret CONFIG shop@n1 --expires 90d");
+    assert_eq!(secret.code, 0, "{}", secret.err);
+    let login =
+        bed.get("/auth?service=third&scope=repository:apps/200/x:pull,push").basic("shop@n1", secret.out.trim());
+    assert_eq!(login.send().await.ok().access(), ["repository:apps/200/x:pull"]);
+
+    for (command, piece) in [
+        ("group change CONFIG dev --privilege puller", "configuration file"),
+        ("group add CONFIG dev --id 70", "already"),
+        ("group add CONFIG new", "an id is a number"),
+        ("group add CONFIG new --id 70 --quota 1", "a group has privileges"),
+        ("app add CONFIG new --id 70 --responsible nowhere", "there is no group \"nowhere\""),
+        ("app show CONFIG nothing", "there is no app"),
+        ("registry remove CONFIG reg", "configuration file"),
+        ("registry add CONFIG x --url ftp://x", "https://"),
+        ("registry sweep CONFIG nowhere", "there is no registry"),
+        ("repository list CONFIG nowhere", "there is no registry"),
+        ("service secret CONFIG ghost@n1 --expires 90d", "there is no service"),
+    ] {
+        let run = words(&file, command);
+        assert!(run.code == 1 && run.err.contains(piece), "{command}: {} {}", run.code, run.err);
+    }
+    for command in [
+        "registry remove CONFIG third",
+        "service remove CONFIG shop@n1",
+        "app remove CONFIG 200",
+        "directory user change CONFIG zoe --group EMPTY --primary-group EMPTY",
+        "directory user remove CONFIG zoe",
+        "group remove CONFIG web",
+    ] {
+        done(&file, command);
     }
 }

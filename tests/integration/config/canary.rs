@@ -271,6 +271,7 @@ server: {addr: "127.0.0.1:5001"}
 token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key}
 users: {}
 acl: []
+sign_in: {secret_file: $DIR/long-secret}
 records: {postgres: {url: "postgres://dockwarden:secret@records.example.org/dockwarden?sslmode=require"}}
 "#,
     r#"
@@ -744,6 +745,7 @@ fn a_key_that_is_made_is_not_named_by_what_could_be_a_secret() {
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.put("secret", "a-secret\n");
+    folder.put("long-secret", "a-secret-of-more-than-32-characters\n");
     folder.put("hash", ALICE_HASH);
     folder.put("htpasswd", &format!("alice:{ALICE_HASH}\n"));
     folder.put("model.conf", casbin::MODEL);

@@ -181,7 +181,7 @@ fn environment_variables_override_single_values() {
         ("DOCKWARDEN__ACL__FIRST__COMMENT", "x", "", "\"FIRST\" is not a position"),
         ("DOCKWARDEN__TOKEN__ISSUER__X", "x", "", "inside a single value"),
         ("DOCKWARDEN__TOKEN____ISSUER", "x", "", "the name has an empty part"),
-        ("DOCKWARDEN__GITHUB_AUTH__ORGANIZATION", "x", "github_auth", "GitHub sign-in is not supported"),
+        ("DOCKWARDEN__PLUGIN_AUTHN__PLUGIN_PATH", "x", "plugin_authn", "Go plugins cannot be loaded"),
     ] {
         let problems = read_with(&base, &[(name, value)]).err().unwrap_or_default();
         let [problem] = problems.as_slice() else { panic!("{name}: {problems:?}") };
@@ -295,7 +295,7 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         ("token: {issuer: \"\", certificate: c, key: k}", (1, "token.issuer", "an issuer is needed")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
         ("users: {alice: {password: ~}}", (1, "users.alice.password", "bcrypt hash")),
-        ("github_auth: {}", (1, "github_auth", "GitHub sign-in is not supported")),
+        ("plugin_authn: {}", (1, "plugin_authn", "Go plugins cannot be loaded")),
         ("users: {alice: {password_file: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),
     ] {

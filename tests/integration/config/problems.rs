@@ -28,7 +28,7 @@ acl:
     actions: ["*"]
   - match: {name: "[a"}
     actions: pull
-github_auth: {}
+plugin_authn: {}
 aclx: []
 "#;
     expect(
@@ -49,7 +49,7 @@ aclx: []
             (15, "acl[0].match.account", "a space is missing after the colon?"),
             (17, "acl[1].actions", "actions are a list"),
             (17, "acl[1].match.name", "this `[` is never closed"),
-            (19, "github_auth", "GitHub sign-in is not supported"),
+            (19, "plugin_authn", "Go plugins cannot be loaded"),
             (20, "aclx", "did you mean \"acl\"?"),
         ],
     );

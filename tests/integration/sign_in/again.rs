@@ -84,10 +84,10 @@ async fn a_provider_that_is_away_is_believed_for_the_time_of_grace() {
     assert_eq!(scene.bed.get("/auth?service=registry").by(crate::bed::ALICE).send().await.status, 200);
 }
 
-/// Check 30.
+/// Check 30: they wait for the one answer, since without grace the last word does not count.
 #[tokio::test]
 async fn many_who_log_in_at_once_are_one_question() {
-    let scene = Arc::new(Scene::new());
+    let scene = Arc::new(Scene::with("grace: 0"));
     let password = scene.password(&mut Browser::default(), "laptop").await;
     scene.later(3601).await;
     let mut logins = tokio::task::JoinSet::new();
