@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes an image for several architectures as one OCI archive: release/image.py OUTPUT VERSION ARCHITECTURE=PROGRAM[,BASE]...
+"""Writes an image for several architectures as one OCI archive: release/image.py OUTPUT VERSION NOTICES ARCHITECTURE=PROGRAM[,BASE]...
 
-It is what the Dockerfile's last stage makes, or the stage `shell` where BASE, a directory, comes below it. Docker cannot write an
+It is what the Dockerfile's last stage makes, or the stage `shell` where BASE, a directory, comes below it; with our licence and the
+NOTICES of release/notices.py, because it is given away. Docker cannot write an
 archive without its engine, and not one with the same bytes twice; nor do buildah and umoci keep a health check in an OCI image. The
 dates are SOURCE_DATE_EPOCH.
 """
@@ -18,6 +19,7 @@ import time
 DATE = int(os.environ["SOURCE_DATE_EPOCH"])
 CREATED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(DATE))
 USER = 65532
+LICENCE = os.path.join(os.path.dirname(__file__), "..", "LICENSE")
 SECOND = 1_000_000_000
 # As in the Dockerfile; the tests compare them.
 SETTINGS = {
@@ -65,17 +67,22 @@ def base_layer(root):
     return layer.getvalue()
 
 
-def own_layer(program):
-    """The program and the places of the volumes. A new named volume takes over their owner."""
+def own_layer(program, notices):
+    """The program, its licences, and the places of the volumes. A new named volume takes over their owner."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, user in [("certs", USER), ("config", 0), ("keys", USER)]:
+        for name, user in [("certs", USER), ("config", 0), ("keys", USER), ("licenses", 0)]:
             tar.addfile(owned_by(user)(directory(name)))
-        entry = owned_by(0)(tarfile.TarInfo("dockwarden"))
-        entry.mode = 0o755
-        entry.size = os.path.getsize(program)
-        with open(program, "rb") as file:
-            tar.addfile(entry, file)
+        for source, name, mode in [
+            (LICENCE, "licenses/LICENSE", 0o644),
+            (notices, "licenses/THIRD-PARTY-NOTICES.txt", 0o644),
+            (program, "dockwarden", 0o755),
+        ]:
+            entry = owned_by(0)(tarfile.TarInfo(name))
+            entry.mode = mode
+            entry.size = os.path.getsize(source)
+            with open(source, "rb") as file:
+                tar.addfile(entry, file)
     return layer.getvalue()
 
 
@@ -132,14 +139,14 @@ def manifest(layout, version, architecture, layers):
     return layout.put_json("manifest.v1", document, platform=platform)
 
 
-def main(output, version, *images):
+def main(output, version, notices, *images):
     """Reads what the command line says."""
     layout = Layout()
     manifests = []
     for image in images:
         architecture, _, parts = image.partition("=")
         program, _, base = parts.partition(",")
-        layers = ([base_layer(base)] if base else []) + [own_layer(program)]
+        layers = ([base_layer(base)] if base else []) + [own_layer(program, notices)]
         manifests.append(manifest(layout, version, architecture, layers))
     media_type = "application/vnd.oci.image.index.v1+json"
     both = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}

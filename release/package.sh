@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Makes the Debian package of a static program: release/package.sh PROGRAM TRIPLE PAGES OUTPUT [--fast]
+# Makes the Debian package of a static program: release/package.sh PROGRAM TRIPLE PAGES NOTICES OUTPUT [--fast]
 #
-# PAGES holds man/ and completions/, as release/pages.sh makes them. TRIPLE is the program's, such as aarch64-unknown-linux-gnu. The
-# dates in the package are SOURCE_DATE_EPOCH, so that the same program gives the same bytes. --fast compresses less.
+# PAGES holds man/ and completions/, as release/pages.sh makes them; NOTICES is from release/notices.py. TRIPLE is the program's, such
+# as aarch64-unknown-linux-gnu. The dates in the package are SOURCE_DATE_EPOCH, so that the same program gives the same bytes. --fast
+# compresses less.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-program=$(realpath "$1") triple=$2 pages=$(realpath "$3") output=$4
-shift 4
+program=$(realpath "$1") triple=$2 pages=$(realpath "$3") notices=$(realpath "$4") output=$5
+shift 5
 : "${SOURCE_DATE_EPOCH:?}"
 cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb
 
@@ -18,6 +19,7 @@ built=$staging/$triple/release
 mkdir -p "$built"
 cp "$program" "$built/dockwarden"
 cp -r "$pages/man" "$pages/completions" "$built"
+gzip -9nc "$notices" >"$built/notices.gz"
 
 maintainer=${DEBIAN_MAINTAINER:-$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)

@@ -46,14 +46,17 @@ pack() { tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --num
 
 machines=(x86_64 aarch64)
 declare -A debian=([x86_64]=amd64 [aarch64]=arm64)
+# All of it for every build: what only builds is linked as this machine's programs are, and would otherwise be compiled twice.
+compilers=("RUSTFLAGS=$flags")
+for machine in "${machines[@]}"; do
+    name=${machine}_unknown_linux_gnu
+    compilers+=("CARGO_TARGET_${name^^}_LINKER=$machine-linux-gnu-gcc" "CC_$name=$machine-linux-gnu-gcc"
+        "CXX_$name=$machine-linux-gnu-g++" "AR_$name=$machine-linux-gnu-ar" "CFLAGS_$name=$prefixes" "CXXFLAGS_$name=$prefixes")
+done
 for machine in "${machines[@]}"; do
     triple=$machine-unknown-linux-gnu
     [ -d "$(rustc --print target-libdir --target "$triple")" ] || rustup target add "$triple"
-    name=${triple//-/_}
-    env RUSTFLAGS="$flags" "CARGO_TARGET_${name^^}_LINKER=$machine-linux-gnu-gcc" \
-        "CC_$name=$machine-linux-gnu-gcc" "CXX_$name=$machine-linux-gnu-g++" "AR_$name=$machine-linux-gnu-ar" \
-        "CFLAGS_$name=$prefixes" "CXXFLAGS_$name=$prefixes" \
-        cargo build --locked --release --bin dockwarden --target "$triple" --target-dir target
+    env "${compilers[@]}" cargo build --locked --release --bin dockwarden --target "$triple" --target-dir target
     install -D "target/$triple/release/dockwarden" "$work/$machine/dockwarden"
 
     # The other machine's program is run by qemu.
@@ -67,25 +70,27 @@ for machine in "${machines[@]}"; do
 done
 
 release/pages.sh "$work/$(uname -m)/dockwarden" "$work/pages"
+notices=$work/THIRD-PARTY-NOTICES.txt
+release/notices.py "$notices" "${machines[@]/%/-unknown-linux-gnu}"
 
 images=() shells=()
 for machine in "${machines[@]}"; do
     architecture=${debian[$machine]}
-    release/package.sh "$work/$machine/dockwarden" "$machine-unknown-linux-gnu" "$work/pages" \
+    release/package.sh "$work/$machine/dockwarden" "$machine-unknown-linux-gnu" "$work/pages" "$notices" \
         "$output/dockwarden_${version}_$architecture.deb"
 
     folder=dockwarden-$version-linux-$architecture
     mkdir "$work/$folder"
-    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE CHANGELOG.md config.example.yml \
-        deploy/systemd/dockwarden.service "$work/$folder"
+    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE "$notices" CHANGELOG.md \
+        config.example.yml deploy/systemd/dockwarden.service deploy/monitoring deploy/nginx "$work/$folder"
     (cd "$work" && pack "$folder") >"$output/$folder.tar.gz"
 
     release/shell-base.sh "$architecture" "$work/$machine/shell"
     images+=("$architecture=$work/$machine/dockwarden")
     shells+=("$architecture=$work/$machine/dockwarden,$work/$machine/shell")
 done
-release/image.py "$output/dockwarden-$version-image.tar" "$version" "${images[@]}"
-release/image.py "$output/dockwarden-$version-shell-image.tar" "$version" "${shells[@]}"
+release/image.py "$output/dockwarden-$version-image.tar" "$version" "$notices" "${images[@]}"
+release/image.py "$output/dockwarden-$version-shell-image.tar" "$version" "$notices" "${shells[@]}"
 
 make --no-print-directory sbom
 cp target/static/dockwarden.cdx.json "$output/dockwarden-$version.cdx.json"

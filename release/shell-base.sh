@@ -15,6 +15,10 @@ mmdebstrap --quiet --variant=extract --architectures="$architecture" --include=b
 mkdir -p "$output"/{bin,etc/ssl/certs,tmp}
 chmod 1777 "$output/tmp"
 cp "$files"/root/{usr/,}bin/busybox "$output/bin/" 2>/dev/null || [ -x "$output/bin/busybox" ]
+for package in busybox-static ca-certificates; do
+    install -D -m 644 "$files/root/usr/share/doc/$package/copyright" "$output/usr/share/doc/$package/copyright"
+done
+install -D -m 644 /usr/share/common-licenses/GPL-2 "$output/usr/share/common-licenses/GPL-2"
 cat "$files"/root/usr/share/ca-certificates/mozilla/*.crt >"$output/etc/ssl/certs/ca-certificates.crt"
 # Debian builds the same commands into it everywhere, so this machine's says what they are.
 for command in $(busybox --list); do

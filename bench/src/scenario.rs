@@ -241,6 +241,13 @@ pub enum How {
         /// Events a second.
         rate: f64,
     },
+    /// Search and the catalog over many repositories.
+    Search {
+        /// How many there are.
+        repositories: usize,
+        /// Requests a second.
+        rate: f64,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

@@ -10,11 +10,12 @@ use policy::names::Verdict;
 use policy::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
-use super::{Access, Denied, unanswered, until_of};
+use super::{Access, Denied, until_of};
 use crate::authz::Question;
 use crate::authz::work::{self, Work};
 use crate::client_network::ClientNetwork;
 use crate::identity::{Account, Identity, LookUp};
+use crate::metrics::BackendOutcome;
 
 /// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
 const DECIDED_AT_ONCE: usize = 32;
@@ -46,8 +47,8 @@ impl Access {
     ) -> Result<Vec<Arc<str>>, Denied> {
         let mut lists = Vec::with_capacity(self.authz.len());
         for source in &self.authz {
-            match source.backend.compiled().map_err(|cause| unanswered(source.name, cause))? {
-                Some(acl) => lists.push((source.name, acl)),
+            match source.count(crate::clock::now(), source.backend.compiled(), |_| None)? {
+                Some(acl) => lists.push(acl),
                 None => return self.pullable_one_by_one(viewer, names, most).await,
             }
         }
@@ -80,17 +81,16 @@ impl Access {
     /// The same by lists of rules alone: what has nothing to do with the name is compared once.
     async fn pullable_by_lists(
         &self,
-        lists: Vec<(&'static str, Arc<Acl>)>,
+        lists: Vec<Arc<Acl>>,
         viewer: &Viewer<'_>,
         names: &[Arc<str>],
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
         until_of(viewer.who, viewer.service, viewer.now)?;
-        let (Some(first), Some((source, _))) = (names.first(), lists.first()) else { return Ok(Vec::new()) };
+        let (Some(first), Some(source)) = (names.first(), self.authz.first()) else { return Ok(Vec::new()) };
         let Some(Scope { resource, actions, .. }) = scope(first, Action::Pull) else {
             return self.pullable_one_by_one(viewer, names, most).await;
         };
-        let source = *source;
         let asked = policy::Question {
             account: viewer.who.name(),
             labels: &viewer.who.labels,
@@ -102,12 +102,13 @@ impl Access {
             now: viewer.now,
         };
         let client = self.attempts.client(ClientNetwork::of(viewer.address));
-        let question = Question { asked, began: crate::clock::now(), work: &Work::of(client.lane) };
+        let began = crate::clock::now();
+        let question = Question { asked, began, work: &Work::of(client.lane) };
         let (names, narrowing) = (names.to_vec(), viewer.who.narrowing.clone());
         let look = move |question: &policy::Question<'_>, budget: &mut Budget| {
             let pull = Action::Pull;
             let mut filters = Vec::with_capacity(lists.len());
-            for (_, acl) in &lists {
+            for acl in &lists {
                 filters.push(acl.for_names(*question, &pull, budget)?);
             }
             let is_left = |name: &str| {
@@ -116,6 +117,8 @@ impl Access {
                     Resource::new(question.resource.kind(), name).is_ok_and(|own| by.cut.of(&own, &pull) == pull)
                 })
             };
+            // All names are one question to each list.
+            let mut said: Vec<Option<BackendOutcome>> = vec![None; filters.len()];
             let mut found = Vec::new();
             for name in names {
                 if found.len() >= most {
@@ -123,11 +126,14 @@ impl Access {
                 }
                 // The first list that has a rule for it decides.
                 let mut verdict = Verdict::NoMatch;
-                for filter in &filters {
+                for (filter, said) in filters.iter().zip(&mut said) {
                     verdict = filter.verdict(&name, budget)?;
                     match verdict {
-                        Verdict::NoMatch => {}
-                        Verdict::Granted | Verdict::Withheld => break,
+                        Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
+                        Verdict::Granted | Verdict::Withheld => {
+                            *said = Some(BackendOutcome::Decided);
+                            break;
+                        }
                     }
                 }
                 match verdict {
@@ -135,9 +141,15 @@ impl Access {
                     Verdict::Granted | Verdict::Withheld | Verdict::NoMatch => {}
                 }
             }
-            Ok(found)
+            Ok((found, said))
         };
-        work::about_many(&question, look).await.map_err(|cause| unanswered(source, cause))
+        let (found, said) = source.count(began, work::about_many(&question, look).await, |_| None)?;
+        for (source, outcome) in self.authz.iter().zip(said) {
+            if let Some(outcome) = outcome {
+                source.metrics.answered(outcome, began.elapsed());
+            }
+        }
+        Ok(found)
     }
 
     /// Whether somebody may do this to a repository.

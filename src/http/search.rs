@@ -18,11 +18,11 @@ use policy::target::{self, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::gateway::{NoHost, host_of};
-use super::page::{NoPage, Page};
+use super::host::{NoHost, host_of};
+use super::paging::{NoPage, Page};
 use super::shape::{LOG_IN, NOTHING_HERE, Shape, nothing_here};
 use super::visit::{self, NotAdmitted, Visit, bearer};
-use crate::access::{Denied, Viewer};
+use crate::access::Denied;
 use crate::app::App;
 use crate::authn::{Credentials, Identity, LookUp};
 use crate::catalogue::{Catalogue, Entry, Listing};
@@ -327,9 +327,7 @@ impl<'v, 'a> Shelf<'v, 'a> {
 
     /// Of these names, the first that may be pulled.
     async fn pullable(&self, names: &[Arc<str>], most: usize) -> Result<Vec<Arc<str>>, Refusal> {
-        let asker = &self.visit.asker;
-        let viewer = Viewer { who: &self.who, address: asker.address, service: &asker.service, now: self.now };
-        Ok(self.visit.snapshot.access.pullable(&viewer, names, most).await?)
+        Ok(self.visit.pullable(&self.who, names, most, self.now).await?)
     }
 
     /// The repositories that have the text in their names, and behind them those that have it in what is written about them.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::credentials::{self, Malformed};
 use super::error::Presented;
 use super::shape::{self, NOT_ALLOWED, Shape, basic_challenge, denied_reasons, quoted};
-use crate::access::{Decision, Denied, Grant};
+use crate::access::{Decision, Denied, Grant, Viewer};
 use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
@@ -149,6 +149,26 @@ impl<'a> Visit<'a> {
             lasting.used(&identity, asker.address, &self.client, now);
         }
         Ok((identity, decision))
+    }
+
+    /// Of these repositories, in their order, the first that somebody may pull, at most so many.
+    ///
+    /// # Errors
+    /// As [`Access::pullable`](crate::access::Access::pullable).
+    pub(super) async fn pullable(
+        &self,
+        who: &Identity,
+        names: &[Arc<str>],
+        most: usize,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Arc<str>>, Denied> {
+        let viewer = Viewer { who, address: self.asker.address, service: &self.asker.service, now };
+        let deciding = crate::clock::now();
+        let found = self.snapshot.access.pullable(&viewer, names, most).await?;
+        if !names.is_empty() {
+            self.app.metrics.decided(deciding.elapsed());
+        }
+        Ok(found)
     }
 
     /// Lets the client in where all of `needed` is granted, and writes the decision's line in the log. A token of ours says the

@@ -1,6 +1,7 @@
 //! The compose files of this repository brought up as they are, with both of our images from the Dockerfile, and what people
 //! ran docker_auth with, where only the image's name was changed.
 
+mod opensvc;
 mod quickstart;
 
 use std::fs;

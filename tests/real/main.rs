@@ -47,6 +47,7 @@ mod long;
 mod mongo;
 mod mongo_rules;
 mod monitoring;
+mod opensvc;
 mod package;
 mod pattern_oracle;
 mod records;

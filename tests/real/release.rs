@@ -33,6 +33,16 @@ fn pages() -> PathBuf {
     pages
 }
 
+/// What goes along with the program, of those who wrote what is linked into it.
+fn notices() -> &'static Path {
+    static NOTICES: OnceLock<PathBuf> = OnceLock::new();
+    NOTICES.get_or_init(|| {
+        let file = scratch::directory("notices").join("THIRD-PARTY-NOTICES.txt");
+        part::run(script("notices.py").arg(&file).arg(format!("{ARCH}-unknown-linux-gnu"))).well();
+        file
+    })
+}
+
 /// A file in the place of a program, where it does not matter which: it is packed in no time.
 fn small() -> PathBuf {
     scratch::write(&scratch::directory("small"), "dockwarden", "a program\n")
@@ -42,7 +52,7 @@ fn small() -> PathBuf {
 fn package_for(program: &Path, machine: &str, more: &[&str]) -> PathBuf {
     let file = scratch::directory("package").join("dockwarden.deb");
     let mut script = script("package.sh");
-    script.arg(program).arg(format!("{machine}-unknown-linux-gnu")).arg(pages()).arg(&file);
+    script.arg(program).arg(format!("{machine}-unknown-linux-gnu")).arg(pages()).arg(notices()).arg(&file);
     part::run(script.arg("--fast").args(more)).well();
     file
 }
@@ -72,6 +82,40 @@ fn mandoc_finds_nothing_in_the_manual() {
     lint(&[scratch::write(&pages, "broken.8", &broken)]).refused(&["unknown macro"]);
 }
 
+/// Crates' own files, those below them that C brings along, a text where a crate forgot it, and what is linked beside crates.
+#[test]
+fn the_notices_of_all_that_is_linked_go_along() {
+    let text = fs::read_to_string(notices()).unwrap();
+    let rule = format!("{}\n", "=".repeat(100));
+    let parts: Vec<&str> = text.split(rule.as_str()).collect();
+    let of = |who: &str| -> String {
+        let mine = parts[1..].chunks(2).filter(|part| part[0].lines().any(|line| line.starts_with(who)));
+        mine.map(|part| part[1]).collect()
+    };
+    for (who, piece) in [
+        ("rustls ", "Permission is hereby granted"),
+        ("aws-lc-sys ", "The OpenSSL Project"),
+        ("moka ", "Additional Notices for Moka"),
+        ("vsimd ", "The above copyright notice and this permission notice"),
+        ("libsqlite3-sys ", "Copyright"),
+        ("Rust's standard library", "The Rust Project Developers"),
+        ("memchr 2", "Andrew Gallant"),
+        ("glibc", "GNU LESSER GENERAL PUBLIC LICENSE"),
+    ] {
+        assert!(of(who).contains(piece), "{who} {piece}");
+    }
+    // Each library that cargo links in is there.
+    let mut tree = Command::new(env!("CARGO"));
+    tree.current_dir(repository()).args(["tree", "--locked", "--edges=normal,no-proc-macro", "--prefix=none"]);
+    let said = part::run(tree.args(["--no-dedupe", "--format={p}"])).well().stdout;
+    let crates: Vec<String> =
+        said.lines().filter(|line| !line.contains(" (/")).map(|line| line.replacen(" v", " ", 1)).collect();
+    assert!(crates.len() > 200, "{said}");
+    let missing: Vec<&String> = crates.iter().filter(|who| !text.contains(&format!("\n{who}: "))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(!text.contains(repository().to_str().unwrap()));
+}
+
 #[test]
 fn the_debian_package_is_complete_and_lintian_finds_nothing() {
     let deb = package();
@@ -98,6 +142,7 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
         ("-rw-r--r--", "/usr/share/zsh/vendor-completions/_dockwarden"),
         ("-rw-r--r--", "/usr/share/fish/vendor_completions.d/dockwarden.fish"),
         ("-rw-r--r--", "/usr/share/doc/dockwarden/copyright"),
+        ("-rw-r--r--", "/usr/share/doc/dockwarden/THIRD-PARTY-NOTICES.gz"),
         ("-rw-r--r--", "/usr/share/doc/dockwarden/examples/config.example.yml"),
     ] {
         assert!(files.contains(&(mode, "0/0", name)), "{mode} {name}\n{listed}");
@@ -177,7 +222,7 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
     let write = |archive: &Path| {
         let images =
             [format!("amd64={}", program.display()), format!("arm64={},{}", program.display(), base.display())];
-        part::run(script("image.py").arg(archive).arg("1.2.3").args(images)).well();
+        part::run(script("image.py").arg(archive).arg("1.2.3").arg(notices()).args(images)).well();
     };
     write(&archive);
     for (architecture, layers) in [("amd64", 1), ("arm64", 2)] {
@@ -226,6 +271,9 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
         "drwxr-xr-x 65532/65532 certs/",
         "drwxr-xr-x 0/0 config/",
         "drwxr-xr-x 65532/65532 keys/",
+        "drwxr-xr-x 0/0 licenses/",
+        "-rw-r--r-- 0/0 licenses/LICENSE",
+        "-rw-r--r-- 0/0 licenses/THIRD-PARTY-NOTICES.txt",
         "-rwxr-xr-x 0/0 dockwarden",
     ];
     assert_eq!(listing(1), owned);

@@ -14,6 +14,7 @@ mod policy;
 mod promises;
 mod reload;
 mod rules;
+mod search;
 mod secrets;
 mod slow;
 mod start;
@@ -90,6 +91,9 @@ impl Run {
             }
             How::Catalogue { repositories, tags, rate } => {
                 catalogue::measure(self, program, setup()?, (*repositories, *tags), *rate)
+            }
+            How::Search { repositories, rate } => {
+                search::measure(self, program, setup()?, self.some(*repositories), *rate)
             }
             How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
             How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),

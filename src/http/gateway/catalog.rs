@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use policy::scope::{Action, Resource, Scope};
+use policy::scope::Scope;
 use policy::target::Query;
 use time::OffsetDateTime;
 
@@ -17,13 +17,11 @@ use super::refusal::GatewayRefusal;
 use crate::authn::Identity;
 use crate::gateway::places::Places;
 use crate::gateway::upstream::Upstream;
-use crate::http::page::Page;
+use crate::http::paging::{self, Page};
 use crate::http::visit::{NotAdmitted, Visit};
 
 /// How long it may take to fill one.
 const SCAN_WITHIN: Duration = Duration::from_secs(60);
-/// The number of names that are decided on at once: a program or a server that decides is asked about no more than a page needs.
-const DECIDED_AT_ONCE: usize = 32;
 
 /// The client that looks at the catalog.
 pub(super) struct Viewer<'a> {
@@ -58,34 +56,26 @@ async fn scan(
     viewer: &Viewer<'_>,
     page: &Page,
     needed: &[Scope],
-) -> Result<Vec<String>, GatewayRefusal> {
+) -> Result<Vec<Arc<str>>, GatewayRefusal> {
     let mut names = Names::new(upstreams, page.last.as_deref(), needed, &viewer.via);
     let mut shown = Vec::new();
     while shown.len() <= page.n {
-        let next = names.next(DECIDED_AT_ONCE).await?;
+        let next = names.next(paging::LARGEST).await?;
         if next.is_empty() {
             break;
         }
-        let asked: Vec<Scope> = next.iter().filter_map(|name| pulling(name)).collect();
-        shown.extend(viewer.may_pull(asked).await?);
+        let left = page.n.saturating_add(1).saturating_sub(shown.len());
+        shown.extend(viewer.pullable(next, left).await?);
     }
     names.end(&viewer.visit.id)?;
     Ok(shown)
 }
 
-fn pulling(name: &str) -> Option<Scope> {
-    let resource = Resource::new("repository", name).ok()?;
-    Some(Scope { resource, class: None, actions: [Action::Pull].into(), reference: None })
-}
-
 impl Viewer<'_> {
-    async fn may_pull(&self, names: Vec<Scope>) -> Result<Vec<String>, GatewayRefusal> {
+    async fn pullable(&self, names: Vec<String>, most: usize) -> Result<Vec<Arc<str>>, GatewayRefusal> {
         #[expect(clippy::disallowed_methods, reason = "a scan may take a minute, in which an account can expire")]
         let now = OffsetDateTime::now_utc();
-        let (access, asker) = (&self.visit.snapshot.access, &self.visit.asker);
-        let decision = access.decide(self.identity, asker.address, &asker.service, names, now).await;
-        let decision = decision.map_err(NotAdmitted::from)?;
-        let granted = decision.grants().iter().filter(|grant| grant.granted.contains(&Action::Pull));
-        Ok(granted.map(|grant| grant.scope.resource.name().to_owned()).collect())
+        let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
+        Ok(self.visit.pullable(self.identity, &names, most, now).await.map_err(NotAdmitted::from)?)
     }
 }

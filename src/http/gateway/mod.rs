@@ -10,8 +10,6 @@ mod query;
 mod refusal;
 mod route;
 
-pub(super) use route::{NoHost, host_of};
-
 use std::sync::Arc;
 
 use axum::Json;
@@ -27,6 +25,7 @@ use policy::target::{Refused, RepositoryTarget, Target};
 use serde_json::json;
 
 use self::refusal::{AT_AN_UPSTREAM, BEFORE_AN_UPSTREAM, GatewayRefusal, failed};
+use super::host::host_of;
 use super::search;
 use super::visit::{self, API_VERSION, Visit, bearer, is_form};
 use crate::activity::Activity;
@@ -95,7 +94,7 @@ impl<'a> GatewayVisit<'a> {
         if self.gateway.pseudonym.is_in(headers) {
             return Err(GatewayRefusal::Loop);
         }
-        let host = route::host_of(request.version(), request.uri(), headers)?;
+        let host = host_of(request.version(), request.uri(), headers)?;
         let target = Target::parse(request.uri().path_and_query().map_or("*", PathAndQuery::as_str))?;
         self.needed = target.scopes(request.method().as_str())?;
         if is_form(headers) {

@@ -24,7 +24,7 @@ use crate::config::Login;
 use crate::decision_id::DecisionId;
 use crate::gateway::body::ClientBody;
 use crate::gateway::upstream::{OnwardRequest, Upstream, UpstreamFailure};
-use crate::http::page;
+use crate::http::paging;
 use crate::json;
 use crate::link::next_link;
 use crate::shown::chain_of;
@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
                 Login::Anonymous | Login::Basic(_) | Login::TokenService { .. } => Paging::AfterName,
             };
             let mut query = form_urlencoded::Serializer::new(String::new());
-            query.append_pair("n", &page::LARGEST.to_string());
+            query.append_pair("n", &paging::LARGEST.to_string());
             if let (Some(last), Paging::AfterName) = (last, &paging) {
                 query.append_pair("last", last);
             }

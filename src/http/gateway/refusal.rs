@@ -7,8 +7,8 @@ use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 use crate::gateway::places::NoPlace;
 use crate::gateway::upstream::{Upstream, UpstreamFailure};
-use crate::http::gateway::route::NoHost;
-use crate::http::page::NoPage;
+use crate::http::host::NoHost;
+use crate::http::paging::NoPage;
 use crate::http::shape::{NOT_NOW, NOTHING_HERE, Shape};
 use crate::http::visit::NotAdmitted;
 

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{ask_for_tokens, authorize, bearer, below, user};
 use crate::backend::sign_in::Flow;
+use crate::json;
 use crate::secret::Secret;
 use crate::sign_in::found::{Found, MOST_VALUES, Refused};
 use crate::sign_in::settings::{GitHubSettings, ProviderSettings};
@@ -130,7 +131,7 @@ impl GitHub {
             let reply = self.web.get(&address, Some(&bearer(token))).await?;
             let status = reply.status;
             anyhow::ensure!(status == StatusCode::OK, "{} answers with status {}", shown(&address), status.as_u16());
-            let read: Option<Vec<Team>> = serde_json::from_slice(&reply.body).ok();
+            let read: Option<Vec<Team>> = json::list(&reply.body).ok();
             let teams = read.with_context(|| format!("{} answers with no teams", shown(&address)))?;
             // GitHub takes names in any case.
             for team in teams.into_iter().filter(|team| team.organization.login.eq_ignore_ascii_case(organization)) {

@@ -16,6 +16,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
+/// Check 30 of the reference, and what is like it.
 #[test]
 fn what_could_be_taken_for_another_is_refused_with_what_to_write() {
     assert_eq!(problems(&opensvc()), Vec::<String>::new());

@@ -54,6 +54,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("ann", "repository:appstore/x:pull", "reg", "pull"),
 ];
 
+/// Checks 1 to 23.
 #[tokio::test]
 async fn each_row_of_the_reference_is_decided_as_it_says() {
     let bed = Bed::with(&opensvc());
@@ -62,7 +63,7 @@ async fn each_row_of_the_reference_is_decided_as_it_says() {
     }
 }
 
-/// Two scopes in either way are both decided; a double quote in a name is no access.
+/// Checks 24 and 29: two scopes in either way are both decided; a double quote in a name is no access.
 #[tokio::test]
 async fn scopes_are_decided_each_by_itself() {
     let bed = Bed::with(&opensvc());
@@ -80,7 +81,7 @@ async fn scopes_are_decided_each_by_itself() {
     assert_eq!(bed.get("/auth?service=other").by(person("ann")).send().await.status, 400);
 }
 
-/// A service's secret is no other service's, nobody else is let in as a service, and none is made by asking.
+/// Checks 25 to 28: a service's secret is no other service's, nobody else is let in as a service, and none is made by asking.
 #[tokio::test]
 async fn services_log_in_by_their_own_secrets() {
     let bed = Bed::with(&opensvc());

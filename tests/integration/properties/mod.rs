@@ -4,4 +4,5 @@ mod documents;
 mod every_document;
 mod hostile;
 mod index;
+mod listed;
 mod rules;

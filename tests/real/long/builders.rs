@@ -21,6 +21,12 @@ fn check_15_docker_lives_from_its_identity_token_with_images_in_containerd() {
     docker_lives_from_its_identity_token(engine(), ("waldi\nwrong\n", "Login prior to pull"));
 }
 
+/// Check 38 of OpenSVC's reference.
+#[test]
+fn check_38_an_engine_of_today_searches_as_the_one_of_every_run() {
+    crate::opensvc::an_engine_searches(engine());
+}
+
 /// Checks 16 and 17: a build that pushes, and one that begins with an image that it must pull.
 #[test]
 fn check_17_a_build_lives_from_the_same_file_and_is_told_when_it_is_dead() {
