@@ -221,7 +221,7 @@ async fn what_is_looked_through_is_counted_as_decided() {
     let before = all().await;
     assert_eq!(found(&bed, "/v1/search?q=lib/", person("ann")).await.len(), 4);
     let after = all().await;
-    // The login itself asks nothing of the rules, and is a decision; then there are the names, and what is written about them, of which nothing is asked of the second list.
+    // The login asks the rules nothing, and is a decision; so are the names, and what is written about them, where nothing is left to ask.
     assert_eq!([0, 1, 2].map(|at| after[at] - before[at]), [1, 1, 3]);
 }
 
