@@ -95,6 +95,8 @@ fn the_notices_of_all_that_is_linked_go_along() {
     for (who, piece) in [
         ("rustls ", "Permission is hereby granted"),
         ("aws-lc-sys ", "The OpenSSL Project"),
+        // Of a part in C, further down in its crate.
+        ("aws-lc-sys ", "https://github.com/mit-plv/fiat-crypto/blob/master/AUTHORS"),
         ("moka ", "Additional Notices for Moka"),
         ("vsimd ", "The above copyright notice and this permission notice"),
         ("libsqlite3-sys ", "Copyright"),
