@@ -176,10 +176,11 @@ reproduce:
 version:
 	release/version.sh $(VERSION)
 
-# The documentation as a site with a search, in target/docs: open target/docs/index.html.
-docs:
+# The documentation as a site with a search and the page of `make try`, in target/docs: open target/docs/index.html.
+docs: try
 	mdbook --version >/dev/null 2>&1 || cargo install --locked mdbook --no-default-features --features search
 	mdbook build
+	cp target/try/program.js target/docs/try/
 
 clean:
 	cargo clean

@@ -2,8 +2,12 @@
 "use strict";
 
 const field = (name) => document.getElementById(name).value;
-const bytes = Uint8Array.from(atob(PROGRAM), (letter) => letter.charCodeAt(0));
-const compiled = WebAssembly.compile(bytes);
+
+/** The program, which program.js brings. */
+async function compile() {
+  if (typeof PROGRAM === "undefined") throw new Error("program.js is missing: make try puts the page together with it");
+  return WebAssembly.compile(Uint8Array.from(atob(PROGRAM), (letter) => letter.charCodeAt(0)));
+}
 
 function labels(text) {
   const all = {};
@@ -34,6 +38,9 @@ function lines({ problems, decided }) {
   if (decided.rule === null) steps.push(["no rule matches"]);
   return [...steps, [`granted: ${list(decided.granted)}`, "said"], [`withheld: ${list(decided.withheld)}`, "said"]];
 }
+
+const compiled = compile();
+compiled.catch((error) => say([[String(error)]]));
 
 document.getElementById("form").addEventListener("submit", async (event) => {
   event.preventDefault();

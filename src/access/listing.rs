@@ -33,6 +33,19 @@ pub struct Viewer<'a> {
     pub now: OffsetDateTime,
 }
 
+/// Names of repositories, taken one after the other for as long as somebody wants more: there can be a hundred thousand of them, of which
+/// a page needs a few.
+pub trait Names: Send + Sync + 'static {
+    /// The names, in their order.
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_>;
+}
+
+impl Names for Vec<Arc<str>> {
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
+        Box::new(self.iter())
+    }
+}
+
 impl Access {
     /// Of these names of repositories, in their order, the first that somebody may pull, at most so many: exactly those of which a token
     /// would allow it.
@@ -45,11 +58,24 @@ impl Access {
         names: &[Arc<str>],
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
+        self.pullable_among(viewer, names.to_vec(), most).await
+    }
+
+    /// The same of names that are not gathered first. Where lists of rules decide, they are taken on the thread that decides.
+    ///
+    /// # Errors
+    /// As [`Access::decide`].
+    pub async fn pullable_among(
+        &self,
+        viewer: &Viewer<'_>,
+        names: impl Names,
+        most: usize,
+    ) -> Result<Vec<Arc<str>>, Denied> {
         let mut lists = Vec::with_capacity(self.authz.len());
         for source in &self.authz {
             match source.count(crate::clock::now(), source.backend.compiled(), |_| None)? {
                 Some(acl) => lists.push(acl),
-                None => return self.pullable_one_by_one(viewer, names, most).await,
+                None => return self.pullable_one_by_one(viewer, &names, most).await,
             }
         }
         self.pullable_by_lists(lists, viewer, names, most).await
@@ -59,20 +85,21 @@ impl Access {
     async fn pullable_one_by_one(
         &self,
         viewer: &Viewer<'_>,
-        names: &[Arc<str>],
+        names: &impl Names,
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
-        let mut found = Vec::new();
-        for some in names.chunks(DECIDED_AT_ONCE) {
+        let (mut found, mut left) = (Vec::new(), names.names());
+        while found.len() < most {
+            let some: Vec<&Arc<str>> = left.by_ref().take(DECIDED_AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
             let (names, scopes): (Vec<_>, Vec<_>) =
-                some.iter().filter_map(|name| Some((name, scope(name, Action::Pull)?))).unzip();
+                some.into_iter().filter_map(|name| Some((name, scope(name, Action::Pull)?))).unzip();
             let decision = self.decide(viewer.who, viewer.address, viewer.service, scopes, viewer.now).await?;
             let granted =
                 decision.grants().iter().zip(names).filter(|(grant, _)| grant.granted.contains(&Action::Pull));
             found.extend(granted.map(|(_, name)| Arc::clone(name)));
-            if found.len() >= most {
-                break;
-            }
         }
         found.truncate(most);
         Ok(found)
@@ -83,14 +110,13 @@ impl Access {
         &self,
         lists: Vec<Arc<Acl>>,
         viewer: &Viewer<'_>,
-        names: &[Arc<str>],
+        names: impl Names,
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
         until_of(viewer.who, viewer.service, viewer.now)?;
-        let (Some(first), Some(source)) = (names.first(), self.authz.first()) else { return Ok(Vec::new()) };
-        let Some(Scope { resource, actions, .. }) = scope(first, Action::Pull) else {
-            return self.pullable_one_by_one(viewer, names, most).await;
-        };
+        let Some(source) = self.authz.first() else { return Ok(Vec::new()) };
+        // Of it, the lists are asked about the type alone.
+        let Some(Scope { resource, actions, .. }) = scope("any", Action::Pull) else { return Ok(Vec::new()) };
         let asked = policy::Question {
             account: viewer.who.name(),
             labels: &viewer.who.labels,
@@ -104,7 +130,7 @@ impl Access {
         let client = self.attempts.client(ClientNetwork::of(viewer.address));
         let began = crate::clock::now();
         let question = Question { asked, began, work: &Work::of(client.lane) };
-        let (names, narrowing) = (names.to_vec(), viewer.who.narrowing.clone());
+        let narrowing = viewer.who.narrowing.clone();
         let look = move |question: &policy::Question<'_>, budget: &mut Budget| {
             let pull = Action::Pull;
             let mut filters = Vec::with_capacity(lists.len());
@@ -120,14 +146,14 @@ impl Access {
             // All names are one question to each list.
             let mut said: Vec<Option<BackendOutcome>> = vec![None; filters.len()];
             let mut found = Vec::new();
-            for name in names {
+            for name in names.names() {
                 if found.len() >= most {
                     break;
                 }
                 // The first list that has a rule for it decides.
                 let mut verdict = Verdict::NoMatch;
                 for (filter, said) in filters.iter().zip(&mut said) {
-                    verdict = filter.verdict(&name, budget)?;
+                    verdict = filter.verdict(name, budget)?;
                     match verdict {
                         Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
                         Verdict::Granted | Verdict::Withheld => {
@@ -137,7 +163,7 @@ impl Access {
                     }
                 }
                 match verdict {
-                    Verdict::Granted if is_left(&name) => found.push(name),
+                    Verdict::Granted if is_left(name) => found.push(Arc::clone(name)),
                     Verdict::Granted | Verdict::Withheld | Verdict::NoMatch => {}
                 }
             }

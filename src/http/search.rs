@@ -22,7 +22,7 @@ use super::host::{NoHost, host_of};
 use super::paging::{NoPage, Page};
 use super::shape::{LOG_IN, NOTHING_HERE, Shape, nothing_here};
 use super::visit::{self, NotAdmitted, Visit, bearer};
-use crate::access::Denied;
+use crate::access::{Denied, Names};
 use crate::app::App;
 use crate::authn::{Credentials, Identity, LookUp};
 use crate::catalogue::{Catalogue, Entry, Listing};
@@ -224,17 +224,10 @@ async fn respond(
             let Target::Catalog(query) = Target::parse(target)? else { return Err(target::Refused::NoRoute.into()) };
             let page = Page::read(&query)?;
             let shelf = Shelf::open(visit, catalogue, headers, now).await?;
-            let names = match &page.last {
-                None => shelf.listing.iter().map(name_of).collect(),
-                Some(last) => shelf.listing.after(last).map(name_of).collect::<Vec<_>>(),
-            };
-            Ok(page.reply(&shelf.pullable(&names, page.n.saturating_add(1)).await?))
+            let names = Sought::After(page.last.clone());
+            Ok(page.reply(&shelf.pullable(names, page.n.saturating_add(1)).await?))
         }
     }
-}
-
-fn name_of(entry: &Arc<Entry>) -> Arc<str> {
-    Arc::clone(&entry.name)
 }
 
 /// What is looked for, and how much of it is shown.
@@ -325,39 +318,54 @@ impl<'v, 'a> Shelf<'v, 'a> {
         Ok(Shelf { visit, who, listing, now })
     }
 
-    /// Of these names, the first that may be pulled.
-    async fn pullable(&self, names: &[Arc<str>], most: usize) -> Result<Vec<Arc<str>>, Refusal> {
+    /// Of what is sought, the first that may be pulled.
+    async fn pullable(&self, sought: Sought, most: usize) -> Result<Vec<Arc<str>>, Refusal> {
+        let names = InListing { listing: self.listing.clone(), sought };
         Ok(self.visit.pullable(&self.who, names, most, self.now).await?)
     }
 
     /// The repositories that have the text in their names, and behind them those that have it in what is written about them.
-    async fn find(self, wanted: Wanted) -> Result<Found, Refusal> {
-        let listing = self.listing.clone();
-        let (text, n) = (wanted.text.clone(), wanted.n);
-        // Names are in small letters by their grammar.
-        let by_name = move || -> Vec<Arc<str>> {
-            listing.iter().filter(|entry| entry.name.contains(&*text)).map(name_of).collect()
-        };
-        let mut names = self.pullable(&apart(by_name).await?, n).await?;
-        if names.len() < n && !wanted.text.is_empty() {
-            let (listing, text) = (self.listing.clone(), wanted.text.clone());
-            let by_description = move || -> Vec<Arc<str>> {
-                let has = |entry: &&Arc<Entry>| entry.folded.contains(&*text) && !entry.name.contains(&*text);
-                listing.iter().filter(has).map(name_of).collect()
-            };
+    async fn find(self, Wanted { text, n }: Wanted) -> Result<Found, Refusal> {
+        let mut names = self.pullable(Sought::ByName(text.clone()), n).await?;
+        if names.len() < n && !text.is_empty() {
             let left = n.saturating_sub(names.len());
-            names.extend(self.pullable(&apart(by_description).await?, left).await?);
+            names.extend(self.pullable(Sought::ByDescription(text.clone()), left).await?);
         }
         let entries = names.iter().filter_map(|name| self.listing.get(name));
         let results: Vec<FoundRepository> = entries.map(|entry| FoundRepository::from_entry(entry)).collect();
-        Ok(Found { query: wanted.text, num_results: results.len(), results })
+        Ok(Found { query: text, num_results: results.len(), results })
     }
 }
 
-/// Looks through a whole listing on a thread where nobody waits for it.
-async fn apart<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    let found = tokio::task::spawn_blocking(look).await;
-    found.map_err(|cause| Denied::Unavailable { backend: "search", cause: cause.into() }.into())
+/// What of a listing is looked for.
+enum Sought {
+    /// All that comes behind a name, or all.
+    After(Option<String>),
+    /// What has a text in its name. Names are in small letters by their grammar.
+    ByName(String),
+    /// What has a text in what is written about it, and not in its name.
+    ByDescription(String),
+}
+
+/// It, in the order of the listing.
+struct InListing {
+    listing: Listing,
+    sought: Sought,
+}
+
+impl Names for InListing {
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
+        let all = self.listing.iter();
+        match &self.sought {
+            Sought::After(None) => Box::new(all.map(|entry| &entry.name)),
+            Sought::After(Some(last)) => Box::new(self.listing.after(last).map(|entry| &entry.name)),
+            Sought::ByName(text) => Box::new(all.map(|entry| &entry.name).filter(move |name| name.contains(&**text))),
+            Sought::ByDescription(text) => {
+                let has = move |entry: &&Arc<Entry>| entry.folded.contains(&**text) && !entry.name.contains(&**text);
+                Box::new(all.filter(has).map(|entry| &entry.name))
+            }
+        }
+    }
 }
 
 /// Who a token of ours is, with the labels that a login would bring now: a token has none, and rules go by them.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::credentials::{self, Malformed};
 use super::error::Presented;
 use super::shape::{self, NOT_ALLOWED, Shape, basic_challenge, denied_reasons, quoted};
-use crate::access::{Decision, Denied, Grant, Viewer};
+use crate::access::{Decision, Denied, Grant, Names, Viewer};
 use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
@@ -154,20 +154,18 @@ impl<'a> Visit<'a> {
     /// Of these repositories, in their order, the first that somebody may pull, at most so many.
     ///
     /// # Errors
-    /// As [`Access::pullable`](crate::access::Access::pullable).
+    /// As [`Access::pullable_among`](crate::access::Access::pullable_among).
     pub(super) async fn pullable(
         &self,
         who: &Identity,
-        names: &[Arc<str>],
+        names: impl Names,
         most: usize,
         now: OffsetDateTime,
     ) -> Result<Vec<Arc<str>>, Denied> {
         let viewer = Viewer { who, address: self.asker.address, service: &self.asker.service, now };
         let deciding = crate::clock::now();
-        let found = self.snapshot.access.pullable(&viewer, names, most).await?;
-        if !names.is_empty() {
-            self.app.metrics.decided(deciding.elapsed());
-        }
+        let found = self.snapshot.access.pullable_among(&viewer, names, most).await?;
+        self.app.metrics.decided(deciding.elapsed());
         Ok(found)
     }
 

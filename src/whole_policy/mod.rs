@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::acl::Acl;
-use policy::analysis::{Below, Unlisted, World};
+use policy::analysis::{Below, Term, Unlisted, World};
 use policy::pattern::LabelValues;
 use policy::rule::Rule;
 use time::OffsetDateTime;
 
+use crate::identity::{AccountState, Identity, Standing};
 use crate::shown::printable;
 
 pub use diff::{DiffTold, DifferenceTold};
-pub use who::{OfPattern, SymbolicTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, wanted};
+pub use who::{OfPattern, SymbolicTold, TermTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, wanted};
 
 /// The section whose rules are meant where none is named.
 const USUAL: &str = "acl";
@@ -31,12 +32,36 @@ pub struct List {
     pub seqs: Vec<Option<i64>>,
 }
 
+/// The accounts that can be listed; `""` is every client without one.
+#[derive(Clone, Default)]
+pub struct Listed {
+    /// Their labels, or none where they are switched off.
+    pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    /// When those of them may come in that may not always.
+    pub terms: BTreeMap<String, Term>,
+}
+
+impl Listed {
+    /// Lists one more.
+    pub fn add(&mut self, name: &str, who: &Identity) {
+        let Standing { state, not_before, not_after } = who.standing;
+        let labels = match state {
+            AccountState::Enabled => Some(Arc::clone(&who.labels)),
+            AccountState::Disabled => None,
+        };
+        self.accounts.insert(name.to_owned(), labels);
+        if not_before.is_some() || not_after.is_some() {
+            self.terms.insert(name.to_owned(), Term { not_before, not_after });
+        }
+    }
+}
+
 /// A policy at one moment: its rules, and whoever it lets in.
 pub struct WholePolicy {
     /// The lists of rules, in the order in which they are asked.
     pub lists: Vec<List>,
-    /// The accounts that can be listed, with their labels, or without where they are closed; `""` is every client without an account.
-    pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    /// The accounts that can be listed.
+    pub listed: Listed,
     /// Who may ask besides.
     pub unlisted: Unlisted,
     /// The services that tokens are made for; none: any.
@@ -83,7 +108,8 @@ impl WholePolicy {
     pub fn world(&self) -> World<'_> {
         World {
             lists: self.lists.iter().map(|list| &*list.acl).collect(),
-            accounts: self.accounts.clone(),
+            accounts: self.listed.accounts.clone(),
+            terms: self.listed.terms.clone(),
             services: self.services.clone(),
             unlisted: self.unlisted,
             below: self.below,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::analysis::{Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan};
+use policy::analysis::{Names, Symbolic, Term, Wanted, Way, Ways, WhatCan, WhoCan};
 use policy::pattern::{Field, Pattern};
 use policy::rule::Grants;
 use policy::scope::{Action, OURS, Resource, words};
@@ -52,9 +52,22 @@ pub struct WayTold {
     example: String,
 }
 
+/// When an account may come in.
+#[derive(Debug, Serialize)]
+pub struct TermTold {
+    /// From when on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct AccountTold {
     account: String,
+    #[serde(flatten)]
+    term: TermTold,
     always: bool,
     ways: Vec<WayTold>,
 }
@@ -101,6 +114,8 @@ struct CanTold {
 #[derive(Debug, Serialize)]
 pub struct WhatCanTold {
     account: String,
+    #[serde(flatten)]
+    term: TermTold,
     rules: Vec<CanTold>,
     undecided: Vec<UndecidedTold>,
 }
@@ -137,11 +152,22 @@ pub fn actions_of(policy: &WholePolicy, rule: usize) -> String {
     }
 }
 
+fn moment_told(moment: Option<OffsetDateTime>) -> Option<String> {
+    moment.and_then(|moment| moment.format(&Rfc3339).ok())
+}
+
+impl TermTold {
+    /// When this account may come in.
+    pub fn of(policy: &WholePolicy, account: &str) -> TermTold {
+        let Term { not_before, not_after } = policy.listed.terms.get(account).copied().unwrap_or_default();
+        TermTold { from: moment_told(not_before), until: moment_told(not_after) }
+    }
+}
+
 impl WayTold {
     /// A way by a rule of this policy.
     pub fn of(policy: &WholePolicy, way: &Way) -> Option<WayTold> {
         let (rule, named) = (policy.rule(way.rule)?, policy.named(way.rule)?);
-        let moment = |moment: Option<OffsetDateTime>| moment.and_then(|moment| moment.format(&Rfc3339).ok());
         let (from, until) = rule.window();
         let source = named.unusual();
         let Named { index, comment, section: _, seq: _ } = named;
@@ -153,8 +179,8 @@ impl WayTold {
             ip: rule.network().map(ToString::to_string),
             tag: rule.tag().map(|tag| tag.text().to_owned()),
             reference: rule.reference().map(|kind| kind.as_str()),
-            from: moment(from),
-            until: moment(until),
+            from: moment_told(from),
+            until: moment_told(until),
             except: way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.index)).collect(),
             example: way.example.clone(),
         })
@@ -197,6 +223,7 @@ impl WhoCanTold {
     pub fn of(found: &WhoCan, policy: &WholePolicy) -> WhoCanTold {
         let account = |(account, Ways { ways, always }): &(String, Ways)| AccountTold {
             account: account.clone(),
+            term: TermTold::of(policy, account),
             always: *always,
             ways: ways.iter().filter_map(|way| WayTold::of(policy, way)).collect(),
         };
@@ -218,6 +245,7 @@ impl WhatCanTold {
         });
         WhatCanTold {
             account: account.to_owned(),
+            term: TermTold::of(policy, account),
             rules: rules.collect(),
             undecided: UndecidedTold::all(policy, &found.undecided),
         }

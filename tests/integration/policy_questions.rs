@@ -25,9 +25,19 @@ fn question(bed: &Bed, what: &str, body: &Value) -> Ask {
     asked.header("content-type", "application/json").body(&body.to_string())
 }
 
-async fn ask(bed: &Bed, what: &str, body: Value) -> (u16, Value) {
-    let reply = question(bed, what, &body).by(ALICE).send().await;
+async fn ask_once(bed: &Bed, what: &str, body: &Value) -> (u16, Value) {
+    let reply = question(bed, what, body).by(ALICE).send().await;
     (reply.status, reply.json())
+}
+
+/// The same, until it is worked on: the tests beside this one ask as well, and there is one turn for all.
+async fn ask(bed: &Bed, what: &str, body: Value) -> (u16, Value) {
+    loop {
+        let (status, told) = ask_once(bed, what, &body).await;
+        if told["reason"] != "busy" {
+            return (status, told);
+        }
+    }
 }
 
 /// The rules that are in use, with one more in front of those of the teams.
@@ -144,6 +154,59 @@ async fn each_question_needs_its_own_word_and_what_is_wrong_is_said() {
     assert_eq!(question(&bed, "diff", &json!({ "acl": [] })).send().await.status, 401);
 }
 
+/// Only the rules of the file give way; others stay where they are asked, and what they would say is told, or that nobody knows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_rules_stand_above_those_that_are_kept_elsewhere() {
+    let folder = Folder::new();
+    let file = folder.path("dockwarden.db");
+    let records = open(&Settings::sqlite(file.clone()));
+    records.prepare().await.unwrap();
+    let kept = "[{\"seq\": 10, \"match\": {\"name\": \"web/*\"}, \"actions\": [\"pull\"]}]";
+    records.replace_rules(kept, Version(0)).await.unwrap();
+    let bed = bed_of(&format!(
+        "records: {{sqlite: \"{}\"}}\nacl_records: {{cache_ttl: 1s, max_stale: 1h}}\n",
+        file.display()
+    ));
+    let began = Instant::now();
+    while bed.get("/auth?service=registry&scope=repository:web/app:pull").by(BOB).send().await.status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(10), "the rules are never read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refusal = with(json!({ "match": { "name": "web/old" }, "actions": [] }));
+    let (status, told) = ask(&bed, "diff", refusal).await;
+    let rows = told["withheld"].as_array().unwrap_or_else(|| panic!("{told}"));
+    let row = rows.iter().find(|row| row["old_source"] == "acl_records").unwrap_or_else(|| panic!("{told}"));
+    assert_eq!((status, told["granted"].as_array().map(Vec::len)), (200, Some(0)), "{told}");
+    assert_eq!(
+        (&row["scope"], &row["old_source"], &row["old_rule"], &row["new_source"], &row["new_rule"]),
+        (&json!("repository:web/old:pull"), &json!("acl_records"), &json!(0), &Value::Null, &json!(1)),
+        "{told}"
+    );
+    // Accounts of a backend are no list: what they need is told.
+    let bed = bed_of("http_auth: {url: \"http://127.0.0.1:9/\", headers: {Authorization: \"${basic}\"}}\n");
+    let (_, told) = ask(&bed, "who-can", json!({ "action": "push", "resource": "repository:prod/app" })).await;
+    assert_eq!(told["symbolic"][0]["labels"], json!({ "team": "prod" }), "{told}");
+    // Somebody else decides after the rules, and nobody knows what.
+    let bed = bed_of("http_authz: {url: \"http://127.0.0.1:9/\"}\n");
+    let (_, told) = ask(&bed, "diff", with(json!({ "match": { "name": "a" }, "actions": ["pull"] }))).await;
+    let (_, who) = ask(&bed, "who-can", json!({ "action": "pull", "resource": "repository:a" })).await;
+    for undecided in [&told["undecided"], &who["undecided"]] {
+        assert!(undecided[0]["why"].as_str().is_some_and(|why| why.starts_with("what no rule matches")), "{undecided}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_are_compared_at_the_moment_that_is_asked_about() {
+    let bed = bed_of("");
+    let mut later = with(json!({ "match": { "name": "a" }, "actions": ["pull"], "not_before": "2100-01-01" }));
+    let granted = async |asked: &Value| ask(&bed, "diff", asked.clone()).await.1["granted"].clone();
+    assert!(granted(&later).await[0]["at"].as_str().is_some_and(|at| at.starts_with("2100-01-0")));
+    for (at, rows) in [("2099-12-30", 0), ("2100-06-01T12:00:00Z", 1)] {
+        later["at"] = json!(at);
+        assert_eq!(granted(&later).await.as_array().map(Vec::len), Some(rows), "{at}");
+    }
+}
+
 /// Nobody can keep the cores with such questions: one at a time, for ten seconds at most, and for nobody who has left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_question_at_a_time_and_none_for_who_has_left() {
@@ -163,7 +226,7 @@ async fn one_question_at_a_time_and_none_for_who_has_left() {
     let second = loop {
         let reply = question(&bed, "who-can", &json!({ "action": "pull", "resource": "repository:a" })).by(BOB);
         let _ = reply.send().await;
-        let (status, told) = ask(&bed, "who-can", json!({ "action": "pull", "resource": "repository:a" })).await;
+        let (status, told) = ask_once(&bed, "who-can", &json!({ "action": "pull", "resource": "repository:a" })).await;
         if status != 200 {
             break (status, told["reason"].clone());
         }
@@ -174,7 +237,7 @@ async fn one_question_at_a_time_and_none_for_who_has_left() {
     assert_eq!(bed.grants(ALICE, "repository:web/app:pull").await, ["repository:web/app:pull"]);
     asking.abort();
     let left = Instant::now();
-    while ask(&bed, "who-can", json!({ "action": "pull", "resource": "repository:a" })).await.0 != 200 {
+    while ask_once(&bed, "who-can", &json!({ "action": "pull", "resource": "repository:a" })).await.0 != 200 {
         assert!(left.elapsed() < Duration::from_secs(5), "somebody who has left is still worked for");
     }
 }

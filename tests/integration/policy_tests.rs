@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::Method;
 use dockwarden::app::{App, Reload, Source, write_uses};
 use dockwarden::config::Secrets;
+use dockwarden::policy_tests::{Outcome, run};
 use dockwarden::records::{Settings, Version, open};
 
 use crate::bed::{ALICE, Bed, Folder};
@@ -159,6 +160,46 @@ async fn rules_kept_elsewhere_that_fail_a_test_at_the_start_decide_nothing() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(app.snapshot().access.freshness().iter().all(|(_, freshness)| freshness.age.is_none()));
+}
+
+/// The command asks the rules that are kept elsewhere too, and counts for each list by itself.
+#[tokio::test]
+async fn coverage_tells_the_rules_of_one_section_from_those_of_another() {
+    let folder = Folder::new();
+    let records = open(&Settings::sqlite(folder.path("dockwarden.db")));
+    records.prepare().await.unwrap();
+    records.replace_rules("[{\"seq\": 10, \"match\": {}, \"actions\": [\"pull\"]}]", Version(0)).await.unwrap();
+    let file = folder.configure(
+        "acl:\n  - {match: {name: \"team/*\"}, actions: [push]}\nacl_records: {}\ntests:\n  - {as: alice, ask: [\"repository:team/app:push\", \"repository:team/lib:push\"], want: [push]}\n  - {as: alice, ask: \"repository:other:pull\", want: [pull]}\n",
+    );
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"))
+        .args(["test", file.to_str().unwrap(), "--coverage", "--min", "100", "--json"])
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"));
+    let each: Vec<(&str, u64, u64)> = said["coverage"]["each"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (one["source"].as_str().unwrap(), one["decided"].as_u64().unwrap(), one["shadowed"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!((told.status.code(), each), (Some(0), vec![("acl", 2, 0), ("acl_records", 1, 2)]), "{said}");
+}
+
+/// Tests that there was no time for promise nothing.
+#[tokio::test]
+async fn tests_that_were_not_reached_do_not_hold() {
+    let bed = Bed::with(&config("pull"));
+    let snapshot = bed.app.snapshot();
+    let chain = snapshot.access.chain(snapshot.tests.iter().map(|test| &test.account)).unwrap();
+    for (most, outcome, failed) in
+        [(Duration::ZERO, Outcome::NotReached, 1), (Duration::from_secs(60), Outcome::Holds, 0)]
+    {
+        let run = run(&snapshot.tests, &chain, &chain.in_use(), most);
+        assert_eq!((&run.verdicts[0].outcome, run.failed().count()), (&outcome, failed));
+    }
 }
 
 /// Check 10: what was counted belongs to the rule, wherever it stands, after a reload and in another process.

@@ -28,10 +28,10 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # command:package, as Debian names them.
 packages=
-# Those that make a release for the other machine, and a Debian to install it in.
+# Those that make a release for the other machine, a Debian to install it in, and a browser.
 release=
 [ "${1:-}" != long ] || release='aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
-    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap'
+    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap chromium:chromium'
 for pair in $release \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \

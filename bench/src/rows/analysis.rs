@@ -96,6 +96,7 @@ fn first_witness(old: &str, new: &str) -> anyhow::Result<f64> {
     let world = |acl| World {
         lists: vec![acl],
         accounts: (0..100).map(|number| (bed::account(number), Some(Default::default()))).collect(),
+        terms: Default::default(),
         services: vec![bed::SERVICE.to_owned()],
         unlisted: Unlisted::Nobody,
         below: Below::Nothing,

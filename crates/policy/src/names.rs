@@ -56,6 +56,9 @@ struct Left<'r> {
     when: When<'r>,
 }
 
+/// What a rule asks of a name: its pattern, and those of the labels, by label.
+type OfName<'r> = (Option<&'r str>, Vec<(&'r str, &'r str)>);
+
 /// When it matches.
 enum When<'r> {
     /// Whatever the name is.
@@ -80,7 +83,7 @@ impl Acl {
     ) -> Result<ForNames<'r>, TooComplex> {
         let mut left: Vec<Left<'r>> = Vec::new();
         let asked = Actions::from([action.clone()]);
-        let mut seen: HashSet<(Option<&str>, Vec<(&str, &str)>)> = HashSet::new();
+        let mut seen: HashSet<OfName<'r>> = HashSet::new();
         for rule in self.rules() {
             let (begins, ends) = rule.window();
             let is_off =

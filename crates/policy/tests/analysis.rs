@@ -11,8 +11,8 @@ use std::time::{Duration as Span, Instant};
 
 use policy::acl::Acl;
 use policy::analysis::{
-    After, Below, Difference, Findings, Names, Narrow, Place, Shift, Side, Spare, Unlisted, Wanted, World, diff,
-    mergeable, shadowed, spare, what_can, who_can,
+    After, Below, Difference, Findings, Names, Narrow, Place, Shift, Side, Spare, Term, Unlisted, Wanted, World,
+    deciding, diff, mergeable, shadowed, spare, what_can, who_can,
 };
 use policy::pattern::{Field, LabelValue, LabelValues, Pattern};
 use policy::rule::{Grants, Rule, RuleText};
@@ -46,6 +46,7 @@ fn world<'p>(acl: &'p Acl, accounts: &[(&str, Arc<LabelValues>)]) -> World<'p> {
     World {
         lists: vec![acl],
         accounts: accounts.iter().map(|(name, labels)| ((*name).to_owned(), Some(Arc::clone(labels)))).collect(),
+        terms: BTreeMap::new(),
         services: vec!["registry".to_owned()],
         unlisted: Unlisted::Nobody,
         below: Below::Nothing,
@@ -265,6 +266,11 @@ impl Dice {
         of[self.below(of.len())].clone()
     }
 
+    /// One that windows tell apart.
+    fn moment(&mut self) -> OffsetDateTime {
+        NOW + Duration::seconds(i64::try_from(self.below(4)).unwrap() * 4)
+    }
+
     fn rule(&mut self) -> RuleText {
         let maybe =
             |dice: &mut Dice, of: &[&str], odds: usize| (dice.below(odds) == 0).then(|| dice.one(of).to_owned());
@@ -363,13 +369,20 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
             ["registry", "mirror"].into_iter().take(if more { 2 } else { 1 }).map(str::to_owned).collect()
         };
         let more = dice.below(10) > 0;
-        let before = World { services: services(more), ..world(&old, &accounts) };
+        let mut before = World { services: services(more), ..world(&old, &accounts) };
         let mut after = World { services: services(more || dice.below(2) == 0), ..world(&new, &accounts) };
         if dice.below(10) == 0 {
             after.accounts.insert("bob".to_owned(), Some(labels(&[("team", "web")])));
         }
         if dice.below(20) == 0 {
             after.accounts.remove("web");
+        }
+        for world in [&mut before, &mut after] {
+            if dice.below(8) == 0 {
+                let mut moment = || (dice.below(2) == 0).then(|| dice.moment());
+                let term = Term { not_before: moment(), not_after: moment() };
+                world.terms.insert(dice.one(&accounts).0.to_owned(), term);
+            }
         }
         let findings = found(&before, &after);
         rows += findings.differences.len();
@@ -386,11 +399,11 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
                 service: dice.one(&["registry", "mirror"]).to_owned(),
                 address: (dice.below(3) > 0).then(|| dice.one(&addresses).parse().unwrap()),
                 reference,
-                now: NOW + Duration::seconds(i64::try_from(dice.below(4)).unwrap() * 4),
+                now: dice.moment(),
             };
             let name = dice.one(&names);
             let by = |world: &World<'_>| match world.accounts.get(account).cloned().flatten() {
-                Some(labels) if world.services.contains(&place.service) => {
+                Some(labels) if world.services.contains(&place.service) && is_in(world, account, place.now) => {
                     decide(world, account, &labels, &place, name)
                 }
                 Some(_) | None => None,
@@ -414,6 +427,60 @@ fn check_16_no_difference_that_a_random_question_shows_is_missed() {
     let summary = format!("{compared} compared, {differing} differ, {rows} rows, {undecided} of {edits} undecided");
     println!("{summary}");
     assert!(differing * 100 > compared && undecided * 2 < edits && rows > edits, "{summary}");
+}
+
+fn is_in(world: &World<'_>, account: &str, now: OffsetDateTime) -> bool {
+    let Term { not_before, not_after } = world.terms.get(account).copied().unwrap_or_default();
+    not_before.is_none_or(|start| start <= now) && not_after.is_none_or(|end| now < end)
+}
+
+/// An account that comes later, or leaves, is told at that moment.
+#[test]
+fn accounts_have_rights_only_while_they_may_come_in() {
+    let list = acl(&[rule("web/*", "pull")]);
+    let (day, week) = (NOW + Duration::days(1), NOW + Duration::days(7));
+    let of = |not_before, not_after| World {
+        terms: [("alice".to_owned(), Term { not_before, not_after })].into(),
+        ..world(&list, &alice())
+    };
+    let always = world(&list, &alice());
+    let told = |old: &World<'_>, new: &World<'_>| {
+        let found = diff(old, new, &everywhere(), &|| true, &mut |_| {});
+        assert!(found.undecided.is_empty(), "{found:?}");
+        found.differences.iter().map(|row| (row.shift, row.place.now)).collect::<Vec<_>>()
+    };
+    for (old, new, rows) in [
+        (&always, &of(None, Some(week)), vec![(Shift::Withheld, week)]),
+        (&of(None, Some(day)), &of(None, Some(week)), vec![(Shift::Granted, day)]),
+        (&of(Some(week), None), &always, vec![(Shift::Granted, NOW)]),
+        (&of(Some(day), Some(week)), &of(Some(day), Some(week)), vec![]),
+        // What is past changes nothing.
+        (&of(Some(NOW - Duration::days(1)), None), &always, vec![]),
+        (&of(None, Some(NOW)), &of(None, Some(NOW - Duration::days(1))), vec![]),
+    ] {
+        assert_eq!(told(old, new), rows, "{:?} {:?}", old.terms, new.terms);
+    }
+    let can = |world: &World<'_>, at| {
+        let narrow = Narrow { at, ..everywhere() };
+        let pulled = asked(Action::Pull, Names::One("web/app".to_owned()));
+        let who = who_can(world, &pulled, &narrow, &|| true).accounts;
+        let what = what_can(world, "alice", &labels(&[]), &narrow, &|| true).rules;
+        assert_eq!(who.is_empty(), what.is_empty(), "{:?} at {at:?}", world.terms);
+        who.first().map(|(_, ways)| (ways.always, ways.ways[0].place.now))
+    };
+    for (not_before, not_after, at, expected) in [
+        (None, None, None, Some((true, NOW))),
+        (None, Some(week), None, Some((false, NOW))),
+        (Some(day), None, None, Some((false, day))),
+        (Some(day), Some(week), Some(day), Some((true, day))),
+        (Some(day), Some(week), Some(week), None),
+        (None, Some(NOW), None, None),
+    ] {
+        assert_eq!(can(&of(not_before, not_after), at), expected, "{not_before:?} {not_after:?} {at:?}");
+    }
+    let gone = of(None, Some(NOW));
+    assert_eq!(deciding(&gone, &everywhere(), &|| true), Some(BTreeSet::new()));
+    assert_eq!(deciding(&of(Some(week), None), &everywhere(), &|| true), Some(BTreeSet::from([0])));
 }
 
 fn asked(action: Action, names: Names) -> Wanted {

@@ -149,7 +149,8 @@ fn read(text: &str) -> Result<Acl, Vec<String>> {
             Place::Line(line) => format!("line {line}"),
             Place::Environment(name) => name.clone(),
         };
-        format!("{place}: {}: {}", problem.path, problem.message)
+        let path = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
+        format!("{place}: {path}{}", problem.message)
     };
     let root = yaml::parse(text).map_err(|problem| vec![told(&problem)])?;
     let reading = Reading::default();

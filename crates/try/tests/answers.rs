@@ -52,7 +52,7 @@ fn what_cannot_be_used_is_said() {
     for (change, piece) in [
         (json!({"rules": "acl:\n  - match: {}\n    actions: [Pull]\n"}), "line 3: acl[0].actions: "),
         (json!({"rules": "users: {}"}), "there is no acl:"),
-        (json!({"rules": "acl: ["}), "line 1"),
+        (json!({"rules": "acl: ["}), "line 1: this is not YAML"),
         (json!({"scope": "web/app"}), "not a scope"),
         (json!({"ip": "here"}), "address"),
         (json!({"at": "soon"}), "moment"),

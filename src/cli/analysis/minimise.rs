@@ -1,6 +1,6 @@
 //! `dockwarden minimise`: the rules of a file without those that decide nothing, or nothing that others do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ::policy::analysis::{self, After, Below, Spare};
@@ -61,6 +61,8 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     else {
         return Err(format!("{}: there are no rules in it (acl)", file.display()));
     };
+    // Without such a rule the test would be an error.
+    let promised: BTreeSet<_> = config.tests.iter().filter_map(|test| test.rule.clone()).collect();
     let whole = policies::open(config)?;
     let (still, now) = (still(), whole.now);
     let world = whole.world();
@@ -91,9 +93,14 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
             Some(_) | None => undecided = true,
         }
     }
+    let is_promised = |rule: &usize| {
+        let comment = acl.rules().get(*rule).and_then(|rule| rule.comment());
+        comment.is_some_and(|comment| promised.contains(comment))
+    };
+    gone.retain(|rule, _| !is_promised(rule));
     let text = read_text(file)?;
     let shorter = without(&text, &places, &gone)
-        .ok_or_else(|| format!("{}: two rules stand in one line; write each on lines of its own", file.display()))?;
+        .ok_or_else(|| format!("{}: rules share a line; write each on lines of its own, below acl:", file.display()))?;
     // What is printed is read again and compared with what was: each left-out rule has to be one that nobody misses.
     if !gone.is_empty() {
         let short = policies::open(load_text(file, &shorter.config, file)?)?;
@@ -138,8 +145,8 @@ struct Shorter {
     acl: String,
 }
 
-/// Puts what is left out behind a `#`, with the reason. Comments and empty lines between rules stay as they are. `None` where two rules
-/// share a line.
+/// Puts what is left out behind a `#`, with the reason. Comments and empty lines between rules stay as they are. `None` where a rule that
+/// is left out shares a line with another, or with `acl:`.
 fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, Vec<usize>)>) -> Option<Shorter> {
     let lines: Vec<&str> = text.lines().collect();
     let starts: Vec<usize> = places
@@ -153,7 +160,7 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
     let mut rule_of: Vec<Option<usize>> = vec![None; lines.len()];
     for (number, start) in starts.iter().enumerate() {
         let after = starts.get(number + 1).copied();
-        if after.is_some_and(|after| after <= *start) {
+        if !gone.is_empty() && after.is_some_and(|after| after <= *start) {
             return None;
         }
         let own = lines.get(*start).map_or(0, |line| depth(line));
@@ -168,9 +175,21 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
             }
         }
     }
+    let Some(first) = starts.first().copied() else {
+        return Some(Shorter { config: text.to_owned(), acl: "acl: []\n".to_owned() });
+    };
+    let heading = lines.iter().take(first + 1).rposition(|line| line.trim_start().starts_with("acl:"));
+    if heading == Some(first) && !gone.is_empty() {
+        return None;
+    }
     let mut out = Vec::with_capacity(lines.len());
     let mut last = None;
-    for (line, rule) in lines.iter().zip(&rule_of) {
+    for (number, (line, rule)) in lines.iter().zip(&rule_of).enumerate() {
+        // A list without rules is written out, so that nobody forgets it.
+        if Some(number) == heading && !gone.is_empty() && gone.len() == places.len() {
+            out.push(line.replacen("acl:", "acl: []", 1));
+            continue;
+        }
         match rule.and_then(|rule| Some((rule, gone.get(&rule)?))) {
             Some((rule, (why, by))) => {
                 // All its lines are moved alike, so that taking the signs away brings it back.
@@ -188,10 +207,8 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
         }
     }
     let config = format!("{}\n", out.join("\n"));
-    let first = starts.first().copied().unwrap_or_default();
-    let heading = lines.iter().take(first + 1).rposition(|line| line.trim_start().starts_with("acl:"));
     let first = heading.unwrap_or(first);
-    let end = rule_of.iter().rposition(Option::is_some).unwrap_or_default();
+    let end = rule_of.iter().rposition(Option::is_some).unwrap_or(first);
     // What was put in between moves the end.
     let added = out.len() - lines.len();
     let acl: Vec<&str> = out.iter().skip(first).take(end + added + 1 - first).map(String::as_str).collect();

@@ -71,14 +71,14 @@ pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
     // Whatever is called as no account can be was never let in.
     let accounts = names.iter().filter_map(|name| Account::parse_or_anonymous(name).ok());
     let robots = policy.robots()?;
-    let accounts = policy.people(accounts.chain(robots.into_iter().map(Some)))?;
+    let listed = policy.people(accounts.chain(robots.into_iter().map(Some)))?;
     let unlisted = match policy.strangers.is_empty() && elsewhere.is_empty() {
         true => Unlisted::Nobody,
         false => Unlisted::Anybody,
     };
     let below = if policy.deciders.is_empty() { Below::Nothing } else { Below::SomebodyElse };
     let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
-    Ok(WholePolicy { lists, accounts, unlisted, services, below, now })
+    Ok(WholePolicy { lists, listed, unlisted, services, below, now })
 }
 
 /// Reads a configuration file; passwords only where somebody has to be asked.

@@ -12,7 +12,9 @@ use super::policies::{self, Only};
 use super::still;
 use crate::cli::{DONE, UNDECIDED, complain, say};
 use crate::shown::printable;
-use crate::whole_policy::{OfPattern, SymbolicTold, WayTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, wanted};
+use crate::whole_policy::{
+    OfPattern, SymbolicTold, TermTold, WayTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, wanted,
+};
 
 /// The arguments of `who-can`.
 #[derive(clap::Args)]
@@ -75,7 +77,8 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
     for (account, Ways { ways, always }) in &found.accounts {
         let name = if account.is_empty() { "anonymous".to_owned() } else { printable(account) };
         let told: Vec<String> = ways.iter().map(|way| in_words(&policy, way)).collect();
-        out.push_str(&format!("{name}  {}{}\n", told.join("; or "), if *always { "" } else { " (on conditions)" }));
+        let conditions = if *always { "" } else { " (on conditions)" };
+        out.push_str(&format!("{name}{}  {}{conditions}\n", term(&policy, account), told.join("; or ")));
     }
     for other in &found.symbolic {
         let Some(SymbolicTold { account, labels, .. }) = SymbolicTold::of(&policy, other) else { continue };
@@ -94,10 +97,11 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
 fn what(arguments: &WhatArguments) -> Result<u8, String> {
     let WhatArguments { config, account, only, json } = arguments;
     let policy = policies::read(&config.to_string_lossy())?;
-    let labels: Arc<LabelValues> = match (policy.accounts.get(account), policy.unlisted) {
+    let labels: Arc<LabelValues> = match (policy.listed.accounts.get(account), policy.unlisted) {
         (Some(Some(labels)), _) => Arc::clone(labels),
         (Some(None), _) => return Err(format!("{}: the account is closed, and may do nothing", printable(account))),
         (None, Unlisted::Anybody) if !account.is_empty() => Arc::default(),
+        (None, _) if account.is_empty() => return Err("nobody comes in without an account".to_owned()),
         (None, _) => return Err(format!("{}: nobody lets this account in", printable(account))),
     };
     let narrow = only.narrow(policy.now);
@@ -108,12 +112,15 @@ fn what(arguments: &WhatArguments) -> Result<u8, String> {
     if *json {
         return print(&WhatCanTold::of(&found, account, &policy), status);
     }
-    let mut out = String::new();
-    for can in granting {
+    let mut out = match term(&policy, account) {
+        always if always.is_empty() => String::new(),
+        term => format!("{}{term}:\n", printable(account)),
+    };
+    for can in &granting {
         let scope = printable(&format!("{}:{}:{}", can.kind, can.name, actions(can.way.rule)));
         out.push_str(&format!("{scope}  {}, such as {}\n", in_words(&policy, &can.way), printable(&can.way.example)));
     }
-    if out.is_empty() {
+    if granting.is_empty() {
         out.push_str("nothing\n");
     }
     out.push_str(&undecided(&policy, &found.undecided));
@@ -123,6 +130,13 @@ fn what(arguments: &WhatArguments) -> Result<u8, String> {
 fn print(answer: &impl Serialize, status: u8) -> Result<u8, String> {
     let text = serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?;
     Ok(say(&format!("{text}\n"), status))
+}
+
+/// When an account may come in, if not always, behind its name.
+fn term(policy: &WholePolicy, account: &str) -> String {
+    let TermTold { from, until } = TermTold::of(policy, account);
+    let from = from.map(|moment| format!(", not before {moment}")).unwrap_or_default();
+    from + &until.map(|moment| format!(", until {moment}")).unwrap_or_default()
 }
 
 /// A way as people read it: `acl[3] (the team), from 10.0.0.0/8, until 2027-01-01T00:00:00Z`.

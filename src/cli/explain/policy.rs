@@ -1,6 +1,6 @@
 //! The chain of a server as `explain` asks it, and the rules of those sources that show them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::mongo::Failure;
 use crate::records::{self, Records, Robot};
 use crate::secrets::{is_robots, robot_account, robot_name};
-use crate::whole_policy::List;
+use crate::whole_policy::{List, Listed};
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -191,16 +191,15 @@ impl Policy {
         all.iter().map(|robot| robot_account(&robot.name).map_err(|wrong| wrong.to_string())).collect()
     }
 
-    /// What these accounts ask with, as at a login: their labels, or nothing where they are closed; those that nobody lets in are left out.
+    /// These accounts as they come in at a login; those that nobody ever lets in are left out.
     pub(in crate::cli) fn people(
         &mut self,
         accounts: impl IntoIterator<Item = Option<Account>>,
-    ) -> Result<BTreeMap<String, Option<Arc<LabelValues>>>, String> {
-        let mut people = BTreeMap::new();
+    ) -> Result<Listed, String> {
+        let mut people = Listed::default();
         for account in accounts {
             let Some(identity) = self.find(&account)? else { continue };
-            let open = identity.standing.check(self.now).is_ok();
-            people.insert(identity.name().to_owned(), open.then(|| Arc::clone(&identity.labels)));
+            people.add(identity.name(), &identity);
         }
         Ok(people)
     }

@@ -202,7 +202,7 @@ impl Given {
         if let Some(first) = self.findings.problems.first() {
             let more = match self.findings.problems.len() {
                 1 => String::new(),
-                number => format!(" (the first of {number} problems; policy:check says all)"),
+                number => format!(" (the first of {number} problems; policy:check says all of rules and tests)"),
             };
             return Err(Refused::Request(format!("{}: {}: {}{more}", first.place, first.path, first.message)));
         }

@@ -1,11 +1,9 @@
 //! Questions about the policy as a whole: what other rules would decide differently, and who may do something.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::analysis::{self, Below, Narrow, Unlisted, Wanted};
-use policy::pattern::LabelValues;
 use settings::{DayEnd, Refusal, Section};
 use time::OffsetDateTime;
 
@@ -17,7 +15,7 @@ use crate::authz::rules::{KIND as ACL, Rules};
 use crate::identity::{Identity, Standing};
 use crate::records::{self, Robot};
 use crate::secrets::robot_account;
-use crate::whole_policy::{DiffTold, List, OfPattern, WhoCanTold, WholePolicy, wanted};
+use crate::whole_policy::{DiffTold, List, Listed, OfPattern, WhoCanTold, WholePolicy, wanted};
 
 /// So many robots are looked at one by one; of more, none is.
 const MOST_ROBOTS: usize = 10_000;
@@ -72,7 +70,7 @@ impl Asked {
 
 /// Everybody who can be listed without asking a backend about each, at one moment.
 pub(super) struct People {
-    accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    listed: Listed,
     unlisted: Unlisted,
     now: OffsetDateTime,
 }
@@ -81,9 +79,9 @@ impl People {
     /// Those of the configuration, and the robots of the records. Accounts of databases are not listed here: there may be any number, and
     /// each question would ask for all of them.
     pub(super) async fn now(snapshot: &Snapshot, now: OffsetDateTime) -> Result<People, Refused> {
-        let (listed, mut unlisted) = snapshot.access.people()?;
-        let labels = |who: Identity| who.standing.check(now).is_ok().then_some(who.labels);
-        let mut accounts: BTreeMap<_, _> = listed.into_iter().map(|(name, who)| (name, labels(who))).collect();
+        let (people, mut unlisted) = snapshot.access.people()?;
+        let mut listed = Listed::default();
+        people.iter().for_each(|(name, who)| listed.add(name, who));
         if let Some(records) = &snapshot.records {
             let robots = records::all_robots(&*records.records, MOST_ROBOTS + 1).await;
             let unavailable =
@@ -96,10 +94,10 @@ impl People {
                 let account = robot_account(&name).map_err(|wrong| Refused::Request(wrong.to_string()))?;
                 let standing = Standing { state, ..Standing::default() };
                 let who = Identity { account: Some(account.clone()), labels: own, standing, ..Identity::default() };
-                accounts.insert(account.to_string(), labels(snapshot.access.in_directory(who)?));
+                listed.add(account.as_str(), &snapshot.access.in_directory(who)?);
             }
         }
-        Ok(People { accounts, unlisted, now })
+        Ok(People { listed, unlisted, now })
     }
 }
 
@@ -131,9 +129,9 @@ fn whole(snapshot: &Snapshot, people: &People, rules: Option<Rules>) -> Result<W
             }
         }
     }
-    let People { accounts, unlisted, now } = people;
+    let People { listed, unlisted, now } = people;
     let services = snapshot.services.clone();
-    Ok(WholePolicy { lists, accounts: accounts.clone(), unlisted: *unlisted, services, below, now: *now })
+    Ok(WholePolicy { lists, listed: listed.clone(), unlisted: *unlisted, services, below, now: *now })
 }
 
 /// What other rules in place of the file's would decide differently.

@@ -76,6 +76,6 @@ impl Viewer<'_> {
         #[expect(clippy::disallowed_methods, reason = "a scan may take a minute, in which an account can expire")]
         let now = OffsetDateTime::now_utc();
         let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
-        Ok(self.visit.pullable(self.identity, &names, most, now).await.map_err(NotAdmitted::from)?)
+        Ok(self.visit.pullable(self.identity, names, most, now).await.map_err(NotAdmitted::from)?)
     }
 }

@@ -124,7 +124,11 @@ fn who_can_lists_accounts_and_conditions_for_those_that_cannot_be_listed() {
     assert_eq!(run(["who-can", &file, "push", "repository:web/secret"]).out, "nobody\n");
     assert_eq!(run(["who-can", &file, "push", "repository:web/app", "--ip", "192.0.2.1"]).out, "nobody\n");
     let nothing = run(["who-can", &file, "push", "repository:Web"]);
-    assert!(nothing.code == 1 && nothing.err.contains("it is no name of type repository"), "{}", nothing.err);
+    assert!(
+        nothing.code == 1 && nothing.err.contains("nobody can ask about that: it is no name of its type"),
+        "{}",
+        nothing.err
+    );
     let any = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1"]);
     let all = run(["who-can", &file, "push", "repository:web/*", "--ip", "10.0.0.1", "--all"]);
     assert!(any.out.starts_with("alice  acl[1]") && all.out == "nobody\n", "{}{}", any.out, all.out);
@@ -167,6 +171,96 @@ fn minimise_prints_rules_that_decide_alike_and_keeps_comments() {
     let left_out = json_of(&run(["minimise", &file, "--for-these-users", "--json"]).out)["left_out"].clone();
     let rules: Vec<&Value> = left_out.as_array().unwrap().iter().map(|rule| &rule["rule"]).collect();
     assert_eq!(rules, [1, 2]);
+}
+
+/// What `minimise` prints can take the place of what is there, whatever it is about.
+#[test]
+fn minimise_prints_what_a_server_takes() {
+    const TWICE: &str = "  - {match: {name: \"a/*\"}, actions: [pull], comment: first}\n  - {match: {name: a/b}, actions: [pull], comment: second}\n";
+    let test =
+        |rule: &str| format!("tests: [{{as: alice, ask: \"repository:a/b:pull\", want: [pull], rule: {rule}}}]\n");
+    for (acl, more, code, printed) in [
+        ("  []\n".to_owned(), "", 0, "acl: []\n"),
+        (
+            "  - {match: {name: a}, actions: []}\n".to_owned(),
+            "",
+            3,
+            "acl: []\n  # acl[0] left out, nothing else grants what it refuses\n  # - {match: {name: a}, actions: []}\n",
+        ),
+        // What a test is about stays: without it the test would be an error.
+        (TWICE.to_owned(), &*test("second"), 0, &*format!("acl:\n{TWICE}")),
+        (
+            TWICE.to_owned(),
+            &*test("first"),
+            3,
+            "acl:\n  - {match: {name: \"a/*\"}, actions: [pull], comment: first}\n  # acl[1] left out, what it matches is matched above: acl[0]\n  # - {match: {name: a/b}, actions: [pull], comment: second}\n",
+        ),
+    ] {
+        let (_folder, file) = policy(&acl, more);
+        let told = run(["minimise", &file]);
+        assert_eq!((told.code, told.out.as_str()), (code, printed), "{acl}{}", told.err);
+    }
+    // In one line nothing can be put behind a sign.
+    for (rules, code) in [
+        ("[{match: {name: \"a/*\"}, actions: [pull]}, {match: {name: b}, actions: [pull]}]", 0),
+        ("[{match: {name: \"a/*\"}, actions: [pull]}, {match: {name: a/b}, actions: [pull]}]", 1),
+        ("[{match: {name: a}, actions: []}]", 1),
+    ] {
+        let (_folder, file) = configured(&format!("{}acl: {rules}\n", super::strong_users()));
+        let told = run(["minimise", &file]);
+        let is_said = told.err.contains("rules share a line; write each on lines of its own");
+        assert_eq!((told.code, is_said), (code, code == 1), "{}{}", told.out, told.err);
+    }
+}
+
+/// What an account may do ends with the account, and a policy in which it ends otherwise is another.
+#[test]
+fn time_limits_of_accounts_are_told() {
+    let with = |limits: &str| {
+        let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry]}\n";
+        configured(&format!("{token}users:\n  alice: {{password: \"{STRONG}\"{limits}}}\nacl:\n{TEAM}"))
+    };
+    let ((_one, always), (_other, ends)) = (with(""), with(", not_after: 2099-12-31"));
+    let told = run(["who-can", &ends, "pull", "repository:team/a"]);
+    assert_eq!(told.out, "alice, until 2100-01-01T00:00:00Z  acl[0] (the team) (on conditions)\n", "{}", told.err);
+    assert_eq!(run(["who-can", &ends, "pull", "repository:team/a", "--at", "2100-01-01"]).out, "nobody\n");
+    assert_eq!(
+        json_of(&run(["who-can", &ends, "pull", "repository:team/a", "--json"]).out)["accounts"][0]["until"],
+        "2100-01-01T00:00:00Z"
+    );
+    let told = run(["what-can", &ends, "alice"]);
+    let expected = "alice, until 2100-01-01T00:00:00Z:\nrepository:team/*:pull  acl[0] (the team), such as team/a\n";
+    assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
+    let told = run(["diff", &always, &ends]);
+    assert!(
+        told.code == 3 && told.out.starts_with("withheld  repository:team/a:pull  acl[0] (the team) -> no rule\n"),
+        "{}{}",
+        told.out,
+        told.err
+    );
+    let line = told.out.lines().find_map(|line| line.trim().strip_prefix("dockwarden ")).unwrap();
+    assert!(line.contains(" --at 2100-01-01T00:00:00Z "), "{line}");
+    let explained = |line: &str| run(line.split(' ')).code;
+    assert_eq!((explained(line), explained(&line.replace(&always, &ends))), (0, 3), "{line}");
+    let (_third, over) = with(", not_after: 2020-01-01");
+    assert_eq!(run(["what-can", &over, "alice"]).out, "alice, until 2020-01-02T00:00:00Z:\nnothing\n");
+    assert_eq!(run(["who-can", &over, "pull", "repository:team/a"]).out, "nobody\n");
+}
+
+/// Where somebody else decides after the rules, nobody knows what a refusal keeps from them, and who can do what.
+#[test]
+fn whoever_decides_below_the_rules_leaves_answers_open() {
+    let api = "http_authz: {url: \"http://127.0.0.1:9/\"}\n";
+    let refusal = "  - {match: {name: a}, actions: []}\n";
+    let (_folder, file) = policy(refusal, api);
+    let told = run(["minimise", &file]);
+    assert_eq!((told.code, told.out), (0, format!("acl:\n{refusal}")), "{}", told.err);
+    let told = run(["minimise", &file, "--for-these-users"]);
+    assert_eq!((told.code, told.out), (4, format!("acl:\n{refusal}")), "{}", told.err);
+    for arguments in [["who-can", &file, "pull", "repository:b"].as_slice(), &["what-can", &file, "alice"]] {
+        let told = run(arguments.iter().copied());
+        assert!(told.code == 4 && told.out.contains("undecided what no rule matches"), "{}{}", told.out, told.err);
+    }
 }
 
 #[test]

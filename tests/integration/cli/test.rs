@@ -184,6 +184,10 @@ fn check_9_coverage_names_the_rules_that_decided_no_test_and_conditions_that_kep
     let told = run(["test", &loose, "--coverage"]);
     let piece = format!("{loose}:{inside}: acl[2] # inside: decided 1 tests, and none was kept out by ip\n");
     assert!(told.code == 0 && told.out.contains(&piece), "{piece} is not in\n{}", told.out);
+    // All its tests hold: only the share decides.
+    for (min, code) in [("25", 0), ("26", 3)] {
+        assert_eq!(run(["test", &loose, "--coverage", "--min", min]).code, code, "{min}");
+    }
     // The first test is wrong, but the share is enough.
     let json = run(["test", &file, "--coverage", "--min", "50", "--json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();

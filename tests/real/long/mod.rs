@@ -5,4 +5,5 @@ mod builders;
 mod debian;
 mod dex;
 mod kubelet;
+mod page;
 mod signature;

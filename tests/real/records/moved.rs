@@ -2,7 +2,7 @@
 //! with what only we know of it.
 
 use dockwarden::records::Records;
-use dockwarden::records::catalogue::{Description, Lease, Leased, Mark, Pull, Pulled, Stamp, Star, Work};
+use dockwarden::records::catalogue::{Change, Description, Lease, Leased, Mark, Pull, Pulled, Stamp, Star, What, Work};
 use dockwarden::records::directory::{Entry, EntryAt, EntryKind};
 use dockwarden::records::{Changed, Version};
 
@@ -51,8 +51,25 @@ fn pull() -> Pull {
     }
 }
 
+/// What makes a repository known, of which people can write something then.
+fn push(number: usize) -> Change {
+    let what = What::Pushed {
+        tag: Some("v1".to_owned()),
+        digest: format!("sha256:{}", "a".repeat(64)),
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        size: 7,
+    };
+    Change { repository: format!("lib/x{number}"), at: Stamp(1_900_000_000_000_000), what }
+}
+
 /// Writes all of it into an empty store.
 pub(super) async fn write(records: &dyn Records) {
+    let lease = Lease { name: "events".to_owned(), holder: "one".to_owned() };
+    assert_eq!(records.lease(&lease, at(10), at(1)).await.unwrap(), Leased::Held);
+    let changes = (1..=3).map(|number| (REG.to_owned(), push(number))).collect();
+    let work = Work { changes, pulls: vec![pull()], ..Work::default() };
+    assert_eq!(records.work_off(&work, &lease, at(2)).await.unwrap(), Leased::Held);
+    records.give_back(&lease).await.unwrap();
     for number in 1..=3 {
         let name = format!("lib/x{number}");
         assert_eq!(records.describe(REG, &name, &description(number)).await.unwrap(), Changed::Done);
@@ -60,11 +77,6 @@ pub(super) async fn write(records: &dyn Records) {
             assert_eq!(records.star(REG, &name, account, Star::Given).await.unwrap(), Changed::Done);
         }
     }
-    let lease = Lease { name: "events".to_owned(), holder: "one".to_owned() };
-    assert_eq!(records.lease(&lease, at(10), at(1)).await.unwrap(), Leased::Held);
-    let work = Work { pulls: vec![pull()], ..Work::default() };
-    assert_eq!(records.work_off(&work, &lease, at(2)).await.unwrap(), Leased::Held);
-    records.give_back(&lease).await.unwrap();
     for entry in entries() {
         assert_eq!(records.make_entry(&entry).await.unwrap(), Changed::Done, "{entry:?}");
     }

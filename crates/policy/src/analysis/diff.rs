@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::aligned::{Aligned, Reach};
 use super::held::{Left, left};
 use super::outcomes::{Live, Outcome, outcomes};
@@ -103,6 +105,7 @@ pub fn diff(
 /// What is left of the rules of both lists for a group of accounts, with the numbers of their sets.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Profile {
+    phase: Phase,
     kind: String,
     service: String,
     old: Option<Vec<Numbered>>,
@@ -116,7 +119,16 @@ struct Numbered {
     changed: bool,
 }
 
+/// A time in which accounts come in, or do not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Phase {
+    from: OffsetDateTime,
+    until: Option<OffsetDateTime>,
+}
+
+/// An account as it is in one phase.
 struct Asker {
+    phase: Phase,
     name: String,
     old: Option<Arc<LabelValues>>,
     new: Option<Arc<LabelValues>>,
@@ -220,13 +232,28 @@ impl<'w, 'p> Work<'w, 'p> {
 
     fn listed(&self) -> Vec<Asker> {
         let names: BTreeSet<&String> = self.old.accounts.keys().chain(self.new.accounts.keys()).collect();
-        let asker = |name: &String| Asker {
-            name: name.clone(),
-            old: self.old.labels(name),
-            new: self.new.labels(name),
+        names.into_iter().flat_map(|name| self.in_each_phase(name)).collect()
+    }
+
+    /// An account in each phase that the policies have for it.
+    fn in_each_phase(&self, name: &str) -> Vec<Asker> {
+        let starts: BTreeSet<OffsetDateTime> = match self.narrow.at {
+            Some(at) => BTreeSet::from([at]),
+            None => {
+                let from = self.narrow.from;
+                let later = [self.old, self.new].into_iter().flat_map(|world| world.term(name).after(from));
+                later.chain([from]).collect()
+            }
+        };
+        let ends = starts.iter().skip(1).copied().map(Some).chain([None]);
+        let asker = |(from, until): (&OffsetDateTime, Option<OffsetDateTime>)| Asker {
+            phase: Phase { from: *from, until },
+            name: name.to_owned(),
+            old: self.old.labels(name, *from),
+            new: self.new.labels(name, *from),
             listed: true,
         };
-        names.into_iter().map(asker).collect()
+        starts.iter().zip(ends).map(asker).collect()
     }
 
     /// Accounts that nobody can list: some that rules tell apart.
@@ -254,6 +281,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let askers: Vec<Asker> = askers
             .into_iter()
             .map(|(name, labels)| Asker {
+                phase: Phase { from: self.narrow.at.unwrap_or(self.narrow.from), until: None },
                 name,
                 old: lets(self.old, &labels),
                 new: lets(self.new, &labels),
@@ -656,6 +684,7 @@ impl<'w, 'p> Work<'w, 'p> {
         let any = in_old.iter().chain(&in_new).any(|numbered| numbered.changed);
         let one_sided = old_labels.is_some() != new_labels.is_some();
         (any || one_sided).then(|| Profile {
+            phase: asker.phase,
             kind: kind.to_owned(),
             service: service.to_owned(),
             old: old_labels.map(|_| in_old),
@@ -712,10 +741,12 @@ impl<'w, 'p> Work<'w, 'p> {
             Some(address) => vec![Some(address)],
             None => addresses(rules.iter().copied()),
         };
-        let moments = match self.narrow.at {
+        let Phase { from, until } = profile.phase;
+        let mut moments = match self.narrow.at {
             Some(at) => vec![at],
-            None => moments(rules.iter().copied(), self.narrow.from),
+            None => moments(rules.iter().copied(), from),
         };
+        moments.retain(|moment| until.is_none_or(|until| *moment < until));
         let mut references: Vec<(Option<Reference>, Vec<usize>)> = vec![(None, Vec::new())];
         if rules.iter().any(|rule| rule.needs_reference()) {
             references.extend(self.tags(profile));

@@ -49,6 +49,26 @@ pub enum Below {
     SomebodyElse,
 }
 
+/// When an account may come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Term {
+    /// From this moment on, if not from ever.
+    pub not_before: Option<OffsetDateTime>,
+    /// Until just before this one, if not for ever.
+    pub not_after: Option<OffsetDateTime>,
+}
+
+impl Term {
+    fn holds(&self, now: OffsetDateTime) -> bool {
+        self.not_before.is_none_or(|start| now >= start) && self.not_after.is_none_or(|end| now < end)
+    }
+
+    /// The moments at which it begins and ends, if they are later than this one.
+    fn after(self, from: OffsetDateTime) -> impl Iterator<Item = OffsetDateTime> {
+        [self.not_before, self.not_after].into_iter().flatten().filter(move |moment| *moment > from)
+    }
+}
+
 /// A policy: rules, and who may ask.
 #[derive(Clone, Debug)]
 pub struct World<'p> {
@@ -56,6 +76,8 @@ pub struct World<'p> {
     pub lists: Vec<&'p Acl>,
     /// The accounts that can be listed, with their labels, or without where they are closed; `""` is every client without an account.
     pub accounts: BTreeMap<String, Option<Arc<LabelValues>>>,
+    /// When those of them may come in that may not always.
+    pub terms: BTreeMap<String, Term>,
     /// The services that tokens are issued for; none: any.
     pub services: Vec<String>,
     /// Who may ask besides.
@@ -102,10 +124,17 @@ impl<'p> World<'p> {
         self.services.is_empty() || self.services.iter().any(|known| known == service)
     }
 
-    /// The labels with which an account asks; `None` where nobody lets it in.
-    fn labels(&self, account: &str) -> Option<Arc<LabelValues>> {
+    /// When an account may come in.
+    fn term(&self, account: &str) -> Term {
+        self.terms.get(account).copied().unwrap_or_default()
+    }
+
+    /// The labels with which an account asks at a moment; `None` where nobody lets it in.
+    fn labels(&self, account: &str, now: OffsetDateTime) -> Option<Arc<LabelValues>> {
         match (self.accounts.get(account), self.unlisted) {
-            (Some(labels), Unlisted::Nobody | Unlisted::Anybody) => labels.clone(),
+            (Some(labels), Unlisted::Nobody | Unlisted::Anybody) => {
+                labels.clone().filter(|_| self.term(account).holds(now))
+            }
             (None, Unlisted::Anybody) if !account.is_empty() => Some(Arc::default()),
             (None, Unlisted::Nobody | Unlisted::Anybody) => None,
         }

@@ -166,6 +166,8 @@ struct Asking<'a, 'p> {
     near: Vec<usize>,
     addresses: Vec<Option<IpAddr>>,
     moments: Vec<OffsetDateTime>,
+    /// The moment from which on all matter; `None` where only one does.
+    from: Option<OffsetDateTime>,
     services: Vec<String>,
     /// A tag of each kind that rules tell apart for everybody, where any rule looks at tags or digests.
     tags: Option<Vec<String>>,
@@ -229,6 +231,7 @@ impl<'a, 'p> Asking<'a, 'p> {
         Asking {
             tags: plain_tags,
             addresses: narrow.address.map_or_else(|| addresses(about()), |address| vec![Some(address)]),
+            from: narrow.at.is_none().then_some(narrow.from),
             moments: narrow.at.map_or_else(|| moments(about(), narrow.from), |at| vec![at]),
             services: services.into_iter().filter(|service| world.serves(service)).collect(),
             near,
@@ -263,10 +266,14 @@ impl<'a, 'p> Asking<'a, 'p> {
             references.extend(plain.iter().cloned().chain(filled).map(|tag| Reference::parse(&tag)));
             references.push(Reference::parse(DIGEST));
         }
+        let mut moments = self.moments.clone();
+        moments.extend(self.from.into_iter().flat_map(|from| self.world.term(account).after(from)));
+        moments.sort_unstable();
+        moments.dedup();
         let mut places = Vec::new();
         for reference in references {
             for service in &self.services {
-                for now in &self.moments {
+                for now in &moments {
                     for address in &self.addresses {
                         places.push(Place {
                             kind: kind.to_owned(),
@@ -294,6 +301,9 @@ impl<'a, 'p> Asking<'a, 'p> {
         for place in self.places(account, labels, &wanted.kind, name) {
             // What is asked of a door by tag or digest is no other right than the one of a token.
             asked += 1;
+            if !self.world.term(account).holds(place.now) {
+                continue;
+            }
             let by = match &wanted.names {
                 Names::One(name) => match self.world.decide(account, labels, &place, name) {
                     Ok(by) => vec![(by, name.clone())],
@@ -466,14 +476,15 @@ impl<'a, 'p> Asking<'a, 'p> {
         for kind in types {
             let mut ways: BTreeMap<usize, Way> = BTreeMap::new();
             let mut hidden = BTreeSet::new();
-            for place in self.places(account, labels, &kind, None) {
+            let term = self.world.term(account);
+            for place in self.places(account, labels, &kind, None).iter().filter(|place| term.holds(place.now)) {
                 if !(self.still)() {
                     self.say("the time was not enough for all that rules tell apart", None);
                     break;
                 }
-                for (by, name) in self.deciders((account, labels), &place, None, &mut hidden) {
+                for (by, name) in self.deciders((account, labels), place, None, &mut hidden) {
                     if let Some(rule) = by {
-                        Asking::add(&mut ways, (rule, name), &place);
+                        Asking::add(&mut ways, (rule, name), place);
                     }
                 }
             }
