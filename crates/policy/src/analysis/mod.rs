@@ -2,8 +2,8 @@
 //! decide nothing.
 //!
 //! An account with its labels, a type, a service, an address, a moment and a tag are taken one for each kind that rules
-//! tell apart ([`places`]). What is left of a rule then is a set of names, and nearly always a regular one ([`held`]): the names for
-//! which two lists have different first matches are found by one walk through an automaton ([`outcomes`]). Nothing is
+//! tell apart (`places`). What is left of a rule then is a set of names, and nearly always a regular one (`held`): the names for
+//! which two lists have different first matches are found by one walk through an automaton (`outcomes`). Nothing is
 //! told that the ordinary decision did not confirm, so a mistake here can only miss something.
 
 mod aligned;
