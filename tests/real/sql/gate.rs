@@ -29,7 +29,9 @@ fn check_6_a_row_that_breaks_a_test_leaves_the_last_good_rules_in_use() {
             let mine = granted(&server, "bob", &password("bob"), "repository:mine:pull");
             (mine == may("bob", &["pull"])).then_some(())
         });
-        assert!(events(&server.process.log(), "new rules are in use").len() > used, "{product:?}");
+        server.process.until("that they are in use, in the log", |process| {
+            (events(&process.log(), "new rules are in use").len() > used).then_some(())
+        });
         // A rule that others name by its comment is missed as well.
         tables.run("DELETE FROM xorm_acl_entry WHERE seq = 20");
         server
