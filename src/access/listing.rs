@@ -48,29 +48,11 @@ impl Names for Vec<Arc<str>> {
 
 impl Access {
     /// Of these names of repositories, in their order, the first that somebody may pull, at most so many: exactly those of which a token
-    /// would allow it.
+    /// would allow it. Where lists of rules decide, the names are taken on the thread that decides.
     ///
     /// # Errors
     /// As [`Access::decide`].
-    pub async fn pullable(
-        &self,
-        viewer: &Viewer<'_>,
-        names: &[Arc<str>],
-        most: usize,
-    ) -> Result<Vec<Arc<str>>, Denied> {
-        self.pullable_among(viewer, names.to_vec(), most).await
-    }
-
-    /// The same of names that are not gathered first. Where lists of rules decide, they are taken on the thread that decides.
-    ///
-    /// # Errors
-    /// As [`Access::decide`].
-    pub async fn pullable_among(
-        &self,
-        viewer: &Viewer<'_>,
-        names: impl Names,
-        most: usize,
-    ) -> Result<Vec<Arc<str>>, Denied> {
+    pub async fn pullable(&self, viewer: &Viewer<'_>, names: impl Names, most: usize) -> Result<Vec<Arc<str>>, Denied> {
         let mut lists = Vec::with_capacity(self.authz.len());
         for source in &self.authz {
             match source.count(crate::clock::now(), source.backend.compiled(), |_| None)? {

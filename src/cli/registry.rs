@@ -294,7 +294,7 @@ pub(super) fn run_repository(command: RepositoryCommand) -> u8 {
                     let account = Account::parse(&account).map_err(plain)?;
                     let who = &snapshot.access.member(&account, None).await.map_err(plain)?;
                     let viewer = crate::access::Viewer { who, address: None, service: &service, now };
-                    names = snapshot.access.pullable(&viewer, &names, usize::MAX).await.map_err(plain)?;
+                    names = snapshot.access.pullable(&viewer, names, usize::MAX).await.map_err(plain)?;
                 }
                 let all = names.iter().filter_map(|name| listing.get(name)).map(|entry| ToldRepository::listed(entry));
                 shown::list(&all.collect::<Vec<_>>(), json)?

@@ -154,7 +154,7 @@ impl<'a> Visit<'a> {
     /// Of these repositories, in their order, the first that somebody may pull, at most so many.
     ///
     /// # Errors
-    /// As [`Access::pullable_among`](crate::access::Access::pullable_among).
+    /// As [`Access::pullable`](crate::access::Access::pullable).
     pub(super) async fn pullable(
         &self,
         who: &Identity,
@@ -164,7 +164,7 @@ impl<'a> Visit<'a> {
     ) -> Result<Vec<Arc<str>>, Denied> {
         let viewer = Viewer { who, address: self.asker.address, service: &self.asker.service, now };
         let deciding = crate::clock::now();
-        let found = self.snapshot.access.pullable_among(&viewer, names, most).await?;
+        let found = self.snapshot.access.pullable(&viewer, names, most).await?;
         self.app.metrics.decided(deciding.elapsed());
         Ok(found)
     }

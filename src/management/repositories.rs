@@ -6,8 +6,8 @@ use policy::scope::{Action, Actions};
 
 use super::told::{ToldDetails, ToldRepository, ToldTag};
 use super::{Counted, Desk, NotDone, Page, Sought, granted, registries, repository};
-use crate::access::{Decision, Viewer};
-use crate::catalogue::{Deleted, Emptied, Entry, MayDelete, Seen};
+use crate::access::{Decision, Names, Viewer};
+use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen};
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::Changed;
 use crate::records::catalogue::{self, Mark, Repository, Star};
@@ -44,6 +44,34 @@ pub struct Description {
     pub automated: Option<Mark>,
 }
 
+/// The repositories of a registry that a list is about, behind one of them or all.
+struct Meant {
+    listing: Listing,
+    after: Option<String>,
+    filter: Filter,
+    /// In small letters.
+    search: Option<String>,
+}
+
+impl Meant {
+    fn has(&self, entry: &Entry) -> bool {
+        let description = &entry.description;
+        self.filter.official.is_none_or(|mark| mark == description.official)
+            && self.filter.automated.is_none_or(|mark| mark == description.automated)
+            // Names have no capital letters.
+            && self.search.as_ref().is_none_or(|search| entry.name.contains(search) || entry.folded.contains(search))
+    }
+}
+
+impl Names for Meant {
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
+        match &self.after {
+            Some(after) => Box::new(self.listing.after(after).filter(|entry| self.has(entry)).map(|entry| &entry.name)),
+            None => Box::new(self.listing.iter().filter(|entry| self.has(entry)).map(|entry| &entry.name)),
+        }
+    }
+}
+
 impl Desk<'_> {
     /// The repositories of a registry that the asker may pull from.
     ///
@@ -62,30 +90,15 @@ impl Desk<'_> {
         }
         let listing = catalogue.listing(service);
         let search = sought.search.as_ref().map(|search| search.to_lowercase());
-        let is_meant = |entry: &&Arc<Entry>| {
-            let description = &entry.description;
-            filter.official.is_none_or(|mark| mark == description.official)
-                && filter.automated.is_none_or(|mark| mark == description.automated)
-                // Names have no capital letters.
-                && search.as_ref().is_none_or(|search| entry.name.contains(search) || entry.folded.contains(search))
-        };
-        let names = |entries: &mut dyn Iterator<Item = &Arc<Entry>>| -> Vec<Arc<str>> {
-            entries.filter(is_meant).map(|entry| Arc::clone(&entry.name)).collect()
-        };
-        let behind = match &sought.after {
-            Some(after) => names(&mut listing.after(after)),
-            None => names(&mut listing.iter()),
-        };
+        let from = |after: Option<String>| Meant { listing: listing.clone(), after, filter, search: search.clone() };
         let viewer = Viewer { who: self.who, address: self.address, service, now: self.now };
-        let mut found = self.access.pullable(&viewer, &behind, sought.limit.saturating_add(1)).await?;
+        let mut found =
+            self.access.pullable(&viewer, from(sought.after.clone()), sought.limit.saturating_add(1)).await?;
         let has_more = found.len() > sought.limit;
         found.truncate(sought.limit);
         let count = match sought.counted {
             Counted::Not => None,
-            Counted::All => {
-                let all = names(&mut listing.iter());
-                Some(self.access.pullable(&viewer, &all, usize::MAX).await?.len())
-            }
+            Counted::All => Some(self.access.pullable(&viewer, from(None), usize::MAX).await?.len()),
         };
         if found.is_empty() {
             self.require(Managed::Registry(service), ManagedAction::Show).await?;

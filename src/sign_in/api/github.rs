@@ -111,7 +111,7 @@ impl GitHub {
         let mut address = self.own.api.clone();
         address
             .path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("{} is no address of an API", shown(&self.own.api)))?
+            .map_err(|()| anyhow::anyhow!("{} cannot be the address of an API", shown(&self.own.api)))?
             .pop_if_empty()
             .extend(["orgs", organization, "members", name]);
         match self.web.get(&address, Some(&bearer(token))).await?.status {

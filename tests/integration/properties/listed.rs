@@ -212,14 +212,14 @@ async fn what_is_listed_is_what_pulling_would_allow() {
                 let now = dice.one(&[moment - Duration::SECOND, moment, moment + Duration::SECOND]);
                 let viewer = Viewer { who: &who, address, service, now };
                 let said = |error: Denied| error.to_string();
-                let shown = access.pullable(&viewer, &names, usize::MAX).await.map_err(said);
+                let shown = access.pullable(&viewer, names.clone(), usize::MAX).await.map_err(said);
                 let pullable = one_by_one(access, &viewer, &names).await.map_err(said);
                 assert_eq!(shown, pullable, "round {round}: {who:?} at {service} from {address:?} at {now}\n{config}");
                 let Ok(pullable) = pullable else {
                     refused += 1;
                     continue;
                 };
-                let some = access.pullable(&viewer, &names, 3).await.unwrap();
+                let some = access.pullable(&viewer, names.clone(), 3).await.unwrap();
                 assert_eq!(some, pullable[..pullable.len().min(3)]);
                 (listed, hidden) = (listed + pullable.len(), hidden + names.len() - pullable.len());
             }
