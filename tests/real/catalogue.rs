@@ -332,7 +332,7 @@ fn a_tag_is_deleted_alone_or_with_those_that_are_named() {
         let emptied = bed.runtime.block_on(bed.catalogue().delete_repository(&right)).unwrap();
         assert_eq!(emptied, Emptied::WasGone);
         // It is in the log as the account's.
-        assert!(!bed.dockwarden.process.log().contains("\"panic\""));
+        assert!(!bed.dockwarden.whole_log().contains("\"panic\""));
     });
 }
 
@@ -364,7 +364,7 @@ fn a_tag_is_deleted_by_the_api_with_exactly_those_that_are_named() {
                 bed.has_tags("apps/100/x", &[]);
             }
         }
-        assert!(bed.dockwarden.process.log().contains("a tag was to be deleted"), "as boss");
+        assert!(bed.dockwarden.whole_log().contains("a tag was to be deleted"), "as boss");
     });
 }
 
