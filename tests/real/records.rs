@@ -49,6 +49,7 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     assert!(!migrate(settings, false).await.unwrap(), "there is nothing left to do");
     conforms(&*open(settings)).await;
     catalogue::conforms(&*open(settings)).await;
+    directory::what_is_named_stays(settings).await;
     directory::conforms(&*open(settings)).await;
     persons::conforms(&*open(settings)).await;
 }
