@@ -254,6 +254,28 @@ impl Fields {
     }
 }
 
+impl ToldMember {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            ToldMember::Group { name, .. }
+            | ToldMember::App { name, .. }
+            | ToldMember::Service { name, .. }
+            | ToldMember::User { name, .. } => name,
+        }
+    }
+
+    /// The right to it, as rules name it.
+    pub fn managed(&self) -> Managed<'_> {
+        match self {
+            ToldMember::Group { id, .. } => Managed::Group(*id),
+            ToldMember::App { id, .. } => Managed::App(*id),
+            ToldMember::Service { name, .. } => Managed::Service(name),
+            ToldMember::User { id, .. } => Managed::User(*id),
+        }
+    }
+}
+
 /// The right to an entry, as rules name it.
 fn managed(entry: &NewEntry) -> Managed<'_> {
     match entry {
@@ -309,6 +331,21 @@ impl Desk<'_> {
         let found = self.found(&view, kind, reference, ManagedAction::Show).await?;
         let version = version(&found.origin);
         Ok((told(&view, found)?, version))
+    }
+
+    /// The first id that no entry of a kind has, for whoever makes one; 1 for services, which have none.
+    ///
+    /// # Errors
+    /// Nobody knows which there are.
+    pub fn free_id(&self, kind: MemberKind) -> Result<u64, NotDone> {
+        let view = self.view()?;
+        let ids = all(&view, kind).map(|found| match found.entry {
+            NewEntry::Group(group) => group.id,
+            NewEntry::App(app) => app.id,
+            NewEntry::User(user) => user.id,
+            NewEntry::Service(_) | NewEntry::Registry { .. } => 0,
+        });
+        Ok(ids.max().unwrap_or_default().saturating_add(1))
     }
 
     /// Makes an entry.

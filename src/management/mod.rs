@@ -30,7 +30,7 @@ use crate::records::directory::EntryAt;
 pub use callers::{ToldCaller, ToldPull};
 pub use entries::{Fields, MemberKind, ToldMember};
 pub use registries::{RegistryFields, address_from};
-pub use repositories::{Description, Filter};
+pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
 
 /// The service that rules and secrets may name for what is done here.
@@ -202,6 +202,24 @@ impl<'a> Desk<'a> {
         let decision = self.decide(SERVICE, vec![scope]).await?;
         (self.heard)(SERVICE, &decision);
         Ok(granted(&decision))
+    }
+
+    /// What the asker may do with something of ours.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn rights(&self, what: Managed<'_>) -> Result<Vec<ManagedAction>, NotDone> {
+        let may = self.may(what, &ManagedAction::ALL).await?;
+        Ok(ManagedAction::ALL.into_iter().filter(|action| may.contains(&action.action())).collect())
+    }
+
+    /// Whether the asker may do this with something of ours, for whoever shows what can be done: nobody hears of it.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn could(&self, name: &str, action: Action) -> Result<bool, NotDone> {
+        let decision = self.decide(SERVICE, vec![ours(name, [action.clone()])?]).await?;
+        Ok(granted(&decision).contains(&action))
     }
 
     /// That the asker may do this. Of what they may not see, nobody learns that it is there.

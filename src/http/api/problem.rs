@@ -270,7 +270,7 @@ fn place_of(kind: EntryKind) -> &'static str {
 }
 
 /// What is told of something that was not done with registries, with what is in them, or with the directory.
-fn shape_of(not_done: &NotDone) -> Shape {
+pub(in crate::http) fn shape_of(not_done: &NotDone) -> Shape {
     let refusal = |status, reason| Shape::new(status, "", not_done.to_string(), reason, Fault::Client);
     let away = || Shape::unavailable("records_away", Fault::Ours);
     // What it answered, or where it is, is for those who look after it: their log says it, and the registry's status.

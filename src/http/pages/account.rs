@@ -61,7 +61,7 @@ struct Row {
 impl Desk<'_, '_> {
     /// Shows the account.
     pub(super) async fn account(&mut self, headers: &HeaderMap) -> Result<Response, Problem> {
-        let Some(SignedIn { account, renewed, .. }) = self.or_sign_in(headers).await? else {
+        let Some(SignedIn { account, who, renewed }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
         let sealed = cookie(headers, &cookie_name(self.prefix, NEW));
@@ -73,7 +73,7 @@ impl Desk<'_, '_> {
         let listed = listed.map_err(|cause| Problem::Unavailable(cause.into()))?;
         let is_shown = |(kept, state): &(Kept, State)| *state == State::Active && kept.kind == SecretKind::Personal;
         let passwords = listed.into_iter().filter(is_shown).map(|(kept, _)| row(&kept)).collect();
-        let frame = Frame::of(self.prefix, Some(&account));
+        let frame = Frame { nav: self.nav_of(&who).await, ..Frame::of(self.prefix, Some(&account)) };
         let shown = AccountPage { frame: &frame, new, passwords, ends: ENDS, usual: USUAL_END };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
@@ -175,7 +175,7 @@ impl Desk<'_, '_> {
     }
 
     /// Who has signed in; `None` where nobody has.
-    async fn or_sign_in(&mut self, headers: &HeaderMap) -> Result<Option<SignedIn>, Problem> {
+    pub(super) async fn or_sign_in(&mut self, headers: &HeaderMap) -> Result<Option<SignedIn>, Problem> {
         match self.signed_in(headers).await {
             Ok(signed_in) => Ok(Some(signed_in)),
             Err(Problem::SignedOut) => Ok(None),
@@ -217,7 +217,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn quoted_if_needed(text: &str) -> String {
+/// The same, without quotes where a shell reads it as it is.
+pub(super) fn quoted_if_needed(text: &str) -> String {
     let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:/[]".contains(&letter);
     if text.bytes().all(is_plain) && !text.starts_with('-') { text.to_owned() } else { quoted(text) }
 }

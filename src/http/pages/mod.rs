@@ -4,10 +4,15 @@
 //! (`origin.rs`), what surrounds a page and with which headers it goes out (`frame.rs`).
 
 mod account;
+mod area;
 mod flow;
 mod frame;
+mod members;
 mod origin;
+mod registries;
+mod repositories;
 mod session;
+mod sheet;
 mod sign_in;
 
 use std::sync::Arc;
@@ -22,6 +27,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use time::OffsetDateTime;
 
+use self::area::{Area, Turn};
 use self::frame::{Frame, Problem, with_headers};
 use super::body::gather;
 use super::shape::nothing_here;
@@ -57,6 +63,8 @@ enum Place {
     SignOut,
     /// Ends everything that lasts.
     SignOutEverywhere,
+    /// Something to see or to manage.
+    Area(Area),
 }
 
 impl Place {
@@ -69,6 +77,7 @@ impl Place {
             Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => {
                 *method == Method::POST
             }
+            Place::Area(area) => area.row().1.takes(method),
         }
     }
 
@@ -77,6 +86,7 @@ impl Place {
             Place::SignIn => "GET, POST",
             Place::Provider(_) | Place::Account => "GET",
             Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => "POST",
+            Place::Area(area) => area.row().1.methods(),
         }
     }
 }
@@ -100,6 +110,7 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
         ("/sign-out".to_owned(), Place::SignOut),
         ("/account/sign-out-everywhere".to_owned(), Place::SignOutEverywhere),
     ];
+    places.extend(Area::all().map(|area| (area.row().0.to_owned(), Place::Area(area))));
     for kind in KINDS {
         places.push((format!("/{}", kind.key), Place::Provider(kind.key)));
         places.push((format!("/{}/{{name}}", kind.key), Place::Provider(kind.key)));
@@ -175,21 +186,29 @@ impl Desk<'_, '_> {
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
             (Place::SignOut, _) => Ok(self.sign_out()),
             (Place::SignOutEverywhere, _) => self.sign_out_everywhere(&parts.headers).await,
+            (Place::Area(area), false) => self.area(area, (&parts.headers, &query(&parts), Turn::Shown)).await,
+            (Place::Area(area), true) => self.area(area, (&parts.headers, &form(body).await?, Turn::Sent)).await,
         }
     }
 
     /// The way to another page of ours, with what the browser is to keep.
     fn to(&self, path: &str, cookies: &[String]) -> Response {
-        let mut response = StatusCode::SEE_OTHER.into_response();
+        let mut response = see_other(&format!("{}{path}", self.prefix));
         let headers = response.headers_mut();
-        if let Ok(place) = HeaderValue::from_str(&format!("{}{path}", self.prefix)) {
-            headers.insert(LOCATION, place);
-        }
         for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
             headers.append(SET_COOKIE, cookie);
         }
         response
     }
+}
+
+/// Sends the browser on.
+fn see_other(place: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(place) = HeaderValue::from_str(place) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
 }
 
 /// The fields of a form; of two of one name, neither.
