@@ -232,7 +232,7 @@ impl Access {
     }
 
     /// The wrong passwords of the last minutes.
-    pub fn attempts(&self) -> &Attempts {
+    pub fn attempts(&self) -> &Arc<Attempts> {
         &self.attempts
     }
 

@@ -310,7 +310,7 @@ struct Draft {
 }
 
 /// The owner, if there is one who may have a secret.
-fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Identity), NotMade> {
+pub(super) fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Identity), NotMade> {
     match owner {
         LookUp::Known(identity) => {
             identity.standing.check(now)?;

@@ -12,9 +12,11 @@ use tracing::info;
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
+use crate::app::Snapshot;
 use crate::identity::LookUp;
 use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
 use crate::secrets::{Expires, New, NotMade, State};
+use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
 const NEW: &str = "new";
@@ -94,16 +96,8 @@ impl Desk<'_, '_> {
             Err(Problem::Flow(_)) => return Ok(None),
             Err(problem) => return Err(problem),
         }
-        let command = login_line(account, self.registry().as_deref());
+        let command = login_line(account, registry(self.visit.snapshot, self.section).as_deref());
         Ok(Some(NewPassword { password: password.reveal().to_owned(), command }))
-    }
-
-    /// The registry that docker logs in to.
-    fn registry(&self) -> Option<String> {
-        let sign_ins = self.visit.snapshot.access.sign_ins();
-        let of_ways = || sign_ins.iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
-        let of_services = || self.visit.snapshot.services.first().cloned();
-        self.section.registry.clone().or_else(of_ways).or_else(of_services)
     }
 
     /// Makes a password, and sends the browser where it is shown.
@@ -182,6 +176,13 @@ impl Desk<'_, '_> {
             Err(problem) => Err(problem),
         }
     }
+}
+
+/// The registry that docker logs in to.
+pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Option<String> {
+    let of_ways =
+        || snapshot.access.sign_ins().iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
+    section.registry.clone().or_else(of_ways).or_else(|| snapshot.services.first().cloned())
 }
 
 fn row(kept: &Kept) -> Row {

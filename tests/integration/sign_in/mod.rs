@@ -4,6 +4,7 @@
 mod account;
 mod again;
 mod config;
+mod device;
 mod flow;
 mod github;
 
