@@ -25,7 +25,10 @@ use crate::app::App;
 use crate::client_address::{NoAddress, Peer};
 use crate::decision_log::{Asker, Door, Fault};
 use crate::records::Failure;
-use crate::secrets::{DEVICE_INTERVAL, DEVICE_LIFE, Lasting, NotBegun, NotMade, Polled};
+use crate::secrets::{
+    DEVICE_DAYS, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, Lasting, MOST_DEVICE_DAYS, NotBegun, NotMade,
+    Polled,
+};
 use crate::sign_in::Section;
 
 /// What the log calls these logins, as the pages.
@@ -57,6 +60,10 @@ enum DeviceError {
     Grant,
     #[error("there is no device_code")]
     NoCode,
+    #[error("the scope is pull, or left out")]
+    Scope,
+    #[error("days is a number from 1 to {MOST_DEVICE_DAYS}")]
+    Days,
     #[error("nobody has answered yet")]
     Pending,
     #[error("nobody has answered yet, and this was asked too soon: wait 5 s longer from now on")]
@@ -84,41 +91,59 @@ impl From<NotRead> for DeviceError {
 }
 
 impl DeviceError {
-    /// What the client, the log and the metrics are told, and the code of OAuth 2 (RFC 6749, section 5.2; RFC 8628, section 3.5).
-    fn shape(&self) -> (Shape, &'static str) {
+    /// What the log and the metrics are told, and the client's sentence.
+    fn shape(&self) -> Shape {
         let bad = |status, reason| Shape::new(status, "UNSUPPORTED", self.to_string(), reason, Fault::Client);
         let ended = || bad(StatusCode::BAD_REQUEST, "sign_in_failed");
-        // Every terminal asks so until somebody answers.
-        let waits = || Shape { fault: Fault::Nobody, ..ended() };
         match self {
-            DeviceError::Method => {
-                let shape = bad(StatusCode::METHOD_NOT_ALLOWED, "bad_request");
-                (Shape { allow: Some("POST"), ..shape }, "invalid_request")
+            DeviceError::Method => Shape { allow: Some("POST"), ..bad(StatusCode::METHOD_NOT_ALLOWED, "bad_request") },
+            DeviceError::Form | DeviceError::NoCode | DeviceError::Scope | DeviceError::Days => {
+                bad(StatusCode::BAD_REQUEST, "bad_request")
             }
-            DeviceError::Form | DeviceError::NoCode => (bad(StatusCode::BAD_REQUEST, "bad_request"), "invalid_request"),
-            DeviceError::NoAddress(_) => (bad(StatusCode::BAD_REQUEST, "no_client_address"), "invalid_request"),
-            DeviceError::Grant => (bad(StatusCode::BAD_REQUEST, "unsupported_grant_type"), "unsupported_grant_type"),
-            DeviceError::Pending => (waits(), "authorization_pending"),
-            DeviceError::TooSoon => (waits(), "slow_down"),
-            DeviceError::Refused => (ended(), "access_denied"),
-            DeviceError::Expired => (ended(), "expired_token"),
-            DeviceError::Unknown => (ended(), "invalid_grant"),
+            DeviceError::NoAddress(_) => bad(StatusCode::BAD_REQUEST, "no_client_address"),
+            DeviceError::Grant => bad(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            // Every terminal asks so until somebody answers.
+            DeviceError::Pending | DeviceError::TooSoon => Shape { fault: Fault::Nobody, ..ended() },
+            DeviceError::Refused | DeviceError::Expired | DeviceError::Unknown => ended(),
             DeviceError::NotBegun(NotBegun::TooMany) => {
                 let shape = bad(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
-                (Shape { code: "TOOMANYREQUESTS", retry_after: Some(LATER), ..shape }, "temporarily_unavailable")
+                Shape { code: "TOOMANYREQUESTS", retry_after: Some(LATER), ..shape }
             }
             DeviceError::NotBegun(NotBegun::NoRandomBytes | NotBegun::Records(_))
             | DeviceError::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes)
-            | DeviceError::Records(_) => (Shape::unavailable("unavailable", Fault::Ours), "temporarily_unavailable"),
+            | DeviceError::Records(_) => Shape::unavailable("unavailable", Fault::Ours),
             // Who approved it is nobody any more, or may have no secret.
-            DeviceError::NotMade(_) => (bad(StatusCode::BAD_REQUEST, "secret_not_made"), "access_denied"),
+            DeviceError::NotMade(_) => bad(StatusCode::BAD_REQUEST, "secret_not_made"),
             DeviceError::Denied(denied) => {
                 let shape = shape::denied(denied, Fault::Client);
-                match shape.retry_after {
-                    Some(_) => (shape, "temporarily_unavailable"),
-                    None => (Shape { status: StatusCode::BAD_REQUEST, ..shape }, "access_denied"),
-                }
+                // Not 401: there is nothing that a terminal could log in with.
+                let status = if shape.retry_after.is_some() { shape.status } else { StatusCode::BAD_REQUEST };
+                Shape { status, ..shape }
             }
+        }
+    }
+
+    /// The code of OAuth 2 (RFC 6749, section 5.2; RFC 8628, section 3.5).
+    fn code(&self) -> &'static str {
+        match self {
+            DeviceError::Method
+            | DeviceError::Form
+            | DeviceError::NoCode
+            | DeviceError::Days
+            | DeviceError::NoAddress(_) => "invalid_request",
+            DeviceError::Scope => "invalid_scope",
+            DeviceError::Grant => "unsupported_grant_type",
+            DeviceError::Pending => "authorization_pending",
+            DeviceError::TooSoon => "slow_down",
+            DeviceError::Expired => "expired_token",
+            DeviceError::Unknown => "invalid_grant",
+            DeviceError::NotBegun(_)
+            | DeviceError::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes)
+            | DeviceError::Records(_) => "temporarily_unavailable",
+            DeviceError::Denied(denied) if shape::denied(denied, Fault::Client).retry_after.is_some() => {
+                "temporarily_unavailable"
+            }
+            DeviceError::Refused | DeviceError::NotMade(_) | DeviceError::Denied(_) => "access_denied",
         }
     }
 }
@@ -150,16 +175,16 @@ async fn answer(app: &App, peer: Peer, (step, path): (Step, &'static str), reque
     let answered = match form(&mut visit, &parts, body).await {
         Err(error) => Err(error),
         Ok(form) => match step {
-            Step::Begin => begin(&visit, (&lasting, url), &form, now).await,
+            Step::Begin => begin(&visit, (&lasting, section, url), &form, now).await,
             Step::Poll => poll(&mut visit, (&lasting, section), &form, now).await,
         },
     };
     let mut response = match answered {
         Ok(body) => Json(body).into_response(),
         Err(error) => {
-            let (shape, code) = error.shape();
+            let shape = error.shape();
             visit.log_refusal(&shape, &error);
-            let body = json!({ "error": code, "error_description": shape.message });
+            let body = json!({ "error": error.code(), "error_description": shape.message });
             shape.reply(body, basic_challenge(SERVICE))
         }
     };
@@ -190,15 +215,29 @@ async fn form(visit: &mut Visit<'_>, parts: &Parts, body: Body) -> Result<Form, 
 
 async fn begin(
     visit: &Visit<'_>,
-    (lasting, url): (&Lasting, &Url),
+    (lasting, section, url): (&Lasting, &Section, &Url),
     form: &[(String, String)],
     now: OffsetDateTime,
 ) -> Result<Value, DeviceError> {
+    let scope = match field(form, "scope").unwrap_or_default() {
+        "" => DeviceScope::Everything,
+        "pull" => DeviceScope::Pull,
+        _ => return Err(DeviceError::Scope),
+    };
+    let days = match field(form, "days") {
+        None => DEVICE_DAYS,
+        Some(days) => {
+            days.parse().ok().filter(|days| (1..=MOST_DEVICE_DAYS).contains(days)).ok_or(DeviceError::Days)?
+        }
+    };
     let machine = field(form, "machine").unwrap_or_default();
-    let begun = lasting.begin_device(machine, visit.asker.address, now).await?;
+    let wish = DeviceWish { machine, address: visit.asker.address, scope, days };
+    let begun = lasting.begin_device(wish, now).await?;
     let page = format!("{}/device", url.as_str().trim_end_matches('/'));
     let code = begun.user_code.shown();
+    // The registry, too: whoever has nowhere to keep its password learns that before there is one.
     Ok(json!({
+        "registry": registry(visit.snapshot, section),
         "device_code": begun.device_code.reveal(),
         "user_code": code,
         "verification_uri": page,

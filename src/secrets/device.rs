@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 
-use super::making::known;
+use super::making::{known, pull_only};
 use super::{Expires, Lasting, Made, New, NotMade};
 use crate::client_network::ClientNetwork;
 use crate::identity::{Account, Identity, LookUp};
@@ -45,8 +45,12 @@ const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 8;
 /// The longest name of a machine, in bytes. What is added to one that is taken has room behind it.
 const LONGEST_MACHINE: usize = 40;
-/// How long the secret is good, unless the file's `longest` is less.
-const SECRET_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How long the secret is good where the terminal does not say, in days. The file's `longest` may be less.
+pub const DEVICE_DAYS: u32 = 90;
+/// The longest that it may ask for.
+pub const MOST_DEVICE_DAYS: u32 = 365;
+/// A day, in seconds.
+const DAY: u64 = 24 * 3600;
 /// What tells the secret of a machine from an earlier one of its name.
 const SUFFIX: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
@@ -123,11 +127,36 @@ impl UserCode {
     }
 }
 
+/// What the secret of a login is to be good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceScope {
+    /// Whatever its owner may do.
+    Everything,
+    /// Pulling.
+    Pull,
+}
+
+/// What a terminal asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceWish<'wish> {
+    /// What it calls its machine.
+    pub machine: &'wish str,
+    /// Where it asks from.
+    pub address: Option<IpAddr>,
+    /// What the secret is to be good for.
+    pub scope: DeviceScope,
+    /// How long, in days: at most [`MOST_DEVICE_DAYS`].
+    pub days: u32,
+}
+
 /// What is kept of a login besides its codes.
 #[derive(Clone, Serialize, Deserialize)]
 struct Document {
     machine: String,
     address: Option<IpAddr>,
+    scope: DeviceScope,
+    days: u32,
     /// How long the terminal has to wait between two questions, in seconds.
     interval: i64,
     /// When it last asked, in milliseconds since 1970.
@@ -180,6 +209,16 @@ impl Waiting {
     /// Where it asked from.
     pub fn address(&self) -> Option<IpAddr> {
         self.document.address
+    }
+
+    /// What its secret is to be good for.
+    pub fn scope(&self) -> DeviceScope {
+        self.document.scope
+    }
+
+    /// How long that will be, in days.
+    pub fn days(&self) -> u32 {
+        self.document.days
     }
 }
 
@@ -258,8 +297,7 @@ impl Lasting {
     /// Why there is none.
     pub async fn begin_device(
         &self,
-        machine: &str,
-        address: Option<IpAddr>,
+        DeviceWish { machine, address, scope, days }: DeviceWish<'_>,
         now: OffsetDateTime,
     ) -> Result<Begun, NotBegun> {
         let network = ClientNetwork::of(address).to_string();
@@ -271,6 +309,8 @@ impl Lasting {
         let document = Document {
             machine: machine_name(machine),
             address,
+            scope,
+            days: days.min(MOST_DEVICE_DAYS).min(self.most_days()),
             interval: i64::try_from(DEVICE_INTERVAL.as_secs()).unwrap_or(SLOWEST),
             asked: None,
             answer: Answer::Open,
@@ -293,6 +333,12 @@ impl Lasting {
                 Changed::Conflict | Changed::Missing => {}
             }
         }
+    }
+
+    /// How many whole days a secret may be good by the file, and one where it is less.
+    fn most_days(&self) -> u32 {
+        let days = self.settings().longest.map(|longest| (longest.as_secs() / DAY).max(1));
+        days.map_or(MOST_DEVICE_DAYS, |days| u32::try_from(days).unwrap_or(u32::MAX))
     }
 
     /// The login of a code that somebody typed, if it still waits for an answer.
@@ -389,11 +435,15 @@ impl Lasting {
             Changed::Done if is_same => {}
             Changed::Done | Changed::Missing | Changed::Conflict => return Ok(None),
         }
-        let life = self.settings().longest.map_or(SECRET_LIFE, |longest| longest.min(SECRET_LIFE));
+        let wanted = Duration::from_secs(u64::from(document.days) * DAY);
+        let life = self.settings().longest.map_or(wanted, |longest| longest.min(wanted));
         let new = |name: String| New {
             name,
             expires: Some(Expires::In(life)),
-            limits: Limits::default(),
+            limits: match document.scope {
+                DeviceScope::Everything => Limits::default(),
+                DeviceScope::Pull => pull_only(),
+            },
             maker: Some(account.clone()),
         };
         let made = self.make_personal(LookUp::Known(who.clone()), new(document.machine.clone()), now).await;

@@ -15,7 +15,7 @@ use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::identity::LookUp;
 use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
-use crate::secrets::{Expires, New, NotMade, State};
+use crate::secrets::{Expires, New, NotMade, State, pull_only};
 use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
@@ -27,8 +27,6 @@ const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"),
 const USUAL_END: u32 = 90;
 /// The most secrets that are shown.
 const MOST_SHOWN: u32 = 200;
-/// How many parts a repository's name may have that a password which only pulls is for: a star stands for one.
-const MOST_PARTS: usize = 32;
 /// A day, as people are shown it.
 const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
@@ -109,16 +107,10 @@ impl Desk<'_, '_> {
         if !ENDS.iter().any(|(own, _)| *own == days) {
             return Err(Problem::Form);
         }
-        let allow = match form.field("pull_only") {
-            Some(_) => {
-                (1..=MOST_PARTS).map(|parts| format!("repository:{}:pull", vec!["*"; parts].join("/"))).collect()
-            }
-            None => Vec::new(),
-        };
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
             expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),
-            limits: Limits { allow, ..Limits::default() },
+            limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
         let made = self.lasting.make_personal(LookUp::Known(who), new, self.now).await?;

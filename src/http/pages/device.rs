@@ -17,7 +17,7 @@ use crate::decision_log::Fault;
 use crate::http::shape::{self, whole_seconds};
 use crate::records::Changed;
 use crate::secret::Secret;
-use crate::secrets::{Said, UserCode, Waiting};
+use crate::secrets::{DeviceScope, Said, UserCode, Waiting};
 
 /// The cookie that brings whoever has to sign in first back here.
 const NEXT: &str = "device";
@@ -46,6 +46,8 @@ struct Asking<'page> {
     machine: &'page str,
     address: String,
     code: String,
+    scope: &'static str,
+    days: u32,
 }
 
 /// What a code came to.
@@ -69,7 +71,11 @@ impl Desk<'_, '_> {
             Typed::Waits(code, waiting) => {
                 let address = waiting.address().map_or_else(|| "not known".to_owned(), |address| address.to_string());
                 let (machine, code) = (waiting.machine(), code.shown());
-                let asking = Some(Asking { account: &account, machine, address, code });
+                let scope = match waiting.scope() {
+                    DeviceScope::Everything => "everything that you may",
+                    DeviceScope::Pull => "pull only",
+                };
+                let asking = Some(Asking { account: &account, machine, address, code, scope, days: waiting.days() });
                 let frame = Frame::of(self.prefix, Some(&account));
                 let title = "A terminal wants to log in";
                 let shown = DevicePage { frame: &frame, title, told: None, asking, asks: false };

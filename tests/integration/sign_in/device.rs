@@ -7,12 +7,13 @@ use serde_json::Value;
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
-use super::{Browser, RULES, SECRET};
+use super::{Browser, SECRET};
 use crate::bed::{Bed, Reply};
 
+const RULES: &str = "acl: [{match: {account: alice, name: \"dev/*\"}, actions: [pull, push]}]\n";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-fn bed() -> Bed {
+pub(super) fn bed() -> Bed {
     bed_of("$DIR/records.db", "")
 }
 
@@ -145,11 +146,51 @@ async fn a_terminal_learns_what_somebody_answered_and_gets_one_secret() {
         ("grant_type=password&device_code=x", "unsupported_grant_type"),
         (&format!("grant_type={GRANT}"), "invalid_request"),
         (&format!("grant_type={GRANT}&device_code=x&device_code=y"), "invalid_request"),
+        // What people see is good for nothing here, and neither is another's login.
+        (&format!("grant_type={GRANT}&device_code={}", refused.user_code), "invalid_grant"),
     ] {
         let reply = bed.post("/device_token", form).send().await;
         assert_eq!((reply.status, &reply.json()["error"]), (400, &error.into()), "{form}");
     }
     assert_eq!(bed.get("/device_token").send().await.status, 405);
+    for (form, error) in [
+        ("machine=x&scope=openid", "invalid_scope"),
+        ("machine=x&days=0", "invalid_request"),
+        ("machine=x&days=366", "invalid_request"),
+        ("machine=x&days=", "invalid_request"),
+        ("machine=x&machine=y", "invalid_request"),
+    ] {
+        let reply = bed.post("/device_authorization", form).send().await;
+        assert_eq!((reply.status, &reply.json()["error"]), (400, &error.into()), "{form}");
+    }
+    // What other clients of RFC 8628 send besides.
+    bed.post("/device_authorization", "client_id=other&scope=").send().await.ok();
+}
+
+/// A terminal asks for less than its owner may, and never for longer than the file has it.
+#[tokio::test]
+async fn a_password_is_as_narrow_and_as_short_as_the_page_showed() {
+    let bed = bed_of("$DIR/records.db", "lasting: {longest: 240h}\n");
+    let mut browser = signed_in(&bed).await;
+    for (wish, scope, days, granted) in [
+        ("scope=pull&days=3", "pull only", 3, "repository:dev/app:pull"),
+        ("days=30", "everything that you may", 10, "repository:dev/app:pull,push"),
+    ] {
+        let begun = bed.post("/device_authorization", wish).send().await.ok().json();
+        let text = |name: &str| begun[name].as_str().unwrap().to_owned();
+        let terminal = Terminal { device_code: text("device_code"), user_code: text("user_code") };
+        assert_eq!(text("registry"), "registry.example.org");
+        let page = browser.get(&bed, &format!("/device?user_code={}", terminal.user_code)).await.ok().text();
+        assert!(page.contains(scope) && page.contains(&format!("{days} days")), "{page}");
+        assert_eq!(answer(&mut browser, &bed, &terminal, "approve").await.status, 200);
+        let got = terminal.poll(&bed).await.ok().json();
+        // It ends at a whole second.
+        let short = days * 24 * 3600 - got["expires_in"].as_i64().unwrap();
+        assert!((0..=1).contains(&short), "{got}");
+        let asked = "/auth?service=registry&scope=repository:dev/app:pull,push";
+        let reply = bed.get(asked).basic("alice", got["access_token"].as_str().unwrap()).send().await.ok();
+        assert_eq!(reply.access(), [granted]);
+    }
 }
 
 /// Who approved and signed out everywhere has taken it back.

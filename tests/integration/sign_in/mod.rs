@@ -7,6 +7,7 @@ mod config;
 mod device;
 mod flow;
 mod github;
+mod login;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
