@@ -34,7 +34,7 @@ fn pages() -> PathBuf {
 }
 
 /// What goes along with the program, of those who wrote what is linked into it.
-fn notices() -> &'static Path {
+pub(crate) fn notices() -> &'static Path {
     static NOTICES: OnceLock<PathBuf> = OnceLock::new();
     NOTICES.get_or_init(|| {
         let file = scratch::directory("notices").join("THIRD-PARTY-NOTICES.txt");
