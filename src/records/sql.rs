@@ -2,6 +2,7 @@
 
 pub(super) mod catalogue;
 pub(super) mod directory;
+pub(super) mod logins;
 mod people;
 pub(super) mod persons;
 mod rows;

@@ -61,4 +61,5 @@ mod tables;
 mod telemetry;
 mod texts;
 mod tokens;
+mod uses;
 mod workload;
