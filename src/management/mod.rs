@@ -8,6 +8,7 @@ mod entries;
 mod registries;
 mod repositories;
 mod told;
+mod uses;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use entries::{Fields, MemberKind, ToldMember};
 pub use registries::{RegistryFields, address_from};
 pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
+pub use uses::{Behind, ToldUse};
 
 /// The service that rules and secrets may name for what is done here.
 pub const SERVICE: &str = "dockwarden";

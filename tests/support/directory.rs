@@ -104,9 +104,11 @@ async fn lists_come_in_pages(records: &dyn Records) {
 
 /// So often a group and an app are removed while somebody comes to name them.
 const ROUNDS: u64 = 25;
+/// Ids that nothing else has.
+const FIRST: u64 = 1001;
 
 /// Of two at once, in two replicas, of which one removes what the other names, at most one is let, and nothing names what is not there.
-/// It is asked of a store that is prepared; its directory is left empty.
+/// It is asked of a store that is prepared, and leaves nothing there.
 pub(crate) async fn what_is_named_stays(store: &Settings) {
     let replica = || {
         let settings = directory::Settings { store: Some(store.clone()), ..directory::Settings::default() };
@@ -114,7 +116,7 @@ pub(crate) async fn what_is_named_stays(store: &Settings) {
     };
     let (one, two, now) = (replica(), replica(), OffsetDateTime::now_utc());
     let (mut removed, mut named) = (0, 0);
-    for round in 1..=ROUNDS {
+    for round in FIRST..FIRST + ROUNDS {
         let (group, app) = (format!("g{round}"), format!("a{round}"));
         one.make(NewEntry::Group(Group { name: group.clone(), id: round, privileges: BTreeSet::new() })).await.unwrap();
         let own = App { name: app.clone(), id: round, responsibles: Vec::new(), publications: Vec::new() };
