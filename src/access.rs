@@ -36,7 +36,7 @@ use crate::workload::{self, Workloads};
 
 pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
-pub use listing::{Names, Viewer};
+pub use listing::{Names, Run, Viewer};
 pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.
@@ -232,7 +232,7 @@ impl Access {
     }
 
     /// The wrong passwords of the last minutes.
-    pub fn attempts(&self) -> &Attempts {
+    pub fn attempts(&self) -> &Arc<Attempts> {
         &self.attempts
     }
 

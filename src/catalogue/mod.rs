@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 pub use delete::{Deleted, Emptied, MayDelete, NotDeleted, Seen, Siblings};
 pub use details::{Details, Kind, NoDetails, Platform, Referrer};
 use listed::Listed;
-pub use listed::{Entry, Listing};
+pub use listed::{Entry, Listing, Stretch, Substring};
 pub use registry::RegistryFailure;
 pub use sink::{NotKept, Sink};
 pub use sweep::{NotSwept, Swept};

@@ -12,6 +12,7 @@ mod glog;
 mod health;
 mod keys;
 mod ldap;
+mod login;
 mod logs;
 mod man;
 mod members;
@@ -173,6 +174,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     CredentialProvider(credential::Arguments),
+    Login(login::Arguments),
+    Logout(login::LogoutArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -251,6 +254,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),
+        Command::Login(arguments) => login::login(arguments),
+        Command::Logout(arguments) => login::logout(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
@@ -390,6 +395,11 @@ fn say(text: &str, status: u8) -> u8 {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => status,
         Err(error) => complain(&format!("dockwarden: the answer cannot be written: {error}")),
     }
+}
+
+/// What this machine calls itself; nothing where that cannot be told.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 /// Prints a message to standard error, and returns the status of a failure. Where even that cannot be written, the

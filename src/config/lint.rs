@@ -11,6 +11,7 @@ use crate::authn::users;
 use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
 use crate::authz::rules::Rules;
 use crate::backend::{Facts, Names};
+use crate::directory::rights::ManagedAction;
 use crate::policy_tests::PolicyAction;
 use crate::secrets::TokenAction;
 use crate::workload;
@@ -32,20 +33,27 @@ impl Config {
         lint_each(rules, self.surroundings())
     }
 
+    /// Whether there is a way to administer anything: the API, or pages.
+    fn is_administered(&self) -> bool {
+        match self.api {
+            Api::Off => self.sign_in.is_some(),
+            Api::Main | Api::Admin => true,
+        }
+    }
+
     /// The actions of those who administer secrets, where that can be done.
     pub(crate) fn token_actions(&self) -> &'static [Action] {
-        match self.api {
-            Api::Off => &[],
-            Api::Main | Api::Admin => TokenAction::actions(),
-        }
+        if self.is_administered() { TokenAction::actions() } else { &[] }
     }
 
     /// The actions of those who ask about the policy, where that can be done.
     pub(crate) fn policy_actions(&self) -> &'static [Action] {
-        match self.api {
-            Api::Off => &[],
-            Api::Main | Api::Admin => PolicyAction::actions(),
-        }
+        if self.is_administered() { PolicyAction::actions() } else { &[] }
+    }
+
+    /// The actions of those who manage registries and the directory, where that can be done.
+    fn managed_actions(&self) -> &'static [Action] {
+        if self.is_administered() { ManagedAction::actions() } else { &[] }
     }
 
     fn surroundings(&self) -> Surroundings<'_> {
@@ -68,6 +76,7 @@ impl Config {
                 .flat_map(|path| &path.scope.actions)
                 .chain(self.token_actions())
                 .chain(self.policy_actions())
+                .chain(self.managed_actions())
                 .collect(),
         }
     }

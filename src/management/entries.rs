@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::told::{origin, version};
-use super::{Candidate, Desk, NotDone, Page, SERVICE, Sought, ours};
+use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, ours};
 use crate::directory::changing::NotChanged;
 use crate::directory::entry::{App, Group, Named, Privilege, Service, User, id_of, is_service};
 use crate::directory::rights::{Managed, ManagedAction};
@@ -16,6 +16,8 @@ use crate::records::Version;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::secrets::Wanted;
 
+/// So many of those that name an entry are told; the others are counted.
+const MOST_NAMING: usize = 100;
 /// The longest name of a group or an app, in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -252,6 +254,28 @@ impl Fields {
     }
 }
 
+impl ToldMember {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            ToldMember::Group { name, .. }
+            | ToldMember::App { name, .. }
+            | ToldMember::Service { name, .. }
+            | ToldMember::User { name, .. } => name,
+        }
+    }
+
+    /// The right to it, as rules name it.
+    pub fn managed(&self) -> Managed<'_> {
+        match self {
+            ToldMember::Group { id, .. } => Managed::Group(*id),
+            ToldMember::App { id, .. } => Managed::App(*id),
+            ToldMember::Service { name, .. } => Managed::Service(name),
+            ToldMember::User { id, .. } => Managed::User(*id),
+        }
+    }
+}
+
 /// The right to an entry, as rules name it.
 fn managed(entry: &NewEntry) -> Managed<'_> {
     match entry {
@@ -309,6 +333,21 @@ impl Desk<'_> {
         Ok((told(&view, found)?, version))
     }
 
+    /// The first id that no entry of a kind has, for whoever makes one; 1 for services, which have none.
+    ///
+    /// # Errors
+    /// Nobody knows which there are.
+    pub fn free_id(&self, kind: MemberKind) -> Result<u64, NotDone> {
+        let view = self.view()?;
+        let ids = all(&view, kind).map(|found| match found.entry {
+            NewEntry::Group(group) => group.id,
+            NewEntry::App(app) => app.id,
+            NewEntry::User(user) => user.id,
+            NewEntry::Service(_) | NewEntry::Registry { .. } => 0,
+        });
+        Ok(ids.max().unwrap_or_default().saturating_add(1))
+    }
+
     /// Makes an entry.
     ///
     /// # Errors
@@ -344,10 +383,10 @@ impl Desk<'_> {
         self.shown(&at)
     }
 
-    /// Removes an entry that still has this version. A service's secrets end with it.
+    /// Removes an entry that still has this version, and that no other names. A service's secrets end with it.
     ///
     /// # Errors
-    /// Why not.
+    /// Why not; [`NotDone::Named`] with those that name it, as far as the asker may list them.
     pub async fn remove_member(
         &self,
         (kind, reference): (MemberKind, &str),
@@ -358,8 +397,36 @@ impl Desk<'_> {
         let current = version(&found.origin).ok_or(NotChanged::InTheFile)?;
         seen(current)?;
         let at = found.entry.at();
-        self.directory()?.remove(&at, current, self.now).await?;
-        Ok(at)
+        match self.directory()?.remove(&at, current, self.now).await {
+            Ok(()) => Ok(at),
+            Err(NotChanged::Named(by)) => Err(self.named(by).await?),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// That these name an entry, as far as the asker may know of them.
+    async fn named(&self, by: Vec<EntryAt>) -> Result<NotDone, NotDone> {
+        let (view, all, mut seen) = (self.view()?, by.len(), Vec::new());
+        for lot in by.chunks(LOT).take(MOST_NAMING.div_ceil(LOT)) {
+            let mut candidates = Vec::with_capacity(lot.len());
+            for at in lot {
+                let own = match at.kind {
+                    EntryKind::Group => view.group(&at.name).map(|own| Managed::Group(own.entry.id)),
+                    EntryKind::App => view.app(&at.name).map(|own| Managed::App(own.entry.id)),
+                    EntryKind::User => view.user(&at.name).map(|own| Managed::User(own.entry.id)),
+                    EntryKind::Service => Some(Managed::Service(&at.name)),
+                    EntryKind::Registry => Some(Managed::Registry(&at.name)),
+                };
+                // What no rule can name is nobody's to see.
+                let scope = own.and_then(|own| ours(&own.name(), [ManagedAction::List.action()]).ok());
+                candidates.extend(scope.map(|scope| (at, scope)));
+            }
+            let decision = self.decide(SERVICE, candidates.iter().map(|(_, scope)| scope.clone()).collect()).await?;
+            let listed = candidates.iter().zip(decision.grants()).filter(|(_, grant)| !grant.granted.is_empty());
+            seen.extend(listed.map(|((at, _), _)| (*at).clone()));
+        }
+        let others = all.saturating_sub(seen.len());
+        Ok(NotDone::Named { seen, others })
     }
 
     async fn found(

@@ -19,17 +19,18 @@ use time::OffsetDateTime;
 
 use crate::access::{Access, Decision, Denied};
 use crate::catalogue::{Catalogue, NoDetails, NotDeleted, NotSwept, RegistryFailure};
-use crate::directory::changing::NotChanged;
+use crate::directory::changing::{NotChanged, who_name_it};
 use crate::directory::entry::Entries;
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
 use crate::records::Failure;
+use crate::records::directory::EntryAt;
 
 pub use callers::{ToldCaller, ToldPull};
 pub use entries::{Fields, MemberKind, ToldMember};
 pub use registries::{RegistryFields, address_from};
-pub use repositories::{Description, Filter};
+pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
 
 /// The service that rules and secrets may name for what is done here.
@@ -121,6 +122,14 @@ pub enum NotDone {
     /// It has another version by now.
     #[error("it was changed since; get it again")]
     Changed,
+    /// Other entries of the directory name it.
+    #[error("{}; take it out of there first", who_name_it(seen, *others))]
+    Named {
+        /// Those that the asker may list.
+        seen: Vec<EntryAt>,
+        /// How many others there are.
+        others: usize,
+    },
     /// The lists are not read yet.
     #[error("what is in the registries is not read from the records yet")]
     NotReady,
@@ -193,6 +202,24 @@ impl<'a> Desk<'a> {
         let decision = self.decide(SERVICE, vec![scope]).await?;
         (self.heard)(SERVICE, &decision);
         Ok(granted(&decision))
+    }
+
+    /// What the asker may do with something of ours.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn rights(&self, what: Managed<'_>) -> Result<Vec<ManagedAction>, NotDone> {
+        let may = self.may(what, &ManagedAction::ALL).await?;
+        Ok(ManagedAction::ALL.into_iter().filter(|action| may.contains(&action.action())).collect())
+    }
+
+    /// Whether the asker may do this with something of ours, for whoever shows what can be done: nobody hears of it.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn could(&self, name: &str, action: Action) -> Result<bool, NotDone> {
+        let decision = self.decide(SERVICE, vec![ours(name, [action.clone()])?]).await?;
+        Ok(granted(&decision).contains(&action))
     }
 
     /// That the asker may do this. Of what they may not see, nobody learns that it is there.

@@ -1,13 +1,11 @@
 //! Repositories and their tags, as far as the asker may pull, push or delete there.
 
-use std::sync::Arc;
-
 use policy::scope::{Action, Actions};
 
 use super::told::{ToldDetails, ToldRepository, ToldTag};
 use super::{Counted, Desk, NotDone, Page, Sought, granted, registries, repository};
-use crate::access::{Decision, Names, Viewer};
-use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen};
+use crate::access::{Decision, Names, Run, Viewer};
+use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen, Substring};
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::Changed;
 use crate::records::catalogue::{self, Mark, Repository, Star};
@@ -49,8 +47,7 @@ struct Meant {
     listing: Listing,
     after: Option<String>,
     filter: Filter,
-    /// In small letters.
-    search: Option<String>,
+    search: Option<Substring>,
 }
 
 impl Meant {
@@ -58,21 +55,81 @@ impl Meant {
         let description = &entry.description;
         self.filter.official.is_none_or(|mark| mark == description.official)
             && self.filter.automated.is_none_or(|mark| mark == description.automated)
-            // Names have no capital letters.
-            && self.search.as_ref().is_none_or(|search| entry.name.contains(search) || entry.folded.contains(search))
     }
 }
 
 impl Names for Meant {
-    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
-        match &self.after {
-            Some(after) => Box::new(self.listing.after(after).filter(|entry| self.has(entry)).map(|entry| &entry.name)),
-            None => Box::new(self.listing.iter().filter(|entry| self.has(entry)).map(|entry| &entry.name)),
-        }
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_> {
+        let runs = self.listing.after(self.after.as_deref());
+        Box::new(runs.map(|stretch| {
+            let meant = stretch.mentioning(self.search.as_ref()).filter(|entry| self.has(entry));
+            Run { between: stretch.between(), names: Box::new(meant.map(|entry| &*entry.name)) }
+        }))
     }
 }
 
+/// A repository that was found in one of the registries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The registry's name.
+    pub service: String,
+    /// The host name that clients write for it.
+    pub host: Option<String>,
+    /// The repository.
+    pub repository: ToldRepository,
+}
+
+/// What stands between a registry and a repository in the cursor of a list over all registries. No name has it.
+const BETWEEN: char = '\n';
+
 impl Desk<'_> {
+    /// The repositories of all registries, or of this one, that the asker may pull from: registry by registry.
+    ///
+    /// # Errors
+    /// Why nobody can say which.
+    pub async fn everywhere(&self, service: Option<&str>, sought: &Sought) -> Result<Page<Placed>, NotDone> {
+        let view = self.view()?;
+        let (from, mut after) = match sought.after.as_deref().and_then(|after| after.split_once(BETWEEN)) {
+            Some((from, after)) => (from, Some(after.to_owned())),
+            None => ("", None),
+        };
+        let is_meant = |own: &str| own >= from && service.is_none_or(|service| service == own);
+        let mut registries: Vec<_> = view.registries().iter().filter(|own| is_meant(&own.service)).collect();
+        registries.sort_by(|one, other| one.service.cmp(&other.service));
+        let (mut items, mut has_more) = (Vec::new(), false);
+        for registry in registries {
+            let left = sought.limit.saturating_sub(items.len());
+            let after = after.take().filter(|_| registry.service == from);
+            // Where the page is full, one more tells that there is another.
+            let within = Sought { after, limit: left.max(1), counted: super::Counted::Not, ..sought.clone() };
+            let page = self.listed(&registry.service, Filter::default(), &within).await?;
+            has_more = page.next.is_some() || (left == 0 && !page.items.is_empty());
+            let placed = |repository| Placed {
+                service: registry.service.clone(),
+                host: registry.hosts.first().cloned(),
+                repository,
+            };
+            items.extend(page.items.into_iter().take(left).map(placed));
+            if has_more {
+                break;
+            }
+        }
+        let place = |last: &Placed| format!("{}{BETWEEN}{}", last.service, last.repository.name);
+        let next = items.last().filter(|_| has_more).map(place);
+        Ok(Page { items, next, count: None })
+    }
+
+    /// A repository, with what the asker may do there, and where clients find it.
+    ///
+    /// # Errors
+    /// Why it is not shown.
+    pub async fn placed(&self, service: &str, name: &str) -> Result<Placed, NotDone> {
+        let repository = self.repository(service, name).await?;
+        let view = self.view()?;
+        let host = registries::declared(&view, service)?.hosts.first().cloned();
+        Ok(Placed { service: service.to_owned(), host, repository })
+    }
+
     /// The repositories of a registry that the asker may pull from.
     ///
     /// # Errors
@@ -83,13 +140,23 @@ impl Desk<'_> {
         filter: Filter,
         sought: &Sought,
     ) -> Result<Page<ToldRepository>, NotDone> {
-        let (view, catalogue) = (self.view()?, self.catalogue()?);
+        let view = self.view()?;
         registries::declared(&view, service)?;
+        let page = self.listed(service, filter, sought).await?;
+        if page.items.is_empty() {
+            self.require(Managed::Registry(service), ManagedAction::Show).await?;
+        }
+        Ok(page)
+    }
+
+    async fn listed(&self, service: &str, filter: Filter, sought: &Sought) -> Result<Page<ToldRepository>, NotDone> {
+        let catalogue = self.catalogue()?;
         if !catalogue.is_ready() {
             return Err(NotDone::NotReady);
         }
         let listing = catalogue.listing(service);
-        let search = sought.search.as_ref().map(|search| search.to_lowercase());
+        // Names have no capital letters.
+        let search = sought.search.as_ref().map(|search| Substring::new(&search.to_lowercase()));
         let from = |after: Option<String>| Meant { listing: listing.clone(), after, filter, search: search.clone() };
         let viewer = Viewer { who: self.who, address: self.address, service, now: self.now };
         let mut found =
@@ -100,9 +167,6 @@ impl Desk<'_> {
             Counted::Not => None,
             Counted::All => Some(self.access.pullable(&viewer, from(None), usize::MAX).await?.len()),
         };
-        if found.is_empty() {
-            self.require(Managed::Registry(service), ManagedAction::Show).await?;
-        }
         let items: Vec<ToldRepository> =
             found.iter().filter_map(|name| listing.get(name)).map(|entry| ToldRepository::listed(entry)).collect();
         let next = found.last().filter(|_| has_more).map(ToString::to_string);

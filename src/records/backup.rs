@@ -243,6 +243,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_leases",
         "DELETE FROM dockwarden_directory",
         "DELETE FROM dockwarden_persons",
+        "DELETE FROM dockwarden_devices",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
@@ -281,6 +282,7 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     records.count_change().await?;
     let persons = persons.iter().map(mongo::persons::person_document);
     records.put(mongo::persons::PERSONS, doc! {}, persons.collect()).await?;
+    records.put(mongo::devices::DEVICES, doc! {}, Vec::new()).await?;
     put_people(records, people).await
 }
 

@@ -6,6 +6,7 @@
 
 mod backup;
 pub mod catalogue;
+pub mod devices;
 pub mod directory;
 mod kept;
 mod lock;
@@ -37,6 +38,7 @@ pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
+use devices::DeviceLogins;
 use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
@@ -254,6 +256,7 @@ pub trait Records:
     + DirectoryEntries
     + RuleUses
     + Persons
+    + DeviceLogins
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.

@@ -1,6 +1,7 @@
 //! Records in SQLite and PostgreSQL: each change is one transaction, and each use of a secret one question.
 
 pub(super) mod catalogue;
+mod devices;
 pub(super) mod directory;
 mod people;
 pub(super) mod persons;

@@ -36,6 +36,7 @@ mod monitoring;
 mod oidc;
 mod outcomes;
 mod pages;
+mod pages_managing;
 mod pem;
 mod policy_questions;
 mod policy_tests;

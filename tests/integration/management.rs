@@ -30,7 +30,7 @@ async fn bed() -> Bed {
     bed_with(&opensvc()).await
 }
 
-async fn bed_with(directory: &str) -> Bed {
+pub(crate) async fn bed_with(directory: &str) -> Bed {
     let bed = Bed::with(&format!("{directory}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
     bed.app.prepare().await.unwrap();
     let snapshot = bed.app.snapshot();

@@ -27,6 +27,14 @@ async fn sqlite_keeps_records_as_every_store_does() {
 }
 
 #[tokio::test]
+async fn what_is_named_in_sqlite_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dockwarden.db");
+    sqlite(&file).prepare().await.unwrap();
+    stores_of_directory::what_is_named_stays(&Settings::sqlite(file)).await;
+}
+
+#[tokio::test]
 async fn the_file_is_made_for_our_eyes_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dockwarden.db");

@@ -5,8 +5,11 @@
 //! parts of the name (`/^groups\/([^\/]+)\/.+$/` and a label that is `${name:1}`), it is compared part by part; whatever else a rule
 //! says is compared as always. So it leaves out no rule that could match, and the answer is that of [`Acl::decide`].
 
-use std::collections::{HashMap, HashSet};
+mod between;
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+pub use self::between::order;
 use crate::acl::Acl;
 use crate::glob::Budget;
 use crate::pattern::{Field, LabelValue, PathShape, Pattern, Placeholder, TooComplex};
@@ -64,7 +67,7 @@ enum When<'r> {
     /// Whatever the name is.
     Always,
     /// Where the parts of the name are these, and some of them one of these texts.
-    Parts { shape: &'r PathShape, labels: Vec<(usize, HashSet<&'r str>)> },
+    Parts { shape: &'r PathShape, labels: Vec<(usize, BTreeSet<&'r str>)> },
     /// Where the rule matches, which only names that begin so can; any, where there are none.
     Compared { rule: &'r Rule, beginnings: Vec<String> },
 }
@@ -140,7 +143,7 @@ fn when<'r>(rule: &'r Rule, depends: &[(&'r str, &'r Pattern)], question: &About
             Placeholder::Capture(..) | Placeholder::Value(_) | Placeholder::Label(_) => return None,
         };
         let values = question.labels.get(*label).map(Vec::as_slice).unwrap_or_default();
-        Some((part, values.iter().map(LabelValue::text).collect::<HashSet<&str>>()))
+        Some((part, values.iter().map(LabelValue::text).collect::<BTreeSet<&str>>()))
     };
     match depends.iter().map(one_of).collect::<Option<Vec<_>>>() {
         Some(labels) => When::Parts { shape, labels },
@@ -219,7 +222,7 @@ impl<'r> ForNames<'r> {
 }
 
 /// Whether a name consists of parts, none of them empty, of visible characters of ASCII: what [`PathShape`] is about.
-fn is_path(name: &str) -> bool {
+pub fn is_path(name: &str) -> bool {
     let mut before = b'/';
     for byte in name.bytes() {
         if !byte.is_ascii_graphic() || (byte == b'/' && before == b'/') {
@@ -312,6 +315,51 @@ mod tests {
                 assert_eq!(filter.verdict(name, budget).unwrap(), expected, "{name}: {rules:#?}");
             }
         }
+
+        #[test]
+        fn what_is_passed_over_grants_nothing(
+            rules in proptest::collection::vec(rule(), 0..7),
+            uids in subsequence(vec!["x", "ann", "users", "a", "10"], 0..5),
+            account in select(&["ann", "x", ""][..]),
+            // Those that the list holds of all that could stand there.
+            names in subsequence(all_names(), 1..60),
+        ) {
+            let acl = Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect());
+            let uids: Vec<LabelValue> = uids.into_iter().map(LabelValue::literal).collect();
+            let labels = LabelValues::from([("uid".to_owned(), uids)]);
+            let (resource, actions) = (Resource::new("repository", "any").unwrap(), Actions::from([Action::Pull]));
+            let question = Question {
+                account, labels: &labels, address: Some([10, 1, 1, 1].into()), service: "reg", resource: &resource,
+                actions: &actions, reference: None, now: OffsetDateTime::UNIX_EPOCH,
+            };
+            let budget = &mut Budget::for_request();
+            let filter = acl.for_names(question, &Action::Pull, budget).unwrap();
+            let granted: Vec<bool> =
+                names.iter().map(|name| filter.verdict(name, budget).unwrap() == Verdict::Granted).collect();
+            for (from, first) in names.iter().enumerate() {
+                for (to, last) in names.iter().enumerate().skip(from) {
+                    let passed_over = filter.grants_none(first, last, budget).unwrap();
+                    let one = granted.get(from..=to).unwrap().contains(&true);
+                    assert!(!(passed_over && one), "{first} to {last}: {rules:#?}");
+                    // Of one name, the parts say all.
+                    let is_compared = filter.left.iter().any(|left| matches!(left.when, When::Compared { .. }));
+                    assert!(passed_over || one || from != to || is_compared, "{first}: {rules:#?}");
+                }
+            }
+        }
+    }
+
+    /// All names of up to three of some parts, in their order.
+    fn all_names() -> Vec<String> {
+        const PARTS: [&str; 8] = ["10", "a", "ann", "apps", "users", "users-x", "usersx", "x"];
+        let below = |above: &[String]| -> Vec<String> {
+            above.iter().flat_map(|above| PARTS.map(|part| format!("{above}/{part}"))).collect()
+        };
+        let one = PARTS.map(str::to_owned).to_vec();
+        let two = below(&one);
+        let mut all = [one, below(&two), two].concat();
+        all.sort_by(|one, other| order(one, other));
+        all
     }
 
     /// Otherwise a hundred thousand names would take seconds.

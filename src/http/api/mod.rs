@@ -50,6 +50,7 @@ use crate::secrets::{
 
 pub use managing::{Managing, ManagingRight};
 pub use operation::{Operation, Right};
+pub(super) use problem::shape_of;
 
 /// The outcome of what was not refused, in the metrics.
 const DONE: &str = "done";

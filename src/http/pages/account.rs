@@ -12,9 +12,11 @@ use tracing::info;
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
+use crate::app::Snapshot;
 use crate::identity::LookUp;
 use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
-use crate::secrets::{Expires, New, NotMade, State};
+use crate::secrets::{Expires, New, NotMade, State, pull_only};
+use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
 const NEW: &str = "new";
@@ -25,8 +27,6 @@ const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"),
 const USUAL_END: u32 = 90;
 /// The most secrets that are shown.
 const MOST_SHOWN: u32 = 200;
-/// How many parts a repository's name may have that a password which only pulls is for: a star stands for one.
-const MOST_PARTS: usize = 32;
 /// A day, as people are shown it.
 const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
@@ -61,7 +61,7 @@ struct Row {
 impl Desk<'_, '_> {
     /// Shows the account.
     pub(super) async fn account(&mut self, headers: &HeaderMap) -> Result<Response, Problem> {
-        let Some(SignedIn { account, renewed, .. }) = self.or_sign_in(headers).await? else {
+        let Some(SignedIn { account, who, renewed }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
         let sealed = cookie(headers, &cookie_name(self.prefix, NEW));
@@ -73,7 +73,7 @@ impl Desk<'_, '_> {
         let listed = listed.map_err(|cause| Problem::Unavailable(cause.into()))?;
         let is_shown = |(kept, state): &(Kept, State)| *state == State::Active && kept.kind == SecretKind::Personal;
         let passwords = listed.into_iter().filter(is_shown).map(|(kept, _)| row(&kept)).collect();
-        let frame = Frame::of(self.prefix, Some(&account));
+        let frame = Frame { nav: self.nav_of(&who).await, ..Frame::of(self.prefix, Some(&account)) };
         let shown = AccountPage { frame: &frame, new, passwords, ends: ENDS, usual: USUAL_END };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
@@ -94,16 +94,8 @@ impl Desk<'_, '_> {
             Err(Problem::Flow(_)) => return Ok(None),
             Err(problem) => return Err(problem),
         }
-        let command = login_line(account, self.registry().as_deref());
+        let command = login_line(account, registry(self.visit.snapshot, self.section).as_deref());
         Ok(Some(NewPassword { password: password.reveal().to_owned(), command }))
-    }
-
-    /// The registry that docker logs in to.
-    fn registry(&self) -> Option<String> {
-        let sign_ins = self.visit.snapshot.access.sign_ins();
-        let of_ways = || sign_ins.iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
-        let of_services = || self.visit.snapshot.services.first().cloned();
-        self.section.registry.clone().or_else(of_ways).or_else(of_services)
     }
 
     /// Makes a password, and sends the browser where it is shown.
@@ -115,16 +107,10 @@ impl Desk<'_, '_> {
         if !ENDS.iter().any(|(own, _)| *own == days) {
             return Err(Problem::Form);
         }
-        let allow = match form.field("pull_only") {
-            Some(_) => {
-                (1..=MOST_PARTS).map(|parts| format!("repository:{}:pull", vec!["*"; parts].join("/"))).collect()
-            }
-            None => Vec::new(),
-        };
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
             expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),
-            limits: Limits { allow, ..Limits::default() },
+            limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
         let made = self.lasting.make_personal(LookUp::Known(who), new, self.now).await?;
@@ -175,13 +161,20 @@ impl Desk<'_, '_> {
     }
 
     /// Who has signed in; `None` where nobody has.
-    async fn or_sign_in(&mut self, headers: &HeaderMap) -> Result<Option<SignedIn>, Problem> {
+    pub(super) async fn or_sign_in(&mut self, headers: &HeaderMap) -> Result<Option<SignedIn>, Problem> {
         match self.signed_in(headers).await {
             Ok(signed_in) => Ok(Some(signed_in)),
             Err(Problem::SignedOut) => Ok(None),
             Err(problem) => Err(problem),
         }
     }
+}
+
+/// The registry that docker logs in to.
+pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Option<String> {
+    let of_ways =
+        || snapshot.access.sign_ins().iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
+    section.registry.clone().or_else(of_ways).or_else(|| snapshot.services.first().cloned())
 }
 
 fn row(kept: &Kept) -> Row {
@@ -217,7 +210,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn quoted_if_needed(text: &str) -> String {
+/// The same, without quotes where a shell reads it as it is.
+pub(super) fn quoted_if_needed(text: &str) -> String {
     let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:/[]".contains(&letter);
     if text.bytes().all(is_plain) && !text.starts_with('-') { text.to_owned() } else { quoted(text) }
 }

@@ -11,10 +11,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use super::STYLE_PATH;
+use super::sheet::Link;
 use crate::access::Denied;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
-use crate::http::shape::{self, NOT_NOW, Shape};
+use crate::http::api::shape_of;
+use crate::http::shape::{self, NOT_NOW, NOTHING_HERE, Shape};
+use crate::management::NotDone;
 use crate::secrets::NotMade;
 
 /// The headers of every page. Nothing is loaded or run but our own style; nobody shows the page inside theirs, keeps it, or learns
@@ -39,11 +42,13 @@ pub(super) struct Frame<'page> {
     pub(super) style: &'static str,
     /// Who has signed in.
     pub(super) account: Option<&'page str>,
+    /// The ways to what they may see.
+    pub(super) nav: Vec<Link>,
 }
 
 impl<'page> Frame<'page> {
     pub(super) fn of(prefix: &'page str, account: Option<&'page str>) -> Frame<'page> {
-        Frame { prefix, style: STYLE_PATH, account }
+        Frame { prefix, style: STYLE_PATH, account, nav: Vec::new() }
     }
 }
 
@@ -89,6 +94,9 @@ pub(super) enum Problem {
     /// No password was made, or none revoked.
     #[error(transparent)]
     NotMade(#[from] NotMade),
+    /// Nothing of what is managed was done.
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
     /// It could not be found out.
     #[error("{0:#}")]
     Unavailable(anyhow::Error),
@@ -116,6 +124,12 @@ impl Problem {
                 Shape::unavailable("unavailable", Fault::Ours)
             }
             Problem::NotMade(_) => bad(StatusCode::BAD_REQUEST, "secret_not_made"),
+            // What somebody has no right to is not there.
+            Problem::NotDone(NotDone::NotGranted { .. }) => {
+                let message = NOTHING_HERE.into();
+                Shape { code: "NOT_FOUND", message, ..bad(StatusCode::NOT_FOUND, "not_granted") }
+            }
+            Problem::NotDone(not_done) => shape_of(not_done),
             Problem::Unavailable(_) => Shape::unavailable("unavailable", Fault::Ours),
         }
     }
@@ -143,6 +157,8 @@ pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, 
         | Problem::Method { .. }
         | Problem::Denied(_)
         | Problem::NotMade(_) => "This did not work",
+        Problem::NotDone(NotDone::Missing | NotDone::NotGranted { .. }) => "Nothing here",
+        Problem::NotDone(_) => "This did not work",
         Problem::Nothing => "Nothing here",
     };
     let mut response = page(shape.status, &ProblemPage { frame, title, message: &shape.message, id });

@@ -4,10 +4,16 @@
 //! (`origin.rs`), what surrounds a page and with which headers it goes out (`frame.rs`).
 
 mod account;
+mod area;
+mod device;
 mod flow;
 mod frame;
+mod members;
 mod origin;
+mod registries;
+mod repositories;
 mod session;
+mod sheet;
 mod sign_in;
 
 use std::sync::Arc;
@@ -22,6 +28,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use time::OffsetDateTime;
 
+pub(super) use self::account::registry;
+use self::area::{Area, Turn};
 use self::frame::{Frame, Problem, with_headers};
 use super::body::gather;
 use super::shape::nothing_here;
@@ -53,30 +61,44 @@ enum Place {
     MakePassword,
     /// Ends one.
     RevokePassword,
+    /// Shows a terminal's login, or asks for its code.
+    Device,
+    /// Answers one.
+    AnswerDevice,
     /// Signs this browser out.
     SignOut,
     /// Ends everything that lasts.
     SignOutEverywhere,
+    /// Something to see or to manage.
+    Area(Area),
 }
 
 impl Place {
     /// The one method that does something there besides those that only show.
     fn takes(self, method: &Method) -> bool {
         match self {
-            Place::SignIn => matches!(*method, Method::GET | Method::POST),
+            Place::SignIn | Place::Device => matches!(*method, Method::GET | Method::POST),
             // HEAD would redeem a code, and links in chats and mails are looked at so.
             Place::Provider(_) | Place::Account => *method == Method::GET,
-            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => {
-                *method == Method::POST
-            }
+            Place::MakePassword
+            | Place::RevokePassword
+            | Place::AnswerDevice
+            | Place::SignOut
+            | Place::SignOutEverywhere => *method == Method::POST,
+            Place::Area(area) => area.row().1.takes(method),
         }
     }
 
     fn methods(self) -> &'static str {
         match self {
-            Place::SignIn => "GET, POST",
+            Place::SignIn | Place::Device => "GET, POST",
             Place::Provider(_) | Place::Account => "GET",
-            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => "POST",
+            Place::MakePassword
+            | Place::RevokePassword
+            | Place::AnswerDevice
+            | Place::SignOut
+            | Place::SignOutEverywhere => "POST",
+            Place::Area(area) => area.row().1.methods(),
         }
     }
 }
@@ -97,9 +119,12 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
         ("/account".to_owned(), Place::Account),
         ("/account/passwords".to_owned(), Place::MakePassword),
         ("/account/passwords/{id}/revoke".to_owned(), Place::RevokePassword),
+        ("/device".to_owned(), Place::Device),
+        ("/device/answer".to_owned(), Place::AnswerDevice),
         ("/sign-out".to_owned(), Place::SignOut),
         ("/account/sign-out-everywhere".to_owned(), Place::SignOutEverywhere),
     ];
+    places.extend(Area::all().map(|area| (area.row().0.to_owned(), Place::Area(area))));
     for kind in KINDS {
         places.push((format!("/{}", kind.key), Place::Provider(kind.key)));
         places.push((format!("/{}/{{name}}", kind.key), Place::Provider(kind.key)));
@@ -168,28 +193,46 @@ impl Desk<'_, '_> {
         }
         match (place, parts.method == Method::POST) {
             (Place::SignIn, false) => self.ways_in(&parts).await,
-            (Place::SignIn, true) => self.by_password(&form(body).await?).await,
-            (Place::Provider(section), _) => self.provider((section, name), &parts).await,
+            (Place::SignIn, true) => {
+                let signed_in = self.by_password(&form(body).await?).await?;
+                Ok(self.onward(&parts.headers, signed_in))
+            }
+            (Place::Provider(section), _) => {
+                let signed_in = self.provider((section, name), &parts).await?;
+                Ok(self.onward(&parts.headers, signed_in))
+            }
+            (Place::Device | Place::AnswerDevice, _) if self.section.url.is_none() => Err(Problem::Nothing),
+            (Place::Device, false) => self.device(&parts.headers, &query(&parts)).await,
+            (Place::Device, true) => self.device(&parts.headers, &form(body).await?).await,
+            (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &form(body).await?).await,
             (Place::Account, _) => self.account(&parts.headers).await,
             (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
             (Place::SignOut, _) => Ok(self.sign_out()),
             (Place::SignOutEverywhere, _) => self.sign_out_everywhere(&parts.headers).await,
+            (Place::Area(area), false) => self.area(area, (&parts.headers, &query(&parts), Turn::Shown)).await,
+            (Place::Area(area), true) => self.area(area, (&parts.headers, &form(body).await?, Turn::Sent)).await,
         }
     }
 
     /// The way to another page of ours, with what the browser is to keep.
     fn to(&self, path: &str, cookies: &[String]) -> Response {
-        let mut response = StatusCode::SEE_OTHER.into_response();
+        let mut response = see_other(&format!("{}{path}", self.prefix));
         let headers = response.headers_mut();
-        if let Ok(place) = HeaderValue::from_str(&format!("{}{path}", self.prefix)) {
-            headers.insert(LOCATION, place);
-        }
         for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
             headers.append(SET_COOKIE, cookie);
         }
         response
     }
+}
+
+/// Sends the browser on.
+fn see_other(place: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(place) = HeaderValue::from_str(place) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
 }
 
 /// The fields of a form; of two of one name, neither.

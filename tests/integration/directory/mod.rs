@@ -2,6 +2,8 @@
 
 mod config;
 mod kept;
+mod named;
+mod odd_names;
 mod refusals;
 mod standard;
 

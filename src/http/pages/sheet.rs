@@ -1,0 +1,129 @@
+//! A page of facts, tables and forms: what most pages are made of. One template writes all of them, and escapes every text.
+
+use askama::Template;
+
+use super::frame::Frame;
+
+/// What stands on a page, from top to bottom.
+#[derive(Default)]
+pub(super) struct Sheet {
+    pub(super) title: String,
+    /// What went wrong, or what is to be known first.
+    pub(super) alert: Option<String>,
+    pub(super) links: Vec<Link>,
+    pub(super) copies: Vec<Copy>,
+    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) search: Option<Search>,
+    pub(super) tables: Vec<Table>,
+    /// At most one of them has inputs: their names are their ids.
+    pub(super) forms: Vec<Sending>,
+}
+
+/// The way to another page.
+pub(super) struct Link {
+    pub(super) href: String,
+    pub(super) title: String,
+}
+
+/// A text that people copy.
+pub(super) struct Copy {
+    pub(super) title: &'static str,
+    pub(super) text: String,
+    /// Whether it is shown this once.
+    pub(super) is_secret: bool,
+}
+
+/// The box above a list.
+pub(super) struct Search {
+    pub(super) action: String,
+    pub(super) hidden: Hidden,
+    pub(super) text: String,
+}
+
+/// What a form sends along unseen.
+pub(super) type Hidden = Vec<(&'static str, String)>;
+
+/// A table; the first cell of a row names it.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) title: String,
+    pub(super) columns: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// What is said where there are no rows.
+    pub(super) empty: &'static str,
+    /// Where the next page is.
+    pub(super) next: Option<String>,
+}
+
+/// What stands in a table.
+pub(super) enum Cell {
+    Text(String),
+    Code(String),
+    Link(Link),
+}
+
+/// A form.
+pub(super) struct Sending {
+    pub(super) title: String,
+    pub(super) method: &'static str,
+    pub(super) action: String,
+    pub(super) hidden: Hidden,
+    pub(super) inputs: Vec<Input>,
+    pub(super) button: &'static str,
+}
+
+/// Something that people fill in.
+pub(super) struct Input {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) kind: Kind,
+    pub(super) value: String,
+    pub(super) is_needed: bool,
+}
+
+/// How it is filled in.
+pub(super) enum Kind {
+    Line,
+    /// One entry a line.
+    Lines,
+    Check,
+}
+
+impl Cell {
+    pub(super) fn text(text: impl Into<String>) -> Cell {
+        Cell::Text(text.into())
+    }
+
+    /// What is not always known.
+    pub(super) fn maybe(text: Option<&String>) -> Cell {
+        Cell::Text(text.cloned().unwrap_or_else(|| UNKNOWN.to_owned()))
+    }
+}
+
+/// What stands where nothing is known.
+pub(super) const UNKNOWN: &str = "–";
+
+impl Input {
+    pub(super) fn line(name: &'static str, label: &'static str, value: impl Into<String>) -> Input {
+        Input { name, label, kind: Kind::Line, value: value.into(), is_needed: false }
+    }
+
+    pub(super) fn needed(name: &'static str, label: &'static str, value: impl Into<String>) -> Input {
+        Input { is_needed: true, ..Input::line(name, label, value) }
+    }
+
+    pub(super) fn lines(name: &'static str, label: &'static str, value: &[String]) -> Input {
+        Input { kind: Kind::Lines, ..Input::line(name, label, value.join("\n")) }
+    }
+
+    pub(super) fn check(name: &'static str, label: &'static str, is_set: bool) -> Input {
+        Input { kind: Kind::Check, ..Input::line(name, label, if is_set { "1" } else { "" }) }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "sheet.html")]
+pub(super) struct SheetPage<'page> {
+    pub(super) frame: &'page Frame<'page>,
+    pub(super) sheet: Sheet,
+}

@@ -1,0 +1,310 @@
+//! The pages about repositories, registries and the directory: what each shows to whom, and that what somebody may not have is not there.
+
+use std::collections::BTreeSet;
+
+use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
+use time::OffsetDateTime;
+
+use crate::bed::{Bed, Reply};
+use crate::directory::{granted, opensvc};
+use crate::management::bed_with;
+
+const SIGN_IN: &str = "sign_in: {secret: b2Ygb3VyIG93biwgYW5kIG9mIG5vYm9keSBlbHNlIQ}\n";
+const PEOPLE: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
+const NAMES: [&str; 9] = [
+    "apps/100/x",
+    "apps/101/x",
+    "apps/999/x",
+    "appstore/x",
+    "groups/10/x",
+    "groups/20/x",
+    "lib/x",
+    "users/1/x",
+    "users/2/x",
+];
+/// All that the pages show, but for those that only take forms.
+const SHOWN: [&str; 21] = [
+    "/account",
+    "/repositories",
+    "/repositories/one?registry=reg&name=lib/x",
+    "/repositories/callers?registry=reg&name=lib/x&action=push",
+    "/repositories/delete?registry=reg&name=lib/x",
+    "/registries",
+    "/registries/new",
+    "/registries/one?name=reg",
+    "/groups",
+    "/groups/new",
+    "/groups/one?name=dev",
+    "/apps",
+    "/apps/new",
+    "/apps/one?name=web",
+    "/services",
+    "/services/new",
+    "/services/one?name=web%40n1",
+    "/users",
+    "/users/new",
+    "/users/one?name=ann",
+    "/users/one?name=cat",
+];
+
+async fn bed() -> Bed {
+    bed_with(&format!("{}{SIGN_IN}", opensvc())).await
+}
+
+/// The same where Cat may do everything with the directory.
+async fn bed_of_cat() -> Bed {
+    let rule = "acl: [{match: {account: cat, type: dockwarden}, actions: [list, show, create, change, delete, sweep]}]";
+    bed_with(&format!("{}{SIGN_IN}", opensvc().replace("acl: []", rule))).await
+}
+
+/// Somebody who has signed in.
+struct Person<'bed> {
+    bed: &'bed Bed,
+    cookie: String,
+}
+
+impl Person<'_> {
+    async fn signed_in<'bed>(bed: &'bed Bed, who: &str) -> Person<'bed> {
+        let asked = bed.post("/sign-in", &format!("account={who}&password=alice-pw"));
+        let reply = asked.header("sec-fetch-site", "same-origin").send().await;
+        assert_eq!((reply.status, reply.header("location")), (303, "/account"), "{who}: {}", reply.text());
+        let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+        Person { bed, cookie }
+    }
+
+    async fn get(&self, target: &str) -> Reply {
+        self.bed.get(target).header("cookie", &self.cookie).send().await
+    }
+
+    async fn post(&self, target: &str, form: &str) -> Reply {
+        let asked = self.bed.post(target, form).header("cookie", &self.cookie);
+        asked.header("sec-fetch-site", "same-origin").send().await
+    }
+
+    /// The texts of the first cells of the rows, over all pages of a list.
+    async fn listed(&self, target: &str) -> Vec<String> {
+        let (mut all, mut target) = (Vec::new(), target.to_owned());
+        loop {
+            let text = self.get(&target).await.ok().text();
+            assert!(text.len() < 60_000, "{target}: {}", text.len());
+            let rows = text.split("<th scope=\"row\">").skip(1);
+            all.extend(rows.map(|row| {
+                let cell = row.split("</th>").next().unwrap();
+                let inner = cell.split_once('>').map_or(cell, |(_, rest)| rest);
+                inner.split('<').next().unwrap().to_owned()
+            }));
+            let Some((before, _)) = text.split_once("\" rel=\"next\"") else { return all };
+            target = unescaped(before.rsplit("href=\"").next().unwrap());
+        }
+    }
+}
+
+fn unescaped(text: &str) -> String {
+    text.replace("&#38;", "&").replace("&amp;", "&").replace("&#39;", "'").replace("&#60;", "<").replace("&#62;", ">")
+}
+
+/// The version that a form sends along.
+fn version(page: &str) -> &str {
+    page.split_once("name=\"version\" value=\"").unwrap().1.split('"').next().unwrap()
+}
+
+#[tokio::test]
+async fn a_list_of_repositories_has_exactly_what_pulling_would_give() {
+    let bed = bed().await;
+    for who in PEOPLE {
+        let person = Person::signed_in(&bed, who).await;
+        let mut may = Vec::new();
+        for name in NAMES {
+            if granted(&bed, who, &format!("repository:{name}:pull"), "reg").await == "pull" {
+                may.push(name.to_owned());
+            }
+        }
+        assert_eq!(person.listed("/repositories").await, may, "{who}");
+        assert_eq!(person.listed("/repositories?registry=vault").await, [""; 0], "{who}");
+        let found = person.listed("/repositories?search=USERS/").await;
+        assert!(found.iter().all(|name| name.starts_with("users/")), "{found:?}");
+        for name in NAMES {
+            let page = person.get(&format!("/repositories/one?registry=reg&name={name}")).await;
+            let pulls = may.iter().any(|own| own == name);
+            let deletes = granted(&bed, who, &format!("repository:{name}:delete"), "reg").await == "delete";
+            assert_eq!(page.status, if pulls || deletes { 200 } else { 404 }, "{who} {name}");
+            let command = format!("<code class=\"copy\">docker pull reg/{name}:v1</code>");
+            assert_eq!(unescaped(&page.text()).contains(&command), pulls, "{who} {name}");
+            let target = format!("/repositories/delete?registry=reg&name={name}");
+            assert_eq!(person.get(&target).await.status, if deletes { 200 } else { 404 }, "{who} {name}");
+            if !deletes {
+                let form = format!("registry=reg&name={name}&tag=v1&digest=sha256:0");
+                assert_eq!(person.post("/repositories/delete", &form).await.status, 404, "{who} {name}");
+                assert!(!page.text().contains("Delete"), "{who} {name}");
+            }
+        }
+    }
+}
+
+/// Registries list `a/b` before `a-b`, and pages are cut between any two names.
+#[tokio::test]
+async fn no_repository_is_lost_between_two_pages() {
+    let bed = bed().await;
+    let snapshot = bed.app.snapshot();
+    let records = &snapshot.records.as_ref().unwrap().records;
+    let names: Vec<String> = (0..130).flat_map(|at| [format!("p{at}/b"), format!("p{at}-b")]).collect();
+    let now = OffsetDateTime::now_utc();
+    for service in ["reg", "vault"] {
+        records.found(service, SweepNumber(1), &names, now).await.unwrap();
+        let listing = |name: &String| Listing { repository: name.clone(), tags: vec!["v1".to_owned()], asked: now };
+        records.listed(service, &names.iter().map(listing).collect::<Vec<_>>(), now).await.unwrap();
+    }
+    // The lists are read again with it.
+    let text = Description { text: String::new(), official: Mark::Unset, automated: Mark::Unset };
+    snapshot.catalogue.as_ref().unwrap().describe("reg", "lib/x", &text).await.unwrap();
+    let cat = Person::signed_in(&bed, "cat").await;
+    for service in ["reg", "vault"] {
+        let listed = cat.listed(&format!("/repositories?registry={service}&search=p")).await;
+        let once: BTreeSet<&String> = listed.iter().collect();
+        assert!(names.iter().all(|name| once.contains(name)), "{service}: {listed:?}");
+        assert_eq!(once.len(), listed.len());
+    }
+    let all = cat.listed("/repositories?search=-b").await;
+    assert_eq!(all.len(), 260, "{all:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_may_not_have_is_neither_shown_nor_to_be_had() {
+    let bed = bed().await;
+    for (who, registries) in [("ann", true), ("eve", true), ("dan", false)] {
+        let person = Person::signed_in(&bed, who).await;
+        let account = person.get("/repositories").await.ok().text();
+        assert_eq!(account.contains("href=\"/registries\""), registries, "{who}: {account}");
+        for (target, is_there) in [
+            ("/registries", registries),
+            ("/registries/one?name=reg", registries),
+            ("/registries/one?name=none", false),
+            ("/registries/new", false),
+            ("/registries/remove?name=reg", false),
+            ("/groups/new", false),
+            ("/groups/one?name=ops", false),
+            ("/groups/remove?name=dev", false),
+            ("/users/one?name=cat", false),
+            ("/services/new", false),
+        ] {
+            let reply = person.get(target).await;
+            assert_eq!(reply.status, if is_there { 200 } else { 404 }, "{who} {target}: {}", reply.text());
+        }
+        for (target, form) in [
+            ("/registries/new", "name=other&url=https://other.example.org"),
+            ("/registries/one", "name=reg&version=1&url=https://other.example.org"),
+            ("/registries/remove", "name=reg&version=1"),
+            ("/registries/sweep", "name=reg"),
+            ("/groups/new", "name=other&id=90"),
+            ("/groups/one", "name=dev&version=1&privileges=manager"),
+            ("/groups/remove", "name=dev&version=1"),
+            ("/users/one", "name=ann&version=1&privileges=manager"),
+        ] {
+            let reply = person.post(target, form).await;
+            assert_eq!(reply.status, 404, "{who} {target}: {}", reply.text());
+        }
+        let page = person.get("/registries/one?name=reg").await.text();
+        assert!(!page.contains("Sweep now") && !page.contains("Save"), "{page}");
+    }
+    for target in SHOWN {
+        let reply = bed.get(target).send().await;
+        assert_eq!((reply.status, reply.header("location")), (303, "/sign-in"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_manager_declares_changes_and_removes_a_registry() {
+    let bed = bed().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let form = cat.get("/registries/new").await.ok().text();
+    assert!(form.contains("action=\"/registries/new\""), "{form}");
+    let refused = cat.post("/registries/new", "name=new&url=nonsense").await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    let made =
+        cat.post("/registries/new", "name=new&url=https://new.example.org&publications=dev&responsibles=20").await;
+    assert_eq!((made.status, made.header("location")), (303, "/registries/one?name=new"), "{}", made.text());
+    assert!(cat.listed("/registries").await.contains(&"new".to_owned()));
+    let page = cat.get("/registries/one?name=new").await.ok().text();
+    assert!(page.contains("https://new.example.org") && page.contains("Declared by"), "{page}");
+    let seen = version(&page).to_owned();
+    let change = format!("name=new&version={seen}&url=https://newer.example.org&publications=dev&responsibles=20");
+    assert_eq!(cat.post("/registries/one", &change).await.status, 303);
+    assert_eq!(cat.post("/registries/one", &change).await.status, 412, "it has another version by now");
+    let page = cat.get("/registries/one?name=new").await.ok().text();
+    assert!(page.contains("https://newer.example.org"), "{page}");
+    let ask = cat.get("/registries/remove?name=new").await.ok().text();
+    let remove = format!("name=new&version={}", version(&ask));
+    assert_eq!(cat.post("/registries/remove", &remove).await.status, 303);
+    assert_eq!(cat.get("/registries/one?name=new").await.status, 404);
+    // That of the file is changed there.
+    let page = cat.get("/registries/one?name=reg").await.ok().text();
+    assert!(page.contains("in the file") && page.contains("Sweep now") && !page.contains("Save"), "{page}");
+}
+
+/// Row 35 of the reference on policy tooling: attackers choose names.
+#[tokio::test]
+async fn names_are_inert_in_all_lists() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let name = "%3Cscript%3Ealert(1)%3C/script%3E%22'%26";
+    for (path, more) in [
+        ("groups", "&id=90&privileges=puller%0Apusher"),
+        ("apps", "&id=190&publications=dev"),
+        ("users", "&id=290&groups=dev&quota=3"),
+    ] {
+        let made = cat.post(&format!("/{path}/new"), &format!("name={name}{more}")).await;
+        assert_eq!(made.status, 303, "{path}: {}", made.text());
+        let one = format!("/{path}/one?name={name}");
+        for target in
+            [format!("/{path}"), format!("/{path}?search={name}"), one.clone(), format!("/{path}/remove?name={name}")]
+        {
+            let text = cat.get(&target).await.ok().text();
+            assert!(!text.contains("<script") && text.contains("&#60;script&#62;alert(1)"), "{target}: {text}");
+        }
+        let seen = cat.get(&one).await.ok().text();
+        let changed = cat.post(&format!("/{path}/one"), &format!("name={name}&version={}", version(&seen))).await;
+        assert_eq!(changed.status, 303, "{path}: {}", changed.text());
+        let ask = cat.get(&format!("/{path}/remove?name={name}")).await.ok().text();
+        let removed = cat.post(&format!("/{path}/remove"), &format!("name={name}&version={}", version(&ask))).await;
+        assert_eq!(removed.status, 303, "{path}: {}", removed.text());
+        assert_eq!(cat.get(&one).await.status, 404, "{path}");
+    }
+    let text = cat.get("/repositories").await.ok().text();
+    assert!(text.contains("What &#60;everybody&#62; needs"), "{text}");
+}
+
+/// Rows 34 and 36: nothing of others, no script, each thing to fill in has its label, and the headings follow each other.
+#[tokio::test]
+async fn every_page_is_ours_alone_small_and_readable_without_a_mouse() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    for target in SHOWN {
+        let reply = cat.get(target).await;
+        assert_eq!(reply.status, 200, "{target}: {}", reply.text());
+        let policy = reply.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'self';") && !policy.contains("script"), "{policy}");
+        assert_eq!(reply.header("x-frame-options"), "DENY");
+        assert_eq!(reply.header("cache-control"), "no-store");
+        let text = reply.text();
+        assert!(
+            text.len() < 60_000 && !text.contains("<script") && !text.contains(" style=") && !text.contains(" onclick")
+        );
+        assert_eq!(text.matches("<h1>").count(), 1, "{target}");
+        assert!(
+            text.contains("<main id=\"main\">") && text.contains("<nav aria-label=") && text.contains("<html lang=")
+        );
+        let mut ids = BTreeSet::new();
+        for id in text.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(ids.insert(id), "{target}: two of the id {id}");
+        }
+        for start in ["<input id=\"", "<textarea id=\"", "<select id=\""] {
+            for id in text.split(start).skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                assert!(text.contains(&format!("<label for=\"{id}\">")), "{target}: {id} has no label");
+            }
+        }
+        for path in ["/registries/new", "/groups/new", "/repositories/delete", "/registries/sweep"] {
+            let foreign = bed.post(path, "name=x&id=9").header("cookie", &cat.cookie);
+            assert_eq!(foreign.header("sec-fetch-site", "cross-site").send().await.status, 403, "{path}");
+        }
+    }
+}
