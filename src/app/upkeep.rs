@@ -1,13 +1,14 @@
 //! What is done about secrets while nobody waits for it: their uses are written down, what ended long ago is forgotten, and the log
 //! says what will end soon.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tracing::warn;
 
 use super::App;
+use super::overview::{self, EndingSecrets};
 use crate::metrics::Metrics;
 use crate::records::{Day, Owner, SecretKind};
 use crate::secrets::{Lasting, robot_account};
@@ -39,9 +40,21 @@ pub async fn look_after_secrets(app: Arc<App>) {
             #[expect(clippy::disallowed_methods, reason = "this is done at this moment, for no request")]
             let now = OffsetDateTime::now_utc();
             tidy(lasting, &app.metrics, now).await;
+            look_at_ending(&app, lasting, now).await;
             forget_rule_uses(&app, now).await;
         }
         round = round.wrapping_add(1);
+    }
+}
+
+/// Remembers which secrets end soon, for people who look.
+async fn look_at_ending(app: &App, lasting: &Lasting, now: OffsetDateTime) {
+    match lasting.ending(now + overview::AHEAD, now).await {
+        Ok(all) => {
+            let ending = EndingSecrets::of(all, crate::clock::now());
+            *app.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+        }
+        Err(cause) => tracing::debug!(cause = %cause, "nobody looked which secrets end soon"),
     }
 }
 

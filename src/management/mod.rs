@@ -25,6 +25,7 @@ use crate::directory::entry::Entries;
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
+use crate::policy_tests::PolicyAction;
 use crate::records::Failure;
 use crate::records::directory::EntryAt;
 
@@ -222,6 +223,16 @@ impl<'a> Desk<'a> {
     pub async fn could(&self, name: &str, action: Action) -> Result<bool, NotDone> {
         let decision = self.decide(SERVICE, vec![ours(name, [action.clone()])?]).await?;
         Ok(granted(&decision).contains(&action))
+    }
+
+    /// Whether the asker may ask this about the policy.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn asks_policy(&self, action: PolicyAction) -> Result<bool, NotDone> {
+        let decision = self.decide(SERVICE, vec![ours(PolicyAction::ON, [action.action()])?]).await?;
+        (self.heard)(SERVICE, &decision);
+        Ok(granted(&decision).contains(&action.action()))
     }
 
     /// That the asker may do this. Of what they may not see, nobody learns that it is there.

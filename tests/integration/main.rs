@@ -37,6 +37,7 @@ mod oidc;
 mod outcomes;
 mod pages;
 mod pages_managing;
+mod pages_running;
 mod pem;
 mod policy_questions;
 mod policy_tests;

@@ -265,10 +265,10 @@ pub(super) async fn respond(
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     let Admitted { who, .. } = admit(visit, &parts.headers, now).await?;
-    let (snapshot, asker, id) = (visit.snapshot, &visit.asker, &visit.id);
+    let (snapshot, asker, id, decisions) = (visit.snapshot, &visit.asker, &visit.id, &visit.app.decisions);
     let heard = |service: &str, decision: &Decision| {
         let asker = Asker { service: service.to_owned(), ..asker.clone() };
-        decision_log::decided(id, &asker, snapshot.generation, decision, None);
+        decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
     };
     let (access, catalogue, address) = (&snapshot.access, snapshot.catalogue.as_ref(), asker.address);
     let desk = Desk { access, catalogue, who: &who, address, now, heard: &heard };
