@@ -158,8 +158,6 @@ fn some_or_none(some: bool) -> Reach {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]
