@@ -190,9 +190,9 @@ async fn whoever_asks_logs_in() {
     }
 }
 
-/// Check 54 as far as no registry is asked: whoever may not delete learns that, or that there is nothing.
+/// Checks 54 and 55 as far as no registry is asked: whoever may not delete learns that, or that there is nothing.
 #[tokio::test]
-async fn check_54_a_deletion_is_decided_as_whoever_asks() {
+async fn checks_54_and_55_a_deletion_is_decided_as_whoever_asks() {
     let bed = bed().await;
     let delete = |target: String| bed.request(Method::DELETE, &target);
     for (who, name, expected) in [

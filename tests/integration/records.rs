@@ -59,7 +59,7 @@ async fn a_newer_file_is_refused_with_a_sentence() {
     let records = sqlite(&file);
     for refused in [records.prepare().await, records.find(&hash("a")).await.map(|_| ())] {
         let Err(Failure::Unusable { cause }) = refused else { panic!("{refused:?}") };
-        assert!(cause.contains("was made by a newer Dockwarden (its records have version 4"), "{cause}");
+        assert!(cause.contains("was made by a newer Dockwarden (its records have version 5"), "{cause}");
     }
     let refused = restore(&Settings::sqlite(folder.path().join("other.db")), &file, at(5)).await.unwrap_err();
     assert!(refused.to_string().contains("newer Dockwarden"), "{refused}");
@@ -282,7 +282,7 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
         (["records", "backup"].as_slice(), " is saved in "),
         (&["records", "restore"], "ALL EPOCHS WERE RAISED: no secret that was handed out before works any more"),
         (&["migrate"], "records: already there\n"),
-        (&["check", "--connect"], " holds the records (version 3)"),
+        (&["check", "--connect"], " holds the records (version 4)"),
     ] {
         let (status, said) = run(arguments);
         assert!(status == Some(0) && said.contains(expected), "{said}");

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::bed::{ALICE_HASH, Bed, Reply};
 use crate::cli::run;
-use crate::directory::{opensvc, person};
+use crate::directory::{opensvc, person, ready};
 
 fn digest(letter: char) -> String {
     format!("sha256:{}", letter.to_string().repeat(64))
@@ -30,7 +30,7 @@ async fn bed() -> Bed {
                  - {match: {account: dan, type: dockwarden, name: pulls/vault}, actions: [list]}\n";
     let text = opensvc().replacen("users:", &users, 1).replace("acl: []\n", rules);
     let bed = Bed::with(&format!("{text}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
-    bed.app.prepare().await.unwrap();
+    ready(&bed).await;
     let (lease, now) = (Lease { name: "events".to_owned(), holder: "one".to_owned() }, OffsetDateTime::now_utc());
     let pulls = PULLS.map(|(service, repository, account, image)| Pull {
         service: service.to_owned(),

@@ -4,7 +4,7 @@ use axum::http::Method;
 use dockwarden::app::write_uses;
 use serde_json::{Value, json};
 
-use super::{opensvc, person};
+use super::{opensvc, person, ready};
 use crate::bed::{ALICE_HASH, Bed};
 use crate::cli::run;
 
@@ -29,7 +29,7 @@ fn never(logins: &[(String, Value)]) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_user_who_never_logged_in_is_listed_as_such() {
     let bed = Bed::with(&text("records: {sqlite: $DIR/dockwarden.db}\n"));
-    bed.app.prepare().await.unwrap();
+    ready(&bed).await;
     let file = bed.folder.path("config.yml").to_str().unwrap().to_owned();
     assert_eq!(never(&logins(&bed).await), ["ann", "bob", "cat", "dan", "eve"]);
     let login = async |who: &'static str, password: &'static str| {

@@ -46,6 +46,12 @@ pub(crate) fn person(name: &'static str) -> Caller {
     Caller::Account(name, if name == "bank@n1" || name == "web@n2" { "bob-pw" } else { "alice-pw" })
 }
 
+/// Has the records ready, and what they have of the directory read.
+pub(crate) async fn ready(bed: &Bed) {
+    bed.app.prepare().await.unwrap();
+    bed.app.snapshot().access.directory().unwrap().read_again().await.unwrap();
+}
+
 /// What is granted of one scope at a registry, as the token says it: `pull,push`, or nothing.
 pub(crate) async fn granted(bed: &Bed, who: &'static str, scope: &str, service: &str) -> String {
     let reply = bed.get(&format!("/auth?service={service}&scope={scope}")).by(person(who)).send().await.ok();
