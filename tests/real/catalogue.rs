@@ -1,6 +1,7 @@
 //! What is in real registries of both generations: by their events, by sweeps, deleted, and on their bad days.
 
 mod artifacts;
+pub(crate) mod killed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

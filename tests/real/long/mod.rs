@@ -4,6 +4,7 @@
 mod builders;
 mod debian;
 mod dex;
+mod events;
 mod kubelet;
 mod page;
 mod signature;
