@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod commands;
+pub(crate) mod killed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ mod cluster;
 mod collector;
 mod debian;
 mod dex;
+mod events;
 mod kubelet;
 mod page;
 mod signature;
