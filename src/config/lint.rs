@@ -11,6 +11,7 @@ use crate::authn::users;
 use crate::authz::lint::{Doors, Surroundings, lint_each, lint_listed};
 use crate::authz::rules::Rules;
 use crate::backend::{Facts, Names};
+use crate::directory::rights::ManagedAction;
 use crate::policy_tests::PolicyAction;
 use crate::secrets::TokenAction;
 use crate::workload;
@@ -48,6 +49,14 @@ impl Config {
         }
     }
 
+    /// The actions of those who manage registries and the directory, where that can be done.
+    pub(crate) fn managed_actions(&self) -> &'static [Action] {
+        match self.api {
+            Api::Off => &[],
+            Api::Main | Api::Admin => ManagedAction::actions(),
+        }
+    }
+
     fn surroundings(&self) -> Surroundings<'_> {
         let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
         let protected = self.forward_auth.iter().flat_map(|door| &door.paths);
@@ -68,6 +77,7 @@ impl Config {
                 .flat_map(|path| &path.scope.actions)
                 .chain(self.token_actions())
                 .chain(self.policy_actions())
+                .chain(self.managed_actions())
                 .collect(),
         }
     }
