@@ -134,6 +134,7 @@ impl Policy {
             }
         }
         let (token_actions, policy_actions) = (config.token_actions(), config.policy_actions());
+        let managed_actions = config.managed_actions();
         let records = config.records.as_ref().filter(|_| unmade.is_none());
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
@@ -175,6 +176,7 @@ impl Policy {
                 .flat_map(|path| &path.scope.actions)
                 .chain(token_actions)
                 .chain(policy_actions)
+                .chain(managed_actions)
                 .cloned()
                 .collect(),
             services: config.token.services,
