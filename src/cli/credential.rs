@@ -394,7 +394,7 @@ mod tests {
         let login = KeptLogin { server, username, password: Secret::new("fourth"), ends };
         at(0).kept().unwrap().keep(&login).unwrap();
         assert!(get(99, "registry.example.org").unwrap().contains("fourth"));
-        let Err(Unanswered { message, hint }) = get(100, "registry.example.org") else { panic!("it ended") };
+        let Unanswered { message, hint } = get(100, "registry.example.org").unwrap_err();
         assert_eq!(message, NOT_FOUND);
         let hint = hint.unwrap();
         assert!(hint.contains("ended on 1970-01-01") && hint.contains("dockwarden login"), "{hint}");

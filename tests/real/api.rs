@@ -26,7 +26,7 @@ fn nothing_that_schemathesis_sends_about_secrets_and_policies_is_answered_with_a
 /// They are many: each has fewer examples than those of secrets, unless there is time.
 #[test]
 fn nothing_that_schemathesis_sends_about_registries_is_answered_with_a_500_or_against_the_description() {
-    tried(["--include-path-regex", MANAGED], at_length(10), 38);
+    tried(["--include-path-regex", MANAGED], at_length(10), 39);
 }
 
 /// A server with the records in this file, after schemathesis has tried so many operations of it with so many examples each.

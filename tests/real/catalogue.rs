@@ -1,6 +1,7 @@
 //! What is in real registries of both generations: by their events, by sweeps, deleted, and on their bad days.
 
 mod artifacts;
+mod commands;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use ::dockwarden::app::{App, Source};
 use ::dockwarden::authn::{Account, Credentials, Secret};
 use ::dockwarden::catalogue::{Catalogue, Deleted, Emptied, Kind, MayDelete, Seen, Siblings, Swept};
-use ::dockwarden::records::catalogue::{Description, Mark, Pulled};
+use ::dockwarden::records::catalogue::{Description, Lease, Mark, Pulled};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use policy::scope::Scope;

@@ -2,6 +2,7 @@
 
 mod config;
 mod kept;
+mod logins;
 mod named;
 mod odd_names;
 mod refusals;
