@@ -210,7 +210,13 @@ fn secrets() -> BTreeMap<&'static str, Files> {
         ("leaf", leaf),
         ("web", files(web)),
         ("passwords", Files::from(passwords)),
-        ("database", Files::from([("password".to_owned(), b"of-the-database".to_vec())])),
+        (
+            "database",
+            Files::from([
+                ("password".to_owned(), b"of-the-database".to_vec()),
+                ("ca.crt".to_owned(), fs::read(keys::for_localhost().authority).unwrap()),
+            ]),
+        ),
     ])
 }
 
@@ -254,6 +260,22 @@ pub(crate) const VALUES: &[(&str, &[&str], &[&str])] = &[
          nodeSelector: {a: b}, tolerations: [{operator: Exists}], affinity: {nodeAffinity: {}}, priorityClassName: high, \
          fullnameOverride: gate, config: {server: {trusted_proxies: [10.0.0.0/8]}}}",
         &[],
+        &[],
+    ),
+    // All at once.
+    (
+        "{replicaCount: 3, image: {digest: \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}, \
+         imagePullSecrets: [{name: x}], signingKey: {existingSecret: leaf, authority: true}, tls: {existingSecret: web}, \
+         records: {kind: postgres, postgres: {host: db.example.org, existingSecret: database, ownAuthority: true}}, \
+         config: {server: {trusted_proxies: [10.0.0.0/8]}, records_auth: {}, lasting: {}}, files: {keys.json: \"{}\"}, \
+         tokenReview: {enabled: true}, serviceAccount: {annotations: {a/b: c}}, log: debug, env: {AWS_REGION: eu-central-1}, \
+         service: {type: LoadBalancer, port: 443, annotations: {a/b: c}}, ingress: {enabled: true, className: nginx, \
+         annotations: {a/b: \"1\"}, hosts: [{host: auth.example.org, paths: [/]}], tls: [{secretName: web, hosts: [auth.example.org]}]}, \
+         networkPolicy: {from: [{podSelector: {}}], metricsFrom: [{podSelector: {matchLabels: {a: b}}}], egress: [{}]}, \
+         serviceMonitor: {enabled: true, interval: 60s, labels: {release: prometheus}}, \
+         resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}, podLabels: {a: b}, podAnnotations: {a: b}, \
+         nodeSelector: {a: b}, tolerations: [{operator: Exists}], affinity: {nodeAffinity: {}}, priorityClassName: high}",
+        &["ClusterRoleBinding", "Ingress", "PodDisruptionBudget", "Service", "ServiceMonitor"],
         &[],
     ),
 ];
