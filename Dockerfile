@@ -7,7 +7,7 @@
 #
 #   docker build --target shell -t dockwarden:shell .
 
-# Any image with Rust, make and a C compiler.
+# Any image of Debian with Rust, make, a C compiler and python3.
 ARG BUILDER=docker.io/library/rust:1-bookworm
 # Any image with busybox and the certificates of public authorities; docker_auth's own image is made from this one.
 ARG SHELL_BASE=docker.io/library/alpine:3
@@ -15,11 +15,14 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 # What is shipped is what `make long` tests; `make test` has the same program in its place, linked like it and not optimised. The
-# empty directories become the places of volumes; a new named volume takes over their owner.
-RUN make static && mkdir -p /image/config /image/certs /image/keys && cp target/static/dockwarden /image/dockwarden
+# empty directories become the places of volumes; a new named volume takes over their owner. The licences are those of all that is
+# linked into the program: they go along with every copy.
+RUN make static notices && mkdir -p /image/config /image/certs /image/keys /image/licenses && \
+    cp target/static/dockwarden /image/dockwarden && cp LICENSE target/static/THIRD-PARTY-NOTICES.txt /image/licenses/
 
 FROM ${SHELL_BASE} AS shell
 COPY --from=build /image/dockwarden /dockwarden
+COPY --from=build /image/licenses /licenses
 COPY --from=build /image/config /config
 COPY --from=build --chown=65532:65532 /image/certs /certs
 COPY --from=build --chown=65532:65532 /image/keys /keys
@@ -31,6 +34,7 @@ CMD ["/config/auth_config.yml"]
 
 FROM scratch
 COPY --from=build /image/dockwarden /dockwarden
+COPY --from=build /image/licenses /licenses
 COPY --from=build /image/config /config
 COPY --from=build --chown=65532:65532 /image/certs /certs
 COPY --from=build --chown=65532:65532 /image/keys /keys

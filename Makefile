@@ -11,7 +11,7 @@ SEED ?= 1
 # The program that is made into images and measured in `make test`. `make long` takes the one that is shipped: PROGRAM=static.
 PROGRAM ?= static-debug
 
-.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug sbom release reproduce version docs clean
+.PHONY: run build test parts unit real long canary check audit wasm try fuzz differential mutants bench bench-short bench-parts static static-debug notices sbom release reproduce version docs clean
 
 # Build, say what to tell a registry, and serve. The example's user gets a password of its own at the first run.
 run: build $(if $(filter config.example.yml,$(CONFIG)),certs/test.hash)
@@ -154,6 +154,11 @@ static-debug:
 	cargo rustc --locked --bin dockwarden --target-dir target -- -C target-feature=+crt-static -C strip=symbols
 	install -D target/debug/dockwarden target/static-debug/dockwarden
 	install -D target/debug/dockwarden.d target/static-debug/dockwarden.d
+
+# Licences and notices of what is linked into it: target/static/THIRD-PARTY-NOTICES.txt, which goes along with every copy.
+notices:
+	install -d target/static
+	python3 release/notices.py target/static/THIRD-PARTY-NOTICES.txt $(HOST)
 
 # What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json. It does not say in which folder.
 sbom:

@@ -19,6 +19,8 @@ built=$staging/$triple/release
 mkdir -p "$built"
 cp "$program" "$built/dockwarden"
 cp -r "$pages/man" "$pages/completions" "$built"
+ln -s dockwarden "$built/docker-credential-dockwarden"
+ln -s dockwarden-login.8.gz "$built/man/docker-credential-dockwarden.8.gz"
 gzip -9nc "$notices" >"$built/notices.gz"
 
 maintainer=${DEBIAN_MAINTAINER:-$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)}

@@ -205,6 +205,8 @@ impl Snapshot {
                 let store = Arc::clone(&in_use.records);
                 let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
                 let used = access_before.and_then(Access::used_rules).map(Arc::clone);
+                let noted = access_before.and_then(Access::noted_logins).map(Arc::clone);
+                let access = access.with_noted_logins(noted.unwrap_or_default());
                 access.with_secrets(Arc::new(lasting), metrics).with_used_rules(used.unwrap_or_default())
             }
         };

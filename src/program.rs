@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use self::complaint::Complaint;
+pub(crate) use self::image::files_in_path;
 use crate::secret::Secret;
 use crate::shown::printable;
 use crate::turns::{Client, Turn, Turns};

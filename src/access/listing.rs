@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use policy::Budget;
 use policy::acl::Acl;
-use policy::names::Verdict;
+use policy::names::{ForNames, Verdict};
+use policy::pattern::TooComplex;
 use policy::scope::{Action, Resource, Scope};
 use time::OffsetDateTime;
 
@@ -36,13 +37,21 @@ pub struct Viewer<'a> {
 /// Names of repositories, taken one after the other for as long as somebody wants more: there can be a hundred thousand of them, of which
 /// a page needs a few.
 pub trait Names: Send + Sync + 'static {
-    /// The names, in their order.
-    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_>;
+    /// The names, in their order, some at a time.
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_>;
+}
+
+/// Some names that follow each other.
+pub struct Run<'n> {
+    /// Two names between which they all are, as [`grants_none`](policy::names::ForNames::grants_none) has it, where there are such.
+    pub between: Option<(&'n str, &'n str)>,
+    /// The names.
+    pub names: Box<dyn Iterator<Item = &'n str> + Send + 'n>,
 }
 
 impl Names for Vec<Arc<str>> {
-    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
-        Box::new(self.iter())
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_> {
+        Box::new(std::iter::once(Run { between: None, names: Box::new(self.iter().map(|name| &**name)) }))
     }
 }
 
@@ -70,9 +79,9 @@ impl Access {
         names: &impl Names,
         most: usize,
     ) -> Result<Vec<Arc<str>>, Denied> {
-        let (mut found, mut left) = (Vec::new(), names.names());
+        let (mut found, mut left) = (Vec::new(), names.runs().flat_map(|run| run.names));
         while found.len() < most {
-            let some: Vec<&Arc<str>> = left.by_ref().take(DECIDED_AT_ONCE).collect();
+            let some: Vec<&str> = left.by_ref().take(DECIDED_AT_ONCE).collect();
             if some.is_empty() {
                 break;
             }
@@ -81,7 +90,7 @@ impl Access {
             let decision = self.decide(viewer.who, viewer.address, viewer.service, scopes, viewer.now).await?;
             let granted =
                 decision.grants().iter().zip(names).filter(|(grant, _)| grant.granted.contains(&Action::Pull));
-            found.extend(granted.map(|(_, name)| Arc::clone(name)));
+            found.extend(granted.map(|(_, name)| Arc::from(name)));
         }
         found.truncate(most);
         Ok(found)
@@ -128,25 +137,36 @@ impl Access {
             // All names are one question to each list.
             let mut said: Vec<Option<BackendOutcome>> = vec![None; filters.len()];
             let mut found = Vec::new();
-            for name in names.names() {
-                if found.len() >= most {
-                    break;
-                }
-                // The first list that has a rule for it decides.
-                let mut verdict = Verdict::NoMatch;
-                for (filter, said) in filters.iter().zip(&mut said) {
-                    verdict = filter.verdict(name, budget)?;
-                    match verdict {
-                        Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
-                        Verdict::Granted | Verdict::Withheld => {
-                            *said = Some(BackendOutcome::Decided);
-                            break;
+            'runs: for Run { between, names } in names.runs() {
+                let mut between = between;
+                for name in names {
+                    if found.len() >= most {
+                        break 'runs;
+                    }
+                    // The first list that has a rule for it decides.
+                    let mut verdict = Verdict::NoMatch;
+                    for (filter, said) in filters.iter().zip(&mut said) {
+                        verdict = filter.verdict(name, budget)?;
+                        match verdict {
+                            Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
+                            Verdict::Granted | Verdict::Withheld => {
+                                *said = Some(BackendOutcome::Decided);
+                                break;
+                            }
                         }
                     }
-                }
-                match verdict {
-                    Verdict::Granted if is_left(name) => found.push(Arc::clone(name)),
-                    Verdict::Granted | Verdict::Withheld | Verdict::NoMatch => {}
+                    match verdict {
+                        Verdict::Granted if is_left(name) => found.push(Arc::from(name)),
+                        Verdict::Granted => {}
+                        // Where one is not shown, the others often are not either. That is found out once.
+                        Verdict::Withheld | Verdict::NoMatch => {
+                            if let Some((first, last)) = between.take()
+                                && none_is_granted(&filters, (first, last), budget)?
+                            {
+                                break;
+                            }
+                        }
+                    }
                 }
             }
             Ok((found, said))
@@ -216,6 +236,20 @@ impl Access {
         }
         Ok(found)
     }
+}
+
+/// Whether no list grants any name from one to another.
+fn none_is_granted(
+    filters: &[ForNames<'_>],
+    (first, last): (&str, &str),
+    budget: &mut Budget,
+) -> Result<bool, TooComplex> {
+    for filter in filters {
+        if !filter.grants_none(first, last, budget)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The scope of one action on a repository; `None` where none can be called so.

@@ -78,7 +78,7 @@ pub async fn tell_collector(app: Arc<App>) {
     }
 }
 
-/// Writes down the uses of secrets and rules that were noted. When the server stops, it does so once more.
+/// Writes down the uses of secrets and rules, and the logins, that were noted. When the server stops, it does so once more.
 pub async fn write_uses(app: &App) {
     if let Some(lasting) = app.snapshot().access.lasting()
         && let Err(cause) = lasting.write_uses().await
@@ -91,6 +91,11 @@ pub async fn write_uses(app: &App) {
         && let Err(cause) = used.write(&*in_use.records).await
     {
         tracing::debug!(cause = %cause, "which rules decided could not be written down");
+    }
+    if let (Some(noted), Some(in_use)) = (snapshot.access.noted_logins(), &snapshot.records)
+        && let Err(cause) = noted.write(&*in_use.records).await
+    {
+        tracing::debug!(cause = %cause, "who logged in could not be written down");
     }
 }
 

@@ -460,8 +460,7 @@ fn name_of(index: usize, rule: &Unnumbered) -> String {
 
 /// Who is at work, for somebody who finds an import that has not ended.
 fn ourselves() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("process {} on {}", std::process::id(), host.trim())
+    format!("process {} on {}", std::process::id(), super::host_name())
 }
 
 fn parse_from(file: &Path) -> Result<Vec<Unnumbered>, String> {

@@ -1,6 +1,7 @@
-//! Hands a workload's token to those who ask for a registry's password: the kubelet (KEP-4412) and docker (its credential helpers).
+//! Hands a registry's password to those who ask for it: a workload's token to the kubelet (KEP-4412) and docker (its credential
+//! helpers), and to docker what `dockwarden login` stored.
 //!
-//! Both are shown the token for the registries that are named, and for no other: whoever names an image elsewhere in a manifest
+//! Both are shown a workload's token for the registries that are named, and for no other: whoever names an image elsewhere in a manifest
 //! would otherwise have the token sent there.
 
 use std::ffi::OsString;
@@ -10,9 +11,14 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use settings::files::read_secret;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
+use super::login::kept::{KeptLogin, KeptLogins, host_of};
 use super::{DONE, FAILED, complain, say};
 use crate::json;
+use crate::secret::Secret;
+use crate::shown::printable;
 
 /// The name under which docker starts this program: `credHelpers: {"HOST": "dockwarden"}`.
 const HELPER: &str = "docker-credential-dockwarden";
@@ -81,11 +87,36 @@ fn provided(question: &str, registries: &[String]) -> Result<serde_json::Value, 
     }))
 }
 
-/// Where the token is, and which registries are shown it: what the environment says.
+/// Where the token is, and which registries are shown it: what the environment says. What is kept is for all others.
 struct Helper {
     registries: Vec<String>,
     token: Option<String>,
     token_file: Option<String>,
+    kept: Result<KeptLogins, String>,
+    now: OffsetDateTime,
+}
+
+/// A login that docker wants to be kept.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ToKeep {
+    #[serde(rename = "ServerURL")]
+    server: String,
+    username: String,
+    secret: String,
+}
+
+/// What docker is told: on standard output, and what people may read besides.
+#[derive(Debug, PartialEq, Eq)]
+struct Unanswered {
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<String> for Unanswered {
+    fn from(message: String) -> Unanswered {
+        Unanswered { message, hint: None }
+    }
 }
 
 /// Whether this program was started as docker's helper.
@@ -101,40 +132,93 @@ pub(super) fn help(arguments: &[OsString]) -> u8 {
         registries: registries.split([',', ' ']).filter(|host| !host.is_empty()).map(str::to_owned).collect(),
         token: variable("DOCKWARDEN_TOKEN"),
         token_file: variable("DOCKWARDEN_TOKEN_FILE"),
+        kept: KeptLogins::of_this_user(),
+        #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
+        now: OffsetDateTime::now_utc(),
     };
     let action = arguments.get(1).map(|action| action.to_string_lossy().into_owned()).unwrap_or_default();
     match helper.answer(&action, question) {
         Ok(answer) => say(&answer, DONE),
-        Err(message) => say(&format!("{message}\n"), FAILED),
+        Err(Unanswered { message, hint }) => {
+            if let Some(hint) = hint {
+                complain(&format!("dockwarden: {hint}"));
+            }
+            say(&format!("{message}\n"), FAILED)
+        }
     }
 }
 
 impl Helper {
     /// The answer to one of the protocol's actions; `question` is what stands on standard input.
-    fn answer(&self, action: &str, question: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    fn answer(&self, action: &str, question: impl FnOnce() -> Result<String, String>) -> Result<String, Unanswered> {
         match action {
             "get" => {
                 let server = question()?;
                 let server = server.trim();
-                let host = server.split_once("://").map_or(server, |(_, rest)| rest);
-                let host = host.split('/').next().unwrap_or_default();
-                if !self.registries.iter().any(|registry| registry.eq_ignore_ascii_case(host)) {
-                    return Err(NOT_FOUND.to_owned());
-                }
-                let answer = json!({"ServerURL": server, "Username": USER, "Secret": self.token()?});
+                let (username, secret) = match self.is_named(server) {
+                    true => (USER.to_owned(), Secret::new(self.token()?)),
+                    false => self.kept_login(server)?,
+                };
+                let answer = json!({"ServerURL": server, "Username": username, "Secret": secret.reveal()});
                 Ok(format!("{answer}\n"))
             }
             "list" => {
-                let all = self.registries.iter().map(|host| (host.clone(), USER.into()));
-                Ok(format!("{}\n", serde_json::Value::Object(all.collect())))
+                let kept = self.kept()?.all()?.into_iter().map(|login| (login.server, login.username.into()));
+                let named = self.registries.iter().map(|host| (host.clone(), USER.into()));
+                Ok(format!("{}\n", serde_json::Value::Object(kept.chain(named).collect())))
             }
-            // Nothing is kept, so that nothing is left.
-            "erase" => question().map(|_| String::new()),
+            "erase" => {
+                let server = question()?;
+                // Of a workload's token nothing is kept, so that nothing is left.
+                if !self.is_named(server.trim()) {
+                    self.kept()?.forget(server.trim())?;
+                }
+                Ok(String::new())
+            }
             "store" => {
-                Err(format!("{HELPER} keeps no credentials: it gives the workload's token; there is no need to log in"))
+                // Without the reader's words, which quote the text.
+                let ToKeep { server, username, secret } = json::object(question()?.as_bytes())
+                    .map_err(|_| "docker writes an object with ServerURL, Username and Secret".to_owned())?;
+                if self.is_named(&server) {
+                    return Err(format!(
+                        "{HELPER} gives the workload's token to {}; there is no need to log in",
+                        printable(&server)
+                    )
+                    .into());
+                }
+                // Not when it ends: nobody says so here. `dockwarden login` does.
+                self.kept()?.keep(&KeptLogin { server, username, password: Secret::new(secret), ends: None })?;
+                Ok(String::new())
             }
             "version" => Ok(format!("{HELPER} {}\n", env!("CARGO_PKG_VERSION"))),
-            _ => Err(format!("{HELPER} is started by docker, with get, list, erase or version")),
+            _ => Err(format!("{HELPER} is started by docker, with get, store, erase, list or version").into()),
+        }
+    }
+
+    /// Whether a registry is one that is shown the token.
+    fn is_named(&self, server: &str) -> bool {
+        self.registries.iter().any(|registry| registry.eq_ignore_ascii_case(host_of(server)))
+    }
+
+    fn kept(&self) -> Result<&KeptLogins, String> {
+        self.kept.as_ref().map_err(Clone::clone)
+    }
+
+    /// What is kept for a registry. What has ended is not here: docker then asks for a login, where it would otherwise fail.
+    fn kept_login(&self, server: &str) -> Result<(String, Secret), Unanswered> {
+        let not_found = |hint: Option<String>| Unanswered { message: NOT_FOUND.to_owned(), hint };
+        // Nobody has logged in where nobody has a home.
+        let Ok(kept) = &self.kept else { return Err(not_found(None)) };
+        let login = kept.find(server)?.ok_or_else(|| not_found(None))?;
+        match login.ends {
+            Some(ends) if ends <= self.now => {
+                let day = ends.format(format_description!("[year]-[month]-[day]")).unwrap_or_default();
+                let host = printable(host_of(server));
+                Err(not_found(Some(format!(
+                    "the docker password for {host} ended on {day}: get another with `dockwarden login`"
+                ))))
+            }
+            Some(_) | None => Ok((login.username, login.password)),
         }
     }
 
@@ -218,6 +302,8 @@ mod tests {
             registries: vec!["registry.example.org".to_owned(), "localhost:5000".to_owned()],
             token: token.map(str::to_owned),
             token_file: file.map(str::to_owned),
+            kept: Err("no home".to_owned()),
+            now: OffsetDateTime::UNIX_EPOCH,
         };
         let given = helper(Some("eyJ.eyJ.c2ln"), None);
         let get = |helper: &Helper, server: &str| helper.answer("get", || Ok(server.to_owned()));
@@ -234,20 +320,86 @@ mod tests {
         for server in
             ["https://index.docker.io/v1/", "registry.example.org:444", "evil.example/registry.example.org", ""]
         {
-            assert_eq!(get(&given, server), Err(NOT_FOUND.to_owned()), "{server}");
+            assert_eq!(get(&given, server), Err(NOT_FOUND.to_owned().into()), "{server}");
         }
         let registry = "registry.example.org";
-        assert!(get(&helper(None, None), registry).is_err_and(|message| message.contains("DOCKWARDEN_TOKEN_FILE")));
-        assert!(get(&helper(Some("a"), Some("b")), registry).is_err_and(|message| message.contains("not both")));
-        assert!(
-            get(&helper(None, Some("/nowhere/at/all")), registry).is_err_and(|message| message.contains("/nowhere"))
-        );
-        assert!(get(&helper(Some(" \n"), None), registry).is_err_and(|message| message.contains("empty")));
+        for (token, file, expected) in [
+            (None, None, "DOCKWARDEN_TOKEN_FILE"),
+            (Some("a"), Some("b"), "not both"),
+            (None, Some("/nowhere/at/all"), "/nowhere"),
+            (Some(" \n"), None, "empty"),
+        ] {
+            let refused = get(&helper(token, file), registry).unwrap_err();
+            assert!(refused.message.contains(expected), "{refused:?}");
+        }
+        let folder = tempfile::TempDir::new().unwrap();
+        let kept = Ok(KeptLogins::in_directory(folder.path().join("logins")));
+        let given = Helper { kept, ..given };
         let list = given.answer("list", || Ok(String::new())).unwrap();
         assert_eq!(list, "{\"localhost:5000\":\"workload\",\"registry.example.org\":\"workload\"}\n");
         assert_eq!(given.answer("erase", || Ok(registry.to_owned())), Ok(String::new()));
+        let own = json!({"ServerURL": registry, "Username": "alice", "Secret": "canary"}).to_string();
+        let refused = given.answer("store", || Ok(own)).unwrap_err();
+        assert!(refused.message.contains("no need to log in") && !refused.message.contains("canary"), "{refused:?}");
         for refused in ["store", "", "--help"] {
             assert!(given.answer(refused, || Ok("{}".to_owned())).is_err(), "{refused}");
         }
+    }
+
+    /// Check 46 of the reference on sign-in, and what becomes of a password that ended.
+    #[test]
+    fn docker_gets_what_is_kept_until_it_ends() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let directory = folder.path().join("state/logins");
+        let at = |now: i64| Helper {
+            registries: Vec::new(),
+            token: None,
+            token_file: None,
+            kept: Ok(KeptLogins::in_directory(directory.clone())),
+            now: OffsetDateTime::from_unix_timestamp(now).unwrap(),
+        };
+        let get = |now: i64, server: &str| at(now).answer("get", || Ok(server.to_owned()));
+        let unknown = Err(NOT_FOUND.to_owned().into());
+        assert_eq!(get(0, "registry.example.org"), unknown);
+        let store = |server: &str, secret: &str| {
+            let login = json!({"ServerURL": server, "Username": "alice", "Secret": secret}).to_string();
+            assert_eq!(at(0).answer("store", || Ok(login)), Ok(String::new()));
+        };
+        store("registry.example.org", "first");
+        store("https://Registry.example.org/v2/", "second");
+        store("https://index.docker.io/v1/", "hub");
+        store("../../registry.example.org:5000", "third");
+        let of = |server: &str| {
+            let answer: serde_json::Value = serde_json::from_str(&get(9, server).unwrap()).unwrap();
+            assert_eq!((&answer["ServerURL"], &answer["Username"]), (&json!(server), &json!("alice")));
+            answer["Secret"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(of("registry.example.org"), "second", "one of each host");
+        assert_eq!(of("https://index.docker.io/v1/"), "hub");
+        assert_eq!(get(9, "registry.example.org:5000"), unknown, "another port is another registry");
+        let list = at(9).answer("list", || Ok(String::new())).unwrap();
+        assert!(list.contains("\"https://index.docker.io/v1/\":\"alice\""), "{list}");
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = entry.unwrap().path();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing beside it");
+        at(9).answer("erase", || Ok("https://registry.example.org".to_owned())).unwrap();
+        at(9).answer("erase", || Ok("never.example.org".to_owned())).unwrap();
+        assert_eq!(get(9, "registry.example.org"), unknown);
+
+        let ends = OffsetDateTime::from_unix_timestamp(100).ok();
+        let (server, username) = ("registry.example.org".to_owned(), "alice".to_owned());
+        let login = KeptLogin { server, username, password: Secret::new("fourth"), ends };
+        at(0).kept().unwrap().keep(&login).unwrap();
+        assert!(get(99, "registry.example.org").unwrap().contains("fourth"));
+        let Unanswered { message, hint } = get(100, "registry.example.org").unwrap_err();
+        assert_eq!(message, NOT_FOUND);
+        let hint = hint.unwrap();
+        assert!(hint.contains("ended on 1970-01-01") && hint.contains("dockwarden login"), "{hint}");
+        std::fs::write(directory.join("broken.example.org.json"), "{\"password\": \"canary\"}").unwrap();
+        let broken = get(0, "broken.example.org").unwrap_err();
+        assert!(broken.message.contains("broken.example.org.json") && !broken.message.contains("canary"), "{broken:?}");
     }
 }

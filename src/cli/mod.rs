@@ -12,6 +12,7 @@ mod glog;
 mod health;
 mod keys;
 mod ldap;
+mod login;
 mod logs;
 mod man;
 mod members;
@@ -20,6 +21,7 @@ mod mongo;
 mod password;
 mod records;
 mod registry;
+mod repository;
 mod settings;
 mod shown;
 mod test;
@@ -157,7 +159,7 @@ enum Command {
     #[command(subcommand)]
     Registry(registry::Command),
     #[command(subcommand)]
-    Repository(registry::RepositoryCommand),
+    Repository(repository::Command),
     #[command(subcommand)]
     Tag(registry::TagCommand),
     /// List and change the groups of the directory
@@ -173,6 +175,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     CredentialProvider(credential::Arguments),
+    Login(login::Arguments),
+    Logout(login::LogoutArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -243,7 +247,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
         Command::Registry(command) => registry::run(command),
-        Command::Repository(command) => registry::run_repository(command),
+        Command::Repository(command) => repository::run(command),
         Command::Tag(command) => registry::run_tag(command),
         Command::Group(command) => members::run(MemberKind::Group, command),
         Command::App(command) => members::run(MemberKind::App, command),
@@ -251,6 +255,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ldap(command) => ldap::run(command),
         Command::Keys(command) => keys::run(command),
         Command::CredentialProvider(arguments) => credential::provide(&arguments),
+        Command::Login(arguments) => login::login(arguments),
+        Command::Logout(arguments) => login::logout(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dockwarden", &mut script);
@@ -390,6 +396,11 @@ fn say(text: &str, status: u8) -> u8 {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => status,
         Err(error) => complain(&format!("dockwarden: the answer cannot be written: {error}")),
     }
+}
+
+/// What this machine calls itself; nothing where that cannot be told.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 /// Prints a message to standard error, and returns the status of a failure. Where even that cannot be written, the

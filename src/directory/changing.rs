@@ -1,15 +1,14 @@
 //! Changes of the directory, which are made in the records alone: what the file has is changed in the file.
 
-use std::collections::BTreeSet;
-
 use super::Directory;
 use super::documents::{NewEntry, authorities_in};
 use super::entry::{Named, id_of, is_everybody};
 use super::view::{Origin, View};
 use crate::authn::Account;
 use crate::records::directory::{EntryAt, EntryKind};
-use crate::records::{Changed, Failure, Version};
+use crate::records::{Changed, Failure, Logins, Version};
 use crate::registries::{NotAllowed, Registry};
+use crate::shown::printable;
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +33,17 @@ pub enum NotChanged {
         /// Its name.
         name: String,
     },
+    /// It is about to be removed.
+    #[error("the {what} \"{name}\" is being removed; whoever changes it keeps it")]
+    Leaving {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Other entries name it, these.
+    #[error("{}; take it out of there first", who_name_it(.0, 0))]
+    Named(Vec<EntryAt>),
     /// Somebody else changed it in between.
     #[error("somebody else changed it in between; look at it again")]
     Conflict,
@@ -48,6 +58,21 @@ pub enum NotChanged {
     Failure(#[from] Failure),
 }
 
+/// So many entries that name another are said.
+const MOST_SAID: usize = 20;
+
+/// Who names an entry, in a sentence: these, and so many others.
+pub fn who_name_it(by: &[EntryAt], others: usize) -> String {
+    let said = by.iter().take(MOST_SAID).map(|at| format!("{} {}", at.kind.as_str(), printable(&at.name)));
+    let said: Vec<String> = said.collect();
+    let others = others.saturating_add(by.len().saturating_sub(MOST_SAID));
+    match (said.is_empty(), others) {
+        (false, 0) => format!("it is named by {}", said.join(", ")),
+        (false, others) => format!("it is named by {} and {others} more", said.join(", ")),
+        (true, others) => format!("it is named by {others} that you may not list"),
+    }
+}
+
 impl Directory {
     /// Keeps a new entry.
     ///
@@ -57,10 +82,10 @@ impl Directory {
         let view = self.current().await?;
         check(&view, &new, Others::All)?;
         self.check_place(&new).await?;
-        self.changed(self.records()?.make_entry(&entry_of(&new)?).await?).await.map_err(|not| match not {
-            NotChanged::Conflict => NotChanged::Taken,
-            other => other,
-        })
+        match self.records()?.make_entry(&entry_of(&new)?).await? {
+            Changed::Done => self.confirm(&new, Version(1), None).await,
+            Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
+        }
     }
 
     /// Keeps many new entries, those of one kind after the other, and says of each what came of it. What is there is read once a kind:
@@ -70,7 +95,7 @@ impl Directory {
     /// The records cannot be asked, or there are none.
     pub async fn make_all(&self, all: Vec<NewEntry>) -> Result<Vec<(EntryAt, Result<(), NotChanged>)>, NotChanged> {
         let (mut told, mut last) = (Vec::with_capacity(all.len()), None);
-        let mut view = self.current().await?;
+        let (mut view, mut kept) = (self.current().await?, Vec::new());
         for new in all {
             let at = new.at();
             if last.replace(at.kind) != Some(at.kind) {
@@ -80,13 +105,22 @@ impl Directory {
                 Err(refused) => Err(refused),
                 Ok(()) if let Err(refused) = self.check_place(&new).await => Err(refused.into()),
                 Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
-                    Changed::Done => Ok(()),
+                    Changed::Done => {
+                        kept.push((told.len(), new));
+                        Ok(())
+                    }
                     Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
                 },
             };
             told.push((at, made));
         }
-        self.read_again().await?;
+        view = self.current().await?;
+        for (at, new) in kept.iter().filter(|(_, new)| view.has_named(new).is_err()) {
+            let confirmed = self.confirm(new, Version(1), None).await;
+            if let (Some((_, made)), Err(lacking)) = (told.get_mut(*at), confirmed) {
+                *made = Err(lacking);
+            }
+        }
         Ok(told)
     }
 
@@ -106,21 +140,50 @@ impl Directory {
                 self.check_place(&new).await?;
             }
         }
-        self.changed(self.records()?.replace_entry(&entry_of(&new)?, seen).await?).await
+        let (records, entry) = (self.records()?, entry_of(&new)?);
+        let kept = records.entry(&entry.at).await?.ok_or(NotChanged::Missing)?;
+        match records.replace_entry(&entry, seen).await? {
+            Changed::Done => self.confirm(&new, Version(seen.0.saturating_add(1)), Some(kept)).await,
+            Changed::Missing => Err(NotChanged::Missing),
+            Changed::Conflict => Err(NotChanged::Conflict),
+        }
     }
 
-    /// Removes an entry. A service's secrets end with it.
+    /// Removes an entry that no other names. A service's secrets end with it.
     ///
     /// # Errors
-    /// Why it was not removed.
+    /// Why it was not removed; [`NotChanged::Named`] with those that name it.
     pub async fn remove(&self, at: &EntryAt, seen: Version, now: time::OffsetDateTime) -> Result<(), NotChanged> {
         let view = self.current().await?;
         kept(&view, at)?;
         let records = self.records()?;
-        if let (EntryKind::Service, Ok(account)) = (at.kind, Account::parse(&at.name)) {
-            records.raise(&account, now).await?;
+        match at.kind {
+            EntryKind::Group | EntryKind::App => return self.remove_unnamed(at, seen).await,
+            EntryKind::Service => {
+                if let Ok(account) = Account::parse(&at.name) {
+                    records.raise(&account, now).await?;
+                }
+            }
+            EntryKind::User | EntryKind::Registry => {}
         }
-        self.changed(records.remove_entry(at, seen).await?).await
+        self.changed(records.remove_entry(at, seen).await?).await?;
+        match at.kind {
+            // Whoever is called so later never logged in.
+            EntryKind::User => Ok(records.forget_login(&at.name).await?),
+            EntryKind::Group | EntryKind::App | EntryKind::Service | EntryKind::Registry => Ok(()),
+        }
+    }
+
+    /// When these users last logged in, as far as that is written down; `None` where the directory is in the file alone, and nobody
+    /// notes it.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn last_logins(&self, accounts: &[&str]) -> Result<Option<Logins>, Failure> {
+        match self.records() {
+            Ok(records) => Ok(Some(records.last_logins(accounts).await?)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The registry as this user declares it: where no groups are said, their primary group, or else the first of their groups, is
@@ -251,18 +314,14 @@ fn check(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> 
             if view.service(&user.name).is_some() {
                 return Err(NotChanged::Taken);
             }
-            are_groups(view, user.groups.iter().chain(&user.primary_group))
+            view.has_named(new)
         }
         NewEntry::App(app) => {
             is_free(app, view.apps().iter().map(|own| &own.entry), others)?;
-            are_groups(view, app.responsibles.iter().chain(&app.publications))
+            view.has_named(new)
         }
         NewEntry::Service(service) => {
-            let known = view.apps().iter().map(|app| &app.entry);
-            let is_meant = |app: &super::entry::App| app.name == service.app || id_of(&service.app) == Some(app.id);
-            if !known.into_iter().any(is_meant) {
-                return Err(NotChanged::Unknown { what: "app", name: service.app.clone() });
-            }
+            view.has_named(new)?;
             match others == Others::All && (view.service(&service.name).is_some() || view.user(&service.name).is_some())
             {
                 true => Err(NotChanged::Taken),
@@ -272,14 +331,12 @@ fn check(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> 
         NewEntry::Registry { registry, .. } => {
             let is_other = |own: &&Registry| others == Others::All || own.service != registry.service;
             let is_same = |own: &Registry| {
-                own.service == registry.service
-                    || own.url == registry.url
-                    || own.hosts.iter().any(|host| registry.hosts.contains(host))
+                own.service == registry.service || own.url == registry.url || registry.takes_a_host_of(own)
             };
             if view.registries().iter().filter(is_other).any(is_same) {
                 return Err(NotChanged::Taken);
             }
-            are_groups(view, registry.responsibles.iter().chain(&registry.publications))
+            view.has_named(new)
         }
     }
 }
@@ -299,13 +356,5 @@ fn is_free<'entry, T: Named + 'entry>(
     match known.any(clashes) {
         true => Err(NotChanged::Taken),
         false => Ok(()),
-    }
-}
-
-fn are_groups<'name>(view: &View, names: impl Iterator<Item = &'name String>) -> Result<(), NotChanged> {
-    let names: BTreeSet<&String> = names.collect();
-    match names.into_iter().find(|name| !is_everybody(name) && view.group(name).is_none()) {
-        Some(name) => Err(NotChanged::Unknown { what: "group", name: name.clone() }),
-        None => Ok(()),
     }
 }

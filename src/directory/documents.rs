@@ -21,6 +21,9 @@ struct GroupDocument {
     id: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     privileges: Vec<String>,
+    /// Whether it is about to be removed.
+    #[serde(default, skip_serializing_if = "stays")]
+    leaving: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +48,14 @@ struct AppDocument {
     responsibles: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     publications: Vec<String>,
+    /// Whether it is about to be removed.
+    #[serde(default, skip_serializing_if = "stays")]
+    leaving: bool,
+}
+
+/// What is not said of an entry that stays.
+fn stays(leaving: &bool) -> bool {
+    !leaving
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,7 +152,7 @@ impl NewEntry {
         let words = |privileges: &BTreeSet<Privilege>| privileges.iter().map(|own| own.as_str().to_owned()).collect();
         let (claim, text) = match self {
             NewEntry::Group(Group { name: _, id, privileges }) => {
-                let document = GroupDocument { id: *id, privileges: words(privileges) };
+                let document = GroupDocument { id: *id, privileges: words(privileges), leaving: false };
                 (Some(id.to_string()), serde_json::to_string(&document)?)
             }
             NewEntry::User(User { name: _, id, groups, privileges, primary_group, quota }) => {
@@ -151,7 +162,7 @@ impl NewEntry {
             }
             NewEntry::App(App { name: _, id, responsibles, publications }) => {
                 let (responsibles, publications) = (responsibles.clone(), publications.clone());
-                let document = AppDocument { id: *id, responsibles, publications };
+                let document = AppDocument { id: *id, responsibles, publications, leaving: false };
                 (Some(id.to_string()), serde_json::to_string(&document)?)
             }
             NewEntry::Service(Service { name: _, app, secrets: _, made }) => {
@@ -191,6 +202,26 @@ pub(super) fn with_events(entry: Entry, events: &[EventsSecret]) -> Option<Entry
     Some(Entry { text, ..entry })
 }
 
+/// Whether a group or an app is about to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It stays.
+    Stays,
+    /// It is about to be removed: nothing that does not name it yet may name it.
+    Leaves,
+}
+
+/// A group's or an app's entry that stays or leaves, whatever else is in it; `None` where it is not as this program writes it.
+pub(super) fn with_stay(entry: Entry, stay: Stay) -> Option<Entry> {
+    let (text, leaving) = (entry.text.as_bytes(), stay == Stay::Leaves);
+    let text = match entry.at.kind {
+        EntryKind::Group => serde_json::to_string(&GroupDocument { leaving, ..json::object(text).ok()? }).ok()?,
+        EntryKind::App => serde_json::to_string(&AppDocument { leaving, ..json::object(text).ok()? }).ok()?,
+        EntryKind::User | EntryKind::Service | EntryKind::Registry => return None,
+    };
+    Some(Entry { text, ..entry })
+}
+
 /// Reads entries. One that is not as it is written counts for nothing, and is named: the groups of others stay what they are.
 pub(super) fn kept_from(entries: Vec<Entry>) -> Kept {
     let mut kept = Kept::default();
@@ -215,8 +246,11 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
     let origin = |creator| Origin::Records { version, creator };
     match kind {
         EntryKind::Group => {
-            let GroupDocument { id, privileges } = json::object(text).ok()?;
+            let GroupDocument { id, privileges, leaving } = json::object(text).ok()?;
             let is_one = id_of(&id.to_string()).is_some() && !is_everybody(&name) && !name.is_empty();
+            if leaving {
+                kept.leaving.insert(EntryAt { kind, name: name.clone() });
+            }
             let group = Group { name, id, privileges: privileges_of(&privileges)? };
             is_one.then(|| kept.groups.push(Listed { entry: group, origin: origin(None) }))
         }
@@ -228,7 +262,10 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
             Some(())
         }
         EntryKind::App => {
-            let AppDocument { id, responsibles, publications } = json::object(text).ok()?;
+            let AppDocument { id, responsibles, publications, leaving } = json::object(text).ok()?;
+            if leaving {
+                kept.leaving.insert(EntryAt { kind, name: name.clone() });
+            }
             let app = App { name, id: id_of(&id.to_string())?, responsibles, publications };
             kept.apps.push(Listed { entry: app, origin: origin(None) });
             Some(())

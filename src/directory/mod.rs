@@ -9,6 +9,7 @@ pub mod entry;
 mod events_secrets;
 pub mod import;
 mod labels;
+mod naming;
 mod reading;
 pub mod rights;
 mod service_logins;

@@ -10,6 +10,7 @@ use super::entry::{App, Entries, Group, Named, Privilege, Service, User, id_of, 
 use super::labels::Member;
 use crate::authn::Account;
 use crate::records::Version;
+use crate::records::directory::EntryAt;
 use crate::registries::{Registries, Registry};
 
 /// Where an entry is.
@@ -48,6 +49,8 @@ pub struct Kept {
     pub services: Vec<Listed<Service>>,
     /// The registries.
     pub registries: Vec<Listed<Registry>>,
+    /// The groups and apps that are about to be removed.
+    pub leaving: BTreeSet<EntryAt>,
     /// What of them cannot be read, which counts for nothing.
     pub unreadable: Vec<String>,
 }
@@ -70,6 +73,7 @@ pub struct View {
     /// What the group of everybody brings.
     to_everybody: Brings,
     restricted: BTreeSet<String>,
+    leaving: BTreeSet<EntryAt>,
     remarks: Vec<String>,
 }
 
@@ -88,8 +92,8 @@ impl View {
     /// What both have together. Where they have the same, the file's counts, and what the records have of that name or id counts for
     /// nothing, which is remarked.
     pub fn from_both(file: &Entries, kept: Kept) -> View {
-        let Kept { groups, users, apps, services, registries, unreadable } = kept;
-        let mut view = View { remarks: unreadable, ..View::default() };
+        let Kept { groups, users, apps, services, registries, leaving, unreadable } = kept;
+        let mut view = View { remarks: unreadable, leaving, ..View::default() };
         view.groups = together(("group", &file.groups), groups, &mut view.remarks);
         view.groups.retain(|group| !is_everybody(&group.entry.name));
         view.users = together(("user", &file.users), users, &mut view.remarks);
@@ -294,6 +298,11 @@ impl View {
             Origin::Records { creator, .. } => creator.as_deref() == Some(account),
         };
         self.origins.iter().filter(is_theirs).count()
+    }
+
+    /// The groups and apps of the records that are about to be removed.
+    pub(super) fn leaving(&self) -> &BTreeSet<EntryAt> {
+        &self.leaving
     }
 
     /// What of the records counts for nothing, and why.

@@ -3,6 +3,7 @@
 mod api;
 mod body;
 pub mod credentials;
+mod device;
 mod error;
 mod events;
 mod exchange;
@@ -77,7 +78,7 @@ pub fn public(app: &Arc<App>, path_prefix: &str, admin: AdminRoutes) -> Router {
     }
     routes = routes.merge(api::routes(Api::Main, path_prefix)).merge(events::routes(path_prefix));
     routes = routes.merge(search::collector_routes(path_prefix));
-    routes = routes.merge(pages::routes(path_prefix));
+    routes = routes.merge(pages::routes(path_prefix)).merge(device::routes(path_prefix));
     match admin {
         AdminRoutes::Here => finished(app, routes.merge(admin_routes())),
         AdminRoutes::Elsewhere => finished(app, routes),

@@ -22,10 +22,10 @@ use super::host::{NoHost, host_of};
 use super::paging::{NoPage, Page};
 use super::shape::{LOG_IN, NOTHING_HERE, Shape, nothing_here};
 use super::visit::{self, NotAdmitted, Visit, bearer};
-use crate::access::{Denied, Names};
+use crate::access::{Denied, Names, Run};
 use crate::app::App;
 use crate::authn::{Credentials, Identity, LookUp};
-use crate::catalogue::{Catalogue, Entry, Listing};
+use crate::catalogue::{Catalogue, Entry, Listing, Stretch, Substring};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
 use crate::decision_log::{self, Asker, Door, Fault};
@@ -326,10 +326,11 @@ impl<'v, 'a> Shelf<'v, 'a> {
 
     /// The repositories that have the text in their names, and behind them those that have it in what is written about them.
     async fn find(self, Wanted { text, n }: Wanted) -> Result<Found, Refusal> {
-        let mut names = self.pullable(Sought::ByName(text.clone()), n).await?;
+        let sought = Substring::new(&text);
+        let mut names = self.pullable(Sought::ByName(sought.clone()), n).await?;
         if names.len() < n && !text.is_empty() {
             let left = n.saturating_sub(names.len());
-            names.extend(self.pullable(Sought::ByDescription(text.clone()), left).await?);
+            names.extend(self.pullable(Sought::ByDescription(sought), left).await?);
         }
         let entries = names.iter().filter_map(|name| self.listing.get(name));
         let results: Vec<FoundRepository> = entries.map(|entry| FoundRepository::from_entry(entry)).collect();
@@ -342,9 +343,9 @@ enum Sought {
     /// All that comes behind a name, or all.
     After(Option<String>),
     /// What has a text in its name. Names are in small letters by their grammar.
-    ByName(String),
+    ByName(Substring),
     /// What has a text in what is written about it, and not in its name.
-    ByDescription(String),
+    ByDescription(Substring),
 }
 
 /// It, in the order of the listing.
@@ -354,17 +355,23 @@ struct InListing {
 }
 
 impl Names for InListing {
-    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
-        let all = self.listing.iter();
-        match &self.sought {
-            Sought::After(None) => Box::new(all.map(|entry| &entry.name)),
-            Sought::After(Some(last)) => Box::new(self.listing.after(last).map(|entry| &entry.name)),
-            Sought::ByName(text) => Box::new(all.map(|entry| &entry.name).filter(move |name| name.contains(&**text))),
-            Sought::ByDescription(text) => {
-                let has = move |entry: &&Arc<Entry>| entry.folded.contains(&**text) && !entry.name.contains(&**text);
-                Box::new(all.filter(has).map(|entry| &entry.name))
-            }
-        }
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_> {
+        let after = match &self.sought {
+            Sought::After(last) => last.as_deref(),
+            Sought::ByName(_) | Sought::ByDescription(_) => None,
+        };
+        Box::new(self.listing.after(after).map(|stretch| self.run(stretch)))
+    }
+}
+
+impl InListing {
+    fn run<'l>(&'l self, stretch: Stretch<'l>) -> Run<'l> {
+        let names: Box<dyn Iterator<Item = &str> + Send + '_> = match &self.sought {
+            Sought::After(_) => Box::new(stretch.names()),
+            Sought::ByName(text) => Box::new(stretch.named(text)),
+            Sought::ByDescription(text) => Box::new(stretch.described(text)),
+        };
+        Run { between: stretch.between(), names }
     }
 }
 

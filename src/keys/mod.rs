@@ -14,7 +14,9 @@ mod tests;
 mod verifying;
 
 use std::fmt;
+use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +35,14 @@ pub use self::problem::{KeyProblem, KeyWarning};
 pub use self::renewal::Renewal;
 pub use self::verifying::VerifyingKey;
 pub use crate::pem::{PairFile, PemProblem};
+
+/// Puts a whole file that only its owner reads at a path, in place of whatever is there.
+///
+/// # Errors
+/// It is not there; what was there before, still is.
+pub(crate) fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    new_file::replace(path, content, new_file::Readers::Owner)
+}
 
 /// The accepted sizes of RSA keys, in bits. Smaller keys can be broken; larger ones make signatures slow and tokens long.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;

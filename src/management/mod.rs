@@ -8,6 +8,7 @@ mod entries;
 mod registries;
 mod repositories;
 mod told;
+mod uses;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,19 +20,21 @@ use time::OffsetDateTime;
 
 use crate::access::{Access, Decision, Denied};
 use crate::catalogue::{Catalogue, NoDetails, NotDeleted, NotSwept, RegistryFailure};
-use crate::directory::changing::NotChanged;
+use crate::directory::changing::{NotChanged, who_name_it};
 use crate::directory::entry::Entries;
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
 use crate::policy_tests::PolicyAction;
 use crate::records::Failure;
+use crate::records::directory::EntryAt;
 
 pub use callers::{ToldCaller, ToldPull};
 pub use entries::{Fields, MemberKind, ToldMember};
 pub use registries::{RegistryFields, address_from};
 pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
+pub use uses::{Behind, ToldUse};
 
 /// The service that rules and secrets may name for what is done here.
 pub const SERVICE: &str = "dockwarden";
@@ -122,6 +125,14 @@ pub enum NotDone {
     /// It has another version by now.
     #[error("it was changed since; get it again")]
     Changed,
+    /// Other entries of the directory name it.
+    #[error("{}; take it out of there first", who_name_it(seen, *others))]
+    Named {
+        /// Those that the asker may list.
+        seen: Vec<EntryAt>,
+        /// How many others there are.
+        others: usize,
+    },
     /// The lists are not read yet.
     #[error("what is in the registries is not read from the records yet")]
     NotReady,

@@ -1,13 +1,11 @@
 //! Repositories and their tags, as far as the asker may pull, push or delete there.
 
-use std::sync::Arc;
-
 use policy::scope::{Action, Actions};
 
 use super::told::{ToldDetails, ToldRepository, ToldTag};
 use super::{Counted, Desk, NotDone, Page, Sought, granted, registries, repository};
-use crate::access::{Decision, Names, Viewer};
-use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen};
+use crate::access::{Decision, Names, Run, Viewer};
+use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen, Substring};
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::Changed;
 use crate::records::catalogue::{self, Mark, Repository, Star};
@@ -49,8 +47,7 @@ struct Meant {
     listing: Listing,
     after: Option<String>,
     filter: Filter,
-    /// In small letters.
-    search: Option<String>,
+    search: Option<Substring>,
 }
 
 impl Meant {
@@ -58,17 +55,16 @@ impl Meant {
         let description = &entry.description;
         self.filter.official.is_none_or(|mark| mark == description.official)
             && self.filter.automated.is_none_or(|mark| mark == description.automated)
-            // Names have no capital letters.
-            && self.search.as_ref().is_none_or(|search| entry.name.contains(search) || entry.folded.contains(search))
     }
 }
 
 impl Names for Meant {
-    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + Send + '_> {
-        match &self.after {
-            Some(after) => Box::new(self.listing.after(after).filter(|entry| self.has(entry)).map(|entry| &entry.name)),
-            None => Box::new(self.listing.iter().filter(|entry| self.has(entry)).map(|entry| &entry.name)),
-        }
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_> {
+        let runs = self.listing.after(self.after.as_deref());
+        Box::new(runs.map(|stretch| {
+            let meant = stretch.mentioning(self.search.as_ref()).filter(|entry| self.has(entry));
+            Run { between: stretch.between(), names: Box::new(meant.map(|entry| &*entry.name)) }
+        }))
     }
 }
 
@@ -165,7 +161,8 @@ impl Desk<'_> {
             return Err(NotDone::NotReady);
         }
         let listing = catalogue.listing(service);
-        let search = sought.search.as_ref().map(|search| search.to_lowercase());
+        // Names have no capital letters.
+        let search = sought.search.as_ref().map(|search| Substring::new(&search.to_lowercase()));
         let from = |after: Option<String>| Meant { listing: listing.clone(), after, filter, search: search.clone() };
         let viewer = Viewer { who: self.who, address: self.address, service, now: self.now };
         let mut found =

@@ -60,6 +60,8 @@ pub enum Manner {
     /// Secrets of ours that were dead, of all accounts together: nobody guesses those. Counted so that a client which goes on trying
     /// them is told to come back later, and never in the way of a living one.
     Secrets,
+    /// Codes that somebody typed who has signed in, to let a terminal in.
+    Codes,
 }
 
 impl Manner {
@@ -69,6 +71,7 @@ impl Manner {
             Manner::Passwords => FORGIVEN,
             Manner::Tokens => FORGIVEN_TOKENS,
             Manner::Secrets => FORGIVEN_SECRETS,
+            Manner::Codes => FORGIVEN,
         }
     }
 }
@@ -152,8 +155,24 @@ impl Attempts {
         password: &Secret,
         network: ClientNetwork,
     ) -> Result<Attempt, TooMany> {
-        let guess = self.guess(account, password, network);
-        let Guess { account, secret, .. } = guess;
+        let manner = self.inner().manner;
+        self.begin_guess(self.guess(account, password, network), manner)
+    }
+
+    /// Begins to look for a code that an account typed. Apart from its passwords, and never forgiven by a right one: whoever has one
+    /// could guess at others for ever.
+    pub(crate) fn begin_code(
+        self: &Arc<Self>,
+        account: &str,
+        code: &Secret,
+        network: ClientNetwork,
+    ) -> Result<Attempt, TooMany> {
+        let typed = Guess { account: self.key.digest(["types codes", account]), ..self.guess(account, code, network) };
+        self.begin_guess(typed, Manner::Codes)
+    }
+
+    fn begin_guess(self: &Arc<Self>, guess: Guess, manner: Manner) -> Result<Attempt, TooMany> {
+        let Guess { network, account, secret, .. } = guess;
         let now = crate::clock::now();
         let mut inner = self.inner();
         match inner.logins.recognise(network, account, &secret, now) {
@@ -164,7 +183,6 @@ impl Attempts {
         let own = inner.counts.networks.peek(&network);
         let is_known = own.is_some_and(|own| own.knows(&account, &secret, now));
         let count = own.and_then(|own| own.count(&account, now));
-        let manner = inner.manner;
         if let Some(wait) = count.map(|count| count.wait(manner, now)).filter(|wait| !wait.is_zero()) {
             return Err(TooMany { wait });
         }

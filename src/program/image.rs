@@ -120,7 +120,7 @@ fn in_path(name: &OsStr) -> Option<PathBuf> {
 }
 
 /// All files of this name in `PATH`, in its order.
-pub(super) fn files_in_path(name: &OsStr) -> Vec<PathBuf> {
+pub(crate) fn files_in_path(name: &OsStr) -> Vec<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let candidates = std::env::split_paths(&folders).map(|folder| folder.join(name));
     candidates.filter(|candidate| candidate.is_file()).collect()

@@ -6,9 +6,11 @@
 
 mod backup;
 pub mod catalogue;
+pub mod devices;
 pub mod directory;
 mod kept;
 mod lock;
+pub mod logins;
 mod mongo;
 pub mod persons;
 mod row;
@@ -31,12 +33,14 @@ use crate::identity::Account;
 pub use crate::secret::lasting::{SecretHash, SecretKind};
 pub use backup::{BackupError, Restored, back_up, migrate, restore};
 pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
+pub use logins::{LastLogins, Logins};
 pub use row::ROBOT_PREFIX;
 pub(crate) use row::{from_hexadecimal, hexadecimal};
 pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
 pub use settings::{Settings, read};
 
 use catalogue::{EventQueue, Leases, Pulls, Repositories, Sweeps};
+use devices::DeviceLogins;
 use directory::DirectoryEntries;
 use lock::Holding;
 use mongo::MongoRecords;
@@ -253,7 +257,9 @@ pub trait Records:
     + Leases
     + DirectoryEntries
     + RuleUses
+    + LastLogins
     + Persons
+    + DeviceLogins
     + Reachable
 {
     /// Makes the store ready before it is needed: a file of SQLite is made, and brought to the form that this program knows.

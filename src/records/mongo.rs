@@ -2,8 +2,10 @@
 //! server has no transactions.
 
 pub(super) mod catalogue;
+pub(super) mod devices;
 pub(super) mod directory;
 mod documents;
+pub(super) mod logins;
 mod people;
 pub(super) mod persons;
 mod rule_uses;
@@ -126,6 +128,8 @@ impl MongoRecords {
             (catalogue::PULLS, "digest", Values::Any),
             (directory::DIRECTORY, "claim", Values::Unique),
             (persons::PERSONS, "account", Values::Unique),
+            (devices::DEVICES, "code", Values::Unique),
+            (devices::DEVICES, "ends", Values::Any),
         ];
         let asked = self.0.collection.ask_within(PATIENCE, |collection| async move {
             for (name, key, values) in indexes {

@@ -1,14 +1,16 @@
 //! The tables of the records in SQL, one version after the other.
 
 mod catalogue;
+mod devices;
 mod directory;
+mod logins;
 mod persons;
 mod rule_uses;
 
 use crate::sql::{Dialect, Step};
 
 /// The version that this program makes, and the newest that it knows.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// `COLLATE "C"` compares bytes, as SQLite does by itself; another order would make pages of lists overlap.
 const POSTGRES: &[&str] = &[
@@ -51,10 +53,24 @@ const SQLITE: &[&str] = &[
 /// The steps that make the tables and note their version.
 pub(super) fn steps(dialect: Dialect) -> Vec<Step> {
     let tables = match dialect {
-        Dialect::Sqlite => [SQLITE, catalogue::SQLITE, directory::SQLITE, persons::SQLITE, rule_uses::SQLITE],
-        Dialect::Postgres | Dialect::MySql => {
-            [POSTGRES, catalogue::POSTGRES, directory::POSTGRES, persons::POSTGRES, rule_uses::POSTGRES]
-        }
+        Dialect::Sqlite => [
+            SQLITE,
+            catalogue::SQLITE,
+            devices::SQLITE,
+            directory::SQLITE,
+            logins::SQLITE,
+            persons::SQLITE,
+            rule_uses::SQLITE,
+        ],
+        Dialect::Postgres | Dialect::MySql => [
+            POSTGRES,
+            catalogue::POSTGRES,
+            devices::POSTGRES,
+            directory::POSTGRES,
+            logins::POSTGRES,
+            persons::POSTGRES,
+            rule_uses::POSTGRES,
+        ],
     };
     let mut steps: Vec<Step> = tables.into_iter().flatten().map(|sql| Step::any(sql, Vec::new())).collect();
     let note = "INSERT INTO dockwarden_records (name, version, document) VALUES ('schema', $1, $2) ON CONFLICT (name) \

@@ -1,7 +1,9 @@
 //! Records in SQLite and PostgreSQL: each change is one transaction, and each use of a secret one question.
 
 pub(super) mod catalogue;
+mod devices;
 pub(super) mod directory;
+pub(super) mod logins;
 mod people;
 pub(super) mod persons;
 mod rows;

@@ -309,8 +309,17 @@ struct Draft {
     most: Option<u32>,
 }
 
+/// How many parts a repository's name may have that a secret which only pulls is for: a star stands for one.
+const MOST_PARTS: usize = 32;
+
+/// The limits of a secret that pulls, whatever its owner may do.
+pub fn pull_only() -> Limits {
+    let allow = (1..=MOST_PARTS).map(|parts| format!("repository:{}:pull", vec!["*"; parts].join("/"))).collect();
+    Limits { allow, ..Limits::default() }
+}
+
 /// The owner, if there is one who may have a secret.
-fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Identity), NotMade> {
+pub(super) fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Identity), NotMade> {
     match owner {
         LookUp::Known(identity) => {
             identity.standing.check(now)?;

@@ -6,6 +6,7 @@
 mod action;
 mod changing;
 mod dead;
+mod device;
 mod ending;
 mod expires;
 mod making;
@@ -31,8 +32,12 @@ pub use crate::records::ROBOT_PREFIX;
 pub use action::TokenAction;
 pub use changing::{Changes, LimitTexts, Wanted, account_of};
 pub use dead::{Dead, DeadSecret};
+pub use device::{
+    Approved, Begun, DEVICE_DAYS, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, MOST_DEVICE_DAYS, NotBegun,
+    Polled, Said, UserCode, Waiting,
+};
 pub use expires::{Expires, NoExpiry, length};
-pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New};
+pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, pull_only};
 pub(crate) use names::is_robots;
 pub use names::{robot_account, robot_name};
 pub use not_made::NotMade;

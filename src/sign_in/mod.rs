@@ -11,7 +11,7 @@ mod openid;
 mod person;
 mod provider;
 mod settings;
-mod web;
+pub(crate) mod web;
 
 pub use settings::{Section, check, read};
 

@@ -440,6 +440,8 @@ pub struct Section {
     pub key: SealingKey,
     /// The registry that people are told to log in to, where their provider's section does not say.
     pub registry: Option<String>,
+    /// Where people reach the pages, `server.path_prefix` included. Terminals name it, and log in only where it is set.
+    pub url: Option<Url>,
 }
 
 /// Reads the section. `None` where something is wrong with it.
@@ -448,6 +450,21 @@ pub fn read(mut map: Map<'_>) -> Option<Section> {
                        `openssl rand -base64 48` says";
     let secret = map.secret("secret", "secret_file");
     let registry = map.filled("registry_url").map(|at| registry_of(&at.value));
+    // As where browsers come back to, it is never made of what a client says of our name.
+    let has_url = map.has("url");
+    let url = map.parsed("url", |text| {
+        let url = Url::parse(text).ok().filter(|url| {
+            let is_plain = url.username().is_empty() && url.query().is_none() && url.fragment().is_none();
+            is_plain && matches!(url.scheme(), "https" | "http") && url.has_host()
+        });
+        url.ok_or_else(|| Refusal::is("not an address of pages; write https://auth.example.org"))
+    });
+    if let Some(At { place, value }) = url.as_ref().filter(|at| at.value.scheme() == "http") {
+        let is_far = value.host_str().is_none_or(|host| !matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+        if is_far {
+            map.warn(place, "url", "terminals send people there over plain HTTP, where anybody on the way can sign in as them; write https");
+        }
+    }
     let secrets = map.secrets();
     let key = match secret {
         Ok(Some(at)) if at.value.len() >= SHORTEST_SECRET || secrets == settings::Secrets::Skip => {
@@ -464,5 +481,9 @@ pub fn read(mut map: Map<'_>) -> Option<Section> {
         Err(_) => None,
     };
     map.finish();
-    Some(Section { key: key?, registry })
+    let url = url.map(|at| at.value);
+    if has_url && url.is_none() {
+        return None;
+    }
+    Some(Section { key: key?, registry, url })
 }

@@ -1,4 +1,4 @@
-//! Questions to a provider over HTTPS: whole answers within bounds, and no redirects.
+//! Questions to a provider, or of a terminal to a server of ours, over HTTPS: whole answers within bounds, and no redirects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use crate::secret::Secret;
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Asks one provider.
-pub(super) struct Web {
+/// Asks one server.
+pub(crate) struct Web {
     client: Client<Dialer, Full<Bytes>>,
     within: Duration,
 }
 
 /// What it answered.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
     /// The page that follows.
     pub(super) next: Option<String>,
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Web {
@@ -40,7 +40,7 @@ impl Web {
     ///
     /// # Errors
     /// The TLS library does not take the authorities.
-    pub(super) fn new(authorities: Option<&Authorities>, within: Duration) -> anyhow::Result<Web> {
+    pub(crate) fn new(authorities: Option<&Authorities>, within: Duration) -> anyhow::Result<Web> {
         let mut tls = client_config(authorities, None)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let dialer = Dialer::new(Arc::new(tls), Patience { silence: within, whole: within });
@@ -62,7 +62,7 @@ impl Web {
     ///
     /// # Errors
     /// As for [`Web::get`].
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         address: &Url,
         form: &[(&str, &str)],

@@ -32,8 +32,19 @@ struct Holds {
     /// Answers requests for tags so, in place of the truth.
     tags_as: Option<(u16, &'static str)>,
     delay: Duration,
+    /// Never answers.
+    silent: Option<Silence>,
     /// Pages have this many entries at most; more are refused.
     max_entries: usize,
+}
+
+/// What is never answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// Requests for tags.
+    Tags,
+    /// Nothing at all.
+    All,
 }
 
 #[derive(Clone)]
@@ -76,8 +87,12 @@ impl Registry {
         self.set(|holds| holds.repositories.extend(names.into_iter().map(|name| (name, tags.clone()))));
     }
 
-    async fn begin(&self) {
+    async fn begin(&self, of: Silence) {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        let silent = self.holds.lock().unwrap().silent;
+        if silent.is_some_and(|silent| silent == of || silent == Silence::All) {
+            std::future::pending::<()>().await;
+        }
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
         let delay = self.holds.lock().unwrap().delay;
@@ -91,7 +106,7 @@ fn is_let_in(headers: &HeaderMap) -> bool {
 }
 
 async fn catalog(State(registry): State<Registry>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    registry.begin().await;
+    registry.begin(Silence::All).await;
     assert!(is_let_in(&headers));
     let query = query.unwrap();
     let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -123,7 +138,7 @@ async fn tags(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    registry.begin().await;
+    registry.begin(Silence::Tags).await;
     assert!(is_let_in(&headers) && method == Method::GET);
     let name = rest.strip_suffix("/tags/list").unwrap();
     let holds = registry.holds.lock().unwrap();
@@ -231,6 +246,63 @@ async fn tags_stay_where_the_registry_does_not_say_that_they_are_gone() {
     records.doubt("reg", "lib/x").await.unwrap();
     catalogue.sweep("reg").await.unwrap();
     assert!(catalogue.listing("reg").get("lib/x").is_none());
+}
+
+/// The monotonic clock goes on by this much at once.
+async fn later(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
+}
+
+/// Check 48, of a registry that takes every request and never answers: it is given up in its time, what is known stays and is served, the
+/// error says so, and once the registry answers again the sweep comes to its end.
+#[tokio::test]
+async fn check_48_a_registry_that_never_answers_is_given_up_and_what_is_known_of_it_stays() {
+    let (registry, bed, catalogue) = bed().await;
+    registry.with(["lib/x".to_owned(), "lib/y".to_owned()], &["v1", "v2"]);
+    catalogue.sweep("reg").await.unwrap();
+    let records = Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
+    for (silence, within) in [(Silence::Tags, 30), (Silence::All, 300)] {
+        registry.set(|holds| holds.silent = Some(silence));
+        records.doubt("reg", "lib/x").await.unwrap();
+        let asked = registry.asked.swap(0, Ordering::SeqCst);
+        assert!(asked > 0);
+        let sweeping = Arc::clone(&catalogue);
+        let sweep = tokio::spawn(async move { sweeping.sweep("reg").await });
+        // The page of the catalog, and the tags of what is in doubt.
+        let expected = match silence {
+            Silence::Tags => 2,
+            Silence::All => 1,
+        };
+        let began = Instant::now();
+        while registry.asked.load(Ordering::SeqCst) < expected {
+            assert!(began.elapsed() < Duration::from_secs(20), "it is not asked");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        later(Duration::from_secs(within - 5)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!sweep.is_finished(), "{within} s are allowed");
+        // Who asks meanwhile does not wait for it.
+        assert_eq!(tags_of(&catalogue, "lib/x").await, ["v1", "v2"]);
+        assert_eq!(catalogue.sweep("reg").await.unwrap(), Swept::Elsewhere);
+        later(Duration::from_secs(6)).await;
+        let failed = sweep.await.unwrap().unwrap_err();
+        assert!(matches!(&failed, NotSwept::Registry(_)), "{failed:?}");
+        assert!(failed.to_string().contains(&format!("no answer within {within} s")), "{failed}");
+        let status = catalogue.status("reg").await.unwrap().unwrap();
+        assert_eq!(status.sweep.error.map(|(told, _)| told), Some(failed.to_string()));
+        assert_eq!((status.repositories, status.sweep.ended), (2, None));
+        for name in ["lib/x", "lib/y"] {
+            assert_eq!(tags_of(&catalogue, name).await, ["v1", "v2"]);
+            assert!(catalogue.listing("reg").get(name).is_some_and(|entry| entry.tags == 2));
+        }
+        registry.set(|holds| holds.silent = None);
+        assert_eq!(catalogue.sweep("reg").await.unwrap(), Swept::Complete(2));
+        assert_eq!(catalogue.status("reg").await.unwrap().unwrap().sweep.error, None);
+    }
 }
 
 /// Checks 49 and 50: a catalog that breaks off, or is empty once, takes nothing away; the sweep goes on where it broke off; what people wrote

@@ -85,7 +85,7 @@ const KEYS: &[(&str, &str)] = &[
     ("catalogue", "pulls_kept, requests_at_once, requests_per_second, sweep_every"),
     ("records_auth", "label_values"),
     ("acl_records", "cache_ttl, max_stale"),
-    ("sign_in", "registry_url, secret, secret_file"),
+    ("sign_in", "registry_url, secret, secret_file, url"),
     ("oidc_auth.level_token_db", "path, token_hash_cost"),
     ("oidc_auth.redis_token_db", "redis_cluster_options, redis_options, token_hash_cost"),
     (

@@ -63,4 +63,5 @@ mod tables;
 mod telemetry;
 mod texts;
 mod tokens;
+mod uses;
 mod workload;

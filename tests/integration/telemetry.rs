@@ -182,7 +182,8 @@ async fn a_collector_gets_all_metrics_with_the_values_that_prometheus_reads() {
 async fn no_answer_waits_for_a_collector_that_is_away_or_silent() {
     const REQUESTS: u64 = 6000;
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Not a port that was free a moment ago: another test may have it by now.
+    let gone = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 1));
     let time = async |config: &str| {
         let bed = Bed::with(config);
         let telling = tokio::spawn(tell_collector(Arc::clone(&bed.app)));

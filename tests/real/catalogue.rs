@@ -1,6 +1,7 @@
 //! What is in real registries of both generations: by their events, by sweeps, deleted, and on their bad days.
 
 mod artifacts;
+mod commands;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use ::dockwarden::app::{App, Source};
 use ::dockwarden::authn::{Account, Credentials, Secret};
 use ::dockwarden::catalogue::{Catalogue, Deleted, Emptied, Kind, MayDelete, Seen, Siblings, Swept};
-use ::dockwarden::records::catalogue::{Description, Mark, Pulled};
+use ::dockwarden::records::catalogue::{Description, Lease, Mark, Pulled};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use policy::scope::Scope;
@@ -24,7 +25,7 @@ use crate::support::keys::{self, Kind as KeyKind, Pair};
 use crate::support::process::{self, Signal};
 use crate::support::registry::{Edition, Registry};
 use crate::support::visit::digest;
-use crate::support::{client, part, port, scratch};
+use crate::support::{client, machine, part, port, scratch};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -219,7 +220,7 @@ fn events_tell_what_is_in_a_registry_and_who_pulled_it() {
             let began = Instant::now();
             let named = bed.put("lib/x", &tag, INDEX, index.as_bytes());
             bed.until("the index is known", || bed.tags("lib/x").contains(&tag).then_some(()));
-            let took = began.elapsed();
+            let took = machine::elapsed(began);
             let details = bed.runtime.block_on(bed.catalogue().open_tag(bed.service, "lib/x", &tag)).unwrap();
             assert_eq!((&details.digest, details.media_type.as_str()), (&named, INDEX));
             let Kind::Index { platforms } = &details.kind else { panic!("{details:?}") };
@@ -332,7 +333,7 @@ fn a_tag_is_deleted_alone_or_with_those_that_are_named() {
         let emptied = bed.runtime.block_on(bed.catalogue().delete_repository(&right)).unwrap();
         assert_eq!(emptied, Emptied::WasGone);
         // It is in the log as the account's.
-        assert!(!bed.dockwarden.process.log().contains("\"panic\""));
+        assert!(!bed.dockwarden.whole_log().contains("\"panic\""));
     });
 }
 
@@ -364,7 +365,7 @@ fn a_tag_is_deleted_by_the_api_with_exactly_those_that_are_named() {
                 bed.has_tags("apps/100/x", &[]);
             }
         }
-        assert!(bed.dockwarden.process.log().contains("a tag was to be deleted"), "as boss");
+        assert!(bed.dockwarden.whole_log().contains("a tag was to be deleted"), "as boss");
     });
 }
 

@@ -18,7 +18,7 @@ use crate::support::{http, scratch, visit};
 const KUBERNETES: &str = "1.37.0";
 const CONFIG: &str = "/config/auth_config.yml";
 
-fn chart() -> PathBuf {
+pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart")
 }
 
@@ -34,16 +34,21 @@ fn helm(words: &[&str], values: &[&str]) -> Said {
 }
 
 fn rendered(values: &[&str]) -> String {
-    helm(&["template", "test", "--namespace", "auth"], values).well().stdout
+    rendered_as("test", "auth", values)
+}
+
+/// What a release of this name writes for this namespace.
+pub(crate) fn rendered_as(release: &str, namespace: &str, values: &[&str]) -> String {
+    helm(&["template", release, "--namespace", namespace], values).well().stdout
 }
 
 /// What client-go's strict decoder makes of the text.
-fn decoded(text: &str) -> Vec<Value> {
+pub(crate) fn decoded(text: &str) -> Vec<Value> {
     let said = part::run_with(&mut part::client("manifests"), text.as_bytes()).well();
     said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
@@ -185,7 +190,7 @@ fn files(pair: Pair) -> Files {
 }
 
 /// The least that must be said, with an account `admin`.
-const LEAST: &str = "image: {repository: registry.example.org/dockwarden, tag: \"0.1.0\"}
+pub(crate) const LEAST: &str = "image: {repository: registry.example.org/dockwarden, tag: \"0.1.0\"}
 signingKey: {existingSecret: pair}
 secrets: {existingSecret: passwords}
 config:
@@ -210,7 +215,7 @@ fn secrets() -> BTreeMap<&'static str, Files> {
 }
 
 /// Values, and what they add to or leave out of the kinds of `LEAST`.
-const VALUES: &[(&str, &[&str], &[&str])] = &[
+pub(crate) const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("", &[], &[]),
     ("{replicaCount: 3}", &["PodDisruptionBudget"], &[]),
     ("{records: {kind: sqlite}, config: {records_auth: {}, lasting: {}}}", &["PersistentVolumeClaim"], &[]),

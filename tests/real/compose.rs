@@ -13,8 +13,9 @@ use mongodb::Client;
 use mongodb::bson::doc;
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
 
+use crate::release;
 use crate::support::person::Person;
-use crate::support::process::until_within;
+use crate::support::process::{until, until_within};
 use crate::support::project::{HOST, Project};
 use crate::support::recipe::NOBODYS_HASH;
 use crate::support::{dockwarden, keys, part, scratch, shipped};
@@ -99,9 +100,12 @@ fn the_compose_file_comes_up_and_keeps_everything() {
         let seen = part::run(curl.arg("--silent").arg("--cacert").arg(&authority).arg(url("v2/")));
         seen.success.then_some(())
     });
+    let log = || project.compose(&["logs", "dockwarden"]).well().text;
+    let refused = |log: &str| log.matches("login_needed").count();
+    let before = refused(&log());
     assert_eq!(open(&url("auth?service=Docker%20registry&account=")), "401 ");
-    let log = project.compose(&["logs", "dockwarden"]).well().text;
-    assert!(log.contains("login_needed") && !log.contains("10.9.8.7"), "{log}");
+    let log = until("the line of the question", || Some(log()).filter(|log| refused(log) > before));
+    assert!(!log.contains("10.9.8.7"), "{log}");
     for inside in ["metrics", "healthz", "readyz", ""] {
         assert_eq!(open(&url(inside)), "404 ", "/{inside}");
     }
@@ -346,6 +350,24 @@ fn a_shell_script_of_docker_auths_users_runs_in_the_image_with_a_shell() {
     assert_eq!(plain, shell);
     assert!(shell.contains("\"65532:65532\"") && shell.contains("/dockwarden\",\"health\""), "{shell}");
     project.down();
+}
+
+/// Who passes an image on passes the program's libraries on: their notices are where the images of a release have them.
+#[test]
+fn both_images_hold_the_notices_of_all_that_is_linked() {
+    let project = Project::empty(&[]);
+    let copied = project.directory.join("licenses");
+    for image in [shipped::PLAIN, shipped::SHELL] {
+        let container = project.docker(&["create", image]).well().stdout;
+        project.docker(&["cp", &format!("{}:/licenses", container.trim()), copied.to_str().unwrap()]).well();
+        project.docker(&["rm", container.trim()]).well();
+        for (file, expected) in
+            [("LICENSE", text("LICENSE")), ("THIRD-PARTY-NOTICES.txt", fs::read_to_string(release::notices()).unwrap())]
+        {
+            assert!(fs::read_to_string(copied.join(file)).unwrap() == expected, "{image}: {file}");
+        }
+        fs::remove_dir_all(&copied).unwrap();
+    }
 }
 
 /// docker_auth's chart starts its container with this command line, and both its probes ask `GET /`.

@@ -299,7 +299,7 @@ fn floods_of_http2_frames_end_their_connection_and_nothing_else() {
     let after = honest(&server, Ipv4Addr::LOCALHOST);
     assert!(after.at(0.99) < kept.at(0.99) * 2 + Duration::from_millis(500));
     assert_eq!(server.process.ended(), None);
-    assert_eq!(events(&server.process.log(), "a request was given up after a fault in the program").len(), 0);
+    assert_eq!(events(&server.whole_log(), "a request was given up after a fault in the program").len(), 0);
 }
 
 /// The guessers' threads, each with a connection that is never idle.

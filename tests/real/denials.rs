@@ -142,8 +142,9 @@ fn the_registry_says_what_the_page_says_of_a_token_that_it_does_not_accept() {
             let registry = Registry::start_in(edition, &settings);
             let visited = visit::visit(&registry, "waldi", "GET", "/v2/socken-x/tags/list", b"");
             assert_eq!(visited.reply.status, 401, "{edition:?} {expected}");
-            let log = registry.process.log();
-            assert!(log.contains(expected), "{edition:?} does not say {expected:?} but\n{log}");
+            registry.process.until(&format!("{expected:?} in the log of {edition:?}"), |process| {
+                process.log().contains(expected).then_some(())
+            });
         }
     }
 }

@@ -43,7 +43,7 @@ fn users_and_rules_in_a_distant_mongodb_are_found() {
             "{}",
             said.text
         );
-        let log = server.process.log();
+        let log = server.whole_log();
         assert!(!log.contains("backend_down"), "{answer:?}: {log}");
     }
 }
@@ -74,7 +74,8 @@ fn a_distant_api_knows_and_decides() {
             }
             let said = check(&file).well();
             assert!(said.stdout.contains("http_auth: ok: ") && said.stdout.contains("connecting "), "{}", said.text);
-            assert!(!server.process.log().contains("backend_down"), "{scheme} {answer:?}: {}", server.process.log());
+            let log = server.whole_log();
+            assert!(!log.contains("backend_down"), "{scheme} {answer:?}: {log}");
         }
     }
 }

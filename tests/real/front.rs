@@ -95,7 +95,7 @@ fn the_clients_address_is_its_own_and_nobody_can_borrow_one() {
         assert_eq!(actions, granted, "{why}: {base} from {from} with {headers:?}");
     }
     nobody_chooses_where_an_upload_goes(&front);
-    let log = dockwarden.process.log();
+    let log = dockwarden.whole_log();
     let seen = |address: &str| events(&log, "decided").iter().any(|line| line["client.address"] == address);
     assert!(seen("127.0.0.5") && seen("127.0.0.6"), "the addresses are in the log");
     assert!(!seen("10.1.2.3"), "the forged one is not");

@@ -102,7 +102,7 @@ fn kloudless_end_to_end() {
         as_account("dev@example.com", "no-token").0.refused(&REFUSED);
         as_account("vendor", "both-token").0.refused(&REFUSED);
     }
-    let log = bed.dockwarden.process.log();
+    let log = bed.dockwarden.whole_log();
     for secret in ["both-token", "beta-token", "no-token"] {
         assert!(!log.contains(secret), "the log holds {secret}");
     }

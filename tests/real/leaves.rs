@@ -136,8 +136,10 @@ fn the_leaf_rolls_under_load_and_no_token_is_refused() {
     );
     assert_eq!(refused.load(Ordering::Relaxed), 0);
     assert!(asked.load(Ordering::Relaxed) > 10 * rolls, "there was no load");
-    let log = server.process.log();
-    assert_eq!(log.matches("\"reason\":\"leaf_changed\"").count(), rolls, "{log}");
+    let changed = |log: &str| log.matches("\"reason\":\"leaf_changed\"").count();
+    let log =
+        server.process.until("a line for each leaf", |process| Some(process.log()).filter(|log| changed(log) >= rolls));
+    assert_eq!(changed(&log), rolls, "{log}");
     assert!(!log.contains("signing_pair_changed"), "{log}");
 }
 

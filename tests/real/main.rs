@@ -60,6 +60,7 @@ mod rule_oracle;
 mod sessions;
 mod sql;
 mod table;
+mod terminal;
 mod timing;
 mod token;
 mod traps;

@@ -142,7 +142,7 @@ fn the_guide_end_to_end(edition: Edition) {
     database.update("users", which, doc! { "$pull": { "labels.full-access": &mine } });
     grown.push(&local, &mine).refused(&[DENIED]);
 
-    let log = bed.dockwarden.process.log();
+    let log = bed.dockwarden.whole_log();
     for secret in [password("waldi"), password("busy-guy"), "$2y$".to_owned()] {
         assert!(!log.contains(&secret), "the log holds {secret}");
     }
@@ -388,6 +388,7 @@ fn a_reload_keeps_what_did_not_change_and_takes_over_only_what_answers() {
         server.process.until(outcome, |process| (count(&process.log()) == number).then_some(()));
     };
     let taken_over = || server.process.log().matches("new rules are in use").count();
+    until("the line of the first rules", || (taken_over() == 1).then_some(()));
 
     // Another setting: not even the database is needed.
     database.kill();

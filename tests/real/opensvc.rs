@@ -181,7 +181,7 @@ fn docker_podman_and_crane_find_what_may_be_pulled_behind_the_collectors_nginx()
 
         docker_finds_what_may_be_pulled(engine::shared(), &site);
         // All of it was asked here, and the events came with their secret.
-        let log = site.dockwarden.process.log();
+        let log = site.dockwarden.whole_log();
         assert!(log.contains("/init/registry/call/json/search"), "{log}");
         site.dockwarden.process.keeps_secrets();
     }

@@ -128,11 +128,12 @@ fn image() -> &'static str {
     const NAME: &str = "dockwarden-as-shipped";
     let dockerfile = text("Dockerfile");
     let (build, ship) = dockerfile.rsplit_once("\nFROM ").unwrap();
-    assert!(build.contains("\nRUN make static && mkdir -p /image/config /image/certs /image/keys && "), "{build}");
+    let made = "mkdir -p /image/config /image/certs /image/keys /image/licenses && ";
+    assert!(build.contains(&format!("\nRUN make static notices && {made}")), "{build}");
     let ship = with(ship, &[("COPY --from=build ", "COPY ")]);
     assert!(ship.starts_with("scratch\n"), "{ship}");
     let context = scratch::directory("image");
-    for place in ["config", "certs", "keys"] {
+    for place in ["config", "certs", "keys", "licenses"] {
         fs::create_dir_all(context.join("image").join(place)).unwrap();
     }
     fs::copy(shipped::static_program(), context.join("image/dockwarden")).unwrap();

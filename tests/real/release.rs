@@ -34,7 +34,7 @@ fn pages() -> PathBuf {
 }
 
 /// What goes along with the program, of those who wrote what is linked into it.
-fn notices() -> &'static Path {
+pub(crate) fn notices() -> &'static Path {
     static NOTICES: OnceLock<PathBuf> = OnceLock::new();
     NOTICES.get_or_init(|| {
         let file = scratch::directory("notices").join("THIRD-PARTY-NOTICES.txt");
@@ -136,6 +136,8 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
         .collect();
     for (mode, name) in [
         ("-rwxr-xr-x", "/usr/bin/dockwarden"),
+        ("lrwxrwxrwx", "/usr/bin/docker-credential-dockwarden"),
+        ("lrwxrwxrwx", "/usr/share/man/man8/docker-credential-dockwarden.8.gz"),
         ("-rw-r--r--", "/usr/lib/systemd/system/dockwarden.service"),
         ("-rw-r--r--", "/etc/dockwarden/auth_config.yml"),
         ("-rw-r--r--", "/usr/share/man/man8/dockwarden.8.gz"),
@@ -149,7 +151,10 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
     ] {
         assert!(files.contains(&(mode, "0/0", name)), "{mode} {name}\n{listed}");
     }
-    assert!(files.iter().all(|(mode, owner, _)| *owner == "0/0" && !mode[7..].contains('w')), "{listed}");
+    // The mode of a link means nothing.
+    let is_closed = |mode: &str| mode.starts_with('l') || !mode[7..].contains('w');
+    assert!(files.iter().all(|(mode, owner, _)| *owner == "0/0" && is_closed(mode)), "{listed}");
+    assert!(listed.contains("/usr/bin/docker-credential-dockwarden -> dockwarden\n"), "{listed}");
     assert_eq!(dpkg(&["--field", path, "Version"]).stdout.trim_end(), env!("CARGO_PKG_VERSION"));
 
     // The same program gives the same package, and is not looked at to know the machine.

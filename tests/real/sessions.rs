@@ -142,7 +142,7 @@ fn check_31_docker_logs_in_with_a_jwt_and_pulls_when_that_is_over() {
         helm.args(["registry", "login", "--plain-http", &registry, "-u", "<token>", "-p", &session]);
         part::run(&mut helm).well();
 
-        let log = server.process.log();
+        let log = server.whole_log();
         for secret in [&token, &fresh] {
             assert!(!log.contains(secret.rsplit_once('.').unwrap().1), "a JWT is in the log");
         }

@@ -133,7 +133,7 @@ fn when_the_certificates_time_is_over_the_configured_kid_still_opens() {
         assert_eq!(header.get("x5c"), None, "a registry would refuse it: {header}");
         let registry = Registry::start(edition, &dockwarden, &pair.certificate);
         assert_taken(&registry, &token);
-        let log = dockwarden.process.log();
+        let log = dockwarden.whole_log();
         let loud = |line: &Value| {
             let text = line.to_string().to_lowercase();
             matches!(line["level"].as_str(), Some("WARN" | "ERROR"))

@@ -1,7 +1,14 @@
 //! What every store of records has to do with the entries of a directory. It is asked of a store whose directory is empty.
 
+use std::collections::BTreeSet;
+
+use dockwarden::authn::Account;
+use dockwarden::directory::changing::NotChanged;
+use dockwarden::directory::entry::{App, Group, Service, User};
+use dockwarden::directory::{self, Directory, NewEntry, Origin};
 use dockwarden::records::directory::{Entry, EntryAt, EntryKind};
-use dockwarden::records::{Changed, Records, Version};
+use dockwarden::records::{Changed, Records, Settings, Version};
+use time::OffsetDateTime;
 
 fn at(kind: EntryKind, name: &str) -> EntryAt {
     EntryAt { kind, name: name.to_owned() }
@@ -92,4 +99,89 @@ async fn lists_come_in_pages(records: &dyn Records) {
     ];
     assert_eq!(seen, expected);
     assert!(records.entries(None, 0).await.unwrap().is_empty());
+}
+
+/// So often a group and an app are removed while somebody comes to name them.
+const ROUNDS: u64 = 25;
+/// Ids that nothing else has.
+const FIRST: u64 = 1001;
+
+/// Of two at once, in two replicas, of which one removes what the other names, at most one is let, and nothing names what is not there.
+/// It is asked of a store that is prepared, and leaves nothing there.
+pub(crate) async fn what_is_named_stays(store: &Settings) {
+    let replica = || {
+        let settings = directory::Settings { store: Some(store.clone()), ..directory::Settings::default() };
+        Directory::open(settings).unwrap()
+    };
+    let (one, two, now) = (replica(), replica(), OffsetDateTime::now_utc());
+    let (mut removed, mut named) = (0, 0);
+    for round in FIRST..FIRST + ROUNDS {
+        let (group, app) = (format!("g{round}"), format!("a{round}"));
+        one.make(NewEntry::Group(Group { name: group.clone(), id: round, privileges: BTreeSet::new() })).await.unwrap();
+        let own = App { name: app.clone(), id: round, responsibles: Vec::new(), publications: Vec::new() };
+        one.make(NewEntry::App(own)).await.unwrap();
+        two.read_again().await.unwrap();
+        let user = NewEntry::User(User {
+            name: Account::parse(&format!("u{round}")).unwrap(),
+            id: round,
+            groups: vec![group.clone()],
+            privileges: BTreeSet::new(),
+            primary_group: None,
+            quota: None,
+        });
+        let name = Account::parse(&format!("s{round}@n")).unwrap();
+        let service = NewEntry::Service(Service { name, app: app.clone(), secrets: Vec::new(), made: String::new() });
+        for (what, namer) in [(at(EntryKind::Group, &group), user), (at(EntryKind::App, &app), service)] {
+            let who = namer.at();
+            // The one that is slower begins first, in some of the rounds.
+            let remove = async {
+                for _ in 0..100 * (round % 3) {
+                    tokio::task::yield_now().await;
+                }
+                one.remove(&what, Version(1), now).await
+            };
+            let make = async {
+                for _ in 0..100 * (round / 3 % 4) {
+                    tokio::task::yield_now().await;
+                }
+                two.make(namer).await
+            };
+            let (gone, made) = tokio::join!(remove, make);
+            assert!(gone.is_err() || made.is_err(), "{what} is gone, and {who} names it");
+            one.read_again().await.unwrap();
+            let (view, is_made) = (one.view().unwrap(), made.is_ok());
+            let is_there = [view.user(&who.name).is_some(), view.service(&who.name).is_some()].contains(&true);
+            assert_eq!(is_there, is_made, "{who}: {made:?}");
+            let stays = view.group(&what.name).is_some() || view.app(&what.name).is_some();
+            assert_eq!(stays, gone.is_err(), "{what}: {gone:?}");
+            match gone {
+                Ok(()) => removed += 1,
+                Err(NotChanged::Named(by)) => assert_eq!(by, std::slice::from_ref(&who)),
+                Err(other) => panic!("{what}: {other:?}"),
+            }
+            if is_made {
+                named += 1;
+                let Err(NotChanged::Named(by)) = one.remove(&what, version(&one, &what), now).await else {
+                    panic!("{what} is removed while {who} names it")
+                };
+                assert_eq!(by, std::slice::from_ref(&who));
+                one.remove(&who, Version(1), now).await.unwrap();
+            }
+            if stays {
+                // Whatever came of it, what nobody names any more can be removed, and named until then.
+                one.remove(&what, version(&one, &what), now).await.unwrap();
+            }
+        }
+    }
+    eprintln!("{removed} were removed and {named} were named, of {}", 2 * ROUNDS);
+    assert!(removed + named > 0);
+}
+
+fn version(directory: &Directory, what: &EntryAt) -> Version {
+    let view = directory.view().unwrap();
+    let group = view.group(&what.name).filter(|_| what.kind == EntryKind::Group).map(|own| own.origin.clone());
+    match group.or_else(|| view.app(&what.name).map(|own| own.origin.clone())) {
+        Some(Origin::Records { version, .. }) => version,
+        other => panic!("{what}: {other:?}"),
+    }
 }

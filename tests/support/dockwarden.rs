@@ -100,6 +100,12 @@ impl Dockwarden {
         started
     }
 
+    /// Everything that it has logged by now: see [`whole_log`].
+    #[track_caller]
+    pub(crate) fn whole_log(&self) -> String {
+        whole_log(&self.process, &self.address)
+    }
+
     /// What `/readyz` says; nothing if nobody answers.
     pub(crate) fn ready(&self) -> Option<u16> {
         let ready = http::Connection::open(&self.address)
@@ -167,6 +173,30 @@ pub(crate) fn with_tls(config: &str, pair: &Pair) -> String {
 pub(crate) fn address(process: &Process, message: &str) -> String {
     process.until(&format!("the line \"{message}\" with its address"), |process| {
         Some(events(&process.log(), message).first()?.get("address")?.as_str()?.to_owned())
+    })
+}
+
+/// Everything that the server at this address has logged by now, in whole lines.
+///
+/// A thread of its own writes the log, often after the answer, and in the order in which it was told. This asks something that
+/// no server understands, whose line in the log is thus behind all that were told before, and waits for it.
+#[track_caller]
+pub(crate) fn whole_log(process: &Process, address: &str) -> String {
+    let nonsense = http::request("GET", "/auth", "localhost", &[("Authorization", "Basic !")], b"");
+    let reply = http::exchange(address, &nonsense);
+    let id = reply.header("x-decision-id").unwrap_or_else(|| panic!("{}: {}", reply.status, reply.text())).to_owned();
+    process.until("the line of the last question", |process| {
+        let mut log = process.log();
+        log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
+        log.contains(&id).then_some(log)
+    })
+}
+
+/// Waits for at least so many lines with this message, and gives all of them.
+#[track_caller]
+pub(crate) fn logged(process: &Process, message: &str, number: usize) -> Vec<Value> {
+    process.until(&format!("{number} lines \"{message}\""), |process| {
+        Some(events(&process.log(), message)).filter(|lines| lines.len() >= number)
     })
 }
 

@@ -109,7 +109,7 @@ impl Door {
             let host = format!("localhost:{https}");
             let mut config = behind_it.file(
                 "auth_config.yml",
-                &[("/run/dockwarden/http.sock", &socket), ("/var/lib/dockwarden", directory.to_str().unwrap())],
+                &[("/run/dockwarden/http.sock", &socket), ("/etc/dockwarden", directory.to_str().unwrap())],
             );
             let mut site = recipe.file(
                 "registry.conf",

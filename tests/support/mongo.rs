@@ -173,10 +173,12 @@ impl Database {
 
     /// How often each command was sent to the server, by anybody.
     pub(crate) fn commands(&self) -> BTreeMap<String, u64> {
-        let log = self.process().log();
-        let (_, rest) = log.rsplit_once("Starting debug server on http://").unwrap();
-        let address = rest.split('/').next().unwrap();
-        let reply = http::exchange(address, &http::request("GET", "/debug/metrics", address, &[], b""));
+        let address = self.process().until("the address of its numbers", |process| {
+            let log = process.log();
+            let (_, rest) = log.rsplit_once("Starting debug server on http://")?;
+            Some(rest.split_once('/')?.0.to_owned())
+        });
+        let reply = http::exchange(&address, &http::request("GET", "/debug/metrics", &address, &[], b""));
         let counts = reply
             .text()
             .lines()

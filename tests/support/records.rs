@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dockwarden::identity::{Account, AccountState};
+use dockwarden::records::devices::{DeviceCount, DeviceId, DeviceLogin, UserCodeId};
 use dockwarden::records::{
-    Added, Bound, Changed, Day, Epoch, Kept, Limits, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
+    Added, Bound, Changed, Day, Epoch, Kept, Limits, Logins, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
     RuleCounts, RuleUse, SecretHash, SecretId, SecretKind, Slot, Use, Version, Whose,
 };
 use policy::pattern::{LabelValue, LabelValues};
@@ -32,8 +33,41 @@ pub(crate) async fn conforms(records: &dyn Records) {
     rules_change_as_a_whole(records).await;
     lists_come_in_pages(records).await;
     uses_of_rules_are_added_up_by_day(records).await;
+    a_terminals_login_is_found_by_both_codes_and_changed_once(records).await;
+    the_later_login_stays(records).await;
     // At the end: nothing that was made before is good afterwards.
     all_epochs_rise_at_once(records).await;
+}
+
+async fn a_terminals_login_is_found_by_both_codes_and_changed_once(records: &dyn Records) {
+    let login = |device: &str, code: &str, network: &str| DeviceLogin {
+        id: DeviceId::of(device),
+        code: UserCodeId::of(code),
+        network: network.to_owned(),
+        ends: at(600),
+        text: format!("{{\"of\":\"{device} 'ä'\"}}"),
+        version: Version(1),
+    };
+    let (one, other) = (login("a", "B", "192.0.2.1"), login("c", "D", "2001:db8::/64"));
+    assert_eq!(records.count_devices("192.0.2.1").await.unwrap(), DeviceCount::default());
+    for each in [&one, &other] {
+        assert_eq!(records.make_device(each).await.unwrap(), Changed::Done, "{each:?}");
+        assert_eq!(records.device(&each.id).await.unwrap().as_ref(), Some(each));
+        assert_eq!(records.device_called(&each.code).await.unwrap().as_ref(), Some(each));
+    }
+    assert_eq!(records.make_device(&login("a", "F", "")).await.unwrap(), Changed::Conflict);
+    assert_eq!(records.make_device(&login("e", "B", "")).await.unwrap(), Changed::Conflict);
+    assert_eq!(records.count_devices("192.0.2.1").await.unwrap(), DeviceCount { of_network: 1, all: 2 });
+    assert_eq!(records.replace_device(&one.id, "{}", Version(1)).await.unwrap(), Changed::Done);
+    assert_eq!(records.replace_device(&one.id, "{}", Version(1)).await.unwrap(), Changed::Conflict);
+    assert_eq!(records.replace_device(&DeviceId::of("none"), "{}", Version(1)).await.unwrap(), Changed::Missing);
+    let changed = DeviceLogin { text: "{}".to_owned(), version: Version(2), ..one.clone() };
+    assert_eq!(records.device_called(&one.code).await.unwrap(), Some(changed));
+    records.forget_devices(at(600)).await.unwrap();
+    assert_eq!(records.count_devices("").await.unwrap().all, 2, "they end then, and not before");
+    records.forget_devices(at(601)).await.unwrap();
+    assert_eq!(records.count_devices("").await.unwrap(), DeviceCount::default());
+    assert_eq!(records.device(&one.id).await.unwrap(), None);
 }
 
 /// Replicas add to each other's, and a day is forgotten by itself.
@@ -48,6 +82,28 @@ async fn uses_of_rules_are_added_up_by_day(records: &dyn Records) {
     assert_eq!(records.forget_rule_uses(Day(20_002)).await.unwrap(), 2);
     assert_eq!(records.rule_uses().await.unwrap(), [used(one, 20_002, 20_002, 1)]);
     assert_eq!(records.forget_rule_uses(Day(20_003)).await.unwrap(), 1);
+}
+
+/// Replicas note each what they saw; nobody asks in vain for somebody who never came.
+async fn the_later_login_stays(records: &dyn Records) {
+    records.note_logins(&Logins::new()).await.unwrap();
+    assert_eq!(records.last_logins(&["ann"]).await.unwrap(), Logins::new());
+    assert_eq!(records.last_logins(&[]).await.unwrap(), Logins::new());
+    let many: Vec<String> = (0..70).map(|number| format!("login{number:02}")).collect();
+    records.note_logins(&many.iter().map(|name| (account(name), at(7))).collect()).await.unwrap();
+    let (ann, odd) = (account("ann"), account("Älice @ home/ä.b$'\""));
+    records.note_logins(&Logins::from([(ann.clone(), at(5)), (odd.clone(), at(6))])).await.unwrap();
+    records.note_logins(&Logins::from([(ann.clone(), at(4))])).await.unwrap();
+    let asked = [ann.as_str(), odd.as_str(), "nobody"];
+    let known = Logins::from([(ann.clone(), at(5)), (odd.clone(), at(6))]);
+    assert_eq!(records.last_logins(&asked).await.unwrap(), known);
+    records.note_logins(&Logins::from([(ann.clone(), at(8))])).await.unwrap();
+    assert_eq!(records.last_logins(&["ann"]).await.unwrap(), Logins::from([(ann.clone(), at(8))]));
+    let names: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(records.last_logins(&names).await.unwrap().len(), 70);
+    records.forget_login("ann").await.unwrap();
+    records.forget_login("ann").await.unwrap();
+    assert_eq!(records.last_logins(&asked).await.unwrap(), Logins::from([(odd.clone(), at(6))]));
 }
 
 /// A moment of these tests, in seconds.

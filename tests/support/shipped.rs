@@ -175,6 +175,13 @@ mkdir -p target/HOST/release
 cp /made/dockwarden /made/dockwarden.d target/HOST/release/
 "#;
 
+/// What stands for python3 there: it hands out the notices that this machine's made of the same lock file, for the same program.
+const PYTHON: &str = r#"#!/bin/sh
+set -e
+[ "$*" = "release/notices.py target/static/THIRD-PARTY-NOTICES.txt HOST" ] || { echo "python3 was not to $*" >&2; exit 1; }
+cp /made/notices "$2"
+"#;
+
 /// What the Dockerfile calls `BUILDER`: this machine's make, and what its cargo made a moment ago. The
 /// whole of Rust with all that we depend on would be copied for each step of the build, and minutes later be found to have
 /// nothing to do.
@@ -192,9 +199,13 @@ fn builder(engine: &Engine, name: &str) {
     root.copy(&program, "made/dockwarden");
     root.copy(&list, "made/dockwarden.d");
     root.write("made/sources", &sources(&list));
+    let mut notices = Command::new("python3");
+    notices.current_dir(repository()).arg("release/notices.py").arg(root.0.join("made/notices")).arg(host);
+    part::run(&mut notices).well();
     root.write("bin/cargo", &CARGO.replace("HOST", host));
+    root.write("bin/python3", &PYTHON.replace("HOST", host));
     root.write("bin/rustc", &format!("#!/bin/sh\ncat <<'END'\n{version}END\n"));
-    for program in ["cargo", "rustc"] {
+    for program in ["cargo", "python3", "rustc"] {
         fs::set_permissions(root.0.join("bin").join(program), PermissionsExt::from_mode(0o755)).unwrap();
     }
     root.directory("tmp");
@@ -212,7 +223,7 @@ fn sources(list: &Path) -> String {
         .filter(|file| !file.starts_with("target/"))
         .collect();
     assert!(files.contains(&"src/main.rs") && files.contains(&"src/lib.rs"), "{files:?}");
-    // Cargo reads these, and wants the tests that the manifest names to be there.
+    // Cargo and the notices' script read these, and cargo wants the tests that the manifest names to be there.
     files.extend([
         "Cargo.toml",
         "crates/policy/Cargo.toml",
@@ -221,7 +232,9 @@ fn sources(list: &Path) -> String {
         "crates/try/Cargo.toml",
         "crates/try/src/main.rs",
         "Cargo.lock",
+        "LICENSE",
         "Makefile",
+        "release/notices.py",
         "tests/integration/main.rs",
         "tests/real/main.rs",
     ]);

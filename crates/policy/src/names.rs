@@ -5,11 +5,14 @@
 //! parts of the name (`/^groups\/([^\/]+)\/.+$/` and a label that is `${name:1}`), it is compared part by part; whatever else a rule
 //! says is compared as always. So it leaves out no rule that could match, and the answer is that of [`Acl::decide`].
 
-use std::collections::{HashMap, HashSet};
+mod between;
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+pub use self::between::order;
 use crate::acl::Acl;
 use crate::glob::Budget;
-use crate::pattern::{Field, LabelValue, PathShape, Pattern, Placeholder, TooComplex};
+use crate::pattern::{Field, FieldValues, LabelValue, PathShape, Pattern, Placeholder, TooComplex};
 use crate::rule::{Rule, RuleMatch};
 use crate::scope::{Action, Actions, Resource};
 use crate::{Answer, Question};
@@ -64,9 +67,9 @@ enum When<'r> {
     /// Whatever the name is.
     Always,
     /// Where the parts of the name are these, and some of them one of these texts.
-    Parts { shape: &'r PathShape, labels: Vec<(usize, HashSet<&'r str>)> },
-    /// Where the rule matches, which only names that begin so can; any, where there are none.
-    Compared { rule: &'r Rule, beginnings: Vec<String> },
+    Parts { shape: &'r PathShape, labels: Vec<(usize, BTreeSet<&'r str>)> },
+    /// Where the rule matches, which only names that begin so can; any, where that is not known.
+    Compared { rule: &'r Rule, beginnings: Option<Vec<String>> },
 }
 
 impl Acl {
@@ -120,8 +123,13 @@ impl Acl {
 /// When a rule matches a name that matches everything else in it.
 fn when<'r>(rule: &'r Rule, depends: &[(&'r str, &'r Pattern)], question: &AboutNames<'r>) -> When<'r> {
     let compared = || {
-        let beginnings =
-            rule.pattern(Field::Name).map(|pattern| pattern.beginnings(question.labels)).unwrap_or_default();
+        let values = FieldValues {
+            account: question.account,
+            kind: question.resource.kind(),
+            name: "",
+            service: question.service,
+        };
+        let beginnings = rule.pattern(Field::Name).and_then(|pattern| pattern.beginnings(&values, question.labels));
         When::Compared { rule, beginnings }
     };
     if !rule.names_by_itself() {
@@ -140,7 +148,7 @@ fn when<'r>(rule: &'r Rule, depends: &[(&'r str, &'r Pattern)], question: &About
             Placeholder::Capture(..) | Placeholder::Value(_) | Placeholder::Label(_) => return None,
         };
         let values = question.labels.get(*label).map(Vec::as_slice).unwrap_or_default();
-        Some((part, values.iter().map(LabelValue::text).collect::<HashSet<&str>>()))
+        Some((part, values.iter().map(LabelValue::text).collect::<BTreeSet<&str>>()))
     };
     match depends.iter().map(one_of).collect::<Option<Vec<_>>>() {
         Some(labels) => When::Parts { shape, labels },
@@ -190,7 +198,8 @@ impl<'r> ForNames<'r> {
                             .all(|(part, values)| name.split('/').nth(*part).is_some_and(|part| values.contains(part)))
                 }
                 When::Compared { rule, beginnings } => {
-                    let can = beginnings.is_empty() || beginnings.iter().any(|own| name.starts_with(own.as_str()));
+                    let begins = |all: &Vec<String>| all.iter().any(|own| name.starts_with(own.as_str()));
+                    let can = beginnings.as_ref().is_none_or(begins);
                     can && self.compare(rule, name, budget)?
                 }
             };
@@ -219,7 +228,7 @@ impl<'r> ForNames<'r> {
 }
 
 /// Whether a name consists of parts, none of them empty, of visible characters of ASCII: what [`PathShape`] is about.
-fn is_path(name: &str) -> bool {
+pub fn is_path(name: &str) -> bool {
     let mut before = b'/';
     for byte in name.bytes() {
         if !byte.is_ascii_graphic() || (byte == b'/' && before == b'/') {
@@ -287,6 +296,27 @@ mod tests {
         )
     }
 
+    /// A rule that goes by the parts of names: what names are passed over for.
+    fn rule_by_parts() -> impl Strategy<Value = RuleText> {
+        const NAMES: [&str; 7] = [
+            "/^users\\/([^\\/]+)\\/.+$/",
+            "/^(users|apps)\\/([^\\/]*)\\//",
+            "/^(users|apps)\\/([^\\/]+)$/",
+            "/^([^\\/]+)\\/([^\\/]+)\\/x$/",
+            "/./",
+            "users/${labels:uid}*",
+            "apps/*",
+        ];
+        let conditions =
+            (select(&NAMES[..]), proptest::option::of(select(&LABELS[..3])), select(&["pull", "pull", "push"][..]));
+        conditions.prop_map(|(name, label, action)| RuleText {
+            name: Some(name.to_owned()),
+            labels: label.map(|pattern| ("uid".to_owned(), pattern.to_owned())).into_iter().collect(),
+            actions: vec![action.to_owned()],
+            ..RuleText::default()
+        })
+    }
+
     proptest::proptest! {
         #[test]
         fn many_names_are_decided_as_each_by_itself(
@@ -312,6 +342,51 @@ mod tests {
                 assert_eq!(filter.verdict(name, budget).unwrap(), expected, "{name}: {rules:#?}");
             }
         }
+
+        #[test]
+        fn what_is_passed_over_grants_nothing(
+            rules in proptest::collection::vec(proptest::prop_oneof![1 => rule(), 3 => rule_by_parts()], 0..5),
+            uids in subsequence(vec!["x", "ann", "users", "a", "10"], 0..5),
+            account in select(&["ann", "x", ""][..]),
+            // Those that the list holds of all that could stand there.
+            names in subsequence(all_names(), 1..70),
+        ) {
+            let acl = Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect());
+            let uids: Vec<LabelValue> = uids.into_iter().map(LabelValue::literal).collect();
+            let labels = LabelValues::from([("uid".to_owned(), uids)]);
+            let (resource, actions) = (Resource::new("repository", "any").unwrap(), Actions::from([Action::Pull]));
+            let question = Question {
+                account, labels: &labels, address: Some([10, 1, 1, 1].into()), service: "reg", resource: &resource,
+                actions: &actions, reference: None, now: OffsetDateTime::UNIX_EPOCH,
+            };
+            let budget = &mut Budget::for_request();
+            let filter = acl.for_names(question, &Action::Pull, budget).unwrap();
+            let granted: Vec<bool> =
+                names.iter().map(|name| filter.verdict(name, budget).unwrap() == Verdict::Granted).collect();
+            for (from, first) in names.iter().enumerate() {
+                for (to, last) in names.iter().enumerate().skip(from) {
+                    let passed_over = filter.grants_none(first, last, budget).unwrap();
+                    let one = granted.get(from..=to).unwrap().contains(&true);
+                    assert!(!(passed_over && one), "{first} to {last}: {rules:#?}");
+                    // Of one name, the parts say all.
+                    let is_compared = filter.left.iter().any(|left| matches!(left.when, When::Compared { .. }));
+                    assert!(passed_over || one || from != to || is_compared, "{first}: {rules:#?}");
+                }
+            }
+        }
+    }
+
+    /// All names of up to three of some parts, in their order.
+    fn all_names() -> Vec<String> {
+        const PARTS: [&str; 6] = ["a", "ann", "apps", "users", "users-x", "x"];
+        let below = |above: &[String]| -> Vec<String> {
+            above.iter().flat_map(|above| PARTS.map(|part| format!("{above}/{part}"))).collect()
+        };
+        let one = PARTS.map(str::to_owned).to_vec();
+        let two = below(&one);
+        let mut all = [one, below(&two), two].concat();
+        all.sort_by(|one, other| order(one, other));
+        all
     }
 
     /// Otherwise a hundred thousand names would take seconds.

@@ -15,6 +15,7 @@ use crate::http::credentials::Malformed;
 use crate::http::shape::{self, Shape, basic_challenge, denied_reasons};
 use crate::management::NotDone;
 use crate::records::Failure;
+use crate::records::directory::{EntryAt, EntryKind};
 use crate::secrets::NotMade;
 use crate::turns::Busy;
 
@@ -239,6 +240,12 @@ impl Refused {
         {
             members.insert("siblings".to_owned(), json!(tags));
         }
+        if let Refused::NotDone(NotDone::Named { seen, .. }) = self
+            && let Some(members) = body.as_object_mut()
+        {
+            let places = |at: &EntryAt| format!("{}/{}", place_of(at.kind), at.name);
+            members.insert("named_by".to_owned(), seen.iter().map(places).collect());
+        }
         let mut response = shape.reply(body, basic_challenge(realm));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, PROBLEM);
@@ -248,6 +255,17 @@ impl Refused {
             headers.insert(ALLOW, allow);
         }
         response
+    }
+}
+
+/// The address of the list that an entry is in, below that of the API.
+fn place_of(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Group => "groups",
+        EntryKind::User => "users",
+        EntryKind::App => "apps",
+        EntryKind::Service => "services",
+        EntryKind::Registry => "registries",
     }
 }
 
@@ -267,13 +285,21 @@ pub(in crate::http) fn shape_of(not_done: &NotDone) -> Shape {
         NotDone::Wrong(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_changed"),
         NotDone::NoVersion => refusal(StatusCode::PRECONDITION_REQUIRED, "not_changed"),
         NotDone::Changed => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
+        NotDone::Named { .. } => refusal(StatusCode::CONFLICT, "not_changed"),
         NotDone::NotReady | NotDone::Records(_) => away(),
         NotDone::Denied(denied) => shape::denied(denied, Fault::Nobody),
         NotDone::Registry(_) => failed(),
         NotDone::NotChanged(cause) => match cause {
             NotChanged::Missing => missing(),
-            NotChanged::NoRecords | NotChanged::InTheFile | NotChanged::Taken | NotChanged::Quota(_) => {
-                refusal(StatusCode::CONFLICT, "not_changed")
+            NotChanged::NoRecords
+            | NotChanged::InTheFile
+            | NotChanged::Taken
+            | NotChanged::Leaving { .. }
+            | NotChanged::Quota(_) => refusal(StatusCode::CONFLICT, "not_changed"),
+            // Told by who may know whom it is named by.
+            NotChanged::Named(by) => {
+                let message = NotDone::Named { seen: Vec::new(), others: by.len() }.to_string();
+                Shape::new(StatusCode::CONFLICT, "", message, "not_changed", Fault::Client)
             }
             NotChanged::Conflict => refusal(StatusCode::PRECONDITION_FAILED, "not_changed"),
             NotChanged::Unknown { .. } | NotChanged::Place(_) => {

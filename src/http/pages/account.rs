@@ -12,9 +12,11 @@ use tracing::info;
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
+use crate::app::Snapshot;
 use crate::identity::LookUp;
 use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
-use crate::secrets::{Expires, New, NotMade, State};
+use crate::secrets::{Expires, New, NotMade, State, pull_only};
+use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
 const NEW: &str = "new";
@@ -25,8 +27,6 @@ const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"),
 const USUAL_END: u32 = 90;
 /// The most secrets that are shown.
 const MOST_SHOWN: u32 = 200;
-/// How many parts a repository's name may have that a password which only pulls is for: a star stands for one.
-const MOST_PARTS: usize = 32;
 /// A day, as people are shown it.
 const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
@@ -94,16 +94,8 @@ impl Desk<'_, '_> {
             Err(Problem::Flow(_)) => return Ok(None),
             Err(problem) => return Err(problem),
         }
-        let command = login_line(account, self.registry().as_deref());
+        let command = login_line(account, registry(self.visit.snapshot, self.section).as_deref());
         Ok(Some(NewPassword { password: password.reveal().to_owned(), command }))
-    }
-
-    /// The registry that docker logs in to.
-    fn registry(&self) -> Option<String> {
-        let sign_ins = self.visit.snapshot.access.sign_ins();
-        let of_ways = || sign_ins.iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
-        let of_services = || self.visit.snapshot.services.first().cloned();
-        self.section.registry.clone().or_else(of_ways).or_else(of_services)
     }
 
     /// Makes a password, and sends the browser where it is shown.
@@ -115,16 +107,10 @@ impl Desk<'_, '_> {
         if !ENDS.iter().any(|(own, _)| *own == days) {
             return Err(Problem::Form);
         }
-        let allow = match form.field("pull_only") {
-            Some(_) => {
-                (1..=MOST_PARTS).map(|parts| format!("repository:{}:pull", vec!["*"; parts].join("/"))).collect()
-            }
-            None => Vec::new(),
-        };
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
             expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),
-            limits: Limits { allow, ..Limits::default() },
+            limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
         let made = self.lasting.make_personal(LookUp::Known(who), new, self.now).await?;
@@ -182,6 +168,13 @@ impl Desk<'_, '_> {
             Err(problem) => Err(problem),
         }
     }
+}
+
+/// The registry that docker logs in to.
+pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Option<String> {
+    let of_ways =
+        || snapshot.access.sign_ins().iter().flat_map(|(_, people)| people.ways()).find_map(|way| way.registry);
+    section.registry.clone().or_else(of_ways).or_else(|| snapshot.services.first().cloned())
 }
 
 fn row(kept: &Kept) -> Row {

@@ -5,6 +5,7 @@
 
 mod account;
 mod area;
+mod device;
 mod flow;
 mod frame;
 mod members;
@@ -31,6 +32,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use time::OffsetDateTime;
 
+pub(super) use self::account::registry;
 use self::area::{Area, Turn};
 use self::frame::{Frame, Problem, with_headers};
 use super::body::gather;
@@ -63,6 +65,10 @@ enum Place {
     MakePassword,
     /// Ends one.
     RevokePassword,
+    /// Shows a terminal's login, or asks for its code.
+    Device,
+    /// Answers one.
+    AnswerDevice,
     /// Signs this browser out.
     SignOut,
     /// Ends everything that lasts.
@@ -75,21 +81,27 @@ impl Place {
     /// The one method that does something there besides those that only show.
     fn takes(self, method: &Method) -> bool {
         match self {
-            Place::SignIn => matches!(*method, Method::GET | Method::POST),
+            Place::SignIn | Place::Device => matches!(*method, Method::GET | Method::POST),
             // HEAD would redeem a code, and links in chats and mails are looked at so.
             Place::Provider(_) | Place::Account => *method == Method::GET,
-            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => {
-                *method == Method::POST
-            }
+            Place::MakePassword
+            | Place::RevokePassword
+            | Place::AnswerDevice
+            | Place::SignOut
+            | Place::SignOutEverywhere => *method == Method::POST,
             Place::Area(area) => area.row().1.takes(method),
         }
     }
 
     fn methods(self) -> &'static str {
         match self {
-            Place::SignIn => "GET, POST",
+            Place::SignIn | Place::Device => "GET, POST",
             Place::Provider(_) | Place::Account => "GET",
-            Place::MakePassword | Place::RevokePassword | Place::SignOut | Place::SignOutEverywhere => "POST",
+            Place::MakePassword
+            | Place::RevokePassword
+            | Place::AnswerDevice
+            | Place::SignOut
+            | Place::SignOutEverywhere => "POST",
             Place::Area(area) => area.row().1.methods(),
         }
     }
@@ -111,6 +123,8 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
         ("/account".to_owned(), Place::Account),
         ("/account/passwords".to_owned(), Place::MakePassword),
         ("/account/passwords/{id}/revoke".to_owned(), Place::RevokePassword),
+        ("/device".to_owned(), Place::Device),
+        ("/device/answer".to_owned(), Place::AnswerDevice),
         ("/sign-out".to_owned(), Place::SignOut),
         ("/account/sign-out-everywhere".to_owned(), Place::SignOutEverywhere),
     ];
@@ -183,8 +197,18 @@ impl Desk<'_, '_> {
         }
         match (place, parts.method == Method::POST) {
             (Place::SignIn, false) => self.ways_in(&parts).await,
-            (Place::SignIn, true) => self.by_password(&form(body).await?).await,
-            (Place::Provider(section), _) => self.provider((section, name), &parts).await,
+            (Place::SignIn, true) => {
+                let signed_in = self.by_password(&form(body).await?).await?;
+                Ok(self.onward(&parts.headers, signed_in))
+            }
+            (Place::Provider(section), _) => {
+                let signed_in = self.provider((section, name), &parts).await?;
+                Ok(self.onward(&parts.headers, signed_in))
+            }
+            (Place::Device | Place::AnswerDevice, _) if self.section.url.is_none() => Err(Problem::Nothing),
+            (Place::Device, false) => self.device(&parts.headers, &query(&parts)).await,
+            (Place::Device, true) => self.device(&parts.headers, &form(body).await?).await,
+            (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &form(body).await?).await,
             (Place::Account, _) => self.account(&parts.headers).await,
             (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,

@@ -64,7 +64,7 @@ impl Count {
         let Some(beyond) = self.wrong.checked_sub(manner.forgiven()) else { return Duration::ZERO };
         let wait = match manner {
             Manner::Passwords => FIRST_WAIT.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_WAIT),
-            Manner::Tokens => LONGEST_WAIT,
+            Manner::Tokens | Manner::Codes => LONGEST_WAIT,
             Manner::Secrets => FIRST_WAIT,
         };
         (self.last + wait).saturating_duration_since(now)

@@ -36,12 +36,14 @@ fn registry(clients: usize, challenge: &'static str) -> String {
     address
 }
 
+/// Where nobody listens. A port that was free a moment ago may be another test's by now.
+const GONE: &str = "127.0.0.1:1";
+
 #[test]
 fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
     let registry = registry(3, "Basic realm=\"r\"");
     let with_tokens = self::registry(2, "Bearer realm=\"https://t.example.org\"");
     let plain = self::registry(1, "");
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let basic = |password: &str| format!(", auth: {{basic: {{username: gateway, password: {password}}}}}");
     let rows = [
         ("good", format!("http://{registry}"), basic("right")),
@@ -50,7 +52,7 @@ fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
         ("kind", format!("http://{with_tokens}"), basic("canary-6f1")),
         ("none", format!("http://{with_tokens}"), String::new()),
         ("tls", format!("https://{plain}"), String::new()),
-        ("gone", format!("http://{gone}"), basic("canary-6f1")),
+        ("gone", format!("http://{GONE}"), basic("canary-6f1")),
     ];
     let upstreams: String = rows
         .iter()
@@ -72,7 +74,7 @@ fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
             "failed: none: http://{with_tokens}/v2/: {refused} Bearer realm=\"https://t.example.org\"; write auth: {{token: "
         ),
         "; it speaks no TLS: write http:// in url\n".to_owned(),
-        format!("gateway: failed: gone: http://{gone}/v2/: the upstream cannot be reached: "),
+        format!("gateway: failed: gone: http://{GONE}/v2/: the upstream cannot be reached: "),
     ] {
         assert!(tried.out.contains(&line), "{line}{}", tried.out);
     }
@@ -81,8 +83,7 @@ fn each_upstream_of_the_gateway_is_tried_with_our_credentials() {
 
 #[test]
 fn each_backend_is_tried_and_named_although_others_fail() {
-    // One that nobody listens on any more, and one that takes connections and says nothing.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // One that nobody listens on, and one that takes connections and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let dial = |address: &dyn std::fmt::Display| {
         format!("dial_info: {{addrs: [\"{address}\"], database: d, username: u, password: canary-6f1}}")
@@ -92,7 +93,7 @@ fn each_backend_is_tried_and_named_although_others_fail() {
         "{}ext_auth: {{command: cat, args: [canary-6f1]}}\nmongo_auth: {{{}, collection: users}}\n\
          acl_mongo: {{{}, collection: acl}}\next_authz: {{command: $DIR/config.yml}}\n",
         strong_users(),
-        dial(&gone),
+        dial(&GONE),
         dial(&silent_address),
     ));
     let began = Instant::now();
@@ -114,7 +115,7 @@ fn each_backend_is_tried_and_named_although_others_fail() {
     for (line, (beginning, piece)) in lines.iter().zip(expected) {
         assert!(line.starts_with(beginning) && line.contains(piece), "{beginning}…{piece}: {line}");
     }
-    assert!(tried.out.contains(&gone.to_string()), "{}", tried.out);
+    assert!(tried.out.contains(GONE), "{}", tried.out);
     assert!(!tried.out.contains("canary"), "{}", tried.out);
     // A file that cannot be used is not tried.
     let (_folder, file) = configured("mongo_auth: {}\n");

@@ -2,6 +2,9 @@
 
 mod config;
 mod kept;
+mod logins;
+mod named;
+mod odd_names;
 mod refusals;
 mod standard;
 

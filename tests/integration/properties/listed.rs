@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dockwarden::access::{Denied, Viewer};
+use dockwarden::access::{Denied, Names, Run, Viewer};
 use dockwarden::app::Reload;
 use dockwarden::authn::{Account, Identity, Narrowing};
 use policy::cut::Cut;
@@ -157,6 +157,34 @@ fn narrowing(dice: &mut Dice) -> Option<Arc<Narrowing>> {
     }))
 }
 
+/// Names in their order as a long list has them: some at a time, which are passed over together where none can be pulled.
+struct InRuns(Vec<Vec<Arc<str>>>);
+
+impl InRuns {
+    fn cut(mut names: Vec<Arc<str>>, dice: &mut Dice) -> InRuns {
+        names.sort_by(|one, other| policy::names::order(one, other));
+        let mut runs = Vec::new();
+        while !names.is_empty() {
+            let behind = names.split_off((1 + dice.below(30)).min(names.len()));
+            runs.push(std::mem::replace(&mut names, behind));
+        }
+        InRuns(runs)
+    }
+
+    fn all(&self) -> Vec<Arc<str>> {
+        self.0.concat()
+    }
+}
+
+impl Names for InRuns {
+    fn runs(&self) -> Box<dyn Iterator<Item = Run<'_>> + Send + '_> {
+        Box::new(self.0.iter().map(|run| Run {
+            between: run.first().zip(run.last()).map(|(first, last)| (&**first, &**last)),
+            names: Box::new(run.iter().map(|name| &**name)),
+        }))
+    }
+}
+
 /// What a token would allow of these, asked about one by one; or why nobody gets any.
 async fn one_by_one(
     access: &dockwarden::access::Access,
@@ -219,6 +247,11 @@ async fn what_is_listed_is_what_pulling_would_allow() {
                     refused += 1;
                     continue;
                 };
+                let runs = InRuns::cut(names.clone(), &mut dice);
+                let those: BTreeSet<&Arc<str>> = pullable.iter().collect();
+                let expected: Vec<Arc<str>> = runs.all().into_iter().filter(|name| those.contains(name)).collect();
+                let shown = access.pullable(&viewer, runs, usize::MAX).await.unwrap();
+                assert_eq!(shown, expected, "round {round}: {who:?} at {service} from {address:?} at {now}\n{config}");
                 let some = access.pullable(&viewer, names.clone(), 3).await.unwrap();
                 assert_eq!(some, pullable[..pullable.len().min(3)]);
                 (listed, hidden) = (listed + pullable.len(), hidden + names.len() - pullable.len());

@@ -4,8 +4,10 @@
 mod account;
 mod again;
 mod config;
+mod device;
 mod flow;
 mod github;
+mod login;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -17,7 +17,7 @@ impl Bed {
                 let found = self.runtime.block_on(self.catalogue().tags(self.service, repository, None, 100)).unwrap();
                 found.into_iter().find(|shown| shown.name == tag)?.pushed
             });
-            if began.elapsed() < Duration::from_secs(1) {
+            if machine::elapsed(began) < Duration::from_secs(1) {
                 return shown.media_type;
             }
         }

@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::client;
 use crate::support::dockwarden::events;
 use crate::support::door::{ALICE, BOB, Behind, Door, Login, ROOT};
@@ -219,8 +221,13 @@ fn nobody_reaches_the_registry_past_the_proxy(door: &Door) {
 /// Held, and killed: a request that would be allowed gets a 5xx in bounded time, and never what is behind.
 fn nothing_opens_while_dockwarden_is_away(door: &Door) {
     let public = "/v2/public/hello/manifests/v1";
+    let registry = door.registry.as_ref().unwrap();
+    // It writes its lines when it has answered: only then is the number of those from before certain.
+    let of_public = || registry.log().matches(&format!("\"GET {public} HTTP/1.1\" ")).count();
+    let earlier = of_public();
     assert_eq!(ask(door, None, "GET", public, &[ACCEPT]).status, 200);
-    let before = door.registry.as_ref().unwrap().log().matches(" HTTP/1.1\" ").count();
+    registry.until("the line of the last that was let through", |_| (of_public() > earlier).then_some(()));
+    let before = registry.log().matches(" HTTP/1.1\" ").count();
     door.dockwarden.signal(Signal::Kill);
     door.dockwarden.end();
     door.handbook.take();
@@ -235,7 +242,7 @@ fn nothing_opens_while_dockwarden_is_away(door: &Door) {
         assert!(matches!(reply.status, 500..=599), "{target}: {}", reply.status);
         assert!(machine::elapsed(asked) < Duration::from_secs(5), "{target}: {:?}", asked.elapsed());
     }
-    assert_eq!(door.registry.as_ref().unwrap().log().matches(" HTTP/1.1\" ").count(), before);
+    assert_eq!(registry.log().matches(" HTTP/1.1\" ").count(), before);
     assert!(door.handbook.take().is_empty());
 }
 
@@ -262,13 +269,11 @@ fn docker_and_skopeo_log_in_with_tokens_through_nginx() {
         "authentication required",
     ]);
 
-    let log = door.dockwarden.log();
-    let by_token = events(&log, "allowed");
-    assert!(
-        by_token
-            .iter()
-            .any(|line| line["request"].as_str().is_some_and(|text| text.starts_with("PUT /v2/web/tokens/manifests/")))
-    );
+    let put =
+        |line: &Value| line["request"].as_str().is_some_and(|text| text.starts_with("PUT /v2/web/tokens/manifests/"));
+    let by_token = door.dockwarden.until("the line of the push", |process| {
+        Some(events(&process.log(), "allowed")).filter(|allowed| allowed.iter().any(put))
+    });
     assert!(by_token.iter().all(|line| line["door"] == "forward_auth" && line["token.id"].is_string()), "{by_token:?}");
     // A password is good at the token endpoint alone; a request with it is decided all the same.
     let challenge = ask(&door, None, "GET", "/v2/web/tokens/tags/list", &[]);

@@ -10,7 +10,7 @@ use crate::support::dockwarden::{self, Dockwarden, password};
 use crate::support::gateway::{self, Challenge};
 use crate::support::http::{self, Connection};
 use crate::support::keys;
-use crate::support::process::until;
+use crate::support::process::{Process, until};
 use crate::support::registry::{Edition, Registry};
 use crate::support::standin::{Head, Standin, Then};
 use crate::support::visit::basic;
@@ -153,7 +153,7 @@ fn transfers_leave_descriptors_for_those_who_want_tokens() {
             process.log().contains(&format!("as many transfers as {whose} may have are under way")).then_some(())
         });
     }
-    let log = process.log();
+    let log = dockwarden::whole_log(&process, &address);
     assert!(log.contains("\"reason\":\"busy\"") && !log.contains("accept_failed"), "{}", process.tail());
 }
 
@@ -177,7 +177,8 @@ fn clients_that_do_not_read_hold_nobody_back_over_http_2() {
     let begun = call("POST", "/v2/team/app/blobs/uploads/", b"");
     let target = format!("{}&digest={}", begun.header("location").unwrap(), http::form_encode(&digest));
     assert_eq!(call("PUT", &target, &zeros).status, 201);
-    assert!(registry.process.log().contains("HTTP/2.0\" 201"), "{}", registry.process.tail());
+    let over_http2 = |process: &Process| process.log().contains("HTTP/2.0\" 201").then_some(());
+    registry.process.until("the line of the upload over HTTP/2", over_http2);
 
     let get = http::request("GET", &format!("/v2/team/app/blobs/{digest}"), "x", &headers, b"");
     let stalled: Vec<TcpStream> = (0..12)

@@ -58,7 +58,9 @@ fn blobs_go_through_http_2_and_tls_on_both_sides() {
             call(&["--output", received.to_str().unwrap(), &from]);
             assert!(fs::read(&received).unwrap() == blob, "the blob came back changed");
         }
-        let log = registry.process.log();
+        let log = registry.process.until("the lines of both uploads", |process| {
+            Some(process.log()).filter(|log| log.matches("\" 201 ").count() >= 2)
+        });
         assert!(log.contains("HTTP/2.0\" 201") && !log.contains("HTTP/1.1\" 201"), "{}", registry.process.tail());
         let said = curl(&chain.authority, &["--write-out", "%{http_code}", &format!("{base}/v2/public/app/tags/list")]);
         assert!(said.well().stdout.ends_with("502"));

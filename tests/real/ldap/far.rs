@@ -191,7 +191,8 @@ fn a_name_moves_on_from_an_address_that_takes_connections_and_says_nothing() {
         let most = Duration::from_millis(if number == 0 { 3500 } else { 500 });
         assert!(took < most, "{number}: {took:?}");
     }
-    assert!(!server.process.log().contains("backend_down"), "{}", server.process.log());
+    let log = server.whole_log();
+    assert!(!log.contains("backend_down"), "{log}");
     drop(silent);
 }
 

@@ -2,6 +2,8 @@
 //! nothing else runs these tests.
 
 mod builders;
+mod cluster;
+mod collector;
 mod debian;
 mod dex;
 mod kubelet;

@@ -1,7 +1,7 @@
 //! Tests of the policy as a gate before rules in SQL tables.
 
 use super::{file, filled, granted, may, on_each_at_once};
-use crate::support::dockwarden::{Dockwarden, events, password};
+use crate::support::dockwarden::{Dockwarden, events, logged, password};
 use crate::support::process::until;
 
 /// Check 6 of the tests of the policy: rows that would fail one leave the last good rules in use, and are named; other sections are
@@ -29,9 +29,7 @@ fn check_6_a_row_that_breaks_a_test_leaves_the_last_good_rules_in_use() {
             let mine = granted(&server, "bob", &password("bob"), "repository:mine:pull");
             (mine == may("bob", &["pull"])).then_some(())
         });
-        server.process.until("that they are in use, in the log", |process| {
-            (events(&process.log(), "new rules are in use").len() > used).then_some(())
-        });
+        logged(&server.process, "new rules are in use", used + 1);
         // A rule that others name by its comment is missed as well.
         tables.run("DELETE FROM xorm_acl_entry WHERE seq = 20");
         server

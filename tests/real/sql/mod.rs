@@ -6,7 +6,7 @@ mod gate;
 mod outages;
 
 use crate::mongo::pair;
-use crate::support::dockwarden::{Dockwarden, SERVICE, config, events, hash, password, program};
+use crate::support::dockwarden::{Dockwarden, SERVICE, config, hash, logged, password, program};
 use crate::support::http::{self, Reply};
 use crate::support::process::until;
 use crate::support::sql::{Product, READER, Server, Tables, reader_password};
@@ -341,6 +341,6 @@ fn a_rule_that_changes_holds_soon() {
         assert_eq!(pull(), may("bob", &["pull"]), "{product:?}");
         tables.rule(Some(1), Some(r#"{"match": {"account": "bob"}, "actions": []}"#));
         until("the new rule", || (pull() == may("bob", &[])).then_some(()));
-        assert!(events(&server.process.log(), "new rules are in use").len() >= 2, "{product:?}");
+        logged(&server.process, "new rules are in use", 2);
     }
 }

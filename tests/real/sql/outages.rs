@@ -82,7 +82,9 @@ fn a_database_that_does_not_answer_is_told_of_in_time() {
         }
         link.set(State::Passing);
         until("a login", || (ask(&server, "alice", &password("alice"), "").status == 200).then_some(()));
-        let log = server.process.log();
+        let log = server.process.until("the end of the outage in the log", |process| {
+            Some(process.log()).filter(|log| log.contains("\"backend_back\""))
+        });
         for reason in ["backend_down", "backend_back"] {
             assert_eq!(log.matches(&format!("\"{reason}\"")).count(), 1, "{product:?}: {reason}");
         }

@@ -3,30 +3,30 @@
 //! A question that no changed rule matches is decided alike by both lists: the rules that they have in common are in the same order. So only names that a
 //! changed rule matches are looked at.
 
+mod profile;
+mod questions;
+mod search;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use self::profile::{Numbered, Profile, is_in_force, sees};
+use self::search::{Search, Sought};
 use super::aligned::{Aligned, Reach};
-use super::held::{Left, left};
-use super::outcomes::{Live, Outcome, outcomes};
-use super::places::{addresses, is_open_in, kinds, moments};
+use super::outcomes::Live;
+use super::places::is_open_in;
 use super::unlisted::profiles;
-use super::{Below, Narrow, Place, Unlisted, World, grants, words};
-use crate::pattern::{Field, LabelValues, Pattern};
-use crate::regular::{Grammar, Unfinished};
-use crate::rule::{ReferenceKind, Rule};
-use crate::scope::{Action, Actions, OURS, Reference};
+use super::{Below, Narrow, Place, Unlisted, World, words};
+use crate::pattern::{Field, LabelValues};
+use crate::regular::Grammar;
+use crate::rule::Rule;
+use crate::scope::{Action, Actions, OURS};
 
 /// So many accounts of a row are named.
 const FIRST_ACCOUNTS: usize = 10;
-/// So many names are tried where it is not known which of them a rule matches.
-const TRIED: usize = 24;
-/// A digest stands for all others: rules do not look into it.
-const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Which way a decision changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,23 +102,6 @@ pub fn diff(
     work.findings()
 }
 
-/// What is left of the rules of both lists for a group of accounts, with the numbers of their sets.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Profile {
-    phase: Phase,
-    kind: String,
-    service: String,
-    old: Option<Vec<Numbered>>,
-    new: Option<Vec<Numbered>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Numbered {
-    live: Live,
-    tags: Option<usize>,
-    changed: bool,
-}
-
 /// A time in which accounts come in, or do not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Phase {
@@ -134,23 +117,6 @@ struct Asker {
     new: Option<Arc<LabelValues>>,
     listed: bool,
 }
-
-/// A name for which the lists have these outcomes.
-struct Candidate {
-    name: String,
-    old: Outcome,
-    new: Outcome,
-    /// Whether the outcomes are sure.
-    sure: bool,
-}
-
-struct Search {
-    candidates: Vec<Candidate>,
-    ended: Result<(), Unfinished>,
-}
-
-/// What is looked for among names: the grammar, the rules of both lists, and the sets that changed rules have.
-type Sought = (Grammar, Vec<Live>, Vec<Live>, Option<Vec<usize>>);
 
 /// A pair of rules and what changes between them, for listed accounts or others.
 type RowKey = (Option<usize>, Option<usize>, Action, Shift, bool);
@@ -379,7 +345,7 @@ impl<'w, 'p> Work<'w, 'p> {
             }
         }
         let mut searches: HashMap<Sought, Rc<Search>> = HashMap::new();
-        // What concerns the most accounts first, and then the simplest.
+        // The simplest first: a difference is told as soon as it is met.
         let mut groups: Vec<(Profile, Vec<usize>)> = groups.into_iter().collect();
         groups.sort_by_key(|(profile, _)| {
             let length = |side: &Option<Vec<Numbered>>| side.as_ref().map_or(0, Vec::len);
@@ -434,384 +400,8 @@ impl<'w, 'p> Work<'w, 'p> {
     fn is_anything_below(&self) -> bool {
         self.old.below == Below::SomebodyElse || self.new.below == Below::SomebodyElse
     }
-
-    /// Confirms what a search found, and says what it could not find.
-    fn settle(
-        &mut self,
-        search: &Search,
-        (_, old, new, _): &Sought,
-        people: &[&Asker],
-        place: &Place,
-        found: &mut dyn FnMut(&Difference),
-    ) {
-        let mut confirmed: HashSet<(&Outcome, &Outcome)> = HashSet::new();
-        for candidate in &search.candidates {
-            if self.confirm(candidate, people, place, found) {
-                confirmed.insert((&candidate.old, &candidate.new));
-            }
-        }
-        let mut told = HashSet::new();
-        for candidate in &search.candidates {
-            let outcome = (&candidate.old, &candidate.new);
-            let is_sure = candidate.sure && confirmed.contains(&outcome);
-            if is_sure || !told.insert(outcome) {
-                continue;
-            }
-            let old = candidate.old.maybe.iter().map(|rule| (Side::Old, *rule));
-            let new = candidate.new.maybe.iter().map(|rule| (Side::New, *rule));
-            let mut rules: Vec<(Side, usize)> = old.chain(new).collect();
-            let settled = rules.is_empty() && confirmed.contains(&outcome);
-            // Rules that both have, and that both lists meet or pass, change nothing where a difference was found.
-            if settled || (confirmed.contains(&outcome) && self.are_common(&candidate.old, &candidate.new)) {
-                continue;
-            }
-            if rules.is_empty() {
-                rules.extend(candidate.old.first.map(|rule| (Side::Old, rule)));
-                rules.extend(candidate.new.first.map(|rule| (Side::New, rule)));
-                let unknown = |first: Option<usize>, below| first.is_none() && below == Below::SomebodyElse;
-                let why =
-                    if unknown(candidate.old.first, self.old.below) || unknown(candidate.new.first, self.new.below) {
-                        "what no rule matches is decided by somebody whose rules are not known"
-                    } else {
-                        "a name was found that both policies decide alike after all"
-                    };
-                self.say(why, rules);
-            } else {
-                self.say("which names these rules match takes more than a regular expression", rules);
-            }
-        }
-        match search.ended {
-            Ok(()) => {}
-            Err(unfinished) => {
-                let broad = |side: Side, live: &[Live]| -> Vec<(Side, usize)> {
-                    let many = live.iter().filter(|live| {
-                        let rule = self.rule((side, live.rule));
-                        rule.and_then(|rule| rule.pattern(Field::Name)).is_some_and(Pattern::is_regex)
-                    });
-                    many.map(|live| (side, live.rule)).collect()
-                };
-                let mut rules = broad(Side::Old, old);
-                rules.extend(broad(Side::New, new));
-                self.say(
-                    match unfinished {
-                        Unfinished::Time => {
-                            "the time was not enough to try all names that these rules tell apart together"
-                        }
-                        Unfinished::Size => {
-                            "the memory was not enough for all names that these rules tell apart together"
-                        }
-                    },
-                    rules,
-                );
-            }
-        }
-    }
-
-    /// Whether the rules that may match are the same on both sides.
-    fn are_common(&self, old: &Outcome, new: &Outcome) -> bool {
-        let partner = |rule: &usize| self.aligned.old.get(*rule).copied().flatten();
-        old.maybe.len() == new.maybe.len()
-            && old.maybe.iter().zip(&new.maybe).all(|(old, new)| partner(old) == Some(*new))
-    }
-
-    fn search(&mut self, (grammar, old, new, within): &Sought, mut early: impl FnMut(&Candidate, &mut Self)) -> Search {
-        let mut met: HashMap<(Outcome, Outcome), usize> = HashMap::new();
-        let mut candidates: Vec<Candidate> = Vec::new();
-        let sets = std::mem::take(&mut self.sets);
-        let still = self.still;
-        let ended = outcomes(*grammar, within.as_deref(), &[old, new], &sets, still, &mut |text| {
-            let Ok([old, new]) = <[Outcome; 2]>::try_from(text.outcomes) else { return ControlFlow::Continue(()) };
-            let known = met.entry((old.clone(), new.clone())).or_default();
-            let sure = old.maybe.is_empty() && new.maybe.is_empty();
-            if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new) {
-                return ControlFlow::Continue(());
-            }
-            *known += 1;
-            let candidate = Candidate { name: text.met.text(), old, new, sure };
-            early(&candidate, self);
-            candidates.push(candidate);
-            ControlFlow::Continue(())
-        });
-        self.sets = sets;
-        Search { candidates, ended }
-    }
-
-    /// Whether the two outcomes could grant anything differently.
-    fn may_differ(&self, old: &Outcome, new: &Outcome) -> bool {
-        if self.are_common(old, new) {
-            return self.differs(old.first, new.first);
-        }
-        let all = |outcome: &Outcome| -> Vec<Option<usize>> {
-            outcome.maybe.iter().copied().map(Some).chain([outcome.first]).collect()
-        };
-        let news = all(new);
-        all(old).iter().any(|old| news.iter().any(|new| self.differs(*old, *new)))
-    }
-
-    fn differs(&self, old: Option<usize>, new: Option<usize>) -> bool {
-        let unknown = |rule: Option<usize>, below: Below| rule.is_none() && below == Below::SomebodyElse;
-        match (unknown(old, self.old.below), unknown(new, self.new.below)) {
-            (true, true) => false,
-            (true, false) | (false, true) => true,
-            (false, false) => self.words.iter().any(|word| self.shift(old, new, word).is_some()),
-        }
-    }
-
-    fn shift(&self, old: Option<usize>, new: Option<usize>, word: &Action) -> Option<Shift> {
-        let before = grants(old.and_then(|old| self.old_rules.get(old)), word);
-        let after = grants(new.and_then(|new| self.new_rules.get(new)), word);
-        match (before, after) {
-            (false, true) => Some(Shift::Granted),
-            (true, false) => Some(Shift::Withheld),
-            (true, true) | (false, false) => None,
-        }
-    }
-
-    /// Asks both policies themselves, for each of these accounts; whether any difference is real.
-    fn confirm(
-        &mut self,
-        candidate: &Candidate,
-        people: &[&Asker],
-        place: &Place,
-        found: &mut dyn FnMut(&Difference),
-    ) -> bool {
-        let mut any = false;
-        for asker in people {
-            let decided = |world: &World<'_>, labels: &Option<Arc<LabelValues>>| match labels {
-                Some(labels) if world.serves(&place.service) => {
-                    world.decide(&asker.name, labels, place, &candidate.name).map(|rule| (rule, world.below))
-                }
-                Some(_) | None => Ok((None, Below::Nothing)),
-            };
-            let (Ok((old, old_below)), Ok((new, new_below))) =
-                (decided(self.old, &asker.old), decided(self.new, &asker.new))
-            else {
-                continue;
-            };
-            let unknown = |rule: Option<usize>, below: Below| rule.is_none() && below == Below::SomebodyElse;
-            if unknown(old, old_below) || unknown(new, new_below) {
-                continue;
-            }
-            for word in self.words.clone() {
-                let Some(shift) = self.shift(old, new, &word) else { continue };
-                any = true;
-                let row = self.rows.entry((old, new, word.clone(), shift, asker.listed)).or_insert_with(|| {
-                    let labels = asker.new.clone().or_else(|| asker.old.clone());
-                    let row = Difference {
-                        shift,
-                        action: word,
-                        account: asker.name.clone(),
-                        labels: labels.filter(|_| !asker.listed),
-                        place: place.clone(),
-                        name: candidate.name.clone(),
-                        old,
-                        new,
-                        count: 0,
-                        first: Vec::new(),
-                    };
-                    found(&row);
-                    (row, HashSet::new())
-                });
-                if asker.listed {
-                    row.1.insert(asker.name.clone());
-                }
-            }
-        }
-        any
-    }
-
-    /// What is left of the rules for an account; `None` where no rule that concerns it has changed.
-    fn profile(&mut self, asker: &Asker, kind: &str, service: &str, old: &[usize], new: &[usize]) -> Option<Profile> {
-        let same_labels = asker.old == asker.new;
-        let lets =
-            |world: &World<'_>, labels: &Option<Arc<LabelValues>>| labels.clone().filter(|_| world.serves(service));
-        let (old_labels, new_labels) = (lets(self.old, &asker.old), lets(self.new, &asker.new));
-        if old_labels.is_none() && new_labels.is_none() {
-            return None;
-        }
-        let (old_rules, new_rules) = (&self.old_rules, &self.new_rules);
-        let of = |rules: &[&Rule], number: usize, labels: &Option<Arc<LabelValues>>| -> Option<Left> {
-            left(rules.get(number)?, &asker.name, labels.as_deref()?, kind, service)
-        };
-        let both_in = same_labels && old_labels.is_some() && new_labels.is_some();
-        let is_changed = |partner: Option<&Option<usize>>| !matches!(partner, Some(Some(_)));
-        if both_in {
-            let olds = old.iter().filter(|number| is_changed(self.aligned.old.get(**number)));
-            let news = new.iter().filter(|number| is_changed(self.aligned.new.get(**number)));
-            let concerns = olds.clone().any(|number| of(old_rules, *number, &old_labels).is_some())
-                || news.clone().any(|number| of(new_rules, *number, &new_labels).is_some());
-            if !concerns {
-                return None;
-            }
-        }
-        let mut lefts: BTreeMap<(Side, usize), (Left, bool)> = BTreeMap::new();
-        for number in old {
-            let partner = self.aligned.old.get(*number).copied().flatten();
-            let here = of(old_rules, *number, &old_labels);
-            let there = match partner {
-                Some(_) if both_in => here.clone(),
-                Some(partner) => of(new_rules, partner, &new_labels),
-                None => None,
-            };
-            let sure = same_labels || here.iter().chain(&there).all(|left| left.exact);
-            let changed = partner.is_none() || here != there || !sure;
-            lefts.extend(here.map(|left| ((Side::Old, *number), (left, changed))));
-            if let (Some(partner), Some(there)) = (partner, there) {
-                lefts.insert((Side::New, partner), (there, changed));
-            }
-        }
-        for number in new {
-            if is_changed(self.aligned.new.get(*number)) {
-                lefts.extend(of(new_rules, *number, &new_labels).map(|left| ((Side::New, *number), (left, true))));
-            }
-        }
-        let (mut in_old, mut in_new) = (Vec::new(), Vec::new());
-        if both_in {
-            // Only names that a changed rule matches are looked at.
-            let changed = lefts.values().filter(|(_, changed)| *changed);
-            let beginnings: BTreeSet<String> = changed.map(|(left, _)| left.beginning.clone()).collect();
-            lefts.retain(|_, (left, _)| !beginnings.iter().all(|beginning| left.is_apart(beginning)));
-        }
-        for ((side, rule), (left, changed)) in lefts {
-            let names = self.number(left.name);
-            let tags = left.tag.map(|tag| self.number(tag));
-            let numbered = Numbered { live: Live { rule, names, exact: left.exact }, tags, changed };
-            match side {
-                Side::Old => in_old.push(numbered),
-                Side::New => in_new.push(numbered),
-            }
-        }
-        let any = in_old.iter().chain(&in_new).any(|numbered| numbered.changed);
-        let one_sided = old_labels.is_some() != new_labels.is_some();
-        (any || one_sided).then(|| Profile {
-            phase: asker.phase,
-            kind: kind.to_owned(),
-            service: service.to_owned(),
-            old: old_labels.map(|_| in_old),
-            new: new_labels.map(|_| in_new),
-        })
-    }
-
-    fn types(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
-        let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
-        let given = ["repository", "registry"].map(str::to_owned);
-        let found = kinds(Grammar::Type, &patterns, &given, 1, self.still);
-        if !open.is_empty() || !found.complete {
-            self.say("types that were not tried may be told apart by these rules", open);
-        }
-        // Its names are called otherwise, so it is looked at wherever a rule is about it.
-        let is_ours = |rule: &&Rule| rule.pattern(Field::Type).is_some_and(|pattern| pattern.literal() == Some(OURS));
-        let mut types: Vec<String> = found.texts.into_iter().filter(|kind| kind != OURS).collect();
-        if rules.iter().any(is_ours) {
-            types.push(OURS.to_owned());
-        }
-        types
-    }
-
-    fn services(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
-        if let Some(service) = &self.narrow.service {
-            return vec![service.clone()];
-        }
-        let mut known: Vec<String> = Vec::new();
-        for service in self.old.services.iter().chain(&self.new.services) {
-            if !known.contains(service) {
-                known.push(service.clone());
-            }
-        }
-        if !self.old.services.is_empty() && !self.new.services.is_empty() {
-            return known;
-        }
-        let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Service)).collect();
-        let mut given = known.clone();
-        given.push("registry".to_owned());
-        let found = kinds(Grammar::Text, &patterns, &given, 1, self.still);
-        if !open.is_empty() || !found.complete {
-            self.say("token.services is open, and services that were not tried may be told apart by these rules", open);
-        }
-        known.extend(found.texts.into_iter().filter(|text| !given.contains(text) || text == "registry"));
-        known
-    }
-
-    /// Each place that the rules of a group tell apart, the simplest first, with the sets of tags that the tag is in.
-    fn places(&mut self, profile: &Profile) -> Vec<(Place, Vec<usize>)> {
-        let old = profile.old.iter().flatten().filter_map(|numbered| self.old_rules.get(numbered.live.rule).copied());
-        let new = profile.new.iter().flatten().filter_map(|numbered| self.new_rules.get(numbered.live.rule).copied());
-        let rules: Vec<&Rule> = old.chain(new).collect();
-        let addresses = match self.narrow.address {
-            Some(address) => vec![Some(address)],
-            None => addresses(rules.iter().copied()),
-        };
-        let Phase { from, until } = profile.phase;
-        let mut moments = match self.narrow.at {
-            Some(at) => vec![at],
-            None => moments(rules.iter().copied(), from),
-        };
-        moments.retain(|moment| until.is_none_or(|until| *moment < until));
-        let mut references: Vec<(Option<Reference>, Vec<usize>)> = vec![(None, Vec::new())];
-        if rules.iter().any(|rule| rule.needs_reference()) {
-            references.extend(self.tags(profile));
-            references.push((Reference::parse(DIGEST), Vec::new()));
-        }
-        let mut places = Vec::new();
-        for (reference, tags) in references {
-            for now in &moments {
-                for address in &addresses {
-                    let place = Place {
-                        kind: profile.kind.clone(),
-                        service: profile.service.clone(),
-                        address: *address,
-                        reference: reference.clone(),
-                        now: *now,
-                    };
-                    places.push((place, tags.clone()));
-                }
-            }
-        }
-        places
-    }
-
-    /// One tag of each kind that the rules of a group tell apart, with the sets that it is in.
-    fn tags(&mut self, profile: &Profile) -> Vec<(Option<Reference>, Vec<usize>)> {
-        let all = profile.old.iter().chain(&profile.new).flatten();
-        let used: BTreeSet<usize> = all.filter_map(|numbered| numbered.tags).collect();
-        let used: Vec<usize> = used.into_iter().collect();
-        let sources: Vec<&str> = used.iter().filter_map(|set| self.sets.get(*set)).map(String::as_str).collect();
-        let mut found: BTreeMap<Vec<usize>, String> = BTreeMap::new();
-        let ended = crate::regular::walk(Grammar::Tag, None, &sources, self.still, &mut |met| {
-            let sets: Vec<usize> = met.matched.iter().filter_map(|pattern| used.get(*pattern).copied()).collect();
-            found.entry(sets).or_insert_with(|| met.text());
-            ControlFlow::Continue(())
-        });
-        if ended.is_err() {
-            let rules: Vec<(Side, usize)> = self.changed_numbers().collect();
-            self.say("not all tags that rules tell apart could be tried", rules);
-        }
-        found.into_iter().map(|(sets, tag)| (Reference::parse(&tag), sets)).collect()
-    }
 }
 
 fn pick<'a, 'p>(rules: &'a [&'p Rule], numbers: &'a [usize]) -> impl Iterator<Item = &'p Rule> + 'a {
     numbers.iter().filter_map(|number| rules.get(*number).copied())
-}
-
-fn is_in_force(rule: &Rule, place: &Place) -> bool {
-    let (begins, ends) = rule.window();
-    let in_time = begins.is_none_or(|start| place.now >= start) && ends.is_none_or(|end| place.now < end);
-    let from_there = rule
-        .network()
-        .is_none_or(|network| place.address.is_some_and(|address| network.contains(&address.to_canonical())));
-    in_time && from_there
-}
-
-/// Whether a rule matches the tag or the digest of a question, or the lack of one.
-fn sees(rule: &Rule, place: &Place, tags: Option<usize>, inside: &[usize]) -> bool {
-    let kind = match &place.reference {
-        Some(Reference::Tag(_)) => Some(ReferenceKind::Tag),
-        Some(Reference::Digest(_)) => Some(ReferenceKind::Digest),
-        None => None,
-    };
-    let right_kind = rule.reference().is_none_or(|wanted| kind == Some(wanted));
-    // Only a tag is in any set of tags.
-    let right_tag = rule.tag().is_none() || tags.is_some_and(|tags| inside.contains(&tags));
-    right_kind && right_tag
 }

@@ -5,6 +5,9 @@ use std::ops::ControlFlow;
 
 use crate::regular::{Grammar, Met, Unfinished, walk};
 
+/// So many names are tried where it is not known which of them a rule matches.
+pub(super) const TRIED: usize = 24;
+
 /// One rule of a list, as far as names go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Live {

@@ -11,6 +11,9 @@ use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
 use crate::regular::{Grammar, Unfinished, walk};
 use crate::rule::Rule;
 
+/// A digest stands for all others: rules do not look into it.
+pub(super) const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
 /// A set of texts that is told from others by the patterns that match them.
 pub(super) struct Kinds {
     /// One text of each kind, or a few.

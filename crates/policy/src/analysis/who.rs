@@ -1,29 +1,25 @@
 //! Who may do something, and what somebody may do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod deciders;
+mod symbolic;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use self::deciders::Search;
 use super::aligned::Reach;
-use super::held::{Left, left, tags};
-use super::outcomes::{Decided, Live, Outcome, outcomes};
-use super::places::{addresses, is_open_in, kinds, moments};
-use super::unlisted::wanted;
+use super::held::tags;
+use super::outcomes::Live;
+use super::places::{DIGEST, addresses, is_open_in, kinds, moments};
 use super::{Below, Narrow, Place, Unlisted, World, grants};
-use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
-use crate::regular::{Grammar, Unfinished, walk};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
+use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
 use crate::scope::{Action, OURS, Reference};
-
-/// A digest stands for all others: rules do not look into it.
-const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-/// So many names are tried where it is not known which of them a rule matches.
-const TRIED: usize = 24;
-/// The account that stands for any that cannot be listed.
-const SOMEBODY: &str = "somebody";
 
 /// The names that are asked about.
 #[derive(Debug)]
@@ -173,14 +169,6 @@ struct Asking<'a, 'p> {
     tags: Option<Vec<String>>,
     searches: HashMap<(Vec<Live>, Vec<String>), Arc<Search>>,
     undecided: BTreeMap<&'static str, BTreeSet<usize>>,
-}
-
-/// The outcomes that there are, each with names.
-struct Search {
-    met: Vec<(Outcome, Vec<String>)>,
-    /// Rules that match names which others decide, each with those.
-    hidden: BTreeSet<(usize, usize)>,
-    ended: Result<(), Unfinished>,
 }
 
 impl<'a, 'p> Asking<'a, 'p> {
@@ -362,109 +350,6 @@ impl<'a, 'p> Asking<'a, 'p> {
         }
     }
 
-    /// Each rule that decides any name that the pattern matches, with such a name; confirmed by the ordinary decision. In `hidden`,
-    /// each rule that matches some such name is put beside those that decide it instead.
-    fn deciders(
-        &mut self,
-        (account, labels): (&str, &Arc<LabelValues>),
-        place: &Place,
-        pattern: Option<&Pattern>,
-        hidden: &mut BTreeSet<(usize, usize)>,
-    ) -> Vec<(Option<usize>, String)> {
-        let mut sets: Vec<String> = Vec::new();
-        let mut numbers: HashMap<String, usize> = HashMap::new();
-        let mut live: Vec<Live> = Vec::new();
-        for number in &self.near {
-            let Some(rule) = self.rules.get(*number) else { continue };
-            let Some(left) = left(rule, account, labels, &place.kind, &place.service) else { continue };
-            if pattern.is_some_and(|pattern| left.is_apart(pattern.beginning())) {
-                continue;
-            }
-            let Left { name, tag: _, exact, beginning: _ } = left;
-            let matched = match_beside_name(rule, account, labels, place);
-            if matched == Some(false) {
-                continue;
-            }
-            let names = *numbers.entry(name).or_insert_with_key(|name| {
-                sets.push(name.clone());
-                sets.len() - 1
-            });
-            live.push(Live { rule: *number, names, exact: exact && matched == Some(true) });
-        }
-        let nothing = LabelValues::new();
-        let within =
-            pattern.map(|pattern| pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true));
-        let within: Option<usize> = within.map(|language| {
-            sets.push(language.source().to_owned());
-            sets.len() - 1
-        });
-        let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
-        let key = (live, sets);
-        let search = match self.searches.get(&key) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let mut met: Vec<(Outcome, Vec<String>)> = Vec::new();
-                let mut known: HashMap<Outcome, usize> = HashMap::new();
-                let mut hidden: BTreeSet<(usize, usize)> = BTreeSet::new();
-                let mut seen: HashSet<Vec<usize>> = HashSet::new();
-                let mut of_set: HashMap<usize, Vec<usize>> = HashMap::new();
-                for live in &key.0 {
-                    of_set.entry(live.names).or_default().push(live.rule);
-                }
-                let within = within.map(|within| vec![within]);
-                let ended = outcomes(
-                    grammar,
-                    within.as_deref(),
-                    &[&key.0],
-                    &key.1,
-                    self.still,
-                    &mut |Decided { met: text, sets, outcomes }| {
-                        for outcome in outcomes {
-                            if seen.insert(sets.to_vec()) {
-                                let inside = sets.iter().filter_map(|set| of_set.get(set)).flatten();
-                                let by = || outcome.first.iter().chain(&outcome.maybe);
-                                hidden.extend(inside.flat_map(|rule| by().map(|by| (*rule, *by))));
-                            }
-                            let place = *known.entry(outcome.clone()).or_insert_with(|| {
-                                met.push((outcome.clone(), Vec::new()));
-                                met.len() - 1
-                            });
-                            if let Some((outcome, names)) = met.get_mut(place)
-                                && names.len() < if outcome.maybe.is_empty() { 1 } else { TRIED }
-                            {
-                                names.push(text.text());
-                            }
-                        }
-                        ControlFlow::Continue(())
-                    },
-                );
-                let search = Arc::new(Search { met, hidden, ended });
-                self.searches.insert(key.clone(), Arc::clone(&search));
-                search
-            }
-        };
-        match search.ended {
-            Ok(()) => {}
-            Err(Unfinished::Time) => self.say("the time was not enough to try all names", None),
-            Err(Unfinished::Size) => self.say("the memory was not enough to try all names", None),
-        }
-        hidden.extend(&search.hidden);
-        let mut found: BTreeMap<Option<usize>, String> = BTreeMap::new();
-        for (outcome, names) in &search.met {
-            for name in names {
-                if let Ok(by) = self.world.decide(account, labels, place, name) {
-                    found.entry(by).or_insert_with(|| name.clone());
-                }
-            }
-            let missing = |rule: &usize| !found.contains_key(&Some(*rule));
-            let open: Vec<usize> = outcome.maybe.iter().copied().filter(missing).collect();
-            if !open.is_empty() {
-                self.say("which names these rules match takes more than a regular expression", open);
-            }
-        }
-        found.into_iter().collect()
-    }
-
     fn rights(&mut self, account: &str, labels: &Arc<LabelValues>) -> Vec<Can> {
         let patterns: Vec<&Pattern> = self.rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
         let given = ["repository", "registry", OURS].map(str::to_owned);
@@ -499,165 +384,6 @@ impl<'a, 'p> Asking<'a, 'p> {
             Can { kind, name, way }
         });
         can.collect()
-    }
-
-    /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
-    fn symbolic(&mut self, asked: &Wanted) -> Vec<Symbolic> {
-        let mut found: Vec<Symbolic> = Vec::new();
-        for number in self.near.clone() {
-            let Some(rule) = self.rules.get(number).copied() else { continue };
-            if !grants(Some(&rule), &asked.action) {
-                continue;
-            }
-            if !(self.still)() {
-                self.say("the time was not enough for all rules", None);
-                break;
-            }
-            let mut shown = false;
-            let mut taken: BTreeSet<Option<usize>> = BTreeSet::new();
-            for (account, labels) in self.candidates(rule, asked) {
-                let values = labels.iter().map(|(label, values)| {
-                    (label.clone(), values.iter().map(|value| LabelValue::literal(value)).collect())
-                });
-                let given: Arc<LabelValues> = Arc::new(values.collect());
-                if self.world.accounts.contains_key(&account) {
-                    continue;
-                }
-                let ways = self.ways(&account, &given, asked);
-                taken.extend(ways.ways.iter().map(|way| Some(way.rule)));
-                if let Some(way) = ways.ways.into_iter().find(|way| way.rule == number) {
-                    shown = true;
-                    let named = rule.pattern(Field::Account).is_none() && !names_account(rule);
-                    let account = (!named).then_some(account);
-                    if !found
-                        .iter()
-                        .any(|known| known.way.rule == number && known.labels == labels && known.account == account)
-                    {
-                        found.push(Symbolic { way, account, labels });
-                    }
-                }
-            }
-            let is_plain = rule.label_patterns().is_empty()
-                && rule.pattern(Field::Account).is_none()
-                && !self.near.iter().any(|above| {
-                    *above < number
-                        && self.rules.get(*above).is_some_and(|above| {
-                            !above.label_patterns().is_empty() || above.pattern(Field::Account).is_some()
-                        })
-                });
-            let exactly = rule.pattern(Field::Account).and_then(Pattern::literal);
-            let is_listed = exactly.is_some_and(|account| self.world.accounts.contains_key(account));
-            if !shown && !is_plain && !is_listed && self.may_match(rule, asked) {
-                self.say("no account was found that this rule decides for, and there may be one", Some(number));
-            }
-        }
-        found
-    }
-
-    /// Whether the rule could match any of the names, whatever its placeholders stand for.
-    fn may_match(&self, rule: &Rule, asked: &Wanted) -> bool {
-        let Some(pattern) = rule.pattern(Field::Name) else { return true };
-        let nothing = LabelValues::new();
-        let language = pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true);
-        let names = match &asked.names {
-            Names::One(name) => regex_syntax::escape(name),
-            Names::AnyOf(pattern) | Names::AllOf(pattern) => {
-                pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true).source().to_owned()
-            }
-        };
-        let grammar = if asked.kind == OURS { Grammar::Ours } else { Grammar::Name };
-        let mut any = false;
-        let ended = walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
-            any = !met.matched.is_empty();
-            if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        any || ended.is_err()
-    }
-
-    /// Accounts and labels with which a rule could match the name: what stands in a placeholder is a piece of the name.
-    fn candidates(&self, rule: &Rule, asked: &Wanted) -> Vec<(String, BTreeMap<String, BTreeSet<String>>)> {
-        let wanted = wanted(rule, self.still);
-        let account = match rule.pattern(Field::Account) {
-            None => SOMEBODY.to_owned(),
-            Some(pattern) => super::unlisted::shortest(pattern, self.still),
-        };
-        let mut all = vec![(account.clone(), wanted.clone())];
-        let Names::One(name) = &asked.names else { return all };
-        let holes: BTreeSet<String> =
-            rule.pattern(Field::Name).into_iter().flat_map(Pattern::placeholders).map(ToString::to_string).collect();
-        let Some(pattern) = rule.pattern(Field::Name).filter(|_| holes.len() == 1) else { return all };
-        let Some(hole) = pattern.placeholders().next() else { return all };
-        all.clear();
-        for piece in pieces(name) {
-            let (labels, filled) = match hole {
-                Placeholder::Label(label) => {
-                    let mut filled = wanted.clone();
-                    filled.entry(label.clone()).or_default().insert(piece.to_owned());
-                    (LabelValues::from([(label.clone(), vec![LabelValue::literal(piece)])]), (account.clone(), filled))
-                }
-                Placeholder::Value(Field::Account) => (LabelValues::new(), (piece.to_owned(), wanted.clone())),
-                Placeholder::Value(Field::Type | Field::Name | Field::Service) | Placeholder::Capture(..) => {
-                    return vec![(account, wanted)];
-                }
-            };
-            let values = FieldValues { account: &filled.0, kind: &asked.kind, name, service: "" };
-            if pattern.matches(name, &Bindings::new(values, &labels)).unwrap_or(false) {
-                let mut filled = filled;
-                if let Placeholder::Label(label) = hole
-                    && !rule.label_patterns().iter().any(|(own, _)| own == label)
-                {
-                    filled.1.insert(label.clone(), BTreeSet::from([piece.to_owned()]));
-                }
-                all.push(filled);
-            }
-        }
-        all
-    }
-}
-
-/// All pieces of a name, each once, the short ones first.
-fn pieces(name: &str) -> BTreeSet<&str> {
-    let ends = 0..=name.len();
-    ends.clone()
-        .flat_map(|from| ends.clone().filter_map(move |to| name.get(from..to)))
-        .filter(|piece| !piece.is_empty())
-        .collect()
-}
-
-fn names_account(rule: &Rule) -> bool {
-    Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).any(|pattern| pattern.mentions(Field::Account))
-}
-
-/// Whether a rule matches as far as address, time, tag and reference go; `None` where that depends on the name.
-fn match_beside_name(rule: &Rule, account: &str, labels: &LabelValues, place: &Place) -> Option<bool> {
-    let (begins, ends) = rule.window();
-    let in_time = begins.is_none_or(|start| place.now >= start) && ends.is_none_or(|end| place.now < end);
-    let from_there = rule
-        .network()
-        .is_none_or(|network| place.address.is_some_and(|address| network.contains(&address.to_canonical())));
-    let right_kind = rule.reference().is_none_or(|kind| match &place.reference {
-        Some(Reference::Tag(_)) => kind.as_str() == "tag",
-        Some(Reference::Digest(_)) => kind.as_str() == "digest",
-        None => false,
-    });
-    let right_tag = match (rule.tag(), &place.reference) {
-        (None, _) => Some(true),
-        (Some(pattern), Some(Reference::Tag(tag))) => {
-            let captures = pattern.placeholders().any(|placeholder| match placeholder {
-                Placeholder::Capture(..) | Placeholder::Value(Field::Name) => true,
-                Placeholder::Value(Field::Account | Field::Type | Field::Service) | Placeholder::Label(_) => false,
-            });
-            let values = FieldValues { account, kind: &place.kind, name: "", service: &place.service };
-            match captures {
-                true => None,
-                false => pattern.matches(tag, &Bindings::new(values, labels)).ok(),
-            }
-        }
-        (Some(_), Some(Reference::Digest(_)) | None) => Some(false),
-    };
-    match in_time && from_there && right_kind {
-        true => right_tag,
-        false => Some(false),
     }
 }
 

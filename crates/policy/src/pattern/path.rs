@@ -70,6 +70,19 @@ impl PathShape {
         Some(self.parts.first()?.texts.as_ref()?.iter().map(|text| &**text))
     }
 
+    /// The texts that each part can be; `None` for any.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Option<&[Box<str>]>> {
+        self.parts.iter().map(|part| part.texts.as_deref())
+    }
+
+    /// Whether at least one more part comes behind these, or none does.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self.rest {
+            Rest::More => true,
+            Rest::Nothing => false,
+        }
+    }
+
     /// Whether a path has this shape.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let mut there = path.split('/');

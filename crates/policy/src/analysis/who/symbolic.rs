@@ -1,0 +1,144 @@
+//! Accounts that cannot be listed, and have a right all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{Asking, Names, Symbolic, Wanted};
+use crate::analysis::grants;
+use crate::analysis::unlisted::{shortest, wanted};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
+use crate::regular::{Grammar, walk};
+use crate::rule::Rule;
+use crate::scope::OURS;
+
+/// The account that stands for any that cannot be listed.
+const SOMEBODY: &str = "somebody";
+
+impl Asking<'_, '_> {
+    /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
+    pub(super) fn symbolic(&mut self, asked: &Wanted) -> Vec<Symbolic> {
+        let mut found: Vec<Symbolic> = Vec::new();
+        for number in self.near.clone() {
+            let Some(rule) = self.rules.get(number).copied() else { continue };
+            if !grants(Some(&rule), &asked.action) {
+                continue;
+            }
+            if !(self.still)() {
+                self.say("the time was not enough for all rules", None);
+                break;
+            }
+            let mut shown = false;
+            let mut taken: BTreeSet<Option<usize>> = BTreeSet::new();
+            for (account, labels) in self.candidates(rule, asked) {
+                let values = labels.iter().map(|(label, values)| {
+                    (label.clone(), values.iter().map(|value| LabelValue::literal(value)).collect())
+                });
+                let given: Arc<LabelValues> = Arc::new(values.collect());
+                if self.world.accounts.contains_key(&account) {
+                    continue;
+                }
+                let ways = self.ways(&account, &given, asked);
+                taken.extend(ways.ways.iter().map(|way| Some(way.rule)));
+                if let Some(way) = ways.ways.into_iter().find(|way| way.rule == number) {
+                    shown = true;
+                    let named = rule.pattern(Field::Account).is_none() && !names_account(rule);
+                    let account = (!named).then_some(account);
+                    if !found
+                        .iter()
+                        .any(|known| known.way.rule == number && known.labels == labels && known.account == account)
+                    {
+                        found.push(Symbolic { way, account, labels });
+                    }
+                }
+            }
+            let is_plain = rule.label_patterns().is_empty()
+                && rule.pattern(Field::Account).is_none()
+                && !self.near.iter().any(|above| {
+                    *above < number
+                        && self.rules.get(*above).is_some_and(|above| {
+                            !above.label_patterns().is_empty() || above.pattern(Field::Account).is_some()
+                        })
+                });
+            let exactly = rule.pattern(Field::Account).and_then(Pattern::literal);
+            let is_listed = exactly.is_some_and(|account| self.world.accounts.contains_key(account));
+            if !shown && !is_plain && !is_listed && self.may_match(rule, asked) {
+                self.say("no account was found that this rule decides for, and there may be one", Some(number));
+            }
+        }
+        found
+    }
+
+    /// Whether the rule could match any of the names, whatever its placeholders stand for.
+    fn may_match(&self, rule: &Rule, asked: &Wanted) -> bool {
+        let Some(pattern) = rule.pattern(Field::Name) else { return true };
+        let nothing = LabelValues::new();
+        let language = pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true);
+        let names = match &asked.names {
+            Names::One(name) => regex_syntax::escape(name),
+            Names::AnyOf(pattern) | Names::AllOf(pattern) => {
+                pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true).source().to_owned()
+            }
+        };
+        let grammar = if asked.kind == OURS { Grammar::Ours } else { Grammar::Name };
+        let mut any = false;
+        let ended = walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
+            any = !met.matched.is_empty();
+            if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        any || ended.is_err()
+    }
+
+    /// Accounts and labels with which a rule could match the name: what stands in a placeholder is a piece of the name.
+    fn candidates(&self, rule: &Rule, asked: &Wanted) -> Vec<(String, BTreeMap<String, BTreeSet<String>>)> {
+        let wanted = wanted(rule, self.still);
+        let account = match rule.pattern(Field::Account) {
+            None => SOMEBODY.to_owned(),
+            Some(pattern) => shortest(pattern, self.still),
+        };
+        let mut all = vec![(account.clone(), wanted.clone())];
+        let Names::One(name) = &asked.names else { return all };
+        let holes: BTreeSet<String> =
+            rule.pattern(Field::Name).into_iter().flat_map(Pattern::placeholders).map(ToString::to_string).collect();
+        let Some(pattern) = rule.pattern(Field::Name).filter(|_| holes.len() == 1) else { return all };
+        let Some(hole) = pattern.placeholders().next() else { return all };
+        all.clear();
+        for piece in pieces(name) {
+            let (labels, filled) = match hole {
+                Placeholder::Label(label) => {
+                    let mut filled = wanted.clone();
+                    filled.entry(label.clone()).or_default().insert(piece.to_owned());
+                    (LabelValues::from([(label.clone(), vec![LabelValue::literal(piece)])]), (account.clone(), filled))
+                }
+                Placeholder::Value(Field::Account) => (LabelValues::new(), (piece.to_owned(), wanted.clone())),
+                Placeholder::Value(Field::Type | Field::Name | Field::Service) | Placeholder::Capture(..) => {
+                    return vec![(account, wanted)];
+                }
+            };
+            let values = FieldValues { account: &filled.0, kind: &asked.kind, name, service: "" };
+            if pattern.matches(name, &Bindings::new(values, &labels)).unwrap_or(false) {
+                let mut filled = filled;
+                if let Placeholder::Label(label) = hole
+                    && !rule.label_patterns().iter().any(|(own, _)| own == label)
+                {
+                    filled.1.insert(label.clone(), BTreeSet::from([piece.to_owned()]));
+                }
+                all.push(filled);
+            }
+        }
+        all
+    }
+}
+
+/// All pieces of a name, each once, the short ones first.
+fn pieces(name: &str) -> BTreeSet<&str> {
+    let ends = 0..=name.len();
+    ends.clone()
+        .flat_map(|from| ends.clone().filter_map(move |to| name.get(from..to)))
+        .filter(|piece| !piece.is_empty())
+        .collect()
+}
+
+fn names_account(rule: &Rule) -> bool {
+    Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).any(|pattern| pattern.mentions(Field::Account))
+}
