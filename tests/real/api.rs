@@ -8,14 +8,14 @@ use crate::support::keys::{self, Kind};
 use crate::support::{at_length, http, part, scratch, visit};
 
 /// One who may do everything to everybody's secrets, and so reaches what lies behind the rights.
-const RULES: &str = "acl:\n  - match: {type: dockwarden, account: waldi}\n    actions: [list, show, create, change, renew, revoke, check, test, diff, who-can]\n";
+const RULES: &str = "acl:\n  - match: {type: dockwarden, account: waldi}\n    actions: [list, show, create, change, renew, revoke, check, test, diff, who-can, explain]\n";
 
 /// What is below these addresses: registries and the directory.
 const MANAGED: &str = "^/(registries|groups|apps|services|users)(/|$)";
 
 #[test]
 fn nothing_that_schemathesis_sends_about_secrets_and_policies_is_answered_with_a_500_or_against_the_description() {
-    let (server, records) = tried(["--exclude-path-regex", MANAGED], 60, 11);
+    let (server, records) = tried(["--exclude-path-regex", MANAGED], 60, 12);
     assert!(fs::metadata(&records).unwrap().len() > 0);
     let metrics = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b"")).text();
     let done = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_api_requests_total{outcome=\"done\"} "));

@@ -133,9 +133,11 @@ async fn respond(
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
         Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
-        Operation::CheckPolicy | Operation::TestPolicy | Operation::DiffPolicy | Operation::WhoCan => {
-            (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty())
-        }
+        Operation::CheckPolicy
+        | Operation::TestPolicy
+        | Operation::DiffPolicy
+        | Operation::WhoCan
+        | Operation::ExplainPolicy => (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty()),
         Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
             (Vec::new(), body)
         }
@@ -241,6 +243,7 @@ impl Desk<'_, '_> {
                 | Operation::TestPolicy
                 | Operation::DiffPolicy
                 | Operation::WhoCan
+                | Operation::ExplainPolicy
                 | Operation::Describe,
                 _,
             ) => Err(Refused::NotFound),

@@ -1,24 +1,32 @@
 //! Why somebody may or may not do something by the rules in use: what each rule says, up to the one that decides.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use policy::explain::{RuleOutcome, explain as compare};
-use policy::pattern::LabelValues;
-use policy::scope::{Actions, Scope};
+use policy::pattern::{LabelValue, LabelValues};
+use policy::scope::{Action, Actions, Reference, Scope};
 use policy::{Budget, Question};
+use serde::Serialize;
+use settings::{At, DayEnd, Field, Reading, Refusal, Secrets, Section, yaml};
 use time::OffsetDateTime;
 
-use super::policy_questions::{apart, turn};
+use super::policy_questions::{apart, turn_of};
 use super::problem::Refused;
 use crate::access::Denied;
 use crate::app::Snapshot;
 use crate::authz::InUse;
 use crate::http::visit::Visit;
 use crate::identity::{Account, Credentials, Identity, LookUp, Standing};
+use crate::policy_tests::scope_from;
 use crate::records::{self, Robot};
 use crate::secrets::{is_robots, robot_account, robot_name};
+use crate::turns::Turns;
 use crate::whole_policy::RuleTold;
+
+/// Whose question is worked on next: one at a time, each of which takes hardly longer than a decision.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(1));
 
 /// What is asked.
 pub(in crate::http) struct Asked {
@@ -41,7 +49,91 @@ pub(in crate::http) struct Explained {
     /// The rules that were compared, in their order.
     pub(in crate::http) rules: Vec<RuleTold>,
     /// The labels that they were compared with.
-    pub(in crate::http) labels: Vec<(String, String)>,
+    pub(in crate::http) labels: BTreeMap<String, Vec<String>>,
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+pub(super) struct ExplainedTold<'a> {
+    granted: Vec<&'a str>,
+    withheld: Vec<&'a str>,
+    notes: &'a [String],
+    labels: &'a BTreeMap<String, Vec<String>>,
+    rules: &'a [RuleTold],
+}
+
+fn texts(actions: &Actions) -> Vec<&str> {
+    actions.iter().map(Action::as_str).collect()
+}
+
+impl Explained {
+    pub(super) fn told(&self) -> ExplainedTold<'_> {
+        let Explained { granted, withheld, notes, rules, labels } = self;
+        ExplainedTold { granted: texts(granted), withheld: texts(withheld), notes, labels, rules }
+    }
+}
+
+impl Asked {
+    /// Reads the question from a body; JSON is YAML.
+    ///
+    /// # Errors
+    /// Something in it is wrong.
+    pub(super) fn read(body: &str, snapshot: &Snapshot, now: OffsetDateTime) -> Result<Asked, Refused> {
+        let root =
+            yaml::parse(body).map_err(|problem| Refused::Request(format!("{}: {}", problem.place, problem.message)))?;
+        let (reading, mut asked) = (Reading::default(), None);
+        if let Some(mut top) = reading.root(&root, Secrets::Skip).section() {
+            asked = Asked::from_section(&mut top, snapshot, now);
+            top.finish();
+        }
+        match (asked, reading.into_findings().problems.first()) {
+            (Some(asked), None) => Ok(asked),
+            (_, Some(first)) => Err(Refused::Request(format!("{}: {}: {}", first.place, first.path, first.message))),
+            (None, None) => {
+                Err(Refused::Request("say what is asked for, such as scope: repository:team/app:pull".to_owned()))
+            }
+        }
+    }
+
+    fn from_section(fields: &mut Section<'_>, snapshot: &Snapshot, now: OffsetDateTime) -> Option<Asked> {
+        let address = fields.word("ip", |text| {
+            text.parse::<IpAddr>().map_err(|_| Refusal::is("not an address; write 10.1.2.3 or 2001:db8::1"))
+        });
+        let at = fields.moment("at", DayEnd::Start).map_or(now, |at| at.value);
+        let account = fields.text("account").map(|at| {
+            let account = Account::parse_or_anonymous(&at.value);
+            account.map_err(|wrong| fields.problem(&at.place, "account", wrong.to_string())).ok().flatten()
+        });
+        let reference = fields.text("reference").map(|at| {
+            let wrong = || fields.problem(&at.place, "reference", "neither a tag nor a digest");
+            Reference::parse(&at.value).ok_or_else(wrong).ok()
+        });
+        let labels = fields.field("labels").map(|field| labels_from(&field));
+        let service = fields.text("service").map(|at| at.value);
+        let Some(scope) = fields.text("scope") else {
+            fields.missing("scope", "what is asked for is needed; write scope: \"repository:team/app:pull,push\"");
+            return None;
+        };
+        let read = scope_from(&scope.value);
+        let mut scope = read.map_err(|wrong| fields.problem(&scope.place, "scope", wrong.to_string())).ok()?;
+        scope.reference = reference.flatten();
+        let service = service.or_else(|| snapshot.services.first().cloned()).unwrap_or_default();
+        Some(Asked { account: account.flatten(), labels, address: address.map(|at| at.value), service, scope, at })
+    }
+}
+
+/// Labels as an administrator writes them: globs.
+fn labels_from(field: &Field<'_>) -> LabelValues {
+    let Some(entries) = field.entries() else {
+        field.problem("labels are written {team: [web]}");
+        return LabelValues::new();
+    };
+    let read = |(name, values): (&str, Field<'_>)| {
+        let glob =
+            |at: &At<String>| LabelValue::glob(&at.value).map_err(|wrong| values.problem(wrong.to_string())).ok();
+        (name.to_owned(), values.texts().iter().filter_map(glob).collect())
+    };
+    entries.into_iter().map(read).collect()
 }
 
 /// What the rules say to a question.
@@ -73,7 +165,7 @@ pub(in crate::http) async fn explain(visit: &Visit<'_>, asked: Asked) -> Result<
     // Why nothing is granted, whatever the rules say.
     let is_refused = closed.is_some() || !notes.is_empty();
     notes.extend(closed);
-    let turn = turn(visit).await?;
+    let turn = turn_of(&TURNS, visit).await?;
     let (asked, who, said, rules) = apart(turn, move |_| {
         let (said, rules) = compared(&snapshot, &asked, &who)?;
         Ok((asked, who, said, rules))
@@ -99,9 +191,8 @@ pub(in crate::http) async fn explain(visit: &Visit<'_>, asked: Asked) -> Result<
         }
     };
     let withheld = asked.scope.actions.difference(&granted).cloned().collect();
-    let told = |(label, values): (&String, &Vec<policy::pattern::LabelValue>)| {
-        let texts: Vec<&str> = values.iter().map(policy::pattern::LabelValue::text).collect();
-        (label.clone(), texts.join(", "))
+    let told = |(label, values): (&String, &Vec<LabelValue>)| {
+        (label.clone(), values.iter().map(|value| value.text().to_owned()).collect())
     };
     Ok(Explained { granted, withheld, notes, rules, labels: who.labels.iter().map(told).collect() })
 }

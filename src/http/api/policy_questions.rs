@@ -11,6 +11,7 @@ use serde::Serialize;
 use settings::{Findings, Place, Problem, Reading, Secrets, text, yaml};
 use time::OffsetDateTime;
 
+use super::policy_explained::{Asked as Why, explain};
 use super::policy_wholes::{Asked, People, diff, sources, who_can};
 use super::problem::Refused;
 use super::{SERVICE, admit, asked, reply};
@@ -84,6 +85,13 @@ pub(super) async fn answer(
         return Err(Refused::ContentType("application/yaml or application/json"));
     }
     let body = text::decode(body).map_err(|wrong| Refused::Request(wrong.to_string()))?;
+    match action {
+        PolicyAction::Explain => {
+            let asked = Why::read(&body, visit.snapshot, now)?;
+            return reply(StatusCode::OK, &explain(visit, asked).await?.told());
+        }
+        PolicyAction::Check | PolicyAction::Test | PolicyAction::Diff | PolicyAction::WhoCan => {}
+    }
     let turn = turn(visit).await?;
     let snapshot = Arc::clone(visit.snapshot);
     let people = match action {
@@ -114,8 +122,13 @@ pub(super) async fn answer(
 /// # Errors
 /// Too many wait.
 pub(in crate::http) async fn turn(visit: &Visit<'_>) -> Result<Turn, Refused> {
+    turn_of(&TURNS, visit).await
+}
+
+/// The same among those who ask something else.
+pub(super) async fn turn_of(turns: &Turns, visit: &Visit<'_>) -> Result<Turn, Refused> {
     let client = visit.snapshot.access.attempts().client(ClientNetwork::of(visit.asker.address));
-    Ok(TURNS.turn(client, crate::clock::now() + PATIENCE).await?)
+    Ok(turns.turn(client, crate::clock::now() + PATIENCE).await?)
 }
 
 /// Compares rules where no thread that serves requests is kept from others. The work is told whether somebody still waits for it, and

@@ -145,7 +145,8 @@ impl Room<'_> {
         let list = |all: String| if all.is_empty() { "nothing".to_owned() } else { all };
         let mut facts = vec![("Granted", list(words(granted))), ("Withheld", list(words(withheld)))];
         facts.extend(notes.iter().map(|note| ("Note", note.clone())));
-        let told: Vec<String> = labels.iter().map(|(label, values)| format!("{label}=[{values}]")).collect();
+        let told: Vec<String> =
+            labels.iter().map(|(label, values)| format!("{label}=[{}]", values.join(", "))).collect();
         facts.push(("Labels", list(told.join(" "))));
         let upto = self.said("upto").and_then(|text| text.parse().ok()).unwrap_or(rules.len()).min(rules.len());
         let from = upto.saturating_sub(RULES);
