@@ -3,6 +3,7 @@
 mod chain;
 mod decision;
 mod listing;
+mod logins;
 mod members;
 mod presented;
 mod uses;
@@ -37,6 +38,7 @@ use crate::workload::{self, Workloads};
 pub use chain::{Chain, Subject};
 pub use decision::{Decision, DecisionOutcome, Denied, Grant};
 pub use listing::{Names, Run, Viewer};
+pub use logins::NotedLogins;
 pub use uses::UsedRules;
 
 /// The identity backends and the sources of rules, each asked in order.
@@ -54,6 +56,8 @@ pub struct Access {
     directory: Option<Arc<Directory>>,
     /// Which rules decide, where that is counted.
     used_rules: Option<Arc<UsedRules>>,
+    /// When the directory's users log in, where that is noted.
+    noted_logins: Option<Arc<NotedLogins>>,
     /// All of them, for the next reload.
     held: Vec<Held>,
 }
@@ -195,6 +199,7 @@ impl Access {
             lasting: None,
             directory: None,
             used_rules: None,
+            noted_logins: None,
             held: Vec::new(),
         }
     }
@@ -259,6 +264,12 @@ impl Access {
         address: Option<IpAddr>,
         now: OffsetDateTime,
     ) -> Result<Identity, Denied> {
+        let found = self.found(who, address, now).await?;
+        self.note_login(&found, now);
+        Ok(found)
+    }
+
+    async fn found(&self, who: &Credentials, address: Option<IpAddr>, now: OffsetDateTime) -> Result<Identity, Denied> {
         let from = ClientNetwork::of(address);
         let (account, password) = match who {
             Credentials::Anonymous => return self.ask(who, from).await,

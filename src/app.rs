@@ -21,6 +21,7 @@ use crate::client_network::ClientNetwork;
 use crate::clock;
 use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, ServicesFrom, Tls};
 use crate::connections::Origin;
+use crate::decisions::Decisions;
 use crate::descriptors::transfers_at_once;
 use crate::directory::{self, Directory};
 use crate::gateway::Gateway;
@@ -39,6 +40,7 @@ use crate::{records, telemetry, workload};
 mod catalogue;
 mod certificate;
 mod leaf;
+mod overview;
 mod upkeep;
 
 pub use catalogue::look_after_catalogue;
@@ -46,6 +48,8 @@ pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
 use leaf::{Renewal, Renewing};
+use overview::EndingSecrets;
+pub use overview::{Ending, Ends, Overview, RulesAge};
 pub use upkeep::{look_after_secrets, tell_collector, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
@@ -201,6 +205,8 @@ impl Snapshot {
                 let store = Arc::clone(&in_use.records);
                 let lasting = Lasting::new(store, config.lasting, uses.unwrap_or_default()).with_workloads(workloads);
                 let used = access_before.and_then(Access::used_rules).map(Arc::clone);
+                let noted = access_before.and_then(Access::noted_logins).map(Arc::clone);
+                let access = access.with_noted_logins(noted.unwrap_or_default());
                 access.with_secrets(Arc::new(lasting), metrics).with_used_rules(used.unwrap_or_default())
             }
         };
@@ -270,8 +276,12 @@ impl Snapshot {
 pub struct App {
     /// The metrics.
     pub metrics: Metrics,
+    /// The last decisions, for people who look.
+    pub decisions: Decisions,
     /// When the log last said that a proxy seems to ask at `/`.
     pub(crate) said_asked_at_root: LastSaid,
+    /// The secrets that end soon.
+    ending: Mutex<EndingSecrets>,
     snapshot: ArcSwap<Snapshot>,
     source: Source,
     generations: AtomicU64,
@@ -412,7 +422,9 @@ impl App {
         warn_of_fallback(&snapshot, this_moment());
         Ok(App {
             metrics,
+            decisions: Decisions::default(),
             said_asked_at_root: LastSaid::default(),
+            ending: Mutex::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             source,
             generations: AtomicU64::new(1),

@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 
@@ -44,6 +44,8 @@ struct State {
     invites: AtomicBool,
     /// Tells those who try it that it was opened by somebody else.
     opened: Notify,
+    /// When it was closed last.
+    closed: Mutex<Option<Instant>>,
 }
 
 /// How trials follow each other, and who finds out besides.
@@ -87,7 +89,10 @@ pub enum Passage {
     /// The backend is asked.
     Passing,
     /// The backend is known not to answer, and is tried in the background.
-    Shut,
+    Shut {
+        /// Since when.
+        since: Instant,
+    },
 }
 
 /// The leave to ask the backend once.
@@ -155,7 +160,10 @@ impl Breaker {
     pub fn passage(&self) -> Passage {
         match self.0.number.load(Ordering::Acquire) % 2 {
             0 => Passage::Passing,
-            _ => Passage::Shut,
+            _ => {
+                let closed = self.0.closed.lock().unwrap_or_else(PoisonError::into_inner);
+                Passage::Shut { since: closed.unwrap_or_else(clock::now) }
+            }
         }
     }
 
@@ -199,6 +207,7 @@ impl Breaker {
         let closed = !pass.is_invited()
             && self.0.number.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if closed {
+            *self.0.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
             tokio::spawn(recover(self.clone(), state + 1, pauses, trial, back));
         }
         closed
@@ -283,7 +292,7 @@ mod tests {
             }
         };
         assert!(breaker.fail(early, answers_third(), tells()));
-        assert_eq!(breaker.passage(), Passage::Shut);
+        assert!(matches!(breaker.passage(), Passage::Shut { .. }));
         assert_eq!(breaker.admit().map(|_| ()), Err(Open));
         assert!(!breaker.fail(late, answers_third(), tells()), "the second failure of the same time starts nothing");
         // 50, 100 and 200 milliseconds at most.
@@ -315,7 +324,7 @@ mod tests {
         };
         breaker.fail(pass, trial, || {});
         tokio::time::sleep(Duration::from_secs(4)).await;
-        assert_eq!(breaker.passage(), Passage::Shut);
+        assert!(matches!(breaker.passage(), Passage::Shut { .. }));
         assert_eq!(trials.load(Ordering::Relaxed), TRIALS_AT_ONCE, "so many and no more wait for an answer");
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(breaker.passage(), Passage::Passing);
@@ -373,7 +382,7 @@ mod tests {
                 assert!(!breaker.fail(pass, || async { Trial::Failed }, || {}), "it is closed already");
                 invited += 1;
             }
-            assert_eq!(breaker.passage(), Passage::Shut);
+            assert!(matches!(breaker.passage(), Passage::Shut { .. }));
         }
         assert!((280..=300).contains(&invited), "one a second in five minutes: {invited}");
         let times = trials.lock().map(|times| times.clone()).unwrap_or_default();
@@ -393,7 +402,7 @@ mod tests {
         let Ok(pass) = breaker.admit() else { unreachable!("it is open") };
         assert!(breaker.fail_with(pass, Pauses::Growing, || async { Trial::Failed }, || {}));
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(breaker.passage(), Passage::Shut);
+        assert!(matches!(breaker.passage(), Passage::Shut { .. }));
     }
 
     #[test]

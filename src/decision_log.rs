@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 pub use crate::decision_id::DecisionId;
 
 use crate::access::{Decision, DecisionOutcome, Denied, Grant};
+use crate::decisions::{Decisions, Kind, Noted};
 use crate::identity::{Credentials, IdentifiedBy, Identity, Method};
 use crate::shown::{chain_of, printable};
 
@@ -103,6 +104,21 @@ impl Asker {
         }
     }
 
+    /// What is remembered of it, besides what came of it.
+    fn noted(&self, id: &DecisionId, outcome: &'static str) -> Noted {
+        Noted {
+            id: id.as_str().to_owned(),
+            outcome,
+            door: self.door.as_str(),
+            request: self.request(),
+            account: printable(&self.account),
+            backend: self.backend(),
+            address: self.address,
+            service: printable(&self.service),
+            ..Noted::default()
+        }
+    }
+
     fn request(&self) -> Option<String> {
         self.request.as_deref().map(printable)
     }
@@ -141,11 +157,31 @@ macro_rules! line {
 
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
 /// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
-pub fn decided(id: &DecisionId, asker: &Asker, generation: u64, decision: &Decision, token: Option<LoggedToken<'_>>) {
+pub fn decided(
+    remembered: &Decisions,
+    id: &DecisionId,
+    asker: &Asker,
+    generation: u64,
+    decision: &Decision,
+    token: Option<LoggedToken<'_>>,
+) {
     let line = |scope: String,
                 (granted, withheld, cut): (&Actions, &Actions, &Actions),
                 first: Option<&Grant>,
                 outcome: DecisionOutcome| {
+        let kind = match outcome {
+            DecisionOutcome::Granted | DecisionOutcome::PartlyGranted | DecisionOutcome::Login => Kind::Granted,
+            DecisionOutcome::NothingGranted => Kind::Nothing,
+        };
+        let noted = Noted {
+            scope: scope.clone(),
+            granted: words(granted),
+            withheld: words(withheld),
+            rule: first.and_then(rule),
+            snapshot: Some(generation),
+            ..asker.noted(id, outcome.as_str())
+        };
+        remembered.note(kind, noted);
         line!(info, id, asker, outcome.as_str(), {
             scope,
             granted = words(granted),
@@ -206,9 +242,13 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
-pub fn allowed_by_token(id: &DecisionId, asker: &Asker, generation: u64, scopes: &[Scope]) {
-    line!(info, id, asker, "allowed_by_token", {
-        scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+pub fn allowed_by_token(remembered: &Decisions, id: &DecisionId, asker: &Asker, generation: u64, scopes: &[Scope]) {
+    const OUTCOME: &str = "allowed_by_token";
+    let scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let noted = Noted { scope: scope.clone(), snapshot: Some(generation), ..asker.noted(id, OUTCOME) };
+    remembered.note(Kind::Granted, noted);
+    line!(info, id, asker, OUTCOME, {
+        scope,
         token.id = asker.by.as_ref().and_then(|by| by.credential.as_deref()),
         snapshot = generation,
     }, "allowed");
@@ -229,6 +269,7 @@ pub enum Fault {
 
 /// Writes the line of a request that was refused. The cause is here and nowhere else: the client is not told.
 pub fn refused(
+    remembered: &Decisions,
     id: &DecisionId,
     asker: &Asker,
     reason: &'static str,
@@ -239,6 +280,16 @@ pub fn refused(
         ($level:ident, $message:literal) => {
             line!($level, id, asker, "refused", { reason, secret.id = asker.secret(), cause = %chain_of(cause), }, $message)
         };
+    }
+    let kind = match fault {
+        // Every client begins so.
+        Fault::Nobody => None,
+        Fault::Client => Some(Kind::Refused),
+        Fault::Ours | Fault::OursAfterwards => Some(Kind::Failed),
+    };
+    if let Some(kind) = kind {
+        let (reason, cause) = (Some(reason), Some(chain_of(cause)));
+        remembered.note(kind, Noted { reason, cause, ..asker.noted(id, "refused") });
     }
     match fault {
         Fault::Ours => refused!(error, "could not be decided"),

@@ -35,6 +35,7 @@ pub mod config;
 pub mod connections;
 mod decision_id;
 pub mod decision_log;
+pub mod decisions;
 mod descriptors;
 mod dial;
 mod digest;

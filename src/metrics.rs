@@ -538,7 +538,7 @@ impl Measured {
         for (backend, passage) in now.breakers {
             let down = match passage {
                 Passage::Passing => 0,
-                Passage::Shut => 1,
+                Passage::Shut { .. } => 1,
             };
             self.down.get_or_create(&[("backend", backend.into())]).set(down);
         }

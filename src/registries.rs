@@ -71,6 +71,17 @@ impl Registry {
         }
     }
 
+    /// Whether clients who mean another registry would come to this one: by a host that both have, or by one with a port where the other
+    /// has all ports of that name. The place where this one is itself is nobody else's.
+    pub(crate) fn takes_a_host_of(&self, other: &Registry) -> bool {
+        let place = host_of(&self.url);
+        self.hosts.iter().any(|host| {
+            let (name, port) = name_and_port(host);
+            let has_all_ports = || other.hosts.iter().any(|own| own == name);
+            other.hosts.contains(host) || (port.is_some() && place.as_ref() != Some(host) && has_all_ports())
+        })
+    }
+
     /// Whether the same is asked in the same way: what else was declared of it makes no difference to its client.
     pub(crate) fn is_asked_as(&self, other: &Registry) -> bool {
         self.service == other.service
@@ -202,15 +213,18 @@ pub fn usual_hosts(service: &str, url: &Url) -> Vec<String> {
     if is_host(service) {
         hosts.push(service.to_ascii_lowercase());
     }
-    if let Some(host) = url.host_str() {
-        let host = host.to_ascii_lowercase();
-        hosts.push(match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host,
-        });
-    }
+    hosts.extend(host_of(url));
     hosts.dedup();
     hosts
+}
+
+/// The host of an address, with its port where that is not the scheme's own.
+fn host_of(url: &Url) -> Option<String> {
+    let host = url.host_str()?.to_ascii_lowercase();
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    })
 }
 
 /// Whether a text can be what clients send as `Host`.

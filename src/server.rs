@@ -271,7 +271,7 @@ where
 {
     let share = seat.share.as_ref();
     let tls = match entrance.security {
-        Security::AsConfigured => entrance.app.snapshot().tls.clone(),
+        Security::AsConfigured => entrance.app.snapshot().tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         Security::Plain => None,
     };
     let Some(tls) = tls else { return entrance.protocols.serve(entrance.router, stream, peer, leaving, share).await };

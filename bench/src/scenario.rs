@@ -159,6 +159,13 @@ pub enum How {
         /// Connections that ask.
         clients: usize,
     },
+    /// Tokens by the standard rules against tokens by a few rules of one's own.
+    StandardRules {
+        /// Groups that each account is in.
+        groups: usize,
+        /// Connections that ask.
+        clients: usize,
+    },
     /// Memory, at rest and with many connections.
     Memory {
         /// Connections that are nearly idle.

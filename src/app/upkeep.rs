@@ -1,13 +1,14 @@
 //! What is done about secrets while nobody waits for it: their uses are written down, what ended long ago is forgotten, and the log
 //! says what will end soon.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tracing::warn;
 
 use super::App;
+use super::overview::{self, EndingSecrets};
 use crate::metrics::Metrics;
 use crate::records::{Day, Owner, SecretKind};
 use crate::secrets::{Lasting, robot_account};
@@ -39,9 +40,21 @@ pub async fn look_after_secrets(app: Arc<App>) {
             #[expect(clippy::disallowed_methods, reason = "this is done at this moment, for no request")]
             let now = OffsetDateTime::now_utc();
             tidy(lasting, &app.metrics, now).await;
+            look_at_ending(&app, lasting, now).await;
             forget_rule_uses(&app, now).await;
         }
         round = round.wrapping_add(1);
+    }
+}
+
+/// Remembers which secrets end soon, for people who look.
+async fn look_at_ending(app: &App, lasting: &Lasting, now: OffsetDateTime) {
+    match lasting.ending(now + overview::AHEAD, now).await {
+        Ok(all) => {
+            let ending = EndingSecrets::of(all, crate::clock::now());
+            *app.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+        }
+        Err(cause) => tracing::debug!(cause = %cause, "nobody looked which secrets end soon"),
     }
 }
 
@@ -65,7 +78,7 @@ pub async fn tell_collector(app: Arc<App>) {
     }
 }
 
-/// Writes down the uses of secrets and rules that were noted. When the server stops, it does so once more.
+/// Writes down the uses of secrets and rules, and the logins, that were noted. When the server stops, it does so once more.
 pub async fn write_uses(app: &App) {
     if let Some(lasting) = app.snapshot().access.lasting()
         && let Err(cause) = lasting.write_uses().await
@@ -78,6 +91,11 @@ pub async fn write_uses(app: &App) {
         && let Err(cause) = used.write(&*in_use.records).await
     {
         tracing::debug!(cause = %cause, "which rules decided could not be written down");
+    }
+    if let (Some(noted), Some(in_use)) = (snapshot.access.noted_logins(), &snapshot.records)
+        && let Err(cause) = noted.write(&*in_use.records).await
+    {
+        tracing::debug!(cause = %cause, "who logged in could not be written down");
     }
 }
 

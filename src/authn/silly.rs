@@ -69,7 +69,7 @@ impl Reachable for Silly {
     }
 
     fn passage(&self) -> Option<Passage> {
-        Some(if self.settings.down { Passage::Shut } else { Passage::Passing })
+        Some(if self.settings.down { Passage::Shut { since: crate::clock::now() } } else { Passage::Passing })
     }
 }
 

@@ -28,6 +28,7 @@ pub use delete::{Deleted, Emptied, MayDelete, NotDeleted, Seen, Siblings};
 pub use details::{Details, Kind, NoDetails, Platform, Referrer};
 use listed::Listed;
 pub use listed::{Entry, Listing, Stretch, Substring};
+pub use name::is_digest;
 pub use registry::RegistryFailure;
 pub use sink::{NotKept, Sink};
 pub use sweep::{NotSwept, Swept};

@@ -12,7 +12,7 @@ pub(super) fn is_repository(text: &str) -> bool {
 }
 
 /// Whether a text is a digest.
-pub(super) fn is_digest(text: &str) -> bool {
+pub fn is_digest(text: &str) -> bool {
     let Some((algorithm, hex)) = text.split_once(':') else { return false };
     let length = match algorithm {
         "sha256" => 64,

@@ -171,8 +171,9 @@ impl Shared {
         loop {
             let page = known.client.catalog(sweep.cursor.as_deref()).await?;
             let now = this_moment();
-            sweep.found += i64::try_from(page.names.len()).unwrap_or(0);
-            if sweep.found > MOST_REPOSITORIES || page.next.as_ref().is_some_and(|next| !been.insert(next.clone())) {
+            // Counted once the page is done: where its tags cannot be listed, it is read again.
+            let found = sweep.found.saturating_add(i64::try_from(page.names.len()).unwrap_or(0));
+            if found > MOST_REPOSITORIES || page.next.as_ref().is_some_and(|next| !been.insert(next.clone())) {
                 // From where it is, it would go round once more.
                 (sweep.cursor, sweep.found) = (None, 0);
                 return Err(RegistryFailure::Odd("its catalog has no end".to_owned()).into());
@@ -185,7 +186,7 @@ impl Shared {
                 let cause = "another replica has taken the sweep over".to_owned();
                 return Err(Failure::Away { cause }.into());
             }
-            sweep.cursor = page.next;
+            (sweep.cursor, sweep.found) = (page.next, found);
             if sweep.cursor.is_none() {
                 break;
             }

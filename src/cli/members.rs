@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{DONE, mongo, registry, say, shown, token};
@@ -10,6 +11,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::identity::Account;
 use crate::management::{Fields, MemberKind, ToldMember};
+use crate::records::Logins;
 use crate::secrets::{Expires, Wanted};
 use crate::shown::printable;
 
@@ -166,20 +168,31 @@ pub(super) fn run_service(command: ServiceCommand) -> u8 {
     }
 }
 
-const NO_DIRECTORY: &str = "there is no directory: section in this file; write directory: {}";
+pub(super) const NO_DIRECTORY: &str = "there is no directory: section in this file; write directory: {}";
 
 async fn done(kind: MemberKind, command: Command, now: OffsetDateTime) -> Result<String, String> {
     let what = kind.entry().as_str();
     let missing = || format!("there is no {what} of this name or id");
     match command {
         Command::List { config, json } => {
-            let (_, view) = open(mongo::load(config)?).await?;
-            shown::list(&ToldMember::all(&view, kind), json)
+            let (directory, view) = open(mongo::load(config)?).await?;
+            let mut all = ToldMember::all(&view, kind);
+            ToldMember::tell_logins(&mut all, &directory, |_| Logins::new()).await.map_err(plain)?;
+            match json {
+                true => shown::list(&all, json),
+                false => shown::list(&spoken(&all)?, json),
+            }
         }
         Command::Show { config, name, json } => {
-            let (_, view) = open(mongo::load(config)?).await?;
+            let (directory, view) = open(mongo::load(config)?).await?;
             let (told, ..) = ToldMember::find(&view, kind, &name).ok_or_else(missing)?;
-            shown::one(&told, json)
+            let mut told = [told];
+            ToldMember::tell_logins(&mut told, &directory, |_| Logins::new()).await.map_err(plain)?;
+            let [told] = told;
+            match json {
+                true => shown::one(&told, json),
+                false => shown::one(&spoken(&[told])?.pop(), json),
+            }
         }
         Command::Add { config, name, id, said } => {
             let new = said.fields().new_entry(kind, &name, id, now.unix_timestamp_nanos().to_string());
@@ -203,6 +216,15 @@ async fn done(kind: MemberKind, command: Command, now: OffsetDateTime) -> Result
             Ok(format!("{what} {}: removed\n", printable(&name)))
         }
     }
+}
+
+/// The entries as people read them: that a user never logged in is a word.
+fn spoken(all: &[ToldMember]) -> Result<Vec<Value>, String> {
+    let mut all: Vec<Value> = all.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(plain)?;
+    for last in all.iter_mut().filter_map(|entry| entry.get_mut("last_login")).filter(|last| last.is_null()) {
+        *last = Value::from("never");
+    }
+    Ok(all)
 }
 
 /// What is said of what only the file changes.

@@ -21,6 +21,7 @@ mod mongo;
 mod password;
 mod records;
 mod registry;
+mod repository;
 mod settings;
 mod shown;
 mod test;
@@ -158,7 +159,7 @@ enum Command {
     #[command(subcommand)]
     Registry(registry::Command),
     #[command(subcommand)]
-    Repository(registry::RepositoryCommand),
+    Repository(repository::Command),
     #[command(subcommand)]
     Tag(registry::TagCommand),
     /// List and change the groups of the directory
@@ -246,7 +247,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Records(command) => records::run(command),
         Command::Directory(command) => directory::run(command),
         Command::Registry(command) => registry::run(command),
-        Command::Repository(command) => registry::run_repository(command),
+        Command::Repository(command) => repository::run(command),
         Command::Tag(command) => registry::run_tag(command),
         Command::Group(command) => members::run(MemberKind::Group, command),
         Command::App(command) => members::run(MemberKind::App, command),

@@ -1,4 +1,4 @@
-//! `dockwarden registry|repository|tag`: the registries that are declared, and what is in them.
+//! `dockwarden registry|tag`: the registries that are declared, and the tags in them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,12 +9,13 @@ use time::OffsetDateTime;
 
 use super::members::{IN_THE_FILE, all, plain};
 use super::{DONE, FAILED, events_secret, members, mongo, say, shown};
+use crate::access::Decision;
 use crate::app::{App, Snapshot};
 use crate::catalogue::{Catalogue, Deleted, Seen, Siblings, Swept};
 use crate::config::Secrets;
 use crate::directory::{NewEntry, Origin};
-use crate::identity::Account;
-use crate::management::{Desk, RegistryFields, ToldDetails, ToldRegistry, ToldRepository, ToldTag, address_from};
+use crate::identity::{Account, Identity};
+use crate::management::{Desk, RegistryFields, SERVICE, ToldDetails, ToldRegistry, ToldTag, address_from};
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::registries::{Registry, check_service};
 use crate::secrets::Wanted;
@@ -128,36 +129,6 @@ impl Said {
     }
 }
 
-/// List what is in a registry
-#[derive(clap::Subcommand)]
-pub(super) enum RepositoryCommand {
-    /// List the repositories that the records know
-    List {
-        /// The configuration file
-        config: PathBuf,
-        /// The registry
-        service: String,
-        /// Only those that this account may pull
-        #[arg(long)]
-        account: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a repository
-    Show {
-        /// The configuration file
-        config: PathBuf,
-        /// The registry
-        service: String,
-        /// The repository
-        name: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// List, show and delete tags
 #[derive(clap::Subcommand)]
 pub(super) enum TagCommand {
@@ -231,11 +202,17 @@ fn run_registry(command: RegistryCommand) -> u8 {
                 let directory = snapshot.access.directory().ok_or(NO_REGISTRY)?;
                 let view = directory.view().map_err(|cause| format!("{cause:#}"))?;
                 let registry = view.registries().get(&service).ok_or(NO_REGISTRY)?;
-                let status = catalogue(&snapshot)?.status(&service).await.map_err(plain)?;
+                let catalogue = catalogue(&snapshot)?;
+                // How many repositories there are is counted in memory.
+                catalogue.read().await.map_err(plain)?;
+                let status = catalogue.status(&service).await.map_err(plain)?;
                 shown::one(&ToldRegistry::of(&view, registry, status.as_ref()), json)?
             }
             RegistryCommand::Add { config, service, said } => {
                 check_service(&service)?;
+                if service == SERVICE {
+                    return Err(format!("{SERVICE} is what Dockwarden itself is called; choose another name"));
+                }
                 let url = said.url.as_deref().ok_or("where is the registry? --url https://registry.example.org")?;
                 let blank = Registry::from_address(&service, address_from(url).map_err(plain)?);
                 let (registry, authorities) = said.fields()?.over(blank, None).map_err(plain)?;
@@ -280,36 +257,6 @@ fn run_registry(command: RegistryCommand) -> u8 {
     })
 }
 
-/// Runs a command on repositories.
-pub(super) fn run_repository(command: RepositoryCommand) -> u8 {
-    #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
-    let now = OffsetDateTime::now_utc();
-    mongo::run(async move {
-        let said = match command {
-            RepositoryCommand::List { config, service, account, json } => {
-                let app = open(config).await?;
-                let (snapshot, listing) = (app.snapshot(), listing(&app, &service).await?);
-                let mut names: Vec<Arc<str>> = listing.iter().map(|entry| Arc::clone(&entry.name)).collect();
-                if let Some(account) = account {
-                    let account = Account::parse(&account).map_err(plain)?;
-                    let who = &snapshot.access.member(&account, None).await.map_err(plain)?;
-                    let viewer = crate::access::Viewer { who, address: None, service: &service, now };
-                    names = snapshot.access.pullable(&viewer, names, usize::MAX).await.map_err(plain)?;
-                }
-                let all = names.iter().filter_map(|name| listing.get(name)).map(|entry| ToldRepository::listed(entry));
-                shown::list(&all.collect::<Vec<_>>(), json)?
-            }
-            RepositoryCommand::Show { config, service, name, json } => {
-                let app = open(config).await?;
-                let found = catalogue(&app.snapshot())?.repository(&service, &name).await.map_err(plain)?;
-                let found = found.ok_or("there is no repository of this name in the records")?;
-                shown::one(&ToldRepository::of(&found, None), json)?
-            }
-        };
-        Ok(say(&said, DONE))
-    })
-}
-
 /// Runs a command on tags.
 pub(super) fn run_tag(command: TagCommand) -> u8 {
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
@@ -337,17 +284,10 @@ pub(super) fn run_tag(command: TagCommand) -> u8 {
                 (shown::one(&ToldDetails::of(&tag, &details), json)?, DONE)
             }
             TagCommand::Delete { config, service, repository, tag, account, with } => {
-                let account = Account::parse(&account).map_err(plain)?;
-                let app = open(config).await?;
-                let snapshot = app.snapshot();
-                let access = &snapshot.access;
-                let who = &access.member(&account, None).await.map_err(plain)?;
-                let catalogue = catalogue(&snapshot)?;
-                let heard = |_: &str, _: &crate::access::Decision| {};
-                let desk = Desk { access, catalogue: Some(&catalogue), who, address: None, now, heard: &heard };
+                let acting = Acting::open(config, &account).await?;
                 let siblings = (!with.is_empty()).then(|| Siblings(with.into_iter().collect::<BTreeSet<_>>()));
                 let seen = Seen { digest: None, siblings };
-                let deleted = desk.delete_tag((&service, &repository), &tag, &seen).await.map_err(plain)?;
+                let deleted = acting.desk(now).delete_tag((&service, &repository), &tag, &seen).await.map_err(plain)?;
                 let status = match deleted {
                     Deleted::Done { .. } | Deleted::WasGone => DONE,
                     Deleted::Siblings(_)
@@ -363,7 +303,36 @@ pub(super) fn run_tag(command: TagCommand) -> u8 {
     })
 }
 
-const NO_REGISTRY: &str = "there is no registry of this name, neither in the file nor in the records";
+/// Somebody as whom something is done: the rules decide for that account.
+pub(super) struct Acting {
+    /// What the others are of, which works as long as it is there.
+    _app: App,
+    snapshot: Arc<Snapshot>,
+    catalogue: Arc<Catalogue>,
+    who: Identity,
+}
+
+impl Acting {
+    /// An account, by what is known of it without its password.
+    pub(super) async fn open(config: PathBuf, account: &str) -> Result<Acting, String> {
+        let account = Account::parse(account).map_err(plain)?;
+        let app = open(config).await?;
+        let snapshot = app.snapshot();
+        let who = snapshot.access.member(&account, None).await.map_err(plain)?;
+        Ok(Acting { catalogue: catalogue(&snapshot)?, _app: app, snapshot, who })
+    }
+
+    /// What they may do, at this moment.
+    pub(super) fn desk(&self, now: OffsetDateTime) -> Desk<'_> {
+        let (access, catalogue) = (&self.snapshot.access, Some(&self.catalogue));
+        Desk { access, catalogue, who: &self.who, address: None, now, heard: &unheard }
+    }
+}
+
+/// A command has no log of decisions.
+fn unheard(_: &str, _: &Decision) {}
+
+pub(super) const NO_REGISTRY: &str = "there is no registry of this name, neither in the file nor in the records";
 
 /// All that a configuration says, ready for use, with what the records have now.
 pub(super) async fn open(config: PathBuf) -> Result<App, String> {
@@ -379,16 +348,6 @@ pub(super) async fn open(config: PathBuf) -> Result<App, String> {
     Ok(app)
 }
 
-fn catalogue(snapshot: &Snapshot) -> Result<Arc<Catalogue>, String> {
+pub(super) fn catalogue(snapshot: &Snapshot) -> Result<Arc<Catalogue>, String> {
     snapshot.catalogue.clone().ok_or_else(|| "there are no registries in this file; write registries: {}".to_owned())
-}
-
-/// What is in a registry, as the records have it.
-async fn listing(app: &App, service: &str) -> Result<crate::catalogue::Listing, String> {
-    let catalogue = catalogue(&app.snapshot())?;
-    if !catalogue.services().iter().any(|own| own == service) {
-        return Err(NO_REGISTRY.to_owned());
-    }
-    catalogue.read().await.map_err(plain)?;
-    Ok(catalogue.listing(service))
 }

@@ -56,6 +56,14 @@ impl Config {
         if self.is_administered() { ManagedAction::actions() } else { &[] }
     }
 
+    /// The actions of those who manage registries and the directory, where that can be done.
+    pub(crate) fn managed_actions(&self) -> &'static [Action] {
+        match self.api {
+            Api::Off => &[],
+            Api::Main | Api::Admin => ManagedAction::actions(),
+        }
+    }
+
     fn surroundings(&self) -> Surroundings<'_> {
         let upstreams = self.gateway.iter().flat_map(|gateway| &gateway.upstreams);
         let protected = self.forward_auth.iter().flat_map(|door| &door.paths);

@@ -8,6 +8,7 @@ use policy::rule::parse_network;
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use settings::{At, Holds, Noted, Refusal, Secrets, Section, number};
+use time::OffsetDateTime;
 
 use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
@@ -99,7 +100,13 @@ impl std::fmt::Display for ListenAddress {
 }
 
 /// What TLS connections are made with.
-pub type Tls = Arc<ServerConfig>;
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What the TLS library needs.
+    pub config: Arc<ServerConfig>,
+    /// When the certificate ends.
+    pub ends: Option<OffsetDateTime>,
+}
 
 /// The files of a certificate and of its key.
 pub(super) type FilesOfPair = (At<PathBuf>, At<PathBuf>);
@@ -343,7 +350,7 @@ fn build_tls(
     let (identity, config) = (identity?, config.ok()?);
     let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Some(Arc::new(config))
+    Some(Tls { config: Arc::new(config), ends: identity.ends() })
 }
 
 /// The least TLS version that is spoken.

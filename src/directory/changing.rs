@@ -6,8 +6,9 @@ use super::entry::{Named, id_of, is_everybody};
 use super::view::{Origin, View};
 use crate::authn::Account;
 use crate::records::directory::{EntryAt, EntryKind};
-use crate::records::{Changed, Failure, Version};
+use crate::records::{Changed, Failure, Logins, Version};
 use crate::registries::{NotAllowed, Registry};
+use crate::shown::printable;
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,8 @@ const MOST_SAID: usize = 20;
 
 /// Who names an entry, in a sentence: these, and so many others.
 pub fn who_name_it(by: &[EntryAt], others: usize) -> String {
-    let said: Vec<String> = by.iter().take(MOST_SAID).map(|at| format!("{} {}", at.kind.as_str(), at.name)).collect();
+    let said = by.iter().take(MOST_SAID).map(|at| format!("{} {}", at.kind.as_str(), printable(&at.name)));
+    let said: Vec<String> = said.collect();
     let others = others.saturating_add(by.len().saturating_sub(MOST_SAID));
     match (said.is_empty(), others) {
         (false, 0) => format!("it is named by {}", said.join(", ")),
@@ -164,7 +166,24 @@ impl Directory {
             }
             EntryKind::User | EntryKind::Registry => {}
         }
-        self.changed(records.remove_entry(at, seen).await?).await
+        self.changed(records.remove_entry(at, seen).await?).await?;
+        match at.kind {
+            // Whoever is called so later never logged in.
+            EntryKind::User => Ok(records.forget_login(&at.name).await?),
+            EntryKind::Group | EntryKind::App | EntryKind::Service | EntryKind::Registry => Ok(()),
+        }
+    }
+
+    /// When these users last logged in, as far as that is written down; `None` where the directory is in the file alone, and nobody
+    /// notes it.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn last_logins(&self, accounts: &[&str]) -> Result<Option<Logins>, Failure> {
+        match self.records() {
+            Ok(records) => Ok(Some(records.last_logins(accounts).await?)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The registry as this user declares it: where no groups are said, their primary group, or else the first of their groups, is
@@ -312,9 +331,7 @@ fn check(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> 
         NewEntry::Registry { registry, .. } => {
             let is_other = |own: &&Registry| others == Others::All || own.service != registry.service;
             let is_same = |own: &Registry| {
-                own.service == registry.service
-                    || own.url == registry.url
-                    || own.hosts.iter().any(|host| registry.hosts.contains(host))
+                own.service == registry.service || own.url == registry.url || registry.takes_a_host_of(own)
             };
             if view.registries().iter().filter(is_other).any(is_same) {
                 return Err(NotChanged::Taken);

@@ -7,6 +7,7 @@
 //! | `registries/SERVICE` | list, show | whom it is published to |
 //! | `descriptions/SERVICE` | describe | pushers; what they describe they must be allowed to push, too, by the rules for it |
 //! | `pulls/SERVICE` | list | managers, as above |
+//! | `overview` | show | nobody |
 //! | `users/ID`, `groups/ID`, `apps/ID`, `services/ACCOUNT` | list, show, create, change, delete | to list and show themselves, their groups, and the apps that are published to them |
 //!
 //! Users, groups and apps are named by their ids. Deleting a tag or a repository is `delete` on the repository itself.
@@ -22,6 +23,9 @@ pub const DESCRIPTIONS: &str = "descriptions";
 /// `pulls/SERVICE`: who pulled what from a registry.
 pub const PULLS: &str = "pulls";
 
+/// How the server is, and what it decided last.
+pub const OVERVIEW: &str = "overview";
+
 /// Something that is managed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Managed<'name> {
@@ -33,6 +37,8 @@ pub enum Managed<'name> {
     Descriptions(&'name str),
     /// Who pulled what from this registry.
     Pulls(&'name str),
+    /// How the server is, and what it decided last.
+    Overview,
     /// The group of this id.
     Group(u64),
     /// The app of this id.
@@ -51,6 +57,7 @@ impl Managed<'_> {
             Managed::Registry(service) => format!("{REGISTRIES}/{service}"),
             Managed::Descriptions(service) => format!("{DESCRIPTIONS}/{service}"),
             Managed::Pulls(service) => format!("{PULLS}/{service}"),
+            Managed::Overview => OVERVIEW.to_owned(),
             Managed::Group(id) => format!("groups/{id}"),
             Managed::App(id) => format!("apps/{id}"),
             Managed::User(id) => format!("users/{id}"),

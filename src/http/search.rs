@@ -379,7 +379,7 @@ impl InListing {
 async fn holder(visit: &mut Visit<'_>, token: &str, now: OffsetDateTime) -> Result<Identity, Refusal> {
     let (holder, claims) = visit.holder(token, now)?;
     let owner = visit.honour(&claims, now).await?;
-    decision_log::allowed_by_token(&visit.id, &visit.asker, visit.snapshot.generation, &[]);
+    decision_log::allowed_by_token(&visit.app.decisions, &visit.id, &visit.asker, visit.snapshot.generation, &[]);
     let (access, address) = (&visit.snapshot.access, visit.asker.address);
     if let Some((owner, _)) = owner {
         return Ok(owner);

@@ -130,7 +130,14 @@ async fn respond(
         Grant::Exchange => {
             let (identity, decision) = decided.map_err(TokenError::Subject)?;
             let response = exchange::reply(visit, &identity, now).await?;
-            decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, None);
+            decision_log::decided(
+                &visit.app.decisions,
+                &visit.id,
+                &visit.asker,
+                visit.snapshot.generation,
+                &decision,
+                None,
+            );
             return Ok((response, decision.outcome().as_str()));
         }
     };
@@ -141,7 +148,14 @@ async fn respond(
         Made::Before => true,
     };
     let logged = LoggedToken { id: &minted.id, reused };
-    decision_log::decided(&visit.id, &visit.asker, visit.snapshot.generation, &decision, Some(logged));
+    decision_log::decided(
+        &visit.app.decisions,
+        &visit.id,
+        &visit.asker,
+        visit.snapshot.generation,
+        &decision,
+        Some(logged),
+    );
     let refresh_token = match asked.offline {
         Offline::Asked => refresh::token_for(visit, &identity, &asked.client, now).await,
         Offline::NotAsked => None,

@@ -194,7 +194,7 @@ impl<'a> Visit<'a> {
             if !needed.iter().all(|scope| allows(&claims, scope) && is_left(scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
-            decision_log::allowed_by_token(&self.id, &self.asker, generation, needed);
+            decision_log::allowed_by_token(&self.app.decisions, &self.id, &self.asker, generation, needed);
             return Ok(Identity { narrowing, ..identity });
         }
         let who = credentials::from_header(headers)?;
@@ -210,7 +210,7 @@ impl<'a> Visit<'a> {
             | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
-        decision_log::decided(&self.id, &self.asker, generation, &decision, None);
+        decision_log::decided(&self.app.decisions, &self.id, &self.asker, generation, &decision, None);
         let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
         match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
@@ -306,7 +306,7 @@ impl<'a> Visit<'a> {
 
     /// Writes the line of a request that was refused.
     pub(super) fn log_refusal(&self, shape: &Shape, cause: &(dyn std::error::Error + 'static)) {
-        decision_log::refused(&self.id, &self.asker, shape.reason, shape.fault, cause);
+        decision_log::refused(&self.app.decisions, &self.id, &self.asker, shape.reason, shape.fault, cause);
     }
 
     /// The reply with the id of its lines in the log.

@@ -41,7 +41,7 @@ pub struct ToldPull {
 }
 
 impl ToldPull {
-    fn of(pull: &Pull) -> ToldPull {
+    pub(super) fn of(pull: &Pull) -> ToldPull {
         ToldPull {
             account: pull.account.clone(),
             address: pull.address.clone(),

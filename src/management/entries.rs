@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::told::{origin, version};
+use super::told::{moment, origin, version};
 use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, ours};
 use crate::directory::changing::NotChanged;
 use crate::directory::entry::{App, Group, Named, Privilege, Service, User, id_of, is_service};
 use crate::directory::rights::{Managed, ManagedAction};
-use crate::directory::{Listed, NewEntry, Origin, View};
+use crate::directory::{Directory, Listed, NewEntry, Origin, View};
 use crate::identity::Account;
-use crate::records::Version;
 use crate::records::directory::{EntryAt, EntryKind};
+use crate::records::{Failure, Logins, Version};
 use crate::secrets::Wanted;
 
 /// So many of those that name an entry are told; the others are counted.
@@ -104,9 +104,22 @@ pub enum ToldMember {
         quota: Option<u32>,
         /// How many the user has declared.
         declared: usize,
+        /// When the user last logged in; left out where nobody notes it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_login: Option<LastLogin>,
         /// `file` or `records`.
         origin: &'static str,
     },
+}
+
+/// When a user last logged in, to some minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LastLogin {
+    /// At this moment.
+    At(String),
+    /// Not since the records were begun: `null`.
+    Never(()),
 }
 
 impl ToldMember {
@@ -115,6 +128,42 @@ impl ToldMember {
         let mut found: Vec<Found> = all(view, kind).collect();
         found.sort_by_key(|found| found.entry.at());
         found.into_iter().filter_map(|found| told(view, found).ok()).collect()
+    }
+
+    /// Says of users when they last logged in, by the records and by what `noted` knows besides.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn tell_logins(
+        members: &mut [ToldMember],
+        directory: &Directory,
+        noted: impl FnOnce(&[&str]) -> Logins,
+    ) -> Result<(), Failure> {
+        let names = members.iter().filter_map(ToldMember::user).map(ToOwned::to_owned).collect::<Vec<String>>();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let Some(mut known) = directory.last_logins(&names).await? else { return Ok(()) };
+        for (account, at) in noted(&names) {
+            let known = known.entry(account).or_insert(at);
+            *known = (*known).max(at);
+        }
+        for member in members {
+            if let ToldMember::User { name, last_login, .. } = member {
+                let at = known.get(name.as_str());
+                *last_login = Some(at.map_or(LastLogin::Never(()), |at| LastLogin::At(moment(*at))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The account, of a user.
+    fn user(&self) -> Option<&str> {
+        match self {
+            ToldMember::User { name, .. } => Some(name),
+            ToldMember::Group { .. } | ToldMember::App { .. } | ToldMember::Service { .. } => None,
+        }
     }
 
     /// The entry of this name or id, for whoever administers them all: as it is told, as it is, and its version where it can be changed.
@@ -319,7 +368,9 @@ impl Desk<'_> {
         candidates.sort_by(|one, other| one.name.cmp(&other.name));
         let page = self.page(SERVICE, candidates, sought, |_, found| told(&view, found)).await?;
         let Page { items, next, count } = page;
-        Ok(Page { items: items.into_iter().collect::<Result<_, _>>()?, next, count })
+        let mut items: Vec<ToldMember> = items.into_iter().collect::<Result<_, _>>()?;
+        self.tell_logins(&mut items).await?;
+        Ok(Page { items, next, count })
     }
 
     /// An entry by its name, or by its id, and its version where it can be changed here.
@@ -330,7 +381,10 @@ impl Desk<'_> {
         let view = self.view()?;
         let found = self.found(&view, kind, reference, ManagedAction::Show).await?;
         let version = version(&found.origin);
-        Ok((told(&view, found)?, version))
+        let mut told = [told(&view, found)?];
+        self.tell_logins(&mut told).await?;
+        let [told] = told;
+        Ok((told, version))
     }
 
     /// The first id that no entry of a kind has, for whoever makes one; 1 for services, which have none.
@@ -360,7 +414,7 @@ impl Desk<'_> {
         }
         let at = new.at();
         self.directory()?.make(new).await?;
-        self.shown(&at)
+        self.shown(&at).await
     }
 
     /// Changes an entry that still has this version.
@@ -380,7 +434,7 @@ impl Desk<'_> {
         let changed = fields.change(found.entry)?;
         let at = changed.at();
         self.directory()?.replace(changed, current).await?;
-        self.shown(&at)
+        self.shown(&at).await
     }
 
     /// Removes an entry that still has this version, and that no other names. A service's secrets end with it.
@@ -398,7 +452,12 @@ impl Desk<'_> {
         seen(current)?;
         let at = found.entry.at();
         match self.directory()?.remove(&at, current, self.now).await {
-            Ok(()) => Ok(at),
+            Ok(()) => {
+                if let (MemberKind::User, Some(noted)) = (kind, self.access.noted_logins()) {
+                    noted.forget(&at.name);
+                }
+                Ok(at)
+            }
             Err(NotChanged::Named(by)) => Err(self.named(by).await?),
             Err(other) => Err(other.into()),
         }
@@ -442,12 +501,22 @@ impl Desk<'_> {
     }
 
     /// What was just made or changed, as it is now.
-    fn shown(&self, at: &EntryAt) -> Result<(ToldMember, Option<Version>), NotDone> {
+    async fn shown(&self, at: &EntryAt) -> Result<(ToldMember, Option<Version>), NotDone> {
         let view = self.view()?;
         let kind = MemberKind::ALL.into_iter().find(|kind| kind.entry() == at.kind).ok_or(NotDone::Missing)?;
         let found = all(&view, kind).find(|found| found.entry.at() == *at).ok_or(NotChanged::Conflict)?;
         let version = version(&found.origin);
-        Ok((told(&view, found)?, version))
+        let mut told = [told(&view, found)?];
+        self.tell_logins(&mut told).await?;
+        let [told] = told;
+        Ok((told, version))
+    }
+
+    /// Says of users when they last logged in: by the records, and by what this process has not written down yet.
+    async fn tell_logins(&self, members: &mut [ToldMember]) -> Result<(), NotDone> {
+        let Some(directory) = self.access.directory() else { return Ok(()) };
+        let noted = |names: &[&str]| self.access.noted_logins().map(|noted| noted.of(names)).unwrap_or_default();
+        Ok(ToldMember::tell_logins(members, directory, noted).await?)
     }
 }
 
@@ -512,7 +581,8 @@ fn told(view: &View, found: Found) -> Result<ToldMember, NotDone> {
         NewEntry::User(User { name, id, groups, privileges, primary_group, quota }) => {
             let (declared, privileges) = (view.declared_by(&name), words(&privileges));
             let name = name.to_string();
-            Ok(ToldMember::User { name, id, groups, primary_group, privileges, quota, declared, origin })
+            let last_login = None;
+            Ok(ToldMember::User { name, id, groups, primary_group, privileges, quota, declared, last_login, origin })
         }
         NewEntry::Registry { .. } => Err(NotDone::Missing),
     }

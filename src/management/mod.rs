@@ -8,6 +8,7 @@ mod entries;
 mod registries;
 mod repositories;
 mod told;
+mod uses;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use crate::directory::entry::Entries;
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
+use crate::policy_tests::PolicyAction;
 use crate::records::Failure;
 use crate::records::directory::EntryAt;
 
@@ -32,6 +34,7 @@ pub use entries::{Fields, MemberKind, ToldMember};
 pub use registries::{RegistryFields, address_from};
 pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
+pub use uses::{Behind, ToldUse};
 
 /// The service that rules and secrets may name for what is done here.
 pub const SERVICE: &str = "dockwarden";
@@ -220,6 +223,16 @@ impl<'a> Desk<'a> {
     pub async fn could(&self, name: &str, action: Action) -> Result<bool, NotDone> {
         let decision = self.decide(SERVICE, vec![ours(name, [action.clone()])?]).await?;
         Ok(granted(&decision).contains(&action))
+    }
+
+    /// Whether the asker may ask this about the policy.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn asks_policy(&self, action: PolicyAction) -> Result<bool, NotDone> {
+        let decision = self.decide(SERVICE, vec![ours(PolicyAction::ON, [action.action()])?]).await?;
+        (self.heard)(SERVICE, &decision);
+        Ok(granted(&decision).contains(&action.action()))
     }
 
     /// That the asker may do this. Of what they may not see, nobody learns that it is there.

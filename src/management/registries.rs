@@ -83,6 +83,10 @@ impl Desk<'_> {
         // Nobody without an account declares anything: it counts for somebody's quota.
         let creator = self.who.account.as_ref().ok_or(NotDone::Missing)?;
         check_service(service).map_err(|message| NotDone::Wrong(message.to_owned()))?;
+        if service == SERVICE {
+            // A secret that is for Dockwarden's own API alone would be one for this registry, too, and so would a rule.
+            return Err(NotDone::Wrong(format!("{SERVICE} is what Dockwarden itself is called; choose another name")));
+        }
         let url = fields.url.as_deref().ok_or_else(|| NotDone::Wrong("a registry needs its url".to_owned()))?;
         let blank = Registry::from_address(service, address_from(url)?);
         let (registry, authorities) = fields.over(blank, None)?;

@@ -82,6 +82,13 @@ pub struct Placed {
 /// What stands between a registry and a repository in the cursor of a list over all registries. No name has it.
 const BETWEEN: char = '\n';
 
+impl Placed {
+    /// The cursor of what is behind it in a list over all registries.
+    pub fn place(&self) -> String {
+        format!("{}{BETWEEN}{}", self.service, self.repository.name)
+    }
+}
+
 impl Desk<'_> {
     /// The repositories of all registries, or of this one, that the asker may pull from: registry by registry.
     ///
@@ -114,8 +121,7 @@ impl Desk<'_> {
                 break;
             }
         }
-        let place = |last: &Placed| format!("{}{BETWEEN}{}", last.service, last.repository.name);
-        let next = items.last().filter(|_| has_more).map(place);
+        let next = items.last().filter(|_| has_more).map(Placed::place);
         Ok(Page { items, next, count: None })
     }
 

@@ -162,6 +162,12 @@ impl TlsIdentity {
         SingleCertAndKey::from(self.certified.clone())
     }
 
+    /// When the certificate ends.
+    pub(crate) fn ends(&self) -> Option<time::OffsetDateTime> {
+        let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        Some(certificate.validity().not_after.to_datetime())
+    }
+
     /// The certificates and the key as PEM text.
     pub(crate) fn to_pem(&self) -> String {
         let label = match &self.key {

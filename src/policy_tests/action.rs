@@ -15,14 +15,16 @@ pub enum PolicyAction {
     Diff,
     /// Who may do something. The same holds.
     WhoCan,
+    /// Why somebody may or may not do something: what each rule says. The same holds.
+    Explain,
 }
 
 impl PolicyAction {
     /// The name of what it is about.
     pub const ON: &'static str = "policy";
     /// All of them.
-    pub const ALL: [PolicyAction; 4] =
-        [PolicyAction::Check, PolicyAction::Test, PolicyAction::Diff, PolicyAction::WhoCan];
+    pub const ALL: [PolicyAction; 5] =
+        [PolicyAction::Check, PolicyAction::Test, PolicyAction::Diff, PolicyAction::WhoCan, PolicyAction::Explain];
 
     /// Its word. A rule gives it only where it lists it: none is an action that registries know, for which `["*"]` stands.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl PolicyAction {
             PolicyAction::Test => "test",
             PolicyAction::Diff => "diff",
             PolicyAction::WhoCan => "who-can",
+            PolicyAction::Explain => "explain",
         }
     }
 

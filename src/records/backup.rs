@@ -67,6 +67,8 @@ struct Everything {
     directory: Vec<Entry>,
     /// Those who signed in at a provider.
     persons: Vec<Person>,
+    /// When the directory's users last logged in.
+    logins: Vec<(String, i64)>,
 }
 
 /// What of the catalogue no sweep finds again: what people wrote, their stars, and who pulled what. Repositories, tags, how far
@@ -244,6 +246,7 @@ async fn put_sql(records: &SqlRecords, everything: Everything, now: OffsetDateTi
         "DELETE FROM dockwarden_directory",
         "DELETE FROM dockwarden_persons",
         "DELETE FROM dockwarden_devices",
+        "DELETE FROM dockwarden_logins",
     ]
     .into_iter()
     .map(|sql| Step::any(sql, Vec::new()))
@@ -260,7 +263,7 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     // First of all, so that nothing lives again wherever this is interrupted.
     records.raise_all(now).await?;
     let here = epochs_of(records).await?;
-    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons, logins } = everything;
     let epochs = highest(here, epochs).into_iter().map(|(owner, epoch)| doc! { "_id": owner, "epoch": epoch });
     records.put(mongo::EPOCHS, doc! {}, epochs.collect()).await?;
     records.raise_all(now).await?;
@@ -283,6 +286,8 @@ async fn put_mongo(records: &MongoRecords, everything: Everything, now: OffsetDa
     let persons = persons.iter().map(mongo::persons::person_document);
     records.put(mongo::persons::PERSONS, doc! {}, persons.collect()).await?;
     records.put(mongo::devices::DEVICES, doc! {}, Vec::new()).await?;
+    let logins = logins.into_iter().map(|(account, last)| doc! { "_id": account, "last": last });
+    records.put(mongo::logins::LOGINS, doc! {}, logins.collect()).await?;
     put_people(records, people).await
 }
 
@@ -320,7 +325,7 @@ fn highest(mut epochs: BTreeMap<String, i64>, others: BTreeMap<String, i64>) -> 
 
 /// The steps that fill empty tables.
 fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
-    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons } = everything;
+    let Everything { secrets, epochs, robots, seen, users, rules, people, directory, persons, logins } = everything;
     let mut steps: Vec<Step> = secrets.into_iter().map(sql::insert_secret).collect();
     steps.extend(robots.into_iter().map(sql::insert_robot));
     let epoch = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, $2)";
@@ -335,6 +340,7 @@ fn steps(everything: Everything) -> Result<Vec<Step>, Failure> {
     steps.extend(rules.map(|rules| Step::any(all, args(("rules".to_owned(), rules)))));
     steps.extend(directory.iter().map(sql::directory::insert_entry));
     steps.extend(persons.iter().map(sql::persons::insert_person));
+    steps.extend(logins.iter().map(|(account, last)| sql::logins::note_login(account, *last)));
     steps.extend(people.described.iter().map(of_sql::insert_described));
     steps.extend(people.stars.iter().flat_map(|(service, name, account)| of_sql::insert_star(service, name, account)));
     steps.extend(people.pulls.iter().map(of_sql::insert_pull));
@@ -375,6 +381,7 @@ async fn read_sql(records: &SqlRecords) -> Result<Everything, Failure> {
         people: people_of_sql(records).await?,
         directory: pages(records, sql::directory::ENTRIES, sql::directory::entry_row).await?,
         persons: pages(records, sql::persons::PERSONS, sql::persons::person_row).await?,
+        logins: pages(records, sql::logins::LOGINS, numbered).await?,
     })
 }
 
@@ -437,5 +444,9 @@ async fn read_mongo(records: &MongoRecords) -> Result<Everything, Failure> {
         },
         directory: documents(records, mongo::directory::DIRECTORY, mongo::directory::entry_of).await?,
         persons: documents(records, mongo::persons::PERSONS, mongo::persons::person_of).await?,
+        logins: documents(records, mongo::logins::LOGINS, |login| {
+            mongo::numbered(login, "last", mongo::logins::LOGINS)
+        })
+        .await?,
     })
 }

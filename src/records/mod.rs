@@ -10,6 +10,7 @@ pub mod devices;
 pub mod directory;
 mod kept;
 mod lock;
+pub mod logins;
 mod mongo;
 pub mod persons;
 mod row;
@@ -32,6 +33,7 @@ use crate::identity::Account;
 pub use crate::secret::lasting::{SecretHash, SecretKind};
 pub use backup::{BackupError, Restored, back_up, migrate, restore};
 pub use kept::{Bound, Epoch, Found, Kept, Limits, Owner, Robot, RobotName, SecretId, Slot, Use, Version};
+pub use logins::{LastLogins, Logins};
 pub use row::ROBOT_PREFIX;
 pub(crate) use row::{from_hexadecimal, hexadecimal};
 pub use rule_uses::{Day, RuleCounts, RuleUse, RuleUses};
@@ -255,6 +257,7 @@ pub trait Records:
     + Leases
     + DirectoryEntries
     + RuleUses
+    + LastLogins
     + Persons
     + DeviceLogins
     + Reachable

@@ -5,6 +5,7 @@ pub(super) mod catalogue;
 pub(super) mod devices;
 pub(super) mod directory;
 mod documents;
+pub(super) mod logins;
 mod people;
 pub(super) mod persons;
 mod rule_uses;

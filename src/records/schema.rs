@@ -3,13 +3,14 @@
 mod catalogue;
 mod devices;
 mod directory;
+mod logins;
 mod persons;
 mod rule_uses;
 
 use crate::sql::{Dialect, Step};
 
 /// The version that this program makes, and the newest that it knows.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// `COLLATE "C"` compares bytes, as SQLite does by itself; another order would make pages of lists overlap.
 const POSTGRES: &[&str] = &[
@@ -52,14 +53,21 @@ const SQLITE: &[&str] = &[
 /// The steps that make the tables and note their version.
 pub(super) fn steps(dialect: Dialect) -> Vec<Step> {
     let tables = match dialect {
-        Dialect::Sqlite => {
-            [SQLITE, catalogue::SQLITE, devices::SQLITE, directory::SQLITE, persons::SQLITE, rule_uses::SQLITE]
-        }
+        Dialect::Sqlite => [
+            SQLITE,
+            catalogue::SQLITE,
+            devices::SQLITE,
+            directory::SQLITE,
+            logins::SQLITE,
+            persons::SQLITE,
+            rule_uses::SQLITE,
+        ],
         Dialect::Postgres | Dialect::MySql => [
             POSTGRES,
             catalogue::POSTGRES,
             devices::POSTGRES,
             directory::POSTGRES,
+            logins::POSTGRES,
             persons::POSTGRES,
             rule_uses::POSTGRES,
         ],

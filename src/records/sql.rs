@@ -3,6 +3,7 @@
 pub(super) mod catalogue;
 mod devices;
 pub(super) mod directory;
+pub(super) mod logins;
 mod people;
 pub(super) mod persons;
 mod rows;

@@ -1,5 +1,6 @@
 //! Whole policies, and what is told of them: which rule a number means, and what was found as JSON.
 
+mod compared;
 mod diff;
 mod who;
 
@@ -15,8 +16,12 @@ use time::OffsetDateTime;
 use crate::identity::{AccountState, Identity, Standing};
 use crate::shown::printable;
 
+pub use compared::RuleTold;
 pub use diff::{DiffTold, DifferenceTold};
-pub use who::{OfPattern, SymbolicTold, TermTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, wanted};
+pub use who::{
+    OfPattern, SymbolicTold, TermTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, in_words, term,
+    wanted,
+};
 
 /// The section whose rules are meant where none is named.
 const USUAL: &str = "acl";

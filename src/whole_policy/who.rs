@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Named, WholePolicy};
+use crate::shown::printable;
 
 /// Which names of a pattern are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,4 +251,32 @@ impl WhatCanTold {
             undecided: UndecidedTold::all(policy, &found.undecided),
         }
     }
+}
+
+/// When an account may come in, if not always, behind its name.
+pub fn term(policy: &WholePolicy, account: &str) -> String {
+    let TermTold { from, until } = TermTold::of(policy, account);
+    let from = from.map(|moment| format!(", not before {moment}")).unwrap_or_default();
+    from + &until.map(|moment| format!(", until {moment}")).unwrap_or_default()
+}
+
+/// A way as people read it: `acl[3] (the team), from 10.0.0.0/8, until 2027-01-01T00:00:00Z`.
+pub fn in_words(policy: &WholePolicy, way: &Way) -> String {
+    let (Some(told), Some(named)) = (WayTold::of(policy, way), policy.named(way.rule)) else { return String::new() };
+    let mut words = vec![named.told()];
+    let one_of_many = policy.services.len() != way.services.len();
+    if one_of_many && !policy.services.is_empty() {
+        let services: Vec<&str> = told.services.iter().map(String::as_str).collect();
+        words.push(format!("for {}", printable(&services.join(", "))));
+    }
+    words.extend(told.ip.map(|network| format!("from {network}")));
+    words.extend(told.tag.map(|tag| format!("tag {}", printable(&tag))));
+    words.extend(told.reference.map(|kind| format!("by {kind}")));
+    words.extend(told.from.map(|moment| format!("not before {moment}")));
+    words.extend(told.until.map(|moment| format!("until {moment}")));
+    if !way.except.is_empty() {
+        let except = way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.told()));
+        words.push(format!("except where {} decides", except.collect::<Vec<_>>().join(" or ")));
+    }
+    words.join(", ")
 }

@@ -305,7 +305,8 @@ impl Workloads {
         let all = self.opened.iter().filter_map(|opened| Some(opened.review.as_ref()?.passage()));
         all.reduce(|one, other| match (one, other) {
             (Passage::Passing, Passage::Passing) => Passage::Passing,
-            (Passage::Shut, _) | (_, Passage::Shut) => Passage::Shut,
+            (Passage::Shut { since: one }, Passage::Shut { since: other }) => Passage::Shut { since: one.min(other) },
+            (shut @ Passage::Shut { .. }, Passage::Passing) | (Passage::Passing, shut @ Passage::Shut { .. }) => shut,
         })
     }
 

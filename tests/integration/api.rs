@@ -94,9 +94,11 @@ async fn ask(bed: &Bed, operation: Operation, id: &str, etag: &str) -> Ask {
         Operation::Revoke => bed.request(method, &target),
         Operation::Renew => bed.send_json(method, &target, &json!({ "expires": "30d" })),
         Operation::RevokePresented => bed.post(&target, "token=nothing"),
-        Operation::CheckPolicy | Operation::TestPolicy | Operation::DiffPolicy | Operation::WhoCan => {
-            bed.send_json(method, &target, &json!({ "acl": [] }))
-        }
+        Operation::CheckPolicy
+        | Operation::TestPolicy
+        | Operation::DiffPolicy
+        | Operation::WhoCan
+        | Operation::ExplainPolicy => bed.send_json(method, &target, &json!({ "acl": [] })),
     }
 }
 

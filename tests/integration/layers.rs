@@ -8,7 +8,7 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["background", "client_address", "client_network", "clock", "descriptors", "random"],
     &["decision_id", "digest", "json", "secret", "shown", "text"],
-    &["activity", "breaker", "last_said", "link", "lookups", "pem", "turns"],
+    &["activity", "breaker", "decisions", "last_said", "link", "lookups", "pem", "turns"],
     &["connections", "dial", "metrics", "reach"],
     &["http_api", "keys", "mongo", "program", "sql", "telemetry"],
     &["token"],

@@ -190,9 +190,9 @@ async fn whoever_asks_logs_in() {
     }
 }
 
-/// Check 54 as far as no registry is asked: whoever may not delete learns that, or that there is nothing.
+/// Checks 54 and 55 as far as no registry is asked: whoever may not delete learns that, or that there is nothing.
 #[tokio::test]
-async fn check_54_a_deletion_is_decided_as_whoever_asks() {
+async fn checks_54_and_55_a_deletion_is_decided_as_whoever_asks() {
     let bed = bed().await;
     let delete = |target: String| bed.request(Method::DELETE, &target);
     for (who, name, expected) in [
@@ -447,6 +447,13 @@ async fn a_registry_is_declared_for_its_creators_group_and_within_the_quota() {
     for taken in ["reg", "vault"] {
         assert_eq!(refused(&declare("zoe", new(taken)).await), (409, "not_changed".to_owned()));
     }
+    // Clients who mean another registry had better not come to this one; nor is it Dockwarden itself that is meant.
+    for host in ["vault", "VAULT:443", "vault.example.org:8443", "127.0.0.1:5000"] {
+        let mut thief = new("thief");
+        thief["hosts"] = json!([host]);
+        assert_eq!(refused(&declare("zoe", thief).await), (409, "not_changed".to_owned()), "{host}");
+    }
+    assert_eq!(refused(&declare("zoe", new("dockwarden")).await), (422, "not_changed".to_owned()));
     let made = declare("zoe", new("third")).await;
     assert_eq!((made.status, made.header("etag")), (201, "\"1\""), "{}", made.text());
     let expected = json!({ "service": "third", "url": "https://third.example.org/", "hosts": ["third", "third.example.org"],

@@ -271,3 +271,46 @@ async fn uses_of_all_replicas_are_counted_together() {
         assert_eq!((told.status.code(), rules), (Some(3), vec![&json!(2)]));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_why_somebody_may_do_something_or_not() {
+    let bed = Bed::with(
+        "api: {listen: main}\nacl:\n  - {match: {type: dockwarden, name: policy, account: alice}, actions: [explain]}\n  - {match: {name: \"${labels:team}/*\"}, actions: [pull, push], comment: teams}\n",
+    );
+    let (status, told) =
+        ask(&bed, "explain", json!({ "scope": "repository:web/app:pull,delete", "account": "alice" })).await;
+    assert_eq!((status, &told["granted"], &told["withheld"]), (200, &json!(["pull"]), &json!(["delete"])), "{told}");
+    let rules = told["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 2, "{told}");
+    assert_eq!((&rules[0]["field"], &rules[0]["matches"]), (&json!("type"), &json!(false)), "{told}");
+    assert_eq!((&rules[1]["comment"], &rules[1]["matches"]), (&json!("teams"), &json!(true)), "{told}");
+    // It is the token's answer, and asks nothing of anybody: labels may be supposed, and places and moments as well.
+    for (body, granted, note) in [
+        (json!({ "scope": "repository:web/app:pull", "account": "bob" }), json!([]), true),
+        (
+            json!({ "scope": "repository:web/app:pull", "account": "new", "labels": { "team": ["web"] } }),
+            json!(["pull"]),
+            false,
+        ),
+        (json!({ "scope": "repository:web/app:pull", "account": "new" }), json!([]), true),
+        (json!({ "scope": "repository:web/app:pull", "account": "alice", "service": "elsewhere" }), json!([]), true),
+    ] {
+        let (status, told) = ask(&bed, "explain", body.clone()).await;
+        assert_eq!((status, &told["granted"]), (200, &granted), "{body}: {told}");
+        assert_eq!(told["notes"].as_array().is_some_and(|notes| !notes.is_empty()), note, "{body}: {told}");
+    }
+    for body in [
+        json!({}),
+        json!({ "scope": "nonsense" }),
+        json!({ "scope": "repository:web/app:pull", "ip": "nowhere" }),
+        json!({ "scope": "repository:web/app:pull", "reference": "!" }),
+        json!({ "scope": "repository:web/app:pull", "labels": "team" }),
+        json!({ "scope": "repository:web/app:pull", "acl": [] }),
+    ] {
+        let (status, told) = ask(&bed, "explain", body.clone()).await;
+        assert_eq!((status, &told["reason"]), (400, &json!("bad_request")), "{body}: {told}");
+    }
+    // Another word of the policy does not do.
+    let (status, told) = ask(&bed_of(""), "explain", json!({ "scope": "repository:web/app:pull" })).await;
+    assert_eq!((status, &told["reason"]), (403, &json!("not_granted")), "{told}");
+}

@@ -54,12 +54,12 @@ async fn a_newer_file_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dockwarden.db");
     sqlite(&file).prepare().await.unwrap();
-    let newer = "UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'";
+    let newer = "UPDATE dockwarden_records SET version = 5 WHERE name = 'schema'";
     run(&file, newer).await;
     let records = sqlite(&file);
     for refused in [records.prepare().await, records.find(&hash("a")).await.map(|_| ())] {
         let Err(Failure::Unusable { cause }) = refused else { panic!("{refused:?}") };
-        assert!(cause.contains("was made by a newer Dockwarden (its records have version 4"), "{cause}");
+        assert!(cause.contains("was made by a newer Dockwarden (its records have version 5"), "{cause}");
     }
     let refused = restore(&Settings::sqlite(folder.path().join("other.db")), &file, at(5)).await.unwrap_err();
     assert!(refused.to_string().contains("newer Dockwarden"), "{refused}");
@@ -282,14 +282,14 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
         (["records", "backup"].as_slice(), " is saved in "),
         (&["records", "restore"], "ALL EPOCHS WERE RAISED: no secret that was handed out before works any more"),
         (&["migrate"], "records: already there\n"),
-        (&["check", "--connect"], " holds the records (version 3)"),
+        (&["check", "--connect"], " holds the records (version 4)"),
     ] {
         let (status, said) = run(arguments);
         assert!(status == Some(0) && said.contains(expected), "{said}");
     }
     tokio::runtime::Runtime::new()
         .unwrap()
-        .block_on(self::run(&file, "UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'"));
+        .block_on(self::run(&file, "UPDATE dockwarden_records SET version = 5 WHERE name = 'schema'"));
     for arguments in [["serve"].as_slice(), &["check", "--connect"], &["migrate"]] {
         let (status, said) = run(arguments);
         assert!(status == Some(1) && said.contains("was made by a newer Dockwarden"), "{arguments:?}: {said}");
@@ -377,7 +377,7 @@ fn a_file_that_cannot_grow_is_an_error_and_loses_nothing() {
 async fn a_reload_keeps_records_and_refuses_those_that_cannot_be_used() {
     let folder = Folder::new();
     sqlite(&folder.path("newer.db")).prepare().await.unwrap();
-    run(&folder.path("newer.db"), "UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'").await;
+    run(&folder.path("newer.db"), "UPDATE dockwarden_records SET version = 5 WHERE name = 'schema'").await;
     let bed = Bed::in_folder(folder, "records: {sqlite: $DIR/dockwarden.db}\n");
     let records = || Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
     let first = records();

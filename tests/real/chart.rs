@@ -18,7 +18,7 @@ use crate::support::{http, scratch, visit};
 const KUBERNETES: &str = "1.37.0";
 const CONFIG: &str = "/config/auth_config.yml";
 
-fn chart() -> PathBuf {
+pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart")
 }
 
@@ -34,16 +34,21 @@ fn helm(words: &[&str], values: &[&str]) -> Said {
 }
 
 fn rendered(values: &[&str]) -> String {
-    helm(&["template", "test", "--namespace", "auth"], values).well().stdout
+    rendered_as("test", "auth", values)
+}
+
+/// What a release of this name writes for this namespace.
+pub(crate) fn rendered_as(release: &str, namespace: &str, values: &[&str]) -> String {
+    helm(&["template", release, "--namespace", namespace], values).well().stdout
 }
 
 /// What client-go's strict decoder makes of the text.
-fn decoded(text: &str) -> Vec<Value> {
+pub(crate) fn decoded(text: &str) -> Vec<Value> {
     let said = part::run_with(&mut part::client("manifests"), text.as_bytes()).well();
     said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
@@ -185,7 +190,7 @@ fn files(pair: Pair) -> Files {
 }
 
 /// The least that must be said, with an account `admin`.
-const LEAST: &str = "image: {repository: registry.example.org/dockwarden, tag: \"0.1.0\"}
+pub(crate) const LEAST: &str = "image: {repository: registry.example.org/dockwarden, tag: \"0.1.0\"}
 signingKey: {existingSecret: pair}
 secrets: {existingSecret: passwords}
 config:
@@ -205,12 +210,18 @@ fn secrets() -> BTreeMap<&'static str, Files> {
         ("leaf", leaf),
         ("web", files(web)),
         ("passwords", Files::from(passwords)),
-        ("database", Files::from([("password".to_owned(), b"of-the-database".to_vec())])),
+        (
+            "database",
+            Files::from([
+                ("password".to_owned(), b"of-the-database".to_vec()),
+                ("ca.crt".to_owned(), fs::read(keys::for_localhost().authority).unwrap()),
+            ]),
+        ),
     ])
 }
 
 /// Values, and what they add to or leave out of the kinds of `LEAST`.
-const VALUES: &[(&str, &[&str], &[&str])] = &[
+pub(crate) const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("", &[], &[]),
     ("{replicaCount: 3}", &["PodDisruptionBudget"], &[]),
     ("{records: {kind: sqlite}, config: {records_auth: {}, lasting: {}}}", &["PersistentVolumeClaim"], &[]),
@@ -249,6 +260,22 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
          nodeSelector: {a: b}, tolerations: [{operator: Exists}], affinity: {nodeAffinity: {}}, priorityClassName: high, \
          fullnameOverride: gate, config: {server: {trusted_proxies: [10.0.0.0/8]}}}",
         &[],
+        &[],
+    ),
+    // All at once.
+    (
+        "{replicaCount: 3, image: {digest: \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}, \
+         imagePullSecrets: [{name: x}], signingKey: {existingSecret: leaf, authority: true}, tls: {existingSecret: web}, \
+         records: {kind: postgres, postgres: {host: db.example.org, existingSecret: database, ownAuthority: true}}, \
+         config: {server: {trusted_proxies: [10.0.0.0/8]}, records_auth: {}, lasting: {}}, files: {keys.json: \"{}\"}, \
+         tokenReview: {enabled: true}, serviceAccount: {annotations: {a/b: c}}, log: debug, env: {AWS_REGION: eu-central-1}, \
+         service: {type: LoadBalancer, port: 443, annotations: {a/b: c}}, ingress: {enabled: true, className: nginx, \
+         annotations: {a/b: \"1\"}, hosts: [{host: auth.example.org, paths: [/]}], tls: [{secretName: web, hosts: [auth.example.org]}]}, \
+         networkPolicy: {from: [{podSelector: {}}], metricsFrom: [{podSelector: {matchLabels: {a: b}}}], egress: [{}]}, \
+         serviceMonitor: {enabled: true, interval: 60s, labels: {release: prometheus}}, \
+         resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}, podLabels: {a: b}, podAnnotations: {a: b}, \
+         nodeSelector: {a: b}, tolerations: [{operator: Exists}], affinity: {nodeAffinity: {}}, priorityClassName: high}",
+        &["ClusterRoleBinding", "Ingress", "PodDisruptionBudget", "Service", "ServiceMonitor"],
         &[],
     ),
 ];

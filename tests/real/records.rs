@@ -49,8 +49,8 @@ async fn is_prepared_and_conforms(settings: &Settings) {
     assert!(!migrate(settings, false).await.unwrap(), "there is nothing left to do");
     conforms(&*open(settings)).await;
     catalogue::conforms(&*open(settings)).await;
-    directory::what_is_named_stays(settings).await;
     directory::conforms(&*open(settings)).await;
+    directory::what_is_named_stays(settings).await;
     persons::conforms(&*open(settings)).await;
 }
 
@@ -59,7 +59,7 @@ fn postgresql_keeps_records_as_every_store_does() {
     let tables = Tables::new(Product::Postgres);
     let settings = settings(&tables.records());
     block_on(is_prepared_and_conforms(&settings));
-    tables.run("UPDATE dockwarden_records SET version = 4 WHERE name = 'schema'");
+    tables.run("UPDATE dockwarden_records SET version = 5 WHERE name = 'schema'");
     block_on(is_refused_as_newer(&settings));
 }
 
@@ -68,7 +68,7 @@ fn mongodb_keeps_records_as_every_store_does() {
     let database = Database::start();
     let settings = settings(&of_mongo(&database));
     block_on(is_prepared_and_conforms(&settings));
-    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 4_i64 } });
+    database.update("dockwarden_records", doc! { "_id": "schema" }, doc! { "$set": { "version": 5_i64 } });
     block_on(is_refused_as_newer(&settings));
 }
 

@@ -227,3 +227,18 @@ PROGRAMS
 # An OIDC provider, and the kubelet's own code that starts credential provider plugins: modules of their own.
 (cd "$here/dex" && go build -trimpath -o "$long/dex" github.com/dexidp/dex/cmd/dex) || fail "could not build $here/dex"
 (cd "$here/kubelet" && go build -trimpath -o "$long/kubelet" .) || fail "could not build $here/kubelet"
+
+# A cluster's API, for what the chart writes: etcd, Kubernetes' API server (a quarter of an hour), and the kind of object that Prometheus'
+# operator brings along.
+version=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$here/apiserver/go.mod")
+say=k8s.io/component-base/version
+(cd "$here/apiserver" && go build -trimpath -o "$long/etcd" ./etcd &&
+    # Helm asks it for its version.
+    go build -trimpath -ldflags "-X $say.gitVersion=v$version -X $say.gitMajor=1 -X $say.gitMinor=$(echo "$version" | cut -d. -f2)" \
+        -o "$long/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver) || fail "could not build $here/apiserver"
+operator=$(cd "$here/apiserver" && go mod download -json github.com/prometheus-operator/prometheus-operator@v0.92.1 | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
+install -m 644 "$operator/example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml" "$long/servicemonitors.yaml" ||
+    fail "could not fetch the definition of ServiceMonitor"
+
+# OpenTelemetry's Collector, for the spans and metrics that we send.
+(cd "$here/collector" && go build -trimpath -o "$long/collector" .) || fail "could not build $here/collector"

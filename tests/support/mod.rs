@@ -7,6 +7,7 @@ pub(crate) mod change_streams;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod dice;
 pub(crate) mod directory;
 pub(crate) mod dockwarden;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dockwarden::identity::{Account, AccountState};
 use dockwarden::records::devices::{DeviceCount, DeviceId, DeviceLogin, UserCodeId};
 use dockwarden::records::{
-    Added, Bound, Changed, Day, Epoch, Kept, Limits, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
+    Added, Bound, Changed, Day, Epoch, Kept, Limits, Logins, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
     RuleCounts, RuleUse, SecretHash, SecretId, SecretKind, Slot, Use, Version, Whose,
 };
 use policy::pattern::{LabelValue, LabelValues};
@@ -34,6 +34,7 @@ pub(crate) async fn conforms(records: &dyn Records) {
     lists_come_in_pages(records).await;
     uses_of_rules_are_added_up_by_day(records).await;
     a_terminals_login_is_found_by_both_codes_and_changed_once(records).await;
+    the_later_login_stays(records).await;
     // At the end: nothing that was made before is good afterwards.
     all_epochs_rise_at_once(records).await;
 }
@@ -81,6 +82,28 @@ async fn uses_of_rules_are_added_up_by_day(records: &dyn Records) {
     assert_eq!(records.forget_rule_uses(Day(20_002)).await.unwrap(), 2);
     assert_eq!(records.rule_uses().await.unwrap(), [used(one, 20_002, 20_002, 1)]);
     assert_eq!(records.forget_rule_uses(Day(20_003)).await.unwrap(), 1);
+}
+
+/// Replicas note each what they saw; nobody asks in vain for somebody who never came.
+async fn the_later_login_stays(records: &dyn Records) {
+    records.note_logins(&Logins::new()).await.unwrap();
+    assert_eq!(records.last_logins(&["ann"]).await.unwrap(), Logins::new());
+    assert_eq!(records.last_logins(&[]).await.unwrap(), Logins::new());
+    let many: Vec<String> = (0..70).map(|number| format!("login{number:02}")).collect();
+    records.note_logins(&many.iter().map(|name| (account(name), at(7))).collect()).await.unwrap();
+    let (ann, odd) = (account("ann"), account("Älice @ home/ä.b$'\""));
+    records.note_logins(&Logins::from([(ann.clone(), at(5)), (odd.clone(), at(6))])).await.unwrap();
+    records.note_logins(&Logins::from([(ann.clone(), at(4))])).await.unwrap();
+    let asked = [ann.as_str(), odd.as_str(), "nobody"];
+    let known = Logins::from([(ann.clone(), at(5)), (odd.clone(), at(6))]);
+    assert_eq!(records.last_logins(&asked).await.unwrap(), known);
+    records.note_logins(&Logins::from([(ann.clone(), at(8))])).await.unwrap();
+    assert_eq!(records.last_logins(&["ann"]).await.unwrap(), Logins::from([(ann.clone(), at(8))]));
+    let names: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(records.last_logins(&names).await.unwrap().len(), 70);
+    records.forget_login("ann").await.unwrap();
+    records.forget_login("ann").await.unwrap();
+    assert_eq!(records.last_logins(&asked).await.unwrap(), Logins::from([(odd.clone(), at(6))]));
 }
 
 /// A moment of these tests, in seconds.

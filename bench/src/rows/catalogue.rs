@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::bed;
 use crate::figures::{Outcome, milliseconds};
+use crate::load;
 use crate::process::{Program, Usage};
 use crate::reply;
 use crate::scenario::Setup;
@@ -60,7 +61,7 @@ pub fn measure(
 fn events(run: &Run, (address, pid): (SocketAddr, u32), rate: f64, outcome: &mut Outcome) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let mut taken = hdrhistogram::Histogram::<u64>::new(3)?;
+    let mut taken = load::histogram()?;
     let (began, mut sent, mut refused) = (Instant::now(), 0_u64, 0_u64);
     while began.elapsed() < run.lasts {
         let at = began + Duration::from_secs_f64(sent as f64 / rate);

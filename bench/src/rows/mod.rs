@@ -67,6 +67,9 @@ impl Run {
         match &row.how {
             How::Tokens { clients } => tokens::measure(self, program, setup()?, *clients),
             How::RulesTokens { few, clients } => tokens::compare_rules(self, program, setup()?, *few, *clients),
+            How::StandardRules { groups, clients } => {
+                tokens::compare_standard(self, program, setup()?, *groups, *clients)
+            }
             How::Secrets { secrets, clients } => {
                 secrets::measure(self, program, setup()?, self.some(*secrets), *clients)
             }

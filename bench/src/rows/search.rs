@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use dockwarden::app::{App, Source};
 use dockwarden::config::Secrets;
-use dockwarden::records::catalogue::{Listing, SweepNumber};
+use dockwarden::records::catalogue::{Description, Listing, SweepNumber};
 use time::OffsetDateTime;
 
 use crate::bed;
-use crate::figures::Outcome;
+use crate::figures::{Outcome, milliseconds};
 use crate::load::{self, Load};
-use crate::process::{Program, free_address};
+use crate::process::{Program, Usage, free_address};
 use crate::reply;
 use crate::scenario::Setup;
 
@@ -22,6 +22,13 @@ use super::Run;
 
 /// How many groups each of the accounts is in.
 const GROUPS: usize = 50;
+/// Of how many groups, and of how many apps, there are repositories.
+const OWNERS: usize = 3000;
+/// One repository of so many is described.
+const DESCRIBED: usize = 101;
+/// What is written about it.
+const DESCRIPTION: &str =
+    "The service behind the shop and what it needs to run: see the wiki for whom to ask, and for how it is built.";
 /// How many repositories are written at once.
 const AT_ONCE: usize = 1000;
 /// How long the server may take to read them all.
@@ -45,10 +52,16 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, repositories: usize,
     let mut outcome = Outcome::default();
     outcome.add("repositories", repositories as f64);
     let began = Instant::now();
+    let rare = format!("/v1/search?q={}", rare(repositories));
     for (account, name) in [(0, "member"), (1, "few")] {
-        for (target, what) in
-            [("/v1/search?q=app", "search"), ("/v1/search?q=no-such", "nothing"), ("/v2/_catalog", "catalog")]
-        {
+        for (target, what) in [
+            ("/v1/search?q=app", "common"),
+            (&*rare, "rare"),
+            ("/v1/search?q=users/", "hidden"),
+            ("/v1/search?q=no-such", "absent"),
+            ("/v1/search?q=and", "described"),
+            ("/v2/_catalog", "catalog"),
+        ] {
             let request = request(target, &bed::account(account));
             while reply::ask(address, &bed::alone(&request))?.status == 503 {
                 if began.elapsed() > PATIENCE {
@@ -59,11 +72,20 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, repositories: usize,
             let found = names_in(&reply::ask(address, &bed::alone(&request))?.body);
             outcome.add(format!("{name}_{what}_found"), found as f64);
             let requests: Arc<[Vec<u8>]> = [request].into();
-            let measured = load::run(Load::at_rate(address, requests, rate, run.lasts_each()))?;
+            let watched = Some(served.server.process.pid());
+            let measured = load::run(Load { watched, ..Load::at_rate(address, requests, rate, run.lasts_each()) })?;
             outcome.add_latency(&format!("{name}_{what}"), &measured);
+            let cpu = milliseconds(measured.used.cpu) / measured.answered.max(1) as f64;
+            outcome.add(format!("{name}_{what}_cpu_ms"), cpu);
         }
     }
+    outcome.add("mib", Usage::of(served.server.process.pid())?.resident as f64 / 1024.0);
     Ok(outcome)
+}
+
+/// A text in the name of one repository, of one of the member's groups.
+fn rare(repositories: usize) -> String {
+    format!("app-{}", repositories / 2 / (4 * OWNERS) * (4 * OWNERS))
 }
 
 /// Two who are in groups: one by which the standard rules allow much, one by which they allow nothing.
@@ -73,7 +95,10 @@ fn directory() -> String {
     format!(
         "standard_rules: opensvc\ndirectory:\n  groups: {{{}}}\n  users:\n    {}: {{id: 1, groups: [{}], privileges: [puller]}}\n    \
          {}: {{id: 2, groups: [{}], privileges: [puller]}}\n",
-        list(0..2 * GROUPS, &|number| format!("g{number}: {{id: {}}}", number + 1)),
+        list(0..2 * GROUPS, &|number| {
+            let id = if number < GROUPS { number + 1 } else { number + 1 + OWNERS };
+            format!("g{number}: {{id: {id}}}")
+        }),
         bed::account(0),
         list(0..GROUPS, &name),
         bed::account(1),
@@ -91,8 +116,8 @@ async fn fill(config: &Path, repositories: usize) -> anyhow::Result<()> {
     let records = &snapshot.records.as_ref().context("there are no records in the configuration")?.records;
     let now = OffsetDateTime::now_utc();
     let named = |number: usize| match number % 4 {
-        0 => format!("groups/{}/app-{number}", 1 + number % 3000),
-        1 => format!("apps/{}/app-{number}", 1 + number % 3000),
+        0 => format!("groups/{}/app-{number}", 1 + number % OWNERS),
+        1 => format!("apps/{}/app-{number}", 1 + number % OWNERS),
         2 => format!("users/{number}/app"),
         _ => format!("team-{number}/app"),
     };
@@ -102,6 +127,10 @@ async fn fill(config: &Path, repositories: usize) -> anyhow::Result<()> {
         records.found(bed::SERVICE, SweepNumber(1), some, now).await?;
         let listed = |name: &String| Listing { repository: name.clone(), tags: vec!["v1".to_owned()], asked: now };
         records.listed(bed::SERVICE, &some.iter().map(listed).collect::<Vec<_>>(), now).await?;
+    }
+    let description = Description { text: DESCRIPTION.to_owned(), ..Description::default() };
+    for name in names.iter().step_by(DESCRIBED) {
+        records.describe(bed::SERVICE, name, &description).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bed;
 use crate::figures::{Outcome, microseconds};
 use crate::load::{self, Load, Measured, Pace, Turns};
 use crate::process::Program;
@@ -60,8 +61,63 @@ pub fn compare_rules(
     Ok(outcome)
 }
 
+/// How often each of two servers is measured in turn where a few microseconds between them matter.
+const ROUNDS: usize = 3;
+
+/// The CPU time of a token by the standard rules, for members of so many groups, against one by three rules of one's own.
+pub fn compare_standard(
+    run: &Run,
+    program: &Program,
+    setup: &Setup,
+    groups: usize,
+    clients: usize,
+) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let all = [("own", bed::rules(setup.rules)), ("standard", standard(groups, setup.users))];
+    let mut spent = [Vec::new(), Vec::new()];
+    for round in 0..if run.is_whole() { ROUNDS } else { 1 } {
+        for ((name, rules), spent) in all.iter().zip(&mut spent) {
+            let measured = maximum_by(run, program, setup, rules, clients)?;
+            spent.push(microseconds(measured.used.cpu) / measured.answered.max(1) as f64);
+            if round == 0 {
+                outcome.add_latency(name, &measured);
+            }
+        }
+    }
+    let [own, standard] = spent.map(|mut spent| {
+        spent.sort_by(f64::total_cmp);
+        spent.get(spent.len() / 2).copied().unwrap_or(f64::NAN)
+    });
+    outcome.add("cpu_us_per_token_own", own);
+    outcome.add("cpu_us_per_token_standard", standard);
+    outcome.add("cpu_us_more", standard - own);
+    Ok(outcome)
+}
+
+/// The standard rules alone, and a directory in which so many accounts are in so many groups. What they ask for is nobody's place, so
+/// that nearly all of the rules are compared.
+fn standard(groups: usize, accounts: usize) -> String {
+    let list = |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(", ");
+    let members = list(groups, &|number| format!("g{number}"));
+    let account = |number| {
+        format!("{}: {{id: {}, groups: [{members}], privileges: [puller, pusher]}}", bed::account(number), number + 1)
+    };
+    format!(
+        "  []\nstandard_rules: opensvc\n\
+         registries: {{{}: {{url: \"http://127.0.0.1:1\", publications: [g0], responsibles: [g0]}}}}\n\
+         directory:\n  groups: {{{}}}\n  users: {{{}}}\n",
+        bed::SERVICE,
+        list(groups, &|number| format!("g{number}: {{id: {}}}", number + 1)),
+        list(accounts, &account),
+    )
+}
+
 fn maximum(run: &Run, program: &Program, setup: &Setup, clients: usize) -> anyhow::Result<Measured> {
-    let served = run.serve(program, setup)?;
+    maximum_by(run, program, setup, &bed::rules(setup.rules), clients)
+}
+
+fn maximum_by(run: &Run, program: &Program, setup: &Setup, rules: &str, clients: usize) -> anyhow::Result<Measured> {
+    let served = run.serve_with(program, setup, rules, "")?;
     load::run(Load {
         address: served.server.address,
         requests: own_repositories(served.server.address, setup.users),

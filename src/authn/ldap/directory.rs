@@ -113,14 +113,13 @@ impl Directory {
 
     /// Whether any server is asked now.
     pub(super) fn passage(&self) -> Passage {
-        let passing = |server: &Server| match server.breaker.passage() {
-            Passage::Passing => true,
-            Passage::Shut => false,
-        };
-        match self.servers.iter().any(passing) {
-            true => Passage::Passing,
-            false => Passage::Shut,
-        }
+        let all = self.servers.iter().map(|server| server.breaker.passage());
+        all.reduce(|one, other| match (one, other) {
+            (Passage::Passing, _) | (_, Passage::Passing) => Passage::Passing,
+            // Until the last one was lost, somebody answered.
+            (Passage::Shut { since: one }, Passage::Shut { since: other }) => Passage::Shut { since: one.max(other) },
+        })
+        .unwrap_or(Passage::Passing)
     }
 
     /// How long a server may be silent while a connection is made, and then at each question.

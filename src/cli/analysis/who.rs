@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::policy::analysis::{self, Unlisted, Way, Ways};
+use ::policy::analysis::{self, Unlisted, Ways};
 use ::policy::pattern::LabelValues;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::still;
 use crate::cli::{DONE, UNDECIDED, complain, say};
 use crate::shown::printable;
 use crate::whole_policy::{
-    OfPattern, SymbolicTold, TermTold, WayTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, wanted,
+    OfPattern, SymbolicTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, in_words, term, wanted,
 };
 
 /// The arguments of `who-can`.
@@ -130,34 +130,6 @@ fn what(arguments: &WhatArguments) -> Result<u8, String> {
 fn print(answer: &impl Serialize, status: u8) -> Result<u8, String> {
     let text = serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?;
     Ok(say(&format!("{text}\n"), status))
-}
-
-/// When an account may come in, if not always, behind its name.
-fn term(policy: &WholePolicy, account: &str) -> String {
-    let TermTold { from, until } = TermTold::of(policy, account);
-    let from = from.map(|moment| format!(", not before {moment}")).unwrap_or_default();
-    from + &until.map(|moment| format!(", until {moment}")).unwrap_or_default()
-}
-
-/// A way as people read it: `acl[3] (the team), from 10.0.0.0/8, until 2027-01-01T00:00:00Z`.
-fn in_words(policy: &WholePolicy, way: &Way) -> String {
-    let (Some(told), Some(named)) = (WayTold::of(policy, way), policy.named(way.rule)) else { return String::new() };
-    let mut words = vec![named.told()];
-    let one_of_many = policy.services.len() != way.services.len();
-    if one_of_many && !policy.services.is_empty() {
-        let services: Vec<&str> = told.services.iter().map(String::as_str).collect();
-        words.push(format!("for {}", printable(&services.join(", "))));
-    }
-    words.extend(told.ip.map(|network| format!("from {network}")));
-    words.extend(told.tag.map(|tag| format!("tag {}", printable(&tag))));
-    words.extend(told.reference.map(|kind| format!("by {kind}")));
-    words.extend(told.from.map(|moment| format!("not before {moment}")));
-    words.extend(told.until.map(|moment| format!("until {moment}")));
-    if !way.except.is_empty() {
-        let except = way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.told()));
-        words.push(format!("except where {} decides", except.collect::<Vec<_>>().join(" or ")));
-    }
-    words.join(", ")
 }
 
 fn undecided(policy: &WholePolicy, undecided: &[(&'static str, BTreeSet<usize>)]) -> String {

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::policy::acl::Acl;
-use ::policy::explain::{RuleOutcome, explain};
+use ::policy::explain::{ComparedRule, RuleOutcome, explain};
 use ::policy::pattern::LabelValues;
 use ::policy::scope::{Actions, Scope};
 use ::policy::{Budget, Question, RuleRef};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
-use super::told::{ExplainedRule, explained};
 use crate::access::{Access, Denied};
 use crate::authn::password::Passwords;
 use crate::authn::{Account, Credentials, Identity, LookUp};
@@ -25,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::mongo::Failure;
 use crate::records::{self, Records, Robot};
 use crate::secrets::{is_robots, robot_account, robot_name};
-use crate::whole_policy::{List, Listed};
+use crate::whole_policy::{List, Listed, RuleTold};
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -135,6 +134,7 @@ impl Policy {
             }
         }
         let (token_actions, policy_actions) = (config.token_actions(), config.policy_actions());
+        let managed_actions = config.managed_actions();
         let records = config.records.as_ref().filter(|_| unmade.is_none());
         // Their accounts are known by tokens alone.
         strangers.extend(config.workload.iter().map(|_| workload::NAME));
@@ -176,6 +176,7 @@ impl Policy {
                 .flat_map(|path| &path.scope.actions)
                 .chain(token_actions)
                 .chain(policy_actions)
+                .chain(managed_actions)
                 .cloned()
                 .collect(),
             services: config.token.services,
@@ -340,13 +341,15 @@ impl Policy {
     }
 
     /// What each rule says, up to the one that decides.
-    pub(super) fn steps(&self, question: &Question<'_>) -> Result<Vec<ExplainedRule>, String> {
+    pub(super) fn steps(&self, question: &Question<'_>) -> Result<Vec<RuleTold>, String> {
         let (mut all, mut budget) = (Vec::new(), Budget::for_request());
         for source in &self.sources {
             let steps = explain(&source.acl, question, &mut budget).map_err(|error| error.to_string())?;
             let decided = steps.iter().any(|step| step.said == RuleOutcome::Decides);
             let account = question.account;
-            all.extend(steps.into_iter().map(|step| explained(source, step, account)));
+            let told =
+                |step: ComparedRule| RuleTold::of((source.name, source.seqs.get(step.index).copied()), step, account);
+            all.extend(steps.into_iter().map(told));
             if decided {
                 break;
             }

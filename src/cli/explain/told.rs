@@ -1,13 +1,12 @@
 //! What `explain` prints: for people, and as JSON.
 
-use ::policy::explain::{ComparedRule, FoundValue, RuleOutcome};
 use ::policy::pattern::LabelValue;
-use ::policy::rule::MatchField;
 use ::policy::scope::Action;
 use serde::{Serialize, Serializer};
 
-use super::policy::{Asker, Policy, RuleSource};
+use super::policy::{Asker, Policy};
 use crate::authz::lint::meant_action;
+use crate::whole_policy::RuleTold;
 
 /// The explanation of one scope, as JSON.
 #[derive(Serialize)]
@@ -29,7 +28,7 @@ pub(super) struct Explanation {
     /// What else is to be said; one text in JSON.
     #[serde(rename = "note", skip_serializing_if = "Vec::is_empty", serialize_with = "joined")]
     pub(super) notes: Vec<String>,
-    pub(super) rules: Vec<ExplainedRule>,
+    pub(super) rules: Vec<RuleTold>,
     #[serde(skip)]
     pub(super) account: LoginState,
 }
@@ -65,74 +64,6 @@ impl Explanation {
                 }
                 Some(_) => {}
             }
-        }
-    }
-}
-
-/// What one rule said, as JSON.
-#[derive(Serialize)]
-pub(super) struct ExplainedRule {
-    #[serde(skip)]
-    name: String,
-    /// The same for people.
-    #[serde(skip)]
-    told: String,
-    index: usize,
-    /// Only of a rule in MongoDB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    id: String,
-    comment: Option<String>,
-    matches: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pattern: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-}
-
-pub(super) fn explained(source: &RuleSource, step: ComparedRule, account: &str) -> ExplainedRule {
-    let (told, matches, field, pattern, value) = match step.said {
-        RuleOutcome::Decides => ("matches, and decides".to_owned(), true, None, None, None),
-        RuleOutcome::Differs { field, wanted, found } => {
-            let told = format!("{field}: \"{wanted}\" {}", why_not(&field, &found, account));
-            (told, false, Some(field.to_string()), Some(wanted), Some(found.text().to_owned()))
-        }
-    };
-    let seq = source.seqs.get(step.index).copied();
-    // As the log names it.
-    let name = match seq {
-        Some(seq) => format!("{}[seq {seq}]", source.name),
-        None => format!("{}[{}]", source.name, step.index),
-    };
-    ExplainedRule {
-        name,
-        told,
-        index: step.index,
-        seq,
-        id: step.id.to_string(),
-        comment: step.comment,
-        matches,
-        field,
-        pattern,
-        value,
-    }
-}
-
-/// Why what the question has does not agree with what is wanted.
-fn why_not(field: &MatchField, found: &FoundValue, account: &str) -> String {
-    let account = if account.is_empty() { "an anonymous client" } else { account };
-    let differs = format!("does not match \"{}\"", found.text());
-    match (found, field) {
-        (FoundValue::Text(_), _) => differs,
-        (FoundValue::WithoutLabel { label, .. }, _) => format!("{differs}: {account} has no label {label}"),
-        (FoundValue::NoLabel, MatchField::Label(label)) => format!("is wanted, and {account} has no label {label}"),
-        (FoundValue::NoLabel, field) => format!("is wanted, and {account} has no {field}"),
-        (FoundValue::NoAddress, _) => "is wanted, and the address is not known: give --ip".to_owned(),
-        (FoundValue::NoReference, _) => {
-            "is wanted, and a token request names no tag and no digest: give --reference to ask as a door does"
-                .to_owned()
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn account_from(text: &str) -> Result<Account, Refused> {
 }
 
 /// An id as we make them. What is none is not asked about.
-pub(super) fn id_from(text: &str) -> Option<SecretId> {
+pub(in crate::http) fn id_from(text: &str) -> Option<SecretId> {
     let is_id = !text.is_empty() && text.len() <= LONGEST_ID && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_id.then(|| SecretId(text.into()))
 }

@@ -21,11 +21,11 @@ use super::drafts::{Described, DescriptionChange, MemberFields, NewMember, NewRe
 use super::problem::Refused;
 use super::{Admitted, JSON, PATCH, admit, etag, reply};
 use crate::access::Decision;
-use crate::catalogue::{Deleted, Emptied, Seen, Siblings};
+use crate::catalogue::{Deleted, Emptied, Seen, Siblings, is_digest};
 use crate::decision_log::{self, Asker};
 use crate::directory::rights::{DESCRIPTIONS, ManagedAction, PULLS, REGISTRIES};
 use crate::http::visit::Visit;
-use crate::management::{Counted, Desk, Filter, MemberKind, NotDone, Sought};
+use crate::management::{Behind, Counted, Desk, Filter, MemberKind, NotDone, Sought};
 use crate::records::Version;
 use crate::records::catalogue::{Mark, Star};
 use crate::shown::printable;
@@ -74,6 +74,8 @@ pub enum Managing {
     ListPushers,
     /// Lists who pulled.
     ListPulls,
+    /// Lists who pulled an image, from wherever.
+    ListUses,
     /// Lists entries of the directory.
     ListMembers(MemberKind),
     /// Makes one.
@@ -129,6 +131,7 @@ impl Managing {
             Managing::ListPullers,
             Managing::ListPushers,
             Managing::ListPulls,
+            Managing::ListUses,
         ];
         let members = MemberKind::ALL.into_iter().flat_map(|kind| {
             [
@@ -171,6 +174,7 @@ impl Managing {
             Managing::ListPulls => {
                 (Method::GET, "/registries/{service}/repositories/{name}/pulls", Ours(May::List, PULLS))
             }
+            Managing::ListUses => (Method::GET, "/pulls", Ours(May::List, PULLS)),
             Managing::ListMembers(kind) => (Method::GET, places(kind).0, Ours(May::List, names(kind))),
             Managing::MakeMember(kind) => (Method::POST, places(kind).0, Ours(May::Create, names(kind))),
             Managing::ShowMember(kind) => (Method::GET, places(kind).1, Ours(May::Show, names(kind))),
@@ -253,6 +257,7 @@ pub(super) async fn respond(
         | Managing::ListPullers
         | Managing::ListPushers
         | Managing::ListPulls
+        | Managing::ListUses
         | Managing::ListMembers(_)
         | Managing::ShowMember(_)
         | Managing::RemoveMember(_) => Vec::new(),
@@ -260,10 +265,10 @@ pub(super) async fn respond(
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     let Admitted { who, .. } = admit(visit, &parts.headers, now).await?;
-    let (snapshot, asker, id) = (visit.snapshot, &visit.asker, &visit.id);
+    let (snapshot, asker, id, decisions) = (visit.snapshot, &visit.asker, &visit.id, &visit.app.decisions);
     let heard = |service: &str, decision: &Decision| {
         let asker = Asker { service: service.to_owned(), ..asker.clone() };
-        decision_log::decided(id, &asker, snapshot.generation, decision, None);
+        decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
     };
     let (access, catalogue, address) = (&snapshot.access, snapshot.catalogue.as_ref(), asker.address);
     let desk = Desk { access, catalogue, who: &who, address, now, heard: &heard };
@@ -390,6 +395,7 @@ impl Counter<'_> {
             Managing::ListPullers => self.callers((first, name), &Action::Pull).await,
             Managing::ListPushers => self.callers((first, name), &Action::Push).await,
             Managing::ListPulls => self.pulls((first, name)).await,
+            Managing::ListUses => self.uses().await,
         }
     }
 
@@ -433,6 +439,16 @@ impl Counter<'_> {
         let (items, has_more) = self.desk.pulls(place, digest, (skip, limit)).await?;
         let next = has_more.then(|| skip.saturating_add(limit).to_string());
         ok(&json!({ "items": items, "next": next }))
+    }
+
+    async fn uses(&self) -> Result<Response, Refused> {
+        let list = self.list(&["digest", "service"])?;
+        let not_ours = || Refused::Request("the cursor is none of ours".to_owned());
+        let behind = list.after.as_ref().map(|cursor| Behind::parse(cursor).ok_or_else(not_ours)).transpose()?;
+        let digest = list.filters.get("digest").filter(|digest| is_digest(digest));
+        let digest = digest.ok_or_else(|| Refused::Request("digest is needed: sha256:…".to_owned()))?;
+        let service = list.filters.get("service").map(String::as_str);
+        ok(&self.desk.uses(digest, service, behind.as_ref(), list.limit).await?)
     }
 
     fn query(&self) -> &str {

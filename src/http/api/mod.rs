@@ -5,6 +5,7 @@ mod asked;
 mod drafts;
 mod managing;
 mod operation;
+mod policy_explained;
 mod policy_questions;
 mod policy_wholes;
 mod problem;
@@ -26,9 +27,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tracing::info;
 
-use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, account_from, etag, id_from};
+use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, account_from, etag};
 use self::operation::BASE;
-use self::problem::Refused;
 use super::credentials;
 use super::shape::nothing_here;
 use super::visit::Visit;
@@ -48,9 +48,14 @@ use crate::secrets::{
     robot_name,
 };
 
+pub(super) use self::Desk as SecretsDesk;
+pub(super) use asked::id_from;
 pub use managing::{Managing, ManagingRight};
 pub use operation::{Operation, Right};
-pub(super) use problem::shape_of;
+pub(super) use policy_explained::{Asked as AskedWhy, Explained, explain};
+pub(super) use policy_questions::{apart, turn};
+pub(super) use policy_wholes::{People, find_who};
+pub(super) use problem::{Refused, shape_of};
 
 /// The outcome of what was not refused, in the metrics.
 const DONE: &str = "done";
@@ -128,9 +133,11 @@ async fn respond(
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
         Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
-        Operation::CheckPolicy | Operation::TestPolicy | Operation::DiffPolicy | Operation::WhoCan => {
-            (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty())
-        }
+        Operation::CheckPolicy
+        | Operation::TestPolicy
+        | Operation::DiffPolicy
+        | Operation::WhoCan
+        | Operation::ExplainPolicy => (asked::gather_up_to(body, policy_questions::MAX_BODY).await?, Body::empty()),
         Operation::List | Operation::Show | Operation::Revoke | Operation::RevokePresented | Operation::Describe => {
             (Vec::new(), body)
         }
@@ -175,9 +182,9 @@ async fn revoke_presented(
 }
 
 /// Who asks.
-struct Admitted {
-    who: Identity,
-    account: Account,
+pub(super) struct Admitted {
+    pub(super) who: Identity,
+    pub(super) account: Account,
 }
 
 /// Finds out who asks. Nobody is anonymous here.
@@ -196,13 +203,13 @@ async fn admit(visit: &mut Visit<'_>, headers: &HeaderMap, now: OffsetDateTime) 
 }
 
 /// One request of somebody who is logged in, for what rules give rights to.
-struct Desk<'v, 'a> {
-    visit: &'v mut Visit<'a>,
-    lasting: Arc<Lasting>,
-    admitted: Admitted,
+pub(super) struct Desk<'v, 'a> {
+    pub(super) visit: &'v Visit<'a>,
+    pub(super) lasting: Arc<Lasting>,
+    pub(super) admitted: Admitted,
     /// The action that it takes.
-    action: TokenAction,
-    now: OffsetDateTime,
+    pub(super) action: TokenAction,
+    pub(super) now: OffsetDateTime,
 }
 
 /// A secret with what is shown of it once.
@@ -236,6 +243,7 @@ impl Desk<'_, '_> {
                 | Operation::TestPolicy
                 | Operation::DiffPolicy
                 | Operation::WhoCan
+                | Operation::ExplainPolicy
                 | Operation::Describe,
                 _,
             ) => Err(Refused::NotFound),
@@ -261,12 +269,12 @@ impl Desk<'_, '_> {
         let decision = snapshot.access.decide(who, asker.address, SERVICE, scopes?, self.now).await?;
         // Not before: what is for another service is not used by being refused here, and would else never rest.
         self.lasting.used(who, asker.address, self.visit.client(), self.now);
-        decision_log::decided(&self.visit.id, asker, snapshot.generation, &decision, None);
+        decision_log::decided(&self.visit.app.decisions, &self.visit.id, asker, snapshot.generation, &decision, None);
         Ok(decision)
     }
 
     /// Whether the asker may do what is asked for with the secrets of this account.
-    async fn require(&self, owner: &Account) -> Result<(), Refused> {
+    pub(super) async fn require(&self, owner: &Account) -> Result<(), Refused> {
         let decision = self.decide([owner], &[self.action]).await?;
         match gives(&decision, self.action).next() {
             Some(true) => Ok(()),
@@ -275,7 +283,7 @@ impl Desk<'_, '_> {
     }
 
     /// The secret of this id, if the asker may do with it what is asked for. Of what nobody may see, nobody learns that it is there.
-    async fn find(&self, id: &SecretId) -> Result<(Kept, SecretState), Refused> {
+    pub(super) async fn find(&self, id: &SecretId) -> Result<(Kept, SecretState), Refused> {
         let (kept, state) = self.lasting.shown(id, self.now).await?.ok_or(Refused::NotFound)?;
         let owner = account_of(&kept.owner)?;
         let decision = self.decide([&owner], &[self.action, TokenAction::Show]).await?;
@@ -307,21 +315,32 @@ impl Desk<'_, '_> {
             Of::Account(account) => Whose::Account(account),
             Of::Robot(robot) => Whose::Robot(robot),
         };
+        let (seen, next) = self.page(whose, after.as_ref(), count).await?;
+        let tokens: Vec<Told> = seen.iter().map(|(kept, state)| Told::of(kept, *state)).collect();
+        reply(StatusCode::OK, &json!({ "tokens": tokens, "next": next }))
+    }
+
+    /// Some secrets behind an id, as far as the asker may list them, and where the next page begins.
+    pub(super) async fn page(
+        &self,
+        whose: Whose,
+        after: Option<&SecretId>,
+        count: u32,
+    ) -> Result<(Vec<(Kept, SecretState)>, Option<String>), Refused> {
         match &whose {
             Whose::All => {}
             Whose::Account(account) => self.require(account).await?,
             Whose::Robot(robot) => self.require(&robot_account(robot)?).await?,
         }
         // One more, to know where the next page begins.
-        let mut page = self.lasting.listed(&whose, (after.as_ref(), count.saturating_add(1)), self.now).await?;
+        let mut page = self.lasting.listed(&whose, (after, count.saturating_add(1)), self.now).await?;
         let rest = page.split_off(page.len().min(usize::try_from(count).unwrap_or(usize::MAX)));
         let next = page.last().zip(rest.first()).map(|((last, _), (next, _))| asked::cursor(&last.id, &next.id));
         let seen = match whose {
             Whose::All => self.visible(page).await?,
             Whose::Account(_) | Whose::Robot(_) => page,
         };
-        let tokens: Vec<Told> = seen.iter().map(|(kept, state)| Told::of(kept, *state)).collect();
-        reply(StatusCode::OK, &json!({ "tokens": tokens, "next": next }))
+        Ok((seen, next))
     }
 
     /// Those of the secrets that the asker may list.
@@ -389,7 +408,7 @@ impl Desk<'_, '_> {
     }
 
     /// The labels of a new robot. Labels give rights: whoever could give any would have all of them.
-    fn own_labels(&self, asked: &BTreeMap<String, Vec<String>>) -> Result<LabelValues, Refused> {
+    pub(super) fn own_labels(&self, asked: &BTreeMap<String, Vec<String>>) -> Result<LabelValues, Refused> {
         let own = &self.admitted.who.labels;
         let mut labels = LabelValues::new();
         for (name, values) in asked {
@@ -403,7 +422,7 @@ impl Desk<'_, '_> {
     }
 
     /// What is known of an owner now.
-    async fn look_up(&self, account: &Account) -> Result<LookUp, Refused> {
+    pub(super) async fn look_up(&self, account: &Account) -> Result<LookUp, Refused> {
         let (access, address) = (&self.visit.snapshot.access, self.visit.asker.address);
         access.look_up(account, address).await.map_err(Refused::Owner)
     }
@@ -457,7 +476,7 @@ impl Desk<'_, '_> {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    fn log(&self, kept: &Kept, message: &'static str) {
+    pub(super) fn log(&self, kept: &Kept, message: &'static str) {
         info!(
             decision.id = self.visit.id.as_str(),
             user.account = self.admitted.account.as_str(),

@@ -33,6 +33,8 @@ pub enum Operation {
     DiffPolicy,
     /// Says who may do something.
     WhoCan,
+    /// Says why somebody may do something, or not.
+    ExplainPolicy,
     /// Describes all of this.
     Describe,
 }
@@ -52,7 +54,7 @@ pub enum Right {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 12] = [
+    pub const ALL: [Operation; 13] = [
         Operation::List,
         Operation::Create,
         Operation::Show,
@@ -64,6 +66,7 @@ impl Operation {
         Operation::TestPolicy,
         Operation::DiffPolicy,
         Operation::WhoCan,
+        Operation::ExplainPolicy,
         Operation::Describe,
     ];
 
@@ -81,6 +84,7 @@ impl Operation {
             Operation::TestPolicy => (Method::POST, "/policy:test", Right::Policy(PolicyAction::Test)),
             Operation::DiffPolicy => (Method::POST, "/policy:diff", Right::Policy(PolicyAction::Diff)),
             Operation::WhoCan => (Method::POST, "/policy:who-can", Right::Policy(PolicyAction::WhoCan)),
+            Operation::ExplainPolicy => (Method::POST, "/policy:explain", Right::Policy(PolicyAction::Explain)),
             Operation::Describe => (Method::GET, "/openapi.json", Right::Everybody),
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use settings::{Findings, Place, Problem, Reading, Secrets, text, yaml};
 use time::OffsetDateTime;
 
+use super::policy_explained::{Asked as Why, explain};
 use super::policy_wholes::{Asked, People, diff, sources, who_can};
 use super::problem::Refused;
 use super::{SERVICE, admit, asked, reply};
@@ -21,7 +22,7 @@ use crate::client_network::ClientNetwork;
 use crate::decision_log;
 use crate::http::visit::Visit;
 use crate::policy_tests::{Comments, NAME as TESTS, PolicyAction, Read, Summary, Tests, read as read_tests, run};
-use crate::turns::Turns;
+use crate::turns::{Turn, Turns};
 
 /// The longest body, in bytes: some thousand rules fit.
 pub(super) const MAX_BODY: usize = 256 * 1024;
@@ -84,35 +85,68 @@ pub(super) async fn answer(
         return Err(Refused::ContentType("application/yaml or application/json"));
     }
     let body = text::decode(body).map_err(|wrong| Refused::Request(wrong.to_string()))?;
-    let client = visit.snapshot.access.attempts().client(ClientNetwork::of(visit.asker.address));
-    let turn = TURNS.turn(client, crate::clock::now() + PATIENCE).await?;
+    match action {
+        PolicyAction::Explain => {
+            let asked = Why::read(&body, visit.snapshot, now)?;
+            return reply(StatusCode::OK, &explain(visit, asked).await?.told());
+        }
+        PolicyAction::Check | PolicyAction::Test | PolicyAction::Diff | PolicyAction::WhoCan => {}
+    }
+    let turn = turn(visit).await?;
     let snapshot = Arc::clone(visit.snapshot);
     let people = match action {
-        PolicyAction::Check | PolicyAction::Test => None,
+        PolicyAction::Check | PolicyAction::Test | PolicyAction::Explain => None,
         PolicyAction::Diff | PolicyAction::WhoCan => Some(People::now(&snapshot, now).await?),
     };
-    // Whoever waits no more is not worked for: this is gone then.
-    let waits = Arc::new(());
-    let waiting = Arc::downgrade(&waits);
-    let ends = crate::clock::now() + LONGEST;
-    let still = move || waiting.strong_count() > 0 && crate::clock::now() < ends;
-    // Rules are compiled, and tests compare them: not on a thread that serves requests.
-    let answered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+    apart(turn, move |still| {
         let given = Given::read(&body, action, &snapshot)?;
         match (action, people) {
             (PolicyAction::Check, _) => reply(StatusCode::OK, &given.checked()),
             (PolicyAction::Test, _) => reply(StatusCode::OK, &given.tested(&snapshot)?),
             (PolicyAction::Diff, Some(people)) => {
                 let (rules, asked) = given.whole()?;
-                reply(StatusCode::OK, &diff(&snapshot, people, rules, &asked, &still)?)
+                reply(StatusCode::OK, &diff(&snapshot, people, rules, &asked, still)?)
             }
             (PolicyAction::WhoCan, Some(people)) => {
                 let (rules, asked) = given.whole()?;
-                reply(StatusCode::OK, &who_can(&snapshot, people, rules, &asked, &still)?)
+                reply(StatusCode::OK, &who_can(&snapshot, people, rules, &asked, still)?)
             }
-            (PolicyAction::Diff | PolicyAction::WhoCan, None) => Err(Refused::NotFound),
+            (PolicyAction::Diff | PolicyAction::WhoCan | PolicyAction::Explain, _) => Err(Refused::NotFound),
         }
+    })
+    .await
+}
+
+/// Waits for the turn to ask about the policy.
+///
+/// # Errors
+/// Too many wait.
+pub(in crate::http) async fn turn(visit: &Visit<'_>) -> Result<Turn, Refused> {
+    turn_of(&TURNS, visit).await
+}
+
+/// The same among those who ask something else.
+pub(super) async fn turn_of(turns: &Turns, visit: &Visit<'_>) -> Result<Turn, Refused> {
+    let client = visit.snapshot.access.attempts().client(ClientNetwork::of(visit.asker.address));
+    Ok(turns.turn(client, crate::clock::now() + PATIENCE).await?)
+}
+
+/// Compares rules where no thread that serves requests is kept from others. The work is told whether somebody still waits for it, and
+/// its time is not over.
+///
+/// # Errors
+/// Those of the work, or it died.
+pub(in crate::http) async fn apart<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    // Whoever waits no more is not worked for: this is gone then.
+    let waits = Arc::new(());
+    let waiting = Arc::downgrade(&waits);
+    let ends = crate::clock::now() + LONGEST;
+    let answered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(&|| waiting.strong_count() > 0 && crate::clock::now() < ends)
     });
     let died = |cause: tokio::task::JoinError| Denied::Unavailable { backend: TESTS, cause: cause.into() };
     let answered = answered.await.map_err(died)?;
@@ -136,7 +170,7 @@ async fn require(
     if let Some(lasting) = snapshot.access.lasting() {
         lasting.used(&admitted.who, asker.address, visit.client(), now);
     }
-    decision_log::decided(&visit.id, asker, snapshot.generation, &decision, None);
+    decision_log::decided(&visit.app.decisions, &visit.id, asker, snapshot.generation, &decision, None);
     match decision.grants().first().is_some_and(|grant| grant.granted.contains(&action.action())) {
         true => Ok(()),
         false => Err(Refused::NotGranted { action: action.as_str(), name: PolicyAction::ON.to_owned() }),
@@ -166,6 +200,7 @@ impl Given {
                     asked = Asked::where_and_when(&mut top);
                 }
                 PolicyAction::WhoCan => asked = Asked::who(&mut top),
+                PolicyAction::Explain => {}
             }
             top.finish();
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use policy::analysis::{self, Below, Narrow, Unlisted, Wanted};
+use policy::analysis::{self, Below, Narrow, Unlisted, Wanted, WhoCan};
 use settings::{DayEnd, Refusal, Section};
 use time::OffsetDateTime;
 
@@ -69,7 +69,7 @@ impl Asked {
 }
 
 /// Everybody who can be listed without asking a backend about each, at one moment.
-pub(super) struct People {
+pub(in crate::http) struct People {
     listed: Listed,
     unlisted: Unlisted,
     now: OffsetDateTime,
@@ -78,7 +78,7 @@ pub(super) struct People {
 impl People {
     /// Those of the configuration, and the robots of the records. Accounts of databases are not listed here: there may be any number, and
     /// each question would ask for all of them.
-    pub(super) async fn now(snapshot: &Snapshot, now: OffsetDateTime) -> Result<People, Refused> {
+    pub(in crate::http) async fn now(snapshot: &Snapshot, now: OffsetDateTime) -> Result<People, Refused> {
         let (people, mut unlisted) = snapshot.access.people()?;
         let mut listed = Listed::default();
         people.iter().for_each(|(name, who)| listed.add(name, who));
@@ -159,4 +159,17 @@ pub(super) fn who_can(
     let policy = whole(snapshot, &people, rules)?;
     let found = analysis::who_can(&policy.world(), wanted, &asked.narrow(policy.now), still);
     Ok(WhoCanTold::of(&found, &policy))
+}
+
+/// Who may do something by the rules in use, now and later, and the policy that says so.
+pub(in crate::http) fn find_who(
+    snapshot: &Snapshot,
+    people: &People,
+    wanted: &Wanted,
+    service: Option<String>,
+    still: &dyn Fn() -> bool,
+) -> Result<(WhoCan, WholePolicy), Refused> {
+    let policy = whole(snapshot, people, None)?;
+    let narrow = Narrow { service, address: None, at: None, from: policy.now };
+    Ok((analysis::who_can(&policy.world(), wanted, &narrow, still), policy))
 }

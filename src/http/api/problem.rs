@@ -24,7 +24,7 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 
 /// Why the API refuses.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(in crate::http) enum Refused {
     /// A parameter or a field is wrong. Nothing of it is repeated.
     #[error("{0}")]
     Request(String),
@@ -150,7 +150,7 @@ pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
 
 impl Refused {
     /// What the client, the log and the metrics are told.
-    pub(super) fn shape(&self) -> Shape {
+    pub(in crate::http) fn shape(&self) -> Shape {
         let refusal = |status, reason| Shape::new(status, "", self.to_string(), reason, Fault::Client);
         match self {
             Refused::Request(_) => refusal(StatusCode::BAD_REQUEST, "bad_request"),

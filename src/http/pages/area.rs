@@ -7,18 +7,25 @@ use axum::response::Response;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
-use super::sheet::{Hidden, Input, Link, Search, Sending, Sheet, SheetPage};
+use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
 use super::{Desk, Form};
 use crate::access::Decision;
 use crate::decision_log::{self, Asker};
-use crate::directory::rights::{ManagedAction, REGISTRIES};
-use crate::identity::Identity;
-use crate::management::{self, Counted, MemberKind, NotDone, Sought};
+use crate::directory::rights::{ManagedAction, OVERVIEW, REGISTRIES};
+use crate::http::visit::Visit;
+use crate::identity::{Account, Identity};
+use crate::management::{self, Counted, MemberKind, NotDone, Page, Sought};
+use crate::policy_tests::PolicyAction;
 use crate::records::Version;
+use crate::secrets::TokenAction;
 use crate::shown::printable;
 
-/// How many entries a list shows at once: with the longest names there are, a page has 60 KB at most.
+/// How many entries a list shows at once, and in how many bytes: with what is around it, a page has 60 KB at most.
 const PAGE: usize = 50;
+const BYTES: usize = 40_000;
+
+/// The secrets of a robot that nobody has, to find out whether somebody looks after any.
+pub(super) const SOME_ROBOT: &str = "tokens/robot+any";
 
 /// Somewhere in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +58,24 @@ pub(super) enum Area {
     Member(MemberKind),
     /// Removes it.
     RemoveMember(MemberKind),
+    /// The secrets of robots and of others.
+    Secrets,
+    /// Makes a robot's.
+    NewSecret,
+    /// One of them.
+    Secret,
+    /// Makes it anew.
+    RenewSecret,
+    /// Ends it.
+    RevokeSecret,
+    /// Why somebody may do something, or not.
+    Why,
+    /// Who may do something.
+    WhoCan,
+    /// How the server is.
+    Overview,
+    /// What was decided, by its id.
+    Decision,
 }
 
 /// What is done at an address.
@@ -77,6 +102,15 @@ impl Area {
             Area::Registry,
             Area::Sweep,
             Area::RemoveRegistry,
+            Area::Secrets,
+            Area::NewSecret,
+            Area::Secret,
+            Area::RenewSecret,
+            Area::RevokeSecret,
+            Area::Why,
+            Area::WhoCan,
+            Area::Overview,
+            Area::Decision,
         ];
         let of_kind = |kind| [Area::Members(kind), Area::NewMember(kind), Area::Member(kind), Area::RemoveMember(kind)];
         one.into_iter().chain(MemberKind::ALL.into_iter().flat_map(of_kind))
@@ -95,6 +129,15 @@ impl Area {
             Area::Registry => ("/registries/one", Does::Both),
             Area::Sweep => ("/registries/sweep", Does::Takes),
             Area::RemoveRegistry => ("/registries/remove", Does::Both),
+            Area::Secrets => ("/secrets", Does::Shows),
+            Area::NewSecret => ("/secrets/new", Does::Both),
+            Area::Secret => ("/secrets/one", Does::Shows),
+            Area::RenewSecret => ("/secrets/renew", Does::Both),
+            Area::RevokeSecret => ("/secrets/revoke", Does::Both),
+            Area::Why => ("/why", Does::Shows),
+            Area::WhoCan => ("/why/who", Does::Shows),
+            Area::Overview => ("/overview", Does::Shows),
+            Area::Decision => ("/decisions", Does::Shows),
             Area::Members(kind) => (places(kind)[0], Does::Shows),
             Area::NewMember(kind) => (places(kind)[1], Does::Both),
             Area::Member(kind) => (places(kind)[2], Does::Both),
@@ -140,6 +183,8 @@ pub(super) enum Turn {
 
 /// One page for somebody who has signed in.
 pub(super) struct Room<'r> {
+    pub(super) visit: &'r Visit<'r>,
+    pub(super) account: &'r Account,
     pub(super) desk: management::Desk<'r>,
     pub(super) frame: Frame<'r>,
     /// What was asked in the address, or sent by the form.
@@ -165,9 +210,10 @@ impl Desk<'_, '_> {
         let Some(signed) = self.or_sign_in(headers).await? else { return Ok(self.to("/sign-in", &[])) };
         self.visit.asker.identified(&signed.who);
         let (snapshot, asker, id) = (self.visit.snapshot, &self.visit.asker, &self.visit.id);
+        let decisions = &self.visit.app.decisions;
         let heard = |service: &str, decision: &Decision| {
             let asker = Asker { service: service.to_owned(), ..asker.clone() };
-            decision_log::decided(id, &asker, snapshot.generation, decision, None);
+            decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
         };
         let desk = management::Desk {
             access: &snapshot.access,
@@ -179,7 +225,7 @@ impl Desk<'_, '_> {
         };
         let nav = nav(&desk, self.prefix).await?;
         let frame = Frame { nav, ..Frame::of(self.prefix, Some(&signed.account)) };
-        let room = Room { desk, frame, asked, turn };
+        let room = Room { visit: self.visit, account: &signed.account, desk, frame, asked, turn };
         let mut response = room.serve(area).await?;
         if let Some(line) = signed.renewed.and_then(|line| HeaderValue::from_str(&line).ok()) {
             response.headers_mut().append(SET_COOKIE, line);
@@ -205,6 +251,18 @@ async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Pro
             add(Area::Members(kind).row().0, super::members::all_of(kind));
         }
     }
+    if desk.access.lasting().is_some() && desk.could(SOME_ROBOT, TokenAction::List.action()).await? {
+        add(Area::Secrets.row().0, "Secrets");
+    }
+    let asks =
+        [PolicyAction::Explain, PolicyAction::WhoCan].map(|action| desk.could(PolicyAction::ON, action.action()));
+    let [explains, finds] = asks;
+    if explains.await? || finds.await? {
+        add(Area::Why.row().0, "Why");
+    }
+    if desk.could(OVERVIEW, ManagedAction::Show.action()).await? {
+        add(Area::Overview.row().0, "Overview");
+    }
     Ok(nav)
 }
 
@@ -225,6 +283,15 @@ impl Room<'_> {
             Area::NewMember(kind) => self.new_member(kind).await,
             Area::Member(kind) => self.member(kind).await,
             Area::RemoveMember(kind) => self.remove_member(kind).await,
+            Area::Why => self.why().await,
+            Area::WhoCan => self.who_can().await,
+            Area::Overview => self.overview().await,
+            Area::Decision => self.decision().await,
+            Area::Secrets => self.secrets().await,
+            Area::NewSecret => self.new_secret().await,
+            Area::Secret => self.secret().await,
+            Area::RenewSecret => self.renew_secret().await,
+            Area::RevokeSecret => self.revoke_secret().await,
         }
     }
 
@@ -282,6 +349,21 @@ impl Room<'_> {
     pub(super) fn search(&self, area: Area, hidden: Hidden) -> Option<Search> {
         let text = self.said("search").unwrap_or_default().to_owned();
         Some(Search { action: self.href(area, &[]), hidden, text })
+    }
+
+    /// The rows of a list that fit on a page, and behind which place the next page begins.
+    pub(super) fn rows<T>(
+        &self,
+        page: &Page<T>,
+        row: impl Fn(&T) -> Vec<Cell>,
+        place: impl Fn(&T) -> String,
+    ) -> (Vec<Vec<Cell>>, Option<String>) {
+        let rows = fitting(page.items.iter().map(row), BYTES);
+        let next = match rows.len() < page.items.len() {
+            true => rows.len().checked_sub(1).and_then(|last| page.items.get(last)).map(place),
+            false => page.next.clone(),
+        };
+        (rows, next)
     }
 
     /// The next page of a list, with what was searched for.

@@ -15,7 +15,7 @@ use super::sheet::Link;
 use crate::access::Denied;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
-use crate::http::api::shape_of;
+use crate::http::api::{Refused, shape_of};
 use crate::http::shape::{self, NOT_NOW, NOTHING_HERE, Shape};
 use crate::management::NotDone;
 use crate::secrets::NotMade;
@@ -97,6 +97,9 @@ pub(super) enum Problem {
     /// Nothing of what is managed was done.
     #[error(transparent)]
     NotDone(#[from] NotDone),
+    /// What the API refuses.
+    #[error(transparent)]
+    Asked(#[from] Refused),
     /// It could not be found out.
     #[error("{0:#}")]
     Unavailable(anyhow::Error),
@@ -125,11 +128,12 @@ impl Problem {
             }
             Problem::NotMade(_) => bad(StatusCode::BAD_REQUEST, "secret_not_made"),
             // What somebody has no right to is not there.
-            Problem::NotDone(NotDone::NotGranted { .. }) => {
+            Problem::NotDone(NotDone::NotGranted { .. }) | Problem::Asked(Refused::NotGranted { .. }) => {
                 let message = NOTHING_HERE.into();
                 Shape { code: "NOT_FOUND", message, ..bad(StatusCode::NOT_FOUND, "not_granted") }
             }
             Problem::NotDone(not_done) => shape_of(not_done),
+            Problem::Asked(refused) => refused.shape(),
             Problem::Unavailable(_) => Shape::unavailable("unavailable", Fault::Ours),
         }
     }
@@ -157,8 +161,9 @@ pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, 
         | Problem::Method { .. }
         | Problem::Denied(_)
         | Problem::NotMade(_) => "This did not work",
-        Problem::NotDone(NotDone::Missing | NotDone::NotGranted { .. }) => "Nothing here",
-        Problem::NotDone(_) => "This did not work",
+        Problem::NotDone(NotDone::Missing | NotDone::NotGranted { .. })
+        | Problem::Asked(Refused::NotFound | Refused::NotGranted { .. }) => "Nothing here",
+        Problem::NotDone(_) | Problem::Asked(_) => "This did not work",
         Problem::Nothing => "Nothing here",
     };
     let mut response = page(shape.status, &ProblemPage { frame, title, message: &shape.message, id });

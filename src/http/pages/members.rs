@@ -134,12 +134,13 @@ impl Room<'_> {
                 &["User", "Id", "Groups", "Primary group", "Privileges", "Quota", "Registries declared"]
             }
         };
+        let (rows, next) = self.rows(&page, row, |member| member.name().to_owned());
         let table = Table {
             title: "In the directory".to_owned(),
             columns: columns.to_vec(),
-            rows: page.items.iter().map(row).collect(),
+            rows,
             empty: "There is none that you may see.",
-            next: self.next(Area::Members(kind), &[], page.next),
+            next: self.next(Area::Members(kind), &[], next),
         };
         let links = makes.then(|| self.link("Make one …", Area::NewMember(kind), &[])).into_iter().collect();
         let search = self.search(Area::Members(kind), Vec::new());
@@ -248,7 +249,7 @@ impl Room<'_> {
         let table = Table {
             title: all_of(kind).to_owned(),
             columns: vec!["Name"],
-            rows: page.items.iter().map(row).collect(),
+            rows: self.rows(&page, row, |own| own.name().to_owned()).0,
             empty: "None that you may see.",
             next: None,
         };

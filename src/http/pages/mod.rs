@@ -10,11 +10,15 @@ mod flow;
 mod frame;
 mod members;
 mod origin;
+mod overview;
+mod plot;
 mod registries;
 mod repositories;
+mod secrets;
 mod session;
 mod sheet;
 mod sign_in;
+mod why;
 
 use std::sync::Arc;
 

@@ -58,12 +58,13 @@ impl Room<'_> {
                 Cell::text(registry.responsibles.join(", ")),
             ]
         };
+        let (rows, next) = self.rows(&page, row, |registry| registry.service.clone());
         let table = Table {
             title: "Declared".to_owned(),
             columns: vec!["Registry", "Address", "Published to", "Responsible"],
-            rows: page.items.iter().map(row).collect(),
+            rows,
             empty: "There is none that you may see.",
-            next: self.next(Area::Registries, &[], page.next),
+            next: self.next(Area::Registries, &[], next),
         };
         let links = declares.then(|| self.link("Declare a registry …", Area::NewRegistry, &[])).into_iter().collect();
         let search = self.search(Area::Registries, Vec::new());

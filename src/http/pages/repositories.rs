@@ -56,12 +56,13 @@ impl Room<'_> {
         };
         let within: Vec<(&'static str, &str)> = registry.map(|own| ("registry", own)).into_iter().collect();
         let hidden = within.iter().map(|(name, own)| (*name, (*own).to_owned())).collect();
+        let (rows, next) = self.rows(&page, row, Placed::place);
         let table = Table {
             title: registry.map_or_else(|| "In all registries".to_owned(), |registry| format!("In {registry}")),
             columns: vec!["Repository", "Registry", "Description", "Tags", "Stars"],
-            rows: page.items.iter().map(row).collect(),
+            rows,
             empty: "There is nothing here that you may pull.",
-            next: self.next(Area::Repositories, &within, page.next),
+            next: self.next(Area::Repositories, &within, next),
         };
         let search = self.search(Area::Repositories, hidden);
         self.show(Sheet { title: "My repositories".to_owned(), search, tables: vec![table], ..Sheet::default() })
@@ -100,12 +101,13 @@ impl Room<'_> {
             ("Last pull", known(&repository.pulled)),
             ("You may", actions.join(", ")),
         ];
+        let (rows, next) = self.rows(&page, row, |tag| tag.name.clone());
         let table = Table {
             title: "Tags".to_owned(),
             columns: vec!["Tag", "Digest", "Pushed"],
-            rows: page.items.iter().map(row).collect(),
+            rows,
             empty: "There are no such tags.",
-            next: self.next(Area::Repository, &at, page.next),
+            next: self.next(Area::Repository, &at, next),
         };
         let copies = page.items.first().and_then(|tag| pull(&found, &tag.name)).into_iter().collect();
         let hidden = vec![("registry", service.to_owned()), ("name", name.to_owned())];
@@ -169,12 +171,13 @@ impl Room<'_> {
         let at = [("registry", service), ("name", name), ("action", word)];
         let page = self.desk.callers((service, name), &action, &self.sought()).await?;
         let row = |caller: &ToldCaller| vec![Cell::text(&caller.name), Cell::text(caller.kind)];
+        let (rows, next) = self.rows(&page, row, |caller| caller.name.clone());
         let table = Table {
             title: format!("Who may {word}, of those that you may list"),
             columns: vec!["Account", "Kind"],
-            rows: page.items.iter().map(row).collect(),
+            rows,
             empty: "Nobody that you may list.",
-            next: self.next(Area::Callers, &at, page.next),
+            next: self.next(Area::Callers, &at, next),
         };
         let links = vec![self.link(name, Area::Repository, &[at[0], at[1]])];
         self.show(Sheet { title: format!("Who may {word}: {name}"), links, tables: vec![table], ..Sheet::default() })

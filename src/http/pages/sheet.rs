@@ -13,9 +13,9 @@ pub(super) struct Sheet {
     pub(super) links: Vec<Link>,
     pub(super) copies: Vec<Copy>,
     pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) plots: Vec<Plot>,
     pub(super) search: Option<Search>,
     pub(super) tables: Vec<Table>,
-    /// At most one of them has inputs: their names are their ids.
     pub(super) forms: Vec<Sending>,
 }
 
@@ -31,6 +31,15 @@ pub(super) struct Copy {
     pub(super) text: String,
     /// Whether it is shown this once.
     pub(super) is_secret: bool,
+}
+
+/// Numbers over time.
+pub(super) struct Plot {
+    pub(super) title: String,
+    /// What it shows, for who does not see it.
+    pub(super) said: String,
+    /// The drawing, which is of our own making and holds nobody's text.
+    pub(super) svg: String,
 }
 
 /// The box above a list.
@@ -94,11 +103,40 @@ impl Cell {
         Cell::Text(text.into())
     }
 
+    /// How many bytes it has on a page, where a letter that HTML knows is five of them.
+    fn size(&self) -> usize {
+        let written = |text: &str| text.bytes().map(|letter| if b"<>&\"'".contains(&letter) { 5 } else { 1 }).sum();
+        let own: usize = match self {
+            Cell::Text(text) | Cell::Code(text) => written(text),
+            Cell::Link(Link { href, title }) => written(href).saturating_add(written(title)),
+        };
+        own.saturating_add(CELL)
+    }
+
     /// What is not always known.
     pub(super) fn maybe(text: Option<&String>) -> Cell {
         Cell::Text(text.cloned().unwrap_or_else(|| UNKNOWN.to_owned()))
     }
 }
+
+/// As many of these rows as have so many bytes, and one at least, so that a page has 60 KB at most, whatever names people choose.
+pub(super) fn fitting(rows: impl Iterator<Item = Vec<Cell>>, bytes: usize) -> Vec<Vec<Cell>> {
+    let mut left = bytes;
+    let mut all = Vec::new();
+    for row in rows {
+        let size = row.iter().map(Cell::size).sum::<usize>().saturating_add(ROW);
+        if size > left && !all.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(size);
+        all.push(row);
+    }
+    all
+}
+
+/// The bytes around a row, and around a cell.
+const ROW: usize = 40;
+const CELL: usize = 30;
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";

@@ -142,6 +142,7 @@ impl Desk<'_, '_> {
         };
         self.visit.asker.account = account.to_string();
         let cookie = self.begin_session((&account, &flow.section, Some(mark))).await?;
+        self.visit.snapshot.access.signed_in(&account, self.now);
         info!(
             decision.id = self.visit.id.as_str(),
             user.account = account.as_str(),

@@ -246,3 +246,15 @@ fn a_hundred_thousand_rules_are_looked_at_in_time() {
         assert!(many < few * 100 + Duration::from_secs(5), "{number}: {few:?}, {many:?}");
     }
 }
+
+/// Every word that is a right of managing is one in a rule, too: none of them is taken for a mistake.
+#[test]
+fn the_words_of_managing_are_no_mistakes_where_the_api_is_served() {
+    for action in dockwarden::directory::rights::ManagedAction::ALL {
+        let rules = rule("account: bob, type: dockwarden", &format!("[{}]", action.as_str()));
+        assert_eq!(said(&rules, "api: {listen: main}\n"), Vec::<String>::new(), "{action:?}");
+        let told = said(&rules, "");
+        let is_known = action.as_str() == "delete";
+        assert_eq!(told.iter().any(|one| one.contains("is not an action")), !is_known, "{action:?}: {told:?}");
+    }
+}

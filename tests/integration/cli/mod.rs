@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use crate::bed::{ALICE_HASH, Bed, Folder};
 
 /// What a run came to.
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
@@ -54,7 +54,7 @@ fn finish(mut command: Command, input: &str) -> Run {
     Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
+pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
     finish(command(arguments), "")
 }
 

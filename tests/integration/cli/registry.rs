@@ -51,6 +51,19 @@ async fn the_directory_is_changed_by_command_and_counts_in_a_server_that_runs() 
     assert!(table.starts_with("NAME  ID  ORIGIN   PRIVILEGES\n"), "{table}");
     assert!(table.contains("\nweb   50  records  puller\n") && table.contains("\ndev   10  file     -\n"), "{table}");
 
+    for (command, expected) in [
+        ("repository pullers CONFIG reg apps/101/x --json", &["ann", "bob", "cat", "zoe"][..]),
+        ("repository pushers CONFIG reg apps/100/x --json", &["ann", "cat"]),
+        ("repository pullers CONFIG third apps/shop/x --json", &["ann", "bob", "cat", "shop@n1", "zoe"]),
+        ("repository pullers CONFIG reg apps/999/x --json", &[]),
+    ] {
+        let told: Value = serde_json::from_str(&done(&file, command)).unwrap();
+        let names: Vec<&str> =
+            told["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{command}");
+    }
+    assert!(done(&file, "repository pullers CONFIG third apps/shop/x").contains("\nshop@n1  service\n"));
+
     let secret = words(&file, "service secret CONFIG shop@n1 --expires 90d");
     assert_eq!(secret.code, 0, "{}", secret.err);
     let login =
@@ -68,6 +81,12 @@ async fn the_directory_is_changed_by_command_and_counts_in_a_server_that_runs() 
         ("registry add CONFIG x --url ftp://x", "https://"),
         ("registry sweep CONFIG nowhere", "there is no registry"),
         ("repository list CONFIG nowhere", "there is no registry"),
+        ("repository pullers CONFIG nowhere lib/x", "there is no registry"),
+        ("repository delete CONFIG reg lib/x --account ann", "nothing of this name that you may see"),
+        ("repository describe CONFIG reg lib/x --account dan --text x", "nothing of this name that you may see"),
+        ("registry add CONFIG dockwarden --url https://x.example.org", "what Dockwarden itself is called"),
+        ("group remove CONFIG web", "it is named by user zoe, app shop, registry third; take it out of there first"),
+        ("app remove CONFIG shop", "it is named by service shop@n1"),
         ("service secret CONFIG ghost@n1 --expires 90d", "there is no service"),
     ] {
         let run = words(&file, command);

@@ -2,6 +2,7 @@
 
 mod config;
 mod kept;
+mod logins;
 mod named;
 mod odd_names;
 mod refusals;
@@ -43,6 +44,12 @@ pub(crate) fn opensvc() -> String {
 /// Somebody of the directory, by the right password.
 pub(crate) fn person(name: &'static str) -> Caller {
     Caller::Account(name, if name == "bank@n1" || name == "web@n2" { "bob-pw" } else { "alice-pw" })
+}
+
+/// Has the records ready, and what they have of the directory read.
+pub(crate) async fn ready(bed: &Bed) {
+    bed.app.prepare().await.unwrap();
+    bed.app.snapshot().access.directory().unwrap().read_again().await.unwrap();
 }
 
 /// What is granted of one scope at a registry, as the token says it: `pull,push`, or nothing.

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{opensvc, person};
+use super::{opensvc, person, ready};
 use crate::bed::{ALICE_HASH, Bed, Reply};
 
 /// `root` edits the directory; `dan` may remove groups and apps, and list nothing of it.
@@ -40,7 +40,7 @@ fn named_by(reply: &Reply) -> (Vec<String>, String) {
 #[tokio::test]
 async fn a_group_or_an_app_that_is_named_is_not_removed_and_who_names_it_is_listed() {
     let bed = bed();
-    bed.app.prepare().await.unwrap();
+    ready(&bed).await;
     for (place, body) in [
         ("groups", json!({ "name": "web", "id": 50 })),
         ("groups", json!({ "name": "late", "id": 60 })),
@@ -89,7 +89,7 @@ async fn a_group_or_an_app_that_is_named_is_not_removed_and_who_names_it_is_list
 #[tokio::test]
 async fn a_user_who_declared_a_registry_can_be_removed() {
     let bed = bed();
-    bed.app.prepare().await.unwrap();
+    ready(&bed).await;
     let zoe = json!({ "name": "zoe", "id": 9, "groups": ["dev"], "privileges": ["manager"], "quota": 1 });
     assert_eq!(send(&bed, "root", (Method::POST, "users"), &zoe).await.status, 201);
     let third = json!({ "service": "third", "url": "https://third.example.org" });

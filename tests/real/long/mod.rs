@@ -2,8 +2,11 @@
 //! nothing else runs these tests.
 
 mod builders;
+mod cluster;
+mod collector;
 mod debian;
 mod dex;
+mod events;
 mod kubelet;
 mod page;
 mod signature;

@@ -6,7 +6,7 @@ use dockwarden::records::catalogue::{Change, Description, Lease, Leased, Mark, P
 use dockwarden::records::directory::{Entry, EntryAt, EntryKind};
 use dockwarden::records::{Changed, Version};
 
-use super::at;
+use super::{account, at};
 
 const REG: &str = "reg";
 /// A registry with the digest of a secret of its events.
@@ -77,6 +77,7 @@ pub(super) async fn write(records: &dyn Records) {
             assert_eq!(records.star(REG, &name, account, Star::Given).await.unwrap(), Changed::Done);
         }
     }
+    records.note_logins(&[(account("cat"), at(5))].into()).await.unwrap();
     for entry in entries() {
         assert_eq!(records.make_entry(&entry).await.unwrap(), Changed::Done, "{entry:?}");
     }
@@ -94,6 +95,7 @@ pub(super) async fn is_there(records: &dyn Records) {
     assert_eq!(records.repository(REG, "lib/x3").await.unwrap().unwrap().stars, 3);
     let pulls = records.pulls(REG, &Pulled::Repository("lib/x1".to_owned()), 0, 10).await.unwrap();
     assert_eq!(pulls, [pull()]);
+    assert_eq!(records.last_logins(&["cat"]).await.unwrap(), [(account("cat"), at(5))].into());
     for entry in entries() {
         let found = records.entry(&entry.at).await.unwrap().unwrap();
         assert_eq!((&found.text, &found.claim), (&entry.text, &entry.claim), "{}", entry.at);

@@ -27,6 +27,12 @@ use crate::scope::{Action, Actions, OURS};
 
 /// So many accounts of a row are named.
 const FIRST_ACCOUNTS: usize = 10;
+/// After so much is left of rules for some accounts, names are searched: a first difference is told soon, however many accounts there are.
+const HELD_AT_FIRST: usize = 20_000;
+/// The same from then on. Each takes about 60 bytes.
+const MOST_HELD: usize = 400_000;
+/// So many sets of names are kept for the accounts that come next.
+const MOST_SETS: usize = 200_000;
 
 /// Which way a decision changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -332,25 +338,47 @@ impl<'w, 'p> Work<'w, 'p> {
         let types = self.types(&rules, open_types);
         let services = self.services(&rules, open_services);
         let mut groups: BTreeMap<Profile, Vec<usize>> = BTreeMap::new();
-        'askers: for (index, asker) in askers.iter().enumerate() {
+        let mut searches: HashMap<Sought, Rc<Search>> = HashMap::new();
+        let (mut held, mut most) = (0, HELD_AT_FIRST);
+        for (index, asker) in askers.iter().enumerate() {
             for kind in &types {
                 for service in &services {
                     if self.out_of_time() {
-                        break 'askers;
+                        return;
                     }
                     if let Some(profile) = self.profile(asker, kind, service, old, new) {
-                        groups.entry(profile).or_default().push(index);
+                        let size = profile.size();
+                        let members = groups.entry(profile).or_default();
+                        held += if members.is_empty() { size } else { 0 };
+                        members.push(index);
                     }
                 }
             }
+            if held > most {
+                self.compare_groups(askers, std::mem::take(&mut groups), &types, &mut searches, found);
+                (held, most) = (0, MOST_HELD);
+                if self.sets.len() > MOST_SETS {
+                    self.sets.clear();
+                    self.numbers.clear();
+                    searches.clear();
+                }
+            }
         }
-        let mut searches: HashMap<Sought, Rc<Search>> = HashMap::new();
-        // The simplest first: a difference is told as soon as it is met.
+        self.compare_groups(askers, groups, &types, &mut searches, found);
+    }
+
+    /// Searches for each group of accounts, with what was searched for others.
+    fn compare_groups(
+        &mut self,
+        askers: &[Asker],
+        groups: BTreeMap<Profile, Vec<usize>>,
+        types: &[String],
+        searches: &mut HashMap<Sought, Rc<Search>>,
+        found: &mut dyn FnMut(&Difference),
+    ) {
+        // What people know best first, and the simplest first: a difference is told as soon as it is met.
         let mut groups: Vec<(Profile, Vec<usize>)> = groups.into_iter().collect();
-        groups.sort_by_key(|(profile, _)| {
-            let length = |side: &Option<Vec<Numbered>>| side.as_ref().map_or(0, Vec::len);
-            length(&profile.old) + length(&profile.new)
-        });
+        groups.sort_by_key(|(profile, _)| (types.iter().position(|kind| *kind == profile.kind), profile.size()));
         for (profile, members) in &groups {
             let places = self.places(profile);
             for (place, tags) in places {

@@ -38,6 +38,11 @@ pub(super) fn is_tied(rule: &Rule) -> bool {
 
 /// What is left of a rule for an account; `None` where it matches nothing that this account asks.
 pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str, service: &str) -> Option<Left> {
+    // Most rules are about somebody or something else, and that is soon told.
+    let is_other = |(field, subject)| rule.pattern(field).and_then(Pattern::literal).is_some_and(|own| own != subject);
+    if [(Field::Account, account), (Field::Type, kind), (Field::Service, service)].into_iter().any(is_other) {
+        return None;
+    }
     let unknown = || {
         let tag = rule.tag().map(|_| ANYTHING.to_owned());
         Some(Left { name: ANYTHING.to_owned(), tag, exact: false, beginning: String::new() })

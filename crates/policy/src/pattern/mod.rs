@@ -205,26 +205,33 @@ impl Pattern {
         }
     }
 
-    /// Texts, with one of which everything begins that a glob matches; none, where that is not known.
-    pub(crate) fn beginnings(&self, labels: &LabelValues) -> Vec<String> {
+    /// Texts, with one of which every name begins that a glob matches, where everything but the name is as in these values; no text,
+    /// where it matches nothing; `None`, where they are not known.
+    pub(crate) fn beginnings(&self, values: &FieldValues<'_>, labels: &LabelValues) -> Option<Vec<String>> {
         const MOST: usize = 256;
         let mut all = vec![String::new()];
-        for token in self.tokens().iter().flat_map(|tokens| tokens.iter()) {
+        for token in self.tokens()?.iter() {
             match token {
                 GlobToken::Text(text) => all.iter_mut().for_each(|one| one.push_str(text)),
                 GlobToken::Slot(slot) => {
-                    let placeholder = self.template.slots.get(*slot).map(|slot| &slot.placeholder);
-                    let Some(Placeholder::Label(label)) = placeholder else { break };
-                    let values = labels.get(label).map(Vec::as_slice).unwrap_or_default();
-                    let texts: Option<Vec<&str>> = values.iter().map(LabelValue::exactly).collect();
+                    let texts: Option<Vec<&str>> = match &self.template.slots.get(*slot)?.placeholder {
+                        Placeholder::Value(Field::Name) | Placeholder::Capture(..) => None,
+                        Placeholder::Value(field @ (Field::Account | Field::Type | Field::Service)) => {
+                            Some(vec![values.get(*field)])
+                        }
+                        Placeholder::Label(label) => {
+                            let values = labels.get(label).map(Vec::as_slice).unwrap_or_default();
+                            values.iter().map(LabelValue::exactly).collect()
+                        }
+                    };
                     let Some(texts) = texts.filter(|texts| texts.len() * all.len() <= MOST) else { break };
                     all = all.iter().flat_map(|one| texts.iter().map(move |text| format!("{one}{text}"))).collect();
                 }
                 GlobToken::Run | GlobToken::One | GlobToken::Set(_) => break,
             }
         }
-        // By the empty text everything begins. Where a label has no value, nothing matches at all, and comparing finds that out.
-        if all.iter().any(String::is_empty) { Vec::new() } else { all }
+        // By the empty text everything begins.
+        (!all.iter().any(String::is_empty)).then_some(all)
     }
 
     /// Text that looks like a placeholder but is not one, such as `${acount}`: it is compared as plain text (in a regular

@@ -30,6 +30,13 @@ pub(super) struct Numbered {
     pub(super) changed: bool,
 }
 
+impl Profile {
+    /// How much is left of rules.
+    pub(super) fn size(&self) -> usize {
+        self.old.iter().chain(&self.new).map(Vec::len).sum()
+    }
+}
+
 impl Work<'_, '_> {
     /// What is left of the rules for an account; `None` where no rule that concerns it has changed.
     pub(super) fn profile(

@@ -1,0 +1,167 @@
+//! How the server is, for whoever runs it: what fails, what is down, what ends soon, and what was decided last.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::App;
+use crate::access::Denied;
+use crate::authz::Freshness;
+use crate::breaker::Passage;
+use crate::decisions::{Failing, Minute, Noted};
+use crate::records::{self, Kept, Owner};
+use crate::secrets::robot_account;
+
+/// How long before something ends it is told.
+pub(super) const AHEAD: time::Duration = time::Duration::days(30);
+/// So many of each list are told.
+const MOST: usize = 50;
+/// So many decisions are told.
+const MOST_DECISIONS: usize = 100;
+
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The certificate that signs tokens, or its leaf.
+    SigningCertificate,
+    /// That of the listener.
+    TlsCertificate,
+    /// The last secret of somebody.
+    Secret,
+    /// An account of the configuration.
+    Account,
+}
+
+impl Ends {
+    /// What people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ends::SigningCertificate => "signing certificate",
+            Ends::TlsCertificate => "TLS certificate",
+            Ends::Secret => "secret",
+            Ends::Account => "account",
+        }
+    }
+}
+
+/// Something that ends soon, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What it is.
+    pub what: Ends,
+    /// Whose, or which.
+    pub name: String,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// The secrets that end soon, as they were looked for last.
+#[derive(Default)]
+pub(super) struct EndingSecrets {
+    looked: Option<Instant>,
+    first: Vec<Ending>,
+    more: usize,
+}
+
+impl EndingSecrets {
+    /// Of all that end, the first to end.
+    pub(super) fn of(mut all: Vec<Kept>, at: Instant) -> EndingSecrets {
+        all.sort_by_key(|kept| kept.ends);
+        let told = |kept: &Kept| {
+            let owner = match &kept.owner {
+                Owner::Account { account, .. } | Owner::Workload { account, .. } => account.to_string(),
+                Owner::Robot { name, .. } => robot_account(name).map(|robot| robot.to_string()).unwrap_or_default(),
+            };
+            Some(Ending { what: Ends::Secret, name: format!("{owner}: {}", kept.name), at: kept.ends? })
+        };
+        let first: Vec<Ending> = all.iter().take(MOST).filter_map(told).collect();
+        EndingSecrets { looked: Some(at), more: all.len().saturating_sub(first.len()), first }
+    }
+}
+
+/// A source of rules that is read from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesAge {
+    /// Its section.
+    pub source: &'static str,
+    /// How long ago its rules were last known to be all there is; `None` while there are none.
+    pub age: Option<Duration>,
+    /// The documents that keep newer ones from being used.
+    pub refused: Vec<String>,
+}
+
+/// How the server is.
+pub struct Overview {
+    /// Which configuration is in use, counted from 1.
+    pub generation: u64,
+    /// How long it has been.
+    pub age: Duration,
+    /// The sources of rules that are read from elsewhere.
+    pub rules: Vec<RulesAge>,
+    /// The backends that remember an outage, and since when each is down.
+    pub backends: Vec<(&'static str, Option<Instant>)>,
+    /// Who is refused, by account, network and reason.
+    pub failing: Vec<Failing>,
+    /// The last decisions and refusals.
+    pub decisions: Vec<(Instant, Noted)>,
+    /// How many there were in each minute of the last day.
+    pub minutes: Vec<Minute>,
+    /// What ends within 30 days.
+    pub ending: Vec<Ending>,
+    /// How many secrets more do.
+    pub more_secrets: usize,
+    /// When secrets were looked at last, which is done every six hours.
+    pub secrets_looked: Option<Instant>,
+}
+
+impl App {
+    /// How the server is at this moment. Nobody is asked for it.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] where a section does not know the accounts that it lists.
+    pub fn overview(&self, now: OffsetDateTime) -> Result<Overview, Denied> {
+        let snapshot = self.snapshot();
+        let access = &snapshot.access;
+        let rules = access.freshness().into_iter();
+        let passages = access.passages().into_iter().chain(snapshot.records.as_ref().and_then(records::InUse::passage));
+        let backends = passages.map(|(name, passage)| match passage {
+            Passage::Passing => (name, None),
+            Passage::Shut { since } => (name, Some(since)),
+        });
+        let limit = now.saturating_add(AHEAD);
+        let key = snapshot.issuer.key();
+        let mut ending = vec![Ending {
+            what: Ends::SigningCertificate,
+            name: snapshot.issuer.kid_of(key).to_owned(),
+            at: key.not_after(),
+        }];
+        let own = snapshot.tls.as_ref().and_then(|tls| tls.ends);
+        ending.extend(own.map(|at| Ending { what: Ends::TlsCertificate, name: "server.certificate".to_owned(), at }));
+        let (people, _) = access.people()?;
+        let account = |(name, who): (String, crate::identity::Identity)| {
+            Some(Ending { what: Ends::Account, name, at: who.standing.not_after? })
+        };
+        ending.extend(people.into_iter().filter_map(account));
+        let secrets = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.extend(secrets.first.iter().cloned());
+        let (more_secrets, secrets_looked) = (secrets.more, secrets.looked);
+        drop(secrets);
+        ending.retain(|one| one.at < limit);
+        ending.sort_by(|one, other| (one.at, &one.name).cmp(&(other.at, &other.name)));
+        ending.truncate(MOST.saturating_mul(2));
+        Ok(Overview {
+            generation: snapshot.generation,
+            age: snapshot.loaded.elapsed(),
+            rules: rules.map(|(source, Freshness { age, refused, .. })| RulesAge { source, age, refused }).collect(),
+            backends: backends.collect(),
+            failing: self.decisions.failing(MOST),
+            decisions: self.decisions.recent(MOST_DECISIONS),
+            minutes: self.decisions.minutes(),
+            ending,
+            more_secrets,
+            secrets_looked,
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Overview, for whoever runs it: what fails, what is down, what ends soon, and what was decided last; and a decision by its id.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use time::format_description::StaticFormatDescription;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+use tokio::time::Instant;
+
+use super::area::{Area, Room};
+use super::frame::Problem;
+use super::plot;
+use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, fitting};
+use crate::app::{Ending, Overview};
+use crate::decisions::{Failing, Kind, Minute, Noted};
+use crate::directory::rights::{Managed, ManagedAction, OVERVIEW};
+
+const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
+/// So many minutes are one point of a plot.
+const POINT: usize = 10;
+/// The bytes of the tables: with plots and all, a page has 60 KB at most.
+const FAILING_BYTES: usize = 8_000;
+const DECISIONS_BYTES: usize = 14_000;
+const ENDING_BYTES: usize = 6_000;
+/// Those of the page about one decision.
+const DECISION_BYTES: usize = 40_000;
+
+/// When something was, by the wall clock of this moment.
+fn moment(at: Instant, now: OffsetDateTime) -> String {
+    let ago = time::Duration::try_from(at.elapsed()).unwrap_or(time::Duration::MAX);
+    now.saturating_sub(ago).to_offset(UtcOffset::UTC).format(SECOND).unwrap_or_default()
+}
+
+/// A length of time as people say it.
+fn length(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// What was decided, in a few words.
+fn came(noted: &Noted) -> String {
+    match (noted.reason, noted.granted.as_str()) {
+        (Some(reason), _) => format!("{}: {reason}", noted.outcome),
+        (None, "") => noted.outcome.to_owned(),
+        (None, granted) => format!("{}: {granted}", noted.outcome),
+    }
+}
+
+impl Room<'_> {
+    /// That somebody may see this.
+    async fn sees_overview(&self) -> Result<(), Problem> {
+        match self.desk.rights(Managed::Overview).await?.contains(&ManagedAction::Show) {
+            true => Ok(()),
+            false => Err(Problem::Nothing),
+        }
+    }
+
+    /// Whether somebody may, for those who show where to go.
+    pub(super) async fn could_see_overview(&self) -> Result<bool, Problem> {
+        Ok(self.desk.could(OVERVIEW, ManagedAction::Show.action()).await?)
+    }
+
+    /// All of it.
+    pub(super) async fn overview(&self) -> Result<Response, Problem> {
+        self.sees_overview().await?;
+        let now = self.desk.now;
+        let seen = self.visit.app.overview(now)?;
+        let tables = vec![
+            self.failing(&seen.failing),
+            backends(&seen, now),
+            ending(&seen.ending, now),
+            rules(&seen),
+            self.decisions("The last decisions", &seen.decisions),
+        ];
+        let mut facts =
+            vec![("Configuration", format!("number {} of this process, for {}", seen.generation, length(seen.age)))];
+        let looked = |at| format!("{}, every 6 hours", moment(at, now));
+        facts.push(("Secrets looked at", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
+        if seen.more_secrets > 0 {
+            facts.push(("Secrets that end besides", seen.more_secrets.to_string()));
+        }
+        let title = "Overview".to_owned();
+        self.show(Sheet { title, facts, tables, plots: plots(&seen.minutes), ..Sheet::default() })
+    }
+
+    fn failing(&self, all: &[Failing]) -> Table {
+        let row = |one: &Failing| {
+            vec![
+                Cell::text(if one.account.is_empty() { "anonymous" } else { one.account.as_str() }),
+                Cell::text(&one.network),
+                Cell::text(one.reason),
+                Cell::text(one.count.to_string()),
+                Cell::text(moment(one.last, self.desk.now)),
+            ]
+        };
+        Table {
+            title: "Refused, by account, network and reason".to_owned(),
+            columns: vec!["Account", "Network", "Reason", "How often", "Last"],
+            rows: fitting(all.iter().map(row), FAILING_BYTES),
+            empty: "Nobody, of those that are remembered.",
+            next: None,
+        }
+    }
+
+    fn decisions(&self, title: &str, all: &[(Instant, Noted)]) -> Table {
+        let row = |(at, noted): &(Instant, Noted)| {
+            vec![
+                Cell::Link(self.link(&noted.id, Area::Decision, &[("id", &noted.id)])),
+                Cell::text(moment(*at, self.desk.now)),
+                Cell::text(if noted.account.is_empty() { "anonymous" } else { noted.account.as_str() }),
+                Cell::text(&noted.scope),
+                Cell::text(came(noted)),
+                Cell::maybe(noted.rule.as_ref()),
+            ]
+        };
+        Table {
+            title: title.to_owned(),
+            columns: vec!["Decision", "When", "Account", "Asked for", "What came of it", "Rule"],
+            rows: fitting(all.iter().map(row), DECISIONS_BYTES),
+            empty: "None since the server started.",
+            next: None,
+        }
+    }
+
+    /// One decision by its id.
+    pub(super) async fn decision(&self) -> Result<Response, Problem> {
+        self.sees_overview().await?;
+        let id = self.said("id").unwrap_or_default();
+        let found = self.visit.app.decisions.find(id);
+        let links = vec![self.link("Overview", Area::Overview, &[])];
+        let row = |(at, noted): &(Instant, Noted)| {
+            let known = |text: &str| Cell::text(if text.is_empty() { UNKNOWN } else { text });
+            vec![
+                Cell::text(came(noted)),
+                Cell::text(moment(*at, self.desk.now)),
+                Cell::text(noted.door),
+                known(&noted.account),
+                Cell::text(noted.backend.unwrap_or(UNKNOWN)),
+                Cell::text(noted.address.map_or_else(|| UNKNOWN.to_owned(), |address| address.to_string())),
+                known(&noted.service),
+                known(noted.request.as_deref().unwrap_or_default()),
+                known(&noted.scope),
+                known(&noted.withheld),
+                Cell::maybe(noted.rule.as_ref()),
+                Cell::maybe(noted.cause.as_ref()),
+            ]
+        };
+        let table = Table {
+            title: "What was decided".to_owned(),
+            columns: vec![
+                "What came of it",
+                "When",
+                "Door",
+                "Account",
+                "Known by",
+                "Address",
+                "Service",
+                "Request",
+                "Asked for",
+                "Withheld",
+                "Rule",
+                "Cause",
+            ],
+            rows: fitting(found.iter().map(row), DECISION_BYTES),
+            empty: "This process does not remember it. The log does.",
+            next: None,
+        };
+        let forms = vec![self.asks_for_id(id)];
+        self.show(Sheet { title: "A decision".to_owned(), links, tables: vec![table], forms, ..Sheet::default() })
+    }
+}
+
+fn backends(seen: &Overview, now: OffsetDateTime) -> Table {
+    let row = |(name, since): &(&'static str, Option<Instant>)| {
+        let (state, at) = match since {
+            None => ("answers", UNKNOWN.to_owned()),
+            Some(since) => ("down", moment(*since, now)),
+        };
+        vec![Cell::text(*name), Cell::text(state), Cell::Text(at)]
+    };
+    Table {
+        title: "Backends".to_owned(),
+        columns: vec!["Section", "State", "Since"],
+        rows: seen.backends.iter().map(row).collect(),
+        empty: "None is asked over a network.",
+        next: None,
+    }
+}
+
+fn ending(all: &[Ending], now: OffsetDateTime) -> Table {
+    let row = |one: &Ending| {
+        let at = one.at.to_offset(UtcOffset::UTC).format(DAY).unwrap_or_default();
+        let state = if one.at <= now { "ended" } else { "ends" };
+        vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::text(format!("{state} {at}"))]
+    };
+    Table {
+        title: "What ends within 30 days".to_owned(),
+        columns: vec!["Which", "What", "When"],
+        rows: fitting(all.iter().map(row), ENDING_BYTES),
+        empty: "Nothing.",
+        next: None,
+    }
+}
+
+fn rules(seen: &Overview) -> Table {
+    let row = |one: &crate::app::RulesAge| {
+        let age = one.age.map_or_else(|| "not read yet".to_owned(), |age| format!("{} ago", length(age)));
+        vec![Cell::text(one.source), Cell::Text(age), Cell::Text(one.refused.join(", "))]
+    };
+    Table {
+        title: "Rules that are read from elsewhere, on this replica".to_owned(),
+        columns: vec!["Section", "Known to be all", "Refused"],
+        rows: fitting(seen.rules.iter().map(row), ENDING_BYTES),
+        empty: "All rules are in the configuration.",
+        next: None,
+    }
+}
+
+/// How many there were over the last day, kind by kind.
+fn plots(minutes: &[Minute]) -> Vec<Plot> {
+    let of_kind = |(place, kind): (usize, Kind)| {
+        let numbers: Vec<u64> = minutes.iter().filter_map(|minute| minute.get(place).copied()).collect();
+        let points: Vec<u64> = numbers.chunks(POINT).map(|some| some.iter().sum()).collect();
+        let hour = numbers.iter().rev().take(60).sum::<u64>();
+        let day = numbers.iter().sum::<u64>();
+        let said = format!("{hour} in the last hour, {day} in the last 24 hours; each point of the line is 10 minutes");
+        Some(Plot { title: format!("Decisions: {}", kind.as_str()), said, svg: plot::line(&points, 24)? })
+    };
+    Kind::ALL.into_iter().enumerate().filter_map(of_kind).collect()
+}

@@ -1,0 +1,135 @@
+//! Who uses an image: who pulled a digest, from whichever repositories and registries the asker may know of.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use policy::scope::Action;
+use serde::Serialize;
+
+use super::callers::ToldPull;
+use super::{Desk, LOT, NotDone, Page, SERVICE, ours, repository};
+use crate::directory::rights::{Managed, ManagedAction};
+use crate::records::catalogue::{Pull, Pulled};
+
+/// So many pulls are looked at for one page.
+const MOST_LOOKED_AT: usize = 5000;
+/// So many are read at once.
+const READ: u32 = 200;
+/// Whoever may do one of these may know of a repository.
+const VISIBLE: [Action; 2] = [Action::Pull, Action::Delete];
+
+/// That somebody pulled an image from somewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToldUse {
+    /// The registry.
+    pub service: String,
+    /// The repository.
+    pub repository: String,
+    /// Who, and when.
+    #[serde(flatten)]
+    pub pull: ToldPull,
+}
+
+impl ToldUse {
+    /// A pull as it is told.
+    pub fn of(pull: &Pull) -> ToldUse {
+        let (service, repository) = (pull.service.clone(), pull.repository.clone());
+        ToldUse { service, repository, pull: ToldPull::of(pull) }
+    }
+}
+
+/// Where a list of uses goes on: behind so many pulls of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    service: String,
+    skip: u32,
+}
+
+impl Behind {
+    /// Reads what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Behind> {
+        let (skip, service) = text.split_once('/')?;
+        Some(Behind { service: service.to_owned(), skip: skip.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.skip, self.service)
+    }
+}
+
+impl Desk<'_> {
+    /// Who pulled an image by this digest: of all registries, or of one, of which the asker may list the pulls, what is in repositories
+    /// that they may know of. A page may hold fewer than asked for while there is a next one.
+    ///
+    /// # Errors
+    /// Why nobody can say who.
+    pub async fn uses(
+        &self,
+        digest: &str,
+        service: Option<&str>,
+        behind: Option<&Behind>,
+        limit: usize,
+    ) -> Result<Page<ToldUse>, NotDone> {
+        let (catalogue, mut items, mut looked_at) = (self.catalogue()?, Vec::new(), 0_usize);
+        for own in self.with_pulls(service, behind).await? {
+            let mut skip = behind.filter(|behind| behind.service == own).map_or(0, |behind| behind.skip);
+            loop {
+                let page = catalogue.pulls(&own, &Pulled::Digest(digest.to_owned()), skip, READ).await?;
+                let visible = self.visible_of(&own, &page).await?;
+                for pull in &page {
+                    if items.len() == limit || looked_at == MOST_LOOKED_AT {
+                        let next = Behind { service: own, skip }.to_string();
+                        return Ok(Page { items, next: Some(next), count: None });
+                    }
+                    (looked_at, skip) = (looked_at.saturating_add(1), skip.saturating_add(1));
+                    if visible.get(pull.repository.as_str()) == Some(&true) {
+                        items.push(ToldUse::of(pull));
+                    }
+                }
+                if page.len() < usize::try_from(READ).unwrap_or(usize::MAX) {
+                    break;
+                }
+            }
+        }
+        Ok(Page { items, next: None, count: None })
+    }
+
+    /// The registries of which the asker may list the pulls, by name, from where the list goes on.
+    async fn with_pulls(&self, service: Option<&str>, behind: Option<&Behind>) -> Result<Vec<String>, NotDone> {
+        let view = self.view()?;
+        let declared = view.registries().iter().map(|registry| registry.service.as_str());
+        let declared = declared.filter(|own| service.is_none_or(|service| service == *own));
+        let mut declared: Vec<&str> =
+            declared.filter(|own| behind.is_none_or(|behind| *own >= behind.service.as_str())).collect();
+        declared.sort_unstable();
+        let mut with = Vec::with_capacity(declared.len());
+        for lot in declared.chunks(LOT) {
+            let lists = |own: &&str| ours(&Managed::Pulls(own).name(), [ManagedAction::List.action()]);
+            let scopes: Vec<_> = lot.iter().map(lists).collect::<Result<_, _>>()?;
+            let decision = self.decide(SERVICE, scopes).await?;
+            let granted = lot.iter().zip(decision.grants()).filter(|(_, grant)| !grant.granted.is_empty());
+            with.extend(granted.map(|(own, _)| (*own).to_owned()));
+        }
+        Ok(with)
+    }
+
+    /// The repositories of these pulls, each with whether the asker may know of it.
+    async fn visible_of<'pull>(
+        &self,
+        service: &str,
+        pulls: &'pull [Pull],
+    ) -> Result<BTreeMap<&'pull str, bool>, NotDone> {
+        let mut visible: BTreeMap<&str, bool> = pulls.iter().map(|pull| (pull.repository.as_str(), false)).collect();
+        // What can be no name of a repository is nobody's to see.
+        let named: Vec<_> = visible.keys().filter_map(|name| Some((*name, repository(name, &VISIBLE).ok()?))).collect();
+        for lot in named.chunks(LOT) {
+            let decision = self.decide(service, lot.iter().map(|(_, scope)| scope.clone()).collect()).await?;
+            for ((name, _), grant) in lot.iter().zip(decision.grants()) {
+                visible.insert(*name, !grant.granted.is_empty());
+            }
+        }
+        Ok(visible)
+    }
+}
