@@ -202,7 +202,7 @@ async fn callers(place: Place, action: &Action, now: OffsetDateTime) -> Result<V
     let kinds: BTreeMap<Account, &'static str> = users.chain(services).collect();
     let accounts: Vec<Account> = kinds.keys().cloned().collect();
     let found = snapshot.access.who_may(accounts, action, (&service, &name), now).await.map_err(plain)?;
-    let told = |account: Account| Some(ToldCaller { kind: *kinds.get(&account)?, name: account.to_string() });
+    let told = |account: Account| Some(ToldCaller { kind: kinds.get(&account)?, name: account.to_string() });
     Ok(found.into_iter().filter_map(told).collect())
 }
 
