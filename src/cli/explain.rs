@@ -22,7 +22,6 @@ use time::OffsetDateTime;
 
 use super::given::{self, STANDARD_INPUT};
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
-use crate::backend::Facts;
 use crate::config::Config;
 use crate::json;
 use crate::policy_tests::scope_from;
@@ -99,14 +98,6 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         }
     });
     answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
-}
-
-/// Whether somebody else has to be asked without a login.
-pub(super) fn is_elsewhere(facts: &Facts<'_>) -> bool {
-    match facts {
-        Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
-        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
-    }
 }
 
 /// Answers one question by the rules of one section alone, as they are now.

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use settings::text;
 
-use super::explain::is_elsewhere;
 use super::mongo;
+use crate::backend::Facts;
 use crate::config::{Config, Secrets};
 use crate::shown::printable;
 
@@ -55,6 +55,14 @@ pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, 
 /// What is only in the file needs nobody's password.
 fn asks_nobody(config: &Config) -> bool {
     !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts))
+}
+
+/// Whether somebody else has to be asked without a login.
+fn is_elsewhere(facts: &Facts<'_>) -> bool {
+    match facts {
+        Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
+        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
+    }
 }
 
 /// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
