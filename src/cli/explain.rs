@@ -20,9 +20,9 @@ use settings::moment::parse_moment;
 use settings::{DayEnd, text};
 use time::OffsetDateTime;
 
+use super::given::{self, STANDARD_INPUT};
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
-use crate::backend::Facts;
-use crate::config::{Config, Secrets};
+use crate::config::Config;
 use crate::json;
 use crate::policy_tests::scope_from;
 pub(super) use policy::{Policy, Sources};
@@ -33,7 +33,7 @@ use told::{Explanation, LoginState, describe, render};
 /// The command's arguments.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration file
+    /// The configuration: a file, git:REV:PATH, or "-" for standard input
     config: PathBuf,
     #[command(flatten)]
     query: Query,
@@ -80,16 +80,15 @@ pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> u8 {
     let Arguments { config: file, query, json, requests, scopes } = arguments;
-    let source = super::source(file);
-    // What is only in the file needs nobody's password.
-    let config = match source.load(Secrets::Skip) {
-        Ok(config) if !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => Ok(config),
-        Ok(_) => source.load_backends(),
-        Err(invalid) => Err(invalid),
-    };
-    let config = match config {
+    if requests
+        .as_ref()
+        .is_some_and(|requests| [&file, requests].into_iter().all(|path| path.as_os_str() == STANDARD_INPUT))
+    {
+        return complain("dockwarden: standard input holds the configuration or the questions, and not both");
+    }
+    let config = match given::load(&file) {
         Ok(config) => config,
-        Err(invalid) => return complain(&invalid.to_string()),
+        Err(message) => return complain(&message),
     };
     let answered = Policy::read(config, Sources::All).and_then(|mut policy| match &requests {
         Some(file) => answer_file(&mut policy, file),
@@ -99,14 +98,6 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         }
     });
     answered.unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
-}
-
-/// Whether somebody else has to be asked without a login.
-pub(super) fn is_elsewhere(facts: &Facts<'_>) -> bool {
-    match facts {
-        Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
-        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
-    }
 }
 
 /// Answers one question by the rules of one section alone, as they are now.
@@ -156,7 +147,7 @@ struct AnswerLine<'a> {
 }
 
 fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {
-    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+    let source: Box<dyn Read> = match file.as_os_str() == STANDARD_INPUT {
         true => Box::new(stdin()),
         false => Box::new(File::open(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?),
     };

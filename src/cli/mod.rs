@@ -8,6 +8,7 @@ mod directory;
 mod environment;
 mod events_secret;
 mod explain;
+mod given;
 mod glog;
 mod health;
 mod keys;

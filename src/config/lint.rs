@@ -52,16 +52,8 @@ impl Config {
     }
 
     /// The actions of those who manage registries and the directory, where that can be done.
-    fn managed_actions(&self) -> &'static [Action] {
-        if self.is_administered() { ManagedAction::actions() } else { &[] }
-    }
-
-    /// The actions of those who manage registries and the directory, where that can be done.
     pub(crate) fn managed_actions(&self) -> &'static [Action] {
-        match self.api {
-            Api::Off => &[],
-            Api::Main | Api::Admin => ManagedAction::actions(),
-        }
+        if self.is_administered() { ManagedAction::actions() } else { &[] }
     }
 
     fn surroundings(&self) -> Surroundings<'_> {

@@ -162,6 +162,18 @@ impl Config {
         Config::read_with(file, text, variables, secrets, secrets)
     }
 
+    /// The same for who asks the backends and signs nothing, as [`Config::load_backends`].
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read_backends(
+        file: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Vec<Problem>> {
+        Config::read_with(file, text, variables, Secrets::Skip, Secrets::Read)
+    }
+
     fn read_with(
         file: &Path,
         text: &str,

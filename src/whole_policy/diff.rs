@@ -8,7 +8,7 @@ use policy::pattern::LabelValue;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Named, WholePolicy};
+use super::{Named, Places, WholePolicy};
 
 /// One row: what one pair of rules decides differently, with a shortest question that shows it.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,11 @@ struct Accounts {
 struct Open {
     why: &'static str,
     old_rules: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_sources: Option<Vec<&'static str>>,
     new_rules: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_sources: Option<Vec<&'static str>>,
 }
 
 /// All of it.
@@ -90,14 +94,14 @@ impl DiffTold {
             let rows = found.differences.iter().filter(|row| row.shift == shift);
             rows.map(|row| DifferenceTold::of(row, old, new)).collect()
         };
-        let of = |undecided: &Undecided, wanted: Side, policy: &WholePolicy| -> Vec<usize> {
+        let of = |undecided: &Undecided, wanted: Side, policy: &WholePolicy| -> Places {
             let own = undecided.rules.iter().filter(|(side, _)| *side == wanted);
-            own.filter_map(|(_, rule)| Some(policy.named(*rule)?.index)).collect()
+            policy.places(own.map(|(_, rule)| *rule))
         };
-        let open = |undecided: &Undecided| Open {
-            why: undecided.why,
-            old_rules: of(undecided, Side::Old, old),
-            new_rules: of(undecided, Side::New, new),
+        let open = |undecided: &Undecided| {
+            let Places { rules: old_rules, sources: old_sources } = of(undecided, Side::Old, old);
+            let Places { rules: new_rules, sources: new_sources } = of(undecided, Side::New, new);
+            Open { why: undecided.why, old_rules, old_sources, new_rules, new_sources }
         };
         DiffTold {
             granted: rows(Shift::Granted),

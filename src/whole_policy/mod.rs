@@ -108,6 +108,15 @@ impl Named {
     }
 }
 
+/// Rules as JSON names them.
+#[derive(Default)]
+pub struct Places {
+    /// Their places in their sections, from 0.
+    pub rules: Vec<usize>,
+    /// Their sections, in the same order, where one of them has to be said.
+    pub sources: Option<Vec<&'static str>>,
+}
+
 impl WholePolicy {
     /// What is asked about.
     pub fn world(&self) -> World<'_> {
@@ -126,7 +135,17 @@ impl WholePolicy {
         self.lists.iter().flat_map(|list| list.acl.rules()).nth(number)
     }
 
-    /// The same as it is told.
+    /// Several of them, as JSON names them.
+    pub fn places(&self, numbers: impl IntoIterator<Item = usize>) -> Places {
+        let named: Vec<Named> = numbers.into_iter().filter_map(|number| self.named(number)).collect();
+        let all_usual = named.iter().all(|rule| rule.unusual().is_none());
+        Places {
+            rules: named.iter().map(|rule| rule.index).collect(),
+            sources: (!all_usual).then(|| named.iter().map(|rule| rule.section).collect()),
+        }
+    }
+
+    /// One as it is told.
     pub fn named(&self, number: usize) -> Option<Named> {
         let mut above = 0;
         for List { section, acl, seqs } in &self.lists {

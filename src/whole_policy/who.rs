@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Named, WholePolicy};
+use super::{Named, Places, WholePolicy};
 use crate::shown::printable;
 
 /// Which names of a pattern are meant.
@@ -50,6 +50,8 @@ pub struct WayTold {
     /// Rules above it that decide otherwise where they match too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     except: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    except_sources: Option<Vec<&'static str>>,
     example: String,
 }
 
@@ -91,6 +93,8 @@ pub struct SymbolicTold {
 pub struct UndecidedTold {
     why: &'static str,
     rules: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<&'static str>>,
 }
 
 /// Everybody who may do something.
@@ -171,6 +175,7 @@ impl WayTold {
         let (rule, named) = (policy.rule(way.rule)?, policy.named(way.rule)?);
         let (from, until) = rule.window();
         let source = named.unusual();
+        let Places { rules: except, sources: except_sources } = policy.places(way.except.iter().copied());
         let Named { index, comment, section: _, seq: _ } = named;
         Some(WayTold {
             rule: index,
@@ -182,7 +187,8 @@ impl WayTold {
             reference: rule.reference().map(|kind| kind.as_str()),
             from: moment_told(from),
             until: moment_told(until),
-            except: way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.index)).collect(),
+            except,
+            except_sources,
             example: way.example.clone(),
         })
     }
@@ -213,9 +219,11 @@ impl SymbolicTold {
 impl UndecidedTold {
     /// What could not be told of this policy.
     fn all(policy: &WholePolicy, undecided: &[(&'static str, BTreeSet<usize>)]) -> Vec<UndecidedTold> {
-        let rules =
-            |rules: &BTreeSet<usize>| rules.iter().filter_map(|rule| Some(policy.named(*rule)?.index)).collect();
-        undecided.iter().map(|(why, of)| UndecidedTold { why, rules: rules(of) }).collect()
+        let told = |(why, of): &(&'static str, BTreeSet<usize>)| {
+            let Places { rules, sources } = policy.places(of.iter().copied());
+            UndecidedTold { why, rules, sources }
+        };
+        undecided.iter().map(told).collect()
     }
 }
 

@@ -692,6 +692,26 @@ fn one_change_for_many_accounts_is_one_search() {
     assert_eq!((told(&findings), findings.differences[0].count), (vec!["+push public/a 2001>2001".to_owned()], 100));
 }
 
+/// Where the time is not enough for all accounts, the difference that concerns each of them is told.
+#[test]
+fn a_difference_for_everybody_is_told_before_everybody_was_looked_at() {
+    let names: Vec<String> = (0..2_000).map(|number| format!("user{number}")).collect();
+    let accounts: Vec<(&str, Arc<LabelValues>)> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let mut rules: Vec<RuleText> =
+        (0..1_000).map(|number| rule(&format!("p{number}/${{account}}/*"), "pull")).collect();
+    let old = acl(&rules);
+    rules.push(rule("*", "pull"));
+    let new = acl(&rules);
+    let looks = std::cell::Cell::new(0);
+    let still = || {
+        looks.set(looks.get() + 1);
+        looks.get() < 1_000
+    };
+    let found = diff(&world(&old, &accounts), &world(&new, &accounts), &everywhere(), &still, &mut |_| {});
+    assert_eq!(found.differences.first().map(|row| (row.old, row.new)), Some((None, Some(1_000))));
+    assert!(found.undecided.iter().any(|open| open.why == "the time was not enough"), "{:?}", found.undecided);
+}
+
 #[test]
 fn ten_thousand_accounts_are_looked_at_in_time() {
     let rules: Vec<RuleText> = (0..1000)

@@ -1,9 +1,12 @@
 //! `dockwarden diff`: what two policies decide differently, for whom, and by which rules.
 
+use std::path::PathBuf;
+
 use ::policy::analysis::{self, Difference, Findings, Shift, Side, Undecided};
 
 use super::policies::{self, Only};
 use super::still;
+use crate::cli::given::STANDARD_INPUT;
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
 use crate::shown::printable;
 use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
@@ -11,10 +14,10 @@ use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 /// The command's arguments.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
-    /// The policy as it was: a configuration file, or git:REV:PATH
-    old: String,
+    /// The policy as it was: a configuration file, git:REV:PATH, or "-" for standard input
+    old: PathBuf,
     /// The policy as it is to be: the same
-    new: String,
+    new: PathBuf,
     #[command(flatten)]
     only: Only,
     /// What makes the status 3
@@ -41,6 +44,9 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 }
 
 fn compare(arguments: &Arguments) -> Result<u8, String> {
+    if [&arguments.old, &arguments.new].into_iter().all(|place| place.as_os_str() == STANDARD_INPUT) {
+        return Err("standard input can be one of the two only".to_owned());
+    }
     let (old, new) = (policies::read(&arguments.old)?, policies::read(&arguments.new)?);
     let narrow = arguments.only.narrow(new.now);
     let found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
@@ -106,7 +112,7 @@ impl Told<'_> {
                     Side::Old => (&self.arguments.old, self.old),
                     Side::New => (&self.arguments.new, self.new),
                 };
-                Some(format!("{} of {}", policy.named(*rule)?.told(), printable(file)))
+                Some(format!("{} of {}", policy.named(*rule)?.told(), printable(&file.to_string_lossy())))
             };
             let named: Vec<String> = rules.iter().filter_map(named).collect();
             let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
@@ -124,7 +130,7 @@ impl Told<'_> {
             Shift::Granted => &self.arguments.new,
             Shift::Withheld => &self.arguments.old,
         };
-        let mut line = format!("dockwarden explain {}", quoted(file));
+        let mut line = format!("dockwarden explain {}", quoted(&file.to_string_lossy()));
         let mut add = |option: &str, value: &str| line.push_str(&format!(" --{option} {}", quoted(value)));
         if !row.account.is_empty() {
             add("account", &row.account);

@@ -1,16 +1,19 @@
 //! `dockwarden minimise`: the rules of a file without those that decide nothing, or nothing that others do not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use ::policy::analysis::{self, After, Below, Spare};
 use serde::Serialize;
 use settings::Place;
 use settings::files::read_text;
+use settings::yaml::{self, Value};
 
-use super::policies::{self, Only, load, load_text};
+use super::policies::{self, Only};
 use super::still;
 use crate::authz::rules::{KIND, Rules};
+use crate::cli::given::{load, load_text};
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
 
 /// The command's arguments.
@@ -80,7 +83,10 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
             },
         );
     }
-    let mut undecided = !still();
+    let mut open: Vec<&str> = Vec::new();
+    if !still() {
+        open.push("the time was not enough for all rules");
+    }
     if *for_these_users {
         let narrow = Only::default().narrow(now);
         match analysis::deciding(&world, &narrow, &still) {
@@ -90,7 +96,9 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
                     gone.entry(rule).or_insert(("it decides nothing for the users that there are", Vec::new()));
                 }
             }
-            Some(_) | None => undecided = true,
+            Some(_) | None => open.push(
+                "what decides nothing for the users that there are: not all users or rules can be listed here, or not in time",
+            ),
         }
     }
     let is_promised = |rule: &usize| {
@@ -99,11 +107,18 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     };
     gone.retain(|rule, _| !is_promised(rule));
     let text = read_text(file)?;
-    let shorter = without(&text, &places, &gone)
-        .ok_or_else(|| format!("{}: rules share a line; write each on lines of its own, below acl:", file.display()))?;
+    let shorter = without(&text, &places, &gone).ok_or_else(|| {
+        format!(
+            "{}: rules share a line; write each on lines of its own, below acl:, and a closing bracket too",
+            file.display()
+        )
+    })?;
     // What is printed is read again and compared with what was: each left-out rule has to be one that nobody misses.
     if !gone.is_empty() {
-        let short = policies::open(load_text(file, &shorter.config, file)?)?;
+        let short = load_text(file, &shorter.config, file).map_err(|_| {
+            "the shorter rules could not be read, which is a fault of this command: nothing is left out".to_owned()
+        })?;
+        let short = policies::open(short)?;
         let proof = analysis::diff(&world, &short.world(), &Only::default().narrow(now), &still, &mut |_| {});
         if !proof.differences.is_empty() {
             return Err(
@@ -111,9 +126,15 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
                     .to_owned(),
             );
         }
-        undecided |= !proof.undecided.is_empty();
+        if !proof.undecided.is_empty() {
+            open.push("not every question could be compared with the shorter rules; diff says which");
+        }
     }
-    let status = match (gone.is_empty(), undecided) {
+    // Not among the rules: they are to be put into a file.
+    for why in &open {
+        complain(&format!("dockwarden: undecided {why}"));
+    }
+    let status = match (gone.is_empty(), !open.is_empty()) {
         (false, _) => FOUND,
         (true, true) => UNDECIDED,
         (true, false) => DONE,
@@ -129,7 +150,7 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
             mergeable: mergeable
                 .map(|(rule, field)| Mergeable { rules: [rule, rule + 1], differ_in: field.as_str() })
                 .collect(),
-            undecided,
+            undecided: !open.is_empty(),
         };
         let text = serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?;
         return Ok(say(&format!("{text}\n"), status));
@@ -145,56 +166,122 @@ struct Shorter {
     acl: String,
 }
 
+/// Where the list of rules stands in a file, and how it is written.
+struct Section {
+    /// The line of `acl:`, from 0.
+    heading: usize,
+    /// The line after its last one that says anything.
+    end: usize,
+    written: Written,
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Dashes,
+    Brackets,
+}
+
+impl Section {
+    /// `None` where the file has no such list.
+    fn find(text: &str, lines: &[&str]) -> Option<Section> {
+        let Value::Map(entries) = yaml::parse(text).ok()?.value else { return None };
+        let key = entries.iter().position(|entry| entry.key == KIND.key)?;
+        let heading = line_of(&entries.get(key)?.place)?;
+        let next = entries.get(key + 1).and_then(|entry| line_of(&entry.place)).unwrap_or(lines.len());
+        let said = |line: &&str| !is_remark(line);
+        let own = lines.get(heading..next)?;
+        let end = heading + own.iter().rposition(said)? + 1;
+        let after = own.first()?.split_once(':').map(|(_, after)| after)?;
+        let first = std::iter::once(after).chain(own.iter().skip(1).copied()).find(|line| !is_remark(line));
+        let is_bracket = first.is_some_and(|line| line.trim_start().starts_with('['));
+        Some(Section { heading, end, written: if is_bracket { Written::Brackets } else { Written::Dashes } })
+    }
+
+    fn holds(&self, line: usize) -> bool {
+        (self.heading..self.end).contains(&line)
+    }
+}
+
+/// The line of a place, from 0.
+fn line_of(place: &Place) -> Option<usize> {
+    match place {
+        Place::Line(line) => line.checked_sub(1),
+        Place::Environment(_) => None,
+    }
+}
+
+/// Whether a line says nothing: it is empty, or a comment.
+fn is_remark(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
+}
+
+fn depth(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// The lines of each rule, the first of which is its own as well: `None` where a rule shares a line with another, with `acl:` or with a bracket.
+fn lines_of_rules(lines: &[&str], section: &Section, starts: &[usize]) -> Option<Vec<Range<usize>>> {
+    let end = match section.written {
+        Written::Dashes => section.end,
+        // The closing bracket.
+        Written::Brackets => section.end.checked_sub(1).filter(|last| {
+            let closing = lines.get(*last).map(|line| line.split('#').next().unwrap_or_default().trim());
+            closing == Some("]")
+        })?,
+    };
+    let firsts = starts.iter().map(|start| match section.written {
+        Written::Dashes => {
+            // The dash may stand in a line of its own.
+            let above =
+                (section.heading + 1..*start).rev().find(|line| lines.get(*line).is_some_and(|line| !is_remark(line)));
+            above.filter(|line| lines.get(*line).is_some_and(|line| line.trim() == "-")).unwrap_or(*start)
+        }
+        Written::Brackets => *start,
+    });
+    let firsts: Vec<usize> = firsts.collect();
+    let ends = firsts.iter().skip(1).copied().chain([end]);
+    let sign = match section.written {
+        Written::Dashes => '-',
+        Written::Brackets => '{',
+    };
+    let range = |(first, end): (&usize, usize)| {
+        let begins = lines.get(*first).is_some_and(|line| line.trim_start().starts_with(sign));
+        (begins && *first > section.heading && *first < end).then_some(*first..end)
+    };
+    firsts.iter().zip(ends).map(range).collect()
+}
+
 /// Puts what is left out behind a `#`, with the reason. Comments and empty lines between rules stay as they are. `None` where a rule that
-/// is left out shares a line with another, or with `acl:`.
+/// is left out shares a line with something else.
 fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, Vec<usize>)>) -> Option<Shorter> {
     let lines: Vec<&str> = text.lines().collect();
-    let starts: Vec<usize> = places
-        .iter()
-        .map(|place| match place {
-            Place::Line(line) => line.checked_sub(1),
-            Place::Environment(_) => None,
-        })
-        .collect::<Option<_>>()?;
-    let depth = |line: &str| line.len() - line.trim_start().len();
-    let mut rule_of: Vec<Option<usize>> = vec![None; lines.len()];
-    for (number, start) in starts.iter().enumerate() {
-        let after = starts.get(number + 1).copied();
-        if !gone.is_empty() && after.is_some_and(|after| after <= *start) {
-            return None;
-        }
-        let own = lines.get(*start).map_or(0, |line| depth(line));
-        for (line, content) in lines.iter().enumerate().skip(*start).take(after.unwrap_or(lines.len()) - start) {
-            let is_of_rule = line == *start || content.trim().is_empty() || depth(content) > own;
-            if !is_of_rule {
-                break;
-            }
-            let is_remark = content.trim().is_empty() || (content.trim_start().starts_with('#') && line != *start);
-            if let Some(rule) = rule_of.get_mut(line).filter(|_| !is_remark) {
-                *rule = Some(number);
-            }
-        }
+    if gone.is_empty() {
+        let acl = match Section::find(text, &lines) {
+            Some(Section { heading, end, .. }) if !places.is_empty() => lines.get(heading..end)?.join("\n"),
+            Some(_) | None => "acl: []".to_owned(),
+        };
+        return Some(Shorter { config: text.to_owned(), acl: format!("{acl}\n") });
     }
-    let Some(first) = starts.first().copied() else {
-        return Some(Shorter { config: text.to_owned(), acl: "acl: []\n".to_owned() });
-    };
-    let heading = lines.iter().take(first + 1).rposition(|line| line.trim_start().starts_with("acl:"));
-    if heading == Some(first) && !gone.is_empty() {
-        return None;
+    let section = Section::find(text, &lines)?;
+    let starts: Vec<usize> = places.iter().map(line_of).collect::<Option<_>>()?;
+    let of_rules = lines_of_rules(&lines, &section, &starts)?;
+    let mut rule_of: Vec<Option<usize>> = vec![None; lines.len()];
+    for (number, own) in of_rules.iter().enumerate() {
+        for (rule, line) in rule_of.iter_mut().zip(&lines).take(own.end).skip(own.start) {
+            *rule = Some(number).filter(|_| !is_remark(line));
+        }
     }
     let mut out = Vec::with_capacity(lines.len());
     let mut last = None;
+    let mut end = 0;
     for (number, (line, rule)) in lines.iter().zip(&rule_of).enumerate() {
-        // A list without rules is written out, so that nobody forgets it.
-        if Some(number) == heading && !gone.is_empty() && gone.len() == places.len() {
-            out.push(line.replacen("acl:", "acl: []", 1));
-            continue;
-        }
         match rule.and_then(|rule| Some((rule, gone.get(&rule)?))) {
             Some((rule, (why, by))) => {
                 // All its lines are moved alike, so that taking the signs away brings it back.
-                let depth = starts.get(rule).and_then(|start| lines.get(*start)).map_or(0, |line| depth(line));
-                let (indent, rest) = line.split_at_checked(depth).unwrap_or(("", line));
+                let first = of_rules.get(rule).and_then(|own| lines.get(own.start));
+                let (indent, rest) = line.split_at_checked(first.map_or(0, |line| depth(line))).unwrap_or(("", line));
                 if last != Some(rule) {
                     let by: Vec<String> = by.iter().map(|by| format!("acl[{by}]")).collect();
                     let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
@@ -203,14 +290,23 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
                 out.push(format!("{indent}# {rest}"));
                 last = Some(rule);
             }
+            // A list without rules is written out, so that nobody forgets it.
+            None if number == section.heading && gone.len() == places.len() => {
+                let (key, after) = line.split_once(':')?;
+                let remark = after.split_once('#').map(|(_, remark)| format!(" #{remark}"));
+                out.push(format!("{key}: []{}", remark.unwrap_or_default()));
+            }
+            // The brackets of a list without rules are those of its first line.
+            None if section.written == Written::Brackets
+                && gone.len() == places.len()
+                && section.holds(number)
+                && !is_remark(line) => {}
             None => out.push((*line).to_owned()),
         }
+        if number < section.end {
+            end = out.len();
+        }
     }
-    let config = format!("{}\n", out.join("\n"));
-    let first = heading.unwrap_or(first);
-    let end = rule_of.iter().rposition(Option::is_some).unwrap_or(first);
-    // What was put in between moves the end.
-    let added = out.len() - lines.len();
-    let acl: Vec<&str> = out.iter().skip(first).take(end + added + 1 - first).map(String::as_str).collect();
-    Some(Shorter { config, acl: format!("{}\n", acl.join("\n")) })
+    let acl = out.get(section.heading..end)?.join("\n");
+    Some(Shorter { config: format!("{}\n", out.join("\n")), acl: format!("{acl}\n") })
 }

@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::Command;
 
 use ::policy::analysis::{Below, Narrow, Unlisted};
-use settings::text;
 use time::OffsetDateTime;
 
 use crate::authn::Account;
 use crate::backend::Facts;
-use crate::cli::explain::{Policy, Sources, is_elsewhere, moment};
-use crate::cli::mongo;
-use crate::config::{Config, Secrets};
-use crate::shown::printable;
+use crate::cli::explain::{Policy, Sources, moment};
+use crate::cli::{given, mongo};
+use crate::config::Config;
 use crate::whole_policy::WholePolicy;
 
 /// Which questions are meant, where not all are.
@@ -37,16 +34,9 @@ impl Only {
     }
 }
 
-/// Reads a policy: a file, or `git:REV:PATH`.
-pub(super) fn read(place: &str) -> Result<WholePolicy, String> {
-    let config = match place.strip_prefix("git:") {
-        Some(rest) => {
-            let (revision, path) = rest.split_once(':').ok_or("a file of git is written git:REV:PATH")?;
-            committed(revision, path)?
-        }
-        None => load(Path::new(place))?,
-    };
-    open(config)
+/// Reads a policy: a file, `git:REV:PATH`, or standard input.
+pub(super) fn read(place: &Path) -> Result<WholePolicy, String> {
+    open(given::load(place)?)
 }
 
 /// The rules of a configuration, and whoever can be listed of those that it lets in.
@@ -79,53 +69,4 @@ pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
     let below = if policy.deciders.is_empty() { Below::Nothing } else { Below::SomebodyElse };
     let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
     Ok(WholePolicy { lists, listed, unlisted, services, below, now })
-}
-
-/// Reads a configuration file; passwords only where somebody has to be asked.
-pub(super) fn load(file: &Path) -> Result<Config, String> {
-    let source = crate::cli::source(file.to_owned());
-    let loaded = match source.load(Secrets::Skip) {
-        Ok(config) if asks_nobody(&config) => Ok(config),
-        Ok(_) => source.load_backends(),
-        Err(invalid) => Err(invalid),
-    };
-    loaded.map_err(|invalid| invalid.to_string())
-}
-
-/// Reads a configuration whose text is not the one that is in the file.
-pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, String> {
-    let read = |secrets| {
-        let variables = crate::cli::source(file.to_owned()).variables;
-        Config::read(file, text, variables, secrets).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(told)).collect();
-            lines.join("\n")
-        })
-    };
-    match read(Secrets::Skip)? {
-        config if asks_nobody(&config) => Ok(config),
-        _ => read(Secrets::Read),
-    }
-}
-
-fn asks_nobody(config: &Config) -> bool {
-    !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts))
-}
-
-/// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
-fn committed(revision: &str, path: &str) -> Result<Config, String> {
-    let told = format!("git:{revision}:{path}");
-    // A revision is never an option.
-    if revision.is_empty() || revision.starts_with('-') || path.is_empty() {
-        return Err(format!("{} is no file of git: write git:REV:PATH", printable(&told)));
-    }
-    let file = Path::new(path);
-    let within = if file.is_absolute() { path.to_owned() } else { format!("./{path}") };
-    let shown = Command::new("git").arg("show").arg(format!("{revision}:{within}")).output();
-    let shown = shown.map_err(|error| format!("git cannot be run: {error}"))?;
-    if !shown.status.success() {
-        let why = String::from_utf8_lossy(&shown.stderr);
-        return Err(format!("{}: git does not show it: {}", printable(&told), printable(why.trim())));
-    }
-    let text = text::decode(shown.stdout).map_err(|wrong| format!("{}: {wrong}", printable(&told)))?;
-    load_text(file, &text, Path::new(&told))
 }

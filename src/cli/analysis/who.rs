@@ -19,7 +19,7 @@ use crate::whole_policy::{
 /// The arguments of `who-can`.
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhoArguments {
-    /// The configuration file
+    /// The configuration: a file, git:REV:PATH, or "-" for standard input
     config: PathBuf,
     /// The action, such as push
     action: String,
@@ -41,7 +41,7 @@ pub(in crate::cli) struct WhoArguments {
 /// The arguments of `what-can`.
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhatArguments {
-    /// The configuration file
+    /// The configuration: a file, git:REV:PATH, or "-" for standard input
     config: PathBuf,
     /// The account; "" is every client without one
     account: String,
@@ -67,7 +67,7 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
     let of_pattern = if *all { OfPattern::All } else { OfPattern::Any };
     let wanted = wanted(action, resource, of_pattern)
         .map_err(|wrong| format!("{}: {wrong}", printable(&format!("{action} {resource}"))))?;
-    let policy = policies::read(&config.to_string_lossy())?;
+    let policy = policies::read(config)?;
     let found = analysis::who_can(&policy.world(), &wanted, &only.narrow(policy.now), &still());
     let status = if found.undecided.is_empty() { DONE } else { UNDECIDED };
     if *json {
@@ -96,7 +96,7 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
 
 fn what(arguments: &WhatArguments) -> Result<u8, String> {
     let WhatArguments { config, account, only, json } = arguments;
-    let policy = policies::read(&config.to_string_lossy())?;
+    let policy = policies::read(config)?;
     let labels: Arc<LabelValues> = match (policy.listed.accounts.get(account), policy.unlisted) {
         (Some(Some(labels)), _) => Arc::clone(labels),
         (Some(None), _) => return Err(format!("{}: the account is closed, and may do nothing", printable(account))),

@@ -1,0 +1,86 @@
+//! A configuration from where the command line says: a file, a file as it was in a revision of git, or standard input.
+
+use std::path::Path;
+use std::process::Command;
+
+use settings::text;
+
+use super::mongo;
+use crate::backend::Facts;
+use crate::config::{Config, Secrets};
+use crate::shown::printable;
+
+/// What stands for standard input.
+pub(super) const STANDARD_INPUT: &str = "-";
+/// What the place of a file of git begins with.
+const GIT: &str = "git:";
+
+/// Reads the configuration in a file, at `git:REV:PATH` or from standard input (`-`); passwords only where somebody has to be asked.
+///
+/// # Errors
+/// Everything that is wrong with it, in words.
+pub(super) fn load(place: &Path) -> Result<Config, String> {
+    match place.to_str() {
+        Some(STANDARD_INPUT) => {
+            let (told, text) = mongo::input(place)?;
+            load_text(told, &text, told)
+        }
+        Some(text) if text.starts_with(GIT) => committed(text),
+        Some(_) | None => {
+            let source = super::source(place.to_owned());
+            let loaded = match source.load(Secrets::Skip) {
+                Ok(config) if asks_nobody(&config) => Ok(config),
+                Ok(_) => source.load_backends(),
+                Err(invalid) => Err(invalid),
+            };
+            loaded.map_err(|invalid| invalid.to_string())
+        }
+    }
+}
+
+/// Reads a configuration whose text is not the one that is in the file.
+pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, String> {
+    let variables = || super::source(file.to_owned()).variables;
+    let loaded = match Config::read(file, text, variables(), Secrets::Skip) {
+        Ok(config) if asks_nobody(&config) => Ok(config),
+        Ok(_) => Config::read_backends(file, text, variables()),
+        Err(problems) => Err(problems),
+    };
+    loaded.map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(told)).collect();
+        lines.join("\n")
+    })
+}
+
+/// What is only in the file needs nobody's password.
+fn asks_nobody(config: &Config) -> bool {
+    !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts))
+}
+
+/// Whether somebody else has to be asked without a login.
+fn is_elsewhere(facts: &Facts<'_>) -> bool {
+    match facts {
+        Facts::AccountsElsewhere(_) | Facts::RulesElsewhere => true,
+        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
+    }
+}
+
+/// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
+fn committed(place: &str) -> Result<Config, String> {
+    let wrong = || format!("{} is no file of git: write git:REV:PATH", printable(place));
+    let (revision, path) = place.strip_prefix(GIT).and_then(|rest| rest.split_once(':')).ok_or_else(wrong)?;
+    // A revision is never an option.
+    if revision.is_empty() || revision.starts_with('-') || path.is_empty() {
+        return Err(wrong());
+    }
+    let file = Path::new(path);
+    let within = if file.is_absolute() { path.to_owned() } else { format!("./{path}") };
+    let shown = Command::new("git").arg("show").arg(format!("{revision}:{within}")).output();
+    let shown = shown.map_err(|error| format!("git cannot be run: {error}"))?;
+    if !shown.status.success() {
+        let why = String::from_utf8_lossy(&shown.stderr);
+        return Err(format!("{}: git does not show it: {}", printable(place), printable(why.trim())));
+    }
+    let text = text::decode(shown.stdout).map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
+    load_text(file, &text, Path::new(place))
+}

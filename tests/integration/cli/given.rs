@@ -1,0 +1,69 @@
+//! Where policies are read from besides a file: a revision of git, and standard input.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{Run, STRONG, command, configured, finish};
+
+/// Bob pulls below `team/`, and does this besides.
+fn policy(actions: &str) -> String {
+    format!(
+        "server: {{addr: \"127.0.0.1:5001\"}}\n\
+         token: {{issuer: Acme, certificate: none.crt, key: none.key, services: [registry]}}\n\
+         users:\n  bob: {{password: \"{STRONG}\"}}\n\
+         acl:\n  - {{match: {{name: \"team/*\"}}, actions: [{actions}]}}\n"
+    )
+}
+
+fn in_folder(folder: &Path, arguments: &[&str], input: &str) -> Run {
+    let mut command = command(arguments);
+    command.current_dir(folder);
+    finish(command, input)
+}
+
+/// The line below a row is the command that says why, wherever the policy was read from.
+#[test]
+fn what_differs_from_a_revision_or_from_standard_input_is_explained_as_it_is_told() {
+    let (folder, file) = configured(&policy("pull, push"));
+    let folder = folder.path("");
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(&folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+        let done = git.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "one"]);
+    std::fs::write(&file, policy("pull")).unwrap();
+    for (old, input) in [("git:HEAD:config.yml", String::new()), ("-", policy("pull, push"))] {
+        let told = in_folder(&folder, &["diff", old, "config.yml"], &input);
+        assert_eq!(told.code, 3, "{old}: {}{}", told.out, told.err);
+        assert!(told.out.starts_with("withheld  repository:team/a:push  acl[0] -> acl[0]\n"), "{old}: {}", told.out);
+        let line = told.out.lines().find_map(|line| line.trim().strip_prefix("dockwarden ")).unwrap();
+        assert!(line.starts_with(&format!("explain {old} ")), "{line}");
+        let line: Vec<&str> = line.split(' ').collect();
+        let explained = in_folder(&folder, &line, &input);
+        assert_eq!(explained.code, 0, "{old}: {}{}", explained.out, explained.err);
+        let now: Vec<&str> = line.iter().map(|word| if *word == old { "config.yml" } else { *word }).collect();
+        assert_eq!(in_folder(&folder, &now, "").code, 3, "{old}");
+        let who = in_folder(&folder, &["who-can", old, "push", "repository:team/app"], &input);
+        assert_eq!((who.code, who.out.as_str()), (0, "bob  acl[0]\n"), "{old}: {}", who.err);
+    }
+}
+
+#[test]
+fn standard_input_holds_one_thing() {
+    let (folder, _) = configured(&policy("pull"));
+    let folder = folder.path("");
+    for (arguments, said) in [
+        (["diff", "-", "-"].as_slice(), "standard input can be one of the two only"),
+        (&["explain", "-", "--requests", "-"], "standard input holds the configuration or the questions, and not both"),
+    ] {
+        let told = in_folder(&folder, arguments, &policy("pull"));
+        assert!(told.code == 1 && told.err.contains(said), "{} {}", told.code, told.err);
+    }
+    // What is wrong with it has a place, as in a file.
+    let told = in_folder(&folder, &["diff", "-", "config.yml"], "acl: [{match: {nam: a}}]\n");
+    assert!(told.code == 1 && told.err.contains("standard input:1: acl[0].match.nam"), "{} {}", told.code, told.err);
+}
