@@ -234,6 +234,8 @@ fn count(counts: &mut Minute, kind: Kind) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
     use std::time::Duration;
 
     use super::*;

@@ -47,7 +47,8 @@ fn used(told: &Told) -> String {
 }
 
 impl Room<'_> {
-    /// Who asks the rules whether this may be done with a secret, as for the API.
+    /// Who asks the rules whether this may be done with a secret, as for the API. Nobody signs in here by a secret, and so none that was
+    /// leaked makes another.
     fn secrets_desk(&self, action: TokenAction) -> Result<SecretsDesk<'_, '_>, Problem> {
         let lasting = self.desk.access.lasting().map(Arc::clone).ok_or(Problem::Nothing)?;
         let admitted = Admitted { who: self.desk.who.clone(), account: self.account.clone() };
