@@ -279,3 +279,23 @@ async fn no_list_is_larger_than_a_page_whatever_names_people_choose() {
     // Each page of the list is measured on the way.
     assert_eq!(cat.listed("/groups").await.len(), before + 60);
 }
+
+/// Row 47 of the reference on sign-in: behind a proxy that has the rest of the host, no way leads out of the prefix.
+#[tokio::test]
+async fn below_a_prefix_all_ways_on_pages_are_too() {
+    let rules = opensvc().replace("acl: []\n", RULES);
+    let bed = bed_with(&format!("server: {{addr: \"127.0.0.1:0\", path_prefix: /r}}\n{rules}{SIGN_IN}")).await;
+    let form = "account=cat&password=alice-pw";
+    let reply = bed.post("/r/sign-in", form).header("sec-fetch-site", "same-origin").send().await;
+    assert_eq!((reply.status, reply.header("location")), (303, "/r/account"), "{}", reply.text());
+    let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+    for target in
+        ["/account", "/repositories", "/repositories/one?registry=reg&name=lib/x", "/groups", "/secrets", "/why"]
+    {
+        let page = bed.get(&format!("/r{target}")).header("cookie", &cookie).send().await.ok().text();
+        let ways = ["href=\"", "action=\""].into_iter().flat_map(|start| page.split(start).skip(1));
+        let ways: Vec<&str> = ways.map(|rest| rest.split('"').next().unwrap()).collect();
+        assert!(ways.len() > 5, "{target}: {page}");
+        assert!(ways.iter().all(|way| way.starts_with("/r/") || *way == "#main"), "{target}: {ways:?}");
+    }
+}

@@ -293,7 +293,6 @@ async fn it_is_told_why_somebody_may_do_something_or_not() {
             false,
         ),
         (json!({ "scope": "repository:web/app:pull", "account": "new" }), json!([]), true),
-        (json!({ "scope": "repository:web/app:pull", "account": "alice", "service": "elsewhere" }), json!([]), true),
     ] {
         let (status, told) = ask(&bed, "explain", body.clone()).await;
         assert_eq!((status, &told["granted"]), (200, &granted), "{body}: {told}");
