@@ -72,7 +72,9 @@ impl Desk<'_> {
         behind: Option<&Behind>,
         limit: usize,
     ) -> Result<Page<ToldUse>, NotDone> {
-        let (catalogue, mut items, mut looked_at) = (self.catalogue()?, Vec::new(), 0_usize);
+        // Where there are no registries, nobody pulled anything.
+        let Some(catalogue) = self.catalogue else { return Ok(Page { items: Vec::new(), next: None, count: None }) };
+        let (mut items, mut looked_at) = (Vec::new(), 0_usize);
         for own in self.with_pulls(service, behind).await? {
             let mut skip = behind.filter(|behind| behind.service == own).map_or(0, |behind| behind.skip);
             loop {

@@ -4,7 +4,7 @@ use dockwarden::records::catalogue::{Lease, Leased, Pull, Stamp, Work};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::bed::{ALICE_HASH, Bed, Reply};
+use crate::bed::{ALICE, ALICE_HASH, Bed, Reply};
 use crate::cli::run;
 use crate::directory::{opensvc, person, ready};
 
@@ -130,6 +130,14 @@ async fn who_uses_an_image_is_found_over_all_repositories_and_registries_that_on
         }
     }
     assert_eq!(bed.get(&format!("/api/v1/pulls?{a}")).send().await.status, 401);
+}
+
+#[tokio::test]
+async fn without_registries_nobody_pulled_anything() {
+    let bed = Bed::with("records: {sqlite: $DIR/dockwarden.db}\napi: {listen: main}\n");
+    bed.app.prepare().await.unwrap();
+    let page = bed.get(&format!("/api/v1/pulls?digest={}", digest('a'))).by(ALICE).send().await.ok().json();
+    assert_eq!(page, json!({ "items": [], "next": null }));
 }
 
 // A command reads what a server wrote: both have the same file.

@@ -11,7 +11,7 @@ use crate::support::{at_length, http, part, scratch, visit};
 const RULES: &str = "acl:\n  - match: {type: dockwarden, account: waldi}\n    actions: [list, show, create, change, renew, revoke, check, test, diff, who-can, explain]\n";
 
 /// What is below these addresses: registries and the directory.
-const MANAGED: &str = "^/(registries|groups|apps|services|users)(/|$)";
+const MANAGED: &str = "^/(registries|pulls|groups|apps|services|users)(/|$)";
 
 #[test]
 fn nothing_that_schemathesis_sends_about_secrets_and_policies_is_answered_with_a_500_or_against_the_description() {
