@@ -157,6 +157,11 @@ impl TlsIdentity {
         Ok(TlsIdentity { chain, key, certified })
     }
 
+    /// The certificate of the key.
+    pub(crate) fn own(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
     /// The pair as the TLS library presents it.
     pub(crate) fn shown(&self) -> SingleCertAndKey {
         SingleCertAndKey::from(self.certified.clone())
