@@ -14,7 +14,7 @@ use super::CHALLENGE_PROTOCOL;
 use super::cache::Cache;
 use crate::clock;
 use crate::pem;
-use crate::pem::tls::TlsIdentity;
+use crate::pem::tls::shown_unread;
 
 /// How long it is remembered what was found in the folder: whoever asks, and asks again, has it read no more often.
 const LOOKED_FOR: Duration = Duration::from_millis(500);
@@ -93,10 +93,10 @@ pub(super) fn proof(host: &str, digest: &[u8]) -> Result<String, String> {
 
 /// TLS that shows this certificate and speaks nothing but the authority's protocol.
 fn config_of(pem: &[u8]) -> Option<Arc<ServerConfig>> {
-    let identity = TlsIdentity::from_pem(pem, pem).ok()?;
+    let proof = shown_unread(pem)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
+    let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(proof));
     config.alpn_protocols = vec![CHALLENGE_PROTOCOL.to_vec()];
     Some(Arc::new(config))
 }

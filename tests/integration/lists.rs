@@ -141,7 +141,7 @@ const KEYS: &[(&str, &str)] = &[
 const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
 /// A file with that key in each map.
 const EVERY_MAP: &str = r#"
-server: {addr: ":1", letsencrypt: {UNKNOWN}, UNKNOWN}
+server: {addr: ":1", letsencrypt: {host: a.b, email: a@b, cache_dir: c, UNKNOWN}, UNKNOWN}
 token: {issuer: i, certificate: c, key: k, authority: {certificate: a, UNKNOWN}, UNKNOWN}
 users: {"": {UNKNOWN}}
 htpasswd_auth: {path: p, UNKNOWN}

@@ -288,8 +288,8 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             &[
                 (1, "server.letsencrypt.host", "is not a host name"),
                 (1, "server.letsencrypt.email", "is not an e-mail address"),
-                (1, "server.letsencrypt.directory_url", "is not the address of an authority's directory"),
                 (1, "server.letsencrypt.cache_dir", "without a folder"),
+                (1, "server.letsencrypt.directory_url", "is not the address of an authority's directory"),
             ],
         ),
         (
