@@ -1,8 +1,8 @@
 //! The listener's certificate from an authority that speaks ACME (RFC 8555): ordered by tls-alpn-01 (RFC 8737), kept in a folder, and
 //! renewed when two thirds of its life are over.
 //!
-//! [`shown`] is what handshakes see. [`keeping`] decides when to order, [`authority`] does it over [`web`], [`challenge`] answers the
-//! authority's question meanwhile, and [`cache`] is the folder, which replicas share.
+//! `shown` is what handshakes see. `keeping` decides when to order, `authority` does it over `web`, `challenge` answers the
+//! authority's question meanwhile, and `cache` is the folder, which replicas share.
 
 mod authority;
 mod cache;
