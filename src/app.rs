@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::access::{Access, Chain, Denied};
+use crate::acme::AcmeCertificate;
 use crate::authn::password::{HashEvent, Passwords};
 use crate::authz::Freshness;
 use crate::catalogue::Catalogue;
@@ -37,12 +38,15 @@ use crate::token::{Before, HeaderChoice, Issuer, Trust};
 use crate::turns::{Busy, Turn};
 use crate::{records, telemetry, workload};
 
+mod acme;
 mod catalogue;
 mod certificate;
 mod leaf;
 mod overview;
 mod upkeep;
 
+pub use acme::look_after_certificate;
+use acme::shown_in;
 pub use catalogue::look_after_catalogue;
 pub use certificate::remind_of_certificate;
 use certificate::{warn_of_fallback, warn_of_other_pair};
@@ -149,6 +153,7 @@ impl Snapshot {
         let rules = self.access.freshness().into_iter();
         metrics::Now {
             certificate_ends: self.issuer.key().not_after(),
+            tls_certificate_ends: None,
             wrong_password_accounts: self.access.attempts().counted(),
             header_fallback: match self.issuer.header_form_at(now) {
                 HeaderChoice::Configured(_) => false,
@@ -290,6 +295,8 @@ pub struct App {
     stopping: AtomicBool,
     renewing: Renewing,
     telemetry: Option<Telemetry>,
+    /// The listener's certificate, if it is ordered.
+    acme: Option<Arc<AcmeCertificate>>,
     /// Held while a changed configuration is read: of two reloads, the one that begins later reads the newer files.
     reloading: Mutex<()>,
     /// Lets in what passes the tests of the policy.
@@ -379,6 +386,7 @@ struct Fixed {
     gateway: Option<crate::config::ListenAddress>,
     path_prefix: String,
     tls: bool,
+    acme: Option<crate::acme::Settings>,
     telemetry: Option<telemetry::Settings>,
 }
 
@@ -390,7 +398,8 @@ impl Fixed {
             listen: server.listen.clone(),
             admin: server.admin.clone(),
             path_prefix: server.path_prefix.clone(),
-            tls: server.pair.is_some(),
+            tls: server.speaks_tls(),
+            acme: server.acme.clone(),
             telemetry: config.telemetry.clone(),
         }
     }
@@ -414,7 +423,9 @@ impl App {
         let warnings = config.lint();
         let open = |settings: &telemetry::Settings| Telemetry::open(settings.clone(), &metrics, this_moment());
         let telemetry = config.telemetry.as_ref().map(open).transpose()?;
-        let snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
+        let acme = config.server.acme.clone().map(|settings| Arc::new(AcmeCertificate::open(settings)));
+        let mut snapshot = Snapshot::build(config, 1, &passwords, &metrics, &signing, None)?;
+        snapshot.tls = snapshot.tls.map(|tls| shown_in(&tls, acme.as_deref()));
         let gate = Arc::new(PolicyGate::default());
         let run = gate.enter((Arc::clone(&snapshot.tests), snapshot.chain()?), &source.file, || {})?;
         tell_of_waiting(&run);
@@ -433,6 +444,7 @@ impl App {
             stopping: AtomicBool::new(false),
             renewing: Renewing::default(),
             telemetry,
+            acme,
             reloading: Mutex::new(()),
             gate,
             files: Mutex::new(files),
@@ -466,7 +478,8 @@ impl App {
     /// # Errors
     /// The text could not be formatted.
     pub fn metrics_text(&self, now: OffsetDateTime) -> Result<String, std::fmt::Error> {
-        self.metrics.text(self.snapshot().measured(now))
+        let tls_certificate_ends = self.acme.as_deref().map(acme::measured);
+        self.metrics.text(metrics::Now { tls_certificate_ends, ..self.snapshot().measured(now) })
     }
 
     /// Every file that the configuration is read from.
@@ -488,9 +501,11 @@ impl App {
             let before = self.snapshot();
             let mut snapshot =
                 Snapshot::build(config, generation, &self.passwords, &self.metrics, &self.signing, Some(&before))?;
-            // A listener does not change between TLS and plain HTTP: passwords would travel in the clear.
+            // A listener does not change between TLS and plain HTTP: passwords would travel in the clear. Nor does whether its
+            // certificate is ordered.
             snapshot.tls = match self.fixed.tls {
-                true => snapshot.tls.or_else(|| before.tls.clone()),
+                true if fixed.acme.is_some() != self.acme.is_some() => before.tls.clone(),
+                true => snapshot.tls.map(|tls| shown_in(&tls, self.acme.as_deref())).or_else(|| before.tls.clone()),
                 false => None,
             };
             let snapshot = Arc::new(snapshot);
@@ -503,7 +518,7 @@ impl App {
                 if fixed != self.fixed {
                     warn!(
                         reason = "restart_needed",
-                        "server.addr, admin_addr, path_prefix, gateway.addr, telemetry and whether TLS is spoken change only at a restart"
+                        "server.addr, admin_addr, path_prefix and letsencrypt, gateway.addr, telemetry and whether TLS is spoken change only at a restart"
                     );
                 }
                 *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;

@@ -18,6 +18,7 @@
 //! asked; [`backend`] says what each owes, and keeps connections over a swap.
 
 pub mod access;
+pub mod acme;
 mod activity;
 pub mod app;
 pub mod authn;

@@ -79,6 +79,8 @@ impl BackendMetrics {
 pub struct Now {
     /// When the signing certificate ends.
     pub certificate_ends: OffsetDateTime,
+    /// When the listener's certificate ends that is ordered of an authority, and for which name it is; nothing before there is one.
+    pub tls_certificate_ends: Option<(String, Option<OffsetDateTime>)>,
     /// How many accounts have wrong passwords, counted for each client's network.
     pub wrong_password_accounts: usize,
     /// Whether tokens carry `kid` alone because the certificate is out of its time.
@@ -109,6 +111,7 @@ pub struct Rules {
 struct Measured {
     dropped_lines: Counter,
     certificate_expiry: Gauge<f64, AtomicU64>,
+    tls_certificate_expiry: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     wrong_password_accounts: Gauge<f64, AtomicU64>,
     header_fallback: Gauge<f64, AtomicU64>,
     tokens_cut_short: Gauge<f64, AtomicU64>,
@@ -470,6 +473,12 @@ impl Measured {
                 "When the signing certificate ends, since 1970",
                 Gauge::default(),
             ),
+            tls_certificate_expiry: seconds(
+                to,
+                "tls_certificate_expiry_timestamp",
+                "When the certificate of the listener ends that is ordered of an authority, since 1970; 0 while there is none",
+                Family::default(),
+            ),
             wrong_password_accounts: add(
                 to,
                 "wrong_password_accounts",
@@ -515,6 +524,11 @@ impl Measured {
         self.header_fallback.set(f64::from(u8::from(now.header_fallback)));
         self.tokens_cut_short.set(f64::from(u8::from(now.tokens_cut_short)));
         self.snapshot_age.set(now.snapshot_age.as_secs_f64());
+        if let Some((host, ends)) = now.tls_certificate_ends {
+            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+            let ends = ends.map_or(0.0, |ends| ends.unix_timestamp() as f64);
+            self.tls_certificate_expiry.get_or_create(&[("host", host.into())]).set(ends);
+        }
         // A reload may have taken some away.
         self.rules_age.clear();
         self.rules_refused.clear();

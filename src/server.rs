@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustls::server::ClientHello;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::acme::CHALLENGE_PROTOCOL;
 use crate::app::App;
 use crate::client_address::Peer;
 use crate::clock;
@@ -72,7 +74,7 @@ impl Listeners {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        Ok(Listeners { public, admin, gateway, tls: server.pair.is_some(), path_prefix: server.path_prefix.clone() })
+        Ok(Listeners { public, admin, gateway, tls: server.speaks_tls(), path_prefix: server.path_prefix.clone() })
     }
 }
 
@@ -278,8 +280,11 @@ where
     // Apart: a connection without TLS would take the memory of one with it.
     Box::pin(async move {
         // And a connection that has shaken hands that of the handshake; its stream is named in many places of its state.
-        let shaken = Box::pin(shake_hands(tls, stream, || entrance.app.turn_to_sign(peer)));
+        let chosen = |hello: ClientHello<'_>| entrance.app.tls_for(&hello, tls);
+        let shaken = Box::pin(shake_hands(chosen, stream, || entrance.app.turn_to_sign(peer)));
         match patiently(shaken, HANDSHAKE_PATIENCE, &mut leaving).await {
+            // The authority has seen what it asked for. Nothing else is said in this protocol (RFC 8737, section 4).
+            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE_PROTOCOL) => {}
             Some(Ok(stream)) => entrance.protocols.serve(entrance.router, Box::new(stream), peer, leaving, share).await,
             Some(Err(cause)) => {
                 if is_no_tls(&cause) {

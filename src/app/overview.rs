@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::App;
+use super::acme::measured;
 use crate::access::Denied;
 use crate::authz::Freshness;
 use crate::breaker::Passage;
@@ -137,8 +138,11 @@ impl App {
             name: snapshot.issuer.kid_of(key).to_owned(),
             at: key.not_after(),
         }];
-        let own = snapshot.tls.as_ref().and_then(|tls| tls.ends);
-        ending.extend(own.map(|at| Ending { what: Ends::TlsCertificate, name: "server.certificate".to_owned(), at }));
+        let own = match self.acme() {
+            Some(acme) => (measured(acme).1, "server.letsencrypt"),
+            None => (snapshot.tls.as_ref().and_then(|tls| tls.ends), "server.certificate"),
+        };
+        ending.extend(own.0.map(|at| Ending { what: Ends::TlsCertificate, name: own.1.to_owned(), at }));
         let (people, _) = access.people()?;
         let account = |(name, who): (String, crate::identity::Identity)| {
             Some(Ending { what: Ends::Account, name, at: who.standing.not_after? })

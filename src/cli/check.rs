@@ -96,6 +96,9 @@ fn read(source: &Source) -> Result<String, String> {
         }
     }
     let mut summary = format!("{users}, {rules}, signing with {key}");
+    if config.server.acme.is_some() {
+        summary.push_str(", ordering the listener's certificate");
+    }
     if let Some(gateway) = &config.gateway {
         let names: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         summary.push_str(&format!(", gateway to {}", names.join(", ")));

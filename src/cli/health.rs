@@ -69,10 +69,10 @@ pub(super) fn run(source: &Source) -> u8 {
 impl Endpoint {
     fn from_source(source: &Source) -> anyhow::Result<Endpoint> {
         let server = read_server(&source.file, source.variables.iter().cloned())?;
-        Ok(match (server.admin, server.pair) {
-            (Some(address), _) => Endpoint { address, security: Security::Plain },
-            (None, Some(_)) => Endpoint { address: server.listen, security: Security::Tls },
-            (None, None) => Endpoint { address: server.listen, security: Security::Plain },
+        Ok(match (server.speaks_tls(), server.admin) {
+            (_, Some(address)) => Endpoint { address, security: Security::Plain },
+            (true, None) => Endpoint { address: server.listen, security: Security::Tls },
+            (false, None) => Endpoint { address: server.listen, security: Security::Plain },
         })
     }
 

@@ -40,7 +40,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::app::{App, Source, look_after_catalogue, look_after_secrets, tell_collector, write_uses};
+use crate::app::{
+    App, Source, look_after_catalogue, look_after_certificate, look_after_secrets, tell_collector, write_uses,
+};
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::management::MemberKind;
 use crate::mongo::Run;
@@ -379,7 +381,9 @@ async fn serve_until_stopped(
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
     let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
     let telling = tokio::spawn(tell_collector(Arc::clone(&app)));
+    let certificate = tokio::spawn(look_after_certificate(Arc::clone(&app)));
     server::serve(Arc::clone(&app), listeners, stopped).await;
+    certificate.abort();
     telling.abort();
     catalogue.abort();
     upkeep.abort();

@@ -69,7 +69,10 @@ impl Realm {
     fn from_server(server: &Server) -> Realm {
         let (host, reach) = match &server.listen {
             ListenAddress::Tcp { host, port } => {
-                let (name, reach) = reachable(host);
+                let (name, reach) = match &server.acme {
+                    Some(acme) => (acme.host().to_owned(), "they must be able to reach this name."),
+                    None => reachable(host),
+                };
                 let port = if *port == 0 { UNKNOWN_PORT.to_owned() } else { port.to_string() };
                 (format!("{name}:{port}"), reach)
             }
@@ -77,9 +80,9 @@ impl Realm {
                 (UNKNOWN_HOST.to_owned(), "put the name of the proxy in front of the socket in its place.")
             }
         };
-        let scheme = match (&server.pair, &server.listen) {
-            (None, ListenAddress::Tcp { .. }) => "http",
-            (Some(_), _) | (None, ListenAddress::Unix(_)) => "https",
+        let scheme = match (server.speaks_tls(), &server.listen) {
+            (false, ListenAddress::Tcp { .. }) => "http",
+            (true, _) | (false, ListenAddress::Unix(_)) => "https",
         };
         Realm { url: format!("{scheme}://{host}{}/auth", server.path_prefix), reach }
     }
@@ -169,6 +172,8 @@ mod tests {
             ("  addr: /run/dockwarden.sock\n  net: unix\n", "https://YOUR.HOST.NAME/auth"),
             (&format!("  addr: auth.example.com:443\n{tls}"), "https://auth.example.com:443/auth"),
         ];
+        let ordered = "  addr: :443\n  letsencrypt: {host: auth.example.com, email: a@example.com, cache_dir: c}\n";
+        let cases = cases.into_iter().chain([(ordered, "https://auth.example.com:443/auth")]);
         for (server, realm) in cases {
             let line = format!("REGISTRY_AUTH_TOKEN_REALM={realm}");
             assert!(lines_of(server, "").contains(&line), "{server}{:?}", lines_of(server, ""));

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use policy::rule::parse_network;
 use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCert;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use settings::{At, Holds, Noted, Refusal, Secrets, Section, number};
+use settings::{At, Holds, Noted, Place, Refusal, Secrets, Section, number};
 use time::OffsetDateTime;
 
+use crate::acme;
 use crate::client_address::{AddressSource, Peers, Proxies};
 use crate::connections::{LARGEST_SHARE, LONGEST_REST, PROXY_REST, USUAL_SHARE};
 use crate::pem::named::read_pair;
@@ -32,13 +34,20 @@ pub struct Server {
     pub idle_timeout: Option<At<Duration>>,
     /// The files of certificate and key, where they are configured.
     pub pair: Option<FilesOfPair>,
-    /// TLS, where a certificate is configured and was read.
+    /// What is ordered of an authority in place of such files.
+    pub acme: Option<acme::Settings>,
+    /// TLS, where a certificate is configured and was read, or is ordered: it shows none by itself then.
     pub tls: Option<Tls>,
     /// Whether replies tell browsers to use TLS from now on.
     pub hsts: Hsts,
 }
 
 impl Server {
+    /// Whether the listener speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.pair.is_some() || self.acme.is_some()
+    }
+
     /// How long a connection of a trusted proxy may rest between two requests.
     pub fn proxy_rest(&self) -> Duration {
         self.idle_timeout.as_ref().map_or(PROXY_REST, |at| at.value)
@@ -104,7 +113,7 @@ impl std::fmt::Display for ListenAddress {
 pub struct Tls {
     /// What the TLS library needs.
     pub config: Arc<ServerConfig>,
-    /// When the certificate ends.
+    /// When the certificate of the files ends.
     pub ends: Option<OffsetDateTime>,
 }
 
@@ -177,19 +186,36 @@ pub(super) fn read(mut section: Section<'_>, noted: &mut Option<FilesOfPair>) ->
         Some(At { value: true, .. }) => Hsts::Sent,
         Some(At { value: false, .. }) | None => Hsts::Omitted,
     };
-    section.refuse(
-        "letsencrypt",
-        "certificates are not fetched from Let's Encrypt here; let a proxy or certbot fetch them, and name the files as \
-         certificate and key (they are reloaded when they change)",
-    );
+    let acme = section.section("letsencrypt").map(acme::read);
     let negotiation = read_negotiation(&mut section);
     let pair = paths_of_pair(&mut section).unwrap_or_default();
     noted.clone_from(&pair);
-    let tls = match (&pair, section.secrets()) {
-        (None, _) | (Some(_), Secrets::Skip) => None,
-        (Some((certificate, key)), Secrets::Read) => Some(build_tls(negotiation?, certificate, key, &section)?),
+    if let Some(entry) = section.entry("letsencrypt").filter(|_| acme.is_some()) {
+        let (place, key) = (&entry.place, "letsencrypt");
+        if pair.is_some() {
+            let message = "certificate and key are named too; leave them out, or leave letsencrypt out";
+            section.problem(place, key, message);
+        }
+        if unix || matches!(listen, Some(ListenAddress::Unix(_))) {
+            let message = "nobody can be sent a certificate over a socket, where no TLS is spoken: the authority connects to port 443 \
+                           of host, and that has to lead here; write addr: \":443\", or have the proxy in front of the socket order \
+                           the certificate";
+            section.problem(place, key, message);
+        }
+    }
+    let tls = match (&pair, &acme, section.secrets()) {
+        (None, None, _) | (_, _, Secrets::Skip) => None,
+        (Some((certificate, key)), _, Secrets::Read) => Some(build_tls(negotiation?, certificate, key, &section)?),
+        (None, Some(_), Secrets::Read) => {
+            let place = section.place().clone();
+            Some(Tls { config: tls_of(negotiation?, acme::nothing_shown(), &place, &section)?, ends: None })
+        }
     };
     section.finish();
+    let acme = match acme {
+        None => None,
+        Some(read) => Some(read?),
+    };
     Some(Server {
         listen: listen?,
         admin,
@@ -198,6 +224,7 @@ pub(super) fn read(mut section: Section<'_>, noted: &mut Option<FilesOfPair>) ->
         connections_per_address: connections_per_address.map_or(USUAL_SHARE, |at| at.value),
         idle_timeout,
         pair,
+        acme,
         tls,
         hsts,
     })
@@ -341,16 +368,29 @@ fn build_tls(
     let (certificate_file, key_file) = ((certificate, "certificate"), (key, "key"));
     let identity =
         read_pair(section, certificate_file, key_file, TlsIdentity::from_pem, TlsProblem::file).ok().flatten();
+    let ends = identity.as_ref().map(TlsIdentity::ends);
+    let shown = identity.map_or_else(acme::nothing_shown, |identity| Arc::new(identity.shown()) as _);
+    // What is wrong with the one is noted beside what is wrong with the other.
+    let config = tls_of(negotiation, shown, &certificate.place, section);
+    Some(Tls { ends: ends?, config: config? })
+}
+
+/// TLS that shows what `shown` says.
+fn tls_of(
+    negotiation: Negotiation,
+    shown: Arc<dyn ResolvesServerCert>,
+    place: &Place,
+    section: &Section<'_>,
+) -> Option<Arc<ServerConfig>> {
     let config = ServerConfig::builder_with_provider(Arc::new(negotiation.provider))
         .with_protocol_versions(&negotiation.versions)
         .map_err(|_| {
             let message = "none of the cipher suites and curves that are left can be used; leave the keys tls_… out";
-            section.problem(&certificate.place, "tls_cipher_suites", message);
+            section.problem(place, "tls_cipher_suites", message);
         });
-    let (identity, config) = (identity?, config.ok()?);
-    let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(identity.shown()));
+    let mut config = config.ok()?.with_no_client_auth().with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Some(Tls { config: Arc::new(config), ends: identity.ends() })
+    Some(Arc::new(config))
 }
 
 /// The least TLS version that is spoken.

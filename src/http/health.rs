@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::gateway;
 use super::shape::{nothing_here, plain_error};
+use crate::acme::Standing;
 use crate::app::App;
 use crate::client_address::Peer;
 
@@ -56,10 +57,15 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the server is ready for requests, unless it is stopping, or a source of rules has none that it may decide by.
+/// `GET /readyz`: the server is ready for requests, unless it is stopping, nobody can connect for want of a certificate, or a source
+/// of rules has none that it may decide by.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.is_stopping() {
         return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server is stopping");
+    }
+    if app.acme().is_some_and(|acme| acme.standing() == Standing::Missing) {
+        let what = "the certificate of the listener is not there yet";
+        return plain_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", what);
     }
     for (source, freshness) in app.snapshot().access.freshness() {
         if !freshness.is_enough() {

@@ -157,6 +157,11 @@ impl TlsIdentity {
         Ok(TlsIdentity { chain, key, certified })
     }
 
+    /// The certificate of the key.
+    pub(crate) fn own(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
     /// The pair as the TLS library presents it.
     pub(crate) fn shown(&self) -> SingleCertAndKey {
         SingleCertAndKey::from(self.certified.clone())
@@ -179,6 +184,14 @@ impl TlsIdentity {
         text.push_str(&write(label, self.key.secret_der()));
         text
     }
+}
+
+/// The pair of one PEM text as the TLS library presents it, though the library would take no such certificate from anybody: one with
+/// an extension that is critical and unknown to it. Nothing if it is no pair.
+pub(crate) fn shown_unread(pem: &[u8]) -> Option<SingleCertAndKey> {
+    let (chain, key) = (certificates(pem).ok()?, private_key(pem).ok()?);
+    let key = rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(key).ok()?;
+    Some(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
 }
 
 /// The TLS settings for servers whose certificates come from these authorities, or else from a public one; `own` is shown to

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use rustls::server::ClientHello;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
@@ -14,20 +15,22 @@ use crate::turns::Busy;
 
 /// Shakes hands with a client. What costs a signature, the answer to the client's greeting, is made while a `turn` is held: a
 /// greeting costs a stranger nothing, not even computing, since one can be sent again and again. Nobody holds a turn while a
-/// client is waited for.
+/// client is waited for. `tls` chooses by the greeting with what it is answered.
 ///
 /// # Errors
 /// The client does not speak TLS as we do, has gone, or had no turn in time.
-pub(super) async fn shake_hands<S, F, T>(
-    tls: Arc<ServerConfig>,
+pub(super) async fn shake_hands<S, C, F, T>(
+    tls: impl FnOnce(ClientHello<'_>) -> C,
     stream: S,
     turn: impl Fn() -> F,
 ) -> std::io::Result<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    C: Future<Output = Arc<ServerConfig>>,
     F: Future<Output = Result<T, Busy>>,
 {
     let greeted = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let tls = tls(greeted.client_hello()).await;
     let held = turn().await.map_err(std::io::Error::other)?;
     let mut kind = None;
     let mut rest = greeted.into_stream_with(tls, |connection| kind = connection.handshake_kind());
@@ -77,7 +80,7 @@ mod tests {
     use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
     use rustls::crypto::{CryptoProvider, SupportedKxGroup};
     use rustls::pki_types::PrivateKeyDer;
-    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::server::ResolvesServerCert;
     use rustls::sign::{CertifiedKey, Signer, SigningKey};
     use rustls::{
         ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, SignatureAlgorithm, SignatureScheme,
@@ -199,7 +202,7 @@ mod tests {
                     seen.held.fetch_add(1, Ordering::Relaxed);
                     Ok(Held(Arc::clone(&seen)))
                 };
-                shake_hands(tls, ours, turn).await
+                shake_hands(|_| std::future::ready(tls), ours, turn).await
             });
             (theirs, shaken)
         }

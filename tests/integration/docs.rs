@@ -444,7 +444,9 @@ pub(crate) async fn all_metrics() -> Result<String> {
                 gateway: {service: registry, upstreams: [{url: \"http://127.0.0.1:1\"}]}\n\
                 registries: {registry: {url: \"http://127.0.0.1:2\"}}\n\
                 users: {\"\": {}}\nacl: [{match: {}, actions: [pull]}]\n";
-    fs::write(&file, complete(&format!("{token}{elsewhere}{workload}{door}")))?;
+    let ordered = format!("{{host: a.example.org, email: a@example.org, cache_dir: {}}}", pair("acme"));
+    let server = format!("server: {{addr: \":5001\", letsencrypt: {ordered}}}\n");
+    fs::write(&file, complete(&format!("{server}{token}{elsewhere}{workload}{door}")))?;
     let source = Source { file, variables: Vec::new() };
     let config = source.load_and_make_key()?;
     let app = Arc::new(App::open(source, config)?);

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["activity", "breaker", "decisions", "last_said", "link", "lookups", "pem", "turns"],
     &["connections", "dial", "metrics", "reach"],
     &["http_api", "keys", "mongo", "program", "sql", "telemetry"],
-    &["token"],
+    &["acme", "token"],
     &["identity", "registries"],
     &["records", "whole_policy"],
     &["secrets", "shelf"],

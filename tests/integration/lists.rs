@@ -12,9 +12,10 @@ use crate::pages::config_pages;
 /// Each map of the configuration file and its keys. Without one of them, files that load today do not load any more.
 const KEYS: &[(&str, &str)] = &[
     ("lasting", "longest, refresh"),
+    ("server.letsencrypt", "ca_certificate, cache_dir, directory_url, email, host"),
     (
         "server",
-        "addr, admin_addr, certificate, hsts, idle_timeout, key, max_connections_per_address, net, \
+        "addr, admin_addr, certificate, hsts, idle_timeout, key, letsencrypt, max_connections_per_address, net, \
          path_prefix, real_ip_header, real_ip_pos, tls_cipher_suites, tls_curve_preferences, tls_min_version, \
          trusted_proxies",
     ),
@@ -140,7 +141,7 @@ const KEYS: &[(&str, &str)] = &[
 const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
 /// A file with that key in each map.
 const EVERY_MAP: &str = r#"
-server: {addr: ":1", UNKNOWN}
+server: {addr: ":1", letsencrypt: {host: a.b, email: a@b, cache_dir: c, UNKNOWN}, UNKNOWN}
 token: {issuer: i, certificate: c, key: k, authority: {certificate: a, UNKNOWN}, UNKNOWN}
 users: {"": {UNKNOWN}}
 htpasswd_auth: {path: p, UNKNOWN}

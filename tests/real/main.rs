@@ -14,6 +14,7 @@ mod support;
 #[expect(dead_code, reason = "names that differ by case alone are not one name in other backends")]
 mod owed;
 
+mod acme;
 mod admin;
 mod api;
 mod attacks;

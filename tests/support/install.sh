@@ -138,6 +138,8 @@ registry github.com/distribution/distribution/v3 cmd/registry v3.1.1
 crane github.com/google/go-containerregistry cmd/crane v0.22.1
 helm helm.sh/helm/v3 cmd/helm v3.22.0
 oras oras.land/oras cmd/oras v1.3.6
+pebble github.com/letsencrypt/pebble/v2 cmd/pebble v2.10.3
+pebble-challtestsrv github.com/letsencrypt/pebble/v2 cmd/pebble-challtestsrv v2.10.3
 regctl github.com/regclient/regclient cmd/regctl v0.11.7
 PROGRAMS
 

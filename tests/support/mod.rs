@@ -25,6 +25,7 @@ pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod mongo;
 pub(crate) mod part;
+pub(crate) mod pebble;
 pub(crate) mod person;
 pub(crate) mod persons;
 pub(crate) mod port;

@@ -290,7 +290,10 @@ fn what_is_empty_is_as_if_it_were_left_out() {
         ("server: {addr: \":1\", certificate: c, key: \"\"}", (1, "server.key", "without its key")),
         ("server: {addr: \":1\", real_ip_pos: 1}", (1, "server.real_ip_pos", "no meaning without real_ip_header")),
         ("server: {addr: \":1\", real_ip_pos: -1}", (1, "server.real_ip_pos", "no meaning without real_ip_header")),
-        ("server: {addr: \":1\", letsencrypt: {email: a}}", (1, "server.letsencrypt", "certbot")),
+        (
+            "server: {addr: \":1\", letsencrypt: {host: a, email: a@b}}",
+            (1, "server.letsencrypt.cache_dir", "without a folder"),
+        ),
         ("token: {issuer: a, certificate: \"\", key: \"\"}", (1, "token.certificate", "needed to sign tokens")),
         ("token: {issuer: \"\", certificate: c, key: k}", (1, "token.issuer", "an issuer is needed")),
         ("users: {alice: {password: \"\"}}", (1, "users.alice.password", "bcrypt hash")),

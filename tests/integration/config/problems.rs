@@ -283,8 +283,30 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             &[(1, "server.real_ip_pos", "not needed with trusted_proxies")],
         ),
         (
-            "server: {addr: \":1\", letsencrypt: {host: a}}".to_owned(),
-            &[(1, "server.letsencrypt", "let a proxy or certbot fetch them")],
+            "server: {addr: \":1\", letsencrypt: {host: \"*.a\", email: nobody, directory_url: \"http://a\"}}"
+                .to_owned(),
+            &[
+                (1, "server.letsencrypt.host", "is not a host name"),
+                (1, "server.letsencrypt.email", "is not an e-mail address"),
+                (1, "server.letsencrypt.cache_dir", "without a folder"),
+                (1, "server.letsencrypt.directory_url", "is not the address of an authority's directory"),
+            ],
+        ),
+        (
+            "server: {addr: \":1\", letsencrypt: {host: 127.0.0.1, email: \"\", cache_dir: c}}".to_owned(),
+            &[
+                (1, "server.letsencrypt.host", "is not a host name"),
+                (1, "server.letsencrypt.email", "whom does the authority write to"),
+            ],
+        ),
+        (
+            "server: {addr: \":1\", certificate: c, key: k, letsencrypt: {host: a.b, email: a@b, cache_dir: c}}"
+                .to_owned(),
+            &[(1, "server.letsencrypt", "certificate and key are named too")],
+        ),
+        (
+            "server: {addr: s, net: unix, letsencrypt: {host: a.b, email: a@b, cache_dir: c}}".to_owned(),
+            &[(1, "server.letsencrypt", "the authority connects to port 443")],
         ),
         (
             "server: {addr: \":1\", tls_cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}".to_owned(),
