@@ -5,8 +5,6 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::people::Site;
 use crate::support::browser::{Browser, Window};
 use crate::support::dockwarden::{self, password};
@@ -60,7 +58,7 @@ const PAGES: [(&str, &str); 34] = [
     ("/secrets?robot=ci-web", ""),
     ("/secrets/new", ""),
     ("/why", ""),
-    ("/why?scope=repository:groups/10/web:pull,push&account=ann&labels=team%3Dweb", "why"),
+    ("/why?scope=repository:groups/10/web:pull,push&account=ann&service=reg&labels=team%3Dweb", "why"),
     ("/why/who?action=push&resource=repository:groups/10/web", ""),
     ("/overview", "overview"),
     ("/decisions?id=0123456789abcdef", ""),
@@ -69,7 +67,7 @@ const PAGES: [(&str, &str); 34] = [
 fn site() -> Site {
     let accounts = [("ann", "{}"), ("bob", "{}"), ("cat", "{}")];
     let hash = dockwarden::hash(&password("service"));
-    let to_whom = ", restricted: false, publications: [dev], responsibles: [ops]";
+    let to_whom = ", hosts: [registry.example.org], restricted: false, publications: [dev], responsibles: [ops]";
     let site = Site::start(Edition::V3, to_whom, |_| {
         format!(
             "{}acl:\n  - match: {{account: cat, type: dockwarden}}\n    actions: [list, show, create, change, delete, sweep, renew, revoke, \
@@ -115,7 +113,7 @@ fn sign_in(browser: &mut Browser, account: &str) {
 /// Looks at the page that is open.
 fn look(browser: &mut Browser, what: &str, wrong: &mut Vec<String>) {
     let said = browser.said();
-    for (kind, found) in [("axe", browser.axe()), ("tab", browser.tab()), ("said", said)] {
+    for (kind, found) in [("tab", browser.tab()), ("axe", browser.axe()), ("said", said)] {
         wrong.extend(found.iter().map(|found| format!("{what}: {kind}: {found}")));
     }
     let overhang = browser.overhang();
@@ -185,6 +183,7 @@ fn no_page_keeps_anybody_out_breaks_its_own_policy_or_is_large() {
         assert_eq!(browser.open("/repositories/one?registry=reg&name=none").status, 404);
         assert!(browser.said().iter().all(|said| said.contains("status of 404")));
         look(&mut browser, "nothing here", &mut wrong);
+        browser.open("/account");
         browser.press("role=button[name='Sign out']");
         browser.arrive("/sign-in");
         look(&mut browser, "/sign-in", &mut wrong);
@@ -226,7 +225,5 @@ fn a_keyboard_is_enough() {
     browser.enter_at("role=button[name='Sign out']");
     browser.arrive("/sign-in");
     assert_eq!(browser.said(), [""; 0]);
-    let log: Vec<Value> = dockwarden::events(&site.dockwarden.whole_log(), "somebody signed in");
-    assert_eq!(log.len(), 1);
     site.dockwarden.process.keeps_secrets();
 }

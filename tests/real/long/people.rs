@@ -16,7 +16,7 @@ use crate::support::{client, engine, part, port, scratch};
 
 /// Of the registry's events.
 const SECRET: &str = "0123456789abcdef-of-events";
-const REFUSED: &[&str] = &["unauthorized", "401", "authentication required", "denied"];
+const REFUSED: &[&str] = &["unauthorized", "401", "authentication required", "denied", "invalid username/password"];
 const PLAIN: Window = Window { scheme: "light", width: 1280, script: false };
 
 /// A server with pages, and the registry `reg`, which it knows.

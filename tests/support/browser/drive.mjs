@@ -95,10 +95,9 @@ const orders = {
   async overhang() {
     return await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   },
-  // Goes over the whole page with the key, and tells what is wrong with the way.
+  // Goes over the whole page with the key, and tells what is wrong with the way. It begins where a page begins that was just opened.
   async tab() {
     const wrong = [];
-    await page.evaluate(() => document.activeElement.blur());
     const wanted = await page.locator(REACHABLE).count();
     for (let at = 0; at < wanted; at += 1) {
       await page.keyboard.press("Tab");
@@ -135,8 +134,14 @@ const orders = {
       document.querySelector("main a, main button").tabIndex = 1;
     });
   },
+  // A picture of the page, as wide as a column of text, and not endless.
   async shot({ file }) {
+    const before = page.viewportSize();
+    await page.setViewportSize({ width: 1100, height: 100 });
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    await page.setViewportSize({ width: 1100, height: Math.min(height, 450) });
     await page.screenshot({ path: file });
+    await page.setViewportSize(before);
   },
 };
 
