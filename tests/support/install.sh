@@ -31,7 +31,7 @@ packages=
 # Those that make a release for the other machine, a Debian to install it in, and a browser.
 release=
 [ "${1:-}" != long ] || release='aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
-    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap chromium:chromium'
+    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap chromium:chromium node:nodejs npm:npm'
 for pair in $release \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
@@ -244,3 +244,19 @@ install -m 644 "$operator/example/prometheus-operator-crd/monitoring.coreos.com_
 
 # OpenTelemetry's Collector, for the spans and metrics that we send.
 (cd "$here/collector" && go build -trimpath -o "$long/collector" .) || fail "could not build $here/collector"
+
+# What drives a browser, what finds obstacles on a page, and a strict OpenID provider, from npm.
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' ||
+    fail "$(node --version) is too old: install Node.js 20 or newer"
+if ! cmp -s "$here/browser/package-lock.json" "$long/browser/installed.json"; then
+    mkdir -p "$long/browser"
+    cp "$here/browser/package.json" "$here/browser/package-lock.json" "$long/browser"
+    log=$(mktemp)
+    if ! (cd "$long/browser" && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        fail "could not install what $here/browser/package-lock.json names"
+    fi
+    rm -f "$log"
+    cp "$here/browser/package-lock.json" "$long/browser/installed.json"
+fi

@@ -1,6 +1,7 @@
 //! The real parts of the test bed: programs that are started on free ports, talked to, and never outlive the tests.
 
 pub(crate) mod bed;
+pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod catalogue;
 pub(crate) mod change_streams;

@@ -11,6 +11,16 @@ use crate::support::{http, part, port, scratch, visit};
 
 const ISSUER: &str = "https://dex.example.org/dex";
 
+/// dex with a configuration, at an address.
+pub(super) fn serve(config: &str) -> Option<Process> {
+    let file = scratch::write(&scratch::directory("dex"), "dex.yaml", config);
+    let mut serve = Command::new(part::path("long/dex"));
+    serve.env_clear().arg("serve").arg(file);
+    let process = Process::start("dex", &serve);
+    let listens = |process: &Process| process.log().contains("listening (http)").then_some(());
+    process.up_or_ended("the line that tells its address", listens).map(|()| process)
+}
+
 /// dex, with one client and one person, whose password is `password`.
 fn dex() -> (Process, String) {
     // It takes no hash of less.
@@ -23,12 +33,7 @@ fn dex() -> (Process, String) {
              staticClients: [{{id: registry.example.org, name: registry, secret: of-the-client}}, {{id: another, name: another, secret: of-the-client}}]\n\
              staticPasswords: [{{email: ada@example.org, username: ada, userID: \"1234\", hash: \"{hash}\"}}]\n"
         );
-        let file = scratch::write(&scratch::directory("dex"), "dex.yaml", &config);
-        let mut serve = Command::new(part::path("long/dex"));
-        serve.env_clear().arg("serve").arg(file);
-        let process = Process::start("dex", &serve);
-        let listens = |process: &Process| process.log().contains("listening (http)").then_some(());
-        process.up_or_ended("the line that tells its address", listens).map(|()| (process, address))
+        serve(&config).map(|process| (process, address))
     })
 }
 

@@ -1,6 +1,7 @@
 //! What takes parts that are too much to build for every run: `make long` has them built by `tests/support/install.sh long`, and
 //! nothing else runs these tests.
 
+mod accessible;
 mod builders;
 mod cluster;
 mod collector;
@@ -9,4 +10,5 @@ mod dex;
 mod events;
 mod kubelet;
 mod page;
+mod people;
 mod signature;
