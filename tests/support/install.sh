@@ -246,7 +246,7 @@ install -m 644 "$operator/example/prometheus-operator-crd/monitoring.coreos.com_
 (cd "$here/collector" && go build -trimpath -o "$long/collector" .) || fail "could not build $here/collector"
 
 # What drives a browser, what finds obstacles on a page, and a strict OpenID provider, from npm.
-node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' ||
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' ||
     fail "$(node --version) is too old: install Node.js 20 or newer"
 if ! cmp -s "$here/browser/package-lock.json" "$long/browser/installed.json"; then
     mkdir -p "$long/browser"

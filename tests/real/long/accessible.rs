@@ -151,12 +151,13 @@ fn no_page_keeps_anybody_out_breaks_its_own_policy_or_is_large() {
     browser.fill("role=textbox >> nth=0", "added");
     browser.fill("role=textbox >> nth=1", "https://added.example.org");
     browser.press("main >> role=button");
+    browser.text("h1:has-text('added')");
     browser.open("/secrets/new");
     browser.fill("role=textbox[name=/^Robot/]", "ci-web");
     browser.fill("role=textbox[name=/^Name/]", "deploy");
     browser.press("role=checkbox");
     browser.press("main >> role=button");
-    assert_eq!(browser.count("#secret"), 1, "{}", browser.text("main"));
+    assert!(browser.text("#secret").starts_with("dwr_"));
     look(&mut browser, "a robot's new secret", &mut wrong);
     for (round, window) in WINDOWS.into_iter().enumerate() {
         browser.window(window);
@@ -175,7 +176,7 @@ fn no_page_keeps_anybody_out_breaks_its_own_policy_or_is_large() {
         browser.open("/account");
         browser.fill("role=textbox[name='Machine']", &format!("laptop-{round}"));
         browser.press("role=button[name='Make a password']");
-        assert_eq!(browser.count("#password"), 1);
+        assert!(browser.text("#password").starts_with("dwp_"));
         if round == 0 {
             pictured(&mut browser, "account");
         }
@@ -213,10 +214,9 @@ fn a_keyboard_is_enough() {
     browser.arrive("/account");
     browser.type_at("role=textbox[name='Machine']", "laptop");
     browser.enter_at("role=button[name='Make a password']");
-    until("the password", || (browser.count("#password") == 1).then_some(()));
     let password = browser.text("#password");
     browser.enter_at("role=button[name='Revoke laptop']");
-    until("the row to be gone", || (browser.count("tbody tr") == 0).then_some(()));
+    browser.text("main:not(:has(tr)) >> text=There are none.");
     let line = crate::support::visit::basic("ann", &password);
     let asked = http::request("GET", "/auth?service=reg", &site.dockwarden.host(), &[("Authorization", &line)], b"");
     assert_eq!(http::exchange(&site.dockwarden.address, &asked).status, 401);

@@ -27,9 +27,9 @@ const PATIENCE = 60_000;
 const REACHABLE = "a[href], button, input:not([type=hidden]), select, textarea, [tabindex='0']";
 
 const orders = {
-  // Another window, with the cookies of the one before, unless it is a fresh browser.
-  async window({ scheme, width, script, fresh }) {
-    const storageState = fresh ? undefined : await context?.storageState();
+  // Another window, with the cookies of the one before.
+  async window({ scheme, width, script }) {
+    const storageState = await context?.storageState();
     await context?.close();
     context = await browser.newContext({
       colorScheme: scheme,
