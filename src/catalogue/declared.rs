@@ -7,6 +7,8 @@ use tracing::warn;
 
 use super::registry::RegistryClient;
 use super::{Catalogue, Known};
+use crate::directory::changing::Remains;
+use crate::records::Failure;
 use crate::registries::{Registries, Registry};
 
 /// The registries of one moment.
@@ -58,6 +60,18 @@ impl Catalogue {
             begun.ok()
         });
         self.declared.store(Arc::new(Declared::from_known(registries, known.collect())));
+    }
+
+    /// Whether the records have something of a registry of this name, declared or not.
+    ///
+    /// # Errors
+    /// They cannot be asked.
+    pub async fn remains(&self, service: &str) -> Result<Remains, Failure> {
+        let is_swept = self.shared.records.sweep(service).await?.began.is_some();
+        match is_swept || !self.listing(service).is_empty() {
+            true => Ok(Remains::Something),
+            false => Ok(Remains::Nothing),
+        }
     }
 
     /// The registries, as they were declared.

@@ -1,11 +1,14 @@
 //! Changes of the directory, which are made in the records alone: what the file has is changed in the file.
 
+use policy::pattern::LabelValue;
+
 use super::Directory;
-use super::documents::{NewEntry, authorities_in};
+use super::documents::{NewEntry, authorities_in, with_name_alone};
 use super::entry::{Named, id_of, is_everybody};
+use super::labels::Label;
 use super::view::{Origin, View};
-use crate::authn::Account;
-use crate::records::directory::{EntryAt, EntryKind};
+use crate::authn::{Account, Identity};
+use crate::records::directory::{Entry, EntryAt, EntryKind};
 use crate::records::{Changed, Failure, Logins, Version};
 use crate::registries::{NotAllowed, Registry};
 use crate::shown::printable;
@@ -50,6 +53,15 @@ pub enum NotChanged {
     /// The user has as many registries as they may declare.
     #[error("the quota is {0} registries, and there are as many")]
     Quota(u32),
+    /// A registry of this name was there before, and others were responsible for it, or the operator.
+    #[error(
+        "a registry of this name was there before, and registries, tokens and records may still know it; those who were responsible \
+         for it may declare it, or the operator, by command"
+    )]
+    Reserved,
+    /// The user has declared as many registries that were removed as anybody may.
+    #[error("you declared {0} registries that were removed, and their names are kept; the operator declares more, by command")]
+    Removed(usize),
     /// The registry is where managers may not have anything asked.
     #[error(transparent)]
     Place(#[from] NotAllowed),
@@ -60,6 +72,10 @@ pub enum NotChanged {
 
 /// So many entries that name another are said.
 const MOST_SAID: usize = 20;
+
+/// So many names of registries that one user declared are kept once these are removed: whoever declares and removes without end does
+/// not fill the records.
+const MOST_RESERVED: usize = 1000;
 
 /// Who names an entry, in a sentence: these, and so many others.
 pub fn who_name_it(by: &[EntryAt], others: usize) -> String {
@@ -73,6 +89,15 @@ pub fn who_name_it(by: &[EntryAt], others: usize) -> String {
     }
 }
 
+/// Whether something is still known of what a registry of some name held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// Its repositories, or that it was swept.
+    Something,
+    /// Nothing: there was none, as far as anybody knows.
+    Nothing,
+}
+
 impl Directory {
     /// Keeps a new entry.
     ///
@@ -80,10 +105,34 @@ impl Directory {
     /// Why it was not kept.
     pub async fn make(&self, new: NewEntry) -> Result<(), NotChanged> {
         let view = self.current().await?;
-        check(&view, &new, Others::All)?;
-        self.check_place(&new).await?;
-        match self.records()?.make_entry(&entry_of(&new)?).await? {
-            Changed::Done => self.confirm(&new, Version(1), None).await,
+        self.make_in(&view, &new).await.map(drop)
+    }
+
+    /// Keeps a new entry in this directory; the version that it has, and what it took the place of.
+    async fn make_in(&self, view: &View, new: &NewEntry) -> Result<(Version, Option<Entry>), NotChanged> {
+        check(view, new, Others::All)?;
+        self.check_place(new).await?;
+        let (written, before) = self.write_new(view, new).await?;
+        self.confirm(new, written, before.clone()).await?;
+        Ok((written, before))
+    }
+
+    /// Writes a new entry, in the place of the name that is kept of a registry that was removed, where it is one.
+    async fn write_new(&self, view: &View, new: &NewEntry) -> Result<(Version, Option<Entry>), NotChanged> {
+        let (records, entry) = (self.records()?, entry_of(new)?);
+        let reserved = match new {
+            NewEntry::Registry { registry, .. } => view.reserved(&registry.service),
+            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => None,
+        };
+        let (changed, written, before) = match reserved {
+            None => (records.make_entry(&entry).await?, Version(1), None),
+            Some(reserved) => {
+                let (seen, before) = (reserved.version, records.entry(&entry.at).await?);
+                (records.replace_entry(&entry, seen).await?, Version(seen.0.saturating_add(1)), before)
+            }
+        };
+        match changed {
+            Changed::Done => Ok((written, before)),
             Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
         }
     }
@@ -104,20 +153,24 @@ impl Directory {
             let made = match check(&view, &new, Others::All) {
                 Err(refused) => Err(refused),
                 Ok(()) if let Err(refused) = self.check_place(&new).await => Err(refused.into()),
-                Ok(()) => match self.records()?.make_entry(&entry_of(&new)?).await? {
-                    Changed::Done => {
-                        kept.push((told.len(), new));
+                Ok(()) => match self.write_new(&view, &new).await {
+                    Ok(written) => {
+                        kept.push((told.len(), new, written));
                         Ok(())
                     }
-                    Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
+                    Err(NotChanged::Failure(failure)) => return Err(failure.into()),
+                    Err(refused) => Err(refused),
                 },
             };
             told.push((at, made));
         }
         view = self.current().await?;
-        for (at, new) in kept.iter().filter(|(_, new)| view.has_named(new).is_err()) {
-            let confirmed = self.confirm(new, Version(1), None).await;
-            if let (Some((_, made)), Err(lacking)) = (told.get_mut(*at), confirmed) {
+        for (at, new, (written, before)) in kept {
+            if view.has_named(&new).is_ok() {
+                continue;
+            }
+            let confirmed = self.confirm(&new, written, before).await;
+            if let (Some((_, made)), Err(lacking)) = (told.get_mut(at), confirmed) {
                 *made = Err(lacking);
             }
         }
@@ -149,7 +202,8 @@ impl Directory {
         }
     }
 
-    /// Removes an entry that no other names. A service's secrets end with it.
+    /// Removes an entry that no other names. A service's secrets end with it; a registry's name is kept for the groups that were
+    /// responsible for it.
     ///
     /// # Errors
     /// Why it was not removed; [`NotChanged::Named`] with those that name it.
@@ -164,7 +218,8 @@ impl Directory {
                     records.raise(&account, now).await?;
                 }
             }
-            EntryKind::User | EntryKind::Registry => {}
+            EntryKind::Registry => return self.remove_but_for_its_name(&view, at, seen).await,
+            EntryKind::User => {}
         }
         self.changed(records.remove_entry(at, seen).await?).await?;
         match at.kind {
@@ -172,6 +227,18 @@ impl Directory {
             EntryKind::User => Ok(records.forget_login(&at.name).await?),
             EntryKind::Group | EntryKind::App | EntryKind::Service | EntryKind::Registry => Ok(()),
         }
+    }
+
+    async fn remove_but_for_its_name(&self, view: &View, at: &EntryAt, seen: Version) -> Result<(), NotChanged> {
+        let registry = view.registries().get(&at.name).ok_or(NotChanged::Missing)?;
+        // By their ids: a group that is called so later is another one.
+        let responsibles = registry.responsibles.iter();
+        let responsibles = responsibles.filter_map(|name| Some(view.group(name)?.entry.id.to_string())).collect();
+        let records = self.records()?;
+        let entry = records.entry(at).await?.ok_or(NotChanged::Missing)?;
+        let odd = || Failure::Unusable { cause: format!("the {at} is not as this program writes it") };
+        let name_alone = with_name_alone(entry, responsibles).ok_or_else(odd)?;
+        self.changed(records.replace_entry(&name_alone, seen).await?).await
     }
 
     /// When these users last logged in, as far as that is written down; `None` where the directory is in the file alone, and nobody
@@ -207,28 +274,39 @@ impl Directory {
         Ok(Registry { responsibles, publications, ..registry })
     }
 
-    /// Declares a registry for a user, within their quota. Of several at once, in whichever replicas, no more are left than that.
+    /// Declares a registry for a user, within their quota. Of several at once, in whichever replicas, no more are left than that. The
+    /// name of one that was removed is for those who were responsible for it, by the groups that `who` has.
     ///
     /// # Errors
     /// Why it was not declared.
     pub async fn declare(
         &self,
-        creator: &Account,
+        (creator, who): (&Account, &Identity),
         registry: Registry,
         authorities: Option<String>,
+        remains: Remains,
     ) -> Result<(), NotChanged> {
-        self.read_again().await?;
+        let view = self.current().await?;
+        check_name(&view, who, &registry.service, remains)?;
+        if view.reserved_by(creator) >= MOST_RESERVED {
+            return Err(NotChanged::Removed(MOST_RESERVED));
+        }
         let registry = Box::new(self.declared(creator, registry)?);
         let new = NewEntry::Registry { registry, authorities, creator: Some(creator.to_string()) };
         let at = new.at();
-        self.make(new).await?;
+        let (written, before) = self.make_in(&view, &new).await?;
         // Others may have been made since it was counted.
         let view = self.current().await?;
         let quota = view.user(creator).and_then(|user| user.entry.quota);
         match quota.filter(|quota| view.declared_by(creator) > number(*quota)) {
             None => Ok(()),
             Some(quota) => {
-                self.changed(self.records()?.remove_entry(&at, Version(1)).await?).await?;
+                let records = self.records()?;
+                let undone = match before {
+                    None => records.remove_entry(&at, written).await?,
+                    Some(before) => records.replace_entry(&before, written).await?,
+                };
+                self.changed(undone).await?;
                 Err(NotChanged::Quota(quota))
             }
         }
@@ -274,7 +352,22 @@ fn number(quota: u32) -> usize {
     usize::try_from(quota).unwrap_or(usize::MAX)
 }
 
-fn entry_of(new: &NewEntry) -> Result<crate::records::directory::Entry, NotChanged> {
+/// That somebody may declare a registry of this name: that no other groups were responsible for one, nor the operator.
+fn check_name(view: &View, who: &Identity, service: &str, remains: Remains) -> Result<(), NotChanged> {
+    let is_own = |id: &String| {
+        let own = who.labels.get(Label::Gid.as_str());
+        own.is_some_and(|own| own.contains(&LabelValue::literal(id)))
+    };
+    match (view.reserved(service), remains) {
+        (Some(reserved), _) if reserved.responsibles.iter().any(is_own) => Ok(()),
+        (Some(_), _) => Err(NotChanged::Reserved),
+        // One that the file had is gone from there without a word. One that is there is told to be.
+        (None, Remains::Something) if view.registries().get(service).is_none() => Err(NotChanged::Reserved),
+        (None, Remains::Something | Remains::Nothing) => Ok(()),
+    }
+}
+
+fn entry_of(new: &NewEntry) -> Result<Entry, NotChanged> {
     new.entry().map_err(|error| Failure::Unusable { cause: error.to_string() }.into())
 }
 

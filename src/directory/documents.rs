@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::entry::{App, Group, Privilege, Service, User, id_of, is_everybody, is_service};
-use super::view::{Kept, Listed, Origin};
+use super::view::{Kept, Listed, Origin, Reserved};
 use crate::authn::Account;
 use crate::json;
 use crate::pem::tls::Authorities;
@@ -83,6 +83,9 @@ struct RegistryDocument {
     creator: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "json::objects")]
     events: Vec<EventsDocument>,
+    /// Whether it was removed, and its name alone is still kept for the groups that were responsible for it, by their ids.
+    #[serde(default, skip_serializing_if = "stays")]
+    removed: bool,
 }
 
 /// A secret of a registry's events.
@@ -180,12 +183,23 @@ impl NewEntry {
                     responsibles: registry.responsibles.clone(),
                     creator: creator.clone(),
                     events: registry.events.iter().filter_map(EventsDocument::of).collect(),
+                    removed: false,
                 };
                 (Some(url), serde_json::to_string(&document)?)
             }
         };
         Ok(Entry { at: self.at(), claim, text, version: Version(1) })
     }
+}
+
+/// What stays of a registry's entry when it is removed: its name, for these groups. `None` where it is not as this program writes it.
+pub(super) fn with_name_alone(entry: Entry, responsibles: Vec<String>) -> Option<Entry> {
+    let document: RegistryDocument = json::object(entry.text.as_bytes()).ok()?;
+    let (publications, hosts, events) = (Vec::new(), Vec::new(), Vec::new());
+    let document =
+        RegistryDocument { publications, hosts, events, responsibles, authorities: None, removed: true, ..document };
+    // Its address is free.
+    Some(Entry { claim: None, text: serde_json::to_string(&document).ok()?, ..entry })
 }
 
 /// The secrets of a registry's events, by its entry; `None` where that is not as this program writes it.
@@ -279,9 +293,22 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
         }
         EntryKind::Registry => {
             let document: RegistryDocument = json::object(text).ok()?;
-            let RegistryDocument { url, hosts, authorities, restricted, publications, responsibles, creator, events } =
-                document;
+            let RegistryDocument {
+                url,
+                hosts,
+                authorities,
+                restricted,
+                publications,
+                responsibles,
+                creator,
+                events,
+                removed,
+            } = document;
             check_service(&name).ok()?;
+            if removed {
+                kept.reserved.insert(name, Reserved { responsibles, creator, version });
+                return Some(());
+            }
             let url = read_url(&url).ok()?;
             let authorities = match authorities {
                 None => None,

@@ -59,7 +59,11 @@ impl Directory {
     /// The registry's entry as it is now, and the secrets in it: who changes them changes this version of it.
     async fn secrets_of(&self, service: &str) -> Result<(Entry, Vec<EventsSecret>), NotChanged> {
         let at = EntryAt { kind: EntryKind::Registry, name: service.to_owned() };
-        kept(&*self.current().await?, &at)?;
+        let view = self.current().await?;
+        kept(&view, &at)?;
+        if view.reserved(service).is_some() {
+            return Err(NotChanged::Missing);
+        }
         let entry = self.records()?.entry(&at).await?.ok_or(NotChanged::Missing)?;
         let secrets = events_of(&entry).ok_or_else(|| odd(service))?;
         Ok((entry, secrets))

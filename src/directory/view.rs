@@ -36,6 +36,18 @@ pub struct Listed<T> {
     pub origin: Origin,
 }
 
+/// The name of a registry that was removed. Tokens for it may still open what is there, and what it held is still known: it is not
+/// just anybody's to declare anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reserved {
+    /// The ids of the groups that were responsible for it.
+    pub(super) responsibles: Vec<String>,
+    /// Who declared it; `None` at the command line.
+    pub(super) creator: Option<String>,
+    /// Of this record.
+    pub(super) version: Version,
+}
+
 /// What the records have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kept {
@@ -51,6 +63,8 @@ pub struct Kept {
     pub registries: Vec<Listed<Registry>>,
     /// The groups and apps that are about to be removed.
     pub leaving: BTreeSet<EntryAt>,
+    /// The names of registries that were removed.
+    pub(super) reserved: BTreeMap<String, Reserved>,
     /// What of them cannot be read, which counts for nothing.
     pub unreadable: Vec<String>,
 }
@@ -74,6 +88,7 @@ pub struct View {
     to_everybody: Brings,
     restricted: BTreeSet<String>,
     leaving: BTreeSet<EntryAt>,
+    reserved: BTreeMap<String, Reserved>,
     remarks: Vec<String>,
 }
 
@@ -92,8 +107,8 @@ impl View {
     /// What both have together. Where they have the same, the file's counts, and what the records have of that name or id counts for
     /// nothing, which is remarked.
     pub fn from_both(file: &Entries, kept: Kept) -> View {
-        let Kept { groups, users, apps, services, registries, leaving, unreadable } = kept;
-        let mut view = View { remarks: unreadable, leaving, ..View::default() };
+        let Kept { groups, users, apps, services, registries, leaving, reserved, unreadable } = kept;
+        let mut view = View { remarks: unreadable, leaving, reserved, ..View::default() };
         view.groups = together(("group", &file.groups), groups, &mut view.remarks);
         view.groups.retain(|group| !is_everybody(&group.entry.name));
         view.users = together(("user", &file.users), users, &mut view.remarks);
@@ -303,6 +318,16 @@ impl View {
     /// The groups and apps of the records that are about to be removed.
     pub(super) fn leaving(&self) -> &BTreeSet<EntryAt> {
         &self.leaving
+    }
+
+    /// What is kept of the name of a registry that was removed.
+    pub(super) fn reserved(&self, service: &str) -> Option<&Reserved> {
+        self.reserved.get(service)
+    }
+
+    /// How many registries this user has declared that were removed.
+    pub(super) fn reserved_by(&self, account: &str) -> usize {
+        self.reserved.values().filter(|reserved| reserved.creator.as_deref() == Some(account)).count()
     }
 
     /// What of the records counts for nothing, and why.

@@ -11,7 +11,7 @@ use super::told::{ToldRegistry, moment};
 use super::{Candidate, Desk, NotDone, Page, SERVICE, Sought, granted, ours};
 use crate::background;
 use crate::catalogue::Status;
-use crate::directory::changing::NotChanged;
+use crate::directory::changing::{NotChanged, Remains};
 use crate::directory::entry::is_everybody;
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::directory::{Label, NewEntry, Origin, View};
@@ -91,7 +91,11 @@ impl Desk<'_> {
         let blank = Registry::from_address(service, address_from(url)?);
         let (registry, authorities) = fields.over(blank, None)?;
         self.may_name(&[], &registry).await?;
-        self.directory()?.declare(creator, registry, authorities).await?;
+        let remains = match self.catalogue {
+            Some(catalogue) => catalogue.remains(service).await?,
+            None => Remains::Nothing,
+        };
+        self.directory()?.declare((creator, self.who), registry, authorities, remains).await?;
         self.follow()?;
         self.shown_registry(service)
     }
@@ -121,7 +125,8 @@ impl Desk<'_> {
         self.shown_registry(service)
     }
 
-    /// Declares a registry no more, if it still has the version that was seen. What is in it stays there.
+    /// Declares a registry no more, if it still has the version that was seen. What is in it stays there, and its name is kept for those
+    /// who are responsible for it.
     ///
     /// # Errors
     /// Why not.

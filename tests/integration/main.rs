@@ -31,6 +31,7 @@ mod lists;
 mod logs;
 mod lying_registries;
 mod management;
+mod managing_registries;
 mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;

@@ -295,6 +295,8 @@ pub(in crate::http) fn shape_of(not_done: &NotDone) -> Shape {
             | NotChanged::InTheFile
             | NotChanged::Taken
             | NotChanged::Leaving { .. }
+            | NotChanged::Reserved
+            | NotChanged::Removed(_)
             | NotChanged::Quota(_) => refusal(StatusCode::CONFLICT, "not_changed"),
             // Told by who may know whom it is named by.
             NotChanged::Named(by) => {

@@ -1,0 +1,106 @@
+//! What managers may do with registries that are others', or were: names that are free again, and what they see of each.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use dockwarden::directory::NewEntry;
+use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
+use dockwarden::registries::Registry;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::bed::{ALICE_HASH, Bed, Reply};
+use crate::directory::{opensvc, person, ready};
+
+const REGISTRIES: &str = "/api/v1/registries";
+
+/// The reference's directory, with `zoe`, who manages registries for `ops`, and `yan`, who does for `fin`.
+async fn bed(more: &str) -> Bed {
+    let users = format!("users:\n  zoe: {{password: \"{ALICE_HASH}\"}}\n  yan: {{password: \"{ALICE_HASH}\"}}");
+    let text = opensvc().replacen("users:", &users, 1).replacen(
+        "  users:\n    ann:",
+        "  users:\n    zoe: {id: 8, groups: [ops], privileges: [puller, pusher, manager]}\n    \
+         yan: {id: 9, groups: [fin], privileges: [puller, pusher, manager]}\n    ann:",
+        1,
+    );
+    let bed = Bed::with(&format!("{text}{more}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
+    ready(&bed).await;
+    bed
+}
+
+async fn send(bed: &Bed, who: &'static str, (method, target): (Method, &str), body: &Value) -> Reply {
+    let ask = bed.request(method, target).by(person(who)).header("if-match", "*");
+    ask.header("content-type", "application/json").body(&body.to_string()).send().await
+}
+
+async fn declare(bed: &Bed, who: &'static str, service: &str, host: &str) -> Reply {
+    let body = json!({ "service": service, "url": format!("https://{host}.example.org") });
+    send(bed, who, (Method::POST, REGISTRIES), &body).await
+}
+
+/// Has it known that this is in a registry.
+async fn fill(bed: &Bed, service: &str, name: &str) {
+    let snapshot = bed.app.snapshot();
+    let records = Arc::clone(&snapshot.records.as_ref().unwrap().records);
+    let now = OffsetDateTime::now_utc();
+    records.found(service, SweepNumber(1), &[name.to_owned()], now).await.unwrap();
+    let listing = Listing { repository: name.to_owned(), tags: vec!["v1".to_owned()], asked: now };
+    records.listed(service, &[listing], now).await.unwrap();
+    let text = Description { text: "Ours".to_owned(), official: Mark::Unset, automated: Mark::Unset };
+    snapshot.catalogue.as_ref().unwrap().describe(service, name, &text).await.unwrap();
+}
+
+async fn repositories(bed: &Bed, who: &'static str, service: &str) -> Value {
+    let target = format!("{REGISTRIES}/{service}/repositories");
+    bed.get(&target).by(person(who)).send().await.ok().json()["items"].clone()
+}
+
+/// What a registry held, and what tokens for it open, is not had by declaring its name once it is free again.
+#[tokio::test]
+async fn the_name_of_a_registry_that_was_removed_is_kept_for_those_who_were_responsible() {
+    let bed = bed("").await;
+    let team = format!("{REGISTRIES}/team");
+    assert_eq!(declare(&bed, "zoe", "team", "team").await.status, 201);
+    fill(&bed, "team", "lib/secret").await;
+    assert_eq!(send(&bed, "zoe", (Method::DELETE, &team), &Value::Null).await.status, 204);
+    for who in ["zoe", "yan"] {
+        assert_eq!(bed.get(&team).by(person(who)).send().await.status, 404, "{who}");
+    }
+    for host in ["team", "other"] {
+        let refused = declare(&bed, "yan", "team", host).await;
+        assert_eq!((refused.status, &refused.json()["reason"]), (409, &"not_changed".into()), "{}", refused.text());
+        assert!(refused.text().contains("was there before"), "{}", refused.text());
+    }
+    // Where it was is free, and so are its hosts.
+    let mine = declare(&bed, "yan", "mine", "team").await;
+    assert_eq!(mine.status, 201, "{}", mine.text());
+    let directory = Arc::clone(bed.app.snapshot().access.directory().unwrap());
+    let secret = directory.make_events_secret("team", OffsetDateTime::now_utc()).await;
+    assert!(secret.is_err(), "nothing is told of what is not there");
+    // Who was responsible declares it anew, as often as they like, and has what is known of it.
+    for _ in 0..2 {
+        let again = declare(&bed, "zoe", "team", "moved").await;
+        assert_eq!((again.status, &again.json()["responsibles"]), (201, &json!(["ops"])), "{}", again.text());
+        assert_eq!(repositories(&bed, "zoe", "team").await[0]["name"], "lib/secret");
+        assert_eq!(declare(&bed, "zoe", "team", "twice").await.status, 409);
+        assert_eq!(send(&bed, "zoe", (Method::DELETE, &team), &Value::Null).await.status, 204);
+    }
+    // The operator, by command, gives it to whom they like.
+    let mut registry = Registry::from_address("team", "https://given.example.org".parse().unwrap());
+    registry.responsibles = vec!["fin".to_owned()];
+    let given = NewEntry::Registry { registry: Box::new(registry), authorities: None, creator: None };
+    directory.make(given).await.unwrap();
+    assert_eq!(bed.get(&team).by(person("yan")).send().await.ok().json()["responsibles"], json!(["fin"]));
+    assert_eq!(bed.get(&team).by(person("zoe")).send().await.status, 404);
+}
+
+/// What the file declared once is the operator's still: nothing was removed by anybody whose groups are known.
+#[tokio::test]
+async fn a_name_of_which_something_is_known_is_not_declared_by_a_manager() {
+    let bed = bed("").await;
+    fill(&bed, "old", "lib/secret").await;
+    for who in ["zoe", "yan"] {
+        assert_eq!(declare(&bed, who, "old", "old").await.status, 409, "{who}");
+        assert_eq!(declare(&bed, who, "new", "new").await.status, if who == "zoe" { 201 } else { 409 }, "{who}");
+    }
+}
