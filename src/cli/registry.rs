@@ -210,7 +210,7 @@ fn run_registry(command: RegistryCommand) -> u8 {
             }
             RegistryCommand::Add { config, service, said } => {
                 check_service(&service)?;
-                if service == SERVICE {
+                if service.eq_ignore_ascii_case(SERVICE) {
                     return Err(format!("{SERVICE} is what Dockwarden itself is called; choose another name"));
                 }
                 let url = said.url.as_deref().ok_or("where is the registry? --url https://registry.example.org")?;

@@ -16,6 +16,7 @@ mod tests;
 mod token;
 mod upstream_login;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use settings::env::override_with;
@@ -351,6 +352,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             Some(None)
         }
     };
+    let audiences = audiences(token.as_ref(), forward_auth.as_ref(), gateway.as_ref());
     let tests = top
         .field(policy_tests::NAME)
         .map(|field| policy_tests::read(&field, &tests::read_with(token.as_ref(), &backends, None)));
@@ -363,7 +365,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         gateway,
         registries: registries?,
         catalogue: crate::catalogue::Settings { networks: networks.clone(), ..catalogue.unwrap_or_default() },
-        directory: directory?.map(|directory| directory::Settings { networks, ..directory }),
+        directory: directory?.map(|directory| directory::Settings { networks, audiences, ..directory }),
         records: remembered,
         lasting: lasting.unwrap_or_default(),
         api: api.unwrap_or_default(),
@@ -375,6 +377,20 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         warnings: Vec::new(),
         files: Vec::new(),
     })
+}
+
+/// What tokens are made for, and what rules see as `service`, by the file alone.
+fn audiences(
+    token: Option<&token::Token>,
+    forward_auth: Option<&ForwardAuth>,
+    gateway: Option<&Gateway>,
+) -> BTreeSet<String> {
+    let of_tokens = token.into_iter().flat_map(|token| &token.services);
+    let of_gateway = gateway.into_iter().flat_map(|gateway| {
+        let upstreams = gateway.upstreams.iter().filter_map(|upstream| upstream.service.as_ref());
+        upstreams.chain([&gateway.service])
+    });
+    of_tokens.chain(of_gateway).chain(forward_auth.map(|door| &door.service)).cloned().collect()
 }
 
 /// Reads the directory, and notes the accounts that are called as its services: those log in before all others, and by their own

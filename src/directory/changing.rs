@@ -59,6 +59,12 @@ pub enum NotChanged {
          for it may declare it, or the operator, by command"
     )]
     Reserved,
+    /// The file has tokens made for this name, and no registry of it.
+    #[error(
+        "the configuration file has tokens made for this name, so a registry of it is the operator's: it is declared in the file, or \
+         by command"
+    )]
+    Operators,
     /// The user has declared as many registries that were removed as anybody may.
     #[error("you declared {0} registries that were removed, and their names are kept; the operator declares more, by command")]
     Removed(usize),
@@ -288,6 +294,10 @@ impl Directory {
     ) -> Result<(), NotChanged> {
         let view = self.current().await?;
         check_name(&view, who, &registry.service, remains)?;
+        let is_the_files = self.settings().audiences.contains(&registry.service);
+        if is_the_files && view.registries().get(&registry.service).is_none() {
+            return Err(NotChanged::Operators);
+        }
         if view.reserved_by(creator) >= MOST_RESERVED {
             return Err(NotChanged::Removed(MOST_RESERVED));
         }

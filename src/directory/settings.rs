@@ -29,6 +29,8 @@ pub struct Settings {
     pub store: Option<records::Settings>,
     /// Where the registries may be that are declared there, besides public addresses.
     pub networks: Networks,
+    /// What the file has tokens made for, registries or not.
+    pub audiences: BTreeSet<String>,
 }
 
 impl Settings {

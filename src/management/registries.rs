@@ -83,7 +83,7 @@ impl Desk<'_> {
         // Nobody without an account declares anything: it counts for somebody's quota.
         let creator = self.who.account.as_ref().ok_or(NotDone::Missing)?;
         check_service(service).map_err(|message| NotDone::Wrong(message.to_owned()))?;
-        if service == SERVICE {
+        if service.eq_ignore_ascii_case(SERVICE) {
             // A secret that is for Dockwarden's own API alone would be one for this registry, too, and so would a rule.
             return Err(NotDone::Wrong(format!("{SERVICE} is what Dockwarden itself is called; choose another name")));
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::bed::{ALICE_HASH, Bed, Reply};
-use crate::directory::{opensvc, person, ready};
+use crate::directory::{granted, opensvc, person, ready};
 
 const REGISTRIES: &str = "/api/v1/registries";
 
@@ -103,4 +103,23 @@ async fn a_name_of_which_something_is_known_is_not_declared_by_a_manager() {
         assert_eq!(declare(&bed, who, "old", "old").await.status, 409, "{who}");
         assert_eq!(declare(&bed, who, "new", "new").await.status, if who == "zoe" { 201 } else { 409 }, "{who}");
     }
+}
+
+/// Whoever declared what the operator has tokens made for would manage it, and have its repositories deleted.
+#[tokio::test]
+async fn a_name_that_the_file_has_tokens_made_for_is_the_operators() {
+    let services = "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, services: [reg, vault, legacy]}\n";
+    let bed = bed(services).await;
+    let refused = declare(&bed, "zoe", "legacy", "legacy").await;
+    assert_eq!((refused.status, &refused.json()["reason"]), (409, &"not_changed".into()), "{}", refused.text());
+    assert!(refused.text().contains("configuration file"), "{}", refused.text());
+    assert_eq!(granted(&bed, "zoe", "repository:lib/x:delete", "legacy").await, "");
+    assert_eq!(declare(&bed, "zoe", "new", "new").await.status, 201);
+    for service in ["dockwarden", "Dockwarden", "DOCKWARDEN"] {
+        assert_eq!(declare(&bed, "zoe", service, "ours").await.status, 422, "{service}");
+    }
+    let registry = Registry::from_address("legacy", "https://legacy.example.org".parse().unwrap());
+    let by_command = NewEntry::Registry { registry: Box::new(registry), authorities: None, creator: None };
+    let directory = Arc::clone(bed.app.snapshot().access.directory().unwrap());
+    directory.make(by_command).await.unwrap();
 }

@@ -296,6 +296,7 @@ pub(in crate::http) fn shape_of(not_done: &NotDone) -> Shape {
             | NotChanged::Taken
             | NotChanged::Leaving { .. }
             | NotChanged::Reserved
+            | NotChanged::Operators
             | NotChanged::Removed(_)
             | NotChanged::Quota(_) => refusal(StatusCode::CONFLICT, "not_changed"),
             // Told by who may know whom it is named by.
