@@ -1,5 +1,6 @@
 //! What runs: a snapshot of everything compiled from one configuration, swapped as a whole when the files change.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,6 +82,8 @@ pub struct Snapshot {
     pub records: Option<records::InUse>,
     /// The registries of the file, where no directory has them.
     registries: Registries,
+    /// The host names that are ours, as far as the file says them.
+    own_hosts: BTreeSet<String>,
     /// What is in the registries that are declared, if any are or can be.
     pub catalogue: Option<Arc<Catalogue>>,
     /// How people sign in in a browser, if they do.
@@ -121,7 +124,7 @@ impl Snapshot {
     /// # Errors
     /// [`Denied::Unavailable`] where nobody knows now which there are.
     pub fn registry_of_host(&self, host: &str) -> Result<Option<String>, Denied> {
-        let named = |registries: &Registries| registries.of_host(host).map(|registry| registry.service.clone());
+        let named = |registries: &Registries| registries.of_host(host, &self.own_hosts).map(|registry| registry.service.clone());
         match self.access.directory() {
             None => Ok(named(&self.registries)),
             Some(directory) => match directory.view() {
@@ -251,6 +254,7 @@ impl Snapshot {
         let snapshot = Snapshot {
             generation,
             registries: config.registries,
+            own_hosts: config.own_hosts,
             catalogue,
             access,
             mint: Mint::new(Arc::clone(&issuer), token.life, token.reuse, signing.clone(), metrics.clone()),

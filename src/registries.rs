@@ -2,6 +2,8 @@
 
 pub mod events;
 
+use std::collections::BTreeSet;
+
 use settings::yaml::Value;
 use settings::{At, Field, Noted, Refusal, Secrets, Section};
 use url::Url;
@@ -149,16 +151,27 @@ impl Registries {
     }
 
     /// The registry that clients mean by a `Host`: the one that has it in its `hosts`, with its port before without, or the only
-    /// one that there is.
-    pub fn of_host(&self, host: &str) -> Option<&Registry> {
+    /// one that the operator declared, or the only one that there is where the operator declared none.
+    ///
+    /// What managers declare takes nobody's clients away: neither a host of the operator's registries, nor one of these `own` names of
+    /// ours, nor, by being there, those who mean the operator's only one.
+    pub fn of_host(&self, host: &str, own: &BTreeSet<String>) -> Option<&Registry> {
         let host = host.to_ascii_lowercase();
-        let by = |host: &str| self.0.iter().find(|registry| registry.hosts.iter().any(|own| own == host));
         let (name, _) = name_and_port(&host);
-        match (by(&host), self.0.as_slice()) {
-            (Some(found), _) => Some(found),
-            (None, [only]) => Some(only),
-            (None, _) => by(name),
-        }
+        let of = |by: DeclaredBy| self.0.iter().filter(move |registry| registry.declared == by);
+        let has = |by: DeclaredBy, host: &str| of(by).find(|registry| registry.hosts.iter().any(|own| own == host));
+        let meant = |by: DeclaredBy| has(by, &host).or_else(|| has(by, name));
+        let only = |by: DeclaredBy| {
+            let mut all = of(by);
+            all.next().filter(|_| all.next().is_none())
+        };
+        let is_ours = own.contains(&host) || own.contains(name);
+        meant(DeclaredBy::Operator)
+            .or_else(|| meant(DeclaredBy::Manager).filter(|_| !is_ours))
+            .or_else(|| match of(DeclaredBy::Operator).next() {
+                Some(_) => only(DeclaredBy::Operator),
+                None => only(DeclaredBy::Manager),
+            })
     }
 }
 
@@ -430,10 +443,47 @@ mod tests {
             ("127.0.0.1", None),
             ("nobody.example.org", None),
         ] {
-            assert_eq!(registries.of_host(host).map(|found| found.service.as_str()), service, "{host}");
+            let found = registries.of_host(host, &BTreeSet::new());
+            assert_eq!(found.map(|found| found.service.as_str()), service, "{host}");
         }
         let only = Registries(registries.0.into_iter().take(1).collect());
-        assert_eq!(only.of_host("nobody.example.org").map(|found| found.service.as_str()), Some("reg"));
+        let found = only.of_host("nobody.example.org", &BTreeSet::new());
+        assert_eq!(found.map(|found| found.service.as_str()), Some("reg"));
+    }
+
+    /// Clients who search send their login with the `Host`: a manager's registry gets none that is not meant for it.
+    #[test]
+    fn what_managers_declare_takes_no_host_away() {
+        let one = |service: &str, declared: DeclaredBy, hosts: &[&str]| {
+            let url = format!("https://{service}.internal").parse().unwrap();
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            Registry { declared, hosts, ..Registry::from_address(service, url) }
+        };
+        let (file, kept) = (DeclaredBy::Operator, DeclaredBy::Manager);
+        let reg = || one("reg", file, &["reg.example.org"]);
+        let other = || one("other", file, &["other.example.org"]);
+        let thief = || one("thief", kept, &["thief.example.org", "reg.example.org:5000", "auth.example.org", "localhost"]);
+        let more = || one("more", kept, &["more.example.org"]);
+        let own = BTreeSet::from(["auth.example.org".to_owned()]);
+        for (all, host, expected) in [
+            (vec![thief(), reg()], "unclaimed.example.org", Some("reg")),
+            (vec![thief(), reg(), more()], "unclaimed.example.org", Some("reg")),
+            (vec![thief(), reg()], "auth.example.org", Some("reg")),
+            (vec![thief(), reg()], "AUTH.example.org:5001", Some("reg")),
+            (vec![thief(), reg()], "reg.example.org:5000", Some("reg")),
+            (vec![thief(), reg()], "thief.example.org", Some("thief")),
+            (vec![thief(), reg()], "thief.example.org:443", Some("thief")),
+            (vec![thief(), reg(), other()], "unclaimed.example.org", None),
+            (vec![thief(), reg(), other()], "other.example.org:443", Some("other")),
+            (vec![thief()], "unclaimed.example.org", Some("thief")),
+            (vec![thief(), more()], "unclaimed.example.org", None),
+            (vec![thief(), more()], "auth.example.org", None),
+            (vec![], "auth.example.org", None),
+        ] {
+            let all = Registries::from_declared(all);
+            let found = all.of_host(host, &own).map(|found| found.service.as_str());
+            assert_eq!(found, expected, "{host} of {:?}", all.iter().map(|one| &one.service).collect::<Vec<_>>());
+        }
     }
 
     #[test]

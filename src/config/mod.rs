@@ -23,6 +23,7 @@ use settings::env::override_with;
 use settings::files::read_document;
 use settings::yaml::{self, Entry, Value};
 use settings::{Field, Findings, Reading};
+use url::Url;
 
 pub use api::Api;
 pub use env::well_spelled;
@@ -58,6 +59,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The registries that tokens are for, as far as the file declares them.
     pub registries: Registries,
+    /// The host names of this server and of the gateway's upstreams, as far as the file says them, in small letters.
+    pub own_hosts: BTreeSet<String>,
     /// Who is in which groups, and what they are for, if anybody says so.
     pub directory: Option<directory::Settings>,
     /// How they are asked for what is in them.
@@ -352,6 +355,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
             Some(None)
         }
     };
+    let acme = server.as_ref().and_then(|server| server.acme.as_ref());
+    let own_hosts = own_hosts((acme, people.as_ref()), forward_auth.as_ref(), gateway.as_ref());
     let audiences = audiences(token.as_ref(), forward_auth.as_ref(), gateway.as_ref());
     let tests = top
         .field(policy_tests::NAME)
@@ -364,6 +369,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         registries: registries?,
+        own_hosts,
         catalogue: crate::catalogue::Settings { networks: networks.clone(), ..catalogue.unwrap_or_default() },
         directory: directory?.map(|directory| directory::Settings { networks, audiences, ..directory }),
         records: remembered,
@@ -391,6 +397,24 @@ fn audiences(
         upstreams.chain([&gateway.service])
     });
     of_tokens.chain(of_gateway).chain(forward_auth.map(|door| &door.service)).cloned().collect()
+}
+
+/// The host names by which clients reach this server, as far as its sections say them.
+fn own_hosts(
+    (acme, people): (Option<&crate::acme::Settings>, Option<&sign_in::Section>),
+    forward_auth: Option<&ForwardAuth>,
+    gateway: Option<&Gateway>,
+) -> BTreeSet<String> {
+    let challenges = forward_auth.map(|door| &door.challenge).into_iter().chain(gateway.map(|own| &own.challenge));
+    let realms = challenges.filter_map(|challenge| match challenge {
+        Challenge::Basic => None,
+        Challenge::Bearer { realm } => Url::parse(realm).ok(),
+    });
+    let pages = people.and_then(|section| section.url.clone());
+    let of_urls = realms.chain(pages).filter_map(|url| url.host_str().map(str::to_ascii_lowercase));
+    let upstreams = gateway.into_iter().flat_map(|gateway| &gateway.upstreams);
+    let of_upstreams = upstreams.filter_map(|upstream| upstream.host.clone());
+    of_urls.chain(of_upstreams).chain(acme.map(|settings| settings.host().to_owned())).collect()
 }
 
 /// Reads the directory, and notes the accounts that are called as its services: those log in before all others, and by their own
