@@ -8,7 +8,7 @@ use url::Url;
 
 use super::entries::over;
 use super::told::{ToldRegistry, moment};
-use super::{Candidate, Desk, NotDone, Page, SERVICE, Sought, granted, ours};
+use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, granted, ours};
 use crate::background;
 use crate::catalogue::Status;
 use crate::directory::changing::{NotChanged, Remains};
@@ -51,7 +51,21 @@ impl Desk<'_> {
             candidates.push(Candidate { name: registry.service.clone(), scope, item: registry });
         }
         candidates.sort_by(|one, other| one.name.cmp(&other.name));
-        self.page(SERVICE, candidates, sought, |_, registry| ToldRegistry::of(&view, registry, None)).await
+        let page = self.page(SERVICE, candidates, sought, |_, registry| ToldRegistry::of(&view, registry, None)).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for lot in page.items.chunks(LOT) {
+            let changes = |told: &ToldRegistry| {
+                ours(&Managed::Registry(&told.service).name(), [ManagedAction::Change.action()])
+            };
+            let decision = self.decide(SERVICE, lot.iter().map(changes).collect::<Result<_, _>>()?).await?;
+            for (told, grant) in lot.iter().zip(decision.grants()) {
+                match grant.granted.is_empty() {
+                    false => items.push(told.clone()),
+                    true => items.push(told.clone().without_inside()),
+                }
+            }
+        }
+        Ok(Page { items, ..page })
     }
 
     /// A registry with what is known of its events and sweeps, and its version, where it can be changed here.
@@ -63,7 +77,10 @@ impl Desk<'_> {
         self.require(Managed::Registry(service), ManagedAction::Show).await?;
         let registry = declared(&view, service)?;
         let status = self.status(service).await?;
-        Ok((ToldRegistry::of(&view, registry, status.as_ref()), version_of(&view, service)))
+        let told = ToldRegistry::of(&view, registry, status.as_ref());
+        let changes = self.could(&Managed::Registry(service).name(), ManagedAction::Change.action()).await?;
+        let told = if changes { told } else { told.without_inside() };
+        Ok((told, version_of(&view, service)))
     }
 
     /// Declares a registry, as the asker: for their primary group where nothing else is said, and within their quota.
@@ -290,12 +307,18 @@ pub(super) fn version_of(view: &View, service: &str) -> Option<Version> {
 }
 
 impl ToldRegistry {
+    /// What is for those whom the registry is only published to. Where it is and why it failed is the inside of a network, and how much is
+    /// in it is what they may not list.
+    fn without_inside(self) -> ToldRegistry {
+        ToldRegistry { url: None, creator: None, repositories: None, last_error: None, ..self }
+    }
+
     /// A registry, and what is known of it.
     pub fn of(view: &View, registry: &Registry, status: Option<&Status>) -> ToldRegistry {
         let origin = view.origin(&registry.service);
         ToldRegistry {
             service: registry.service.clone(),
-            url: registry.url.to_string(),
+            url: Some(registry.url.to_string()),
             hosts: registry.hosts.clone(),
             restricted: registry.restriction.is_restricted(),
             publications: registry.publications.clone(),

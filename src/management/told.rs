@@ -16,8 +16,9 @@ use crate::records::catalogue::{Mark, Repository, Stamp, Tag};
 pub struct ToldRegistry {
     /// Its name.
     pub service: String,
-    /// Where it is.
-    pub url: String,
+    /// Where it is; for whoever may change it, as who declared it, how many repositories it has and what went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The host names under which clients reach it.
     pub hosts: Vec<String>,
     /// Whether pushing needs a group that is responsible.

@@ -103,14 +103,19 @@ async fn check_56_a_registry_is_listed_and_shown_to_whom_it_is_published_to() {
         let shown = get(&bed, who, &format!("{REGISTRIES}/reg")).send().await;
         match expected.is_empty() {
             true => assert_eq!(refused(&shown), missing(), "{who}"),
-            false => assert_eq!(shown.ok().json()["url"], "http://127.0.0.1:5000/", "{who}"),
+            false => {
+                // Where it is, and how much is in it, is for her who manages it.
+                let url = shown.ok().json()["url"].clone();
+                let expected = if who == "cat" { "http://127.0.0.1:5000/".into() } else { Value::Null };
+                assert_eq!(url, expected, "{who}");
+            }
         }
         let nowhere = get(&bed, who, &format!("{REGISTRIES}/nowhere")).send().await;
         assert_eq!(refused(&nowhere), missing(), "{who}");
     }
     let counted = get(&bed, "ann", &format!("{REGISTRIES}?search=VAU&count=true")).send().await.ok().json();
     assert_eq!((&counted["count"], &counted["items"][0]["service"]), (&1.into(), &"vault".into()));
-    let shown = get(&bed, "ann", &format!("{REGISTRIES}/reg")).send().await.ok().json();
+    let shown = get(&bed, "cat", &format!("{REGISTRIES}/reg")).send().await.ok().json();
     assert_eq!((&shown["repositories"], &shown["origin"]), (&NAMES.len().into(), &"file".into()));
 }
 

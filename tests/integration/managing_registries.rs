@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use dockwarden::directory::NewEntry;
-use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
+use dockwarden::records::catalogue::{Description, Listing, Mark, Sweep, SweepNumber};
 use dockwarden::registries::Registry;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -122,4 +122,42 @@ async fn a_name_that_the_file_has_tokens_made_for_is_the_operators() {
     let by_command = NewEntry::Registry { registry: Box::new(registry), authorities: None, creator: None };
     let directory = Arc::clone(bed.app.snapshot().access.directory().unwrap());
     directory.make(by_command).await.unwrap();
+}
+
+/// Where a registry is, why it failed and how much there is in it is not told to those whom it is only published to.
+#[tokio::test]
+async fn the_inside_of_a_registry_is_shown_to_whoever_may_change_it() {
+    let bed = bed("").await;
+    assert_eq!(declare(&bed, "zoe", "team", "team").await.status, 201);
+    let team = format!("{REGISTRIES}/team");
+    let publish = json!({ "publications": ["dev"] });
+    assert_eq!(send(&bed, "cat", (Method::PATCH, &team), &publish).await.status, 200);
+    fill(&bed, "team", "groups/30/x").await;
+    fill(&bed, "reg", "groups/30/x").await;
+    let records = Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
+    let error = Some(("the registry cannot be asked: 10.1.2.3:5000".to_owned(), OffsetDateTime::now_utc()));
+    for service in ["team", "reg"] {
+        records.save_sweep(service, &Sweep { error: error.clone(), ..Sweep::default() }).await.unwrap();
+    }
+    let shown = async |who: &'static str, service: &str| {
+        let shown = bed.get(&format!("{REGISTRIES}/{service}")).by(person(who)).send().await.ok().json();
+        let list = bed.get(REGISTRIES).by(person(who)).send().await.ok().json();
+        let item = list["items"].as_array().unwrap().iter().find(|item| item["service"] == service).unwrap().clone();
+        (shown, item)
+    };
+    for (service, declared) in [("team", "zoe"), ("reg", "")] {
+        for who in ["cat", "zoe"] {
+            let (shown, item) = shown(who, service).await;
+            for key in ["url", "last_error", "last_error_at", "repositories"] {
+                assert!(!shown[key].is_null(), "{who}: {service}: {key}");
+            }
+            assert!(item["url"].is_string(), "{who}: {item}");
+            assert_eq!(shown["creator"].as_str().unwrap_or_default(), declared);
+        }
+        let (shown, item) = shown("ann", service).await;
+        for key in ["url", "last_error", "repositories", "creator"] {
+            assert!(shown[key].is_null() && item[key].is_null(), "{service}: {key}: {shown} {item}");
+        }
+        assert!(shown["last_error_at"].is_string(), "that it fails is theirs to know: {shown}");
+    }
 }

@@ -13,7 +13,7 @@ use crate::secrets::Wanted;
 fn blank() -> ToldRegistry {
     ToldRegistry {
         service: String::new(),
-        url: String::new(),
+        url: None,
         hosts: Vec::new(),
         restricted: false,
         publications: Vec::new(),
@@ -31,7 +31,7 @@ fn blank() -> ToldRegistry {
 
 /// How it is, in a word.
 fn state(registry: &ToldRegistry) -> &'static str {
-    match (&registry.last_error, &registry.sweep_ended, &registry.sweep_began) {
+    match (&registry.last_error_at, &registry.sweep_ended, &registry.sweep_began) {
         (Some(_), _, _) => "the last sweep failed",
         (None, Some(_), _) => "swept",
         (None, None, Some(_)) => "being swept for the first time",
@@ -53,7 +53,7 @@ impl Room<'_> {
         let row = |registry: &ToldRegistry| {
             vec![
                 Cell::Link(self.link(&registry.service, Area::Registry, &[("name", &registry.service)])),
-                Cell::text(&registry.url),
+                Cell::text(registry.url.as_deref().unwrap_or_default()),
                 Cell::text(registry.publications.join(", ")),
                 Cell::text(registry.responsibles.join(", ")),
             ]
@@ -77,7 +77,7 @@ impl Room<'_> {
         if is_new {
             inputs.push(Input::needed("name", "Name, as in its tokens' service", ""));
         }
-        inputs.push(Input::needed("url", "Address (https://…)", &registry.url));
+        inputs.push(Input::needed("url", "Address (https://…)", registry.url.as_deref().unwrap_or_default()));
         inputs.push(Input::lines("hosts", "Hosts that clients write, one a line", &registry.hosts));
         inputs.push(Input::lines("publications", "Groups that it is published to, one a line", &registry.publications));
         inputs.push(Input::lines("responsibles", "Groups that are responsible, one a line", &registry.responsibles));
@@ -150,13 +150,13 @@ impl Room<'_> {
         let mut links = vec![self.link("What is in it", Area::Repositories, &[("registry", name)])];
         let mut facts = vec![
             ("State", state(&registry).to_owned()),
-            ("Address", registry.url.clone()),
             ("Hosts", registry.hosts.join(", ")),
             ("Pushing", if registry.restricted { "only who is responsible" } else { "as the rules say" }.to_owned()),
             ("Published to", registry.publications.join(", ")),
             ("Responsible", registry.responsibles.join(", ")),
             ("Declared", if registry.origin == "file" { "in the file" } else { "in the records" }.to_owned()),
         ];
+        facts.extend(registry.url.clone().map(|url| ("Address", url)));
         facts.extend(registry.creator.clone().map(|creator| ("Declared by", creator)));
         facts.extend(registry.repositories.map(|count| ("Repositories", count.to_string())));
         let times = [
