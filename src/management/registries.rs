@@ -182,24 +182,30 @@ impl Desk<'_> {
     async fn may_name(&self, before: &[&String], registry: &Registry) -> Result<(), NotDone> {
         let view = self.view()?;
         let own = self.who.labels.get(Label::Gid.as_str());
-        let mut named = registry.responsibles.iter().chain(&registry.publications);
-        let foreign = named.find(|group| {
-            let is_own = |id: &str| own.is_some_and(|own| own.contains(&LabelValue::literal(id)));
-            let id = view.group(group).map(|group| group.entry.id.to_string());
-            !before.contains(group) && !id.is_some_and(|id| is_own(&id))
-        });
-        let Some(foreign) = foreign else { return Ok(()) };
-        let name = match view.group(foreign) {
-            Some(group) => Managed::Group(group.entry.id).name(),
-            None if is_everybody(foreign) => "groups/everybody".to_owned(),
-            None => return Err(NotChanged::Unknown { what: "group", name: foreign.clone() }.into()),
-        };
-        let decision = self.decide(SERVICE, vec![ours(&name, [ManagedAction::Change.action()])?]).await?;
-        (self.heard)(SERVICE, &decision);
-        match granted(&decision).is_empty() {
-            false => Ok(()),
-            true => Err(NotDone::NotGranted { action: "change", name: format!("dockwarden:{name}") }),
+        let is_own = |id: u64| own.is_some_and(|own| own.contains(&LabelValue::literal(&id.to_string())));
+        for group in registry.responsibles.iter().chain(&registry.publications) {
+            let name = match view.group(group).map(|group| group.entry.id) {
+                _ if before.contains(&group) => continue,
+                Some(id) if is_own(id) => continue,
+                Some(id) => Managed::Group(id).name(),
+                None if is_everybody(group) => "groups/everybody".to_owned(),
+                None => return Err(NotChanged::Unknown { what: "group", name: group.clone() }.into()),
+            };
+            let actions = [ManagedAction::Change, ManagedAction::Show, ManagedAction::List];
+            let scope = ours(&name, actions.map(ManagedAction::action))?;
+            let decision = self.decide(SERVICE, vec![scope]).await?;
+            (self.heard)(SERVICE, &decision);
+            let may = granted(&decision);
+            match (may.contains(&ManagedAction::Change.action()), may.is_empty() && !is_everybody(group)) {
+                (true, _) => {}
+                // Nobody learns by this which groups there are, nor their ids.
+                (false, true) => return Err(NotChanged::Unknown { what: "group", name: group.clone() }.into()),
+                (false, false) => {
+                    return Err(NotDone::NotGranted { action: "change", name: format!("dockwarden:{name}") });
+                }
+            }
         }
+        Ok(())
     }
 
     /// Has the catalogue go on with the registries that there are now.

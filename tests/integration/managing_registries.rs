@@ -161,3 +161,34 @@ async fn the_inside_of_a_registry_is_shown_to_whoever_may_change_it() {
         assert!(shown["last_error_at"].is_string(), "that it fails is theirs to know: {shown}");
     }
 }
+
+/// A group that one may not see is answered as one that there is not, by its name and by its id.
+#[tokio::test]
+async fn a_registry_is_for_groups_that_its_manager_may_know_of() {
+    let bed = bed("").await;
+    assert_eq!(declare(&bed, "zoe", "team", "team").await.status, 201);
+    let team = format!("{REGISTRIES}/team");
+    for key in ["responsibles", "publications"] {
+        for (group, status) in [
+            (json!(["fin"]), 422),
+            (json!(["30"]), 422),
+            (json!(["nil"]), 422),
+            (json!(["31"]), 422),
+            // The one that is hers lets no other in.
+            (json!(["ops", "fin"]), 422),
+            (json!(["everybody"]), 403),
+            (json!(["everybody", "fin"]), 403),
+        ] {
+            let named = group[group.as_array().unwrap().len() - 1].as_str().unwrap();
+            let mut new = json!({ "service": "new", "url": "https://new.example.org" });
+            new[key] = group.clone();
+            let changed = send(&bed, "zoe", (Method::PATCH, &team), &json!({ key: group.clone() })).await;
+            for reply in [changed, send(&bed, "zoe", (Method::POST, REGISTRIES), &new).await] {
+                assert_eq!(reply.status, status, "{key}: {group}: {}", reply.text());
+                let sentence = format!("there is no group \"{named}\" in the directory");
+                let told = reply.json()["detail"].as_str().unwrap().to_owned();
+                assert_eq!(told == sentence, status == 422, "{key}: {group}: {told}");
+            }
+        }
+    }
+}
