@@ -50,7 +50,11 @@ impl Networks {
 
 /// Whether an address is none of those that mean something else than one machine on the internet (RFC 6890 and its registry).
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [first, second, third, _] = address.octets();
+    let [first, second, third, fourth] = address.octets();
+    // The metadata of Azure, which are at a public address; those of others are among the networks below.
+    if matches!((first, second, third, fourth), (168, 63, 129, 16)) {
+        return false;
+    }
     let is_special = match (first, second, third) {
         // This network; private; loopback; multicast, reserved and broadcast.
         (0 | 10 | 127 | 224..=255, _, _) => true,
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn public_addresses_and_those_that_are_allowed_are_connected_to_and_no_others() {
         let none = Networks::default();
-        for address in ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "193.0.0.1", "2606:4700::1111"]
+        for address in ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "193.0.0.1", "168.63.129.17", "2606:4700::1111"]
         {
             assert!(none.allow(address.parse().unwrap()), "{address}");
         }
@@ -142,6 +146,12 @@ mod tests {
             "127.0.0.1",
             "127.255.255.254",
             "169.254.169.254",
+            // The metadata of AWS's containers, of Alibaba, of Oracle's first generation, and of Azure.
+            "169.254.170.2",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
             "172.16.0.1",
             "172.31.255.255",
             "192.0.0.1",
@@ -163,6 +173,8 @@ mod tests {
             "100::1",
             "fc00::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
             "fe80::1",
             "fec0::1",
             "ff02::1",
