@@ -3,6 +3,7 @@
 //! [`Catalogue`] is all that others know of it. Nothing here decides who may see or delete what: whoever asks has decided that, and
 //! shows it where something is changed ([`MayDelete`]).
 
+mod course;
 mod declared;
 mod delete;
 mod details;

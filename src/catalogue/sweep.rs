@@ -3,7 +3,6 @@
 //! A sweep goes on where it was interrupted, in whichever replica. It takes nothing away by itself: what two complete sweeps lacked,
 //! and no event touched, is asked for once more by name, and only the registry's own word that it knows no tags of it ends it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
+use super::course::Course;
 use super::registry::{RegistryFailure, TagList};
 use super::{AT_ONCE, Catalogue, Known, Shared, this_moment};
 use crate::records::Failure;
@@ -26,8 +26,6 @@ const LISTED_FOR: time::Duration = time::Duration::days(1);
 const LOT: usize = 200;
 /// With so many tags in them, fewer are.
 const TAGS_IN_LOT: usize = 200_000;
-/// The most repositories of one registry.
-const MOST_REPOSITORIES: i64 = 2_000_000;
 /// How many doubtful repositories are asked for at once.
 const DOUBTFUL: u32 = 200;
 /// How often doubtful ones are looked for.
@@ -167,14 +165,14 @@ impl Shared {
     async fn go_through(&self, known: &Arc<Known>, sweep: &mut Sweep, lease: &Lease) -> Result<i64, NotSwept> {
         let service = known.registry.service.as_str();
         self.records.save_sweep(service, sweep).await?;
-        let (mut odd, mut been) = (None, HashSet::new());
+        let (mut odd, mut course) = (None, Course::from_found(sweep.found));
         loop {
             let page = known.client.catalog(sweep.cursor.as_deref()).await?;
             let now = this_moment();
             // Counted once the page is done: where its tags cannot be listed, it is read again.
             let found = sweep.found.saturating_add(i64::try_from(page.names.len()).unwrap_or(0));
-            if found > MOST_REPOSITORIES || page.next.as_ref().is_some_and(|next| !been.insert(next.clone())) {
-                // From where it is, it would go round once more.
+            if !course.goes_on(sweep.cursor.as_deref(), &page) {
+                // From where it is, it would be led on once more.
                 (sweep.cursor, sweep.found) = (None, 0);
                 return Err(RegistryFailure::Odd("its catalog has no end".to_owned()).into());
             }

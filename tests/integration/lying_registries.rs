@@ -111,6 +111,34 @@ async fn a_catalog_that_goes_round_in_circles_ends_and_takes_nothing_away() {
     assert_eq!(error(&catalogue).await, "");
 }
 
+/// Pages of nothing, names that can be none, and a way back: a sweep ends, says so, and begins anew the next time.
+#[tokio::test]
+async fn a_catalog_without_an_end_is_left_after_a_while() {
+    let (liar, _bed, catalogue) = bed().await;
+    let many = format!("{{\"repositories\": [{}]}}", vec!["\"A\""; 250_000].join(","));
+    for (what, pages, body) in [
+        ("empty", &["a", "b"][..], "{\"repositories\": []}"),
+        ("no names", &["a", "b", "c", "d", "e", "f", "g", "h", "i"], many.as_str()),
+        ("descending", &["b", "a"], "{\"repositories\": [\"lib/a\"]}"),
+        ("the same page", &["a", "a"], "{\"repositories\": [\"lib/a\"]}"),
+    ] {
+        liar.says(FIRST, &[("link", &link(pages[0]))], body);
+        for pair in pages.windows(2) {
+            liar.says(&format!("/v2/_catalog?n=1000&last={}", pair[0]), &[("link", &link(pair[1]))], body);
+        }
+        for _ in 0..2 {
+            let failed = catalogue.sweep("reg").await.unwrap_err().to_string();
+            assert!(failed.contains("has no end"), "{what}: {failed}");
+        }
+        assert_eq!(listed(&catalogue), ["lib/a", "lib/b"], "{what}");
+        for page in pages {
+            liar.forget(&format!("/v2/_catalog?n=1000&last={page}"));
+        }
+    }
+    liar.says(FIRST, &[], "{\"repositories\": [\"lib/a\", \"lib/b\"]}");
+    assert_eq!(catalogue.sweep("reg").await.unwrap(), Swept::Complete(2));
+}
+
 /// One list that is too long, or no list, is one repository's trouble: the others are listed, and what was known of it stays.
 #[tokio::test]
 async fn one_repository_that_cannot_be_listed_keeps_no_other_from_it() {
