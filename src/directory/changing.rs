@@ -116,8 +116,9 @@ impl Directory {
 
     /// Keeps a new entry in this directory; the version that it has, and what it took the place of.
     async fn make_in(&self, view: &View, new: &NewEntry) -> Result<(Version, Option<Entry>), NotChanged> {
-        check(view, new, Others::All)?;
+        // First where it may be: that something is there already tells of an address inside.
         self.check_place(new).await?;
+        check(view, new, Others::All)?;
         let (written, before) = self.write_new(view, new).await?;
         self.confirm(new, written, before.clone()).await?;
         Ok((written, before))
@@ -156,9 +157,9 @@ impl Directory {
             if last.replace(at.kind) != Some(at.kind) {
                 view = self.current().await?;
             }
-            let made = match check(&view, &new, Others::All) {
-                Err(refused) => Err(refused),
-                Ok(()) if let Err(refused) = self.check_place(&new).await => Err(refused.into()),
+            let made = match self.check_place(&new).await {
+                Err(refused) => Err(refused.into()),
+                Ok(()) if let Err(refused) = check(&view, &new, Others::All) => Err(refused),
                 Ok(()) => match self.write_new(&view, &new).await {
                     Ok(written) => {
                         kept.push((told.len(), new, written));
@@ -191,7 +192,6 @@ impl Directory {
     pub async fn replace(&self, mut new: NewEntry, seen: Version) -> Result<(), NotChanged> {
         let view = self.current().await?;
         kept(&view, &new.at())?;
-        check(&view, &new, Others::ButItself)?;
         let before = view.registries().get(&new.at().name);
         if let (NewEntry::Registry { registry, .. }, Some(before)) = (&mut new, before) {
             registry.events.clone_from(&before.events);
@@ -199,6 +199,7 @@ impl Directory {
                 self.check_place(&new).await?;
             }
         }
+        check(&view, &new, Others::ButItself)?;
         let (records, entry) = (self.records()?, entry_of(&new)?);
         let kept = records.entry(&entry.at).await?.ok_or(NotChanged::Missing)?;
         match records.replace_entry(&entry, seen).await? {

@@ -145,8 +145,15 @@ async fn a_manager_declares_registries_at_public_addresses_alone() {
         assert!(matches!(told.as_slice(), [(_, Err(NotChanged::Place(_)))]), "{url}: {told:?}");
     }
     directory_of_strict.make(declared("late", "https://1.1.1.1")).await.unwrap();
-    let moved = directory_of_strict.replace(declared("late", "http://127.0.0.1:5000"), Version(1)).await;
-    assert!(matches!(moved, Err(NotChanged::Place(_))), "{moved:?}");
+    // Where one is that the file has is told like where none is.
+    for url in ["http://127.0.0.1:5000", "http://127.0.0.1:9"] {
+        let moved = directory_of_strict.replace(declared("late", url), Version(1)).await;
+        assert!(matches!(moved, Err(NotChanged::Place(_))), "{moved:?}");
+        let more = directory_of_strict.make(declared("more", url)).await;
+        assert!(matches!(more, Err(NotChanged::Place(_))), "{url}: {more:?}");
+        let told = directory_of_strict.make_all(vec![declared("more", url)]).await.unwrap();
+        assert!(matches!(told.as_slice(), [(_, Err(NotChanged::Place(_)))]), "{url}: {told:?}");
+    }
     let open = bed("registries_declared: {networks: [10.1.0.0/16]}");
     directory(&open).make(declared("late", "http://10.1.2.3:5000")).await.unwrap();
     let refused = directory(&open).make(declared("more", "http://10.2.0.1:5000")).await;

@@ -17,7 +17,8 @@ use crate::bed::{ALICE_HASH, Bed, Caller};
 fn bed() -> Bed {
     let more = format!("users:\n  zoe: {{password: \"{ALICE_HASH}\"}}");
     let text = opensvc().replacen("users:", &more, 1);
-    Bed::with(&format!("{text}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"))
+    let more = "registries_declared: {networks: [127.0.0.1]}\n";
+    Bed::with(&format!("{text}{more}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"))
 }
 
 fn directory(bed: &Bed) -> std::sync::Arc<Directory> {
