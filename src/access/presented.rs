@@ -151,7 +151,11 @@ impl Access {
         let identity = self.owner(&lasting.backend, &living, address).await?;
         // How a name is spelled is for its backend to say, and nobody is let in by it: but to name somebody else is a mistake that
         // had better be noticed, or a trick. Who has a session writes any name: that of a workload cannot stand in a Basic header.
-        let is_named = |claimed: &Account| claimed.to_lowercase() == identity.name().to_lowercase();
+        // A service has its name from the directory, and is called nothing else.
+        let is_named = |claimed: &Account| match self.is_service(identity.name()) {
+            true => claimed.as_str() == identity.name(),
+            false => claimed.to_lowercase() == identity.name().to_lowercase(),
+        };
         let says_nothing = match secret.kind() {
             SecretKind::Session => true,
             SecretKind::Personal | SecretKind::Robot | SecretKind::Refresh => false,
@@ -161,6 +165,11 @@ impl Access {
             // Who has a robot's secret may know how it logs in.
             false => Err(DeadSecret { robot: living.robot(), ..living.dead(Dead::NotTheirs) }.into()),
         }
+    }
+
+    /// Whether an account is a service of the directory; also where nobody knows, which only asks for more.
+    fn is_service(&self, account: &str) -> bool {
+        self.directory().is_some_and(|directory| directory.view().map_or(true, |view| view.service(account).is_some()))
     }
 
     /// Who the owner of a secret is now.
