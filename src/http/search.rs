@@ -232,7 +232,7 @@ async fn respond(
 
 /// What is looked for, and how much of it is shown.
 struct Wanted {
-    /// In small letters; everything is looked for by an empty text.
+    /// As it was asked; everything is looked for by an empty text.
     text: String,
     n: usize,
 }
@@ -243,7 +243,7 @@ impl Wanted {
         let (mut text, mut n) = (None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
-                "q" => _ = text.get_or_insert(value.to_lowercase()),
+                "q" => _ = text.get_or_insert(value.into_owned()),
                 "n" => _ = n.get_or_insert(value.parse().ok()),
                 _ => {}
             }
@@ -326,7 +326,7 @@ impl<'v, 'a> Shelf<'v, 'a> {
 
     /// The repositories that have the text in their names, and behind them those that have it in what is written about them.
     async fn find(self, Wanted { text, n }: Wanted) -> Result<Found, Refusal> {
-        let sought = Substring::new(&text);
+        let sought = Substring::new(&text.to_lowercase());
         let mut names = self.pullable(Sought::ByName(sought.clone()), n).await?;
         if names.len() < n && !text.is_empty() {
             let left = n.saturating_sub(names.len());
@@ -408,7 +408,7 @@ mod tests {
             ("n=100", "", 100),
             ("n=abc", "", 25),
             ("n=-1", "", 25),
-            ("q=Lib%2FX", "lib/x", 25),
+            ("q=Lib%2FX", "Lib/X", 25),
             ("q=%25&n=1", "%", 1),
             ("q=a+b", "a b", 25),
         ] {
