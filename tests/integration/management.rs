@@ -245,6 +245,12 @@ async fn check_57_whoever_may_pull_is_listed_and_nobody_else() {
             assert_eq!(listed(&bed, "cat", &target, "name").await, expected, "{action} {name}");
         }
     }
+    // What a list does not do is refused rather than left out.
+    for (place, wrong) in [("pullers", "count=true"), ("pushers", "count=true"), ("pulls", "count=true"), ("pulls", "search=x")] {
+        let reply = get(&bed, "cat", &format!("{}/{place}?{wrong}", repository("lib/x"))).send().await;
+        assert_eq!(refused(&reply).0, 400, "{place}?{wrong}");
+    }
+    assert_eq!(listed(&bed, "cat", &format!("{target}?search=BO"), "name").await, ["bob"]);
     let hidden = get(&bed, "ann", &format!("{}/pullers", repository("groups/20/x"))).send().await;
     assert_eq!(refused(&hidden), missing());
     let pulls = get(&bed, "ann", &format!("{}/pulls", repository("lib/x"))).send().await;

@@ -425,11 +425,11 @@ impl Counter<'_> {
     }
 
     async fn callers(&self, place: (&str, &str), action: &Action) -> Result<Response, Refused> {
-        ok(&self.desk.callers(place, action, &self.list(&[])?.sought()).await?)
+        ok(&self.desk.callers(place, action, &self.list_of(&["search", "cursor", "limit"], &[])?.sought()).await?)
     }
 
     async fn pulls(&self, place: (&str, &str)) -> Result<Response, Refused> {
-        let list = self.list(&["digest"])?;
+        let list = self.list_of(&["cursor", "limit"], &["digest"])?;
         let skip: u32 = match &list.after {
             None => 0,
             Some(cursor) => cursor.parse().map_err(|_| Refused::Request("the cursor is none of ours".to_owned()))?,
@@ -442,7 +442,7 @@ impl Counter<'_> {
     }
 
     async fn uses(&self) -> Result<Response, Refused> {
-        let list = self.list(&["digest", "service"])?;
+        let list = self.list_of(&["cursor", "limit"], &["digest", "service"])?;
         let not_ours = || Refused::Request("the cursor is none of ours".to_owned());
         let behind = list.after.as_ref().map(|cursor| Behind::parse(cursor).ok_or_else(not_ours)).transpose()?;
         let digest = list.filters.get("digest").filter(|digest| is_digest(digest));
@@ -456,7 +456,12 @@ impl Counter<'_> {
     }
 
     fn list(&self, filters: &[&'static str]) -> Result<List, Refused> {
-        List::read(self.query(), filters)
+        self.list_of(&["search", "cursor", "limit", "count"], filters)
+    }
+
+    /// A list that has these alone of the parameters that others have.
+    fn list_of(&self, usual: &[&'static str], filters: &[&'static str]) -> Result<List, Refused> {
+        List::read(self.query(), usual, filters)
     }
 
     fn json<T: DeserializeOwned + Described>(&self, types: &'static [&'static str]) -> Result<T, Refused> {
@@ -496,10 +501,9 @@ struct List {
 }
 
 impl List {
-    /// Reads it. `filters` are the parameters that this list has beside those of all.
-    fn read(query: &str, filters: &[&'static str]) -> Result<List, Refused> {
-        const OF_ALL: [&str; 4] = ["search", "cursor", "limit", "count"];
-        let names = || OF_ALL.iter().chain(filters).copied();
+    /// Reads it. `filters` are the parameters that this list has beside the usual ones.
+    fn read(query: &str, usual: &[&'static str], filters: &[&'static str]) -> Result<List, Refused> {
+        let names = || usual.iter().chain(filters).copied();
         let mut known: BTreeMap<&'static str, String> = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(name) = names().find(|own| *own == name) else {
