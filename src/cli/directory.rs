@@ -17,6 +17,8 @@ pub(super) enum Command {
     #[command(subcommand)]
     User(members::Command),
     /// Import the tables of OpenSVC's collector into the records, and say who gains or loses what
+    // The list of files takes all that stands behind it.
+    #[command(override_usage = "dockwarden directory import [--dry-run] <CONFIG> --opensvc <FILE>...")]
     Import {
         /// The configuration file
         config: PathBuf,

@@ -28,6 +28,15 @@ async fn standard_rules_can_be_copied() {
     assert_eq!(without.code, 1);
 }
 
+/// The usage can be typed as it stands: the files are a list, which would take the configuration for one of them.
+#[test]
+fn the_usage_of_an_import_names_the_configuration_before_the_files() {
+    let help = run(["directory", "import", "--help"]);
+    let usage = help.out.lines().find(|line| line.starts_with("Usage:")).unwrap();
+    let config = usage.find("<CONFIG>").unwrap();
+    assert!(usage.find("--opensvc").is_some_and(|files| config < files), "{usage}");
+}
+
 /// The collector's tables come into the records, and what they cannot bring is said.
 #[tokio::test]
 async fn the_collectors_tables_are_imported() {
