@@ -1,6 +1,6 @@
 //! Who uses an image: who pulled a digest, from whichever repositories and registries the asker may know of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use policy::scope::Action;
@@ -12,9 +12,9 @@ use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::catalogue::{Pull, Pulled};
 
 /// So many pulls are looked at for one page.
-const MOST_LOOKED_AT: usize = 5000;
+const MOST_LOOKED_AT: usize = 100_000;
 /// So many are read at once.
-const READ: u32 = 200;
+const READ: u32 = 1000;
 /// Whoever may do one of these may know of a repository.
 const VISIBLE: [Action; 2] = [Action::Pull, Action::Delete];
 
@@ -38,7 +38,8 @@ impl ToldUse {
     }
 }
 
-/// Where a list of uses goes on: behind so many pulls of a registry.
+/// Where a list of uses goes on: behind so many pulls of a registry, of those that the asker may know of. The others are not counted:
+/// how many there are is not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {
     service: String,
@@ -61,7 +62,7 @@ impl fmt::Display for Behind {
 
 impl Desk<'_> {
     /// Who pulled an image by this digest: of all registries, or of one, of which the asker may list the pulls, what is in repositories
-    /// that they may know of. A page may hold fewer than asked for while there is a next one.
+    /// that they may know of.
     ///
     /// # Errors
     /// Why nobody can say who.
@@ -76,20 +77,27 @@ impl Desk<'_> {
         let Some(catalogue) = self.catalogue else { return Ok(Page { items: Vec::new(), next: None, count: None }) };
         let (mut items, mut looked_at) = (Vec::new(), 0_usize);
         for own in self.with_pulls(service, behind).await? {
-            let mut skip = behind.filter(|behind| behind.service == own).map_or(0, |behind| behind.skip);
+            let skip = behind.filter(|behind| behind.service == own).map_or(0, |behind| behind.skip);
+            let (mut at, mut told, mut visible) = (0_u32, 0_u32, BTreeMap::new());
             loop {
-                let page = catalogue.pulls(&own, &Pulled::Digest(digest.to_owned()), skip, READ).await?;
-                let visible = self.visible_of(&own, &page).await?;
-                for pull in &page {
-                    if items.len() == limit || looked_at == MOST_LOOKED_AT {
-                        let next = Behind { service: own, skip }.to_string();
-                        return Ok(Page { items, next: Some(next), count: None });
-                    }
-                    (looked_at, skip) = (looked_at.saturating_add(1), skip.saturating_add(1));
-                    if visible.get(pull.repository.as_str()) == Some(&true) {
+                let page = catalogue.pulls(&own, &Pulled::Digest(digest.to_owned()), at, READ).await?;
+                looked_at = looked_at.saturating_add(page.len());
+                if looked_at > MOST_LOOKED_AT {
+                    let message = "there are more pulls than are looked through at once; ask of one registry, by service";
+                    return Err(NotDone::Wrong(message.to_owned()));
+                }
+                self.look_at(&own, &page, &mut visible).await?;
+                for pull in page.iter().filter(|pull| visible.get(&pull.repository) == Some(&true)) {
+                    if told >= skip {
+                        if items.len() == limit {
+                            let next = Behind { service: own, skip: told }.to_string();
+                            return Ok(Page { items, next: Some(next), count: None });
+                        }
                         items.push(ToldUse::of(pull));
                     }
+                    told = told.saturating_add(1);
                 }
+                at = at.saturating_add(READ);
                 if page.len() < usize::try_from(READ).unwrap_or(usize::MAX) {
                     break;
                 }
@@ -117,21 +125,24 @@ impl Desk<'_> {
         Ok(with)
     }
 
-    /// The repositories of these pulls, each with whether the asker may know of it.
-    async fn visible_of<'pull>(
+    /// Adds the repositories of these pulls that are not known yet, each with whether the asker may know of it.
+    async fn look_at(
         &self,
         service: &str,
-        pulls: &'pull [Pull],
-    ) -> Result<BTreeMap<&'pull str, bool>, NotDone> {
-        let mut visible: BTreeMap<&str, bool> = pulls.iter().map(|pull| (pull.repository.as_str(), false)).collect();
+        pulls: &[Pull],
+        visible: &mut BTreeMap<String, bool>,
+    ) -> Result<(), NotDone> {
+        let new = pulls.iter().map(|pull| pull.repository.as_str()).filter(|name| !visible.contains_key(*name));
+        let new: BTreeSet<&str> = new.collect();
         // What can be no name of a repository is nobody's to see.
-        let named: Vec<_> = visible.keys().filter_map(|name| Some((*name, repository(name, &VISIBLE).ok()?))).collect();
+        let named: Vec<_> = new.iter().filter_map(|name| Some((*name, repository(name, &VISIBLE).ok()?))).collect();
+        visible.extend(new.iter().map(|name| ((*name).to_owned(), false)));
         for lot in named.chunks(LOT) {
             let decision = self.decide(service, lot.iter().map(|(_, scope)| scope.clone()).collect()).await?;
             for ((name, _), grant) in lot.iter().zip(decision.grants()) {
-                visible.insert(*name, !grant.granted.is_empty());
+                visible.insert((*name).to_owned(), !grant.granted.is_empty());
             }
         }
-        Ok(visible)
+        Ok(())
     }
 }

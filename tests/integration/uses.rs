@@ -129,6 +129,18 @@ async fn who_uses_an_image_is_found_over_all_repositories_and_registries_that_on
             assert!(told(&reply.json()).iter().all(|item| item == all[0]), "{cursor}: {}", reply.text());
         }
     }
+    // Neither a page's end nor where one goes on tells how many pulls there are that one may not know of.
+    for (who, cursor, items, next) in [
+        ("root", "0/reg", 1, Value::Null),
+        ("root", "1/reg", 0, Value::Null),
+        ("root", "2/reg", 0, Value::Null),
+        ("cat", "0/reg", 1, "1/reg".into()),
+        ("cat", "2/reg", 1, "0/vault".into()),
+        ("cat", "1/vault", 1, Value::Null),
+    ] {
+        let page = ask(&bed, who, &format!("{a}&limit=1&cursor={cursor}")).await.ok().json();
+        assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (items, &next), "{who}: {cursor}");
+    }
     assert_eq!(bed.get(&format!("/api/v1/pulls?{a}")).send().await.status, 401);
 }
 
