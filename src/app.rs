@@ -124,7 +124,9 @@ impl Snapshot {
     /// # Errors
     /// [`Denied::Unavailable`] where nobody knows now which there are.
     pub fn registry_of_host(&self, host: &str) -> Result<Option<String>, Denied> {
-        let named = |registries: &Registries| registries.of_host(host, &self.own_hosts).map(|registry| registry.service.clone());
+        let named = |registries: &Registries| {
+            registries.of_host(host, &self.own_hosts).map(|registry| registry.service.clone())
+        };
         match self.access.directory() {
             None => Ok(named(&self.registries)),
             Some(directory) => match directory.view() {

@@ -166,12 +166,12 @@ impl Registries {
             all.next().filter(|_| all.next().is_none())
         };
         let is_ours = own.contains(&host) || own.contains(name);
-        meant(DeclaredBy::Operator)
-            .or_else(|| meant(DeclaredBy::Manager).filter(|_| !is_ours))
-            .or_else(|| match of(DeclaredBy::Operator).next() {
+        meant(DeclaredBy::Operator).or_else(|| meant(DeclaredBy::Manager).filter(|_| !is_ours)).or_else(|| {
+            match of(DeclaredBy::Operator).next() {
                 Some(_) => only(DeclaredBy::Operator),
                 None => only(DeclaredBy::Manager),
-            })
+            }
+        })
     }
 }
 
@@ -462,7 +462,8 @@ mod tests {
         let (file, kept) = (DeclaredBy::Operator, DeclaredBy::Manager);
         let reg = || one("reg", file, &["reg.example.org"]);
         let other = || one("other", file, &["other.example.org"]);
-        let thief = || one("thief", kept, &["thief.example.org", "reg.example.org:5000", "auth.example.org", "localhost"]);
+        let thief =
+            || one("thief", kept, &["thief.example.org", "reg.example.org:5000", "auth.example.org", "localhost"]);
         let more = || one("more", kept, &["more.example.org"]);
         let own = BTreeSet::from(["auth.example.org".to_owned()]);
         for (all, host, expected) in [

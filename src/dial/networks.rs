@@ -135,8 +135,16 @@ mod tests {
     #[test]
     fn public_addresses_and_those_that_are_allowed_are_connected_to_and_no_others() {
         let none = Networks::default();
-        for address in ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "193.0.0.1", "168.63.129.17", "2606:4700::1111"]
-        {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "193.0.0.1",
+            "168.63.129.17",
+            "2606:4700::1111",
+        ] {
             assert!(none.allow(address.parse().unwrap()), "{address}");
         }
         let special = [

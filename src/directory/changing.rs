@@ -66,7 +66,9 @@ pub enum NotChanged {
     )]
     Operators,
     /// The user has declared as many registries that were removed as anybody may.
-    #[error("you declared {0} registries that were removed, and their names are kept; the operator declares more, by command")]
+    #[error(
+        "you declared {0} registries that were removed, and their names are kept; the operator declares more, by command"
+    )]
     Removed(usize),
     /// The registry is where managers may not have anything asked.
     #[error(transparent)]

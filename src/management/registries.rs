@@ -51,12 +51,12 @@ impl Desk<'_> {
             candidates.push(Candidate { name: registry.service.clone(), scope, item: registry });
         }
         candidates.sort_by(|one, other| one.name.cmp(&other.name));
-        let page = self.page(SERVICE, candidates, sought, |_, registry| ToldRegistry::of(&view, registry, None)).await?;
+        let page =
+            self.page(SERVICE, candidates, sought, |_, registry| ToldRegistry::of(&view, registry, None)).await?;
         let mut items = Vec::with_capacity(page.items.len());
         for lot in page.items.chunks(LOT) {
-            let changes = |told: &ToldRegistry| {
-                ours(&Managed::Registry(&told.service).name(), [ManagedAction::Change.action()])
-            };
+            let changes =
+                |told: &ToldRegistry| ours(&Managed::Registry(&told.service).name(), [ManagedAction::Change.action()]);
             let decision = self.decide(SERVICE, lot.iter().map(changes).collect::<Result<_, _>>()?).await?;
             for (told, grant) in lot.iter().zip(decision.grants()) {
                 match grant.granted.is_empty() {

@@ -83,7 +83,8 @@ impl Desk<'_> {
                 let page = catalogue.pulls(&own, &Pulled::Digest(digest.to_owned()), at, READ).await?;
                 looked_at = looked_at.saturating_add(page.len());
                 if looked_at > MOST_LOOKED_AT {
-                    let message = "there are more pulls than are looked through at once; ask of one registry, by service";
+                    let message =
+                        "there are more pulls than are looked through at once; ask of one registry, by service";
                     return Err(NotDone::Wrong(message.to_owned()));
                 }
                 self.look_at(&own, &page, &mut visible).await?;

@@ -246,7 +246,9 @@ async fn check_57_whoever_may_pull_is_listed_and_nobody_else() {
         }
     }
     // What a list does not do is refused rather than left out.
-    for (place, wrong) in [("pullers", "count=true"), ("pushers", "count=true"), ("pulls", "count=true"), ("pulls", "search=x")] {
+    for (place, wrong) in
+        [("pullers", "count=true"), ("pushers", "count=true"), ("pulls", "count=true"), ("pulls", "search=x")]
+    {
         let reply = get(&bed, "cat", &format!("{}/{place}?{wrong}", repository("lib/x"))).send().await;
         assert_eq!(refused(&reply).0, 400, "{place}?{wrong}");
     }

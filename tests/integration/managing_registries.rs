@@ -108,7 +108,8 @@ async fn a_name_of_which_something_is_known_is_not_declared_by_a_manager() {
 /// Whoever declared what the operator has tokens made for would manage it, and have its repositories deleted.
 #[tokio::test]
 async fn a_name_that_the_file_has_tokens_made_for_is_the_operators() {
-    let services = "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, services: [reg, vault, legacy]}\n";
+    let services =
+        "token: {issuer: Acme, certificate: $DIR/token.crt, key: $DIR/token.key, services: [reg, vault, legacy]}\n";
     let bed = bed(services).await;
     let refused = declare(&bed, "zoe", "legacy", "legacy").await;
     assert_eq!((refused.status, &refused.json()["reason"]), (409, &"not_changed".into()), "{}", refused.text());

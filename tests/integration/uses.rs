@@ -110,7 +110,15 @@ async fn who_uses_an_image_is_found_over_all_repositories_and_registries_that_on
         assert_eq!(page, json!({ "items": [], "next": null }), "{service}");
     }
     let short = "digest=sha256:abc".to_owned();
-    for wrong in [String::new(), "digest=latest".to_owned(), short, format!("{a}&{a}"), format!("{a}&tag=v1"), format!("{a}&count=true"), format!("{a}&search=x")] {
+    for wrong in [
+        String::new(),
+        "digest=latest".to_owned(),
+        short,
+        format!("{a}&{a}"),
+        format!("{a}&tag=v1"),
+        format!("{a}&count=true"),
+        format!("{a}&search=x"),
+    ] {
         assert_eq!(ask(&bed, "cat", &wrong).await.status, 400, "{wrong}");
     }
     for (cursor, status) in [
