@@ -15,7 +15,7 @@ use crate::directory::{granted, opensvc, person, ready};
 const REGISTRIES: &str = "/api/v1/registries";
 
 /// The reference's directory, with `zoe`, who manages registries for `ops`, and `yan`, who does for `fin`.
-async fn bed(more: &str) -> Bed {
+fn text(more: &str) -> String {
     let users = format!("users:\n  zoe: {{password: \"{ALICE_HASH}\"}}\n  yan: {{password: \"{ALICE_HASH}\"}}");
     let text = opensvc().replacen("users:", &users, 1).replacen(
         "  users:\n    ann:",
@@ -23,7 +23,11 @@ async fn bed(more: &str) -> Bed {
          yan: {id: 9, groups: [fin], privileges: [puller, pusher, manager]}\n    ann:",
         1,
     );
-    let bed = Bed::with(&format!("{text}{more}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
+    format!("{text}{more}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n")
+}
+
+async fn bed(more: &str) -> Bed {
+    let bed = Bed::with(&text(more));
     ready(&bed).await;
     bed
 }
@@ -123,6 +127,23 @@ async fn a_name_that_the_file_has_tokens_made_for_is_the_operators() {
     let by_command = NewEntry::Registry { registry: Box::new(registry), authorities: None, creator: None };
     let directory = Arc::clone(bed.app.snapshot().access.directory().unwrap());
     directory.make(by_command).await.unwrap();
+}
+
+/// The same of what the gateway and forward_auth are for, where tokens are made for any service.
+#[tokio::test]
+async fn what_the_doors_of_the_file_are_for_is_the_operators() {
+    let doors = "forward_auth: {trusted_proxies: [unix], service: behind}\n\
+                 gateway: {service: through, upstreams: [{url: \"http://127.0.0.1:9\"}, \
+                 {host: other.example.org, service: other, url: \"http://127.0.0.1:9\"}]}\n";
+    let text = text(doors);
+    let lines =
+        text.lines().filter(|line| !["registries:", "  reg:", "  vault:"].iter().any(|own| line.starts_with(own)));
+    let bed = Bed::with(&lines.map(|line| format!("{line}\n")).collect::<String>());
+    ready(&bed).await;
+    for (service, status) in [("behind", 409), ("through", 409), ("other", 409), ("more", 201)] {
+        let reply = declare(&bed, "zoe", service, service).await;
+        assert_eq!(reply.status, status, "{service}: {}", reply.text());
+    }
 }
 
 /// Where a registry is, why it failed and how much there is in it is not told to those whom it is only published to.
