@@ -134,7 +134,7 @@ async fn a_name_that_the_file_has_tokens_made_for_is_the_operators() {
 async fn what_the_doors_of_the_file_are_for_is_the_operators() {
     let doors = "forward_auth: {trusted_proxies: [unix], service: behind}\n\
                  gateway: {service: through, upstreams: [{url: \"http://127.0.0.1:9\"}, \
-                 {host: other.example.org, service: other, url: \"http://127.0.0.1:9\"}]}\n";
+                 {host: other.example.org, service: other, url: \"http://127.0.0.1:10\"}]}\n";
     let text = text(doors);
     let lines =
         text.lines().filter(|line| !["registries:", "  reg:", "  vault:"].iter().any(|own| line.starts_with(own)));

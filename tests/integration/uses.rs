@@ -13,13 +13,17 @@ fn digest(letter: char) -> String {
 }
 
 /// Who pulled what: the registry, the repository, the account and the image.
-const PULLS: [(&str, &str, &str, char); 6] = [
+const PULLS: [(&str, &str, &str, char); 10] = [
     ("reg", "lib/x", "ann", 'a'),
     ("reg", "apps/100/x", "web@n1", 'a'),
     ("reg", "users/2/x", "bob", 'a'),
     ("reg", "lib/x", "bob", 'b'),
     ("vault", "lib/x", "", 'a'),
     ("vault", "apps/101/x", "bank@n1", 'a'),
+    ("reg", "users/2/x", "abe", 'c'),
+    ("reg", "lib/x", "bob", 'c'),
+    ("reg", "users/2/x", "cyd", 'c'),
+    ("reg", "lib/x", "dee", 'c'),
 ];
 
 /// `root` may see who pulled from `reg`, and pull `lib/x` there; `dan` may see who pulled from `vault`, and pull nothing.
@@ -138,15 +142,19 @@ async fn who_uses_an_image_is_found_over_all_repositories_and_registries_that_on
         }
     }
     // Neither a page's end nor where one goes on tells how many pulls there are that one may not know of.
-    for (who, cursor, items, next) in [
-        ("root", "0/reg", 1, Value::Null),
-        ("root", "1/reg", 0, Value::Null),
-        ("root", "2/reg", 0, Value::Null),
-        ("cat", "0/reg", 1, "1/reg".into()),
-        ("cat", "2/reg", 1, "0/vault".into()),
-        ("cat", "1/vault", 1, Value::Null),
+    for (who, image, cursor, items, next) in [
+        ("root", 'a', "0/reg", 1, Value::Null),
+        ("root", 'a', "1/reg", 0, Value::Null),
+        ("root", 'c', "0/reg", 1, "1/reg".into()),
+        ("root", 'c', "1/reg", 1, Value::Null),
+        ("root", 'c', "2/reg", 0, Value::Null),
+        ("cat", 'c', "2/reg", 1, "3/reg".into()),
+        ("cat", 'a', "0/reg", 1, "1/reg".into()),
+        ("cat", 'a', "2/reg", 1, "0/vault".into()),
+        ("cat", 'a', "1/vault", 1, Value::Null),
     ] {
-        let page = ask(&bed, who, &format!("{a}&limit=1&cursor={cursor}")).await.ok().json();
+        let target = format!("digest={}&limit=1&cursor={cursor}", digest(image));
+        let page = ask(&bed, who, &target).await.ok().json();
         assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (items, &next), "{who}: {cursor}");
     }
     assert_eq!(bed.get(&format!("/api/v1/pulls?{a}")).send().await.status, 401);
@@ -171,7 +179,7 @@ async fn who_uses_an_image_is_listed_by_command() {
     assert!(table.out.starts_with("SERVICE  ACCOUNT  ADDRESS "), "{}", table.out);
     for (words, count) in [
         (&["reg", "--digest", &image, "--json"][..], 3),
-        (&["reg", "lib/x", "--json"], 2),
+        (&["reg", "lib/x", "--json"], 4),
         (&["reg", "lib/x", "--digest", &image, "--json"], 1),
         (&["vault", "lib/y", "--json"], 0),
     ] {
